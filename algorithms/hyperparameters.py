@@ -1,0 +1,310 @@
+"""Hyperparameters, declared once.
+
+A declaration is a frozen dataclass whose fields are made by ``integer``, ``real``, ``flag``, ``choice``, ``listing``
+or ``text``. From it follow: parsing of SageMaker's map of strings (``parse``), the sentences about what is wrong,
+the help text and the README's tables (``table``), and SageMaker's ``CreateAlgorithm`` specification
+(``container.describe``).
+
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Example(Hyperparameters):
+    ...     k: int = integer(at_least=1, help="Number of clusters.")
+    ...     tol: float = real(default=1e-4, at_least=0, at_most=1, help="Least gain of an iteration.")
+    >>> parse(Example, {"k": "10"})
+    Example(k=10, tol=0.0001)
+    >>> parse(Example, {"tol": "2", "q": "1"})
+    Traceback (most recent call last):
+    ...
+    algorithms.errors.HyperparameterError: No value(s) were specified for 'k' which are required hyperparameter(s)
+    Additional hyperparameters are not allowed ('q' was unexpected)
+    Hyperparameter 'tol': '2' is not a number from 0 to 1
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from algorithms.errors import HyperparameterError
+
+AUTO = "auto"
+_INTEGER = re.compile(r"[+-]?[0-9]+(\.0+)?")  # "10.0" too: tuners and JSON encoders write whole floats so
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """The range that SageMaker's documentation recommends for tuning."""
+
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    scale: str = "Auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One hyperparameter: everything that is known of it without seeing a value.
+
+    Attributes:
+        kind: ``integer``, ``real``, ``flag``, ``choice``, ``listing`` or ``text``.
+        default: the value when none is given; ``required`` fields have none.
+        at_least, above, at_most, below: closed and open ends of the range; of the elements for a listing.
+        choices: the accepted words; of the elements for a listing.
+        auto: the word ``auto`` is accepted besides.
+        words: other words accepted besides a number.
+        name: the name on the wire, where it is not the attribute's (``lambda``).
+        aliases: other names on the wire for the same thing.
+        when: in words, when the value matters.
+        no_effect: set where the hyperparameter is accepted for compatibility only: why it changes nothing.
+    """
+
+    kind: str
+    help: str
+    required: bool = False
+    default: Any = None
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    auto: bool = False
+    words: tuple[str, ...] = ()
+    name: str | None = None
+    aliases: tuple[str, ...] = ()
+    when: str | None = None
+    tunable: Tunable | None = None
+    no_effect: str | None = None
+
+    def expected(self) -> str:
+        """What a value must look like, in words."""
+        parts = {
+            "integer": f"an integer{self._range()}",
+            "real": f"a number{self._range()}",
+            "flag": "true or false",
+            "choice": "one of " + ", ".join(self.choices),
+            "listing": "a JSON list or comma-separated list" + self._elements(),
+            "text": "text",
+        }
+        words = ((AUTO,) if self.auto else ()) + self.words
+        return " or ".join((parts[self.kind], *words))
+
+    def _elements(self) -> str:
+        return f" of {', '.join(self.choices)}" if self.choices else self._range()
+
+    def _range(self) -> str:
+        low = f"from {self.at_least:g}" if self.at_least is not None else ""
+        low = f"above {self.above:g}" if self.above is not None else low
+        high = f"to {self.at_most:g}" if self.at_most is not None else ""
+        high = f"below {self.below:g}" if self.below is not None else high
+        if low and not high:
+            return f" {low.replace('from', 'of at least')}"
+        return "".join(f" {end}" for end in (low, high) if end)
+
+    def parse(self, value: str) -> Any:
+        """The typed value of ``value``, a string from the wire. Raises ValueError where it is not as expected."""
+        if (self.auto and value == AUTO) or value in self.words:
+            return value
+        return getattr(self, f"_parse_{self.kind}")(value)
+
+    def _parse_integer(self, value: str) -> int:
+        if not _INTEGER.fullmatch(value):
+            raise ValueError(value)
+        return int(self._in_range(int(value.split(".")[0])))
+
+    def _parse_real(self, value: str) -> float:
+        if not _REAL.fullmatch(value):
+            raise ValueError(value)
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(value)
+        return self._in_range(number)
+
+    def _parse_flag(self, value: str) -> bool:
+        if value.lower() not in _FLAGS:
+            raise ValueError(value)
+        return _FLAGS[value.lower()]
+
+    def _parse_choice(self, value: str) -> str:
+        if value not in self.choices:
+            raise ValueError(value)
+        return value
+
+    def _parse_text(self, value: str) -> str:
+        return value
+
+    def _parse_listing(self, value: str) -> tuple[str, ...]:
+        items = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+        words = tuple(str(item).strip() for item in items)
+        if not words or any(not word or (self.choices and word not in self.choices) for word in words):
+            raise ValueError(value)
+        return words
+
+    def _in_range(self, number: float) -> float:
+        outside = (
+            (self.at_least is not None and number < self.at_least)
+            or (self.above is not None and number <= self.above)
+            or (self.at_most is not None and number > self.at_most)
+            or (self.below is not None and number >= self.below)
+        )
+        if outside:
+            raise ValueError(number)
+        return number
+
+
+_REQUIRED: Any = object()
+
+
+def _declare(kind: str, default: Any, options: dict[str, Any]) -> Any:
+    required = default is _REQUIRED
+    field = Field(kind=kind, required=required, default=None if required else default, **options)
+    if required:
+        return dataclasses.field(metadata={"hyperparameter": field})
+    return dataclasses.field(default=default, metadata={"hyperparameter": field})
+
+
+def integer(*, default: Any = _REQUIRED, **options: Any) -> Any:
+    """A whole number. ``options`` are attributes of ``Field``; without a default it is required."""
+    return _declare("integer", default, options)
+
+
+def real(*, default: Any = _REQUIRED, **options: Any) -> Any:
+    """A finite number, kept as a Python float."""
+    return _declare("real", default, options)
+
+
+def flag(*, default: Any = _REQUIRED, **options: Any) -> Any:
+    """``true`` or ``false``, in any case; ``1`` and ``0`` too."""
+    return _declare("flag", default, options)
+
+
+def choice(*choices: str, default: Any = _REQUIRED, **options: Any) -> Any:
+    """One of the given words."""
+    return _declare("choice", default, {"choices": choices, **options})
+
+
+def listing(*, default: Any = _REQUIRED, **options: Any) -> Any:
+    """A list, as JSON text or separated by commas; becomes a tuple of strings."""
+    return _declare("listing", default, options)
+
+
+def text(*, default: Any = _REQUIRED, **options: Any) -> Any:
+    """Any text; its meaning is checked in ``check``."""
+    return _declare("text", default, options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """Base of all declarations."""
+
+    def check(self) -> list[str]:
+        """Sentences about what is wrong between fields that are right one by one; none by default."""
+        return []
+
+
+def fields(declaration: type[Hyperparameters]) -> dict[str, Field]:
+    """The declared fields by their name on the wire, in order of declaration."""
+    declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(declaration)}
+    return {field.name or attribute: field for attribute, field in declared.items()}
+
+
+def wire_values(values: Hyperparameters) -> dict[str, Any]:
+    """The values by their name on the wire, in order of declaration."""
+    return {
+        item.metadata["hyperparameter"].name or item.name: getattr(values, item.name)
+        for item in dataclasses.fields(values)
+    }
+
+
+H = TypeVar("H", bound=Hyperparameters)
+
+
+def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
+    """Typed hyperparameters from SageMaker's map of strings.
+
+    A value that is itself a JSON-encoded string (``"\\"10\\""``, as some SDK classes send) is decoded first.
+
+    Raises:
+        HyperparameterError: naming every problem there is, not only the first.
+    """
+    attributes = {
+        wire: item.name
+        for item in dataclasses.fields(declaration)
+        for wire in _names(item.name, item.metadata["hyperparameter"])
+    }
+    declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(declaration)}
+    given: dict[str, Any] = {}
+    unknown, problems = [], []
+    for wire, raw in strings.items():
+        attribute = attributes.get(wire)
+        if attribute is None:
+            unknown.append(wire)
+        elif attribute in given:
+            problems.append(f"Hyperparameter '{wire}' is given twice, under two of its names")
+        else:
+            value = _plain(raw)
+            try:
+                given[attribute] = declared[attribute].parse(value)
+            except (ValueError, TypeError):
+                given[attribute] = None
+                problems.append(f"Hyperparameter '{wire}': '{value}' is not {declared[attribute].expected()}")
+    missing = [field.name or name for name, field in declared.items() if field.required and name not in given]
+    problems = _whole_map_problems(missing, unknown) + problems
+    if problems:
+        raise HyperparameterError(problems)
+    values = declaration(**given)
+    if problems := values.check():
+        raise HyperparameterError(problems)
+    return values
+
+
+def _names(attribute: str, field: Field) -> tuple[str, ...]:
+    return (field.name or attribute, *field.aliases)
+
+
+def _plain(raw: Any) -> str:
+    """``raw`` as the text to parse: white space and one layer of JSON string encoding taken off."""
+    value = raw.strip() if isinstance(raw, str) else json.dumps(raw)
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        try:
+            value = str(json.loads(value)).strip()
+        except ValueError:
+            pass
+    return value
+
+
+def _whole_map_problems(missing: Sequence[str], unknown: Sequence[str]) -> list[str]:
+    """The two sentences are SageMaker's own wording, which users and their scripts search for."""
+    problems = []
+    if missing:
+        names = ", ".join(f"'{name}'" for name in missing)
+        problems.append(f"No value(s) were specified for {names} which are required hyperparameter(s)")
+    if unknown:
+        names = ", ".join(f"'{name}'" for name in unknown)
+        verb = "was" if len(unknown) == 1 else "were"
+        problems.append(f"Additional hyperparameters are not allowed ({names} {verb} unexpected)")
+    return problems
+
+
+def table(declaration: type[Hyperparameters]) -> list[tuple[str, str, str, str]]:
+    """Rows of (name, expected value, default, help) for help texts and README tables."""
+    rows = []
+    for wire, field in fields(declaration).items():
+        default = "required" if field.required else "" if field.default is None else _shown(field.default)
+        note = f" {field.no_effect}" if field.no_effect else ""
+        when = f" (When {field.when}.)" if field.when else ""
+        rows.append((wire, field.expected(), default, field.help + when + note))
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return json.dumps(list(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,293 @@
+"""The one interface of all algorithms: the only file that the author of a new one must read.
+
+An algorithm declares its hyperparameters, channels, output columns and metrics as data, and has two functions:
+``fit`` turns streams of batches into a model, ``load`` turns a folder into a model. A model predicts and saves.
+Nothing here or below knows of HTTP, of /opt/ml, of SageMaker's JSON files or of environment variables.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from algorithms.hyperparameters import Hyperparameters
+from recordio.batches import Batch
+
+# Formats by their standard media type. Other spellings are mapped to these by recordio.content_type.
+CSV = "text/csv"
+LIBSVM = "text/libsvm"
+PARQUET = "application/x-parquet"
+RECORDIO = "application/x-recordio-protobuf"
+JSON = "application/json"
+JSON_LINES = "application/jsonlines"
+
+# Input modes.
+FILE = "File"
+FAST_FILE = "FastFile"
+PIPE = "Pipe"
+
+# How an algorithm uses the labels of a channel.
+LABELS_NONE = "none"  # there are none, and any that are found are left out
+LABELS_REQUIRED = "required"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """One input channel.
+
+    Attributes:
+        accepts: media types that can be read.
+        modes: input modes; a pipe can be read only once an epoch, from front to back.
+        labels: ``LABELS_NONE`` or ``LABELS_REQUIRED``.
+        default_type: the media type where the job states none.
+        missing_values: an empty CSV field or Parquet null becomes NaN; elsewhere it is an error.
+        non_finite: NaN and infinity are let through to the algorithm; elsewhere they are an error.
+    """
+
+    name: str
+    help: str
+    required: bool = False
+    accepts: tuple[str, ...]
+    modes: tuple[str, ...] = (FILE, FAST_FILE, PIPE)
+    labels: str = LABELS_NONE
+    default_type: str = RECORDIO
+    missing_values: bool = False
+    non_finite: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One named output of a model. ``predict`` returns float32 or float64 arrays of shape (n,) + shape.
+
+    ``shape`` is () for one number a row; None stands for a length known only when the model is.
+    """
+
+    name: str
+    help: str
+    shape: tuple[int | None, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric that tuning jobs or dashboards read from the log.
+
+    Attributes:
+        name: as in ``test:msd``.
+        regex: SageMaker's pattern for it; one group, the value.
+        maximize: True for scores, False for losses, None for what is only watched.
+        objective: it may be the objective of a tuning job.
+    """
+
+    name: str
+    regex: str
+    maximize: bool | None = None
+    objective: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How a model is served: formats, and the few points in which SageMaker's containers differ from each other.
+
+    Attributes:
+        accepts: media types of requests.
+        answers: media types of responses.
+        default_request: the media type of a request without Content-Type; None refuses it.
+        default_answer: the media type where the request does not ask for one.
+        json_key: the name of the list in a JSON answer.
+        missing_values: an empty CSV field in a request is a missing value (NaN); elsewhere it is an error.
+        flat_csv: a CSV answer is one line of comma-separated values without a final newline, and outside batch
+            transform only (the XGBoost container's habit); elsewhere a line a row.
+        empty_status: the status that answers an empty body.
+        unreadable_status: the status that answers a body that cannot be read as rows.
+        unreadable_prefix, prediction_prefix: what the texts of those errors start with.
+        outputs: names that a client may select instead of the columns (``SAGEMAKER_INFERENCE_OUTPUT``).
+        multi_model: SageMaker's multi-model endpoints take this algorithm.
+    """
+
+    accepts: tuple[str, ...]
+    answers: tuple[str, ...] = (JSON, JSON_LINES, RECORDIO, CSV)
+    default_request: str | None = None
+    default_answer: str = JSON
+    json_key: str = "predictions"
+    missing_values: bool = False
+    flat_csv: bool = False
+    empty_status: int = 400
+    unreadable_status: int = 400
+    unreadable_prefix: str = ""
+    prediction_prefix: str = ""
+    outputs: tuple[str, ...] = ()
+    multi_model: bool = False
+
+
+class Stream(Protocol):
+    """A channel's rows, to be read again and again: each iteration is one epoch.
+
+    In Pipe mode each epoch is a new FIFO, so nothing may be rewound, counted ahead, or iterated more often than the
+    ``epochs`` hyperparameter says. Leaving the loop early closes the epoch.
+    """
+
+    def batches(self, size: int | None = None) -> Iterator[Batch]:
+        """One epoch in batches of ``size`` rows (the last may be shorter), or as they come where it is None.
+
+        Raises:
+            recordio.errors.DataError: the data is not what it claims to be.
+        """
+        ...
+
+
+class Job(Protocol):
+    """All that ``fit`` may ask of the world.
+
+    Texts of log lines are made by who implements this; an algorithm only names what it measured.
+
+    Attributes:
+        seed: for all random numbers.
+        checkpoint_directory: where checkpoints are kept between runs; None where they are off.
+        output_directory: where a job may leave extra files for its user (``/opt/ml/output/data``); None where it
+            may not.
+    """
+
+    seed: int
+    checkpoint_directory: Path | None
+    output_directory: Path | None
+
+    @property
+    def stop_requested(self) -> bool:
+        """A stop was asked for: leave the loop soon, with a usable model or by raising TrainingStopped."""
+        ...
+
+    def info(self, message: str) -> None:
+        """One line for the log."""
+        ...
+
+    def warning(self, message: str) -> None:
+        """One line for the log that the user should see."""
+        ...
+
+    def quality(
+        self,
+        dataset: str,
+        metric: str,
+        value: float,
+        *,
+        maximize: bool = False,
+        epoch: int | None = None,
+        batch: int | None = None,
+    ) -> None:
+        """``#quality_metric``: ``metric`` on ``dataset`` (train, validation, test)."""
+        ...
+
+    def score(self, dataset: str, metric: str, value: float) -> None:
+        """``#test_score`` and its like: a final value on ``dataset``."""
+        ...
+
+    def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
+        """``#early_stopping_criteria_metric``."""
+        ...
+
+    def progress(self, done: int, epochs: int) -> None:
+        """``#progress_metric``: epochs done of all."""
+        ...
+
+    def throughput(self, rows: int, seconds: float) -> None:
+        """``#throughput_metric``: rows read in an epoch, and how long it took."""
+        ...
+
+    def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
+        """XGBoost's line of a round: ``[3]<tab>train-rmse:0.5<tab>validation-rmse:0.6``."""
+        ...
+
+    def timer(self, name: str) -> AbstractContextManager[None]:
+        """Measures a block for the ``#metrics`` line that closes an epoch or the job."""
+        ...
+
+    def values(self, values: Mapping[str, float], *, epoch: int | None = None, model: int | None = None) -> None:
+        """A ``#metrics`` line with values of one epoch, of one model where several are trained at once."""
+        ...
+
+    def save_intermediate(self, model: Model) -> None:
+        """Make ``model`` the artifact of the job as it stands, replacing an earlier one in one step."""
+        ...
+
+
+class Model(ABC):
+    """A trained model."""
+
+    @property
+    @abstractmethod
+    def feature_dim(self) -> int | None:
+        """Number of features of a row; None where any number will do."""
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+        """The declared columns, each of shape (n, ...), for n >= 0 rows. Safe to call from several threads.
+
+        Raises:
+            PredictionError: the rows do not fit the model.
+        """
+
+    def select(self, batch: Batch, outputs: Sequence[str]) -> dict[str, Any]:
+        """Named outputs that a client chose instead of the columns, for algorithms with ``Serving.outputs``."""
+        raise NotImplementedError(f"{type(self).__name__} has no selectable outputs")
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write the artifact's files into an existing, empty folder, in the format that SageMaker's users know."""
+
+
+class Algorithm(ABC):
+    """One algorithm: declarations, and two functions. It holds no state; it is never instantiated."""
+
+    name: ClassVar[str]
+    """SageMaker's name of it: the ECR repository's, with hyphens."""
+    title: ClassVar[str]
+    """The name in SageMaker's ``#metrics`` lines (Dimensions.Algorithm)."""
+    summary: ClassVar[str]
+    """One sentence for help texts."""
+    hyperparameters: ClassVar[type[Hyperparameters]]
+    channels: ClassVar[tuple[Channel, ...]]
+    columns: ClassVar[tuple[Column, ...]]
+    metrics: ClassVar[tuple[Metric, ...]]
+    serving: ClassVar[Serving]
+    log_style: ClassVar[str] = "sagemaker"
+    """``sagemaker`` for the frame of the closed algorithms' logs, ``xgboost`` for that of the XGBoost container's."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> Model:
+        """Train. ``channels`` has an entry for each channel that the job configures.
+
+        Raises:
+            TrainingDataError: the rows cannot be trained on.
+            TrainingStopped: a stop was asked for before there was a model.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, directory: Path) -> Model:
+        """The model in a folder that ``Model.save``, SageMaker or a user's own code wrote.
+
+        Raises:
+            ModelError: the folder is empty, corrupt, or holds something else.
+        """
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, directory: Path) -> bool:
+        """Whether the folder looks like a model of this algorithm. Reads headers only; never raises for content."""
+
+    @classmethod
+    def feature_dim(cls, hyperparameters: Any) -> int | None:
+        """The declared number of features of a row; None where the data decides."""
+        return getattr(hyperparameters, "feature_dim", None)
+
+    @classmethod
+    def weight_column(cls, hyperparameters: Any) -> bool:
+        """Whether the column after the label of CSV and Parquet training data holds instance weights."""
+        return False

@@ -1,0 +1,44 @@
+"""Names of algorithms, and where their classes are. A module is imported only when its name is asked for, so that
+k-means never imports XGBoost."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NamedTuple
+
+from algorithms.interface import Algorithm
+
+
+class Entry(NamedTuple):
+    """``location`` is ``module:class``; ``extra`` the distribution's extra with what the module imports, if any."""
+
+    location: str
+    extra: str | None = None
+
+
+ALGORITHMS: dict[str, Entry] = {
+    "kmeans": Entry("algorithms.kmeans:KMeans"),
+    "pca": Entry("algorithms.pca:PCA"),
+    "xgboost": Entry("algorithms.xgb:XGBoost", extra="xgboost"),
+}
+
+
+def find(name: str) -> type[Algorithm]:
+    """The algorithm of that name.
+
+    Raises:
+        LookupError: there is none of that name, or a package that it needs is not installed.
+    """
+    if name not in ALGORITHMS:
+        raise LookupError(f"there is no algorithm '{name}'; there are: {', '.join(sorted(ALGORITHMS))}")
+    location, extra = ALGORITHMS[name]
+    module, _, attribute = location.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if extra is None or (error.name or "").split(".")[0] == "algorithms":
+            raise
+        raise LookupError(
+            f"algorithm '{name}' needs the package '{error.name}', which is not installed here: "
+            f"use an image built with ALGORITHM={name}, or install the extra '{extra}'"
+        ) from error

@@ -1,0 +1,1 @@
+"""SageMaker's train/serve contract: /opt/ml, hyperparameters, logs, failures, HTTP."""

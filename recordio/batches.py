@@ -1,0 +1,103 @@
+"""Batches of rows: what every reader yields and every algorithm takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+
+Features: TypeAlias = "np.ndarray | sp.csr_array"
+"""Rows of features, shape (n, d), float32: a C-contiguous array or a CSR array with sorted or unsorted columns."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Rows that travel together.
+
+    Attributes:
+        features: shape (n, d), float32, dense (C order) or CSR. Never modified by who receives it.
+        labels: shape (n,) or (n, label_size), float32; None where the data has none.
+        weights: shape (n,), float32, instance weights; None where the data has none.
+        groups: shape (n,), int64, query ids of ranking data (libsvm ``qid``); None where the data has none.
+    """
+
+    features: Features
+    labels: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return int(self.features.shape[0])
+
+    @property
+    def feature_dim(self) -> int:
+        """Number of features of each row."""
+        return int(self.features.shape[1])
+
+    @property
+    def is_sparse(self) -> bool:
+        return sp.issparse(self.features)
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """Rows ``start`` to ``stop``; a view where the features are dense."""
+
+        def cut(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[start:stop]
+
+        return Batch(self.features[start:stop], cut(self.labels), cut(self.weights), cut(self.groups))
+
+
+def concatenate(batches: list[Batch]) -> Batch:
+    """Join batches row-wise. Dense and sparse parts together become sparse.
+
+    Raises:
+        ValueError: where ``batches`` is empty or only some of them have labels, weights or groups.
+    """
+    if not batches:
+        raise ValueError("concatenate needs at least one batch")
+    if len(batches) == 1:
+        return batches[0]
+
+    def join(parts: list[np.ndarray | None], name: str) -> np.ndarray | None:
+        present = [part for part in parts if part is not None]
+        if not present:
+            return None
+        if len(present) != len(parts):
+            raise ValueError(f"only some batches have {name}")
+        return np.concatenate(present)
+
+    features: Features
+    if any(batch.is_sparse for batch in batches):
+        features = sp.csr_array(sp.vstack([sp.csr_array(batch.features) for batch in batches], format="csr"))
+    else:
+        features = np.concatenate([np.asarray(batch.features) for batch in batches])
+    return Batch(
+        features,
+        join([batch.labels for batch in batches], "labels"),
+        join([batch.weights for batch in batches], "weights"),
+        join([batch.groups for batch in batches], "groups"),
+    )
+
+
+def rebatch(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+    """Cut a stream of batches of any sizes into batches of exactly ``size`` rows; the last may be shorter.
+
+    A batch that already has the right size, and a slice of a larger dense one, passes through without a copy.
+    """
+    held: list[Batch] = []
+    count = 0
+    for batch in batches:
+        start = 0
+        while count + len(batch) - start >= size:
+            stop = start + size - count
+            held.append(batch.rows(start, stop) if (start, stop) != (0, len(batch)) else batch)
+            yield concatenate(held)
+            held, count, start = [], 0, stop
+        if start < len(batch):
+            held.append(batch.rows(start, len(batch)) if start else batch)
+            count += len(batch) - start
+    if held:
+        yield concatenate(held)
