@@ -1,12 +1,12 @@
 """What can be wrong above the bytes of the data, as a tree.
 
-    AlgorithmInputError             the user can act on it
-    ├── HyperparameterError         one or more hyperparameters are missing, unknown or out of range
-    ├── ChannelError                a channel is missing, unknown, empty or configured in an unsupported way
-    ├── TrainingDataError           the data was read, but this algorithm cannot be trained on it
-    └── ModelError                  a model folder is empty, corrupt or of another algorithm
-    PredictionError                 a request was read, but this model cannot answer it (wrong width, say)
-    TrainingStopped                 a stop was asked for before there was a model; not an error of anybody
+AlgorithmInputError             the user can act on it
+├── HyperparameterError         one or more hyperparameters are missing, unknown or out of range
+├── ChannelError                a channel is missing, unknown, empty or configured in an unsupported way
+├── TrainingDataError           the data was read, but this algorithm cannot be trained on it
+└── ModelError                  a model folder is empty, corrupt or of another algorithm
+PredictionError                 a request was read, but this model cannot answer it (wrong width, say)
+TrainingStopped                 a stop was asked for before there was a model; not an error of anybody
 """
 
 from collections.abc import Sequence

@@ -21,6 +21,7 @@ the help text and the README's tables (``table``), and SageMaker's ``CreateAlgor
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -271,10 +272,8 @@ def _plain(raw: Any) -> str:
     """``raw`` as the text to parse: white space and one layer of JSON string encoding taken off."""
     value = raw.strip() if isinstance(raw, str) else json.dumps(raw)
     if len(value) >= 2 and value[0] == value[-1] == '"':
-        try:
+        with contextlib.suppress(ValueError):
             value = str(json.loads(value)).strip()
-        except ValueError:
-            pass
     return value
 
 

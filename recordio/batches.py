@@ -39,6 +39,7 @@ class Batch:
 
     @property
     def is_sparse(self) -> bool:
+        """Whether the features are a CSR array."""
         return sp.issparse(self.features)
 
     def rows(self, start: int, stop: int) -> Batch:
