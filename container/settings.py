@@ -1,0 +1,143 @@
+"""The environment variables of the contract, read once into one frozen object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from algorithms.errors import AlgorithmInputError
+
+MIB = 1024 * 1024
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+_STRATEGIES = {
+    "SINGLE_RECORD": "SINGLE_RECORD",
+    "SINGLERECORD": "SINGLE_RECORD",
+    "MULTI_RECORD": "MULTI_RECORD",
+    "MULTIRECORD": "MULTI_RECORD",
+}
+
+
+class ConfigurationError(AlgorithmInputError):
+    """Environment variables or the job's JSON files cannot be used. One sentence a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the environment says. Fields carry their variable's name in the comment beside them.
+
+    Attributes:
+        base_directory: root of the contract's folders.
+        algorithm: SageMaker's name of the algorithm; None where the image holds several and none is chosen.
+        max_payload: largest request body in bytes; None for no limit (``SAGEMAKER_MAX_PAYLOAD_IN_MB=0``).
+        workers: number of server processes; None leaves it to the machine.
+        timeout: seconds that a request may take.
+        safe_ports: first and last port that may be used besides ``port``.
+        batch: the server answers batch transform jobs.
+        batch_strategy: ``SINGLE_RECORD`` or ``MULTI_RECORD``, where the transform job says so.
+        inference_outputs: outputs selected instead of the model's columns.
+        ensemble: several models in one folder answer together.
+    """
+
+    base_directory: Path = Path("/opt/ml")  # SAGEMAKER_BASE_DIR
+    algorithm: str | None = None  # ALGORITHM
+    port: int = 8080  # SAGEMAKER_BIND_TO_PORT
+    safe_ports: tuple[int, int] | None = None  # SAGEMAKER_SAFE_PORT_RANGE
+    workers: int | None = None  # SAGEMAKER_MODEL_SERVER_WORKERS
+    timeout: int = 60  # SAGEMAKER_MODEL_SERVER_TIMEOUT
+    default_accept: str | None = None  # SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT
+    batch: bool = False  # SAGEMAKER_BATCH
+    batch_strategy: str | None = None  # SAGEMAKER_BATCH_STRATEGY
+    max_concurrent_transforms: int | None = None  # SAGEMAKER_MAX_CONCURRENT_TRANSFORMS
+    max_payload: int | None = 6 * MIB  # SAGEMAKER_MAX_PAYLOAD_IN_MB, MAX_CONTENT_LENGTH
+    multi_model: bool = False  # SAGEMAKER_MULTI_MODEL
+    inference_outputs: tuple[str, ...] = ()  # SAGEMAKER_INFERENCE_OUTPUT
+    ensemble: bool = True  # SAGEMAKER_INFERENCE_ENSEMBLE
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Settings from ``environ``. A variable that is empty counts as unset.
+
+        Raises:
+            ConfigurationError: naming every variable that cannot be used.
+        """
+        read = _Reader(environ)
+        values = cls(
+            base_directory=Path(read.text("SAGEMAKER_BASE_DIR") or "/opt/ml"),
+            algorithm=read.text("ALGORITHM"),
+            port=read.integer("SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
+            safe_ports=read.port_range("SAGEMAKER_SAFE_PORT_RANGE"),
+            workers=read.integer("SAGEMAKER_MODEL_SERVER_WORKERS", 1),
+            timeout=read.integer("SAGEMAKER_MODEL_SERVER_TIMEOUT", 1) or 60,
+            default_accept=read.text("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"),
+            batch=read.flag("SAGEMAKER_BATCH", default=False),
+            batch_strategy=read.strategy("SAGEMAKER_BATCH_STRATEGY"),
+            max_concurrent_transforms=read.integer("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 1),
+            max_payload=read.payload(),
+            multi_model=read.flag("SAGEMAKER_MULTI_MODEL", default=False),
+            inference_outputs=read.listing("SAGEMAKER_INFERENCE_OUTPUT"),
+            ensemble=read.flag("SAGEMAKER_INFERENCE_ENSEMBLE", default=True),
+        )
+        if read.problems:
+            raise ConfigurationError("\n".join(read.problems))
+        return values
+
+
+class _Reader:
+    """Typed look-ups in ``environ`` that collect problems instead of raising at the first."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def text(self, name: str) -> str | None:
+        return self._environ.get(name, "").strip() or None
+
+    def integer(self, name: str, low: int, high: int | None = None) -> int | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        number = int(value) if value.isdecimal() else None
+        if number is None or number < low or (high is not None and number > high):
+            expected = f"from {low} to {high}" if high is not None else f"of at least {low}"
+            self._refuse(name, value, f"an integer {expected}")
+            return None
+        return number
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self.text(name)
+        if value is None:
+            return default
+        if value.lower() not in _FLAGS:
+            self._refuse(name, value, "true or false")
+        return _FLAGS.get(value.lower(), default)
+
+    def listing(self, name: str) -> tuple[str, ...]:
+        words = (self.text(name) or "").split(",")
+        return tuple(word.strip() for word in words if word.strip())
+
+    def strategy(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and value.upper() not in _STRATEGIES:
+            self._refuse(name, value, "SINGLE_RECORD or MULTI_RECORD")
+        return _STRATEGIES.get((value or "").upper())
+
+    def port_range(self, name: str) -> tuple[int, int] | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        low, _, high = value.partition("-")
+        if not (low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) < 65536):
+            self._refuse(name, value, "two ports, as in 1111-2222")
+            return None
+        return int(low), int(high)
+
+    def payload(self) -> int | None:
+        """Bytes. ``SAGEMAKER_MAX_PAYLOAD_IN_MB`` (0 lifts the limit) goes before the XGBoost container's variable."""
+        mebibytes = self.integer("SAGEMAKER_MAX_PAYLOAD_IN_MB", 0)
+        if mebibytes is not None:
+            return mebibytes * MIB or None
+        return self.integer("MAX_CONTENT_LENGTH", 1) or 6 * MIB
+
+    def _refuse(self, name: str, value: str, expected: str) -> None:
+        self.problems.append(f"Environment variable {name}: '{value}' is not {expected}")
