@@ -1,0 +1,146 @@
+"""What every benchmark shares: real data, the same bytes for all, interleaved timing, one form of table.
+
+Other work on the machine changes its speed from second to second. So contenders are run in turn, round after round,
+and compared within each round: the median of the ratios is what a benchmark reports.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+"""Data sets kept beside the checkout; benchmarks fall back to scikit-learn's digits where they are absent."""
+
+
+class Data(NamedTuple):
+    """Rows to train on: ``features`` of shape (n, d), float32; ``labels`` of shape (n,), float32."""
+
+    name: str
+    features: np.ndarray
+    labels: np.ndarray
+
+
+def mnist(part: str = "train") -> Data:
+    """MNIST with pixels in [0, 1]: 60,000 rows (``train``) or 10,000 (``t10k``) of 784; digits where it is absent."""
+    folder = SHARED_DATA / "mnist"
+    if not folder.is_dir():
+        return digits()
+    images = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+    pixels = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28 * 28)
+    return Data("mnist", pixels.astype(np.float32) / 255, np.frombuffer(labels, np.uint8, offset=8).astype(np.float32))
+
+
+def covertype() -> Data | None:
+    """20,000 rows of the covertype data, 54 features; None where it is absent."""
+    path = SHARED_DATA / "covertype-20k" / "covtype.20k.data"
+    if not path.is_file():
+        return None
+    rows = np.loadtxt(path, delimiter=",", dtype=np.float32)
+    return Data("covertype-20k", np.ascontiguousarray(rows[:, :54]), np.ascontiguousarray(rows[:, 54]))
+
+
+def digits() -> Data:
+    """scikit-learn's 1,797 digits of 8 x 8 pixels in [0, 16]."""
+    from sklearn.datasets import load_digits
+
+    features, labels = load_digits(return_X_y=True)
+    return Data("digits", features.astype(np.float32), labels.astype(np.float32))
+
+
+@dataclass
+class Contender:
+    """One side of a comparison: what to run, what it returned last, and the seconds of each round."""
+
+    name: str
+    run: Callable[[], Any]
+    result: Any = None
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Median seconds over the rounds."""
+        return statistics.median(self.seconds)
+
+    def times_slower_than(self, other: Contender) -> float:
+        """Median over the rounds of this one's seconds divided by ``other``'s in the same round."""
+        return statistics.median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
+
+
+def race(contenders: Mapping[str, Callable[[], Any]], rounds: int = 5) -> list[Contender]:
+    """Run all contenders once unmeasured, then ``rounds`` times in turn, each round in the reverse of the last order."""
+    entered = [Contender(name, run) for name, run in contenders.items()]
+    for contender in entered:
+        contender.result = contender.run()
+    for number in range(rounds):
+        for contender in entered[:: -1 if number % 2 else 1]:
+            started = time.perf_counter()
+            contender.result = contender.run()
+            contender.seconds.append(time.perf_counter() - started)
+    return entered
+
+
+def write_job(
+    base: Path,
+    hyperparameters: Mapping[str, object],
+    channels: Mapping[str, Path],
+    content_type: str = "application/x-recordio-protobuf",
+) -> None:
+    """The input of a training job below ``base``, each channel a folder of one linked file or a folder as it is."""
+    config = base / "input" / "config"
+    config.mkdir(parents=True, exist_ok=True)
+    strings = {name: str(value) for name, value in hyperparameters.items()}
+    (config / "hyperparameters.json").write_text(json.dumps(strings))
+    described = {name: {"ContentType": content_type, "TrainingInputMode": "File"} for name in channels}
+    (config / "inputdataconfig.json").write_text(json.dumps(described))
+    hosts = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
+    (config / "resourceconfig.json").write_text(json.dumps(hosts))
+    for name, path in channels.items():
+        folder = base / "input" / "data" / name
+        if path.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.symlink_to(path, target_is_directory=True)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / path.name).hardlink_to(path)
+
+
+def train(base: Path, algorithm: str) -> Path:
+    """Run the training job that ``write_job`` laid below ``base``, as the ``train`` command does; the model's folder.
+
+    It runs in this process, so that neither side of a comparison pays for the start of Python and its imports.
+    """
+    from container import train as command
+    from container.paths import Paths
+    from container.settings import Settings
+
+    paths = Paths(base)
+    code = command.run(paths, Settings(base_directory=base, algorithm=algorithm))
+    if code:
+        raise RuntimeError(f"training ended with exit code {code}: {paths.failure.read_text()}")
+    return paths.model
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table, numbers to four significant digits."""
+    cells = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[at]) for line in [list(columns), *cells]) for at in range(len(columns))]
+    lines = [columns, ["-" * width for width in widths], *cells]
+    body = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines]
+    return "\n".join([f"\n### {title}\n", *body])
