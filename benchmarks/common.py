@@ -79,7 +79,7 @@ class Contender:
 
 
 def race(contenders: Mapping[str, Callable[[], Any]], rounds: int = 5) -> list[Contender]:
-    """Run all contenders once unmeasured, then ``rounds`` times in turn, each round in the reverse of the last order."""
+    """Run all contenders once unmeasured, then ``rounds`` times in turn, every other round in reverse order."""
     entered = [Contender(name, run) for name, run in contenders.items()]
     for contender in entered:
         contender.result = contender.run()
