@@ -1,0 +1,164 @@
+"""Stand-ins for the world around an algorithm: a job that only remembers, a channel held in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from algorithms.interface import Model
+from recordio.batches import Batch, concatenate, rebatch
+
+
+@dataclass
+class FakeJob:
+    """Implements ``algorithms.interface.Job`` by appending every call to a list.
+
+    ``stop_after`` makes ``stop_requested`` true from its n-th reading on; None never does.
+    """
+
+    seed: int = 0
+    checkpoint_directory: Path | None = None
+    output_directory: Path | None = None
+    stop_after: int | None = None
+    messages: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    qualities: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[tuple[str, str, float]] = field(default_factory=list)
+    early_stops: list[tuple[int, str, float]] = field(default_factory=list)
+    progresses: list[tuple[int, int]] = field(default_factory=list)
+    throughputs: list[tuple[int, float]] = field(default_factory=list)
+    rounds: list[tuple[int, list[tuple[str, float]]]] = field(default_factory=list)
+    timers: list[tuple[str, float]] = field(default_factory=list)
+    epoch_values: list[dict[str, Any]] = field(default_factory=list)
+    intermediates: list[Model] = field(default_factory=list)
+    stop_readings: int = 0
+
+    @property
+    def stop_requested(self) -> bool:
+        self.stop_readings += 1
+        return self.stop_after is not None and self.stop_readings > self.stop_after
+
+    def info(self, message: str) -> None:
+        self.messages.append(message)
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def quality(
+        self,
+        dataset: str,
+        metric: str,
+        value: float,
+        *,
+        maximize: bool = False,
+        epoch: int | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self.qualities.append(
+            {
+                "dataset": dataset,
+                "metric": metric,
+                "value": float(value),
+                "maximize": maximize,
+                "epoch": epoch,
+                "batch": batch,
+            }
+        )
+
+    def score(self, dataset: str, metric: str, value: float) -> None:
+        self.scores.append((dataset, metric, float(value)))
+
+    def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
+        self.early_stops.append((epoch, criterion, float(value)))
+
+    def progress(self, done: int, epochs: int) -> None:
+        self.progresses.append((done, epochs))
+
+    def throughput(self, rows: int, seconds: float) -> None:
+        self.throughputs.append((rows, seconds))
+
+    def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
+        self.rounds.append((iteration, list(scores)))
+
+    @contextlib.contextmanager
+    def timer(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timers.append((name, time.perf_counter() - start))
+
+    def values(self, values: Mapping[str, float], *, epoch: int | None = None, model: int | None = None) -> None:
+        self.epoch_values.append({"values": dict(values), "epoch": epoch, "model": model})
+
+    def save_intermediate(self, model: Model) -> None:
+        self.intermediates.append(model)
+
+    def last(self, dataset: str, metric: str) -> float:
+        """The latest value reported for a metric. Raises LookupError where there was none."""
+        for quality in reversed(self.qualities):
+            if (quality["dataset"], quality["metric"]) == (dataset, metric):
+                return quality["value"]
+        raise LookupError(f"{dataset}:{metric} was not reported")
+
+
+class MemoryStream:
+    """Implements ``algorithms.interface.Stream`` on arrays or batches.
+
+    ``cuts`` are the sizes in which the rows come when no size is asked for; all at once by default. ``epochs_begun``
+    counts iterations, ``epochs_left`` the ones a pipe of that many epochs would still give.
+
+    >>> [len(batch) for batch in MemoryStream(np.zeros((5, 2))).batches(2)]
+    [2, 2, 1]
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray | sp.csr_array | Sequence[Batch],
+        labels: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+        *,
+        cuts: Sequence[int] = (),
+        epochs_left: int | None = None,
+    ) -> None:
+        if isinstance(features, Sequence):
+            self._all = list(features)
+        else:
+            if sp.issparse(features):
+                rows: Any = sp.csr_array(features, dtype=np.float32)
+            else:
+                rows = np.ascontiguousarray(features, dtype=np.float32)
+            self._all = [Batch(rows, _float32(labels), _float32(weights), groups)]
+        self._cuts = tuple(cuts)
+        self.epochs_left = epochs_left
+        self.epochs_begun = 0
+
+    def batches(self, size: int | None = None) -> Iterator[Batch]:
+        if self.epochs_left is not None:
+            assert self.epochs_left > 0, "the channel was read more often than a pipe allows"
+            self.epochs_left -= 1
+        self.epochs_begun += 1
+        return rebatch(self._all, size) if size is not None else self._as_cut()
+
+    def _as_cut(self) -> Iterator[Batch]:
+        if not self._cuts:
+            yield from self._all
+            return
+        whole, start = concatenate(self._all), 0
+        for cut in self._cuts:
+            yield whole.rows(start, start + cut)
+            start += cut
+        if start < len(whole):
+            yield whole.rows(start, len(whole))
+
+
+def _float32(values: np.ndarray | None) -> np.ndarray | None:
+    return None if values is None else np.asarray(values, dtype=np.float32)
