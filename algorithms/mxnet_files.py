@@ -4,7 +4,7 @@
 version of the format that MXNet 1.9.1 reads. All numbers are little endian:
 
     file  = u64 0x112, u64 0, u64 count, array * count, u64 count of names (0 for a list), (u64 length, UTF-8) * names
-    array = u32 magic, i32 storage, [shape of the stored values], shape, i32 device type, i32 device id, i32 dtype,
+    array = u32 magic, i32 storage, [shape of the values], shape, i32 device type, i32 device id, i32 dtype,
             [(i32 dtype, shape) of each index array], values in C order, [index arrays]     brackets: sparse only
     shape = i32 ndim, i64 dimension * ndim
 
@@ -179,8 +179,6 @@ class _Stored:
 
     def _row_sparse(self) -> np.ndarray:
         (rows,) = self.indices
-        if rows.shape != self.values.shape[:1] or self.values.shape[1:] != self.shape[1:]:
-            raise _Malformed(f"a row-sparse array of shape {self.shape} stores {self.values.shape}, {rows.shape} rows")
         if rows.size and not 0 <= rows.min() <= rows.max() < self.shape[0]:
             raise _Malformed(f"a row-sparse array of {self.shape[0]} rows stores rows {rows.min()} to {rows.max()}")
         dense = np.zeros(self.shape, self.values.dtype.newbyteorder("="))
@@ -188,6 +186,8 @@ class _Stored:
         return dense
 
     def _csr(self) -> np.ndarray:
+        if len(self.shape) != 2:
+            raise _Malformed(f"a CSR array has the shape {self.shape}")
         bounds, columns = (index.astype(np.int64) for index in self.indices)
         try:
             array = sp.csr_array((self.values.astype(self.values.dtype.newbyteorder("=")), columns, bounds), self.shape)
@@ -209,13 +209,19 @@ def _parse_with_storage(cursor: _Cursor, *, scalars: bool) -> _Stored:
     (storage,) = cursor.numbers("i")
     if storage not in _INDEX_ARRAYS:
         raise _Malformed(f"the storage type {storage} before byte {cursor.at} is unknown")
-    stored_shape = _parse_shape(cursor) if storage != _DENSE else None
+    if storage != _DENSE:
+        _parse_shape(cursor)  # of the values: 0 where MXNet had not yet computed them, so the index arrays decide
     shape = _parse_shape(cursor, scalars=scalars)
     dtype = _parse_device_and_dtype(cursor)
     described = [(_dtype(cursor), _parse_shape(cursor)) for _ in range(_INDEX_ARRAYS[storage])]
-    if storage == _CSR and len(shape) != 2:
-        raise _Malformed(f"a CSR array has the shape {shape}")
-    values = cursor.array(dtype, stored_shape if stored_shape is not None else shape)
+    if any(len(index_shape) != 1 or index_dtype.kind != "i" for index_dtype, index_shape in described):
+        raise _Malformed(f"an array before byte {cursor.at} has index arrays that are no lists of integers")
+    values_shape = shape
+    if storage == _ROW_SPARSE:
+        values_shape = described[0][1] + shape[1:]
+    elif storage == _CSR:
+        values_shape = described[1][1]
+    values = cursor.array(dtype, values_shape)
     return _Stored(shape, storage, values, [cursor.array(*index) for index in described])
 
 
