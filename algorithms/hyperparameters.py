@@ -57,6 +57,7 @@ class Field:
         default: the value when none is given; ``required`` fields have none.
         at_least, above, at_most, below: closed and open ends of the range; of the elements for a listing.
         choices: the accepted words; of the elements for a listing.
+        also: a regular expression of elements that a listing takes besides its ``choices``.
         auto: the word ``auto`` is accepted besides.
         words: other words accepted besides a number.
         name: the name on the wire, where it is not the attribute's (``lambda``).
@@ -74,6 +75,7 @@ class Field:
     at_most: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    also: str | None = None
     auto: bool = False
     words: tuple[str, ...] = ()
     name: str | None = None
@@ -140,11 +142,17 @@ class Field:
         return value
 
     def _parse_listing(self, value: str) -> tuple[str, ...]:
+        value = value.removeprefix("(").removesuffix(")")  # the text of a Python tuple
         items = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
         words = tuple(str(item).strip() for item in items)
-        if not words or any(not word or (self.choices and word not in self.choices) for word in words):
+        if not words or not all(word and self._is_element(word) for word in words):
             raise ValueError(value)
         return words
+
+    def _is_element(self, word: str) -> bool:
+        if not self.choices or word in self.choices:
+            return True
+        return self.also is not None and re.fullmatch(self.also, word) is not None
 
     def _in_range(self, number: float) -> float:
         outside = (

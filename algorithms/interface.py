@@ -26,6 +26,7 @@ PARQUET = "application/x-parquet"
 RECORDIO = "application/x-recordio-protobuf"
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
+MODEL = "application/x-sagemaker-model"  # not rows: the artifact of an earlier job, to continue from
 
 # Input modes.
 FILE = "File"
@@ -40,6 +41,8 @@ LABELS_REQUIRED = "required"
 @dataclass(frozen=True, kw_only=True)
 class Channel:
     """One input channel.
+
+    A channel that accepts ``MODEL`` has no rows: ``fit`` is given the ``Path`` of its folder in place of a stream.
 
     Attributes:
         accepts: media types that can be read.
@@ -108,6 +111,8 @@ class Serving:
         unreadable_prefix, prediction_prefix: what the texts of those errors start with.
         outputs: names that a client may select instead of the columns (``SAGEMAKER_INFERENCE_OUTPUT``).
         multi_model: SageMaker's multi-model endpoints take this algorithm.
+        ensemble: a folder may hold several models that answer together; ``load`` takes a second argument, False to
+            use only one of them (``SAGEMAKER_INFERENCE_ENSEMBLE``).
     """
 
     accepts: tuple[str, ...]
@@ -123,6 +128,7 @@ class Serving:
     prediction_prefix: str = ""
     outputs: tuple[str, ...] = ()
     multi_model: bool = False
+    ensemble: bool = False
 
 
 class Stream(Protocol):
@@ -261,7 +267,8 @@ class Algorithm(ABC):
     @classmethod
     @abstractmethod
     def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> Model:
-        """Train. ``channels`` has an entry for each channel that the job configures.
+        """Train. ``channels`` has an entry for each channel that the job configures: a stream, or the folder's path
+        where the channel accepts ``MODEL``.
 
         Raises:
             TrainingDataError: the rows cannot be trained on.
