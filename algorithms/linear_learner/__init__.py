@@ -1,0 +1,439 @@
+"""Linear learner: linear regression and classification, with many models trained in one pass.
+
+Mini-batch gradient descent on a choice of losses. Regularisation and learning rate are not searched one job after
+the other: neighbouring settings are trained side by side, and the best model of all epochs is kept, judged on the
+validation channel or on rows held out of training. For two classes the decision threshold is calibrated for the
+criterion that was asked for.
+
+Source: Liberty et al., "Elastic Machine Learning Algorithms in Amazon SageMaker", SIGMOD 2020, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from algorithms.hyperparameters import (
+    AUTO,
+    Hyperparameters,
+    Tunable,
+    choice,
+    flag,
+    integer,
+    real,
+    text,
+)
+from algorithms.interface import (
+    CSV,
+    JSON,
+    JSON_LINES,
+    LABELS_REQUIRED,
+    RECORDIO,
+    Algorithm,
+    Channel,
+    Column,
+    Job,
+    Metric,
+    Serving,
+    Stream,
+)
+from algorithms.linear_learner import metrics
+from algorithms.linear_learner.fit import Rows, Trained, train
+from algorithms.linear_learner.losses import objective_name
+from algorithms.linear_learner.model import LinearModel, load, recognises, softmax
+from recordio.batches import Batch, concatenate
+
+BINARY, MULTICLASS, REGRESSOR = "binary_classifier", "multiclass_classifier", "regressor"
+LOSSES = {
+    REGRESSOR: (
+        "squared_loss",
+        "absolute_loss",
+        "eps_insensitive_squared_loss",
+        "eps_insensitive_absolute_loss",
+        "quantile_loss",
+        "huber_loss",
+    ),
+    BINARY: ("logistic", "hinge_loss"),
+    MULTICLASS: ("softmax_loss",),
+}
+"""The losses of each predictor type; ``auto`` is the first."""
+ALL_LOSSES = tuple(loss for losses in LOSSES.values() for loss in losses)
+VALIDATION_MEMORY = 1 << 30
+"""Bytes of validation rows that are kept; of a larger channel the first rows are used, with a warning."""
+
+_ADAM, _SGD, _SCHEDULED = "optimizer is adam", "optimizer is sgd", "use_lr_scheduler is true"
+_INTERNAL = "Accepted; it set up the closed container's engine."
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearLearnerHyperparameters(Hyperparameters):
+    """See the README of this folder."""
+
+    predictor_type: str = choice(BINARY, MULTICLASS, REGRESSOR, help="Kind of label.")
+    num_classes: int | None = integer(
+        default=None, at_least=3, at_most=1_000_000, when=f"predictor_type is {MULTICLASS}", help="Number of classes."
+    )
+    accuracy_top_k: int = integer(
+        default=3, at_least=1, when=f"predictor_type is {MULTICLASS}", help="k of the top-k accuracy."
+    )
+    balance_multiclass_weights: bool = flag(
+        default=False, when=f"predictor_type is {MULTICLASS}", help="Weigh classes so that all count the same."
+    )
+    beta_1: float | str = real(
+        default=AUTO, auto=True, at_least=0, below=1, when=_ADAM, help="Decay of the mean gradient; auto is 0.9."
+    )
+    beta_2: float | str = real(
+        default=AUTO, auto=True, at_least=0, below=1, when=_ADAM, help="Decay of the mean square; auto is 0.999."
+    )
+    bias_lr_mult: float | str = real(
+        default=AUTO, auto=True, above=0, help="The bias' learning rate as a multiple; auto is 1."
+    )
+    bias_wd_mult: float | str = real(default=AUTO, auto=True, at_least=0, help="The bias' wd as a multiple; auto is 0.")
+    binary_classifier_model_selection_criteria: str = choice(
+        "accuracy",
+        "f_beta",
+        "precision_at_target_recall",
+        "recall_at_target_precision",
+        "loss_function",
+        default="accuracy",
+        when=f"predictor_type is {BINARY}",
+        help="By what the best model and its threshold are chosen.",
+    )
+    early_stopping_patience: int = integer(
+        default=3, at_least=1, help="Epochs without improvement before training ends."
+    )
+    early_stopping_tolerance: float = real(
+        default=0.001, above=0, help="A smaller relative improvement of the loss is none."
+    )
+    epochs: int = integer(default=15, at_least=1, help="Most passes over the training data.")
+    f_beta: float = real(default=1.0, above=0, help="Beta of the F scores.")
+    feature_dim: int | str = integer(
+        default=AUTO, auto=True, at_least=1, help="Number of features; auto takes it from the data."
+    )
+    huber_delta: float = real(
+        default=1.0, above=0, when="loss is huber_loss", help="Error from which the loss is linear, in scaled labels."
+    )
+    init_bias: float = real(default=0.0, help="The bias to start from.")
+    init_method: str = choice("uniform", "normal", default="uniform", help="Distribution of the weights to start from.")
+    init_scale: float = real(default=0.07, above=0, when="init_method is uniform", help="Largest weight to start from.")
+    init_sigma: float = real(
+        default=0.01, above=0, when="init_method is normal", help="Standard deviation of the weights to start from."
+    )
+    l1: float | str = real(
+        default=AUTO, auto=True, at_least=0, tunable=Tunable(1e-7, 1), help="L1 penalty; auto tries several."
+    )
+    learning_rate: float | str = real(
+        default=AUTO, auto=True, above=0, tunable=Tunable(1e-5, 1), help="Step size; auto tries several."
+    )
+    loss: str = choice(*ALL_LOSSES, default=AUTO, auto=True, help="Training loss; auto is the predictor type's first.")
+    loss_insensitivity: float = real(
+        default=0.01,
+        above=0,
+        when="loss is eps_insensitive_*",
+        help="Errors below this cost nothing, in scaled labels.",
+    )
+    lr_scheduler_factor: float | str = real(
+        default=AUTO,
+        auto=True,
+        above=0,
+        below=1,
+        when=_SCHEDULED,
+        help="Each reduction's factor; auto ends at a hundredth of the start.",
+    )
+    lr_scheduler_minimum_lr: float | str = real(
+        default=AUTO, auto=True, above=0, when=_SCHEDULED, help="Least learning rate; auto has none."
+    )
+    lr_scheduler_step: int | str = integer(
+        default=AUTO, auto=True, at_least=1, when=_SCHEDULED, help="Steps between reductions; auto is an epoch."
+    )
+    margin: float = real(default=1.0, above=0, when="loss is hinge_loss", help="Margin of the hinge loss.")
+    mini_batch_size: int = integer(default=1000, at_least=1, tunable=Tunable(100, 5000), help="Rows of a step.")
+    momentum: float | str = real(
+        default=AUTO, auto=True, at_least=0, below=1, when=_SGD, help="Momentum of SGD; auto is 0.9."
+    )
+    normalize_data: bool | str = flag(default=True, auto=True, help="Scale features to deviation 1; auto does.")
+    normalize_label: bool | str = flag(
+        default=AUTO, auto=True, when=f"predictor_type is {REGRESSOR}", help="Scale labels to deviation 1; auto does."
+    )
+    num_calibration_samples: int | str = integer(
+        default=AUTO,
+        auto=True,
+        at_least=1,
+        when=f"predictor_type is {BINARY}",
+        help="Rows to find the threshold on; auto takes all that are kept.",
+    )
+    num_models: int | str = integer(
+        default=AUTO, auto=True, at_least=1, help="Models trained side by side; auto is 32, or what fits in 1 GiB."
+    )
+    num_point_for_scaler: int = integer(default=10_000, at_least=1, help="First rows, from which scales are learned.")
+    optimizer: str = choice("sgd", "adam", "rmsprop", default=AUTO, auto=True, help="Optimizer; auto is adam.")
+    positive_example_weight_mult: float | str = real(
+        default=1.0,
+        above=0,
+        words=("balanced", AUTO),
+        when=f"predictor_type is {BINARY}",
+        tunable=Tunable(1e-5, 1e5),
+        help="Weight of positive rows; balanced makes both classes count the same, auto tries three.",
+    )
+    quantile: float = real(
+        default=0.5, above=0, below=1, when="loss is quantile_loss", help="Share of labels below the prediction."
+    )
+    target_precision: float = real(
+        default=0.8,
+        above=0,
+        below=1,
+        when="binary_classifier_model_selection_criteria is recall_at_target_precision",
+        help="Precision to hold.",
+    )
+    target_recall: float = real(
+        default=0.8,
+        above=0,
+        below=1,
+        when="binary_classifier_model_selection_criteria is precision_at_target_recall",
+        help="Recall to hold.",
+    )
+    unbias_data: bool | str = flag(default=AUTO, auto=True, help="Shift features to mean 0; auto is use_bias.")
+    unbias_label: bool | str = flag(
+        default=AUTO, auto=True, when=f"predictor_type is {REGRESSOR}", help="Shift labels to mean 0; auto is use_bias."
+    )
+    use_bias: bool = flag(default=True, tunable=Tunable(choices=("true", "false")), help="Whether there is a bias.")
+    use_lr_scheduler: bool = flag(default=True, help="Reduce the learning rate as training goes on.")
+    wd: float | str = real(
+        default=AUTO, auto=True, at_least=0, tunable=Tunable(1e-7, 1), help="L2 penalty; auto tries several."
+    )
+    tuning_objective_metric: str = text(
+        name="_tuning_objective_metric", default="", help="Set by tuning jobs; then one model is trained."
+    )
+    kvstore: str = text(name="_kvstore", default=AUTO, help="Parameter store.", no_effect=_INTERNAL)
+    num_kv_servers: str = text(name="_num_kv_servers", default=AUTO, help="Store servers.", no_effect=_INTERNAL)
+    num_gpus: str = text(name="_num_gpus", default=AUTO, help="GPUs.", no_effect=_INTERNAL)
+    log_level: str = text(name="_log_level", default="info", help="Log level.", no_effect=_INTERNAL)
+    enable_profiler: str = text(name="_enable_profiler", default="false", help="Profiler.", no_effect=_INTERNAL)
+
+    @property
+    def loss_name(self) -> str:
+        """The loss, ``auto`` resolved."""
+        return LOSSES[self.predictor_type][0] if self.loss == AUTO else self.loss
+
+    def check(self) -> list[str]:
+        """Rules between fields."""
+        problems = []
+        if self.predictor_type == MULTICLASS and self.num_classes is None:
+            problems.append(f"Hyperparameter 'num_classes' is required where predictor_type is {MULTICLASS}")
+        if self.loss_name not in LOSSES[self.predictor_type]:
+            allowed = ", ".join((AUTO, *LOSSES[self.predictor_type]))
+            problems.append(
+                f"Hyperparameter 'loss': '{self.loss}' is not for a {self.predictor_type}; it has {allowed}"
+            )
+        return problems
+
+
+def _pattern(dataset: str, metric: str, kind: str) -> str:
+    return rf"#quality_metric: host=\S+, {dataset} {metric} <{kind}>=(\S+)"
+
+
+def _metrics() -> tuple[Metric, ...]:
+    """The published list of MetricDefinitions, completed for all three data sets."""
+    losses = (("mse", "mse"), ("absolute_loss", "absolute_loss"), ("rmse", "rmse"))
+    scores = (
+        ("binary_classification_accuracy", "binary_classification_accuracy"),
+        ("binary_f_beta", r"binary_f_\S+"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("roc_auc_score", "roc_auc_score"),
+        ("multiclass_accuracy", "multiclass_accuracy"),
+        ("multiclass_top_k_accuracy", r"multiclass_top_k_accuracy_\S+"),
+        ("dcg", "dcg"),
+        ("macro_recall", "macro_recall"),
+        ("macro_precision", "macro_precision"),
+        ("macro_f_beta", r"macro_f_\S+"),
+    )
+    declared = [
+        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
+        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+        Metric(
+            name="test:objective_loss", regex=_pattern("test", r"\S+_objective", "loss"), maximize=False, objective=True
+        ),
+    ]
+    for dataset in ("train", "validation"):
+        each = rf"#quality_metric: host=\S+, epoch=\S+, {dataset} \S+_objective <loss>=(\S+)"
+        tunable = dataset == "validation"
+        declared.append(Metric(name=f"{dataset}:objective_loss", regex=each, maximize=False, objective=tunable))
+        final = _pattern(dataset, r"\S+_objective", "loss")
+        declared.append(Metric(name=f"{dataset}:objective_loss:final", regex=final, maximize=False))
+    for dataset in ("train", "validation", "test"):
+        tunable = dataset != "train"
+        for kind, names in (("loss", losses), ("score", scores)):
+            declared += [
+                Metric(
+                    name=f"{dataset}:{name}",
+                    regex=_pattern(dataset, pattern, kind),
+                    maximize=kind == "score",
+                    objective=tunable,
+                )
+                for name, pattern in names
+            ]
+    return tuple(declared)
+
+
+class LinearLearner(Algorithm):
+    """Linear models by mini-batch gradient descent, many at once."""
+
+    name = "linear-learner"
+    title = "Linear Learner"
+    summary = "Linear regression and two-class or many-class classification."
+    hyperparameters = LinearLearnerHyperparameters
+    channels = tuple(
+        Channel(name=name, help=help, required=name == "train", accepts=(RECORDIO, CSV), labels=LABELS_REQUIRED)
+        for name, help in (
+            ("train", "Rows to train on; CSV has the label in the first column."),
+            ("validation", "Rows to choose the best model and its threshold on."),
+            ("test", "Rows that the final model is scored on."),
+        )
+    )
+    columns = (
+        Column("score", "Prediction, probability, or one probability for each class.", shape=(None,)),
+        Column("predicted_label", "The class; classifiers only."),
+    )
+    metrics = _metrics()
+    serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO), multi_model=True)
+
+    @classmethod
+    def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> LinearModel:
+        """Train, choose, and report; see ``Algorithm.fit``."""
+        hp: LinearLearnerHyperparameters = hyperparameters
+        validation = _validation(channels["validation"], hp, job) if "validation" in channels else None
+        trained = train(hp, channels["train"], validation, job)
+        model = _model(trained, hp)
+        dataset = "train" if trained.validation_rows is None else "validation"
+        final = _scores(model, trained, trained.validation_rows or trained.train_rows, hp)
+        for name, value in final.items():
+            job.score(dataset, name, value)
+        for name, value in final.items():
+            _quality(job, dataset, name, value)
+        if trained.validation_rows is not None:
+            for name, value in _scores(model, trained, trained.train_rows, hp).items():
+                _quality(job, "train", name, value)
+        job.info(f"Best model found for hyperparameters: {_describe(trained, hp)}")
+        if "test" in channels:
+            tested = _test(model, trained, channels["test"], hp)
+            for name, value in tested.items():
+                job.score("test", name, value)
+            for name, value in tested.items():
+                _quality(job, "test", name, value)
+        else:
+            job.info("Test data is not provided.")
+        return model
+
+    @classmethod
+    def load(cls, directory: Path) -> LinearModel:
+        """See ``model.load``."""
+        return load(directory)
+
+    @classmethod
+    def recognises(cls, directory: Path) -> bool:
+        """See ``model.recognises``."""
+        return recognises(directory)
+
+    @classmethod
+    def feature_dim(cls, hyperparameters: Any) -> int | None:
+        """The declared number of features; None for ``auto``."""
+        return None if hyperparameters.feature_dim == AUTO else hyperparameters.feature_dim
+
+
+def _validation(stream: Stream, hp: LinearLearnerHyperparameters, job: Job) -> Batch:
+    """The validation rows, read once: in Pipe mode there may be no second FIFO."""
+    kept: list[Batch] = []
+    size = 0
+    for batch in stream.batches(hp.mini_batch_size):
+        kept.append(batch)
+        size += batch.features.nnz * 8 if batch.is_sparse else batch.features.nbytes
+        if size > VALIDATION_MEMORY:
+            rows = sum(len(part) for part in kept)
+            job.warning(f"Channel 'validation' is large: its first {rows} rows are used.")
+            break
+    return concatenate(kept)
+
+
+def _model(trained: Trained, hp: LinearLearnerHyperparameters) -> LinearModel:
+    """The winner for raw features and raw labels."""
+    parameters, labels = trained.winner.parameters, trained.problem.label_scaler
+    weight, bias = trained.problem.scaler.unscale(parameters[:-1], parameters[-1])
+    weight, bias = weight * labels.scale, bias * labels.scale + labels.shift
+    threshold = trained.winner.threshold
+    return LinearModel(
+        weight=np.ascontiguousarray(weight.T, np.float32),
+        bias=bias.astype(np.float32),
+        predictor_type=hp.predictor_type,
+        loss=hp.loss_name,
+        threshold=threshold,
+    )
+
+
+def _scores(model: LinearModel, trained: Trained, rows: Rows, hp: LinearLearnerHyperparameters) -> dict[str, float]:
+    """All metrics of the final model on rows that were kept."""
+    raw = np.concatenate([scores for _, scores in rows.scores(trained.winner.parameters)])
+    return _all_metrics(raw, rows.labels, rows.scaled_labels, trained, model, hp)
+
+
+def _test(model: LinearModel, trained: Trained, stream: Stream, hp: LinearLearnerHyperparameters) -> dict[str, float]:
+    """All metrics of the final model on the test channel. Memory: the scores and labels of all rows."""
+    raw, labels = [], []
+    scaler = trained.problem.scaler
+    parameters = trained.winner.parameters
+    for batch in stream.batches(hp.mini_batch_size):
+        raw.append(scaler.rows(batch.features).scores(parameters[:-1]) + parameters[-1])
+        labels.append(np.asarray(batch.labels).reshape(-1))
+    joined = np.concatenate(labels)
+    return _all_metrics(np.concatenate(raw), joined, trained.problem.label_scaler.apply(joined), trained, model, hp)
+
+
+def _all_metrics(
+    raw: np.ndarray,
+    labels: np.ndarray,
+    scaled_labels: np.ndarray,
+    trained: Trained,
+    model: LinearModel,
+    hp: LinearLearnerHyperparameters,
+) -> dict[str, float]:
+    """The objective and the predictor type's metrics, of raw scores (n, outputs) for scaled rows."""
+    loss = trained.trainer.loss
+    if hp.predictor_type == MULTICLASS:
+        classes = labels.astype(np.int64)
+        value = loss(raw[:, None, :], classes)[0].mean()
+        scores = metrics.multiclass(softmax(raw), classes, hp.accuracy_top_k, hp.f_beta)
+    elif hp.predictor_type == BINARY:
+        value = loss(raw, scaled_labels[:, None])[0].mean()
+        scores = metrics.binary(raw[:, 0], labels, model.threshold, hp.f_beta)
+    else:
+        value = loss(raw, scaled_labels[:, None])[0].mean()
+        labels_scaler = trained.problem.label_scaler
+        scores = metrics.regression(raw[:, 0] * labels_scaler.scale + labels_scaler.shift, labels)
+    return {objective_name(hp.loss_name): float(value), **scores}
+
+
+def _quality(job: Job, dataset: str, name: str, value: float) -> None:
+    minimize = name.endswith("_objective") or name in metrics.MINIMIZED
+    job.quality(dataset, name, value, maximize=not minimize)
+
+
+def _describe(trained: Trained, hp: LinearLearnerHyperparameters) -> str:
+    """The winner's settings as JSON."""
+    import json
+
+    setting = trained.winner.setting
+    return json.dumps(
+        {
+            "lr_scheduler_step": hp.lr_scheduler_step,
+            "wd": setting.wd,
+            "optimizer": "adam" if hp.optimizer == AUTO else hp.optimizer,
+            "lr_scheduler_factor": hp.lr_scheduler_factor,
+            "l1": setting.l1,
+            "learning_rate": setting.learning_rate,
+            "lr_scheduler_minimum_lr": hp.lr_scheduler_minimum_lr,
+        }
+    )

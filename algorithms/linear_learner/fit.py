@@ -1,0 +1,465 @@
+"""Training: many linear models in one pass over the data, by mini-batches.
+
+A batch is read and scaled once; one matrix product gives the scores of all models, a second one all gradients. The
+parameters of m models with c outputs each are one array of shape (d + 1, m c), bias in the last row.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms.errors import TrainingDataError
+from algorithms.hyperparameters import AUTO
+from algorithms.interface import Job, Stream
+from algorithms.linear_learner.losses import make_loss, objective_name
+from algorithms.linear_learner.optimizers import SGD, Adam, Optimizer, RMSProp, threshold
+from algorithms.linear_learner.scaling import LabelScaler, ScaledRows, Scaler, feature_scaler
+from algorithms.linear_learner.selection import LOSS_FUNCTION, calibrate
+from algorithms.linear_learner.settings import Setting, model_count, optimizer_name, settings
+from recordio.batches import Batch, concatenate
+
+if TYPE_CHECKING:
+    from algorithms.linear_learner import LinearLearnerHyperparameters
+
+HELD_OUT_SHARE = 0.1
+HELD_OUT_ROWS = 10_000
+"""Without a validation channel, this share of the first rows of each block is kept out of training, up to so many."""
+LEAST_ROWS_TO_HOLD_OUT = 1000
+"""Fewer training rows than this are all trained on, and models are then compared on them."""
+EVALUATION_ROWS = 5000
+"""Rows scored at once."""
+FINAL_RATE = 0.01
+"""The automatic schedule brings the learning rate to this share of its start by the last epoch."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the first rows of the training data tell, fixed before the first step.
+
+    Attributes:
+        outputs: scores of one model: the number of classes, or 1.
+        scaler, label_scaler: statistics of the first ``num_point_for_scaler`` rows.
+        class_weights: (c,) weights of rows by their class; None where all are 1.
+        positive_weights: weights of positive examples to try, the given one first.
+    """
+
+    feature_dim: int
+    outputs: int
+    scaler: Scaler
+    label_scaler: LabelScaler
+    class_weights: np.ndarray | None
+    positive_weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows kept for comparing models: scaled, in blocks, with their labels."""
+
+    blocks: list[ScaledRows]
+    labels: np.ndarray
+    scaled_labels: np.ndarray
+
+    @staticmethod
+    def of(batch: Batch, problem: Problem) -> Rows:
+        """All of ``batch``, ready to be scored."""
+        starts = range(0, len(batch), EVALUATION_ROWS)
+        blocks = [problem.scaler.rows(batch.rows(start, start + EVALUATION_ROWS).features) for start in starts]
+        labels = one_label(batch)
+        return Rows(blocks, labels, problem.label_scaler.apply(labels))
+
+    def scores(self, parameters: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Row ranges and their scores (n, m c)."""
+        start = 0
+        for block in self.blocks:
+            scores = block.scores(parameters[:-1]) + parameters[-1]
+            yield slice(start, start + len(scores)), scores
+            start += len(scores)
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best model of all models and epochs, for scaled rows.
+
+    Attributes:
+        parameters: (d + 1, c).
+        threshold: raw score from which a row is positive (binary classification).
+        objective: its mean loss on the rows that models were compared on.
+    """
+
+    parameters: np.ndarray
+    threshold: float
+    objective: float
+    value: float
+    setting: Setting
+    epoch: int
+
+
+def one_label(batch: Batch) -> np.ndarray:
+    """The labels of a batch as (n,).
+
+    Raises:
+        TrainingDataError: rows have several labels.
+    """
+    labels = batch.labels
+    assert labels is not None, "the channel is declared with labels"
+    if labels.ndim > 1 and labels.shape[1] != 1:
+        raise TrainingDataError(f"each row needs one label, but rows have {labels.shape[1]}")
+    return labels.reshape(-1)
+
+
+def check_labels(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> None:
+    """Raise TrainingDataError where classification labels (n,) are not class numbers."""
+    if hp.predictor_type == "regressor":
+        return
+    classes = hp.num_classes if hp.predictor_type == "multiclass_classifier" else 2
+    wrong = (labels < 0) | (labels >= classes) | (labels != np.floor(labels))
+    if wrong.any():
+        raise TrainingDataError(
+            f"labels of a {hp.predictor_type} must be whole numbers from 0 to {classes - 1}, but one is "
+            f"{labels[wrong][0]:g}"
+        )
+
+
+def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
+    """Learn scales and class weights from the first rows."""
+    labels = one_label(batch)
+    check_labels(labels, hp)
+    unbias = hp.use_bias if hp.unbias_data == AUTO else hp.unbias_data
+    scaler = feature_scaler(batch, unbias=unbias and hp.use_bias, normalize=hp.normalize_data is not False)
+    label_scaler, outputs, class_weights = LabelScaler(), 1, None
+    positive_weights: tuple[float, ...] = (1.0,)
+    if hp.predictor_type == "regressor":
+        unbias_label = hp.use_bias if hp.unbias_label == AUTO else hp.unbias_label and hp.use_bias
+        label_scaler = LabelScaler.fit(labels, unbias=unbias_label, normalize=hp.normalize_label is not False)
+    elif hp.predictor_type == "binary_classifier":
+        positive_weights = _positive_weights(labels, hp)
+    else:
+        outputs = hp.num_classes
+        if hp.balance_multiclass_weights:
+            counts = np.bincount(labels.astype(np.int64), minlength=outputs)
+            class_weights = (len(labels) / (outputs * np.maximum(counts, 1))).astype(np.float32)
+    return Problem(batch.feature_dim, outputs, scaler, label_scaler, class_weights, positive_weights)
+
+
+def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[float, ...]:
+    """The weights to try. ``auto`` tries none, full and half-way balancing, and lets the criterion choose."""
+    given = hp.positive_example_weight_mult
+    if given not in ("balanced", AUTO):
+        return (float(given),)
+    positives = max(int((labels > 0.5).sum()), 1)
+    balanced = max(len(labels) - positives, 1) / positives
+    return (balanced,) if given == "balanced" else (1.0, balanced, balanced**0.5)
+
+
+class Trainer:
+    """The state of training: parameters, optimizer, schedule. One call of ``update`` is one step."""
+
+    def __init__(self, hp: LinearLearnerHyperparameters, problem: Problem, seed: int) -> None:
+        self.hp, self.problem = hp, problem
+        count = model_count(hp, problem.feature_dim, problem.outputs)
+        self.settings = settings(hp, count, problem.positive_weights)
+        self.loss = make_loss(hp.loss_name, hp)
+        width = count * problem.outputs
+        self.parameters = self._initial(width, np.random.default_rng(seed))
+        self.gradient = np.empty_like(self.parameters)
+        self.optimizer = _optimizer(hp, self.parameters.shape)
+        self.rate = self._per_column("learning_rate")
+        self.wd, self.l1 = self._per_column("wd"), self._per_column("l1")
+        self.positive_weight = np.array([setting.positive_weight for setting in self.settings], np.float32)
+        self.steps = 0
+        self.steps_per_epoch: int | None = None
+
+    def _initial(self, width: int, rng: np.random.Generator) -> np.ndarray:
+        """Every model starts at the same point, so that they differ by their settings only."""
+        hp, shape = self.hp, (self.problem.feature_dim, self.problem.outputs)
+        if hp.init_method == "uniform":
+            start = rng.uniform(-hp.init_scale, hp.init_scale, shape)
+        else:
+            start = rng.normal(0, hp.init_sigma, shape)
+        parameters = np.empty((shape[0] + 1, width), np.float32)
+        parameters[:-1] = np.tile(start, width // shape[1])
+        parameters[-1] = hp.init_bias if hp.use_bias else 0
+        return parameters
+
+    def _per_column(self, name: str) -> np.ndarray:
+        values = np.array([getattr(setting, name) for setting in self.settings], np.float32)
+        return np.repeat(values, self.problem.outputs)
+
+    def update(self, features: ScaledRows, labels: np.ndarray) -> np.ndarray:
+        """One step on scaled rows (n, d) and scaled labels (n,). Returns the mean loss of each model, (m,)."""
+        scores = features.scores(self.parameters[:-1])
+        scores += self.parameters[-1]
+        loss, slopes = self.weighted_loss(scores, labels)
+        slopes = slopes.reshape(scores.shape)
+        slopes /= len(labels)
+        features.gradient(slopes, self.gradient[:-1])
+        np.sum(slopes, axis=0, out=self.gradient[-1])
+        self._step()
+        return loss.mean(axis=0)
+
+    def weighted_loss(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Loss (n, m) and slopes (n, m) or (n, m, c) of scores (n, m c), rows weighted by their class."""
+        problem = self.problem
+        if problem.outputs > 1:
+            classes = labels.astype(np.int64)
+            loss, slopes = self.loss(scores.reshape(len(labels), -1, problem.outputs), classes)
+            if problem.class_weights is not None:
+                weight = problem.class_weights[classes][:, None]
+                loss, slopes = loss * weight, slopes * weight[:, :, None]
+            return loss, slopes
+        loss, slopes = self.loss(scores, labels[:, None])
+        if self.hp.predictor_type == "binary_classifier" and (self.positive_weight != 1).any():
+            weight = np.where(labels[:, None] > 0.5, self.positive_weight, np.float32(1))
+            loss, slopes = loss * weight, slopes * weight
+        return loss, slopes
+
+    def _step(self) -> None:
+        hp = self.hp
+        if self.wd.any():
+            self.gradient[:-1] += self.parameters[:-1] * self.wd
+            if bias_wd := _or(hp.bias_wd_mult, 0.0):
+                self.gradient[-1] += self.parameters[-1] * self.wd * np.float32(bias_wd)
+        rate = np.maximum(self.rate * np.float32(self._schedule()), np.float32(self._least_rate()))
+        bias_before = self.parameters[-1].copy()
+        size = self.optimizer.step(self.parameters, self.gradient, rate)
+        moved = self.parameters[-1] - bias_before
+        self.parameters[-1] = bias_before + moved * np.float32(_or(hp.bias_lr_mult, 1.0)) if hp.use_bias else 0
+        if self.l1.any():
+            steps = size[:-1] if size.ndim == 2 else size
+            threshold(self.parameters[:-1], steps * self.l1)
+        self.steps += 1
+
+    def _schedule(self) -> float:
+        """Share of the learning rate at this step.
+
+        The rate falls by ``lr_scheduler_factor`` every ``lr_scheduler_step`` steps. ``auto`` falls once an epoch, by
+        as much as brings it to ``FINAL_RATE`` in the last epoch.
+        """
+        hp = self.hp
+        if not hp.use_lr_scheduler:
+            return 1.0
+        per_epoch = self.steps_per_epoch or self.steps + 1
+        step = per_epoch if hp.lr_scheduler_step == AUTO else hp.lr_scheduler_step
+        if hp.lr_scheduler_factor != AUTO:
+            return float(hp.lr_scheduler_factor ** (self.steps // step))
+        total = max(per_epoch * hp.epochs / step - 1, 1)
+        return float(FINAL_RATE ** min((self.steps // step) / total, 1))
+
+    def _least_rate(self) -> float:
+        if not self.hp.use_lr_scheduler or self.hp.lr_scheduler_minimum_lr == AUTO:
+            return 0.0
+        return min(float(self.hp.lr_scheduler_minimum_lr), float(self.rate.min()))
+
+    def evaluate(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Mean loss of each model (m,), and for binary classification all raw scores (n, m), else (0, m)."""
+        total = np.zeros(len(self.settings))
+        kept = []
+        for part, scores in rows.scores(self.parameters):
+            total += self.weighted_loss(scores, rows.scaled_labels[part])[0].sum(axis=0, dtype=np.float64)
+            if self.hp.predictor_type == "binary_classifier":
+                kept.append(scores)
+        raw = np.concatenate(kept) if kept else np.empty((0, len(self.settings)), np.float32)
+        return total / len(rows.labels), raw
+
+    def best(self, rows: Rows, epoch: int) -> Winner:
+        """The best model as it stands, by the job's criterion on ``rows``; ties go to the lower loss."""
+        objective, scores = self.evaluate(rows)
+        value = -np.nan_to_num(objective, nan=np.inf, posinf=np.inf)
+        thresholds = np.zeros(len(self.settings), np.float32)
+        if self.hp.predictor_type == "binary_classifier":
+            criterion = self.hp.binary_classifier_model_selection_criteria
+            if criterion != LOSS_FUNCTION:
+                count = _or(self.hp.num_calibration_samples, len(rows.labels))
+                value, thresholds = calibrate(scores[:count], rows.labels[:count], self.hp)
+        index = int(np.lexsort((objective, -value))[0])
+        columns = slice(index * self.problem.outputs, (index + 1) * self.problem.outputs)
+        return Winner(
+            parameters=self.parameters[:, columns].copy(),
+            threshold=float(thresholds[index]),
+            objective=float(objective[index]),
+            value=float(value[index]),
+            setting=self.settings[index],
+            epoch=epoch,
+        )
+
+
+def _or(value: float | str, automatic: float) -> float:
+    return automatic if value == AUTO else value  # type: ignore[return-value]
+
+
+def _optimizer(hp: LinearLearnerHyperparameters, shape: tuple[int, int]) -> Optimizer:
+    match optimizer_name(hp):
+        case "sgd":
+            return SGD(shape, _or(hp.momentum, 0.9))
+        case "rmsprop":
+            return RMSProp(shape)
+        case _:
+            return Adam(shape, _or(hp.beta_1, 0.9), _or(hp.beta_2, 0.999))
+
+
+class HeldOut:
+    """Takes the last rows of each batch out of training, the same ones in each epoch, until it has enough.
+
+    Positions decide, not values, so that the stream needs no rewinding; the rows that remain are a view.
+    """
+
+    def __init__(self, mini_batch_size: int, active: bool) -> None:
+        self.batches = HELD_OUT_ROWS // max(int(mini_batch_size * HELD_OUT_SHARE), 1) if active else 0
+
+    def split(self, index: int, batch: Batch) -> tuple[Batch, Batch | None]:
+        """The rows of batch number ``index`` to train on, and those held out."""
+        cut = len(batch) - max(int(len(batch) * HELD_OUT_SHARE), 1)
+        if index >= self.batches or cut < 1:
+            return batch, None
+        return batch.rows(0, cut), batch.rows(cut, len(batch))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves: the best model, and rows to report its scores on."""
+
+    winner: Winner
+    problem: Problem
+    train_rows: Rows
+    validation_rows: Rows | None
+    trainer: Trainer
+
+
+def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | None, job: Job) -> Trained:
+    """Train all models for at most ``epochs`` passes and keep the best one seen.
+
+    Args:
+        validation: the rows to compare models on; None holds some of the training rows out for it.
+
+    Raises:
+        TrainingDataError: there is no row, or labels or features do not fit the job.
+    """
+    first = stream.batches(hp.mini_batch_size)
+    head = _head(first, hp.num_point_for_scaler)
+    if not head:
+        raise TrainingDataError(
+            "No training data processed. The training channel is empty: verify that it contains non-empty files."
+        )
+    sample = concatenate(head)
+    problem = study(sample, hp)
+    trainer = Trainer(hp, problem, job.seed)
+    job.info(f"Training {len(trainer.settings)} models in parallel.")
+    rows = None if validation is None else _validation_rows(validation, problem, hp)
+    kept = Kept(HeldOut(hp.mini_batch_size, rows is None and len(sample) >= LEAST_ROWS_TO_HOLD_OUT))
+    patience = Patience(hp.early_stopping_patience, hp.early_stopping_tolerance)
+    winner: Winner | None = None
+    for epoch in range(hp.epochs):
+        with closing(first if epoch == 0 else stream.batches(hp.mini_batch_size)) as batches:
+            started = time.perf_counter()
+            seen, losses = _run_epoch(trainer, kept, itertools.chain(head, batches), job)
+            head = []
+        rows = rows or Rows.of(concatenate(kept.rows), problem)
+        candidate = trainer.best(rows, epoch)
+        if winner is None or candidate.value > winner.value:
+            winner = candidate
+        _report_epoch(job, trainer, losses, candidate, epoch)
+        job.progress(epoch + 1, hp.epochs)
+        job.throughput(seen, time.perf_counter() - started)
+        if patience.ended(candidate.objective) or job.stop_requested:
+            job.info("Early stop condition met. Stopping training.")
+            break
+    assert winner is not None and rows is not None, "there is at least one epoch"
+    if not np.isfinite(winner.objective):
+        raise TrainingDataError(
+            f"the loss is not finite with learning_rate {winner.setting.learning_rate:g}: choose a smaller one, or "
+            "look for extreme values in the data"
+        )
+    if validation is None:
+        return Trained(winner, problem, rows, None, trainer)
+    return Trained(winner, problem, Rows.of(concatenate(kept.rows), problem), rows, trainer)
+
+
+def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job) -> tuple[int, np.ndarray]:
+    """One pass. Returns the number of rows trained on, and the mean loss of each model (m,)."""
+    seen, losses = 0, np.zeros(len(trainer.settings))
+    problem = trainer.problem
+    for index, batch in enumerate(batches):
+        part = kept.take(index, batch)
+        labels = one_label(part)
+        check_labels(labels, trainer.hp)
+        features = problem.scaler.rows(part.features)
+        losses += trainer.update(features, problem.label_scaler.apply(labels)) * len(part)
+        seen += len(part)
+        if job.stop_requested:
+            break
+    kept.full = True
+    trainer.steps_per_epoch = trainer.steps_per_epoch or trainer.steps
+    return seen, losses / seen
+
+
+def _validation_rows(validation: Batch, problem: Problem, hp: LinearLearnerHyperparameters) -> Rows:
+    if validation.feature_dim != problem.feature_dim:
+        raise TrainingDataError(
+            f"channel 'validation' has {validation.feature_dim} features, channel 'train' {problem.feature_dim}"
+        )
+    check_labels(one_label(validation), hp)
+    return Rows.of(validation, problem)
+
+
+class Kept:
+    """Rows of the first epoch that are kept in memory for scores: those held out, or simply the first ones."""
+
+    def __init__(self, held_out: HeldOut) -> None:
+        self.held_out = held_out
+        self.rows: list[Batch] = []
+        self.full = False
+
+    def take(self, index: int, batch: Batch) -> Batch:
+        """Keep what is wanted of batch number ``index``; returns the rows to train on."""
+        part, held = self.held_out.split(index, batch)
+        candidate = held if self.held_out.batches else part
+        if candidate is not None and not self.full:
+            self.rows.append(candidate)
+            self.full = sum(len(batch) for batch in self.rows) >= HELD_OUT_ROWS
+        return part
+
+
+class Patience:
+    """Counts epochs without a relative improvement of the loss by more than a tolerance."""
+
+    def __init__(self, patience: int, tolerance: float) -> None:
+        self.patience, self.tolerance = patience, tolerance
+        self.best, self.bad_epochs = np.inf, 0
+
+    def ended(self, loss: float) -> bool:
+        """Whether patience ends with this epoch's loss."""
+        if loss < self.best - self.tolerance * abs(self.best if np.isfinite(self.best) else 0):
+            self.best, self.bad_epochs = loss, 0
+        else:
+            self.bad_epochs += 1
+        return self.bad_epochs >= self.patience
+
+
+def _head(batches: Iterator[Batch], rows: int) -> list[Batch]:
+    """Batches until they have at least ``rows`` rows, or all there are."""
+    head: list[Batch] = []
+    count = 0
+    for batch in batches:
+        head.append(batch)
+        count += len(batch)
+        if count >= rows:
+            break
+    return head
+
+
+def _report_epoch(job: Job, trainer: Trainer, losses: np.ndarray, best: Winner, epoch: int) -> None:
+    name = objective_name(trainer.hp.loss_name)
+    for model, loss in enumerate(losses):
+        job.values({f"train_{name}": float(loss)}, epoch=epoch, model=model)
+    job.quality("train", name, float(losses[trainer.settings.index(best.setting)]), epoch=epoch)
+    job.quality("validation", name, best.objective, epoch=epoch)
+    binary = trainer.hp.predictor_type == "binary_classifier"
+    criterion = trainer.hp.binary_classifier_model_selection_criteria if binary else name
+    job.early_stopping(epoch, criterion, best.value if binary else best.objective)

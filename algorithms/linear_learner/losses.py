@@ -1,0 +1,117 @@
+"""The losses of the linear learner: value and derivative with respect to the score, element by element.
+
+Every function takes scores z of shape (n, m) for m models and labels y of shape (n, 1), float32, and returns
+(loss, slope), both of shape (n, m). ``softmax`` takes z of shape (n, m, c) and integer labels of shape (n,), and
+returns shapes (n, m) and (n, m, c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit
+
+if TYPE_CHECKING:
+    from algorithms.linear_learner import LinearLearnerHyperparameters
+
+Loss = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def logistic(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """-y log p - (1 - y) log(1 - p) with p = 1 / (1 + exp(-z)), y in {0, 1}."""
+    return np.logaddexp(0, z) - y * z, expit(z) - y
+
+
+def hinge(z: np.ndarray, y: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """max(0, margin - s z) with s = 2 y - 1."""
+    sign = 2 * y - 1
+    gap = margin - sign * z
+    return np.maximum(gap, 0), np.where(gap > 0, -sign, np.float32(0))
+
+
+def squared(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(z - y)^2."""
+    error = z - y
+    return error * error, 2 * error
+
+
+def absolute(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """|z - y|."""
+    error = z - y
+    return np.abs(error), np.sign(error)
+
+
+def eps_insensitive_squared(z: np.ndarray, y: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """max(0, |z - y| - eps)^2."""
+    error = z - y
+    excess = np.maximum(np.abs(error) - eps, 0)
+    return excess * excess, 2 * excess * np.sign(error)
+
+
+def eps_insensitive_absolute(z: np.ndarray, y: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """max(0, |z - y| - eps)."""
+    error = z - y
+    excess = np.maximum(np.abs(error) - eps, 0)
+    return excess, np.where(excess > 0, np.sign(error), np.float32(0))
+
+
+def pinball(z: np.ndarray, y: np.ndarray, quantile: float) -> tuple[np.ndarray, np.ndarray]:
+    """q (y - z) where y > z, else (1 - q)(z - y): least where a share q of the labels lies below z.
+
+    Koenker and Bassett, "Regression Quantiles", Econometrica 46 (1978).
+    """
+    error = z - y
+    over, under = np.float32(1 - quantile), np.float32(quantile)
+    return np.where(error > 0, over * error, -under * error), np.where(error > 0, over, -under)
+
+
+def huber(z: np.ndarray, y: np.ndarray, delta: float) -> tuple[np.ndarray, np.ndarray]:
+    """e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2), with e = z - y (Huber, 1964)."""
+    error = z - y
+    size = np.abs(error)
+    loss = np.where(size <= delta, 0.5 * error * error, delta * (size - 0.5 * delta))
+    return loss, np.clip(error, -delta, delta)
+
+
+def softmax(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """-log of the softmax probability of the true class."""
+    z = z - z.max(axis=2, keepdims=True)
+    probability = np.exp(z)
+    total = probability.sum(axis=2, keepdims=True)
+    row = np.arange(len(y))
+    loss = np.log(total[:, :, 0]) - z[row, :, y]
+    probability /= total
+    probability[row, :, y] -= 1
+    return loss, probability
+
+
+OBJECTIVES = {
+    "logistic": "binary_classification_cross_entropy_objective",
+    "softmax_loss": "multiclass_cross_entropy_objective",
+    "squared_loss": "mse_objective",
+}
+"""Names in the log of the mean loss; the others are the loss' own name with ``_objective``."""
+
+
+def objective_name(loss: str) -> str:
+    """The name of the mean of ``loss`` in log lines."""
+    return OBJECTIVES.get(loss, f"{loss}_objective")
+
+
+def make_loss(name: str, hp: LinearLearnerHyperparameters) -> Loss:
+    """The loss of that name with its parameters from ``hp`` filled in."""
+    losses: dict[str, Loss] = {
+        "logistic": logistic,
+        "hinge_loss": partial(hinge, margin=hp.margin),
+        "squared_loss": squared,
+        "absolute_loss": absolute,
+        "eps_insensitive_squared_loss": partial(eps_insensitive_squared, eps=hp.loss_insensitivity),
+        "eps_insensitive_absolute_loss": partial(eps_insensitive_absolute, eps=hp.loss_insensitivity),
+        "quantile_loss": partial(pinball, quantile=hp.quantile),
+        "huber_loss": partial(huber, delta=hp.huber_delta),
+        "softmax_loss": softmax,
+    }
+    return losses[name]

@@ -1,0 +1,84 @@
+"""Scores of a final model, under the names that SageMaker's logs give them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+EPSILON = 1e-15
+"""Probabilities are kept this far from 0 and 1 in logarithms, as scikit-learn's log_loss does for float64."""
+
+MINIMIZED = ("mse", "absolute_loss", "rmse")
+"""Metrics printed as ``<loss>``, besides ``*_objective``; all others are printed as ``<score>``."""
+
+
+def regression(prediction: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Of predictions and labels (n,), in the label's unit."""
+    error = prediction.astype(np.float64) - labels
+    mse = float(np.mean(error * error))
+    return {"mse": mse, "absolute_loss": float(np.mean(np.abs(error))), "rmse": float(np.sqrt(mse))}
+
+
+def binary(scores: np.ndarray, labels: np.ndarray, threshold: float, beta: float) -> dict[str, float]:
+    """Of scores (n,) and labels (n,) in {0, 1}; positive is what scores at least ``threshold``."""
+    positive, predicted = labels > 0.5, scores >= threshold
+    hits = int(np.sum(positive & predicted))
+    precision = _ratio(hits, int(predicted.sum()))
+    recall = _ratio(hits, int(positive.sum()))
+    return {
+        "binary_classification_accuracy": float(np.mean(positive == predicted)),
+        f"binary_f_{beta:.3f}": f_score(precision, recall, beta),
+        "precision": precision,
+        "recall": recall,
+        "roc_auc_score": roc_auc(scores, positive),
+    }
+
+
+def f_score(precision: float, recall: float, beta: float) -> float:
+    """(1 + beta^2) P R / (beta^2 P + R); 0 where both are 0."""
+    square = beta * beta
+    return _ratio((1 + square) * precision * recall, square * precision + recall)
+
+
+def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve, by the rank sum of Mann and Whitney with ties at their mean rank.
+
+    0.5 where only one class is present.
+    """
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        return 0.5
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks = (last - (counts - 1) / 2)[inverse]
+    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def multiclass(probabilities: np.ndarray, labels: np.ndarray, top_k: int, beta: float) -> dict[str, float]:
+    """Of class probabilities (n, c) and integer labels (n,). Macro means go over the classes that occur."""
+    rows, classes = probabilities.shape
+    true = probabilities[np.arange(rows), labels]
+    rank = np.sum(probabilities > true[:, None], axis=1)  # 0 for the most probable class
+    predicted = probabilities.argmax(axis=1)
+    hits = np.bincount(labels[predicted == labels], minlength=classes)
+    occurring = np.bincount(labels, minlength=classes)
+    claimed = np.bincount(predicted, minlength=classes)
+    present = (occurring > 0) | (claimed > 0)
+    recall = hits[present] / np.maximum(occurring[present], 1)
+    precision = hits[present] / np.maximum(claimed[present], 1)
+    f = [f_score(p, r, beta) for p, r in zip(precision, recall, strict=True)]
+    balanced = hits[occurring > 0] / occurring[occurring > 0]
+    return {
+        "multiclass_accuracy": float(np.mean(predicted == labels)),
+        f"multiclass_top_k_accuracy_{top_k}": float(np.mean(rank < top_k)),
+        "dcg": float(np.mean(1 / np.log2(rank + 2))),
+        "macro_recall": float(recall.mean()),
+        "macro_precision": float(precision.mean()),
+        f"macro_f_{beta:.3f}": float(np.mean(f)),
+        "multiclass_balanced_accuracy": float(balanced.mean()),
+        "multiclass_log_loss": float(-np.mean(np.log(np.clip(true.astype(np.float64), EPSILON, 1)))),
+    }
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.0

@@ -1,0 +1,167 @@
+"""The trained linear model, and its artifact: ``model_algo-1``, a ZIP of a symbol, its parameters and two JSON files.
+
+The weights in the file are for raw features and raw labels, whatever was scaled in training.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from algorithms import mxnet_files, mxnet_symbols
+from algorithms.errors import ModelError, PredictionError
+from algorithms.interface import Model
+from recordio.batches import Batch
+
+FILE_NAME = "model_algo-1"
+PARAMETERS = "additional-params.json"
+MANIFEST = "manifest.json"
+SYMBOL = "mx-mod-symbol.json"
+WEIGHTS = "mx-mod-0000.params"
+LARGEST_MEMBER = 1 << 34
+"""A member that claims to be larger than this (16 GiB) is taken for damage."""
+
+
+@dataclass(frozen=True)
+class LinearModel(Model):
+    """Scores are ``features @ weight.T + bias``, through the link of the predictor type.
+
+    Attributes:
+        weight: (outputs, d) float32.
+        bias: (outputs,) float32.
+        predictor_type: ``regressor``, ``binary_classifier`` or ``multiclass_classifier``.
+        loss: the training loss; a binary score is a probability unless it is ``hinge_loss``.
+        threshold: the raw score from which a row is positive (binary classification).
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    predictor_type: str
+    loss: str
+    threshold: float = 0.0
+
+    @property
+    def feature_dim(self) -> int:
+        """Number of features of a row."""
+        return int(self.weight.shape[1])
+
+    def raw_scores(self, batch: Batch) -> np.ndarray:
+        """Scores before the link, (n, outputs) float32."""
+        if batch.feature_dim != self.feature_dim:
+            raise PredictionError(f"rows have {batch.feature_dim} features, but the model has {self.feature_dim}")
+        return np.asarray(batch.features @ self.weight.T + self.bias, dtype=np.float32)
+
+    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+        """``score`` (n,) or (n, classes) float32, and for classifiers ``predicted_label`` (n,) int32."""
+        raw = self.raw_scores(batch)
+        match self.predictor_type:
+            case "regressor":
+                return {"score": raw[:, 0]}
+            case "binary_classifier":
+                score = raw[:, 0] if self.loss == "hinge_loss" else expit(raw[:, 0])
+                return {"score": score, "predicted_label": (raw[:, 0] >= self.threshold).astype(np.int32)}
+            case _:
+                return {"score": softmax(raw), "predicted_label": raw.argmax(axis=1).astype(np.int32)}
+
+    def save(self, directory: Path) -> None:
+        """Write ``model_algo-1``: stored, not compressed, as SageMaker's own is."""
+        parameters = {
+            "predictor_type": self.predictor_type,
+            "loss": self.loss,
+            "threshold": self.threshold,
+            "feature_dim": self.feature_dim,
+            "outputs": len(self.bias),
+        }
+        weights = io.BytesIO()
+        mxnet_files.save(weights, {"arg:fc0_weight": self.weight, "arg:fc0_bias": self.bias})
+        members = {
+            PARAMETERS: json.dumps(parameters),
+            MANIFEST: json.dumps({"format": "linear-learner", "version": 1, "symbol": SYMBOL, "params": WEIGHTS}),
+            SYMBOL: mxnet_symbols.linear(self.feature_dim, len(self.bias), self._link()),
+            WEIGHTS: weights.getvalue(),
+        }
+        with zipfile.ZipFile(directory / FILE_NAME, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
+    def _link(self) -> str:
+        if self.predictor_type == "multiclass_classifier":
+            return "softmax"
+        return "sigmoid" if self.predictor_type == "binary_classifier" and self.loss != "hinge_loss" else "identity"
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Row-wise softmax of (n, c), float32."""
+    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def recognises(directory: Path) -> bool:
+    """Whether ``directory`` holds a linear learner's archive."""
+    try:
+        with zipfile.ZipFile(directory / FILE_NAME) as archive:
+            return {SYMBOL, WEIGHTS} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def load(directory: Path) -> LinearModel:
+    """Read the model in ``directory``, ours or SageMaker's.
+
+    What SageMaker keeps in ``additional-params.json`` is not published; where a field is not there, the symbol's last
+    operator and the shape of the weights tell the predictor type, and the threshold is a probability of 0.5.
+
+    Raises:
+        ModelError: there is no such file, or it is damaged.
+    """
+    path = directory / FILE_NAME
+    if not path.is_file():
+        raise ModelError(f"there is no file {FILE_NAME} in {directory}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: _read(archive, info) for info in archive.infolist()}
+        arrays = mxnet_files.load(members[WEIGHTS])
+        extra = json.loads(members.get(PARAMETERS, b"{}"))
+        operators = [str(node["op"]) for node in json.loads(members[SYMBOL])["nodes"]]
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} is not a linear learner's model, or is damaged: {error}") from error
+    return _model(path, arrays, extra if isinstance(extra, dict) else {}, operators)
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.file_size > LARGEST_MEMBER:
+        raise ModelError(f"member {info.filename} claims to have {info.file_size} bytes")
+    return archive.read(info)
+
+
+def _model(path: Path, arrays: Any, extra: dict[str, Any], operators: list[str]) -> LinearModel:
+    try:
+        weight = np.asarray(arrays["arg:fc0_weight"], np.float32)
+        bias = np.asarray(arrays["arg:fc0_bias"], np.float32).reshape(-1)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ModelError(f"{path} has no arrays fc0_weight and fc0_bias") from error
+    if weight.ndim != 2 or len(weight) != len(bias):
+        raise ModelError(f"{path}: fc0_weight of shape {weight.shape} does not fit fc0_bias of shape {bias.shape}")
+    predictor_type = str(extra.get("predictor_type") or _guess_type(len(bias), operators))
+    loss = str(extra.get("loss", "logistic" if predictor_type == "binary_classifier" else ""))
+    try:
+        threshold = float(extra.get("threshold", 0.0))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path}: threshold {extra.get('threshold')!r} is not a number") from error
+    return LinearModel(weight, bias, predictor_type, loss, threshold)
+
+
+def _guess_type(outputs: int, operators: list[str]) -> str:
+    if outputs > 1:
+        return "multiclass_classifier"
+    last = next((op for op in reversed(operators) if op not in ("null", "_copy", "identity")), "")
+    return "binary_classifier" if last in ("sigmoid", "Activation", "LogisticRegressionOutput") else "regressor"

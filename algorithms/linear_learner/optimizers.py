@@ -1,0 +1,106 @@
+"""Optimizers that step many models at once: parameters of shape (p, m), one learning rate a column.
+
+Each step works in place and in buffers that are made once, since a step on a small model costs little more than its
+passes over memory. ``threshold`` is the proximal step of an l1 penalty: with a step size s for a weight,
+w becomes sign(w) max(|w| - s l1, 0), which gives exact zeros (Duchi and Singer, "Efficient Online and Batch Learning
+Using Forward Backward Splitting", JMLR 10, 2009).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+EPSILON = 1e-8
+
+
+class Optimizer(Protocol):
+    """One step on all parameters."""
+
+    def step(self, parameters: np.ndarray, gradient: np.ndarray, rate: np.ndarray) -> np.ndarray:
+        """Change ``parameters`` (p, m) in place; ``gradient`` (p, m) may be overwritten; ``rate`` is (p, m) or (m,).
+
+        Returns the step size of each parameter, of a shape that broadcasts to (p, m).
+        """
+        ...
+
+
+class SGD:
+    """Stochastic gradient descent with momentum: u = momentum u - rate g; w += u."""
+
+    def __init__(self, shape: tuple[int, int], momentum: float) -> None:
+        self.momentum = np.float32(momentum)
+        self.velocity = np.zeros(shape, np.float32) if momentum else None
+
+    def step(self, parameters: np.ndarray, gradient: np.ndarray, rate: np.ndarray) -> np.ndarray:
+        """See ``Optimizer``."""
+        gradient *= rate
+        if self.velocity is None:
+            parameters -= gradient
+        else:
+            self.velocity *= self.momentum
+            self.velocity -= gradient
+            parameters += self.velocity
+        return rate
+
+
+class Adam:
+    """Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, in the order of the end of section 2
+    (the bias corrections fold into the rate, so epsilon is the paper's epsilon hat)."""
+
+    def __init__(self, shape: tuple[int, int], beta_1: float, beta_2: float) -> None:
+        self.beta_1, self.beta_2 = beta_1, beta_2
+        self.first = np.zeros(shape, np.float32)
+        self.second = np.zeros(shape, np.float32)
+        self.buffer = np.empty(shape, np.float32)
+        self.time = 0
+
+    def step(self, parameters: np.ndarray, gradient: np.ndarray, rate: np.ndarray) -> np.ndarray:
+        """See ``Optimizer``."""
+        self.time += 1
+        correction = np.sqrt(1 - self.beta_2**self.time) / (1 - self.beta_1**self.time)
+        self.second *= np.float32(self.beta_2)
+        np.multiply(gradient, gradient, out=self.buffer)
+        self.buffer *= np.float32(1 - self.beta_2)
+        self.second += self.buffer
+        self.first *= np.float32(self.beta_1)
+        gradient *= np.float32(1 - self.beta_1)
+        self.first += gradient
+        np.sqrt(self.second, out=self.buffer)
+        self.buffer += np.float32(EPSILON)
+        np.divide(rate * np.float32(correction), self.buffer, out=self.buffer)
+        np.multiply(self.buffer, self.first, out=gradient)
+        parameters -= gradient
+        return self.buffer
+
+
+class RMSProp:
+    """Tieleman and Hinton's rmsprop (lecture 6e, 2012): n = 0.9 n + 0.1 g^2; w -= rate g / sqrt(n + epsilon)."""
+
+    DECAY = 0.9
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.mean_square = np.zeros(shape, np.float32)
+        self.buffer = np.empty(shape, np.float32)
+
+    def step(self, parameters: np.ndarray, gradient: np.ndarray, rate: np.ndarray) -> np.ndarray:
+        """See ``Optimizer``."""
+        np.multiply(gradient, gradient, out=self.buffer)
+        self.buffer *= np.float32(1 - self.DECAY)
+        self.mean_square *= np.float32(self.DECAY)
+        self.mean_square += self.buffer
+        np.add(self.mean_square, np.float32(EPSILON), out=self.buffer)
+        np.sqrt(self.buffer, out=self.buffer)
+        np.divide(rate, self.buffer, out=self.buffer)
+        gradient *= self.buffer
+        parameters -= gradient
+        return self.buffer
+
+
+def threshold(weights: np.ndarray, amount: np.ndarray) -> None:
+    """Soft-threshold ``weights`` (p, m) in place by ``amount`` >= 0, of a shape that broadcasts to it."""
+    shrunk = np.abs(weights)
+    shrunk -= amount
+    np.maximum(shrunk, 0, out=shrunk)
+    np.copysign(shrunk, weights, out=weights)

@@ -1,0 +1,117 @@
+"""Shift and scale of features and labels, and products with rows so scaled.
+
+A sparse batch is never densified to shift it: with x' = (x - shift) / scale,
+X' W = X (W / scale) - shift (W / scale), and X'^T G = (X^T G - shift sum(G)) / scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from recordio.batches import Batch, Features
+
+DENSE_SHARE = 0.05
+"""From this share of non-zeros on, a dense matrix product beats the sparse one."""
+DENSE_CELLS = 1 << 24
+"""A batch of more cells than this (64 MiB as float32) stays sparse whatever its share of non-zeros."""
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """x' = (x - shift) / scale; both float32 of shape (d,)."""
+
+    shift: np.ndarray
+    scale: np.ndarray
+
+    def rows(self, features: Features) -> ScaledRows:
+        """Scaled rows, ready for products with weights."""
+        if not sp.issparse(features):
+            return DenseRows(np.asarray(features), self)
+        cells = features.shape[0] * features.shape[1]
+        if cells <= DENSE_CELLS and features.nnz >= DENSE_SHARE * cells:
+            return DenseRows(features.toarray(), self)
+        return SparseRows(features, self)
+
+    def unscale(self, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (d, m) and bias (m,) for raw rows that give the same scores as these do for scaled ones."""
+        raw = weights.astype(np.float64) / self.scale[:, None]
+        return raw, bias.astype(np.float64) - self.shift.astype(np.float64) @ raw
+
+
+class DenseRows:
+    """Rows that are scaled once, when they are made."""
+
+    def __init__(self, features: np.ndarray, scaler: Scaler) -> None:
+        self.features = np.subtract(features, scaler.shift)
+        self.features /= scaler.scale
+
+    def scores(self, weights: np.ndarray) -> np.ndarray:
+        """(n, d) times (d, m)."""
+        return self.features @ weights
+
+    def gradient(self, slopes: np.ndarray, out: np.ndarray) -> None:
+        """(d, n) times (n, m), into ``out`` of shape (d, m)."""
+        np.dot(self.features.T, slopes, out=out)
+
+
+class SparseRows:
+    """CSR rows that stay as they are; the scale goes to the other factor."""
+
+    def __init__(self, features: sp.csr_array, scaler: Scaler) -> None:
+        self.features, self.scaler = features, scaler
+
+    def scores(self, weights: np.ndarray) -> np.ndarray:
+        """(n, d) times (d, m)."""
+        scaled = weights / self.scaler.scale[:, None]
+        return self.features @ scaled - self.scaler.shift @ scaled
+
+    def gradient(self, slopes: np.ndarray, out: np.ndarray) -> None:
+        """(d, n) times (n, m), into ``out`` of shape (d, m)."""
+        np.subtract(self.features.T @ slopes, np.outer(self.scaler.shift, slopes.sum(axis=0)), out=out)
+        out /= self.scaler.scale[:, None]
+
+
+ScaledRows = DenseRows | SparseRows
+
+
+def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool) -> Scaler:
+    """The scaler that brings the columns of ``batch`` to mean 0 (``unbias``) and deviation 1 (``normalize``).
+
+    A column that does not vary keeps its scale, so that a value that first shows up later is not blown up.
+    """
+    features = batch.features
+    if sp.issparse(features):
+        rows = features.shape[0]
+        mean = np.asarray(features.sum(axis=0), np.float64) / rows
+        square = np.asarray(features.multiply(features).sum(axis=0), np.float64) / rows
+        deviation = np.sqrt(np.maximum(square - mean * mean, 0))
+    else:
+        mean = features.mean(axis=0, dtype=np.float64)
+        deviation = features.std(axis=0, dtype=np.float64)
+    steady = deviation <= 1e-6 * np.abs(mean)
+    deviation[steady | (deviation == 0)] = 1
+    shift = mean if unbias else np.zeros_like(mean)
+    scale = deviation if normalize else np.ones_like(deviation)
+    return Scaler(shift.astype(np.float32), scale.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class LabelScaler:
+    """y' = (y - shift) / scale, for regression; (0, 1) elsewhere."""
+
+    shift: float = 0.0
+    scale: float = 1.0
+
+    @staticmethod
+    def fit(labels: np.ndarray, *, unbias: bool, normalize: bool) -> LabelScaler:
+        """The scaler that brings ``labels`` (n,) to mean 0 and deviation 1."""
+        deviation = float(labels.std(dtype=np.float64))
+        shift = float(labels.mean(dtype=np.float64)) if unbias else 0.0
+        return LabelScaler(shift, deviation if normalize and deviation > 0 else 1.0)
+
+    def apply(self, labels: np.ndarray) -> np.ndarray:
+        """Scaled labels, float32."""
+        return ((labels - self.shift) / self.scale).astype(np.float32)
