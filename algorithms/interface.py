@@ -104,9 +104,12 @@ class Serving:
         default_answer: the media type where the request does not ask for one.
         json_key: the name of the list in a JSON answer.
         missing_values: an empty CSV field in a request is a missing value (NaN); elsewhere it is an error.
-        flat_csv: a CSV answer is one line of comma-separated values without a final newline, and outside batch
-            transform only (the XGBoost container's habit); elsewhere a line a row.
+        bracket_csv: in batch transform, several values of one row are written to CSV as a list in brackets (the
+            XGBoost container's habit); elsewhere they are fields of their own.
+        label_size: the only ``label_size`` that the content type of a CSV request may state, without any effect (the
+            XGBoost container's habit); None takes any, and so many leading fields are left out.
         empty_status: the status that answers an empty body.
+        unsupported: the text that answers a content type that is not in ``accepts``, with ``{}`` for it.
         unreadable_status: the status that answers a body that cannot be read as rows.
         unreadable_prefix, prediction_prefix: what the texts of those errors start with.
         outputs: names that a client may select instead of the columns (``SAGEMAKER_INFERENCE_OUTPUT``).
@@ -121,8 +124,10 @@ class Serving:
     default_answer: str = JSON
     json_key: str = "predictions"
     missing_values: bool = False
-    flat_csv: bool = False
+    bracket_csv: bool = False
+    label_size: int | None = None
     empty_status: int = 400
+    unsupported: str = "Content-Type header value '{}' not supported"
     unreadable_status: int = 400
     unreadable_prefix: str = ""
     prediction_prefix: str = ""
@@ -283,6 +288,15 @@ class Algorithm(ABC):
         Raises:
             ModelError: the folder is empty, corrupt, or holds something else.
         """
+
+    @classmethod
+    def load_first(cls, directory: Path) -> Model:
+        """The first by name of several models in a folder that otherwise answer together.
+
+        Only for algorithms whose folder may hold several (``SAGEMAKER_INFERENCE_ENSEMBLE=false``); the same as
+        ``load`` for the others.
+        """
+        return cls.load(directory)
 
     @classmethod
     @abstractmethod
