@@ -1,0 +1,77 @@
+"""Writes the model folder so that it holds a whole model or none, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from algorithms.interface import Model
+
+_STAGING = ".staging-"
+
+
+class Artifact:
+    """The files of one job in its model folder.
+
+    A model is first saved into a hidden folder inside ``directory`` and brought to the disk; only then are its files
+    moved to their names. The hidden folder is inside because the model folder itself is a mount: nothing outside is
+    sure to be on the same file system, and the folder cannot be renamed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files: set[Path] = set()
+
+    @property
+    def exists(self) -> bool:
+        """Whether a model of this job is in the folder."""
+        return bool(self._files)
+
+    def prepare(self) -> None:
+        """Make the folder, and take away what a run that was killed left half-written."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for staging in self._directory.glob(f"{_STAGING}*"):
+            shutil.rmtree(staging)
+
+    def write(self, model: Model) -> list[Path]:
+        """Make ``model`` the artifact, in the place of an earlier one; its files, relative to the folder, in order.
+
+        Raises:
+            OSError: the disk is full, say; the folder is as it was before.
+        """
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._directory))
+        try:
+            model.save(staging)
+            files = sorted(file.relative_to(staging) for file in staging.rglob("*") if file.is_file())
+            for file in files:
+                _synchronise(staging / file)
+            for file in files:
+                (self._directory / file).parent.mkdir(parents=True, exist_ok=True)
+                (staging / file).replace(self._directory / file)
+                self._files.add(file)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        self._remove(self._files.difference(files))
+        self._files = set(files)
+        _synchronise(self._directory)
+        return files
+
+    def discard(self) -> None:
+        """Take away what this job has put into the folder."""
+        self._remove(self._files)
+        self._files = set()
+
+    def _remove(self, files: set[Path]) -> None:
+        for file in files:
+            (self._directory / file).unlink(missing_ok=True)
+
+
+def _synchronise(path: Path) -> None:
+    """Wait until the file or folder is on the disk. A disk that is full or failing says so here at the latest."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

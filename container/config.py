@@ -1,0 +1,247 @@
+"""The job's JSON files, read and checked as a whole before any data is touched.
+
+SageMaker writes every field; the local modes of its SDKs leave out most of inputdataconfig.json, and jobs outside
+SageMaker may have neither that file nor resourceconfig.json. What is absent gets the default stated here; what is
+present must be right. All problems of all files are reported together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from algorithms import hyperparameters
+from algorithms.errors import HyperparameterError
+from algorithms.hyperparameters import Hyperparameters
+from algorithms.interface import FAST_FILE, FILE, PIPE, RECORDIO, Algorithm, Channel
+from container.paths import Paths
+from container.settings import ConfigurationError
+from recordio import content_type
+from recordio.content_type import ContentType
+from recordio.errors import ContentTypeError
+
+_ROOT = PurePosixPath("/opt/ml")
+_MODES = {mode.lower(): mode for mode in (FILE, FAST_FILE, PIPE)}
+_DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
+_DEFAULT_HOST = "algo-1"
+
+
+@dataclass(frozen=True)
+class ChannelConfig:
+    """How one channel of this job is to be read.
+
+    Attributes:
+        declared: what the algorithm says of the channel.
+        mode: ``File``, ``FastFile`` or ``Pipe``.
+        content_type: as the job states it, or the channel's default.
+        stated: the job states a content type.
+    """
+
+    declared: Channel
+    mode: str
+    content_type: ContentType
+    stated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Everything that a job says of itself, checked.
+
+    Attributes:
+        provided: the hyperparameters as they came, for the log.
+        channels: by name, in the order of the job's file.
+        host: the name of this host, which stands in metric lines.
+        checkpoint_directory: None where the job keeps no checkpoints.
+    """
+
+    hyperparameters: Hyperparameters
+    provided: Mapping[str, Any]
+    channels: Mapping[str, ChannelConfig]
+    host: str
+    checkpoint_directory: Path | None
+
+
+def read(paths: Paths, algorithm: type[Algorithm]) -> TrainingConfig:
+    """The configuration of the job in ``paths`` for ``algorithm``.
+
+    Raises:
+        ConfigurationError: with a line for each problem of any of the files.
+    """
+    problems: list[str] = []
+    provided, values = _hyperparameters(paths, algorithm, problems)
+    channels = _channels(paths, algorithm, problems)
+    host = _host(paths, algorithm, problems)
+    checkpoints = _checkpoint_directory(paths, problems)
+    if problems or values is None:
+        raise ConfigurationError("\n".join(problems))
+    return TrainingConfig(
+        hyperparameters=values, provided=provided, channels=channels, host=host, checkpoint_directory=checkpoints
+    )
+
+
+def _read_object(file: Path, problems: list[str]) -> dict[str, Any] | None:
+    """The JSON object in ``file``; None where there is no file, or (with a problem noted) no object in it."""
+    try:
+        value = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        problems.append(f"{file} is not JSON: {error}")
+        return None
+    if not isinstance(value, dict):
+        problems.append(f"{file} holds {_kind(value)} where a JSON object is expected")
+        return None
+    return value
+
+
+def _kind(value: Any) -> str:
+    return f"the JSON value {json.dumps(value)[:100]}"
+
+
+def _hyperparameters(
+    paths: Paths, algorithm: type[Algorithm], problems: list[str]
+) -> tuple[Mapping[str, Any], Hyperparameters | None]:
+    """The hyperparameters as they came, and typed; the latter None where they cannot be used."""
+    provided = _read_object(paths.hyperparameters, problems)
+    if provided is None and problems:
+        return {}, None  # which are missing cannot be said of a file that cannot be read
+    try:
+        return provided or {}, hyperparameters.parse(algorithm.hyperparameters, provided or {})
+    except HyperparameterError as error:
+        problems.extend(error.problems)
+        return provided or {}, None
+
+
+# ---- channels -------------------------------------------------------------------------------------------------------
+
+
+def _channels(paths: Paths, algorithm: type[Algorithm], problems: list[str]) -> dict[str, ChannelConfig]:
+    configured = _read_object(paths.input_data_config, problems)
+    if configured is None:
+        if paths.input_data_config.exists():
+            return {}  # there is one problem already; what follows from it is noise
+        configured = {folder.name: {} for folder in _folders(paths.data)}
+    declared = {channel.name: channel for channel in algorithm.channels}
+    channels = {}
+    for name, entry in configured.items():
+        if name not in declared:
+            problems.append(f"Channel '{name}' is not one of {algorithm.name}: it takes {_listed(declared)}")
+            continue
+        channel = _channel(declared[name], entry, problems)
+        if channel is not None:
+            channels[name] = channel
+            problems.extend(_folder_problems(paths.channel(name), channel))
+    problems.extend(
+        f"Channel '{name}' is required, and the job has none: {algorithm.name} takes {_listed(declared)}"
+        for name in declared
+        if declared[name].required and name not in configured
+    )
+    return channels
+
+
+def _folders(data: Path) -> list[Path]:
+    """The channels of a job without inputdataconfig.json, as plain Docker or Kubernetes users start it."""
+    folders = data.iterdir() if data.is_dir() else ()
+    return sorted(folder for folder in folders if folder.is_dir() and not folder.name.startswith("."))
+
+
+def _listed(declared: Mapping[str, Channel]) -> str:
+    return ", ".join(f"'{name}'" + (" (required)" if channel.required else "") for name, channel in declared.items())
+
+
+def _channel(declared: Channel, entry: Any, problems: list[str]) -> ChannelConfig | None:
+    """The checked channel; None where it cannot be used, with the problems noted."""
+    where = f"Channel '{declared.name}'"
+    if not isinstance(entry, dict):
+        problems.append(f"{where}: {_kind(entry)} is not its configuration")
+        return None
+    found: list[str] = []
+    mode = _mode(declared, entry, found)
+    media = _content_type(declared, entry, found)
+    distribution = entry.get("S3DistributionType") or _DISTRIBUTIONS[0]
+    if distribution not in _DISTRIBUTIONS:
+        found.append(f"S3DistributionType '{distribution}' is not one of {', '.join(_DISTRIBUTIONS)}")
+    wrapper = entry.get("RecordWrapperType") or "None"
+    if wrapper not in ("None", "RecordIO"):
+        found.append(f"RecordWrapperType '{wrapper}' is not one of None, RecordIO")
+    elif wrapper == "RecordIO" and media is not None and media.media_type != RECORDIO:
+        found.append(
+            f"RecordWrapperType 'RecordIO' would wrap each object in a RecordIO frame, which is no {media.media_type}"
+            " any more; leave it out"
+        )
+    problems.extend(f"{where}: {problem}" for problem in found)
+    if found or mode is None or media is None:
+        return None
+    return ChannelConfig(declared, mode, media, stated=bool(entry.get("ContentType")))
+
+
+def _mode(declared: Channel, entry: Mapping[str, Any], found: list[str]) -> str | None:
+    stated = entry.get("TrainingInputMode") or FILE
+    mode = _MODES.get(str(stated).lower())
+    if mode not in declared.modes:
+        found.append(f"TrainingInputMode '{stated}' is not supported; use {' or '.join(declared.modes)}")
+        return None
+    return mode
+
+
+def _content_type(declared: Channel, entry: Mapping[str, Any], found: list[str]) -> ContentType | None:
+    stated = entry.get("ContentType") or declared.default_type
+    try:
+        media = content_type.parse(str(stated))
+    except ContentTypeError as error:
+        found.append(str(error))
+        return None
+    if media.media_type not in declared.accepts:
+        found.append(f"ContentType '{stated}' is not supported; use {' or '.join(declared.accepts)}")
+        return None
+    return media
+
+
+def _folder_problems(folder: Path, channel: ChannelConfig) -> list[str]:
+    """What keeps a channel of files from being read at all. FIFOs come into being later, and are not looked for."""
+    if channel.mode == PIPE:
+        return []
+    name = channel.declared.name
+    if not folder.is_dir():
+        return [f"Channel '{name}' is configured, but there is no folder {folder}"]
+    if not any(file.is_file() for file in folder.rglob("*")):
+        return [f"Channel '{name}' is empty: there is no file in {folder}"]
+    return []
+
+
+# ---- hosts and checkpoints ------------------------------------------------------------------------------------------
+
+
+def _host(paths: Paths, algorithm: type[Algorithm], problems: list[str]) -> str:
+    """The name of this host. Several hosts are refused: this is the one place to change when they are not."""
+    resources = _read_object(paths.resource_config, problems) or {}
+    hosts = resources.get("hosts") or [resources.get("current_host") or _DEFAULT_HOST]
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+        problems.append(f"{paths.resource_config}: hosts is {_kind(hosts)}, not a list of names")
+        return _DEFAULT_HOST
+    host = resources.get("current_host") or hosts[0]
+    if host not in hosts:
+        problems.append(f"{paths.resource_config}: current_host {_kind(host)} is not among hosts {hosts}")
+    if len(hosts) > 1:
+        problems.append(
+            f"The job runs on {len(hosts)} hosts ({', '.join(hosts)}), but {algorithm.name} trains on one: "
+            "set the instance count to 1"
+        )
+    return str(host)
+
+
+def _checkpoint_directory(paths: Paths, problems: list[str]) -> Path | None:
+    """Where checkpoints go: where the job says, else ``/opt/ml/checkpoints`` where that exists."""
+    configured = _read_object(paths.checkpoint_config, problems)
+    if configured is None:
+        return paths.checkpoints if paths.checkpoints.is_dir() else None
+    stated = configured.get("LocalPath") or str(_ROOT / "checkpoints")
+    if not isinstance(stated, str) or not PurePosixPath(stated).is_absolute():
+        problems.append(f"{paths.checkpoint_config}: LocalPath {_kind(stated)} is not an absolute path")
+        return None
+    local = PurePosixPath(stated)
+    # Another root than /opt/ml moves the contract's folders, this one included.
+    return paths.base / local.relative_to(_ROOT) if local.is_relative_to(_ROOT) else Path(local)

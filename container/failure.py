@@ -1,0 +1,85 @@
+"""What becomes of an exception: a line in the log, the failure file, the exit code. The one table for training.
+
+SageMaker shows the first 1024 characters of the failure file as the job's FailureReason. Its users know two
+families: ``ClientError``, on which they can act, and ``AlgorithmError``, which is the algorithm's own fault.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+from algorithms.errors import AlgorithmInputError, PredictionError
+from container.logs import logger
+from recordio.errors import DataError
+
+EXIT_CODE = 1
+
+
+class Family(NamedTuple):
+    """Who can act on an error: how the failure file calls it, and how the log does."""
+
+    failure: str
+    log: str
+
+
+CLIENT = Family("ClientError", "Customer Error")
+ALGORITHM = Family("AlgorithmError", "Algorithm Error")
+
+_FAMILIES: dict[type[BaseException], Family] = {
+    DataError: CLIENT,
+    AlgorithmInputError: CLIENT,
+    PredictionError: CLIENT,  # rows of a test or validation channel that the model cannot take
+    MemoryError: CLIENT,
+    BaseException: ALGORITHM,
+}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def family(error: BaseException) -> Family:
+    """Whose error it is: that of the nearest class in the table, and the user's where a disk is full."""
+    if _disk_full(error):
+        return CLIENT
+    return next(_FAMILIES[kind] for kind in type(error).__mro__ if kind in _FAMILIES)
+
+
+def message(error: BaseException) -> str:
+    """What went wrong and, for what the machine lacks, what to do about it; then the class, as SageMaker does."""
+    text = str(error) or "no message"
+    if _disk_full(error):
+        text = f"The disk is full: {text}. Give the job a larger volume (VolumeSizeInGB), or write less"
+    elif isinstance(error, MemoryError):
+        text = f"Out of memory: {text}. Use an instance with more memory, a smaller batch, or Pipe mode"
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+    return f"{text}{notes} (caused by {type(error).__name__})"
+
+
+def report(error: BaseException, file: Path) -> None:
+    """Log ``error`` and write the failure file, unless there is one already: the first cause is the one to show.
+
+    The file starts with the message; for errors of the algorithm's own the traceback follows, in the log too.
+    """
+    kind, text = family(error), message(error)
+    trace = "" if kind is CLIENT else "".join(traceback.format_exception(error))
+    logger.error("%s: %s%s", kind.log, text, f"\n{trace}" if trace else "")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(f"{kind.failure}: {text}\n{trace}")
+    except FileExistsError:
+        logger.info("%s is there already and stays as it is", file)
+    except OSError as problem:
+        logger.error("%s could not be written: %s", file, problem)
+
+
+def _disk_full(error: BaseException | None) -> bool:
+    """Whether ``error`` is, or was raised because of, a full disk or an exhausted quota."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False

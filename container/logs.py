@@ -1,0 +1,205 @@
+"""The text of every log line, in the forms that SageMaker's users, dashboards and tuning jobs read.
+
+Two frames are in use: that of the closed algorithms (``sagemaker``) and that of the XGBoost container (``xgboost``).
+All lines go to standard output, each as soon as it is made.
+
+    >>> quality("algo-1", "test", "msd", 0.25)
+    '#quality_metric: host=algo-1, test msd <loss>=0.25'
+    >>> progress("algo-1", 1, 20)
+    '#progress_metric: host=algo-1, completed 5.0 % of epochs'
+    >>> boosting_round(3, [("train-rmse", 0.5), ("validation-rmse", 0.625)])
+    '[3]\\ttrain-rmse:0.50000\\tvalidation-rmse:0.62500'
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+logger = logging.getLogger("container")
+
+SAGEMAKER = "sagemaker"
+XGBOOST = "xgboost"
+_FRAMES = {
+    SAGEMAKER: ("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S"),
+    XGBOOST: ("[%(asctime)s:%(levelname)s] %(message)s", "%Y-%m-%d:%H:%M:%S"),
+}
+
+
+class _Frame(logging.Formatter):
+    """The prefix of a line, with the time in UTC; lines logged by ``bare`` have none."""
+
+    converter = staticmethod(time.gmtime)  # type: ignore[assignment]
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage() if getattr(record, "bare", False) else super().format(record)
+
+
+def configure(style: str = SAGEMAKER, stream: TextIO | None = None) -> None:
+    """Send all log lines of the process to ``stream`` (standard output by default) in the frame named ``style``."""
+    handler = logging.StreamHandler(stream or sys.stdout)
+    handler.setFormatter(_Frame(*_FRAMES[style]))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+
+
+def bare(line: str) -> None:
+    """A line without a frame."""
+    logger.info("%s", line, extra={"bare": True})
+
+
+def entry() -> None:
+    """The two lines that SageMaker's images print before anything else."""
+    bare("Docker entrypoint called with argument(s): train")
+    bare("Running default environment configuration script")
+
+
+def configuration(defaults: Mapping[str, Any], provided: Mapping[str, Any], source: object) -> None:
+    """The lines about hyperparameters. ``source`` is the file of the provided ones."""
+    logger.info("Reading default configuration: %s", dict(defaults))
+    logger.info("Merging with provided configuration from %s: %s", source, dict(provided))
+    logger.info("Final configuration: %s", {**defaults, **provided})
+
+
+def worker(*, checkpoints: bool) -> None:
+    """The lines about the machine."""
+    bare(f"Process {os.getpid()} is a worker.")
+    logger.info("Using default worker.")
+    if not checkpoints:
+        logger.info("Checkpoint loading and saving are disabled.")
+    logger.info("Number of GPUs being used: 0")
+    logger.info("Create Store: local")
+
+
+def quality(
+    host: str,
+    dataset: str,
+    metric: str,
+    value: float,
+    *,
+    maximize: bool = False,
+    epoch: int | None = None,
+    batch: int | None = None,
+) -> str:
+    """A metric of one batch, of one epoch, or (without either) of the final model."""
+    place = "" if epoch is None else f"epoch={epoch}, "
+    if batch is not None:
+        place += f"batch={batch} "  # no comma here: SageMaker's own pattern has none
+    return f"#quality_metric: host={host}, {place}{dataset} {metric} <{'score' if maximize else 'loss'}>={value}"
+
+
+def score(host: str, dataset: str, metric: str, value: float) -> str:
+    """A final value on a data set."""
+    return f"#{dataset}_score ({host}) : ('{metric}', {value})"
+
+
+def early_stopping(host: str, epoch: int, criterion: str, value: float) -> str:
+    """The value by which training is stopped early."""
+    return f"#early_stopping_criteria_metric: host={host}, epoch={epoch}, criteria={criterion}, value={value}"
+
+
+def progress(host: str, done: int, epochs: int) -> str:
+    """Epochs done, in per cent."""
+    return f"#progress_metric: host={host}, completed {100 * done / epochs} % of epochs"
+
+
+def throughput(host: str, rows: int, seconds: float) -> str:
+    """Rows a second, of one epoch."""
+    return f"#throughput_metric: host={host}, train throughput={rows / max(seconds, 1e-9)} records/second"
+
+
+def boosting_round(iteration: int, scores: Sequence[tuple[str, float]]) -> str:
+    """A round of XGBoost. CloudWatch shows the tabs as ``#011``, and SageMaker's patterns look for that."""
+    return f"[{iteration}]" + "".join(f"\t{name}:{value:.5f}" for name, value in scores)
+
+
+def metrics(start: float, end: float, dimensions: Mapping[str, Any], values: Mapping[str, Summary]) -> str:
+    """A ``#metrics`` line; ``start`` and ``end`` in seconds since 1970. An empty line follows it, as in SageMaker."""
+    line = {
+        "StartTime": start,
+        "EndTime": end,
+        "Dimensions": dict(dimensions),
+        "Metrics": {name: summary.as_dict() for name, summary in values.items()},
+    }
+    return f"#metrics {json.dumps(line)}\n"
+
+
+@dataclass
+class Summary:
+    """Sum, count, least and greatest of the values added; at least one must be.
+
+    >>> Summary.of(3).as_dict()
+    {'sum': 3.0, 'count': 1, 'min': 3, 'max': 3}
+    """
+
+    total: float = 0.0
+    count: int = 0
+    least: float = math.inf
+    greatest: float = -math.inf
+
+    @classmethod
+    def of(cls, value: float) -> Summary:
+        """The summary of one value."""
+        summary = cls()
+        summary.add(value)
+        return summary
+
+    def add(self, value: float) -> None:
+        """Take one more value into account."""
+        value = value if isinstance(value, int) else float(value)  # NumPy's numbers are none of JSON's
+        self.total += value
+        self.count += 1
+        self.least = min(self.least, value)
+        self.greatest = max(self.greatest, value)
+
+    def as_dict(self) -> dict[str, float]:
+        """The form of ``#metrics`` lines."""
+        return {"sum": float(self.total), "count": self.count, "min": self.least, "max": self.greatest}
+
+
+@dataclass
+class DataIterator:
+    """What was read of a channel so far, under the seven names that SageMaker gives it."""
+
+    records: int = 0
+    batches: int = 0
+    records_since_reset: int = 0
+    batches_since_reset: int = 0
+    most_records: int = 0
+    most_batches: int = 0
+    resets: int = 0
+
+    def begin(self) -> None:
+        """A new epoch begins."""
+        self.resets += 1
+        self.records_since_reset = self.batches_since_reset = 0
+
+    def add(self, rows: int) -> None:
+        """A batch of ``rows`` was read."""
+        self.records += rows
+        self.batches += 1
+        self.records_since_reset += rows
+        self.batches_since_reset += 1
+        self.most_records = max(self.most_records, self.records_since_reset)
+        self.most_batches = max(self.most_batches, self.batches_since_reset)
+
+    def summaries(self) -> dict[str, Summary]:
+        """For ``metrics``."""
+        counts = {
+            "Total Records Seen": self.records,
+            "Total Batches Seen": self.batches,
+            "Max Records Seen Between Resets": self.most_records,
+            "Max Batches Seen Between Resets": self.most_batches,
+            "Reset Count": self.resets,
+            "Number of Records Since Last Reset": self.records_since_reset,
+            "Number of Batches Since Last Reset": self.batches_since_reset,
+        }
+        return {name: Summary.of(count) for name, count in counts.items()}
