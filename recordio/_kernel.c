@@ -1,0 +1,431 @@
+/* The fast path of recordio/chunks.py and records.py: many SageMaker records at once, between bytes and arrays.
+ *
+ * It knows the one layout that every protobuf library writes: fields in the order of their numbers, repeated numbers
+ * packed, one entry named "values" in the feature map and at most one, of that name too, in the label map. Each byte
+ * of framing and each tag is checked. Anything else is not an error here but "odd": the functions stop before that
+ * record, and the caller hands it to google's protobuf library, which decides what it means or what is wrong with it.
+ * So there is not one error message about data in this file.
+ *
+ * A chunk is read twice. scan() counts records and values, so that the caller can make arrays of the right size;
+ * fill() writes into them. fill() trusts nothing that scan() found: it checks all again, and every write against the
+ * size of the array, for the bytes may have changed meanwhile (a file mapped into memory).
+ *
+ * Neither function keeps state or touches a Python object while it works, so the interpreter is released.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "values are copied as they stand in the file, which is little-endian"
+#endif
+
+#define MAGIC 0xCED7230Au
+#define HEADER 8           /* magic word, length word */
+#define WHOLE_RECORD 29    /* length < 1 << 29: continuation flag 0 */
+
+/* Tags: field number << 3 | wire type. */
+enum {
+    RECORD_FEATURES = 0x0A, RECORD_LABEL = 0x12, RECORD_UID = 0x1A, RECORD_CONFIGURATION = 0x2A,
+    ENTRY_VALUE = 0x12,
+    VALUE_FLOAT32 = 0x12, VALUE_FLOAT64 = 0x1A, VALUE_INT32 = 0x3A,
+    TENSOR_VALUES = 0x0A, TENSOR_KEYS = 0x12, TENSOR_SHAPE = 0x1A
+};
+static const uint8_t ENTRY_KEY[8] = {0x0A, 6, 'v', 'a', 'l', 'u', 'e', 's'};
+
+typedef struct { const uint8_t *at, *stop; } Span;
+
+/* One tensor as it stands in the record; nothing is copied. */
+typedef struct {
+    int kind;          /* VALUE_FLOAT32, VALUE_FLOAT64 or VALUE_INT32 */
+    Span values, keys; /* packed; empty where absent */
+    Py_ssize_t count;  /* of values */
+    int64_t shape;     /* -1 where absent */
+} Tensor;
+
+/* What all records of a run have in common. */
+typedef struct {
+    int64_t width;  /* features of a row; -1 until the first record tells */
+    int64_t labels; /* labels of a record; -1 until the first record tells, 0 where labels are left out */
+} Layout;
+
+/* ---- reading one record ---------------------------------------------------------------------------------------- */
+
+/* Reads a varint and moves *at past it; 0 where it is cut off or does not fit 64 bits. */
+static inline int read_varint(Span *span, uint64_t *value)
+{
+    uint64_t result = 0;
+    for (int shift = 0; shift < 64 && span->at < span->stop; shift += 7) {
+        uint8_t byte = *span->at++;
+        if (shift == 63 && byte > 1)
+            return 0;
+        result |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte < 0x80) {
+            *value = result;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Reads `length, bytes` into *field and moves past it. */
+static inline int read_bytes(Span *span, Span *field)
+{
+    uint64_t length;
+    if (!read_varint(span, &length) || length > (uint64_t)(span->stop - span->at))
+        return 0;
+    field->at = span->at;
+    field->stop = span->at += length;
+    return 1;
+}
+
+/* The same for an optional field: 1 where it is there and well-formed or where another tag or the end comes next. */
+static inline int read_optional(Span *span, uint8_t tag, Span *field)
+{
+    field->at = field->stop = span->at;
+    if (span->at == span->stop || *span->at != tag)
+        return 1;
+    span->at++;
+    return read_bytes(span, field);
+}
+
+static int read_tensor(Span span, Tensor *tensor)
+{
+    Span shape;
+    if (!read_optional(&span, TENSOR_VALUES, &tensor->values) || !read_optional(&span, TENSOR_KEYS, &tensor->keys) ||
+        !read_optional(&span, TENSOR_SHAPE, &shape) || span.at != span.stop)
+        return 0;
+
+    tensor->shape = -1;
+    if (shape.at != shape.stop) {
+        uint64_t size;
+        if (!read_varint(&shape, &size) || shape.at != shape.stop || size > INT32_MAX)
+            return 0; /* two dimensions and more are odd */
+        tensor->shape = (int64_t)size;
+    }
+
+    Py_ssize_t bytes = tensor->values.stop - tensor->values.at;
+    if (tensor->kind == VALUE_INT32) {
+        Span values = tensor->values;
+        uint64_t value;
+        for (tensor->count = 0; values.at < values.stop; tensor->count++)
+            if (!read_varint(&values, &value))
+                return 0;
+        return 1;
+    }
+    Py_ssize_t item = tensor->kind == VALUE_FLOAT32 ? 4 : 8;
+    tensor->count = bytes / item;
+    return bytes % item == 0;
+}
+
+/* A map entry named "values" that holds a tensor of numbers. */
+static int read_entry(Span entry, Tensor *tensor)
+{
+    Span value, inner;
+    if (entry.stop - entry.at < (Py_ssize_t)sizeof ENTRY_KEY || memcmp(entry.at, ENTRY_KEY, sizeof ENTRY_KEY))
+        return 0;
+    entry.at += sizeof ENTRY_KEY;
+    if (entry.at == entry.stop || *entry.at++ != ENTRY_VALUE || !read_bytes(&entry, &value) || entry.at != entry.stop)
+        return 0;
+    if (value.at == value.stop)
+        return 0;
+    tensor->kind = *value.at++;
+    if (tensor->kind != VALUE_FLOAT32 && tensor->kind != VALUE_FLOAT64 && tensor->kind != VALUE_INT32)
+        return 0;
+    return read_bytes(&value, &inner) && value.at == value.stop && read_tensor(inner, tensor);
+}
+
+/* uid, metadata and configuration, each at most once and in this order. Their bytes must be ASCII: what a protobuf
+ * library does with other text is for it to say. */
+static int read_texts(Span record)
+{
+    for (uint8_t tag = RECORD_UID; tag <= RECORD_CONFIGURATION; tag += 8) {
+        Span text;
+        if (!read_optional(&record, tag, &text))
+            return 0;
+        for (; text.at < text.stop; text.at++)
+            if (*text.at >= 0x80)
+                return 0;
+    }
+    return record.at == record.stop;
+}
+
+static int is_sparse(const Tensor *tensor) { return tensor->keys.at < tensor->keys.stop || tensor->count == 0; }
+
+/* Reads the record that fills `record`, and checks it against the layout, or completes the layout by it. */
+static int read_record(Span record, Layout *layout, Tensor *features, Tensor *label)
+{
+    Span entry;
+    if (record.at == record.stop || *record.at++ != RECORD_FEATURES || !read_bytes(&record, &entry) ||
+        !read_entry(entry, features))
+        return 0;
+
+    int64_t width = is_sparse(features) ? (features->shape < 0 ? layout->width : features->shape) : features->count;
+    if (width <= 0 || width > INT32_MAX || (layout->width >= 0 && width != layout->width))
+        return 0;
+    if (is_sparse(features) ? features->count == 0 && (features->shape < 0 || features->keys.at < features->keys.stop)
+                            : features->shape >= 0 && features->shape != width)
+        return 0;
+
+    label->count = 0;
+    if (record.at < record.stop && *record.at == RECORD_LABEL) {
+        record.at++;
+        if (!read_bytes(&record, &entry) || !read_entry(entry, label) || is_sparse(label) ||
+            (label->shape >= 0 && label->shape != label->count))
+            return 0;
+    }
+    if (layout->labels && (label->count == 0 || (layout->labels > 0 && layout->labels != label->count)))
+        return 0;
+    if (record.at < record.stop && !read_texts(record))
+        return 0;
+
+    layout->width = width;
+    if (layout->labels)
+        layout->labels = label->count;
+    return 1;
+}
+
+/* The bytes of the record whose frame starts at frame->at, and frame->at moved past it; 0 where the frame is odd or
+ * does not end before frame->stop. */
+static int read_frame(Span *frame, Span *record)
+{
+    uint32_t words[2];
+    if (frame->stop - frame->at < HEADER)
+        return 0;
+    memcpy(words, frame->at, HEADER);
+    if (words[0] != MAGIC || words[1] >> WHOLE_RECORD)
+        return 0;
+    Py_ssize_t padded = ((Py_ssize_t)words[1] + 3) & ~(Py_ssize_t)3;
+    if (frame->stop - frame->at - HEADER < padded)
+        return 0;
+    record->at = frame->at + HEADER;
+    record->stop = record->at + words[1];
+    frame->at = record->at + padded;
+    return 1;
+}
+
+/* ---- writing into arrays --------------------------------------------------------------------------------------- */
+
+/* All bits of the exponent are set in NaN and infinity, and only there. */
+static inline uint32_t not_finite(uint32_t bits) { return (bits & 0x7F800000u) == 0x7F800000u; }
+
+static uint32_t copy_float32(const uint8_t *restrict in, Py_ssize_t count, uint8_t *restrict out)
+{
+    uint32_t bad = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, in + 4 * i, 4);
+        memcpy(out + 4 * i, &bits, 4);
+        bad |= not_finite(bits);
+    }
+    return bad;
+}
+
+static uint32_t copy_float64(const uint8_t *restrict in, Py_ssize_t count, uint8_t *restrict out)
+{
+    uint32_t bad = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        double number;
+        uint32_t bits;
+        memcpy(&number, in + 8 * i, 8);
+        float value = (float)number;
+        memcpy(&bits, &value, 4);
+        memcpy(out + 4 * i, &bits, 4);
+        bad |= not_finite(bits);
+    }
+    return bad;
+}
+
+/* read_tensor has checked the varints; should the bytes have changed since, zeros are written. */
+static void copy_int32(Span values, Py_ssize_t count, uint8_t *out)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        uint64_t word = 0;
+        read_varint(&values, &word);
+        float value = (float)(int32_t)(uint32_t)word;
+        memcpy(out + 4 * i, &value, 4);
+    }
+}
+
+/* Writes the values as float32; 0 where one is NaN or infinite. */
+static int copy_values(const Tensor *tensor, uint8_t *out)
+{
+    if (tensor->kind == VALUE_FLOAT32)
+        return !copy_float32(tensor->values.at, tensor->count, out);
+    if (tensor->kind == VALUE_FLOAT64)
+        return !copy_float64(tensor->values.at, tensor->count, out);
+    copy_int32(tensor->values, tensor->count, out);
+    return 1;
+}
+
+/* Writes the keys; 0 where there are not as many as values, or one is not below width. Sets *unsorted where they do
+ * not rise. */
+static int copy_keys(const Tensor *tensor, int64_t width, int32_t *out, int *unsorted)
+{
+    Span keys = tensor->keys;
+    int64_t last = -1;
+    for (Py_ssize_t i = 0; i < tensor->count; i++) {
+        uint64_t key;
+        if (keys.at < keys.stop && *keys.at < 0x80)
+            key = *keys.at++;
+        else if (!read_varint(&keys, &key))
+            return 0;
+        if (key >= (uint64_t)width)
+            return 0;
+        *unsorted |= (int64_t)key <= last;
+        last = (int64_t)key;
+        out[i] = (int32_t)key;
+    }
+    return keys.at == keys.stop;
+}
+
+/* ---- Python ---------------------------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(scan_doc,
+"scan(data, start, limit, width, labels) -> (records, stop, values, sparse, width, labels)\n\n"
+"Count the records of a run that starts at data[start]: whole frames in the usual layout, alike in width and number\n"
+"of labels, the first of them only where limit <= 0, else those that start before start + limit. width and labels\n"
+"are -1 where the first record decides; labels is 0 where they are left out. stop is the position after the run,\n"
+"values the number of feature values in it, sparse whether any of its records is sparse.");
+
+static PyObject *scan(PyObject *module, PyObject *args)
+{
+    Py_buffer data;
+    Py_ssize_t start, limit, records = 0, values = 0;
+    long long width, labels;
+    int sparse = 0;
+    if (!PyArg_ParseTuple(args, "y*nnLL", &data, &start, &limit, &width, &labels))
+        return NULL;
+    if (start < 0 || start > data.len) {
+        PyBuffer_Release(&data);
+        return PyErr_Format(PyExc_ValueError, "start %zd is outside of the data", start);
+    }
+    const uint8_t *base = data.buf;
+    Span frame = {base + start, base + data.len}, record;
+    Layout layout = {width, labels};
+    Tensor features, label;
+    Py_BEGIN_ALLOW_THREADS
+    while (frame.at - base - start < limit || records == 0) {
+        Span next = frame;
+        if (!read_frame(&next, &record) || !read_record(record, &layout, &features, &label))
+            break;
+        frame = next;
+        records++;
+        values += features.count;
+        sparse |= is_sparse(&features);
+    }
+    Py_END_ALLOW_THREADS
+    PyObject *result = Py_BuildValue("(nnniLL)", records, (Py_ssize_t)(frame.at - base), values, sparse,
+                                     (long long)layout.width, (long long)layout.labels);
+    PyBuffer_Release(&data);
+    return result;
+}
+
+/* The arrays of fill(), and how much of them is written. */
+typedef struct {
+    Py_buffer values, indices, indptr, labels;
+    Py_ssize_t written, labelled;
+    int unsorted;
+} Arrays;
+
+/* Writes one row; 0 where it is odd, not finite though it must be, or has no room. */
+static int fill_row(Arrays *arrays, Layout layout, const Tensor *features, const Tensor *label, int finite)
+{
+    uint8_t *values = (uint8_t *)arrays->values.buf + 4 * arrays->written;
+    if (features->count > arrays->values.len / 4 - arrays->written)
+        return 0;
+    if (!copy_values(features, values) && finite)
+        return 0;
+    if (arrays->indices.obj) {
+        if (features->count > arrays->indices.len / 4 - arrays->written ||
+            features->count > INT32_MAX - arrays->written)
+            return 0;
+        int32_t *indices = (int32_t *)arrays->indices.buf + arrays->written;
+        if (!is_sparse(features)) {
+            for (Py_ssize_t i = 0; i < features->count; i++)
+                indices[i] = (int32_t)i;
+        } else if (!copy_keys(features, layout.width, indices, &arrays->unsorted)) {
+            return 0;
+        }
+    } else if (is_sparse(features)) {
+        return 0;
+    }
+    if (layout.labels) {
+        if (label->count > arrays->labels.len / 4 - arrays->labelled)
+            return 0;
+        if (!copy_values(label, (uint8_t *)arrays->labels.buf + 4 * arrays->labelled) && finite)
+            return 0;
+        arrays->labelled += label->count;
+    }
+    arrays->written += features->count;
+    return 1;
+}
+
+PyDoc_STRVAR(fill_doc,
+"fill(data, start, records, width, labels, finite, values, indices, indptr, label_values) -> (filled, stop, unsorted)\n\n"
+"Write the run that scan found at data[start] into arrays: float32 values; for CSR int32 indices and indptr (else None);\n"
+"float32 label_values (None where labels is 0). It stops early before a record that is odd after all: a key that is\n"
+"not below width, not as many keys as values, or, where finite, a value that is not. unsorted tells whether the keys\n"
+"of some row do not rise.");
+
+static PyObject *fill(PyObject *module, PyObject *args)
+{
+    Py_buffer data;
+    Arrays arrays = {0};
+    PyObject *outputs[4];
+    Py_buffer *buffers[4] = {&arrays.values, &arrays.indices, &arrays.indptr, &arrays.labels};
+    PyObject *result = NULL;
+    Py_ssize_t start, records, filled = 0;
+    long long width, labels;
+    int finite;
+    if (!PyArg_ParseTuple(args, "y*nnLLpOOOO", &data, &start, &records, &width, &labels, &finite, &outputs[0],
+                          &outputs[1], &outputs[2], &outputs[3]))
+        return NULL;
+    for (int i = 0; i < 4; i++)
+        if (outputs[i] != Py_None && PyObject_GetBuffer(outputs[i], buffers[i], PyBUF_WRITABLE) < 0)
+            goto done;
+    if (start < 0 || start > data.len || records < 0 || !arrays.values.obj ||
+        !arrays.indices.obj != !arrays.indptr.obj || (labels && !arrays.labels.obj) ||
+        (arrays.indptr.obj && arrays.indptr.len / 4 <= records)) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        goto done;
+    }
+    const uint8_t *base = data.buf;
+    Span frame = {base + start, base + data.len}, record;
+    Layout layout = {width, labels};
+    Tensor features, label;
+    int32_t *indptr = arrays.indptr.buf;
+    Py_BEGIN_ALLOW_THREADS
+    if (indptr)
+        indptr[0] = 0;
+    for (; filled < records; filled++) {
+        Span next = frame;
+        if (!read_frame(&next, &record) || !read_record(record, &layout, &features, &label) ||
+            !fill_row(&arrays, layout, &features, &label, finite))
+            break;
+        frame = next;
+        if (indptr)
+            indptr[filled + 1] = (int32_t)arrays.written;
+    }
+    Py_END_ALLOW_THREADS
+    result = Py_BuildValue("(nnN)", filled, (Py_ssize_t)(frame.at - base), PyBool_FromLong(arrays.unsorted));
+done:
+    for (int i = 0; i < 4; i++)
+        if (buffers[i]->obj)
+            PyBuffer_Release(buffers[i]);
+    PyBuffer_Release(&data);
+    return result;
+}
+
+static PyMethodDef methods[] = {
+    {"scan", scan, METH_VARARGS, scan_doc},
+    {"fill", fill, METH_VARARGS, fill_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "recordio._kernel", "Many SageMaker records at once, from bytes to arrays.", 0, methods,
+};
+
+PyMODINIT_FUNC PyInit__kernel(void) { return PyModuleDef_Init(&module); }
