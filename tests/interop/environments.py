@@ -1,0 +1,61 @@
+"""Python environments of their own for packages that cannot share ours: real MXNet, the SageMaker SDK.
+
+They are made on first use in the folder ``.interop`` of the checkout, which git ignores, and kept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / ".interop"
+INSTALL_SECONDS = 900
+
+
+def python_of(name: str, requirements: Sequence[str]) -> Path:
+    """The interpreter of the environment ``name`` with ``requirements`` installed.
+
+    The test that asks is skipped, with the last line of what pip said, where the environment cannot be made: without
+    a package index, say.
+    """
+    FOLDER.mkdir(exist_ok=True)
+    directory = FOLDER / name
+    python = directory / "bin" / "python"
+    done = directory / "requirements.txt"
+    wanted = "\n".join(requirements)
+    with (FOLDER / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests in several processes make it once
+        if not done.exists() or done.read_text() != wanted:
+            _make(directory, python, requirements)
+            done.write_text(wanted)
+    return python
+
+
+def _make(directory: Path, python: Path, requirements: Sequence[str]) -> None:
+    venv.create(directory, clear=True, with_pip=True, symlinks=True)
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"pip did not finish within {INSTALL_SECONDS} s: {' '.join(requirements)}")
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        pytest.skip(f"cannot install {' '.join(requirements)} for Python {sys.version.split()[0]}: {reason}")
+
+
+def run(python: Path, program: str, *arguments: str | Path) -> str:
+    """What ``program``, a text, prints when ``python`` runs it.
+
+    Raises:
+        AssertionError: it failed; the message is what it wrote.
+    """
+    command = [str(python), "-c", program, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return result.stdout
