@@ -1,0 +1,49 @@
+# One image per algorithm, from one file:
+#     docker build --build-arg ALGORITHM=kmeans -t kmeans .
+# `make image ALGORITHM=kmeans` does the same, and without a Docker engine too.
+# BASE_IMAGE is any Debian whose python3 is 3.11.
+ARG BASE_IMAGE=debian:bookworm-slim
+
+FROM ${BASE_IMAGE} AS python
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3 \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log /usr/share/doc/* /usr/share/man/*
+
+# What builds the environment and does not get into the image: pip, the compiler of the optional C kernel.
+FROM python AS build
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3-venv python3-dev gcc libc6-dev
+RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
+WORKDIR /source
+COPY locks/ locks/
+# The secrets are for machines that reach the package index through a mirror: docker build --secret id=pip.conf,src=…
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
+    /opt/pip/bin/pip install --no-cache-dir --require-hashes --requirement locks/build.lock \
+ && /opt/pip/bin/pip --python /opt/venv install --no-cache-dir --require-hashes --requirement locks/core.lock
+COPY images/ images/
+COPY recordio/ recordio/
+COPY algorithms/ algorithms/
+ARG ALGORITHM
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
+    lock=$(/opt/venv/bin/python images/requirements.py "${ALGORITHM}") \
+ && /opt/pip/bin/pip --python /opt/venv install --no-cache-dir --require-hashes --requirement "$lock"
+COPY pyproject.toml README.md LICENSE ./
+COPY container/ container/
+RUN /opt/pip/bin/pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && /opt/pip/bin/pip --python /opt/venv install --no-cache-dir --no-index --no-deps /wheels/*.whl \
+ && python3 images/leave_out.py /opt/venv
+
+FROM python
+COPY --from=build /opt/venv /opt/venv
+ARG ALGORITHM
+# Bytecode comes with the packages, so nothing is written next to them at run time.
+ENV ALGORITHM=${ALGORITHM} \
+    PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+      org.opencontainers.image.licenses=Apache-2.0
+EXPOSE 8080
+# No entry point: SageMaker starts the image with `train` or `serve`, and its SDK 3 with nothing, which means to train.
+# The user stays root, because SageMaker mounts /opt/ml as root; any other user who may write there will do.
+CMD ["train"]

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Make a Debian bookworm base image without an image registry: images/base.sh NAME
+# It is what debian:bookworm-slim is: the minimal variant, without documentation and translations. Needs root.
+set -eu
+name=$1
+folder=$(mktemp --directory)
+trap 'rm -rf "$folder"' EXIT
+
+debootstrap --variant=minbase bookworm "$folder" > "$folder.log" 2>&1 || { tail "$folder.log" >&2; exit 1; }
+rm -rf "$folder.log" "$folder"/var/cache/apt/* "$folder"/var/lib/apt/lists/* "$folder"/var/log/* \
+       "$folder"/usr/share/doc/* "$folder"/usr/share/man/* "$folder"/usr/share/info/* "$folder"/usr/share/locale/*
+printf 'path-exclude /usr/share/%s/*\n' doc man info locale > "$folder"/etc/dpkg/dpkg.cfg.d/slim
+cat > "$folder"/etc/apt/sources.list << 'SOURCES'
+deb http://deb.debian.org/debian bookworm main
+deb http://deb.debian.org/debian bookworm-updates main
+deb http://deb.debian.org/debian-security bookworm-security main
+SOURCES
+
+working=$(buildah from scratch)
+buildah add --quiet "$working" "$folder" / > /dev/null
+buildah config --cmd /bin/sh --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$working"
+buildah commit --quiet --rm "$working" "$name" > /dev/null

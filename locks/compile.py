@@ -1,0 +1,60 @@
+"""Write the lock files beside this one from pyproject.toml: every package with its version and its hashes.
+
+    development.lock   everything: all extras, all dependency groups, the build system
+    build.lock         the build system alone
+    core.lock          what every algorithm needs
+    <extra>.lock       core and that extra, one file for each extra
+    all.lock           core and all extras
+
+The smaller files take their versions from development.lock, so an image holds what the tests ran with. A lock file
+names no index: where packages come from is the business of the machine that installs them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PYPROJECT = HERE.parent / "pyproject.toml"
+OPTIONS = (
+    "--quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header "
+    "--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options"
+).split()
+HEADER = "# Written by `make lock` from pyproject.toml; do not edit.\n"
+DEVELOPMENT = "development"
+
+
+def wanted() -> dict[str, list[str]]:
+    """The requirements of each lock file by its name; the one that decides on the versions first."""
+    settings = tomllib.loads(PYPROJECT.read_text())
+    project, build = settings["project"], settings["build-system"]["requires"]
+    core, extras = project["dependencies"], project["optional-dependencies"]
+    everything = core + [requirement for extra in extras.values() for requirement in extra]
+    groups = [requirement for group in settings["dependency-groups"].values() for requirement in group]
+    return {
+        DEVELOPMENT: everything + groups + build,
+        "build": build,
+        "core": core,
+        "all": everything,
+        **{name: core + extra for name, extra in extras.items()},
+    }
+
+
+def compile_lock(name: str, requirements: Sequence[str], upgrade: bool) -> None:
+    """Resolve ``requirements`` into ``<name>.lock``, keeping the versions that are there unless ``upgrade``."""
+    lock = HERE / f"{name}.lock"
+    constraints = [] if name == DEVELOPMENT else [f"--constraint={HERE / DEVELOPMENT}.lock"]
+    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *constraints, f"--output-file={lock}", "-"]
+    if upgrade:
+        command.append("--upgrade")
+    subprocess.run(command, input="\n".join(requirements), text=True, check=True, stdout=subprocess.DEVNULL)
+    lock.write_text(HEADER + lock.read_text().removeprefix(HEADER))
+
+
+if __name__ == "__main__":
+    for name, requirements in wanted().items():
+        compile_lock(name, requirements, upgrade="--upgrade" in sys.argv[1:])
