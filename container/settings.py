@@ -34,6 +34,7 @@ class Settings:
         timeout: seconds that a request may take.
         safe_ports: first and last port that may be used besides ``port``.
         batch: the server answers batch transform jobs.
+        local_batch: the batch transform job is one of the SageMaker SDK's local mode.
         batch_strategy: ``SINGLE_RECORD`` or ``MULTI_RECORD``, where the transform job says so.
         inference_outputs: outputs selected instead of the model's columns.
         ensemble: several models in one folder answer together.
@@ -47,6 +48,7 @@ class Settings:
     timeout: int = 60  # SAGEMAKER_MODEL_SERVER_TIMEOUT
     default_accept: str | None = None  # SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT
     batch: bool = False  # SAGEMAKER_BATCH
+    local_batch: bool = False  # SAGEMAKER_BATCH, which local mode alone writes with a capital T
     batch_strategy: str | None = None  # SAGEMAKER_BATCH_STRATEGY
     max_concurrent_transforms: int | None = None  # SAGEMAKER_MAX_CONCURRENT_TRANSFORMS
     max_payload: int | None = 6 * MIB  # SAGEMAKER_MAX_PAYLOAD_IN_MB, MAX_CONTENT_LENGTH
@@ -69,8 +71,9 @@ class Settings:
             safe_ports=read.port_range("SAGEMAKER_SAFE_PORT_RANGE"),
             workers=read.integer("SAGEMAKER_MODEL_SERVER_WORKERS", 1),
             timeout=read.integer("SAGEMAKER_MODEL_SERVER_TIMEOUT", 1) or 60,
-            default_accept=read.text("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"),
+            default_accept=read.lower_case("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"),
             batch=read.flag("SAGEMAKER_BATCH", default=False),
+            local_batch=read.text("SAGEMAKER_BATCH") == "True",
             batch_strategy=read.strategy("SAGEMAKER_BATCH_STRATEGY"),
             max_concurrent_transforms=read.integer("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 1),
             max_payload=read.payload(),
@@ -93,6 +96,9 @@ class _Reader:
     def text(self, name: str) -> str | None:
         return self._environ.get(name, "").strip() or None
 
+    def lower_case(self, name: str) -> str | None:
+        return (self.text(name) or "").lower() or None
+
     def integer(self, name: str, low: int, high: int | None = None) -> int | None:
         value = self.text(name)
         if value is None:
@@ -113,7 +119,7 @@ class _Reader:
         return _FLAGS.get(value.lower(), default)
 
     def listing(self, name: str) -> tuple[str, ...]:
-        words = (self.text(name) or "").split(",")
+        words = (self.lower_case(name) or "").split(",")
         return tuple(word.strip() for word in words if word.strip())
 
     def strategy(self, name: str) -> str | None:

@@ -1,0 +1,85 @@
+"""The web application: SageMaker's three end points around one model."""
+
+from __future__ import annotations
+
+import time
+
+import flask
+from flask import Flask, Response
+
+from algorithms.interface import JSON, Algorithm, Model
+from container import media, responses
+from container.logs import logger
+from container.machine import processes
+from container.settings import MIB, Settings
+
+
+def make_app(model: Model, algorithm: type[Algorithm], settings: Settings) -> Flask:
+    """A WSGI application that answers with ``model``.
+
+    - ``GET /ping``: 200 and no body. There is a model, or there would be no application.
+    - ``POST /invocations``: rows in, predictions out.
+    - ``GET /execution-parameters``: how batch transform should send its rows.
+    """
+    app = bare_app(algorithm, settings)
+
+    @app.post("/invocations")
+    def invocations() -> Response:
+        return answer(model, algorithm, settings)
+
+    return app
+
+
+def bare_app(algorithm: type[Algorithm], settings: Settings) -> Flask:
+    """The application without an end point for predictions."""
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_payload
+    parameters = flask.json.dumps(execution_parameters(settings))
+
+    @app.get("/ping")
+    def ping() -> Response:
+        return Response(status=200)
+
+    @app.get("/execution-parameters")
+    def batch_parameters() -> Response:
+        return Response(parameters, mimetype=JSON)
+
+    @app.errorhandler(Exception)
+    def refuse(error: Exception) -> Response:
+        return responses.refusal(error, algorithm.serving)
+
+    return app
+
+
+def answer(model: Model, algorithm: type[Algorithm], settings: Settings) -> Response:
+    """The response to the request that Flask is handling, in the order of XGBoost's container: rows, then Accept.
+
+    Raises:
+        Exception: anything that ``container.responses`` turns into a refusal.
+    """
+    started = time.perf_counter()
+    request, serving = flask.request, algorithm.serving
+    body = request.get_data(cache=False)
+    rows = media.read(body, request.content_type, serving, model.feature_dim)
+    if settings.inference_outputs:
+        columns, write = model.select(rows, settings.inference_outputs), media.write_selected
+    else:
+        columns, write = model.predict(rows), media.write
+    accept = request.headers.get("Accept")
+    media_type = media.negotiate(accept, serving.answers, settings.default_accept or serving.default_answer)
+    content = write(columns, media_type, serving, batch=settings.batch)
+    logger.info("200: %d rows in %.1f ms", len(rows), 1000 * (time.perf_counter() - started))
+    return Response(content, mimetype=media_type)
+
+
+def execution_parameters(settings: Settings) -> dict[str, object]:
+    """How batch transform should send its rows. What the job's owner says in the API goes before this."""
+    parameters: dict[str, object] = {
+        "MaxConcurrentTransforms": settings.max_concurrent_transforms or settings.workers or processes(),
+        "BatchStrategy": settings.batch_strategy or "MULTI_RECORD",
+        "MaxPayloadInMB": 0 if settings.max_payload is None else max(1, settings.max_payload // MIB),
+    }
+    if settings.local_batch and settings.batch_strategy is None:
+        # The SageMaker SDK's local mode refuses SageMaker's own spelling; without a word it takes the same default.
+        del parameters["BatchStrategy"]
+    return parameters

@@ -1,0 +1,66 @@
+"""From a model folder to a model that answers requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from algorithms import registry
+from algorithms.errors import ModelError
+from algorithms.interface import Algorithm, Model
+from container.settings import ConfigurationError, Settings
+
+
+def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
+    """The algorithm and the model of a folder.
+
+    Raises:
+        ConfigurationError: the algorithm is unknown, is not in this image, or does not do what the settings ask for.
+        ModelError: the folder is missing, empty or corrupt, or holds a model of another algorithm.
+    """
+    if not directory.is_dir() or not any(directory.iterdir()):
+        raise ModelError(f"There is no model to serve: the folder {directory} is missing or empty")
+    algorithm = find(settings.algorithm, directory)
+    check(algorithm, settings)
+    return algorithm, algorithm.load(directory) if settings.ensemble else algorithm.load_first(directory)
+
+
+def find(name: str | None, directory: Path) -> type[Algorithm]:
+    """The algorithm called ``name``, else the first that recognises the folder as its own."""
+    if name is not None:
+        return named(name)
+    for candidate in registry.ALGORITHMS:
+        try:
+            algorithm = registry.find(candidate)
+        except LookupError:
+            continue  # not part of this image
+        if algorithm.recognises(directory):
+            return algorithm
+    files = ", ".join(sorted(file.name for file in directory.iterdir())[:10])
+    raise ModelError(
+        f"No algorithm of this image recognises the files in {directory} ({files}) as its model; "
+        "if they are one, name its algorithm in the environment variable ALGORITHM"
+    )
+
+
+def named(name: str) -> type[Algorithm]:
+    """The algorithm called ``name``, which ``ALGORITHM`` says."""
+    try:
+        return registry.find(name)
+    except LookupError as error:
+        raise ConfigurationError(f"Environment variable ALGORITHM: {error}") from error
+
+
+def check(algorithm: type[Algorithm], settings: Settings) -> None:
+    """Refuse settings that ``algorithm`` cannot follow, all of them together."""
+    serving, problems = algorithm.serving, []
+    if settings.default_accept is not None and settings.default_accept not in serving.answers:
+        problems.append(
+            f"Environment variable SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: '{settings.default_accept}' is not one of "
+            f"{', '.join(serving.answers)}"
+        )
+    if settings.inference_outputs and not serving.outputs:
+        problems.append(f"Environment variable SAGEMAKER_INFERENCE_OUTPUT: {algorithm.name} has no selectable outputs")
+    if settings.multi_model and not serving.multi_model:
+        problems.append(f"Environment variable SAGEMAKER_MULTI_MODEL: {algorithm.name} has no multi-model endpoints")
+    if problems:
+        raise ConfigurationError("\n".join(problems))
