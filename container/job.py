@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -68,11 +69,19 @@ class Stop:
         raise TrainingStopped(f"training did not end within {self._grace:g} seconds of being asked to")
 
 
-class Watcher(Protocol):
-    """Who follows the job besides the log: the local runner's progress bar."""
+class Output(Protocol):
+    """Where a job is followed: the stream of its log lines, told besides how far it has come."""
+
+    def write(self, text: str, /) -> object:
+        """Log lines, each with its end."""
+        ...
+
+    def flush(self) -> object:
+        """Show what was written."""
+        ...
 
     def rows(self, count: int) -> None:
-        """So many more rows were read."""
+        """So many more rows of the training channel were read."""
         ...
 
     def steps(self, done: int, total: int | None) -> None:
@@ -80,14 +89,22 @@ class Watcher(Protocol):
         ...
 
 
-class NoWatcher:
-    """Nobody follows."""
+class PlainOutput:
+    """Standard output: log lines, and nothing else."""
+
+    def write(self, text: str) -> None:
+        """Passed on."""
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """Passed on."""
+        sys.stdout.flush()
 
     def rows(self, count: int) -> None:
-        """Does nothing."""
+        """Not shown."""
 
     def steps(self, done: int, total: int | None) -> None:
-        """Does nothing."""
+        """Not shown: there is a log line about it."""
 
 
 class TrainingJob:
@@ -109,12 +126,12 @@ class TrainingJob:
         stop: Stop,
         checkpoint_directory: Path | None = None,
         output_directory: Path | None = None,
-        watcher: Watcher | None = None,
+        output: Output,
     ) -> None:
         self.seed = seed
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
-        self.watcher: Watcher = watcher or NoWatcher()
+        self.output = output
         self._title = title
         self._host = host
         self._has_metrics_lines = style == logs.SAGEMAKER
@@ -161,7 +178,7 @@ class TrainingJob:
         """``#progress_metric``, which closes an epoch: the timers so far get their ``#metrics`` line."""
         self.info(logs.progress(self._host, done, epochs))
         self.write_timers(epoch=done - 1)
-        self.watcher.steps(done, epochs)
+        self.output.steps(done, epochs)
 
     def throughput(self, rows: int, seconds: float) -> None:
         """``#throughput_metric``."""
@@ -170,7 +187,7 @@ class TrainingJob:
     def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
         """XGBoost's line of a round."""
         logs.bare(logs.boosting_round(iteration, scores))
-        self.watcher.steps(iteration + 1, None)
+        self.output.steps(iteration + 1, None)
 
     @contextlib.contextmanager
     def timer(self, name: str) -> Iterator[None]:
@@ -193,7 +210,7 @@ class TrainingJob:
     # ---- for container.train ----------------------------------------------------------------------------------------
 
     def watch(self, channel: str, stream: Stream, note: str) -> Stream:
-        """``stream``, with what is read of it counted for the ``#metrics`` lines and the watcher.
+        """``stream``, with what is read of it counted for the ``#metrics`` lines and the output.
 
         ``note`` is added to errors in its data.
         """
@@ -255,6 +272,6 @@ class _Watched:
     def _count(self, batch: Batch, start: float) -> None:
         self._counts.add(len(batch))
         if self._is_train:
-            self._job.watcher.rows(len(batch))
+            self._job.output.rows(len(batch))
             if self._counts.batches == 1:
                 self._job.data_iterator("init_train_data_iter", self._counts, start)

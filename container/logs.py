@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 logger = logging.getLogger("container")
 
@@ -36,15 +36,27 @@ _FRAMES = {
 class _Frame(logging.Formatter):
     """The prefix of a line, with the time in UTC; lines logged by ``bare`` have none."""
 
-    converter = staticmethod(time.gmtime)  # type: ignore[assignment]
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage() if getattr(record, "bare", False) else super().format(record)
 
 
-def configure(style: str = SAGEMAKER, stream: TextIO | None = None) -> None:
+class Writer(Protocol):
+    """What log lines can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Take a line with its end."""
+        ...
+
+    def flush(self) -> object:
+        """Show it."""
+        ...
+
+
+def configure(style: str = SAGEMAKER, stream: Writer | None = None) -> None:
     """Send all log lines of the process to ``stream`` (standard output by default) in the frame named ``style``."""
-    handler = logging.StreamHandler(stream or sys.stdout)
+    handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(_Frame(*_FRAMES[style]))
     root = logging.getLogger()
     root.handlers[:] = [handler]

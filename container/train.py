@@ -15,10 +15,10 @@ from algorithms import hyperparameters, registry
 from algorithms.errors import ChannelError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters
 from algorithms.interface import LABELS_REQUIRED, MODEL, PIPE, Algorithm, Channel
-from container import config, failure, logs
+from container import config, failure, logs, models
 from container.artifact import Artifact
 from container.config import ChannelConfig, TrainingConfig
-from container.job import Stop, TrainingJob, Watcher
+from container.job import Output, PlainOutput, Stop, TrainingJob
 from container.logs import logger
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
@@ -30,18 +30,21 @@ DEFAULT_SEED = 0
 """Two jobs with the same configuration and data give the same model."""
 
 
-def run(paths: Paths, settings: Settings, watcher: Watcher | None = None) -> int:
+def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
     """Train the job in ``paths`` and return the exit code of the process.
 
     0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
     143, 130: stopped by SIGTERM or Ctrl-C before there was a model. But for the first there is no model.
+
+    ``output`` is standard output by default.
     """
-    logs.configure()
+    output = output or PlainOutput()
+    logs.configure(stream=output)
     artifact = Artifact(paths.model)
     code = failure.EXIT_CODE
     with Stop() as stop:
         try:
-            _train(paths, settings, artifact, stop, watcher)
+            _train(paths, settings, artifact, stop, output)
             code = SUCCESS
         except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
             stop.disarm()
@@ -62,10 +65,10 @@ def _stopped(artifact: Artifact, stop: Stop, reason: BaseException) -> int:
     return stop.exit_code
 
 
-def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, watcher: Watcher | None) -> None:
+def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, output: Output) -> None:
     started = time.time()
     algorithm = find(settings)
-    logs.configure(algorithm.log_style)
+    logs.configure(algorithm.log_style, output)
     configured = config.read(paths, algorithm)
     _log_start(paths, algorithm, configured)
     artifact.prepare()
@@ -80,7 +83,7 @@ def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, wat
         stop=stop,
         checkpoint_directory=configured.checkpoint_directory,
         output_directory=paths.output_data,
-        watcher=watcher,
+        output=output,
     )
     with contextlib.ExitStack() as stack:
         channels = {
@@ -106,10 +109,7 @@ def find(settings: Settings) -> type[Algorithm]:
         raise ConfigurationError(
             f"Environment variable ALGORITHM is not set; set it to one of {', '.join(sorted(registry.ALGORITHMS))}"
         )
-    try:
-        return registry.find(settings.algorithm)
-    except LookupError as error:
-        raise ConfigurationError(f"Environment variable ALGORITHM: {error}") from error
+    return models.named(settings.algorithm)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,118 @@
+"""The commands: ``train`` and ``serve`` as SageMaker calls them, and ``python -m container …`` for everybody else.
+
+What needs NumPy is imported in the functions: ``serve`` sets the number of BLAS threads before it is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from algorithms.errors import AlgorithmInputError
+from container import failure, local, logs
+from container.paths import Paths
+from container.settings import ConfigurationError, Settings
+from recordio.errors import DataError
+
+
+def train(arguments: Sequence[str] | None = None) -> int:
+    """``train``: run the job that lies in /opt/ml, and return the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given:
+        return _train_help(given)
+    faulthandler.enable()  # a crash in native code leaves its place in the log
+    logs.configure()
+    logs.entry()
+    try:
+        settings = Settings.from_environment(os.environ)
+    except ConfigurationError as error:
+        failure.report(error, Paths(Path(os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")).failure)
+        return failure.EXIT_CODE
+    from container import train as training
+
+    return training.run(Paths(settings.base_directory), settings)
+
+
+def _train_help(given: Sequence[str]) -> int:
+    from container import describe
+    from container import train as training
+
+    parser = argparse.ArgumentParser(
+        "train",
+        description="Train the algorithm that the environment variable ALGORITHM names, on the job in /opt/ml "
+        "(or SAGEMAKER_BASE_DIR). Takes no arguments.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    try:
+        parser.epilog = describe.help_text(training.find(Settings.from_environment(os.environ)))
+    except ConfigurationError as error:
+        parser.epilog = str(error)
+    parser.parse_args(given)
+    return 0
+
+
+def serve() -> int:
+    """``serve``: answer requests with the model in /opt/ml/model, until told to stop."""
+    from container import server
+
+    logs.configure()
+    try:
+        settings = Settings.from_environment(os.environ)
+    except ConfigurationError as error:
+        logs.logger.error("%s: %s", failure.CLIENT.log, error)
+        return failure.EXIT_CODE
+    return server.run(Paths(settings.base_directory), settings)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m container``."""
+    parser = argparse.ArgumentParser("python -m container", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    commands.add_parser("train", help="as the command train: the job in /opt/ml").set_defaults(run=lambda _: train([]))
+    commands.add_parser("serve", help="as the command serve: the model in /opt/ml").set_defaults(run=lambda _: serve())
+    local.add_parser(commands)
+    _add_describe(commands)
+    tables = commands.add_parser("tables", help="print the README's tables of hyperparameters, channels, metrics")
+    tables.add_argument("--algorithm")
+    tables.set_defaults(run=_tables)
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except (AlgorithmInputError, DataError, LookupError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - the command line's own answer
+        return failure.EXIT_CODE
+
+
+def _add_describe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("describe", help="print the TrainingSpecification of SageMaker's CreateAlgorithm")
+    parser.add_argument("--algorithm", required=True)
+    parser.add_argument("--image", metavar="URI", help="the image in its registry; default: ALGORITHM:latest")
+    parser.set_defaults(run=_describe)
+
+
+def _describe(options: argparse.Namespace) -> int:
+    from algorithms import registry
+    from container import describe
+
+    algorithm = registry.find(options.algorithm)
+    image = options.image or f"{algorithm.name}:latest"
+    print(json.dumps(describe.training_specification(algorithm, image), indent=2))  # noqa: T201
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> int:
+    from algorithms import registry
+    from container import describe
+
+    names = [options.algorithm] if options.algorithm else sorted(registry.ALGORITHMS)
+    print("\n\n".join(describe.tables(registry.find(name)) for name in names))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
