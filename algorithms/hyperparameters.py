@@ -28,7 +28,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from algorithms.errors import HyperparameterError
 
@@ -209,7 +209,12 @@ def text(*, default: Any = _REQUIRED, **options: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
-    """Base of all declarations."""
+    """Base of all declarations.
+
+    ``given`` holds the attributes that the job states itself, for a default that may be adapted to the data.
+    """
+
+    given: ClassVar[frozenset[str]] = frozenset()
 
     def check(self) -> list[str]:
         """Sentences about what is wrong between fields that are right one by one; none by default."""
@@ -267,6 +272,7 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
     if problems:
         raise HyperparameterError(problems)
     values = declaration(**given)
+    object.__setattr__(values, "given", frozenset(given))
     if problems := values.check():
         raise HyperparameterError(problems)
     return values

@@ -10,6 +10,7 @@ Source: Liberty et al., "Elastic Machine Learning Algorithms in Amazon SageMaker
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ class LinearLearnerHyperparameters(Hyperparameters):
         default=0.01,
         above=0,
         when="loss is eps_insensitive_*",
-        help="Errors below this cost nothing, in scaled labels.",
+        help="Errors below this are free, in scaled labels.",
     )
     lr_scheduler_factor: float | str = real(
         default=AUTO,
@@ -219,6 +220,12 @@ class LinearLearnerHyperparameters(Hyperparameters):
         """The loss, ``auto`` resolved."""
         return LOSSES[self.predictor_type][0] if self.loss == AUTO else self.loss
 
+    @property
+    def criterion(self) -> str | None:
+        """What chooses model and threshold of a binary classifier; None where the loss does."""
+        criterion = self.binary_classifier_model_selection_criteria
+        return None if self.predictor_type != BINARY or criterion == "loss_function" else criterion
+
     def check(self) -> list[str]:
         """Rules between fields."""
         problems = []
@@ -226,9 +233,7 @@ class LinearLearnerHyperparameters(Hyperparameters):
             problems.append(f"Hyperparameter 'num_classes' is required where predictor_type is {MULTICLASS}")
         if self.loss_name not in LOSSES[self.predictor_type]:
             allowed = ", ".join((AUTO, *LOSSES[self.predictor_type]))
-            problems.append(
-                f"Hyperparameter 'loss': '{self.loss}' is not for a {self.predictor_type}; it has {allowed}"
-            )
+            problems.append(f"Hyperparameter 'loss': '{self.loss}' is not for a {self.predictor_type}, but {allowed}")
         return problems
 
 
@@ -423,8 +428,6 @@ def _quality(job: Job, dataset: str, name: str, value: float) -> None:
 
 def _describe(trained: Trained, hp: LinearLearnerHyperparameters) -> str:
     """The winner's settings as JSON."""
-    import json
-
     setting = trained.winner.setting
     return json.dumps(
         {

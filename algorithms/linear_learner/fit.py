@@ -21,9 +21,9 @@ from algorithms.interface import Job, Stream
 from algorithms.linear_learner.losses import make_loss, objective_name
 from algorithms.linear_learner.optimizers import SGD, Adam, Optimizer, RMSProp, threshold
 from algorithms.linear_learner.scaling import LabelScaler, ScaledRows, Scaler, feature_scaler
-from algorithms.linear_learner.selection import LOSS_FUNCTION, calibrate
+from algorithms.linear_learner.selection import calibrate, half_standard_error
 from algorithms.linear_learner.settings import Setting, model_count, optimizer_name, settings
-from recordio.batches import Batch, concatenate
+from recordio.batches import Batch, concatenate, rebatch
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
@@ -35,6 +35,11 @@ LEAST_ROWS_TO_HOLD_OUT = 1000
 """Fewer training rows than this are all trained on, and models are then compared on them."""
 EVALUATION_ROWS = 5000
 """Rows scored at once."""
+STEPS_PER_EPOCH = 1000
+"""A job that does not state its mini_batch_size takes at least so many steps an epoch: 1000 rows a step, SageMaker's
+default, would leave small data far from converged after 15 epochs."""
+LEAST_BATCH, FIRST_BATCH = 16, 100
+"""Fewest rows of such a step, and the rows of one while the number of rows is not known yet."""
 FINAL_RATE = 0.01
 """The automatic schedule brings the learning rate to this share of its start by the last epoch."""
 
@@ -91,14 +96,24 @@ class Winner:
         parameters: (d + 1, c).
         threshold: raw score from which a row is positive (binary classification).
         objective: its mean loss on the rows that models were compared on.
+        lowest_objective: the lowest of all models' at the same time.
+        value: its criterion on those rows; the higher the better.
+        margin: differences of ``value`` up to this one say nothing.
     """
 
     parameters: np.ndarray
     threshold: float
     objective: float
+    lowest_objective: float
     value: float
+    margin: float
     setting: Setting
-    epoch: int
+
+    def beats(self, other: Winner) -> bool:
+        """Whether this model is to be kept rather than ``other``."""
+        if abs(self.value - other.value) <= self.margin:
+            return self.objective < other.objective
+        return self.value > other.value
 
 
 def one_label(batch: Batch) -> np.ndarray:
@@ -174,7 +189,7 @@ class Trainer:
         self.wd, self.l1 = self._per_column("wd"), self._per_column("l1")
         self.positive_weight = np.array([setting.positive_weight for setting in self.settings], np.float32)
         self.steps = 0
-        self.steps_per_epoch: int | None = None
+        self.epoch = 0
 
     def _initial(self, width: int, rng: np.random.Generator) -> np.ndarray:
         """Every model starts at the same point, so that they differ by their settings only."""
@@ -239,23 +254,26 @@ class Trainer:
     def _schedule(self) -> float:
         """Share of the learning rate at this step.
 
-        The rate falls by ``lr_scheduler_factor`` every ``lr_scheduler_step`` steps. ``auto`` falls once an epoch, by
-        as much as brings it to ``FINAL_RATE`` in the last epoch.
+        The rate falls by ``lr_scheduler_factor`` every ``lr_scheduler_step`` steps. An automatic step is an epoch; an
+        automatic factor falls once an epoch, by as much as brings the rate to ``FINAL_RATE`` in the last one.
         """
         hp = self.hp
         if not hp.use_lr_scheduler:
             return 1.0
-        per_epoch = self.steps_per_epoch or self.steps + 1
-        step = per_epoch if hp.lr_scheduler_step == AUTO else hp.lr_scheduler_step
+        if hp.lr_scheduler_factor != AUTO and hp.lr_scheduler_step != AUTO:
+            return float(hp.lr_scheduler_factor ** (self.steps // hp.lr_scheduler_step))
         if hp.lr_scheduler_factor != AUTO:
-            return float(hp.lr_scheduler_factor ** (self.steps // step))
-        total = max(per_epoch * hp.epochs / step - 1, 1)
-        return float(FINAL_RATE ** min((self.steps // step) / total, 1))
+            return float(hp.lr_scheduler_factor**self.epoch)
+        return float(FINAL_RATE ** (self.epoch / max(hp.epochs - 1, 1)))
 
     def _least_rate(self) -> float:
         if not self.hp.use_lr_scheduler or self.hp.lr_scheduler_minimum_lr == AUTO:
             return 0.0
         return min(float(self.hp.lr_scheduler_minimum_lr), float(self.rate.min()))
+
+    def end_epoch(self) -> None:
+        """Count an epoch, for the schedule."""
+        self.epoch += 1
 
     def evaluate(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Mean loss of each model (m,), and for binary classification all raw scores (n, m), else (0, m)."""
@@ -269,24 +287,29 @@ class Trainer:
         return total / len(rows.labels), raw
 
     def best(self, rows: Rows, epoch: int) -> Winner:
-        """The best model as it stands, by the job's criterion on ``rows``; ties go to the lower loss."""
+        """The best model as it stands, by the job's criterion on ``rows``.
+
+        Models whose criterion is within half a standard error of the best are not told apart by it; of those the one
+        with the lowest loss wins, since the loss is the less noisy of the two.
+        """
         objective, scores = self.evaluate(rows)
-        value = -np.nan_to_num(objective, nan=np.inf, posinf=np.inf)
+        objective = np.nan_to_num(objective, nan=np.inf, posinf=np.inf)
+        value, margin = -objective, 0.0
         thresholds = np.zeros(len(self.settings), np.float32)
-        if self.hp.predictor_type == "binary_classifier":
-            criterion = self.hp.binary_classifier_model_selection_criteria
-            if criterion != LOSS_FUNCTION:
-                count = _or(self.hp.num_calibration_samples, len(rows.labels))
-                value, thresholds = calibrate(scores[:count], rows.labels[:count], self.hp)
-        index = int(np.lexsort((objective, -value))[0])
+        if self.hp.criterion is not None:
+            count = int(_or(self.hp.num_calibration_samples, len(rows.labels)))
+            value, thresholds = calibrate(scores[:count], rows.labels[:count], self.hp)
+            margin = half_standard_error(float(value.max()), min(count, len(rows.labels)))
+        index = int(np.where(value >= value.max() - margin, objective, np.inf).argmin())
         columns = slice(index * self.problem.outputs, (index + 1) * self.problem.outputs)
         return Winner(
             parameters=self.parameters[:, columns].copy(),
             threshold=float(thresholds[index]),
             objective=float(objective[index]),
+            lowest_objective=float(objective.min()),
             value=float(value[index]),
+            margin=margin,
             setting=self.settings[index],
-            epoch=epoch,
         )
 
 
@@ -341,33 +364,38 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     Raises:
         TrainingDataError: there is no row, or labels or features do not fit the job.
     """
-    first = stream.batches(hp.mini_batch_size)
+    size = _batch_size(hp, None)
+    first = stream.batches(size)
     head = _head(first, hp.num_point_for_scaler)
     if not head:
         raise TrainingDataError(
             "No training data processed. The training channel is empty: verify that it contains non-empty files."
         )
     sample = concatenate(head)
+    if len(sample) < hp.num_point_for_scaler:
+        size = _batch_size(hp, len(sample))
+        head = list(rebatch(head, size))
     problem = study(sample, hp)
     trainer = Trainer(hp, problem, job.seed)
     job.info(f"Training {len(trainer.settings)} models in parallel.")
     rows = None if validation is None else _validation_rows(validation, problem, hp)
-    kept = Kept(HeldOut(hp.mini_batch_size, rows is None and len(sample) >= LEAST_ROWS_TO_HOLD_OUT))
+    kept = Kept(HeldOut(size, rows is None and len(sample) >= LEAST_ROWS_TO_HOLD_OUT))
     patience = Patience(hp.early_stopping_patience, hp.early_stopping_tolerance)
     winner: Winner | None = None
     for epoch in range(hp.epochs):
-        with closing(first if epoch == 0 else stream.batches(hp.mini_batch_size)) as batches:
+        with closing(first if epoch == 0 else stream.batches(size)) as batches:
             started = time.perf_counter()
             seen, losses = _run_epoch(trainer, kept, itertools.chain(head, batches), job)
             head = []
+        size = _batch_size(hp, seen)
         rows = rows or Rows.of(concatenate(kept.rows), problem)
         candidate = trainer.best(rows, epoch)
-        if winner is None or candidate.value > winner.value:
+        if winner is None or candidate.beats(winner):
             winner = candidate
         _report_epoch(job, trainer, losses, candidate, epoch)
         job.progress(epoch + 1, hp.epochs)
         job.throughput(seen, time.perf_counter() - started)
-        if patience.ended(candidate.objective) or job.stop_requested:
+        if patience.ended(candidate.lowest_objective) or job.stop_requested:
             job.info("Early stop condition met. Stopping training.")
             break
     assert winner is not None and rows is not None, "there is at least one epoch"
@@ -379,6 +407,13 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     if validation is None:
         return Trained(winner, problem, rows, None, trainer)
     return Trained(winner, problem, Rows.of(concatenate(kept.rows), problem), rows, trainer)
+
+
+def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None) -> int:
+    """Rows of a step: as the job states, or enough steps for the number of rows, where that is known."""
+    if "mini_batch_size" in hp.given:
+        return hp.mini_batch_size
+    return FIRST_BATCH if rows is None else min(max(rows // STEPS_PER_EPOCH, LEAST_BATCH), hp.mini_batch_size)
 
 
 def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job) -> tuple[int, np.ndarray]:
@@ -395,7 +430,7 @@ def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job)
         if job.stop_requested:
             break
     kept.full = True
-    trainer.steps_per_epoch = trainer.steps_per_epoch or trainer.steps
+    trainer.end_epoch()
     return seen, losses / seen
 
 
@@ -460,6 +495,4 @@ def _report_epoch(job: Job, trainer: Trainer, losses: np.ndarray, best: Winner, 
         job.values({f"train_{name}": float(loss)}, epoch=epoch, model=model)
     job.quality("train", name, float(losses[trainer.settings.index(best.setting)]), epoch=epoch)
     job.quality("validation", name, best.objective, epoch=epoch)
-    binary = trainer.hp.predictor_type == "binary_classifier"
-    criterion = trainer.hp.binary_classifier_model_selection_criteria if binary else name
-    job.early_stopping(epoch, criterion, best.value if binary else best.objective)
+    job.early_stopping(epoch, name, best.lowest_objective)

@@ -9,7 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
-LOSS_FUNCTION = "loss_function"
+SMOOTH = ("accuracy", "f_beta")
+"""Criteria whose curve over the threshold has one broad top, so that its middle is a steadier choice than its peak."""
 
 
 class Calibration(NamedTuple):
@@ -40,14 +41,29 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     # A cut inside a run of equal scores cannot be made.
     possible = np.vstack([np.ones((1, m), bool), ranked[1:] < ranked[:-1], np.ones((1, m), bool)])
     value = np.where(possible, _values(hits, claimed, hits[-1], n, hp), -np.inf)
-    best = value.argmax(axis=0)
     column = np.arange(m)
+    best = value.argmax(axis=0)
+    if hp.binary_classifier_model_selection_criteria in SMOOTH:
+        best = _middle_of_best(value, value[best, column])
     above = ranked[np.maximum(best - 1, 0), column]
     below = ranked[np.minimum(best, n - 1), column]
     middle = above + (below - above) / 2
     middle = np.where(middle > below, middle, above)  # neighbours with no float between them: >= keeps the upper
     threshold = np.where(best == 0, np.nextafter(above, np.float32(np.inf)), np.where(best == n, below, middle))
     return Calibration(value[best, column], threshold.astype(np.float32))
+
+
+def half_standard_error(share: float, rows: int) -> float:
+    """Half the standard error of a share that was measured on so many rows."""
+    share = min(max(share, 0.0), 1.0)
+    return 0.5 * float(np.sqrt(share * (1 - share) / rows))
+
+
+def _middle_of_best(value: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """The middle one of the cuts, by rank, that lie within half a standard error of the best; (m,)."""
+    near = value >= best - np.array([half_standard_error(float(share), len(value)) for share in best])
+    rank = np.cumsum(near, axis=0)
+    return (rank >= (rank[-1] + 1) // 2).argmax(axis=0)
 
 
 def _values(
