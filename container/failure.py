@@ -68,10 +68,8 @@ def report(error: BaseException, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as stream:
             stream.write(f"{kind.failure}: {text}\n{trace}")
-    except FileExistsError:
-        logger.info("%s is there already and stays as it is", file)
     except OSError as problem:
-        logger.error("%s could not be written: %s", file, problem)
+        logger.error("The failure file was not written: %s", problem)
 
 
 def _disk_full(error: BaseException | None) -> bool:
