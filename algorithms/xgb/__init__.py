@@ -1,0 +1,129 @@
+"""Gradient boosting with XGBoost, as SageMaker's image 3.0 runs it.
+
+What is learned is a sum of trees (or, with booster gblinear, a linear model), each round adding the trees that lower
+the regularised loss most (Chen and Guestrin, "XGBoost: A Scalable Tree Boosting System", KDD 2016). All of that is
+the library's: the same data and hyperparameters give the same model as ``xgboost.train``. Added here is what SageMaker
+puts around it: channels and formats, checks and messages, more metrics, k-fold cross-validation, checkpoints,
+continuing from an earlier model, selectable outputs, and reading the models of all earlier versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from algorithms.interface import (
+    CSV,
+    FAST_FILE,
+    FILE,
+    LABELS_REQUIRED,
+    LIBSVM,
+    MODEL,
+    PARQUET,
+    RECORDIO,
+    Algorithm,
+    Channel,
+    Column,
+    Job,
+    Metric,
+    Serving,
+    Stream,
+)
+from algorithms.xgb.fit import fit
+from algorithms.xgb.model import XGBModel, load, recognises
+from algorithms.xgb.outputs import KEYS
+from algorithms.xgb.parameters import MAXIMIZED, METRICS, XGBoostHyperparameters
+
+_FORMATS = (LIBSVM, CSV, PARQUET, RECORDIO)
+
+
+def _rows(name: str, help: str, required: bool = False) -> Channel:
+    return Channel(
+        name=name,
+        help=help,
+        required=required,
+        accepts=_FORMATS,
+        labels=LABELS_REQUIRED,
+        default_type=LIBSVM,
+        missing_values=True,
+        non_finite=True,  # NaN is a missing value, in every format
+    )
+
+
+class XGBoost(Algorithm):
+    """SageMaker's ``xgboost``.
+
+    >>> from algorithms.hyperparameters import parse
+    >>> values = parse(XGBoostHyperparameters, {"num_round": "20", "eta": "0.2", "objective": "binary:logistic"})
+    >>> values.library()
+    {'eta': 0.2, 'objective': 'binary:logistic'}
+    """
+
+    name = "xgboost"
+    title = "XGBoost"
+    summary = "Gradient boosted trees and linear models for regression, classification, ranking and survival."
+    hyperparameters = XGBoostHyperparameters
+    channels = (
+        _rows("train", "Rows to learn from; the label comes first.", required=True),
+        _rows("validation", "Rows to measure after each round, and to stop by."),
+        Channel(
+            name="model",
+            help="An earlier model to boost further.",
+            accepts=(MODEL,),
+            modes=(FILE, FAST_FILE),
+            default_type=MODEL,
+        ),
+    )
+    columns = (Column("score", "The prediction; for multi:softprob a probability for each class."),)
+    metrics = tuple(
+        Metric(
+            name=f"validation:{metric}",
+            regex=rf".*\[[0-9]+\].*#011validation-{metric}:(\S+)",
+            maximize=metric in MAXIMIZED,
+            objective=True,
+        )
+        for metric in METRICS
+    )
+    serving = Serving(
+        accepts=(CSV, LIBSVM, RECORDIO),
+        default_request=LIBSVM,
+        default_answer=CSV,
+        missing_values=True,
+        bracket_csv=True,
+        label_size=1,
+        empty_status=204,
+        unsupported=(
+            "{} is not an accepted ContentType: csv, libsvm, parquet, recordio-protobuf, text/csv, text/libsvm, "
+            "text/x-libsvm, application/x-parquet, application/x-recordio-protobuf."
+        ),
+        unreadable_status=415,
+        prediction_prefix="Unable to evaluate payload provided: ",
+        outputs=KEYS,
+        multi_model=True,
+    )
+    log_style = "xgboost"
+
+    @classmethod
+    def fit(cls, hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream], job: Job) -> XGBModel:
+        """Boost ``num_round`` rounds on the ``train`` channel."""
+        return fit(hyperparameters, channels, job)
+
+    @classmethod
+    def load(cls, directory: Path) -> XGBModel:
+        """The model of a folder; several model files answer together, by their mean or by majority."""
+        return load(directory)
+
+    @classmethod
+    def load_first(cls, directory: Path) -> XGBModel:
+        """The first of the folder's model files."""
+        return load(directory, first=True)
+
+    @classmethod
+    def recognises(cls, directory: Path) -> bool:
+        """Whether the folder has a file that starts as XGBoost's models do."""
+        return recognises(directory)
+
+    @classmethod
+    def weight_column(cls, hyperparameters: XGBoostHyperparameters) -> bool:
+        """Whether ``csv_weights`` says so."""
+        return hyperparameters.csv_weights == 1

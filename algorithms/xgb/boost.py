@@ -1,0 +1,220 @@
+"""One run of boosting: ``xgboost.train`` with what SageMaker wants to happen around each round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+
+from algorithms.errors import TrainingStopped
+from algorithms.interface import Job
+from algorithms.xgb import data
+from algorithms.xgb.checkpoints import Checkpoints
+from algorithms.xgb.messages import translated
+from algorithms.xgb.metrics import CUSTOM, evaluator
+from algorithms.xgb.model import XGBModel
+from algorithms.xgb.parameters import MAXIMIZED, XGBoostHyperparameters
+from recordio.batches import Batch
+
+Scores = dict[str, float]
+"""Values of one round by name, as ``train-rmse``."""
+
+
+@dataclass
+class Boosted:
+    """What a run gives.
+
+    Attributes:
+        booster: after the last round, or after the best where early stopping is on.
+        scores: of that round; empty where this run did not see it.
+        stopped: the job was asked to stop before the last round.
+    """
+
+    booster: xgb.Booster
+    scores: Scores
+    stopped: bool
+
+
+def boost(
+    hyperparameters: XGBoostHyperparameters,
+    train: Batch,
+    validation: Batch | None,
+    job: Job,
+    *,
+    start: xgb.Booster | None = None,
+    checkpoint_directory: Path | None = None,
+    beside: tuple[xgb.Booster, ...] = (),
+) -> Boosted:
+    """Boost for ``num_round`` rounds, or for those that are left after the newest checkpoint.
+
+    Args:
+        start: a booster to continue.
+        checkpoint_directory: where checkpoints are kept and resumed from; None for nowhere.
+        beside: boosters to save together with this one while it is unfinished.
+
+    Raises:
+        TrainingStopped: the job was asked to stop, and not to keep a model then.
+    """
+    updating = hyperparameters.process_type == "update"
+    base = 0 if start is None or updating else start.num_boosted_rounds()
+    done = 0
+    # Updated trees replace those of the start: a checkpoint would hold both, and an updating pass is short.
+    checkpoints = Checkpoints(checkpoint_directory) if checkpoint_directory is not None and not updating else None
+    if checkpoints is not None and (found := checkpoints.newest(job)) is not None:
+        start, number = found
+        done = number + 1 - base
+        job.info(f"Checkpoint loaded from {checkpoint_directory}/xgboost-checkpoint.{number}")
+        job.info(f"Resuming from iteration {done}")
+    stopping = None
+    if hyperparameters.early_stopping_rounds is not None and validation is not None:
+        stopping = EarlyStopping(hyperparameters, start)
+    left = max(hyperparameters.num_round - done, 0)
+    if stopping is not None and stopping.is_over(base + done - 1):
+        left = 0
+    monitor = Monitor(hyperparameters, job, stopping, checkpoints, first=base + done, shown=done, rounds=left)
+    monitor.beside = beside
+    quantized = hyperparameters.grows_histograms and start is None
+    if job.stop_requested:
+        raise TrainingStopped("training was stopped before the first round")
+    try:
+        matrices = [(data.matrix(train, hyperparameters, quantized=quantized), "train")]
+        if validation is not None:
+            matrices.append((data.matrix(validation, hyperparameters), "validation"))
+        booster = xgb.train(
+            {**hyperparameters.library(), **_own_metrics(hyperparameters)},
+            matrices[0][0],
+            num_boost_round=left,
+            evals=matrices,
+            custom_metric=evaluator(hyperparameters.metrics, hyperparameters.target),
+            callbacks=[monitor],
+            xgb_model=None if start is None else start.save_raw("ubj"),
+            verbose_eval=False,
+        )
+    except (xgb.core.XGBoostError, ValueError) as error:
+        if (known := translated(error)) is not None:
+            raise known from error
+        raise
+    if monitor.stopped and not hyperparameters.save_model_on_termination:
+        raise TrainingStopped("training was stopped, and save_model_on_termination is false")
+    if stopping is None:
+        return Boosted(booster, monitor.history[-1] if monitor.history else {}, monitor.stopped)
+    at = stopping.best_iteration - monitor.first
+    scores = monitor.history[at] if 0 <= at < len(monitor.history) else {}
+    return Boosted(stopping.best(booster), scores, monitor.stopped)
+
+
+def _own_metrics(hyperparameters: XGBoostHyperparameters) -> dict[str, list[str]]:
+    """XGBoost's own metrics among those asked for; nothing, for the objective's default, where there are none."""
+    power = hyperparameters.tweedie_variance_power or 1.5
+    spelled = {"tweedie-nloglik": f"tweedie-nloglik@{power:g}"}
+    own = [spelled.get(name, name) for name in hyperparameters.metrics if name not in CUSTOM]
+    return {"eval_metric": own} if own else {}
+
+
+class EarlyStopping:
+    """Watches one metric of the validation data, and knows the best round.
+
+    The best round and score are attributes of the booster, so that a run that resumes from a checkpoint goes on
+    counting where the checkpoint was taken.
+    """
+
+    def __init__(self, hyperparameters: XGBoostHyperparameters, start: xgb.Booster | None) -> None:
+        self._patience = hyperparameters.early_stopping_rounds or 0
+        self._metric = hyperparameters.decisive_metric
+        # The rounds of a linear booster all change the same weights: none can be cut off, so the best is kept aside.
+        self._is_linear = hyperparameters.booster == "gblinear"
+        self._aside: bytearray | None = None
+        self.best_iteration, self._best = -1, float("nan")
+        if start is not None and (best := start.attr("best_iteration")) is not None:
+            self.best_iteration, self._best = int(best), float(start.attr("best_score") or "nan")
+            self._aside = start.save_raw("ubj") if self._is_linear else None
+
+    def is_over(self, number: int) -> bool:
+        """Whether there was no gain for as many rounds as were allowed, round ``number`` being the last."""
+        return self.best_iteration >= 0 and number - self.best_iteration >= self._patience
+
+    def update(self, booster: xgb.Booster, scores: Scores, number: int) -> None:
+        """Take note of the scores of round ``number``."""
+        watched = [name for name in scores if name.startswith("validation-")]
+        name = watched[-1] if self._metric is None else f"validation-{self._metric}"
+        value = scores[name]
+        maximize = name.removeprefix("validation-").partition("@")[0] in MAXIMIZED
+        gained = value > self._best if maximize else value < self._best
+        if gained or self.best_iteration < 0 or (np.isnan(self._best) and not np.isnan(value)):
+            self.best_iteration, self._best = number, value
+            booster.set_attr(best_iteration=str(number), best_score=str(value))
+            self._aside = booster.save_raw("ubj") if self._is_linear else None
+
+    def best(self, booster: xgb.Booster) -> xgb.Booster:
+        """The booster as it was after the best round."""
+        if self._is_linear:
+            return xgb.Booster(model_file=self._aside)
+        best = booster[: self.best_iteration + 1]
+        best.set_attr(best_iteration=str(self.best_iteration), best_score=str(self._best))
+        return best
+
+
+class Monitor(xgb.callback.TrainingCallback):
+    """Reports a round, stops early, keeps checkpoints, listens for a stop.
+
+    Attributes:
+        first: number of the first round of this run, counted over all rounds of the booster.
+        history: the scores of each round of this run.
+        beside: boosters to save together with this one while it is unfinished.
+    """
+
+    def __init__(
+        self,
+        hyperparameters: XGBoostHyperparameters,
+        job: Job,
+        stopping: EarlyStopping | None,
+        checkpoints: Checkpoints | None,
+        *,
+        first: int,
+        shown: int,
+        rounds: int,
+    ) -> None:
+        super().__init__()
+        names = hyperparameters.metrics
+        self._names = [
+            *(name for name in names if name not in CUSTOM),
+            *(name for name in names if name in CUSTOM),
+        ]
+        self._job = job
+        self._stopping = stopping
+        self._checkpoints = checkpoints
+        self._keep = hyperparameters.save_model_on_termination
+        self._shown = shown
+        self._rounds = rounds
+        self.first = first
+        self.history: list[Scores] = []
+        self.beside: tuple[xgb.Booster, ...] = ()
+        self.stopped = False
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        """XGBoost's hook; True ends the training."""
+        scores = self._scores(evals_log)
+        self.history.append(scores)
+        self._job.boosting_round(self._shown + epoch, list(scores.items()))
+        if self._stopping is not None:
+            self._stopping.update(model, scores, self.first + epoch)
+        over = self._stopping is not None and self._stopping.is_over(self.first + epoch)
+        last = over or epoch + 1 == self._rounds
+        self.stopped = not last and self._job.stop_requested
+        if self._checkpoints is not None:
+            self._checkpoints.save(model, self.first + epoch, now=last or self.stopped)
+        if self._keep and not last:
+            self._job.save_intermediate(XGBModel([*self.beside, model]))
+        return over or self.stopped
+
+    def _scores(self, log: dict[str, dict[str, list[float]]]) -> Scores:
+        """Latest values, under the names that the job asked for where XGBoost spells them otherwise."""
+        scores = {}
+        for dataset, metrics in log.items():
+            names = self._names if len(self._names) == len(metrics) else metrics
+            for name, values in zip(names, metrics.values(), strict=True):
+                scores[f"{dataset}-{name}"] = float(values[-1])
+        return scores

@@ -1,0 +1,65 @@
+"""Checkpoints: the model after a round, in files ``xgboost-checkpoint.<round>`` of which the newest are kept."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import xgboost as xgb
+
+from algorithms.errors import ModelError
+from algorithms.interface import Job
+from algorithms.xgb.documents import load_booster
+
+KEPT = 5
+_SHARE_OF_TIME = 0.05  # a model grows with each round: saving all of them would cost the square of the rounds
+_NAME = re.compile(r"xgboost-checkpoint\.([0-9]+)")
+_UPLOADING, _UPLOADED = ".sagemaker-uploading", ".sagemaker-uploaded"
+
+
+class Checkpoints:
+    """The checkpoints of one boosting run in ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._started = time.monotonic()
+        self._spent = 0.0
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / ".xgboost-checkpoint").unlink(missing_ok=True)  # left by a job that was killed while writing
+
+    def newest(self, job: Job) -> tuple[xgb.Booster, int] | None:
+        """The newest checkpoint that can be read, and its round; None where there is none."""
+        for number, path in reversed(self._files()):
+            try:
+                return load_booster(path.read_bytes(), str(path)), number
+            except (ModelError, OSError) as error:
+                job.warning(f"Checkpoint {path} is passed over: {error}")
+        return None
+
+    def save(self, booster: xgb.Booster, number: int, *, now: bool = False) -> None:
+        """Write the checkpoint of a round, or leave it out while writing takes more than a twentieth of the time.
+
+        Args:
+            now: write in any case.
+        """
+        began = time.monotonic()
+        if not now and self._spent > _SHARE_OF_TIME * (began - self._started):
+            return
+        temporary = self._directory / ".xgboost-checkpoint"
+        temporary.write_bytes(booster.save_raw("ubj"))
+        temporary.replace(self._directory / f"xgboost-checkpoint.{number}")
+        for _, path in self._files()[:-KEPT]:
+            if not _is_uploading(path):
+                path.unlink(missing_ok=True)
+        self._spent += time.monotonic() - began
+
+    def _files(self) -> list[tuple[int, Path]]:
+        """Round and path of each checkpoint, oldest first."""
+        found = ((_NAME.fullmatch(path.name), path) for path in self._directory.iterdir())
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def _is_uploading(path: Path) -> bool:
+    """SageMaker marks files that it is copying away; they must stay until it is done."""
+    return path.with_name(path.name + _UPLOADING).exists() and not path.with_name(path.name + _UPLOADED).exists()

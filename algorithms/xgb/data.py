@@ -1,0 +1,148 @@
+"""Streams of batches to XGBoost's matrices, holding the rows once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import xgboost as xgb
+
+from algorithms.errors import ChannelError, TrainingDataError
+from algorithms.interface import Stream
+from algorithms.xgb.parameters import MULTI, XGBoostHyperparameters
+from recordio.batches import Batch, concatenate
+
+
+def read(stream: Stream, channel: str) -> Batch:
+    """All rows of a channel.
+
+    Raises:
+        ChannelError: there are none.
+        TrainingDataError: they have no labels, or rows of one query lie apart.
+    """
+    batches = [batch for batch in stream.batches() if len(batch)]
+    if not batches:
+        raise ChannelError(f"Channel '{channel}' has no rows")
+    if any(batch.labels is None for batch in batches):
+        raise TrainingDataError(f"Channel '{channel}' has rows without a label")
+    if any(batch.labels is not None and batch.labels.size != len(batch) for batch in batches):
+        raise TrainingDataError(f"Channel '{channel}' has rows with several labels, and XGBoost takes one")
+    return join(batches)
+
+
+def join(batches: list[Batch]) -> Batch:
+    """One batch of all; empties the list, so that dense rows are never held twice."""
+    if len(batches) == 1 or any(batch.is_sparse for batch in batches):
+        return _join_sparse(batches) if len(batches) > 1 else batches.pop()
+    widths = {batch.feature_dim for batch in batches}
+    if len(widths) > 1:
+        raise TrainingDataError(f"Rows have different numbers of features: {' and '.join(map(str, sorted(widths)))}")
+    rest = concatenate([Batch(batch.features[:, :0], batch.labels, batch.weights, batch.groups) for batch in batches])
+    features = np.empty((len(rest), widths.pop()), np.float32)
+    batches.reverse()
+    start = 0
+    while batches:
+        part = batches.pop().features
+        features[start : start + len(part)] = part
+        start += len(part)
+    return Batch(features, rest.labels, rest.weights, rest.groups)
+
+
+def _join_sparse(batches: list[Batch]) -> Batch:
+    """Rows of different widths become as wide as the widest: what is absent is missing."""
+    width = max(batch.feature_dim for batch in batches)
+    rows = [batch.features if batch.is_sparse else _every_entry(batch.features) for batch in batches]
+    wide = [
+        Batch(widened(features, width), batch.labels, batch.weights, batch.groups)
+        for features, batch in zip(rows, batches, strict=True)
+    ]
+    batches.clear()
+    return concatenate(wide)
+
+
+def _every_entry(dense: np.ndarray) -> sp.csr_array:
+    """Dense rows as sparse ones that keep their zeros, since to XGBoost a zero is not an absent value."""
+    n, d = dense.shape
+    return sp.csr_array((dense.ravel(), np.tile(np.arange(d), n), np.arange(n + 1) * d), shape=(n, d))
+
+
+def widened(rows: sp.csr_array, width: int) -> sp.csr_array:
+    """The same rows with more columns at the end."""
+    return sp.csr_array((rows.data, rows.indices, rows.indptr), shape=(rows.shape[0], width))
+
+
+def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyperparameters) -> None:
+    """Refuse labels that the objective cannot learn, naming the first.
+
+    Raises:
+        TrainingDataError: there is one.
+    """
+    objective = hyperparameters.target
+    rules: dict[str, tuple[np.ndarray, str]] = {
+        "finite": (np.isfinite(labels), "a finite number"),
+        "binary:": ((labels == 0) | (labels == 1), "0 or 1"),
+        "reg:logistic": ((labels >= 0) & (labels <= 1), "from 0 to 1"),
+        "count:poisson": (labels >= 0, "0 or more"),
+        "reg:tweedie": (labels >= 0, "0 or more"),
+        "reg:gamma": (labels > 0, "above 0"),
+        "reg:squaredlogerror": (labels > -1, "above -1"),
+        "survival:": (labels != 0, "a time, or minus the time until which a row was seen"),
+        "rank:map": ((labels == 0) | (labels == 1), "0 or 1"),
+        "rank:": ((labels >= 0) & (labels == np.floor(labels)) & (labels <= 31), "a whole number from 0 to 31"),
+    }
+    if objective in MULTI:
+        last = (hyperparameters.num_class or 0) - 1
+        whole = (labels >= 0) & (labels <= last) & (labels == np.floor(labels))
+        rules[objective] = (whole, f"a whole number from 0 to {last} (num_class is {last + 1})")
+    for start, (right, expected) in rules.items():
+        if (start == "finite" or objective.startswith(start)) and not right.all():
+            row = int(np.argmin(right))
+            raise TrainingDataError(
+                f"Channel '{channel}', row {row + 1}: the label is {labels[row]:g}, "
+                f"and objective {objective} needs {expected}"
+            )
+
+
+def matrix(rows: Batch, hyperparameters: XGBoostHyperparameters, *, quantized: bool = False) -> xgb.DMatrix:
+    """XGBoost's matrix of ``rows``; absent entries of sparse rows and NaN are missing values.
+
+    Args:
+        quantized: keep the bins of each value instead of the value. Half the memory of a DMatrix or less, and the
+            same trees as long as nothing but the hist method looks at the rows.
+    """
+    assert rows.labels is not None
+    labels = np.ravel(rows.labels)
+    settings: dict[str, Any] = {"label": labels, "weight": rows.weights, "nthread": hyperparameters.nthread}
+    if hyperparameters.target == "survival:aft":
+        # SageMaker has no column for the two ends of an interval: read as survival:cox reads its labels.
+        settings["label_lower_bound"] = np.abs(labels)
+        settings["label_upper_bound"] = np.where(labels > 0, labels, np.inf)
+    if rows.groups is not None and hyperparameters.target.startswith("rank:"):
+        starts = group_starts(rows.groups)
+        settings["group"] = np.diff(np.append(starts, len(labels)))
+        settings["weight"] = None if rows.weights is None else _group_weights(rows.weights, starts)
+    if quantized:
+        return xgb.QuantileDMatrix(rows.features, max_bin=hyperparameters.max_bin or 256, **settings)
+    return xgb.DMatrix(rows.features, **settings)
+
+
+def group_starts(groups: np.ndarray) -> np.ndarray:
+    """First row of each query.
+
+    Raises:
+        TrainingDataError: rows of one query lie apart.
+    """
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
+    if len(np.unique(groups[starts])) != len(starts):
+        values, counts = np.unique(groups[starts], return_counts=True)
+        raise TrainingDataError(f"Rows of query qid:{values[counts > 1][0]} lie apart; put them together")
+    return starts
+
+
+def _group_weights(weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """XGBoost weighs queries, not rows: each query's weight, which all its rows must share."""
+    sizes = np.diff(np.append(starts, len(weights)))
+    if not np.array_equal(np.repeat(weights[starts], sizes), weights):
+        raise TrainingDataError("Rows of one query have different weights; ranking weighs whole queries")
+    return weights[starts]

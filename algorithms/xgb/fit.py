@@ -1,0 +1,89 @@
+"""Training, from channels to a model: what is read, what is refused, and which kind of run it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import xgboost as xgb
+
+from algorithms.errors import ChannelError, HyperparameterError, TrainingDataError
+from algorithms.hyperparameters import fields, wire_values
+from algorithms.interface import Job, Stream
+from algorithms.xgb import data
+from algorithms.xgb.boost import boost
+from algorithms.xgb.folds import cross_validate
+from algorithms.xgb.messages import logged
+from algorithms.xgb.model import XGBModel, load_start
+from algorithms.xgb.parameters import XGBoostHyperparameters
+from recordio.batches import Batch
+
+
+def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream], job: Job) -> XGBModel:
+    """A model of the ``train`` channel; see ``algorithms.xgb.XGBoost``."""
+    _warn_of_unused(hyperparameters, channels, job)
+    if hyperparameters.process_type == "update" and "model" not in channels:
+        raise ChannelError("process_type update changes the trees of an earlier model: give it in a channel 'model'")
+    job.info("Single node training.")
+    train = _read("train", channels, hyperparameters)
+    validation = _read("validation", channels, hyperparameters) if "validation" in channels else None
+    job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
+    if validation is not None:
+        job.info(f"Validation matrix has {len(validation)} rows")
+        _check_same_width(train, validation)
+    start = _start(channels["model"], train, hyperparameters) if "model" in channels else None
+    with logged(job):
+        if hyperparameters.kfold is not None:
+            joined = train if validation is None else data.join([train, validation])
+            del train, validation
+            return XGBModel(cross_validate(hyperparameters, joined, job))
+        checkpoints = job.checkpoint_directory
+        boosted = boost(hyperparameters, train, validation, job, start=start, checkpoint_directory=checkpoints)
+        return XGBModel([boosted.booster])
+
+
+def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream], job: Job) -> None:
+    values = wire_values(hyperparameters)
+    for name, field in fields(XGBoostHyperparameters).items():
+        if field.no_effect and values[name] != field.default:
+            job.warning(f"Hyperparameter '{name}': {field.no_effect}")
+    watched = "validation" in channels or hyperparameters.kfold is not None
+    if hyperparameters.early_stopping_rounds is not None and not watched:
+        job.warning("Hyperparameter 'early_stopping_rounds' has no effect without a channel 'validation'")
+
+
+def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyperparameters) -> Batch:
+    rows = data.read(channels[name], name)
+    assert rows.labels is not None
+    data.check_labels(rows.labels.ravel(), name, hyperparameters)
+    return rows
+
+
+def _check_same_width(train: Batch, validation: Batch) -> None:
+    if train.feature_dim != validation.feature_dim and not (train.is_sparse and validation.is_sparse):
+        raise TrainingDataError(
+            f"Channel 'validation' has rows of {validation.feature_dim} features, and channel 'train' of "
+            f"{train.feature_dim}"
+        )
+
+
+def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters) -> xgb.Booster:
+    """The booster in the folder of the ``model`` channel, ready to be continued on ``train``."""
+    if hyperparameters.kfold is not None:
+        raise ChannelError(
+            "Channel 'model' cannot be used with _kfold: its trees have seen the rows that folds hold out"
+        )
+    booster = load_start(Path(folder))
+    earlier, width = XGBModel([booster]), booster.num_features()
+    if train.feature_dim > width or (train.feature_dim < width and not train.is_sparse):
+        raise TrainingDataError(
+            f"Channel 'train' has rows of {train.feature_dim} features, and the model in channel 'model' takes {width}"
+        )
+    classes = 0 if earlier.objective.startswith("binary:") else earlier.classes
+    if classes != (hyperparameters.num_class or 0):
+        raise HyperparameterError(
+            [f"Hyperparameter 'num_class' does not fit the model in channel 'model', which has {classes} classes"]
+        )
+    booster.set_attr(best_iteration=None, best_score=None)  # they tell of the earlier job's data
+    return booster

@@ -1,0 +1,120 @@
+"""Metrics that SageMaker offers besides XGBoost's own, by their definitions; instance weights count in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from algorithms.xgb.outputs import predicted_classes
+
+
+def _counts(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weight of each (class, predicted class) pair, shape (k, k), for the k classes that occur on either side."""
+    size = int(max(labels.max(), predicted.max())) + 1
+    pairs = labels.astype(np.int64) * size + predicted.astype(np.int64)
+    table = np.bincount(pairs, weights, size * size).reshape(size, size)
+    occurring = np.bincount(labels.astype(np.int64), minlength=size) + np.bincount(
+        predicted.astype(np.int64), minlength=size
+    )
+    return table[np.ix_(occurring > 0, occurring > 0)]
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """``part / whole``, and 0 where the whole is empty."""
+    return np.divide(part, whole, out=np.zeros(np.shape(part)), where=np.asarray(whole) > 0)
+
+
+def _precision(table: np.ndarray) -> np.ndarray:
+    return _share(np.diag(table), table.sum(axis=0))
+
+
+def _recall(table: np.ndarray) -> np.ndarray:
+    return _share(np.diag(table), table.sum(axis=1))
+
+
+def _f1(table: np.ndarray) -> np.ndarray:
+    return _share(2 * np.diag(table), table.sum(axis=0) + table.sum(axis=1))
+
+
+def _accuracy(table: np.ndarray) -> float:
+    return float(np.trace(table) / table.sum())
+
+
+def _balanced_accuracy(table: np.ndarray) -> float:
+    """Mean recall of the classes that have rows."""
+    return float(_recall(table)[table.sum(axis=1) > 0].mean())
+
+
+_OF_CLASSES: dict[str, Callable[[np.ndarray], float]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "f1": lambda table: float(_f1(table).mean()),
+    "f1_macro": lambda table: float(_f1(table).mean()),
+    "precision_macro": lambda table: float(_precision(table).mean()),
+    "precision_micro": _accuracy,  # every row has one class and one prediction, so all micro averages are accuracy
+    "recall_macro": lambda table: float(_recall(table).mean()),
+    "recall_micro": _accuracy,
+}
+
+
+def _positive(score: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, *rest: np.ndarray) -> float:
+    """``score`` of class 1 alone, 0 where it does not occur."""
+    predicted, weights = rest
+    table = np.bincount((labels * 2 + predicted).astype(np.int64), weights, 4).reshape(2, 2)
+    return float(score(table)[1])
+
+
+_OF_POSITIVES = {"f1_binary": _f1, "precision": _precision, "recall": _recall}
+
+
+def _mse(labels: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
+    return float(np.average((labels - values) ** 2, weights=weights))
+
+
+def _r2(labels: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
+    """1 - residual / variance; for constant labels 1 where they are met and 0 elsewhere."""
+    spread = float(np.average((labels - np.average(labels, weights=weights)) ** 2, weights=weights))
+    error = _mse(labels, values, weights)
+    if spread == 0:
+        return 1.0 if error == 0 else 0.0
+    return 1 - error / spread
+
+
+_OF_NUMBERS = {"mse": _mse, "r2": _r2}
+CUSTOM = frozenset([*_OF_CLASSES, *_OF_POSITIVES, *_OF_NUMBERS])
+
+
+def score(
+    name: str, objective: str, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """The metric ``name`` of ``CUSTOM``; NaN for no rows.
+
+    Args:
+        labels: shape (n,); class numbers for the metrics of classes.
+        predictions: shape (n,) or (n, k), as ``Booster.predict`` gives them for ``objective``.
+        weights: shape (n,); ones by default.
+    """
+    if not len(labels):
+        return float("nan")
+    weights = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
+    if name in _OF_NUMBERS:
+        return _OF_NUMBERS[name](labels.astype(np.float64), predictions.astype(np.float64), weights)
+    predicted = predicted_classes(objective, predictions)
+    if name in _OF_POSITIVES:
+        return _positive(_OF_POSITIVES[name], labels, predicted, weights)
+    return _OF_CLASSES[name](_counts(labels, predicted, weights))
+
+
+def evaluator(names: Sequence[str], objective: str) -> Callable[[np.ndarray, object], list[tuple[str, float]]] | None:
+    """A ``custom_metric`` for ``xgboost.train`` with those of ``names`` that are custom; None where none is."""
+    custom = [name for name in names if name in CUSTOM]
+    if not custom:
+        return None
+
+    def evaluate(predictions: np.ndarray, matrix: object) -> list[tuple[str, float]]:
+        labels, weights = matrix.get_label(), matrix.get_weight()  # type: ignore[attr-defined]
+        weights = weights if len(weights) == len(labels) else None
+        return [(name, score(name, objective, labels, predictions, weights)) for name in custom]
+
+    return evaluate

@@ -1,0 +1,167 @@
+"""The trained model: one booster, or several that answer together."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import xgboost as xgb
+
+from algorithms.errors import ModelError, PredictionError
+from algorithms.interface import Model
+from algorithms.xgb.data import widened
+from algorithms.xgb.documents import load_booster, looks_like_model
+from algorithms.xgb.messages import first_line
+from algorithms.xgb.outputs import select
+from recordio.batches import Batch
+
+FILE = "xgboost-model"
+_OWN_NAME = re.compile(rf"{FILE}(-(\d+))?")
+_VOTED = ("multi:softmax", "binary:hinge")
+
+
+class XGBModel(Model):
+    """Boosters of one objective; several give the mean of their predictions, or the majority where they vote.
+
+    Attributes:
+        boosters: as XGBoost's own, with all rounds.
+        objective: their objective.
+        classes: number of classes, 0 where there are none.
+    """
+
+    def __init__(self, boosters: Sequence[xgb.Booster]) -> None:
+        self.boosters = tuple(boosters)
+        described = [json.loads(booster.save_config())["learner"] for booster in boosters]
+        self.objective = str(described[0]["objective"]["name"])
+        self.classes = (
+            2 if self.objective.startswith("binary:") else int(described[0]["learner_model_param"]["num_class"])
+        )
+        self._features = [booster.num_features() for booster in boosters]
+        self._linear = [learner["gradient_booster"]["name"] == "gblinear" for learner in described]
+        self._rounds = [_rounds(booster) for booster in boosters]
+
+    @property
+    def feature_dim(self) -> int | None:
+        """None: rows are checked by ``predict``, since sparse rows may leave the last features out."""
+        return None
+
+    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+        """``score``: shape (n,), or (n, classes) for multi:softprob, as ``Booster.predict`` gives it.
+
+        Missing values are NaN in dense rows and absent entries in sparse ones.
+        """
+        return {"score": self._scores(batch)}
+
+    def select(self, batch: Batch, outputs: Sequence[str]) -> dict[str, Any]:
+        """The outputs of ``algorithms.xgb.outputs`` that a client chose."""
+        return select(self.objective, self.classes, self._scores(batch), outputs)
+
+    def save(self, directory: Path) -> None:
+        """Write ``xgboost-model`` in XGBoost's UBJSON, or ``xgboost-model-0``, ``-1`` and so on for several."""
+        names = [FILE] if len(self.boosters) == 1 else [f"{FILE}-{number}" for number in range(len(self.boosters))]
+        for name, booster in zip(names, self.boosters, strict=True):
+            (directory / name).write_bytes(booster.save_raw("ubj"))
+
+    def _scores(self, batch: Batch) -> np.ndarray:
+        all_scores = [self._score(number, batch) for number in range(len(self.boosters))]
+        if len(all_scores) == 1:
+            return all_scores[0]
+        if self.objective in _VOTED:
+            return majority(np.stack(all_scores))
+        return np.mean(all_scores, axis=0)
+
+    def _score(self, number: int, batch: Batch) -> np.ndarray:
+        booster, width = self.boosters[number], self._features[number]
+        if batch.feature_dim > width or (batch.feature_dim < width and not batch.is_sparse):
+            raise PredictionError(f"Feature shape mismatch, expected: {width}, got {batch.feature_dim}")
+        if not len(batch):
+            return np.empty((0, self.classes) if self.objective == "multi:softprob" else 0, np.float32)
+        rows: Any = batch.features
+        if batch.is_sparse:
+            rows = sp.csr_matrix(widened(rows, width))
+        try:
+            if self._linear[number]:
+                return booster.predict(xgb.DMatrix(rows, nthread=1))
+            # Does not build a matrix, takes no lock: several times faster on few rows, with the same result.
+            return booster.inplace_predict(rows, iteration_range=(0, self._rounds[number]), validate_features=False)
+        except xgb.core.XGBoostError as error:
+            raise PredictionError(first_line(error)) from error
+
+
+def _rounds(booster: xgb.Booster) -> int:
+    """Rounds to predict with: up to the best where early stopping marked one, else all (0)."""
+    best = booster.attr("best_iteration")
+    if best is None or not best.isdecimal() or int(best) >= booster.num_boosted_rounds():
+        return 0
+    return int(best) + 1
+
+
+def majority(votes: np.ndarray) -> np.ndarray:
+    """The most frequent value of each column of shape (models, n); the smallest of equally frequent ones."""
+    candidates = np.unique(votes)
+    return candidates[np.stack([(votes == candidate).sum(axis=0) for candidate in candidates]).argmax(axis=0)]
+
+
+def load(directory: Path, *, first: bool = False) -> XGBModel:
+    """All models of a folder as one that gives their common answer, or only the ``first``; see ``XGBoost.load``."""
+    files = _model_files(directory)[: 1 if first else None]
+    boosters = [load_booster(path.read_bytes(), path.name) for path in files]
+    for booster in boosters:
+        booster.set_param({"nthread": 1})  # requests run side by side; one thread each is fastest and fair
+    model = XGBModel(boosters)
+    for path, booster in zip(files, boosters, strict=True):
+        if (other := XGBModel([booster])).objective != model.objective or other.classes != model.classes:
+            raise ModelError(f"{path.name} has objective {other.objective}, and {files[0].name} {model.objective}")
+    return model
+
+
+def recognises(directory: Path) -> bool:
+    """Whether a file of the folder looks like an XGBoost model."""
+    try:
+        return any(looks_like_model(_head(path)) for path in _model_files(directory))
+    except (ModelError, OSError):
+        return False
+
+
+def load_start(folder: Path) -> xgb.Booster:
+    """The one booster in the folder of a ``model`` channel.
+
+    Raises:
+        ModelError: there is none, or more than one, or it is damaged.
+    """
+    files = _model_files(folder)
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise ModelError(f"Channel 'model' must hold one model to continue from, and holds {names}")
+    return load_booster(files[0].read_bytes(), files[0].name)
+
+
+def _plain_files(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.iterdir() if path.is_file() and path.name[0] != "."), key=_order)
+
+
+def _order(path: Path) -> tuple[int, str]:
+    match = _OWN_NAME.fullmatch(path.name)
+    return (int(match[2] or 0) if match else 0, path.name)
+
+
+def _preferred(files: list[Path]) -> list[Path]:
+    """Files named as SageMaker names models; where there is none, all, since users name theirs as they like."""
+    return [path for path in files if _OWN_NAME.fullmatch(path.name)] or files
+
+
+def _model_files(directory: Path) -> list[Path]:
+    files = _preferred(_plain_files(directory)) if directory.is_dir() else []
+    if not files:
+        raise ModelError(f"{directory} has no model file; '{FILE}' was expected")
+    return files
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)

@@ -1,0 +1,447 @@
+"""Every hyperparameter of the xgboost algorithm, and how the ones of the library reach it.
+
+A hyperparameter made by ``_library`` is passed on only where the job sets it. Its declared default is the documented
+one, which is also what XGBoost does when it is not told: so that an unset ``eta`` is 0.3 for trees, and what XGBoost
+thinks best for the linear booster.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, listing, real, text
+
+MAXIMIZED = (
+    *("accuracy", "auc", "aucpr", "balanced_accuracy", "f1", "f1_binary", "f1_macro", "map", "ndcg", "precision"),
+    *("r2", "recall", "precision_macro", "precision_micro", "recall_macro", "recall_micro"),
+)
+MINIMIZED = (
+    *("aft-nloglik", "cox-nloglik", "error", "gamma-deviance", "gamma-nloglik", "interval-regression-accuracy"),
+    *("logloss", "mae", "mape", "merror", "mlogloss", "mphe", "mse", "poisson-nloglik", "rmse", "rmsle"),
+    "tweedie-nloglik",
+)
+METRICS = (*MAXIMIZED, *MINIMIZED)
+
+MULTI = ("multi:softmax", "multi:softprob")
+OBJECTIVES = (
+    *("aft_loss_distribution", "binary:logistic", "binary:logitraw", "binary:hinge", "count:poisson", *MULTI),
+    *("rank:pairwise", "rank:ndcg", "rank:map", "reg:linear", "reg:squarederror", "reg:logistic", "reg:gamma"),
+    *("reg:pseudohubererror", "reg:squaredlogerror", "reg:absoluteerror", "reg:tweedie", "survival:aft"),
+    "survival:cox",
+)
+TREE_GROWERS = ("grow_colmaker", "grow_histmaker")
+REMOVED_UPDATERS = ("distcol", "grow_skmaker")
+LINEAR_UPDATERS = ("shotgun", "coord_descent")
+UPDATING_UPDATERS = ("refresh", "prune")
+
+_CLASSES = (
+    *("accuracy", "balanced_accuracy", "f1", "f1_macro", "precision_macro", "precision_micro", "recall_macro"),
+    "recall_micro",
+)
+_TWO_CLASSES = ("f1_binary", "precision", "recall")
+_NUMBERS = ("mse", "r2")
+_DROPPED = "Accepted, without effect: "
+_TREES = "booster is gbtree or dart"
+
+
+def _library(declare: Callable[..., Any], *choices: str, default: Any = None, **options: Any) -> Any:
+    """A hyperparameter of the library: None until it is set, whatever ``default`` documents."""
+    declared = declare(*choices, default=default, **options)
+    return dataclasses.field(default=None, metadata={**declared.metadata, "library": True})
+
+
+def _tuned(low: float, high: float) -> Tunable:
+    return Tunable(low=low, high=high, scale="Linear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class XGBoostHyperparameters(Hyperparameters):
+    """What a training job may set."""
+
+    num_round: int = integer(at_least=1, tunable=_tuned(1, 4000), help="Rounds of boosting.")
+    csv_weights: int = integer(
+        default=0, at_least=0, at_most=1, when="text/csv", help="1: the column after the label holds instance weights."
+    )
+    early_stopping_rounds: int | None = integer(
+        default=None,
+        at_least=1,
+        when="there is a validation channel",
+        help="Stop after this many rounds without gain of the last metric on the validation data; keep the best.",
+    )
+    booster: str | None = _library(choice, "gbtree", "gblinear", "dart", default="gbtree", help="Kind of base learner.")
+    verbosity: int | None = _library(
+        integer, default=1, at_least=0, at_most=3, help="0 silent, 1 warnings, 2 information, 3 debugging."
+    )
+    nthread: int | None = _library(integer, at_least=1, help="Threads; all by default.")
+    eta: float | None = _library(
+        real,
+        default=0.3,
+        at_least=0,
+        at_most=1,
+        aliases=("learning_rate",),
+        tunable=_tuned(0.1, 0.5),
+        help="Shrinkage of each step.",
+    )
+    gamma: float | None = _library(
+        real,
+        default=0.0,
+        at_least=0,
+        aliases=("min_split_loss",),
+        when=_TREES,
+        tunable=_tuned(0, 5),
+        help="Least gain of a split.",
+    )
+    max_depth: int | None = _library(
+        integer, default=6, at_least=0, when=_TREES, tunable=_tuned(0, 10), help="Depth of a tree; 0 for no limit."
+    )
+    min_child_weight: float | None = _library(
+        real, default=1.0, at_least=0, when=_TREES, tunable=_tuned(0, 120), help="Least sum of hessians in a child."
+    )
+    max_delta_step: float | None = _library(
+        real, default=0.0, at_least=0, when=_TREES, tunable=_tuned(0, 10), help="Largest leaf output; 0 for no limit."
+    )
+    subsample: float | None = _library(
+        real, default=1.0, above=0, at_most=1, when=_TREES, tunable=_tuned(0.5, 1), help="Share of rows for a tree."
+    )
+    colsample_bytree: float | None = _library(
+        real, default=1.0, above=0, at_most=1, when=_TREES, tunable=_tuned(0.5, 1), help="Share of columns for a tree."
+    )
+    colsample_bylevel: float | None = _library(
+        real, default=1.0, above=0, at_most=1, when=_TREES, tunable=_tuned(0.1, 1), help="Share of columns for a level."
+    )
+    colsample_bynode: float | None = _library(
+        real, default=1.0, above=0, at_most=1, when=_TREES, tunable=_tuned(0.1, 1), help="Share of columns for a split."
+    )
+    lambda_: float | None = _library(
+        real,
+        name="lambda",
+        default=1.0,
+        at_least=0,
+        aliases=("reg_lambda",),
+        tunable=_tuned(0, 1000),
+        help="L2 penalty of weights.",
+    )
+    alpha: float | None = _library(
+        real,
+        default=0.0,
+        at_least=0,
+        aliases=("reg_alpha",),
+        tunable=_tuned(0, 1000),
+        help="L1 penalty of weights.",
+    )
+    tree_method: str | None = _library(
+        choice,
+        *("auto", "exact", "approx", "hist", "gpu_hist"),
+        default="auto",
+        when=_TREES,
+        help="How splits are found; gpu_hist is refused, since this build of XGBoost has no GPU code.",
+    )
+    sketch_eps: float | None = real(
+        default=0.03,
+        above=0,
+        below=1,
+        help="Accuracy of the approximate method's sketch.",
+        no_effect=_DROPPED + "max_bin takes its place since XGBoost 2.",
+    )
+    scale_pos_weight: float | None = _library(
+        real, default=1.0, above=0, when="there are two classes", help="Weight of positive rows against negative ones."
+    )
+    updater: tuple[str, ...] | None = _library(
+        listing,
+        choices=(*TREE_GROWERS, *REMOVED_UPDATERS, "sync", *UPDATING_UPDATERS, *LINEAR_UPDATERS),
+        help="Steps that build or change a round's trees, in order; XGBoost chooses them by tree_method.",
+    )
+    dsplit: str | None = choice(
+        *("row", "col"),
+        default=None,
+        help="How the data is split between hosts.",
+        no_effect=_DROPPED + "XGBoost itself knows how the data is split.",
+    )
+    refresh_leaf: int | None = _library(
+        integer,
+        default=1,
+        at_least=0,
+        at_most=1,
+        when="updater contains refresh",
+        help="1: refresh changes leaves too; 0: statistics only.",
+    )
+    process_type: str | None = _library(
+        choice,
+        *("default", "update"),
+        default="default",
+        help="update: change the trees of the model channel instead of growing new ones.",
+    )
+    grow_policy: str | None = _library(
+        choice,
+        *("depthwise", "lossguide"),
+        default="depthwise",
+        when="tree_method is hist or approx",
+        help="Split nearest to the root first, or where the loss falls most.",
+    )
+    max_leaves: int | None = _library(
+        integer, default=0, at_least=0, when="grow_policy is lossguide", help="Leaves of a tree; 0 for no limit."
+    )
+    max_bin: int | None = _library(
+        integer, default=256, at_least=0, when="tree_method is hist or approx", help="Bins of a feature, 2 or more."
+    )
+    predictor: str = choice(
+        *("auto", "cpu_predictor", "gpu_predictor"),
+        default="auto",
+        help="Where predictions are made.",
+        no_effect=_DROPPED + "XGBoost 2 decides by its device.",
+    )
+    monotone_constraints: tuple[str, ...] | None = _library(
+        listing,
+        choices=("-1", "0", "1"),
+        when="tree_method is set to exact or hist",
+        help="For each feature 1 (rising), -1 (falling) or 0 (free), as in (1,-1,0).",
+    )
+    interaction_constraints: str | None = _library(
+        text,
+        at_least=1,
+        when="tree_method is set to exact, hist or approx",
+        help="Groups of feature numbers that may meet in a tree, as in [[1,2],[3,4,5]].",
+    )
+    sample_type: str | None = _library(
+        choice, *("uniform", "weighted"), default="uniform", when="booster is dart", help="How dropped trees are drawn."
+    )
+    normalize_type: str | None = _library(
+        choice, *("tree", "forest"), default="tree", when="booster is dart", help="How new trees are weighted."
+    )
+    rate_drop: float | None = _library(
+        real, default=0.0, at_least=0, at_most=1, when="booster is dart", help="Share of trees that are dropped."
+    )
+    one_drop: int | None = _library(
+        integer, default=0, at_least=0, at_most=1, when="booster is dart", help="1: always drop one tree or more."
+    )
+    skip_drop: float | None = _library(
+        real, default=0.0, at_least=0, at_most=1, when="booster is dart", help="Chance of a round without dropping."
+    )
+    lambda_bias: float = real(
+        default=0.0,
+        at_least=0,
+        at_most=1,
+        when="booster is gblinear",
+        help="L2 penalty of the bias.",
+        no_effect=_DROPPED + "XGBoost has not regularised the bias since 1.0.",
+    )
+    tweedie_variance_power: float | None = _library(
+        real, default=1.5, above=1, below=2, when="objective is reg:tweedie", help="Power of the variance of the mean."
+    )
+    objective: str | None = _library(choice, *OBJECTIVES, default="reg:squarederror", help="What is learned.")
+    num_class: int | None = _library(integer, at_least=2, when="objective is multi:", help="Number of classes.")
+    base_score: float | None = _library(
+        real, at_least=0, help="First prediction of all rows; XGBoost 2 and later take it from the labels when unset."
+    )
+    kfold: int | None = integer(
+        name="_kfold",
+        default=None,
+        at_least=2,
+        help="Folds of a cross-validation over train and validation together; a model for each is kept.",
+    )
+    num_cv_round: int = integer(
+        name="_num_cv_round", default=1, at_least=1, when="_kfold is set", help="Repetitions of the cross-validation."
+    )
+    tuning_objective_metric: str | None = choice(
+        *(f"validation:{metric}" for metric in METRICS),
+        name="_tuning_objective_metric",
+        default=None,
+        help="What a tuning job watches; it is evaluated besides eval_metric.",
+    )
+    eval_metric: tuple[str, ...] | None = listing(
+        choices=METRICS,
+        also=r"(error|ndcg|map)@([0-9]+\.?[0-9]*|\.[0-9]+)",
+        default=None,
+        help="Metrics of each round, and error, ndcg and map with a number, as in ndcg@5; XGBoost's for the objective.",
+    )
+    seed: int | None = _library(integer, default=0, above=-(2**31), below=2**31 - 1, help="Seed of random numbers.")
+    num_parallel_tree: int | None = _library(
+        integer, default=1, at_least=1, when=_TREES, help="Trees of a round: a boosted forest where above 1."
+    )
+    save_model_on_termination: bool = flag(
+        default=False, help="Keep the model of the last round, so that a job that is stopped leaves one."
+    )
+    aft_loss_distribution: str | None = _library(
+        choice,
+        *("normal", "logistic", "extreme"),
+        default="normal",
+        when="objective is survival:aft",
+        help="Distribution of the noise.",
+    )
+    aft_loss_distribution_scale: float | None = _library(
+        real, default=1.0, at_least=0, when="objective is survival:aft", help="Scale of the noise."
+    )
+    deterministic_histogram: bool = flag(
+        default=True, help="Same sums on every GPU run.", no_effect=_DROPPED + "histograms are deterministic now."
+    )
+    sampling_method: str | None = _library(
+        choice,
+        *("uniform", "gradient_based"),
+        default="uniform",
+        when="subsample is below 1",
+        help="How rows are drawn.",
+    )
+    prob_buffer_row: int | None = integer(
+        default=None,
+        above=1,
+        help="Size of a buffer for rows.",
+        no_effect=_DROPPED + "XGBoost has had no such parameter since 0.7.",
+    )
+    use_dask_gpu_training: bool = flag(
+        default=False, help="Train on several GPUs with Dask; refused, since this build of XGBoost has no GPU code."
+    )
+    single_precision_histogram: bool = flag(
+        default=False,
+        help="Sum gradients in single precision.",
+        no_effect=_DROPPED + "XGBoost dropped the choice in 1.6.",
+    )
+    silent: bool = flag(default=False, help="Print less.", no_effect=_DROPPED + "verbosity took its place.")
+
+    @property
+    def target(self) -> str:
+        """The objective under its present name."""
+        return "reg:squarederror" if self.objective in (None, "reg:linear") else str(self.objective)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics to evaluate, in order, each once: those of ``eval_metric``, then the tuning job's."""
+        tuned = (self.tuning_objective_metric.partition(":")[2],) if self.tuning_objective_metric else ()
+        return tuple(dict.fromkeys([*(self.eval_metric or ()), *tuned]))
+
+    @property
+    def decisive_metric(self) -> str | None:
+        """The metric that early stopping goes by: the tuning job's, else the last; None for the objective's own."""
+        if self.tuning_objective_metric:
+            return self.tuning_objective_metric.partition(":")[2]
+        return self.eval_metric[-1] if self.eval_metric else None
+
+    @property
+    def grows_histograms(self) -> bool:
+        """Trees are grown by the ``hist`` method alone, so that XGBoost never needs the values of the features."""
+        return (
+            self.booster in (None, "gbtree")
+            and self.tree_method in (None, "auto", "hist")
+            and self.updater is None
+            and self.process_type != "update"
+        )
+
+    def library(self) -> dict[str, Any]:
+        """Parameters for ``xgboost.train``: what was set, in XGBoost's spelling."""
+        given = {
+            item.metadata["hyperparameter"].name or item.name: getattr(self, item.name)
+            for item in dataclasses.fields(self)
+            if item.metadata.get("library") and getattr(self, item.name) is not None
+        }
+        if self.objective is not None:
+            given["objective"] = self.target
+        if self.updater:
+            given["updater"] = ",".join(self.updater)
+        if self.monotone_constraints:
+            given["monotone_constraints"] = f"({','.join(self.monotone_constraints)})"
+        return given
+
+    def check(self) -> list[str]:
+        """Rules between fields: SageMaker's, and those that XGBoost itself would only tell in the middle of a job."""
+        problems = [*self._objective_problems(), *self._tree_problems(), *self._updater_problems()]
+        problems += [problem for metric in self.metrics if (problem := self._metric_problem(metric))]
+        if self.use_dask_gpu_training:
+            problems.append("Hyperparameter 'use_dask_gpu_training': true needs GPUs, and this image is built for CPUs")
+        return problems
+
+    def _objective_problems(self) -> list[str]:
+        if self.objective == "aft_loss_distribution":
+            return [
+                "Hyperparameter 'objective': XGBoost has no objective 'aft_loss_distribution', though SageMaker lists "
+                "it; use survival:aft and the hyperparameter aft_loss_distribution"
+            ]
+        if self.target in MULTI and self.num_class is None:
+            return [f"Hyperparameter 'num_class' is required where objective is {self.target}"]
+        if self.target not in MULTI and self.num_class is not None:
+            return [f"Hyperparameter 'num_class' is only for {' and '.join(MULTI)}, and objective is {self.target}"]
+        return []
+
+    def _tree_problems(self) -> list[str]:
+        problems = []
+        if self.tree_method == "gpu_hist":
+            problems.append("Hyperparameter 'tree_method': gpu_hist needs a GPU, and this image has none: use hist")
+        if self.tree_method == "exact" and self.max_depth == 0:
+            problems.append("Hyperparameter 'max_depth': tree_method exact needs a limit, and 0 is none")
+        if self.tree_method == "exact" and self.sampling_method == "gradient_based":
+            problems.append("Hyperparameter 'sampling_method': gradient_based needs tree_method hist or approx")
+        if self.max_bin is not None and self.max_bin < 2:
+            problems.append(f"Hyperparameter 'max_bin': '{self.max_bin}' is not an integer of at least 2")
+        if self.monotone_constraints and self.tree_method not in ("exact", "hist"):
+            problems.append("Hyperparameter 'monotone_constraints' can only be used with tree_method exact or hist")
+        if self.interaction_constraints is not None:
+            if self.tree_method not in ("exact", "hist", "approx"):
+                problems.append(
+                    "Hyperparameter 'interaction_constraints' can only be used with tree_method exact, hist or approx"
+                )
+            if not _is_groups(self.interaction_constraints):
+                problems.append(
+                    f"Hyperparameter 'interaction_constraints': '{self.interaction_constraints}' is not a list of "
+                    "lists of feature numbers from 1, as in [[1,2],[3,4,5]]"
+                )
+        return problems
+
+    def _updater_problems(self) -> list[str]:
+        chosen = self.updater or ()
+        if self.process_type == "update":
+            if not chosen or not set(chosen) <= set(UPDATING_UPDATERS) or self.booster == "gblinear":
+                return [
+                    "Hyperparameter 'process_type': update needs a tree booster, and an updater made of "
+                    f"{' and '.join(UPDATING_UPDATERS)} only"
+                ]
+            return []
+        if not chosen:
+            return []
+        if self.booster == "gblinear":
+            if len(chosen) == 1 and chosen[0] in LINEAR_UPDATERS:
+                return []
+            return [f"Hyperparameter 'updater': booster gblinear takes one of {', '.join(LINEAR_UPDATERS)}"]
+        if gone := sorted(set(chosen) & set(REMOVED_UPDATERS)):
+            return [
+                f"Hyperparameter 'updater': XGBoost 3 has no {' and '.join(gone)}; use one of {', '.join(TREE_GROWERS)}"
+            ]
+        if set(chosen) & set(LINEAR_UPDATERS) or sum(updater in TREE_GROWERS for updater in chosen) != 1:
+            return [
+                f"Hyperparameter 'updater': trees take exactly one of {', '.join(TREE_GROWERS)}, and no linear updater"
+            ]
+        return []
+
+    def _metric_problem(self, metric: str) -> str | None:
+        objective = self.target
+        classes = 2 if objective.startswith("binary:") or objective == "reg:logistic" else self.num_class or 0
+        refused = {
+            "binary: and rank: objectives": metric == "auc" and not objective.startswith(("binary:", "rank:")),
+            "objective survival:aft": metric in ("aft-nloglik", "interval-regression-accuracy")
+            and objective != "survival:aft",
+            "multi: objectives": metric in ("merror", "mlogloss") and objective not in MULTI,
+            "binary: and multi: objectives": metric in _CLASSES and not classes,
+            "objectives of two classes": metric in _TWO_CLASSES and classes != 2,
+            "objectives of one number a row": metric in _NUMBERS and objective in MULTI,
+        }
+        for where, wrong in refused.items():
+            if wrong:
+                return f"Metric '{metric}' can only be applied to {where}, and objective is {objective}"
+        return None
+
+
+def _is_groups(text: str) -> bool:
+    try:
+        groups = json.loads(text)
+    except ValueError:
+        return False
+    return (
+        isinstance(groups, list)
+        and bool(groups)
+        and all(isinstance(group, list) and group and all(map(_is_feature, group)) for group in groups)
+    )
+
+
+def _is_feature(item: object) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool) and item >= 1

@@ -1,0 +1,72 @@
+"""Pickled boosters, as SageMaker's images before 1.3 wrote them, read without running what a pickle may say to run."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+
+class PickleRefused(ValueError):  # noqa: N818 - the file may be sound
+    """A pickle holds something else than one Booster, or is damaged."""
+
+
+class _Booster:
+    """Stands for ``xgboost.core.Booster``: takes the state, does nothing with it."""
+
+
+def _reconstruct(kind: type, base: type, state: Any) -> _Booster:
+    if (kind, base, state) != (_Booster, object, None):
+        raise PickleRefused("it makes an object other than a Booster")
+    return _Booster()
+
+
+def _latin_1(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise PickleRefused(f"it encodes bytes as {encoding!r}")
+    return text.encode("latin-1")
+
+
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("xgboost.core", "Booster"): _Booster,
+    **dict.fromkeys([("builtins", "bytearray"), ("__builtin__", "bytearray")], bytearray),
+    **dict.fromkeys([("builtins", "object"), ("__builtin__", "object")], object),
+    **dict.fromkeys([("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor")], _reconstruct),
+    ("_codecs", "encode"): _latin_1,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the few names in ``_ADMITTED``, all harmless; any other name ends the reading before it is looked up."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise PickleRefused(f"it asks for {module}.{name}") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise PickleRefused("it refers to something outside of itself")
+
+
+def is_pickle(data: bytes) -> bool:
+    """Whether ``data`` starts as a pickle of protocol 2 or later does."""
+    return data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+
+
+def booster_state(data: bytes) -> bytes:
+    """The serialised model inside a pickled Booster.
+
+    Raises:
+        PickleRefused: the pickle is damaged or holds, or asks for, anything else.
+    """
+    try:
+        found = _Unpickler(io.BytesIO(data)).load()
+    except PickleRefused:
+        raise
+    except Exception as error:  # a damaged pickle raises almost anything
+        raise PickleRefused(f"it is damaged ({type(error).__name__}: {error})") from error
+    handle = vars(found).get("handle") if isinstance(found, _Booster) else None
+    if not isinstance(handle, bytes | bytearray):
+        raise PickleRefused("it holds no trained Booster")
+    return bytes(handle)

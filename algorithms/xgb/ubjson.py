@@ -1,0 +1,133 @@
+"""Universal Binary JSON (https://ubjson.org, draft 12): the format of XGBoost's models, read without trust.
+
+XGBoost's own reader does not check all that it reads: a damaged file can end the process. So every model is read here
+first; what passes is well-formed.
+
+    >>> loads(b"{i\\x01a[$i#i\\x03\\x01\\x02\\x03i\\x01bSi\\x02hi}")
+    {'a': array([1, 2, 3], dtype=int8), 'b': 'hi'}
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+_NUMBERS = {"i": "b", "U": "B", "I": "h", "u": "H", "l": "i", "m": "I", "L": "q", "M": "Q", "d": "f", "D": "d"}
+_FORMATS = {marker: struct.Struct(f">{code}") for marker, code in _NUMBERS.items()}
+_LENGTHS = frozenset("iUIulmLM")
+_CONSTANTS = {"Z": None, "T": True, "F": False}
+_DEEPEST = 32  # XGBoost's documents are 9 deep
+
+
+class UBJSONError(ValueError):
+    """Bytes are not a UBJSON document."""
+
+
+def loads(data: bytes) -> Any:
+    """The document that ``data`` starts with: dicts, lists, strings, numbers, and typed arrays as numpy arrays.
+
+    Raises:
+        UBJSONError: ``data`` is cut off or malformed.
+    """
+    reader = _Reader(data)
+    return reader.value(reader.marker(), 0)
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def _take(self, size: int) -> bytes:
+        start, end = self._at, self._at + size
+        if size < 0 or end > len(self._data):
+            raise UBJSONError(f"{size} bytes are announced at byte {start}, and {len(self._data) - start} are left")
+        self._at = end
+        return self._data[start:end]
+
+    def marker(self) -> str:
+        """The next type marker; no-op markers are passed over."""
+        while (marker := chr(self._take(1)[0])) == "N":
+            pass
+        return marker
+
+    def _peek(self) -> str:
+        return chr(self._data[self._at]) if self._at < len(self._data) else ""
+
+    def _number(self, marker: str) -> Any:
+        form = _FORMATS[marker]
+        return form.unpack(self._take(form.size))[0]
+
+    def _length(self) -> int:
+        marker = self.marker()
+        if marker not in _LENGTHS:
+            raise UBJSONError(f"byte {self._at - 1} is {marker!r}, and not the type of a length")
+        return int(self._number(marker))
+
+    def _string(self) -> str:
+        start = self._at
+        try:
+            return self._take(self._length()).decode()
+        except UnicodeDecodeError:
+            raise UBJSONError(f"the string at byte {start} is not UTF-8") from None
+
+    def value(self, marker: str, depth: int) -> Any:
+        """The value whose marker was just read."""
+        if depth > _DEEPEST:
+            raise UBJSONError(f"the document is more than {_DEEPEST} levels deep")
+        if marker in _FORMATS:
+            return self._number(marker)
+        if marker in _CONSTANTS:
+            return _CONSTANTS[marker]
+        if marker in "SH":
+            return self._string()
+        if marker == "C":
+            return chr(self._take(1)[0])
+        if marker == "[":
+            return self._array(depth + 1)
+        if marker == "{":
+            return self._object(depth + 1)
+        raise UBJSONError(f"byte {self._at - 1} is {marker!r}, which no value starts with")
+
+    def _container(self) -> tuple[str | None, int | None]:
+        """Type and count of a container's items, where they are declared."""
+        kind = None
+        if self._peek() == "$":
+            self._at += 1
+            kind = self.marker()
+            if self._peek() != "#":
+                raise UBJSONError(f"a typed container without a count at byte {self._at}")
+        if self._peek() != "#":
+            return kind, None
+        self._at += 1
+        count = self._length()
+        if not 0 <= count <= len(self._data):
+            raise UBJSONError(f"{count} items are announced at byte {self._at}, and {len(self._data)} bytes are all")
+        return kind, count
+
+    def _array(self, depth: int) -> Any:
+        kind, count = self._container()
+        if kind in _FORMATS and count is not None:
+            kind_of = np.dtype(_FORMATS[kind].format)
+            return np.frombuffer(self._take(count * kind_of.itemsize), kind_of).astype(kind_of.newbyteorder("="))
+        if count is not None:
+            return [self.value(kind or self.marker(), depth) for _ in range(count)]
+        items = []
+        while (marker := self.marker()) != "]":
+            items.append(self.value(marker, depth))
+        return items
+
+    def _object(self, depth: int) -> dict[str, Any]:
+        kind, count = self._container()
+        items: dict[str, Any] = {}
+        while len(items) != count if count is not None else self._peek() != "}":
+            start = self._at
+            name = self._string()
+            if name in items:
+                raise UBJSONError(f"'{name}' is given twice at byte {start}")
+            items[name] = self.value(kind or self.marker(), depth)
+        if count is None:
+            self._at += 1
+        return items
