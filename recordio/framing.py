@@ -44,7 +44,7 @@ class Window:
 
     A stream that is memory already (``BytesIO``, ``mmap``) is looked at in place. Any other is read into one buffer
     that is used again and again, so that a view of it is good only until the next call of ``more``. The buffer grows for a
-    long record as the bytes of that record arrive, not as its length field promises.
+    record as the bytes of that record arrive, not as its length field promises.
     """
 
     def __init__(self, stream: BinaryIO, chunk: int = CHUNK) -> None:

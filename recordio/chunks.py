@@ -1,0 +1,276 @@
+"""RecordIO-protobuf to batches, a chunk of records at a time.
+
+Records that are laid out as every protobuf library lays them out become arrays all at once; each frame and each tag is
+checked on the way. A record that is laid out otherwise is not refused: it takes the way through ``framing`` and
+``tensors``, which know all that a record may be, alone, and the rows come out in their order. Whatever is wrong with a
+record is found and named there too.
+
+The fast way is compiled code (``_kernel.c``). Where that was not built, dense float32 rows of one layout are still
+read all at once, with numpy; sparse ones go one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from recordio import framing, records, tensors
+from recordio.batches import Batch, Features
+from recordio.errors import RecordError
+
+kernel: ModuleType | None
+try:
+    from recordio import _kernel as kernel  # type: ignore[attr-defined,no-redef]  # built where there is a compiler
+except ImportError:
+    kernel = None
+
+_SLOW_START = 1 << 12
+"""Bytes to try at once after a record that is out of the ordinary; more with each success. So a stream full of such
+records is not looked at over and over."""
+
+
+def read_records(stream: BinaryIO, name: str, rows: tensors.Rows) -> Iterator[Batch]:
+    """The rows of a stream, in batches as they come: each of about ``framing.CHUNK`` bytes of the stream.
+
+    A batch is CSR where any of its records is sparse, with each row's columns sorted and unique; dense rows among them
+    keep their zeros as stored values. Labels have shape (n,) where a record has one, else (n, m).
+
+    Args:
+        stream: read from where it stands to its end; short reads are no trouble.
+        name: what error messages call it.
+        rows: what is expected of a row.
+
+    Raises:
+        FrameError: the framing is broken or cut short.
+        RecordError: a record is not what it should be.
+        WidthError: a row is not as wide as expected, or as the rows before it.
+        ValueRangeError: a value is NaN or infinite where that is not allowed.
+    """
+    window = framing.Window(stream)
+    reader = _Reader(window, name, rows)
+    try:
+        while window.start < window.stop or window.more():
+            parts = reader.parts()
+            if parts:
+                yield _batch(parts, reader.layout)
+            elif not window.more():
+                raise framing.truncated(window, reader.place)
+    finally:
+        window.close()
+
+
+@dataclass
+class _Layout:
+    """What all rows of a stream have in common.
+
+    Attributes:
+        width: number of features; -1 until the first record tells.
+        labels: number of labels of a record; -1 until the first record tells, 0 where they are left out.
+    """
+
+    width: int
+    labels: int
+
+
+class _Part(NamedTuple):
+    """Rows that were read together.
+
+    Attributes:
+        values: shape (n, width), float32; (nnz,) where the rows are sparse.
+        indices: shape (nnz,); None where the rows are dense.
+        indptr: shape (n + 1,); None where the rows are dense.
+        labels: shape (n, m), float32; None where they are left out.
+        unsorted: the indices of some row do not rise.
+    """
+
+    values: np.ndarray
+    indices: np.ndarray | None
+    indptr: np.ndarray | None
+    labels: np.ndarray | None
+    unsorted: bool
+
+    def __len__(self) -> int:
+        return len(self.values) if self.indptr is None else len(self.indptr) - 1
+
+
+class _Reader:
+    """Turns what is in a window into rows, the fast way or the slow way."""
+
+    def __init__(self, window: framing.Window, name: str, rows: tensors.Rows) -> None:
+        self._window = window
+        self._name = name
+        self._rows = rows
+        self._done = 0
+        self._pace = framing.CHUNK
+        self.layout = _Layout(
+            width=-1 if rows.feature_dim is None else rows.feature_dim, labels=-1 if rows.labels == "required" else 0
+        )
+
+    @property
+    def place(self) -> framing.Place:
+        """Where the next record stands."""
+        return framing.Place(self._name, self._done, self._window.offset)
+
+    def parts(self) -> list[_Part]:
+        """Whole records up to a chunk's worth of bytes; none where the window holds only a piece of one."""
+        parts: list[_Part] = []
+        target = self._window.start + framing.CHUNK
+        while self._window.start < min(target, self._window.stop):
+            limit = min(target - self._window.start, self._pace)
+            part = self._fast(limit) if kernel is None else self._compiled(limit)
+            if part is not None:
+                self._pace = min(2 * self._pace, framing.CHUNK)
+            else:
+                part = self._slow()
+                self._pace = _SLOW_START
+            if part is None:
+                break
+            parts.append(part)
+            self._done += len(part)
+        return parts
+
+    def _compiled(self, limit: int) -> _Part | None:
+        """Records in the usual layout; None where the next one is not, or is not whole."""
+        assert kernel is not None
+        window, layout = self._window, self.layout
+        with window.view[: window.stop] as view:
+            count, _, size, sparse, width, label_size = kernel.scan(
+                view, window.start, limit, layout.width, layout.labels
+            )
+            if not count:
+                return None
+            values = np.empty(size if sparse else (count, width), np.float32)
+            indices = np.empty(size, np.int32) if sparse else None
+            indptr = np.empty(count + 1, np.int32) if sparse else None
+            labels = np.empty((count, label_size), np.float32) if label_size else None
+            filled, stop, unsorted = kernel.fill(
+                view, window.start, count, width, label_size, self._rows.finite, values, indices, indptr, labels
+            )
+        if not filled:
+            return None
+        self.layout = _Layout(width, label_size)
+        window.start = stop
+        if filled < count:
+            labels = None if labels is None else labels[:filled]
+            if indices is None or indptr is None:
+                values = values[:filled]
+            else:
+                indptr = indptr[: filled + 1]
+                values, indices = values[: indptr[-1]], indices[: indptr[-1]]
+        return _Part(values, indices, indptr, labels, unsorted)
+
+    def _fast(self, limit: int) -> _Part | None:
+        """Dense float32 records whose frames equal the next one's but for their numbers; None where that is no such."""
+        window, layout = self._window, self.layout
+        frame = self._template()
+        if frame is None:
+            return None
+        count = min(-(-limit // frame.itemsize), (window.stop - window.start) // frame.itemsize)
+        found = np.frombuffer(window.view, frame.dtype, count, window.start)
+        fixed = [field for field in frame.dtype.names or () if field.startswith("head")]
+        same = np.all([np.all(found[field] == frame[field], axis=1) for field in fixed], axis=0)
+        if self._rows.finite:
+            numbers = ["values0", "values1"] if layout.labels else ["values0"]
+            same &= np.all([np.isfinite(found[field]).all(axis=1) for field in numbers], axis=0)
+        found = found[: count if same.all() else int(np.argmin(same))]
+        if not len(found):
+            return None
+        values = found["values0"].astype(np.float32)
+        labels = found["values1"].astype(np.float32) if layout.labels else None
+        self.layout = _Layout(values.shape[1], 0 if labels is None else labels.shape[1])
+        window.start += len(found) * frame.itemsize
+        return _Part(values, None, None, labels, unsorted=False)
+
+    def _template(self) -> np.ndarray | None:
+        """What frames like the next one look like; None where it is not a dense float32 record of the usual kind."""
+        window, layout = self._window, self.layout
+        frame = framing.next_record(window.view, window.start, window.stop, self.place)
+        if frame is None:
+            return None
+        record = tensors.parse(frame.body, self.place)
+        columns = []
+        for field, entries in ((records.FEATURES, record.features), (records.LABEL, record.label)):
+            if tensors.VALUES in entries:
+                size = len(entries[tensors.VALUES].float32_tensor.values)
+                columns.append(records.Column(field, tensors.VALUES, np.empty((0, size), np.float32)))
+        sizes = [column.values.shape[1] for column in columns]
+        if not sizes or columns[0].map != records.FEATURES or 0 in sizes or layout.width not in (-1, sizes[0]):
+            return None
+        if layout.labels and (len(sizes) < 2 or layout.labels not in (-1, sizes[1])):
+            return None
+        return records.template(columns)
+
+    def _slow(self) -> _Part | None:
+        """The next record, whatever its layout; None where it is not whole.
+
+        Raises:
+            DataError: there is something wrong with it.
+        """
+        window, layout, place = self._window, self.layout, self.place
+        frame = framing.next_record(window.view, window.start, window.stop, place)
+        if frame is None:
+            return None
+        record = tensors.parse(frame.body, place)
+        row = tensors.row(record, self._rows, None if layout.width < 0 else layout.width, place)
+        labels = None if row.labels is None else row.labels[None, :]
+        if labels is not None and layout.labels not in (-1, labels.shape[1]):
+            raise RecordError(f"{place}: has {labels.shape[1]} labels, the records before it have {layout.labels}")
+        self.layout = _Layout(row.width, 0 if labels is None else labels.shape[1])
+        window.start = frame.stop
+        if row.keys is None:
+            return _Part(row.values[None, :], None, None, labels, unsorted=False)
+        indices = row.keys.astype(_index_dtype(row.width))
+        return _Part(row.values, indices, np.array([0, len(indices)], np.int32), labels, unsorted=True)
+
+
+def _index_dtype(width: int) -> type[np.signedinteger]:
+    return np.int32 if width <= np.iinfo(np.int32).max else np.int64
+
+
+def _batch(parts: list[_Part], layout: _Layout) -> Batch:
+    """Parts in a row as one batch."""
+    labels = _joined([part.labels for part in parts if part.labels is not None]) if layout.labels else None
+    if labels is not None and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    features: Features
+    if any(part.indices is not None for part in parts):
+        features = _csr([_sparse(part) for part in parts], layout.width)
+    else:
+        features = _joined([part.values for part in parts])
+    return Batch(features, labels)
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _sparse(part: _Part) -> _Part:
+    """Dense rows as sparse ones with every value stored, zeros too: absent and zero are not the same to all."""
+    if part.indices is not None:
+        return part
+    count, width = part.values.shape
+    indices = np.tile(np.arange(width, dtype=_index_dtype(width)), count)
+    indptr = np.arange(count + 1, dtype=np.int64) * width
+    return part._replace(values=part.values.ravel(), indices=indices, indptr=indptr)
+
+
+def _csr(parts: list[_Part], width: int) -> sp.csr_array:
+    """Sparse parts as one array with sorted and unique columns."""
+    values = _joined([part.values for part in parts])
+    indices = _joined([part.indices for part in parts if part.indices is not None])
+    pointers = [part.indptr for part in parts if part.indptr is not None]
+    if len(pointers) == 1:
+        indptr = pointers[0]
+    else:
+        indptr = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(pointer) for pointer in pointers]))])
+    features = sp.csr_array((values, indices, indptr), shape=(len(indptr) - 1, width))
+    if any(part.unsorted for part in parts):
+        features.sum_duplicates()
+    else:
+        features.has_canonical_format = True
+    return features
