@@ -8,7 +8,7 @@ Nothing here or below knows of HTTP, of /opt/ml, of SageMaker's JSON files or of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +114,6 @@ class Serving:
         unreadable_prefix, prediction_prefix: what the texts of those errors start with.
         outputs: names that a client may select instead of the columns (``SAGEMAKER_INFERENCE_OUTPUT``).
         multi_model: SageMaker's multi-model endpoints take this algorithm.
-        ensemble: a folder may hold several models that answer together; ``load`` takes a second argument, False to
-            use only one of them (``SAGEMAKER_INFERENCE_ENSEMBLE``).
     """
 
     accepts: tuple[str, ...]
@@ -133,7 +131,6 @@ class Serving:
     prediction_prefix: str = ""
     outputs: tuple[str, ...] = ()
     multi_model: bool = False
-    ensemble: bool = False
 
 
 class Stream(Protocol):
@@ -143,7 +140,7 @@ class Stream(Protocol):
     ``epochs`` hyperparameter says. Leaving the loop early closes the epoch.
     """
 
-    def batches(self, size: int | None = None) -> Iterator[Batch]:
+    def batches(self, size: int | None = None) -> Generator[Batch]:
         """One epoch in batches of ``size`` rows (the last may be shorter), or as they come where it is None.
 
         Raises:

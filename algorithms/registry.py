@@ -19,6 +19,8 @@ class Entry(NamedTuple):
 ALGORITHMS: dict[str, Entry] = {
     "kmeans": Entry("algorithms.kmeans:KMeans"),
     "pca": Entry("algorithms.pca:PCA"),
+    "linear-learner": Entry("algorithms.linear_learner:LinearLearner"),
+    "factorization-machines": Entry("algorithms.factorization_machines:FactorizationMachines"),
     "xgboost": Entry("algorithms.xgb:XGBoost", extra="xgboost"),
 }
 

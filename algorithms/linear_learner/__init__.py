@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -67,6 +67,8 @@ VALIDATION_MEMORY = 1 << 30
 """Bytes of validation rows that are kept; of a larger channel the first rows are used, with a warning."""
 
 _ADAM, _SGD, _SCHEDULED = "optimizer is adam", "optimizer is sgd", "use_lr_scheduler is true"
+OrAuto: TypeAlias = Any
+"""A value of the declared kind, or one of the words that it may be instead."""
 _INTERNAL = "Accepted; it set up the closed container's engine."
 
 
@@ -75,7 +77,7 @@ class LinearLearnerHyperparameters(Hyperparameters):
     """See the README of this folder."""
 
     predictor_type: str = choice(BINARY, MULTICLASS, REGRESSOR, help="Kind of label.")
-    num_classes: int | None = integer(
+    num_classes: Any = integer(
         default=None, at_least=3, at_most=1_000_000, when=f"predictor_type is {MULTICLASS}", help="Number of classes."
     )
     accuracy_top_k: int = integer(
@@ -84,16 +86,16 @@ class LinearLearnerHyperparameters(Hyperparameters):
     balance_multiclass_weights: bool = flag(
         default=False, when=f"predictor_type is {MULTICLASS}", help="Weigh classes so that all count the same."
     )
-    beta_1: float | str = real(
+    beta_1: OrAuto = real(
         default=AUTO, auto=True, at_least=0, below=1, when=_ADAM, help="Decay of the mean gradient; auto is 0.9."
     )
-    beta_2: float | str = real(
+    beta_2: OrAuto = real(
         default=AUTO, auto=True, at_least=0, below=1, when=_ADAM, help="Decay of the mean square; auto is 0.999."
     )
-    bias_lr_mult: float | str = real(
+    bias_lr_mult: OrAuto = real(
         default=AUTO, auto=True, above=0, help="The bias' learning rate as a multiple; auto is 1."
     )
-    bias_wd_mult: float | str = real(default=AUTO, auto=True, at_least=0, help="The bias' wd as a multiple; auto is 0.")
+    bias_wd_mult: OrAuto = real(default=AUTO, auto=True, at_least=0, help="The bias' wd as a multiple; auto is 0.")
     binary_classifier_model_selection_criteria: str = choice(
         "accuracy",
         "f_beta",
@@ -112,7 +114,7 @@ class LinearLearnerHyperparameters(Hyperparameters):
     )
     epochs: int = integer(default=15, at_least=1, help="Most passes over the training data.")
     f_beta: float = real(default=1.0, above=0, help="Beta of the F scores.")
-    feature_dim: int | str = integer(
+    feature_dim: OrAuto = integer(
         default=AUTO, auto=True, at_least=1, help="Number of features; auto takes it from the data."
     )
     huber_delta: float = real(
@@ -124,10 +126,10 @@ class LinearLearnerHyperparameters(Hyperparameters):
     init_sigma: float = real(
         default=0.01, above=0, when="init_method is normal", help="Standard deviation of the weights to start from."
     )
-    l1: float | str = real(
+    l1: OrAuto = real(
         default=AUTO, auto=True, at_least=0, tunable=Tunable(1e-7, 1), help="L1 penalty; auto tries several."
     )
-    learning_rate: float | str = real(
+    learning_rate: OrAuto = real(
         default=AUTO, auto=True, above=0, tunable=Tunable(1e-5, 1), help="Step size; auto tries several."
     )
     loss: str = choice(*ALL_LOSSES, default=AUTO, auto=True, help="Training loss; auto is the predictor type's first.")
@@ -137,7 +139,7 @@ class LinearLearnerHyperparameters(Hyperparameters):
         when="loss is eps_insensitive_*",
         help="Errors below this are free, in scaled labels.",
     )
-    lr_scheduler_factor: float | str = real(
+    lr_scheduler_factor: OrAuto = real(
         default=AUTO,
         auto=True,
         above=0,
@@ -145,34 +147,34 @@ class LinearLearnerHyperparameters(Hyperparameters):
         when=_SCHEDULED,
         help="Each reduction's factor; auto ends at a hundredth of the start.",
     )
-    lr_scheduler_minimum_lr: float | str = real(
+    lr_scheduler_minimum_lr: OrAuto = real(
         default=AUTO, auto=True, above=0, when=_SCHEDULED, help="Least learning rate; auto has none."
     )
-    lr_scheduler_step: int | str = integer(
+    lr_scheduler_step: OrAuto = integer(
         default=AUTO, auto=True, at_least=1, when=_SCHEDULED, help="Steps between reductions; auto is an epoch."
     )
     margin: float = real(default=1.0, above=0, when="loss is hinge_loss", help="Margin of the hinge loss.")
     mini_batch_size: int = integer(default=1000, at_least=1, tunable=Tunable(100, 5000), help="Rows of a step.")
-    momentum: float | str = real(
+    momentum: OrAuto = real(
         default=AUTO, auto=True, at_least=0, below=1, when=_SGD, help="Momentum of SGD; auto is 0.9."
     )
-    normalize_data: bool | str = flag(default=True, auto=True, help="Scale features to deviation 1; auto does.")
-    normalize_label: bool | str = flag(
+    normalize_data: OrAuto = flag(default=True, auto=True, help="Scale features to deviation 1; auto does.")
+    normalize_label: OrAuto = flag(
         default=AUTO, auto=True, when=f"predictor_type is {REGRESSOR}", help="Scale labels to deviation 1; auto does."
     )
-    num_calibration_samples: int | str = integer(
+    num_calibration_samples: OrAuto = integer(
         default=AUTO,
         auto=True,
         at_least=1,
         when=f"predictor_type is {BINARY}",
         help="Rows to find the threshold on; auto takes all that are kept.",
     )
-    num_models: int | str = integer(
+    num_models: OrAuto = integer(
         default=AUTO, auto=True, at_least=1, help="Models trained side by side; auto is 32, or what fits in 1 GiB."
     )
     num_point_for_scaler: int = integer(default=10_000, at_least=1, help="First rows, from which scales are learned.")
     optimizer: str = choice("sgd", "adam", "rmsprop", default=AUTO, auto=True, help="Optimizer; auto is adam.")
-    positive_example_weight_mult: float | str = real(
+    positive_example_weight_mult: OrAuto = real(
         default=1.0,
         above=0,
         words=("balanced", AUTO),
@@ -197,13 +199,13 @@ class LinearLearnerHyperparameters(Hyperparameters):
         when="binary_classifier_model_selection_criteria is precision_at_target_recall",
         help="Recall to hold.",
     )
-    unbias_data: bool | str = flag(default=AUTO, auto=True, help="Shift features to mean 0; auto is use_bias.")
-    unbias_label: bool | str = flag(
+    unbias_data: OrAuto = flag(default=AUTO, auto=True, help="Shift features to mean 0; auto is use_bias.")
+    unbias_label: OrAuto = flag(
         default=AUTO, auto=True, when=f"predictor_type is {REGRESSOR}", help="Shift labels to mean 0; auto is use_bias."
     )
     use_bias: bool = flag(default=True, tunable=Tunable(choices=("true", "false")), help="Whether there is a bias.")
     use_lr_scheduler: bool = flag(default=True, help="Reduce the learning rate as training goes on.")
-    wd: float | str = real(
+    wd: OrAuto = real(
         default=AUTO, auto=True, at_least=0, tunable=Tunable(1e-7, 1), help="L2 penalty; auto tries several."
     )
     tuning_objective_metric: str = text(
@@ -356,7 +358,8 @@ def _validation(stream: Stream, hp: LinearLearnerHyperparameters, job: Job) -> B
     size = 0
     for batch in stream.batches(hp.mini_batch_size):
         kept.append(batch)
-        size += batch.features.nnz * 8 if batch.is_sparse else batch.features.nbytes
+        features = batch.features
+        size += features.nbytes if isinstance(features, np.ndarray) else features.nnz * 8
         if size > VALIDATION_MEMORY:
             rows = sum(len(part) for part in kept)
             job.warning(f"Channel 'validation' is large: its first {rows} rows are used.")

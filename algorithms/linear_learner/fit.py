@@ -147,12 +147,12 @@ def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
     labels = one_label(batch)
     check_labels(labels, hp)
     unbias = hp.use_bias if hp.unbias_data == AUTO else hp.unbias_data
-    scaler = feature_scaler(batch, unbias=unbias and hp.use_bias, normalize=hp.normalize_data is not False)
+    scaler = feature_scaler(batch, unbias=bool(unbias and hp.use_bias), normalize=hp.normalize_data is not False)
     label_scaler, outputs, class_weights = LabelScaler(), 1, None
     positive_weights: tuple[float, ...] = (1.0,)
     if hp.predictor_type == "regressor":
         unbias_label = hp.use_bias if hp.unbias_label == AUTO else hp.unbias_label and hp.use_bias
-        label_scaler = LabelScaler.fit(labels, unbias=unbias_label, normalize=hp.normalize_label is not False)
+        label_scaler = LabelScaler.fit(labels, unbias=bool(unbias_label), normalize=hp.normalize_label is not False)
     elif hp.predictor_type == "binary_classifier":
         positive_weights = _positive_weights(labels, hp)
     else:

@@ -5,9 +5,7 @@ The weights in the file are for raw features and raw labels, whatever was scaled
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,15 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from algorithms import mxnet_files, mxnet_symbols
+from algorithms import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError, PredictionError
 from algorithms.interface import Model
 from recordio.batches import Batch
 
-FILE_NAME = "model_algo-1"
 PARAMETERS = "additional-params.json"
 MANIFEST = "manifest.json"
 SYMBOL = "mx-mod-symbol.json"
 WEIGHTS = "mx-mod-0000.params"
-LARGEST_MEMBER = 1 << 34
-"""A member that claims to be larger than this (16 GiB) is taken for damage."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +74,20 @@ class LinearModel(Model):
             "feature_dim": self.feature_dim,
             "outputs": len(self.bias),
         }
-        weights = io.BytesIO()
-        mxnet_files.save(weights, {"arg:fc0_weight": self.weight, "arg:fc0_bias": self.bias})
-        members = {
-            PARAMETERS: json.dumps(parameters),
-            MANIFEST: json.dumps({"format": "linear-learner", "version": 1, "symbol": SYMBOL, "params": WEIGHTS}),
-            SYMBOL: mxnet_symbols.linear(self.feature_dim, len(self.bias), self._link()),
-            WEIGHTS: weights.getvalue(),
-        }
-        with zipfile.ZipFile(directory / FILE_NAME, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
+        mxnet_archive.save(
+            directory / mxnet_files.MODEL_FILE,
+            {
+                PARAMETERS: json.dumps(parameters),
+                MANIFEST: json.dumps({"format": "linear-learner", "version": 1, "symbol": SYMBOL, "params": WEIGHTS}),
+                SYMBOL: mxnet_symbols.linear(self.feature_dim, len(self.bias), self._link()),
+                WEIGHTS: {"arg:fc0_weight": self.weight, "arg:fc0_bias": self.bias},
+            },
+        )
 
-    def _link(self) -> str:
+    def _link(self) -> mxnet_symbols.Link:
         if self.predictor_type == "multiclass_classifier":
             return "softmax"
-        return "sigmoid" if self.predictor_type == "binary_classifier" and self.loss != "hinge_loss" else "identity"
+        return "sigmoid" if self.predictor_type == "binary_classifier" and self.loss != "hinge_loss" else "_copy"
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -105,11 +98,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 def recognises(directory: Path) -> bool:
     """Whether ``directory`` holds a linear learner's archive."""
-    try:
-        with zipfile.ZipFile(directory / FILE_NAME) as archive:
-            return {SYMBOL, WEIGHTS} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return mxnet_archive.holds(directory / mxnet_files.MODEL_FILE, SYMBOL, WEIGHTS)
 
 
 def load(directory: Path) -> LinearModel:
@@ -121,26 +110,15 @@ def load(directory: Path) -> LinearModel:
     Raises:
         ModelError: there is no such file, or it is damaged.
     """
-    path = directory / FILE_NAME
-    if not path.is_file():
-        raise ModelError(f"there is no file {FILE_NAME} in {directory}")
+    path = mxnet_files.find(directory)
+    members = mxnet_archive.load(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename: _read(archive, info) for info in archive.infolist()}
         arrays = mxnet_files.load(members[WEIGHTS])
         extra = json.loads(members.get(PARAMETERS, b"{}"))
         operators = [str(node["op"]) for node in json.loads(members[SYMBOL])["nodes"]]
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} is not a linear learner's model, or is damaged: {error}") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"'{path.name}' is not a linear learner's model, or is damaged: {error}") from error
     return _model(path, arrays, extra if isinstance(extra, dict) else {}, operators)
-
-
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    if info.file_size > LARGEST_MEMBER:
-        raise ModelError(f"member {info.filename} claims to have {info.file_size} bytes")
-    return archive.read(info)
 
 
 def _model(path: Path, arrays: Any, extra: dict[str, Any], operators: list[str]) -> LinearModel:

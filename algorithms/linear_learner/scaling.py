@@ -28,8 +28,8 @@ class Scaler:
 
     def rows(self, features: Features) -> ScaledRows:
         """Scaled rows, ready for products with weights."""
-        if not sp.issparse(features):
-            return DenseRows(np.asarray(features), self)
+        if isinstance(features, np.ndarray):
+            return DenseRows(features, self)
         cells = features.shape[0] * features.shape[1]
         if cells <= DENSE_CELLS and features.nnz >= DENSE_SHARE * cells:
             return DenseRows(features.toarray(), self)
@@ -83,7 +83,7 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool) -> Scaler:
     A column that does not vary keeps its scale, so that a value that first shows up later is not blown up.
     """
     features = batch.features
-    if sp.issparse(features):
+    if not isinstance(features, np.ndarray):
         rows = features.shape[0]
         mean = np.asarray(features.sum(axis=0), np.float64) / rows
         square = np.asarray(features.multiply(features).sum(axis=0), np.float64) / rows

@@ -1,0 +1,277 @@
+"""Factorization machines: a linear model with low-rank interactions of all pairs of features, for sparse data.
+
+Each feature i has a weight w_i and a vector v_i of ``num_factors`` numbers; a pair of features adds <v_i, v_j> x_i x_j,
+so that a pair never seen together still has a prediction. Recommenders are the usual case: one column for each user,
+one for each item, and two ones in each row.
+
+Source: Rendle, "Factorization Machines", ICDM 2010.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.factorization_machines.fit import State
+from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
+from algorithms.factorization_machines.scores import Scores
+from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
+from algorithms.interface import (
+    JSON,
+    JSON_LINES,
+    LABELS_REQUIRED,
+    RECORDIO,
+    Algorithm,
+    Channel,
+    Column,
+    Job,
+    Metric,
+    Serving,
+    Stream,
+)
+from recordio.batches import Batch
+
+BINARY, REGRESSOR = "binary_classifier", "regressor"
+_WIDE = Tunable(1e-8, 512)
+_INTERNAL = "Accepted; it set up the closed container's engine."
+
+
+def _init_method(term: str) -> Any:
+    return choice("normal", "uniform", "constant", default="normal", help=f"How the {term} start.")
+
+
+def _init_scale(term: str, prefix: str) -> Any:
+    return real(
+        default=None,
+        at_least=0,
+        tunable=_WIDE,
+        when=f"{prefix}_init_method is uniform",
+        help=f"The {term} start between minus and plus this.",
+    )
+
+
+def _init_sigma(term: str, prefix: str, default: float) -> Any:
+    return real(
+        default=default,
+        at_least=0,
+        tunable=_WIDE,
+        when=f"{prefix}_init_method is normal",
+        help=f"Standard deviation of the start of the {term}.",
+    )
+
+
+def _init_value(term: str, prefix: str) -> Any:
+    return real(default=None, tunable=_WIDE, when=f"{prefix}_init_method is constant", help=f"The start of the {term}.")
+
+
+def _rate(term: str, default: float) -> Any:
+    return real(default=default, at_least=0, tunable=_WIDE, help=f"Learning rate of the {term}.")
+
+
+def _decay(term: str, default: float) -> Any:
+    return real(default=default, at_least=0, tunable=_WIDE, help=f"Weight decay of the {term}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorizationMachinesHyperparameters(Hyperparameters):
+    """See the README of this folder."""
+
+    feature_dim: int = integer(at_least=1, help="Number of features.")
+    num_factors: int = integer(at_least=1, help="Length of each feature's vector.")
+    predictor_type: str = choice(BINARY, REGRESSOR, help="Kind of label.")
+    bias_init_method: str = _init_method("bias")
+    bias_init_scale: float | None = _init_scale("bias", "bias")
+    bias_init_sigma: float = _init_sigma("bias", "bias", 0.01)
+    bias_init_value: float | None = _init_value("bias", "bias")
+    bias_lr: float = _rate("bias", 0.1)
+    bias_wd: float = _decay("bias", 0.01)
+    clip_gradient: float | None = real(default=None, above=0, help="Gradients are cut to minus and plus this.")
+    epochs: int = integer(default=1, at_least=1, tunable=Tunable(1, 1000), help="Passes over the training data.")
+    eps: float | None = real(default=None, above=0, help="Adam's guard against division by zero; 1e-8 if not given.")
+    factors_init_method: str = _init_method("factors")
+    factors_init_scale: float | None = _init_scale("factors", "factors")
+    factors_init_sigma: float = _init_sigma("factors", "factors", 0.001)
+    factors_init_value: float | None = _init_value("factors", "factors")
+    factors_lr: float = _rate("factors", 0.0001)
+    factors_wd: float = _decay("factors", 0.00001)
+    linear_init_method: str = _init_method("linear weights")
+    linear_init_scale: float | None = _init_scale("linear weights", "linear")
+    linear_init_sigma: float = _init_sigma("linear weights", "linear", 0.01)
+    linear_init_value: float | None = _init_value("linear weights", "linear")
+    linear_lr: float = _rate("linear weights", 0.001)
+    linear_wd: float = _decay("linear weights", 0.001)
+    mini_batch_size: int = integer(default=1000, at_least=1, tunable=Tunable(100, 10000), help="Rows of a step.")
+    rescale_grad: float | None = real(
+        default=None, above=0, help="Factor on gradients before the step; one over the rows of the batch if not given."
+    )
+    use_bias: bool = flag(default=True, help="Whether there is a bias.")
+    use_linear: bool = flag(default=True, help="Whether there are linear weights.")
+    batch_metrics_publish_interval: int = integer(
+        default=500, at_least=1, help="Batches between two log lines with the scores of a batch."
+    )
+    tuning_objective_metric: str = text(name="_tuning_objective_metric", default="", help="Set by tuning jobs.")
+    optimizer: str = choice(
+        "adam", name="_optimizer", default="adam", help="Optimizer.", no_effect="Accepted; Adam is the only one."
+    )
+    learning_rate: str = text(name="_learning_rate", default="1.0", help="Overall rate.", no_effect=_INTERNAL)
+    wd: str = text(name="_wd", default="1.0", help="Overall weight decay.", no_effect=_INTERNAL)
+    data_format: str = text(name="_data_format", default="record", help="Format of the data.", no_effect=_INTERNAL)
+    use_full_symbolic: str = text(name="_use_full_symbolic", default="true", help="Engine mode.", no_effect=_INTERNAL)
+    kvstore: str = text(name="_kvstore", default="auto", help="Parameter store.", no_effect=_INTERNAL)
+    num_kv_servers: str = text(name="_num_kv_servers", default="auto", help="Store servers.", no_effect=_INTERNAL)
+    num_gpus: str = text(name="_num_gpus", default="auto", help="GPUs.", no_effect=_INTERNAL)
+    log_level: str = text(name="_log_level", default="info", help="Log level.", no_effect=_INTERNAL)
+
+    def check(self) -> list[str]:
+        """An initialisation must have its parameter."""
+        needed = {"uniform": "scale", "constant": "value"}
+        problems = []
+        for term in ("bias", "linear", "factors"):
+            method = getattr(self, f"{term}_init_method")
+            name = f"{term}_init_{needed.get(method, 'sigma')}"
+            if getattr(self, name) is None:
+                problems.append(f"Hyperparameter '{name}' is required where {term}_init_method is {method}")
+        return problems
+
+
+def _pattern(dataset: str, metric: str, kind: str) -> str:
+    return rf"#quality_metric: host=\S+, {dataset} {metric} <{kind}>=(\S+)"
+
+
+class FactorizationMachines(Algorithm):
+    """Factorization machines for sparse regression and two-class classification."""
+
+    name = "factorization-machines"
+    title = "factorization-machines"
+    summary = "Linear model with low-rank pairwise interactions, for sparse data."
+    hyperparameters = FactorizationMachinesHyperparameters
+    channels = (
+        Channel(name="train", help="Rows to train on.", required=True, accepts=(RECORDIO,), labels=LABELS_REQUIRED),
+        Channel(
+            name="test", help="Rows that the final model is scored on.", accepts=(RECORDIO,), labels=LABELS_REQUIRED
+        ),
+    )
+    columns = (
+        Column("score", "Prediction, or the probability of class 1."),
+        Column("predicted_label", "The class; classification only."),
+    )
+    metrics = (
+        Metric(name="test:rmse", regex=_pattern("test", "rmse", "loss"), maximize=False, objective=True),
+        Metric(
+            name="test:binary_classification_accuracy",
+            regex=_pattern("test", "binary_classification_accuracy", "score"),
+            maximize=True,
+            objective=True,
+        ),
+        Metric(
+            name="test:binary_classification_cross_entropy",
+            regex=_pattern("test", "binary_classification_cross_entropy", "loss"),
+            maximize=False,
+            objective=True,
+        ),
+        Metric(
+            name="test:binary_f_beta", regex=_pattern("test", r"binary_f_\S+", "score"), maximize=True, objective=True
+        ),
+        *(
+            Metric(name=f"train:{name}", regex=_pattern(r"epoch=\S+, train", name, "loss"), maximize=False)
+            for name in ("rmse", "mse", "absolute_loss")
+        ),
+        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
+        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+    )
+    serving = Serving(accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO))
+
+    @classmethod
+    def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> FactorizationMachine:
+        """Train, then score the test channel; see ``Algorithm.fit``."""
+        hp: FactorizationMachinesHyperparameters = hyperparameters
+        job.info("[Sparse network] Building a sparse network.")
+        state = State(hp, job.seed)
+        for epoch in range(hp.epochs):
+            started = time.perf_counter()
+            scores = _epoch(state, channels["train"], hp, job, epoch)
+            for name, value, maximize in scores.values():
+                job.quality("train", name, value, maximize=maximize, epoch=epoch)
+            job.progress(epoch + 1, hp.epochs)
+            job.throughput(scores.rows, time.perf_counter() - started)
+        model = FactorizationMachine(state.bias, state.linear, state.factors, hp.predictor_type)
+        if "test" in channels:
+            _test(model, channels["test"], hp, job)
+        else:
+            job.info("Test data is not provided.")
+        return model
+
+    @classmethod
+    def load(cls, directory: Path) -> FactorizationMachine:
+        """See ``model.load``."""
+        return load(directory)
+
+    @classmethod
+    def recognises(cls, directory: Path) -> bool:
+        """See ``model.recognises``."""
+        return recognises(directory)
+
+
+def _epoch(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int) -> Scores:
+    """One pass; the scores are of each batch before its step."""
+    total = Scores(hp.predictor_type == BINARY)
+    with closing(stream.batches(hp.mini_batch_size)) as batches:
+        for number, batch in enumerate(batches):
+            labels = _labels(batch, hp)
+            raw = state.update(batch, labels)
+            total.add(raw, labels)
+            if number % hp.batch_metrics_publish_interval == 0:
+                _report_batch(raw, labels, hp, job, epoch, number)
+            if job.stop_requested:
+                raise TrainingStopped(f"in epoch {epoch}, after {total.rows} rows")
+    if not total.rows:
+        raise TrainingDataError("No training data processed. Verify that channel 'train' contains non-empty files.")
+    if not total.finite:
+        raise TrainingDataError(
+            f"the scores are not finite in epoch {epoch}: choose smaller learning rates (factors_lr is "
+            f"{hp.factors_lr:g}, linear_lr {hp.linear_lr:g}, bias_lr {hp.bias_lr:g}), or set clip_gradient"
+        )
+    return total
+
+
+def _labels(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndarray:
+    """The labels of a batch, (n,) float32.
+
+    Raises:
+        TrainingDataError: there are several a row, or a class is neither 0 nor 1.
+    """
+    labels = np.asarray(batch.labels, np.float32)
+    if labels.ndim > 1 and labels.shape[1] != 1:
+        raise TrainingDataError(f"each row needs one label, but rows have {labels.shape[1]}")
+    labels = labels.reshape(-1)
+    wrong = (labels != 0) & (labels != 1)
+    if hp.predictor_type == BINARY and wrong.any():
+        raise TrainingDataError(f"labels of a binary_classifier must be 0 or 1, but one is {labels[wrong][0]:g}")
+    return labels
+
+
+def _report_batch(
+    raw: np.ndarray, labels: np.ndarray, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int, number: int
+) -> None:
+    scores = Scores(hp.predictor_type == BINARY)
+    scores.add(raw, labels)
+    for name, value, maximize in scores.values():
+        job.quality("train", name, value, maximize=maximize, epoch=epoch, batch=number)
+
+
+def _test(model: FactorizationMachine, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
+    scores = Scores(hp.predictor_type == BINARY)
+    for batch in stream.batches(hp.mini_batch_size):
+        scores.add(model.scores(batch), _labels(batch, hp))
+    final = [entry for entry in scores.values() if entry[0] not in ("mse", "absolute_loss")]
+    for name, value, _ in final:
+        job.score("test", name, value)
+    for name, value, maximize in final:
+        job.quality("test", name, value, maximize=maximize)

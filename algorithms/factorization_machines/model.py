@@ -1,0 +1,119 @@
+"""The trained factorization machine, and its artifact: ``model_algo-1``, a ZIP of symbol, parameters and meta data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from algorithms import mxnet_archive, mxnet_files, mxnet_symbols
+from algorithms.errors import ModelError, PredictionError
+from algorithms.interface import Model
+from recordio.batches import Batch
+
+META, SYMBOL, PARAMETERS = "meta.json", "symbol.json", "params"
+
+
+@dataclass(frozen=True)
+class FactorizationMachine(Model):
+    """score = w0 + x w + sum over pairs i < j of <v_i, v_j> x_i x_j, through a sigmoid for two classes.
+
+    Attributes:
+        bias: (1,); linear: (d,); factors: (d, k); all float32.
+        predictor_type: ``regressor`` or ``binary_classifier``.
+    """
+
+    bias: np.ndarray
+    linear: np.ndarray
+    factors: np.ndarray
+    predictor_type: str
+
+    @property
+    def feature_dim(self) -> int:
+        """Number of features of a row."""
+        return len(self.linear)
+
+    @cached_property
+    def _factor_squares(self) -> np.ndarray:
+        """|v_i|^2 of each feature, (d,)."""
+        return np.einsum("dk,dk->d", self.factors, self.factors)
+
+    def scores(self, batch: Batch) -> np.ndarray:
+        """Scores before the sigmoid, (n,) float32. Cost: the non-zeros times k."""
+        if batch.feature_dim != self.feature_dim:
+            raise PredictionError(f"rows have {batch.feature_dim} features, but the model has {self.feature_dim}")
+        features = batch.features
+        squares = np.square(features) if isinstance(features, np.ndarray) else features.multiply(features)
+        products = np.asarray(features @ self.factors)
+        pairs = np.einsum("nk,nk->n", products, products) - squares @ self._factor_squares
+        return np.asarray(self.bias + features @ self.linear + 0.5 * pairs, np.float32)
+
+    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+        """``score`` (n,) float32, and for classification ``predicted_label`` (n,) int32: 1 from a score of 0.5 on."""
+        scores = self.scores(batch)
+        if self.predictor_type == "regressor":
+            return {"score": scores}
+        probability = expit(scores)
+        return {"score": probability, "predicted_label": (probability >= 0.5).astype(np.int32)}
+
+    def save(self, directory: Path) -> None:
+        """Write ``model_algo-1``."""
+        link: mxnet_symbols.Link = "sigmoid" if self.predictor_type == "binary_classifier" else "_copy"
+        feature_dim, num_factors = self.factors.shape
+        meta = {"predictor_type": self.predictor_type, "feature_dim": feature_dim, "num_factors": num_factors}
+        mxnet_archive.save(
+            directory / mxnet_files.MODEL_FILE,
+            {
+                META: json.dumps(meta),
+                SYMBOL: mxnet_symbols.factorization_machine(feature_dim, num_factors, link),
+                PARAMETERS: {
+                    "arg:v": self.factors,
+                    "arg:w1_weight": self.linear[:, None],
+                    "arg:w0_weight": self.bias,
+                },
+            },
+        )
+
+
+def recognises(directory: Path) -> bool:
+    """Whether ``directory`` holds a factorization machine's archive."""
+    path = directory / mxnet_files.MODEL_FILE
+    if not mxnet_archive.holds(path, SYMBOL, PARAMETERS):
+        return False
+    try:
+        return '"w1_weight"' in mxnet_archive.load(path)[SYMBOL].decode()
+    except (ModelError, UnicodeDecodeError):
+        return False
+
+
+def load(directory: Path) -> FactorizationMachine:
+    """Read the model in ``directory``, ours or SageMaker's; without our meta data, the symbol tells the kind.
+
+    Raises:
+        ModelError: there is no such file, or it is damaged.
+    """
+    path = mxnet_files.find(directory)
+    members = mxnet_archive.load(path)
+    try:
+        arrays: Any = mxnet_files.load(members[PARAMETERS])
+        symbol = members[SYMBOL].decode()
+        meta = json.loads(members.get(META, b"{}"))
+        factors, linear, bias = (np.asarray(arrays[f"arg:{name}"]) for name in ("v", "w1_weight", "w0_weight"))
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ModelError(f"'{path.name}' is not a model of factorization machines, or is damaged: {error}") from error
+    if factors.ndim != 2 or linear.size != len(factors) or bias.size != 1:
+        raise ModelError(
+            f"'{path.name}': v of shape {factors.shape}, w1_weight of shape {linear.shape} and w0_weight of shape "
+            f"{bias.shape} do not fit each other"
+        )
+    kind = meta.get("predictor_type") if isinstance(meta, dict) else None
+    if kind not in ("regressor", "binary_classifier"):
+        binary = any(word in symbol for word in ('"sigmoid"', '"LogisticRegressionOutput"'))
+        kind = "binary_classifier" if binary else "regressor"
+    flat = linear.reshape(-1).astype(np.float32), bias.reshape(-1).astype(np.float32)
+    return FactorizationMachine(flat[1], flat[0], factors.astype(np.float32, copy=False), kind)

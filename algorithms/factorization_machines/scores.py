@@ -1,0 +1,48 @@
+"""Scores that are summed batch by batch, so that no row needs to be kept."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit
+
+
+class Scores:
+    """Sums over rows for the metrics of regression or of two-class classification at a threshold of 0.5."""
+
+    def __init__(self, binary: bool) -> None:
+        self.binary = binary
+        self.rows = 0
+        self.squared = self.absolute = self.cross_entropy = 0.0
+        self.right = self.hits = self.claimed = self.positives = 0
+
+    def add(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Add rows: scores before the sigmoid and labels, both (n,)."""
+        self.rows += len(labels)
+        if self.binary:
+            positive, predicted = labels > 0.5, expit(scores) >= 0.5
+            self.cross_entropy += float(np.sum(np.logaddexp(0, scores) - labels * scores, dtype=np.float64))
+            self.right += int(np.sum(positive == predicted))
+            self.hits += int(np.sum(positive & predicted))
+            self.claimed += int(predicted.sum())
+            self.positives += int(positive.sum())
+        else:
+            error = scores - labels
+            self.squared += float(np.sum(error * error, dtype=np.float64))
+            self.absolute += float(np.sum(np.abs(error), dtype=np.float64))
+
+    @property
+    def finite(self) -> bool:
+        """Whether all scores so far were finite."""
+        return bool(np.isfinite(self.squared + self.cross_entropy))
+
+    def values(self) -> list[tuple[str, float, bool]]:
+        """(name, value, whether higher is better) of each metric, in the order of SageMaker's log."""
+        if self.binary:
+            f_1 = 2 * self.hits / max(self.claimed + self.positives, 1)
+            return [
+                ("binary_classification_accuracy", self.right / self.rows, True),
+                ("binary_classification_cross_entropy", self.cross_entropy / self.rows, False),
+                ("binary_f_1.000", f_1, True),
+            ]
+        mse = self.squared / self.rows
+        return [("rmse", mse**0.5, False), ("mse", mse, False), ("absolute_loss", self.absolute / self.rows, False)]

@@ -1,0 +1,61 @@
+"""ZIP artifacts of SageMaker's linear learner, factorization machines and NTM: members stored, not compressed.
+
+A member that holds arrays is streamed, so that a model of gigabytes needs no second copy in memory.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from algorithms import mxnet_files
+from algorithms.errors import ModelError
+
+Member = str | Mapping[str, np.ndarray]
+"""Text, or named arrays that become an NDArray file."""
+
+
+def save(path: Path, members: Mapping[str, Member]) -> None:
+    """Write the members in order."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, content in members.items():
+            with archive.open(zipfile.ZipInfo(name), "w", force_zip64=_large(content)) as member:
+                if isinstance(content, str):
+                    member.write(content.encode())
+                else:
+                    mxnet_files.save(cast(BinaryIO, member), content)
+
+
+def _large(content: Member) -> bool:
+    """Whether a member may pass 2 GiB, from which a ZIP needs its 64-bit form; small ones keep the form all read."""
+    return not isinstance(content, str) and sum(array.nbytes for array in content.values()) > 1 << 30
+
+
+def holds(path: Path, *names: str) -> bool:
+    """Whether ``path`` is a ZIP with members of these names. Reads its directory only."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return set(names) <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def load(path: Path) -> dict[str, bytes]:
+    """All members by name.
+
+    Raises:
+        ModelError: the file is not a ZIP, is damaged, or a member claims to be larger than the file that holds it.
+    """
+    try:
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.compress_type == zipfile.ZIP_STORED and info.file_size > size:
+                    raise ModelError(f"'{path.name}': member {info.filename} is cut short")
+            return {info.filename: archive.read(info) for info in archive.infolist()}
+    except (OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError) as error:
+        raise ModelError(f"'{path.name}' is not a model archive, or is damaged: {error}") from error

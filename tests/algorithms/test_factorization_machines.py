@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
+from algorithms.factorization_machines import FactorizationMachines, FactorizationMachinesHyperparameters, fit
+from algorithms.factorization_machines.fit import DenseRows, SparseRows, State
+from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
+from algorithms.factorization_machines.scores import Scores
+from algorithms.hyperparameters import parse
+from recordio.batches import Batch
+from tests.algorithms.fakes import FakeJob, MemoryStream
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture(params=["kernel", "numpy"])
+def kernel(request, monkeypatch):
+    if request.param == "numpy":
+        monkeypatch.setattr(fit, "_kernel", None)
+    elif fit._kernel is None:
+        pytest.skip("the compiled kernel is not built")
+    return request.param
+
+
+def hyperparameters(**values: object) -> FactorizationMachinesHyperparameters:
+    given = {"feature_dim": 6, "num_factors": 3, "predictor_type": "regressor", **values}
+    return parse(FactorizationMachinesHyperparameters, {name: str(value) for name, value in given.items()})
+
+
+def sparse(rows: np.ndarray) -> sp.csr_array:
+    return sp.csr_array(rows.astype(np.float32))
+
+
+def parameters(d: int = 6, k: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        RNG.normal(size=1).astype(np.float32),
+        RNG.normal(size=d).astype(np.float32),
+        RNG.normal(size=(d, k)).astype(np.float32),
+    )
+
+
+def rows(n: int = 5, d: int = 6) -> np.ndarray:
+    return (RNG.normal(size=(n, d)) * (RNG.random((n, d)) < 0.5)).astype(np.float32)
+
+
+def by_definition(x: np.ndarray, bias: np.ndarray, linear: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Rendle (2010), equation 1: every pair on its own, in float64."""
+    pairs = itertools.combinations(range(len(linear)), 2)
+    interactions = sum(np.dot(*factors[[i, j]].astype(float)) * x[:, i].astype(float) * x[:, j] for i, j in pairs)
+    return bias + x @ linear.astype(float) + interactions
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse])
+def test_scores_are_those_of_the_definition(form):
+    x = rows()
+    bias, linear, factors = parameters()
+    model = FactorizationMachine(bias, linear, factors, "regressor")
+    expected = by_definition(x, bias, linear, factors)
+    np.testing.assert_allclose(model.predict(Batch(form(x)))["score"], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse])
+def test_gradients_are_those_of_numerical_differentiation(form, kernel):
+    x = rows(n=7)
+    bias, linear, factors = parameters()
+    weights = RNG.normal(size=7).astype(np.float32)
+    batch = form(x)
+    if sp.issparse(batch):
+        step = SparseRows(batch, linear, factors, np.empty(6, np.int64))
+    else:
+        step = DenseRows(batch, linear, factors)
+    linear_gradient, factor_gradient = step.gradients(weights)
+    columns = np.arange(6)[step.columns]
+    h = 1e-4
+    for place, column in enumerate(columns):
+        moved = linear.astype(float).copy()
+        moved[column] += h
+        slope = (by_definition(x, bias, moved, factors) - by_definition(x, bias, linear, factors)) @ weights / h
+        assert linear_gradient[place] == pytest.approx(slope, rel=1e-2, abs=1e-2)
+        for f in range(3):
+            moved = factors.astype(float).copy()
+            moved[column, f] += h
+            slope = (by_definition(x, bias, linear, moved) - by_definition(x, bias, linear, factors)) @ weights / h
+            assert factor_gradient[place, f] == pytest.approx(slope, rel=1e-2, abs=1e-2)
+
+
+def test_first_step_of_adam_moves_each_touched_parameter_by_its_learning_rate(kernel):
+    # Kingma and Ba: with both moments at zero the first step is rate * g / (|g| + epsilon), whatever the size of g.
+    hp = hyperparameters(factors_wd=0, linear_wd=0, bias_wd=0, linear_lr=0.5, bias_lr=0.25)
+    state = State(hp, seed=0)
+    before = state.linear.copy(), state.bias.copy()
+    x = np.zeros((2, 6), np.float32)
+    x[:, 2] = 1
+    state.update(Batch(sparse(x)), np.array([100, 100], np.float32))
+    moved = state.linear - before[0]
+    np.testing.assert_allclose(moved, [0, 0, 0.5, 0, 0, 0], rtol=1e-4)
+    np.testing.assert_allclose(state.bias - before[1], [0.25], rtol=1e-4)
+
+
+def test_only_features_that_occur_are_changed(kernel):
+    state = State(hyperparameters(), seed=0)
+    before = state.factors.copy()
+    x = np.zeros((3, 6), np.float32)
+    x[:, [1, 4]] = 1
+    state.update(Batch(sparse(x)), np.ones(3, np.float32))
+    assert np.flatnonzero((state.factors != before).any(axis=1)).tolist() == [1, 4]
+
+
+def test_kernel_and_numpy_take_the_same_steps(monkeypatch):
+    if fit._kernel is None:
+        pytest.skip("the compiled kernel is not built")
+    hp = hyperparameters(factors_init_sigma=0.3, factors_lr=0.01, clip_gradient=0.05)
+    batches = [(Batch(sparse(rows(40))), RNG.normal(size=40).astype(np.float32)) for _ in range(20)]
+    compiled, plain = State(hp, 1), State(hp, 1)
+    for batch, labels in batches:
+        compiled.update(batch, labels)
+    monkeypatch.setattr(fit, "_kernel", None)
+    for batch, labels in batches:
+        plain.update(batch, labels)
+    np.testing.assert_allclose(compiled.factors, plain.factors, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(compiled.linear, plain.linear, rtol=1e-3, atol=1e-5)
+
+
+def test_a_column_that_occurs_twice_in_a_row_counts_as_its_sum(kernel):
+    doubled = sp.csr_array((np.ones(3, np.float32), np.array([1, 1, 2]), np.array([0, 3])), shape=(1, 6))
+    bias, linear, factors = parameters()
+    step = SparseRows(doubled, linear, factors, np.empty(6, np.int64))
+    assert sorted(step.columns.tolist()) == [1, 2]
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse])
+def test_learns_interactions_that_no_linear_model_can(form, kernel):
+    users, items = RNG.integers(0, 10, 4000), RNG.integers(0, 10, 4000)
+    x = np.zeros((4000, 20), np.float32)
+    x[np.arange(4000), users] = 1
+    x[np.arange(4000), 10 + items] = 1
+    y = ((users + items) % 2).astype(np.float32)  # exclusive or: no main effects at all
+    hp = hyperparameters(
+        feature_dim=20,
+        predictor_type="binary_classifier",
+        epochs=40,
+        factors_lr=0.05,
+        factors_init_sigma=0.1,
+        mini_batch_size=200,
+    )
+    job = FakeJob()
+    channels = {"train": MemoryStream(form(x), y, epochs_left=40), "test": MemoryStream(form(x), y)}
+    FactorizationMachines.fit(hp, channels, job)
+    scores = {name: value for _, name, value in job.scores}
+    assert scores["binary_classification_accuracy"] > 0.99
+    assert scores["binary_f_1.000"] > 0.99
+
+
+def test_metrics_are_those_of_scikit_learn():
+    from sklearn.metrics import accuracy_score, f1_score, log_loss, mean_absolute_error, mean_squared_error
+
+    raw, classes = RNG.normal(size=50).astype(np.float32), RNG.integers(0, 2, 50).astype(np.float32)
+    scores = Scores(binary=True)
+    for part in (slice(0, 20), slice(20, 50)):
+        scores.add(raw[part], classes[part])
+    values = {name: value for name, value, _ in scores.values()}
+    assert values["binary_classification_accuracy"] == pytest.approx(accuracy_score(classes, raw >= 0))
+    assert values["binary_f_1.000"] == pytest.approx(f1_score(classes, raw >= 0))
+    expected = log_loss(classes, 1 / (1 + np.exp(-raw.astype(float))))
+    assert values["binary_classification_cross_entropy"] == pytest.approx(expected, rel=1e-5)
+    regression = Scores(binary=False)
+    regression.add(raw, classes)
+    values = {name: value for name, value, _ in regression.values()}
+    assert values["mse"] == pytest.approx(mean_squared_error(classes, raw), rel=1e-5)
+    assert values["absolute_loss"] == pytest.approx(mean_absolute_error(classes, raw), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["regressor", "binary_classifier"])
+def test_model_survives_saving(tmp_path, kind):
+    model = FactorizationMachine(*parameters(), kind)
+    model.save(tmp_path)
+    assert recognises(tmp_path)
+    batch = Batch(rows())
+    for name, values in load(tmp_path).predict(batch).items():
+        np.testing.assert_array_equal(values, model.predict(batch)[name])
+
+
+def test_a_model_without_our_meta_data_is_told_by_its_symbol(tmp_path):
+    import zipfile
+
+    FactorizationMachine(*parameters(), "binary_classifier").save(tmp_path)
+    path = tmp_path / "model_algo-1"
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert json.loads(members.pop("meta.json"))["predictor_type"] == "binary_classifier"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert load(tmp_path).predictor_type == "binary_classifier"
+
+
+def test_a_damaged_model_is_refused(tmp_path):
+    FactorizationMachine(*parameters(), "regressor").save(tmp_path)
+    path = tmp_path / "model_algo-1"
+    whole = path.read_bytes()
+    for cut in (0, 10, len(whole) // 2, len(whole) - 5):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ModelError):
+            load(tmp_path)
+
+
+def test_wrong_width_is_refused():
+    with pytest.raises(PredictionError, match="7 features, but the model has 6"):
+        FactorizationMachine(*parameters(), "regressor").predict(Batch(rows(d=7)))
+
+
+def test_what_cannot_be_trained_on_is_named():
+    hp = hyperparameters(predictor_type="binary_classifier")
+    with pytest.raises(TrainingDataError, match="0 or 1, but one is 2"):
+        FactorizationMachines.fit(hp, {"train": MemoryStream(rows(3), np.array([0, 1, 2]))}, FakeJob())
+    wild = hyperparameters(linear_lr=1e30, factors_lr=1e30, epochs=5, mini_batch_size=1)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(TrainingDataError, match="smaller learning rates"),
+    ):
+        FactorizationMachines.fit(wild, {"train": MemoryStream(rows(50), np.arange(50))}, FakeJob())
+
+
+def test_a_stop_leaves_no_model():
+    with pytest.raises(TrainingStopped):
+        FactorizationMachines.fit(
+            hyperparameters(), {"train": MemoryStream(rows(50), np.arange(50))}, FakeJob(stop_after=0)
+        )
+
+
+def test_an_initialisation_needs_its_parameter():
+    with pytest.raises(HyperparameterError, match="'factors_init_value' is required where factors_init_method"):
+        hyperparameters(factors_init_method="constant")
+    start = State(hyperparameters(linear_init_method="uniform", linear_init_scale=0.5), 0).linear
+    assert np.abs(start).max() <= 0.5
+    assert (
+        State(hyperparameters(factors_init_method="constant", factors_init_value=0.2), 0).factors == np.float32(0.2)
+    ).all()
