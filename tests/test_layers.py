@@ -1,0 +1,77 @@
+"""Imports go downwards only, and a light algorithm stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from algorithms import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = ("recordio", "algorithms", "container")  # from the ground up
+SOURCES = sorted(file for floor in FLOORS for file in (ROOT / floor).rglob("*.py") if file.name != "record_pb2.py")
+LOWER = [file for file in SOURCES if file.relative_to(ROOT).parts[0] != "container"]
+
+
+def name(file):
+    return str(file.relative_to(ROOT))
+
+
+def tree(file):
+    return ast.parse(file.read_text(), filename=str(file))
+
+
+def imports(file):
+    """The modules that a file imports anywhere in it, by full name; ``from a import b`` counts as ``a`` and ``a.b``."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name(file)}: imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=name)
+def test_no_import_points_upwards(file):
+    floor = file.relative_to(ROOT).parts[0]
+    above = FLOORS[FLOORS.index(floor) + 1 :]
+    assert [module for module in imports(file) if module.split(".")[0] in above] == []
+
+
+@pytest.mark.parametrize("file", [file for file in LOWER if len(file.relative_to(ROOT).parts) == 3], ids=name)
+def test_algorithms_do_not_import_each_other(file):
+    _, own, _ = file.relative_to(ROOT).parts
+    folders = {folder.name for folder in (ROOT / "algorithms").iterdir() if folder.is_dir()} - {own}
+    others = {f"algorithms.{folder}" for folder in folders}
+    assert [module for module in imports(file) if ".".join(module.split(".")[:2]) in others] == []
+
+
+@pytest.mark.parametrize("file", LOWER, ids=name)
+def test_the_lower_floors_know_neither_http_nor_the_environment_nor_sagemakers_folders(file):
+    assert {module.split(".")[0] for module in imports(file)}.isdisjoint({"flask", "gunicorn", "werkzeug", "http"})
+    parsed = tree(file)
+    attributes = {node.attr for node in ast.walk(parsed) if isinstance(node, ast.Attribute)}
+    assert attributes.isdisjoint({"environ", "getenv"})
+    docstrings = {id(node.value) for node in ast.walk(parsed) if isinstance(node, ast.Expr)}
+    texts = [node for node in ast.walk(parsed) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert [node.value for node in texts if id(node) not in docstrings and "/opt/ml" in node.value] == []
+
+
+def imported_by(statement):
+    """Top-level packages in memory after ``statement`` ran in a fresh interpreter."""
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("algorithm", [name for name, entry in registry.ALGORITHMS.items() if entry.extra is None])
+def test_an_algorithm_without_an_extra_imports_no_heavy_package(algorithm):
+    heavy = {"xgboost", "tensorflow", "keras", "torch", "jax", "sklearn", "pandas", "flask"}
+    assert imported_by(f"from algorithms import registry\nregistry.find('{algorithm}')").isdisjoint(heavy)
+
+
+def test_the_commands_import_numpy_only_when_they_run():
+    # serve sets the number of BLAS threads, which NumPy reads once, when it is imported.
+    assert imported_by("import container.__main__").isdisjoint({"numpy", "scipy", "pyarrow", "flask", "xgboost"})
