@@ -52,7 +52,7 @@ class Batch:
 
 
 def concatenate(batches: list[Batch]) -> Batch:
-    """Join batches row-wise. Dense and sparse parts together become sparse.
+    """Join batches row-wise. Dense and sparse parts together become sparse, and as wide as the widest of them.
 
     Raises:
         ValueError: where ``batches`` is empty or only some of them have labels, weights or groups.
@@ -72,7 +72,9 @@ def concatenate(batches: list[Batch]) -> Batch:
 
     features: Features
     if any(batch.is_sparse for batch in batches):
-        features = sp.csr_array(sp.vstack([sp.csr_array(batch.features) for batch in batches], format="csr"))
+        features = sp.csr_array(
+            sp.vstack(_equally_wide([sp.csr_array(batch.features) for batch in batches]), format="csr")
+        )
     else:
         features = np.concatenate([np.asarray(batch.features) for batch in batches])
     return Batch(
@@ -81,6 +83,12 @@ def concatenate(batches: list[Batch]) -> Batch:
         join([batch.weights for batch in batches], "weights"),
         join([batch.groups for batch in batches], "groups"),
     )
+
+
+def _equally_wide(parts: list[sp.csr_array]) -> list[sp.csr_array]:
+    """LIBSVM rows are only known to be as wide as the widest row so far."""
+    width = max(part.shape[1] for part in parts)
+    return [sp.csr_array((part.data, part.indices, part.indptr), shape=(part.shape[0], width)) for part in parts]
 
 
 def rebatch(batches: Iterable[Batch], size: int) -> Iterator[Batch]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import BinaryIO, NoReturn
 
 import numpy as np
 
 from recordio.batches import Batch
 from recordio.content_type import ContentType
-from recordio.errors import ParseError, RaggedRowError, ValueRangeError
+from recordio.errors import ParseError, RaggedRowError
 from recordio.prefetch import parallel
-from recordio.rows import Columns, RowFormat, columns, first_non_finite, label_columns, not_finite
+from recordio.rows import RowFormat, check_values, columns, label_columns, take
 from recordio.text import REQUEST, Block, blocks, body_block, number, numbers, shown, trim
 
 _COMMA, _NEWLINE = ord(","), ord("\n")
@@ -75,8 +76,8 @@ def _parse(block: Block, name: str, rows: RowFormat, labels: int | None) -> tupl
         _explain(block, name, rows)
     width = values.shape[1]
     layout = columns(width, labels, rows, name)
-    _check(values, empty, layout, rows, block, name)
-    return block, _batch(values, layout, rows), width
+    check_values(values, empty, layout, rows, partial(_place, block, name))
+    return block, take(values, layout, rows), width
 
 
 def _plain(text: bytes) -> bytes:
@@ -114,32 +115,6 @@ def _table(text: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     return values.reshape(count, width), empty.reshape(count, width)
 
 
-def _check(
-    values: np.ndarray, empty: np.ndarray | None, layout: Columns, rows: RowFormat, block: Block, name: str
-) -> None:
-    """Raise ValueRangeError for the first missing, NaN or infinite value that is not allowed."""
-    first = layout.features
-    if empty is not None and (not rows.missing or empty[:, :first].any()):
-        wrong = empty if not rows.missing else empty[:, :first]
-        row, column = np.argwhere(wrong)[0]
-        raise ValueRangeError(f"{_place(block, int(row), int(column), name)}: the value is missing")
-    parts = [(values[:, :first], None, 0)]
-    if rows.finite:
-        parts.append((values[:, first:], None if empty is None else empty[:, first:], first))
-    for part, allowed, offset in parts:
-        if part.size and (found := first_non_finite(part, allowed)):
-            place = _place(block, found[0], found[1] + offset, name)
-            raise not_finite(place, float(part[found]), "the value")
-
-
-def _batch(values: np.ndarray, layout: Columns, rows: RowFormat) -> Batch:
-    labels = None
-    if rows.labels == "required":
-        labels = values[:, 0].copy() if layout.labels == 1 else values[:, : layout.labels].copy()
-    weights = values[:, layout.labels].copy() if layout.weights else None
-    return Batch(np.ascontiguousarray(values[:, layout.features :]), labels, weights)
-
-
 def _rows(block: Block) -> Iterator[tuple[int, list[bytes]]]:
     """Line number and fields of each row of the block: slow, and only for error messages."""
     for offset, line in enumerate(block.text.split(b"\n")[:-1]):
@@ -147,11 +122,9 @@ def _rows(block: Block) -> Iterator[tuple[int, list[bytes]]]:
             yield block.line + offset, [field.strip(b" \t") for field in _plain(line + b"\n")[:-1].split(b",")]
 
 
-def _place(block: Block, row: int, column: int, name: str) -> str:
-    for index, (line, _) in enumerate(_rows(block)):
-        if index == row:
-            return f"{name}, line {line}, column {column + 1}"
-    raise AssertionError("a parsed row must be a line of its block")
+def _place(block: Block, name: str, row: int, column: int) -> str:
+    line, _ = next(islice(_rows(block), row, None))
+    return f"{name}, line {line}, column {column + 1}"
 
 
 def _explain(block: Block, name: str, rows: RowFormat) -> NoReturn:

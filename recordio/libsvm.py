@@ -78,7 +78,7 @@ class _Tokens:
     names: np.ndarray
     values: np.ndarray
 
-    def token(self, index: int) -> bytes:
+    def token(self, index: np.integer) -> bytes:
         """The bytes of one token."""
         return self.text[self.starts[index] : self.ends[index]]
 
@@ -94,12 +94,14 @@ def _parse(block: Block, name: str, rows: RowFormat) -> Batch | None:
         if tokens is None:
             return None
         entries = _entries(tokens, rows)
-        labels = tokens.numbers(tokens.heads) if rows.labels == "required" else None
+        labels: np.ndarray | None = tokens.numbers(tokens.heads & ~(tokens.names & (rows.labels == "none")))
         weights = _weights(tokens, entries) if rows.labels == "required" else None
         groups = _groups(tokens, entries)
         values = tokens.numbers(entries.tokens + 1)
     except ParseError:
         _explain(block, name, rows)
+    if rows.labels == "none":
+        labels = None  # they were read only to be sure that they are numbers
     _check(block, name, rows, entries, (values, labels, weights))
     return Batch(_csr(values, entries, rows), labels, weights, groups)
 
@@ -129,7 +131,8 @@ def _tokens(text: bytes) -> _Tokens | None:
     values = code[starts - 1] == ord(":")  # the text ends with a newline, and so position -1 is none
     bound = names[:-1]
     well_formed = (
-        np.array_equal(bound, values[1:])
+        not names[-1]
+        and np.array_equal(bound, values[1:])
         and not (names & values).any()
         and np.array_equal(starts[1:][bound], ends[:-1][bound] + 1)
         and np.count_nonzero(names) == text.count(b":")
@@ -150,14 +153,14 @@ class _Entries(NamedTuple):
         indices: shape (nnz,), int32.
         row: shape (nnz,).
         queries: which tokens are the word ``qid``.
-        count: number of rows.
+        rows: number of rows.
     """
 
     tokens: np.ndarray
     indices: np.ndarray
     row: np.ndarray
     queries: np.ndarray
-    count: int
+    rows: int
 
 
 def _entries(tokens: _Tokens, rows: RowFormat) -> _Entries:
@@ -171,7 +174,7 @@ def _entries(tokens: _Tokens, rows: RowFormat) -> _Entries:
     pairs = np.flatnonzero(tokens.names & ~tokens.heads if rows.labels == "required" else tokens.names)
     queries = pairs[:0]
     if b"qid:" in tokens.text:
-        asks = np.fromiter((tokens.token(i) == b"qid" for i in pairs), bool, len(pairs))
+        asks = np.array([tokens.token(i) == b"qid" for i in pairs], np.bool_)
         pairs, queries = pairs[~asks], pairs[asks]
     indices = tokens.numbers(pairs, np.int32)
     row = tokens.row[pairs]
@@ -201,7 +204,7 @@ def _weights(tokens: _Tokens, entries: _Entries) -> np.ndarray | None:
     weighted = np.flatnonzero(tokens.heads & tokens.names)
     if not len(weighted):
         return None
-    if len(weighted) != entries.count:
+    if len(weighted) != entries.rows:
         raise ParseError("only some labels have weights")
     return tokens.numbers(weighted + 1)
 
@@ -214,16 +217,16 @@ def _groups(tokens: _Tokens, entries: _Entries) -> np.ndarray | None:
     """
     if not len(entries.queries):
         return None
-    if not np.array_equal(tokens.row[entries.queries], np.arange(entries.count)):
+    if not np.array_equal(tokens.row[entries.queries], np.arange(entries.rows)):
         raise ParseError("only some rows have a query id, or a row has two")
     return tokens.numbers(entries.queries + 1, np.int64)
 
 
 def _csr(values: np.ndarray, entries: _Entries, rows: RowFormat) -> sp.csr_array:
     width = rows.feature_dim or int(entries.indices.max(initial=-1)) + 1
-    bounds = np.zeros(entries.count + 1, np.int32)
-    np.cumsum(np.bincount(entries.row, minlength=entries.count), out=bounds[1:])
-    return sp.csr_array((values, entries.indices, bounds), shape=(entries.count, width))
+    bounds = np.zeros(entries.rows + 1, np.int32)
+    np.cumsum(np.bincount(entries.row, minlength=entries.rows), out=bounds[1:])
+    return sp.csr_array((values, entries.indices, bounds), shape=(entries.rows, width))
 
 
 def _check(
@@ -266,7 +269,7 @@ def _explain(block: Block, name: str, rows: RowFormat) -> NoReturn:
     for line, tokens in _lines(block):
         place = f"{name}, line {line}"
         label = tokens.pop(0) if rows.labels == "required" or b":" not in tokens[0] else None
-        if label is not None and rows.labels == "required":
+        if label is not None:
             _explain_label(label, place)
         has = label is not None and b":" in label, _explain_pairs(tokens, place)
         if first not in (None, has):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -57,10 +58,9 @@ def ahead(produce: Callable[[Callable[[], bool]], Iterator[T]], depth: int = 2) 
 
     def put(item: T | _Raised) -> None:
         while not left.is_set():
-            try:
-                return waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+            with contextlib.suppress(queue.Full):
+                waiting.put(item, timeout=0.1)
+                return
 
     def run() -> None:
         error: BaseException | None = None

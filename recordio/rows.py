@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import ContentTypeError, ValueRangeError, WidthError
 
@@ -98,12 +100,6 @@ def _taken(found: Columns) -> str:
     return f"{found.labels} label{'' if found.labels == 1 else 's'}{weights}"
 
 
-def check_width(width: int, rows: RowFormat, name: str) -> None:
-    """Raise WidthError where ``width`` features are not ``rows.feature_dim``."""
-    if rows.feature_dim not in (None, width):
-        raise WidthError(f"{name}: rows have {width} features, but feature_dim is {rows.feature_dim}")
-
-
 def first_non_finite(values: np.ndarray, allowed: np.ndarray | None = None) -> tuple[int, ...] | None:
     """Index of the first NaN or infinity that is not ``allowed``; None where there is none.
 
@@ -124,3 +120,41 @@ def first_non_finite(values: np.ndarray, allowed: np.ndarray | None = None) -> t
 def not_finite(place: str, value: float, what: str) -> ValueRangeError:
     """The error for a NaN or infinite ``value``; ``what`` it is, such as 'feature 3' or 'label'."""
     return ValueRangeError(f"{place}: {what} is {value:g}; it must be a finite number")
+
+
+def check_values(
+    values: np.ndarray,
+    missing: np.ndarray | None,
+    layout: Columns,
+    rows: RowFormat,
+    place: Callable[[int, int], str],
+) -> None:
+    """Raise ValueRangeError for a missing, NaN or infinite value that is not allowed.
+
+    Args:
+        values: shape (n, columns), with NaN where a value is missing.
+        missing: where values are missing, shape (n, columns); None for nowhere.
+        place: names the file, row and column of an index into ``values``.
+    """
+    first = layout.features
+    if missing is not None:
+        wrong = missing[:, :first] if rows.missing else missing
+        if wrong.any():
+            row, column = map(int, np.argwhere(wrong)[0])
+            raise ValueRangeError(f"{place(row, column)}: the value is missing")
+    head, features = values[:, :first], values[:, first:]
+    if found := first_non_finite(head):
+        raise not_finite(place(*found), float(head[found]), "the value")
+    allowed = None if missing is None else missing[:, first:]
+    if rows.finite and (found := first_non_finite(features, allowed)):
+        raise not_finite(place(found[0], first + found[1]), float(features[found]), "the value")
+
+
+def take(values: np.ndarray, layout: Columns, rows: RowFormat) -> Batch:
+    """The batch in a table of values, shape (n, columns), float32."""
+    labels = weights = None
+    if rows.labels == "required":
+        labels = (values[:, 0] if layout.labels == 1 else values[:, : layout.labels]).copy()
+    if layout.weights:
+        weights = values[:, layout.labels].copy()
+    return Batch(np.ascontiguousarray(values[:, layout.features :]), labels, weights)

@@ -1,13 +1,32 @@
 """Where bytes come from: files, FIFOs and request bodies. The only code that opens input.
 
-A source gives, for each epoch, a context manager over an iterator of named binary streams.
+A source gives, for each epoch, a context manager over an iterator of named binary streams. Each stream is open until
+the next is asked for, and leaving the block closes the last one; so a FIFO that is left early lets go of its writer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import fcntl
+import io
+import os
+import select
+import stat
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
-from typing import BinaryIO, NamedTuple, Protocol
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol, cast
+
+from recordio.errors import EmptyDataError
+
+_BUFFER_BYTES = 1 << 16
+_PIPE_BYTES = 1 << 20  # the most that Linux grants without privileges (fs.pipe-max-size)
+_WAIT = 0.05  # seconds between two looks at whether a stop was asked for
+
+
+class ReadingStopped(Exception):  # noqa: N818 - not an error
+    """A stop was asked for while waiting for data."""
 
 
 class Named(NamedTuple):
@@ -17,9 +36,201 @@ class Named(NamedTuple):
     stream: BinaryIO
 
 
+Stopped = Callable[[], bool]
+"""Says whether waiting for data has become pointless."""
+
+
+def never() -> bool:
+    """No stop is ever asked for."""
+    return False
+
+
 class Source(Protocol):
     """Input that can be read epoch after epoch."""
 
-    def epoch(self) -> AbstractContextManager[Iterator[Named]]:
-        """The streams of the next epoch, each open until the next is asked for; leaving the block closes all."""
+    @property
+    def name(self) -> str:
+        """What error messages call the whole of it."""
         ...
+
+    def epoch(self, stopped: Stopped = never) -> AbstractContextManager[Iterator[Named]]:
+        """The streams of the next epoch.
+
+        Raises:
+            EmptyDataError: there is nothing to open.
+            ReadingStopped: ``stopped()`` became true during a wait.
+        """
+        ...
+
+
+class FileSource:
+    """All data files below a folder, or one file: SageMaker's File and FastFile modes.
+
+    Sub-folders are read too, in the order of the paths. Passed over are names that begin with a dot or an underscore
+    (``.amazon.manifest``, ``_SUCCESS``, ``_temporary/``), empty files (which object stores use as folder markers), and
+    what is not a file. Symbolic links are followed, each folder once.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self.name = self._path.name
+
+    def files(self) -> list[Path]:
+        """The data files, in the order of reading.
+
+        Raises:
+            EmptyDataError: there are none.
+        """
+        if self._path.is_file():
+            return [self._path]
+        if not self._path.is_dir():
+            raise EmptyDataError(f"{self._path} does not exist")
+        found = sorted(_data_files(self._path), key=lambda file: file.relative_to(self._path).as_posix())
+        if not found:
+            raise EmptyDataError(f"{self._path} has no data files; hidden, marker and empty files do not count")
+        return found
+
+    @contextlib.contextmanager
+    def epoch(self, stopped: Stopped = never) -> Iterator[Iterator[Named]]:
+        """The files, from the first on."""
+        with contextlib.closing(self._streams(self.files())) as streams:
+            yield streams
+
+    def _streams(self, files: list[Path]) -> Generator[Named, None, None]:
+        for file in files:
+            inner = file.relative_to(self._path) if file != self._path else Path()
+            with file.open("rb", buffering=_BUFFER_BYTES) as stream:
+                yield Named((self.name / inner).as_posix(), stream)
+
+
+def _data_files(root: Path) -> Iterator[Path]:
+    visited: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, onerror=_raise, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        for name in names:
+            file = Path(folder, name)
+            if not _is_hidden(name) and file.is_file() and file.stat().st_size:
+                yield file
+
+
+def _raise(error: OSError) -> None:
+    """A folder that cannot be listed must not be taken for an empty one."""
+    raise error
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
+
+
+class BytesSource:
+    """Bytes that are in memory already, as one stream an epoch."""
+
+    def __init__(self, body: bytes, name: str) -> None:
+        self._body = body
+        self.name = name
+
+    @contextlib.contextmanager
+    def epoch(self, stopped: Stopped = never) -> Iterator[Iterator[Named]]:
+        """The bytes, from the first on."""
+        yield iter([Named(self.name, io.BytesIO(self._body))])
+
+
+class PipeSource:
+    """SageMaker's Pipe mode: the FIFO ``<channel>_<epoch>``, a new one for each epoch, counted from 0.
+
+    A FIFO that does not exist yet, or that nobody writes to yet, is waited for. A regular file of that name is read
+    as it is.
+
+    Args:
+        folder: where the FIFOs are.
+        channel: the first part of their names.
+        stopped: asked during every wait, besides what ``epoch`` is given.
+        patience: seconds to wait for a FIFO to come into being.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], channel: str, stopped: Stopped = never, patience: float = 600.0
+    ) -> None:
+        self._folder = Path(folder)
+        self._stopped = stopped
+        self._patience = patience
+        self._next = 0
+        self.name = channel
+
+    @contextlib.contextmanager
+    def epoch(self, stopped: Stopped = never) -> Iterator[Iterator[Named]]:
+        """The next FIFO, whether or not the one before it was read to its end."""
+        path = self._folder / f"{self.name}_{self._next}"
+        self._next += 1
+
+        def asked() -> bool:
+            return stopped() or self._stopped()
+
+        with _open(path, asked, self._patience) as stream:
+            yield iter([Named(path.name, stream)])
+
+
+def _open(path: Path, stopped: Stopped, patience: float) -> BinaryIO:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            # O_NONBLOCK: a FIFO opens at once, where it otherwise would not before there is a writer
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            break
+        except FileNotFoundError:
+            _pause(path, stopped)
+            if time.monotonic() > deadline:
+                raise EmptyDataError(f"FIFO {path} did not come into being within {patience:g} seconds") from None
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb", buffering=_BUFFER_BYTES)
+    with contextlib.suppress(OSError):  # more than the system grants: the usual 64 KiB are only slower
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return cast(BinaryIO, io.BufferedReader(_Fifo(descriptor, path, stopped), _BUFFER_BYTES))
+
+
+def _pause(path: Path, stopped: Stopped) -> None:
+    if stopped():
+        raise ReadingStopped(f"stopped while waiting for {path}")
+    time.sleep(_WAIT)
+
+
+class _Fifo(io.RawIOBase):
+    """The read end of a FIFO, opened without blocking. Waits end when a stop is asked for."""
+
+    def __init__(self, descriptor: int, path: Path, stopped: Stopped) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._path = path
+        self._stopped = stopped
+        self._events = select.poll()
+        self._events.register(descriptor, select.POLLIN)
+        self._met_writer = False
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readinto(self, target: memoryview) -> int:  # type: ignore[override]
+        # Before the first writer a read would look like the end of the stream; poll tells the two apart, since it
+        # reports a hang-up only after a writer has come and gone.
+        while True:
+            if self._met_writer:
+                try:
+                    return os.readv(self._descriptor, [target])
+                except BlockingIOError:
+                    pass
+            if self._stopped():
+                raise ReadingStopped(f"stopped while waiting for data from {self._path}")
+            self._met_writer |= bool(self._events.poll(_WAIT * 1000))
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()

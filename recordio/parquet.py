@@ -1,0 +1,134 @@
+"""``application/x-parquet``: a row group at a time, columns in the order of the schema.
+
+Labels come first, then the weight where there is one, then features, as in CSV. Columns must be numbers or booleans.
+The index that pandas adds to a table is left out, as it is when pandas reads the file back.
+
+Parquet ends with its table of contents and so cannot be read from a FIFO as it comes. A FIFO's bytes go to an unnamed
+temporary file first: memory stays bounded, and the disk must have room for one epoch of the channel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recordio.batches import Batch
+from recordio.content_type import ContentType
+from recordio.errors import DataError, ParseError
+from recordio.rows import RowFormat, check_values, columns, label_columns, take
+
+_BATCH_VALUES = 1 << 20
+_BUFFER_BYTES = 1 << 20
+_MAGIC = b"PAR1"
+
+
+def read_parquet(stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
+    """Read rows from a file, from bytes, or from a FIFO in which one or more files follow each other.
+
+    Args:
+        stream: open binary stream.
+        name: what error messages call it.
+
+    Raises:
+        ParseError, WidthError, ValueRangeError: each names the file, and the column or row.
+    """
+    labels = label_columns(content_type, rows)
+    if stream.seekable():
+        yield from _read(stream, name, rows, labels)
+        return
+    with tempfile.TemporaryFile() as spool:
+        shutil.copyfileobj(stream, spool, _BUFFER_BYTES)
+        if spool.tell() == 0:
+            return
+        spool.flush()
+        whole = mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)
+        files = list(_files(whole))
+        for number, (start, stop) in enumerate(files, 1):
+            part_name = name if len(files) == 1 else f"{name}, file {number} of {len(files)}"
+            part = pa.BufferReader(pa.py_buffer(whole).slice(start, stop - start))
+            yield from _read(part, part_name, rows, labels)
+
+
+def _files(whole: mmap.mmap) -> Iterator[tuple[int, int]]:
+    """Bounds of Parquet files that follow each other: each begins and ends with the magic word."""
+    start = 0
+    while (seam := whole.find(_MAGIC + _MAGIC, start)) >= 0:
+        yield start, seam + len(_MAGIC)
+        start = seam + len(_MAGIC)
+    yield start, len(whole)
+
+
+def _read(file: Any, name: str, rows: RowFormat, labels: int | None) -> Iterator[Batch]:
+    with _as_parse_error(name):
+        parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
+        names = _column_names(parquet.schema_arrow, name)
+    layout = columns(len(names), labels, rows, name)
+    size = max(1, _BATCH_VALUES // len(names))
+    first_row = 0
+    table = parquet.iter_batches(batch_size=size, columns=names)
+    while True:
+        with _as_parse_error(name):
+            batch = next(table, None)
+            if batch is None:
+                return
+            values, nulls = _values(batch)
+        check_values(values, nulls, layout, rows, partial(_place, name, first_row, names))
+        first_row += len(values)
+        if len(values):
+            yield take(values, layout, rows)
+
+
+def _place(name: str, first_row: int, names: list[str], row: int, column: int) -> str:
+    return f"{name}, row {first_row + row + 1}, column '{names[column]}'"
+
+
+@contextlib.contextmanager
+def _as_parse_error(name: str) -> Iterator[None]:
+    """Whatever Arrow says of bytes that it cannot read is the fault of the bytes."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise ParseError(f"{name}: cannot be read as Parquet: {error}") from error
+
+
+def _column_names(schema: pa.Schema, name: str) -> list[str]:
+    """The columns of numbers, in order.
+
+    Raises:
+        ParseError: a column has another type, or two have the same name.
+    """
+    pandas = schema.pandas_metadata or {}
+    index = {column for column in pandas.get("index_columns", []) if isinstance(column, str)}
+    chosen = [field for field in schema if field.name not in index]
+    if not chosen:
+        raise ParseError(f"{name}: the table has no columns")
+    for field in chosen:
+        kind = field.type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            raise ParseError(f"{name}: column '{field.name}' is of type {kind}; columns must be numbers")
+    if len({field.name for field in chosen}) != len(chosen):
+        raise ParseError(f"{name}: two columns have the same name")
+    return [field.name for field in chosen]
+
+
+def _values(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values, shape (n, columns), float32, with NaN for nulls; and where those are, or None for nowhere."""
+    values = np.empty((batch.num_rows, batch.num_columns), np.float32)
+    nulls = None
+    for number, column in enumerate(batch.columns):
+        values[:, number] = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+        if column.null_count:
+            nulls = np.zeros(values.shape, np.bool_) if nulls is None else nulls
+            nulls[:, number] = column.is_null().to_numpy(zero_copy_only=False)
+    return values, nulls
