@@ -1,22 +1,18 @@
 """Delete from a virtual environment what the image never uses: ``python images/leave_out.py /opt/venv``.
 
 Whole files are left out, each for a reason given below; none is changed. What stays of scipy is not a list to maintain:
-it is followed from the imports of the project's own packages.
+it is what importing all of the project loads.
 """
 
 from __future__ import annotations
 
-import ast
-import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-PROJECT = ("recordio", "algorithms", "container")
-
 LEFT_OUT = {
-    "the packages' own tests": ("*/**/tests", "scipy/_lib/array_api_compat/tests"),
+    "the packages' own tests": ("*/**/tests",),
     "for compiling against a package, not for running it": (
         "*/include",
         "numpy/_core/include",
@@ -56,69 +52,42 @@ LEFT_OUT = {
 }
 
 
+# Imports all that the image's algorithms can import, and prints which parts of scipy came with it.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for name in ("recordio", "algorithms", "container"):
+    for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
+        if not module.name.endswith("__main__"):
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                print(f"{module.name} is not for this image: {error}", file=sys.stderr)
+print(*{name.split(".")[1] for name in sys.modules if name.startswith("scipy.")})
+"""
+
+
 def main(environment: Path) -> None:
-    """Leave out of ``environment`` all of the above, and the parts of scipy that nothing here reaches."""
+    """Leave out of ``environment`` all of the above, and the parts of scipy that no import of the project loads."""
     (packages,) = environment.glob("lib/python*/site-packages")
     for reason, patterns in LEFT_OUT.items():
-        report(reason, [path for pattern in patterns for path in packages.glob(pattern)])
-    kept = reachable(packages, "scipy")
-    parts = {path for path in (packages / "scipy").iterdir() if (path / "__init__.py").exists()}
-    report("parts of scipy that nothing here imports", [path for path in parts if path.name not in kept])
+        leave_out(reason, [path for pattern in patterns for path in packages.glob(pattern)])
+    python = [environment / "bin" / "python", "-B", "-c", IMPORT_ALL]
+    loaded = subprocess.run(python, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    parts = [path.parent for path in (packages / "scipy").glob("*/__init__.py")]
+    leave_out("parts of scipy that nothing here imports", [path for path in parts if path.name not in loaded])
 
 
-def report(reason: str, paths: list[Path]) -> None:
+def leave_out(reason: str, paths: list[Path]) -> None:
     """Delete ``paths`` and say what that saves."""
-    size = sum(sum(file.stat().st_size for file in files(path)) for path in paths)
+    size = 0
     for path in paths:
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        size += sum(file.stat().st_size for file in files)
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    print(f"{size / 1e6:6.1f} MB left out: {reason}")  # noqa: T201 - a command's output
-
-
-def files(path: Path) -> Iterator[Path]:
-    """The file itself, or every file below the folder."""
-    return (file for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-
-
-def reachable(packages: Path, package: str) -> set[str]:
-    """The parts of ``package`` that the project can come to import, directly or through other parts."""
-    found: set[str] = set()
-    waiting = {name for folder in PROJECT for name in imported(packages / folder, package)}
-    waiting |= {name for file in (packages / package).glob("*.py") for name in imported(file, package)}
-    waiting.add("_lib")
-    while waiting:
-        name = waiting.pop()
-        if name not in found and (packages / package / name).is_dir():
-            found.add(name)
-            waiting |= imported(packages / package / name, package)
-    return found
-
-
-def imported(path: Path, package: str) -> set[str]:
-    """The parts of ``package`` named by the imports below ``path``: of Python by syntax, of compiled modules by the
-    module names among their strings, which may be too many but never too few."""
-    names: set[str] = set()
-    for file in files(path):
-        if file.suffix == ".py":
-            names |= {module.split(".")[1] for module in modules(file) if module.startswith(f"{package}.")}
-        elif ".so" in file.suffixes:
-            found = re.findall(rb"\b%s\.(\w+)" % package.encode(), file.read_bytes())
-            names |= {name.decode(errors="replace") for name in found}
-    return names
-
-
-def modules(file: Path) -> Iterator[str]:
-    """The full names of all modules that a Python file's statements import, wherever they stand."""
-    parents = file.with_suffix("").parts
-    parents = parents[parents.index("site-packages") + 1 :]
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = [*parents[: -node.level], *filter(None, [node.module])] if node.level else [str(node.module)]
-            yield from (".".join([*base, alias.name]) for alias in node.names)
+    print(f"{size / 1e6:6.1f} MB left out: {reason}")
 
 
 if __name__ == "__main__":

@@ -25,4 +25,4 @@ def lock_of(algorithm: str) -> str:
 
 
 if __name__ == "__main__":
-    print(lock_of(sys.argv[1]))  # noqa: T201 - a command's output
+    print(lock_of(sys.argv[1]))

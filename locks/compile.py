@@ -20,10 +20,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PYPROJECT = HERE.parent / "pyproject.toml"
-OPTIONS = (
-    "--quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header "
-    "--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options"
-).split()
+OPTIONS = [
+    "--quiet",
+    "--generate-hashes",
+    "--allow-unsafe",
+    "--strip-extras",
+    "--no-annotate",
+    "--no-header",
+    *("--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links", "--no-emit-options"),
+]
 HEADER = "# Written by `make lock` from pyproject.toml; do not edit.\n"
 DEVELOPMENT = "development"
 

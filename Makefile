@@ -1,0 +1,56 @@
+# `make help` lists the targets. The only settings: PYTHON (3.11 or later) and, for images, ALGORITHM.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ALGORITHM ?= kmeans
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock tables image image-test clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
+
+setup: $(READY) ## make .venv with everything, .venv/bin/train and .venv/bin/serve in it
+
+# The lock has every package with its hashes; the project itself is installed in place, with no look at the index.
+$(READY): pyproject.toml locks/development.lock $(wildcard recordio/*.c)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/development.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## train and serve on handwritten digits, and draw a page of what came out
+	.venv/bin/python examples/demo.py out/demo
+
+test: $(READY) ## run all tests
+	.venv/bin/python -m pytest
+
+check: $(READY) ## lint, format, types, and which layer imports which
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest -q tests/test_layers.py
+
+format: $(READY) ## format the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: $(READY) ## measure beside other libraries, on the same data in the same run
+	.venv/bin/python -m benchmarks.run
+
+lock: $(READY) ## write locks/ anew from pyproject.toml; UPGRADE=1 takes the newest versions
+	.venv/bin/python locks/compile.py $(if $(UPGRADE),--upgrade)
+
+tables: $(READY) ## write the tables of the README anew from the declarations
+	.venv/bin/python examples/readme_tables.py
+
+image: ## build the image of ALGORITHM (kmeans, pca, xgboost, … or all)
+	images/build.sh $(ALGORITHM)
+
+image-test: $(READY) ## train and serve in that image, on real data
+	.venv/bin/python images/check.py $(ALGORITHM)
+
+clean: ## remove all that was made here
+	rm -rf .venv .interop build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f recordio/*.so

@@ -1,0 +1,237 @@
+"""Train and serve in a built image, on real data, as SageMaker starts it: ``python images/check.py ALGORITHM [TAG]``.
+
+With a Docker engine by ``docker run``, else with buildah in a plain chroot. /opt/ml is a folder mounted from here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from recordio.records import encode_records  # noqa: E402 - needs the path above
+
+RECORDIO = "application/x-recordio-protobuf"
+START_SECONDS = 60
+TEST_ROWS = 297
+
+
+# ---- a job for each algorithm ---------------------------------------------------------------------------------------
+
+
+class Example(NamedTuple):
+    """Hyperparameters, how the channel and the request are written, and what a good answer scores."""
+
+    hyperparameters: Mapping[str, object]
+    content_type: str
+    write: Callable[[np.ndarray, np.ndarray | None], bytes]
+    score: Callable[[list[dict], np.ndarray], float]
+    at_least: float
+
+
+def write_csv(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
+    """CSV, the label first where there is one."""
+    table = rows if labels is None else np.column_stack([labels, rows])
+    return "".join(",".join(f"{value:g}" for value in row) + "\n" for row in table).encode()
+
+
+def write_recordio(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
+    """RecordIO-protobuf."""
+    return encode_records(rows.astype(np.float32), None if labels is None else labels.astype(np.float32))
+
+
+def purity(answers: list[dict], digits: np.ndarray) -> float:
+    """Share of rows whose cluster is named after their digit."""
+    clusters = np.array([int(answer["closest_cluster"]) for answer in answers])
+    return sum(np.bincount(digits[clusters == cluster]).max() for cluster in set(clusters)) / len(digits)
+
+
+def spread(answers: list[dict], digits: np.ndarray) -> float:
+    """Variance of the last projection, which is the widest, in that of the first."""
+    projections = np.array([answer["projection"] for answer in answers])
+    return float(projections[:, -1].var() / projections[:, 0].var())
+
+
+def share_right(key: str, truth: Callable[[np.ndarray], np.ndarray]) -> Callable[[list[dict], np.ndarray], float]:
+    """Share of rows whose answer's ``key`` is the truth."""
+    return lambda answers, digits: float(np.mean([answer[key] for answer in answers] == truth(digits)))
+
+
+def digit(digits: np.ndarray) -> np.ndarray:
+    """The label of ten classes."""
+    return digits
+
+
+def is_small(digits: np.ndarray) -> np.ndarray:
+    """The label of two classes: is the digit below five?"""
+    return digits < 5
+
+
+EXAMPLES: dict[str, Example] = {
+    "kmeans": Example({"k": 10, "feature_dim": 64}, "text/csv;label_size=0", write_csv, purity, 0.7),
+    "pca": Example(
+        {"num_components": 5, "feature_dim": 64, "mini_batch_size": 500}, "text/csv;label_size=0", write_csv, spread, 2
+    ),
+    "xgboost": Example(
+        {"objective": "multi:softmax", "num_class": 10, "num_round": 20},
+        "text/csv",
+        write_csv,
+        share_right("score", digit),
+        0.9,
+    ),
+    "linear-learner": Example(
+        {"predictor_type": "multiclass_classifier", "num_classes": 10, "feature_dim": 64, "mini_batch_size": 100},
+        "text/csv",
+        write_csv,
+        share_right("predicted_label", digit),
+        0.9,
+    ),
+    "factorization-machines": Example(
+        {"predictor_type": "binary_classifier", "num_factors": 8, "feature_dim": 64, "epochs": 20},
+        RECORDIO,
+        write_recordio,
+        share_right("predicted_label", is_small),
+        0.8,
+    ),
+}
+UNSUPERVISED = {"kmeans", "pca"}
+
+
+# ---- running an image -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def launcher(image: str) -> Iterator[Callable[[Path, Mapping[str, str], Sequence[str]], list[str]]]:
+    """A function from (/opt/ml, environment, command) to the command line that runs it in the image."""
+    if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
+        yield lambda base, variables, command: [
+            *("docker", "run", "--rm", "--network=host", f"--volume={base}:/opt/ml"),
+            *(f"--env={name}={value}" for name, value in variables.items()),
+            *(image, *command),
+        ]
+        return
+    container = output("buildah", "from", image)
+    default = json.loads(output("buildah", "inspect", container))["OCIv1"]["config"]["Cmd"]
+    try:
+        yield lambda base, variables, command: [
+            *("buildah", "run", "--isolation=chroot", f"--volume={base}:/opt/ml"),
+            *(f"--env={name}={value}" for name, value in variables.items()),
+            *(container, "--", *(command or default)),
+        ]
+    finally:
+        subprocess.run(["buildah", "rm", container], check=True, stdout=subprocess.DEVNULL)
+
+
+def output(*command: str) -> str:
+    """What a command prints, without the last newline."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def check(algorithm: str, launch: Callable[..., list[str]], variables: Mapping[str, str]) -> None:
+    """Train and serve ``algorithm`` in an image.
+
+    Raises:
+        AssertionError, SystemExit: something is not as it should be.
+    """
+    example = EXAMPLES[algorithm]
+    images, digits = load_digits(return_X_y=True)
+    labels = is_small(digits) if example.hyperparameters.get("predictor_type") == "binary_classifier" else digits
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        given = None if algorithm in UNSUPERVISED else labels[:-TEST_ROWS]
+        lay_out(base, example, example.write(images[:-TEST_ROWS], given))
+        started = time.perf_counter()
+        done = subprocess.run(launch(base, variables, []), capture_output=True, text=True)  # no command: it trains
+        seconds = time.perf_counter() - started
+        assert done.returncode == 0, done.stdout + done.stderr
+        print(f"{algorithm}: trained in {seconds:.1f} s, {', '.join(path.name for path in (base / 'model').iterdir())}")
+        with server(launch, base, variables) as (address, started_in):
+            answers = ask(address, example, example.write(images[-TEST_ROWS:], None))
+            score = example.score(answers, digits[-TEST_ROWS:])
+        assert len(answers) == TEST_ROWS and score >= example.at_least, (len(answers), score)
+        print(f"{algorithm}: healthy after {started_in:.1f} s, {len(answers)} answers, score {score:.3f}")
+
+
+def lay_out(base: Path, example: Example, rows: bytes) -> None:
+    """The folders and files of SageMaker's /opt/ml before training."""
+    for name in ("input/config", "input/data/train", "model", "output"):
+        (base / name).mkdir(parents=True)
+    (base / "input/data/train/digits").write_bytes(rows)
+    strings = {name: str(value) for name, value in example.hyperparameters.items()}
+    config = base / "input/config"
+    (config / "hyperparameters.json").write_text(json.dumps(strings))
+    channel = {"TrainingInputMode": "File", "ContentType": example.content_type}
+    (config / "inputdataconfig.json").write_text(json.dumps({"train": channel}))
+    (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
+
+
+@contextmanager
+def server(launch: Callable[..., list[str]], base: Path, variables: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    """A server in the image: its address, and after how many seconds it said that it is healthy."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = launch(base, {**variables, "SAGEMAKER_BIND_TO_PORT": str(port)}, ["serve"])
+    started = time.perf_counter()
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        while not healthy(address):
+            if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
+                raise SystemExit("serve did not start")
+            time.sleep(0.02)
+        yield address, time.perf_counter() - started
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def healthy(address: str) -> bool:
+    """Whether GET /ping answers 200."""
+    try:
+        with urllib.request.urlopen(f"{address}/ping", timeout=2) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def ask(address: str, example: Example, body: bytes) -> list[dict]:
+    """The answers to one request, a dict a row."""
+    media_type = example.content_type.partition(";")[0]
+    headers = {"Content-Type": media_type, "Accept": "application/json"}
+    request = urllib.request.Request(f"{address}/invocations", body, headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        (rows,) = json.load(answer).values()
+    return rows
+
+
+def main(algorithm: str, image: str) -> None:
+    """Check the image of one algorithm, or all of them in the image of all."""
+    with launcher(image) as launch, tempfile.TemporaryDirectory() as folder:
+        python = ["python3", "-c", "import importlib.util as u; print(u.find_spec('xgboost') is not None)"]
+        has_xgboost = output(*launch(Path(folder), {}, ["/opt/venv/bin/" + python[0], *python[1:]])) == "True"
+        assert has_xgboost == (algorithm in ("xgboost", "all")), f"xgboost is in the image: {has_xgboost}"
+        for name in EXAMPLES if algorithm == "all" else [algorithm]:
+            check(name, launch, {"ALGORITHM": name} if algorithm == "all" else {})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else f"open-algorithms/{sys.argv[1]}")
