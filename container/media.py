@@ -104,7 +104,7 @@ def negotiate(header: str | None, answers: Sequence[str], default: str) -> str:
                 best, best_rank = answer, (weight, specific, order)
     if best is None:
         raise NotAcceptableError(
-            f"Accept type {header} is not supported. Please use supported accept types: {', '.join(answers)}."
+            f"Accept type {header} is not supported. Please use supported accept types: {list(answers)}."
         )
     return best
 

@@ -42,18 +42,6 @@ class NotAcceptableError(RequestError):
     status = HTTPStatus.NOT_ACCEPTABLE
 
 
-class UnknownModelError(RequestError):
-    """A multi-model endpoint was asked for a model that is not loaded."""
-
-    status = HTTPStatus.NOT_FOUND
-
-
-class LoadedModelError(RequestError):
-    """A multi-model endpoint was asked to load a model that is loaded already."""
-
-    status = HTTPStatus.CONFLICT
-
-
 def describe(error: Exception, serving: Serving) -> tuple[int, str]:
     """Status and text that answer ``error``: those of the nearest class of it below."""
     answers = {
@@ -64,6 +52,7 @@ def describe(error: Exception, serving: Serving) -> tuple[int, str]:
         DataError: (serving.unreadable_status, f"{serving.unreadable_prefix}{error}"),
         PredictionError: (HTTPStatus.BAD_REQUEST, f"{serving.prediction_prefix}{error}"),
         ModelError: (HTTPStatus.INTERNAL_SERVER_ERROR, f"Unable to load model: {error}"),
+        NotImplementedError: (HTTPStatus.INTERNAL_SERVER_ERROR, str(error)),  # outputs that the model cannot select
         MemoryError: (HTTPStatus.INSUFFICIENT_STORAGE, "not enough memory; send fewer rows at a time"),
         Exception: (HTTPStatus.INTERNAL_SERVER_ERROR, "the request could not be answered; the log says why"),
     }

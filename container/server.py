@@ -39,7 +39,7 @@ def run(paths: Paths, settings: Settings) -> int:
     """
     started = time.perf_counter()
     logs.configure()
-    workers = 1 if settings.multi_model else settings.workers or processes()
+    workers = settings.workers or processes()
     # Before NumPy is imported: its BLAS reads the variable once. More threads than CPUs would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processes() // workers)))
     try:

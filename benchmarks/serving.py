@@ -1,0 +1,315 @@
+"""Requests a second and latency of our server beside others, on one machine, under one load generator.
+
+Peers: scikit-learn's KMeans behind plain Flask under gunicorn; the Flask application of Amazon's open XGBoost
+container as its image starts it (gunicorn with gevent, without the nginx in front of it). The second needs a checkout
+of that container and a Python environment that can import it:
+
+    python -m benchmarks.serving --aws-source PATH/src --aws-python PATH/bin/python
+
+All servers listen on the loopback interface and answer the same bytes; connections are kept alive. Servers take turns
+within each round, and the reported ratio is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import common
+from recordio import records
+
+ROOT = Path(__file__).resolve().parents[1]
+CONNECTIONS = 8
+SECONDS = 2.0
+ROUNDS = 5
+CLUSTERS = 10
+
+# Amazon's application keeps its class attribute "app"; gunicorn wants a module's name.
+AWS_APPLICATION = """
+from sagemaker_xgboost_container.algorithm_mode.serve import ScoringService
+app = ScoringService.csdk_start()
+"""
+
+# What many people write around a scikit-learn model, in SageMaker's request and response format.
+SKLEARN_APPLICATION = """
+import io, json, pickle
+import flask, numpy as np
+app = flask.Flask(__name__)
+model = pickle.load(open({path!r}, "rb"))
+
+@app.get("/ping")
+def ping():
+    return ""
+
+@app.post("/invocations")
+def invocations():
+    request = flask.request
+    if request.mimetype == "text/csv":
+        rows = np.loadtxt(io.BytesIO(request.data), delimiter=",", dtype=np.float32, ndmin=2)
+    else:
+        rows = np.array([row["features"] for row in json.loads(request.data)["instances"]], np.float32)
+    distances = model.transform(rows)
+    nearest = distances.argmin(axis=1)
+    answers = [
+        {{"closest_cluster": float(k), "distance_to_cluster": float(d)}}
+        for k, d in zip(nearest, distances[np.arange(len(rows)), nearest])
+    ]
+    return flask.jsonify(predictions=answers)
+"""
+
+
+@dataclass
+class Load:
+    """What a server did in one round: requests a second and the seconds of each request."""
+
+    rate: float
+    latencies: np.ndarray
+
+
+@dataclass
+class Server:
+    """A running server and its rounds by request."""
+
+    name: str
+    port: int
+    start_seconds: float
+    rounds: dict[str, list[Load]] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser("python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--aws-source", type=Path, help="folder src of a checkout of sagemaker-xgboost-container")
+    parser.add_argument("--aws-python", type=Path, help="interpreter that can import it")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        _against_sklearn(Path(folder), options)
+        if options.aws_source and options.aws_python:
+            _against_aws(Path(folder), options)
+        else:
+            print("\nAmazon's container: left out, for want of --aws-source and --aws-python")
+
+
+def _against_sklearn(folder: Path, options: argparse.Namespace) -> None:
+    import pickle
+
+    from sklearn.cluster import KMeans
+
+    from algorithms import mxnet_files
+
+    data = common.mnist()
+    rows = data.features[:5000]
+    model = KMeans(CLUSTERS, n_init=1, random_state=0).fit(rows)
+    ours = folder / "kmeans"
+    (ours / "model").mkdir(parents=True)
+    mxnet_files.save(ours / "model" / "model_algo-1", [model.cluster_centers_.astype(np.float32)])
+    pickled = folder / "kmeans.pickle"
+    pickled.write_bytes(pickle.dumps(model))
+    (folder / "sklearn_application.py").write_text(SKLEARN_APPLICATION.format(path=str(pickled)))
+    requests = {
+        f"{count} x {rows.shape[1]}, {name}": request
+        for count in (1, 100)
+        for name, request in (("CSV", _csv(rows[:count])), ("JSON", _json(rows[:count])))
+    }
+    gunicorn = [sys.executable, "-m", "gunicorn", "-k", "gthread", "--threads", "4", "-w", str(os.cpu_count())]
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(_ours(ours, "kmeans")),
+            stack.enter_context(_started("Flask + scikit-learn", [*gunicorn, "sklearn_application:app"], folder)),
+        ]
+        _compare(f"k-means on {data.name}, JSON out", servers, requests, options)
+
+
+def _against_aws(folder: Path, options: argparse.Namespace) -> None:
+    import xgboost
+
+    data = common.covertype() or common.digits()
+    booster = xgboost.train(
+        {"objective": "binary:logistic", "max_depth": 6},
+        xgboost.DMatrix(data.features, data.labels == data.labels[0]),
+        num_boost_round=100,
+    )
+    ours = folder / "xgboost"
+    (ours / "model").mkdir(parents=True)
+    (ours / "model" / "xgboost-model").write_bytes(booster.save_raw("ubj"))
+    (folder / "aws_application.py").write_text(AWS_APPLICATION)
+    requests = {
+        f"{count} x {data.features.shape[1]}, {name}": request
+        for count in (1, 100)
+        for name, request in (
+            ("CSV", _csv(data.features[:count])),
+            ("libsvm", _libsvm(data.features[:count])),
+            ("RecordIO", _recordio(data.features[:count])),
+        )
+    }
+    workers = str(os.cpu_count())
+    command = [str(options.aws_python), "-m", "gunicorn", "-k", "gevent", "--worker-connections", "2000", "-w", workers]
+    environment = {"SM_MODEL_DIR": str(ours / "model"), "PYTHONPATH": str(options.aws_source)}
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(_ours(ours, "xgboost")),
+            stack.enter_context(_started("Amazon's container", [*command, "aws_application:app"], folder, environment)),
+        ]
+        _compare(f"XGBoost, 100 trees, on {data.name}, CSV out", servers, requests, options)
+
+
+def _compare(title: str, servers: Sequence[Server], requests: Mapping[str, bytes], options: argparse.Namespace) -> None:
+    for name, request in requests.items():
+        for server in servers:
+            _load(server.port, request, 0.5)
+        for number in range(options.rounds):
+            for server in servers[:: -1 if number % 2 else 1]:
+                server.rounds.setdefault(name, []).append(_load(server.port, request, options.seconds))
+    first, other = servers
+    rows = []
+    for name in requests:
+        mine, theirs = first.rounds[name], other.rounds[name]
+        ratio = statistics.median(a.rate / b.rate for a, b in zip(mine, theirs, strict=True))
+        rows.append((name, *_figures(mine), *_figures(theirs), ratio))
+    columns = ["request", *(f"{server.name}: {what}" for server in servers for what in ("req/s", "p50 ms", "p99 ms"))]
+    print(common.table(title, [*columns, "times as many"], rows))
+    starts = ", ".join(f"{server.name} {server.start_seconds:.2f} s" for server in servers)
+    print(f"\nFrom start to first answer: {starts}")
+
+
+def _figures(loads: Sequence[Load]) -> tuple[float, float, float]:
+    """Median requests a second; p50 and p99 in milliseconds over all rounds."""
+    latencies = np.concatenate([load.latencies for load in loads])
+    return (statistics.median(load.rate for load in loads), *(1000 * np.percentile(latencies, [50, 99])).tolist())
+
+
+# ---- requests -------------------------------------------------------------------------------------------------------
+
+
+def _request(content_type: str, body: bytes) -> bytes:
+    head = (
+        "POST /invocations HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _csv(rows: np.ndarray) -> bytes:
+    return _request("text/csv", "\n".join(",".join(f"{value:g}" for value in row) for row in rows).encode())
+
+
+def _json(rows: np.ndarray) -> bytes:
+    instances = [{"features": [round(value, 6) for value in row]} for row in rows.tolist()]
+    return _request("application/json", json.dumps({"instances": instances}).encode())
+
+
+def _libsvm(rows: np.ndarray) -> bytes:
+    lines = (" ".join(f"{at}:{value:g}" for at, value in enumerate(row)) for row in rows)
+    return _request("text/libsvm", "\n".join(lines).encode())
+
+
+def _recordio(rows: np.ndarray) -> bytes:
+    return _request("application/x-recordio-protobuf", records.encode_records(rows))
+
+
+# ---- servers --------------------------------------------------------------------------------------------------------
+
+
+def _ours(base: Path, algorithm: str) -> object:
+    environment = {"SAGEMAKER_BASE_DIR": str(base), "ALGORITHM": algorithm, "PYTHONPATH": str(ROOT)}
+    return _started("ours", [sys.executable, "-m", "container", "serve"], base, environment)
+
+
+@contextmanager
+def _started(
+    name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A server that answers /ping; stopped at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    bind = [] if name == "ours" else ["-b", f"127.0.0.1:{port}"]
+    variables = {**os.environ, "SAGEMAKER_BIND_TO_PORT": str(port), **(environment or {})}
+    started = time.perf_counter()
+    with (folder / f"{port}.log").open("wb") as log:
+        process = subprocess.Popen([*command, *bind], cwd=folder, env=variables, stdout=log, stderr=log)
+    try:
+        _wait(process, port, folder / f"{port}.log")
+        yield Server(name, port, time.perf_counter() - started)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 30) as connection:
+                connection.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                if connection.recv(4096).split(b" ", 2)[1:2] == [b"200"]:
+                    return
+        except OSError:
+            time.sleep(0.01)
+    raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
+
+
+# ---- load -----------------------------------------------------------------------------------------------------------
+
+
+def _load(port: int, request: bytes, seconds: float) -> Load:
+    """Send ``request`` over and over on ``CONNECTIONS`` connections, each from a process of its own."""
+    with multiprocessing.get_context("fork").Pool(CONNECTIONS) as pool:
+        started = time.monotonic() + 0.1
+        jobs = [(port, request, started, started + seconds)] * CONNECTIONS
+        latencies = np.concatenate(pool.starmap(_client, jobs, chunksize=1))
+    return Load(len(latencies) / seconds, latencies)
+
+
+def _client(port: int, request: bytes, start: float, stop: float) -> np.ndarray:
+    latencies = []
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        time.sleep(max(0.0, start - time.monotonic()))
+        before = time.monotonic()
+        while before < stop:
+            connection.sendall(request)
+            _receive(connection)
+            after = time.monotonic()
+            latencies.append(after - before)
+            before = after
+    return np.array(latencies)
+
+
+def _receive(connection: socket.socket) -> None:
+    """Read one response to its end; anything but a 200 ends the benchmark."""
+    received = connection.recv(1 << 16)
+    while (end := received.find(b"\r\n\r\n")) < 0:
+        received += connection.recv(1 << 16)
+    head = received[:end].lower()
+    if not head.startswith(b"http/1.1 200"):
+        raise RuntimeError(received[:1000])
+    length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+    missing = end + 4 + length - len(received)
+    while missing > 0:
+        missing -= len(connection.recv(min(missing, 1 << 20)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Our answers beside those that Amazon's open XGBoost container gave to the same requests (golden file)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from algorithms.errors import ModelError
+from container import models
+from container.app import make_app
+from container.settings import Settings
+from tests.container.test_media import records_of
+
+pytest.importorskip("xgboost", reason="the extra xgboost is not installed")
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "xgboost_container.json").read_text())
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
+
+# Where we answer otherwise on purpose: (content type, body, Accept, in batch) -> our status and why.
+FEWER_COLUMNS = b"1,2,3"  # theirs takes the missing last column for a missing value; for us it is a mistake: 400
+BATCH_JSON = ("application/json", "true")  # theirs writes CSV lines under the name of JSON; ours writes JSON
+
+
+@cache
+def client(objective, environment):
+    settings = Settings.from_environment({"ALGORITHM": "xgboost", **dict(environment)})
+    algorithm, model = models.load(_folder(objective), settings)
+    return make_app(model, algorithm, settings).test_client()
+
+
+_FOLDERS: dict[str, Path] = {}
+
+
+def _folder(objective):
+    return _FOLDERS[objective]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folders(tmp_path_factory):
+    for objective, model in GOLDEN["models"].items():
+        folder = tmp_path_factory.mktemp("model")
+        (folder / "xgboost-model").write_bytes(base64.b64decode(model))
+        _FOLDERS[objective] = folder
+
+
+def name_of(case):
+    body = base64.b64decode(case["body"])[:12]
+    environment = ",".join(f"{name[10:]}={value}" for name, value in case["environment"].items())
+    return f"{case['objective']}|{environment}|{case['content_type']}|{case['accept']}|{body!r}"
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=name_of)
+def test_answers_are_those_of_the_container(case):
+    body, theirs = base64.b64decode(case["body"]), base64.b64decode(case["answer"])
+    response = client(case["objective"], tuple(case["environment"].items())).post(
+        "/invocations",
+        data=body,
+        content_type=case["content_type"],
+        headers={"Accept": case["accept"]} if case["accept"] else {},
+    )
+    if body == FEWER_COLUMNS:
+        assert (case["status"], response.status_code) == (200, 400)
+        return
+    assert response.status_code == case["status"], response.text
+    if response.status_code != 200:
+        check_refusal(response.text, theirs.decode())
+        return
+    assert response.mimetype == case["answer_type"]
+    if response.mimetype == "application/x-recordio-protobuf":
+        check_records(response.data, theirs)
+    elif response.mimetype == "application/json" and not theirs.startswith(b"{"):
+        assert case["environment"] == {"SAGEMAKER_BATCH": "true"}
+        assert response.json.keys() == {"predictions"}
+    elif response.mimetype.startswith("application/json"):
+        check_json(response.data, theirs)
+    else:
+        check_text(response.text, theirs.decode())
+
+
+def check_refusal(ours, theirs):
+    if theirs.startswith("Unable to evaluate payload provided: "):
+        assert ours.startswith("Unable to evaluate payload provided: ")
+    elif "is not an accepted" in theirs or theirs.startswith("Accept type"):
+        assert ours.replace("; q=1", "") == theirs
+    else:
+        assert bool(ours) == bool(theirs)
+
+
+def check_text(ours, theirs):
+    """The same text but for the digits of numbers, which give the same float32 back."""
+    assert NUMBER.sub("#", ours) == NUMBER.sub("#", theirs)
+    same = [np.array(NUMBER.findall(text), np.float32) for text in (ours, theirs)]
+    np.testing.assert_allclose(*same, rtol=2e-7)
+
+
+def check_json(ours, theirs):
+    lines = [[json.loads(line) for line in text.splitlines()] for text in (ours, theirs)]
+    flat = [sorted_text(value) for value in lines]
+    check_text(*flat)
+
+
+def sorted_text(value):
+    return json.dumps(value, sort_keys=True)
+
+
+def check_records(ours, theirs):
+    """Only the first record can be compared: theirs repeats all earlier records in each later one."""
+    mine, their = records_of(ours)[0], records_of(theirs)[0]
+    assert mine.label.keys() == their.label.keys()
+    for key in their.label:
+        np.testing.assert_allclose(
+            mine.label[key].float32_tensor.values, their.label[key].float32_tensor.values, rtol=2e-7
+        )
+
+
+def test_the_first_of_several_models_answers_where_ensembles_are_off(tmp_path):
+    import xgboost
+
+    for number, base_score in enumerate((1.0, 3.0)):
+        booster = xgboost.train(
+            {"base_score": base_score, "objective": "reg:squarederror"},
+            xgboost.DMatrix(np.zeros((2, 1)), [base_score] * 2),
+            1,
+        )
+        (tmp_path / f"xgboost-model-{number}").write_bytes(booster.save_raw("ubj"))
+    for ensemble, expected in (("true", 2.0), ("false", 1.0)):
+        settings = Settings.from_environment({"SAGEMAKER_INFERENCE_ENSEMBLE": ensemble})
+        algorithm, model = models.load(tmp_path, settings)
+        answer = make_app(model, algorithm, settings).test_client().post("/invocations", data=b"0", content_type="csv")
+        assert float(answer.text) == pytest.approx(expected)
+
+
+def test_an_old_pickled_model_is_refused_or_read_without_being_run(tmp_path):
+    (tmp_path / "xgboost-model").write_bytes(b"cposix\nsystem\n(S'touch " + str(tmp_path / "run").encode() + b"'\ntR.")
+    with pytest.raises(ModelError):
+        models.load(tmp_path, Settings(algorithm="xgboost"))
+    assert not (tmp_path / "run").exists()
