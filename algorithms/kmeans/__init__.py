@@ -1,0 +1,173 @@
+"""K-means for data of any size: rows are read once, in a state that does not grow with their number.
+
+Many more centers than asked for (``extra_center_factor``) follow the stream, each the mean of the rows that were
+nearest to it when they came; at the end they are clustered into ``k``, several times over, and the best of these
+clusterings is refined on a sample of the rows. Where the data fits into the sample, this is k-means with good starts.
+
+Source: Liberty et al., "Elastic Machine Learning Algorithms in Amazon SageMaker", SIGMOD 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real, text
+from algorithms.interface import (
+    CSV,
+    JSON,
+    JSON_LINES,
+    RECORDIO,
+    Algorithm,
+    Channel,
+    Column,
+    Job,
+    Metric,
+    Serving,
+    Stream,
+)
+from algorithms.kmeans.fit import train
+from algorithms.kmeans.model import KMeansModel, recognises
+
+_ENGINE = "It set up the engine of SageMaker's closed container."
+
+
+@dataclass(frozen=True, kw_only=True)
+class KMeansHyperparameters(Hyperparameters):
+    """See the README of this folder."""
+
+    feature_dim: int = integer(at_least=1, help="Number of features of a row.")
+    k: int = integer(at_least=1, help="Number of clusters.")
+    epochs: int = integer(default=1, at_least=1, tunable=Tunable(1, 10), help="Passes over the training data.")
+    eval_metrics: tuple[str, ...] = listing(
+        default=("msd",),
+        choices=("msd", "ssd"),
+        help="Scores on the test channel: mean and sum of squared distances to the nearest center.",
+    )
+    extra_center_factor: int | str = integer(
+        default=AUTO,
+        auto=True,
+        at_least=1,
+        tunable=Tunable(4, 10),
+        help="Working centers for each of the k; auto is 10, or less (4 at least) where k x feature_dim is large.",
+    )
+    half_life_time_size: int = integer(
+        default=0,
+        at_least=0,
+        help="After that many later rows a row's weight has halved; 0 keeps all rows at the same weight.",
+    )
+    init_method: str = choice(
+        "random",
+        "kmeans++",
+        default="random",
+        tunable=Tunable(choices=("kmeans++", "random")),
+        help="How the working centers are chosen among the first rows.",
+    )
+    local_lloyd_init_method: str = choice(
+        "random", "kmeans++", default="kmeans++", help="How a clustering of the working centers starts."
+    )
+    local_lloyd_max_iter: int = integer(default=300, at_least=1, help="Most iterations of a clustering.")
+    local_lloyd_num_trials: int | str = integer(
+        default=AUTO,
+        auto=True,
+        at_least=1,
+        help="Clusterings of the working centers, of which the best are kept; auto is 10, or less for k above 20.",
+    )
+    local_lloyd_tol: float = real(
+        default=1e-4, at_least=0, at_most=1, help="A clustering ends when the relative fall of its loss is no larger."
+    )
+    mini_batch_size: int = integer(default=5000, at_least=1, tunable=Tunable(3000, 15000), help="Rows of a batch.")
+    force_dense: bool = flag(
+        default=True,
+        help="Accepted, since the SageMaker SDK always sends it.",
+        no_effect="Rows are used as they come, dense or sparse, with the same result.",
+    )
+    num_slices: str = text(name="_num_slices", default="1", help="Internal.", no_effect=_ENGINE)
+    disable_wait_to_read: str = text(name="_disable_wait_to_read", default="false", help="Internal.", no_effect=_ENGINE)
+    enable_profiler: str = text(name="_enable_profiler", default="false", help="Internal.", no_effect=_ENGINE)
+    kvstore: str = text(name="_kvstore", default="auto", help="Internal.", no_effect=_ENGINE)
+    num_kv_servers: str = text(name="_num_kv_servers", default="1", help="Internal.", no_effect=_ENGINE)
+    num_gpus: str = text(name="_num_gpus", default="auto", help="Internal.", no_effect=_ENGINE)
+    log_level: str = text(name="_log_level", default="info", help="Internal.", no_effect=_ENGINE)
+    tuning_objective_metric: str = text(
+        name="_tuning_objective_metric",
+        default="",
+        help="Set by tuning jobs.",
+        no_effect="Metrics are logged all the same; the tuning job reads its objective from the log.",
+    )
+
+
+def _loss(name: str, *, objective: bool) -> Metric:
+    dataset, _, metric = name.partition(":")
+    return Metric(
+        name=name,
+        regex=rf"#quality_metric: host=\S+, {dataset} {metric} <loss>=(\S+)",
+        maximize=False,
+        objective=objective,
+    )
+
+
+class KMeans(Algorithm):
+    """SageMaker's ``kmeans``."""
+
+    name = "kmeans"
+    title = "AWS/KMeansWebscale"
+    summary = "Clusters rows into k groups around centers, in one pass over data of any size."
+    hyperparameters = KMeansHyperparameters
+    channels = (
+        Channel(name="train", required=True, accepts=(RECORDIO, CSV), help="Rows to cluster; labels are left out."),
+        Channel(name="test", accepts=(RECORDIO, CSV), help="Rows on which the centers are scored."),
+    )
+    columns = (
+        Column("closest_cluster", "Index of the nearest center."),
+        Column("distance_to_cluster", "Euclidean distance to it."),
+    )
+    metrics = (
+        _loss("test:msd", objective=True),
+        _loss("test:ssd", objective=True),
+        _loss("train:msd", objective=False),
+        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
+        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+    )
+    serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO), multi_model=False)
+
+    @classmethod
+    def fit(cls, hyperparameters: KMeansHyperparameters, channels: Mapping[str, Stream], job: Job) -> KMeansModel:
+        """Train on ``train``, and score on ``test`` where there is one.
+
+        Raises:
+            TrainingDataError: there are fewer rows than clusters.
+            TrainingStopped: a stop was asked for before the rows were read.
+        """
+        clustering = train(hyperparameters, channels["train"], job)
+        model = KMeansModel(clustering.centers)
+        job.quality("train", "msd", clustering.msd)
+        if "test" in channels:
+            _score(model, hyperparameters, channels["test"], job)
+        else:
+            job.info("Test data is not provided.")
+        return model
+
+    @classmethod
+    def load(cls, directory: Path) -> KMeansModel:
+        """The model in ``model_algo-1``. Raises ModelError where there is none."""
+        return KMeansModel.load(directory)
+
+    @classmethod
+    def recognises(cls, directory: Path) -> bool:
+        """Whether the folder holds an MXNet list of exactly one matrix."""
+        return recognises(directory)
+
+
+def _score(model: KMeansModel, hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> None:
+    total, rows = 0.0, 0
+    for batch in stream.batches(hyperparameters.mini_batch_size):
+        total += float(np.sum(model.nearest(batch.features)[1]))
+        rows += len(batch)
+    scores = {"msd": total / max(rows, 1), "ssd": total}
+    for metric in hyperparameters.eval_metrics:
+        job.score("test", metric, scores[metric])
+        job.quality("test", metric, scores[metric])

@@ -1,0 +1,284 @@
+"""Training: a state of fixed size that sees each batch once, and from which centers for any k up to its size follow.
+
+The state keeps K = k * extra_center_factor working centers, moved by every batch, and a sample of the rows of bounded
+size. Shrinking clusters the working centers into k (what SageMaker's users see in the log); the result is then refined
+on the sample, by Lloyd's iterations as on data in memory.
+
+Reference: E. Liberty et al., "Elastic Machine Learning Algorithms in Amazon SageMaker", SIGMOD 2020, sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.interface import Job, Stream
+from algorithms.kmeans.lloyd import (
+    Clustering,
+    Points,
+    breathe,
+    lloyd,
+    nearest,
+    plus_plus,
+    sums,
+    uniform,
+)
+from algorithms.kmeans.sample import CAPACITY, Sample
+from recordio.batches import Batch, Features
+
+if TYPE_CHECKING:
+    from algorithms.kmeans import KMeansHyperparameters
+
+INITIALISERS = {"random": uniform, "kmeans++": plus_plus}
+
+_SAMPLE_NUMBERS = CAPACITY // 8  # rows x features of the sample: half of what may be held between cuts, in float32
+_ENOUGH_NUMBERS = 1 << 23  # size of the sample where few centers do not ask for more: some ms an iteration
+_ENOUGH_ROWS = 1 << 17
+_ROWS_A_CENTER = 512  # the mean of m rows misses by 1/m of the cluster's msd: 0.2 %
+_SMALL_ROWS = 4096  # the part of the sample on which starts are compared and local minima left
+_SMALL_ROWS_A_CENTER = 64
+_SMALL_ROWS_A_CENTER_NARROW = 128
+_SMALL_NUMBERS = 1 << 21  # up to this size, the larger number of rows a center costs little
+_WORKING_NUMBERS = 1 << 18  # working centers of 1 MB stay in the cache, and cost little more than k of them
+
+
+class Options(NamedTuple):
+    """How k centers are made from a state: the ``local_lloyd_*`` hyperparameters, ``auto`` resolved."""
+
+    init_method: str = "kmeans++"
+    max_iter: int = 300
+    tol: float = 1e-4
+    num_trials: int = 10
+
+
+def extra_centers(k: int, feature_dim: int) -> int:
+    """``extra_center_factor`` where it is ``auto``: 10, less for many wide centers, but 4 at least.
+
+    >>> extra_centers(8, 34), extra_centers(100, 784), extra_centers(1000, 2)
+    (10, 4, 10)
+    """
+    return int(np.clip(_WORKING_NUMBERS // (k * feature_dim), 4, 10))
+
+
+def trials(k: int) -> int:
+    """``local_lloyd_num_trials`` where it is ``auto``: 10, less for large k, whose trials differ less.
+
+    >>> trials(8), trials(100), trials(1000)
+    (10, 2, 1)
+    """
+    return int(np.clip(200 // k, 1, 10))
+
+
+def sample_rows(k: int, feature_dim: int) -> int:
+    """Rows that the sample of a state for up to k centers keeps."""
+    wanted = max(_ROWS_A_CENTER * k, min(_ENOUGH_ROWS, _ENOUGH_NUMBERS // feature_dim))
+    return max(k, min(wanted, _SAMPLE_NUMBERS // feature_dim))
+
+
+def _small_rows(k: int, feature_dim: int) -> int:
+    affordable = min(_SMALL_ROWS_A_CENTER_NARROW * k, _SMALL_NUMBERS // feature_dim)
+    return max(_SMALL_ROWS, _SMALL_ROWS_A_CENTER * k, affordable)
+
+
+class State:
+    """Working centers and a sample of what was seen so far. Its size does not depend on the number of rows.
+
+    Attributes:
+        size: number of working centers K; fewer until as many rows were seen.
+        centers: shape (K, d), float64: weighted means of the rows that were nearest when they came.
+        weights: shape (K,), float64: weights of these rows by now.
+        rows: number of rows seen, here and in the states that were merged.
+        time: number of rows seen here: the clock by which weights decay.
+        decay: logarithm of what a row's weight loses with each later row; 0 for none.
+        sample: some of the rows.
+    """
+
+    def __init__(
+        self, size: int, sample_size: int, rng: np.random.Generator, *, init_method: str = "random", half_life: int = 0
+    ) -> None:
+        self.size = size
+        self.centers = np.empty((0, 0))
+        self.weights = np.empty(0)
+        self.rows = 0
+        self.time = 0
+        self.decay = float(np.log(2) / half_life) if half_life else 0.0
+        self.sample = Sample(sample_size, rng)
+        self._rng = rng
+        self._initialiser = INITIALISERS[init_method]
+
+    def initialize(self, features: Features) -> None:
+        """Choose working centers among these rows (n, d), n >= 1, as far as there are not enough yet."""
+        points = Points.of(features)
+        count = min(self.size - len(self.centers), len(points))
+        chosen = self._initialiser(points, count, self._rng, self.centers)
+        self.centers = np.concatenate([self.centers.reshape(-1, chosen.shape[1]), chosen])
+        self.weights = np.concatenate([self.weights, np.zeros(count)])
+
+    def update(self, features: Features, *, keep: bool = True) -> float:
+        """Move the working centers by these rows (n, d), n >= 1.
+
+        Args:
+            keep: offer the rows to the sample. Rows that are read again in another epoch belong into it once.
+
+        Returns:
+            The sum of the squared distances of the rows to the working centers as they were before.
+        """
+        if len(self.centers) < self.size:
+            self.initialize(features)
+        count = features.shape[0]
+        ages = np.arange(count - 1, -1, -1.0)
+        points = Points.of(features, np.exp(-self.decay * ages))
+        found = nearest(points, self.centers)
+        totals, masses = sums(points, found.labels, len(self.centers))
+        before = self.weights * np.exp(-self.decay * count)
+        self.weights = before + masses
+        moved = masses > 0
+        share = (masses[moved] / self.weights[moved])[:, None]
+        # A step from the old mean to the new rows' mean: no product of large weights, so nothing overflows.
+        self.centers[moved] += share * (totals[moved] / masses[moved][:, None] - self.centers[moved])
+        self.rows += count
+        self.time += count
+        if keep:
+            self.sample.add(features, self.decay * (self.time - ages))
+        return float(found.distances.sum())
+
+    def merge(self, others: Iterable[State]) -> None:
+        """Take in states of other parts of the data, each as recent as this one.
+
+        The union of all working centers, if there are too many, is clustered into ``size`` of them.
+        """
+        for other in others:
+            if not other.rows:
+                continue
+            self.centers = np.concatenate([self.centers.reshape(-1, other.centers.shape[1]), other.centers])
+            self.weights = np.concatenate([self.weights, other.weights])
+            self.sample.merge(other.sample, self.decay * (self.time - other.time))
+            self.rows += other.rows
+        if len(self.centers) > self.size:
+            points = self._weighted_centers()
+            centers = lloyd(points, plus_plus(points, self.size, self._rng), max_iter=20, tol=1e-3).centers
+            self.centers, self.weights = _reduced(points, centers)
+
+    def finalize(self, k: int, options: Options, rng: np.random.Generator, log: Callable[[str], None]) -> Clustering:
+        """k centers, and the mean squared distance of the rows to them, estimated on the sample.
+
+        The estimate is exact where the sample holds every row. The state stays as it is, so that several k can be
+        tried. ``log`` receives the lines that SageMaker prints meanwhile.
+
+        Raises:
+            ValueError: k is larger than the number of rows or of working centers.
+        """
+        if not 1 <= k <= min(self.size, self.rows):
+            raise ValueError(f"k is {k}, with {self.size} working centers and {self.rows} rows")
+        starts = self._shrink(k, options, rng, log)
+        now = self.decay * self.time
+        small = self.sample.points(_small_rows(k, self.centers.shape[1]), now)
+        best = min((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=lambda found: found.msd)
+        best = breathe(small, best, rng)
+        whole = self.sample.points(self.sample.size, now)
+        return lloyd(whole, best.centers, max_iter=options.max_iter, tol=1e-3)
+
+    def _weighted_centers(self) -> Points:
+        used = self.weights > 0
+        return Points.of(self.centers[used], self.weights[used])
+
+    def _shrink(
+        self, k: int, options: Options, rng: np.random.Generator, log: Callable[[str], None]
+    ) -> list[np.ndarray]:
+        """The best few clusterings of the working centers into k, each of shape (k, d)."""
+        if self.size == k == len(self.centers):
+            log("No shrinking is required as extra_center_factor is 1.")
+            return [self.centers]
+        points = self._weighted_centers()
+        log(f"shrinking {len(self.centers)} centers into {k}")
+        found = []
+        for number in range(options.num_trials):
+            start = INITIALISERS[options.init_method](points, k, rng, None)
+            found.append(lloyd(points, start, max_iter=options.max_iter, tol=options.tol))
+            log(f"local kmeans attempt #{number}. Current mean square distance {found[-1].msd:f}")
+        found.sort(key=lambda clustering: clustering.msd)
+        log(f"finished shrinking process. Mean Square Distance = {found[0].msd:g}")
+        return [clustering.centers for clustering in found[: int(np.clip(100 // k, 1, 3))]]
+
+
+def _reduced(points: Points, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels = nearest(points, centers).labels
+    totals, masses = sums(points, labels, len(centers))
+    used = masses > 0
+    return totals[used] / masses[used][:, None], masses[used]
+
+
+def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> Clustering:
+    """Read the channel ``epochs`` times; k centers and their mean squared distance on it.
+
+    Raises:
+        TrainingDataError: there are fewer rows than clusters.
+        TrainingStopped: a stop was asked for.
+    """
+    k, dim = hyperparameters.k, hyperparameters.feature_dim
+    seeds = np.random.SeedSequence(job.seed).spawn(2)
+    state = State(
+        k * _resolved(hyperparameters.extra_center_factor, "extra_center_factor", extra_centers(k, dim), job),
+        sample_rows(k, dim),
+        np.random.default_rng(seeds[0]),
+        init_method=hyperparameters.init_method,
+        half_life=hyperparameters.half_life_time_size,
+    )
+    options = Options(
+        hyperparameters.local_lloyd_init_method,
+        hyperparameters.local_lloyd_max_iter,
+        hyperparameters.local_lloyd_tol,
+        _resolved(hyperparameters.local_lloyd_num_trials, "local_lloyd_num_trials", trials(k), job),
+    )
+    watch = _Watch(hyperparameters.mini_batch_size, job)
+    for epoch in range(hyperparameters.epochs):
+        started, before = time.perf_counter(), state.rows
+        with job.timer("update.time"):
+            for batch in stream.batches(hyperparameters.mini_batch_size):
+                if job.stop_requested:
+                    raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
+                watch.see(batch, state.update(batch.features, keep=epoch == hyperparameters.epochs - 1))
+        job.progress(epoch + 1, hyperparameters.epochs)
+        job.throughput(state.rows - before, time.perf_counter() - started)
+    rows = state.rows // hyperparameters.epochs
+    if rows < k:
+        raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")
+    with job.timer("finalize.time"):
+        return state.finalize(k, options, np.random.default_rng(seeds[1]), job.info)
+
+
+def _resolved(value: int | str, name: str, automatic: int, job: Job) -> int:
+    if isinstance(value, int):
+        return value
+    job.info(f"'{name}' was set to 'auto', evaluated to {automatic}.")
+    return automatic
+
+
+class _Watch:
+    """Logs how far rows are from the working centers, at batches 10, 20, ... 90, 100, 200, ... 900, 1000 and so on."""
+
+    def __init__(self, mini_batch_size: int, job: Job) -> None:
+        self._size = mini_batch_size
+        self._job = job
+        self._batches = 0
+        self._recent = np.zeros(2)  # rows and sum of squared distances since the last line
+        self._total = np.zeros(2)
+
+    def see(self, batch: Batch, squared_distances: float) -> None:
+        if self._batches == 0 and len(batch) < self._size:
+            self._job.warning(
+                f"Batch size {self._size} is bigger than the first batch data. "
+                f"Effective batch size used to initialize is {len(batch)}"
+            )
+        self._batches += 1
+        self._recent += (len(batch), squared_distances)
+        if self._batches < 10 or self._batches % 10 ** int(np.log10(self._batches)):
+            return
+        self._total += self._recent
+        short, long = (float(total / rows) for rows, total in (self._recent, self._total))
+        self._job.info(f"Iter {self._batches}: Short term msd {short:f}. Long term msd {long:f}")
+        self._recent = np.zeros(2)

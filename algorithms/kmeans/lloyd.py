@@ -1,0 +1,305 @@
+"""Clustering of weighted rows held in memory: distances as matrix products, k-means++, Lloyd's iterations, breathing.
+
+Squared distances are taken apart, ||x - c||^2 = ||x||^2 - 2 (x.c - ||c||^2 / 2), so that the bulk of the work is one
+matrix product (GEMM); rows are visited in blocks whose products stay in the processor's cache. The term in brackets is
+called the score: the nearest center is the one of the highest score.
+
+References:
+    S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Information Theory 28(2), 1982.
+    D. Arthur and S. Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
+    B. Fritzke, "Breathing k-means", arXiv:2006.15666, 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from recordio.batches import Features
+
+_BLOCK_SCORES = 1 << 19  # scores of a block: 2 MB of float32
+_BLOCK_ROWS = 8192
+_TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
+_TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
+
+_BREATHS = 20
+_LEAST_GAIN = 3e-3  # of a breath, as a share of the loss
+
+
+class Block(NamedTuple):
+    """Rows with their squared norms and weights; ``features`` is float64 where float32 would not do."""
+
+    features: Features  # (n, d)
+    norms: np.ndarray  # (n,), float64
+    weights: np.ndarray  # (n,), float64
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the features are a CSR array."""
+        return sp.issparse(self.features)
+
+
+class Nearest(NamedTuple):
+    """For each row the nearest center's index and the squared distance to it."""
+
+    labels: np.ndarray  # (n,), intp
+    distances: np.ndarray  # (n,), float64, squared
+
+
+@dataclass(frozen=True)
+class Points:
+    """Weighted rows in one or more blocks."""
+
+    blocks: tuple[Block, ...]
+
+    @classmethod
+    def of(cls, features: Features, weights: np.ndarray | None = None) -> Points:
+        """Points of one block; weights are 1 where none are given."""
+        return cls((_block(features, np.ones(features.shape[0]) if weights is None else weights),))
+
+    @classmethod
+    def join(cls, parts: list[tuple[Features, np.ndarray]]) -> Points:
+        """Points of several blocks of (features, weights), without a copy."""
+        return cls(tuple(_block(features, weights) for features, weights in parts))
+
+    def __len__(self) -> int:
+        return sum(block.features.shape[0] for block in self.blocks)
+
+    @cached_property
+    def norms(self) -> np.ndarray:
+        """Squared norms, shape (n,), float64."""
+        return np.concatenate([block.norms for block in self.blocks])
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Weights, shape (n,), float64."""
+        return np.concatenate([block.weights for block in self.blocks])
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """The rows at ``indices``, dense: shape (len(indices), d), float64."""
+        starts = np.cumsum([0, *(block.features.shape[0] for block in self.blocks)])
+        found = np.empty((len(indices), self.blocks[0].features.shape[1]))
+        owners = np.searchsorted(starts, indices, side="right") - 1
+        for at in np.unique(owners):
+            mine = owners == at
+            found[mine] = _dense(self.blocks[at].features[indices[mine] - starts[at]])
+        return found
+
+    def scores(self, centers: np.ndarray) -> Iterator[tuple[Block, np.ndarray]]:
+        """Blocks small enough for the cache, each with its scores of shape (rows, k), which the caller may change."""
+        step = int(np.clip(_BLOCK_SCORES // len(centers), 64, _BLOCK_ROWS))
+        half_norms = squared_norms(centers) / 2
+        narrow = np.float32 if half_norms.max() < _TAME_NORM else np.float64
+        for block in self.blocks:
+            kind = np.result_type(block.features.dtype, narrow)
+            order: Literal["C", "F"] = "C" if block.is_sparse else "F"  # what each kind of product reads fastest
+            columns = centers.T.astype(kind, order=order)
+            halves = half_norms.astype(kind)
+            for start in range(0, block.features.shape[0], step):
+                part = Block(*(values[start : start + step] for values in block))
+                scores = np.asarray(part.features @ columns)
+                scores -= halves
+                yield part, scores
+
+
+def _block(features: Features, weights: np.ndarray) -> Block:
+    """Widens the rows to float64 where their norms, or a common offset far above their spread, ask for it."""
+    with np.errstate(over="ignore"):
+        norms = squared_norms(features)
+    if features.dtype == np.float32 and not _tame(features, norms):
+        features = features.astype(np.float64)
+        norms = squared_norms(features)
+    return Block(features, norms, weights)
+
+
+def _tame(features: Features, norms: np.ndarray) -> bool:
+    """Whether float32 products of these rows neither overflow nor lose the distances between them."""
+    if not norms.max(initial=0) < _TAME_NORM:
+        return False
+    step = max(1, len(norms) // 256)  # a few rows show an offset as well as all
+    offset = np.square(np.asarray(features[::step].mean(axis=0), dtype=np.float64)).sum()
+    typical = norms[::step].mean()
+    return bool(typical - offset >= _TAME_SPREAD * typical)
+
+
+def squared_norms(features: Features) -> np.ndarray:
+    """Squared Euclidean norm of each row, shape (n,), float64."""
+    if isinstance(features, np.ndarray):
+        return np.einsum("ij,ij->i", features, features).astype(np.float64)
+    return np.asarray(features.power(2).sum(axis=1), dtype=np.float64)
+
+
+def _dense(features: Features) -> np.ndarray:
+    return features if isinstance(features, np.ndarray) else features.toarray()
+
+
+def nearest(points: Points, centers: np.ndarray) -> Nearest:
+    """The nearest of ``centers`` (k, d) for each row; of several at the same distance the first."""
+    labels, distances = [], []
+    for block, scores in points.scores(centers):
+        best = scores.argmax(axis=1)
+        labels.append(best)
+        distances.append(block.norms - 2.0 * scores[np.arange(len(best)), best])
+    return Nearest(np.concatenate(labels), np.maximum(np.concatenate(distances), 0))
+
+
+def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted sums of the rows with each label, shape (k, d), and sums of their weights, shape (k,); float64."""
+    totals = np.zeros((k, points.blocks[0].features.shape[1]))
+    start = 0
+    for block in points.blocks:
+        count = block.features.shape[0]
+        # Sums in float32 of one bounded block at a time keep its precision; across blocks they add up in float64.
+        step = max(count, 1) if block.is_sparse else _BLOCK_ROWS
+        for first in range(0, count, step):
+            mine = labels[start + first : start + min(first + step, count)]
+            weights = block.weights[first : first + step].astype(block.features.dtype)
+            picks = sp.csc_array((weights, mine, np.arange(len(mine) + 1)), shape=(k, len(mine)))
+            totals += _dense(picks @ block.features[first : first + step])
+        start += count
+    return totals, np.bincount(labels, points.weights, k)
+
+
+def plus_plus(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarray | None = None) -> np.ndarray:
+    """k rows far from each other, shape (k, d), by greedy k-means++: the best of 2 + log k draws each time.
+
+    Where there are fewer than k distinct rows, some are chosen again. ``chosen`` (j, d) are centers that exist
+    already: they are kept away from, and are not part of the result.
+
+    Time O(n k d log k).
+    """
+    weights, norms = points.weights, points.norms
+    draws = 2 + int(np.log(k))
+    if chosen is None or not len(chosen):
+        first = points.rows(rng.choice(len(points), 1, p=weights / weights.sum()))
+        picked, closest = [first], nearest(points, first).distances
+    else:
+        picked, closest = [], nearest(points, chosen).distances
+    while len(picked) < k:
+        potential = weights * closest
+        if not potential.sum() > 0:  # every row is a center already
+            picked.append(points.rows(rng.integers(len(points), size=1)))
+            continue
+        drawn = rng.choice(len(points), draws, p=potential / potential.sum())
+        candidates = points.rows(drawn)
+        scores = np.concatenate([scores for _, scores in points.scores(candidates)])
+        after = np.minimum(closest[:, None], np.maximum(norms[:, None] - 2.0 * scores, 0))  # (n, draws)
+        best = int(np.argmin(weights @ after))
+        # A row has no distance to itself, whatever the rounding of products says: never choose it twice.
+        closest = after[:, best]
+        closest[drawn[best]] = 0
+        picked.append(candidates[best : best + 1])
+    return np.concatenate(picked)
+
+
+def uniform(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarray | None = None) -> np.ndarray:
+    """k rows at random, none twice while there are enough, shape (k, d); ``chosen`` changes nothing."""
+    indices = rng.permutation(len(points))
+    return points.rows(np.resize(indices, k))
+
+
+class Clustering(NamedTuple):
+    """Centers of shape (k, d), float64, and the mean squared distance to them."""
+
+    centers: np.ndarray
+    msd: float
+
+
+def lloyd(points: Points, centers: np.ndarray, *, max_iter: int, tol: float) -> Clustering:
+    """Lloyd's iterations from ``centers`` (k, d) until the loss falls by less than ``tol`` of itself.
+
+    A center without rows moves to the row with the largest weighted squared distance. Time O(n k d) an iteration.
+    """
+    weights = points.weights
+    best = Clustering(centers, np.inf)
+    for _ in range(max_iter):
+        found = nearest(points, centers)
+        msd = float(weights @ found.distances / weights.sum())
+        if msd < best.msd:
+            gain, best = best.msd - msd, Clustering(centers, msd)
+        else:
+            gain = 0.0
+        if gain <= tol * msd:
+            return best
+        centers = _means(points, found, len(centers))
+    msd = mean_squared_distance(points, centers)
+    return Clustering(centers, msd) if msd < best.msd else best
+
+
+def _means(points: Points, found: Nearest, k: int) -> np.ndarray:
+    totals, masses = sums(points, found.labels, k)
+    centers = totals / np.where(masses > 0, masses, 1)[:, None]
+    empty = np.flatnonzero(masses == 0)[: len(points)]
+    if len(empty):
+        costs = points.weights * found.distances
+        centers[empty] = points.rows(np.argpartition(costs, len(costs) - len(empty))[len(costs) - len(empty) :])
+    return centers
+
+
+def mean_squared_distance(points: Points, centers: np.ndarray) -> float:
+    """Weighted mean of the squared distance to the nearest center."""
+    weights = points.weights
+    return float(weights @ nearest(points, centers).distances / weights.sum())
+
+
+def breathe(points: Points, start: Clustering, rng: np.random.Generator) -> Clustering:
+    """Leave local minima: add centers where the error is largest, settle, drop those of least use, settle again.
+
+    Repeated while a round is worth it. The paper goes on until a single center in motion gains nothing; stopping at
+    the first small gain instead costs a fraction of that time, and most of it where local minima are alike.
+    """
+    moved = min(5 + len(start.centers) // 20, len(start.centers))
+    best = start
+    for _ in range(_BREATHS):
+        inflated = np.concatenate([best.centers, _where_needed(points, best.centers, moved, rng)])
+        inflated = lloyd(points, inflated, max_iter=3, tol=0).centers
+        surplus = len(inflated) - len(start.centers)
+        deflated = np.delete(inflated, _least_useful(points, inflated, surplus), axis=0)
+        trial = lloyd(points, deflated, max_iter=4, tol=1e-3)
+        enough = trial.msd >= best.msd * (1 - _LEAST_GAIN)
+        best = trial if trial.msd < best.msd else best
+        if enough:
+            break
+    return best
+
+
+def _where_needed(points: Points, centers: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """One row, drawn by its squared distance, of each of the ``count`` clusters with the largest error."""
+    found = nearest(points, centers)
+    costs = points.weights * found.distances
+    errors = np.bincount(found.labels, costs, len(centers))
+    # An exponential race: the first row of a cluster to arrive has been drawn with probability by its cost.
+    with np.errstate(divide="ignore", over="ignore"):
+        arrival = rng.exponential(size=len(costs)) / costs
+    order = np.lexsort((arrival, found.labels))
+    clusters, firsts = np.unique(found.labels[order], return_index=True)
+    worst = np.argsort(errors[clusters])[::-1][:count]
+    return points.rows(order[firsts[worst]])
+
+
+def _least_useful(points: Points, centers: np.ndarray, count: int) -> np.ndarray:
+    """The centers whose rows would lose least by moving to their second nearest, no two of them neighbours."""
+    use = np.zeros(len(centers))
+    for block, scores in points.scores(centers):
+        rows = np.arange(len(scores))
+        best = scores.argmax(axis=1)
+        first = scores[rows, best]
+        scores[rows, best] = -np.inf
+        use += np.bincount(best, block.weights * (first - scores.max(axis=1)), len(centers))
+    between = squared_norms(centers) - 2 * centers @ centers.T
+    np.fill_diagonal(between, np.inf)
+    neighbour = between.argmin(axis=1)
+    removed: list[int] = []
+    kept = np.zeros(len(centers), bool)
+    order = np.argsort(use)
+    for center in order:
+        if len(removed) < count and not kept[center]:
+            removed.append(center)
+            kept[neighbour[center]] = True
+    spare = [center for center in order if center not in set(removed)]
+    return np.array(removed + spare[: count - len(removed)])
