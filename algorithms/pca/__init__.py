@@ -1,0 +1,189 @@
+"""Principal component analysis: the orthogonal directions along which the data varies most.
+
+``regular`` adds up the exact covariance; ``randomized`` keeps a sketch for data with too many features for that.
+Either sees each row once and takes memory that does not grow with the number of rows.
+
+Reference: N. Halko, P.-G. Martinsson, J. Tropp, "Finding structure with randomness", SIAM Review 2011.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.hyperparameters import Hyperparameters, choice, flag, integer, text
+from algorithms.interface import (
+    CSV,
+    JSON,
+    JSON_LINES,
+    RECORDIO,
+    Algorithm,
+    Channel,
+    Column,
+    Job,
+    Metric,
+    Serving,
+    Stream,
+)
+from algorithms.pca.fit import State, initialize
+from algorithms.pca.model import PROJECTION, PCAModel, load, recognises
+
+REGULAR, RANDOMIZED = "regular", "randomized"
+EXPLAINED = "explained_variance_ratio"
+_INTERNAL = "Accepted; it set up the closed container's engine."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCAHyperparameters(Hyperparameters):
+    """See the README of this folder."""
+
+    feature_dim: int = integer(at_least=1, help="Number of features.")
+    mini_batch_size: int = integer(
+        at_least=1,
+        help="Rows of a mini-batch.",
+        no_effect="Accepted; every row counts once, and they are computed in blocks that suit the processor.",
+    )
+    num_components: int = integer(at_least=1, help="Number of principal components.")
+    algorithm_mode: str = choice(
+        REGULAR, RANDOMIZED, default=REGULAR, help="The exact covariance, or a sketch for many features."
+    )
+    extra_components: int = integer(
+        default=-1,
+        at_least=-1,
+        when="algorithm_mode is randomized",
+        help="Rows of the sketch beyond num_components; more are more accurate. -1 is max(10, num_components).",
+    )
+    subtract_mean: bool = flag(default=True, help="Centre the rows, in training and in inference.")
+    epochs: int = integer(
+        default=1, at_least=1, help="Passes over the data.", no_effect="Accepted; one pass gives the answer."
+    )
+    force_dense: bool = flag(
+        default=True, help="Make sparse rows dense.", no_effect="Accepted; sparse rows are computed as they are."
+    )
+    tuning_objective_metric: str = text(name="_tuning_objective_metric", default="", help="Set by tuning jobs.")
+    kvstore: str = text(name="_kvstore", default="dist_sync", help="Parameter store.", no_effect=_INTERNAL)
+    num_kv_servers: str = text(name="_num_kv_servers", default="auto", help="Store servers.", no_effect=_INTERNAL)
+    num_gpus: str = text(name="_num_gpus", default="auto", help="GPUs.", no_effect=_INTERNAL)
+    log_level: str = text(name="_log_level", default="info", help="Log level.", no_effect=_INTERNAL)
+
+    def check(self) -> list[str]:
+        """There are no more components than features."""
+        if self.num_components > self.feature_dim:
+            return [
+                f"Hyperparameter 'num_components': {self.num_components} is more than feature_dim, {self.feature_dim}"
+            ]
+        return []
+
+    @property
+    def sketch_extra(self) -> int | None:
+        """Rows of the sketch beyond num_components; None for the exact covariance."""
+        if self.algorithm_mode == REGULAR:
+            return None
+        return max(10, self.num_components) if self.extra_components == -1 else self.extra_components
+
+
+class PCA(Algorithm):
+    """Principal component analysis, exact or by a sketch, in one pass."""
+
+    name = "pca"
+    title = "PCA"
+    summary = "Principal component analysis: the orthogonal directions along which the data varies most."
+    hyperparameters = PCAHyperparameters
+    channels = (
+        Channel(name="train", required=True, accepts=(RECORDIO, CSV), help="Rows of features; labels are left out."),
+        Channel(name="test", accepts=(RECORDIO, CSV), help="Rows on which the final model is scored."),
+    )
+    columns = (Column(PROJECTION, "The row in the basis of the components, the largest component last.", (None,)),)
+    metrics = (
+        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
+        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+        Metric(
+            name=f"test:{EXPLAINED}",
+            regex=rf"#quality_metric: host=\S+, test {EXPLAINED} <score>=(\S+)",
+            maximize=True,
+        ),
+    )
+    serving = Serving(
+        accepts=(CSV, JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO, CSV), json_key="projections"
+    )
+
+    @classmethod
+    def fit(cls, hyperparameters: PCAHyperparameters, channels: Mapping[str, Stream], job: Job) -> PCAModel:
+        """Train in one pass."""
+        k = hyperparameters.num_components
+        with job.timer("initialize.time"):
+            state = initialize(
+                hyperparameters.feature_dim,
+                k,
+                centred=hyperparameters.subtract_mean,
+                extra=hyperparameters.sketch_extra,
+                seed=job.seed,
+            )
+        job.info(f"{hyperparameters.feature_dim} feature(s) found in 'data'.")
+        _see(state, channels["train"], hyperparameters, job)
+        with job.timer("finalize.time"):
+            found = state.finalize(k)
+        model = PCAModel(found.s, found.v, found.mean)
+        job.info(f"{k} component(s) hold {found.explained:.6g} of the total variance of the training data.")
+        if "test" in channels and not job.stop_requested:
+            ratio = explained_variance_ratio(model, channels["test"])
+            job.quality("test", EXPLAINED, ratio, maximize=True)
+            job.score("test", EXPLAINED, ratio)
+        return model
+
+    @classmethod
+    def load(cls, directory: Path) -> PCAModel:
+        """See ``algorithms.pca.model``."""
+        return load(directory)
+
+    @classmethod
+    def recognises(cls, directory: Path) -> bool:
+        """See ``algorithms.pca.model``."""
+        return recognises(directory)
+
+
+def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job: Job) -> None:
+    """One pass over the training data."""
+    started = time.perf_counter()
+    for batch in stream.batches(state.block_rows):
+        if batch.feature_dim != hyperparameters.feature_dim:
+            raise TrainingDataError(
+                f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {batch.feature_dim} features"
+            )
+        with job.timer("update.time"):
+            state.update(batch.features)
+        if job.stop_requested:
+            if state.rows < hyperparameters.num_components:
+                raise TrainingStopped(f"only {state.rows} rows had been read")
+            job.warning(f"Training was asked to stop: the model is that of the {state.rows} rows read so far.")
+            break
+    if not state.rows:
+        raise TrainingDataError("No training data processed: the train channel is empty.")
+    job.progress(1, 1)
+    job.throughput(state.rows, time.perf_counter() - started)
+
+
+def explained_variance_ratio(model: PCAModel, stream: Stream) -> float:
+    """The share of the rows' squared distance from the mean (from 0 without one) that their projections keep.
+
+    1 where the rows do not differ from the mean at all.
+    """
+    kept = total = 0.0
+    mean = np.zeros((1, model.feature_dim)) if model.mean is None else model.mean.astype(np.float64)
+    for batch in stream.batches():
+        projection = model.predict(batch)[PROJECTION]
+        kept += float(np.vdot(projection, projection))
+        total += _squared_distance(batch.features, mean)
+    return kept / total if total > 0 else 1.0
+
+
+def _squared_distance(rows: Any, mean: np.ndarray) -> float:
+    """Sum over the rows (n, d) of their squared distances from ``mean`` (1, d)."""
+    squares = float(rows.multiply(rows).sum()) if hasattr(rows, "multiply") else float(np.vdot(rows, rows))
+    return squares - 2 * float((rows @ mean[0]).sum()) + rows.shape[0] * float(mean[0] @ mean[0])

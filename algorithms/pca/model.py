@@ -1,0 +1,85 @@
+"""The trained model: projection, and the artifact.
+
+``model_algo-1`` is an NDArray file with ``s`` (k,), ``v`` (d, k) and, where the mean is subtracted, ``mean`` (1, d),
+all float32, components in ascending order of ``s``: the largest is last.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from algorithms import mxnet_files
+from algorithms.errors import ModelError, PredictionError
+from algorithms.interface import Model
+from recordio.batches import Batch
+
+PROJECTION = "projection"
+
+
+class PCAModel(Model):
+    """Attributes: ``s`` (k,), ``v`` (d, k), ``mean`` (1, d) or None; float32."""
+
+    def __init__(self, s: np.ndarray, v: np.ndarray, mean: np.ndarray | None) -> None:
+        self.s, self.v, self.mean = s, v, mean
+        self._offset = None if mean is None else mean.astype(np.float64) @ v
+
+    @property
+    def feature_dim(self) -> int:
+        """Number of features of a row."""
+        return int(self.v.shape[0])
+
+    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+        """``projection`` (n, k), float32: the rows less the mean, in the basis of the components."""
+        if batch.feature_dim != self.feature_dim:
+            raise PredictionError(f"the rows have {batch.feature_dim} features; the model has {self.feature_dim}")
+        if self.mean is None:
+            projection = batch.features @ self.v
+        elif batch.is_sparse:  # the mean is subtracted from the product, so that the rows stay sparse
+            projection = batch.features @ self.v - self._offset
+        else:
+            projection = (batch.features - self.mean) @ self.v
+        return {PROJECTION: projection.astype(np.float32, copy=False)}
+
+    def save(self, directory: Path) -> None:
+        """Write ``model_algo-1``."""
+        mean = {} if self.mean is None else {"mean": self.mean}
+        mxnet_files.save(directory / mxnet_files.MODEL_FILE, {"s": self.s, "v": self.v, **mean})
+
+
+def load(directory: Path) -> PCAModel:
+    """The model in a folder. Raises ModelError."""
+    path = mxnet_files.find(directory)
+    arrays = mxnet_files.load(path)
+    problem = _problem(mxnet_files.shapes(path))
+    if problem or not isinstance(arrays, dict):
+        raise ModelError(f"'{path.name}' is not a PCA model: {problem}")
+    for name in {"s", "v", "mean"} & arrays.keys():
+        if not np.isfinite(arrays[name]).all():
+            raise ModelError(f"'{path.name}': array {name} has values that are NaN or infinite")
+    mean = arrays["mean"].reshape(1, -1).astype(np.float32) if "mean" in arrays else None
+    return PCAModel(arrays["s"].astype(np.float32), np.ascontiguousarray(arrays["v"], np.float32), mean)
+
+
+def recognises(directory: Path) -> bool:
+    """Whether the folder has a model with PCA's arrays."""
+    try:
+        return _problem(mxnet_files.shapes(mxnet_files.find(directory))) is None
+    except ModelError:
+        return False
+
+
+def _problem(shapes: list[tuple[int, ...]] | dict[str, tuple[int, ...]]) -> str | None:
+    """What keeps arrays of these shapes from being a PCA model."""
+    if not isinstance(shapes, dict) or not {"s", "v"} <= shapes.keys():
+        names = ", ".join(shapes) if isinstance(shapes, dict) else f"{len(shapes)} arrays without names"
+        return f"it has {names or 'no arrays'} instead of s, v and, possibly, mean"
+    v = shapes["v"]
+    if len(v) != 2 or 0 in v:
+        return f"v has the shape {v} instead of (feature_dim, num_components)"
+    if shapes["s"] != v[1:]:
+        return f"s has the shape {shapes['s']}, but v the shape {v}"
+    if shapes.get("mean", (1, v[0])) not in ((1, v[0]), (v[0],)):
+        return f"mean has the shape {shapes['mean']}, but v the shape {v}"
+    return None
