@@ -42,6 +42,8 @@ LEAST_BATCH, FIRST_BATCH = 16, 100
 """Fewest rows of such a step, and the rows of one while the number of rows is not known yet."""
 FINAL_RATE = 0.01
 """The automatic schedule brings the learning rate to this share of its start by the last epoch."""
+PLATEAU_RATE = 0.3
+"""An epoch without improvement brings it to this share at once."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class Trainer:
         self.positive_weight = np.array([setting.positive_weight for setting in self.settings], np.float32)
         self.steps = 0
         self.epoch = 0
+        self.damping = 1.0
 
     def _initial(self, width: int, rng: np.random.Generator) -> np.ndarray:
         """Every model starts at the same point, so that they differ by their settings only."""
@@ -255,7 +258,8 @@ class Trainer:
         """Share of the learning rate at this step.
 
         The rate falls by ``lr_scheduler_factor`` every ``lr_scheduler_step`` steps. An automatic step is an epoch; an
-        automatic factor falls once an epoch, by as much as brings the rate to ``FINAL_RATE`` in the last one.
+        automatic factor falls once an epoch, by as much as brings the rate to ``FINAL_RATE`` in the last one, and
+        faster after an epoch without improvement, so that training never ends before the rate was small.
         """
         hp = self.hp
         if not hp.use_lr_scheduler:
@@ -264,16 +268,18 @@ class Trainer:
             return float(hp.lr_scheduler_factor ** (self.steps // hp.lr_scheduler_step))
         if hp.lr_scheduler_factor != AUTO:
             return float(hp.lr_scheduler_factor**self.epoch)
-        return float(FINAL_RATE ** (self.epoch / max(hp.epochs - 1, 1)))
+        return float(FINAL_RATE ** (self.epoch / max(hp.epochs - 1, 1))) * self.damping
 
     def _least_rate(self) -> float:
         if not self.hp.use_lr_scheduler or self.hp.lr_scheduler_minimum_lr == AUTO:
             return 0.0
         return min(float(self.hp.lr_scheduler_minimum_lr), float(self.rate.min()))
 
-    def end_epoch(self) -> None:
+    def end_epoch(self, improved: bool) -> None:
         """Count an epoch, for the schedule."""
         self.epoch += 1
+        if not improved:
+            self.damping *= PLATEAU_RATE
 
     def evaluate(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Mean loss of each model (m,), and for binary classification all raw scores (n, m), else (0, m)."""
@@ -395,7 +401,9 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
         _report_epoch(job, trainer, losses, candidate, epoch)
         job.progress(epoch + 1, hp.epochs)
         job.throughput(seen, time.perf_counter() - started)
-        if patience.ended(candidate.lowest_objective) or job.stop_requested:
+        ended = patience.ended(candidate.lowest_objective)
+        trainer.end_epoch(improved=patience.bad_epochs == 0)
+        if ended or job.stop_requested:
             job.info("Early stop condition met. Stopping training.")
             break
     assert winner is not None and rows is not None, "there is at least one epoch"
@@ -430,7 +438,6 @@ def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job)
         if job.stop_requested:
             break
     kept.full = True
-    trainer.end_epoch()
     return seen, losses / seen
 
 

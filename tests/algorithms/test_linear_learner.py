@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn import linear_model
+from sklearn import metrics as reference
+
+from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
+from algorithms.hyperparameters import parse
+from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters, losses, metrics
+from algorithms.linear_learner.fit import Trainer, study
+from algorithms.linear_learner.model import LinearModel, load, recognises
+from algorithms.linear_learner.optimizers import SGD, Adam, RMSProp, threshold
+from algorithms.linear_learner.scaling import DenseRows, SparseRows, feature_scaler
+from algorithms.linear_learner.selection import calibrate
+from algorithms.linear_learner.settings import settings
+from recordio.batches import Batch
+from tests.algorithms.fakes import FakeJob, MemoryStream
+
+RNG = np.random.default_rng(11)
+
+
+def hyperparameters(kind: str = "regressor", **values: object) -> LinearLearnerHyperparameters:
+    return parse(LinearLearnerHyperparameters, {"predictor_type": kind} | {k: str(v) for k, v in values.items()})
+
+
+def regression_data(n: int = 2000, d: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    x = (RNG.normal(size=(n, d)) * [1, 10, 0.1, 5, 1] + [0, 100, 3, -2, 0.5]).astype(np.float32)
+    y = x @ [1.0, 0.2, -4, 0.3, 2] + 7 + RNG.normal(size=n)
+    return x, y.astype(np.float32)
+
+
+def binary_data(n: int = 3000, d: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    x = RNG.normal(size=(n, d)).astype(np.float32)
+    probability = 1 / (1 + np.exp(-(x @ np.linspace(-2, 2, d) - 0.5)))
+    return x, (RNG.random(n) < probability).astype(np.float32)
+
+
+def fit(hp: LinearLearnerHyperparameters, x, y, **channels) -> tuple[LinearModel, FakeJob]:
+    job = FakeJob()
+    streams = {"train": MemoryStream(x, y, epochs_left=hp.epochs)}
+    streams |= {name: MemoryStream(*data, epochs_left=1) for name, data in channels.items()}
+    return LinearLearner.fit(hp, streams, job), job
+
+
+BY_NAME = {
+    "logistic": losses.logistic,
+    "hinge": lambda z, y: losses.hinge(z, y, 0.7),
+    "squared": losses.squared,
+    "absolute": losses.absolute,
+    "eps_squared": lambda z, y: losses.eps_insensitive_squared(z, y, 0.3),
+    "eps_absolute": lambda z, y: losses.eps_insensitive_absolute(z, y, 0.3),
+    "quantile": lambda z, y: losses.pinball(z, y, 0.8),
+    "huber": lambda z, y: losses.huber(z, y, 0.4),
+}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_slopes_are_those_of_numerical_differentiation(name):
+    z = RNG.normal(size=(40, 3))
+    y = (RNG.random((40, 1)) < 0.5).astype(float)
+    h = 1e-6
+    numeric = (BY_NAME[name](z + h, y)[0] - BY_NAME[name](z - h, y)[0]) / (2 * h)
+    np.testing.assert_allclose(BY_NAME[name](z, y)[1], numeric, atol=1e-4)
+
+
+def test_softmax_is_scikit_learns_log_loss_and_its_slope_is_numerical():
+    z, y = RNG.normal(size=(20, 2, 4)), RNG.integers(0, 4, 20)
+    loss, slope = losses.softmax(z, y)
+    for model in range(2):
+        exponentials = np.exp(z[:, model])
+        expected = reference.log_loss(y, exponentials / exponentials.sum(axis=1, keepdims=True), labels=range(4))
+        assert loss[:, model].mean() == pytest.approx(expected)
+    for c in range(4):
+        h = np.zeros(4)
+        h[c] = 1e-6
+        numeric = (losses.softmax(z + h, y)[0] - losses.softmax(z - h, y)[0]) / 2e-6
+        np.testing.assert_allclose(slope[:, :, c], numeric, atol=1e-4)
+
+
+def test_steps_by_hand():
+    w, g = np.array([[1.0, 2.0]], np.float32), np.array([[0.5, -4.0]], np.float32)
+    rate = np.array([0.1, 0.01], np.float32)
+    sgd, moved = SGD((1, 2), 0.9), w.copy()
+    sgd.step(moved, g.copy(), rate)  # u = -rate g
+    np.testing.assert_allclose(moved, [[0.95, 2.04]], rtol=1e-6)
+    sgd.step(moved, g.copy(), rate)  # u = 0.9 u - rate g
+    np.testing.assert_allclose(moved, [[0.95 - 0.095, 2.04 + 0.076]], rtol=1e-6)
+    moved = w.copy()
+    Adam((1, 2), 0.9, 0.999).step(moved, g.copy(), rate)  # the first step is rate * sign(g)
+    np.testing.assert_allclose(moved, [[0.9, 2.01]], rtol=1e-5)
+    moved = w.copy()
+    RMSProp((1, 2)).step(moved, g.copy(), rate)  # n = 0.1 g^2, so rate * g / sqrt(n) = rate * sign(g) / sqrt(0.1)
+    np.testing.assert_allclose(moved, [[1 - 0.1 / 0.1**0.5, 2 + 0.01 / 0.1**0.5]], rtol=1e-5)
+
+
+def test_second_step_of_adam_by_the_paper():
+    w, m, v = 1.0, 0.0, 0.0
+    moved, adam = np.array([[w]], np.float32), Adam((1, 1), 0.9, 0.999)
+    for t, g in ((1, 0.5), (2, -0.2), (3, 0.1)):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        w -= 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        adam.step(moved, np.array([[g]], np.float32), np.array([0.1], np.float32))
+    assert moved[0, 0] == pytest.approx(w, rel=1e-4)
+
+
+def test_soft_threshold():
+    w = np.array([[0.5, -0.2, 0.1]], np.float32)
+    threshold(w, np.float32(0.2))
+    np.testing.assert_allclose(w, [[0.3, 0, 0]], atol=1e-7)
+
+
+@pytest.mark.parametrize("unbias", [True, False])
+def test_sparse_rows_scale_without_being_densified(unbias):
+    x = (RNG.normal(size=(30, 8)) * (RNG.random((30, 8)) < 0.3) + 0).astype(np.float32)
+    scaler = feature_scaler(Batch(x), unbias=unbias, normalize=True)
+    dense, thin = DenseRows(x, scaler), SparseRows(sp.csr_array(x), scaler)
+    w, g = RNG.normal(size=(8, 3)).astype(np.float32), RNG.normal(size=(30, 3)).astype(np.float32)
+    np.testing.assert_allclose(thin.scores(w), dense.scores(w), rtol=1e-4, atol=1e-5)
+    a, b = np.empty((8, 3), np.float32), np.empty((8, 3), np.float32)
+    dense.gradient(g, a)
+    thin.gradient(g, b)
+    np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
+
+
+def test_scaling_is_folded_into_weights_for_raw_rows():
+    x = regression_data(50)[0]
+    scaler = feature_scaler(Batch(x), unbias=True, normalize=True)
+    w, b = RNG.normal(size=(5, 2)).astype(np.float32), np.array([1, -1], np.float32)
+    raw_w, raw_b = scaler.unscale(w, b)
+    np.testing.assert_allclose(x @ raw_w + raw_b, scaler.rows(x).scores(w) + b, rtol=1e-3, atol=1e-3)
+
+
+def test_squared_loss_reaches_least_squares():
+    x, y = regression_data()
+    design = np.c_[x.astype(float), np.ones(len(x))]
+    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    model, _ = fit(hyperparameters(wd=0, l1=0), x, y)
+    error = model.predict(Batch(x))["score"] - y
+    assert np.mean(error**2) <= np.mean(residual**2) * 1.003
+
+
+@pytest.mark.parametrize(
+    ("loss", "peer"),
+    [
+        ("absolute_loss", linear_model.QuantileRegressor(quantile=0.5, alpha=0)),
+        ("quantile_loss", linear_model.QuantileRegressor(quantile=0.9, alpha=0)),
+    ],
+)
+def test_quantile_losses_reach_scikit_learns_optimum(loss, peer):
+    x, y = regression_data(1500)
+    quantile = 0.9 if loss == "quantile_loss" else 0.5
+    expected = reference.mean_pinball_loss(y, peer.fit(x, y).predict(x), alpha=quantile)
+    extra = {"quantile": 0.9} if loss == "quantile_loss" else {}
+    model, _ = fit(hyperparameters(loss=loss, wd=0, l1=0, epochs=30, **extra), x, y)
+    found = reference.mean_pinball_loss(y, model.predict(Batch(x))["score"], alpha=quantile)
+    assert found <= expected * 1.02
+
+
+def test_logistic_loss_reaches_scikit_learns_optimum():
+    x, y = binary_data()
+    peer = linear_model.LogisticRegression(C=np.inf).fit(x, y)
+    expected = reference.log_loss(y, peer.predict_proba(x))
+    hp = hyperparameters("binary_classifier", wd=0, l1=0, binary_classifier_model_selection_criteria="loss_function")
+    model, _ = fit(hp, x, y)
+    assert reference.log_loss(y, model.predict(Batch(x))["score"].astype(float)) <= expected * 1.01
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+def test_softmax_loss_is_near_scikit_learns_optimum_with_every_optimizer(optimizer):
+    x = RNG.normal(size=(3000, 4)).astype(np.float32)
+    y = np.argmax(x @ RNG.normal(size=(4, 3)) + RNG.gumbel(size=(3000, 3)), axis=1)
+    expected = reference.log_loss(y, linear_model.LogisticRegression(C=np.inf).fit(x, y).predict_proba(x))
+    model, _ = fit(hyperparameters("multiclass_classifier", num_classes=3, optimizer=optimizer), x, y)
+    result = model.predict(Batch(x))
+    np.testing.assert_allclose(result["score"].sum(axis=1), 1, rtol=1e-5)
+    true = result["score"][np.arange(len(y)), y].astype(float)
+    assert -np.log(true).mean() <= expected * 1.02
+
+
+def test_sparse_rows_train_as_dense_ones_do():
+    x, y = binary_data(1500)
+    x[RNG.random(x.shape) < 0.6] = 0
+    hp = hyperparameters("binary_classifier", num_models=2, epochs=3)
+    dense, _ = fit(hp, x, y)
+    wide = sp.csr_array(np.c_[x, np.zeros((len(x), 200), np.float32)])  # 3 % of the cells: stays sparse
+    thin, _ = fit(hp, wide, y)
+    same = np.abs(dense.predict(Batch(x))["score"] - thin.predict(Batch(wide))["score"])
+    assert np.mean(same) < 0.05
+
+
+@pytest.mark.parametrize(
+    "criterion", ["accuracy", "f_beta", "precision_at_target_recall", "recall_at_target_precision"]
+)
+def test_thresholds_are_as_good_as_the_best_of_all_cuts(criterion):
+    labels = (RNG.random(300) < 0.3).astype(np.float32)
+    scores = (labels[:, None] + RNG.normal(size=(300, 2))).astype(np.float32)
+    hp = hyperparameters("binary_classifier", binary_classifier_model_selection_criteria=criterion, target_recall=0.7)
+
+    def value(threshold: float, column: int) -> float:
+        predicted = scores[:, column] >= threshold
+        precision = reference.precision_score(labels, predicted, zero_division=0)
+        recall = reference.recall_score(labels, predicted)
+        match criterion:
+            case "accuracy":
+                return reference.accuracy_score(labels, predicted)
+            case "f_beta":
+                return reference.f1_score(labels, predicted)
+            case "precision_at_target_recall":
+                return precision if recall >= 0.7 else -1
+            case _:
+                return recall if precision >= 0.8 else -1
+
+    for column, threshold_ in enumerate(calibrate(scores, labels, hp).threshold):
+        best = max(value(cut, column) for cut in scores[:, column])
+        tolerance = 0.02 if criterion in ("accuracy", "f_beta") else 1e-6
+        assert value(float(threshold_), column) >= best - tolerance
+
+
+def test_targets_are_met_on_the_validation_channel():
+    x, y = binary_data(6000)
+    hp = hyperparameters(
+        "binary_classifier",
+        binary_classifier_model_selection_criteria="precision_at_target_recall",
+        target_recall=0.9,
+        epochs=5,
+    )
+    model, job = fit(hp, x[:4000], y[:4000], validation=(x[4000:], y[4000:]))
+    predicted = model.predict(Batch(x[4000:]))["predicted_label"]
+    recall = reference.recall_score(y[4000:], predicted)
+    assert 0.9 <= recall < 0.93
+    assert {name: value for _, name, value in job.scores}["recall"] == pytest.approx(recall)
+
+
+def test_metrics_are_those_of_scikit_learn():
+    labels = RNG.integers(0, 2, 200).astype(float)
+    scores = np.round(RNG.normal(size=200) + labels, 1)  # ties
+    found = metrics.binary(scores, labels, 0.5, beta=2.0)
+    predicted = scores >= 0.5
+    assert found["roc_auc_score"] == pytest.approx(reference.roc_auc_score(labels, scores))
+    assert found["binary_f_2.000"] == pytest.approx(reference.fbeta_score(labels, predicted, beta=2))
+    assert found["precision"] == pytest.approx(reference.precision_score(labels, predicted))
+    assert found["recall"] == pytest.approx(reference.recall_score(labels, predicted))
+    classes = RNG.integers(0, 4, 200)
+    probability = RNG.dirichlet(np.ones(5), 200)  # the fifth class never occurs, but may be predicted
+    many = metrics.multiclass(probability, classes, top_k=2, beta=1.0)
+    chosen = probability.argmax(axis=1)
+    assert many["multiclass_accuracy"] == pytest.approx(reference.accuracy_score(classes, chosen))
+    top = reference.top_k_accuracy_score(classes, probability, k=2, labels=range(5))
+    assert many["multiclass_top_k_accuracy_2"] == pytest.approx(top)
+    assert many["macro_f_1.000"] == pytest.approx(reference.f1_score(classes, chosen, average="macro"))
+    precision = reference.precision_score(classes, chosen, average="macro", zero_division=0)
+    assert many["macro_precision"] == pytest.approx(precision)
+    loss = reference.log_loss(classes, probability, labels=range(5))
+    assert many["multiclass_log_loss"] == pytest.approx(loss)
+    gain = reference.ndcg_score(np.eye(5)[classes], probability)
+    assert many["dcg"] == pytest.approx(gain)
+    error = metrics.regression(scores, labels)
+    assert error["mse"] == pytest.approx(reference.mean_squared_error(labels, scores))
+    assert error["absolute_loss"] == pytest.approx(reference.mean_absolute_error(labels, scores))
+
+
+def test_balancing_raises_the_recall_of_rare_classes():
+    x, y = binary_data(4000)
+    keep = (y == 0) | (RNG.random(4000) < 0.05)
+    x, y = x[keep], y[keep]
+    chosen = {"binary_classifier_model_selection_criteria": "loss_function", "epochs": 5}
+    plain, _ = fit(hyperparameters("binary_classifier", **chosen), x, y)
+    balanced, _ = fit(hyperparameters("binary_classifier", positive_example_weight_mult="balanced", **chosen), x, y)
+
+    def recall(model: LinearModel) -> float:
+        return reference.recall_score(y, model.predict(Batch(x))["predicted_label"])
+
+    assert recall(balanced) > recall(plain) + 0.2
+
+
+def test_the_given_setting_is_the_first_of_its_neighbours():
+    hp = hyperparameters(learning_rate=0.005, wd=0.0001, l1=0)
+    found = settings(hp, 12, (1.0,))
+    assert (found[0].learning_rate, found[0].wd, found[0].l1) == (0.005, 0.0001, 0)
+    assert len(set(found)) == 12
+
+
+def test_a_tuning_job_trains_one_model():
+    x, y = regression_data(500)
+    tuned = hyperparameters(_tuning_objective_metric="validation:mse", num_models=16)
+    assert len(Trainer(tuned, study(Batch(x, y), tuned), 0).settings) == 1
+    free = hyperparameters()
+    assert len(Trainer(free, study(Batch(x, y), free), 0).settings) == 32
+
+
+def test_log_has_every_metric_of_every_channel():
+    x, y = binary_data(1500)
+    hp = hyperparameters("binary_classifier", epochs=2, num_models=2)
+    _, job = fit(hp, x, y, validation=(x, y), test=(x, y))
+    names = {"binary_classification_cross_entropy_objective", "binary_classification_accuracy", "binary_f_1.000"}
+    names |= {"precision", "recall", "roc_auc_score"}
+    for dataset in ("train", "validation", "test"):
+        final = {q["metric"] for q in job.qualities if q["dataset"] == dataset and q["epoch"] is None}
+        assert final == names
+    assert job.progresses == [(1, 2), (2, 2)]
+
+
+def test_model_survives_saving_bit_for_bit(tmp_path):
+    x, y = binary_data(1200)
+    model, _ = fit(hyperparameters("binary_classifier", epochs=1), x, y)
+    model.save(tmp_path)
+    assert recognises(tmp_path)
+    with zipfile.ZipFile(tmp_path / "model_algo-1") as archive:
+        assert archive.namelist() == [
+            "additional-params.json",
+            "manifest.json",
+            "mx-mod-symbol.json",
+            "mx-mod-0000.params",
+        ]
+    again = load(tmp_path)
+    for name, values in model.predict(Batch(x)).items():
+        np.testing.assert_array_equal(again.predict(Batch(x))[name], values)
+
+
+@pytest.mark.parametrize(
+    ("weight", "kind", "expected"),
+    [
+        ((1, 3), "binary_classifier", "binary_classifier"),
+        ((1, 3), "regressor", "regressor"),
+        ((4, 3), "multiclass_classifier", "multiclass_classifier"),
+    ],
+)
+def test_a_model_without_our_parameters_is_told_by_its_symbol(tmp_path, weight, kind, expected):
+    LinearModel(np.ones(weight, np.float32), np.zeros(weight[0], np.float32), kind, "logistic").save(tmp_path)
+    path = tmp_path / "model_algo-1"
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist() if name != "additional-params.json"}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("additional-params.json", json.dumps({"unknown": 1}))
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert load(tmp_path).predictor_type == expected
+
+
+def test_a_damaged_model_is_refused(tmp_path):
+    with pytest.raises(ModelError):
+        load(tmp_path)
+    LinearModel(np.ones((1, 3), np.float32), np.zeros(1, np.float32), "regressor", "").save(tmp_path)
+    path = tmp_path / "model_algo-1"
+    whole = path.read_bytes()
+    for cut in (0, 30, len(whole) // 2, len(whole) - 3):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ModelError):
+            load(tmp_path)
+
+
+def test_bad_input_is_named():
+    x, y = binary_data(200)
+    with pytest.raises(TrainingDataError, match="0 to 1, but one is 3"):
+        fit(hyperparameters("binary_classifier"), x, y + 2 * (y == 1))
+    with pytest.raises(TrainingDataError, match="No training data processed"):
+        LinearLearner.fit(hyperparameters(), {"train": MemoryStream([])}, FakeJob())
+    with pytest.raises(TrainingDataError, match="'validation' has 2 features, channel 'train' 6"):
+        fit(hyperparameters(), x, y, validation=(x[:, :2], y))
+    with pytest.raises(PredictionError, match="2 features, but the model has 6"):
+        fit(hyperparameters(epochs=1), x, y)[0].predict(Batch(x[:, :2]))
+
+
+def test_rules_between_hyperparameters():
+    with pytest.raises(HyperparameterError, match="'num_classes' is required"):
+        hyperparameters("multiclass_classifier")
+    with pytest.raises(HyperparameterError, match="'loss': 'hinge_loss' is not for a regressor"):
+        hyperparameters(loss="hinge_loss")
