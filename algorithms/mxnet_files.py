@@ -46,7 +46,7 @@ _CPU = (1, 0)  # device type and id
 _INDEX_ARRAYS = {_DENSE: 0, _ROW_SPARSE: 1, _CSR: 2}
 _DTYPES = [np.dtype(f"<{code}") for code in ("f4", "f8", "f2", "u1", "i4", "i1", "i8", "?")]
 _MAX_NDIM = 32
-_MAX_DENSE_BYTES = 1 << 32
+_MAX_DENSE_BYTES = 1 << 30
 """A sparse array is returned dense; its shape is data from outside, so what it may ask for has a bound."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn import decomposition
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 from algorithms import mxnet_files
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
@@ -21,6 +23,13 @@ from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
 WIDE = 320  # beyond the width up to which products are float64
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Products this small are slower on several threads, by far where other tests run beside."""
+    with threadpool_limits(1):
+        yield
 
 
 def rows_of(n: int, d: int, *, seed: int = 0, decay: float = 0.5, mean: float = 3) -> np.ndarray:
