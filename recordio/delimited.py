@@ -8,7 +8,7 @@ comma, would be read wrongly without a word. Numbers are those of C (``1``, ``-2
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import BinaryIO, NoReturn
@@ -31,7 +31,7 @@ _LETTER = re.compile(rb"[A-Za-z]")
 _DELIMITER = re.compile(rb"[;|\t ]")
 
 
-def read_csv(stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
+def read_csv(stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType) -> Generator[Batch, None, None]:
     """Read rows from a file or FIFO, a block at a time; blocks are parsed in several threads and come in order.
 
     Args:

@@ -15,7 +15,7 @@ none, a first token without a colon is a label to be left out, and one with a co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -35,7 +35,9 @@ _COMMENT = re.compile(rb"#[^\n]*")
 _LARGEST_INDEX = 2**31 - 2  # so that the width is an int32 too
 
 
-def read_libsvm(stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
+def read_libsvm(
+    stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType
+) -> Generator[Batch, None, None]:
     """Read rows from a file or FIFO, a block at a time; blocks are parsed in several threads and come in order.
 
     Args:

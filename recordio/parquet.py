@@ -13,7 +13,7 @@ import contextlib
 import mmap
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -31,7 +31,9 @@ _BUFFER_BYTES = 1 << 20
 _MAGIC = b"PAR1"
 
 
-def read_parquet(stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
+def read_parquet(
+    stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType
+) -> Generator[Batch, None, None]:
     """Read rows from a file, from bytes, or from a FIFO in which one or more files follow each other.
 
     Args:

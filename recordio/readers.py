@@ -2,53 +2,171 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+import contextlib
+import io
+from collections.abc import Callable, Generator, Iterator
+from typing import BinaryIO, TypeVar
 
-from recordio.batches import Batch
-from recordio.content_type import ContentType
-from recordio.sources import Source
+import scipy.sparse as sp
+
+from recordio.batches import Batch, concatenate, rebatch
+from recordio.content_type import CSV, JSON, JSON_LINES, LIBSVM, PARQUET, RECORDIO, ContentType
+from recordio.delimited import decode_csv, read_csv
+from recordio.errors import ContentTypeError, EmptyDataError, ParseError, WidthError
+from recordio.json_rows import decode_json, decode_json_lines
+from recordio.libsvm import decode_libsvm, read_libsvm
+from recordio.parquet import read_parquet
+from recordio.prefetch import ahead
+from recordio.rows import RowFormat, label_columns
+from recordio.sources import Source, Stopped
+from recordio.text import REQUEST
+
+__all__ = ["ChannelStream", "RowFormat", "decode"]
+
+_Reader = TypeVar("_Reader")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RowFormat:
-    """What the rows of a channel or request must look like, whatever the format.
+def _read_recordio(
+    stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType
+) -> Generator[Batch, None, None]:
+    from recordio.chunks import read_records  # protobuf is loaded only where there are records
 
-    Attributes:
-        feature_dim: number of features of a row; None where the data decides.
-        labels: ``"required"``, or ``"none"``: there are none, and any that are found are left out.
-        label_size: the only value of the content type's ``label_size`` that the algorithm takes; None takes any.
-        weights: the column after the label of CSV and Parquet rows holds instance weights.
-        missing: an empty CSV field or a Parquet null becomes NaN; elsewhere it is an error.
-        finite: NaN and infinity are errors, but for the NaN of a missing value that is allowed.
+    yield from read_records(stream, name, rows)
+
+
+def _decode_recordio(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
+    return _read_recordio(io.BytesIO(body), REQUEST, rows, content_type)
+
+
+def _decode_parquet(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
+    return read_parquet(io.BytesIO(body), REQUEST, rows, content_type)
+
+
+_READERS: dict[str, Callable[[BinaryIO, str, RowFormat, ContentType], Generator[Batch, None, None]]] = {
+    CSV: read_csv,
+    LIBSVM: read_libsvm,
+    PARQUET: read_parquet,
+    RECORDIO: _read_recordio,
+}
+
+_DECODERS: dict[str, Callable[[bytes, RowFormat, ContentType], Iterator[Batch]]] = {
+    CSV: decode_csv,
+    LIBSVM: decode_libsvm,
+    PARQUET: _decode_parquet,
+    RECORDIO: _decode_recordio,
+    JSON: decode_json,
+    JSON_LINES: decode_json_lines,
+}
+
+
+def decode(body: bytes, content_type: ContentType, rows: RowFormat) -> Batch:
+    """The rows of a request, with the readers that training uses.
+
+    Raises:
+        ContentTypeError: no reader takes the content type or its parameters.
+        EmptyDataError: there is no row.
+        DataError: the body is not what it claims to be.
     """
-
-    feature_dim: int | None = None
-    labels: Literal["none", "required"] = "none"
-    label_size: int | None = None
-    weights: bool = False
-    missing: bool = False
-    finite: bool = True
+    decoder = _find(_DECODERS, content_type)
+    batches = list(decoder(body, rows, content_type))
+    if not batches:
+        raise EmptyDataError(f"{REQUEST}: there are no rows")
+    return concatenate(batches)
 
 
 class ChannelStream:
-    """The rows of a channel as an ``algorithms.interface.Stream``: each call of ``batches`` is one epoch."""
+    """The rows of a channel as an ``algorithms.interface.Stream``: each call of ``batches`` is one epoch.
+
+    All rows of an epoch have the same width, with one exception: LIBSVM rows without ``feature_dim`` are as wide as
+    the widest row so far, since nothing before the end of the data says more.
+
+    Raises:
+        ContentTypeError: no reader takes the content type or its parameters.
+    """
 
     def __init__(self, source: Source, content_type: ContentType, rows: RowFormat) -> None:
+        self._reader = _find(_READERS, content_type)
+        if content_type.media_type in (CSV, PARQUET):
+            label_columns(content_type, rows)
         self._source = source
         self._content_type = content_type
         self._rows = rows
 
     def batches(self, size: int | None = None) -> Iterator[Batch]:
-        """One epoch in batches of ``size`` rows, or as they come; reading runs ahead in a thread of its own."""
-        raise NotImplementedError
+        """One epoch in batches of ``size`` rows (the last may be shorter), or as they come where it is None.
+
+        Reading and parsing run ahead in the background, by a bounded number of batches. Leaving the loop early, or
+        closing the iterator, stops them and closes what is open.
+
+        Raises:
+            DataError: the data is not what it claims to be, or there are no rows.
+            recordio.sources.ReadingStopped: a stop was asked for while waiting for data.
+        """
+
+        def produce(left: Stopped) -> Iterator[Batch]:
+            with contextlib.closing(self._epoch(left)) as batches:
+                yield from batches if size is None else rebatch(batches, size)
+
+        return ahead(produce)
+
+    def _epoch(self, left: Stopped) -> Generator[Batch, None, None]:
+        alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)
+        with self._source.epoch(left) as streams:
+            for name, stream in streams:
+                with contextlib.closing(self._reader(stream, name, self._rows, self._content_type)) as batches:
+                    for batch in batches:
+                        yield alike.checked(batch, name)
+        if alike.empty:
+            raise EmptyDataError(f"{self._source.name}: there are no rows")
 
 
-def decode(body: bytes, content_type: ContentType, rows: RowFormat) -> Batch:
-    """The rows of a request.
+class _Alike:
+    """Sees to it that all batches of an epoch have the same width and the same parts."""
 
-    Raises:
-        DataError: the body is empty, or is not what it claims to be.
-    """
-    raise NotImplementedError
+    def __init__(self, widening: bool) -> None:
+        self._widening = widening
+        self._first_name: str | None = None
+        self._width = 0
+        self._parts: tuple[bool, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was no batch yet."""
+        return self._first_name is None
+
+    def checked(self, batch: Batch, name: str) -> Batch:
+        """The batch, widened where that is allowed.
+
+        Raises:
+            WidthError: it is not as wide as the batches before it.
+            ParseError: it has weights or query ids where the batches before it have none, or the reverse.
+        """
+        parts = (batch.weights is not None, batch.groups is not None)
+        if self._first_name is None:
+            self._first_name, self._width, self._parts = name, batch.feature_dim, parts
+            return batch
+        if parts != self._parts:
+            raise ParseError(
+                f"{name}: all rows of a channel must have a weight and a query id, or none of them, "
+                f"but rows here and in {self._first_name} differ"
+            )
+        if self._widening:
+            self._width = max(self._width, batch.feature_dim)
+            return batch if batch.feature_dim == self._width else _widened(batch, self._width)
+        if batch.feature_dim != self._width:
+            raise WidthError(
+                f"{name}: rows have {batch.feature_dim} features, but those of {self._first_name} have {self._width}"
+            )
+        return batch
+
+
+def _widened(batch: Batch, width: int) -> Batch:
+    csr = sp.csr_array(batch.features)
+    features = sp.csr_array((csr.data, csr.indices, csr.indptr), shape=(len(batch), width))
+    return Batch(features, batch.labels, batch.weights, batch.groups)
+
+
+def _find(table: dict[str, _Reader], content_type: ContentType) -> _Reader:
+    if content_type.media_type not in table:
+        raise ContentTypeError(f"'{content_type}' cannot be read here; what can: {', '.join(table)}")
+    return table[content_type.media_type]
