@@ -52,8 +52,8 @@ typedef struct {
 
 /* ---- reading one record ---------------------------------------------------------------------------------------- */
 
-/* Reads a varint and moves *at past it; 0 where it is cut off or does not fit 64 bits. */
-static inline int read_varint(Span *span, uint64_t *value)
+/* Reads a varint and moves past it; 0 where it is cut off or does not fit 64 bits. */
+static int read_long_varint(Span *span, uint64_t *value)
 {
     uint64_t result = 0;
     for (int shift = 0; shift < 64 && span->at < span->stop; shift += 7) {
@@ -67,6 +67,24 @@ static inline int read_varint(Span *span, uint64_t *value)
         }
     }
     return 0;
+}
+
+/* The same; nearly all varints here have one or two bytes. */
+static inline int read_varint(Span *span, uint64_t *value)
+{
+    const uint8_t *at = span->at;
+    Py_ssize_t left = span->stop - at;
+    if (left > 0 && at[0] < 0x80) {
+        *value = at[0];
+        span->at = at + 1;
+        return 1;
+    }
+    if (left > 1 && at[1] < 0x80) {
+        *value = (uint64_t)(at[0] & 0x7F) | (uint64_t)at[1] << 7;
+        span->at = at + 2;
+        return 1;
+    }
+    return read_long_varint(span, value);
 }
 
 /* Reads `length, bytes` into *field and moves past it. */
@@ -267,11 +285,7 @@ static int copy_keys(const Tensor *tensor, int64_t width, int32_t *out, int *uns
     int64_t last = -1;
     for (Py_ssize_t i = 0; i < tensor->count; i++) {
         uint64_t key;
-        if (keys.at < keys.stop && *keys.at < 0x80)
-            key = *keys.at++;
-        else if (!read_varint(&keys, &key))
-            return 0;
-        if (key >= (uint64_t)width)
+        if (!read_varint(&keys, &key) || key >= (uint64_t)width)
             return 0;
         *unsorted |= (int64_t)key <= last;
         last = (int64_t)key;
@@ -329,7 +343,7 @@ typedef struct {
     int unsorted;
 } Arrays;
 
-/* Writes one row; 0 where it is odd, not finite though it must be, or has no room. */
+/* Writes one row; 0 where it is odd, a label or (where finite) a feature is NaN or infinite, or there is no room. */
 static int fill_row(Arrays *arrays, Layout layout, const Tensor *features, const Tensor *label, int finite)
 {
     uint8_t *values = (uint8_t *)arrays->values.buf + 4 * arrays->written;
@@ -354,7 +368,7 @@ static int fill_row(Arrays *arrays, Layout layout, const Tensor *features, const
     if (layout.labels) {
         if (label->count > arrays->labels.len / 4 - arrays->labelled)
             return 0;
-        if (!copy_values(label, (uint8_t *)arrays->labels.buf + 4 * arrays->labelled) && finite)
+        if (!copy_values(label, (uint8_t *)arrays->labels.buf + 4 * arrays->labelled))
             return 0;
         arrays->labelled += label->count;
     }
@@ -363,11 +377,12 @@ static int fill_row(Arrays *arrays, Layout layout, const Tensor *features, const
 }
 
 PyDoc_STRVAR(fill_doc,
-"fill(data, start, records, width, labels, finite, values, indices, indptr, label_values) -> (filled, stop, unsorted)\n\n"
-"Write the run that scan found at data[start] into arrays: float32 values; for CSR int32 indices and indptr (else None);\n"
-"float32 label_values (None where labels is 0). It stops early before a record that is odd after all: a key that is\n"
-"not below width, not as many keys as values, or, where finite, a value that is not. unsorted tells whether the keys\n"
-"of some row do not rise.");
+"fill(data, start, records, width, labels, finite, values, indices, indptr, label_values)\n"
+"    -> (filled, stop, unsorted)\n\n"
+"Write the run that scan found at data[start] into arrays: float32 values; int32 indices and indptr for CSR, else\n"
+"None; float32 label_values, None where labels is 0. It stops early before a record that is odd after all: a key that\n"
+"is not below width, not as many keys as values, a label that is NaN or infinite or, where finite, such a feature.\n"
+"unsorted tells whether the keys of some row do not rise.");
 
 static PyObject *fill(PyObject *module, PyObject *args)
 {

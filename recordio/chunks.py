@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from recordio import framing, records, tensors
 from recordio.batches import Batch, Features
 from recordio.errors import RecordError
+from recordio.rows import RowFormat
 
 kernel: ModuleType | None
 try:
@@ -34,7 +35,7 @@ _SLOW_START = 1 << 12
 records is not looked at over and over."""
 
 
-def read_records(stream: BinaryIO, name: str, rows: tensors.Rows) -> Iterator[Batch]:
+def read_records(stream: BinaryIO, name: str, rows: RowFormat) -> Iterator[Batch]:
     """The rows of a stream, in batches as they come: each of about ``framing.CHUNK`` bytes of the stream.
 
     A batch is CSR where any of its records is sparse, with each row's columns sorted and unique; dense rows among them
@@ -49,7 +50,7 @@ def read_records(stream: BinaryIO, name: str, rows: tensors.Rows) -> Iterator[Ba
         FrameError: the framing is broken or cut short.
         RecordError: a record is not what it should be.
         WidthError: a row is not as wide as expected, or as the rows before it.
-        ValueRangeError: a value is NaN or infinite where that is not allowed.
+        ValueRangeError: a label is NaN or infinite, or a feature where that is not allowed.
     """
     window = framing.Window(stream)
     reader = _Reader(window, name, rows)
@@ -101,7 +102,7 @@ class _Part(NamedTuple):
 class _Reader:
     """Turns what is in a window into rows, the fast way or the slow way."""
 
-    def __init__(self, window: framing.Window, name: str, rows: tensors.Rows) -> None:
+    def __init__(self, window: framing.Window, name: str, rows: RowFormat) -> None:
         self._window = window
         self._name = name
         self._rows = rows
@@ -175,8 +176,9 @@ class _Reader:
         fixed = [field for field in frame.dtype.names or () if field.startswith("head")]
         same = np.all([np.all(found[field] == frame[field], axis=1) for field in fixed], axis=0)
         if self._rows.finite:
-            numbers = ["values0", "values1"] if layout.labels else ["values0"]
-            same &= np.all([np.isfinite(found[field]).all(axis=1) for field in numbers], axis=0)
+            same &= np.isfinite(found["values0"]).all(axis=1)
+        if layout.labels:
+            same &= np.isfinite(found["values1"]).all(axis=1)
         found = found[: count if same.all() else int(np.argmin(same))]
         if not len(found):
             return None

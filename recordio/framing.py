@@ -43,7 +43,7 @@ class Window:
     """The part of a stream that is in memory: ``view[start:stop]`` has been read and not yet been used.
 
     A stream that is memory already (``BytesIO``, ``mmap``) is looked at in place. Any other is read into one buffer
-    that is used again and again, so that a view of it is good only until the next call of ``more``. The buffer grows for a
+    that is used again and again, so that a view of it is good only until the next call of ``more``. It grows for a long
     record as the bytes of that record arrive, not as its length field promises.
     """
 

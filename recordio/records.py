@@ -42,6 +42,8 @@ def encode_records(features: Features, labels: np.ndarray | None = None) -> byte
         raise ValueError(f"features must have shape (n, d), got {features.shape}")
     if labels is not None:
         labels = _two_dimensions(np.asarray(labels), len_of=features.shape[0], what="labels")
+    if features.shape[0] == 0:
+        return b""
     fixed = all(a is None or tensor_field(a.dtype) in _FIELD_NUMBERS for a in (features, labels))
     if sp.issparse(features):
         features = sp.csr_array(features)
@@ -64,8 +66,8 @@ def encode_columns(columns: Mapping[str, np.ndarray]) -> bytes:
     Raises:
         ValueError: the arrays differ in length, or there is none.
 
-    >>> len(encode_columns({"score": np.array([0.25, 0.5]), "predicted_label": np.array([0.0, 1.0])}))
-    128
+    >>> encode_columns({"projection": np.array([[0.5, -2.0]])}).hex(" ", 4)
+    '0a23d7ce 1c000000 121a0a0a 70726f6a 65637469 6f6e120c 120a0a08 0000003f 000000c0'
     """
     if not columns:
         raise ValueError("a response needs at least one column")
@@ -184,12 +186,12 @@ def _encode_sparse(features: sp.csr_array, labels: np.ndarray | None) -> bytes:
     body = 1 + _varint_sizes(entry) + entry + len(label)
     if labels is not None:
         body += labels.itemsize * labels.shape[1]
-    if len(body) and body.max() > MAX_LENGTH:
+    if body.max() > MAX_LENGTH:
         raise ValueError(f"a RecordIO frame holds at most {MAX_LENGTH} bytes, a row needs {body.max()}")
-    ends = np.cumsum(HEADER.size + (body + 3) // 4 * 4)
+    frames = HEADER.size + (body + 3) // 4 * 4
+    ends = np.cumsum(frames)
 
-    at = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-    out = _Frames(int(ends[-1]) if len(ends) else 0, at)
+    out = _Frames(int(ends[-1]), ends - frames)
     out.constant(MAGIC_BYTES)
     out.numbers(body.astype("<u4")[:, None])
     out.constant(_tag(FEATURES))
@@ -226,7 +228,7 @@ class _Frames:
 
     def __init__(self, size: int, at: np.ndarray) -> None:
         self.bytes = np.zeros(size, np.uint8)
-        self.at = at.copy()
+        self.at = at
 
     def constant(self, data: bytes, rows: np.ndarray | slice = slice(None)) -> None:
         """The same bytes to each of ``rows``."""

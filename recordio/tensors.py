@@ -14,14 +14,15 @@ What a record means is said here once; the fast paths of ``chunks`` and ``record
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from recordio import record_pb2
-from recordio.errors import RecordError, ValueRangeError, WidthError
+from recordio.errors import RecordError, WidthError
 from recordio.framing import Place
+from recordio.rows import RowFormat, first_non_finite, not_finite
 
 Record: Any = record_pb2.Record  # type: ignore[attr-defined]  # made when the module is imported
 """The message class. Its fields are those of ``record.proto``."""
@@ -34,25 +35,6 @@ _FIELDS: dict[str, np.dtype] = {
     "float64_tensor": np.dtype(np.float64),
     "int32_tensor": np.dtype(np.int32),
 }
-
-
-class Rows(Protocol):
-    """What this floor needs to know of ``recordio.readers.RowFormat``."""
-
-    @property
-    def feature_dim(self) -> int | None:
-        """Number of features of a row; None where the data decides."""
-        ...
-
-    @property
-    def labels(self) -> str:
-        """``"required"``, or ``"none"``: labels that are found are left out."""
-        ...
-
-    @property
-    def finite(self) -> bool:
-        """NaN and infinity are errors."""
-        ...
 
 
 class Tensor(NamedTuple):
@@ -130,27 +112,32 @@ def byte_strings(value: Any) -> list[bytes]:
     return list(value.bytes.value)
 
 
-def row(record: Any, rows: Rows, width: int | None, place: Place) -> Row:
+def row(record: Any, rows: RowFormat, width: int | None, place: Place) -> Row:
     """The row of a record; ``width`` is that of the records before it, None where there are none.
 
     Raises:
         RecordError: it has no features or lacks its labels, or its tensors contradict themselves.
         WidthError: it has another width than ``rows.feature_dim`` or ``width``, or a key lies outside of it.
-        ValueRangeError: a value is NaN or infinite where that is not allowed.
+        ValueRangeError: a label is NaN or infinite, or a feature where that is not allowed.
     """
     if VALUES not in record.features:
         found = f"only {', '.join(map(repr, sorted(record.features)))}" if record.features else "no features at all"
         raise RecordError(f"{place}: expected features['values'], found {found}")
     features = _features(tensor(record.features[VALUES], "features['values']", place), rows, width, place)
-    labels = _labels(record, place) if rows.labels == "required" else None
-    if rows.finite:
-        _check_finite(features.values, "features['values']", place)
-        if labels is not None:
-            _check_finite(labels, "label['values']", place)
+    wrong = first_non_finite(features.values) if rows.finite else None
+    if wrong is not None:
+        number = wrong[0] if features.keys is None else features.keys[wrong]
+        raise not_finite(str(place), features.values[wrong], f"feature {number}")
+    if rows.labels != "required":
+        return features
+    labels = _labels(record, place)
+    wrong = first_non_finite(labels)
+    if wrong is not None:
+        raise not_finite(str(place), labels[wrong], "the label" if len(labels) == 1 else f"label {wrong[0]}")
     return features._replace(labels=labels)
 
 
-def _features(found: Tensor, rows: Rows, width: int | None, place: Place) -> Row:
+def _features(found: Tensor, rows: RowFormat, width: int | None, place: Place) -> Row:
     """The features of a row. Errors as for ``row``."""
     count = len(found.values)
     sparse = bool(len(found.keys)) or (count == 0 and bool(found.shape))
@@ -198,16 +185,9 @@ def _labels(record: Any, place: Place) -> np.ndarray:
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
-    """Rounded to float32; what is too large becomes infinite, for ``_check_finite`` to find."""
+    """Rounded to float32; what is too large becomes infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(np.float32)
-
-
-def _check_finite(values: np.ndarray, what: str, place: Place) -> None:
-    finite = np.isfinite(values)
-    if not finite.all():
-        at = int(np.argmin(finite))
-        raise ValueRangeError(f"{place}: value {at} of {what} is {values[at]}, expected a finite float32 number")
 
 
 def message(
@@ -224,12 +204,11 @@ def message(
     Raises:
         ValueError: a type or an integer has no place in a Record.
 
-    >>> message(np.float32([0.5]), keys=np.array([7]), width=9).features["values"]
-    float32_tensor {
-      values: 0.5
-      keys: 7
-      shape: 9
-    }
+    >>> message(np.float32([0.5]), keys=np.array([7]), width=9).features["values"].float32_tensor
+    values: 0.5
+    keys: 7
+    shape: 9
+    <BLANKLINE>
     """
     record = Record()
     features = _put(record.features[VALUES], values)
@@ -260,7 +239,7 @@ def tensor_field(dtype: np.dtype) -> str:
     Raises:
         ValueError: there is none.
     """
-    if dtype in (np.float32, np.float64):
+    if dtype.name in ("float32", "float64"):
         return f"{dtype.name}_tensor"
     if dtype.kind in "iu":
         return "int32_tensor"
