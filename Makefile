@@ -12,7 +12,7 @@ help: ## this list
 setup: $(READY) ## make .venv with everything, .venv/bin/train and .venv/bin/serve in it
 
 # The lock has every package with its hashes; the project itself is installed in place, with no look at the index.
-$(READY): pyproject.toml locks/development.lock $(wildcard recordio/*.c)
+$(READY): pyproject.toml locks/development.lock $(wildcard */*.c */*/*.c)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=…")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/development.lock
@@ -53,4 +53,4 @@ image-test: $(READY) ## train and serve in that image, on real data
 clean: ## remove all that was made here
 	rm -rf .venv .interop build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -f recordio/*.so
+	rm -f */*.so */*/*.so

@@ -66,7 +66,7 @@ class Settings:
         read = _Reader(environ)
         values = cls(
             base_directory=Path(read.text("SAGEMAKER_BASE_DIR") or "/opt/ml"),
-            algorithm=read.text("ALGORITHM"),
+            algorithm=read.algorithm(),
             port=read.integer("SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
             safe_ports=read.port_range("SAGEMAKER_SAFE_PORT_RANGE"),
             workers=read.integer("SAGEMAKER_MODEL_SERVER_WORKERS", 1),
@@ -98,6 +98,11 @@ class _Reader:
 
     def lower_case(self, name: str) -> str | None:
         return (self.text(name) or "").lower() or None
+
+    def algorithm(self) -> str | None:
+        """``all``, which the image of all algorithms sets, chooses none."""
+        name = self.text("ALGORITHM")
+        return None if name == "all" else name
 
     def integer(self, name: str, low: int, high: int | None = None) -> int | None:
         value = self.text(name)

@@ -18,8 +18,6 @@ LEFT_OUT = {
         "numpy/_core/include",
         "numpy/_core/lib",
         "numpy/random/lib",
-        "numpy/f2py",
-        "numpy/distutils",
         "pyarrow/src",
         "**/*.pxd",
         "**/*.pyx",
@@ -54,13 +52,15 @@ LEFT_OUT = {
 
 # Imports all that the image's algorithms can import, and prints which parts of scipy came with it.
 IMPORT_ALL = """
-import importlib, pkgutil, sys
+import importlib.util, pkgutil, sys
 for name in ("recordio", "algorithms", "container"):
     for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
         if not module.name.endswith("__main__"):
             try:
                 importlib.import_module(module.name)
             except ModuleNotFoundError as error:
+                if importlib.util.find_spec(error.name.partition(".")[0]):
+                    raise  # not an extra of another image: something that should not have been left out
                 print(f"{module.name} is not for this image: {error}", file=sys.stderr)
 print(*{name.split(".")[1] for name in sys.modules if name.startswith("scipy.")})
 """
