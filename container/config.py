@@ -21,7 +21,8 @@ from container.paths import Paths
 from container.settings import ConfigurationError
 from recordio import content_type
 from recordio.content_type import ContentType
-from recordio.errors import ContentTypeError
+from recordio.errors import ContentTypeError, EmptyDataError
+from recordio.sources import FileSource
 
 _ROOT = PurePosixPath("/opt/ml")
 _MODES = {mode.lower(): mode for mode in (FILE, FAST_FILE, PIPE)}
@@ -204,11 +205,10 @@ def _folder_problems(folder: Path, channel: ChannelConfig) -> list[str]:
     """What keeps a channel of files from being read at all. FIFOs come into being later, and are not looked for."""
     if channel.mode == PIPE:
         return []
-    name = channel.declared.name
-    if not folder.is_dir():
-        return [f"Channel '{name}' is configured, but there is no folder {folder}"]
-    if not any(file.is_file() for file in folder.rglob("*")):
-        return [f"Channel '{name}' is empty: there is no file in {folder}"]
+    try:
+        FileSource(folder).files()
+    except EmptyDataError as error:
+        return [f"Channel '{channel.declared.name}' is empty: {error}"]
     return []
 
 

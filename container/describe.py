@@ -15,6 +15,7 @@ from algorithms.interface import Algorithm, Channel
 
 _WIDTH = 100
 _CATEGORIES = 30  # as many values as CreateAlgorithm takes
+_METRICS = 40  # likewise; tuning objectives come first
 _INTEGERS = (-(2**31), 2**31 - 1)
 _FAMILIES = {
     "ml.c5": ("xlarge", "2xlarge", "4xlarge", "9xlarge", "18xlarge"),
@@ -113,12 +114,13 @@ def _markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def training_specification(algorithm: type[Algorithm], image: str) -> dict[str, Any]:
     """``TrainingSpecification`` of SageMaker's ``CreateAlgorithm``, for an image with this URI."""
     declared = hyperparameters.fields(algorithm.hyperparameters)
+    metrics = sorted(algorithm.metrics, key=lambda metric: not metric.objective)[:_METRICS]
     return {
         "TrainingImage": image,
         "SupportedHyperParameters": [_hyperparameter(name, field) for name, field in declared.items()],
         "SupportedTrainingInstanceTypes": list(INSTANCE_TYPES),
         "SupportsDistributedTraining": False,
-        "MetricDefinitions": [{"Name": metric.name, "Regex": metric.regex} for metric in algorithm.metrics],
+        "MetricDefinitions": [{"Name": metric.name, "Regex": metric.regex} for metric in metrics],
         "TrainingChannels": [_channel(channel) for channel in algorithm.channels],
         "SupportedTuningJobObjectiveMetrics": [
             {"MetricName": metric.name, "Type": "Maximize" if metric.maximize else "Minimize"}
@@ -151,7 +153,7 @@ def _hyperparameter(name: str, field: Field) -> dict[str, Any]:
     if limits:
         entry["Range"] = {f"{kind}ParameterRangeSpecification": limits}
     if field.default is not None and not (limits and isinstance(field.default, str) and kind != "Categorical"):
-        entry["DefaultValue"] = _text(field.default)
+        entry["DefaultValue"] = written(field.default)
     return entry
 
 
@@ -189,7 +191,8 @@ def _real_range(field: Field) -> tuple[float, float]:
     return low, high
 
 
-def _text(value: Any) -> str:
+def written(value: Any) -> str:
+    """A value as it stands in hyperparameters.json."""
     if isinstance(value, bool):
         return str(value).lower()
     return json.dumps(list(value)) if isinstance(value, tuple) else str(value)

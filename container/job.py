@@ -252,21 +252,18 @@ class _Watched:
         self._note = note
         self._counts = DataIterator()
 
-    def batches(self, size: int | None = None) -> Iterator[Batch]:
+    def batches(self, size: int | None = None) -> Generator[Batch]:
         """One epoch of the stream; its line is written when it was read to the end."""
         start, epoch = time.time(), self._counts.resets
         self._counts.begin()
-        with contextlib.ExitStack() as stack:
-            try:
-                batches = self._stream.batches(size)
-                if isinstance(batches, Generator):  # leaving early closes the epoch at once, not at collection
-                    stack.enter_context(contextlib.closing(batches))
+        try:
+            with contextlib.closing(self._stream.batches(size)) as batches:  # leaving early closes the epoch at once
                 for batch in batches:
                     self._count(batch, start)
                     yield batch
-            except DataError as error:
-                error.add_note(self._note)
-                raise
+        except DataError as error:
+            error.add_note(self._note)
+            raise
         self._job.data_iterator(self._meta, self._counts, start, epoch=epoch if self._is_train else None)
 
     def _count(self, batch: Batch, start: float) -> None:

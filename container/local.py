@@ -237,8 +237,9 @@ def serve(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """``local predict``: the answer of the web application to one request."""
-    from container import app, models
+    from container import app, logs, models
 
+    logs.configure(stream=sys.stderr)  # standard output is for the answer
     media = options.content_type or _SUFFIXES.get(options.input.suffix.lower())
     if media is None:
         raise ConfigurationError(f"the suffix of {options.input} does not tell the format; use --content-type")

@@ -23,7 +23,7 @@ from container.logs import logger
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from recordio.readers import ChannelStream, RowFormat
-from recordio.sources import FileSource, PipeSource
+from recordio.sources import FileSource, PipeSource, ReadingStopped, Source
 
 SUCCESS = 0
 DEFAULT_SEED = 0
@@ -48,7 +48,7 @@ def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
             code = SUCCESS
         except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
             stop.disarm()
-            if stop.requested and isinstance(error, (TrainingStopped, KeyboardInterrupt)):
+            if stop.requested and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
                 code = _stopped(artifact, stop, error)
             else:
                 artifact.discard()
@@ -117,14 +117,16 @@ def _opened(
     paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig, channel: ChannelConfig, job: TrainingJob
 ) -> Iterator[Any]:
     """What ``fit`` is given of a channel: its rows, or the folder of an earlier model."""
-    folder = paths.channel(channel.declared.name)
+    name = channel.declared.name
     if channel.content_type.media_type == MODEL:
-        with unpacked(folder) as model:
-            yield model
-    else:
-        source = PipeSource(paths.data, channel.declared.name) if channel.mode == PIPE else FileSource(folder)
-        rows = row_format(algorithm, configured.hyperparameters, channel.declared)
-        yield job.watch(channel.declared.name, ChannelStream(source, channel.content_type, rows), _note(channel))
+        with unpacked(paths.channel(name)) as folder:
+            yield folder
+        return
+    source: Source = FileSource(paths.channel(name))
+    if channel.mode == PIPE:
+        source = PipeSource(paths.data, name, lambda: job.stop_requested)
+    rows = row_format(algorithm, configured.hyperparameters, channel.declared)
+    yield job.watch(name, ChannelStream(source, channel.content_type, rows), _note(channel))
 
 
 def row_format(algorithm: type[Algorithm], values: Hyperparameters, declared: Channel) -> RowFormat:

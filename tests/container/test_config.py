@@ -110,9 +110,16 @@ def test_a_channel_without_a_folder_or_without_files(tmp_path):
     opt_ml = OptMl(tmp_path).hyperparameters(feature_dim=2).channel("train", {}, "text/csv").channel("test", {})
     opt_ml.paths.channel("test").rmdir()
     assert problems(opt_ml) == [
-        f"Channel 'train' is empty: there is no file in {opt_ml.paths.channel('train')}",
-        f"Channel 'test' is configured, but there is no folder {opt_ml.paths.channel('test')}",
+        f"Channel 'train' is empty: {opt_ml.paths.channel('train')} has no data files; "
+        "hidden, marker and empty files do not count",
+        f"Channel 'test' is empty: {opt_ml.paths.channel('test')} does not exist",
     ]
+
+
+def test_hidden_marker_and_empty_files_are_no_data(tmp_path):
+    files = {"_SUCCESS": b"x", ".amazon.manifest": b"x", "part-0": b""}
+    opt_ml = OptMl(tmp_path).hyperparameters(feature_dim=2).channel("train", files, "text/csv")
+    assert "has no data files" in problems(opt_ml)[0]
 
 
 def test_a_required_channel_that_is_missing(tmp_path):
