@@ -177,10 +177,11 @@ class State:
         starts = self._shrink(k, options, rng, log)
         now = self.decay * self.time
         small = self.sample.points(_small_rows(k, self.centers.shape[1]), now)
-        best = min((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=lambda found: found.msd)
-        best = breathe(small, best, rng)
+        settled = sorted((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=_msd)
+        # The runner-up stays in the race: a few thousand rows tell good local minima apart only roughly.
+        finalists = [breathe(small, settled[0], rng), *settled[1:2]]
         whole = self.sample.points(self.sample.size, now)
-        return lloyd(whole, best.centers, max_iter=options.max_iter, tol=1e-3)
+        return min((lloyd(whole, found.centers, max_iter=options.max_iter, tol=1e-3) for found in finalists), key=_msd)
 
     def _weighted_centers(self) -> Points:
         used = self.weights > 0
@@ -200,9 +201,13 @@ class State:
             start = INITIALISERS[options.init_method](points, k, rng, None)
             found.append(lloyd(points, start, max_iter=options.max_iter, tol=options.tol))
             log(f"local kmeans attempt #{number}. Current mean square distance {found[-1].msd:f}")
-        found.sort(key=lambda clustering: clustering.msd)
+        found.sort(key=_msd)
         log(f"finished shrinking process. Mean Square Distance = {found[0].msd:g}")
         return [clustering.centers for clustering in found[: int(np.clip(100 // k, 1, 3))]]
+
+
+def _msd(clustering: Clustering) -> float:
+    return clustering.msd
 
 
 def _reduced(points: Points, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,17 +18,23 @@ from typing import NamedTuple
 import numpy as np
 
 from algorithms.kmeans.lloyd import Points
-from recordio.batches import Features
+from recordio.batches import Batch, Features, concatenate
 
 CAPACITY = 256 << 20
 """Bytes of rows that a sample may hold before it is cut back to its size. Rows are held where the reader put them, not
 copied, so the fewer cuts the better."""
+_PART_BYTES = 1 << 20
+"""Parts smaller than this are joined, so that small batches do not make a long list."""
 
 
 class _Part(NamedTuple):
     features: Features  # (n, d)
-    keys: np.ndarray  # (n,), float64, ascending priority
-    log_weights: np.ndarray  # (n,), float64, at time 0
+    keys: np.ndarray  # (n,), float64
+    log_weights: np.ndarray  # (n,), float64, on a scale that does not move with time
+
+    @property
+    def nbytes(self) -> int:
+        return _size(self.features) + self.keys.nbytes + self.log_weights.nbytes
 
 
 class Sample:
@@ -46,7 +52,7 @@ class Sample:
     def add(self, features: Features, log_weights: np.ndarray) -> None:
         """Offer rows (n, d) with the logarithms of their weights (n,), all on one scale for the whole stream."""
         keys = np.log(self._rng.exponential(size=len(log_weights))) - log_weights
-        self._parts.append(_below(_Part(features, keys, log_weights), self._limit))
+        self._append(_below(_Part(features, keys, log_weights), self._limit))
         if self._bytes() > CAPACITY:
             self._cut()
 
@@ -58,8 +64,14 @@ class Sample:
         if self._bytes() > CAPACITY:
             self._cut()
 
+    def _append(self, part: _Part) -> None:
+        """Joins equal sizes as a binary counter carries, so that a row is copied a logarithmic number of times."""
+        while self._parts and self._parts[-1].nbytes <= part.nbytes < _PART_BYTES:
+            part = _joined(self._parts.pop(), part)
+        self._parts.append(part)
+
     def _bytes(self) -> int:
-        return sum(_size(part.features) for part in self._parts)
+        return sum(part.nbytes for part in self._parts)
 
     def _cut(self) -> None:
         self._limit = self._limit_of(self.size)
@@ -86,6 +98,11 @@ def _size(features: Features) -> int:
     if isinstance(features, np.ndarray):
         return features.nbytes
     return features.data.nbytes + features.indices.nbytes + features.indptr.nbytes
+
+
+def _joined(first: _Part, second: _Part) -> _Part:
+    features = concatenate([Batch(first.features), Batch(second.features)]).features
+    return _Part(features, np.append(first.keys, second.keys), np.append(first.log_weights, second.log_weights))
 
 
 def _below(part: _Part, limit: float) -> _Part:
