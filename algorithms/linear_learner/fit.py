@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import AUTO
@@ -35,13 +36,15 @@ LEAST_ROWS_TO_HOLD_OUT = 1000
 """Fewer training rows than this are all trained on, and models are then compared on them."""
 EVALUATION_ROWS = 5000
 """Rows scored at once."""
-STEPS_PER_EPOCH = 1000
+STEPS_PER_EPOCH = 500
 """A job that does not state its mini_batch_size takes at least so many steps an epoch: 1000 rows a step, SageMaker's
 default, would leave small data far from converged after 15 epochs."""
-LEAST_BATCH, FIRST_BATCH = 16, 100
+LEAST_BATCH, FIRST_BATCH = 32, 100
 """Fewest rows of such a step, and the rows of one while the number of rows is not known yet."""
 FINAL_RATE = 0.01
 """The automatic schedule brings the learning rate to this share of its start by the last epoch."""
+SMALL_PRODUCT = 1e8
+"""Floating-point operations below which a matrix product is over before a second thread has begun."""
 PLATEAU_RATE = 0.3
 """An epoch without improvement brings it to this share at once."""
 
@@ -389,7 +392,8 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     patience = Patience(hp.early_stopping_patience, hp.early_stopping_tolerance)
     winner: Winner | None = None
     for epoch in range(hp.epochs):
-        with closing(first if epoch == 0 else stream.batches(size)) as batches:
+        threads = _threads(2.0 * size * trainer.parameters.size)
+        with threads, closing(first if epoch == 0 else stream.batches(size)) as batches:
             started = time.perf_counter()
             seen, losses = _run_epoch(trainer, kept, itertools.chain(head, batches), job)
             head = []
@@ -422,6 +426,11 @@ def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None) -> int:
     if "mini_batch_size" in hp.given:
         return hp.mini_batch_size
     return FIRST_BATCH if rows is None else min(max(rows // STEPS_PER_EPOCH, LEAST_BATCH), hp.mini_batch_size)
+
+
+def _threads(operations: float) -> AbstractContextManager[object]:
+    """Limits BLAS to one thread where its products are small."""
+    return threadpool_limits(1, "blas") if operations < SMALL_PRODUCT else nullcontext()
 
 
 def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job) -> tuple[int, np.ndarray]:
