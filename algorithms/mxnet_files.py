@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-import scipy.sparse as sp
 
 from algorithms.errors import ModelError
 
@@ -188,13 +187,15 @@ class _Stored:
     def _csr(self) -> np.ndarray:
         if len(self.shape) != 2:
             raise _Malformed(f"a CSR array has the shape {self.shape}")
-        bounds, columns = (index.astype(np.int64) for index in self.indices)
-        try:
-            array = sp.csr_array((self.values.astype(self.values.dtype.newbyteorder("=")), columns, bounds), self.shape)
-            array.check_format(full_check=True)
-        except ValueError as error:
-            raise _Malformed(f"a CSR array of shape {self.shape} is inconsistent: {error}") from None
-        return array.toarray()
+        bounds, columns = self.indices
+        if bounds.shape != (self.shape[0] + 1,) or bounds[0] != 0 or bounds[-1] != len(columns):
+            raise _Malformed(f"a CSR array of shape {self.shape} has {len(bounds)} bounds for {len(columns)} values")
+        outside = columns.size and not 0 <= columns.min() <= columns.max() < self.shape[1]
+        if outside or (bounds[1:] < bounds[:-1]).any():
+            raise _Malformed(f"the row bounds or columns of a CSR array of shape {self.shape} are inconsistent")
+        dense = np.zeros(self.shape, self.values.dtype.newbyteorder("="))
+        dense[np.repeat(np.arange(self.shape[0]), np.diff(bounds)), columns] = self.values
+        return dense
 
 
 def _parse_array(cursor: _Cursor) -> _Stored:
