@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Iterator
 from functools import partial
-from itertools import islice
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -20,13 +19,10 @@ from recordio.content_type import ContentType
 from recordio.errors import ParseError, RaggedRowError
 from recordio.prefetch import parallel
 from recordio.rows import RowFormat, check_values, columns, label_columns, take
-from recordio.text import REQUEST, Block, blocks, body_block, number, numbers, shown, trim
+from recordio.text import Block, NotNumberError, blocks, body_block, is_number, numbers, shown, trim
 
-_COMMA, _NEWLINE = ord(","), ord("\n")
-_BLANK_LINE = re.compile(rb"^[ \t]*\n", re.MULTILINE)
 # A quoted field without comma, quote or line end in it. What else has quotes is no number, and fails as one.
 _QUOTED = re.compile(rb'(^|,)([ \t]*)"([^",\n]*)"(?=[ \t]*(?:,|$))', re.MULTILINE)
-
 _LETTER = re.compile(rb"[A-Za-z]")
 _DELIMITER = re.compile(rb"[;|\t ]")
 
@@ -41,107 +37,151 @@ def read_csv(stream: BinaryIO, name: str, rows: RowFormat, content_type: Content
     Raises:
         ParseError, RaggedRowError, WidthError, ValueRangeError, ContentTypeError: each names file and line.
     """
-    parse = partial(_parse, name=name, rows=rows, labels=label_columns(content_type, rows))
-    yield from _same_width(parallel(parse, blocks(stream, name, content_type)), name)
+    parse = partial(_parse, rows=rows, labels=label_columns(content_type, rows))
+    yield from _same_width(parallel(parse, blocks(stream, name, content_type)))
 
 
 def decode_csv(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
     """Read the rows of a request: the same parser, on one block."""
-    _, batch, _ = _parse(body_block(body, content_type), REQUEST, rows, label_columns(content_type, rows))
-    if batch is not None:
-        yield batch
+    parsed = _parse(body_block(body, content_type), rows, label_columns(content_type, rows))
+    if parsed is not None:
+        yield parsed.batch
 
 
-def _same_width(parsed: Iterable[tuple[Block, Batch | None, int]], name: str) -> Iterator[Batch]:
+class _Parsed(NamedTuple):
+    """The rows of a block.
+
+    Attributes:
+        place: of the first row.
+        width: number of columns.
+    """
+
+    batch: Batch
+    place: str
+    width: int
+
+
+def _same_width(parsed: Iterable[_Parsed | None]) -> Iterator[Batch]:
     """The batches of blocks that have rows, which must have equally many columns."""
     width = None
-    for block, batch, found in parsed:
-        if batch is None:
+    for block in parsed:
+        if block is None:
             continue
-        if width not in (None, found):
-            line = next(_rows(block))[0]
-            raise RaggedRowError(f"{name}, line {line}: {found} fields, but the rows before it have {width}")
-        width = found
-        yield batch
+        if width not in (None, block.width):
+            raise _ragged(block.place, block.width, width)
+        width = block.width
+        yield block.batch
 
 
-def _parse(block: Block, name: str, rows: RowFormat, labels: int | None) -> tuple[Block, Batch | None, int]:
-    """The rows of a block and their number of columns; no batch where all lines are blank."""
-    text = _plain(block.text)
-    if not text:
-        return block, None, 0
-    try:
-        values, empty = _table(text)
-    except ParseError:
-        _explain(block, name, rows)
-    width = values.shape[1]
-    layout = columns(width, labels, rows, name)
-    check_values(values, empty, layout, rows, partial(_place, block, name))
-    return block, take(values, layout, rows), width
+def _ragged(place: str, width: int, before: int | None) -> RaggedRowError:
+    return RaggedRowError(f"{place}: {width} fields, but the rows before it have {before}")
 
 
-def _plain(text: bytes) -> bytes:
-    """The text without blank lines and quotes."""
-    if b"\n\n" in text or text[:1] in b" \t\n" or b"\n " in text or b"\n\t" in text:
-        text = _BLANK_LINE.sub(b"", text)
-    if b'"' in text:
-        text = _QUOTED.sub(rb"\1\2\3", text)
-    return text
+def _parse(block: Block, rows: RowFormat, labels: int | None) -> _Parsed | None:
+    """The rows of a block; None where all lines are blank."""
+    fields = _fields(block.text)
+    if not len(fields.starts):
+        return None
+    width = _width(fields, block)
+    values, empty = _values(fields, block)
+    values = values.reshape(-1, width)
+    missing = None if empty is None else empty.reshape(values.shape)
+
+    def place(row: int, column: int) -> str:
+        return f"{block.place(fields.starts[row * width + column])}, column {column + 1}"
+
+    first = block.place(fields.starts[0])
+    layout = columns(width, labels, rows, first)
+    check_values(values, missing, layout, rows, place)
+    return _Parsed(take(values, layout, rows), first, width)
 
 
-def _table(text: bytes) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values, shape (n, width), float32, with NaN for empty fields; and where those are, or None for nowhere.
+class _Fields(NamedTuple):
+    """The fields of a block in their order, blank lines left out.
 
-    Raises:
-        ParseError: rows differ in width, or a field is not a number.
+    Attributes:
+        text: the block's text, quotes replaced by blanks, so that positions stay what they are.
+        starts, ends: bounds without surrounding blanks; equal for an empty field.
+        last: the field is the last of its row.
     """
+
+    text: bytes
+    starts: np.ndarray
+    ends: np.ndarray
+    last: np.ndarray
+
+
+def _fields(text: bytes) -> _Fields:
+    if b'"' in text:
+        text = _QUOTED.sub(rb"\1\2 \3 ", text)
     code = np.frombuffer(text, np.uint8)
-    newline = code == _NEWLINE
-    ends = np.flatnonzero(newline | (code == _COMMA))
+    newline = code == ord("\n")
+    ends = np.flatnonzero(newline | (code == ord(",")))
+    last = newline[ends]
     starts = np.empty_like(ends)
     starts[0] = 0
     starts[1:] = ends[:-1] + 1
-    count = np.count_nonzero(newline)
-    width = len(ends) // count
-    if width * count != len(ends) or not newline[ends[width - 1 :: width]].all():
-        raise ParseError("rows differ in width")
     if b" " in text or b"\t" in text:
         starts, ends = trim(code, starts, ends)
+    blank = last & (starts == ends)
+    blank[1:] &= last[:-1]
+    if blank.any():
+        starts, ends, last = starts[~blank], ends[~blank], last[~blank]
+    return _Fields(text, starts, ends, last)
+
+
+def _width(fields: _Fields, block: Block) -> int:
+    """Number of fields of each row.
+
+    Raises:
+        RaggedRowError: rows differ in it.
+        ParseError: a row before the first such row has a field that is not a number. So a header is called a header.
+    """
+    stops = np.flatnonzero(fields.last) + 1
+    widths = np.diff(stops, prepend=0)
+    wrong = widths != widths[0]
+    if wrong.any():
+        row = int(wrong.argmax())
+        before = stops[row - 1]
+        _values(fields._replace(starts=fields.starts[:before], ends=fields.ends[:before]), block)
+        raise _ragged(block.place(fields.starts[before]), int(widths[row]), int(widths[0]))
+    return int(widths[0])
+
+
+def _values(fields: _Fields, block: Block) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values, shape (fields,), float32, with NaN for empty fields; and where those are, or None for nowhere.
+
+    Raises:
+        ParseError: a field is not a number.
+    """
+    text, starts, ends, _ = fields
     empty = starts == ends
     if not empty.any():
-        return np.ascontiguousarray(numbers(text, starts, ends)).reshape(count, width), None
+        return np.ascontiguousarray(_numbers(text, starts, ends, block)), None
     values = np.full(len(ends), np.nan, np.float32)
-    values[~empty] = numbers(text, starts[~empty], ends[~empty])
-    return values.reshape(count, width), empty.reshape(count, width)
+    values[~empty] = _numbers(text, starts[~empty], ends[~empty], block)
+    return values, empty
 
 
-def _rows(block: Block) -> Iterator[tuple[int, list[bytes]]]:
-    """Line number and fields of each row of the block: slow, and only for error messages."""
-    for offset, line in enumerate(block.text.split(b"\n")[:-1]):
-        if line.strip(b" \t"):
-            yield block.line + offset, [field.strip(b" \t") for field in _plain(line + b"\n")[:-1].split(b",")]
+def _numbers(text: bytes, starts: np.ndarray, ends: np.ndarray, block: Block) -> np.ndarray:
+    try:
+        return numbers(text, starts, ends)
+    except NotNumberError as error:
+        raise _not_number(block, int(starts[error.index]), text[starts[error.index] : ends[error.index]]) from None
 
 
-def _place(block: Block, name: str, row: int, column: int) -> str:
-    line, _ = next(islice(_rows(block), row, None))
-    return f"{name}, line {line}, column {column + 1}"
+def _not_number(block: Block, position: int, field: bytes) -> ParseError:
+    line = block.line_at(position)
+    if block.line == 1 and b"\n" not in block.text[:position].lstrip() and _is_header(line):
+        return ParseError(
+            f"{block.place(position)}: {shown(line)} looks like a header; "
+            "CSV must have no header line, only rows of numbers"
+        )
+    column = block.text.count(b",", block.text.rfind(b"\n", 0, position) + 1, position) + 1
+    hint = "; fields must be separated by commas" if _DELIMITER.search(field) else ""
+    return ParseError(f"{block.place(position)}, column {column}: {shown(field)} is not a number{hint}")
 
 
-def _explain(block: Block, name: str, rows: RowFormat) -> NoReturn:
-    """Find what is wrong with a block that could not be parsed, and raise it."""
-    width = None
-    for line, fields in _rows(block):
-        for column, field in enumerate(fields):
-            if not field or number(field) is not None:
-                continue
-            if line == 1 and all(_LETTER.search(other) and number(other) is None for other in fields):
-                raise ParseError(
-                    f"{name}, line 1: {shown(b','.join(fields))} looks like a header; "
-                    "CSV must have no header line, only rows of numbers"
-                )
-            hint = "; fields must be separated by commas" if _DELIMITER.search(field) else ""
-            raise ParseError(f"{name}, line {line}, column {column + 1}: {shown(field)} is not a number{hint}")
-        if width not in (None, len(fields)):
-            raise RaggedRowError(f"{name}, line {line}: {len(fields)} fields, but the rows before it have {width}")
-        width = len(fields)
-    raise ParseError(f"{name}, line {block.line}: not rows of comma-separated numbers")
+def _is_header(line: bytes) -> bool:
+    fields = [field.strip(b' \t"') for field in line.split(b",")]
+    return all(_LETTER.search(field) and not is_number(field) for field in fields)

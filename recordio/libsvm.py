@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import BinaryIO, NamedTuple, NoReturn
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,7 +27,7 @@ from recordio.content_type import ContentType
 from recordio.errors import ParseError, WidthError
 from recordio.prefetch import parallel
 from recordio.rows import RowFormat, first_non_finite, not_finite
-from recordio.text import REQUEST, Block, blocks, body_block, number, numbers, shown
+from recordio.text import Block, NotNumberError, blocks, body_block, is_number, numbers, shown
 
 _COMMENT = re.compile(rb"#[^\n]*")
 _LARGEST_INDEX = 2**31 - 2  # so that the width is an int32 too
@@ -47,7 +45,7 @@ def read_libsvm(
     Raises:
         ParseError, WidthError, ValueRangeError: each names file and line.
     """
-    parse = partial(_parse, name=name, rows=rows)
+    parse = partial(_parse, rows=rows)
     for batch in parallel(parse, blocks(stream, name, content_type)):
         if batch is not None:
             yield batch
@@ -55,16 +53,16 @@ def read_libsvm(
 
 def decode_libsvm(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
     """Read the rows of a request: the same parser, on one block."""
-    batch = _parse(body_block(body, content_type), REQUEST, rows)
+    batch = _parse(body_block(body, content_type), rows)
     if batch is not None:
         yield batch
 
 
-@dataclass(frozen=True)
-class _Tokens:
+class _Tokens(NamedTuple):
     """The tokens of a block in their order; each array has one entry for each of them.
 
     Attributes:
+        text: the block's text, blanks in the place of comments, so that positions stay what they are.
         starts, ends: bounds in the text.
         row: number of its row in the block; lines without tokens are no rows.
         heads: it is the first of its row.
@@ -80,31 +78,52 @@ class _Tokens:
     names: np.ndarray
     values: np.ndarray
 
-    def token(self, index: np.integer) -> bytes:
-        """The bytes of one token."""
-        return self.text[self.starts[index] : self.ends[index]]
-
     def numbers(self, chosen: np.ndarray, kind: type[np.generic] = np.float32) -> np.ndarray:
-        """The chosen tokens (a mask or positions) as numbers, shape (count,)."""
-        return np.ascontiguousarray(numbers(self.text, self.starts[chosen], self.ends[chosen], kind))
+        """The tokens at the chosen positions as numbers, shape (count,).
+
+        Raises:
+            _WrongError: one is not a number of that type.
+        """
+        try:
+            return np.ascontiguousarray(numbers(self.text, self.starts[chosen], self.ends[chosen], kind))
+        except NotNumberError as error:
+            raise _WrongError(int(self.starts[chosen[error.index]])) from None
+
+    def check(self, wrong: np.ndarray, chosen: np.ndarray | None = None) -> None:
+        """Raise _WrongError for the first of the (chosen) tokens that is wrong."""
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise _WrongError(int(self.starts[first if chosen is None else chosen[first]]))
 
 
-def _parse(block: Block, name: str, rows: RowFormat) -> Batch | None:
+class _WrongError(Exception):
+    """Something is wrong with the line at a position in the text."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+def _parse(block: Block, rows: RowFormat) -> Batch | None:
     """The rows of a block; None where it has none."""
     try:
         tokens = _tokens(block.text)
         if tokens is None:
             return None
         entries = _entries(tokens, rows)
-        labels: np.ndarray | None = tokens.numbers(tokens.heads & ~(tokens.names & (rows.labels == "none")))
-        weights = _weights(tokens, entries) if rows.labels == "required" else None
+        heads = np.flatnonzero(tokens.heads if rows.labels == "required" else tokens.heads & ~tokens.names)
+        labels = tokens.numbers(heads)  # labels that are left out must be numbers too
+        weights = _weights(tokens) if rows.labels == "required" else None
         groups = _groups(tokens, entries)
         values = tokens.numbers(entries.tokens + 1)
-    except ParseError:
-        _explain(block, name, rows)
+    except _WrongError as error:
+        raise _explained(block, error.position, rows) from None
+    _check_values(block, rows, tokens, entries, values)
     if rows.labels == "none":
-        labels = None  # they were read only to be sure that they are numbers
-    _check(block, name, rows, entries, (values, labels, weights))
+        return Batch(_csr(values, entries, rows), None, None, groups)
+    for part, what in ((labels, "the label"), (weights, "the weight")):
+        if part is not None and (found := first_non_finite(part)):
+            raise not_finite(block.place(tokens.starts[heads[found[0]]]), float(part[found]), what)
     return Batch(_csr(values, entries, rows), labels, weights, groups)
 
 
@@ -112,39 +131,37 @@ def _tokens(text: bytes) -> _Tokens | None:
     """Cut a block into tokens; None where there are none.
 
     Raises:
-        ParseError: a colon stands elsewhere than between two tokens, or a token has two.
+        _WrongError: a colon stands elsewhere than between two tokens, or a token has two.
     """
     if b"#" in text:
-        text = _COMMENT.sub(b"", text)
+        text = _COMMENT.sub(lambda comment: b" " * len(comment.group()), text)
     code = np.frombuffer(text, np.uint8)
     newline = code == ord("\n")
-    ends = np.flatnonzero(newline | (code == ord(" ")) | (code == ord(":")) | (code == ord("\t")))
+    colon = code == ord(":")
+    ends = np.flatnonzero(newline | colon | (code == ord(" ")) | (code == ord("\t")))
     starts = np.empty_like(ends)
     starts[0] = 0
     starts[1:] = ends[:-1] + 1
-    line = np.cumsum(newline[ends])
+    closes = newline[ends]
+    line = np.cumsum(closes) - closes  # a newline belongs to the line that it ends
     full = starts < ends  # False between two separators
-    if not full.any():
+    if not full.all():
+        starts, ends, line = starts[full], ends[full], line[full]
+    if np.count_nonzero(names := colon[ends]) != np.count_nonzero(colon):
+        raise _WrongError(int(np.setdiff1d(np.flatnonzero(colon), ends[names])[0]))
+    if not len(starts):
         return None
-    starts, ends, line = starts[full], ends[full], line[full]
-    line -= newline[ends]  # a newline belongs to the line that it ends
 
-    names = code[ends] == ord(":")
-    values = code[starts - 1] == ord(":")  # the text ends with a newline, and so position -1 is none
-    bound = names[:-1]
-    well_formed = (
-        not names[-1]
-        and np.array_equal(bound, values[1:])
-        and not (names & values).any()
-        and np.array_equal(starts[1:][bound], ends[:-1][bound] + 1)
-        and np.count_nonzero(names) == text.count(b":")
-    )
-    if not well_formed:
-        raise ParseError("a colon stands elsewhere than between two tokens")
-    heads = np.empty(len(line), bool)
+    values = colon[starts - 1]  # the text ends with a newline, and so position -1 is no colon
+    heads = np.empty(len(line), np.bool_)
     heads[0] = True
     heads[1:] = line[1:] != line[:-1]
-    return _Tokens(text, starts, ends, np.cumsum(heads) - 1, heads, names, values)
+    tokens = _Tokens(text, starts, ends, np.cumsum(heads) - 1, heads, names, values)
+    wrong = names & values
+    wrong[:-1] |= names[:-1] & (starts[1:] != ends[:-1] + 1)
+    wrong[-1] |= names[-1]
+    tokens.check(wrong)
+    return tokens
 
 
 class _Entries(NamedTuple):
@@ -169,58 +186,54 @@ def _entries(tokens: _Tokens, rows: RowFormat) -> _Entries:
     """Find the pairs.
 
     Raises:
-        ParseError: a token has no colon and is no label, an index is not one, or a row has an index twice.
+        _WrongError: a token has no colon and is no label, an index is not one, or a row has an index twice.
     """
-    if not (tokens.heads | tokens.names | tokens.values).all():
-        raise ParseError("a feature has no colon")
+    tokens.check(~(tokens.heads | tokens.names | tokens.values))
     pairs = np.flatnonzero(tokens.names & ~tokens.heads if rows.labels == "required" else tokens.names)
     queries = pairs[:0]
     if b"qid:" in tokens.text:
-        asks = np.array([tokens.token(i) == b"qid" for i in pairs], np.bool_)
+        asks = np.array([tokens.text.startswith(b"qid:", start) for start in tokens.starts[pairs]], np.bool_)
         pairs, queries = pairs[~asks], pairs[asks]
     indices = tokens.numbers(pairs, np.int32)
+    tokens.check((indices < 0) | (indices > _LARGEST_INDEX), pairs)
     row = tokens.row[pairs]
-    if len(indices) and (indices.min() < 0 or indices.max() > _LARGEST_INDEX):
-        raise ParseError("an index is negative or too large")
-    if _repeats(row, indices):
-        raise ParseError("a row has an index twice")
+    _check_order(tokens, pairs, indices, row)
     return _Entries(pairs, indices, row, queries, int(tokens.row[-1]) + 1)
 
 
-def _repeats(row: np.ndarray, indices: np.ndarray) -> bool:
-    """Whether a row has an index twice. In sorted rows, as most files have them, there is nothing to sort."""
-    same_row = row[1:] == row[:-1]
-    if not (same_row & (indices[1:] <= indices[:-1])).any():
-        return False
+def _check_order(tokens: _Tokens, pairs: np.ndarray, indices: np.ndarray, row: np.ndarray) -> None:
+    """Raise _WrongError for a row that has an index twice. Rows in order, as most are, need no sorting to see it."""
+    if not ((row[1:] == row[:-1]) & (indices[1:] <= indices[:-1])).any():
+        return
     order = np.lexsort((indices, row))
     row, indices = row[order], indices[order]
-    return bool(((row[1:] == row[:-1]) & (indices[1:] == indices[:-1])).any())
+    tokens.check((row[1:] == row[:-1]) & (indices[1:] == indices[:-1]), pairs[order[1:]])
 
 
-def _weights(tokens: _Tokens, entries: _Entries) -> np.ndarray | None:
+def _weights(tokens: _Tokens) -> np.ndarray | None:
     """Instance weights, shape (n,); None where no label has one.
 
     Raises:
-        ParseError: only some labels have one, or one is not a number.
+        _WrongError: only some labels have one, or one is not a number.
     """
-    weighted = np.flatnonzero(tokens.heads & tokens.names)
-    if not len(weighted):
+    heads = np.flatnonzero(tokens.heads)
+    weighted = tokens.names[heads]
+    if not weighted.any():
         return None
-    if len(weighted) != entries.rows:
-        raise ParseError("only some labels have weights")
-    return tokens.numbers(weighted + 1)
+    tokens.check(~weighted, heads)
+    return tokens.numbers(heads + 1)
 
 
 def _groups(tokens: _Tokens, entries: _Entries) -> np.ndarray | None:
     """Query ids, shape (n,), int64; None where no row has one.
 
     Raises:
-        ParseError: only some rows have one, a row has two, or one is not an integer.
+        _WrongError: only some rows have one, a row has two, or one is not an integer.
     """
     if not len(entries.queries):
         return None
-    if not np.array_equal(tokens.row[entries.queries], np.arange(entries.rows)):
-        raise ParseError("only some rows have a query id, or a row has two")
+    number = np.bincount(tokens.row[entries.queries], minlength=entries.rows)
+    tokens.check(number != 1, np.flatnonzero(tokens.heads))
     return tokens.numbers(entries.queries + 1, np.int64)
 
 
@@ -231,77 +244,55 @@ def _csr(values: np.ndarray, entries: _Entries, rows: RowFormat) -> sp.csr_array
     return sp.csr_array((values, entries.indices, bounds), shape=(entries.rows, width))
 
 
-def _check(
-    block: Block,
-    name: str,
-    rows: RowFormat,
-    entries: _Entries,
-    parsed: tuple[np.ndarray, np.ndarray | None, np.ndarray | None],
-) -> None:
-    """Raise for an index beyond ``feature_dim`` and for NaN and infinity where they are not allowed."""
-    values, labels, weights = parsed
+def _check_values(block: Block, rows: RowFormat, tokens: _Tokens, entries: _Entries, values: np.ndarray) -> None:
+    """Raise for an index beyond ``feature_dim`` and for a value that is NaN or infinite where that is not allowed."""
     if rows.feature_dim is not None and entries.indices.max(initial=-1) >= rows.feature_dim:
         entry = int(np.argmax(entries.indices >= rows.feature_dim))
         raise WidthError(
-            f"{_place(block, name, int(entries.row[entry]))}: index {entries.indices[entry]} is beyond feature_dim "
-            f"{rows.feature_dim}; indices count from 0"
+            f"{block.place(tokens.starts[entries.tokens[entry]])}: index {entries.indices[entry]} is beyond "
+            f"feature_dim {rows.feature_dim}; indices count from 0"
         )
     if rows.finite and (found := first_non_finite(values)):
-        place = _place(block, name, int(entries.row[found]))
-        raise not_finite(place, float(values[found]), f"feature {entries.indices[found]}")
-    for part, what in ((labels, "the label"), (weights, "the weight")):
-        if part is not None and (found := first_non_finite(part)):
-            raise not_finite(_place(block, name, found[0]), float(part[found]), what)
+        place = block.place(tokens.starts[entries.tokens[found[0]]])
+        raise not_finite(place, float(values[found]), f"feature {entries.indices[found[0]]}")
 
 
-def _lines(block: Block) -> Iterator[tuple[int, list[bytes]]]:
-    """Number and tokens of each line that is a row: slow, and only for error messages."""
-    for offset, line in enumerate(block.text.split(b"\n")[:-1]):
-        if tokens := [token for token in re.split(rb"[ \t]+", line.partition(b"#")[0]) if token]:
-            yield block.line + offset, tokens
+def _explained(block: Block, position: int, rows: RowFormat) -> ParseError:
+    """What is wrong with the line at a position, in words."""
+    tokens = re.split(rb"[ \t]+", block.line_at(position).partition(b"#")[0].strip(b" \t"))
+    label = tokens.pop(0) if rows.labels == "required" or b":" not in tokens[0] else None
+    problem = _label_problem(label) if label is not None else None
+    problem = problem or next(filter(None, map(_pair_problem, tokens)), None) or _row_problem(tokens)
+    return ParseError(f"{block.place(position)}: {problem}")
 
 
-def _place(block: Block, name: str, row: int) -> str:
-    return f"{name}, line {next(islice(_lines(block), row, None))[0]}"
-
-
-def _explain(block: Block, name: str, rows: RowFormat) -> NoReturn:
-    """Find what is wrong with a block that could not be parsed, and raise it."""
-    first: tuple[bool, bool] | None = None
-    for line, tokens in _lines(block):
-        place = f"{name}, line {line}"
-        label = tokens.pop(0) if rows.labels == "required" or b":" not in tokens[0] else None
-        if label is not None:
-            _explain_label(label, place)
-        has = label is not None and b":" in label, _explain_pairs(tokens, place)
-        if first not in (None, has):
-            raise ParseError(f"{place}: all rows must have a weight (label:weight) and a qid, or none of them")
-        first = has
-    raise ParseError(f"{name}, line {block.line}: not rows of 'label index:value index:value ...'")
-
-
-def _explain_label(label: bytes, place: str) -> None:
+def _label_problem(label: bytes) -> str | None:
     parts = label.split(b":")
-    if len(parts) > 2 or any(not part or number(part) is None for part in parts):
-        raise ParseError(f"{place}: {shown(label)} is not a label; a row begins with 'label' or 'label:weight'")
+    if len(parts) <= 2 and all(part and is_number(part) for part in parts):
+        return None
+    return f"{shown(label)} is not a label; a row begins with 'label' or 'label:weight'"
 
 
-def _explain_pairs(pairs: list[bytes], place: str) -> bool:
-    """Raise for a pair that is wrong; whether there is a query id."""
-    seen = set()
+def _pair_problem(pair: bytes) -> str | None:
+    index, colon, value = pair.partition(b":")
+    if not colon:
+        return f"{shown(pair)} has no colon; features look like 'index:value'"
+    if index == b"qid":
+        return None if value and is_number(value, np.int64) else f"the query id {shown(value)} is not an integer"
+    if not index or not is_number(index, np.int32) or not 0 <= int(index) <= _LARGEST_INDEX:
+        return f"the index {shown(index)} is not an integer from 0 to {_LARGEST_INDEX}"
+    if not value or not is_number(value):
+        return f"the value {shown(value)} of feature {int(index)} is not a number"
+    return None
+
+
+def _row_problem(pairs: list[bytes]) -> str:
+    """What is wrong with a row of which every token is right."""
+    seen: set[bytes | int] = set()
     for pair in pairs:
-        index, colon, value = pair.partition(b":")
-        if not colon:
-            raise ParseError(f"{place}: {shown(pair)} has no colon; features look like 'index:value'")
-        if index == b"qid":
-            if number(value, np.int64) is None:
-                raise ParseError(f"{place}: the query id {shown(value)} is not an integer")
-        elif number(index, np.int32) is None or not 0 <= int(index) <= _LARGEST_INDEX:
-            raise ParseError(f"{place}: the index {shown(index)} is not an integer from 0 to {_LARGEST_INDEX}")
-        elif number(value) is None:
-            raise ParseError(f"{place}: the value {shown(value)} of feature {int(index)} is not a number")
-        key = b"qid" if index == b"qid" else int(index)
+        index = pair.partition(b":")[0]
+        key = index if index == b"qid" else int(index)
         if key in seen:
-            raise ParseError(f"{place}: {shown(index)} appears twice")
+            return f"{shown(index)} appears twice"
         seen.add(key)
-    return b"qid" in seen
+    return "all rows must have a weight (label:weight) and a qid, or none of them"

@@ -33,10 +33,26 @@ _SHOWN = 40
 
 
 class Block(NamedTuple):
-    """Whole lines of text: ``text`` is ASCII-compatible and ends with a newline; the first line has number ``line``."""
+    """Whole lines of text.
+
+    Attributes:
+        text: ASCII-compatible, ends with a newline.
+        line: number of the first line, counted from 1.
+        name: of the stream it comes from.
+    """
 
     text: bytes
     line: int
+    name: str
+
+    def place(self, position: int) -> str:
+        """The line of ``text[position]``, for error messages."""
+        line = self.line + self.text.count(b"\n", 0, position)
+        return f"{self.name}, line {line}"
+
+    def line_at(self, position: int) -> bytes:
+        """The whole line around ``text[position]``, without its end."""
+        return self.text[self.text.rfind(b"\n", 0, position) + 1 : self.text.index(b"\n", position)]
 
 
 def blocks(stream: BinaryIO, name: str, content_type: ContentType, size: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -49,7 +65,7 @@ def blocks(stream: BinaryIO, name: str, content_type: ContentType, size: int = B
     """
     line = 1
     for text in _whole_lines(_ascii_based(stream, name, content_type, size), name):
-        yield Block(_unix(text), line)
+        yield Block(_unix(text), line, name)
         line += text.count(b"\n")
 
 
@@ -60,7 +76,7 @@ def body_block(body: bytes, content_type: ContentType) -> Block:
         ParseError: as ``blocks``.
     """
     text = b"".join(_ascii_based(io.BytesIO(body), REQUEST, content_type, len(body) + 1))
-    return Block(_unix(text if text.endswith(b"\n") else text + b"\n"), 1)
+    return Block(_unix(text if text.endswith(b"\n") else text + b"\n"), 1, REQUEST)
 
 
 def _unix(text: bytes) -> bytes:
@@ -106,14 +122,29 @@ def _whole_lines(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
         yield b"".join(held) + b"\n"
 
 
+class NotNumberError(ParseError):
+    """The token at ``index`` is not a number; who knows where it stands says so."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"token {index} is not a number")
+        self.index = index
+
+
 def numbers(text: bytes, starts: np.ndarray, ends: np.ndarray, kind: type[np.generic] = np.float32) -> np.ndarray:
-    """The numbers at ``text[starts[i]:ends[i]]``, shape (n,), of type ``kind`` (float32, float64, int32, int64).
+    """The numbers at ``text[starts[i]:ends[i]]``, shape (n,), of type ``kind`` (float32, int32, int64).
 
     Tokens must be in order, apart from each other by at least one byte, and not empty.
 
     Raises:
-        ParseError: one of them is not a number; who calls knows the lines, and says which.
+        NotNumberError: one of them, the first of which is named, is not a number of that type.
     """
+    try:
+        return _cast(text, starts, ends, kind)
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        raise NotNumberError(_first_wrong(text, starts, ends, kind)) from None
+
+
+def _cast(text: bytes, starts: np.ndarray, ends: np.ndarray, kind: type[np.generic]) -> np.ndarray:
     count = len(starts)
     if count == 0:
         return np.empty(0, kind)
@@ -124,19 +155,29 @@ def numbers(text: bytes, starts: np.ndarray, ends: np.ndarray, kind: type[np.gen
     valid = b"\x55" * ((entries + 7) // 8)
     buffers = [pa.py_buffer(valid), pa.py_buffer(bounds), pa.py_buffer(text)]
     strings = pa.Array.from_buffers(pa.string(), entries, buffers, count - 1)
-    try:
-        parsed = strings.cast(pa.from_numpy_dtype(kind))
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise ParseError(str(error)) from error
+    parsed = strings.cast(pa.from_numpy_dtype(kind))
     return np.frombuffer(parsed.buffers()[1], kind, count=entries)[::2]
 
 
-def number(token: bytes, kind: type[np.generic] = np.float32) -> float | None:
-    """One token as ``numbers`` reads it; None where it is not a number."""
+def _first_wrong(text: bytes, starts: np.ndarray, ends: np.ndarray, kind: type[np.generic]) -> int:
+    """Index of the first token that cannot be cast, by bisection: as long as two more casts of the whole."""
+    low, high = 0, len(starts)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            _cast(text, starts[low:middle], ends[low:middle], kind)
+            low = middle
+        except (pa.ArrowInvalid, UnicodeDecodeError):
+            high = middle
+    return low
+
+
+def is_number(token: bytes, kind: type[np.generic] = np.float32) -> bool:
+    """Whether ``numbers`` takes a token."""
     try:
-        return float(numbers(token, np.array([0]), np.array([len(token)]), kind)[0])
-    except ParseError:
-        return None
+        return len(_cast(token, np.array([0]), np.array([len(token)]), kind)) == 1
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return False
 
 
 def trim(code: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
