@@ -17,10 +17,6 @@ from algorithms.errors import ModelError
 from algorithms.xgb import legacy, pickled, ubjson
 from algorithms.xgb.messages import first_line
 
-_CONVERT = (
-    "open it with the XGBoost version that wrote it and save it anew: booster.save_model('xgboost-model.json') "
-    "from 1.3 on (1.0 to 1.2 too), and use that file"
-)
 _HEAD = 4096
 _MODERN = [1, 7, 0]
 _PER_NODE = (
@@ -47,7 +43,8 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
         _check(document)
     except pickled.PickleRefused as error:
         raise ModelError(
-            f"{name} is a Python pickle that is not opened: {error}. If you trust it, {_CONVERT}"
+            f"{name} is a Python pickle that is not opened, since opening one can run any code: {error}. If you trust "
+            "it, open it yourself, save its Booster with booster.save_model('xgboost-model'), and use that file"
         ) from None
     except (ubjson.UBJSONError, legacy.LegacyError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{name} is not an XGBoost model, or is damaged: {error}") from None
@@ -56,6 +53,7 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
     booster = xgb.Booster()
     try:
         booster.load_model(bytearray(data if native else json.dumps(document, default=np.ndarray.tolist).encode()))
+        booster.save_config()  # XGBoost reads objective and parameters when first asked for them
     except (xgb.core.XGBoostError, ValueError, TypeError) as error:
         raise ModelError(f"{name} is not a model that XGBoost can load: {first_line(error)}") from None
     return booster
@@ -151,16 +149,20 @@ def _check_tree(tree: dict[str, Any], features: int) -> None:
     split = nodes["split_indices"][inner]
     if len(split) and not (split.min() >= 0 and split.max() < features):
         raise ValueError(f"a split is on a feature that the model's {features} do not include")
-    if np.any(tree.get("split_type", 0)) or len(tree.get("categories", ())):
-        _check_categories(tree, size)
+    _check_categories(tree, size)
 
 
 def _check_categories(tree: dict[str, Any], size: int) -> None:
-    nodes, sizes = np.asarray(tree["categories_nodes"]), np.asarray(tree["categories_sizes"])
-    starts, total = np.asarray(tree["categories_segments"]), len(tree["categories"])
-    if not len(nodes) == len(starts) == len(sizes) or len(tree["split_type"]) != size:
+    """The nodes that split by category are named in order, each with its piece of the list of categories."""
+    kinds = np.asarray(tree.get("split_type", np.zeros(size)))
+    nodes, starts, sizes = (np.asarray(tree.get(f"categories_{part}", ())) for part in ("nodes", "segments", "sizes"))
+    if kinds.shape != (size,) or not nodes.shape == starts.shape == sizes.shape:
         raise ValueError("its categories have parts of different lengths")
-    if len(nodes) and (
-        nodes.min() < 0 or nodes.max() >= size or starts.min() < 0 or sizes.min() < 0 or (starts + sizes).max() > total
-    ):
-        raise ValueError("a node's categories do not exist")
+    if not np.array_equal(nodes, np.flatnonzero(kinds)) or not np.isin(kinds, (0, 1)).all():
+        raise ValueError("its categories belong to other nodes")
+    if len(nodes):
+        categories = np.asarray(tree["categories"])
+        if starts.min() < 0 or sizes.min() < 1 or (starts + sizes).max() > len(categories):
+            raise ValueError("a node's categories do not exist")
+        if categories.min() < 0 or categories.max() >= 2**24:  # larger ones are no floats any more
+            raise ValueError("a category is out of range")

@@ -71,9 +71,7 @@ def _check_same_width(train: Batch, validation: Batch) -> None:
 def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters) -> xgb.Booster:
     """The booster in the folder of the ``model`` channel, ready to be continued on ``train``."""
     if hyperparameters.kfold is not None:
-        raise ChannelError(
-            "Channel 'model' cannot be used with _kfold: its trees have seen the rows that folds hold out"
-        )
+        raise ChannelError("Channel 'model' and _kfold exclude each other: its trees have seen the rows of all folds")
     booster = load_start(Path(folder))
     earlier, width = XGBModel([booster]), booster.num_features()
     if train.feature_dim > width or (train.feature_dim < width and not train.is_sparse):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,10 @@ class XGBModel(Model):
             2 if self.objective.startswith("binary:") else int(described[0]["learner_model_param"]["num_class"])
         )
         self._features = [booster.num_features() for booster in boosters]
-        self._linear = [learner["gradient_booster"]["name"] == "gblinear" for learner in described]
-        self._rounds = [_rounds(booster) for booster in boosters]
+        kinds = [str(learner["gradient_booster"]["name"]) for learner in described]
+        self._are_trees = [kind == "gbtree" for kind in kinds]
+        self._rounds = [0 if kind == "gblinear" else _rounds(one) for kind, one in zip(kinds, boosters, strict=True)]
+        self._lock = threading.Lock()
 
     @property
     def feature_dim(self) -> int | None:
@@ -84,11 +87,14 @@ class XGBModel(Model):
         rows: Any = batch.features
         if batch.is_sparse:
             rows = sp.csr_matrix(widened(rows, width))
+        rounds = (0, self._rounds[number])
         try:
-            if self._linear[number]:
-                return booster.predict(xgb.DMatrix(rows, nthread=1))
-            # Does not build a matrix, takes no lock: several times faster on few rows, with the same result.
-            return booster.inplace_predict(rows, iteration_range=(0, self._rounds[number]), validate_features=False)
+            if self._are_trees[number]:
+                # Builds no matrix, and threads may share it: several times faster on few rows, with the same result.
+                return booster.inplace_predict(rows, iteration_range=rounds, validate_features=False)
+            with self._lock:
+                matrix = xgb.DMatrix(rows, nthread=1)
+                return booster.predict(matrix, iteration_range=rounds, validate_features=False)
         except xgb.core.XGBoostError as error:
             raise PredictionError(first_line(error)) from error
 
@@ -123,7 +129,7 @@ def load(directory: Path, *, first: bool = False) -> XGBModel:
 def recognises(directory: Path) -> bool:
     """Whether a file of the folder looks like an XGBoost model."""
     try:
-        return any(looks_like_model(_head(path)) for path in _model_files(directory))
+        return any(_OWN_NAME.fullmatch(path.name) or looks_like_model(_head(path)) for path in _model_files(directory))
     except (ModelError, OSError):
         return False
 

@@ -1,0 +1,458 @@
+"""Training with xgboost: the same model as the library's, and what SageMaker puts around it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import xgboost as xgb
+
+from algorithms.errors import AlgorithmInputError, ChannelError, ModelError, TrainingDataError, TrainingStopped
+from recordio.batches import Batch
+from tests.algorithms.fakes import FakeJob, MemoryStream
+from tests.algorithms.xgb_jobs import dumped, fit, library, rows
+
+CUTS = (1, 120, 50)
+
+
+def groups(count: int = 300, size: int = 10) -> np.ndarray:
+    """Query ids that are contiguous but do not rise."""
+    return np.repeat(np.arange(count // size)[::-1], size).astype(np.int64)
+
+
+# ---- the same model as the library's --------------------------------------------------------------------------------
+
+PARAMETERS = [
+    {},
+    {"tree_method": "exact", "max_depth": 3},
+    {"tree_method": "approx", "max_bin": 16},
+    {"tree_method": "hist", "max_bin": 16, "grow_policy": "lossguide", "max_leaves": 6},
+    {"booster": "dart", "rate_drop": 0.5, "seed": 3},
+    {"booster": "gblinear", "lambda": 0.1},
+    {"objective": "binary:logistic", "scale_pos_weight": 2, "eta": 0.1, "subsample": 0.5, "colsample_bytree": 0.5},
+    {"objective": "count:poisson"},
+    {"objective": "multi:softprob", "num_class": 2, "num_parallel_tree": 2},
+    {"objective": "reg:absoluteerror", "base_score": 0.25},
+    {"subsample": 0.5, "sampling_method": "gradient_based"},
+    {"tree_method": "hist", "monotone_constraints": "(1,-1,0,0,0)"},
+    {"tree_method": "hist", "interaction_constraints": "[[1,2],[3,4]]"},
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("parameters", PARAMETERS, ids=lambda given: ",".join(map(str, given.values())) or "defaults")
+def test_the_model_is_the_librarys_own(parameters, kind, weighted):
+    features, labels = rows()
+    weights = np.random.default_rng(1).random(len(labels)).astype(np.float32) if weighted else None
+    if kind == "sparse":
+        held = ~np.isnan(features)
+        where = np.nonzero(held)
+        features = sp.csr_array((features[held], where), shape=features.shape)
+    expected = library(parameters, xgb.DMatrix(features, label=labels, weight=weights), 4)
+    given = {"lambda_" if name == "lambda" else name: value for name, value in parameters.items()}
+    found = fit(MemoryStream(features, labels, weights, cuts=CUTS), num_round=4, **given)
+    assert dumped(found.boosters[0]) == dumped(expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ranking_takes_queries_and_their_weights(weighted):
+    features, labels = rows()
+    by_query = np.linspace(0.5, 2, 30).astype(np.float32) if weighted else None
+    matrix = xgb.DMatrix(features, label=labels, weight=by_query)
+    matrix.set_group([10] * 30)
+    expected = library({"objective": "rank:ndcg"}, matrix, 5)
+    weights = np.repeat(by_query, 10) if weighted else None
+    job = FakeJob()
+    stream = MemoryStream(features, labels, weights, groups(), cuts=CUTS)
+    found = fit(stream, job=job, objective="rank:ndcg", eval_metric="ndcg,map,ndcg@5")
+    assert dumped(found.boosters[0]) == dumped(expected)
+    assert [name for name, _ in job.rounds[0][1]] == ["train-ndcg", "train-map", "train-ndcg@5"]
+
+
+def test_survival_reads_labels_as_cox_does():
+    features, labels = rows()
+    times = np.where(labels > 0, labels + 1, -2).astype(np.float32)
+    ends = {"label_lower_bound": np.abs(times), "label_upper_bound": np.where(times > 0, times, np.inf)}
+    matrix = xgb.DMatrix(features, label=times, **ends)
+    parameters = {"objective": "survival:aft", "aft_loss_distribution": "logistic", "aft_loss_distribution_scale": 1.5}
+    metrics = "aft-nloglik,interval-regression-accuracy"
+    found = fit((features, times), eval_metric=metrics, **parameters)
+    assert dumped(found.boosters[0]) == dumped(library(parameters, matrix, 5))
+
+
+def test_sparse_channels_of_different_widths_train_together():
+    features, labels = rows(missing=0)
+    narrow = sp.csr_array(np.where(np.arange(5) < 3, features, 0)[:, :3])
+    job = FakeJob()
+    model = fit(MemoryStream(sp.csr_array(features), labels), MemoryStream(narrow, labels), job=job)
+    assert len(model.predict(Batch(narrow))["score"]) == len(labels)
+
+
+def test_dense_and_sparse_records_of_one_channel_keep_their_zeros():
+    features = np.array([[0, 1], [2, 0], [0, 3], [4, 0]], np.float32)
+    mixed = [Batch(features[:2], np.float32([0, 1])), Batch(sp.csr_array(features[2:]), np.float32([0, 1]))]
+    whole = features.copy()
+    whole[2:][whole[2:] == 0] = np.nan
+    expected = library({"min_child_weight": 0}, xgb.DMatrix(whole, label=[0, 1, 0, 1]), 3)
+    assert dumped(fit(MemoryStream(mixed), num_round=3, min_child_weight=0).boosters[0]) == dumped(expected)
+
+
+# ---- metrics and early stopping -------------------------------------------------------------------------------------
+
+
+def test_every_metric_is_reported_for_every_round_under_the_name_asked_for():
+    job = FakeJob()
+    metrics = "error,error@0.7,accuracy,logloss"
+    fit(job=job, validation=rows(seed=1), objective="binary:logistic", eval_metric=metrics, num_round=3)
+    names = ["error", "error@0.7", "logloss", "accuracy"]
+    expected = [f"{dataset}-{name}" for dataset in ("train", "validation") for name in names]
+    assert [number for number, _ in job.rounds] == [0, 1, 2]
+    for _, scores in job.rounds:
+        assert [name for name, _ in scores] == expected
+        values = dict(scores)
+        assert values["train-accuracy"] == pytest.approx(1 - values["train-error"], abs=1e-6)
+
+
+def test_tweedies_metric_keeps_the_name_that_tuning_jobs_look_for():
+    job = FakeJob()
+    power = {"objective": "reg:tweedie", "tweedie_variance_power": 1.25}
+    fit(job=job, num_round=1, **power, _tuning_objective_metric="validation:tweedie-nloglik", validation=rows(seed=1))
+    features, labels = rows()
+    result: dict = {}
+    matrix = xgb.DMatrix(features, label=labels)
+    library(power, matrix, 1, evals=[(matrix, "train")], evals_result=result, verbose_eval=False)
+    assert job.rounds[0][1][0] == ("train-tweedie-nloglik", result["train"]["tweedie-nloglik@1.25"][0])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "maximize"), [("logloss,auc", True), ("auc,logloss", False), ("accuracy,error", False)]
+)
+@pytest.mark.parametrize("booster", ["gbtree", "dart"])
+def test_early_stopping_keeps_what_the_librarys_own_keeps(metrics, maximize, booster):
+    features, labels = rows()
+    other, known = rows(seed=1)
+    parameters = {"objective": "binary:logistic", "booster": booster, "eta": 0.8}
+    own = [name for name in metrics.split(",") if name != "accuracy"]
+    stopper = xgb.callback.EarlyStopping(
+        rounds=3, data_name="validation", metric_name=own[-1], maximize=maximize, save_best=True
+    )
+    matrix = xgb.DMatrix(features, label=labels)
+    evals = [(matrix, "train"), (xgb.DMatrix(other, label=known), "validation")]
+    expected = library(
+        {**parameters, "eval_metric": own}, matrix, 60, evals=evals, callbacks=[stopper], verbose_eval=False
+    )
+    found = fit(
+        (features, labels), (other, known), num_round=60, early_stopping_rounds=3, eval_metric=metrics, **parameters
+    )
+    assert 1 <= expected.num_boosted_rounds() < 57
+    assert dumped(found.boosters[0]) == dumped(expected)
+    assert found.boosters[0].attr("best_iteration") == expected.attr("best_iteration")
+
+
+def test_early_stopping_of_a_linear_booster_keeps_its_best_weights():
+    features, labels = rows(60)
+    given = {"booster": "gblinear", "objective": "binary:logistic", "eta": 1}
+    job = FakeJob()
+    model = fit(
+        (features, labels), rows(60, seed=1), job, num_round=40, early_stopping_rounds=2, eval_metric="logloss", **given
+    )
+    best = int(model.boosters[0].attr("best_iteration"))
+    assert best < len(job.rounds) - 1
+    again = fit((features, labels), num_round=best + 1, **given)
+    batch = Batch(np.nan_to_num(features))
+    np.testing.assert_array_equal(model.predict(batch)["score"], again.predict(batch)["score"])
+
+
+def test_early_stopping_without_validation_says_so():
+    job = FakeJob()
+    model = fit(job=job, early_stopping_rounds=1)
+    assert model.boosters[0].num_boosted_rounds() == 5
+    assert "'early_stopping_rounds' has no effect" in job.warnings[0]
+
+
+# ---- checkpoints and stopping ---------------------------------------------------------------------------------------
+
+
+def checkpoint_numbers(folder: Path) -> list[int]:
+    return sorted(int(path.name.partition(".")[2]) for path in folder.glob("xgboost-checkpoint.*"))
+
+
+def kept_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("algorithms.xgb.checkpoints._SHARE_OF_TIME", float("inf"))
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path, monkeypatch):
+    kept_all(monkeypatch)
+    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8)
+    assert checkpoint_numbers(tmp_path) == [3, 4, 5, 6, 7]
+    booster = xgb.Booster(model_file=bytearray((tmp_path / "xgboost-checkpoint.7").read_bytes()))
+    assert dumped(booster) == dumped(fit(num_round=8).boosters[0])
+
+
+def test_a_checkpoint_that_is_being_uploaded_stays(tmp_path, monkeypatch):
+    kept_all(monkeypatch)
+    for number, marks in ((0, ["uploading"]), (1, ["uploading", "uploaded"])):
+        for mark in marks:
+            (tmp_path / f"xgboost-checkpoint.{number}.sagemaker-{mark}").touch()
+    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix in (".0", ".1")] == ["xgboost-checkpoint.0"]
+
+
+def test_the_last_round_is_always_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("algorithms.xgb.checkpoints._SHARE_OF_TIME", 0.0)
+    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=30)
+    assert checkpoint_numbers(tmp_path)[-1] == 29
+
+
+def test_a_resumed_job_gives_the_model_of_an_uninterrupted_one(tmp_path):
+    features = {"objective": "binary:logistic", "eval_metric": "logloss", "num_round": 12}
+    with pytest.raises(TrainingStopped):
+        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=5), validation=rows(seed=1), **features)
+    stopped_at = checkpoint_numbers(tmp_path)[-1]
+    assert 0 < stopped_at < 11
+    job, whole = FakeJob(checkpoint_directory=tmp_path), FakeJob()
+    resumed = fit(job=job, validation=rows(seed=1), **features)
+    straight = fit(job=whole, validation=rows(seed=1), **features)
+    assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
+    assert job.rounds == whole.rounds[stopped_at + 1 :]
+    assert f"Resuming from iteration {stopped_at + 1}" in job.messages
+
+
+def test_early_stopping_goes_on_counting_after_a_resume(tmp_path):
+    given = {"objective": "binary:logistic", "eval_metric": "logloss", "eta": 0.8, "num_round": 60}
+    given["early_stopping_rounds"] = 4
+    whole = FakeJob()
+    straight = fit(job=whole, validation=rows(seed=1), **given)
+    best = int(straight.boosters[0].attr("best_iteration"))
+    with pytest.raises(TrainingStopped):  # after the best round, and before the end; one reading is before training
+        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=best + 3), validation=rows(seed=1), **given)
+    assert checkpoint_numbers(tmp_path)[-1] > best
+    job = FakeJob(checkpoint_directory=tmp_path)
+    resumed = fit(job=job, validation=rows(seed=1), **given)
+    assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
+    assert job.rounds[-1] == whole.rounds[-1]
+    finished = fit(job=FakeJob(checkpoint_directory=tmp_path), validation=rows(seed=1), **given)
+    assert dumped(finished.boosters[0]) == dumped(straight.boosters[0])
+
+
+def test_damaged_checkpoints_are_passed_over(tmp_path, monkeypatch):
+    kept_all(monkeypatch)
+    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=4)
+    whole = (tmp_path / "xgboost-checkpoint.3").read_bytes()
+    (tmp_path / "xgboost-checkpoint.3").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "xgboost-checkpoint.2").write_bytes(b"")
+    job = FakeJob(checkpoint_directory=tmp_path)
+    resumed = fit(job=job, num_round=6)
+    assert len(job.warnings) == 2
+    assert [number for number, _ in job.rounds] == [2, 3, 4, 5]
+    assert dumped(resumed.boosters[0]) == dumped(fit(num_round=6).boosters[0])
+
+
+def test_a_stopped_job_leaves_its_model_where_that_was_asked_for():
+    job = FakeJob(stop_after=3)
+    model = fit(job=job, num_round=50, save_model_on_termination="true")
+    assert model.boosters[0].num_boosted_rounds() == 3
+    assert len(job.intermediates) == 3
+    with pytest.raises(TrainingStopped):
+        fit(job=FakeJob(stop_after=3), num_round=50)
+
+
+# ---- cross-validation -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [
+        ({"objective": "binary:logistic", "eval_metric": "error,accuracy"}, rows()[1]),
+        ({"objective": "multi:softprob", "num_class": 3, "eval_metric": "merror"}, np.arange(300) % 3),
+        ({"objective": "multi:softmax", "num_class": 3}, np.arange(300) % 3),
+        ({"objective": "reg:squarederror"}, rows()[0][:, 1]),
+    ],
+)
+def test_folds_are_models_of_their_own_and_the_mean_is_theirs(tmp_path, given, labels):
+    job = FakeJob(output_directory=tmp_path)
+    labels = np.nan_to_num(labels).astype(np.float32)
+    features = rows()[0]
+    train, validation = (features[:200], labels[:200]), (features[200:], labels[200:])
+    model = fit(train, validation, job, kfold=3, num_cv_round=2, **given)
+    assert len(model.boosters) == 6
+    folds = [dict(scores) for number, scores in job.rounds if number == 4]
+    means = [dict(scores) for number, scores in job.rounds if number == 5]
+    assert len(folds) == 6
+    for mean, part in zip(means, (folds[:3], folds[3:], folds), strict=True):
+        for name, value in mean.items():
+            assert value == pytest.approx(np.mean([fold[name] for fold in part]))
+    written = np.loadtxt(tmp_path / "predictions.csv", delimiter=",")
+    np.testing.assert_allclose(written[:, 0], labels, atol=1e-5)
+    assert written.shape == (300, 2 if given["objective"].startswith("reg:") else 3)
+
+
+def test_held_out_predictions_are_those_of_the_fold_that_did_not_see_them(tmp_path):
+    features, labels = rows(seed=3)
+    job = FakeJob(output_directory=tmp_path)
+    model = fit((features, labels), job=job, kfold=3, objective="binary:logistic", eval_metric="error")
+    written = np.loadtxt(tmp_path / "predictions.csv", delimiter=",")
+    by_fold = np.stack([booster.predict(xgb.DMatrix(features)) for booster in model.boosters])
+    used = np.abs(by_fold - written[:, 1]).argmin(axis=0)
+    np.testing.assert_allclose(by_fold[used, np.arange(300)], written[:, 1], atol=1e-6)
+    np.testing.assert_array_equal(written[:, 2], written[:, 1] > 0.5)
+    shares = [labels[used == fold].mean() for fold in range(3)]
+    assert np.ptp(shares) < 0.02  # each fold has its share of both classes
+    means = dict(job.rounds[-1][1])
+    assert means["validation-error"] == pytest.approx(np.mean(written[:, 2] != labels), abs=1e-6)
+
+
+def test_folds_keep_queries_whole():
+    features, labels = rows()
+    stream = MemoryStream(features, labels, None, groups())
+    model = fit(stream, kfold=3, objective="rank:pairwise", eval_metric="ndcg")
+    assert len(model.boosters) == 3
+
+
+def test_folds_resume_from_their_checkpoints(tmp_path):
+    given = {"kfold": 3, "objective": "binary:logistic", "num_round": 6}
+    with pytest.raises(TrainingStopped):
+        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=11), **given)
+    assert (tmp_path / "model-0" / "xgboost-checkpoint.5").exists()
+    assert (tmp_path / "model-1").exists()
+    job = FakeJob(checkpoint_directory=tmp_path)
+    resumed, straight = fit(job=job, **given), fit(**given)
+    assert [dumped(one) for one in resumed.boosters] == [dumped(one) for one in straight.boosters]
+    assert len(job.rounds) < 3 * 6
+
+
+# ---- continuing from a model ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["xgboost-model", "my-model.json"])
+def test_a_job_continues_from_the_model_channel(tmp_path, name):
+    features, labels = rows()
+    matrix = xgb.DMatrix(features, label=labels)
+    parameters = {"objective": "binary:logistic", "eta": 0.5}
+    earlier = library(parameters, matrix, 3)
+    earlier.set_attr(best_iteration="1", best_score="0.5")
+    (tmp_path / name).write_bytes(earlier.save_raw("json" if name.endswith("json") else "ubj"))
+    model = fit(model=tmp_path, num_round=4, objective="binary:logistic", eta=0.3)
+    expected = library(parameters | {"eta": 0.3}, matrix, 4, xgb_model=bytearray((tmp_path / name).read_bytes()))
+    assert model.boosters[0].num_boosted_rounds() == 7
+    assert dumped(model.boosters[0]) == dumped(expected)
+    assert model.boosters[0].attr("best_iteration") is None
+
+
+def test_a_continued_job_resumes_too(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "xgboost-model").write_bytes(fit(num_round=3).boosters[0].save_raw("ubj"))
+    where = {"model": tmp_path / "model", "num_round": 8}
+    with pytest.raises(TrainingStopped):
+        fit(job=FakeJob(checkpoint_directory=tmp_path / "checkpoints", stop_after=4), **where)
+    job = FakeJob(checkpoint_directory=tmp_path / "checkpoints")
+    resumed = fit(job=job, **where)
+    assert job.rounds[-1][0] == 7
+    assert dumped(resumed.boosters[0]) == dumped(fit(**where).boosters[0])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_trees_of_a_model_are_updated(tmp_path):
+    features, labels = rows()
+    (tmp_path / "xgboost-model").write_bytes(fit(num_round=3).boosters[0].save_raw("ubj"))
+    given = {"process_type": "update", "updater": "refresh", "refresh_leaf": 1}
+    other = rows(seed=5)
+    found = fit(other, model=tmp_path, num_round=3, **given)
+    expected = library(
+        given, xgb.DMatrix(other[0], label=other[1]), 3, xgb_model=bytearray((tmp_path / "xgboost-model").read_bytes())
+    )
+    assert dumped(found.boosters[0]) == dumped(expected)
+    with pytest.raises(AlgorithmInputError, match="No more tree left"):
+        fit(other, model=tmp_path, num_round=4, **given)
+    with pytest.raises(ChannelError, match="give it in a channel 'model'"):
+        fit(other, num_round=3, **given)
+
+
+def test_a_model_that_does_not_fit_is_refused(tmp_path):
+    (tmp_path / "xgboost-model").write_bytes(fit(num_round=3).boosters[0].save_raw("ubj"))
+    features, labels = rows()
+    with pytest.raises(TrainingDataError, match="rows of 4 features, and the model in channel 'model' takes 5"):
+        fit((features[:, :4], labels), model=tmp_path)
+    with pytest.raises(AlgorithmInputError, match="'num_class' does not fit"):
+        fit(model=tmp_path, objective="multi:softmax", num_class=3)
+    with pytest.raises(ChannelError, match="exclude each other"):
+        fit(model=tmp_path, kfold=3)
+    (tmp_path / "xgboost-model-1").write_bytes(b"")
+    with pytest.raises(ModelError, match="holds xgboost-model, xgboost-model-1"):
+        fit(model=tmp_path)
+
+
+# ---- data that cannot be trained on ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "label", "text"),
+    [
+        ({}, np.nan, "label is nan"),
+        ({}, np.inf, "label is inf"),
+        ({"objective": "binary:logistic"}, 3, "row 8: the label is 3, and objective binary:logistic needs 0 or 1"),
+        ({"objective": "binary:hinge"}, -1, "needs 0 or 1"),
+        ({"objective": "multi:softmax", "num_class": 3}, 3, r"from 0 to 2 \(num_class is 3\)"),
+        ({"objective": "multi:softprob", "num_class": 3}, 0.5, "whole number from 0 to 2"),
+        ({"objective": "reg:logistic"}, 1.5, "from 0 to 1"),
+        ({"objective": "count:poisson"}, -1, "0 or more"),
+        ({"objective": "reg:gamma"}, 0, "above 0"),
+        ({"objective": "reg:tweedie"}, -1, "0 or more"),
+        ({"objective": "reg:squaredlogerror"}, -1, "above -1"),
+        ({"objective": "rank:map"}, 2, "0 or 1"),
+        ({"objective": "rank:ndcg"}, 40, "from 0 to 31"),
+        ({"objective": "survival:aft"}, 0, "a time"),
+    ],
+)
+@pytest.mark.parametrize("channel", ["train", "validation"])
+def test_a_label_that_the_objective_cannot_learn_is_named(given, label, text, channel):
+    features = rows(20)[0]
+    good = np.ones(20, np.float32)
+    bad = good.copy()
+    bad[7] = label
+    data = {"train": (features, good), "validation": (features, good), channel: (features, bad)}
+    with pytest.raises(TrainingDataError, match=f"Channel '{channel}', row 8: .*{text.removeprefix('row 8: ')}"):
+        fit(data["train"], data["validation"], **given)
+
+
+def test_other_data_that_cannot_be_used_is_named():
+    features, labels = rows(20)
+    infinite = features.copy()
+    infinite[3, 2] = np.inf
+    with pytest.raises(TrainingDataError, match="`inf`"):
+        fit((infinite, labels))
+    with pytest.raises(TrainingDataError, match="without a label"):
+        fit((features,))
+    with pytest.raises(TrainingDataError, match="several labels"):
+        fit((features, np.zeros((20, 2), np.float32)))
+    with pytest.raises(ChannelError, match="Channel 'train' has no rows"):
+        fit((features[:0], labels[:0]))
+    with pytest.raises(ChannelError, match="Channel 'validation' has no rows"):
+        fit((features, labels), (features[:0], labels[:0]))
+    with pytest.raises(TrainingDataError, match="'validation' has rows of 4 features, and channel 'train' of 5"):
+        fit((features, labels), (features[:, :4], labels))
+    with pytest.raises(TrainingDataError, match="different numbers of features: 4 and 5"):
+        fit(MemoryStream([Batch(features, labels), Batch(features[:, :4], labels)]))
+    with pytest.raises(TrainingDataError, match="too few for 30 folds"):
+        fit((features, labels), kfold=30)
+    apart = np.array([1, 2] * 10)
+    with pytest.raises(TrainingDataError, match="query qid:1 lie apart"):
+        fit((features, labels, None, apart), objective="rank:ndcg")
+    with pytest.raises(TrainingDataError, match="different weights"):
+        weights = np.arange(20, dtype=np.float32)
+        fit((features, labels, weights, np.repeat([1, 2], 10)), objective="rank:ndcg")
+    with pytest.raises(AlgorithmInputError, match="monotone"):
+        fit((features, labels), tree_method="hist", monotone_constraints="(1,1,1,1,1,1,1)")
+
+
+def test_the_log_says_how_much_was_read():
+    job = FakeJob()
+    fit(job=job, validation=rows(seed=1))
+    expected = ["Single node training.", "Train matrix has 300 rows and 5 columns", "Validation matrix has 300 rows"]
+    assert job.messages == expected
+    assert json.dumps(job.rounds[0][1]).startswith('[["train-rmse"')

@@ -1,0 +1,209 @@
+"""The hyperparameters of xgboost: each reaches the library or says why it does not, and the rules between them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import xgboost as xgb
+
+from algorithms import hyperparameters
+from algorithms.errors import HyperparameterError
+from algorithms.xgb import XGBoost
+from algorithms.xgb.parameters import XGBoostHyperparameters
+from tests.algorithms.fakes import FakeJob
+from tests.algorithms.xgb_jobs import fit, parse, rows
+
+# For every hyperparameter of the library: a value that is not its default, and what else that needs.
+REACHING: dict[str, tuple[str, dict[str, Any]]] = {
+    "booster": ("dart", {}),
+    "verbosity": ("0", {}),
+    "nthread": ("1", {}),
+    "eta": ("0.25", {}),
+    "gamma": ("0.125", {}),
+    "max_depth": ("3", {}),
+    "min_child_weight": ("2", {}),
+    "max_delta_step": ("0.5", {}),
+    "subsample": ("0.5", {}),
+    "colsample_bytree": ("0.5", {}),
+    "colsample_bylevel": ("0.5", {}),
+    "colsample_bynode": ("0.5", {}),
+    "lambda": ("0.5", {}),
+    "alpha": ("0.5", {}),
+    "tree_method": ("exact", {}),
+    "scale_pos_weight": ("2", {"objective": "binary:logistic"}),
+    "updater": ("grow_colmaker,prune", {}),
+    "refresh_leaf": ("0", {"updater": "grow_colmaker,refresh"}),
+    "process_type": ("update", {"updater": "refresh"}),
+    "grow_policy": ("lossguide", {}),
+    "max_leaves": ("4", {"grow_policy": "lossguide"}),
+    "max_bin": ("16", {"tree_method": "hist"}),
+    "monotone_constraints": ("(1,-1,0,0,0)", {"tree_method": "hist"}),
+    "interaction_constraints": ("[[1, 2], [3, 4]]", {"tree_method": "hist"}),
+    "sample_type": ("weighted", {"booster": "dart"}),
+    "normalize_type": ("forest", {"booster": "dart"}),
+    "rate_drop": ("0.5", {"booster": "dart"}),
+    "one_drop": ("1", {"booster": "dart"}),
+    "skip_drop": ("0.5", {"booster": "dart"}),
+    "tweedie_variance_power": ("1.25", {"objective": "reg:tweedie"}),
+    "objective": ("reg:gamma", {}),
+    "num_class": ("3", {"objective": "multi:softmax"}),
+    "base_score": ("0.25", {}),
+    "seed": ("7", {}),
+    "num_parallel_tree": ("2", {}),
+    "aft_loss_distribution": ("logistic", {"objective": "survival:aft"}),
+    "aft_loss_distribution_scale": ("2", {"objective": "survival:aft"}),
+    "sampling_method": ("gradient_based", {"subsample": "0.5"}),
+}
+
+
+def settings(value: Any) -> dict[str, set[str]]:
+    """Every (name, value) anywhere in a booster's configuration."""
+    found: dict[str, set[str]] = {}
+
+    def visit(part: Any) -> None:
+        for name, item in part.items() if isinstance(part, dict) else enumerate(part):
+            if isinstance(item, dict | list):
+                visit(item)
+            elif isinstance(item, str):
+                found.setdefault(str(name), set()).add(item)
+
+    visit(value)
+    return found
+
+
+def library_names() -> list[str]:
+    declared = XGBoostHyperparameters.__dataclass_fields__.values()
+    return [item.metadata["hyperparameter"].name or item.name for item in declared if item.metadata.get("library")]
+
+
+def test_every_hyperparameter_of_the_library_is_tried():
+    assert sorted(REACHING) == sorted(library_names())
+
+
+@pytest.mark.filterwarnings("ignore:.*manually specified the `updater`")
+@pytest.mark.parametrize("name", REACHING)
+def test_a_hyperparameter_reaches_the_library(name):
+    value, others = REACHING[name]
+    parameters = hyperparameters.parse(XGBoostHyperparameters, {"num_round": "1", name: value, **others}).library()
+    features, labels = rows()
+    matrix = xgb.DMatrix(features, label=labels + 1, label_lower_bound=labels + 1, label_upper_bound=labels + 1)
+    if parameters.get("objective") in ("multi:softmax", "binary:logistic"):
+        matrix.set_label(labels)
+    if name == "process_type":  # seen in what becomes of trees, in test_xgb_fit.py
+        assert parameters == {"updater": "refresh", "process_type": "update"}
+        return
+    with xgb.config_context(verbosity=1):  # which verbosity changes for the whole process
+        booster = xgb.Booster(parameters, [matrix])
+        booster.update(matrix, 0)
+        configured = json.loads(booster.save_config())
+        assert name != "verbosity" or xgb.get_config()["verbosity"] == 0
+    learner = configured["learner"]
+    if name == "updater":
+        assert [item["name"] for item in learner["gradient_booster"]["updater"]] == value.split(",")
+    elif name in ("booster", "objective"):
+        assert learner["gradient_booster" if name == "booster" else "objective"]["name"] == value
+    elif name != "verbosity":
+        values = settings(configured)[name]
+        assert any(text == value or _number(text) == _number(value) for text in values if text), values
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text.strip("[]"))
+    except ValueError:
+        return text.replace(" ", "")
+
+
+def test_what_is_not_set_is_not_passed_on():
+    assert parse().library() == {}
+
+
+def test_the_aliases_are_the_same_hyperparameters():
+    given = parse(learning_rate=0.2, min_split_loss=1, reg_lambda=2, reg_alpha=3).library()
+    assert given == {"eta": 0.2, "gamma": 1.0, "lambda": 2.0, "alpha": 3.0}
+
+
+def test_the_old_name_of_squared_error_is_translated():
+    assert parse(objective="reg:linear").library() == {"objective": "reg:squarederror"}
+
+
+def test_metrics_are_those_asked_for_and_the_tuning_jobs():
+    values = parse(eval_metric="rmse,error@0.7,rmse", _tuning_objective_metric="validation:mae")
+    assert values.metrics == ("rmse", "error@0.7", "mae")
+    assert parse(eval_metric='["rmse", "mae"]').metrics == ("rmse", "mae")
+
+
+def test_early_stopping_goes_by_the_tuning_jobs_metric_else_the_last():
+    assert parse(eval_metric="rmse,mae").decisive_metric == "mae"
+    assert parse(eval_metric="rmse,mae", _tuning_objective_metric="validation:rmse").decisive_metric == "rmse"
+    assert parse().decisive_metric is None
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"objective": "multi:softmax"}, "'num_class' is required where objective is multi:softmax"),
+        ({"num_class": 3}, "'num_class' is only for multi:softmax and multi:softprob"),
+        ({"objective": "aft_loss_distribution"}, "use survival:aft"),
+        ({"tree_method": "gpu_hist"}, "use hist"),
+        ({"tree_method": "exact", "max_depth": 0}, "needs a limit"),
+        ({"tree_method": "exact", "sampling_method": "gradient_based"}, "'sampling_method'"),
+        ({"max_bin": 1}, "at least 2"),
+        ({"monotone_constraints": "(1,0)"}, "only be used with tree_method exact or hist"),
+        ({"monotone_constraints": "(1,0)", "tree_method": "approx"}, "only be used with tree_method exact or hist"),
+        ({"monotone_constraints": "(2,0)", "tree_method": "hist"}, "'monotone_constraints'"),
+        ({"interaction_constraints": "[[1,2]]"}, "only be used with tree_method exact, hist or approx"),
+        ({"interaction_constraints": "[[0,2]]", "tree_method": "hist"}, "feature numbers from 1"),
+        ({"interaction_constraints": "__import__('os')", "tree_method": "hist"}, "feature numbers from 1"),
+        ({"interaction_constraints": "[1,2]", "tree_method": "hist"}, "feature numbers from 1"),
+        ({"updater": "grow_colmaker,grow_histmaker"}, "exactly one of"),
+        ({"updater": "prune"}, "exactly one of"),
+        ({"updater": "grow_skmaker"}, "XGBoost 3 has no grow_skmaker"),
+        ({"updater": "shotgun"}, "no linear updater"),
+        ({"updater": "refresh", "booster": "gblinear"}, "booster gblinear takes one of"),
+        ({"process_type": "update"}, "refresh and prune only"),
+        ({"process_type": "update", "updater": "grow_colmaker"}, "refresh and prune only"),
+        ({"use_dask_gpu_training": "true"}, "needs GPUs"),
+        ({"eval_metric": "auc"}, "'auc' can only be applied to binary: and rank: objectives"),
+        ({"eval_metric": "aft-nloglik"}, "objective survival:aft"),
+        ({"eval_metric": "mlogloss"}, "multi: objectives"),
+        ({"eval_metric": "accuracy"}, "binary: and multi: objectives"),
+        ({"eval_metric": "f1_binary", "objective": "multi:softmax", "num_class": 3}, "two classes"),
+        ({"eval_metric": "r2", "objective": "multi:softmax", "num_class": 3}, "one number a row"),
+        ({"_tuning_objective_metric": "validation:auc"}, "'auc' can only be applied"),
+        ({"eval_metric": "auc@3"}, "'eval_metric'"),
+        ({"eval_metric": "error@x"}, "'eval_metric'"),
+        ({"eval_metric": "<function f>"}, "'eval_metric'"),
+        ({"seed": 2**31}, "'seed'"),
+        ({"prob_buffer_row": 1}, "'prob_buffer_row'"),
+    ],
+)
+def test_a_broken_rule_is_named(given, text):
+    with pytest.raises(HyperparameterError, match=text.replace("(", r"\(")):
+        parse(**given)
+
+
+def test_hyperparameters_without_effect_are_accepted_with_a_warning():
+    declared = hyperparameters.fields(XGBoost.hyperparameters)
+    values = {
+        "sketch_eps": "0.1",
+        "dsplit": "col",
+        "predictor": "gpu_predictor",
+        "lambda_bias": "0.5",
+        "deterministic_histogram": "false",
+        "prob_buffer_row": "2",
+        "single_precision_histogram": "true",
+        "silent": "1",
+    }
+    assert sorted(values) == sorted(name for name, field in declared.items() if field.no_effect)
+    job = FakeJob()
+    fit(job=job, num_round=1, **values)
+    assert [name for name in values if f"'{name}'" in "".join(job.warnings)] == list(values)
+
+
+def test_what_the_library_does_not_use_is_told_through_the_job():
+    job = FakeJob()
+    fit(job=job, rate_drop=0.5)
+    assert job.warnings == ['Parameters: { "rate_drop" } are not used.']
