@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
@@ -21,8 +20,18 @@ Loss = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def logistic(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """-y log p - (1 - y) log(1 - p) with p = 1 / (1 + exp(-z)), y in {0, 1}."""
-    return np.logaddexp(0, z) - y * z, expit(z) - y
+    """-y log p - (1 - y) log(1 - p) with p = 1 / (1 + exp(-z)), y in {0, 1}.
+
+    Both follow from e = exp(-|z|), which never overflows: log(1 + exp(z)) = max(z, 0) + log(1 + e).
+    """
+    e = np.exp(-np.abs(z))
+    loss = np.log(1 + e)
+    loss += np.maximum(z, 0)
+    loss -= y * z
+    slope = np.where(z >= 0, np.float32(1), e)
+    slope /= 1 + e
+    slope -= y
+    return loss, slope
 
 
 def hinge(z: np.ndarray, y: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
