@@ -16,7 +16,7 @@ $(READY): pyproject.toml locks/development.lock $(wildcard */*.c */*/*.c)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=…")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/development.lock
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY) ## train and serve on handwritten digits, and draw a page of what came out
@@ -42,7 +42,7 @@ lock: $(READY) ## write locks/ anew from pyproject.toml; UPGRADE=1 takes the new
 	.venv/bin/python locks/compile.py $(if $(UPGRADE),--upgrade)
 
 tables: $(READY) ## write the tables of the README anew from the declarations
-	.venv/bin/python examples/readme_tables.py
+	.venv/bin/python examples/readme.py
 
 image: ## build the image of ALGORITHM (kmeans, pca, xgboost, … or all)
 	images/build.sh $(ALGORITHM)

@@ -171,8 +171,8 @@ for each image which heap it belongs to. Nobody told either which digit an image
 images on a heap turn out to be.</p>
 <section class="facts">{facts}</section>
 <h2>The heaps</h2>
-<p>Large: the mean of all images on the heap, which is what k-means compares with. Small: some of them. A red frame
-marks one that shows another digit.</p>
+<p>Large: the mean of all images on the heap; k-means puts an image where the mean is nearest. Small: some of them. A
+red frame marks one that shows another digit.</p>
 <section class="heaps">{heaps}</section>
 <h2>The map</h2>
 <p>A second job, <code>pca</code>, found the two directions in which the images differ most. Each image is drawn as the

