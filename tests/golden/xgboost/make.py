@@ -50,4 +50,5 @@ def main():
     (HERE / f"{xgb.__version__}.json").write_text(json.dumps(predictions))
 
 
-main()
+if __name__ == "__main__":
+    main()
