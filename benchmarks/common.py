@@ -6,7 +6,9 @@ and compared within each round: the median of the ratios is what a benchmark rep
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import io
 import json
 import resource
 import statistics
@@ -116,8 +118,15 @@ def write_job(
             (folder / path.name).hardlink_to(path)
 
 
-def train(base: Path, algorithm: str) -> Path:
-    """Run the training job that ``write_job`` laid below ``base``, as the ``train`` command does; the model's folder.
+class Trained(NamedTuple):
+    """What a training job left: the model's folder and the lines of its log."""
+
+    model: Path
+    log: str
+
+
+def train(base: Path, algorithm: str) -> Trained:
+    """Run the training job that ``write_job`` laid below ``base``, as the ``train`` command does.
 
     It runs in this process, so that neither side of a comparison pays for the start of Python and its imports.
     """
@@ -125,11 +134,12 @@ def train(base: Path, algorithm: str) -> Path:
     from container.paths import Paths
     from container.settings import Settings
 
-    paths = Paths(base)
-    code = command.run(paths, Settings(base_directory=base, algorithm=algorithm))
+    paths, log = Paths(base), io.StringIO()
+    with contextlib.redirect_stdout(log):
+        code = command.run(paths, Settings(base_directory=base, algorithm=algorithm))
     if code:
         raise RuntimeError(f"training ended with exit code {code}: {paths.failure.read_text()}")
-    return paths.model
+    return Trained(paths.model, log.getvalue())
 
 
 def peak_memory() -> int:
