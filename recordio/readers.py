@@ -92,7 +92,7 @@ class ChannelStream:
         self._content_type = content_type
         self._rows = rows
 
-    def batches(self, size: int | None = None) -> Iterator[Batch]:
+    def batches(self, size: int | None = None) -> Generator[Batch]:
         """One epoch in batches of ``size`` rows (the last may be shorter), or as they come where it is None.
 
         Reading and parsing run ahead in the background, by a bounded number of batches. Leaving the loop early, or

@@ -7,6 +7,7 @@ X' W = X (W / scale) - shift (W / scale), and X'^T G = (X^T G - shift sum(G)) / 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,6 +26,11 @@ class Scaler:
 
     shift: np.ndarray
     scale: np.ndarray
+
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        """1 / scale: a product is several times as fast as a division."""
+        return 1 / self.scale
 
     def rows(self, features: Features) -> ScaledRows:
         """Scaled rows, ready for products with weights."""
@@ -46,7 +52,7 @@ class DenseRows:
 
     def __init__(self, features: np.ndarray, scaler: Scaler) -> None:
         self.features = np.subtract(features, scaler.shift)
-        self.features /= scaler.scale
+        self.features *= scaler.inverse
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
         """(n, d) times (d, m)."""
