@@ -6,6 +6,7 @@ import time
 
 import flask
 from flask import Flask, Response
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from algorithms.interface import JSON, Algorithm, Model
 from container import media, responses
@@ -21,19 +22,10 @@ def make_app(model: Model, algorithm: type[Algorithm], settings: Settings) -> Fl
     - ``POST /invocations``: rows in, predictions out.
     - ``GET /execution-parameters``: how batch transform should send its rows.
     """
-    app = bare_app(algorithm, settings)
-
-    @app.post("/invocations")
-    def invocations() -> Response:
-        return answer(model, algorithm, settings)
-
-    return app
-
-
-def bare_app(algorithm: type[Algorithm], settings: Settings) -> Flask:
-    """The application without an end point for predictions."""
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_payload
+    if settings.max_payload is not None:
+        # A byte more than allowed: of a body in chunks Flask reads so many and says nothing of the rest. See _body.
+        app.config["MAX_CONTENT_LENGTH"] = settings.max_payload + 1
     parameters = flask.json.dumps(execution_parameters(settings))
 
     @app.get("/ping")
@@ -43,6 +35,10 @@ def bare_app(algorithm: type[Algorithm], settings: Settings) -> Flask:
     @app.get("/execution-parameters")
     def batch_parameters() -> Response:
         return Response(parameters, mimetype=JSON)
+
+    @app.post("/invocations")
+    def invocations() -> Response:
+        return answer(model, algorithm, settings)
 
     @app.errorhandler(Exception)
     def refuse(error: Exception) -> Response:
@@ -59,8 +55,7 @@ def answer(model: Model, algorithm: type[Algorithm], settings: Settings) -> Resp
     """
     started = time.perf_counter()
     request, serving = flask.request, algorithm.serving
-    body = request.get_data(cache=False)
-    rows = media.read(body, request.content_type, serving, model.feature_dim)
+    rows = media.read(_body(settings.max_payload), request.content_type, serving, model.feature_dim)
     if settings.inference_outputs:
         columns, write = model.select(rows, settings.inference_outputs), media.write_selected
     else:
@@ -70,6 +65,13 @@ def answer(model: Model, algorithm: type[Algorithm], settings: Settings) -> Resp
     content = write(columns, media_type, serving, batch=settings.batch)
     logger.info("200: %d rows in %.1f ms", len(rows), 1000 * (time.perf_counter() - started))
     return Response(content, mimetype=media_type)
+
+
+def _body(limit: int | None) -> bytes:
+    body = flask.request.get_data(cache=False)
+    if limit is not None and len(body) > limit:
+        raise RequestEntityTooLarge
+    return body
 
 
 def execution_parameters(settings: Settings) -> dict[str, object]:

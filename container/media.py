@@ -25,7 +25,7 @@ from container.responses import EmptyBodyError, NotAcceptableError, UnsupportedT
 from recordio import content_type, records
 from recordio.batches import Batch
 from recordio.content_type import ContentType
-from recordio.errors import ContentTypeError
+from recordio.errors import ContentTypeError, ValueRangeError
 from recordio.readers import RowFormat, decode
 
 _MANY = 64
@@ -49,7 +49,12 @@ def read(body: bytes, header: str | None, serving: Serving, feature_dim: int | N
         raise EmptyBodyError("the request has no body")
     declared = _request_type(header, serving)
     rows = RowFormat(feature_dim=feature_dim, missing=serving.missing_values, finite=not serving.missing_values)
-    return decode(body, declared, rows)
+    batch = decode(body, declared, rows)
+    if serving.missing_values:  # then a NaN is one too, but an infinity is still a mistake
+        values = batch.features.data if batch.is_sparse else batch.features
+        if np.isinf(values).any():
+            raise ValueRangeError("the rows have an infinite value; values must be finite, or missing")
+    return batch
 
 
 def _request_type(header: str | None, serving: Serving) -> ContentType:

@@ -7,17 +7,22 @@ the inside, and a traceback in the log.
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import BinaryIO
 
-from flask import Response
-from werkzeug.exceptions import HTTPException
+from flask import Response, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from algorithms.errors import ModelError, PredictionError
 from algorithms.interface import Serving
 from container.logs import logger
+from container.settings import MIB
 from recordio.errors import ContentTypeError, DataError, WidthError
 
 LONGEST_TEXT = 1024
 """Characters of an error's text; a message may quote a field of any length."""
+
+LONGEST_DRAINED = 256 * MIB
+"""Bytes of an oversized body that are read before it is refused."""
 
 
 class RequestError(ValueError):
@@ -62,6 +67,8 @@ def describe(error: Exception, serving: Serving) -> tuple[int, str]:
 
 def refusal(error: Exception, serving: Serving) -> Response:
     """The response to ``error``, after a line in the log; never with a traceback."""
+    if isinstance(error, RequestEntityTooLarge):
+        _drain(request.environ["wsgi.input"])
     if isinstance(error, HTTPException) and error.code is not None:
         return _of_http(error)
     status, text = describe(error, serving)
@@ -70,6 +77,14 @@ def refusal(error: Exception, serving: Serving) -> Response:
     else:
         logger.warning("%d: %s", status, text)
     return Response(text, status, mimetype="text/plain")
+
+
+def _drain(body: BinaryIO) -> None:
+    """Read what the client still sends: it looks for the answer only when it is done, and a connection that is closed
+    before that looks broken to it. What is far beyond every payload limit of SageMaker is cut off all the same."""
+    left = LONGEST_DRAINED
+    while left > 0 and (piece := body.read(min(left, 1 << 16))):
+        left -= len(piece)
 
 
 def _of_http(error: HTTPException) -> Response:
