@@ -30,11 +30,10 @@ def train(arguments: Sequence[str] | None = None) -> int:
     logs.entry()
     try:
         settings = Settings.from_environment(os.environ)
-    except ConfigurationError as error:
+        from container import train as training
+    except (ConfigurationError, ImportError) as error:  # an image that lacks a package has failed, too
         failure.report(error, Paths(Path(os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")).failure)
         return failure.EXIT_CODE
-    from container import train as training
-
     return training.run(Paths(settings.base_directory), settings)
 
 
