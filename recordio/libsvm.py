@@ -192,7 +192,10 @@ def _entries(tokens: _Tokens, rows: RowFormat) -> _Entries:
     pairs = np.flatnonzero(tokens.names & ~tokens.heads if rows.labels == "required" else tokens.names)
     queries = pairs[:0]
     if b"qid:" in tokens.text:
-        asks = np.array([tokens.text.startswith(b"qid:", start) for start in tokens.starts[pairs]], np.bool_)
+        code, starts = np.frombuffer(tokens.text, np.uint8), tokens.starts[pairs]
+        asks = tokens.ends[pairs] - starts == len(b"qid")
+        for offset, letter in enumerate(b"qid"):  # a pair and the newline are longer: the offset is within the text
+            asks &= code[starts + offset] == letter
         pairs, queries = pairs[~asks], pairs[asks]
     indices = tokens.numbers(pairs, np.int32)
     tokens.check((indices < 0) | (indices > _LARGEST_INDEX), pairs)
@@ -232,9 +235,10 @@ def _groups(tokens: _Tokens, entries: _Entries) -> np.ndarray | None:
     """
     if not len(entries.queries):
         return None
-    number = np.bincount(tokens.row[entries.queries], minlength=entries.rows)
-    tokens.check(number != 1, np.flatnonzero(tokens.heads))
-    return tokens.numbers(entries.queries + 1, np.int64)
+    groups = tokens.numbers(entries.queries + 1, np.int64)
+    count = np.bincount(tokens.row[entries.queries], minlength=entries.rows)
+    tokens.check(count != 1, np.flatnonzero(tokens.heads))
+    return groups
 
 
 def _csr(values: np.ndarray, entries: _Entries, rows: RowFormat) -> sp.csr_array:
