@@ -66,9 +66,11 @@ class Channel:
 
 @dataclass(frozen=True)
 class Column:
-    """One named output of a model. ``predict`` returns float32 or float64 arrays of shape (n,) + shape.
+    """One named output of a model. ``predict`` returns arrays of floats, or of integers for class numbers that JSON
+    answers write without a decimal point, of shape (n,) + shape.
 
-    ``shape`` is () for one number a row; None stands for a length known only when the model is.
+    ``shape`` is () for one number a row (or, where ``help`` says so, one for each class); None stands for a length
+    known only when the model is.
     """
 
     name: str

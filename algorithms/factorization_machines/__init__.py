@@ -270,6 +270,8 @@ def _test(model: FactorizationMachine, stream: Stream, hp: FactorizationMachines
     scores = Scores(hp.predictor_type == BINARY)
     for batch in stream.batches(hp.mini_batch_size):
         scores.add(model.scores(batch), _labels(batch, hp))
+    if not scores.rows:
+        raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
     final = [entry for entry in scores.values() if entry[0] not in ("mse", "absolute_loss")]
     for name, value, _ in final:
         job.score("test", name, value)

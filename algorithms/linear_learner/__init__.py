@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import (
     AUTO,
     Hyperparameters,
@@ -303,7 +304,7 @@ class LinearLearner(Algorithm):
         )
     )
     columns = (
-        Column("score", "Prediction, probability, or one probability for each class.", shape=(None,)),
+        Column("score", "The prediction or probability; for many classes a probability for each."),
         Column("predicted_label", "The class; classifiers only."),
     )
     metrics = _metrics()
@@ -364,6 +365,8 @@ def _validation(stream: Stream, hp: LinearLearnerHyperparameters, job: Job) -> B
             rows = sum(len(part) for part in kept)
             job.warning(f"Channel 'validation' is large: its first {rows} rows are used.")
             break
+    if not kept:
+        raise TrainingDataError("Channel 'validation' has no rows: verify that it contains non-empty files.")
     return concatenate(kept)
 
 
@@ -396,6 +399,8 @@ def _test(model: LinearModel, trained: Trained, stream: Stream, hp: LinearLearne
     for batch in stream.batches(hp.mini_batch_size):
         raw.append(scaler.rows(batch.features).scores(parameters[:-1]) + parameters[-1])
         labels.append(np.asarray(batch.labels).reshape(-1))
+    if not labels:
+        raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
     joined = np.concatenate(labels)
     return _all_metrics(np.concatenate(raw), joined, trained.problem.label_scaler.apply(joined), trained, model, hp)
 
