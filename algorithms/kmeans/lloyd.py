@@ -24,6 +24,7 @@ from recordio.batches import Features
 
 _BLOCK_SCORES = 1 << 19  # scores of a block: 2 MB of float32
 _BLOCK_ROWS = 8192
+_SMALL_PICKS = 1 << 15  # up to here a dense matrix is quicker than setting up a sparse one
 _TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
 _TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
 
@@ -82,6 +83,8 @@ class Points:
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """The rows at ``indices``, dense: shape (len(indices), d), float64."""
+        if len(self.blocks) == 1:
+            return _dense(self.blocks[0].features[indices]).astype(np.float64)
         starts = np.cumsum([0, *(block.features.shape[0] for block in self.blocks)])
         found = np.empty((len(indices), self.blocks[0].features.shape[1]))
         owners = np.searchsorted(starts, indices, side="right") - 1
@@ -92,7 +95,7 @@ class Points:
 
     def scores(self, centers: np.ndarray) -> Iterator[tuple[Block, np.ndarray]]:
         """Blocks small enough for the cache, each with its scores of shape (rows, k), which the caller may change."""
-        step = int(np.clip(_BLOCK_SCORES // len(centers), 64, _BLOCK_ROWS))
+        step = min(max(_BLOCK_SCORES // len(centers), 64), _BLOCK_ROWS)
         half_norms = squared_norms(centers) / 2
         narrow = np.float32 if half_norms.max() < _TAME_NORM else np.float64
         for block in self.blocks:
@@ -159,10 +162,19 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
         for first in range(0, count, step):
             mine = labels[start + first : start + min(first + step, count)]
             weights = block.weights[first : first + step].astype(block.features.dtype)
-            picks = sp.csc_array((weights, mine, np.arange(len(mine) + 1)), shape=(k, len(mine)))
-            totals += _dense(picks @ block.features[first : first + step])
+            totals += _dense(_picks(mine, weights, k) @ block.features[first : first + step])
         start += count
     return totals, np.bincount(labels, points.weights, k)
+
+
+def _picks(labels: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray | sp.csc_array:
+    """The matrix (k, n) that has each row's weight in the line of its label."""
+    rows = np.arange(len(labels) + 1)
+    if len(labels) * k > _SMALL_PICKS:
+        return sp.csc_array((weights, labels, rows), shape=(k, len(labels)))
+    picks = np.zeros((k, len(labels)), weights.dtype)
+    picks[labels, rows[:-1]] = weights
+    return picks
 
 
 def plus_plus(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarray | None = None) -> np.ndarray:
@@ -176,16 +188,16 @@ def plus_plus(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarr
     weights, norms = points.weights, points.norms
     draws = 2 + int(np.log(k))
     if chosen is None or not len(chosen):
-        first = points.rows(rng.choice(len(points), 1, p=weights / weights.sum()))
+        first = points.rows(_drawn(weights, 1, rng))
         picked, closest = [first], nearest(points, first).distances
     else:
         picked, closest = [], nearest(points, chosen).distances
     while len(picked) < k:
         potential = weights * closest
-        if not potential.sum() > 0:  # every row is a center already
+        if not potential.any():  # every row is a center already
             picked.append(points.rows(rng.integers(len(points), size=1)))
             continue
-        drawn = rng.choice(len(points), draws, p=potential / potential.sum())
+        drawn = _drawn(potential, draws, rng)
         candidates = points.rows(drawn)
         scores = np.concatenate([scores for _, scores in points.scores(candidates)])
         after = np.minimum(closest[:, None], np.maximum(norms[:, None] - 2.0 * scores, 0))  # (n, draws)
@@ -195,6 +207,13 @@ def plus_plus(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarr
         closest[drawn[best]] = 0
         picked.append(candidates[best : best + 1])
     return np.concatenate(picked)
+
+
+def _drawn(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices drawn with probability by weight, with replacement."""
+    bounds = np.cumsum(weights)
+    drawn = np.searchsorted(bounds, rng.random(count) * bounds[-1], side="right")
+    return np.minimum(drawn, np.flatnonzero(weights)[-1])  # rounding may lead past the end
 
 
 def uniform(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarray | None = None) -> np.ndarray:
