@@ -1,6 +1,8 @@
 """K-means: the arithmetic of one step by hand, scikit-learn beside it, and what the method promises."""
 
+import doctest
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ from algorithms.kmeans.lloyd import Points, breathe, lloyd, mean_squared_distanc
 from algorithms.kmeans.sample import Sample
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
+
+README = Path(__file__).resolve().parents[2] / "algorithms" / "kmeans" / "README.md"
 
 
 @pytest.fixture(autouse=True)
@@ -559,3 +563,7 @@ def test_msd_of_points_is_the_plain_mean():
     X = digits()
     centers = X[:9].astype(np.float64)
     assert mean_squared_distance(Points.of(X), centers) == pytest.approx(msd(X, centers), rel=1e-5)
+
+
+def test_the_readme_runs():
+    assert doctest.testfile(str(README), module_relative=False) == (0, 7)
