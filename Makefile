@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ALGORITHM ?= kmeans
 READY := .venv/.ready
+BENCHMARKS := $(filter-out __init__ common,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench lock tables image image-test clean
@@ -35,8 +36,9 @@ format: $(READY) ## format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: $(READY) ## measure beside other libraries, on the same data in the same run
-	.venv/bin/python -m benchmarks.run
+bench: $(READY) ## measure beside other libraries, on the same data in the same run; NAME=kmeans for one
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/peers.lock
+	set -e; for name in $(or $(NAME),$(BENCHMARKS)); do .venv/bin/python -m benchmarks.$$name; done
 
 lock: $(READY) ## write locks/ anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	.venv/bin/python locks/compile.py $(if $(UPGRADE),--upgrade)

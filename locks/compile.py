@@ -1,6 +1,7 @@
 """Write the lock files beside this one from pyproject.toml: every package with its version and its hashes.
 
-    development.lock   everything: all extras, all dependency groups, the build system
+    development.lock   everything: all extras, all dependency groups but peers, the build system
+    peers.lock         what the benchmarks compare with
     build.lock         the build system alone
     core.lock          what every algorithm needs
     <extra>.lock       core and that extra, one file for each extra
@@ -39,9 +40,11 @@ def wanted() -> dict[str, list[str]]:
     project, build = settings["project"], settings["build-system"]["requires"]
     core, extras = project["dependencies"], project["optional-dependencies"]
     everything = core + [requirement for extra in extras.values() for requirement in extra]
-    groups = [requirement for group in settings["dependency-groups"].values() for requirement in group]
+    groups = settings["dependency-groups"]
+    peers = groups.pop("peers")
     return {
-        DEVELOPMENT: everything + groups + build,
+        DEVELOPMENT: everything + [requirement for group in groups.values() for requirement in group] + build,
+        "peers": peers,
         "build": build,
         "core": core,
         "all": everything,
