@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from recordio import record_pb2
 from recordio.errors import RecordError, WidthError
 from recordio.framing import Place
-from recordio.rows import RowFormat, first_non_finite, not_finite
+from recordio.rows import RowFormat, not_finite
 
 Record: Any = record_pb2.Record  # type: ignore[attr-defined]  # made when the module is imported
 """The message class. Its fields are those of ``record.proto``."""
@@ -124,17 +124,21 @@ def row(record: Any, rows: RowFormat, width: int | None, place: Place) -> Row:
         found = f"only {', '.join(map(repr, sorted(record.features)))}" if record.features else "no features at all"
         raise RecordError(f"{place}: expected features['values'], found {found}")
     features = _features(tensor(record.features[VALUES], "features['values']", place), rows, width, place)
-    wrong = first_non_finite(features.values) if rows.finite else None
-    if wrong is not None:
-        number = wrong[0] if features.keys is None else features.keys[wrong]
-        raise not_finite(str(place), features.values[wrong], f"feature {number}")
+    if rows.finite and not np.isfinite(features.values).all():
+        at = _first_non_finite(features.values)
+        number = at if features.keys is None else features.keys[at]
+        raise not_finite(str(place), features.values[at], f"feature {number}")
     if rows.labels != "required":
         return features
     labels = _labels(record, place)
-    wrong = first_non_finite(labels)
-    if wrong is not None:
-        raise not_finite(str(place), labels[wrong], "the label" if len(labels) == 1 else f"label {wrong[0]}")
+    if not np.isfinite(labels).all():
+        at = _first_non_finite(labels)
+        raise not_finite(str(place), labels[at], "the label" if len(labels) == 1 else f"label {at}")
     return features._replace(labels=labels)
+
+
+def _first_non_finite(values: np.ndarray) -> int:
+    return int(np.argmin(np.isfinite(values)))
 
 
 def _features(found: Tensor, rows: RowFormat, width: int | None, place: Place) -> Row:
@@ -186,6 +190,8 @@ def _labels(record: Any, place: Place) -> np.ndarray:
 
 def _float32(values: np.ndarray) -> np.ndarray:
     """Rounded to float32; what is too large becomes infinite."""
+    if values.dtype == np.float32:
+        return values
     with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(np.float32)
 
