@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import doctest
 import json
 import os
 import pickle
@@ -390,3 +391,9 @@ def test_threads_get_the_answers_that_one_gets(parameters):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_the_readmes_examples_run():
+    readme = Path(__file__).resolve().parents[2] / "algorithms" / "xgb" / "README.md"
+    failed, tried = doctest.testfile(str(readme), module_relative=False)
+    assert (failed, tried) == (0, 9)
