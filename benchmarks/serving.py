@@ -241,7 +241,8 @@ def _started(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     bind = [] if name == "ours" else ["-b", f"127.0.0.1:{port}"]
-    variables = {**os.environ, "SAGEMAKER_BIND_TO_PORT": str(port), **(environment or {})}
+    # One thread of BLAS and OpenMP in each worker process, as Amazon's image sets it and ours does on such a machine.
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "SAGEMAKER_BIND_TO_PORT": str(port), **(environment or {})}
     started = time.perf_counter()
     with (folder / f"{port}.log").open("wb") as log:
         process = subprocess.Popen([*command, *bind], cwd=folder, env=variables, stdout=log, stderr=log)

@@ -64,10 +64,15 @@ def client():
     return make_app(Sums(), Fake, Settings()).test_client()
 
 
+def printed(output):
+    """The JSON lists among the lines of ``output``; the SDK logs to standard output too."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith("[")]
+
+
 def test_requests_of_the_sdks_serializers_are_read(sdk, client):
-    lines = run(sdk, SERIALIZE, json.dumps(ROWS.tolist())).splitlines()
-    assert len(lines) == 4
-    for content_type, body in map(json.loads, lines):
+    requests = printed(run(sdk, SERIALIZE, json.dumps(ROWS.tolist())))
+    assert len(requests) == 4
+    for content_type, body in requests:
         response = client.post("/invocations", data=base64.b64decode(body), content_type=content_type)
         assert response.status_code == 200, (content_type, response.text)
         totals = [row["total"] for row in response.json["predictions"]]
@@ -81,7 +86,7 @@ def test_the_sdks_deserializers_read_our_responses(sdk, client, tmp_path):
         response = client.post("/invocations", data=body, content_type="text/csv", headers={"Accept": accept})
         answers[accept] = base64.b64encode(response.data).decode()
     (tmp_path / "answers.json").write_text(json.dumps(answers))
-    found = dict(map(json.loads, run(sdk, DESERIALIZE, tmp_path / "answers.json").splitlines()))
+    found = dict(printed(run(sdk, DESERIALIZE, tmp_path / "answers.json")))
     totals, ends = ROWS.sum(axis=1).tolist(), ROWS[:, [0, -1]].tolist()
     rows = [{"total": total, "ends": pair} for total, pair in zip(totals, ends, strict=True)]
     assert found == {
