@@ -15,16 +15,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
-from scipy.linalg.blas import dsyrk, ssyrk
 
 from algorithms.errors import TrainingDataError
 from recordio.batches import Features
 
-_BLOCK_ROWS = 1024  # rows of one matrix product: large enough for BLAS' full speed, small enough for the caches
-_FLUSH_ROWS = 8192  # rows whose products are added up in float32 before they go to float64
+_BLOCK_ROWS = 4096  # rows of one float32 product: enough for BLAS' full speed, few enough for its accuracy
+_SHIFT_ROWS = 512  # first rows whose mean is the shift
 _DOUBLE_DIM = 256  # up to here float64 products cost less than reading the rows
 _DENSE_SHARE = 0.05  # from this share of nonzeros on, a dense product of a block is faster than a sparse one
-_SKETCH_ROWS = 256  # least rows of a step of the sketch
+_SMALL_DIM = 1024  # up to here, and up to 4 times its rows, a sketch is slower than the covariance and hardly smaller
+_STEP_ROWS = 128  # least rows of a step of the sketch
 _NOISE = 1e-6  # relative error of sums of float32 products
 
 
@@ -74,9 +74,9 @@ def initialize(feature_dim: int, k: int, *, centred: bool, extra: int | None = N
     """
     if extra is not None:
         sketch_rows = min(k + extra, feature_dim)
-        if feature_dim > 2 * sketch_rows + _step_rows(sketch_rows):
+        if feature_dim > max(_SMALL_DIM, 4 * sketch_rows):
             return Sketch(feature_dim, sketch_rows, centred=centred, seed=seed)
-    return Covariance(feature_dim, centred=centred)  # no larger than a sketch would be
+    return Covariance(feature_dim, centred=centred)
 
 
 class Covariance:
@@ -97,9 +97,8 @@ class Covariance:
         dtype = np.float64 if feature_dim <= _DOUBLE_DIM else np.float32
         self._shift: np.ndarray = np.zeros(feature_dim, dtype)
         self._block = np.ones((_BLOCK_ROWS, width), dtype)
-        self._recent = np.zeros((width, width), dtype, order="F")  # upper triangle
-        self._recent_rows = 0
-        self._moments = np.zeros((width, width))  # lower triangle
+        self._products = np.empty((width, width), dtype)
+        self._moments = np.zeros((width, width))
 
     def update(self, features: Features) -> None:
         """See these rows (m, d)."""
@@ -108,7 +107,7 @@ class Covariance:
             if sp.issparse(block) and block.nnz >= _DENSE_SHARE * block.shape[0] * self.feature_dim:
                 block = block.toarray()
             if self.rows == 0 and self.centred and not sp.issparse(block):
-                self._shift[:] = block.mean(axis=0, dtype=np.float64)
+                self._shift[:] = block[:_SHIFT_ROWS].mean(axis=0, dtype=np.float64)
             if sp.issparse(block):
                 self._add_sparse(block)
             else:
@@ -118,16 +117,7 @@ class Covariance:
     def _add_dense(self, block: np.ndarray) -> None:
         rows = self._block[: len(block)]
         np.subtract(block, self._shift, out=rows[:, :-1])
-        syrk = dsyrk if rows.dtype == np.float64 else ssyrk
-        self._recent = syrk(1.0, rows.T, beta=1.0, c=self._recent, overwrite_c=1)
-        self._recent_rows += len(block)
-        if self._recent_rows >= _FLUSH_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._moments += self._recent.T
-        self._recent[:] = 0
-        self._recent_rows = 0
+        self._moments += np.matmul(rows.T, rows, out=self._products)  # NumPy sees the symmetry: half the work
 
     def _add_sparse(self, block: sp.csr_array) -> None:
         """Products of the rows as they are, then the terms of the shift: the rows never become dense."""
@@ -137,6 +127,7 @@ class Covariance:
         products = (values.T @ values).tocoo()
         self._moments[products.row, products.col] += products.data
         self._moments[d, :d] += sums
+        self._moments[:d, d] += sums
         self._moments[d, d] += count
         if self._shift.any():
             self._moments += _terms_of_step(sums, count, -self._shift)
@@ -145,8 +136,6 @@ class Covariance:
         """Take in what another state has seen."""
         if not other.rows:
             return
-        self._flush()
-        other._flush()
         if not self.rows:
             self._shift = other._shift.copy()
         step = other._shift.astype(np.float64) - self._shift
@@ -157,16 +146,15 @@ class Covariance:
     def finalize(self, k: int) -> Components:
         """The k leading eigenvectors of the scatter matrix."""
         _check_rows(self.rows, k)
-        self._flush()
         d = self.feature_dim
-        scatter, mean = self._moments[:d, :d].T, None
+        scatter, mean = self._moments[:d, :d], None
         if self.centred:
             offset = self._moments[d, :d] / self.rows
             mean = self._shift + offset
             scatter = scatter - np.outer(self.rows * offset, offset)
         _check_finite(scatter)
         total = float(np.trace(scatter))
-        squares, v = linalg.eigh(scatter, lower=False, subset_by_index=(d - k, d - 1), check_finite=False)
+        squares, v = linalg.eigh(scatter, subset_by_index=(d - k, d - 1), check_finite=False)
         return _components(np.sqrt(np.maximum(squares, 0)), v, mean, total)
 
 
@@ -175,7 +163,7 @@ def _terms_of_step(sums: np.ndarray, count: int, step: np.ndarray) -> np.ndarray
     terms = np.zeros((len(step) + 1, len(step) + 1))
     crossed = np.outer(sums + count / 2 * step, step)
     terms[:-1, :-1] = crossed + crossed.T
-    terms[-1, :-1] = count * step
+    terms[-1, :-1] = terms[:-1, -1] = count * step
     return terms
 
 
@@ -190,7 +178,7 @@ class Sketch:
     A batch is centred by its own mean; one more row, which points from the mean so far to the batch's, then makes up
     the scatter about the common mean.
 
-    Memory: 16 l d bytes and a block of rows. Time: about 10 l d multiplications a row.
+    Memory: 16 l d bytes and a block of rows. Time: about 8 l d multiplications a row.
 
     References: Levy, Lindenbaum, "Sequential Karhunen-Loeve basis extraction", IEEE Trans. Image Processing 2000;
     Ross et al., "Incremental learning for robust visual tracking", IJCV 2008 (the mean); Tropp et al., "Fixed-rank
@@ -243,11 +231,7 @@ class Sketch:
             self._projected += block.transposed_times(block.times(self._omega))
             self._total += float(np.trace(products, dtype=np.float64))
         _check_finite(gram)
-        kept = min(self.size, len(gram))
-        _, rotation = linalg.eigh(
-            gram.astype(np.float64), subset_by_index=(len(gram) - kept, len(gram) - 1), check_finite=False
-        )
-        rotation = rotation.astype(np.float32)
+        rotation = np.linalg.eigh(gram.astype(np.float64))[1][:, -self.size :].astype(np.float32)
         self._kept = rotation[: len(rows)].T @ rows
         if block is not None:
             self._kept += block.transposed_times(rotation[len(rows) :]).T
@@ -313,7 +297,7 @@ class _Block:
 
 
 def _step_rows(sketch_rows: int) -> int:
-    return max(2 * sketch_rows, _SKETCH_ROWS)
+    return max(sketch_rows, _STEP_ROWS)
 
 
 def _components(s: np.ndarray, v: np.ndarray, mean: np.ndarray | None, total: float) -> Components:

@@ -52,7 +52,8 @@ def exact(rows: np.ndarray, k: int, *, centred: bool = True) -> tuple[np.ndarray
 
 
 def fitted(rows: Any, k: int, *, centred: bool = True, extra: int | None = None, size: int = 1000) -> Components:
-    state = initialize(rows.shape[1], k, centred=centred, extra=extra)
+    d = rows.shape[1]
+    state: State = Covariance(d, centred=centred) if extra is None else Sketch(d, k + extra, centred=centred)
     for start in range(0, rows.shape[0], size):
         state.update(rows[start : start + size])
     return state.finalize(k)
@@ -153,7 +154,7 @@ def angle(found: np.ndarray, reference: np.ndarray) -> float:
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("sparse", [True, False])
 def test_the_sketch_is_close_to_the_svd(centred: bool, sparse: bool) -> None:
-    rows = rows_of(5000, 600, decay=1)
+    rows = rows_of(3000, 300, decay=1)
     if sparse:
         rows[np.random.default_rng(1).random(rows.shape) < 0.5] = 0
     s, v = exact(rows, 5, centred=centred)
@@ -186,13 +187,15 @@ def test_the_sketch_sees_what_comes_late_and_slowly() -> None:
     assert abs(state.finalize(1).v[20, 0]) > 0.99
 
 
-def test_the_sketch_is_not_used_where_the_exact_covariance_is_smaller() -> None:
-    assert isinstance(initialize(200, 5, centred=True, extra=10), Covariance)
+def test_the_sketch_is_not_used_where_the_exact_covariance_is_cheaper() -> None:
+    assert isinstance(initialize(1000, 5, centred=True, extra=10), Covariance)
+    assert isinstance(initialize(2000, 250, centred=True, extra=250), Covariance)
     assert isinstance(initialize(2000, 5, centred=True, extra=10), Sketch)
+    assert isinstance(initialize(2000, 5, centred=True), Covariance)
 
 
 def test_more_extra_components_are_more_accurate() -> None:
-    rows = rows_of(3000, 800, decay=0.3)
+    rows = rows_of(2000, 500, decay=0.3)
     _, v = exact(rows, 5)
     angles = [angle(fitted(rows, 5, extra=extra, size=300).v, v) for extra in (0, 10, 60)]
     assert angles[2] < angles[1] < angles[0]
@@ -293,12 +296,12 @@ def test_more_components_than_features_are_refused() -> None:
 @pytest.mark.parametrize("mode", ["regular", "randomized"])
 def test_more_components_than_rows_are_refused(mode: str) -> None:
     with pytest.raises(TrainingDataError, match="num_components is 20, but the train channel has only 19 rows"):
-        train(rows_of(19, 400), num_components=20, algorithm_mode=mode)
+        train(rows_of(19, 1100), num_components=20, algorithm_mode=mode)
 
 
 @pytest.mark.parametrize("mode", ["regular", "randomized"])
 def test_as_many_components_as_rows_are_found(mode: str) -> None:
-    rows = rows_of(20, 600)
+    rows = rows_of(20, 1100)
     model = train(rows, num_components=20, algorithm_mode=mode)
     np.testing.assert_allclose(model.s, exact(rows, 20)[0], atol=1e-3)
     np.testing.assert_allclose(model.v.T @ model.v, np.eye(20), atol=1e-5)
@@ -317,7 +320,7 @@ def test_a_width_other_than_feature_dim_is_an_error() -> None:
 @pytest.mark.parametrize("mode", ["regular", "randomized"])
 def test_numbers_whose_squares_overflow_are_an_error(mode: str) -> None:
     with pytest.raises(TrainingDataError, match="too large"), np.errstate(over="ignore", invalid="ignore"):
-        train(np.float32(1e30) * rows_of(50, 400), algorithm_mode=mode)
+        train(np.float32(1e30) * rows_of(50, 1100), algorithm_mode=mode)
 
 
 def test_one_pass_over_the_channel() -> None:
@@ -355,10 +358,10 @@ def test_the_score_is_the_same_for_sparse_rows() -> None:
 
 
 def test_a_stop_leaves_the_model_of_the_rows_so_far() -> None:
-    rows, job = rows_of(5000, 20), FakeJob(stop_after=1)
+    rows, job = rows_of(10000, 20), FakeJob(stop_after=1)
     model = PCA.fit(hyperparameters(feature_dim=20), {"train": MemoryStream(rows)}, job)
-    assert "2048 rows" in job.warnings[0]
-    np.testing.assert_allclose(model.s, exact(rows[:2048], 5)[0], rtol=1e-5)
+    assert "8192 rows" in job.warnings[0]
+    np.testing.assert_allclose(model.s, exact(rows[:8192], 5)[0], rtol=1e-5)
 
 
 def test_a_stop_before_there_are_enough_rows_leaves_no_model() -> None:
@@ -368,7 +371,7 @@ def test_a_stop_before_there_are_enough_rows_leaves_no_model() -> None:
 
 
 def test_the_seed_decides_the_sketch() -> None:
-    rows = rows_of(2000, 500, decay=0.2)
+    rows = rows_of(1500, 1100, decay=0.2)
     models = [train(rows, FakeJob(seed=seed), algorithm_mode="randomized") for seed in (1, 1, 2)]
     np.testing.assert_array_equal(models[0].v, models[1].v)
     assert np.abs(models[0].v - models[2].v).max() > 1e-4
