@@ -121,7 +121,8 @@ def row(record: Any, rows: RowFormat, width: int | None, place: Place) -> Row:
         ValueRangeError: a label is NaN or infinite, or a feature where that is not allowed.
     """
     if VALUES not in record.features:
-        found = f"only {', '.join(map(repr, sorted(record.features)))}" if record.features else "no features at all"
+        names = ", ".join(sorted(map(repr, record.features)))  # protobuf gives names that are not UTF-8 as bytes
+        found = f"only {names}" if names else "no features at all"
         raise RecordError(f"{place}: expected features['values'], found {found}")
     features = _features(tensor(record.features[VALUES], "features['values']", place), rows, width, place)
     if rows.finite and not np.isfinite(features.values).all():

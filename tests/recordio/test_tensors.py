@@ -152,6 +152,12 @@ def test_features_of_another_name_are_listed():
         row(made)
 
 
+def test_names_that_are_not_text_are_shown_all_the_same():
+    body = b"".join(b"\x0a\x05\x0a\x01" + name + b"\x12\x00" for name in (b"\xff", b"a"))
+    with pytest.raises(RecordError, match=r"found only 'a', b'\\xff'"):
+        tensors.row(tensors.parse(body, PLACE), RowFormat(), None, PLACE)
+
+
 @pytest.mark.parametrize("body", [b"\xff", b"\x0a\x05abc", b"id,name"])
 def test_bytes_that_are_no_message_are_refused(body):
     with pytest.raises(RecordError, match="record 3, at byte 160: its .* bytes cannot be read as SageMaker's"):
