@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from recordio import plain
 from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import ParseError, RaggedRowError
@@ -49,28 +50,24 @@ def decode_csv(body: bytes, rows: RowFormat, content_type: ContentType) -> Itera
 
 
 class _Parsed(NamedTuple):
-    """The rows of a block.
-
-    Attributes:
-        place: of the first row.
-        width: number of columns.
-    """
+    """The rows of a block; ``width`` is the number of columns."""
 
     batch: Batch
-    place: str
+    block: Block
     width: int
 
 
 def _same_width(parsed: Iterable[_Parsed | None]) -> Iterator[Batch]:
     """The batches of blocks that have rows, which must have equally many columns."""
     width = None
-    for block in parsed:
-        if block is None:
+    for part in parsed:
+        if part is None:
             continue
-        if width not in (None, block.width):
-            raise _ragged(block.place, block.width, width)
-        width = block.width
-        yield block.batch
+        if width not in (None, part.width):
+            first = _fields(part.block.text).starts[0]
+            raise _ragged(part.block.place(first), part.width, width)
+        width = part.width
+        yield part.batch
 
 
 def _ragged(place: str, width: int, before: int | None) -> RaggedRowError:
@@ -79,21 +76,34 @@ def _ragged(place: str, width: int, before: int | None) -> RaggedRowError:
 
 def _parse(block: Block, rows: RowFormat, labels: int | None) -> _Parsed | None:
     """The rows of a block; None where all lines are blank."""
+    table = plain.table(block.text) or _table(block)
+    if table is None:
+        return None
+    values, missing = table
+    width = values.shape[1]
+
+    def place(row: int, column: int) -> str:
+        return f"{block.place(_fields(block.text).starts[row * width + column])}, column {column + 1}"
+
+    layout = columns(width, labels, rows, block.place(0))
+    check_values(values, missing, layout, rows, place)
+    return _Parsed(take(values, layout, rows), block, width)
+
+
+def _table(block: Block) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Values, shape (n, width), float32, with NaN for empty fields; and where those are, or None for nowhere.
+
+    None where all lines are blank.
+
+    Raises:
+        ParseError, RaggedRowError: it is none.
+    """
     fields = _fields(block.text)
     if not len(fields.starts):
         return None
     width = _width(fields, block)
     values, empty = _values(fields, block)
-    values = values.reshape(-1, width)
-    missing = None if empty is None else empty.reshape(values.shape)
-
-    def place(row: int, column: int) -> str:
-        return f"{block.place(fields.starts[row * width + column])}, column {column + 1}"
-
-    first = block.place(fields.starts[0])
-    layout = columns(width, labels, rows, first)
-    check_values(values, missing, layout, rows, place)
-    return _Parsed(take(values, layout, rows), first, width)
+    return values.reshape(-1, width), None if empty is None else empty.reshape(-1, width)
 
 
 class _Fields(NamedTuple):

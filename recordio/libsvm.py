@@ -22,6 +22,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from recordio import plain
 from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import ParseError, WidthError
@@ -106,25 +107,20 @@ class _WrongError(Exception):
 
 def _parse(block: Block, rows: RowFormat) -> Batch | None:
     """The rows of a block; None where it has none."""
-    try:
-        tokens = _tokens(block.text)
-        if tokens is None:
-            return None
-        entries = _entries(tokens, rows)
-        heads = np.flatnonzero(tokens.heads if rows.labels == "required" else tokens.heads & ~tokens.names)
-        labels = tokens.numbers(heads)  # labels that are left out must be numbers too
-        weights = _weights(tokens) if rows.labels == "required" else None
-        groups = _groups(tokens, entries)
-        values = tokens.numbers(entries.tokens + 1)
-    except _WrongError as error:
-        raise _explained(block, error.position, rows) from None
-    _check_values(block, rows, tokens, entries, values)
-    if rows.labels == "none":
-        return Batch(_csr(values, entries, rows), None, None, groups)
-    for part, what in ((labels, "the label"), (weights, "the weight")):
-        if part is not None and (found := first_non_finite(part)):
-            raise not_finite(block.place(tokens.starts[heads[found[0]]]), float(part[found]), what)
-    return Batch(_csr(values, entries, rows), labels, weights, groups)
+    labelled = rows.labels == "required"
+    found, groups = plain.sparse_rows(block.text, labelled), None
+    if found is None:
+        try:
+            tokens = _tokens(block.text)
+            if tokens is None:
+                return None
+            found, groups = _sparse_rows(tokens, labelled)
+        except _WrongError as error:
+            raise _explained(block, error.position, labelled) from None
+    _check(block, found, rows, labelled)
+    width = rows.feature_dim or int(found.indices.max(initial=-1)) + 1
+    features = sp.csr_array((found.values, found.indices, found.bounds), shape=(len(found.labels), width))
+    return Batch(features, found.labels if labelled else None, found.weights, groups)
 
 
 def _tokens(text: bytes) -> _Tokens | None:
@@ -164,44 +160,40 @@ def _tokens(text: bytes) -> _Tokens | None:
     return tokens
 
 
-class _Entries(NamedTuple):
-    """The ``index:value`` pairs of a block.
-
-    Attributes:
-        tokens: which tokens are the indices; the values follow them. Shape (nnz,).
-        indices: shape (nnz,), int32.
-        row: shape (nnz,).
-        queries: which tokens are the word ``qid``.
-        rows: number of rows.
-    """
-
-    tokens: np.ndarray
-    indices: np.ndarray
-    row: np.ndarray
-    queries: np.ndarray
-    rows: int
-
-
-def _entries(tokens: _Tokens, rows: RowFormat) -> _Entries:
-    """Find the pairs.
+def _sparse_rows(tokens: _Tokens, labelled: bool) -> tuple[plain.SparseRows, np.ndarray | None]:
+    """The rows of a block, and their query ids, shape (n,), int64, or None for none.
 
     Raises:
-        _WrongError: a token has no colon and is no label, an index is not one, or a row has an index twice.
+        _WrongError: a token is not what its place asks for, or a row has an index twice.
     """
     tokens.check(~(tokens.heads | tokens.names | tokens.values))
-    pairs = np.flatnonzero(tokens.names & ~tokens.heads if rows.labels == "required" else tokens.names)
-    queries = pairs[:0]
-    if b"qid:" in tokens.text:
-        code, starts = np.frombuffer(tokens.text, np.uint8), tokens.starts[pairs]
-        asks = tokens.ends[pairs] - starts == len(b"qid")
-        for offset, letter in enumerate(b"qid"):  # a pair and the newline are longer: the offset is within the text
-            asks &= code[starts + offset] == letter
-        pairs, queries = pairs[~asks], pairs[asks]
+    heads = np.flatnonzero(tokens.heads)
+    labels = tokens.numbers(heads if labelled else heads[~tokens.names[heads]])  # those left out are numbers too
+    pairs = np.flatnonzero(tokens.names & ~tokens.heads if labelled else tokens.names)
+    asks = _is_query(tokens, pairs)
+    pairs, queries = pairs[~asks], pairs[asks]
     indices = tokens.numbers(pairs, np.int32)
     tokens.check((indices < 0) | (indices > _LARGEST_INDEX), pairs)
     row = tokens.row[pairs]
     _check_order(tokens, pairs, indices, row)
-    return _Entries(pairs, indices, row, queries, int(tokens.row[-1]) + 1)
+    bounds = np.zeros(len(heads) + 1, np.int32)
+    np.cumsum(np.bincount(row, minlength=len(heads)), out=bounds[1:])
+    weights = _weights(tokens, heads) if labelled else None
+    values = tokens.numbers(pairs + 1)
+    if not labelled:
+        labels = np.empty(len(heads), np.float32)
+    return plain.SparseRows(labels, weights, values, indices, bounds), _groups(tokens, heads, queries)
+
+
+def _is_query(tokens: _Tokens, pairs: np.ndarray) -> np.ndarray:
+    """Which of the pairs begin with the word ``qid``; shape (pairs,)."""
+    if b"qid:" not in tokens.text:
+        return np.zeros(len(pairs), np.bool_)
+    code, starts = np.frombuffer(tokens.text, np.uint8), tokens.starts[pairs]
+    asks = tokens.ends[pairs] - starts == len(b"qid")
+    for offset, letter in enumerate(b"qid"):  # a pair and the newline are longer: the offset is within the text
+        asks &= code[starts + offset] == letter
+    return asks
 
 
 def _check_order(tokens: _Tokens, pairs: np.ndarray, indices: np.ndarray, row: np.ndarray) -> None:
@@ -213,13 +205,12 @@ def _check_order(tokens: _Tokens, pairs: np.ndarray, indices: np.ndarray, row: n
     tokens.check((row[1:] == row[:-1]) & (indices[1:] == indices[:-1]), pairs[order[1:]])
 
 
-def _weights(tokens: _Tokens) -> np.ndarray | None:
+def _weights(tokens: _Tokens, heads: np.ndarray) -> np.ndarray | None:
     """Instance weights, shape (n,); None where no label has one.
 
     Raises:
         _WrongError: only some labels have one, or one is not a number.
     """
-    heads = np.flatnonzero(tokens.heads)
     weighted = tokens.names[heads]
     if not weighted.any():
         return None
@@ -227,44 +218,48 @@ def _weights(tokens: _Tokens) -> np.ndarray | None:
     return tokens.numbers(heads + 1)
 
 
-def _groups(tokens: _Tokens, entries: _Entries) -> np.ndarray | None:
+def _groups(tokens: _Tokens, heads: np.ndarray, queries: np.ndarray) -> np.ndarray | None:
     """Query ids, shape (n,), int64; None where no row has one.
 
     Raises:
         _WrongError: only some rows have one, a row has two, or one is not an integer.
     """
-    if not len(entries.queries):
+    if not len(queries):
         return None
-    groups = tokens.numbers(entries.queries + 1, np.int64)
-    count = np.bincount(tokens.row[entries.queries], minlength=entries.rows)
-    tokens.check(count != 1, np.flatnonzero(tokens.heads))
+    groups = tokens.numbers(queries + 1, np.int64)
+    tokens.check(np.bincount(tokens.row[queries], minlength=len(heads)) != 1, heads)
     return groups
 
 
-def _csr(values: np.ndarray, entries: _Entries, rows: RowFormat) -> sp.csr_array:
-    width = rows.feature_dim or int(entries.indices.max(initial=-1)) + 1
-    bounds = np.zeros(entries.rows + 1, np.int32)
-    np.cumsum(np.bincount(entries.row, minlength=entries.rows), out=bounds[1:])
-    return sp.csr_array((values, entries.indices, bounds), shape=(entries.rows, width))
+def _check(block: Block, found: plain.SparseRows, rows: RowFormat, labelled: bool) -> None:
+    """Raise for an index beyond ``feature_dim``, and for NaN and infinity where they are not allowed."""
 
+    def place(row: int) -> str:
+        tokens = _tokens(block.text)
+        assert tokens is not None
+        return block.place(tokens.starts[np.flatnonzero(tokens.heads)[row]])
 
-def _check_values(block: Block, rows: RowFormat, tokens: _Tokens, entries: _Entries, values: np.ndarray) -> None:
-    """Raise for an index beyond ``feature_dim`` and for a value that is NaN or infinite where that is not allowed."""
-    if rows.feature_dim is not None and entries.indices.max(initial=-1) >= rows.feature_dim:
-        entry = int(np.argmax(entries.indices >= rows.feature_dim))
+    def row_of(entry: int) -> int:
+        return int(np.searchsorted(found.bounds, entry, "right")) - 1
+
+    if rows.feature_dim is not None and found.indices.max(initial=-1) >= rows.feature_dim:
+        entry = int(np.argmax(found.indices >= rows.feature_dim))
         raise WidthError(
-            f"{block.place(tokens.starts[entries.tokens[entry]])}: index {entries.indices[entry]} is beyond "
-            f"feature_dim {rows.feature_dim}; indices count from 0"
+            f"{place(row_of(entry))}: index {found.indices[entry]} is beyond feature_dim {rows.feature_dim}; "
+            "indices count from 0"
         )
-    if rows.finite and (found := first_non_finite(values)):
-        place = block.place(tokens.starts[entries.tokens[found[0]]])
-        raise not_finite(place, float(values[found]), f"feature {entries.indices[found[0]]}")
+    if rows.finite and (wrong := first_non_finite(found.values)):
+        raise not_finite(place(row_of(wrong[0])), float(found.values[wrong]), f"feature {found.indices[wrong]}")
+    if labelled:
+        for part, what in ((found.labels, "the label"), (found.weights, "the weight")):
+            if part is not None and (wrong := first_non_finite(part)):
+                raise not_finite(place(wrong[0]), float(part[wrong]), what)
 
 
-def _explained(block: Block, position: int, rows: RowFormat) -> ParseError:
+def _explained(block: Block, position: int, labelled: bool) -> ParseError:
     """What is wrong with the line at a position, in words."""
     tokens = re.split(rb"[ \t]+", block.line_at(position).partition(b"#")[0].strip(b" \t"))
-    label = tokens.pop(0) if rows.labels == "required" or b":" not in tokens[0] else None
+    label = tokens.pop(0) if labelled or b":" not in tokens[0] else None
     problem = _label_problem(label) if label is not None else None
     problem = problem or next(filter(None, map(_pair_problem, tokens)), None) or _row_problem(tokens)
     return ParseError(f"{block.place(position)}: {problem}")

@@ -1,0 +1,267 @@
+/* The fast path of recordio/delimited.py and libsvm.py: a block of text to arrays of numbers.
+ *
+ * It knows the plainest spelling of each format: CSV of bare numbers, LIBSVM with rising indices. Anything else (a
+ * quote, a comment, nan, a header, a ragged row, a number that needs more care) is not an error here but "odd": the
+ * functions return None, and the numpy code reads the same block, or says what is wrong with it. So there is not one
+ * error message about data in this file, and what it returns is to the last bit what the numpy code returns.
+ *
+ * A block is bytes and ends with a newline, which stops every loop over digits. The functions keep no state and touch
+ * no Python object while they work, so the interpreter is released.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LARGEST_INDEX 2147483646
+#define DIGITS 19             /* decimal digits that always fit 64 bits */
+#define LARGEST_POWER 22      /* 10**22 is the largest power of ten that a double holds exactly */
+#define LARGEST_FLOAT 3.4e38  /* a little less than float32's */
+
+static const double POWERS[LARGEST_POWER + 1] = {
+    1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22
+};
+
+static inline int is_digit(char byte) { return (unsigned char)(byte - '0') < 10; }
+static inline int is_blank(char byte) { return byte == ' ' || byte == '\t'; }
+
+/* ---- numbers --------------------------------------------------------------------------------------------------- */
+
+/* Digits of a number, as an integer of at most DIGITS digits; what is beyond them only moves the power. */
+typedef struct { uint64_t digits; int count, seen, power; } Decimal;
+
+static inline void add_digit(Decimal *number, int digit, int fraction)
+{
+    number->seen = 1;
+    if (number->count < DIGITS) {
+        number->digits = number->digits * 10 + digit;
+        number->count += number->digits != 0;
+        number->power -= fraction;
+    } else {
+        number->power += !fraction;
+    }
+}
+
+/* Reads the exponent after the letter e and moves past it; 0 where there is none. */
+static int read_exponent(const char **at, int *power)
+{
+    const char *p = *at;
+    int negative = *p == '-', value = 0;
+    p += *p == '-' || *p == '+';
+    if (!is_digit(*p)) return 0;
+    for (; is_digit(*p); p++)
+        if (value < 10000) value = value * 10 + (*p - '0');
+    *power += negative ? -value : value;
+    *at = p;
+    return 1;
+}
+
+/* The float32 nearest to digits * 10**power; 0 where double arithmetic cannot tell which one that is.
+ *
+ * The double is off by at most two units in its last place. It has 29 bits more than a float32, so rounding it once
+ * more goes wrong only where those bits lie next to half a unit of the float32, unless the double is exact.
+ */
+static inline int nearest(const Decimal *number, float *value)
+{
+    if (number->digits == 0) {
+        *value = 0;
+        return 1;
+    }
+    if (number->power < -LARGEST_POWER || number->power > LARGEST_POWER) return 0;
+    double whole = (double)number->digits;
+    double wide = number->power < 0 ? whole / POWERS[-number->power] : whole * POWERS[number->power];
+    if (wide > LARGEST_FLOAT) return 0;
+    int exact = number->power == 0 && number->digits < (1ull << 53);
+    uint64_t bits;
+    memcpy(&bits, &wide, sizeof bits);
+    if (!exact && (bits & 0x1FFFFFFF) - 0x0FFFFFFC <= 8) return 0;
+    *value = (float)wide;
+    return 1;
+}
+
+/* Reads a number and moves past it; 0 where it is odd. */
+static inline int read_number(const char **at, float *value)
+{
+    const char *p = *at;
+    Decimal number = {0, 0, 0, 0};
+    int negative = *p == '-';
+    p += *p == '-' || *p == '+';
+    for (; is_digit(*p); p++) add_digit(&number, *p - '0', 0);
+    if (*p == '.')
+        for (p++; is_digit(*p); p++) add_digit(&number, *p - '0', 1);
+    if (!number.seen) return 0;
+    if (*p == 'e' || *p == 'E') {
+        p++;
+        if (!read_exponent(&p, &number.power)) return 0;
+    }
+    if (!nearest(&number, value)) return 0;
+    if (negative) *value = -*value;
+    *at = p;
+    return 1;
+}
+
+/* ---- CSV ------------------------------------------------------------------------------------------------------- */
+
+typedef struct { Py_ssize_t values, width, missing; } Table;
+
+/* Reads rows of equal width; 0 where something is odd, or there are more than `room` values. */
+static int read_table(const char *p, const char *stop, float *values, Py_ssize_t room, Table *table)
+{
+    while (p < stop) {
+        Py_ssize_t first = table->values;
+        if (*p == '\n') { /* a blank line */
+            p++;
+            continue;
+        }
+        for (;;) {
+            if (table->values == room) return 0;
+            if (*p == ',' || *p == '\n') {
+                values[table->values] = NAN;
+                table->missing++;
+            } else if (!read_number(&p, &values[table->values])) {
+                return 0;
+            }
+            table->values++;
+            if (*p == '\n') break;
+            if (*p++ != ',') return 0;
+        }
+        p++;
+        if (table->width < 0) table->width = table->values - first;
+        if (table->values - first != table->width) return 0;
+    }
+    return 1;
+}
+
+PyDoc_STRVAR(csv_doc,
+    "csv(text, values) -> (count, width, missing) or None\n\n"
+    "Read a block of rows into `values`, float32, with NaN for each of the `missing` empty fields.");
+
+static PyObject *csv(PyObject *self, PyObject *args)
+{
+    Py_buffer text, values;
+    if (!PyArg_ParseTuple(args, "y*w*", &text, &values)) return NULL;
+    const char *start = text.buf, *stop = start + text.len;
+    Table table = {0, -1, 0};
+    int plain = text.len > 0 && stop[-1] == '\n';
+    Py_BEGIN_ALLOW_THREADS
+    plain = plain && read_table(start, stop, values.buf, values.len / (Py_ssize_t)sizeof(float), &table);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&text);
+    PyBuffer_Release(&values);
+    if (!plain || table.values == 0) Py_RETURN_NONE;
+    return Py_BuildValue("nnn", table.values, table.width, table.missing);
+}
+
+/* ---- LIBSVM ---------------------------------------------------------------------------------------------------- */
+
+/* Arrays that are written to, and how much of them has been. */
+typedef struct {
+    float *labels, *weights, *values;
+    int32_t *bounds, *indices;
+    Py_ssize_t row_room, value_room, rows, count, weighted;
+} Rows;
+
+/* Reads an index and its colon and moves past them; -1 where it is odd. */
+static inline int64_t read_index(const char **at)
+{
+    const char *p = *at;
+    int64_t index = 0;
+    while (is_digit(*p) && index <= LARGEST_INDEX) index = index * 10 + (*p++ - '0');
+    if (p == *at || *p != ':' || index > LARGEST_INDEX) return -1;
+    *at = p + 1;
+    return index;
+}
+
+static inline int ends_token(char byte) { return is_blank(byte) || byte == '\n'; }
+
+/* Reads the label of a row, and its weight; moves past them; 0 where they are odd. */
+static int read_label(const char **at, Rows *rows)
+{
+    if (!read_number(at, &rows->labels[rows->rows])) return 0;
+    if (**at == ':') {
+        ++*at;
+        if (!read_number(at, &rows->weights[rows->rows])) return 0;
+        rows->weighted++;
+    }
+    return ends_token(**at);
+}
+
+/* Reads the pairs up to the end of the line and moves there; 0 where one is odd, or they are not in order. */
+static int read_pairs(const char **at, Rows *rows)
+{
+    const char *p = *at;
+    int64_t last = -1;
+    for (;;) {
+        while (is_blank(*p)) p++;
+        if (*p == '\n') break;
+        int64_t index = read_index(&p);
+        if (index <= last || rows->count == rows->value_room) return 0;
+        if (!read_number(&p, &rows->values[rows->count]) || !ends_token(*p)) return 0;
+        rows->indices[rows->count++] = (int32_t)(last = index);
+    }
+    *at = p;
+    return 1;
+}
+
+/* Reads rows; 0 where something is odd. Rows without a label have a pair or a label (to be left out) at the front. */
+static int read_rows(const char *p, const char *stop, int labelled, Rows *rows)
+{
+    for (; p < stop; p++) {
+        while (is_blank(*p)) p++;
+        if (*p == '\n') continue;
+        if (rows->rows == rows->row_room) return 0;
+        const char *front = p;
+        int has_label = labelled || read_index(&front) < 0;
+        if (has_label && !read_label(&p, rows)) return 0;
+        if (!labelled && rows->weighted) return 0;
+        if (!read_pairs(&p, rows)) return 0;
+        rows->bounds[++rows->rows] = (int32_t)rows->count;
+    }
+    return rows->weighted == 0 || rows->weighted == rows->rows;
+}
+
+PyDoc_STRVAR(libsvm_doc,
+    "libsvm(text, labelled, labels, weights, bounds, indices, values) -> (rows, count, weighted) or None\n\n"
+    "Read a block of rows into labels, weights and values (float32), bounds and indices (int32).\n"
+    "`weighted` is the number of rows with a weight: all or none.");
+
+static PyObject *libsvm(PyObject *self, PyObject *args)
+{
+    Py_buffer text, labels, weights, bounds, indices, values;
+    int labelled;
+    if (!PyArg_ParseTuple(args, "y*pw*w*w*w*w*", &text, &labelled, &labels, &weights, &bounds, &indices, &values))
+        return NULL;
+    const char *start = text.buf, *stop = start + text.len;
+    Py_ssize_t row_room = Py_MIN(Py_MIN(labels.len, weights.len), bounds.len - 4) / 4;
+    Rows rows = {labels.buf, weights.buf, values.buf, bounds.buf, indices.buf, row_room,
+                 Py_MIN(indices.len, values.len) / 4, 0, 0, 0};
+    int plain = text.len > 0 && stop[-1] == '\n' && bounds.len >= 4;
+    Py_BEGIN_ALLOW_THREADS
+    if (plain) {
+        rows.bounds[0] = 0;
+        plain = read_rows(start, stop, labelled, &rows);
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&text);
+    PyBuffer_Release(&labels);
+    PyBuffer_Release(&weights);
+    PyBuffer_Release(&bounds);
+    PyBuffer_Release(&indices);
+    PyBuffer_Release(&values);
+    if (!plain || rows.rows == 0) Py_RETURN_NONE;
+    return Py_BuildValue("nnn", rows.rows, rows.count, rows.weighted);
+}
+
+static PyMethodDef methods[] = {
+    {"csv", csv, METH_VARARGS, csv_doc},
+    {"libsvm", libsvm, METH_VARARGS, libsvm_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "recordio._text", "Blocks of text to arrays of numbers.", 0, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__text(void) { return PyModuleDef_Init(&module); }

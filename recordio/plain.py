@@ -1,0 +1,65 @@
+"""Text in its plainest spelling, by compiled code (``_text.c``), where that was built.
+
+Each function reads a block of whole lines, or returns None: for anything out of the ordinary, right or wrong, and
+where there is no compiled code. What it returns is to the last bit what the code returns that is asked next.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+kernel: ModuleType | None
+try:
+    from recordio import _text as kernel  # type: ignore[attr-defined,no-redef]  # built where there is a compiler
+except ImportError:
+    kernel = None
+
+
+def table(text: bytes) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """CSV rows of bare numbers.
+
+    Returns:
+        Values, shape (n, width), float32, with NaN for empty fields; and where those are, or None for nowhere.
+    """
+    if kernel is None:
+        return None
+    values = np.empty(len(text) // 2 + 1, np.float32)  # a field and its end take two bytes, but for empty ones
+    found = kernel.csv(text, values)
+    if found is None:
+        return None
+    count, width, missing = found
+    rows = values[:count].reshape(-1, width)
+    return rows, np.isnan(rows) if missing else None
+
+
+class SparseRows(NamedTuple):
+    """LIBSVM rows: labels and weights, shape (n,), values and indices, shape (nnz,), and bounds, shape (n + 1,)."""
+
+    labels: np.ndarray
+    weights: np.ndarray | None
+    values: np.ndarray
+    indices: np.ndarray
+    bounds: np.ndarray
+
+
+def sparse_rows(text: bytes, labelled: bool) -> SparseRows | None:
+    """LIBSVM rows without comments and query ids, their indices in rising order.
+
+    Args:
+        labelled: rows have labels; where they have none, what is found of them is not returned.
+    """
+    if kernel is None:
+        return None
+    rows, pairs = text.count(b"\n"), text.count(b":")
+    labels, weights = np.empty(rows, np.float32), np.empty(rows, np.float32)
+    bounds, indices, values = np.empty(rows + 1, np.int32), np.empty(pairs, np.int32), np.empty(pairs, np.float32)
+    found = kernel.libsvm(text, labelled, labels, weights, bounds, indices, values)
+    if found is None:
+        return None
+    rows, pairs, weighted = found
+    return SparseRows(
+        labels[:rows], weights[:rows] if weighted else None, values[:pairs], indices[:pairs], bounds[: rows + 1]
+    )

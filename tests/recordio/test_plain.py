@@ -1,0 +1,133 @@
+"""The compiled fast path gives what the numpy code gives, to the last bit, or nothing."""
+
+import random
+
+import numpy as np
+import pytest
+
+from recordio import plain
+from recordio.content_type import parse
+from recordio.errors import DataError
+from recordio.readers import RowFormat, decode
+
+pytestmark = pytest.mark.skipif(plain.kernel is None, reason="the compiled code was not built")
+
+LOOSE = RowFormat(missing=True, finite=False)
+
+
+def both(monkeypatch, body, content_type, rows=LOOSE):
+    """What is read with the compiled code, and without it: batches, or errors."""
+    results = []
+    for kernel in (plain.kernel, None):
+        with monkeypatch.context() as patch:
+            patch.setattr(plain, "kernel", kernel)
+            try:
+                results.append(decode(body, parse(content_type), rows))
+            except DataError as error:
+                results.append((type(error), str(error)))
+    return results
+
+
+def equal(first, second):
+    if isinstance(first, tuple) or isinstance(second, tuple):
+        return first == second
+    parts = [(first.labels, second.labels), (first.weights, second.weights), (first.groups, second.groups)]
+    if first.is_sparse:
+        parts += [(getattr(first.features, n), getattr(second.features, n)) for n in ("data", "indices", "indptr")]
+    else:
+        parts.append((first.features, second.features))
+    return first.features.shape == second.features.shape and all(
+        (a is None and b is None) or a.tobytes() == b.tobytes() for a, b in parts
+    )
+
+
+def random_numbers(count, seed):
+    """Numbers in all their spellings, most of them hard to round."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        kind = rng.randrange(8)
+        if kind == 0:
+            yield repr(rng.uniform(-1e3, 1e3))
+        elif kind == 1:
+            yield f"{np.float32(rng.gauss(0, 1) * 10 ** rng.randint(-12, 12))}"
+        elif kind == 2:
+            yield str(rng.randint(-(2**70), 2**70) >> rng.randrange(70))
+        elif kind == 3:  # half-way between two float32, and its neighbours
+            half = (2 * rng.randint(2**23, 2**24 - 1) + 1) * 2.0 ** rng.randint(-40, 20)
+            yield f"{np.nextafter(half, rng.choice((-np.inf, half, np.inf))):.{rng.randint(10, 25)}g}"
+        elif kind == 4:
+            yield f"{rng.randint(0, 99999999)}e{rng.randint(-60, 45)}"
+        elif kind == 5:
+            yield "".join(rng.choice("0123456789") for _ in range(rng.randint(1, 40))) + "." + "0" * rng.randrange(30)
+        elif kind == 6:
+            yield "." + "".join(rng.choice("0012345") for _ in range(rng.randint(1, 40)))
+        else:
+            yield rng.choice("+-") + "0" * rng.randrange(5) + str(rng.randrange(10**6)) + rng.choice(("", ".", "E+2"))
+
+
+def test_numbers_are_equal_bit_for_bit(monkeypatch):
+    for token in random_numbers(4000, 5):
+        first, second = both(monkeypatch, token.encode(), "text/csv")
+        assert equal(first, second), token
+
+
+def test_most_numbers_take_the_fast_path():
+    tokens = [repr(random.Random(seed).gauss(0, 100)) for seed in range(2000)]
+    assert sum(plain.table(token.encode() + b"\n") is not None for token in tokens) > 1990
+    assert plain.table("\n".join(map(str, range(10_000))).encode() + b"\n") is not None
+
+
+def test_numbers_are_read_or_refused_alike(monkeypatch):
+    rng = random.Random(6)
+    for _ in range(3000):
+        token = "".join(rng.choice("0123456789..eE+-- xn_") for _ in range(rng.randint(1, 7))).encode()
+        first, second = both(monkeypatch, token, "text/csv")
+        assert equal(first, second), token
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "text/libsvm"])
+@pytest.mark.parametrize("labels", ["none", "required"])
+def test_blocks_are_read_or_refused_alike(monkeypatch, content_type, labels):
+    rng = random.Random(7)
+    separators = ",,,,\n\n  " if content_type == "text/csv" else ":::  \n\t#"
+    rows = RowFormat(labels=labels, missing=True, finite=False)
+    for _ in range(1500):
+        pieces = []
+        for _ in range(rng.randint(1, 9)):
+            pieces += [rng.choice(("0", "1", "2", "3", "17", "2.5", "-1", "", "qid", "nan")), rng.choice(separators)]
+        body = "".join(pieces).encode()
+        first, second = both(monkeypatch, body, content_type, rows)
+        assert equal(first, second), body
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        (b"1 0:1 3:2.5 \n0\t1:1\n", RowFormat(labels="required")),
+        (b"1:0.5 0:1\n2:2 3:4", RowFormat(labels="required")),
+        (b"0:1.5 3:14\n1:2.0\n", RowFormat(feature_dim=7)),
+        (b"1 0:1.5 3:14\n-1 1:2.0\n1\n", RowFormat(feature_dim=7)),
+    ],
+)
+def test_plain_libsvm_takes_the_fast_path(monkeypatch, body, rows):
+    ended = body if body.endswith(b"\n") else body + b"\n"
+    assert plain.sparse_rows(ended, rows.labels == "required") is not None
+    assert equal(*both(monkeypatch, body, "text/libsvm", rows))
+
+
+@pytest.mark.parametrize("text", [b"", b"1", b"\n", b"1,2\n3\n", b"1 2\n", b'"1"\n', b"nan\n", b"1\r\n"])
+def test_what_is_not_plain_csv_is_left_alone(text):
+    assert plain.table(text) is None
+
+
+@pytest.mark.parametrize("text", [b"", b"1 1:1", b"\n", b"1 2:1 1:1\n", b"1 1:1 1:1\n", b"1 qid:1 1:1\n", b"1 # 1:1\n"])
+def test_what_is_not_plain_libsvm_is_left_alone(text):
+    assert plain.sparse_rows(text, True) is None
+
+
+def test_nothing_is_written_beyond_the_arrays():
+    assert plain.kernel.csv(b"1,2\n3,4\n", np.empty(3, np.float32)) is None
+    empty = [np.empty(0, np.float32)] * 2 + [np.empty(1, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)]
+    assert plain.kernel.libsvm(b"1 1:1\n", True, *empty) is None
+    empty[2] = np.empty(0, np.int32)
+    assert plain.kernel.libsvm(b"1 1:1\n", True, *empty) is None
