@@ -42,7 +42,7 @@ class _Raised:
         self.error = error
 
 
-def ahead(produce: Callable[[Callable[[], bool]], Iterator[T]], depth: int = 2) -> Iterator[T]:
+def ahead(produce: Callable[[Callable[[], bool]], Iterator[T]], depth: int = 2) -> Generator[T]:
     """The items of an iterator that runs in a background thread, at most ``depth`` items ahead.
 
     Args:
