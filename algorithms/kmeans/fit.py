@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 INITIALISERS = {"random": uniform, "kmeans++": plus_plus}
 
 _SAMPLE_NUMBERS = CAPACITY // 8  # rows x features of the sample: half of what may be held between cuts, in float32
-_ENOUGH_NUMBERS = 1 << 23  # size of the sample where few centers do not ask for more: some ms an iteration
+_ENOUGH_NUMBERS = 1 << 22  # size of the sample where few centers do not ask for more: some ms an iteration
 _ENOUGH_ROWS = 1 << 17
 _ROWS_A_CENTER = 512  # the mean of m rows misses by 1/m of the cluster's msd: 0.2 %
 _SMALL_ROWS = 4096  # the part of the sample on which starts are compared and local minima left
@@ -80,8 +80,8 @@ def sample_rows(k: int, feature_dim: int) -> int:
 
 
 def _small_rows(k: int, feature_dim: int) -> int:
-    affordable = min(_SMALL_ROWS_A_CENTER_NARROW * k, _SMALL_NUMBERS // feature_dim)
-    return max(_SMALL_ROWS, _SMALL_ROWS_A_CENTER * k, affordable)
+    affordable = min(max(_SMALL_ROWS, _SMALL_ROWS_A_CENTER_NARROW * k), _SMALL_NUMBERS // feature_dim)
+    return max(_SMALL_ROWS_A_CENTER * k, affordable)
 
 
 class State:
