@@ -1,6 +1,8 @@
 """Writers, against files that the SageMaker SDK wrote and against google's protobuf library."""
 
+import doctest
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,3 +138,9 @@ def test_a_row_too_long_for_a_frame_is_refused(monkeypatch):
     for features in (np.zeros((1, 30), np.float32), sp.csr_array(np.ones((1, 30), np.float32))):
         with pytest.raises(ValueError, match="holds at most 100 bytes, a row needs 1"):
             encode_records(features)
+
+
+def test_the_readme_tells_the_truth_about_the_format():
+    readme = Path(__file__).resolve().parents[2] / "recordio" / "README.md"
+    failed, tried = doctest.testfile(str(readme), module_relative=False)
+    assert (failed, tried > 10) == (0, True)
