@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ from recordio.records import encode_records  # noqa: E402 - needs the path above
 RECORDIO = "application/x-recordio-protobuf"
 START_SECONDS = 60
 TEST_ROWS = 297
+"""The last ones, written by other people than the rest: the scores to reach are lower than after a random split."""
 
 
 # ---- a job for each algorithm ---------------------------------------------------------------------------------------
@@ -102,14 +104,14 @@ EXAMPLES: dict[str, Example] = {
         "text/csv",
         write_csv,
         share_right("predicted_label", digit),
-        0.9,
+        0.85,
     ),
     "factorization-machines": Example(
         {"predictor_type": "binary_classifier", "num_factors": 8, "feature_dim": 64, "epochs": 20},
         RECORDIO,
         write_recordio,
         share_right("predicted_label", is_small),
-        0.8,
+        0.75,
     ),
 }
 UNSUPERVISED = {"kmeans", "pca"}
@@ -118,10 +120,31 @@ UNSUPERVISED = {"kmeans", "pca"}
 # ---- running an image -----------------------------------------------------------------------------------------------
 
 
+def has_engine() -> bool:
+    """Whether a Docker engine answers."""
+    return bool(shutil.which("docker")) and subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+
+
+def print_sizes(image: str) -> None:
+    """How large the image is, and how large it is compressed as registries keep and send it."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "image.tar"
+        if has_engine():
+            output("docker", "save", "--output", str(archive), image)
+        else:
+            output("buildah", "push", "--quiet", image, f"docker-archive:{archive}")
+        packer, packed = zlib.compressobj(wbits=31), 0
+        with archive.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                packed += len(packer.compress(block))
+        packed += len(packer.flush())
+        print(f"{image}: {archive.stat().st_size / 1e6:.0f} MB, compressed {packed / 1e6:.0f} MB")
+
+
 @contextmanager
 def launcher(image: str) -> Iterator[Callable[[Path, Mapping[str, str], Sequence[str]], list[str]]]:
     """A function from (/opt/ml, environment, command) to the command line that runs it in the image."""
-    if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
+    if has_engine():
         yield lambda base, variables, command: [
             *("docker", "run", "--rm", "--network=host", f"--volume={base}:/opt/ml"),
             *(f"--env={name}={value}" for name, value in variables.items()),
@@ -227,6 +250,7 @@ def ask(address: str, example: Example, body: bytes) -> list[dict]:
 
 def main(algorithm: str, image: str) -> None:
     """Check the image of one algorithm, or all of them in the image of all."""
+    print_sizes(image)
     with launcher(image) as launch, tempfile.TemporaryDirectory() as folder:
         python = ["python3", "-c", "import importlib.util as u; print(u.find_spec('xgboost') is not None)"]
         has_xgboost = output(*launch(Path(folder), {}, ["/opt/venv/bin/" + python[0], *python[1:]])) == "True"
