@@ -88,10 +88,10 @@ def negotiate(header: str | None, answers: Sequence[str], default: str) -> str:
     The highest weight wins, then the more specific range, then what the client names first, then ``default``, then
     the order of ``answers``. A range that is malformed is passed over.
 
-        >>> negotiate("text/*;q=0.5, application/json", [CSV, JSON], default=CSV)
+        >>> negotiate("text/*;q=0.5, application/json", ["text/csv", "application/json"], default="text/csv")
         'application/json'
-        >>> negotiate(None, [CSV, JSON], default=JSON)
-        'application/json'
+        >>> negotiate(None, ["text/csv", "application/json"], default="text/csv")
+        'text/csv'
 
     Raises:
         NotAcceptableError: nothing that is asked for can be made.

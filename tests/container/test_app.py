@@ -264,6 +264,27 @@ def test_no_random_request_is_the_servers_fault(client, body, content_type, acce
     assert response.status_code in (200, 400, 406, 415), response.text
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"instances":' * 10_000,
+        b'{"instances": [{"features": [1' + b"0" * 5000 + b", 2, 3]}]}",
+        b'{"instances": [{"features": [1e999, 2, 3]}]}',
+        b'{"instances": [{"features": [NaN, 2, 3]}]}',
+        b'{"instances": [{"data": {"features": {"keys": [0], "shape": [1000000000000], "values": [1]}}}]}',
+        b'{"instances": [{"data": {"features": {"keys": [-1], "shape": [3], "values": [1]}}}]}',
+        b'{"instances": [{"features": [[1, 2, 3]]}]}',
+        b'{"instances": [{"features": "\xff"}]}',
+        b"\xef\xbb\xbf[]",
+        b"null",
+    ],
+)
+def test_hostile_json(client, body):
+    assert post(client, body, "application/json").status_code == 400
+    assert post(client, b"1,2,3").status_code == 200
+
+
 JSON_VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
     lambda inner: st.one_of(
