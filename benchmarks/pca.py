@@ -6,7 +6,8 @@
 Ours is a whole training job: configuration, reading, training, log lines and artifact. The peers are given the rows by
 the same reader as one matrix (IncrementalPCA batch by batch), and save their components with numpy. Quality is measured
 on all rows: the share of the variance that the components hold, and the largest angle between their span and that of
-the exact components. "Our sketch" is what the randomized mode uses from 1,025 features on. Peak memory is of a process of its own that does nothing else.
+the exact components. "Our sketch" is what the randomized mode uses from 1,025 features on. Peak memory is of a process
+of its own that does nothing else.
 """
 
 from __future__ import annotations

@@ -19,9 +19,11 @@ from threadpoolctl import threadpool_limits
 from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Job, Stream
+from algorithms.linear_learner.held_out import LEAST_ROWS_TO_HOLD_OUT, HeldOut, Kept, Rows
 from algorithms.linear_learner.losses import make_loss, objective_name
 from algorithms.linear_learner.optimizers import SGD, Adam, Optimizer, RMSProp, threshold
-from algorithms.linear_learner.scaling import LabelScaler, ScaledRows, Scaler, feature_scaler
+from algorithms.linear_learner.problem import Problem, check_labels, one_label, study
+from algorithms.linear_learner.scaling import ScaledRows
 from algorithms.linear_learner.selection import calibrate, half_standard_error
 from algorithms.linear_learner.settings import Setting, model_count, optimizer_name, settings
 from recordio.batches import Batch, concatenate, rebatch
@@ -29,13 +31,6 @@ from recordio.batches import Batch, concatenate, rebatch
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
-HELD_OUT_SHARE = 0.1
-HELD_OUT_ROWS = 10_000
-"""Without a validation channel, this share of the first rows of each block is kept out of training, up to so many."""
-LEAST_ROWS_TO_HOLD_OUT = 1000
-"""Fewer training rows than this are all trained on, and models are then compared on them."""
-EVALUATION_ROWS = 5000
-"""Rows scored at once."""
 STEPS_PER_EPOCH = 500
 """A job that does not state its mini_batch_size takes at least so many steps an epoch: 1000 rows a step, SageMaker's
 default, would leave small data far from converged after 15 epochs."""
@@ -50,64 +45,22 @@ PLATEAU_RATE = 0.3
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What the first rows of the training data tell, fixed before the first step.
-
-    Attributes:
-        outputs: scores of one model: the number of classes, or 1.
-        scaler, label_scaler: statistics of the first ``num_point_for_scaler`` rows.
-        class_weights: (c,) weights of rows by their class; None where all are 1.
-        positive_weights: weights of positive examples to try, the given one first.
-    """
-
-    feature_dim: int
-    outputs: int
-    scaler: Scaler
-    label_scaler: LabelScaler
-    class_weights: np.ndarray | None
-    positive_weights: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows kept for comparing models: scaled, in blocks, with their labels."""
-
-    blocks: list[ScaledRows]
-    labels: np.ndarray
-    scaled_labels: np.ndarray
-
-    @staticmethod
-    def of(batch: Batch, problem: Problem) -> Rows:
-        """All of ``batch``, ready to be scored."""
-        starts = range(0, len(batch), EVALUATION_ROWS)
-        blocks = [problem.scaler.rows(batch.rows(start, start + EVALUATION_ROWS).features) for start in starts]
-        labels = one_label(batch)
-        return Rows(blocks, labels, problem.label_scaler.apply(labels))
-
-    def scores(self, parameters: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Row ranges and their scores (n, m c)."""
-        start = 0
-        for block in self.blocks:
-            scores = block.scores(parameters[:-1]) + parameters[-1]
-            yield slice(start, start + len(scores)), scores
-            start += len(scores)
-
-
-@dataclass(frozen=True)
 class Winner:
     """The best model of all models and epochs, for scaled rows.
 
     Attributes:
         parameters: (d + 1, c).
         threshold: raw score from which a row is positive (binary classification).
-        objective: its mean loss on the rows that models were compared on.
+        losses: its loss on each of the rows that models were compared on, (n,).
+        objective: the mean of those.
         lowest_objective: the lowest of all models' at the same time.
-        value: its criterion on those rows; the higher the better.
+        value: its criterion on those rows, the higher the better; 0 where the loss is the criterion.
         margin: differences of ``value`` up to this one say nothing.
     """
 
     parameters: np.ndarray
     threshold: float
+    losses: np.ndarray
     objective: float
     lowest_objective: float
     value: float
@@ -120,62 +73,15 @@ class Winner:
             return self.objective < other.objective
         return self.value > other.value
 
+    def equals(self, best: Winner) -> bool:
+        """Whether this model is as good as ``best`` as far as the rows can tell: within one standard error.
 
-def one_label(batch: Batch) -> np.ndarray:
-    """The labels of a batch as (n,).
-
-    Raises:
-        TrainingDataError: rows have several labels.
-    """
-    labels = batch.labels
-    assert labels is not None, "the channel is declared with labels"
-    if labels.ndim > 1 and labels.shape[1] != 1:
-        raise TrainingDataError(f"each row needs one label, but rows have {labels.shape[1]}")
-    return labels.reshape(-1)
-
-
-def check_labels(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> None:
-    """Raise TrainingDataError where classification labels (n,) are not class numbers."""
-    if hp.predictor_type == "regressor":
-        return
-    classes = hp.num_classes if hp.predictor_type == "multiclass_classifier" else 2
-    wrong = (labels < 0) | (labels >= classes) | (labels != np.floor(labels))
-    if wrong.any():
-        raise TrainingDataError(
-            f"labels of a {hp.predictor_type} must be whole numbers from 0 to {classes - 1}, but one is "
-            f"{labels[wrong][0]:g}"
-        )
-
-
-def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
-    """Learn scales and class weights from the first rows."""
-    labels = one_label(batch)
-    check_labels(labels, hp)
-    unbias = hp.use_bias if hp.unbias_data == AUTO else hp.unbias_data
-    scaler = feature_scaler(batch, unbias=bool(unbias and hp.use_bias), normalize=hp.normalize_data is not False)
-    label_scaler, outputs, class_weights = LabelScaler(), 1, None
-    positive_weights: tuple[float, ...] = (1.0,)
-    if hp.predictor_type == "regressor":
-        unbias_label = hp.use_bias if hp.unbias_label == AUTO else hp.unbias_label and hp.use_bias
-        label_scaler = LabelScaler.fit(labels, unbias=bool(unbias_label), normalize=hp.normalize_label is not False)
-    elif hp.predictor_type == "binary_classifier":
-        positive_weights = _positive_weights(labels, hp)
-    else:
-        outputs = hp.num_classes
-        if hp.balance_multiclass_weights:
-            counts = np.bincount(labels.astype(np.int64), minlength=outputs)
-            class_weights = (len(labels) / (outputs * np.maximum(counts, 1))).astype(np.float32)
-    return Problem(batch.feature_dim, outputs, scaler, label_scaler, class_weights, positive_weights)
-
-
-def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[float, ...]:
-    """The weights to try. ``auto`` tries none, full and half-way balancing, and lets the criterion choose."""
-    given = hp.positive_example_weight_mult
-    if given not in ("balanced", AUTO):
-        return (float(given),)
-    positives = max(int((labels > 0.5).sum()), 1)
-    balanced = max(len(labels) - positives, 1) / positives
-    return (balanced,) if given == "balanced" else (1.0, balanced, balanced**0.5)
+        The losses are compared row by row, which tells far smaller differences apart than two means would.
+        """
+        if self.value < best.value - best.margin:
+            return False
+        excess = self.losses - best.losses
+        return bool(excess.mean() <= excess.std() / np.sqrt(len(excess)))
 
 
 class Trainer:
@@ -285,25 +191,24 @@ class Trainer:
             self.damping *= PLATEAU_RATE
 
     def evaluate(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Mean loss of each model (m,), and for binary classification all raw scores (n, m), else (0, m)."""
-        total = np.zeros(len(self.settings))
-        kept = []
+        """Loss of each row by each model (n, m), and for binary classification all raw scores (n, m), else (0, m)."""
+        losses, kept = [], []
         for part, scores in rows.scores(self.parameters):
-            total += self.weighted_loss(scores, rows.scaled_labels[part])[0].sum(axis=0, dtype=np.float64)
+            losses.append(self.weighted_loss(scores, rows.scaled_labels[part])[0])
             if self.hp.predictor_type == "binary_classifier":
                 kept.append(scores)
         raw = np.concatenate(kept) if kept else np.empty((0, len(self.settings)), np.float32)
-        return total / len(rows.labels), raw
+        return np.concatenate(losses), raw
 
-    def best(self, rows: Rows, epoch: int) -> Winner:
+    def best(self, rows: Rows) -> Winner:
         """The best model as it stands, by the job's criterion on ``rows``.
 
         Models whose criterion is within half a standard error of the best are not told apart by it; of those the one
         with the lowest loss wins, since the loss is the less noisy of the two.
         """
-        objective, scores = self.evaluate(rows)
-        objective = np.nan_to_num(objective, nan=np.inf, posinf=np.inf)
-        value, margin = -objective, 0.0
+        losses, scores = self.evaluate(rows)
+        objective = np.nan_to_num(losses.mean(axis=0, dtype=np.float64), nan=np.inf, posinf=np.inf)
+        value, margin = np.zeros(len(self.settings)), 0.0
         thresholds = np.zeros(len(self.settings), np.float32)
         if self.hp.criterion is not None:
             count = int(_or(self.hp.num_calibration_samples, len(rows.labels)))
@@ -314,6 +219,7 @@ class Trainer:
         return Winner(
             parameters=self.parameters[:, columns].copy(),
             threshold=float(thresholds[index]),
+            losses=losses[:, index].copy(),
             objective=float(objective[index]),
             lowest_objective=float(objective.min()),
             value=float(value[index]),
@@ -334,23 +240,6 @@ def _optimizer(hp: LinearLearnerHyperparameters, shape: tuple[int, int]) -> Opti
             return RMSProp(shape)
         case _:
             return Adam(shape, _or(hp.beta_1, 0.9), _or(hp.beta_2, 0.999))
-
-
-class HeldOut:
-    """Takes the last rows of each batch out of training, the same ones in each epoch, until it has enough.
-
-    Positions decide, not values, so that the stream needs no rewinding; the rows that remain are a view.
-    """
-
-    def __init__(self, mini_batch_size: int, active: bool) -> None:
-        self.batches = HELD_OUT_ROWS // max(int(mini_batch_size * HELD_OUT_SHARE), 1) if active else 0
-
-    def split(self, index: int, batch: Batch) -> tuple[Batch, Batch | None]:
-        """The rows of batch number ``index`` to train on, and those held out."""
-        cut = len(batch) - max(int(len(batch) * HELD_OUT_SHARE), 1)
-        if index >= self.batches or cut < 1:
-            return batch, None
-        return batch.rows(0, cut), batch.rows(cut, len(batch))
 
 
 @dataclass(frozen=True)
@@ -390,7 +279,7 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     rows = None if validation is None else _validation_rows(validation, problem, hp)
     kept = Kept(HeldOut(size, rows is None and len(sample) >= LEAST_ROWS_TO_HOLD_OUT))
     patience = Patience(hp.early_stopping_patience, hp.early_stopping_tolerance)
-    winner: Winner | None = None
+    best: Winner | None = None
     for epoch in range(hp.epochs):
         threads = _threads(2.0 * size * trainer.parameters.size)
         with threads, closing(first if epoch == 0 else stream.batches(size)) as batches:
@@ -399,18 +288,24 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
             head = []
         size = _batch_size(hp, seen)
         rows = rows or Rows.of(concatenate(kept.rows), problem)
-        candidate = trainer.best(rows, epoch)
-        if winner is None or candidate.beats(winner):
+        candidate = trainer.best(rows)
+        if best is None or candidate.beats(best):
+            best = candidate
+        if candidate is best or candidate.equals(
+            best
+        ):  # then the later one, of a smaller learning rate, is less the work of chance
             winner = candidate
+        criterion, loss = _stopping_criterion(hp, losses, candidate, validation is not None)
         _report_epoch(job, trainer, losses, candidate, epoch)
+        job.early_stopping(epoch, criterion, abs(loss))
         job.progress(epoch + 1, hp.epochs)
         job.throughput(seen, time.perf_counter() - started)
-        ended = patience.ended(candidate.lowest_objective)
+        ended = patience.ended(loss)
         trainer.end_epoch(improved=patience.bad_epochs == 0)
         if ended or job.stop_requested:
             job.info("Early stop condition met. Stopping training.")
             break
-    assert winner is not None and rows is not None, "there is at least one epoch"
+    assert rows is not None, "there is at least one epoch"
     if not np.isfinite(winner.objective):
         raise TrainingDataError(
             f"the loss is not finite with learning_rate {winner.setting.learning_rate:g}: choose a smaller one, or "
@@ -431,6 +326,21 @@ def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None) -> int:
 def _threads(operations: float) -> AbstractContextManager[object]:
     """Limits BLAS to one thread where its products are small."""
     return threadpool_limits(1, "blas") if operations < SMALL_PRODUCT else nullcontext()
+
+
+def _stopping_criterion(
+    hp: LinearLearnerHyperparameters, losses: np.ndarray, best: Winner, validated: bool
+) -> tuple[str, float]:
+    """Name and value of what ends training when it no longer falls, as SageMaker's documentation has it.
+
+    On validation data the criterion of selection, negative since it should rise, if the job states one, else the loss;
+    without such data the loss in training, of models (m,).
+    """
+    if not validated:
+        return objective_name(hp.loss_name), float(np.nan_to_num(losses, nan=np.inf).min())
+    if hp.criterion is not None and "binary_classifier_model_selection_criteria" in hp.given:
+        return f"sampled_{hp.criterion}", -best.value
+    return objective_name(hp.loss_name), best.lowest_objective
 
 
 def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job) -> tuple[int, np.ndarray]:
@@ -457,24 +367,6 @@ def _validation_rows(validation: Batch, problem: Problem, hp: LinearLearnerHyper
         )
     check_labels(one_label(validation), hp)
     return Rows.of(validation, problem)
-
-
-class Kept:
-    """Rows of the first epoch that are kept in memory for scores: those held out, or simply the first ones."""
-
-    def __init__(self, held_out: HeldOut) -> None:
-        self.held_out = held_out
-        self.rows: list[Batch] = []
-        self.full = False
-
-    def take(self, index: int, batch: Batch) -> Batch:
-        """Keep what is wanted of batch number ``index``; returns the rows to train on."""
-        part, held = self.held_out.split(index, batch)
-        candidate = held if self.held_out.batches else part
-        if candidate is not None and not self.full:
-            self.rows.append(candidate)
-            self.full = sum(len(batch) for batch in self.rows) >= HELD_OUT_ROWS
-        return part
 
 
 class Patience:
@@ -511,4 +403,3 @@ def _report_epoch(job: Job, trainer: Trainer, losses: np.ndarray, best: Winner, 
         job.values({f"train_{name}": float(loss)}, epoch=epoch, model=model)
     job.quality("train", name, float(losses[trainer.settings.index(best.setting)]), epoch=epoch)
     job.quality("validation", name, best.objective, epoch=epoch)
-    job.early_stopping(epoch, name, best.lowest_objective)

@@ -1,0 +1,92 @@
+"""What the first rows of the training data tell, and what their labels must be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms.errors import TrainingDataError
+from algorithms.hyperparameters import AUTO
+from algorithms.linear_learner.scaling import LabelScaler, Scaler, feature_scaler
+from recordio.batches import Batch
+
+if TYPE_CHECKING:
+    from algorithms.linear_learner import LinearLearnerHyperparameters
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the first rows of the training data tell, fixed before the first step.
+
+    Attributes:
+        outputs: scores of one model: the number of classes, or 1.
+        scaler, label_scaler: statistics of the first ``num_point_for_scaler`` rows.
+        class_weights: (c,) weights of rows by their class; None where all are 1.
+        positive_weights: weights of positive examples to try, the given one first.
+    """
+
+    feature_dim: int
+    outputs: int
+    scaler: Scaler
+    label_scaler: LabelScaler
+    class_weights: np.ndarray | None
+    positive_weights: tuple[float, ...]
+
+
+def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
+    """Learn scales and class weights from the first rows."""
+    labels = one_label(batch)
+    check_labels(labels, hp)
+    unbias = hp.use_bias if hp.unbias_data == AUTO else hp.unbias_data
+    scaler = feature_scaler(batch, unbias=bool(unbias and hp.use_bias), normalize=hp.normalize_data is not False)
+    label_scaler, outputs, class_weights = LabelScaler(), 1, None
+    positive_weights: tuple[float, ...] = (1.0,)
+    if hp.predictor_type == "regressor":
+        unbias_label = hp.use_bias if hp.unbias_label == AUTO else hp.unbias_label and hp.use_bias
+        label_scaler = LabelScaler.fit(labels, unbias=bool(unbias_label), normalize=hp.normalize_label is not False)
+    elif hp.predictor_type == "binary_classifier":
+        positive_weights = _positive_weights(labels, hp)
+    else:
+        outputs = hp.num_classes
+        if hp.balance_multiclass_weights:
+            counts = np.bincount(labels.astype(np.int64), minlength=outputs)
+            class_weights = (len(labels) / (outputs * np.maximum(counts, 1))).astype(np.float32)
+    return Problem(batch.feature_dim, outputs, scaler, label_scaler, class_weights, positive_weights)
+
+
+def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[float, ...]:
+    """The weights to try. ``auto`` tries none, full and half-way balancing, and lets the criterion choose."""
+    given = hp.positive_example_weight_mult
+    if given not in ("balanced", AUTO):
+        return (float(given),)
+    positives = max(int((labels > 0.5).sum()), 1)
+    balanced = max(len(labels) - positives, 1) / positives
+    return (balanced,) if given == "balanced" else (1.0, balanced, balanced**0.5)
+
+
+def one_label(batch: Batch) -> np.ndarray:
+    """The labels of a batch as (n,).
+
+    Raises:
+        TrainingDataError: rows have several labels.
+    """
+    labels = batch.labels
+    assert labels is not None, "the channel is declared with labels"
+    if labels.ndim > 1 and labels.shape[1] != 1:
+        raise TrainingDataError(f"each row needs one label, but rows have {labels.shape[1]}")
+    return labels.reshape(-1)
+
+
+def check_labels(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> None:
+    """Raise TrainingDataError where classification labels (n,) are not class numbers."""
+    if hp.predictor_type == "regressor":
+        return
+    classes = hp.num_classes if hp.predictor_type == "multiclass_classifier" else 2
+    wrong = (labels < 0) | (labels >= classes) | (labels != np.floor(labels))
+    if wrong.any():
+        raise TrainingDataError(
+            f"labels of a {hp.predictor_type} must be whole numbers from 0 to {classes - 1}, but one is "
+            f"{labels[wrong][0]:g}"
+        )
