@@ -225,19 +225,20 @@ static int read_frame(Span *frame, Span *record)
 
 /* ---- writing into arrays --------------------------------------------------------------------------------------- */
 
-/* All bits of the exponent are set in NaN and infinity, and only there. */
-static inline uint32_t not_finite(uint32_t bits) { return (bits & 0x7F800000u) == 0x7F800000u; }
+/* Bit 31 is set where the exponent is all ones, as in NaN and infinity, and only there. */
+#define NOT_FINITE 0x80000000u
+static inline uint32_t not_finite(uint32_t bits) { return (bits & 0x7F800000u) + 0x00800000u; }
 
-static uint32_t copy_float32(const uint8_t *restrict in, Py_ssize_t count, uint8_t *restrict out)
+static uint32_t copy_float32(const uint8_t *in, Py_ssize_t count, uint8_t *out)
 {
     uint32_t bad = 0;
+    memcpy(out, in, 4 * (size_t)count);
     for (Py_ssize_t i = 0; i < count; i++) {
         uint32_t bits;
-        memcpy(&bits, in + 4 * i, 4);
-        memcpy(out + 4 * i, &bits, 4);
+        memcpy(&bits, out + 4 * i, 4);
         bad |= not_finite(bits);
     }
-    return bad;
+    return bad & NOT_FINITE;
 }
 
 static uint32_t copy_float64(const uint8_t *restrict in, Py_ssize_t count, uint8_t *restrict out)
@@ -252,7 +253,7 @@ static uint32_t copy_float64(const uint8_t *restrict in, Py_ssize_t count, uint8
         memcpy(out + 4 * i, &bits, 4);
         bad |= not_finite(bits);
     }
-    return bad;
+    return bad & NOT_FINITE;
 }
 
 /* read_tensor has checked the varints; should the bytes have changed since, zeros are written. */

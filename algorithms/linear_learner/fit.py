@@ -95,6 +95,7 @@ class Trainer:
         width = count * problem.outputs
         self.parameters = self._initial(width, np.random.default_rng(seed))
         self.gradient = np.empty_like(self.parameters)
+        self.decay = np.empty_like(self.parameters[:-1])
         self.optimizer = _optimizer(hp, self.parameters.shape)
         self.rate = self._per_column("learning_rate")
         self.wd, self.l1 = self._per_column("wd"), self._per_column("l1")
@@ -150,7 +151,7 @@ class Trainer:
     def _step(self) -> None:
         hp = self.hp
         if self.wd.any():
-            self.gradient[:-1] += self.parameters[:-1] * self.wd
+            self.gradient[:-1] += np.multiply(self.parameters[:-1], self.wd, out=self.decay)
             if bias_wd := _or(hp.bias_wd_mult, 0.0):
                 self.gradient[-1] += self.parameters[-1] * self.wd * np.float32(bias_wd)
         rate = np.maximum(self.rate * np.float32(self._schedule()), np.float32(self._least_rate()))
@@ -275,8 +276,9 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
         head = list(rebatch(head, size))
     problem = study(sample, hp)
     trainer = Trainer(hp, problem, job.seed)
+    width = trainer.parameters.shape[1]
     job.info(f"Training {len(trainer.settings)} models in parallel.")
-    rows = None if validation is None else _validation_rows(validation, problem, hp)
+    rows = None if validation is None else _validation_rows(validation, trainer)
     kept = Kept(HeldOut(size, rows is None and len(sample) >= LEAST_ROWS_TO_HOLD_OUT))
     patience = Patience(hp.early_stopping_patience, hp.early_stopping_tolerance)
     best: Winner | None = None
@@ -287,14 +289,12 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
             seen, losses = _run_epoch(trainer, kept, itertools.chain(head, batches), job)
             head = []
         size = _batch_size(hp, seen)
-        rows = rows or Rows.of(concatenate(kept.rows), problem)
+        rows = rows or Rows.of(concatenate(kept.rows), problem, width)
         candidate = trainer.best(rows)
         if best is None or candidate.beats(best):
             best = candidate
-        if candidate is best or candidate.equals(
-            best
-        ):  # then the later one, of a smaller learning rate, is less the work of chance
-            winner = candidate
+        if candidate is best or candidate.equals(best):
+            winner = candidate  # the later of equals: its learning rate was smaller, so it owes less to chance
         criterion, loss = _stopping_criterion(hp, losses, candidate, validation is not None)
         _report_epoch(job, trainer, losses, candidate, epoch)
         job.early_stopping(epoch, criterion, abs(loss))
@@ -313,7 +313,7 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
         )
     if validation is None:
         return Trained(winner, problem, rows, None, trainer)
-    return Trained(winner, problem, Rows.of(concatenate(kept.rows), problem), rows, trainer)
+    return Trained(winner, problem, Rows.of(concatenate(kept.rows), problem, width), rows, trainer)
 
 
 def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None) -> int:
@@ -346,12 +346,12 @@ def _stopping_criterion(
 def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job) -> tuple[int, np.ndarray]:
     """One pass. Returns the number of rows trained on, and the mean loss of each model (m,)."""
     seen, losses = 0, np.zeros(len(trainer.settings))
-    problem = trainer.problem
+    problem, width = trainer.problem, trainer.parameters.shape[1]
     for index, batch in enumerate(batches):
         part = kept.take(index, batch)
         labels = one_label(part)
         check_labels(labels, trainer.hp)
-        features = problem.scaler.rows(part.features)
+        features = problem.scaler.rows(part.features, width)
         losses += trainer.update(features, problem.label_scaler.apply(labels)) * len(part)
         seen += len(part)
         if job.stop_requested:
@@ -360,13 +360,14 @@ def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job)
     return seen, losses / seen
 
 
-def _validation_rows(validation: Batch, problem: Problem, hp: LinearLearnerHyperparameters) -> Rows:
+def _validation_rows(validation: Batch, trainer: Trainer) -> Rows:
+    problem = trainer.problem
     if validation.feature_dim != problem.feature_dim:
         raise TrainingDataError(
             f"channel 'validation' has {validation.feature_dim} features, channel 'train' {problem.feature_dim}"
         )
-    check_labels(one_label(validation), hp)
-    return Rows.of(validation, problem)
+    check_labels(one_label(validation), trainer.hp)
+    return Rows.of(validation, problem, trainer.parameters.shape[1])
 
 
 class Patience:

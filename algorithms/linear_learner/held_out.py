@@ -29,10 +29,10 @@ class Rows:
     scaled_labels: np.ndarray
 
     @staticmethod
-    def of(batch: Batch, problem: Problem) -> Rows:
-        """All of ``batch``, ready to be scored."""
+    def of(batch: Batch, problem: Problem, columns: int) -> Rows:
+        """All of ``batch``, ready to be scored by parameters of so many columns."""
         starts = range(0, len(batch), EVALUATION_ROWS)
-        blocks = [problem.scaler.rows(batch.rows(start, start + EVALUATION_ROWS).features) for start in starts]
+        blocks = [problem.scaler.rows(batch.rows(start, start + EVALUATION_ROWS).features, columns) for start in starts]
         labels = one_label(batch)
         return Rows(blocks, labels, problem.label_scaler.apply(labels))
 

@@ -22,15 +22,19 @@ Loss = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 def logistic(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """-y log p - (1 - y) log(1 - p) with p = 1 / (1 + exp(-z)), y in {0, 1}.
 
-    Both follow from e = exp(-|z|), which never overflows: log(1 + exp(z)) = max(z, 0) + log(1 + e).
+    Both follow from e = exp(-|z|), which never overflows: log(1 + exp(z)) = max(z, 0) + log(1 + e), and p is
+    1 / (1 + e) on the side of the sign of z.
     """
-    e = np.exp(-np.abs(z))
-    loss = np.log(1 + e)
+    e = np.abs(z)
+    np.exp(np.negative(e, out=e), out=e)
+    e += 1
+    loss = np.log(e)
     loss += np.maximum(z, 0)
     loss -= y * z
-    slope = np.where(z >= 0, np.float32(1), e)
-    slope /= 1 + e
-    slope -= y
+    slope = np.divide(1, e, out=e)
+    slope -= 0.5
+    np.copysign(slope, z, out=slope)
+    slope += 0.5 - y
     return loss, slope
 
 

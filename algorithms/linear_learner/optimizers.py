@@ -57,20 +57,24 @@ class Adam:
         self.time = 0
 
     def step(self, parameters: np.ndarray, gradient: np.ndarray, rate: np.ndarray) -> np.ndarray:
-        """See ``Optimizer``."""
+        """See ``Optimizer``.
+
+        ``first`` and ``second`` are sums without the paper's factors 1 - beta, which saves two passes over memory:
+        m = (1 - beta_1) first and v = (1 - beta_2) second.
+        """
         self.time += 1
         correction = np.sqrt(1 - self.beta_2**self.time) / (1 - self.beta_1**self.time)
+        root = np.sqrt(1 - self.beta_2)
+        self.first *= np.float32(self.beta_1)
+        self.first += gradient
         self.second *= np.float32(self.beta_2)
         np.multiply(gradient, gradient, out=self.buffer)
-        self.buffer *= np.float32(1 - self.beta_2)
         self.second += self.buffer
-        self.first *= np.float32(self.beta_1)
-        gradient *= np.float32(1 - self.beta_1)
-        self.first += gradient
         np.sqrt(self.second, out=self.buffer)
-        self.buffer += np.float32(EPSILON)
-        np.divide(rate * np.float32(correction), self.buffer, out=self.buffer)
+        self.buffer += np.float32(EPSILON / root)
+        np.divide(rate * np.float32(correction / root), self.buffer, out=self.buffer)
         np.multiply(self.buffer, self.first, out=gradient)
+        gradient *= np.float32(1 - self.beta_1)
         parameters -= gradient
         return self.buffer
 
@@ -100,7 +104,6 @@ class RMSProp:
 
 def threshold(weights: np.ndarray, amount: np.ndarray) -> None:
     """Soft-threshold ``weights`` (p, m) in place by ``amount`` >= 0, of a shape that broadcasts to it."""
-    shrunk = np.abs(weights)
-    shrunk -= amount
-    np.maximum(shrunk, 0, out=shrunk)
-    np.copysign(shrunk, weights, out=weights)
+    near = np.minimum(weights, amount)
+    np.maximum(near, -amount, out=near)
+    weights -= near

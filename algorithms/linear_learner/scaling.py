@@ -1,7 +1,8 @@
 """Shift and scale of features and labels, and products with rows so scaled.
 
-A sparse batch is never densified to shift it: with x' = (x - shift) / scale,
-X' W = X (W / scale) - shift (W / scale), and X'^T G = (X^T G - shift sum(G)) / scale.
+Rows need not be touched to scale them: with x' = (x - shift) / scale,
+X' W = X (W / scale) - shift (W / scale), and X'^T G = (X^T G - shift sum(G)) / scale. So a sparse batch is never
+densified to shift it, and a dense one of many rows is read once instead of twice.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ DENSE_SHARE = 0.05
 """From this share of non-zeros on, a dense matrix product beats the sparse one."""
 DENSE_CELLS = 1 << 24
 """A batch of more cells than this (64 MiB as float32) stays sparse whatever its share of non-zeros."""
+MILD_SHIFT = 8
+"""Up to this many deviations between 0 and the mean of a feature, a shift after a float32 product loses no more than
+three of its 24 bits; beyond, rows are shifted before."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +36,20 @@ class Scaler:
         """1 / scale: a product is several times as fast as a division."""
         return 1 / self.scale
 
-    def rows(self, features: Features) -> ScaledRows:
-        """Scaled rows, ready for products with weights."""
+    @cached_property
+    def mild(self) -> bool:
+        """Whether rows may be shifted after products with them."""
+        return bool(np.abs(self.shift * self.inverse).max(initial=0) <= MILD_SHIFT)
+
+    def rows(self, features: Features, columns: int) -> ScaledRows:
+        """Scaled rows, ready for products with weights of so many columns."""
         if isinstance(features, np.ndarray):
-            return DenseRows(features, self)
+            scaled_later = self.mild and len(features) > columns
+            return UnscaledRows(features, self) if scaled_later else DenseRows(features, self)
         cells = features.shape[0] * features.shape[1]
         if cells <= DENSE_CELLS and features.nnz >= DENSE_SHARE * cells:
-            return DenseRows(features.toarray(), self)
-        return SparseRows(features, self)
+            return self.rows(features.toarray(), columns)
+        return UnscaledRows(features, self)
 
     def unscale(self, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (d, m) and bias (m,) for raw rows that give the same scores as these do for scaled ones."""
@@ -63,24 +73,30 @@ class DenseRows:
         np.dot(self.features.T, slopes, out=out)
 
 
-class SparseRows:
-    """CSR rows that stay as they are; the scale goes to the other factor."""
+class UnscaledRows:
+    """Dense or CSR rows that stay as they are; the scale goes to the other factor."""
 
-    def __init__(self, features: sp.csr_array, scaler: Scaler) -> None:
+    def __init__(self, features: Features, scaler: Scaler) -> None:
         self.features, self.scaler = features, scaler
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
         """(n, d) times (d, m)."""
-        scaled = weights / self.scaler.scale[:, None]
-        return self.features @ scaled - self.scaler.shift @ scaled
+        scaled = weights * self.scaler.inverse[:, None]
+        product: np.ndarray = self.features @ scaled
+        product -= self.scaler.shift @ scaled
+        return product
 
     def gradient(self, slopes: np.ndarray, out: np.ndarray) -> None:
         """(d, n) times (n, m), into ``out`` of shape (d, m)."""
-        np.subtract(self.features.T @ slopes, np.outer(self.scaler.shift, slopes.sum(axis=0)), out=out)
-        out /= self.scaler.scale[:, None]
+        if isinstance(self.features, np.ndarray):
+            np.dot(self.features.T, slopes, out=out)
+        else:
+            out[:] = self.features.T @ slopes
+        out -= np.outer(self.scaler.shift, slopes.sum(axis=0))
+        out *= self.scaler.inverse[:, None]
 
 
-ScaledRows = DenseRows | SparseRows
+ScaledRows = DenseRows | UnscaledRows
 
 
 def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool) -> Scaler:

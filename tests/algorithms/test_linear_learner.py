@@ -15,7 +15,7 @@ from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameter
 from algorithms.linear_learner.fit import Trainer, study
 from algorithms.linear_learner.model import LinearModel, load, recognises
 from algorithms.linear_learner.optimizers import SGD, Adam, RMSProp, threshold
-from algorithms.linear_learner.scaling import DenseRows, SparseRows, feature_scaler
+from algorithms.linear_learner.scaling import DenseRows, UnscaledRows, feature_scaler
 from algorithms.linear_learner.selection import calibrate
 from algorithms.linear_learner.settings import settings
 from recordio.batches import Batch
@@ -115,10 +115,11 @@ def test_soft_threshold():
 
 
 @pytest.mark.parametrize("unbias", [True, False])
-def test_sparse_rows_scale_without_being_densified(unbias):
+@pytest.mark.parametrize("container", [sp.csr_array, np.asarray])
+def test_rows_scale_without_being_touched(unbias, container):
     x = (RNG.normal(size=(30, 8)) * (RNG.random((30, 8)) < 0.3) + 0).astype(np.float32)
     scaler = feature_scaler(Batch(x), unbias=unbias, normalize=True)
-    dense, thin = DenseRows(x, scaler), SparseRows(sp.csr_array(x), scaler)
+    dense, thin = DenseRows(x, scaler), UnscaledRows(container(x), scaler)
     w, g = RNG.normal(size=(8, 3)).astype(np.float32), RNG.normal(size=(30, 3)).astype(np.float32)
     np.testing.assert_allclose(thin.scores(w), dense.scores(w), rtol=1e-4, atol=1e-5)
     a, b = np.empty((8, 3), np.float32), np.empty((8, 3), np.float32)
@@ -127,12 +128,20 @@ def test_sparse_rows_scale_without_being_densified(unbias):
     np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_far_from_zero_are_shifted_before_products():
+    x = RNG.normal(size=(500, 3)).astype(np.float32)
+    far = feature_scaler(Batch(x + np.float32(1000)), unbias=True, normalize=True)
+    assert isinstance(far.rows(x + np.float32(1000), 2), DenseRows)
+    near = feature_scaler(Batch(x), unbias=True, normalize=True)
+    assert isinstance(near.rows(x, 2), UnscaledRows)
+
+
 def test_scaling_is_folded_into_weights_for_raw_rows():
     x = regression_data(50)[0]
     scaler = feature_scaler(Batch(x), unbias=True, normalize=True)
     w, b = RNG.normal(size=(5, 2)).astype(np.float32), np.array([1, -1], np.float32)
     raw_w, raw_b = scaler.unscale(w, b)
-    np.testing.assert_allclose(x @ raw_w + raw_b, scaler.rows(x).scores(w) + b, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(x @ raw_w + raw_b, scaler.rows(x, 2).scores(w) + b, rtol=1e-3, atol=1e-3)
 
 
 def test_squared_loss_reaches_least_squares():
