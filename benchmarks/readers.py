@@ -325,7 +325,9 @@ def text_files(folder: Path) -> Iterator[tuple[Path, str, dict[str, Callable[[],
     path = folder / "a9a.libsvm"
     from sklearn.datasets import dump_svmlight_file
 
-    dump_svmlight_file(sp.vstack([rows.features] * 10), np.tile(rows.labels, 10), str(path))
+    tenfold = sp.csr_matrix(sp.vstack([rows.features] * 10, format="csr"))
+    tenfold.indices, tenfold.indptr = tenfold.indices.astype(np.int32), tenfold.indptr.astype(np.int32)
+    dump_svmlight_file(tenfold, np.tile(rows.labels, 10), str(path))
     yield path, "text/libsvm", {"scikit-learn": lambda path=path: sklearn_libsvm(path)}
 
 

@@ -103,11 +103,10 @@ class ChannelStream:
             recordio.sources.ReadingStopped: a stop was asked for while waiting for data.
         """
 
-        def produce(left: Stopped) -> Iterator[Batch]:
-            with contextlib.closing(self._epoch(left)) as batches:
-                yield from batches if size is None else rebatch(batches, size)
-
-        return ahead(produce)
+        # Cutting to size is left to the consumer's thread: it is a little Python for each batch, and two threads that
+        # ask for the interpreter so often wait for each other most of the time.
+        with contextlib.closing(ahead(self._epoch)) as batches:
+            yield from batches if size is None else rebatch(batches, size)
 
     def _epoch(self, left: Stopped) -> Generator[Batch, None, None]:
         alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)

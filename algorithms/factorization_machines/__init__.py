@@ -222,6 +222,7 @@ class FactorizationMachines(Algorithm):
 def _epoch(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int) -> Scores:
     """One pass; the scores are of each batch before its step."""
     total = Scores(hp.predictor_type == BINARY)
+    state.begin(epoch)
     with closing(stream.batches(hp.mini_batch_size)) as batches:
         for number, batch in enumerate(batches):
             labels = _labels(batch, hp)

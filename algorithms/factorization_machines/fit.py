@@ -166,6 +166,15 @@ class State:
         self.moments = {name: Moments(getattr(self, name).shape) for name in ("bias", "linear", "factors")}
         self.position = np.empty(d, np.int64)
         self.time = 0
+        self.share = 1.0
+
+    def begin(self, epoch: int) -> None:
+        """Set the learning rates for an epoch, from 0: they fall linearly, to the last epoch's ``1 / epochs``.
+
+        Adam at a constant rate ends in a cloud around the optimum as wide as the rate; the job's rates are the first
+        epoch's.
+        """
+        self.share = 1 - epoch / self.hp.epochs
 
     def update(self, batch: Batch, labels: np.ndarray) -> np.ndarray:
         """One step. Returns the scores (n,) of the rows as they were before it."""
@@ -195,7 +204,8 @@ class State:
     def _step(self, name: str, columns: np.ndarray | slice, gradient: np.ndarray, rate: float, decay: float) -> None:
         epsilon = DEFAULT_EPSILON if self.hp.eps is None else self.hp.eps
         clip = np.inf if self.hp.clip_gradient is None else self.hp.clip_gradient
-        self.moments[name].step(getattr(self, name), columns, gradient, Term(rate, decay, epsilon, clip), self.time)
+        term = Term(rate * self.share, decay, epsilon, clip)
+        self.moments[name].step(getattr(self, name), columns, gradient, term, self.time)
 
 
 def _initial(

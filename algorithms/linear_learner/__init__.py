@@ -397,7 +397,7 @@ def _test(model: LinearModel, trained: Trained, stream: Stream, hp: LinearLearne
     scaler = trained.problem.scaler
     parameters = trained.winner.parameters
     for batch in stream.batches(hp.mini_batch_size):
-        raw.append(scaler.rows(batch.features).scores(parameters[:-1]) + parameters[-1])
+        raw.append(scaler.rows(batch.features, parameters.shape[1]).scores(parameters[:-1]) + parameters[-1])
         labels.append(np.asarray(batch.labels).reshape(-1))
     if not labels:
         raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")

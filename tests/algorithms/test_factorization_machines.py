@@ -103,6 +103,14 @@ def test_first_step_of_adam_moves_each_touched_parameter_by_its_learning_rate(ke
     np.testing.assert_allclose(state.bias - before[1], [0.25], rtol=1e-4)
 
 
+def test_learning_rates_fall_linearly_over_the_epochs(kernel):
+    state = State(hyperparameters(feature_dim=3, epochs=4, linear_wd=0, linear_lr=0.01), seed=0)
+    state.begin(3)
+    before = state.linear.copy()
+    state.update(Batch(sparse(np.array([[1, 0, 2]]))), np.array([5], np.float32))
+    np.testing.assert_allclose(np.abs(state.linear - before), [0.0025, 0, 0.0025], rtol=1e-3)
+
+
 def test_only_features_that_occur_are_changed(kernel):
     state = State(hyperparameters(), seed=0)
     before = state.factors.copy()
