@@ -43,6 +43,12 @@ class Batch:
         """Whether the features are a CSR array."""
         return sp.issparse(self.features)
 
+    def arrays(self) -> list[np.ndarray]:
+        """All arrays that make up the batch."""
+        features = self.features
+        parts = [features] if isinstance(features, np.ndarray) else [features.data, features.indices, features.indptr]
+        return parts + [part for part in (self.labels, self.weights, self.groups) if part is not None]
+
     def rows(self, start: int, stop: int) -> Batch:
         """Rows ``start`` to ``stop``, as views but for the row pointers of sparse features."""
 
@@ -107,21 +113,32 @@ def _equally_wide(parts: list[sp.csr_array]) -> list[sp.csr_array]:
 
 
 def rebatch(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
-    """Cut a stream of batches of any sizes into batches of exactly ``size`` rows; the last may be shorter.
+    """Cut a stream of batches of any sizes into batches of exactly ``size`` rows; the last may be shorter."""
+    return cut(in_multiples(batches, size), size)
 
-    A batch that already has the right size, and a slice of a larger dense one, passes through without a copy.
-    """
+
+def in_multiples(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+    """Batches of about the sizes they come in, but for a whole number of times ``size`` rows; the last may have any."""
     held: list[Batch] = []
     count = 0
     for batch in batches:
-        start = 0
-        while count + len(batch) - start >= size:
-            stop = start + size - count
-            held.append(batch.rows(start, stop) if (start, stop) != (0, len(batch)) else batch)
-            yield concatenate(held)
-            held, count, start = [], 0, stop
-        if start < len(batch):
-            held.append(batch.rows(start, len(batch)) if start else batch)
-            count += len(batch) - start
+        count += len(batch)
+        rest = count % size
+        if rest == count:
+            held.append(batch)
+        else:
+            end = len(batch) - rest
+            yield concatenate([*held, batch.rows(0, end) if rest else batch])
+            held = [batch.rows(end, len(batch))] if rest else []
+            count = rest
     if held:
         yield concatenate(held)
+
+
+def cut(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+    """Cut each batch into batches of ``size`` rows, the last of each the rest, without copying rows."""
+    for batch in batches:
+        if len(batch) <= size:
+            yield batch
+        else:
+            yield from (batch.rows(start, start + size) for start in range(0, len(batch), size))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import BinaryIO, TypeVar
 
 import scipy.sparse as sp
 
-from recordio.batches import Batch, concatenate, rebatch
+from recordio.batches import Batch, concatenate, cut, in_multiples
 from recordio.content_type import CSV, JSON, JSON_LINES, LIBSVM, PARQUET, RECORDIO, ContentType
 from recordio.delimited import decode_csv, read_csv
 from recordio.errors import ContentTypeError, EmptyDataError, ParseError, WidthError
@@ -74,6 +74,10 @@ def decode(body: bytes, content_type: ContentType, rows: RowFormat) -> Batch:
     return concatenate(batches)
 
 
+KEPT_BYTES = 512 << 20
+"""Most bytes of decoded rows of a channel that are kept in memory from one epoch to the next."""
+
+
 class ChannelStream:
     """The rows of a channel as an ``algorithms.interface.Stream``: each call of ``batches`` is one epoch.
 
@@ -91,22 +95,38 @@ class ChannelStream:
         self._source = source
         self._content_type = content_type
         self._rows = rows
+        self._epochs = 0
+        self._kept: list[Batch] | None = None
+        self._kept_size: int | None = None
 
     def batches(self, size: int | None = None) -> Generator[Batch]:
         """One epoch in batches of ``size`` rows (the last may be shorter), or as they come where it is None.
 
         Reading and parsing run ahead in the background, by a bounded number of batches. Leaving the loop early, or
-        closing the iterator, stops them and closes what is open.
+        closing the iterator, stops them and closes what is open. Files that are read a second time are likely to be
+        read a third time: up to ``KEPT_BYTES``, what the second epoch reads is kept in memory for the later ones.
 
         Raises:
             DataError: the data is not what it claims to be, or there are no rows.
             recordio.sources.ReadingStopped: a stop was asked for while waiting for data.
         """
+        if self._kept is not None:
+            aligned = self._kept if size in (None, self._kept_size) else in_multiples(self._kept, size)
+            yield from aligned if size is None else cut(aligned, size)
+            return
 
-        # Cutting to size is left to the consumer's thread: it is a little Python for each batch, and two threads that
-        # ask for the interpreter so often wait for each other most of the time.
-        with contextlib.closing(ahead(self._epoch)) as batches:
-            yield from batches if size is None else rebatch(batches, size)
+        def produce(left: Stopped) -> Iterator[Batch]:
+            with contextlib.closing(self._epoch(left)) as batches:
+                yield from batches if size is None else in_multiples(batches, size)
+
+        self._epochs += 1
+        keeper = _Keeper(KEPT_BYTES if self._source.repeats and self._epochs > 1 else 0)
+        # Cutting is left to the consumer's thread: it is a little Python for each batch, and two threads that ask for
+        # the interpreter that often spend their time in waiting for each other. Copying is done in the background.
+        with contextlib.closing(ahead(produce)) as ahead_of_us:
+            blocks = keeper.watch(ahead_of_us)
+            yield from blocks if size is None else cut(blocks, size)
+        self._kept, self._kept_size = keeper.kept, size
 
     def _epoch(self, left: Stopped) -> Generator[Batch, None, None]:
         alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)
@@ -117,6 +137,36 @@ class ChannelStream:
                         yield alike.checked(batch, name)
         if alike.empty:
             raise EmptyDataError(f"{self._source.name}: there are no rows")
+
+
+class _Keeper:
+    """Keeps the batches that pass, read-only, as long as they fit into ``room`` bytes all together.
+
+    Attributes:
+        kept: all batches of the epoch; None where they do not fit.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self.kept: list[Batch] | None = [] if room else None
+
+    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, unchanged."""
+        for batch in batches:
+            if self.kept is not None:
+                self._keep(batch)
+            yield batch
+
+    def _keep(self, batch: Batch) -> None:
+        assert self.kept is not None
+        arrays = batch.arrays()
+        self._room -= sum(array.nbytes for array in arrays)
+        if self._room < 0:
+            self.kept = None
+            return
+        for array in arrays:
+            array.flags.writeable = False
+        self.kept.append(batch)
 
 
 class _Alike:

@@ -53,6 +53,11 @@ class Source(Protocol):
         """What error messages call the whole of it."""
         ...
 
+    @property
+    def repeats(self) -> bool:
+        """Whether every epoch gives the same bytes."""
+        ...
+
     def epoch(self, stopped: Stopped = never) -> AbstractContextManager[Iterator[Named]]:
         """The streams of the next epoch.
 
@@ -70,6 +75,8 @@ class FileSource:
     (``.amazon.manifest``, ``_SUCCESS``, ``_temporary/``), empty files (which object stores use as folder markers), and
     what is not a file. Symbolic links are followed, each folder once.
     """
+
+    repeats = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
@@ -130,6 +137,8 @@ def _is_hidden(name: str) -> bool:
 class BytesSource:
     """Bytes that are in memory already, as one stream an epoch."""
 
+    repeats = True
+
     def __init__(self, body: bytes, name: str) -> None:
         self._body = body
         self.name = name
@@ -152,6 +161,8 @@ class PipeSource:
         stopped: asked during every wait, besides what ``epoch`` is given.
         patience: seconds to wait for a FIFO to come into being.
     """
+
+    repeats = False
 
     def __init__(
         self, folder: str | os.PathLike[str], channel: str, stopped: Stopped = never, patience: float = 600.0

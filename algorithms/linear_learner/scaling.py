@@ -18,6 +18,8 @@ DENSE_SHARE = 0.05
 """From this share of non-zeros on, a dense matrix product beats the sparse one."""
 DENSE_CELLS = 1 << 24
 """A batch of more cells than this (64 MiB as float32) stays sparse whatever its share of non-zeros."""
+BLOCK_ROWS = 128
+"""Rows whose deviations are summed at once."""
 MILD_SHIFT = 8
 """Up to this many deviations between 0 and the mean of a feature, a shift after a float32 product loses no more than
 three of its 24 bits; beyond, rows are shifted before."""
@@ -111,7 +113,11 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool) -> Scaler:
         deviation = np.sqrt(np.maximum(square - mean * mean, 0))
     else:
         mean = features.mean(axis=0, dtype=np.float64)
-        deviation = features.std(axis=0, dtype=np.float64)
+        square = np.zeros_like(mean)
+        for start in range(0, len(features), BLOCK_ROWS):  # so that the float64 copies stay in the cache
+            centred = features[start : start + BLOCK_ROWS] - mean
+            square += np.einsum("nd,nd->d", centred, centred)
+        deviation = np.sqrt(square / len(features))
     steady = deviation <= 1e-6 * np.abs(mean)
     deviation[steady | (deviation == 0)] = 1
     shift = mean if unbias else np.zeros_like(mean)
