@@ -118,10 +118,13 @@ def rebatch(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
 
 
 def in_multiples(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
-    """Batches of about the sizes they come in, but for a whole number of times ``size`` rows; the last may have any."""
+    """Batches of about the sizes they come in, but for a whole number of times ``size`` rows; the last may have any.
+
+    Never an empty batch: who computes means need not ask whether there are rows.
+    """
     held: list[Batch] = []
     count = 0
-    for batch in batches:
+    for batch in filter(len, batches):
         count += len(batch)
         rest = count % size
         if rest == count:

@@ -44,7 +44,7 @@ def test_cutting_rows_leaves_the_whole_as_it_was():
 @pytest.mark.parametrize("form", [sp.csr_array, dense])
 @pytest.mark.parametrize("size", [1, 4, 17, 40])
 def test_rebatching_keeps_all_rows_in_their_order(form, size):
-    parts = [some(form, n) for n in (3, 17, 1, 8)]
+    parts = [some(form, n) for n in (0, 3, 17, 0, 1, 8, 0)]
     cut = list(rebatch(parts, size))
     assert [len(batch) for batch in cut[:-1]] == [size] * (len(cut) - 1)
     assert 0 < len(cut[-1]) <= size
@@ -55,3 +55,8 @@ def test_rebatching_keeps_all_rows_in_their_order(form, size):
     np.testing.assert_array_equal(
         np.concatenate(rows), np.concatenate([sp.csr_array(batch.features).toarray() for batch in parts])
     )
+
+
+@pytest.mark.parametrize("form", [sp.csr_array, dense])
+def test_rebatching_no_rows_gives_no_batch(form):
+    assert list(rebatch([some(form, 0), some(form, 0)], 4)) == []
