@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.util
+import logging
 import tempfile
 import time
 from collections.abc import Iterator
@@ -95,7 +96,8 @@ def _float(values: np.ndarray) -> np.ndarray:
 
 
 def _csr(rows: Any) -> sp.csr_array:
-    return sp.csr_array((rows.data, rows.indices, rows.indptr), shape=rows.shape)
+    """With 32-bit indices, which scikit-learn's SGD asks for."""
+    return sp.csr_array((rows.data, rows.indices.astype(np.int32), rows.indptr.astype(np.int32)), shape=rows.shape)
 
 
 def _csv(path: Path) -> list[list[str]]:
@@ -199,6 +201,8 @@ def _peers(case: Case) -> list[Any]:
     peers = [linear_model.LogisticRegression(max_iter=300), linear_model.SGDClassifier("log_loss", random_state=0)]
     if importlib.util.find_spec("sklearnex"):
         from sklearnex.linear_model import LogisticRegression
+
+        logging.getLogger("sklearnex").setLevel(logging.WARNING)
 
         peers.append(LogisticRegression(max_iter=300))
     return peers

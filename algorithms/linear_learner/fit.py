@@ -201,11 +201,13 @@ class Trainer:
         raw = np.concatenate(kept) if kept else np.empty((0, len(self.settings)), np.float32)
         return np.concatenate(losses), raw
 
-    def best(self, rows: Rows) -> Winner:
+    def best(self, rows: Rows, training_losses: np.ndarray) -> Winner:
         """The best model as it stands, by the job's criterion on ``rows``.
 
-        Models whose criterion is within half a standard error of the best are not told apart by it; of those the one
-        with the lowest loss wins, since the loss is the less noisy of the two.
+        Models whose criterion is within half a standard error of the best are not told apart by it, but by their loss
+        on ``rows``, which is less noisy. Those whose loss is within one standard error of the lowest, row by row, are
+        not told apart by that either: among them the lowest loss in training (m,), on many more rows, decides. So
+        chance on few rows does not prefer a model that has not converged.
         """
         losses, scores = self.evaluate(rows)
         objective = np.nan_to_num(losses.mean(axis=0, dtype=np.float64), nan=np.inf, posinf=np.inf)
@@ -215,7 +217,10 @@ class Trainer:
             count = int(_or(self.hp.num_calibration_samples, len(rows.labels)))
             value, thresholds = calibrate(scores[:count], rows.labels[:count], self.hp)
             margin = half_standard_error(float(value.max()), min(count, len(rows.labels)))
-        index = int(np.where(value >= value.max() - margin, objective, np.inf).argmin())
+        allowed = value >= value.max() - margin
+        excess = losses - losses[:, [np.where(allowed, objective, np.inf).argmin()]]
+        allowed &= ~(excess.mean(axis=0) > excess.std(axis=0) / np.sqrt(len(excess)))
+        index = int(np.where(allowed, np.nan_to_num(training_losses, nan=np.inf), np.inf).argmin())
         columns = slice(index * self.problem.outputs, (index + 1) * self.problem.outputs)
         return Winner(
             parameters=self.parameters[:, columns].copy(),
@@ -290,7 +295,7 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
             head = []
         size = _batch_size(hp, seen)
         rows = rows or Rows.of(concatenate(kept.rows), problem, width)
-        candidate = trainer.best(rows)
+        candidate = trainer.best(rows, losses)
         if best is None or candidate.beats(best):
             best = candidate
         if candidate is best or candidate.equals(best):
