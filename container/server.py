@@ -8,6 +8,7 @@ CPUs; its threads are for requests whose bodies are still on the way while other
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ STOP_SECONDS = 20
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where workers show that they are alive: a slow disk must not make them look hung."""
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""What asks for a stop."""
 
 FAILURE = 1
 
@@ -72,6 +76,7 @@ def _serve(application: Any, settings: Settings, workers: int) -> int:
         def load(self) -> Any:
             return application
 
+    os.register_at_fork(after_in_parent=_hear_stops)
     try:
         Server().run()
     except SystemExit as stop:
@@ -90,7 +95,22 @@ def options(settings: Settings, workers: int) -> dict[str, Any]:
         "graceful_timeout": min(settings.timeout, STOP_SECONDS),
         "keepalive": 60,
         "preload_app": True,
+        "pre_fork": _hold_stops,
+        "post_worker_init": _hear_stops,
         "worker_tmp_dir": str(SHARED_MEMORY) if os.access(SHARED_MEMORY, os.W_OK) else None,
         "control_socket_disable": True,
         "loglevel": "warning",
     }
+
+
+def _hold_stops(_arbiter: Any = None, _worker: Any = None) -> None:
+    """Let stops wait until a new worker can hear them.
+
+    A worker starts with its parent's signal handlers, which do nothing there: a stop in its first milliseconds would be
+    lost, and the parent would wait for it until `STOP_SECONDS` are over.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+
+def _hear_stops(_worker: Any = None) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)

@@ -33,9 +33,9 @@ class Answer:
 
 
 class Server:
-    """A process that runs ``serve``."""
+    """A process that runs ``serve``, or the Python ``program`` that does so in its own way."""
 
-    def __init__(self, base: Path, environment: dict[str, str]) -> None:
+    def __init__(self, base: Path, environment: dict[str, str], program: str | None = None) -> None:
         self.port = free_port()
         self._log = base / "serve.log"
         inherited = {
@@ -44,7 +44,7 @@ class Server:
         contract = {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": str(self.port), "PYTHONPATH": str(ROOT)}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "container", "serve"],
+                [sys.executable, *(["-c", program] if program else ["-m", "container", "serve"])],
                 env={**inherited, **contract, **environment},
                 cwd=base,
                 stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import pytest
 from algorithms import mxnet_files
 from recordio import records
 from tests.container.test_media import records_of
-from tests.server import refusing, running
+from tests.server import Server, refusing, running
 
 WIDTH = 4
 RNG = np.random.default_rng(0)
@@ -243,13 +244,40 @@ def kmeans_base(tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_clean_and_quick(kmeans_base, how):
     with running(kmeans_base, ALGORITHM="kmeans") as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-        connection.request("GET", "/ping")
-        connection.getresponse().read()  # and stays open, as SageMaker's does
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+            connection.request("GET", "/ping")
+            connection.getresponse().read()  # and stays open, as SageMaker's does
+            started = time.monotonic()
+            assert server.stop(how) == 0
+            assert time.monotonic() - started < 8
+
+
+WITH_SLOW_WORKERS = """
+import time
+import gunicorn.util
+
+def slowly(seed=gunicorn.util.seed):  # a worker seeds before it sets its signal handlers
+    print("a worker starts", flush=True)
+    time.sleep(1)
+    seed()
+
+gunicorn.util.seed = slowly
+from container.__main__ import serve
+raise SystemExit(serve())
+"""
+
+
+def test_a_stop_is_heard_by_workers_that_are_still_starting(kmeans_base):
+    server = Server(kmeans_base, {"ALGORITHM": "kmeans"}, WITH_SLOW_WORKERS)
+    try:
+        while "a worker starts" not in server.log and server.process.poll() is None:
+            time.sleep(0.02)
         started = time.monotonic()
-        assert server.stop(how) == 0
+        assert server.stop() == 0
         assert time.monotonic() - started < 8
-        connection.close()
+    finally:
+        server.process.kill()
+        server.process.wait()
 
 
 def test_a_request_on_the_way_is_answered_before_the_stop(kmeans_base):
