@@ -243,13 +243,15 @@ def kmeans_base(tmp_path):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_clean_and_quick(kmeans_base, how):
-    with running(kmeans_base, ALGORITHM="kmeans") as server:
-        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
-            connection.request("GET", "/ping")
-            connection.getresponse().read()  # and stays open, as SageMaker's does
-            started = time.monotonic()
-            assert server.stop(how) == 0
-            assert time.monotonic() - started < 8
+    with (
+        running(kmeans_base, ALGORITHM="kmeans") as server,
+        closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection,
+    ):
+        connection.request("GET", "/ping")
+        connection.getresponse().read()  # and stays open, as SageMaker's does
+        started = time.monotonic()
+        assert server.stop(how) == 0
+        assert time.monotonic() - started < 8
 
 
 WITH_SLOW_WORKERS = """
