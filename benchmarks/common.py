@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import io
 import json
+import re
 import resource
 import statistics
 import sys
@@ -143,7 +144,13 @@ def train(base: Path, algorithm: str) -> Trained:
 
 
 def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
+    """Largest resident size of this process so far, in bytes.
+
+    Linux keeps ``ru_maxrss`` across ``exec``, so that a child starts at the size of its parent; ``VmHWM`` starts anew.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
