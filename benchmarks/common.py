@@ -10,12 +10,14 @@ import contextlib
 import gzip
 import io
 import json
+import multiprocessing
 import re
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,13 +145,16 @@ def train(base: Path, algorithm: str) -> Trained:
     return Trained(paths.model, log.getvalue())
 
 
-def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes.
+def peak_memory(run: Callable[..., object], *arguments: object) -> int:
+    """Largest resident size, in bytes, of a new process that calls ``run`` and does nothing else."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_run_and_measure, run, *arguments).result()
 
-    Linux keeps ``ru_maxrss`` across ``exec``, so that a child starts at the size of its parent; ``VmHWM`` starts anew.
-    """
+
+def _run_and_measure(run: Callable[..., object], *arguments: object) -> int:
+    run(*arguments)
     status = Path("/proc/self/status")
-    if status.exists():
+    if status.exists():  # Linux keeps ru_maxrss across exec, so that a child starts at its parent's; VmHWM starts anew
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

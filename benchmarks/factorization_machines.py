@@ -3,8 +3,9 @@
     python -m benchmarks.factorization_machines            # the peers that are installed
 
 The retail shape is that of AWS's published log (219,500 rows, 9,284 sparse columns, 64 factors, batches of 1000;
-125,330 rows a second on ml.c5.xlarge, 4 vCPU); its rows are random, 8 non-zeros each. MovieLens: 90 % of the ratings
-of latest-small to train on, one column for each user and each film.
+125,330 rows a second on ml.c5.xlarge, 4 vCPU); its rows are random, 8 non-zeros each. Ten million features show the
+memory that a job takes. MovieLens: 90 % of the ratings of latest-small to train on, one column for each user and each
+film.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import scipy.sparse as sp
 from sklearn.datasets import dump_svmlight_file
 
 from algorithms.factorization_machines import FactorizationMachines
-from benchmarks.common import SHARED_DATA, table, train, write_job
+from benchmarks.common import SHARED_DATA, peak_memory, table, train, write_job
 from recordio.batches import Batch
 from recordio.records import encode_records
 
@@ -43,8 +44,9 @@ RATES = {
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     print(retail_shape(), flush=True)
+    print(wide(), flush=True)
     if (SHARED_DATA / "movielens-latest-small").is_dir():
         print(movielens())
 
@@ -73,6 +75,33 @@ def retail_shape(rows: int = 219_500, features: int = 9_284, nonzeros: int = 8) 
         [
             ("epochs, median", float(np.median(speeds)), float(np.median(speeds)) / 125_330),
             ("whole job of 5 epochs, start and artifact included", 5 * rows / seconds, 5 * rows / seconds / 125_330),
+        ],
+    )
+
+
+def wide(rows: int = 200_000, features: int = 10_000_000, nonzeros: int = 8, factors: int = 64) -> str:
+    """Peak memory of a job with ten million features, beside what its parameters and Adam's two moments need."""
+    columns = np.random.default_rng(0).integers(0, features, rows * nonzeros).astype(np.int32)
+    starts = np.arange(0, rows * nonzeros + 1, nonzeros, dtype=np.int32)
+    matrix = sp.csr_array((np.ones(len(columns), np.float32), columns, starts), shape=(rows, features))
+    given = {"feature_dim": features, "num_factors": factors, "predictor_type": "regressor", "epochs": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "train.pbr"
+        file.write_bytes(encode_records(matrix, np.ones(rows, np.float32)))
+        write_job(Path(folder) / "job", given, {"train": file})
+        started = time.perf_counter()
+        peak = peak_memory(train, Path(folder) / "job", "factorization-machines")
+        seconds = time.perf_counter() - started
+        artifact = (Path(folder) / "job" / "model" / "model_algo-1").stat().st_size
+    once = 4 * features * (factors + 1)
+    return table(
+        f"{rows:,} x {features:,}, {nonzeros} non-zeros a row, {factors} factors, one epoch",
+        ("", "GB", "times the parameters"),
+        [
+            ("parameters, float32", once / 1e9, 1.0),
+            ("with Adam's two moments", 3 * once / 1e9, 3.0),
+            ("peak of the job", peak / 1e9, peak / once),
+            (f"artifact, after {seconds:.0f} s", artifact / 1e9, artifact / once),
         ],
     )
 

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +88,7 @@ def _long(rounds: int) -> str:
         for n in (50_000, 100_000, 200_000):
             with tempfile.TemporaryDirectory() as folder:
                 job = Job(_written(Path(folder), _synthetic(n, 784)), 784, 50)
-                lines.append((mode, f"{n:,}", _peak(_ours, job, mode)))
+                lines.append((mode, f"{n:,}", peak_memory(_ours, job, mode) / 1e6))
     return compared + table("peak memory of a job, k = 50", ("algorithm_mode", "rows", "MB"), lines)
 
 
@@ -121,7 +119,7 @@ def _compare(title: str, parts: Any, k: int, solvers: tuple[str, ...], rounds: i
                 runs["faiss PCAMatrix"] = partial(_faiss, job)
         contenders = race(runs, rounds)
         held, exact = _quality(features, k)
-        lines = [_line(one, contenders[0], held, exact, _peak(runs[one.name])) for one in contenders]
+        lines = [_line(one, contenders[0], held, exact, peak_memory(runs[one.name]) / 1e6) for one in contenders]
     columns = ("", "seconds", "times ours", "variance held", "angle, degrees", "peak MB")
     return table(f"{title}, {n:,} x {d:,}, k = {k}; exact components hold {held(exact):.5f}", columns, lines)
 
@@ -235,17 +233,6 @@ def _stream(file: Path) -> ChannelStream:
 def _loaded(file: Path) -> Features:
     batches: list[Batch] = list(_stream(file).batches())
     return concatenate(batches).features
-
-
-def _peak(run: Callable[..., object], *arguments: object) -> float:
-    """Peak resident memory in MB of a new process that calls ``run``."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measured, run, *arguments).result() / 1e6
-
-
-def _measured(run: Callable[..., object], *arguments: object) -> int:
-    run(*arguments)
-    return peak_memory()
 
 
 if __name__ == "__main__":

@@ -240,7 +240,7 @@ def fitting(rounds: int) -> str:
             def whole(folder: str = folder, data: Path = data, case: Case = case, media: str = media) -> Path:
                 with tempfile.TemporaryDirectory(dir=folder) as base, contextlib.redirect_stdout(io.StringIO()):
                     write_job(Path(base), case.parameters, {"train": data}, media)
-                    return (train(Path(base), "xgboost") / "xgboost-model").rename(Path(folder) / "ours")
+                    return (train(Path(base), "xgboost").model / "xgboost-model").rename(Path(folder) / "ours")
 
             def script(data: Path = data, case: Case = case, media: str = media, model: Path = model) -> None:
                 library(case, lambda: load_theirs(data, media)).save_model(model.with_suffix(".ubj"))

@@ -81,10 +81,10 @@ def test_weights_come_after_the_label():
 
 
 def test_large_files_come_in_bounded_batches():
-    table = {"y": np.zeros(3_000_000, np.float32), "x": np.arange(3_000_000, dtype=np.float32)}
-    sizes = [len(batch) for batch in read_parquet(io.BytesIO(written(table)), "a", LABELLED, PARQUET)]
-    assert sum(sizes) == 3_000_000
-    assert max(sizes) <= 2**20
+    table = {"y": np.zeros(6_000_000, np.float32), "x": np.arange(6_000_000, dtype=np.float32)}
+    batches = list(read_parquet(io.BytesIO(written(table)), "a", LABELLED, PARQUET))
+    assert max(batch.features.nbytes + batch.labels.nbytes for batch in batches) <= 2**25
+    np.testing.assert_array_equal(np.concatenate([batch.features for batch in batches])[:, 0], table["x"])
 
 
 def test_nulls_are_missing_values():
