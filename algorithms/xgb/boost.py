@@ -19,6 +19,9 @@ from algorithms.xgb.model import XGBModel
 from algorithms.xgb.parameters import MAXIMIZED, XGBoostHyperparameters
 from recordio.batches import Batch
 
+MANY_VALUES = 1 << 28
+"""From this size on, training rows are kept as bins: slower to make than a DMatrix, which here would take 2 GiB."""
+
 Scores = dict[str, float]
 """Values of one round by name, as ``train-rmse``."""
 
@@ -76,7 +79,7 @@ def boost(
         left = 0
     monitor = Monitor(hyperparameters, job, stopping, checkpoints, first=base + done, shown=done, rounds=left)
     monitor.beside = beside
-    quantized = hyperparameters.grows_histograms and start is None
+    quantized = hyperparameters.grows_histograms and start is None and train.features.size >= MANY_VALUES
     if job.stop_requested:
         raise TrainingStopped("training was stopped before the first round")
     try:

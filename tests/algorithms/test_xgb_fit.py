@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.errors import AlgorithmInputError, ChannelError, ModelError, TrainingDataError, TrainingStopped
+from algorithms.xgb import boost
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.algorithms.xgb_jobs import dumped, fit, library, rows
@@ -44,9 +45,11 @@ PARAMETERS = [
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("many", [0, boost.MANY_VALUES], ids=["kept as bins", "kept as values"])
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 @pytest.mark.parametrize("parameters", PARAMETERS, ids=lambda given: ",".join(map(str, given.values())) or "defaults")
-def test_the_model_is_the_librarys_own(parameters, kind, weighted):
+def test_the_model_is_the_librarys_own(parameters, kind, many, weighted, monkeypatch):
+    monkeypatch.setattr(boost, "MANY_VALUES", many)
     features, labels = rows()
     weights = np.random.default_rng(1).random(len(labels)).astype(np.float32) if weighted else None
     if kind == "sparse":
