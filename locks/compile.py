@@ -13,11 +13,13 @@ names no index: where packages come from is the business of the machine that ins
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PYPROJECT = HERE.parent / "pyproject.toml"
@@ -38,7 +40,8 @@ def wanted() -> dict[str, list[str]]:
     """The requirements of each lock file by its name; the one that decides on the versions first."""
     settings = tomllib.loads(PYPROJECT.read_text())
     project, build = settings["project"], settings["build-system"]["requires"]
-    core, extras = project["dependencies"], project["optional-dependencies"]
+    core = project["dependencies"]
+    extras = {name: spelled_out(name, project) for name in project["optional-dependencies"]}
     everything = core + [requirement for extra in extras.values() for requirement in extra]
     groups = settings["dependency-groups"]
     peers = groups.pop("peers")
@@ -50,6 +53,15 @@ def wanted() -> dict[str, list[str]]:
         "all": everything,
         **{name: core + extra for name, extra in extras.items()},
     }
+
+
+def spelled_out(extra: str, project: dict[str, Any]) -> list[str]:
+    """The requirements of ``extra``, with those of the project's own extras that it names in their place."""
+    requirements = []
+    for requirement in project["optional-dependencies"][extra]:
+        own = re.fullmatch(re.escape(project["name"]) + r"\[(\S+)\]", requirement)
+        requirements += spelled_out(own[1], project) if own else [requirement]
+    return requirements
 
 
 def compile_lock(name: str, requirements: Sequence[str], upgrade: bool) -> None:
