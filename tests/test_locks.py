@@ -15,6 +15,7 @@ from algorithms.registry import ALGORITHMS
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = sorted((ROOT / "locks").glob("*.lock"))
+NAME = SETTINGS["project"]["name"]
 CORE = SETTINGS["project"]["dependencies"]
 EXTRAS = SETTINGS["project"]["optional-dependencies"]
 GROUPS = SETTINGS["dependency-groups"]
@@ -28,7 +29,11 @@ def pins(name: str) -> dict[str, str]:
 
 
 def every(*lists):
-    return [requirement for requirements in lists for requirement in requirements]
+    """One list of them all; an extra of ours that another one names stands for its requirements."""
+    requirements = [Requirement(text) for texts in lists for text in texts]
+    own = [extra for requirement in requirements if requirement.name == NAME for extra in requirement.extras]
+    others = [str(requirement) for requirement in requirements if requirement.name != NAME]
+    return others + (every(*(EXTRAS[extra] for extra in own)) if own else [])
 
 
 @pytest.mark.parametrize(
