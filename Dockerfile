@@ -42,8 +42,12 @@ ENV ALGORITHM=${ALGORITHM} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+      org.opencontainers.image.title="open ${ALGORITHM}" \
+      org.opencontainers.image.description="Drop-in replacement for Amazon SageMaker's built-in algorithm: ${ALGORITHM}" \
       org.opencontainers.image.licenses=Apache-2.0
 EXPOSE 8080
+# A container that serves is healthy when /ping says so, one that trains while it runs.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python3", "-m", "container.health"]
 # No entry point: SageMaker starts the image with `train` or `serve`, and its SDK 3 with nothing, which means to train.
 # The user stays root, because SageMaker mounts /opt/ml as root; any other user who may write there will do.
 CMD ["train"]

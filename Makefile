@@ -5,7 +5,7 @@ READY := .venv/.ready
 BENCHMARKS := $(filter-out __init__ common,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock tables image image-test clean
+.PHONY: help setup demo test check format bench lock tables image image-test push clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -51,6 +51,10 @@ image: ## build the image of ALGORITHM (kmeans, pca, xgboost, … or all)
 
 image-test: $(READY) ## train and serve in that image, on real data
 	.venv/bin/python images/check.py $(ALGORITHM)
+
+push: ## push the images to REGISTRY, one under each algorithm's name; TAG=1, ALGORITHMS="kmeans pca" for some
+	@test -n "$(REGISTRY)" || { echo "where to? make push REGISTRY=registry.example.com/team" >&2; exit 2; }
+	images/push.sh $(REGISTRY) $(or $(TAG),latest) $(or $(ALGORITHMS),$(shell $(PYTHON) images/requirements.py))
 
 clean: ## remove all that was made here
 	rm -rf .venv .interop build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,4 +26,5 @@ for secret in "$settings"/*; do
         set -- "$@" --secret id="$(basename "$secret"),src=$secret"
     fi
 done
-buildah bud --isolation chroot --layers "$@" .
+# The Docker format, because OCI's knows no health check.
+buildah bud --isolation chroot --format docker --layers "$@" .

@@ -1,5 +1,6 @@
 """Train and serve in a built image, on real data, as SageMaker starts it: ``python images/check.py ALGORITHM [TAG]``.
 
+As a user unknown to the image, who may write to /opt/ml and /tmp alone, then as root, as SageMaker does.
 With a Docker engine by ``docker run``, else with buildah in a plain chroot. /opt/ml is a folder mounted from here.
 """
 
@@ -20,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -32,6 +33,7 @@ from recordio.records import encode_records  # noqa: E402 - needs the path above
 
 RECORDIO = "application/x-recordio-protobuf"
 START_SECONDS = 60
+ROOT_USER, OTHER_USER = "0:0", "12345:12345"
 TEST_ROWS = 297
 """The last ones, written by other people than the rest: the scores to reach are lower than after a random split."""
 
@@ -114,6 +116,7 @@ EXAMPLES: dict[str, Example] = {
         0.75,
     ),
 }
+Launch: TypeAlias = Callable[[Path, Mapping[str, str], Sequence[str]], list[str]]
 UNSUPERVISED = {"kmeans", "pca"}
 
 
@@ -142,11 +145,16 @@ def print_sizes(image: str) -> None:
 
 
 @contextmanager
-def launcher(image: str) -> Iterator[Callable[[Path, Mapping[str, str], Sequence[str]], list[str]]]:
-    """A function from (/opt/ml, environment, command) to the command line that runs it in the image."""
+def launcher(image: str, user: str = ROOT_USER) -> Iterator[Launch]:
+    """A function from (/opt/ml, environment, command) to the command line that runs it in the image as ``user``.
+
+    Another user than root gets a read-only file system from Docker; in buildah's chroot the rights of the files see to
+    that: the image has no file or folder besides /tmp that such a user may write to.
+    """
     if has_engine():
         yield lambda base, variables, command: [
-            *("docker", "run", "--rm", "--network=host", f"--volume={base}:/opt/ml"),
+            *("docker", "run", "--rm", "--network=host", f"--volume={base}:/opt/ml", f"--user={user}"),
+            *(() if user == ROOT_USER else ("--read-only", "--tmpfs=/tmp")),
             *(f"--env={name}={value}" for name, value in variables.items()),
             *(image, *command),
         ]
@@ -155,7 +163,7 @@ def launcher(image: str) -> Iterator[Callable[[Path, Mapping[str, str], Sequence
     default = json.loads(output("buildah", "inspect", container))["OCIv1"]["config"]["Cmd"]
     try:
         yield lambda base, variables, command: [
-            *("buildah", "run", "--isolation=chroot", f"--volume={base}:/opt/ml"),
+            *("buildah", "run", "--isolation=chroot", f"--volume={base}:/opt/ml", f"--user={user}"),
             *(f"--env={name}={value}" for name, value in variables.items()),
             *(container, "--", *(command or default)),
         ]
@@ -168,7 +176,7 @@ def output(*command: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def check(algorithm: str, launch: Callable[..., list[str]], variables: Mapping[str, str]) -> None:
+def check(algorithm: str, launch: Launch, variables: Mapping[str, str]) -> None:
     """Train and serve ``algorithm`` in an image.
 
     Raises:
@@ -194,9 +202,11 @@ def check(algorithm: str, launch: Callable[..., list[str]], variables: Mapping[s
 
 
 def lay_out(base: Path, example: Example, rows: bytes) -> None:
-    """The folders and files of SageMaker's /opt/ml before training."""
+    """The folders and files of SageMaker's /opt/ml before training; any user may write there."""
     for name in ("input/config", "input/data/train", "model", "output"):
         (base / name).mkdir(parents=True)
+    for folder in (base, *base.rglob("*")):
+        folder.chmod(0o777)
     (base / "input/data/train/digits").write_bytes(rows)
     strings = {name: str(value) for name, value in example.hyperparameters.items()}
     config = base / "input/config"
@@ -207,7 +217,7 @@ def lay_out(base: Path, example: Example, rows: bytes) -> None:
 
 
 @contextmanager
-def server(launch: Callable[..., list[str]], base: Path, variables: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+def server(launch: Launch, base: Path, variables: Mapping[str, str]) -> Iterator[tuple[str, float]]:
     """A server in the image: its address, and after how many seconds it said that it is healthy."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -251,6 +261,10 @@ def ask(address: str, example: Example, body: bytes) -> list[dict]:
 def main(algorithm: str, image: str) -> None:
     """Check the image of one algorithm, or all of them in the image of all."""
     print_sizes(image)
+    with launcher(image, OTHER_USER) as launch:
+        name = "kmeans" if algorithm == "all" else algorithm
+        check(name, launch, {"ALGORITHM": name})
+        print(f"{name}: that was as user {OTHER_USER}, who may write to /opt/ml and /tmp alone; now as root")
     with launcher(image) as launch, tempfile.TemporaryDirectory() as folder:
         python = ["python3", "-c", "import importlib.util as u; print(u.find_spec('xgboost') is not None)"]
         has_xgboost = output(*launch(Path(folder), {}, ["/opt/venv/bin/" + python[0], *python[1:]])) == "True"

@@ -1,4 +1,7 @@
-"""Print the lock file of an algorithm's image: ``python images/requirements.py kmeans`` prints ``locks/core.lock``."""
+"""Print the lock file of an algorithm's image: ``python images/requirements.py kmeans`` prints ``locks/core.lock``.
+
+Without a name it prints those of all algorithms.
+"""
 
 from __future__ import annotations
 
@@ -25,4 +28,4 @@ def lock_of(algorithm: str) -> str:
 
 
 if __name__ == "__main__":
-    print(lock_of(sys.argv[1]))
+    print(lock_of(sys.argv[1]) if len(sys.argv) > 1 else " ".join(ALGORITHMS))
