@@ -21,6 +21,7 @@ ALGORITHMS: dict[str, Entry] = {
     "pca": Entry("algorithms.pca:PCA"),
     "linear-learner": Entry("algorithms.linear_learner:LinearLearner"),
     "factorization-machines": Entry("algorithms.factorization_machines:FactorizationMachines"),
+    "lda": Entry("algorithms.lda:LDA"),
     "xgboost": Entry("algorithms.xgb:XGBoost", extra="xgboost"),
 }
 

@@ -59,10 +59,11 @@ def example(name: str, field: Field) -> str:
 
 
 def features(seed: int = 0) -> np.ndarray:
-    """Two clouds; half of the values are zero, so that sparse rows have something to leave out."""
+    """Two clouds; half of the values are zero, so that sparse rows have something to leave out, and none is negative,
+    so that they may be counts of words."""
     random = np.random.default_rng(seed)
     clouds = random.normal(size=(ROWS, WIDTH)) + 4 * (np.arange(ROWS) % 2)[:, None]
-    return np.where(random.random((ROWS, WIDTH)) < 0.5, clouds, 0).astype(np.float32)
+    return np.where(random.random((ROWS, WIDTH)) < 0.5, np.abs(clouds), 0).astype(np.float32)
 
 
 def labels() -> np.ndarray:

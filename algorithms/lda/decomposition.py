@@ -1,0 +1,83 @@
+"""The symmetric tensor as a sum of rank-one terms: T = sum_i lambda_i v_i o v_i o v_i with orthonormal v.
+
+All terms are found at once by alternating least squares with the factor made orthonormal after each step, which keeps
+two columns from running to the same term (V. Sharan, G. Valiant, "Orthogonalized ALS", ICML 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+_SAME = 1e-5
+"""Errors of two starts that differ by less, relative to the tensor, are those of the same decomposition."""
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Attributes:
+    weights: lambda, (r,), non-negative. factors: v in columns, (r, r), orthonormal.
+    error: |T - sum| / |T|. iterations: how many were made. converged: whether the error had stopped to change.
+    """
+
+    weights: np.ndarray
+    factors: np.ndarray
+    error: float
+    iterations: int
+    converged: bool
+
+
+def decompose(
+    tensor: np.ndarray,
+    *,
+    max_restarts: int,
+    max_iterations: int,
+    tolerance: float,
+    random: np.random.Generator,
+    report: Callable[[Decomposition], None],
+) -> Decomposition:
+    """The best of up to ``max_restarts`` random starts; the search ends once the best has been found twice.
+
+    Args:
+        tensor: (r, r, r), symmetric, float64.
+        report: called with the outcome of each start.
+    """
+    best: Decomposition | None = None
+    for _ in range(max_restarts):
+        start = np.linalg.qr(random.standard_normal(tensor.shape[:2]))[0]
+        found = _descend(tensor, start, max_iterations, tolerance)
+        report(found)
+        if best is not None and abs(found.error - best.error) < _SAME:
+            break
+        if best is None or found.error < best.error:
+            best = found
+    assert best is not None
+    return best
+
+
+def _descend(tensor: np.ndarray, factors: np.ndarray, max_iterations: int, tolerance: float) -> Decomposition:
+    rank = len(tensor)
+    unfolded = tensor.reshape(rank, -1)
+    norm = max(float(np.linalg.norm(tensor)), np.finfo(float).tiny)
+    captured, converged, iterations = 0.0, False, 0
+    while iterations < max_iterations and not converged:
+        iterations += 1
+        product = unfolded @ _khatri_rao(factors)  # T(I, v_i, v_i) in columns, (r, r)
+        left, _, right = np.linalg.svd(product)
+        factors = left @ right  # the nearest orthonormal matrix
+        weights = np.einsum("ai,ai->i", product, factors)
+        before, captured = captured, float(weights @ weights) / norm**2
+        converged = abs(captured - before) < tolerance
+    weights = np.einsum("ai,ai->i", unfolded @ _khatri_rao(factors), factors)
+    signs = np.where(weights < 0, -1.0, 1.0)
+    # For orthonormal factors |T - sum|^2 = |T|^2 - |lambda|^2.
+    error = float(np.sqrt(max(0.0, 1 - weights @ weights / norm**2)))
+    return Decomposition(weights * signs, factors * signs, error, iterations, converged)
+
+
+def _khatri_rao(factors: np.ndarray) -> np.ndarray:
+    """v_i o v_i in columns, (r r, r)."""
+    rank = len(factors)
+    return (factors[:, None, :] * factors[None, :, :]).reshape(rank * rank, -1)

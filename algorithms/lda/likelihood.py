@@ -1,0 +1,139 @@
+"""Topic mixtures of documents, and the steps that raise the likelihood of topics.
+
+Both repeat one update, the mean-field one of zeroth order: a word of a document belongs to topic k in proportion to
+theta_k beta_kw, where theta is the document's mean mixture (alpha + words in k) / (alpha0 + words). It is the simplest
+of the updates that Asuncion et al. (UAI 2009) compare, and as good as the best of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import gammaln, psi
+
+SMOOTHING = 0.01
+"""Words that each topic is taken to have had of every word beforehand, so that no word is impossible."""
+
+_BLOCK_NUMBERS = 1 << 22
+_TINY = 1e-30
+_INFERENCE_STEPS, _INFERENCE_ROUNDS, _INFERENCE_TOLERANCE = 10, 20, 1e-5
+
+
+def blocks(counts: sp.csr_array, topics: int) -> Iterator[slice]:
+    """Slices of documents whose words times ``topics`` fit into a fixed memory (one document at the least)."""
+    limit = max(1, _BLOCK_NUMBERS // topics)
+    start, documents = 0, counts.shape[0]
+    while start < documents:
+        stop = int(np.searchsorted(counts.indptr, counts.indptr[start] + limit, side="right")) - 1
+        stop = min(max(stop, start + 1), documents)
+        yield slice(start, stop)
+        start = stop
+
+
+def ratios(counts: sp.csr_array, mixtures: np.ndarray, words: np.ndarray) -> tuple[sp.csr_array, np.ndarray]:
+    """Counts over the probabilities of their words, CSR as ``counts``, and these probabilities, (non-zeros,).
+
+    Args:
+        counts: (n, V) CSR. mixtures: (n, K). words: topics in columns, (V, K).
+    """
+    documents = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    probabilities = np.einsum("nk,nk->n", mixtures[documents], words[counts.indices])
+    np.maximum(probabilities, _TINY, out=probabilities)
+    return sp.csr_array((counts.data / probabilities, counts.indices, counts.indptr), counts.shape), probabilities
+
+
+class Ascent:
+    """Topics on their way up the likelihood.
+
+    Args:
+        counts: (D, V) CSR float32. alpha: (K,). beta: (K, V), rows that sum to 1.
+
+    Attributes:
+        alpha: (K,) float64. words: topics in columns, (V, K) float32.
+        mixtures: theta of each document, (D, K) float32. Memory: that, and the non-zeros.
+    """
+
+    def __init__(self, counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray) -> None:
+        self.counts = counts
+        self.alpha = alpha
+        self.words = np.ascontiguousarray(beta.T, np.float32)
+        start = np.asarray(counts @ self.words) + np.float32(_TINY)
+        self.mixtures = start / start.sum(axis=1, keepdims=True)
+        self._lengths = np.asarray(counts.sum(axis=1), np.float32).reshape(-1, 1)
+
+    def sweep(self) -> float:
+        """One update of all mixtures, then of all topics. Returns the mean log likelihood of a word before it."""
+        topics = len(self.alpha)
+        expected = np.zeros(self.words.shape)
+        alpha = self.alpha.astype(np.float32)
+        likelihood = 0.0
+        for rows in blocks(self.counts, topics):
+            block, theta = self.counts[rows], self.mixtures[rows]
+            weights, probabilities = ratios(block, theta, self.words)
+            likelihood += float(block.data @ np.log(probabilities))
+            expected += np.asarray(weights.T @ theta)
+            belonging = theta * np.asarray(weights @ self.words)
+            self.mixtures[rows] = (belonging + alpha) / (self._lengths[rows] + alpha.sum())
+        expected = expected * self.words + SMOOTHING
+        self.words = (expected / expected.sum(axis=0)).astype(np.float32)
+        return likelihood / max(float(self._lengths.sum()), 1.0)
+
+    def shares(self) -> np.ndarray:
+        """The share of each topic in the words of the corpus, (K,) float64."""
+        mass = np.asarray((self._lengths * self.mixtures).sum(axis=0, dtype=np.float64))
+        return mass / mass.sum()
+
+    def drop_smallest(self) -> None:
+        """Leave out the topic with the smallest share, and spread its prior over the others."""
+        kept = np.delete(np.arange(len(self.alpha)), np.argmin(self.shares()))
+        self.alpha = self.alpha[kept] * (self.alpha.sum() / self.alpha[kept].sum())
+        self.words = np.ascontiguousarray(self.words[:, kept])
+        mixtures = self.mixtures[:, kept] + np.float32(_TINY)
+        self.mixtures = mixtures / mixtures.sum(axis=1, keepdims=True)
+
+
+def infer(counts: sp.csr_array, alpha: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Parameters gamma of the Dirichlet distribution of each document's mixture, (n, K) float32.
+
+    A document's answer does not depend on the others in ``counts``. One without words gets alpha.
+    """
+    lengths = np.asarray(counts.sum(axis=1), np.float32).reshape(-1, 1)
+    gamma = (alpha + lengths / len(alpha)).astype(np.float32)
+    for rows in blocks(counts, len(alpha)):
+        gamma[rows] = _converge(counts[rows], gamma[rows], alpha.astype(np.float32), words)
+    return gamma
+
+
+def _converge(counts: sp.csr_array, gamma: np.ndarray, alpha: np.ndarray, words: np.ndarray) -> np.ndarray:
+    moving = np.flatnonzero(np.diff(counts.indptr))
+    for _ in range(_INFERENCE_ROUNDS):
+        if not len(moving):
+            break
+        part, current = counts[moving], gamma[moving]
+        for _ in range(_INFERENCE_STEPS):
+            before = current / current.sum(axis=1, keepdims=True)
+            weights, _ = ratios(part, before, words)
+            current = alpha + before * np.asarray(weights @ words)
+        gamma[moving] = current
+        change = np.abs(current / current.sum(axis=1, keepdims=True) - before).max(axis=1)
+        moving = moving[change > _INFERENCE_TOLERANCE]
+    return gamma
+
+
+def log_likelihood_bound(counts: sp.csr_array, gamma: np.ndarray, alpha: np.ndarray, words: np.ndarray) -> float:
+    """A lower bound of the log likelihood of documents under the model: Blei, Ng, Jordan (JMLR 2003), equation 15.
+
+    Args:
+        gamma: as ``infer`` finds it, (n, K); the bound holds for any.
+    """
+    gamma = gamma.astype(np.float64)
+    expected = psi(gamma) - psi(gamma.sum(axis=1, keepdims=True))  # E[log theta], (n, K)
+    bound = float(np.sum((alpha - gamma) * expected + gammaln(gamma)) - np.sum(gammaln(gamma.sum(axis=1))))
+    bound += len(gamma) * float(gammaln(alpha.sum()) - gammaln(alpha).sum())
+    geometric = np.exp(expected)
+    for rows in blocks(counts, len(alpha)):
+        block = counts[rows]
+        bound += float(block.data @ np.log(ratios(block, geometric[rows], words)[1]))
+    return bound

@@ -1,0 +1,108 @@
+"""The topics, what they say of a document, and their artifact: ``model_algo-1``, an MXNet list of alpha and beta."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+from algorithms import mxnet_files
+from algorithms.errors import ModelError, PredictionError
+from algorithms.interface import Model
+from algorithms.lda.likelihood import infer, log_likelihood_bound
+from recordio.batches import Batch
+
+TOPIC_MIXTURE = "topic_mixture"
+
+
+@dataclass(frozen=True)
+class LDAModel(Model):
+    """Attributes:
+    alpha: the Dirichlet prior of a document's topics, (K,) float32.
+    beta: the probability of each word in each topic, (K, V) float32, rows that sum to 1.
+    """
+
+    alpha: np.ndarray
+    beta: np.ndarray
+
+    @property
+    def feature_dim(self) -> int:
+        """Size of the vocabulary."""
+        return self.beta.shape[1]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The expected share of each topic, (K,)."""
+        return self.alpha / self.alpha.sum()
+
+    @cached_property
+    def _words(self) -> np.ndarray:
+        return np.ascontiguousarray(self.beta.T)
+
+    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+        """``topic_mixture``, (n, K) float32: the mean of what is known of it; alpha's for a document without words."""
+        gamma = infer(self._counts(batch), self.alpha, self._words)
+        return {TOPIC_MIXTURE: gamma / gamma.sum(axis=1, keepdims=True)}
+
+    def per_word_log_likelihood(self, batches: Iterable[Batch]) -> float:
+        """A lower bound of the log likelihood of documents, in nats for each of their words; NaN without words."""
+        bound = words = 0.0
+        for batch in batches:
+            counts = self._counts(batch)
+            gamma = infer(counts, self.alpha, self._words)
+            bound += log_likelihood_bound(counts, gamma, self.alpha.astype(np.float64), self._words)
+            words += float(counts.sum())
+        return bound / words if words else float("nan")
+
+    def _counts(self, batch: Batch) -> sp.csr_array:
+        if batch.feature_dim != self.feature_dim:
+            raise PredictionError(f"rows have {batch.feature_dim} features; the model expects {self.feature_dim}")
+        counts = sp.csr_array(batch.features)
+        if counts.nnz and counts.data.min() < 0:
+            raise PredictionError(f"a feature is {counts.data.min():g}; counts of words are 0 or more")
+        return counts
+
+    def save(self, directory: Path) -> None:
+        """Write ``model_algo-1``."""
+        mxnet_files.save(directory / mxnet_files.MODEL_FILE, [self.alpha, self.beta])
+
+
+def load(directory: Path) -> LDAModel:
+    """The model that ``save``, SageMaker, or a user's ``mx.nd.save(file, [alpha, beta])`` wrote.
+
+    Raises:
+        ModelError: there is no such file, or it holds something else.
+    """
+    path = mxnet_files.find(directory)
+    arrays = mxnet_files.load(path)
+    if not isinstance(arrays, list) or not _are_alpha_and_beta([array.shape for array in arrays]):
+        raise ModelError(
+            f"'{path.name}' does not hold an LDA model: a list of alpha, of shape (topics,), and beta, (topics, words)"
+        )
+    alpha, beta = (np.asarray(array, np.float32) for array in arrays)
+    if not (np.isfinite(alpha).all() and (alpha > 0).all()):
+        raise ModelError(f"'{path.name}': alpha must be positive")
+    sums = beta.sum(axis=1, keepdims=True)
+    if not np.isfinite(beta).all() or (beta < 0).any() or (sums <= 0).any():
+        raise ModelError(f"'{path.name}': the rows of beta must be probabilities")
+    return LDAModel(alpha, beta / sums)
+
+
+def recognises(directory: Path) -> bool:
+    """Whether the folder holds a list of a vector and a matrix that fit; reads the header only."""
+    try:
+        shapes = mxnet_files.shapes(mxnet_files.find(directory))
+    except ModelError:
+        return False
+    return isinstance(shapes, list) and _are_alpha_and_beta(shapes)
+
+
+def _are_alpha_and_beta(shapes: list[tuple[int, ...]]) -> bool:
+    if [len(shape) for shape in shapes] != [1, 2]:
+        return False
+    (topics,), (rows, words) = shapes
+    return topics == rows > 0 and words > 0

@@ -1,0 +1,213 @@
+"""LDA against known topics, moments by enumeration, and scikit-learn's bound."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import linear_sum_assignment
+from sklearn.decomposition import LatentDirichletAllocation
+
+from algorithms import hyperparameters, mxnet_files, topics
+from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
+from algorithms.lda import LDA
+from algorithms.lda.decomposition import decompose
+from algorithms.lda.model import TOPIC_MIXTURE, LDAModel
+from algorithms.lda.moments import Moments
+from recordio.batches import Batch
+from tests.algorithms.fakes import FakeJob, MemoryStream
+
+
+def bars(seed: int, side: int = 5, documents: int = 6000, length: int = 150):
+    """Griffiths' and Steyvers' corpus: each topic is a row or a column of a square of words.
+
+    Returns counts (D, V), the topics (K, V) and each document's mixture (D, K).
+    """
+    random = np.random.default_rng(seed)
+    square = np.zeros((2 * side, side, side))
+    for line in range(side):
+        square[line, line, :] = square[side + line, :, line] = 1 / side
+    beta = square.reshape(2 * side, -1)
+    mixtures = random.dirichlet(np.full(len(beta), 1 / len(beta)), documents)
+    lengths = random.poisson(length, documents)
+    words = np.array([random.multinomial(n, theta @ beta) for n, theta in zip(lengths, mixtures, strict=True)])
+    return words.astype(np.float32), beta, mixtures
+
+
+def fit(counts, num_topics, job=None, test=None, **given):
+    strings = {"num_topics": num_topics, "feature_dim": counts.shape[1], "mini_batch_size": len(counts) or 1, **given}
+    values = hyperparameters.parse(LDA.hyperparameters, {name: str(value) for name, value in strings.items()})
+    streams = {"train": MemoryStream(counts)} | ({} if test is None else {"test": MemoryStream(test)})
+    return LDA.fit(values, streams, job or FakeJob())
+
+
+def matched(truth, found):
+    """The order of ``found`` that fits ``truth`` best, and the L1 distance of each row then."""
+    distances = np.abs(truth[:, None] - found[None]).sum(axis=2)
+    rows, order = linear_sum_assignment(distances)
+    return order, distances[rows, order]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_known_topics_are_found_within_two_per_cent(seed):
+    counts, beta, mixtures = bars(seed)
+    model = fit(counts[:5400], 10, FakeJob(seed=seed))
+    order, errors = matched(beta, model.beta)
+    assert errors.max() < 0.02
+    assert np.linalg.norm(beta - model.beta[order], 1) < 0.02  # as AWS's example measures it
+    answers = model.predict(Batch(counts[5400:]))[TOPIC_MIXTURE][:, order]
+    off = np.abs(answers - mixtures[5400:]).sum(axis=1)
+    assert np.median(off) < 0.2 and (off > 0.5).mean() < 0.02
+
+
+@pytest.mark.parametrize(("side", "documents", "alpha0"), [(3, 3000, 0.5), (7, 4000, 2.0)])
+def test_known_topics_of_other_sizes(side, documents, alpha0):
+    counts, beta, _ = bars(1, side, documents)
+    assert matched(beta, fit(counts, 2 * side, alpha0=alpha0).beta)[1].max() < 0.04
+
+
+def test_the_moments_are_those_over_all_pairs_and_triples_of_words():
+    random = np.random.default_rng(0)
+    counts = random.poisson(0.8, (40, 4))
+    counts = counts[counts.sum(axis=1) >= 3]
+    pairs, triples, first = np.zeros((4, 4)), np.zeros((4, 4, 4)), np.zeros(4)
+    for row in counts:
+        document = np.repeat(np.arange(4), row)
+        ordered = list(itertools.permutations(document, 3))
+        for i, j, k in ordered:
+            triples[i, j, k] += 1 / len(ordered) / len(counts)
+            pairs[i, j] += 1 / len(ordered) / len(counts)
+        first += row / row.sum() / len(counts)
+    alpha0 = 0.7
+    second = pairs - alpha0 / (alpha0 + 1) * np.outer(first, first)
+    mixed = np.einsum("ij,k->ijk", pairs, first)
+    third = triples - alpha0 / (alpha0 + 2) * (mixed + mixed.transpose(0, 2, 1) + mixed.transpose(2, 0, 1))
+    third += 2 * alpha0**2 / ((alpha0 + 1) * (alpha0 + 2)) * np.einsum("i,j,k->ijk", first, first, first)
+
+    moments = Moments(sp.csr_array(counts.astype(np.float32)), alpha0)
+    np.testing.assert_allclose(moments.second(np.eye(4)), second, atol=1e-6)
+    whitened = moments.whiten(4, random)
+    whitener = np.linalg.pinv(whitened.unwhiten).T
+    np.testing.assert_allclose(whitener.T @ second @ whitener, np.eye(whitener.shape[1]), atol=1e-5)
+    np.testing.assert_allclose(
+        whitened.tensor, np.einsum("ijk,ia,jb,kc->abc", third, whitener, whitener, whitener), atol=1e-3
+    )
+
+
+def test_an_orthogonal_tensor_is_taken_apart_exactly():
+    random = np.random.default_rng(3)
+    factors = np.linalg.qr(random.standard_normal((6, 6)))[0]
+    weights = np.array([5.0, 4, 3, 2, 1, 0.5])
+    tensor = np.einsum("r,ar,br,cr->abc", weights, factors, factors, factors)
+    found = decompose(
+        tensor, max_restarts=10, max_iterations=500, tolerance=1e-14, random=random, report=lambda _: None
+    )
+    order = np.argsort(-found.weights)
+    np.testing.assert_allclose(found.weights[order], weights, rtol=1e-5)
+    np.testing.assert_allclose(found.factors[:, order], factors, atol=1e-3)
+    assert found.error < 1e-3
+
+
+@pytest.mark.parametrize("rank", [3, 20])
+def test_vocabularies_beyond_a_dense_square_are_whitened_by_products(rank):
+    random = np.random.default_rng(0)
+    counts = sp.csr_array(sp.random(200, 30, 0.3, random_state=0, data_rvs=lambda n: random.integers(1, 6, n)))
+    moments = Moments(sp.csr_array(counts.astype(np.float32)), 1.0)
+    values = np.sort(np.linalg.eigvalsh(moments.second(np.eye(30))))[::-1]
+    unwhiten = moments.whiten(rank, random).unwhiten
+    np.testing.assert_allclose((unwhiten**2).sum(axis=0), values[:rank][values[:rank] > 1e-6 * values[0]], rtol=1e-6)
+
+
+def test_the_held_out_bound_is_as_good_as_that_of_scikit_learn():
+    counts, _, _ = bars(0, documents=1500)
+    job = FakeJob()
+    fit(counts[:1200], 10, job, test=counts[1200:])
+    peer = LatentDirichletAllocation(10, max_iter=30, learning_method="batch", random_state=0).fit(counts[:1200])
+    assert job.last("test", "pwll") > -np.log(peer.perplexity(counts[1200:])) - 0.005
+
+
+def test_a_document_without_words_gets_the_prior():
+    model = LDAModel(np.float32([0.75, 0.25]), np.float32([[0.5, 0.5, 0], [0, 0.5, 0.5]]))
+    mixture = model.predict(Batch(np.float32([[0, 0, 0], [50, 0, 0]])))[TOPIC_MIXTURE]
+    np.testing.assert_allclose(mixture[0], [0.75, 0.25])
+    np.testing.assert_allclose(mixture[1], [50.75 / 51, 0.25 / 51], atol=1e-3)  # all words are the first topic's
+
+
+def test_more_topics_than_the_corpus_has_are_fitted_all_the_same():
+    counts = np.tile(np.float32([[4, 4, 0, 0], [0, 0, 4, 4]]), (20, 1))
+    model = fit(counts, 4)
+    assert model.beta.shape == (4, 4)
+    np.testing.assert_allclose(model.beta.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_one_topic_is_the_mean_of_the_words():
+    counts, _, _ = bars(0, documents=500)
+    np.testing.assert_allclose(fit(counts, 1).beta[0], counts.sum(axis=0) / counts.sum(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (np.zeros((0, 3), np.float32), "the train channel is empty"),
+        (np.float32([[1, -2, 3], [3, 4, 5]]), "holds -2; features must be counts of words"),
+        (np.float32([[1, 0, 0], [0, 1, 1]]), "no document of the train channel has three words"),
+    ],
+)
+def test_rows_that_are_no_corpus_are_refused(counts, message):
+    with pytest.raises(TrainingDataError, match=message):
+        fit(counts, 2)
+
+
+def test_more_topics_than_words_are_refused():
+    with pytest.raises(HyperparameterError, match="'num_topics': 5 is more than feature_dim, 3"):
+        fit(np.ones((9, 3), np.float32), 5)
+
+
+def test_a_tensor_that_no_memory_holds_is_refused():
+    with pytest.raises(TrainingDataError, match="num_topics is 1000: the third moment of 1250 topics takes 15.6 GB"):
+        fit(np.ones((9, 3000), np.float32), 1000)
+
+
+def test_negative_counts_are_refused_in_requests():
+    model = LDAModel(np.ones(2, np.float32), np.full((2, 3), 1 / 3, np.float32))
+    with pytest.raises(PredictionError, match="a feature is -1; counts"):
+        model.predict(Batch(np.float32([[1, -1, 0]])))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [np.ones(2, np.float32)],
+        [np.ones(3, np.float32), np.ones((2, 4), np.float32)],
+        [np.float32([1, -1]), np.ones((2, 4), np.float32)],
+        [np.ones(2, np.float32), np.float32([[1, 1], [np.nan, 1]])],
+        [np.ones(2, np.float32), np.float32([[1, 1], [0, 0]])],
+    ],
+)
+def test_arrays_that_are_no_topics_are_refused(arrays, tmp_path):
+    mxnet_files.save(tmp_path / "model_algo-1", arrays)
+    with pytest.raises(ModelError, match="model_algo-1"):
+        LDA.load(tmp_path)
+
+
+def test_the_report_names_the_words_of_each_topic(tmp_path):
+    counts, beta, _ = bars(2)
+    model = fit(counts, 10, FakeJob(output_directory=tmp_path))
+    report = json.loads((tmp_path / topics.REPORT).read_text())["topics"]
+    order, _ = matched(beta, model.beta)
+    for truth, topic in zip(beta, order, strict=True):
+        assert {word["id"] for word in report[topic]["words"][:5]} == set(np.flatnonzero(truth))
+    assert sum(topic["share"] for topic in report) == pytest.approx(1, abs=1e-4)
+    page = (tmp_path / topics.PAGE).read_text()
+    assert page.count("<tr><td>") == 10 and "http" not in page
+
+
+def test_words_in_the_page_are_escaped(tmp_path):
+    topics.write_report(
+        tmp_path, "<T>", np.float32([[0.6, 0.4]]), np.ones(1), sp.csr_array(np.ones((2, 2))), ["<b>", "&"]
+    )
+    page = (tmp_path / topics.PAGE).read_text()
+    assert "<b>" not in page and "&lt;b&gt;" in page and "&lt;T&gt;" in page
