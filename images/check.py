@@ -68,6 +68,12 @@ def purity(answers: list[dict], digits: np.ndarray) -> float:
     return sum(np.bincount(digits[clusters == cluster]).max() for cluster in set(clusters)) / len(digits)
 
 
+def topic_purity(answers: list[dict], digits: np.ndarray) -> float:
+    """Share of rows whose largest topic is named after their digit; pixels are words, ink is how often they occur."""
+    topics = np.array([np.argmax(answer["topic_mixture"]) for answer in answers])
+    return sum(np.bincount(digits[topics == topic]).max() for topic in set(topics)) / len(digits)
+
+
 def spread(answers: list[dict], digits: np.ndarray) -> float:
     """Variance of the last projection, which is the widest, in that of the first."""
     projections = np.array([answer["projection"] for answer in answers])
@@ -94,6 +100,13 @@ EXAMPLES: dict[str, Example] = {
     "pca": Example(
         {"num_components": 5, "feature_dim": 64, "mini_batch_size": 500}, "text/csv;label_size=0", write_csv, spread, 2
     ),
+    "lda": Example(
+        {"num_topics": 10, "feature_dim": 64, "mini_batch_size": 1500},
+        "text/csv;label_size=0",
+        write_csv,
+        topic_purity,
+        0.5,
+    ),
     "xgboost": Example(
         {"objective": "multi:softmax", "num_class": 10, "num_round": 20},
         "text/csv",
@@ -117,7 +130,7 @@ EXAMPLES: dict[str, Example] = {
     ),
 }
 Launch: TypeAlias = Callable[[Path, Mapping[str, str], Sequence[str]], list[str]]
-UNSUPERVISED = {"kmeans", "pca"}
+UNSUPERVISED = {"kmeans", "pca", "lda"}
 
 
 # ---- running an image -----------------------------------------------------------------------------------------------

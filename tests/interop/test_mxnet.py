@@ -148,6 +148,32 @@ out['projection'] = (u * s)[:, :3][:, ::-1]
     np.testing.assert_allclose(projection, expected, atol=1e-3)
 
 
+def test_lda_topics_open_in_mxnet(python: Path, tmp_path: Path) -> None:
+    model = trained("lda", feature_dim=64, num_topics=5, mini_batch_size=len(ROWS))
+    model.save(tmp_path)
+    program = """
+model_list = [file for file in os.listdir('.') if file.startswith('model_')]
+alpha, beta = mx.ndarray.load(model_list[0])
+out['alpha'], out['beta'] = alpha.asnumpy(), beta.asnumpy()
+"""
+    found = in_mxnet(python, tmp_path, program)
+    assert (found["alpha"].shape, found["beta"].shape) == ((5,), (5, 64))
+    assert found["alpha"].dtype == found["beta"].dtype == np.float32
+    np.testing.assert_allclose(found["beta"].sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(found["alpha"].sum(), 1, rtol=1e-5)  # alpha0
+
+
+def test_lda_topics_edited_in_mxnet_serve_here(python: Path, tmp_path: Path) -> None:
+    program = """
+new_alpha, new_beta = mx.nd.array([1, 3]), mx.nd.array(np.repeat(np.eye(2), 32, axis=1) / 32)
+mx.nd.save('model_algo-1', [new_alpha, new_beta])
+"""
+    in_mxnet(python, tmp_path, program)
+    mixture = registry.find("lda").load(tmp_path).predict(Batch(ROWS[:9]))["topic_mixture"]
+    halves = np.stack([ROWS[:9, :32].sum(axis=1) + 1, ROWS[:9, 32:].sum(axis=1) + 3], axis=1)
+    np.testing.assert_allclose(mixture, halves / halves.sum(axis=1, keepdims=True), rtol=1e-4)
+
+
 # ---- graphs -------------------------------------------------------------------------------------------------------
 
 LINEAR_SNIPPETS = """

@@ -1,0 +1,282 @@
+"""LDA beside its peers: how right the topics are, how long that takes, and how much memory.
+
+    python -m benchmarks.topics                  # all; needs gensim and tomotopy (make bench installs them)
+    python -m benchmarks.topics --only bars      # or: text, wide
+
+``bars``: corpora of which the topics are known (rows and columns of a square of words, 150 words a document, alpha0 of
+1). The error is the mean L1 distance of topics after matching, and the operator norm that AWS's example prints (about
+0.02 there). ``text``: real corpora from the data folder beside the checkout. Perplexity is of half of the words of
+held-out documents, given the other half; mixtures by the same inference for all, so that only topics are compared. NPMI
+is of each topic's ten words in the training documents. Seconds are of training alone, from counts in memory. ``wide``:
+peak memory of a vocabulary of 100,000 words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import tarfile
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import linear_sum_assignment
+from sklearn.decomposition import LatentDirichletAllocation
+from sklearn.feature_extraction.text import CountVectorizer
+
+from algorithms import hyperparameters, topics
+from algorithms.lda import LDA
+from algorithms.lda.likelihood import infer, ratios
+from benchmarks.common import SHARED_DATA, Contender, peak_memory, race, table
+from tests.algorithms.fakes import FakeJob, MemoryStream
+from tests.algorithms.test_lda import bars
+
+CASES = ("bars", "text", "wide")
+GIBBS_SWEEPS = 200
+
+
+class Topics(NamedTuple):
+    """alpha (K,) and beta (K, V)."""
+
+    alpha: np.ndarray
+    beta: np.ndarray
+
+
+class Corpus(NamedTuple):
+    """Counts of words, CSR."""
+
+    name: str
+    train: sp.csr_array
+    test: sp.csr_array
+
+
+def main() -> None:
+    """Run the benchmarks named on the command line and print their tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--topics", type=int, default=20)
+    parser.add_argument("--only", choices=CASES)
+    arguments = parser.parse_args()
+    if arguments.only in (None, "bars"):
+        for side, documents in ((5, 6000), (10, 6000), (20, 10000)):
+            print(_bars(side, documents, arguments.seeds if side == 5 else min(arguments.seeds, 3)), flush=True)
+    if arguments.only in (None, "text"):
+        for corpus in (newsgroups(), dblp(), kos()):
+            if corpus is not None:
+                print(_text(corpus, arguments.topics), flush=True)
+    if arguments.only in (None, "wide"):
+        print(_wide(), flush=True)
+
+
+# ---- contenders -----------------------------------------------------------------------------------------------------
+
+
+def ours(counts: sp.csr_array, k: int, seed: int) -> Topics:
+    """This project's, with defaults."""
+    documents, words = counts.shape
+    given = {"num_topics": str(k), "feature_dim": str(words), "mini_batch_size": str(documents)}
+    values = hyperparameters.parse(LDA.hyperparameters, given)
+    model = LDA.fit(values, {"train": MemoryStream(counts)}, FakeJob(seed=seed))
+    return Topics(model.alpha, model.beta)
+
+
+def tomotopy(counts: sp.csr_array, k: int, seed: int) -> Topics:
+    """Collapsed Gibbs sampling in C++, two workers; its time includes taking the documents in."""
+    import tomotopy
+
+    model = tomotopy.LDAModel(k=k, alpha=1 / k, eta=0.01, seed=seed)
+    names = [str(word) for word in range(counts.shape[1])]
+    for row in range(counts.shape[0]):
+        at = slice(counts.indptr[row], counts.indptr[row + 1])
+        document = np.repeat(counts.indices[at], counts.data[at].astype(int))
+        if len(document):
+            model.add_doc([names[word] for word in document])
+    model.train(GIBBS_SWEEPS, workers=2)
+    beta = np.zeros((k, counts.shape[1]))
+    used = np.array([int(name) for name in model.used_vocabs])
+    for topic in range(k):
+        beta[topic, used] = model.get_topic_word_dist(topic)
+    return Topics(np.asarray(model.alpha), beta)
+
+
+def scikit_learn(counts: sp.csr_array, k: int, seed: int) -> Topics:
+    """Online variational Bayes, ten passes, its defaults but for the batch size."""
+    model = LatentDirichletAllocation(k, learning_method="online", batch_size=256, random_state=seed).fit(counts)
+    return Topics(np.full(k, 1 / k), model.components_ / model.components_.sum(axis=1, keepdims=True))
+
+
+def gensim(counts: sp.csr_array, k: int, seed: int) -> Topics:
+    """Online variational Bayes, ten passes, alpha learned."""
+    from gensim.matutils import Sparse2Corpus
+    from gensim.models import LdaModel
+
+    corpus = list(Sparse2Corpus(sp.csc_array(counts.T)))
+    names = {word: str(word) for word in range(counts.shape[1])}
+    model = LdaModel(corpus, k, id2word=names, passes=10, alpha="auto", random_state=seed, dtype=np.float64)
+    return Topics(model.alpha, model.get_topics())
+
+
+CONTENDERS: dict[str, Callable[[sp.csr_array, int, int], Topics]] = {
+    "ours": ours,
+    "tomotopy, Gibbs": tomotopy,
+    "scikit-learn, online VB": scikit_learn,
+    "gensim, online VB": gensim,
+}
+
+
+def compete(counts: sp.csr_array, k: int, seed: int) -> list[Contender]:
+    """Each contender once, one after the other."""
+    return race({name: partial(run, counts, k, seed) for name, run in CONTENDERS.items()}, rounds=1)
+
+
+# ---- known topics ---------------------------------------------------------------------------------------------------
+
+
+def _bars(side: int, documents: int, seeds: int) -> str:
+    """Errors and seconds over several corpora; those of ours are looked at over all, of the peers over three."""
+    errors: dict[str, list[tuple[float, float]]] = {name: [] for name in CONTENDERS}
+    ratios_: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for seed in range(seeds):
+        counts, beta, _ = bars(seed, side, documents)
+        corpus = sp.csr_array(counts)
+        if seed < 3:
+            entered = compete(corpus, len(beta), seed)
+            for one in entered:
+                errors[one.name].append(_error(beta, one.result.beta))
+                ratios_[one.name].append(one.times_slower_than(entered[0]))
+                seconds[one.name].append(one.median)
+        else:
+            errors["ours"].append(_error(beta, ours(corpus, len(beta), seed).beta))
+    rows = [
+        [
+            name,
+            len(errors[name]),
+            float(np.mean([mean for mean, _ in errors[name]])),
+            float(np.max([mean for mean, _ in errors[name]])),
+            float(np.max([norm for _, norm in errors[name]])),
+            float(np.median(seconds[name])),
+            float(np.median(ratios_[name])),
+        ]
+        for name in CONTENDERS
+    ]
+    columns = ["", "seeds", "mean L1 error", "largest", "largest operator norm", "s", "times ours"]
+    return table(f"Bars: {documents:,} documents, {side * side} words, {2 * side} topics", columns, rows)
+
+
+def _error(truth: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """Mean L1 distance after matching, and the operator norm of the difference."""
+    distances = np.abs(truth[:, None] - found[None]).sum(axis=2)
+    rows, order = linear_sum_assignment(distances)
+    return float(distances[rows, order].mean()), float(np.linalg.norm(truth - found[order], 1))
+
+
+# ---- real text ------------------------------------------------------------------------------------------------------
+
+
+def newsgroups(words: int = 5000) -> Corpus | None:
+    """20 newsgroups by date, without headers and stop words."""
+    path = SHARED_DATA / "20newsgroups" / "20news-bydate.tar.xz"
+    if not path.is_file():
+        return None
+    parts: dict[bool, list[str]] = {True: [], False: []}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            content = archive.extractfile(member)
+            if content is not None:
+                parts["-train" in member.name].append(content.read().decode("latin-1").partition("\n\n")[2])
+    reader = CountVectorizer(max_features=words, stop_words="english", token_pattern="[a-z]{3,}", max_df=0.95, min_df=2)
+    train = reader.fit_transform(parts[True])
+    return Corpus("20 newsgroups", _counts(train), _counts(reader.transform(parts[False])))
+
+
+def dblp() -> Corpus | None:
+    """Titles of papers: short documents; every fifth is held out."""
+    path = SHARED_DATA / "octis-dblp" / "corpus.tsv"
+    if not path.is_file():
+        return None
+    titles = [line.partition("\t")[0] for line in path.read_text().splitlines()]
+    return _every_fifth("octis-dblp", _counts(CountVectorizer(token_pattern=r"\S+").fit_transform(titles)))
+
+
+def kos() -> Corpus | None:
+    """Blog posts as counts; every fifth is held out."""
+    path = SHARED_DATA / "uci-bow-kos" / "docword.kos.txt.gz"
+    if not path.is_file():
+        return None
+    with gzip.open(path, "rt") as lines:
+        documents, words, _ = (int(next(lines)) for _ in range(3))
+        row, word, count = np.loadtxt(lines, dtype=int).T
+    return _every_fifth("uci-bow-kos", _counts(sp.coo_array((count, (row - 1, word - 1)), shape=(documents, words))))
+
+
+def _every_fifth(name: str, counts: sp.csr_array) -> Corpus:
+    held_out = np.arange(counts.shape[0]) % 5 == 4
+    return Corpus(name, counts[~held_out], counts[held_out])
+
+
+def _counts(matrix: sp.sparray) -> sp.csr_array:
+    return sp.csr_array(matrix, dtype=np.float32)
+
+
+def _text(corpus: Corpus, k: int) -> str:
+    rows = []
+    entered = compete(corpus.train, k, 0)
+    for one in entered:
+        words = topics.top_words(one.result.beta)
+        rows.append(
+            [
+                one.name,
+                perplexity(corpus.test, one.result),
+                float(topics.npmi(words, corpus.train).mean()),
+                float(topics.uniqueness(words).mean()),
+                one.median,
+                one.times_slower_than(entered[0]),
+            ]
+        )
+    documents, vocabulary = corpus.train.shape
+    title = f"{corpus.name}: {documents:,} documents, {vocabulary:,} words, {k} topics"
+    return table(title, ["", "held-out perplexity", "NPMI", "uniqueness", "s", "times ours"], rows)
+
+
+def perplexity(documents: sp.csr_array, found: Topics) -> float:
+    """Of every other word of each document, given the rest."""
+    seen, asked = documents.copy(), documents.copy()
+    even = np.arange(documents.nnz) % 2 == 0
+    seen.data = np.where(even, np.ceil(documents.data / 2), np.floor(documents.data / 2)).astype(np.float32)
+    asked.data = documents.data - seen.data
+    seen.eliminate_zeros()
+    asked.eliminate_zeros()
+    beta = found.beta + 1e-9
+    words = np.ascontiguousarray((beta / beta.sum(axis=1, keepdims=True)).T, np.float32)
+    gamma = infer(seen, found.alpha, words)
+    _, probabilities = ratios(asked, gamma / gamma.sum(axis=1, keepdims=True), words)
+    return float(np.exp(-(asked.data @ np.log(probabilities)) / asked.data.sum()))
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+
+def _wide() -> str:
+    """Two corpora of 100,000 words, one with twice the documents of the other."""
+    rows = []
+    for documents in (10_000, 20_000, 40_000):
+        peak, base = peak_memory(_train_wide, documents, True), peak_memory(_train_wide, documents, False)
+        rows.append([documents, documents * 100, peak / 1e6, base / 1e6, (peak - base) / (documents * 100)])
+    columns = ["documents", "words drawn", "peak MB", "of that, before training", "bytes a word"]
+    return table("100,000 words of vocabulary, 20 topics", columns, rows)
+
+
+def _train_wide(documents: int, trained: bool) -> None:
+    random = np.random.default_rng(0)
+    words = np.minimum(random.zipf(1.3, documents * 100), 100_000) - 1
+    rows = np.repeat(np.arange(documents), 100)
+    counts = _counts(sp.coo_array((np.ones(len(words)), (rows, words)), shape=(documents, 100_000)))
+    if trained:
+        ours(counts, 20, 0)
+
+
+if __name__ == "__main__":
+    main()
