@@ -75,7 +75,7 @@ class LDA(Algorithm):
     """SageMaker's ``lda``."""
 
     name = "lda"
-    title = "AWS/LDA"
+    title = "LDA"
     summary = "Finds the topics of a corpus from the moments of its word counts."
     hyperparameters = LDAHyperparameters
     channels = (
