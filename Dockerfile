@@ -42,6 +42,7 @@ ENV ALGORITHM=${ALGORITHM} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+      com.amazonaws.sagemaker.capabilities.multi-models=true \
       org.opencontainers.image.licenses=Apache-2.0
 EXPOSE 8080
 # No entry point: SageMaker starts the image with `train` or `serve`, and its SDK 3 with nothing, which means to train.
