@@ -42,6 +42,7 @@ ENV ALGORITHM=${ALGORITHM} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+      com.amazonaws.sagemaker.capabilities.multi-models=true \
       org.opencontainers.image.title="open ${ALGORITHM}" \
       org.opencontainers.image.description="Drop-in replacement for Amazon SageMaker's built-in algorithm: ${ALGORITHM}" \
       org.opencontainers.image.licenses=Apache-2.0

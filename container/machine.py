@@ -6,6 +6,7 @@ import math
 import os
 from pathlib import Path
 
+_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -18,3 +19,13 @@ def processes(quota: Path = _QUOTA) -> int:
         return max(1, min(available, math.ceil(int(allowed) / int(period))))
     except (OSError, ValueError):  # no such file outside of containers; "max" where there is no limit
         return available
+
+
+def memory(limit: Path = _MEMORY) -> int:
+    """Bytes of memory of the machine, or fewer where a container's limit (``docker run --memory``) is less. The limit
+    is read from ``limit``, in the format of cgroup v2."""
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(installed, int(limit.read_text()))
+    except (OSError, ValueError):  # no such file outside of containers; "max" where there is no limit
+        return installed

@@ -17,8 +17,6 @@ def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
         ConfigurationError: the algorithm is unknown, is not in this image, or does not do what the settings ask for.
         ModelError: the folder is missing, empty or corrupt, or holds a model of another algorithm.
     """
-    if settings.multi_model:
-        raise ConfigurationError("Environment variable SAGEMAKER_MULTI_MODEL: this image serves one model only")
     if not directory.is_dir() or not any(directory.iterdir()):
         raise ModelError(f"There is no model to serve: the folder {directory} is missing or empty")
     algorithm = find(settings.algorithm, directory)

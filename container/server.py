@@ -43,7 +43,10 @@ def run(paths: Paths, settings: Settings) -> int:
     """
     started = time.perf_counter()
     logs.configure()
-    workers = settings.workers or processes()
+    # Models that are loaded later are in the memory of the one process that loaded them: see container.many.
+    workers = 1 if settings.multi_model else settings.workers or processes()
+    if settings.multi_model and (settings.workers or 1) > 1:
+        logger.warning("SAGEMAKER_MODEL_SERVER_WORKERS=%d is left out: many models need one worker", settings.workers)
     # Before NumPy is imported: its BLAS reads the variable once. More threads than CPUs would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processes() // workers)))
     try:
@@ -59,10 +62,22 @@ def run(paths: Paths, settings: Settings) -> int:
 def _load(paths: Paths, settings: Settings) -> Any:
     from container import app, models  # they import NumPy: see run
 
+    if settings.multi_model:
+        return _many(settings)
     algorithm, model = models.load(paths.model, settings)
     logs.configure(algorithm.log_style)
     logger.info("The model in %s is one of %s", paths.model, algorithm.name)
     return app.make_app(model, algorithm, settings)
+
+
+def _many(settings: Settings) -> Any:
+    from container import many, models
+
+    if settings.algorithm is not None:
+        algorithm = models.named(settings.algorithm)
+        models.check(algorithm, settings)
+        logs.configure(algorithm.log_style)
+    return many.make_app(settings)
 
 
 def _serve(application: Any, settings: Settings, workers: int) -> int:
@@ -90,7 +105,7 @@ def options(settings: Settings, workers: int) -> dict[str, Any]:
         "bind": f"0.0.0.0:{settings.port}",
         "workers": workers,
         "worker_class": "gthread",
-        "threads": THREADS,
+        "threads": max(THREADS, 2 * processes()) if settings.multi_model else THREADS,
         "timeout": settings.timeout,
         "graceful_timeout": min(settings.timeout, STOP_SECONDS),
         "keepalive": 60,

@@ -36,6 +36,8 @@ class Settings:
         batch: the server answers batch transform jobs.
         local_batch: the batch transform job is one of the SageMaker SDK's local mode.
         batch_strategy: ``SINGLE_RECORD`` or ``MULTI_RECORD``, where the transform job says so.
+        multi_model: models are loaded and unloaded while the server runs.
+        models_memory: bytes that they may need together; None leaves it to the machine.
         inference_outputs: outputs selected instead of the model's columns.
         ensemble: several models in one folder answer together.
     """
@@ -53,6 +55,7 @@ class Settings:
     max_concurrent_transforms: int | None = None  # SAGEMAKER_MAX_CONCURRENT_TRANSFORMS
     max_payload: int | None = 6 * MIB  # SAGEMAKER_MAX_PAYLOAD_IN_MB, MAX_CONTENT_LENGTH
     multi_model: bool = False  # SAGEMAKER_MULTI_MODEL
+    models_memory: int | None = None  # SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB
     inference_outputs: tuple[str, ...] = ()  # SAGEMAKER_INFERENCE_OUTPUT
     ensemble: bool = True  # SAGEMAKER_INFERENCE_ENSEMBLE
 
@@ -78,6 +81,7 @@ class Settings:
             max_concurrent_transforms=read.integer("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 1),
             max_payload=read.payload(),
             multi_model=read.flag("SAGEMAKER_MULTI_MODEL", default=False),
+            models_memory=(read.integer("SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB", 1) or 0) * MIB or None,
             inference_outputs=read.listing("SAGEMAKER_INFERENCE_OUTPUT"),
             ensemble=read.flag("SAGEMAKER_INFERENCE_ENSEMBLE", default=True),
         )

@@ -346,7 +346,6 @@ def test_the_environment_is_followed(kmeans_base):
         ),
         ({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "image/png"}, "'image/png' is not one of application/json"),
         ({"SAGEMAKER_INFERENCE_OUTPUT": "score"}, "kmeans has no selectable outputs"),
-        ({"SAGEMAKER_MULTI_MODEL": "true"}, "serves one model only"),
         ({"ALGORITHM": "k-means"}, "there is no algorithm 'k-means'; there are: "),
         ({"ALGORITHM": "pca"}, "Customer Error: "),
     ],

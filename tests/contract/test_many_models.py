@@ -1,0 +1,180 @@
+"""Multi-model endpoints: a real server without models, and what the platform then asks of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from algorithms import mxnet_files
+from tests.contract.test_serving import CASES, ROWS, decoded, encoded
+from tests.server import refusing, running
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Folders of a model of each algorithm, as the platform unpacks them."""
+    base = tmp_path_factory.mktemp("many")
+    for name, case in CASES.items():
+        folder = base / "models" / name / "model"
+        folder.mkdir(parents=True)
+        case.make(folder)
+    return base
+
+
+@pytest.fixture(scope="module")
+def server(base):
+    with running(base, SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_MODEL_SERVER_WORKERS="2") as server:
+        yield server
+
+
+def load(server, name, url):
+    return server.request("POST", "/models", json.dumps({"model_name": name, "url": str(url)}).encode())
+
+
+def names(server, token=None):
+    answer = server.request("GET", "/models" + (f"?next_page_token={token}" if token else ""))
+    assert answer.status == 200
+    content = json.loads(answer.text)
+    return [model["modelName"] for model in content["models"]], content.get("nextPageToken")
+
+
+@pytest.fixture(params=CASES)
+def loaded(request, server, base):
+    url = base / "models" / request.param / "model"
+    assert load(server, request.param, url).status == 200
+    yield request.param, url
+    server.request("DELETE", f"/models/{request.param}")
+
+
+def test_a_model_is_loaded_asked_and_unloaded(server, loaded):
+    name, url = loaded
+    assert server.ping().status == 200
+    assert json.loads(server.request("GET", f"/models/{name}").text) == {"modelName": name, "modelUrl": str(url)}
+    assert names(server) == ([name], None)
+    assert load(server, name, url).status == 409
+    case = CASES[name]
+    headers = {"Content-Type": "text/csv", "Accept": "application/json", "X-Amzn-SageMaker-Target-Model": "m.tar.gz"}
+    answer = server.request("POST", f"/models/{name}/invoke", encoded("text/csv"), headers)
+    for column, values in decoded(answer, case).items():
+        expected = case.expected()[column]
+        np.testing.assert_allclose(np.reshape(values, expected.shape), expected, rtol=1e-5, atol=1e-5)
+    assert server.request("POST", f"/models/{name}/invoke", b"1,x,3,4", headers).status in (400, 415)
+    assert server.request("DELETE", f"/models/{name}").status == 200
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/invoke")):
+        assert server.request(method, f"/models/{name}{path}", b"1,2,3,4").status == 404
+
+
+def test_models_of_several_algorithms_answer_side_by_side(server, base):
+    for name in CASES:
+        assert load(server, name, base / "models" / name / "model").status == 200
+
+    def ask(turn):
+        name = [*CASES][turn % len(CASES)]
+        headers = {"Content-Type": "text/csv", "Accept": "application/jsonlines"}
+        answer = server.request("POST", f"/models/{name}/invoke", encoded("text/csv"), headers)
+        column, expected = next(iter(CASES[name].expected().items()))
+        np.testing.assert_allclose(
+            np.reshape(decoded(answer, CASES[name])[column], expected.shape), expected, rtol=1e-5, atol=1e-5
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(60)))
+    for name in CASES:
+        assert server.request("DELETE", f"/models/{name}").status == 200
+
+
+def test_one_of_many_loads_of_a_name_wins(server, base):
+    url = base / "models" / "kmeans" / "model"
+    with ThreadPoolExecutor(8) as pool:
+        statuses = sorted(answer.status for answer in pool.map(lambda _: load(server, "same", url), range(8)))
+    assert statuses == [200] + [409] * 7
+    assert server.request("DELETE", "/models/same").status == 200
+
+
+def test_the_list_comes_in_pages(server, base):
+    expected = [f"m{number:03}" for number in range(205)]
+    for name in reversed(expected):
+        assert load(server, name, base / "models" / "kmeans" / "model").status == 200
+    found, token = names(server)
+    pages = [len(found)]
+    while token:
+        more, token = names(server, token)
+        pages.append(len(more))
+        found += more
+    assert (pages, found) == ([100, 100, 5], expected)
+    for name in expected:
+        server.request("DELETE", f"/models/{name}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b"{}",
+        b'{"model_name": "a"}',
+        b'{"model_name": 1, "url": "/tmp"}',
+        b'{"model_name": "", "url": "/tmp"}',
+        b'{"model_name": "a/b", "url": "/tmp"}',
+        b'{"model_name": "..", "url": "/tmp"}',
+        b'{"model_name": "a\\u0000", "url": "/tmp"}',
+        b'{"model_name": "a", "url": "relative"}',
+        b'{"model_name": "a", "url": "/opt/ml/models/../../../etc"}',
+        b'{"model_name": "a", "url": "/nowhere/at/all"}',
+        b'{"model_name": "a", "url": "/\\u0000"}',
+        b'{"model_name": "a", "url": "/' + b"x" * 5000 + b'"}',
+        b'{"model_name": "a", "url": "/\\ud800"}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_malformed_request_to_load_is_400(server, body):
+    answer = server.request("POST", "/models", body)
+    assert answer.status == 400
+    assert "Traceback" not in answer.text
+    assert names(server) == ([], None)
+
+
+@pytest.mark.parametrize("files", [{}, {"model_algo-1": b""}, {"model_algo-1": os.urandom(50)}, {"x": b"y"}])
+def test_a_folder_that_is_no_model_is_400_and_the_name_stays_free(server, base, tmp_path, files):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    answer = load(server, "bad", tmp_path)
+    assert answer.status == 400
+    assert answer.text.startswith("Unable to load model: ")
+    assert server.request("GET", "/models/bad").status == 404
+    assert load(server, "bad", base / "models" / "kmeans" / "model").status == 200
+    assert server.request("DELETE", "/models/bad").status == 200
+
+
+def test_memory_is_bounded_and_comes_back(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        mxnet_files.save(tmp_path / name / "model_algo-1", [np.ones((100_000, 4), np.float32)])  # 1.5 MiB
+    environment = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB": "4", "ALGORITHM": "kmeans"}
+    with running(tmp_path, **environment) as server:
+        assert load(server, "a", tmp_path / "a").status == 200
+        answer = load(server, "b", tmp_path / "b")
+        assert (answer.status, "needs about 3.1 MiB" in answer.text) == (507, True)
+        assert server.request("DELETE", "/models/a").status == 200
+        assert load(server, "b", tmp_path / "b").status == 200
+        assert names(server) == (["b"], None)
+
+
+def test_one_worker_holds_the_models(server):
+    assert "with 1 workers" in server.log
+    assert "SAGEMAKER_MODEL_SERVER_WORKERS=2 is left out" in server.log
+    assert len(ROWS) == 20
+    assert server.request("POST", "/invocations", b"1,2,3,4").status == 404
+
+
+def test_settings_that_cannot_be_followed_end_the_server(tmp_path):
+    code, log = refusing(tmp_path, SAGEMAKER_MULTI_MODEL="true", ALGORITHM="k-means")
+    assert (code, "there is no algorithm 'k-means'" in log) == (1, True)
+    code, log = refusing(tmp_path, SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB="much")
+    assert (code, "SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB: 'much' is not an integer" in log) == (1, True)
