@@ -26,12 +26,22 @@ PARQUET = "application/x-parquet"
 RECORDIO = "application/x-recordio-protobuf"
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
-MODEL = "application/x-sagemaker-model"  # not rows: the artifact of an earlier job, to continue from
+MODEL = "application/x-sagemaker-model"  # the artifact of an earlier job, to continue from
+PLAIN_TEXT = "text/plain"
+IMAGE = "application/x-image"  # any kind of image file
+JPEG = "image/jpeg"
+PNG = "image/png"
+IMAGE_RECORDIO = "application/x-recordio"  # MXNet's records of images with their labels
 
 # Input modes.
 FILE = "File"
 FAST_FILE = "FastFile"
 PIPE = "Pipe"
+
+# What ``fit`` is given of a channel.
+ROWS = "rows"  # a Stream: batches of rows, decoded by recordio's readers
+RECORDS = "records"  # a RecordStream: bytes that the algorithm decodes itself, with recordio's functions
+FILES = "files"  # the Path of the channel's folder
 
 # How an algorithm uses the labels of a channel.
 LABELS_NONE = "none"  # there are none, and any that are found are left out
@@ -42,10 +52,9 @@ LABELS_REQUIRED = "required"
 class Channel:
     """One input channel.
 
-    A channel that accepts ``MODEL`` has no rows: ``fit`` is given the ``Path`` of its folder in place of a stream.
-
     Attributes:
         accepts: media types that can be read.
+        gives: what ``fit`` gets: ``ROWS``, ``RECORDS`` or ``FILES``. What follows is of use to ``ROWS`` alone.
         modes: input modes; a pipe can be read only once an epoch, from front to back.
         labels: ``LABELS_NONE`` or ``LABELS_REQUIRED``.
         default_type: the media type where the job states none.
@@ -57,6 +66,7 @@ class Channel:
     help: str
     required: bool = False
     accepts: tuple[str, ...]
+    gives: str = ROWS
     modes: tuple[str, ...] = (FILE, FAST_FILE, PIPE)
     labels: str = LABELS_NONE
     default_type: str = RECORDIO
@@ -151,6 +161,30 @@ class Stream(Protocol):
         ...
 
 
+class RecordStream(Protocol):
+    """A channel of records that are no rows: images, sequences of tokens.
+
+    Attributes:
+        media_type: how the records are written; one of those that the channel accepts.
+        parameters: those of the content type, as in ``label-format=class-id``; names in lower case.
+        folder: the channel's files, which may be read in any order and any number of times; None in Pipe mode.
+        wrapped: the job asked for each object of the channel in a record of its own (``RecordWrapperType``).
+    """
+
+    media_type: str
+    parameters: Mapping[str, str]
+    folder: Path | None
+    wrapped: bool
+
+    def records(self) -> Generator[bytes]:
+        """One epoch of RecordIO records, without their frames. In Pipe mode each one is a new FIFO, as for rows.
+
+        Raises:
+            recordio.errors.DataError: the data is no RecordIO.
+        """
+        ...
+
+
 class Job(Protocol):
     """All that ``fit`` may ask of the world.
 
@@ -213,6 +247,18 @@ class Job(Protocol):
         """XGBoost's line of a round: ``[3]<tab>train-rmse:0.5<tab>validation-rmse:0.6``."""
         ...
 
+    def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
+        """MXNet's line on the way: ``Epoch[0] Batch [20]<tab>Speed: 114.186 samples/sec<tab>accuracy=0.025670``."""
+        ...
+
+    def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
+        """MXNet's line of an epoch: ``Epoch[0] Validation-accuracy=0.253906``."""
+        ...
+
+    def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
+        """Sockeye's line of a checkpoint: ``Checkpoint [1]<tab>Validation-perplexity=70.123456``."""
+        ...
+
     def timer(self, name: str) -> AbstractContextManager[None]:
         """Measures a block for the ``#metrics`` line that closes an epoch or the job."""
         ...
@@ -251,6 +297,32 @@ class Model(ABC):
         """Write the artifact's files into an existing, empty folder, in the format that SageMaker's users know."""
 
 
+class RawModel(Model):
+    """A trained model whose requests are no rows of features: an image, a sentence."""
+
+    @property
+    def feature_dim(self) -> None:
+        """There are no features."""
+        return None
+
+    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+        """There are no rows to predict from."""
+        raise NotImplementedError(f"{type(self).__name__} takes no rows of features")
+
+    @abstractmethod
+    def answer(self, body: bytes, media_type: str, answer_type: str) -> tuple[bytes, int]:
+        """The body that answers a request, and how many things were predicted. Safe to call from several threads.
+
+        Args:
+            body: of the request, not empty. media_type: one of ``Serving.accepts``. answer_type: one of
+                ``Serving.answers``.
+
+        Raises:
+            recordio.errors.DataError: the body is not what it claims to be.
+            PredictionError: it does not fit the model.
+        """
+
+
 class Algorithm(ABC):
     """One algorithm: declarations, and two functions. It holds no state; it is never instantiated."""
 
@@ -266,13 +338,13 @@ class Algorithm(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     serving: ClassVar[Serving]
     log_style: ClassVar[str] = "sagemaker"
-    """``sagemaker`` for the frame of the closed algorithms' logs, ``xgboost`` for that of the XGBoost container's."""
+    """``sagemaker`` for the frame of the closed algorithms' logs, ``plain`` for the same without ``#metrics`` lines,
+    ``xgboost`` for the frame of the XGBoost container's."""
 
     @classmethod
     @abstractmethod
-    def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> Model:
-        """Train. ``channels`` has an entry for each channel that the job configures: a stream, or the folder's path
-        where the channel accepts ``MODEL``.
+    def fit(cls, hyperparameters: Any, channels: Mapping[str, Any], job: Job) -> Model:
+        """Train. ``channels`` has an entry for each channel that the job configures; ``Channel.gives`` says which.
 
         Raises:
             TrainingDataError: the rows cannot be trained on.

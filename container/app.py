@@ -8,7 +8,7 @@ import flask
 from flask import Flask, Response
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from algorithms.interface import JSON, Algorithm, Model
+from algorithms.interface import JSON, Algorithm, Model, RawModel, Serving
 from container import media, responses
 from container.logs import logger
 from container.machine import processes
@@ -55,6 +55,8 @@ def answer(model: Model, algorithm: type[Algorithm], settings: Settings) -> Resp
     """
     started = time.perf_counter()
     request, serving = flask.request, algorithm.serving
+    if isinstance(model, RawModel):
+        return _raw_answer(model, serving, settings, started)
     rows = media.read(_body(settings.max_payload), request.content_type, serving, model.feature_dim)
     if settings.inference_outputs:
         columns, write = model.select(rows, settings.inference_outputs), media.write_selected
@@ -64,6 +66,16 @@ def answer(model: Model, algorithm: type[Algorithm], settings: Settings) -> Resp
     media_type = media.negotiate(accept, serving.answers, settings.default_accept or serving.default_answer)
     content = write(columns, media_type, serving, batch=settings.batch)
     logger.info("200: %d rows in %.1f ms", len(rows), 1000 * (time.perf_counter() - started))
+    return Response(content, mimetype=media_type)
+
+
+def _raw_answer(model: RawModel, serving: Serving, settings: Settings, started: float) -> Response:
+    body = _body(settings.max_payload)
+    declared = media.request_type(body, flask.request.content_type, serving)
+    default = settings.default_accept or serving.default_answer
+    media_type = media.negotiate(flask.request.headers.get("Accept"), serving.answers, default)
+    content, count = model.answer(body, declared.media_type, media_type)
+    logger.info("200: %d predictions in %.1f ms", count, 1000 * (time.perf_counter() - started))
     return Response(content, mimetype=media_type)
 
 

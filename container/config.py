@@ -16,7 +16,7 @@ from typing import Any
 from algorithms import hyperparameters
 from algorithms.errors import HyperparameterError
 from algorithms.hyperparameters import Hyperparameters
-from algorithms.interface import FAST_FILE, FILE, PIPE, RECORDIO, Algorithm, Channel
+from algorithms.interface import FAST_FILE, FILE, PIPE, RECORDIO, ROWS, Algorithm, Channel
 from container.paths import Paths
 from container.settings import ConfigurationError
 from recordio import content_type
@@ -39,12 +39,14 @@ class ChannelConfig:
         mode: ``File``, ``FastFile`` or ``Pipe``.
         content_type: as the job states it, or the channel's default.
         stated: the job states a content type.
+        wrapped: the job asks for each object in a RecordIO record of its own.
     """
 
     declared: Channel
     mode: str
     content_type: ContentType
     stated: bool
+    wrapped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,7 @@ def _channel(declared: Channel, entry: Any, problems: list[str]) -> ChannelConfi
     wrapper = entry.get("RecordWrapperType") or "None"
     if wrapper not in ("None", "RecordIO"):
         found.append(f"RecordWrapperType '{wrapper}' is not one of None, RecordIO")
-    elif wrapper == "RecordIO" and media is not None and media.media_type != RECORDIO:
+    elif wrapper == "RecordIO" and declared.gives == ROWS and media is not None and media.media_type != RECORDIO:
         found.append(
             f"RecordWrapperType 'RecordIO' would wrap each object in a RecordIO frame, which is no {media.media_type}"
             " any more; leave it out"
@@ -176,7 +178,9 @@ def _channel(declared: Channel, entry: Any, problems: list[str]) -> ChannelConfi
     problems.extend(f"{where}: {problem}" for problem in found)
     if found or mode is None or media is None:
         return None
-    return ChannelConfig(declared, mode, media, stated=bool(entry.get("ContentType")))
+    return ChannelConfig(
+        declared, mode, media, stated=bool(entry.get("ContentType")), wrapped=wrapper == "RecordIO" and mode == PIPE
+    )
 
 
 def _mode(declared: Channel, entry: Mapping[str, Any], found: list[str]) -> str | None:

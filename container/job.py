@@ -6,18 +6,20 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from algorithms.errors import TrainingStopped
-from algorithms.interface import Model, Stream
+from algorithms.interface import Model, RecordStream, Stream
 from container import logs
 from container.artifact import Artifact
 from container.logs import DataIterator, Summary, logger
 from recordio.batches import Batch
 from recordio.errors import DataError
+
+T = TypeVar("T")
 
 GRACE_SECONDS = 90
 """How long a job may go on after SIGTERM. SageMaker and ``docker stop -t 120`` send SIGKILL after 120 seconds."""
@@ -189,6 +191,18 @@ class TrainingJob:
         logs.bare(logs.boosting_round(iteration, scores))
         self.output.steps(iteration + 1, None)
 
+    def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
+        """MXNet's line on the way."""
+        self.info(logs.speed(epoch, batch, rows_a_second, scores))
+
+    def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
+        """MXNet's line of an epoch."""
+        self.info(logs.epoch_score(epoch, dataset, metric, value))
+
+    def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
+        """Sockeye's line of a checkpoint."""
+        self.info(logs.checkpoint_score(checkpoint, dataset, metric, value))
+
     @contextlib.contextmanager
     def timer(self, name: str) -> Iterator[None]:
         """Measures a block, in milliseconds."""
@@ -216,6 +230,10 @@ class TrainingJob:
         """
         return _Watched(self, channel, stream, note)
 
+    def watch_records(self, channel: str, stream: RecordStream, note: str) -> RecordStream:
+        """The same for a channel of records."""
+        return _WatchedRecords(self, channel, stream, note)
+
     def data_iterator(self, meta: str, counts: DataIterator, start: float, *, epoch: int | None = None) -> None:
         """The ``#metrics`` line about what was read of a channel since ``start``."""
         self._metrics(start, time.time(), counts.summaries(), epoch=epoch, Meta=meta)
@@ -241,34 +259,59 @@ class TrainingJob:
             logs.bare(logs.metrics(start, end, known | stated, values))
 
 
-class _Watched:
-    """A stream whose batches are counted as they pass. Train is the channel whose epochs are numbered."""
+class _Watcher:
+    """Counts what passes of a channel. Train is the channel whose epochs are numbered."""
 
-    def __init__(self, job: TrainingJob, channel: str, stream: Stream, note: str) -> None:
+    def __init__(self, job: TrainingJob, channel: str, note: str) -> None:
         self._job = job
         self._meta = f"{'training' if channel == 'train' else channel}_data_iter"
         self._is_train = channel == "train"
-        self._stream = stream
         self._note = note
         self._counts = DataIterator()
 
-    def batches(self, size: int | None = None) -> Generator[Batch]:
-        """One epoch of the stream; its line is written when it was read to the end."""
+    def watch(self, items: Generator[T], size: Callable[[T], int]) -> Generator[T]:
+        """One epoch, of items of ``size`` rows; its line is written when it was read to the end."""
         start, epoch = time.time(), self._counts.resets
         self._counts.begin()
         try:
-            with contextlib.closing(self._stream.batches(size)) as batches:  # leaving early closes the epoch at once
-                for batch in batches:
-                    self._count(batch, start)
-                    yield batch
+            with contextlib.closing(items):  # leaving early closes the epoch at once
+                for item in items:
+                    self._count(size(item), start)
+                    yield item
         except DataError as error:
             error.add_note(self._note)
             raise
         self._job.data_iterator(self._meta, self._counts, start, epoch=epoch if self._is_train else None)
 
-    def _count(self, batch: Batch, start: float) -> None:
-        self._counts.add(len(batch))
+    def _count(self, rows: int, start: float) -> None:
+        self._counts.add(rows)
         if self._is_train:
-            self._job.output.rows(len(batch))
+            self._job.output.rows(rows)
             if self._counts.batches == 1:
                 self._job.data_iterator("init_train_data_iter", self._counts, start)
+
+
+class _Watched:
+    """A stream whose batches are counted as they pass."""
+
+    def __init__(self, job: TrainingJob, channel: str, stream: Stream, note: str) -> None:
+        self._watcher = _Watcher(job, channel, note)
+        self._stream = stream
+
+    def batches(self, size: int | None = None) -> Generator[Batch]:
+        """One epoch of the stream."""
+        return self._watcher.watch(self._stream.batches(size), len)
+
+
+class _WatchedRecords:
+    """A stream whose records are counted as they pass."""
+
+    def __init__(self, job: TrainingJob, channel: str, stream: RecordStream, note: str) -> None:
+        self._watcher = _Watcher(job, channel, note)
+        self._stream = stream
+        self.media_type, self.parameters = stream.media_type, stream.parameters
+        self.folder, self.wrapped = stream.folder, stream.wrapped
+
+    def records(self) -> Generator[bytes]:
+        """One epoch of the stream."""
+        return self._watcher.watch(self._stream.records(), lambda record: 1)

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,16 +25,20 @@ if TYPE_CHECKING:
     from algorithms.interface import Algorithm, Channel
 
 _SUFFIXES = {
-    ".csv": "text/csv",
-    ".libsvm": "text/libsvm",
-    ".svm": "text/libsvm",
-    ".parquet": "application/x-parquet",
-    ".pbr": "application/x-recordio-protobuf",
-    ".rec": "application/x-recordio-protobuf",
-    ".recordio": "application/x-recordio-protobuf",
-    ".json": "application/json",
-    ".jsonl": "application/jsonlines",
+    ".csv": ("text/csv",),
+    ".libsvm": ("text/libsvm",),
+    ".svm": ("text/libsvm",),
+    ".parquet": ("application/x-parquet",),
+    ".pbr": ("application/x-recordio-protobuf",),
+    ".rec": ("application/x-recordio-protobuf", "application/x-recordio"),
+    ".recordio": ("application/x-recordio-protobuf",),
+    ".json": ("application/json",),
+    ".jsonl": ("application/jsonlines",),
+    ".jpg": ("image/jpeg", "application/x-image"),
+    ".jpeg": ("image/jpeg", "application/x-image"),
+    ".png": ("image/png", "application/x-image"),
 }
+"""What a suffix may mean, the likeliest first; the algorithm decides by what it takes."""
 _CHANNELS = ("train", "validation", "test")
 
 
@@ -110,12 +114,22 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
 def _content_type(algorithm: type[Algorithm], name: str, path: Path) -> str:
     """The content type by suffix. A CSV file of an algorithm without labels is said to have none."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    types = {_SUFFIXES.get(file.suffix.lower()) for file in files if not file.name.startswith((".", "_"))}
+    declared = _declared(algorithm).get(name)
+    if declared is not None and declared.gives == "files":
+        return declared.default_type
+    accepts = declared.accepts if declared is not None else ()
+    types = {_media_type(file, accepts) for file in files if not file.name.startswith((".", "_"))}
+    if types == {"image/jpeg", "image/png"}:
+        types = {"application/x-image"}
     media = types.pop() if len(types) == 1 else None
     if media is None:
         raise ConfigurationError(f"channel '{name}': the suffix in {path} does not tell the format; use --content-type")
-    declared = _declared(algorithm).get(name)
     return f"{media};label_size=0" if media == "text/csv" and declared and declared.labels == "none" else media
+
+
+def _media_type(file: Path, accepts: Sequence[str]) -> str | None:
+    meanings = _SUFFIXES.get(file.suffix.lower(), ())
+    return next((media for media in meanings if media in accepts), meanings[0] if meanings else None)
 
 
 def _declared(algorithm: type[Algorithm]) -> dict[str, Channel]:
@@ -155,7 +169,7 @@ def _feature_dim(algorithm: type[Algorithm], paths: Paths, types: Mapping[str, s
 
     field = hyperparameters.fields(algorithm.hyperparameters).get("feature_dim")
     declared = _declared(algorithm).get("train")
-    if field is None or not field.required or declared is None or "train" not in types:
+    if field is None or not field.required or declared is None or declared.gives != "rows" or "train" not in types:
         return {}
     rows = RowFormat(labels="required" if declared.labels == "required" else "none", missing=True, finite=False)
     stream = ChannelStream(FileSource(paths.channel("train")), content_type.parse(types["train"]), rows)
@@ -240,11 +254,11 @@ def predict(options: argparse.Namespace) -> int:
     from container import app, logs, models
 
     logs.configure(stream=sys.stderr)  # standard output is for the answer
-    media = options.content_type or _SUFFIXES.get(options.input.suffix.lower())
-    if media is None:
-        raise ConfigurationError(f"the suffix of {options.input} does not tell the format; use --content-type")
     settings = Settings(algorithm=options.algorithm, max_payload=None)
     algorithm, model = models.load(options.model, settings)
+    media = options.content_type or _media_type(options.input, algorithm.serving.accepts)
+    if media is None:
+        raise ConfigurationError(f"the suffix of {options.input} does not tell the format; use --content-type")
     client = app.make_app(model, algorithm, settings).test_client()
     headers = {"Accept": options.accept} if options.accept else {}
     answer = client.post("/invocations", data=options.input.read_bytes(), content_type=media, headers=headers)

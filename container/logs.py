@@ -1,6 +1,7 @@
 """The text of every log line, in the forms that SageMaker's users, dashboards and tuning jobs read.
 
-Two frames are in use: that of the closed algorithms (``sagemaker``) and that of the XGBoost container (``xgboost``).
+Two frames are in use: that of the closed algorithms (``sagemaker``, and ``plain`` for the two that write no
+``#metrics`` lines) and that of the XGBoost container (``xgboost``).
 All lines go to standard output, each as soon as it is made.
 
     >>> quality("algo-1", "test", "msd", 0.25)
@@ -9,6 +10,10 @@ All lines go to standard output, each as soon as it is made.
     '#progress_metric: host=algo-1, completed 5.0 % of epochs'
     >>> boosting_round(3, [("train-rmse", 0.5), ("validation-rmse", 0.625)])
     '[3]\\ttrain-rmse:0.50000\\tvalidation-rmse:0.62500'
+    >>> epoch_score(0, "validation", "accuracy", 0.25)
+    'Epoch[0] Validation-accuracy=0.250000'
+    >>> checkpoint_score(1, "validation", "perplexity", 70.5)
+    'Checkpoint [1]\\tValidation-perplexity=70.500000'
 """
 
 from __future__ import annotations
@@ -26,9 +31,12 @@ from typing import Any, Protocol
 logger = logging.getLogger("container")
 
 SAGEMAKER = "sagemaker"
+PLAIN = "plain"
 XGBOOST = "xgboost"
+_CLOSED = ("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S")
 _FRAMES = {
-    SAGEMAKER: ("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S"),
+    SAGEMAKER: _CLOSED,
+    PLAIN: _CLOSED,
     XGBOOST: ("[%(asctime)s:%(levelname)s] %(message)s", "%Y-%m-%d:%H:%M:%S"),
 }
 
@@ -131,6 +139,22 @@ def throughput(host: str, rows: int, seconds: float) -> str:
 def boosting_round(iteration: int, scores: Sequence[tuple[str, float]]) -> str:
     """A round of XGBoost. CloudWatch shows the tabs as ``#011``, and SageMaker's patterns look for that."""
     return f"[{iteration}]" + "".join(f"\t{name}:{value:.5f}" for name, value in scores)
+
+
+def speed(epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> str:
+    """How fast the batches up to this one of an epoch were, and what was measured on them."""
+    measured = "".join(f"\t{name}={value:.6f}" for name, value in scores)
+    return f"Epoch[{epoch}] Batch [{batch}]\tSpeed: {rows_a_second:.3f} samples/sec{measured}"
+
+
+def epoch_score(epoch: int, dataset: str, metric: str, value: float) -> str:
+    """A value of an epoch, as MXNet writes it."""
+    return f"Epoch[{epoch}] {dataset.capitalize()}-{metric}={value:.6f}"
+
+
+def checkpoint_score(checkpoint: int, dataset: str, metric: str, value: float) -> str:
+    """A value of a checkpoint, as Sockeye writes it."""
+    return f"Checkpoint [{checkpoint}]\t{dataset.capitalize()}-{metric}={value:.6f}"
 
 
 def metrics(start: float, end: float, dimensions: Mapping[str, Any], values: Mapping[str, Summary]) -> str:

@@ -45,9 +45,7 @@ def read(body: bytes, header: str | None, serving: Serving, feature_dim: int | N
         EmptyBodyError, UnsupportedTypeError: there is nothing to read, or nobody to read it.
         DataError: the body is not what it claims to be.
     """
-    if not body:
-        raise EmptyBodyError("the request has no body")
-    declared = _request_type(header, serving)
+    declared = request_type(body, header, serving)
     rows = RowFormat(feature_dim=feature_dim, missing=serving.missing_values, finite=not serving.missing_values)
     batch = decode(body, declared, rows)
     if serving.missing_values:  # then a NaN is one too, but an infinity is still a mistake
@@ -57,7 +55,14 @@ def read(body: bytes, header: str | None, serving: Serving, feature_dim: int | N
     return batch
 
 
-def _request_type(header: str | None, serving: Serving) -> ContentType:
+def request_type(body: bytes, header: str | None, serving: Serving) -> ContentType:
+    """The content type of a request.
+
+    Raises:
+        EmptyBodyError, UnsupportedTypeError: as ``read``.
+    """
+    if not body:
+        raise EmptyBodyError("the request has no body")
     if not header:
         if serving.default_request is None:
             raise UnsupportedTypeError(f"there is no Content-Type header; send one of {', '.join(serving.accepts)}")

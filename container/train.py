@@ -14,7 +14,7 @@ from typing import Any
 from algorithms import hyperparameters, registry
 from algorithms.errors import ChannelError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters
-from algorithms.interface import LABELS_REQUIRED, MODEL, PIPE, Algorithm, Channel
+from algorithms.interface import FILES, LABELS_REQUIRED, PIPE, RECORDS, Algorithm, Channel
 from container import config, failure, logs, models
 from container.artifact import Artifact
 from container.config import ChannelConfig, TrainingConfig
@@ -22,7 +22,7 @@ from container.job import Output, PlainOutput, Stop, TrainingJob
 from container.logs import logger
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
-from recordio.readers import ChannelStream, RowFormat
+from recordio.readers import ChannelRecords, ChannelStream, RowFormat
 from recordio.sources import FileSource, PipeSource, ReadingStopped, Source
 
 SUCCESS = 0
@@ -116,15 +116,20 @@ def find(settings: Settings) -> type[Algorithm]:
 def _opened(
     paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig, channel: ChannelConfig, job: TrainingJob
 ) -> Iterator[Any]:
-    """What ``fit`` is given of a channel: its rows, or the folder of an earlier model."""
+    """What ``fit`` is given of a channel: its rows, its records, or its folder."""
     name = channel.declared.name
-    if channel.content_type.media_type == MODEL:
+    if channel.declared.gives == FILES:
         with unpacked(paths.channel(name)) as folder:
             yield folder
         return
     source: Source = FileSource(paths.channel(name))
+    folder_of_records: Path | None = paths.channel(name)
     if channel.mode == PIPE:
-        source = PipeSource(paths.data, name, lambda: job.stop_requested)
+        source, folder_of_records = PipeSource(paths.data, name, lambda: job.stop_requested), None
+    if channel.declared.gives == RECORDS:
+        records = ChannelRecords(source, channel.content_type, folder=folder_of_records, wrapped=channel.wrapped)
+        yield job.watch_records(name, records, _note(channel))
+        return
     rows = row_format(algorithm, configured.hyperparameters, channel.declared)
     yield job.watch(name, ChannelStream(source, channel.content_type, rows), _note(channel))
 
@@ -175,7 +180,7 @@ def _log_start(paths: Paths, algorithm: type[Algorithm], configured: TrainingCon
         if field.default is not None
     }
     logs.configuration(defaults, configured.provided, paths.hyperparameters)
-    if algorithm.log_style == logs.SAGEMAKER:
+    if algorithm.log_style != logs.XGBOOST:
         logs.worker(checkpoints=configured.checkpoint_directory is not None)
 
 

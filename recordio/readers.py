@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import scipy.sparse as sp
@@ -13,6 +14,7 @@ from recordio.batches import Batch, concatenate, cut, in_multiples
 from recordio.content_type import CSV, JSON, JSON_LINES, LIBSVM, PARQUET, RECORDIO, ContentType
 from recordio.delimited import decode_csv, read_csv
 from recordio.errors import ContentTypeError, EmptyDataError, ParseError, WidthError
+from recordio.framing import frames
 from recordio.json_rows import decode_json, decode_json_lines
 from recordio.libsvm import decode_libsvm, read_libsvm
 from recordio.parquet import read_parquet
@@ -21,7 +23,7 @@ from recordio.rows import RowFormat, label_columns
 from recordio.sources import Source, Stopped
 from recordio.text import REQUEST
 
-__all__ = ["ChannelStream", "RowFormat", "decode"]
+__all__ = ["ChannelRecords", "ChannelStream", "RowFormat", "decode"]
 
 _Reader = TypeVar("_Reader")
 
@@ -137,6 +139,40 @@ class ChannelStream:
                         yield alike.checked(batch, name)
         if alike.empty:
             raise EmptyDataError(f"{self._source.name}: there are no rows")
+
+
+class ChannelRecords:
+    """The records of a channel as an ``algorithms.interface.RecordStream``: each call of ``records`` is one epoch.
+
+    Args:
+        folder: of the channel's files; None where it is a pipe.
+        wrapped: each object of the channel comes in a record of its own.
+    """
+
+    def __init__(
+        self, source: Source, content_type: ContentType, *, folder: Path | None = None, wrapped: bool = False
+    ) -> None:
+        self.media_type = content_type.media_type
+        self.parameters = content_type.parameters
+        self.folder = folder
+        self.wrapped = wrapped
+        self._source = source
+
+    def records(self) -> Generator[bytes]:
+        """One epoch of RecordIO records, read as they are asked for.
+
+        Raises:
+            DataError: the data is not framed, or there is none.
+            recordio.sources.ReadingStopped: a stop was asked for while waiting for data.
+        """
+        empty = True
+        with self._source.epoch() as streams:
+            for name, stream in streams:
+                for record in frames(stream, name):
+                    empty = False
+                    yield record
+        if empty:
+            raise EmptyDataError(f"{self._source.name}: there are no records")
 
 
 class _Keeper:

@@ -35,6 +35,9 @@ class FakeJob:
     progresses: list[tuple[int, int]] = field(default_factory=list)
     throughputs: list[tuple[int, float]] = field(default_factory=list)
     rounds: list[tuple[int, list[tuple[str, float]]]] = field(default_factory=list)
+    speeds: list[tuple[int, int, float, list[tuple[str, float]]]] = field(default_factory=list)
+    epoch_scores: list[tuple[int, str, str, float]] = field(default_factory=list)
+    checkpoint_scores: list[tuple[int, str, str, float]] = field(default_factory=list)
     timers: list[tuple[str, float]] = field(default_factory=list)
     epoch_values: list[dict[str, Any]] = field(default_factory=list)
     intermediates: list[Model] = field(default_factory=list)
@@ -86,6 +89,15 @@ class FakeJob:
 
     def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
         self.rounds.append((iteration, list(scores)))
+
+    def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
+        self.speeds.append((epoch, batch, float(rows_a_second), list(scores)))
+
+    def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
+        self.epoch_scores.append((epoch, dataset, metric, float(value)))
+
+    def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
+        self.checkpoint_scores.append((checkpoint, dataset, metric, float(value)))
 
     @contextlib.contextmanager
     def timer(self, name: str) -> Iterator[None]:
