@@ -48,7 +48,8 @@ class LDAHyperparameters(Hyperparameters):
         default=1.0,
         above=0,
         tunable=Tunable(0.1, 10),
-        help="Sum of the Dirichlet prior of a document's topics: small for few topics a document, large for many.",
+        help="First guess of the sum of the Dirichlet prior of a document's topics, which is then fitted to the corpus: "
+        "small for few topics a document, large for many.",
     )
     max_restarts: int = integer(
         default=10, at_least=1, help="Most starts of the tensor decomposition, of which the best is kept."

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _EXTRA = 1.25  # a quarter more topics are fitted than asked for
 _MOST_TENSOR_BYTES = 1 << 31
-_FIRST_SWEEPS, _SWEEPS_A_DROP, _LAST_SWEEPS = 12, 4, 40
+_FIRST_SWEEPS, _SWEEPS_A_DROP, _LAST_ROUNDS, _LAST_SWEEPS = 12, 4, 10, 5
 _ENOUGH = 1e-5
 """The steps end when one gains less of a word's log likelihood, relative to it."""
 
@@ -152,7 +152,7 @@ def fill(
 def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int, job: Job) -> LDAModel:
     """Steps up the likelihood, on the way of which the smallest topics are left out until ``wanted`` remain.
 
-    The prior that is kept: its sum is that of ``alpha``, its proportions those of the topics in the corpus.
+    Then the prior, of which ``alpha`` is a first guess, is fitted too.
     """
     alpha0 = float(alpha.sum())
     ascent = Ascent(counts, alpha, beta)
@@ -161,8 +161,10 @@ def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int
         ascent.drop_smallest()
         _sweep(ascent, _SWEEPS_A_DROP, job)
     ascent.alpha = _prior(ascent, alpha0)
-    _sweep(ascent, _LAST_SWEEPS, job)
-    alpha = _prior(ascent, alpha0)
+    for _ in range(_LAST_ROUNDS):
+        ascent.fit_prior()
+        _sweep(ascent, _LAST_SWEEPS, job, collapsed=True)
+    alpha = ascent.alpha
     order = np.argsort(-alpha, kind="stable")
     return LDAModel(alpha[order].astype(np.float32), np.ascontiguousarray(ascent.words.T[order]))
 
@@ -172,10 +174,10 @@ def _prior(ascent: Ascent, alpha0: float) -> np.ndarray:
     return alpha0 * shares / shares.sum()
 
 
-def _sweep(ascent: Ascent, times: int, job: Job) -> None:
+def _sweep(ascent: Ascent, times: int, job: Job, *, collapsed: bool = False) -> None:
     before = -np.inf
     for _ in range(times):
-        likelihood = ascent.sweep()
+        likelihood = ascent.sweep(collapsed=collapsed)
         if likelihood - before < _ENOUGH * abs(likelihood) or job.stop_requested:
             break
         before = likelihood

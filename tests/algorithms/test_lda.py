@@ -69,6 +69,16 @@ def test_known_topics_of_other_sizes(side, documents, alpha0):
     assert matched(beta, fit(counts, 2 * side, alpha0=alpha0).beta)[1].max() < 0.04
 
 
+@pytest.mark.parametrize(("length", "guess"), [(150, 0.1), (150, 10), (8, 0.2), (8, 5)])
+def test_the_prior_is_fitted_from_any_guess(length, guess):
+    """The corpus has a prior of ten times 0.1. Short documents know less of it, and their topics are less exact."""
+    counts, beta, _ = bars(3, length=length)
+    model = fit(counts, 10, alpha0=guess)
+    assert model.alpha.sum() == pytest.approx(1, abs=0.2)
+    assert model.alpha.max() < 2 * model.alpha.min()
+    assert matched(beta, model.beta)[1].max() < (0.02 if length > 100 else 0.1)
+
+
 def test_the_moments_are_those_over_all_pairs_and_triples_of_words():
     random = np.random.default_rng(0)
     counts = random.poisson(0.8, (40, 4))
