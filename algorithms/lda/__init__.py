@@ -48,7 +48,7 @@ class LDAHyperparameters(Hyperparameters):
         default=1.0,
         above=0,
         tunable=Tunable(0.1, 10),
-        help="First guess of the sum of the Dirichlet prior of a document's topics, which is then fitted to the corpus: "
+        help="First guess of the sum of the Dirichlet prior of a document's topics, which is fitted to the corpus: "
         "small for few topics a document, large for many.",
     )
     max_restarts: int = integer(
