@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from algorithms.figures import Figure, Sample
 from algorithms.hyperparameters import Hyperparameters
 from recordio.batches import Batch
 
@@ -291,6 +292,11 @@ class Model(ABC):
     def select(self, batch: Batch, outputs: Sequence[str]) -> dict[str, Any]:
         """Named outputs that a client chose instead of the columns, for algorithms with ``Serving.outputs``."""
         raise NotImplementedError(f"{type(self).__name__} has no selectable outputs")
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """What the report on the job shows of the model, and of how it does on ``sample``; None where no rows are
+        at hand."""
+        return []
 
     @abstractmethod
     def save(self, directory: Path) -> None:

@@ -16,6 +16,7 @@ from algorithms.interface import Model, RecordStream, Stream
 from container import logs
 from container.artifact import Artifact
 from container.logs import DataIterator, Summary, logger
+from container.report import History, Sampler
 from recordio.batches import Batch
 from recordio.errors import DataError
 
@@ -134,6 +135,7 @@ class TrainingJob:
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
         self.output = output
+        self.history = History()
         self._title = title
         self._host = host
         self._has_metrics_lines = style == logs.SAGEMAKER
@@ -166,10 +168,13 @@ class TrainingJob:
         batch: int | None = None,
     ) -> None:
         """``#quality_metric``."""
+        if batch is None:
+            self.history.add(dataset, metric, value, epoch)
         self.info(logs.quality(self._host, dataset, metric, value, maximize=maximize, epoch=epoch, batch=batch))
 
     def score(self, dataset: str, metric: str, value: float) -> None:
         """``#test_score`` and its like."""
+        self.history.add(dataset, metric, value, None)
         self.info(logs.score(self._host, dataset, metric, value))
 
     def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
@@ -188,6 +193,9 @@ class TrainingJob:
 
     def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
         """XGBoost's line of a round."""
+        for name, value in scores:
+            dataset, _, metric = name.partition("-")
+            self.history.add(dataset, metric, value, iteration)
         logs.bare(logs.boosting_round(iteration, scores))
         self.output.steps(iteration + 1, None)
 
@@ -197,10 +205,12 @@ class TrainingJob:
 
     def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
         """MXNet's line of an epoch."""
+        self.history.add(dataset, metric, value, epoch)
         self.info(logs.epoch_score(epoch, dataset, metric, value))
 
     def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
         """Sockeye's line of a checkpoint."""
+        self.history.add(dataset, metric, value, checkpoint)
         self.info(logs.checkpoint_score(checkpoint, dataset, metric, value))
 
     @contextlib.contextmanager
@@ -297,10 +307,23 @@ class _Watched:
     def __init__(self, job: TrainingJob, channel: str, stream: Stream, note: str) -> None:
         self._watcher = _Watcher(job, channel, note)
         self._stream = stream
+        self._sampler = job.history.samplers.setdefault(channel, Sampler())
+        self._sampled = False
 
     def batches(self, size: int | None = None) -> Generator[Batch]:
         """One epoch of the stream."""
-        return self._watcher.watch(self._stream.batches(size), len)
+        batches = self._watcher.watch(self._stream.batches(size), len)
+        if self._sampled:
+            return batches
+        self._sampled = True
+        return self._sampling(batches)
+
+    def _sampling(self, batches: Generator[Batch]) -> Generator[Batch]:
+        """The first epoch, of which some rows are kept for the report."""
+        with contextlib.closing(batches):
+            for batch in batches:
+                self._sampler.add(batch)
+                yield batch
 
 
 class _WatchedRecords:

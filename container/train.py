@@ -15,7 +15,7 @@ from algorithms import hyperparameters, registry
 from algorithms.errors import ChannelError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters
 from algorithms.interface import FILES, LABELS_REQUIRED, PIPE, RECORDS, Algorithm, Channel
-from container import config, failure, logs, models
+from container import config, failure, logs, models, report
 from container.artifact import Artifact
 from container.config import ChannelConfig, TrainingConfig
 from container.job import Output, PlainOutput, Stop, TrainingJob
@@ -96,7 +96,21 @@ def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, out
     with job.timer("model.serialize.time"):
         files = artifact.write(model)
     _log_artifact(paths, algorithm, files)
+    report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
     job.close(setup_seconds)
+
+
+def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: float) -> report.About:
+    """What the report says of the job."""
+    values = hyperparameters.wire_values(configured.hyperparameters)
+    channels = [(name, f"{one.content_type}, {one.mode}") for name, one in configured.channels.items()]
+    return report.About(
+        algorithm=algorithm.name,
+        summary=algorithm.summary,
+        hyperparameters=[(name, report.shown(value)) for name, value in values.items()],
+        channels=channels,
+        seconds=seconds,
+    )
 
 
 def find(settings: Settings) -> type[Algorithm]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import scipy.sparse as sp
 
 from algorithms import mxnet_files
 from algorithms.errors import ModelError, PredictionError
+from algorithms.figures import Figure, Heatmap, Pictures, Sample, largest
 from algorithms.interface import Model
 from algorithms.kmeans.lloyd import squared_norms
 from recordio.batches import Batch, Features
 
 _BLOCK_NUMBERS = 1 << 20  # numbers of a block of rows or of products: 8 MB
+_LEAST_PICTURE, _MOST_PICTURES = 5, 100  # side of a picture that shows something; centers shown
 _ROUNDING = 1e-12  # bound of what rounding does to a squared distance, relative to the norms that it is made of
 _CANCELLED = 1e-6  # squared distances below this share of the norms are computed again, without cancellation
 
@@ -86,6 +89,24 @@ class KMeansModel(Model):
         squared = np.einsum("ij,ij->i", differences, differences)
         best = int(squared.argmin())
         return int(candidates[best]), float(squared[best])
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """How many rows are nearest to each center, and the centers; as pictures where they are square."""
+        figures: list[Figure] = []
+        if sample is not None:
+            counts = np.bincount(self.nearest(sample.rows.features)[0], minlength=len(self.centers))
+            note = f"Of {len(sample.rows):,} rows of {sample.dataset}."
+            names = [f"center {number}" for number in range(len(counts))]
+            figures.append(largest("Rows nearest to each center", counts, names, note))
+        side = math.isqrt(self.feature_dim)
+        if side * side == self.feature_dim and side >= _LEAST_PICTURE:
+            pictures = self.centers[:_MOST_PICTURES].reshape(-1, side, side)
+            captions = [f"center {number}" for number in range(len(pictures))]
+            note = f"The features of a center, as a picture of {side} by {side}."
+            figures.append(Pictures(title="Centers", images=pictures, captions=captions, note=note))
+        else:
+            figures.append(Heatmap(title="Centers", values=self.centers, x="feature", y="center"))
+        return figures
 
     def save(self, directory: Path) -> None:
         """Write ``model_algo-1``: an MXNet list of one array, the centers."""

@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from algorithms import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError, PredictionError
+from algorithms.figures import Figure, Heatmap, Sample, against, classified, effects
 from algorithms.interface import Model
 from recordio.batches import Batch
 
@@ -64,6 +65,22 @@ class LinearModel(Model):
                 return {"score": score, "predicted_label": (raw[:, 0] >= self.threshold).astype(np.int32)}
             case _:
                 return {"score": softmax(raw), "predicted_label": raw.argmax(axis=1).astype(np.int32)}
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """How well ``sample`` is answered, and the weights."""
+        figures: list[Figure] = []
+        if sample is not None and sample.rows.labels is not None:
+            labels, answers = sample.rows.labels.reshape(-1), self.predict(sample.rows)
+            note = f"{len(labels):,} rows of {sample.dataset}."
+            if self.predictor_type == "regressor":
+                figures.append(against(labels, answers["score"], note))
+            else:
+                figures += classified(labels, answers["score"], answers["predicted_label"], note)
+        if len(self.weight) == 1:
+            figures.append(effects("Weights", self.weight[0], sample))
+        else:
+            figures.append(Heatmap(title="Weights", values=self.weight, x="feature", y="class"))
+        return figures
 
     def save(self, directory: Path) -> None:
         """Write ``model_algo-1``: stored, not compressed, as SageMaker's own is."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from algorithms import mxnet_files
 from algorithms.errors import ModelError, PredictionError
+from algorithms.figures import Figure, Heatmap, Lines, Sample
 from algorithms.interface import Model
 from recordio.batches import Batch
 
@@ -41,6 +42,30 @@ class PCAModel(Model):
         else:
             projection = (batch.features - self.mean) @ self.v
         return {PROJECTION: projection.astype(np.float32, copy=False)}
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """The scree, the components, and rows in the plane of the two largest."""
+        falling = self.s[::-1].astype(float)
+        variances = falling**2
+        shares = np.cumsum(variances) / (variances.sum() or 1)
+        points = [(number + 1.0, float(value)) for number, value in enumerate(variances / (variances.sum() or 1))]
+        figures: list[Figure] = [
+            Lines(
+                title="Scree",
+                x="component, the largest first",
+                y="share of the variance of all components here",
+                series={"each": points, "together": [(number + 1.0, float(x)) for number, x in enumerate(shares)]},
+            ),
+            Heatmap(title="Components", values=self.v.T[::-1], x="feature", y="component, the largest on top"),
+        ]
+        if sample is not None and len(falling) > 1:
+            projection = self.predict(sample.rows)[PROJECTION]
+            counts, _, _ = np.histogram2d(projection[:, -2], projection[:, -1], 60)
+            note = f"{len(projection):,} rows of {sample.dataset}; darker where there are more."
+            values = np.log1p(counts[::-1])
+            names = "the largest component", "the second"
+            figures.append(Heatmap(title="Rows", values=values, x=names[0], y=names[1], note=note))
+        return figures
 
     def save(self, directory: Path) -> None:
         """Write ``model_algo-1``."""

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.errors import ModelError, PredictionError
+from algorithms.figures import Figure, Sample, against, classified, confusion, largest
 from algorithms.interface import Model
 from algorithms.xgb.data import widened
 from algorithms.xgb.documents import load_booster, looks_like_model
@@ -45,6 +46,7 @@ class XGBModel(Model):
         self._features = [booster.num_features() for booster in boosters]
         kinds = [str(learner["gradient_booster"]["name"]) for learner in described]
         self._are_trees = [kind == "gbtree" for kind in kinds]
+        self._importance = "weight" if kinds[0] == "gblinear" else "gain"
         self._rounds = [0 if kind == "gblinear" else _rounds(one) for kind, one in zip(kinds, boosters, strict=True)]
         self._lock = threading.Lock()
 
@@ -63,6 +65,17 @@ class XGBModel(Model):
     def select(self, batch: Batch, outputs: Sequence[str]) -> dict[str, Any]:
         """The outputs of ``algorithms.xgb.outputs`` that a client chose."""
         return select(self.objective, self.classes, self._scores(batch), outputs)
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """How well ``sample`` is answered, and which features the first booster uses."""
+        figures: list[Figure] = []
+        if sample is not None and sample.rows.labels is not None:
+            figures += _answered(self.objective, sample, self._scores(sample.rows))
+        scores = self.boosters[0].get_score(importance_type=self._importance)
+        if scores:
+            values = np.array([np.mean(value) for value in scores.values()])
+            figures.append(largest(f"Importance of features ({self._importance})", values, list(scores)))
+        return figures
 
     def save(self, directory: Path) -> None:
         """Write ``xgboost-model`` in XGBoost's UBJSON, or ``xgboost-model-0``, ``-1`` and so on for several."""
@@ -97,6 +110,20 @@ class XGBModel(Model):
                 return booster.predict(matrix, iteration_range=rounds, validate_features=False)
         except xgb.core.XGBoostError as error:
             raise PredictionError(first_line(error)) from error
+
+
+def _answered(objective: str, sample: Sample, scores: np.ndarray) -> list[Figure]:
+    """Figures of classifiers and of plain regression; rankings and survival times have none here."""
+    labels = np.asarray(sample.rows.labels).reshape(-1)
+    note = f"{len(labels):,} rows of {sample.dataset}."
+    if objective in ("binary:logistic", "binary:hinge"):
+        return classified(labels, scores, (scores >= 0.5).astype(int), note)
+    if objective in ("multi:softmax", "multi:softprob"):
+        classes = scores.argmax(axis=1) if scores.ndim == 2 else scores
+        return [confusion(labels, classes, note)]
+    if objective.startswith("reg:") and objective != "reg:logistic":
+        return [against(labels, scores, note)]
+    return []
 
 
 def _rounds(booster: xgb.Booster) -> int:

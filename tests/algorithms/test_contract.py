@@ -22,9 +22,10 @@ from threadpoolctl import threadpool_limits
 
 from algorithms import hyperparameters, registry
 from algorithms.errors import AlgorithmInputError, HyperparameterError, ModelError, PredictionError, TrainingStopped
+from algorithms.figures import Sample
 from algorithms.hyperparameters import Field
 from algorithms.interface import FILES, JSON, LABELS_REQUIRED, RECORDS, Algorithm
-from container import describe, logs
+from container import charts, describe, logs
 from recordio import content_type
 from recordio.batches import Batch
 from recordio.errors import DataError
@@ -363,6 +364,19 @@ def check_columns_are_those_declared(algorithm: type[Algorithm], tmp_path: Path)
                 assert len(values.shape) == 1 + len(column.shape)
                 for length, declared in zip(values.shape[1:], column.shape, strict=True):
                     assert declared is None or length == declared
+
+
+def check_what_it_shows_can_be_drawn(algorithm: type[Algorithm], tmp_path: Path) -> None:
+    """For the report: with rows to try, dense and sparse, and without."""
+    model = fit(algorithm)
+    samples: list[Sample | None] = [None]
+    if takes_rows(algorithm):
+        labelled = any(channel.labels == LABELS_REQUIRED for channel in algorithm.channels)
+        known = labels() if labelled else None
+        samples += [Sample("test", Batch(rows, known)) for rows in (features(), sp.csr_array(features()))]
+    for sample in samples:
+        for figure in model.figures(sample):
+            assert figure.title in charts.figure(figure)
 
 
 @rows_only

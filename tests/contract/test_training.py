@@ -116,6 +116,16 @@ def test_the_log_of_xgboost(opt_ml):
     assert "#metrics" not in outcome.log
 
 
+def test_a_page_about_the_job_is_in_its_output_data(opt_ml):
+    opt_ml.hyperparameters(XGBOOST).channel("train", csv(FEATURES, LABELS), "text/csv")
+    outcome = opt_ml.channel("validation", csv(FEATURES, LABELS), "csv").train("xgboost")
+    assert outcome.code == 0, outcome.log
+    page = (opt_ml.paths.output_data / "report.html").read_text()
+    for title in ("logloss", "Confusion", "Calibration", "Importance of features"):
+        assert f"<h3>{title}" in page
+    assert f"{len(FEATURES)} rows of validation" in page
+
+
 def test_a_tuning_job_finds_its_metric(opt_ml):
     opt_ml.hyperparameters(KMEANS, _tuning_objective_metric="test:msd")
     outcome = opt_ml.channel("train", DENSE, RECORDIO).channel("test", DENSE, RECORDIO).train("kmeans")
