@@ -138,7 +138,8 @@ def test_the_least_known_rows_are_shown():
 
 
 def test_values_are_shown_as_they_are_written_on_the_wire():
-    assert [report.shown(value) for value in (True, 1, 0.5, None, ("a", "b"), "x")] == ["true", "1", "0.5", "", "a, b", "x"]
+    shown = [report.shown(value) for value in (True, 1, 0.5, None, ("a", "b"), "x")]
+    assert shown == ["true", "1", "0.5", "", "a, b", "x"]
 
 
 def test_json_beside_the_page_is_left_alone(tmp_path):
