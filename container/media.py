@@ -18,7 +18,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from algorithms.interface import CSV, JSON_LINES, RECORDIO, Serving
 from container.responses import EmptyBodyError, NotAcceptableError, UnsupportedTypeError
@@ -27,12 +26,6 @@ from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import ContentTypeError, ValueRangeError
 from recordio.readers import RowFormat, decode
-
-_MANY = 64
-"""From so many numbers on, setting up Arrow's kernel takes less time than it saves."""
-
-_WHOLE_LIMIT = 1e10
-"""Arrow writes whole numbers below it as digits only."""
 
 _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
@@ -200,14 +193,7 @@ def numbers(values: np.ndarray) -> list[str]:
     >>> numbers(np.array([0.1, 3, 1e20], np.float32))
     ['0.1', '3.0', '1e+20']
     """
-    flat = values.ravel()
-    if flat.size < _MANY or flat.dtype.kind != "f":
-        return flat.astype(str).tolist()
-    texts = pa.array(flat).cast(pa.string()).to_pylist()
-    whole = (flat == np.trunc(flat)) & (np.abs(flat) < _WHOLE_LIMIT)
-    for index in np.flatnonzero(whole).tolist():
-        texts[index] += ".0"
-    return texts
+    return values.ravel().astype(str).tolist()
 
 
 def _json_numbers(values: np.ndarray) -> list[str]:

@@ -27,7 +27,7 @@ LEFT_OUT = {
         "**/*.a",
     ),
     "type stubs": ("**/*.pyi",),
-    "Arrow beyond CSV and Parquet on local streams: RPC, object stores, other formats": (
+    "Arrow beyond Parquet on local streams: RPC, object stores, other formats": (
         "pyarrow/libarrow_flight.so.*",
         "pyarrow/libarrow_python_flight.so*",
         "pyarrow/_flight.*",

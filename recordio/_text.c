@@ -254,7 +254,66 @@ static PyObject *libsvm(PyObject *self, PyObject *args)
     return Py_BuildValue("nnn", rows.rows, rows.count, rows.weighted);
 }
 
+/* ---- tokens ---------------------------------------------------------------------------------------------------- */
+
+/* Reads an integer of at most 18 digits and moves past it; 0 where it is odd. */
+static int read_integer(const char **at, int64_t *value)
+{
+    const char *p = *at;
+    int negative = *p == '-', count = 0;
+    p += negative;
+    for (*value = 0; is_digit(*p) && count < 18; p++, count++) *value = *value * 10 + (*p - '0');
+    if (negative) *value = -*value;
+    *at = p;
+    return count > 0;
+}
+
+/* Reads token `i` of a block into the values of a kind ('f', 'i' or 'l'); 0 where it is odd. */
+static int read_token(const char *p, const char *stop, char kind, void *values, Py_ssize_t i)
+{
+    int64_t whole;
+    if (kind == 'f') return read_number(&p, (float *)values + i) && p == stop;
+    if (!read_integer(&p, &whole) || p != stop) return 0;
+    if (kind == 'l')
+        ((int64_t *)values)[i] = whole;
+    else if (whole < INT32_MIN || whole > INT32_MAX)
+        return 0;
+    else
+        ((int32_t *)values)[i] = (int32_t)whole;
+    return 1;
+}
+
+PyDoc_STRVAR(tokens_doc,
+    "tokens(text, starts, ends, kind, values, first) -> count\n\n"
+    "Read the tokens text[starts[i]:ends[i]] from number `first` on into `values`, of kind 'f' (float32), 'i' (int32)\n"
+    "or 'l' (int64). Returns the number of the first that is odd, or how many there are.");
+
+static PyObject *tokens(PyObject *self, PyObject *args)
+{
+    Py_buffer text, starts, ends, values;
+    int kind;
+    Py_ssize_t i;
+    if (!PyArg_ParseTuple(args, "y*y*y*Cw*n", &text, &starts, &ends, &kind, &values, &i)) return NULL;
+    const char *block = text.buf;
+    const int64_t *from = starts.buf, *to = ends.buf;
+    Py_ssize_t count = Py_MIN(starts.len, ends.len) / (Py_ssize_t)sizeof(int64_t);
+    count = Py_MIN(count, values.len / (kind == 'l' ? 8 : 4));
+    Py_BEGIN_ALLOW_THREADS
+    /* The byte after a token, a separator or the newline at the end of the block, stops every loop over digits. */
+    for (; i >= 0 && i < count; i++) {
+        if (from[i] < 0 || from[i] >= to[i] || to[i] >= text.len) break;
+        if (!read_token(block + from[i], block + to[i], (char)kind, values.buf, i)) break;
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&text);
+    PyBuffer_Release(&starts);
+    PyBuffer_Release(&ends);
+    PyBuffer_Release(&values);
+    return PyLong_FromSsize_t(i);
+}
+
 static PyMethodDef methods[] = {
+    {"tokens", tokens, METH_VARARGS, tokens_doc},
     {"csv", csv, METH_VARARGS, csv_doc},
     {"libsvm", libsvm, METH_VARARGS, libsvm_doc},
     {NULL, NULL, 0, NULL},

@@ -63,3 +63,18 @@ def sparse_rows(text: bytes, labelled: bool) -> SparseRows | None:
     return SparseRows(
         labels[:rows], weights[:rows] if weighted else None, values[:pairs], indices[:pairs], bounds[: rows + 1]
     )
+
+
+def tokens(text: bytes, starts: np.ndarray, ends: np.ndarray, values: np.ndarray, first: int) -> int:
+    """Read the numbers ``text[starts[i]:ends[i]]`` into ``values``, from number ``first`` on.
+
+    Args:
+        text: ends with a newline. starts, ends: shape (n,), int64. values: shape (n,), float32, int32 or int64.
+
+    Returns:
+        The first that is not read; n where all are.
+    """
+    if kernel is None:
+        return first
+    kind = {"float32": "f", "int32": "i", "int64": "l"}[values.dtype.name]
+    return kernel.tokens(text, np.ascontiguousarray(starts), np.ascontiguousarray(ends), kind, values, first)

@@ -17,7 +17,6 @@ from recordio.errors import ContentTypeError, EmptyDataError, ParseError, WidthE
 from recordio.framing import frames
 from recordio.json_rows import decode_json, decode_json_lines
 from recordio.libsvm import decode_libsvm, read_libsvm
-from recordio.parquet import read_parquet
 from recordio.prefetch import ahead
 from recordio.rows import RowFormat, label_columns
 from recordio.sources import Source, Stopped
@@ -40,14 +39,22 @@ def _decode_recordio(body: bytes, rows: RowFormat, content_type: ContentType) ->
     return _read_recordio(io.BytesIO(body), REQUEST, rows, content_type)
 
 
+def _read_parquet(
+    stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType
+) -> Generator[Batch, None, None]:
+    from recordio.parquet import read_parquet  # likewise Arrow, which most images do without
+
+    yield from read_parquet(stream, name, rows, content_type)
+
+
 def _decode_parquet(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
-    return read_parquet(io.BytesIO(body), REQUEST, rows, content_type)
+    return _read_parquet(io.BytesIO(body), REQUEST, rows, content_type)
 
 
 _READERS: dict[str, Callable[[BinaryIO, str, RowFormat, ContentType], Generator[Batch, None, None]]] = {
     CSV: read_csv,
     LIBSVM: read_libsvm,
-    PARQUET: read_parquet,
+    PARQUET: _read_parquet,
     RECORDIO: _read_recordio,
 }
 
