@@ -1,7 +1,7 @@
 # One image per algorithm, from one file:
 #     docker build --build-arg ALGORITHM=kmeans -t kmeans .
 # `make image ALGORITHM=kmeans` does the same, and without a Docker engine too.
-# BASE_IMAGE is any Debian whose python3 is 3.11.
+# BASE_IMAGE is any Debian whose python3 is 3.11. DEVICE=gpu takes the builds for NVIDIA's GPUs, of gigabytes.
 ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS python
@@ -24,8 +24,9 @@ COPY images/ images/
 COPY recordio/ recordio/
 COPY algorithms/ algorithms/
 ARG ALGORITHM
+ARG DEVICE=cpu
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
-    lock=$(/opt/venv/bin/python images/requirements.py "${ALGORITHM}") \
+    lock=$(/opt/venv/bin/python images/requirements.py "${ALGORITHM}" "${DEVICE}") \
  && /opt/pip/bin/pip --python /opt/venv install --no-cache-dir --require-hashes --requirement "$lock"
 COPY pyproject.toml README.md LICENSE ./
 COPY container/ container/

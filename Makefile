@@ -46,8 +46,8 @@ lock: $(READY) ## write locks/ anew from pyproject.toml; UPGRADE=1 takes the new
 tables: $(READY) ## write the tables of the README anew from the declarations
 	.venv/bin/python examples/readme.py
 
-image: ## build the image of ALGORITHM (kmeans, pca, xgboost, … or all)
-	images/build.sh $(ALGORITHM)
+image: ## build the image of ALGORITHM (kmeans, pca, xgboost, … or all); DEVICE=gpu for NVIDIA's GPUs
+	DEVICE=$(or $(DEVICE),cpu) images/build.sh $(ALGORITHM)
 
 image-test: $(READY) ## train and serve in that image, on real data
 	.venv/bin/python images/check.py $(ALGORITHM)

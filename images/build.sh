@@ -1,13 +1,14 @@
 #!/bin/sh
-# Build the image of one algorithm: images/build.sh ALGORITHM [TAG]
+# Build the image of one algorithm: images/build.sh ALGORITHM [TAG]; with DEVICE=gpu in the environment, for GPUs.
 # With a Docker engine by `docker build`; else with buildah in a plain chroot, on a base that images/base.sh makes.
 set -eu
 algorithm=$1
-tag=${2:-open-algorithms/$algorithm}
+device=${DEVICE:-cpu}
+tag=${2:-open-algorithms/$algorithm$([ "$device" = cpu ] || echo "-$device")}
 cd "$(dirname "$0")/.."
 
 if docker info > /dev/null 2>&1; then
-    exec docker build --build-arg ALGORITHM="$algorithm" --tag "$tag" .
+    exec docker build --build-arg ALGORITHM="$algorithm" --build-arg DEVICE="$device" --tag "$tag" .
 fi
 for tool in buildah debootstrap; do
     command -v $tool > /dev/null || { echo "there is no Docker engine; apt-get install buildah debootstrap" >&2; exit 1; }
@@ -20,7 +21,7 @@ buildah inspect --type image "$base" > /dev/null 2>&1 || images/base.sh "$base"
 settings=$(mktemp --directory)
 trap 'rm -rf "$settings"' EXIT
 python3 images/pip_settings.py "$settings"
-set -- --build-arg BASE_IMAGE="$base" --build-arg ALGORITHM="$algorithm" --tag "$tag"
+set -- --build-arg BASE_IMAGE="$base" --build-arg ALGORITHM="$algorithm" --build-arg DEVICE="$device" --tag "$tag"
 for secret in "$settings"/*; do
     if [ -f "$secret" ]; then
         set -- "$@" --secret id="$(basename "$secret"),src=$secret"

@@ -1,6 +1,7 @@
 """Print the lock file of an algorithm's image: ``python images/requirements.py kmeans`` prints ``locks/core.lock``.
 
-Without a name it prints those of all algorithms.
+With ``gpu`` after the name it is that of the builds for GPUs, where the algorithm has any. Without a name it prints the
+names of all algorithms.
 """
 
 from __future__ import annotations
@@ -12,20 +13,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from algorithms.registry import ALGORITHMS
 
+DEVICES = ("cpu", "gpu")
 
-def lock_of(algorithm: str) -> str:
+
+def lock_of(algorithm: str, device: str = "cpu") -> str:
     """The file's path from the root of the project.
 
     Raises:
-        SystemExit: there is no such algorithm.
+        SystemExit: there is no such algorithm or device.
     """
+    if device not in DEVICES:
+        raise SystemExit(f"DEVICE is '{device}'; it must be one of {', '.join(DEVICES)}")
+    build = "gpu-" if device == "gpu" else ""
     if algorithm == "all":
-        return "locks/all.lock"
+        return f"locks/{build}all.lock"
     if algorithm not in ALGORITHMS:
         names = ", ".join(sorted(ALGORITHMS))
         raise SystemExit(f"ALGORITHM is '{algorithm}'; it must be all or one of {names}")
-    return f"locks/{ALGORITHMS[algorithm].extra or 'core'}.lock"
+    extra = ALGORITHMS[algorithm].extra
+    return f"locks/{build}{extra}.lock" if extra else "locks/core.lock"
 
 
 if __name__ == "__main__":
-    print(lock_of(sys.argv[1]) if len(sys.argv) > 1 else " ".join(ALGORITHMS))
+    print(lock_of(*sys.argv[1:]) if len(sys.argv) > 1 else " ".join(ALGORITHMS))

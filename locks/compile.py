@@ -6,6 +6,7 @@
     core.lock          what every algorithm needs
     <extra>.lock       core and that extra, one file for each extra
     all.lock           core and all extras
+    gpu-….lock         the same two with the builds for NVIDIA's GPUs, in the versions of the CPU's
 
 The smaller files take their versions from development.lock, so an image holds what the tests ran with. A lock file
 names no index: where packages come from is the business of the machine that installs them.
@@ -34,6 +35,8 @@ OPTIONS = [
 ]
 HEADER = "# Written by `make lock` from pyproject.toml; do not edit.\n"
 DEVELOPMENT = "development"
+GPU = "gpu-"
+GPU_BUILDS = {"tensorflow-cpu": "tensorflow[and-cuda]", "xgboost-cpu": "xgboost"}
 
 
 def wanted() -> dict[str, list[str]]:
@@ -52,7 +55,16 @@ def wanted() -> dict[str, list[str]]:
         "core": core,
         "all": everything,
         **{name: core + extra for name, extra in extras.items()},
+        **{f"{GPU}{name}": core + extra for name, extra in extras.items()},
+        f"{GPU}all": everything,
     }
+
+
+def on_gpu(requirements: Sequence[str]) -> list[str]:
+    """The requirements with the GPU's builds in the place of the CPU's, in the versions that the tests ran with."""
+    locked = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (HERE / f"{DEVELOPMENT}.lock").read_text(), re.M))
+    pinned = {cpu: f"{gpu}=={locked[cpu]}" for cpu, gpu in GPU_BUILDS.items()}
+    return [pinned.get(re.split("[<>=!~ ;]", text)[0], text) for text in requirements]
 
 
 def spelled_out(extra: str, project: dict[str, Any]) -> list[str]:
@@ -68,6 +80,8 @@ def compile_lock(name: str, requirements: Sequence[str], upgrade: bool) -> None:
     """Resolve ``requirements`` into ``<name>.lock``, keeping the versions that are there unless ``upgrade``."""
     lock = HERE / f"{name}.lock"
     constraints = [] if name == DEVELOPMENT else [f"--constraint={HERE / DEVELOPMENT}.lock"]
+    if name.startswith(GPU):
+        requirements = on_gpu(requirements)
     command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *constraints, f"--output-file={lock}", "-"]
     if upgrade:
         command.append("--upgrade")

@@ -62,6 +62,22 @@ def test_every_package_is_hashed_and_no_address_is_kept(lock):
             assert re.fullmatch(r"[\w.-]+==[\w.+-]+(?: ; [^-]+?)?(?:\s+--hash=sha256:[0-9a-f]{64})+\s*", entry)
 
 
+def of_gpu(requirements):
+    """The requirements by the names of the GPU's builds."""
+    return [text.replace("-cpu", "") for text in requirements]
+
+
+@pytest.mark.parametrize(("name", "requirements"), [("all", every(*EXTRAS.values())), *EXTRAS.items()])
+def test_the_builds_for_gpus_are_of_the_same_versions(name, requirements):
+    on_gpu, on_cpu = pins(f"gpu-{name}"), pins(name)
+    for requirement in map(Requirement, of_gpu(every(CORE, requirements))):
+        assert requirement.specifier.contains(on_gpu[canonicalize_name(requirement.name)])
+    assert not {"tensorflow-cpu", "xgboost-cpu"} & on_gpu.keys()
+    assert on_gpu.items() >= {package: on_cpu[package] for package in on_cpu if not package.endswith("-cpu")}.items()
+    builds = {package for package in on_cpu if package.endswith("-cpu")}
+    assert all(on_gpu[package.removesuffix("-cpu")] == on_cpu[package] for package in builds)
+
+
 @pytest.mark.parametrize("name", ["core", "all", "build", *EXTRAS])
 def test_images_hold_what_the_tests_ran_with(name):
     assert pins(name).items() <= pins("development").items()

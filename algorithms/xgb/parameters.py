@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import xgboost as xgb
+
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, listing, real, text
 
 MAXIMIZED = (
@@ -138,7 +140,7 @@ class XGBoostHyperparameters(Hyperparameters):
         *("auto", "exact", "approx", "hist", "gpu_hist"),
         default="auto",
         when=_TREES,
-        help="How splits are found; gpu_hist is refused, since this build of XGBoost has no GPU code.",
+        help="How splits are found; gpu_hist is hist on a GPU, and is refused where XGBoost was built without.",
     )
     sketch_eps: float | None = real(
         default=0.03,
@@ -338,6 +340,8 @@ class XGBoostHyperparameters(Hyperparameters):
         }
         if self.objective is not None:
             given["objective"] = self.target
+        if self.tree_method == "gpu_hist":
+            given |= {"tree_method": "hist", "device": "cuda"}
         if self.updater:
             given["updater"] = ",".join(self.updater)
         if self.monotone_constraints:
@@ -366,8 +370,10 @@ class XGBoostHyperparameters(Hyperparameters):
 
     def _tree_problems(self) -> list[str]:
         problems = []
-        if self.tree_method == "gpu_hist":
-            problems.append("Hyperparameter 'tree_method': gpu_hist needs a GPU, and this image has none: use hist")
+        if self.tree_method == "gpu_hist" and not has_gpu_code():
+            problems.append(
+                "Hyperparameter 'tree_method': gpu_hist needs a GPU, and this image is built for CPUs: use hist"
+            )
         if self.tree_method == "exact" and self.max_depth == 0:
             problems.append("Hyperparameter 'max_depth': tree_method exact needs a limit, and 0 is none")
         if self.tree_method == "exact" and self.sampling_method == "gradient_based":
@@ -429,6 +435,11 @@ class XGBoostHyperparameters(Hyperparameters):
             if wrong:
                 return f"Metric '{metric}' can only be applied to {where}, and objective is {objective}"
         return None
+
+
+def has_gpu_code() -> bool:
+    """Whether this build of XGBoost can use a GPU."""
+    return bool(xgb.build_info()["USE_CUDA"])
 
 
 def _is_groups(text: str) -> bool:

@@ -10,7 +10,7 @@ import xgboost as xgb
 
 from algorithms import hyperparameters
 from algorithms.errors import HyperparameterError
-from algorithms.xgb import XGBoost
+from algorithms.xgb import XGBoost, parameters
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.xgb_jobs import fit, parse, rows
@@ -207,3 +207,10 @@ def test_what_the_library_does_not_use_is_told_through_the_job():
     job = FakeJob()
     fit(job=job, rate_drop=0.5)
     assert job.warnings == ['Parameters: { "rate_drop" } are not used.']
+
+
+def test_gpu_hist_is_hist_on_a_gpu_where_xgboost_has_gpu_code(monkeypatch):
+    monkeypatch.setattr(parameters, "has_gpu_code", lambda: True)
+    values = hyperparameters.parse(XGBoost.hyperparameters, {"num_round": "1", "tree_method": "gpu_hist"})
+    given = values.library()
+    assert (given["tree_method"], given["device"]) == ("hist", "cuda")
