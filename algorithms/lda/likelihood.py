@@ -19,14 +19,14 @@ SMOOTHING = 0.01
 
 _PRIOR_DOCUMENTS, _PRIOR_STEPS, _PRIOR_TOLERANCE = 1 << 13, 20, 1e-4
 _LEAST_PRIOR = 1e-5
-_BLOCK_NUMBERS = 1 << 22
+_BLOCK_NUMBERS, _CACHED_NUMBERS = 1 << 22, 1 << 19
 _TINY = 1e-30
 _INFERENCE_STEPS, _INFERENCE_ROUNDS, _INFERENCE_TOLERANCE = 10, 20, 1e-5
 
 
-def blocks(counts: sp.csr_array, topics: int) -> Iterator[slice]:
-    """Slices of documents whose words times ``topics`` fit into a fixed memory (one document at the least)."""
-    limit = max(1, _BLOCK_NUMBERS // topics)
+def blocks(counts: sp.csr_array, topics: int, numbers: int = _BLOCK_NUMBERS) -> Iterator[slice]:
+    """Slices of documents whose words times ``topics`` are so many ``numbers`` at most (one document at the least)."""
+    limit = max(1, numbers // topics)
     start, documents = 0, counts.shape[0]
     while start < documents:
         stop = int(np.searchsorted(counts.indptr, counts.indptr[start] + limit, side="right")) - 1
@@ -95,20 +95,27 @@ class Ascent:
 
     def _collapsed(self, rows: slice, alpha: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, float]:
         """The same, where each word is left out of the mixture by which it is divided among the topics."""
-        block, theta = self.counts[rows], self.mixtures[rows]
-        documents = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-        words = self.words[block.indices]  # (non-zeros, K), as what follows
-        before = theta[documents] * words
-        probabilities = np.maximum(before.sum(axis=1, keepdims=True), _TINY)
-        before /= probabilities
-        others = (theta * (self._lengths[rows] + alpha.sum()))[documents] - before
-        after = np.maximum(others, _TINY) * words
-        after *= block.data[:, None] / np.maximum(after.sum(axis=1, keepdims=True), _TINY)
-        every = np.arange(len(documents) + 1)
-        ones = np.ones(len(documents), np.float32)
-        expected += sp.csr_array((ones, block.indices, every), (len(documents), len(self.words))).T @ after
-        belonging = sp.csr_array((ones, every[:-1], block.indptr), (block.shape[0], len(documents))) @ after
-        return np.asarray(belonging), float(block.data @ np.log(probabilities[:, 0]))
+        counts, lengths = self.counts[rows], self._lengths[rows]
+        mixtures, parts, likelihood = self.mixtures[rows], [], 0.0
+        # The arrays of words times topics stay in the cache, unless the topics themselves are larger than they are.
+        for part in blocks(counts, len(alpha), max(_CACHED_NUMBERS, self.words.size)):
+            block, theta = counts[part], mixtures[part]
+            of_each, every = np.diff(block.indptr), np.arange(block.nnz + 1)
+            words = self.words[block.indices]  # (non-zeros, K), as what follows
+            before = np.repeat(theta, of_each, axis=0)
+            before *= words
+            probabilities = np.maximum(before.sum(axis=1), _TINY)
+            before /= probabilities[:, None]
+            after = np.repeat(theta * (lengths[part] + alpha.sum()), of_each, axis=0)
+            after -= before
+            np.maximum(after, 0, out=after)
+            after *= words
+            after *= (block.data / np.maximum(after.sum(axis=1), _TINY))[:, None]
+            ones = np.ones(block.nnz, np.float32)
+            expected += sp.csc_array((ones, block.indices, every), (len(self.words), block.nnz)) @ after
+            parts.append(sp.csr_array((ones, every[:-1], block.indptr), (block.shape[0], block.nnz)) @ after)
+            likelihood += float(block.data @ np.log(probabilities))
+        return np.concatenate(parts), likelihood
 
     def fit_prior(self) -> None:
         """Move ``alpha`` to where the topics of the documents are likeliest, given how many words each topic has.
