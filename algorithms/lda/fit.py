@@ -150,7 +150,7 @@ def fill(
 
 
 def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int, job: Job) -> LDAModel:
-    """Steps up the likelihood, on the way of which the smallest topics are left out until ``wanted`` remain.
+    """Steps up the likelihood, on the way of which the topics that say least are left out until ``wanted`` remain.
 
     Then the prior, of which ``alpha`` is a first guess, is fitted too.
     """
@@ -158,7 +158,7 @@ def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int
     ascent = Ascent(counts, alpha, beta)
     _sweep(ascent, _FIRST_SWEEPS, job)
     while len(ascent.alpha) > wanted:
-        ascent.drop_smallest()
+        ascent.drop_least()
         _sweep(ascent, _SWEEPS_A_DROP, job)
     ascent.alpha = _prior(ascent, alpha0)
     for _ in range(_LAST_ROUNDS):
