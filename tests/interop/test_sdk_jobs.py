@@ -1,0 +1,264 @@
+"""The unmodified SageMaker SDKs in local mode: they train, deploy, predict and transform with our commands as image.
+
+No Docker engine is needed: docker_stand_in.py takes the compose files that the SDKs write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from algorithms import registry
+from recordio.batches import Batch
+from tests.interop.environments import python_of
+from tests.server import free_port
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).resolve().parent
+SDK2 = ("sagemaker-sdk", ("sagemaker==2.245.0",))
+SDK3 = ("sagemaker-sdk3", ("sagemaker-train==1.27.0", "sagemaker-core==2.27.0"))
+SECONDS = 300
+ROWS = load_digits().data.astype(np.float32)
+DIGITS = load_digits().target.astype(np.float32)
+ASKED = 200
+CSV, RECORDIO = "text/csv", "application/x-recordio-protobuf"
+
+OPT_OUT = """SchemaVersion: '1.0'
+SageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}
+"""
+"""The SDK would tell Amazon of each call, and wait long for an answer where there is no network."""
+
+UNLABELLED = {"content_type": "text/csv;label_size=0", "labels": None}
+CASES: dict[str, dict[str, Any]] = {
+    "kmeans": {
+        # The image has the very name of SageMaker's own, and is there already: the SDK does not try to pull it.
+        "image": "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1",
+        "hyperparameters": {"k": 10, "feature_dim": 64, "eval_metrics": '["msd", "ssd"]'},
+        "predictor": "KMeansPredictor",
+        "transform": {"strategy": None, "content_type": CSV},
+        **UNLABELLED,
+    },
+    "pca": {
+        "hyperparameters": {"num_components": 5, "feature_dim": 64, "mini_batch_size": 500, "subtract_mean": True},
+        "predictor": "PCAPredictor",
+        "content_type": RECORDIO,
+        "labels": None,
+    },
+    "lda": {
+        "hyperparameters": {"num_topics": 10, "feature_dim": 64, "mini_batch_size": 1500},
+        "predictor": "LDAPredictor",
+        "transform": {"strategy": "SingleRecord", "content_type": CSV},
+        **UNLABELLED,
+    },
+    "linear-learner": {
+        "hyperparameters": {
+            "predictor_type": "multiclass_classifier",
+            "num_classes": 10,
+            "mini_batch_size": 100,
+            "normalize_data": True,
+            "use_bias": True,
+        },
+        "predictor": "LinearLearnerPredictor",
+        "content_type": RECORDIO,
+        "labels": DIGITS,
+    },
+    "factorization-machines": {
+        "hyperparameters": {"predictor_type": "binary_classifier", "num_factors": 8, "feature_dim": 64, "epochs": 30},
+        "predictor": "FactorizationMachinesPredictor",
+        "transform": {"strategy": "MultiRecord", "content_type": "application/jsonlines"},
+        "content_type": RECORDIO,
+        "labels": (DIGITS < 5).astype(np.float32),
+    },
+    "xgboost": {
+        "hyperparameters": {"objective": "multi:softprob", "num_class": 10, "num_round": 10},
+        "predictor": None,  # the SDK has no class for it: CSV in, JSON out
+        "content_type": CSV,
+        "labels": DIGITS,
+    },
+    "ntm": {
+        "hyperparameters": {"num_topics": 5, "feature_dim": 64, "epochs": 2, "mini_batch_size": 256},
+        "predictor": "NTMPredictor",
+        "content_type": RECORDIO,
+        "labels": None,
+    },
+}
+WRONG = CASES["kmeans"] | {"hyperparameters": {"k": "many", "feature_dim": 64}}
+NAMES = [name for name in CASES if name in registry.ALGORITHMS]
+
+
+@pytest.fixture(scope="module")
+def docker(tmp_path_factory):
+    """A folder for the PATH with the stand-in in it, run by the Python of the SDK that calls it."""
+    folder = tmp_path_factory.mktemp("docker")
+    script = folder / "docker"
+    script.write_text(f'#!/bin/sh\nexec "$SDK_PYTHON" {HERE / "docker_stand_in.py"} "$@"\n')
+    script.chmod(0o755)
+    return folder
+
+
+def run(python: Path, docker: Path, program: str, *arguments: Path, cwd: Path) -> str:
+    """What a program of the SDK prints. Its environment names no AWS account that exists."""
+    if shutil.which("pgrep") is None:
+        pytest.skip("the SDK ends its containers with pgrep, which is not installed here")
+    configuration = cwd / "config.yaml"
+    configuration.write_text(OPT_OUT)
+    environment = {
+        "PATH": f"{docker}:{os.environ['PATH']}",
+        "HOME": str(cwd),
+        "SDK_PYTHON": str(python),
+        "STAND_IN_COMMANDS": str(Path(sys.executable).parent),
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "SAGEMAKER_USER_CONFIG_OVERRIDE": str(configuration),
+    }
+    result = subprocess.run(
+        [python, HERE / program, *arguments],
+        env=environment,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=SECONDS,
+    )
+    output = result.stdout.decode(errors="replace")
+    assert result.returncode == 0, output
+    return output
+
+
+# ---- SDK 2 ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, docker):
+    """What came of each case, and of one that must fail; with the log under ``log``."""
+    python = python_of(*SDK2)
+    base = tmp_path_factory.mktemp("sdk2")
+    named = {name: CASES[name] for name in NAMES} | {"wrong": WRONG}
+    cases = [laid_out(base / name, case, name) for name, case in named.items()]
+    (base / "cases.json").write_text(json.dumps(cases))
+    log = run(python, docker, "sdk2_program.py", base / "cases.json", base / "results.json", cwd=base)
+    found = json.loads((base / "results.json").read_text())
+    return dict(zip(named, found, strict=True)) | {"log": log}
+
+
+def laid_out(folder: Path, case: dict[str, Any], name: str) -> dict[str, Any]:
+    """The case as the program reads it: rows in files, a port, and requests of a transform job in two files."""
+    (folder / "requests").mkdir(parents=True)
+    np.save(folder / "rows.npy", ROWS)
+    if case["labels"] is not None:
+        np.save(folder / "labels.npy", case["labels"])
+    if transform := case.get("transform"):
+        for file, rows in (("first", ROWS[:ASKED]), ("second", ROWS[ASKED : ASKED + 3])):
+            (folder / "requests" / file).write_text(written(rows, transform["content_type"]))
+    return {
+        "image": f"open-{name}/{name}:latest",
+        "transform": None,
+        **case,
+        "folder": str(folder),
+        "rows": str(folder / "rows.npy"),
+        "labels": str(folder / "labels.npy") if case["labels"] is not None else None,
+        "port": free_port(),
+        "asked": ASKED,
+    }
+
+
+def written(rows: np.ndarray, content_type: str) -> str:
+    if content_type == CSV:
+        return "".join(",".join(f"{value:g}" for value in row) + "\n" for row in rows)
+    return "".join(json.dumps({"features": row}) + "\n" for row in rows.tolist())
+
+
+def model_of(location: str, folder: Path) -> Any:
+    """The model in a model.tar.gz, and its algorithm."""
+    with tarfile.open(location.removeprefix("file://")) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sdk_2_trains_deploys_and_predicts(results, name, tmp_path):
+    result = results[name]
+    assert "error" not in result, result["traceback"] + results["log"][-5000:]
+    model = registry.find(name).load(model_of(result["model"], tmp_path))
+    expected = {
+        column: np.asarray(values, np.float64) for column, values in model.predict(Batch(ROWS[: ASKED + 3])).items()
+    }
+    predictions = result["predictions"]
+    if isinstance(predictions, dict):
+        (predictions,) = predictions.values()
+    assert_rows(predictions, expected, 0)
+    if CASES[name].get("transform"):
+        assert sorted(Path(file).name for file in result["transformed"]) == ["first.out", "second.out"]
+    for file, text in result.get("transformed", {}).items():
+        answers = [json.loads(line) for line in text.splitlines() if line]
+        start = ASKED if file.endswith("second.out") else 0
+        assert len(answers) == (3 if start else ASKED)
+        assert_rows(answers, expected, start)
+
+
+def assert_rows(answers: list[dict[str, Any]], expected: dict[str, np.ndarray], start: int) -> None:
+    for column in answers[0]:
+        found = np.array([answer[column] for answer in answers], np.float64).squeeze()
+        wanted = expected[column][start : start + len(answers)].squeeze()
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_predictions_through_sdk_2_are_good(results):
+    labels = DIGITS[:ASKED]
+    found = [row["predicted_label"][0] for row in results["linear-learner"]["predictions"]]
+    assert np.mean(np.array(found) == labels) > 0.9
+    found = [row["predicted_label"][0] for row in results["factorization-machines"]["predictions"]]
+    assert np.mean(np.array(found) == (labels < 5)) > 0.7
+    found = [int(np.argmax(row["score"])) for row in results["xgboost"]["predictions"]["predictions"]]
+    assert np.mean(np.array(found) == labels) > 0.95
+
+
+def test_a_job_that_fails_raises_in_sdk_2_and_leaves_its_reason(results):
+    result = results["wrong"]
+    assert "Process exited with code: 1" in result["error"]
+    assert "Hyperparameter 'k': 'many' is not an integer" in result["failure"]
+    assert "Hyperparameter 'k': 'many' is not an integer" in results["log"]
+
+
+# ---- SDK 3 ----------------------------------------------------------------------------------------------------------
+
+
+def test_sdk_3_trains_with_the_images_own_command_and_serves(docker, tmp_path):
+    python = python_of(*SDK3)
+    (tmp_path / "train").mkdir()
+    labelled = np.column_stack([DIGITS, ROWS])
+    (tmp_path / "train" / "data.csv").write_text(written(labelled, CSV))
+    case = {
+        "image": "linear-learner:latest",
+        # Numbers and booleans, which SDK 3 writes as JSON does: 10, true, 0.01.
+        "hyperparameters": {
+            "predictor_type": "multiclass_classifier",
+            "num_classes": 10,
+            "mini_batch_size": 100,
+            "normalize_data": True,
+            "learning_rate": 0.01,
+        },
+        "content_type": CSV,
+        "train": str(tmp_path / "train"),
+        "folder": str(tmp_path / "root"),
+        "port": free_port(),
+        "request": written(ROWS[:ASKED], CSV),
+    }
+    (tmp_path / "root").mkdir()
+    (tmp_path / "case.json").write_text(json.dumps(case))
+    log = run(python, docker, "sdk3_program.py", tmp_path / "case.json", cwd=tmp_path)
+    assert "'normalize_data': 'true'" in log or '"normalize_data": "true"' in log
+    answers = json.loads((tmp_path / "root" / "answer.json").read_text())["predictions"]
+    assert np.mean([answer["predicted_label"] for answer in answers] == DIGITS[:ASKED]) > 0.9
