@@ -25,6 +25,7 @@ from container.settings import ConfigurationError, Settings
 if TYPE_CHECKING:
     from algorithms.interface import Algorithm, Channel
 
+MODEL_HELP = "the model's folder, or model.tar.gz"
 _CHANNELS = ("train", "validation", "test")
 
 
@@ -42,12 +43,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     trainer.add_argument("--content-type", help="of all channels; by default the suffix of the files decides")
     trainer.set_defaults(run=train)
     server = verbs.add_parser("serve", help="answer requests over HTTP")
-    server.add_argument("--model", required=True, type=Path, metavar="FOLDER")
+    server.add_argument("--model", required=True, type=Path, metavar="PATH", help=MODEL_HELP)
     server.add_argument("--algorithm", help="by default the files of the model decide")
     server.add_argument("--port", type=int, default=8080)
     server.set_defaults(run=serve)
     predictor = verbs.add_parser("predict", help="print the answer to one request, without a server")
-    predictor.add_argument("--model", required=True, type=Path, metavar="FOLDER")
+    predictor.add_argument("--model", required=True, type=Path, metavar="PATH", help=MODEL_HELP)
     predictor.add_argument("--algorithm", help="by default the files of the model decide")
     predictor.add_argument("--input", required=True, type=Path, metavar="FILE")
     predictor.add_argument("--content-type", help="by default the suffix of the file decides")
@@ -237,7 +238,8 @@ def predict(options: argparse.Namespace) -> int:
 
     logs.configure(stream=sys.stderr)  # standard output is for the answer
     settings = Settings(algorithm=options.algorithm, max_payload=None)
-    algorithm, model = models.load(options.model, settings)
+    with models.unpacked(options.model) as folder:
+        algorithm, model = models.load(folder, settings)
     media = options.content_type or suffixes.media_type(options.input, algorithm.serving.accepts)
     if media is None:
         raise ConfigurationError(f"the suffix of {options.input} does not tell the format; use --content-type")

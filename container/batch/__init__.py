@@ -20,7 +20,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     """Add ``batch`` to the sub-commands of ``local``."""
     parser = verbs.add_parser("batch", help="batch transform: answers to a folder of files, as <name>.out")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--model", type=Path, metavar="FOLDER", help="a server is started for it")
+    where.add_argument("--model", type=Path, metavar="PATH", help="folder or model.tar.gz: a server is started for it")
     where.add_argument("--url", metavar="http://HOST:PORT", help="of a server that runs already")
     parser.add_argument("--algorithm", help="by default the files of the model decide")
     parser.add_argument("--input", required=True, type=Path, metavar="PATH", help="a file, or a folder of files")
