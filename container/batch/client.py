@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -142,12 +143,14 @@ def serving(model: Path, algorithm: str | None, variables: Mapping[str, str]) ->
         if algorithm is not None:
             own["ALGORITHM"] = algorithm
         command = [sys.executable, "-m", "container", "serve"]
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # or the server would live on
         with subprocess.Popen(command, env={**os.environ, **own}, stdout=sys.stderr.fileno()) as process:
             try:
                 _wait(Client(f"http://127.0.0.1:{port}"), process)
                 yield f"http://127.0.0.1:{port}"
             finally:
                 process.terminate()
+                signal.signal(signal.SIGTERM, before)
 
 
 def _wait(client: Client, process: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -94,3 +95,20 @@ def test_a_bad_record_fails_its_file_and_a_bad_model_the_job(tmp_path):
     (tmp_path / "model" / "model_algo-1").write_bytes(b"x")
     code, _, log = batch(tmp_path, "--model", tmp_path / "model", *options)
     assert (code, "the server did not start" in log) == (1, True)
+
+
+def test_a_job_that_is_ended_takes_its_server_along(tmp_path):
+    (tmp_path / "model").mkdir()
+    CASES["kmeans"].make(tmp_path / "model")
+    (tmp_path / "rows.csv").write_bytes(b"1,2,3,4\n" * 2_000_000)
+    command = [sys.executable, "-m", "container", "local", "batch", "--model", tmp_path / "model"]
+    command += ["--input", tmp_path / "rows.csv", "--output", tmp_path / "out"]
+    command += ["--split-type", "Line", "--batch-strategy", "SingleRecord"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as job:
+        log = ""
+        while "200: 1 rows" not in log:
+            log += job.stderr.readline()
+        job.terminate()
+        log += job.stderr.read()  # to its end: nobody writes any more, not the server either
+        assert job.wait(20) == 128 + signal.SIGTERM, log
+    assert not (tmp_path / "out" / "rows.csv.out").exists()

@@ -74,15 +74,22 @@ def predict(case: dict[str, Any], estimator: Any) -> Any:
 
     rows = np.load(case["rows"])[: case["asked"]]
     # The local endpoint answers when the call returns; the SDK would look whether it does 30 seconds later.
-    generic = estimator.deploy(1, "local", serializer=CSVSerializer(), deserializer=JSONDeserializer(), wait=False)
+    if case["model"]:
+        model = getattr(sagemaker, case["model"])(estimator.model_data, ROLE, sagemaker_session=session(case))
+        predictor = model.deploy(1, "local", wait=False)
+    else:
+        predictor = estimator.deploy(
+            1, "local", serializer=CSVSerializer(), deserializer=JSONDeserializer(), wait=False
+        )
     try:
         if case["predictor"] is None:
-            return generic.predict(rows)
-        own = getattr(sagemaker, case["predictor"])(generic.endpoint_name, sagemaker_session=generic.sagemaker_session)
+            return predictor.predict(rows)
+        kind = getattr(sagemaker, case["predictor"])
+        own = kind(predictor.endpoint_name, sagemaker_session=predictor.sagemaker_session)
         records = own.predict(rows.astype(np.float32))
         return [{name: list(value.float32_tensor.values) for name, value in record.label.items()} for record in records]
     finally:
-        generic.delete_endpoint()
+        predictor.delete_endpoint()
 
 
 def transform(case: dict[str, Any], estimator: Any) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 ROLE = "arn:aws:iam::111111111111:role/SageMaker"
 
 
-def train(case: dict[str, Any]) -> None:
+def train(case: dict[str, Any], hyperparameters: dict[str, Any]) -> None:
     """Train; the artifact is in the folder ``compressed_artifacts`` of the case's folder."""
     from sagemaker.core.training.configs import Compute, InputData
     from sagemaker.train import ModelTrainer
@@ -25,7 +25,7 @@ def train(case: dict[str, Any]) -> None:
         training_mode=Mode.LOCAL_CONTAINER,
         role=ROLE,
         compute=Compute(instance_type="local_cpu", instance_count=1),
-        hyperparameters=case["hyperparameters"],
+        hyperparameters=hyperparameters,
         local_container_root=case["folder"],
     )
     channel = InputData(channel_name="train", data_source=case["train"], content_type=case["content_type"])
@@ -59,8 +59,12 @@ def serve(case: dict[str, Any]) -> str:
 
 
 def main(case: dict[str, Any]) -> None:
-    """Train and serve."""
-    train(case)
+    """A job that fails, and one that is served."""
+    try:
+        train(case, case["wrong"])
+    except RuntimeError as error:
+        Path(case["folder"], "wrong.txt").write_text(str(error))
+    train(case, case["hyperparameters"])
     Path(case["folder"], "answer.json").write_text(serve(case))
 
 

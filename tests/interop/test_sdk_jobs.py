@@ -39,8 +39,9 @@ CASES: dict[str, dict[str, Any]] = {
     "kmeans": {
         # The image has the very name of SageMaker's own, and is there already: the SDK does not try to pull it.
         "image": "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1",
-        "hyperparameters": {"k": 10, "feature_dim": 64, "eval_metrics": '["msd", "ssd"]'},
+        "hyperparameters": {"k": 10, "feature_dim": 64, "eval_metrics": ["msd", "ssd"]},
         "predictor": "KMeansPredictor",
+        "model": "KMeansModel",  # finds that image by itself
         "transform": {"strategy": None, "content_type": CSV},
         **UNLABELLED,
     },
@@ -160,6 +161,7 @@ def laid_out(folder: Path, case: dict[str, Any], name: str) -> dict[str, Any]:
     return {
         "image": f"open-{name}/{name}:latest",
         "transform": None,
+        "model": None,
         **case,
         "folder": str(folder),
         "rows": str(folder / "rows.npy"),
@@ -250,6 +252,7 @@ def test_sdk_3_trains_with_the_images_own_command_and_serves(docker, tmp_path):
         "folder": str(tmp_path / "root"),
         "port": free_port(),
         "request": written(ROWS[:ASKED], CSV),
+        "wrong": {"predictor_type": "multiclass_classifier", "num_classes": 1},
     }
     (tmp_path / "root").mkdir()
     (tmp_path / "case.json").write_text(json.dumps(case))
@@ -257,3 +260,5 @@ def test_sdk_3_trains_with_the_images_own_command_and_serves(docker, tmp_path):
     assert "'normalize_data': 'true'" in log or '"normalize_data": "true"' in log
     answers = json.loads((tmp_path / "root" / "answer.json").read_text())["predictions"]
     assert np.mean([answer["predicted_label"] for answer in answers] == DIGITS[:ASKED]) > 0.9
+    assert "Process exited with code: 1" in (tmp_path / "root" / "wrong.txt").read_text()
+    assert "Hyperparameter 'num_classes'" in log
