@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from algorithms import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError, PredictionError
@@ -24,6 +24,7 @@ MANIFEST = "manifest.json"
 SYMBOL = "mx-mod-symbol.json"
 WEIGHTS = "mx-mod-0000.params"
 
+_MANIFEST = json.dumps({"format": "linear-learner", "version": 1, "symbol": SYMBOL, "params": WEIGHTS})
 _PASSED_ON = ("null", "_copy", "identity", "Reshape", "Flatten", "BlockGrad")
 """Operators of MXNet that compute nothing."""
 
@@ -82,7 +83,7 @@ class LinearModel(Model):
             directory / mxnet_files.MODEL_FILE,
             {
                 PARAMETERS: json.dumps(parameters),
-                MANIFEST: json.dumps({"format": "linear-learner", "version": 1, "symbol": SYMBOL, "params": WEIGHTS}),
+                MANIFEST: _MANIFEST,
                 SYMBOL: mxnet_symbols.linear(self.feature_dim, len(self.bias), self._link()),
                 WEIGHTS: {"arg:fc0_weight": self.weight, "arg:fc0_bias": self.bias},
             },
@@ -109,7 +110,8 @@ def load(directory: Path) -> LinearModel:
     """Read the model in ``directory``, ours or SageMaker's.
 
     What SageMaker keeps in ``additional-params.json`` is not published; where a field is not there, the symbol's last
-    operator and the shape of the weights tell the predictor type, and the threshold is a probability of 0.5.
+    operator and the shape of the weights tell the predictor type, and the threshold is a probability of 0.5. A
+    ``threshold`` that somebody else wrote is taken for a probability, too, where it can be one; ours is a raw score.
 
     Raises:
         ModelError: there is no such file, or it is damaged.
@@ -119,10 +121,14 @@ def load(directory: Path) -> LinearModel:
     try:
         arrays = mxnet_files.load(members[WEIGHTS])
         extra = json.loads(members.get(PARAMETERS, b"{}"))
+        ours = members.get(MANIFEST) == _MANIFEST.encode()
         operators = [str(node["op"]) for node in json.loads(members[SYMBOL])["nodes"]]
     except (KeyError, ValueError, TypeError) as error:
         raise ModelError(f"'{path.name}' is not a linear learner's model, or is damaged: {error}") from error
-    return _model(path, arrays, extra if isinstance(extra, dict) else {}, operators)
+    model = _model(path, arrays, extra if isinstance(extra, dict) else {}, operators)
+    if ours or model.loss == "hinge_loss" or not 0 < model.threshold < 1:
+        return model
+    return replace(model, threshold=float(logit(model.threshold)))
 
 
 def _model(path: Path, arrays: Any, extra: dict[str, Any], operators: list[str]) -> LinearModel:

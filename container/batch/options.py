@@ -67,6 +67,9 @@ class Options:
                 f"MaxConcurrentTransforms * MaxPayloadInMB: {self.max_concurrent} * {self.max_payload} is more than "
                 f"{LARGEST_MIB}"
             )
+        for name, header in (("ContentType", self.content_type), ("Accept", self.accept or "")):
+            if not header.isprintable() or not header.isascii():
+                problems.append(f"{name}: {header[:60]!r} is not a media type")
         inside = self.input.resolve() if self.input.is_dir() else None
         if inside and self.output.resolve().is_relative_to(inside):
             problems.append(f"--output {self.output}: lies in --input, where a second run would take it for input")

@@ -312,6 +312,8 @@ def test_an_answer_without_a_line_for_each_record_cannot_be_joined(server, batch
         (["--max-payload", "101"], "MaxPayloadInMB: 101 is not an integer from 0 to 100"),
         (["--max-concurrent-transforms", "0"], "MaxConcurrentTransforms: 0 is not"),
         (["--max-payload", "20", "--max-concurrent-transforms", "6"], "6 * 20 is more than 100"),
+        (["--content-type", "text/csv\r\nX: y"], "ContentType: 'text/csv"),
+        (["--accept", "\u00e4"], "Accept: '\u00e4' is not a media type"),
         (["--input-filter", "id"], "InputFilter: 'id' is not a JSONPath"),
         (["--output-filter", "$[?(1)]"], "OutputFilter: '$[?(1)]'"),
         (["--join-source", "Input"], "need SplitType and AssembleWith Line for text/csv"),

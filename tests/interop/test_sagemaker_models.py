@@ -71,6 +71,7 @@ linear('linear-regression', 1, lambda s: sym.LinearRegressionOutput(s, sym.var('
 linear('linear-absolute', 1, lambda s: sym.MAERegressionOutput(s, sym.var('out_label'), name='out'))
 linear('linear-logistic', 1, lambda s: sym.LogisticRegressionOutput(s, sym.var('out_label'), name='out'))
 linear('linear-sigmoid', 1, lambda s: sym.sigmoid(s, name='out'))
+linear('linear-threshold', 1, lambda s: sym.sigmoid(s, name='out'))
 linear('linear-SVM', 1, lambda s: sym.SVMOutput(s, sym.var('out_label'), name='out'))
 linear('linear-softmax', 3, lambda s: sym.SoftmaxOutput(s, sym.var('out_label'), name='out'))
 linear('linear-plain-softmax', 3, lambda s: sym.softmax(s, name='out'))
@@ -158,6 +159,11 @@ CASES = {
     "linear-absolute": Case(lambda: {"score": scores()[:, 0]}, LINEAR_FILES[::-1], UNKNOWN),
     "linear-logistic": Case(lambda: positive(scores()[:, 0]), LINEAR_FILES, UNKNOWN),
     "linear-sigmoid": Case(lambda: positive(scores()[:, 0]), LINEAR_FILES),
+    "linear-threshold": Case(
+        lambda: positive(scores()[:, 0]) | {"predicted_label": expit(scores()[:, 0]) >= 0.9},
+        LINEAR_FILES,
+        {"additional-params.json": '{"predictor_type": "binary_classifier", "threshold": 0.9}'},
+    ),
     "linear-SVM": Case(lambda: positive(scores()[:, 0], np.asarray), LINEAR_FILES),
     "linear-softmax": Case(classes, LINEAR_FILES, UNKNOWN),
     "linear-plain-softmax": Case(classes, LINEAR_FILES[::-1]),
