@@ -6,8 +6,9 @@ stand beside those of the input; the other files go on, and the job has failed, 
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,16 +48,21 @@ class _Output:
         """There will be no answers to this file. Said once."""
         if not self.failed:
             self.failed = True
-            self._stream.close()
-            self._partial.unlink(missing_ok=True)
+            self.discard()
             text = str(error)
             logger.error(text if str(self.source) in text else f"{self.source}: {text}")
 
-    def finish(self) -> None:
-        if not self.failed:
+    def discard(self) -> None:
+        """Take away what there is so far."""
+        with contextlib.suppress(OSError):  # a full disk says so again
             self._stream.close()
-            self._partial.replace(self._target)
-            logger.info("%s: %d records in %d requests", self.source, self.records, self.requests)
+        self._partial.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """All answers are there."""
+        self._stream.close()
+        self._partial.replace(self._target)
+        logger.info("%s: %d records in %d requests", self.source, self.records, self.requests)
 
 
 @dataclass
@@ -74,19 +80,23 @@ def run(files: Sequence[tuple[Path, Path]], options: Options, processing: Proces
     concurrent = options.max_concurrent or 1
     waiting: deque[_Request] = deque()
     failed = 0
-    with ThreadPoolExecutor(concurrent) as pool:
-        for request in _requests(files, options, processing):
-            if request.payload is not None:
-                request.answer = pool.submit(client.invoke, bytes(request.payload.body), headers)
-            waiting.append(request)
-            if len(waiting) > 2 * concurrent:  # the next are read while these are answered
+    with ThreadPoolExecutor(concurrent) as pool, contextlib.closing(_requests(files, options, processing)) as requests:
+        try:
+            for request in requests:
+                if request.payload is not None:
+                    request.answer = pool.submit(client.invoke, bytes(request.payload.body), headers)
+                waiting.append(request)
+                if len(waiting) > 2 * concurrent:  # the next are read while these are answered
+                    failed += _settle(waiting.popleft(), options, processing)
+            while waiting:
                 failed += _settle(waiting.popleft(), options, processing)
-        while waiting:
-            failed += _settle(waiting.popleft(), options, processing)
+        finally:  # of a job that is ended on the way
+            for request in waiting:
+                request.output.discard()
     return failed
 
 
-def _requests(files: Sequence[tuple[Path, Path]], options: Options, processing: Processing) -> Iterator[_Request]:
+def _requests(files: Sequence[tuple[Path, Path]], options: Options, processing: Processing) -> Generator[_Request]:
     """The requests of all files, each file's closed by its end."""
     for source, name in files:
         output = _Output(source, options.output / f"{name}{SUFFIX}")
@@ -97,6 +107,9 @@ def _requests(files: Sequence[tuple[Path, Path]], options: Options, processing: 
                 yield _Request(output, payload)
         except _FAILURES as error:
             output.fail(error)
+        except BaseException:  # the job is ended
+            output.discard()
+            raise
         yield _Request(output)
 
 
@@ -120,18 +133,20 @@ def sources(options: Options) -> list[tuple[Path, Path]]:
 def _settle(request: _Request, options: Options, processing: Processing) -> int:
     """Wait for the answer and write it; at the end of a file, 1 if it has failed, else 0."""
     output, payload = request.output, request.payload
-    if payload is None or request.answer is None:
-        output.finish()
-        return int(output.failed)
+    if output.failed:
+        return int(payload is None)
     try:
+        if payload is None or request.answer is None:
+            output.finish()
+            return 0
         answer = request.answer.result()
-        if not output.failed:
-            content = answer.body
-            if processing.active:
-                content = processing.answers(payload.records, answer.body, answer.media_type)
-            if options.assemble_with == LINE and content:
-                content = content.removesuffix(b"\n") + b"\n"
-            output.write(content, len(payload.records))
+        content = answer.body
+        if processing.active:
+            content = processing.answers(payload.records, answer.body, answer.media_type)
+        if options.assemble_with == LINE and content:
+            content = content.removesuffix(b"\n") + b"\n"
+        output.write(content, len(payload.records))
     except _FAILURES as error:
         output.fail(error)
+        return int(payload is None)
     return 0
