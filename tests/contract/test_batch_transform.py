@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+from container import __main__ as commands
 from tests.container.test_media import records_of
 from tests.contract.test_serving import CASES, ROWS, WIDTH, encoded
 from tests.server import ROOT, running
@@ -19,17 +21,27 @@ SPLITS = {"text/csv": "Line", "application/jsonlines": "Line", "application/x-re
 COPIES = 3
 
 
-def batch(tmp_path, *options):
-    """Exit code, output files and log of the command."""
-    command = [sys.executable, "-m", "container", "local", "batch", "--output", tmp_path / "out", *options]
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("SAGEMAKER_", "ALGORITHM"))}
-    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=60)
-    files = {file.name: file.read_bytes() for file in (tmp_path / "out").glob("*")}
-    return done.returncode, files, done.stderr
+@pytest.fixture
+def batch(tmp_path, capfd, monkeypatch):
+    """Runs the command in this process; exit code, output files, and its log with that of a server of its own."""
+    for name in [name for name in os.environ if name.startswith(("SAGEMAKER_", "ALGORITHM"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(ROOT)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run(*options):
+        arguments = ["local", "batch", "--output", tmp_path / "out", *options]
+        code = commands.main([str(argument) for argument in arguments])
+        return code, {file.name: file.read_bytes() for file in (tmp_path / "out").glob("*")}, capfd.readouterr().err
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_answers_to_parts_of_a_file_are_those_to_the_whole(name, tmp_path):
+def test_answers_to_parts_of_a_file_are_those_to_the_whole(name, batch, tmp_path):
     case = CASES[name]
     (tmp_path / "model").mkdir()
     case.make(tmp_path / "model")
@@ -45,7 +57,7 @@ def test_answers_to_parts_of_a_file_are_those_to_the_whole(name, tmp_path):
             split = ["--split-type", SPLITS[content_type]]
             answers = []
             for options in ([], split, [*split, "--batch-strategy", "SingleRecord"]):
-                code, files, log = batch(tmp_path, *where, *formats, *options)
+                code, files, log = batch(*where, *formats, *options)
                 assert code == 0, log
                 answers.append(files["rows.out"])
             for answer in answers:
@@ -64,7 +76,7 @@ def assert_answers(answer, case, by_line):
         np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-5, atol=1e-5)
 
 
-def test_a_server_of_its_own_in_batch_mode_with_ids_that_the_model_does_not_see(tmp_path):
+def test_a_server_of_its_own_in_batch_mode_with_ids_that_the_model_does_not_see(batch, tmp_path):
     case = CASES["xgboost"]
     (tmp_path / "model").mkdir()
     case.make(tmp_path / "model")
@@ -73,7 +85,7 @@ def test_a_server_of_its_own_in_batch_mode_with_ids_that_the_model_does_not_see(
     filters = ["--input-filter", "$[1:]", "--join-source", "Input", "--output-filter", "$[0,-1]"]
     formats = ["--split-type", "Line", "--assemble-with", "Line", "--accept", "text/csv"]
     where = ["--model", tmp_path / "model", "--input", tmp_path / "rows.csv"]
-    code, files, log = batch(tmp_path, *where, *formats, *filters)
+    code, files, log = batch(*where, *formats, *filters)
     assert code == 0, log
     assert len(rows[0].split(",")) == WIDTH + 1
     found = dict(line.split(",") for line in files["rows.csv.out"].decode().splitlines())
@@ -82,18 +94,18 @@ def test_a_server_of_its_own_in_batch_mode_with_ids_that_the_model_does_not_see(
     np.testing.assert_allclose([float(score) for score in found.values()], expected, rtol=1e-5)
 
 
-def test_a_bad_record_fails_its_file_and_a_bad_model_the_job(tmp_path):
+def test_a_bad_record_fails_its_file_and_a_bad_model_the_job(batch, tmp_path):
     (tmp_path / "model").mkdir()
     CASES["kmeans"].make(tmp_path / "model")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.csv").write_text("1,2,3,4\n1,x,3,4\n")
     (tmp_path / "in" / "good.csv").write_text("1,2,3,4\n")
     options = ["--input", tmp_path / "in", "--split-type", "Line", "--assemble-with", "Line"]
-    code, files, log = batch(tmp_path, "--model", tmp_path / "model", *options)
+    code, files, log = batch("--model", tmp_path / "model", *options)
     assert (code, list(files)) == (1, ["good.csv.out"])
     assert "bad.csv: 400: " in log
     (tmp_path / "model" / "model_algo-1").write_bytes(b"x")
-    code, _, log = batch(tmp_path, "--model", tmp_path / "model", *options)
+    code, _, log = batch("--model", tmp_path / "model", *options)
     assert (code, "the server did not start" in log) == (1, True)
 
 
