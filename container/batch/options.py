@@ -16,6 +16,9 @@ INPUT = "Input"
 LARGEST_MIB = 100
 """MaxPayloadInMB, and also its product with MaxConcurrentTransforms."""
 
+LONGEST_SECONDS = 3600
+"""InvocationsTimeoutInSeconds."""
+
 _FROM_SERVER = {"SINGLE_RECORD": SINGLE, "SINGLERECORD": SINGLE, "MULTI_RECORD": MULTI, "MULTIRECORD": MULTI}
 
 
@@ -66,6 +69,10 @@ class Options:
             problems.append(
                 f"MaxConcurrentTransforms * MaxPayloadInMB: {self.max_concurrent} * {self.max_payload} is more than "
                 f"{LARGEST_MIB}"
+            )
+        if not 1 <= self.timeout <= LONGEST_SECONDS:
+            problems.append(
+                f"InvocationsTimeoutInSeconds: {self.timeout} is not an integer from 1 to {LONGEST_SECONDS}"
             )
         for name, header in (("ContentType", self.content_type), ("Accept", self.accept or "")):
             if not header.isprintable() or not header.isascii():

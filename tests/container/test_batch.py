@@ -314,6 +314,7 @@ def test_an_answer_without_a_line_for_each_record_cannot_be_joined(server, batch
         (["--max-payload", "20", "--max-concurrent-transforms", "6"], "6 * 20 is more than 100"),
         (["--content-type", "text/csv\r\nX: y"], "ContentType: 'text/csv"),
         (["--accept", "\u00e4"], "Accept: '\u00e4' is not a media type"),
+        (["--invocations-timeout", "0"], "InvocationsTimeoutInSeconds: 0 is not an integer from 1 to 3600"),
         (["--input-filter", "id"], "InputFilter: 'id' is not a JSONPath"),
         (["--output-filter", "$[?(1)]"], "OutputFilter: '$[?(1)]'"),
         (["--join-source", "Input"], "need SplitType and AssembleWith Line for text/csv"),
