@@ -142,9 +142,7 @@ class Field:
         return value
 
     def _parse_listing(self, value: str) -> tuple[str, ...]:
-        value = value.removeprefix("(").removesuffix(")")  # the text of a Python tuple
-        items = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
-        words = tuple(str(item).strip() for item in items)
+        words = tuple(_words(value.strip()))
         if not words or not all(word and self._is_element(word) for word in words):
             raise ValueError(value)
         return words
@@ -164,6 +162,22 @@ class Field:
         if outside:
             raise ValueError(number)
         return number
+
+
+def _words(text: str) -> list[str]:
+    """The elements of a list, as JSON, between commas, or as the text of a Python list or tuple, which is what the
+    SageMaker SDK's generic Estimator writes.
+
+    >>> _words('["msd", "ssd"]') == _words("msd,ssd") == _words("['msd', 'ssd']") == _words("('msd', 'ssd')")
+    True
+    """
+    if text.startswith("["):
+        try:
+            return [str(item).strip() for item in json.loads(text)]
+        except json.JSONDecodeError:
+            text = text.removeprefix("[").removesuffix("]")
+    text = text.removeprefix("(").removesuffix(")")
+    return [word.strip().strip("'\"") for word in text.split(",")]
 
 
 _REQUIRED: Any = object()

@@ -127,6 +127,7 @@ class Serving:
         unreadable_prefix, prediction_prefix: what the texts of those errors start with.
         outputs: names that a client may select instead of the columns (``SAGEMAKER_INFERENCE_OUTPUT``).
         multi_model: SageMaker's multi-model endpoints take this algorithm.
+        memory: bytes of memory that a model may need while it is loaded, for each byte of its files; measured.
     """
 
     accepts: tuple[str, ...]
@@ -144,6 +145,7 @@ class Serving:
     prediction_prefix: str = ""
     outputs: tuple[str, ...] = ()
     multi_model: bool = False
+    memory: int = 3
 
 
 class Stream(Protocol):

@@ -19,6 +19,11 @@ Member = str | Mapping[str, np.ndarray]
 """Text, or named arrays that become an NDArray file."""
 
 
+_EXPANSION, _LARGEST_EXPANDED = 16, 1 << 28
+"""Bytes that a compressed archive may become for each of its own, besides 256 MiB: what it claims comes from outside.
+Weights that are mostly zero shrink a lot, other weights hardly."""
+
+
 def save(path: Path, members: Mapping[str, Member]) -> None:
     """Write the members in order."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
@@ -36,11 +41,11 @@ def _large(content: Member) -> bool:
 
 
 def holds(path: Path, *names: str) -> bool:
-    """Whether ``path`` is a ZIP with members of these names. Reads its directory only."""
+    """Whether ``path``, a file or a model folder, is or holds a ZIP with these members. Reads its directory only."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(mxnet_files.find(path) if path.is_dir() else path) as archive:
             return set(names) <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ModelError, zipfile.BadZipFile):
         return False
 
 
@@ -48,7 +53,7 @@ def load(path: Path) -> dict[str, bytes]:
     """All members by name.
 
     Raises:
-        ModelError: the file is not a ZIP, is damaged, or a member claims to be larger than the file that holds it.
+        ModelError: the file is not a ZIP, is damaged, or claims to hold more than a file of its size can.
     """
     try:
         size = path.stat().st_size
@@ -56,6 +61,9 @@ def load(path: Path) -> dict[str, bytes]:
             for info in archive.infolist():
                 if info.compress_type == zipfile.ZIP_STORED and info.file_size > size:
                     raise ModelError(f"'{path.name}': member {info.filename} is cut short")
+            claimed = sum(info.file_size for info in archive.infolist())
+            if claimed > _LARGEST_EXPANDED + _EXPANSION * size:
+                raise ModelError(f"'{path.name}' has {size} bytes and claims to hold {claimed}, which no model does")
             return {info.filename: archive.read(info) for info in archive.infolist()}
     except (OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError) as error:
         raise ModelError(f"'{path.name}' is not a model archive, or is damaged: {error}") from error

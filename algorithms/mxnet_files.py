@@ -102,16 +102,18 @@ def shapes(source: Path | str | bytes) -> list[Shape] | dict[str, Shape]:
 
 
 def find(directory: Path) -> Path:
-    """The artifact in a model folder: ``model_algo-1``, or else the only file whose name starts with ``model_``.
+    """The artifact in a model folder: ``model_algo-1``, or else the first file whose name starts with ``model_``.
+
+    Each host of a training job writes one, and all of them are the whole model; notebooks take the first as well.
 
     Raises:
-        ModelError: there is none, or there are several to choose from.
+        ModelError: there is none.
     """
     named = directory / MODEL_FILE
     if named.is_file():
         return named
     candidates = sorted(path for path in directory.glob("model_*") if path.is_file())
-    if len(candidates) != 1:
+    if not candidates:
         present = ", ".join(sorted(path.name for path in directory.iterdir())) if directory.is_dir() else ""
         raise ModelError(f"the model folder has no file '{MODEL_FILE}'; it holds: {present or 'nothing'}")
     return candidates[0]

@@ -14,37 +14,24 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from container import batch, suffixes
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
     from algorithms.interface import Algorithm, Channel
 
-_SUFFIXES = {
-    ".csv": ("text/csv",),
-    ".libsvm": ("text/libsvm",),
-    ".svm": ("text/libsvm",),
-    ".parquet": ("application/x-parquet",),
-    ".pbr": ("application/x-recordio-protobuf",),
-    ".rec": ("application/x-recordio-protobuf", "application/x-recordio"),
-    ".recordio": ("application/x-recordio-protobuf",),
-    ".json": ("application/json",),
-    ".jsonl": ("application/jsonlines",),
-    ".jpg": ("image/jpeg", "application/x-image"),
-    ".jpeg": ("image/jpeg", "application/x-image"),
-    ".png": ("image/png", "application/x-image"),
-}
-"""What a suffix may mean, the likeliest first; the algorithm decides by what it takes."""
+MODEL_HELP = "the model's folder, or model.tar.gz"
 _CHANNELS = ("train", "validation", "test")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``local`` with its three sub-commands."""
-    parser = commands.add_parser("local", help="train, serve and predict with plain files and folders")
+    """Add ``local`` with its four sub-commands."""
+    parser = commands.add_parser("local", help="train, serve, predict and batch transform with plain files and folders")
     verbs = parser.add_subparsers(required=True, metavar="verb")
     trainer = verbs.add_parser("train", help="train on local files")
     trainer.add_argument("--algorithm", required=True)
@@ -56,17 +43,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     trainer.add_argument("--content-type", help="of all channels; by default the suffix of the files decides")
     trainer.set_defaults(run=train)
     server = verbs.add_parser("serve", help="answer requests over HTTP")
-    server.add_argument("--model", required=True, type=Path, metavar="FOLDER")
+    server.add_argument("--model", required=True, type=Path, metavar="PATH", help=MODEL_HELP)
     server.add_argument("--algorithm", help="by default the files of the model decide")
     server.add_argument("--port", type=int, default=8080)
     server.set_defaults(run=serve)
     predictor = verbs.add_parser("predict", help="print the answer to one request, without a server")
-    predictor.add_argument("--model", required=True, type=Path, metavar="FOLDER")
+    predictor.add_argument("--model", required=True, type=Path, metavar="PATH", help=MODEL_HELP)
     predictor.add_argument("--algorithm", help="by default the files of the model decide")
     predictor.add_argument("--input", required=True, type=Path, metavar="FILE")
     predictor.add_argument("--content-type", help="by default the suffix of the file decides")
     predictor.add_argument("--accept", metavar="TYPE", help="media type of the answer; by default the algorithm's")
     predictor.set_defaults(run=predict)
+    batch.add_parser(verbs)
 
 
 # ---- train ----------------------------------------------------------------------------------------------------------
@@ -118,18 +106,13 @@ def _content_type(algorithm: type[Algorithm], name: str, path: Path) -> str:
     if declared is not None and declared.gives == "files":
         return declared.default_type
     accepts = declared.accepts if declared is not None else ()
-    types = {_media_type(file, accepts) for file in files if not file.name.startswith((".", "_"))}
+    types = {suffixes.media_type(file, accepts) for file in files if not file.name.startswith((".", "_"))}
     if types == {"image/jpeg", "image/png"}:
         types = {"application/x-image"}
     media = types.pop() if len(types) == 1 else None
     if media is None:
         raise ConfigurationError(f"channel '{name}': the suffix in {path} does not tell the format; use --content-type")
     return f"{media};label_size=0" if media == "text/csv" and declared and declared.labels == "none" else media
-
-
-def _media_type(file: Path, accepts: Sequence[str]) -> str | None:
-    meanings = _SUFFIXES.get(file.suffix.lower(), ())
-    return next((media for media in meanings if media in accepts), meanings[0] if meanings else None)
 
 
 def _declared(algorithm: type[Algorithm]) -> dict[str, Channel]:
@@ -173,8 +156,8 @@ def _feature_dim(algorithm: type[Algorithm], paths: Paths, types: Mapping[str, s
         return {}
     rows = RowFormat(labels="required" if declared.labels == "required" else "none", missing=True, finite=False)
     stream = ChannelStream(FileSource(paths.channel("train")), content_type.parse(types["train"]), rows)
-    for batch in stream.batches():
-        return {"feature_dim": str(batch.feature_dim)}
+    for first in stream.batches():
+        return {"feature_dim": str(first.feature_dim)}
     return {}
 
 
@@ -255,8 +238,9 @@ def predict(options: argparse.Namespace) -> int:
 
     logs.configure(stream=sys.stderr)  # standard output is for the answer
     settings = Settings(algorithm=options.algorithm, max_payload=None)
-    algorithm, model = models.load(options.model, settings)
-    media = options.content_type or _media_type(options.input, algorithm.serving.accepts)
+    with models.unpacked(options.model) as folder:
+        algorithm, model = models.load(folder, settings)
+    media = options.content_type or suffixes.media_type(options.input, algorithm.serving.accepts)
     if media is None:
         raise ConfigurationError(f"the suffix of {options.input} does not tell the format; use --content-type")
     client = app.make_app(model, algorithm, settings).test_client()

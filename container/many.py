@@ -36,9 +36,6 @@ PAGE = 100
 LONGEST_NAME = 1024
 """Characters of a model's name; SageMaker's are hashes of 32."""
 
-EXPANSION = 2
-"""Bytes of memory that a model is taken to need for each byte of its files: the arrays, and what reads them."""
-
 _PLATFORM = Serving(accepts=())
 """How a request that concerns no loaded model is refused."""
 
@@ -97,8 +94,8 @@ class Store:
         Raises:
             LoadedError, NoMemoryError, LoadError: see there; nothing has changed.
         """
-        folder = _folder(url)
-        size = EXPANSION * sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        folder = _folder(url, self._settings.base_directory)
+        size = self._size(folder)
         self._reserve(name, size)
         entry = None
         try:
@@ -115,6 +112,15 @@ class Store:
                     self._entries[name] = entry
         logger.info("Loaded model %s, one of %s, from %s", name, algorithm.name, url)
 
+    def _size(self, folder: Path) -> int:
+        """Bytes of memory that the model in ``folder`` is taken to need."""
+        try:
+            algorithm = models.find(self._settings.algorithm, folder)
+            files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        except (AlgorithmInputError, OSError) as error:
+            raise LoadError(f"Unable to load model: {error}") from error
+        return algorithm.serving.memory * files
+
     def _reserve(self, name: str, size: int) -> None:
         with self._changed:
             if name in self._entries or name in self._pending:
@@ -128,14 +134,17 @@ class Store:
             self._pending[name] = size
 
     def unload(self, name: str) -> None:
-        """Forget a model; returns when no request uses it any more."""
+        """Forget a model; returns when no request uses it any more, or as long after as a request may take."""
         with self._changed:
             entry = self._found(name)
             del self._entries[name]
             self._pending[name] = entry.size  # its memory is not free before the last request is answered
-            self._changed.wait_for(lambda: entry.users == 0)
+            free = self._changed.wait_for(lambda: entry.users == 0, self._settings.timeout)
             del self._pending[name]
-        logger.info("Unloaded model %s", name)
+        if free:
+            logger.info("Unloaded model %s", name)
+        else:  # a client that does not finish its request must not keep the platform waiting
+            logger.warning("Unloaded model %s, whose memory %d requests still hold", name, entry.users)
 
     def get(self, name: str) -> Entry:
         """The model called ``name``."""
@@ -253,15 +262,18 @@ def _request(body: Any) -> tuple[str, str]:
     return name, body["url"]
 
 
-def _folder(url: str) -> Path:
-    """The folder that the platform names; a path that leads out of where it says it is, is refused."""
+def _folder(url: str, root: Path) -> Path:
+    """The folder that the platform names. It must lie in ``root``, where the platform unpacks models (/opt/ml/models),
+    and really, not by a link: whoever reaches the port must not have other files of the machine read."""
     folder = Path(url)
     if "\0" in url or not folder.is_absolute() or ".." in folder.parts:
         raise LoadError(f'"url": expected the absolute path of a folder, without "..", got {url[:200]!r}')
     try:
-        there = folder.is_dir()
-    except (OSError, ValueError):  # a name that is too long, characters that the file system does not take
-        there = False
+        there, inside = folder.is_dir(), folder.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError):  # too long a name, characters that no file has, links in a circle
+        there, inside = False, True
+    if not inside:
+        raise LoadError(f'"url": {url[:200]!r} is not in {root}, where models are')
     if not there:
         raise LoadError(f'"url": there is no folder {url[:200]!r}')
     return folder

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 
 from algorithms import registry
 from algorithms.errors import ModelError
@@ -22,6 +28,53 @@ def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
     algorithm = find(settings.algorithm, directory)
     check(algorithm, settings)
     return algorithm, algorithm.load(directory) if settings.ensemble else algorithm.load_first(directory)
+
+
+@contextmanager
+def unpacked(directory: Path) -> Iterator[Path]:
+    """The model folder itself, or where it holds, or is, nothing but a ``model.tar.gz``: a folder with its content.
+
+    SageMaker unpacks the artifact before it starts a server; elsewhere that is easily forgotten.
+
+    Raises:
+        ModelError: the archive is damaged, or holds what no artifact does.
+    """
+    archive = _archive(directory)
+    if archive is None:
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        try:
+            with tarfile.open(archive) as tar:
+                _extract(tar, Path(folder))
+        except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
+            raise ModelError(f"'{archive.name}' cannot be unpacked: {error}") from error
+        yield Path(folder)
+
+
+def _archive(directory: Path) -> Path | None:
+    if directory.is_file():
+        return directory
+    files = [file for file in directory.iterdir() if not file.name.startswith(".")] if directory.is_dir() else []
+    return files[0] if len(files) == 1 and files[0].name.endswith((".tar.gz", ".tgz", ".tar")) else None
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Write the plain files of an archive below ``folder``, where there is room; hidden ones are of no model."""
+    members = [member for member in tar if not member.isdir()]
+    if (size := sum(member.size for member in members)) > (room := shutil.disk_usage(folder).free):
+        raise tarfile.TarError(f"it holds {size} bytes, and {room} are free in {folder.parent}")
+    for member in members:
+        name = PurePosixPath(member.name)
+        if not member.isfile() or name.is_absolute() or ".." in name.parts:
+            raise tarfile.TarError(f"{member.name[:200]!r} is not a plain file below the model folder")
+        content = tar.extractfile(member)
+        if content is None or any(part.startswith(".") for part in name.parts):
+            continue
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            shutil.copyfileobj(content, file)
 
 
 def find(name: str | None, directory: Path) -> type[Algorithm]:

@@ -64,7 +64,8 @@ def _load(paths: Paths, settings: Settings) -> Any:
 
     if settings.multi_model:
         return _many(settings)
-    algorithm, model = models.load(paths.model, settings)
+    with models.unpacked(paths.model) as folder:
+        algorithm, model = models.load(folder, settings)
     logs.configure(algorithm.log_style)
     logger.info("The model in %s is one of %s", paths.model, algorithm.name)
     return app.make_app(model, algorithm, settings)

@@ -95,11 +95,10 @@ class FactorizationMachine(Model):
 
 def recognises(directory: Path) -> bool:
     """Whether ``directory`` holds a factorization machine's archive."""
-    path = directory / mxnet_files.MODEL_FILE
-    if not mxnet_archive.holds(path, SYMBOL, PARAMETERS):
+    if not mxnet_archive.holds(directory, SYMBOL, PARAMETERS):
         return False
     try:
-        return '"w1_weight"' in mxnet_archive.load(path)[SYMBOL].decode()
+        return '"w1_weight"' in mxnet_archive.load(mxnet_files.find(directory))[SYMBOL].decode()
     except (ModelError, UnicodeDecodeError):
         return False
 
@@ -113,10 +112,10 @@ def load(directory: Path) -> FactorizationMachine:
     path = mxnet_files.find(directory)
     members = mxnet_archive.load(path)
     try:
-        arrays: Any = mxnet_files.load(members[PARAMETERS])
+        arrays = _named(mxnet_files.load(members[PARAMETERS]))
         symbol = members[SYMBOL].decode()
         meta = json.loads(members.get(META, b"{}"))
-        factors, linear, bias = (np.asarray(arrays[f"arg:{name}"]) for name in ("v", "w1_weight", "w0_weight"))
+        factors, linear, bias = (np.asarray(arrays[name]) for name in ("v", "w1_weight", "w0_weight"))
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ModelError(f"'{path.name}' is not a model of factorization machines, or is damaged: {error}") from error
     if factors.ndim != 2 or linear.size != len(factors) or bias.size != 1:
@@ -130,3 +129,10 @@ def load(directory: Path) -> FactorizationMachine:
         kind = "binary_classifier" if binary else "regressor"
     flat = linear.reshape(-1).astype(np.float32), bias.reshape(-1).astype(np.float32)
     return FactorizationMachine(flat[1], flat[0], factors.astype(np.float32, copy=False), kind)
+
+
+def _named(arrays: Any) -> dict[str, np.ndarray]:
+    """Arrays by name, without the prefix of MXNet's checkpoints. Raises ValueError where they have no names."""
+    if not isinstance(arrays, dict):
+        raise ValueError("its arrays have no names")
+    return {name.removeprefix("arg:"): array for name, array in arrays.items()}

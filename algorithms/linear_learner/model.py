@@ -6,12 +6,13 @@ The weights in the file are for raw features and raw labels, whatever was scaled
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from algorithms import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError, PredictionError
@@ -23,6 +24,10 @@ PARAMETERS = "additional-params.json"
 MANIFEST = "manifest.json"
 SYMBOL = "mx-mod-symbol.json"
 WEIGHTS = "mx-mod-0000.params"
+
+_MANIFEST = json.dumps({"format": "linear-learner", "version": 1, "symbol": SYMBOL, "params": WEIGHTS})
+_PASSED_ON = ("null", "_copy", "identity", "Reshape", "Flatten", "BlockGrad")
+"""Operators of MXNet that compute nothing."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class LinearModel(Model):
             directory / mxnet_files.MODEL_FILE,
             {
                 PARAMETERS: json.dumps(parameters),
-                MANIFEST: json.dumps({"format": "linear-learner", "version": 1, "symbol": SYMBOL, "params": WEIGHTS}),
+                MANIFEST: _MANIFEST,
                 SYMBOL: mxnet_symbols.linear(self.feature_dim, len(self.bias), self._link()),
                 WEIGHTS: {"arg:fc0_weight": self.weight, "arg:fc0_bias": self.bias},
             },
@@ -115,14 +120,15 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 def recognises(directory: Path) -> bool:
     """Whether ``directory`` holds a linear learner's archive."""
-    return mxnet_archive.holds(directory / mxnet_files.MODEL_FILE, SYMBOL, WEIGHTS)
+    return mxnet_archive.holds(directory, SYMBOL, WEIGHTS)
 
 
 def load(directory: Path) -> LinearModel:
     """Read the model in ``directory``, ours or SageMaker's.
 
     What SageMaker keeps in ``additional-params.json`` is not published; where a field is not there, the symbol's last
-    operator and the shape of the weights tell the predictor type, and the threshold is a probability of 0.5.
+    operator and the shape of the weights tell the predictor type, and the threshold is a probability of 0.5. A
+    ``threshold`` that somebody else wrote is taken for a probability, too, where it can be one; ours is a raw score.
 
     Raises:
         ModelError: there is no such file, or it is damaged.
@@ -132,22 +138,23 @@ def load(directory: Path) -> LinearModel:
     try:
         arrays = mxnet_files.load(members[WEIGHTS])
         extra = json.loads(members.get(PARAMETERS, b"{}"))
+        ours = members.get(MANIFEST) == _MANIFEST.encode()
         operators = [str(node["op"]) for node in json.loads(members[SYMBOL])["nodes"]]
     except (KeyError, ValueError, TypeError) as error:
         raise ModelError(f"'{path.name}' is not a linear learner's model, or is damaged: {error}") from error
-    return _model(path, arrays, extra if isinstance(extra, dict) else {}, operators)
+    model = _model(path, arrays, extra if isinstance(extra, dict) else {}, operators)
+    if ours or model.loss == "hinge_loss" or not 0 < model.threshold < 1:
+        return model
+    return replace(model, threshold=float(logit(model.threshold)))
 
 
 def _model(path: Path, arrays: Any, extra: dict[str, Any], operators: list[str]) -> LinearModel:
-    try:
-        weight = np.asarray(arrays["arg:fc0_weight"], np.float32)
-        bias = np.asarray(arrays["arg:fc0_bias"], np.float32).reshape(-1)
-    except (KeyError, TypeError, IndexError) as error:
-        raise ModelError(f"{path} has no arrays fc0_weight and fc0_bias") from error
-    if weight.ndim != 2 or len(weight) != len(bias):
-        raise ModelError(f"{path}: fc0_weight of shape {weight.shape} does not fit fc0_bias of shape {bias.shape}")
-    predictor_type = str(extra.get("predictor_type") or _guess_type(len(bias), operators))
-    loss = str(extra.get("loss", "logistic" if predictor_type == "binary_classifier" else ""))
+    weight, bias = _layer(path, arrays)
+    guessed, guessed_loss = _guess(len(weight), operators)
+    predictor_type = str(extra.get("predictor_type"))
+    if predictor_type not in _OUTPUTS or not _OUTPUTS[predictor_type](len(weight)):
+        predictor_type = guessed
+    loss = str(extra.get("loss", guessed_loss if predictor_type == guessed else ""))
     try:
         threshold = float(extra.get("threshold", 0.0))
     except (TypeError, ValueError) as error:
@@ -155,8 +162,37 @@ def _model(path: Path, arrays: Any, extra: dict[str, Any], operators: list[str])
     return LinearModel(weight, bias, predictor_type, loss, threshold)
 
 
-def _guess_type(outputs: int, operators: list[str]) -> str:
+def _layer(path: Path, arrays: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (outputs, d) and bias (outputs,) of the one layer; a layer without a bias has zeros."""
+    if not isinstance(arrays, dict):
+        raise ModelError(f"{path} has no arrays fc0_weight and fc0_bias: its arrays have no names")
+    named = {name.removeprefix("arg:"): array for name, array in arrays.items()}
+    layers = [name.removesuffix("_weight") for name in named if name.endswith("_weight")]
+    layer = "fc0" if "fc0" in layers else layers[0] if len(layers) == 1 else None
+    if layer is None:
+        raise ModelError(f"{path} has no arrays fc0_weight and fc0_bias, but: {', '.join(named) or 'none'}")
+    weight = np.asarray(named[f"{layer}_weight"], np.float32)
+    weight = weight.reshape(1, -1) if weight.ndim == 1 else weight
+    bias = np.asarray(named.get(f"{layer}_bias", np.zeros(len(weight))), np.float32).reshape(-1)
+    if weight.ndim != 2 or 0 in weight.shape or len(weight) != len(bias):
+        raise ModelError(f"{path}: {layer}_weight of shape {weight.shape} does not fit a bias of shape {bias.shape}")
+    return weight, bias
+
+
+_OUTPUTS: dict[str, Callable[[int], bool]] = {
+    "regressor": lambda outputs: outputs == 1,
+    "binary_classifier": lambda outputs: outputs == 1,
+    "multiclass_classifier": lambda outputs: outputs > 1,
+}
+"""How many outputs a predictor type has."""
+
+
+def _guess(outputs: int, operators: list[str]) -> tuple[str, str]:
+    """Predictor type and loss, as the symbol's last operator that computes something tells."""
     if outputs > 1:
-        return "multiclass_classifier"
-    last = next((op for op in reversed(operators) if op not in ("null", "_copy", "identity")), "")
-    return "binary_classifier" if last in ("sigmoid", "Activation", "LogisticRegressionOutput") else "regressor"
+        return "multiclass_classifier", ""
+    last = next((op for op in reversed(operators) if op not in _PASSED_ON), "")
+    if last == "SVMOutput":
+        return "binary_classifier", "hinge_loss"
+    binary = last in ("sigmoid", "Activation", "LogisticRegressionOutput")
+    return ("binary_classifier", "logistic") if binary else ("regressor", "")

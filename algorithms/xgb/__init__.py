@@ -102,6 +102,7 @@ class XGBoost(Algorithm):
         prediction_prefix="Unable to evaluate payload provided: ",
         outputs=KEYS,
         multi_model=True,
+        memory=6,
     )
     log_style = "xgboost"
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
-from algorithms import mxnet_files
+from algorithms import mxnet_files, registry
+from algorithms.factorization_machines.model import FactorizationMachine
+from algorithms.lda.model import LDAModel
+from algorithms.linear_learner.model import LinearModel
 from tests.contract.test_serving import CASES, ROWS, decoded, encoded
-from tests.server import refusing, running
+from tests.server import Server, refusing, running
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +147,11 @@ def test_a_malformed_request_to_load_is_400(server, body):
 
 
 @pytest.mark.parametrize("files", [{}, {"model_algo-1": b""}, {"model_algo-1": os.urandom(50)}, {"x": b"y"}])
-def test_a_folder_that_is_no_model_is_400_and_the_name_stays_free(server, base, tmp_path, files):
+def test_a_folder_that_is_no_model_is_400_and_the_name_stays_free(server, base, files):
+    folder = Path(tempfile.mkdtemp(dir=base / "models"))
     for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    answer = load(server, "bad", tmp_path)
+        (folder / name).write_bytes(content)
+    answer = load(server, "bad", folder)
     assert answer.status == 400
     assert answer.text.startswith("Unable to load model: ")
     assert server.request("GET", "/models/bad").status == 404
@@ -156,11 +163,11 @@ def test_memory_is_bounded_and_comes_back(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         mxnet_files.save(tmp_path / name / "model_algo-1", [np.ones((100_000, 4), np.float32)])  # 1.5 MiB
-    environment = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB": "4", "ALGORITHM": "kmeans"}
+    environment = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB": "8", "ALGORITHM": "kmeans"}
     with running(tmp_path, **environment) as server:
         assert load(server, "a", tmp_path / "a").status == 200
         answer = load(server, "b", tmp_path / "b")
-        assert (answer.status, "needs about 3.1 MiB" in answer.text) == (507, True)
+        assert (answer.status, "needs about 4.6 MiB" in answer.text) == (507, True)
         assert server.request("DELETE", "/models/a").status == 200
         assert load(server, "b", tmp_path / "b").status == 200
         assert names(server) == (["b"], None)
@@ -178,3 +185,141 @@ def test_settings_that_cannot_be_followed_end_the_server(tmp_path):
     assert (code, "there is no algorithm 'k-means'" in log) == (1, True)
     code, log = refusing(tmp_path, SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB="much")
     assert (code, "SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB: 'much' is not an integer" in log) == (1, True)
+
+
+# ---- the algorithms that the serving tests have no model of ---------------------------------------------------------
+
+WEIGHT = np.float32([[1, -2, 0.5, 3]])
+BIAS = np.float32([0.25])
+FACTORS = np.float32([[1, 0], [0.5, -1], [2, 1], [0, 1]])
+TOPICS = np.float32([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]])
+COUNTS = np.abs(ROWS)
+SCORES = ROWS @ WEIGHT[0] + BIAS
+
+
+def pairs():
+    return sum(FACTORS[i] @ FACTORS[j] * ROWS[:, i] * ROWS[:, j] for i in range(4) for j in range(i))
+
+
+def mixture():
+    halves = np.stack([COUNTS[:, :2].sum(axis=1) + 1, COUNTS[:, 2:].sum(axis=1) + 3], axis=1)
+    return halves / halves.sum(axis=1, keepdims=True)
+
+
+OTHERS = {
+    "linear-learner": (
+        LinearModel(WEIGHT, BIAS, "binary_classifier", "logistic"),
+        ROWS,
+        "score",
+        lambda: expit(SCORES),
+    ),
+    "factorization-machines": (
+        FactorizationMachine(BIAS, WEIGHT[0], FACTORS, "regressor"),
+        ROWS,
+        "score",
+        lambda: SCORES + pairs(),
+    ),
+    "lda": (LDAModel(np.float32([1, 3]), TOPICS), COUNTS, "topic_mixture", mixture),
+}
+
+
+def save(model, folder):
+    folder.mkdir(parents=True)
+    model.save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_linear_models_machines_and_topics_are_loaded_asked_and_unloaded(server, base, name):
+    model, rows, column, expected = OTHERS[name]
+    assert load(server, name, save(model, base / "models" / name / "other")).status == 200
+    body = "\n".join(json.dumps({"features": row}) for row in rows.tolist()).encode()
+    headers = {"Content-Type": "application/jsonlines", "Accept": "application/jsonlines"}
+    answer = server.request("POST", f"/models/{name}/invoke", body, headers)
+    found = [json.loads(line)[column] for line in answer.text.splitlines()]
+    np.testing.assert_allclose(found, expected(), rtol=1e-3, atol=1e-4)
+    assert server.request("DELETE", f"/models/{name}").status == 200
+    assert names(server) == ([], None)
+
+
+# ---- memory, confinement ---------------------------------------------------------------------------------
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from container.__main__ import serve
+import numpy, scipy.sparse, pyarrow, flask, gunicorn.app.base, container.many
+size = int(next(line for line in open('/proc/self/status') if line.startswith('VmSize')).split()[1]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (size + (500 << 20), size + (500 << 20)))
+sys.exit(serve())
+"""
+
+
+def test_memory_that_is_really_short_is_507_and_the_server_lives_on(tmp_path):
+    small = save(LinearModel(WEIGHT, BIAS, "regressor", ""), tmp_path / "models" / "small")
+    large = tmp_path / "models" / "large"
+    large.mkdir()
+    mxnet_files.save(large / "model_algo-1", [np.ones((1, 1), np.float32)])
+    content = bytearray((large / "model_algo-1").read_bytes())
+    at = content.index((1).to_bytes(8, "little") * 2, 24)  # the shape, 1 x 1, becomes 75 million rows of zeros
+    content[at : at + 8] = (75_000_000).to_bytes(8, "little")
+    with (large / "model_algo-1").open("wb") as file:
+        file.write(content[:-12])
+        file.truncate(len(content) - 12 + 4 * 75_000_000)
+        file.seek(0, os.SEEK_END)
+        file.write(content[-8:])
+    environment = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB": "100000"}
+    server = Server(tmp_path, environment, SHORT_OF_MEMORY)
+    try:
+        server.wait()
+        answer = load(server, "large", large)
+        assert answer.status == 507, answer.text
+        assert load(server, "small", small).status == 200
+        headers = {"Content-Type": "text/csv"}
+        assert server.request("POST", "/models/small/invoke", b"1,2,3,4", headers).status == 200
+        assert names(server) == (["small"], None)
+    finally:
+        server.stop()
+
+
+def resident(server):
+    """Bytes of memory that the server's one worker holds."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    (line,) = [line for line in Path(f"/proc/{children[0]}/status").read_text().splitlines() if "RssAnon" in line]
+    return int(line.split()[1]) * 1024
+
+
+BIG = np.random.default_rng(0).normal(size=(1000, 10_000)).astype(np.float32)  # 38 MiB
+MEASURED = {
+    "kmeans": lambda folder: mxnet_files.save(folder / "model_algo-1", [BIG]),
+    "linear-learner": LinearModel(BIG, np.zeros(1000, np.float32), "multiclass_classifier", "").save,
+    "lda": LDAModel(np.ones(1000, np.float32), np.abs(BIG)).save,
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="memory is measured by Linux's /proc")
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_model_takes_no_more_memory_than_is_reckoned_and_gives_it_back(tmp_path, name):
+    folder = tmp_path / "models" / name
+    folder.mkdir(parents=True)
+    MEASURED[name](folder)
+    reckoned = registry.find(name).serving.memory * BIG.nbytes
+    with running(tmp_path, SAGEMAKER_MULTI_MODEL="true", ALGORITHM=name) as server:
+        before = resident(server)
+        assert load(server, "big", folder).status == 200
+        taken = resident(server) - before
+        assert 0.9 * BIG.nbytes < taken < 1.1 * reckoned
+        assert server.request("DELETE", "/models/big").status == 200
+        assert resident(server) - before < 0.3 * taken
+
+
+def test_folders_outside_of_the_contracts_own_are_not_looked_at(server, base, tmp_path):
+    mxnet_files.save(tmp_path / "model_algo-1", [np.ones((2, 4), np.float32)])
+    answer = load(server, "outside", tmp_path)
+    assert (answer.status, f"is not in {base}" in answer.text) == (400, True)
+    (base / "models" / "link").symlink_to(tmp_path)
+    (base / "models" / "circle").symlink_to(base / "models" / "circle")
+    for name in ("link", "circle"):
+        assert load(server, "outside", base / "models" / name).status == 400
+    assert load(server, "outside", "/").status == 400
+    assert load(server, "outside", f"{base}-not").status == 400

@@ -1,0 +1,20 @@
+"""K-means on digits with the SageMaker SDK 2 on this machine: no account, no network, a local image `kmeans`."""
+
+import numpy as np
+from sagemaker import KMeansPredictor
+from sagemaker.estimator import Estimator
+from sagemaker.inputs import TrainingInput
+
+estimator = Estimator(
+    image_uri="kmeans",  # a local tag, or ACCOUNT.dkr.ecr.REGION.amazonaws.com/kmeans in SageMaker
+    role="arn:aws:iam::123456789012:role/SageMaker",
+    instance_count=1,
+    instance_type="local",
+    hyperparameters={"k": 10, "feature_dim": 64},
+    output_path="file://out/sdk",
+)
+estimator.fit({"train": TrainingInput("file://out/data/digits.csv", content_type="text/csv;label_size=0")})
+endpoint = estimator.deploy(1, "local", wait=False)  # it answers already; the SDK would look again after 30 seconds
+predictor = KMeansPredictor(endpoint.endpoint_name, sagemaker_session=estimator.sagemaker_session)
+print(predictor.predict(np.zeros((1, 64), np.float32))[0].label["closest_cluster"])
+predictor.delete_endpoint()
