@@ -81,7 +81,8 @@ def test_kept_rows_cannot_be_changed(file):
 def test_every_epoch_of_a_pipe_is_its_own(tmp_path):
     def write() -> None:
         for epoch in range(4):
-            np.savetxt(tmp_path / f"train_{epoch}", ROWS + epoch, delimiter=",")
+            text = "\n".join(",".join(map(str, row)) for row in ROWS + epoch)
+            (tmp_path / f"train_{epoch}").write_text(text)  # np.savetxt opens a file twice, a pipe must be opened once
 
     for epoch in range(4):
         os.mkfifo(tmp_path / f"train_{epoch}")
