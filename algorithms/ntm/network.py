@@ -13,7 +13,7 @@ Importing this module imports Keras, which takes seconds; only training does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -39,9 +39,9 @@ does not drive the two together before it has learned to (Bowman et al., CoNLL 2
 class Draw(keras.layers.Layer):
     """A draw from a normal distribution by its mean and log variance."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.seeds = keras.random.SeedGenerator(seed)
+        self.seeds = keras.random.SeedGenerator(0)
 
     def call(self, mean: Any, log_variance: Any) -> Any:
         """(n, K) each."""
@@ -59,51 +59,74 @@ class Losses(keras.layers.Layer):
         return ops.stack([reconstruction, divergence], axis=1)
 
 
+class Graph:
+    """The Keras model, from counts to ``Losses``, and the layers that it is made of.
+
+    ``start`` sets it back to where training starts, so that one process may train several models of one kind and
+    compile their step once.
+    """
+
+    def __init__(self, values: NTMHyperparameters) -> None:
+        decay = values.weight_decay
+        penalty = keras.regularizers.L2(decay / 2) if decay and values.optimizer in _COUPLED else None
+        dense = partial(keras.layers.Dense, kernel_regularizer=penalty)
+        counts = keras.Input((values.feature_dim,))
+        rows = ops.log1p(counts)
+        self.layers = [dense(size) for size in values.layers]
+        self.norms = [
+            keras.layers.BatchNormalization(momentum=_NORM_MOMENTUM, epsilon=_NORM_EPSILON)
+            for _ in (self.layers if values.batch_norm else ())
+        ]
+        for number, layer in enumerate(self.layers):
+            rows = layer(rows)
+            if self.norms:
+                rows = self.norms[number](rows)
+            rows = keras.layers.Activation(values.encoder_layers_activation)(rows)
+        self.mean, self.log_variance = dense(values.num_topics), dense(values.num_topics)
+        self.projection = dense(values.feature_dim)
+        self.draw = Draw()
+        mean, log_variance = self.mean(rows), self.log_variance(rows)
+        logits = self.projection(ops.softmax(self.draw(mean, log_variance), axis=1))
+        self.model = keras.Model(counts, Losses()(counts, logits, mean, log_variance))
+        optimizer = _optimizer(values)
+        optimizer.build(self.model.trainable_variables)
+        self.model.compile(optimizer, _WeightedSum(values.rescale_gradient), metrics=[reconstruction, divergence])
+        self._variables = [*self.model.variables, *optimizer.variables]
+        self._first = [variable.numpy() for variable in self._variables]
+
+    def start(self, seed: Seed, random_seed: int) -> None:
+        """Weights of the encoder from ``random_seed``, by Glorot's rule; those of the decoder from ``seed``."""
+        for variable, first in zip(self._variables, self._first, strict=True):
+            variable.assign(first)
+        random = np.random.default_rng(random_seed)
+        for layer in (*self.layers, self.mean, self.log_variance):
+            inputs, outputs = layer.kernel.shape
+            limit = np.sqrt(6 / (inputs + outputs))
+            layer.kernel.assign(random.uniform(-limit, limit, (inputs, outputs)).astype(np.float32))
+        self.log_variance.bias.assign(np.full(self.log_variance.bias.shape, _FIRST_LOG_VARIANCE, np.float32))
+        self.projection.set_weights([seed.topics, seed.background])
+        self.draw.seeds.state.assign(np.array([random_seed % 2**32, 0], np.uint32))
+        self.model.reset_metrics()
+
+
+_graph = lru_cache(maxsize=1)(Graph)
+
+
 class Network:
-    """Encoder and decoder, with the optimizer.
+    """A network in training.
 
     Args:
         size: documents of a full mini-batch. seed: topics and background that the decoder starts with.
-        random_seed: of the draws.
+        random_seed: of the encoder's first weights, and of the draws.
     """
 
     def __init__(self, hyperparameters: NTMHyperparameters, size: int, seed: Seed, random_seed: int) -> None:
-        self._values, self.size = hyperparameters, size
+        self.size, self._activation = size, hyperparameters.encoder_layers_activation
         self._weights = np.zeros((size, 1), np.float32)
         self._means: dict[str, Any] = {}
         self._steps = self._documents = 0
-        self._norms: list[Any] = []
-        decay = hyperparameters.weight_decay
-        self._penalty = keras.regularizers.L2(decay / 2) if decay and hyperparameters.optimizer in _COUPLED else None
-        counts = keras.Input((hyperparameters.feature_dim,))
-        rows = ops.log1p(counts)
-        self._layers = [self._dense(size) for size in hyperparameters.layers]
-        for layer in self._layers:
-            rows = keras.layers.Activation(hyperparameters.encoder_layers_activation)(self._normalised(layer(rows)))
-        self._mean = self._dense(hyperparameters.num_topics)
-        self._log_variance = self._dense(
-            hyperparameters.num_topics, bias_initializer=keras.initializers.Constant(_FIRST_LOG_VARIANCE)
-        )
-        self._projection = self._dense(hyperparameters.feature_dim)
-        mean, log_variance = self._mean(rows), self._log_variance(rows)
-        logits = self._projection(ops.softmax(Draw(random_seed)(mean, log_variance), axis=1))
-        self._keras = keras.Model(counts, Losses()(counts, logits, mean, log_variance))
-        self._projection.set_weights([seed.topics, seed.background])
-        self._keras.compile(
-            optimizer=_optimizer(hyperparameters),
-            loss=_WeightedSum(hyperparameters.rescale_gradient),
-            metrics=[reconstruction, divergence],
-        )
-
-    def _dense(self, units: int, **options: Any) -> Any:
-        return keras.layers.Dense(units, kernel_regularizer=self._penalty, **options)
-
-    def _normalised(self, rows: Any) -> Any:
-        if not self._values.batch_norm:
-            return rows
-        norm = keras.layers.BatchNormalization(momentum=_NORM_MOMENTUM, epsilon=_NORM_EPSILON)
-        self._norms.append(norm)
-        return norm(rows)
+        self._graph = _graph(hyperparameters)
+        self._graph.start(seed, random_seed)
 
     def step(self, counts: sp.csr_array) -> None:
         """Train on one mini-batch of at most ``size`` documents that have words."""
@@ -111,7 +134,7 @@ class Network:
         self._weights[:rows], self._weights[rows:] = 1, 0
         # A short batch is filled with its own documents, at no weight: of one shape, the step is compiled once.
         full = counts if rows == self.size else counts[np.resize(np.arange(rows), self.size)]
-        self._means = self._keras.train_on_batch(full.toarray(), self._weights, return_dict=True)
+        self._means = self._graph.model.train_on_batch(full.toarray(), self._weights, return_dict=True)
         self._steps += 1
         self._documents += rows
 
@@ -120,21 +143,18 @@ class Network:
         rows = self._steps * self.size
         reconstruction, divergence = (float(self._means[name]) * rows for name in ("reconstruction", "divergence"))
         loss = Loss(reconstruction / self._documents, divergence / self._documents, self._documents)
-        self._keras.reset_metrics()
+        self._graph.model.reset_metrics()
         self._steps = self._documents = 0
         return loss
 
     def model(self) -> NTMModel:
         """A copy of what the network is now, batch norms folded into the layers before them."""
-        layers = [_affine(layer) for layer in self._layers]
-        for number, norm in enumerate(self._norms):
+        graph = self._graph
+        layers = [_affine(layer) for layer in graph.layers]
+        for number, norm in enumerate(graph.norms):
             layers[number] = _folded(layers[number], *norm.get_weights())
         return NTMModel(
-            tuple(layers),
-            self._values.encoder_layers_activation,
-            _affine(self._mean),
-            _affine(self._log_variance),
-            _affine(self._projection),
+            tuple(layers), self._activation, _affine(graph.mean), _affine(graph.log_variance), _affine(graph.projection)
         )
 
 
