@@ -228,7 +228,10 @@ class Training:
 
         first = sp.csr_array(concatenate(head).rows(0, seeding.DOCUMENTS).features)  # wherever the reader cut
         seed = seeding.find(first, self.values.num_topics, self.random)
-        self._network = Network(self.values, min(self.values.mini_batch_size, count), seed, self.job.seed)
+        # Each document has the same weight, that of one of mean length: the gradient is in nats for a document.
+        weight = self.values.rescale_gradient * float(first.sum()) / first.shape[0]
+        size = min(self.values.mini_batch_size, count)
+        self._network = Network(self.values, size, weight, seed, self.job.seed)
         return itertools.chain(head, documents)
 
     def _drawn(self) -> Iterator[Batch]:

@@ -13,6 +13,7 @@ Importing this module imports Keras, which takes seconds; only training does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,19 @@ from algorithms.ntm.seeding import Seed
 if TYPE_CHECKING:
     from algorithms.ntm import NTMHyperparameters
 
+_ELSEWHERE: dict[str, Any] = {
+    "epochs": 1,
+    "mini_batch_size": 1,
+    "num_patience_epochs": 1,
+    "rescale_gradient": 1.0,
+    "sub_sample": 1.0,
+    "tolerance": 1e-3,
+}
 _COUPLED = ("adam", "rmsprop")
 """Optimizers whose weight decay in MXNet is a part of the gradient; the others take it off the weight itself."""
 
 _NORM_EPSILON, _NORM_MOMENTUM = 1e-3, 0.9  # MXNet's
-_FIRST_LOG_VARIANCE = -2.0
+_FIRST_LOG_VARIANCE = -1.0
 """Where h varies less at first than its prior, the decoder can tell documents apart from the start, and the divergence
 does not drive the two together before it has learned to (Bowman et al., CoNLL 2016, call that collapse)."""
 
@@ -90,7 +99,7 @@ class Graph:
         self.model = keras.Model(counts, Losses()(counts, logits, mean, log_variance))
         optimizer = _optimizer(values)
         optimizer.build(self.model.trainable_variables)
-        self.model.compile(optimizer, _WeightedSum(values.rescale_gradient), metrics=[reconstruction, divergence])
+        self.model.compile(optimizer, _WeightedSum(), metrics=[reconstruction, divergence])
         self._variables = [*self.model.variables, *optimizer.variables]
         self._first = [variable.numpy() for variable in self._variables]
 
@@ -116,22 +125,26 @@ class Network:
     """A network in training.
 
     Args:
-        size: documents of a full mini-batch. seed: topics and background that the decoder starts with.
+        size: documents of a full mini-batch. weight: of each document in the loss whose gradient is followed, the
+            sum over a mini-batch. seed: topics and background that the decoder starts with.
         random_seed: of the encoder's first weights, and of the draws.
     """
 
-    def __init__(self, hyperparameters: NTMHyperparameters, size: int, seed: Seed, random_seed: int) -> None:
-        self.size, self._activation = size, hyperparameters.encoder_layers_activation
+    def __init__(
+        self, hyperparameters: NTMHyperparameters, size: int, weight: float, seed: Seed, random_seed: int
+    ) -> None:
+        self.size, self._weight, self._activation = size, weight, hyperparameters.encoder_layers_activation
         self._weights = np.zeros((size, 1), np.float32)
         self._means: dict[str, Any] = {}
         self._steps = self._documents = 0
-        self._graph = _graph(hyperparameters)
+        # What does not change the graph is left out of its key.
+        self._graph = _graph(replace(hyperparameters, **_ELSEWHERE))
         self._graph.start(seed, random_seed)
 
     def step(self, counts: sp.csr_array) -> None:
         """Train on one mini-batch of at most ``size`` documents that have words."""
         rows = counts.shape[0]
-        self._weights[:rows], self._weights[rows:] = 1, 0
+        self._weights[:rows], self._weights[rows:] = self._weight, 0
         # A short batch is filled with its own documents, at no weight: of one shape, the step is compiled once.
         full = counts if rows == self.size else counts[np.resize(np.arange(rows), self.size)]
         self._means = self._graph.model.train_on_batch(full.toarray(), self._weights, return_dict=True)
@@ -140,9 +153,9 @@ class Network:
 
     def losses(self) -> Loss:
         """The means over the documents since this was last called, each at the time when it was trained on."""
-        rows = self._steps * self.size
-        reconstruction, divergence = (float(self._means[name]) * rows for name in ("reconstruction", "divergence"))
-        loss = Loss(reconstruction / self._documents, divergence / self._documents, self._documents)
+        scale = self._steps * self.size / (self._weight * self._documents)  # Keras' means count filled rows too
+        reconstruction, divergence = (scale * float(self._means[name]) for name in ("reconstruction", "divergence"))
+        loss = Loss(reconstruction, divergence, self._documents)
         self._graph.model.reset_metrics()
         self._steps = self._documents = 0
         return loss
@@ -172,13 +185,12 @@ def _folded(layer: Affine, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray
 class _WeightedSum(keras.losses.Loss):
     """The sum over documents; where Keras expects the truth, it gets their weights."""
 
-    def __init__(self, factor: float) -> None:
+    def __init__(self) -> None:
         super().__init__(reduction="sum")
-        self._factor = factor
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """(n, 1) and (n, 2) to (n,)."""
-        return self._factor * y_true[:, 0] * ops.sum(y_pred, axis=1)
+        return y_true[:, 0] * ops.sum(y_pred, axis=1)
 
 
 def reconstruction(weights: Any, losses: Any) -> Any:

@@ -104,7 +104,7 @@ def test_the_network_and_numpy_compute_the_same_loss():
 
     counts, _ = corpus(40)
     values = parse(num_topics=4, feature_dim=20, encoder_layers="7,3", batch_norm=True, learning_rate=0.01)
-    network = Network(values, 40, seeding.find(sp.csr_array(counts), 4, np.random.default_rng(0)), 0)
+    network = Network(values, 40, 1.0, seeding.find(sp.csr_array(counts), 4, np.random.default_rng(0)), 0)
     for _ in range(3):
         network.step(sp.csr_array(counts))
     network.losses()
