@@ -115,7 +115,6 @@ class Graph:
         self.log_variance.bias.assign(np.full(self.log_variance.bias.shape, _FIRST_LOG_VARIANCE, np.float32))
         self.projection.set_weights([seed.topics, seed.background])
         self.draw.seeds.state.assign(np.array([random_seed % 2**32, 0], np.uint32))
-        self.model.reset_metrics()
 
 
 _graph = lru_cache(maxsize=1)(Graph)
@@ -135,8 +134,7 @@ class Network:
     ) -> None:
         self.size, self._weight, self._activation = size, weight, hyperparameters.encoder_layers_activation
         self._weights = np.zeros((size, 1), np.float32)
-        self._means: dict[str, Any] = {}
-        self._steps = self._documents = 0
+        self._sums, self._documents = np.zeros(2), 0
         # What does not change the graph is left out of its key.
         self._graph = _graph(replace(hyperparameters, **_ELSEWHERE))
         self._graph.start(seed, random_seed)
@@ -147,17 +145,16 @@ class Network:
         self._weights[:rows], self._weights[rows:] = self._weight, 0
         # A short batch is filled with its own documents, at no weight: of one shape, the step is compiled once.
         full = counts if rows == self.size else counts[np.resize(np.arange(rows), self.size)]
-        self._means = self._graph.model.train_on_batch(full.toarray(), self._weights, return_dict=True)
-        self._steps += 1
+        means = self._graph.model.train_on_batch(full.toarray(), self._weights, return_dict=True)
+        scale = self.size / self._weight  # the means are of weighted losses, and over filled rows too
+        self._sums += [scale * float(means["reconstruction"]), scale * float(means["divergence"])]
         self._documents += rows
 
     def losses(self) -> Loss:
         """The means over the documents since this was last called, each at the time when it was trained on."""
-        scale = self._steps * self.size / (self._weight * self._documents)  # Keras' means count filled rows too
-        reconstruction, divergence = (scale * float(self._means[name]) for name in ("reconstruction", "divergence"))
-        loss = Loss(reconstruction, divergence, self._documents)
-        self._graph.model.reset_metrics()
-        self._steps = self._documents = 0
+        reconstruction, divergence = self._sums / self._documents
+        loss = Loss(float(reconstruction), float(divergence), self._documents)
+        self._sums, self._documents = np.zeros(2), 0
         return loss
 
     def model(self) -> NTMModel:

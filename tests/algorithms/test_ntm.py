@@ -123,6 +123,16 @@ def test_the_network_and_numpy_compute_the_same_loss():
     np.testing.assert_allclose([loss.reconstruction, loss.divergence], expected, rtol=1e-4)
 
 
+def test_the_training_loss_is_the_mean_over_all_documents():
+    """With steps too small to matter, it is the loss of the model at the end; the last batch is a short one."""
+    counts, _ = corpus(107)
+    job = FakeJob()
+    found = fit(counts * np.arange(1, 108)[:, None], 4, job, epochs=1, optimizer="sgd", learning_rate=1e-6)
+    loss = found.loss([Batch(counts * np.arange(1, 108, dtype=np.float32)[:, None])], np.random.default_rng(0))
+    assert job.last("train", "total_loss") == pytest.approx(loss.total, rel=0.01)
+    assert job.throughputs[0][0] == loss.documents == 107
+
+
 # ---- optimizers -----------------------------------------------------------------------------------------------------
 
 
@@ -448,7 +458,7 @@ def test_a_training_step_on_each_backend(backend):
         from tests.algorithms.test_ntm import corpus, fit
         from tests.algorithms.fakes import FakeJob
         job = FakeJob()
-        fit(corpus(100)[0], 4, job, epochs=3)
+        fit(corpus(100)[0], 4, job, epochs=2)
         losses = [entry["value"] for entry in job.qualities if entry["dataset"] == "train"]
         print(keras.backend.backend(), *losses)
     """
