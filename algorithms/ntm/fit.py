@@ -143,6 +143,7 @@ class Training:
             self.job.progress(epoch, self.values.epochs)
             if patience.exceeded(loss, self.job):
                 self.job.info("Bad epochs exceeded patience. Stopping training early!")
+                self.job.progress(self.values.epochs, self.values.epochs)
                 break
         assert best is not None
         if "validation" in self.channels and np.isfinite(lowest):
@@ -163,7 +164,7 @@ class Training:
             self.network.step(counts)
             batches += 1
             if job.stop_requested:
-                return self.network.model(), None
+                break
         if not batches:
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
         loss, seconds = self.network.losses(), time.perf_counter() - started
@@ -180,9 +181,11 @@ class Training:
                 f"{self.values.learning_rate:g}, or a clip_gradient, may help"
             )
         model = self.network.model()
-        if "validation" not in self.channels:
-            return model, loss.total
+        if "validation" not in self.channels or job.stop_requested:
+            return model, None if job.stop_requested else loss.total
         held_out = self.score(model, "validation")
+        if job.stop_requested:
+            return model, None
         if not held_out.documents:
             raise TrainingDataError("the validation channel has no document with words")
         job.info(f"#validation_score ({epoch}): {held_out.total}")
@@ -221,6 +224,8 @@ class Training:
         while count < least and (batch := next(documents, None)) is not None:
             head.append(batch)
             count += len(batch)
+        if self.job.stop_requested:
+            raise TrainingStopped("no document had been trained on")
         if not head:
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
         load_keras(self.job.seed)
@@ -254,12 +259,11 @@ class Training:
 
         Raises:
             TrainingDataError: they are not counts of ``feature_dim`` words.
-            TrainingStopped: a stop was asked for before there was a network.
         """
         width = self.values.feature_dim
         for batch in self.channels[channel].batches():
-            if self._network is None and self.job.stop_requested:
-                raise TrainingStopped("no document had been trained on")
+            if self.job.stop_requested and (self._network is None or channel != "train"):
+                break
             if batch.feature_dim != width:
                 raise TrainingDataError(
                     f"feature_dim is {width}, but the {channel} channel has {batch.feature_dim} features"
