@@ -78,7 +78,7 @@ class Graph:
     def __init__(self, values: NTMHyperparameters) -> None:
         decay = values.weight_decay
         penalty = keras.regularizers.L2(decay / 2) if decay and values.optimizer in _COUPLED else None
-        dense = partial(keras.layers.Dense, kernel_regularizer=penalty)
+        dense = partial(keras.layers.Dense, kernel_initializer="zeros", kernel_regularizer=penalty)
         counts = keras.Input((values.feature_dim,))
         rows = ops.log1p(counts)
         self.layers = [dense(size) for size in values.layers]
@@ -101,12 +101,12 @@ class Graph:
         optimizer.build(self.model.trainable_variables)
         self.model.compile(optimizer, _WeightedSum(), metrics=[reconstruction, divergence])
         self._variables = [*self.model.variables, *optimizer.variables]
-        self._first = [variable.numpy() for variable in self._variables]
+        self._first = [value if (value := variable.numpy()).any() else None for variable in self._variables]
 
     def start(self, seed: Seed, random_seed: int) -> None:
         """Weights of the encoder from ``random_seed``, by Glorot's rule; those of the decoder from ``seed``."""
         for variable, first in zip(self._variables, self._first, strict=True):
-            variable.assign(first)
+            variable.assign(ops.zeros(variable.shape, variable.dtype) if first is None else first)
         random = np.random.default_rng(random_seed)
         for layer in (*self.layers, self.mean, self.log_variance):
             inputs, outputs = layer.kernel.shape
