@@ -121,10 +121,7 @@ class NTMModel(Model):
         return features
 
     def _encode(self, counts: Any) -> np.ndarray:
-        if sp.issparse(counts):
-            rows: Any = counts.log1p()
-        else:  # most are zero
-            rows = np.log1p(counts, out=np.zeros(counts.shape, np.float32), where=counts > 0)
+        rows: Any = counts.log1p() if sp.issparse(counts) else np.log1p(counts)
         for layer in self.layers:
             rows = ACTIVATIONS[self.activation](layer(rows))
         return rows
