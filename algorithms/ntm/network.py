@@ -164,13 +164,24 @@ class Network:
         for number, norm in enumerate(graph.norms):
             layers[number] = _folded(layers[number], *norm.get_weights())
         return NTMModel(
-            tuple(layers), self._activation, _affine(graph.mean), _affine(graph.log_variance), _affine(graph.projection)
+            tuple(layers),
+            self._activation,
+            _affine(graph.mean),
+            _affine(graph.log_variance),
+            _with_background(_affine(graph.projection)),
         )
 
 
 def _affine(layer: Any) -> Affine:
     kernel, bias = layer.get_weights()
     return Affine(np.ascontiguousarray(kernel.T), bias.copy())
+
+
+def _with_background(projection: Affine) -> Affine:
+    """The same decoder with its bias in the weights, which it may be as topic weights sum to 1: the softmax of a column
+    then is how a document that is all of one topic is worded, and not which words set it apart, however rare."""
+    weight, bias = projection
+    return Affine(weight + bias[:, None], np.zeros_like(bias))
 
 
 def _folded(layer: Affine, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> Affine:
