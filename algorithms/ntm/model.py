@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import expit, logsumexp, softmax
+from scipy.special import expit, softmax
 
 from algorithms import mxnet_archive, mxnet_files
 from algorithms.errors import ModelError, PredictionError
@@ -107,9 +107,12 @@ class NTMModel(Model):
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)
         logits = self.projection(softmax(mean + np.exp(log_variance / 2) * noise, axis=1))
         lengths = np.asarray(counts.sum(axis=1)).reshape(-1)
-        words = np.asarray((counts * logits).sum(axis=1)).reshape(-1)
+        documents = np.repeat(np.arange(len(logits)), np.diff(counts.indptr))
+        words = np.bincount(documents, counts.data * logits[documents, counts.indices], len(logits))
+        largest = logits.max(axis=1, keepdims=True)
+        normaliser = np.log(np.exp(logits - largest).sum(axis=1)) + largest[:, 0]
         divergence = (np.square(mean) + np.exp(log_variance) - log_variance - 1).sum(axis=1) / 2
-        return float((logsumexp(logits, axis=1) - words / lengths).sum()), float((divergence / lengths).sum())
+        return float((normaliser - words / lengths).sum()), float((divergence / lengths).sum())
 
     def _counts(self, batch: Batch) -> Any:
         if batch.feature_dim != self.feature_dim:
