@@ -504,7 +504,6 @@ def test_a_server_needs_no_keras(tmp_path):
         import numpy as np
         from algorithms import registry
         from recordio.batches import Batch
-from recordio.records import encode_records
         model = registry.find("ntm").load(Path(sys.argv[1]))
         print(model.predict(Batch(np.ones((1, 6), np.float32))))
         assert not {"keras", "tensorflow", "jax", "torch"} & {name.split(".")[0] for name in sys.modules}
