@@ -42,13 +42,13 @@ class Graph:
         self._nodes.append(node)
         return len(self._nodes) - 1
 
-    def to_json(self, head: int) -> str:
-        """The symbol file of the graph whose result is the node ``head``."""
+    def to_json(self, *heads: int) -> str:
+        """The symbol file of the graph whose results are the nodes ``heads``."""
         document = {
             "nodes": self._nodes,
             "arg_nodes": [number for number, node in enumerate(self._nodes) if node["op"] == "null"],
             "node_row_ptr": list(range(len(self._nodes) + 1)),
-            "heads": [[head, 0, 0]],
+            "heads": [[head, 0, 0] for head in heads],
             "attrs": {"mxnet_version": ["int", _MXNET_VERSION]},
         }
         return json.dumps(document, indent=2)

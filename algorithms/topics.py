@@ -1,7 +1,8 @@
 """What makes topics readable: their top words, how coherent and how distinct these are, and a page to look at.
 
 NPMI: G. Bouma, "Normalized (pointwise) mutual information in collocation extraction", 2009; as the coherence of a
-topic's top words, J. H. Lau, D. Newman, T. Baldwin, EACL 2014. Topic uniqueness: F. Nan et al., ACL 2019.
+topic's top words, J. H. Lau, D. Newman, T. Baldwin, EACL 2014. Topic uniqueness: F. Nan et al., ACL 2019. WETC, the
+coherence by word vectors: R. Ding, R. Nallapati, B. Xiang, EMNLP 2018.
 """
 
 from __future__ import annotations
@@ -61,6 +62,34 @@ def uniqueness(words: np.ndarray) -> np.ndarray:
     """
     shared = np.bincount(words.reshape(-1))
     return (1 / shared[words]).mean(axis=1)
+
+
+def wetc(words: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Word-embedding coherence of each topic, (K,): the mean cosine of the vectors of the pairs of its words.
+
+    Args:
+        words: indices, (K, n), n of at least 2. vectors: (V, d); one of zeros has a cosine of 0 with all.
+
+    >>> wetc(np.array([[0, 1], [0, 2]]), np.array([[1.0, 0], [2, 0], [0, 3]]))
+    array([1., 0.])
+    """
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = (vectors / np.where(lengths > 0, lengths, 1))[words]  # (K, n, d)
+    pairs = np.triu_indices(words.shape[1], 1)
+    return np.array([(topic @ topic.T)[pairs].mean() for topic in unit])
+
+
+def distinct(words: np.ndarray) -> int:
+    """How many topics are left if one that shares more than half of its words with an earlier one is not counted.
+
+    >>> distinct(np.array([[0, 1, 2], [2, 0, 3], [2, 4, 5]]))
+    2
+    """
+    kept: list[set[int]] = []
+    for topic in words.tolist():
+        if all(2 * len(other.intersection(topic)) <= len(topic) for other in kept):
+            kept.append(set(topic))
+    return len(kept)
 
 
 def write_report(

@@ -68,10 +68,14 @@ def purity(answers: list[dict], digits: np.ndarray) -> float:
     return sum(np.bincount(digits[clusters == cluster]).max() for cluster in set(clusters)) / len(digits)
 
 
-def topic_purity(answers: list[dict], digits: np.ndarray) -> float:
+def topic_purity(key: str) -> Callable[[list[dict], np.ndarray], float]:
     """Share of rows whose largest topic is named after their digit; pixels are words, ink is how often they occur."""
-    topics = np.array([np.argmax(answer["topic_mixture"]) for answer in answers])
-    return sum(np.bincount(digits[topics == topic]).max() for topic in set(topics)) / len(digits)
+
+    def purity_of_topics(answers: list[dict], digits: np.ndarray) -> float:
+        topics = np.array([np.argmax(answer[key]) for answer in answers])
+        return sum(np.bincount(digits[topics == topic]).max() for topic in set(topics)) / len(digits)
+
+    return purity_of_topics
 
 
 def spread(answers: list[dict], digits: np.ndarray) -> float:
@@ -104,7 +108,14 @@ EXAMPLES: dict[str, Example] = {
         {"num_topics": 10, "feature_dim": 64, "mini_batch_size": 1500},
         "text/csv;label_size=0",
         write_csv,
-        topic_purity,
+        topic_purity("topic_mixture"),
+        0.5,
+    ),
+    "ntm": Example(
+        {"num_topics": 10, "feature_dim": 64, "mini_batch_size": 100},
+        "text/csv;label_size=0",
+        write_csv,
+        topic_purity("topic_weights"),
         0.5,
     ),
     "xgboost": Example(
@@ -130,7 +141,7 @@ EXAMPLES: dict[str, Example] = {
     ),
 }
 Launch: TypeAlias = Callable[[Path, Mapping[str, str], Sequence[str]], list[str]]
-UNSUPERVISED = {"kmeans", "pca", "lda"}
+UNSUPERVISED = {"kmeans", "pca", "lda", "ntm"}
 
 
 # ---- running an image -----------------------------------------------------------------------------------------------

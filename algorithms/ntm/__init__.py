@@ -1,0 +1,204 @@
+"""The neural topic model: a network reads a document's word counts and says which topics it is made of.
+
+A variational autoencoder. The encoder gives a normal distribution over K numbers; drawn from it and put through a
+softmax they are the document's topic weights z, from which the decoder, softmax(W z + b), must tell its words. What is
+minimised is the bound of the negative log likelihood of the words, in nats for each word of a document.
+
+References: Y. Miao, E. Grefenstette, P. Blunsom, "Discovering Discrete Latent Topics with Neural Variational
+Inference", ICML 2017. R. Ding, R. Nallapati, B. Xiang, "Coherence-Aware Neural Topic Modeling", EMNLP 2018.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real, text
+from algorithms.interface import (
+    CSV,
+    FAST_FILE,
+    FILE,
+    FILES,
+    JSON,
+    JSON_LINES,
+    PLAIN_TEXT,
+    RECORDIO,
+    Algorithm,
+    Channel,
+    Column,
+    Job,
+    Metric,
+    Serving,
+)
+from algorithms.ntm.fit import train
+from algorithms.ntm.model import TOPIC_WEIGHTS, NTMModel, load, recognises
+
+INFINITY = "Infinity"
+_ENGINE = "Accepted; it set up the closed container's engine."
+_LOSS = r"#quality_metric: host=\S+, epoch=\S+, {} total_loss <loss>=(\S+)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NTMHyperparameters(Hyperparameters):
+    """See the README's table."""
+
+    feature_dim: int = integer(at_least=1, at_most=1_000_000, help="Size of the vocabulary.")
+    num_topics: int = integer(at_least=2, at_most=1000, help="Topics to find.")
+    batch_norm: bool = flag(default=False, help="Whether the encoder's layers are batch-normalised.")
+    clip_gradient: float | str = real(
+        default=INFINITY,
+        at_least=1e-3,
+        words=(INFINITY, "Inf", "inf"),
+        help="Each component of a gradient is cut to minus and plus this.",
+    )
+    encoder_layers: tuple[str, ...] | str = listing(
+        default=AUTO,
+        auto=True,
+        help="Sizes of the encoder's layers; auto is two layers of 3 x num_topics and 2 x num_topics.",
+    )
+    encoder_layers_activation: str = choice(
+        "sigmoid",
+        "tanh",
+        "relu",
+        default="sigmoid",
+        tunable=Tunable(choices=("sigmoid", "tanh", "relu")),
+        help="Activation of the encoder's layers.",
+    )
+    epochs: int = integer(default=50, at_least=1, help="Most passes over the training data.")
+    learning_rate: float = real(
+        default=0.001,
+        at_least=1e-6,
+        at_most=1.0,
+        tunable=Tunable(1e-4, 0.1),
+        help="Step size. adadelta has none, and goes without it, as in MXNet.",
+    )
+    mini_batch_size: int = integer(
+        default=256, at_least=1, at_most=10_000, tunable=Tunable(16, 2048), help="Documents of a step."
+    )
+    num_patience_epochs: int = integer(
+        default=3,
+        at_least=1,
+        help="Epochs before the present one whose best loss it must better by tolerance; training stops when more "
+        "epochs than this in a row do not.",
+    )
+    optimizer: str = choice(
+        "sgd",
+        "adam",
+        "adagrad",
+        "adadelta",
+        "rmsprop",
+        default="adadelta",
+        tunable=Tunable(choices=("sgd", "adam", "adadelta")),
+        help="Optimizer, with MXNet's constants.",
+    )
+    rescale_gradient: float = real(
+        default=1.0,
+        at_least=1e-3,
+        at_most=1.0,
+        tunable=Tunable(0.1, 1.0),
+        help="Factor on the gradient, which is the sum over the documents of a mini-batch.",
+    )
+    sub_sample: float = real(
+        default=1.0, above=0, at_most=1.0, help="Share of the training data that is drawn for each epoch."
+    )
+    tolerance: float = real(
+        default=1e-3, at_least=1e-6, at_most=0.1, help="Least fall of the loss that counts as one for early stopping."
+    )
+    weight_decay: float = real(
+        default=0.0, at_least=0, at_most=1.0, tunable=Tunable(0.0, 1.0), help="L2 penalty of the weights."
+    )
+    tuning_objective_metric: str = text(
+        name="_tuning_objective_metric",
+        default="",
+        help="Set by tuning jobs.",
+        no_effect="Metrics are logged all the same; the tuning job reads its objective from the log.",
+    )
+    data_format: str = text(name="_data_format", default="record", help="Format of the data.", no_effect=_ENGINE)
+    num_gpus: str = text(name="_num_gpus", default="auto", help="GPUs.", no_effect=_ENGINE)
+    num_kv_servers: str = text(name="_num_kv_servers", default="auto", help="Store servers.", no_effect=_ENGINE)
+    kvstore: str = text(name="_kvstore", default="auto_gpu", help="Parameter store.", no_effect=_ENGINE)
+    log_level: str = text(name="_log_level", default="info", help="Log level.", no_effect=_ENGINE)
+
+    def check(self) -> list[str]:
+        """Layers have sizes that are whole numbers."""
+        if self.encoder_layers == AUTO:
+            return []
+        return [
+            f"Hyperparameter 'encoder_layers': '{size}' is not an integer of at least 1"
+            for size in self.encoder_layers
+            if not re.fullmatch("[1-9][0-9]{0,6}", size)
+        ]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Sizes of the encoder's layers."""
+        if self.encoder_layers == AUTO:
+            return 3 * self.num_topics, 2 * self.num_topics
+        return tuple(map(int, self.encoder_layers))
+
+
+class NTM(Algorithm):
+    """SageMaker's ``ntm``."""
+
+    name = "ntm"
+    title = "AWS/NTM"
+    summary = "Finds the topics of a corpus with a variational autoencoder."
+    hyperparameters = NTMHyperparameters
+    channels = (
+        Channel(
+            name="train",
+            required=True,
+            accepts=(RECORDIO, CSV),
+            help="Word counts, a row for each document; labels are left out.",
+        ),
+        Channel(
+            name="validation",
+            accepts=(RECORDIO, CSV),
+            help="Documents on which the loss is measured after each epoch; it decides on early stopping.",
+        ),
+        Channel(name="test", accepts=(RECORDIO, CSV), help="Documents on which the final model is scored."),
+        Channel(
+            name="auxiliary",
+            accepts=(PLAIN_TEXT,),
+            gives=FILES,
+            modes=(FILE, FAST_FILE),
+            default_type=PLAIN_TEXT,
+            help="vocab.txt: the words in the order of their ids, one a line, in UTF-8. With a second .txt file of "
+            "word vectors, a word and its numbers a line as in GloVe's files, the topics' WETC is logged too.",
+        ),
+    )
+    columns = (Column(TOPIC_WEIGHTS, "Share of each topic in the document; they sum to 1.", (None,)),)
+    metrics = (
+        Metric(name="validation:total_loss", regex=_LOSS.format("validation"), maximize=False, objective=True),
+        Metric(name="train:total_loss", regex=_LOSS.format("train"), maximize=False),
+        Metric(
+            name="test:total_loss", regex=r"#quality_metric: host=\S+, test total_loss <loss>=(\S+)", maximize=False
+        ),
+        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
+        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+    )
+    serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO))
+
+    @classmethod
+    def fit(cls, hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> NTMModel:
+        """Train on ``train``, stop early by ``validation``, score on ``test``, name words by ``auxiliary``.
+
+        Raises:
+            ChannelError: the vocabulary or the word vectors cannot be used.
+            TrainingDataError: the rows are not word counts, or there are none.
+            TrainingStopped: a stop was asked for before a document was trained on.
+        """
+        return train(hyperparameters, channels, job)
+
+    @classmethod
+    def load(cls, directory: Path) -> NTMModel:
+        """See ``algorithms.ntm.model``."""
+        return load(directory)
+
+    @classmethod
+    def recognises(cls, directory: Path) -> bool:
+        """See ``algorithms.ntm.model``."""
+        return recognises(directory)

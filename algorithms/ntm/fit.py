@@ -1,0 +1,313 @@
+"""Training: epochs of mini-batches, the loss on validation documents, the best weights kept, the topics said."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from algorithms import topics
+from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.interface import Job
+from algorithms.networks import load_keras
+from algorithms.ntm import auxiliary, seeding
+from algorithms.ntm.auxiliary import Auxiliary
+from algorithms.ntm.model import TOPIC_WEIGHTS, Loss, NTMModel
+from recordio.batches import Batch, concatenate, rebatch
+
+if TYPE_CHECKING:
+    from algorithms.ntm import NTMHyperparameters
+    from algorithms.ntm.network import Network
+
+_SHOWN_WORDS = 20
+_SAMPLE_NUMBERS = 1 << 23
+"""Non-zeros of the documents that are kept to measure coherence on; some of them where there are more."""
+
+
+def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> NTMModel:
+    """Fit the network to the documents of ``train``.
+
+    Raises:
+        ChannelError, TrainingDataError, TrainingStopped: see ``NTM.fit``.
+    """
+    words: Auxiliary | None = None
+    if "auxiliary" in channels:
+        words = auxiliary.read(channels["auxiliary"], hyperparameters.feature_dim)
+        if words.unknown:
+            job.warning(f"{words.unknown} out of {len(words.words)} in vocabulary do not have embeddings!")
+    else:
+        job.info("Vocab file is not provided")
+    training = Training(hyperparameters, channels, job)
+    model = training.run()
+    report(model, training.sample.documents(), words, job)
+    if "test" in channels and not job.stop_requested:
+        loss = training.score(model, "test").total
+        job.score("test", "total_loss", loss)
+        job.quality("test", "total_loss", loss)
+    elif "test" not in channels:
+        job.info("Test data is not provided.")
+    return model
+
+
+class Patience:
+    """Early stopping as the closed container's log shows it: an epoch is bad whose loss is not below the best of the
+    ``window`` before it by ``tolerance``; more than ``window`` bad ones in a row are enough."""
+
+    def __init__(self, window: int, tolerance: float) -> None:
+        self.window, self.tolerance = window, tolerance
+        self.bad = 0
+        self._losses: list[float] = []
+
+    def exceeded(self, loss: float, job: Job) -> bool:
+        """Whether training should end after an epoch with this loss."""
+        recent, self._losses = self._losses[-self.window :], [*self._losses, loss][-self.window :]
+        if len(recent) < self.window:
+            return False
+        least = min(recent)
+        job.info(
+            f"patience losses:{recent} min patience loss:{least} current loss:{loss} "
+            f"absolute loss difference:{abs(least - loss)}"
+        )
+        if least - loss >= self.tolerance:
+            self.bad = 0
+            return False
+        self.bad += 1
+        job.info(f"Bad epoch: loss has not improved (enough). Bad count:{self.bad}")
+        return self.bad > self.window
+
+
+@dataclass
+class Sample:
+    """Documents of the first epoch, each as likely as any other, of at most ``_SAMPLE_NUMBERS`` non-zeros or so."""
+
+    random: np.random.Generator
+    share: float = 1.0
+    kept: list[Batch] = field(default_factory=list)
+    numbers: int = 0
+
+    def add(self, counts: sp.csr_array) -> None:
+        """Draw from these documents."""
+        self._keep(counts if self.share == 1 else counts[self.random.random(counts.shape[0]) < self.share])
+        while self.numbers > _SAMPLE_NUMBERS and self.documents().shape[0] > 1:
+            self.share /= 2
+            documents = self.documents()
+            self.kept, self.numbers = [], 0
+            self._keep(documents[self.random.random(documents.shape[0]) < 0.5])
+
+    def _keep(self, counts: sp.csr_array) -> None:
+        self.kept.append(Batch(counts))
+        self.numbers += counts.nnz
+
+    def documents(self) -> sp.csr_array:
+        """(D, V) counts."""
+        self.kept = [concatenate(self.kept)]
+        return sp.csr_array(self.kept[0].features)
+
+
+class Training:
+    """The state of a job."""
+
+    def __init__(self, hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> None:
+        self.values, self.channels, self.job = hyperparameters, channels, job
+        self.random = np.random.default_rng(job.seed)
+        self.sample = Sample(np.random.default_rng(job.seed))
+        self._network: Network | None = None
+        self._first_epoch = True
+
+    @property
+    def network(self) -> Network:
+        """It is there from the first mini-batch on."""
+        assert self._network is not None
+        return self._network
+
+    def run(self) -> NTMModel:
+        """Epochs until the loss no longer falls, or a stop. Returns the model of the best epoch."""
+        patience = Patience(self.values.num_patience_epochs, self.values.tolerance)
+        best: NTMModel | None = None
+        lowest, best_epoch, epoch = float("inf"), 0, 0
+        while epoch < self.values.epochs:
+            epoch += 1
+            model, loss = self._epoch(epoch)
+            if loss is None:  # a stop was asked for in the midst of it
+                if best is None:
+                    best, best_epoch = model, epoch
+                self.job.warning(f"Training was asked to stop: the model is that of epoch {best_epoch}.")
+                break
+            if best is None or loss < lowest:
+                best, lowest, best_epoch = model, loss, epoch
+            self.job.progress(epoch, self.values.epochs)
+            if patience.exceeded(loss, self.job):
+                self.job.info("Bad epochs exceeded patience. Stopping training early!")
+                self.job.progress(self.values.epochs, self.values.epochs)
+                break
+        assert best is not None
+        if "validation" in self.channels and np.isfinite(lowest):
+            self.job.quality("validation", "total_loss", lowest, epoch=epoch)
+        if np.isfinite(lowest):
+            self.job.info(f"Best model based on early stopping at epoch {best_epoch}. Best loss: {lowest}")
+        return best
+
+    def _epoch(self, epoch: int) -> tuple[NTMModel, float | None]:
+        """The model after one epoch, and its loss: on validation where there is such a channel, else on train.
+
+        The loss is None where a stop was asked for in the midst of it.
+        """
+        job, started = self.job, time.perf_counter()
+        job.info(f"# Starting training for epoch {epoch}")
+        self._first_epoch, batches = epoch == 1, 0
+        for counts in self._mini_batches():
+            self.network.step(counts)
+            batches += 1
+            if job.stop_requested:
+                break
+        if not batches:
+            raise TrainingDataError("No training data processed: the train channel has no document with words.")
+        loss, seconds = self.network.losses(), time.perf_counter() - started
+        job.info(
+            f"# Finished training epoch {epoch} on {loss.documents} examples from {batches} batches, each of size "
+            f"{self.network.size}."
+        )
+        self._say("Training", loss)
+        job.quality("train", "total_loss", loss.total, epoch=epoch)
+        job.throughput(loss.documents, seconds)
+        if not np.isfinite(loss.total):
+            raise TrainingDataError(
+                f"training diverged: the loss of epoch {epoch} is {loss.total}. A smaller learning_rate than "
+                f"{self.values.learning_rate:g}, or a clip_gradient, may help"
+            )
+        model = self.network.model()
+        if "validation" not in self.channels or job.stop_requested:
+            return model, None if job.stop_requested else loss.total
+        held_out = self.score(model, "validation")
+        if job.stop_requested:
+            return model, None
+        if not held_out.documents:
+            raise TrainingDataError("the validation channel has no document with words")
+        job.info(f"#validation_score ({epoch}): {held_out.total}")
+        job.quality("validation", "total_loss", held_out.total, epoch=epoch)
+        total = time.perf_counter() - started
+        job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
+        return model, held_out.total
+
+    def score(self, model: NTMModel, channel: str) -> Loss:
+        """The loss on all documents of a channel that have words; with the same draws each time."""
+        loss = model.loss(self._documents(channel), np.random.default_rng(self.job.seed))
+        self.job.info(f"Finished scoring on {loss.documents} examples")
+        self._say("Inference", loss)
+        return loss
+
+    def _say(self, what: str, loss: Loss) -> None:
+        self.job.info(f"Metrics for {what}:")
+        parts = {"total": loss.total, "kld": loss.divergence, "recons": loss.reconstruction, "logppx": loss.total}
+        for name, value in parts.items():
+            self.job.info(f"Loss (name: value) {name}: {value}")
+
+    # ---- documents --------------------------------------------------------------------------------------------------
+
+    def _mini_batches(self) -> Iterator[sp.csr_array]:
+        """One epoch of ``train``. In the first, the network is made when its first documents are there."""
+        documents: Iterable[Batch] = self._drawn()
+        if self._network is None:
+            documents = self._begin(documents)
+        for batch in rebatch(documents, self.network.size):
+            yield sp.csr_array(batch.features)
+
+    def _begin(self, documents: Iterable[Batch]) -> Iterable[Batch]:
+        """Make the network, and give back all documents."""
+        least = max(seeding.DOCUMENTS, self.values.mini_batch_size)
+        documents, head, count = iter(documents), list[Batch](), 0
+        while count < least and (batch := next(documents, None)) is not None:
+            head.append(batch)
+            count += len(batch)
+        if self.job.stop_requested:
+            raise TrainingStopped("no document had been trained on")
+        if not head:
+            raise TrainingDataError("No training data processed: the train channel has no document with words.")
+        load_keras(self.job.seed)
+        from algorithms.ntm.network import Network  # imports Keras
+
+        first = sp.csr_array(concatenate(head).rows(0, seeding.DOCUMENTS).features)  # wherever the reader cut
+        seed = seeding.find(first, self.values.num_topics, self.random)
+        # Each document has the same weight, that of one of mean length: the gradient is in nats for a document.
+        weight = self.values.rescale_gradient * float(first.sum()) / first.shape[0]
+        size = min(self.values.mini_batch_size, count)
+        self._network = Network(self.values, size, weight, seed, self.job.seed)
+        return itertools.chain(head, documents)
+
+    def _drawn(self) -> Iterator[Batch]:
+        """The documents of ``train`` that belong to an epoch; some at least, and all but for ``sub_sample``."""
+        share, some = self.values.sub_sample, False
+        for batch in self._documents("train"):
+            counts = sp.csr_array(batch.features)
+            if self._first_epoch:
+                self.sample.add(counts)
+            if share < 1:
+                drawn = self.random.random(counts.shape[0]) < share
+                drawn[0] |= not some
+                counts = counts[drawn]
+            if counts.shape[0]:
+                some = True
+                yield Batch(counts)
+
+    def _documents(self, channel: str) -> Iterator[Batch]:
+        """The documents of a channel that have words, as CSR.
+
+        Raises:
+            TrainingDataError: they are not counts of ``feature_dim`` words.
+        """
+        width = self.values.feature_dim
+        for batch in self.channels[channel].batches():
+            if self.job.stop_requested and (self._network is None or channel != "train"):
+                break
+            if batch.feature_dim != width:
+                raise TrainingDataError(
+                    f"feature_dim is {width}, but the {channel} channel has {batch.feature_dim} features"
+                )
+            counts = sp.csr_array(batch.features)
+            if counts.nnz and counts.data.min() < 0:
+                raise TrainingDataError(
+                    f"the {channel} channel holds {counts.data.min():g}; features must be counts of words, 0 or more"
+                )
+            counts = counts[np.asarray(counts.sum(axis=1)).reshape(-1) > 0]
+            if counts.shape[0]:
+                yield Batch(counts)
+
+
+# ---- what is said at the end ----------------------------------------------------------------------------------------
+
+
+def report(model: NTMModel, documents: sp.csr_array, words: Auxiliary | None, job: Job) -> None:
+    """The topics, in the log as SageMaker writes them and in the output folder.
+
+    Args:
+        documents: training documents, (D, V), on which coherence is measured.
+    """
+    beta = model.topics
+    shown = topics.top_words(beta, _SHOWN_WORDS)
+    unique = topics.uniqueness(shown)
+    similar = None if words is None or words.vectors is None else topics.wetc(shown, words.vectors)
+    mean = "" if similar is None else f"wetc {similar.mean():.2f}"
+    job.info(f"Topics from epoch:final (num_topics:{len(beta)}) [{mean}, tu {unique.mean():.2f}]:")
+    for topic, ids in enumerate(shown):
+        said = " ".join(map(str, ids) if words is None else (words.words[word] for word in ids))
+        own = "" if similar is None else f"{similar[topic]:.2f}"
+        job.info(said if words is None else f"[{own}, {unique[topic]:.2f}] {said}")
+    best = topics.top_words(beta)
+    coherence = topics.npmi(best, documents).mean() if best.shape[1] > 1 else float("nan")
+    job.info(f"NPMI of the topics on training documents: {coherence:.3f}; {topics.distinct(best)} of them are distinct")
+    if job.output_directory is not None:
+        weights = model.predict(Batch(documents))[TOPIC_WEIGHTS]
+        lengths = np.asarray(documents.sum(axis=1), np.float64).reshape(-1)
+        topics.write_report(
+            job.output_directory,
+            "Topics of the corpus",
+            beta,
+            lengths @ weights / lengths.sum(),
+            documents,
+            None if words is None else words.words,
+        )

@@ -1,0 +1,231 @@
+"""The network that is trained, in Keras' public interface: the same code on TensorFlow, JAX and PyTorch.
+
+For the counts x of a document of n words, with r = log(1 + x):
+
+    encoder     layers of r, then mean m and log variance s of h, normal with independent parts
+    draw        h = m + exp(s / 2) e, with e standard normal
+    decoder     z = softmax(h), log p = log softmax(W z + b)
+    loss        - x . log p / n  +  KL(N(m, exp s) || N(0, I)) / n
+
+Importing this module imports Keras, which takes seconds; only training does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import scipy.sparse as sp
+from keras import ops
+
+from algorithms.ntm.model import Affine, Loss, NTMModel
+from algorithms.ntm.seeding import Seed
+
+if TYPE_CHECKING:
+    from algorithms.ntm import NTMHyperparameters
+
+_ELSEWHERE: dict[str, Any] = {
+    "epochs": 1,
+    "mini_batch_size": 1,
+    "num_patience_epochs": 1,
+    "rescale_gradient": 1.0,
+    "sub_sample": 1.0,
+    "tolerance": 1e-3,
+}
+_COUPLED = ("adam", "rmsprop")
+"""Optimizers whose weight decay in MXNet is a part of the gradient; the others take it off the weight itself."""
+
+_NORM_EPSILON, _NORM_MOMENTUM = 1e-3, 0.9  # MXNet's
+_FIRST_LOG_VARIANCE = -1.0
+"""Where h varies less at first than its prior, the decoder can tell documents apart from the start, and the divergence
+does not drive the two together before it has learned to (Bowman et al., CoNLL 2016, call that collapse)."""
+
+
+class Draw(keras.layers.Layer):
+    """A draw from a normal distribution by its mean and log variance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seeds = keras.random.SeedGenerator(0)
+
+    def call(self, mean: Any, log_variance: Any) -> Any:
+        """(n, K) each."""
+        return mean + ops.exp(log_variance / 2) * keras.random.normal(ops.shape(mean), seed=self.seeds)
+
+
+class Losses(keras.layers.Layer):
+    """Reconstruction and divergence of each document, (n, 2), in nats for each of its words."""
+
+    def call(self, counts: Any, logits: Any, mean: Any, log_variance: Any) -> Any:
+        """Counts and logits (n, V), mean and log variance (n, K)."""
+        lengths = ops.maximum(ops.sum(counts, axis=1), 1)
+        reconstruction = ops.logsumexp(logits, axis=1) - ops.sum(counts * logits, axis=1) / lengths
+        divergence = ops.sum(ops.square(mean) + ops.exp(log_variance) - log_variance - 1, axis=1) / (2 * lengths)
+        return ops.stack([reconstruction, divergence], axis=1)
+
+
+class Graph:
+    """The Keras model, from counts to ``Losses``, and the layers that it is made of.
+
+    ``start`` sets it back to where training starts, so that one process may train several models of one kind and
+    compile their step once.
+    """
+
+    def __init__(self, values: NTMHyperparameters) -> None:
+        decay = values.weight_decay
+        penalty = keras.regularizers.L2(decay / 2) if decay and values.optimizer in _COUPLED else None
+        dense = partial(keras.layers.Dense, kernel_initializer="zeros", kernel_regularizer=penalty)
+        counts = keras.Input((values.feature_dim,))
+        rows = ops.log1p(counts)
+        self.layers = [dense(size) for size in values.layers]
+        self.norms = [
+            keras.layers.BatchNormalization(momentum=_NORM_MOMENTUM, epsilon=_NORM_EPSILON)
+            for _ in (self.layers if values.batch_norm else ())
+        ]
+        for number, layer in enumerate(self.layers):
+            rows = layer(rows)
+            if self.norms:
+                rows = self.norms[number](rows)
+            rows = keras.layers.Activation(values.encoder_layers_activation)(rows)
+        self.mean, self.log_variance = dense(values.num_topics), dense(values.num_topics)
+        self.projection = dense(values.feature_dim)
+        self.draw = Draw()
+        mean, log_variance = self.mean(rows), self.log_variance(rows)
+        logits = self.projection(ops.softmax(self.draw(mean, log_variance), axis=1))
+        self.model = keras.Model(counts, Losses()(counts, logits, mean, log_variance))
+        optimizer = _optimizer(values)
+        optimizer.build(self.model.trainable_variables)
+        self.model.compile(optimizer, _WeightedSum(), metrics=[reconstruction, divergence])
+        self._variables = [*self.model.variables, *optimizer.variables]
+        self._first = [value if (value := variable.numpy()).any() else None for variable in self._variables]
+
+    def start(self, seed: Seed, random_seed: int) -> None:
+        """Weights of the encoder from ``random_seed``, by Glorot's rule; those of the decoder from ``seed``."""
+        for variable, first in zip(self._variables, self._first, strict=True):
+            variable.assign(ops.zeros(variable.shape, variable.dtype) if first is None else first)
+        random = np.random.default_rng(random_seed)
+        for layer in (*self.layers, self.mean, self.log_variance):
+            inputs, outputs = layer.kernel.shape
+            limit = np.sqrt(6 / (inputs + outputs))
+            layer.kernel.assign(random.uniform(-limit, limit, (inputs, outputs)).astype(np.float32))
+        self.log_variance.bias.assign(np.full(self.log_variance.bias.shape, _FIRST_LOG_VARIANCE, np.float32))
+        self.projection.set_weights([seed.topics, seed.background])
+        self.draw.seeds.state.assign(np.array([random_seed % 2**32, 0], np.uint32))
+
+
+_graph = lru_cache(maxsize=1)(Graph)
+
+
+class Network:
+    """A network in training.
+
+    Args:
+        size: documents of a full mini-batch. weight: of each document in the loss whose gradient is followed, the
+            sum over a mini-batch. seed: topics and background that the decoder starts with.
+        random_seed: of the encoder's first weights, and of the draws.
+    """
+
+    def __init__(
+        self, hyperparameters: NTMHyperparameters, size: int, weight: float, seed: Seed, random_seed: int
+    ) -> None:
+        self.size, self._weight, self._activation = size, weight, hyperparameters.encoder_layers_activation
+        self._weights = np.zeros((size, 1), np.float32)
+        self._sums, self._documents = np.zeros(2), 0
+        # What does not change the graph is left out of its key.
+        self._graph = _graph(replace(hyperparameters, **_ELSEWHERE))
+        self._graph.start(seed, random_seed)
+
+    def step(self, counts: sp.csr_array) -> None:
+        """Train on one mini-batch of at most ``size`` documents that have words."""
+        rows = counts.shape[0]
+        self._weights[:rows], self._weights[rows:] = self._weight, 0
+        # A short batch is filled with its own documents, at no weight: of one shape, the step is compiled once.
+        full = counts if rows == self.size else counts[np.resize(np.arange(rows), self.size)]
+        means = self._graph.model.train_on_batch(full.toarray(), self._weights, return_dict=True)
+        scale = self.size / self._weight  # the means are of weighted losses, and over filled rows too
+        self._sums += [scale * float(means["reconstruction"]), scale * float(means["divergence"])]
+        self._documents += rows
+
+    def losses(self) -> Loss:
+        """The means over the documents since this was last called, each at the time when it was trained on."""
+        reconstruction, divergence = self._sums / self._documents
+        loss = Loss(float(reconstruction), float(divergence), self._documents)
+        self._sums, self._documents = np.zeros(2), 0
+        return loss
+
+    def model(self) -> NTMModel:
+        """A copy of what the network is now, batch norms folded into the layers before them."""
+        graph = self._graph
+        layers = [_affine(layer) for layer in graph.layers]
+        for number, norm in enumerate(graph.norms):
+            layers[number] = _folded(layers[number], *norm.get_weights())
+        return NTMModel(
+            tuple(layers),
+            self._activation,
+            _affine(graph.mean),
+            _affine(graph.log_variance),
+            _with_background(_affine(graph.projection)),
+        )
+
+
+def _affine(layer: Any) -> Affine:
+    kernel, bias = layer.get_weights()
+    return Affine(np.ascontiguousarray(kernel.T), bias.copy())
+
+
+def _with_background(projection: Affine) -> Affine:
+    """The same decoder with its bias in the weights, which it may be as topic weights sum to 1: the softmax of a column
+    then is how a document that is all of one topic is worded, and not which words set it apart, however rare."""
+    weight, bias = projection
+    return Affine(weight + bias[:, None], np.zeros_like(bias))
+
+
+def _folded(layer: Affine, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> Affine:
+    """The layer and its batch norm in one."""
+    scale = gamma / np.sqrt(variance + _NORM_EPSILON)
+    return Affine(layer.weight * scale[:, None], (layer.bias - mean) * scale + beta)
+
+
+class _WeightedSum(keras.losses.Loss):
+    """The sum over documents; where Keras expects the truth, it gets their weights."""
+
+    def __init__(self) -> None:
+        super().__init__(reduction="sum")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """(n, 1) and (n, 2) to (n,)."""
+        return y_true[:, 0] * ops.sum(y_pred, axis=1)
+
+
+def reconstruction(weights: Any, losses: Any) -> Any:
+    """A metric: its mean over documents."""
+    return weights[:, 0] * losses[:, 0]
+
+
+def divergence(weights: Any, losses: Any) -> Any:
+    """A metric: its mean over documents."""
+    return weights[:, 0] * losses[:, 1]
+
+
+def _optimizer(hyperparameters: NTMHyperparameters) -> Any:
+    """The optimizer with the constants of MXNet 1.x, which SageMaker's container runs on."""
+    name, rate = hyperparameters.optimizer, hyperparameters.learning_rate
+    clip = float(hyperparameters.clip_gradient)
+    options: dict[str, Any] = {"clipvalue": clip if np.isfinite(clip) else None}
+    if hyperparameters.weight_decay and name not in _COUPLED:
+        options["weight_decay"] = hyperparameters.weight_decay
+    kinds: dict[str, Callable[..., Any]] = {
+        "sgd": partial(keras.optimizers.SGD, rate),
+        "adam": partial(keras.optimizers.Adam, rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8),
+        "adagrad": partial(keras.optimizers.Adagrad, rate, initial_accumulator_value=0.0, epsilon=1e-7),
+        "adadelta": partial(keras.optimizers.Adadelta, 1.0, rho=0.9, epsilon=1e-5),
+        "rmsprop": partial(keras.optimizers.RMSprop, rate, rho=0.9, epsilon=1e-8),
+    }
+    optimizer = kinds[name](**options)
+    if "weight_decay" in options:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "beta"])
+    return optimizer

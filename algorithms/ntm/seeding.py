@@ -1,0 +1,86 @@
+"""Topics to start from: a few steps of probabilistic latent semantic analysis on the first documents.
+
+A decoder that starts from noise learns the words of the corpus first and tells documents apart only later; some
+topics never do, and the posterior of h falls to its prior (component collapse; A. Srivastava, C. Sutton, ICLR 2017).
+One that starts from rough topics has nothing to break out of. The steps are those of expectation maximisation
+(T. Hofmann, "Probabilistic Latent Semantic Indexing", SIGIR 1999), with a little of the corpus in each topic, so that
+rare words need evidence, and a little of each topic in every document.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+DOCUMENTS = 8000
+_STEPS = 60
+_STRENGTH = 0.5
+"""The share of the log ratios that W starts with. The weights z of a document are far from (1, 0, …, 0), so W grows all
+the same; topics that start strong stay as rough as they are."""
+
+_BACKGROUND_COUNT = 0.5  # of each word beforehand, so that none is impossible
+_WORD_SMOOTHING = 0.005  # words of the corpus in a topic beforehand, as a share of the mean words of a topic
+_TOPIC_SMOOTHING = 1.0  # words of a document beforehand, spread over the topics
+_MOST_PRODUCTS = 1 << 26  # non-zeros times topics: what a step costs
+_BLOCK_NUMBERS = 1 << 22
+_TINY = 1e-12
+
+
+class Seed(NamedTuple):
+    """What the decoder starts with.
+
+    Attributes:
+        topics: how much likelier each word is in each topic than in the corpus, a part of its log, (K, V) float32.
+        background: log probability of each word in the corpus, (V,) float32.
+    """
+
+    topics: np.ndarray
+    background: np.ndarray
+
+
+def find(counts: sp.csr_array, num_topics: int, random: np.random.Generator) -> Seed:
+    """Topics of the documents ``counts``, (D, V), of which each has words; of the first ones, where that is too much.
+
+    Memory: V K numbers, a few times.
+    """
+    words = np.asarray(counts.sum(axis=0), np.float64).reshape(-1) + _BACKGROUND_COUNT
+    background = (words / words.sum()).astype(np.float32)
+    enough = int(np.searchsorted(counts.indptr, _MOST_PRODUCTS // num_topics))
+    counts = counts[: max(1, enough)]
+    topics = _first(counts, background, num_topics, random)
+    mixtures = np.full((counts.shape[0], num_topics), 1 / num_topics, np.float32)
+    smoothing = _WORD_SMOOTHING * float(counts.sum()) / num_topics * background
+    for _ in range(_STEPS):
+        topics, mixtures = _step(counts, topics, mixtures, smoothing)
+    return Seed(np.float32(_STRENGTH) * np.log(topics / background), np.log(background))
+
+
+def _first(counts: sp.csr_array, background: np.ndarray, num_topics: int, random: np.random.Generator) -> np.ndarray:
+    """Half the background, half the words of a few documents, (K, V)."""
+    few = max(1, counts.shape[0] // (4 * num_topics))
+    topics = np.empty((num_topics, counts.shape[1]), np.float32)
+    for topic in topics:
+        words = np.asarray(counts[random.integers(counts.shape[0], size=few)].sum(axis=0)).reshape(-1)
+        topic[:] = (words / words.sum() + background) / 2
+    return topics
+
+
+def _step(
+    counts: sp.csr_array, topics: np.ndarray, mixtures: np.ndarray, smoothing: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Topics (K, V) and mixtures (D, K) after one step."""
+    words = np.ascontiguousarray(topics.T)
+    expected = np.zeros_like(words)
+    updated = np.empty_like(mixtures)
+    size = max(1, _BLOCK_NUMBERS * len(mixtures) // (len(topics) * max(1, counts.nnz)))
+    for start in range(0, len(mixtures), size):
+        rows = slice(start, start + size)
+        block, theta = counts[rows], mixtures[rows]
+        owners = np.repeat(np.arange(len(theta)), np.diff(block.indptr))
+        block.data = block.data / (np.einsum("nk,nk->n", theta[owners], words[block.indices]) + np.float32(_TINY))
+        expected += np.asarray(block.T @ theta)
+        updated[rows] = theta * np.asarray(block @ words) + _TOPIC_SMOOTHING / len(topics)
+    topics = (expected * words).T + smoothing
+    return topics / topics.sum(axis=1, keepdims=True), updated / updated.sum(axis=1, keepdims=True)

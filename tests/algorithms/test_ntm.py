@@ -1,0 +1,514 @@
+"""The neural topic model: its loss by hand and by scipy, optimizers beside MXNet's formulas, topics that are known."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.stats import multivariate_normal
+
+from algorithms import hyperparameters, mxnet_archive, registry, topics
+from algorithms.errors import (
+    ChannelError,
+    HyperparameterError,
+    ModelError,
+    PredictionError,
+    TrainingDataError,
+    TrainingStopped,
+)
+from algorithms.ntm import NTM, auxiliary, seeding
+from algorithms.ntm.fit import Patience, Sample
+from algorithms.ntm.model import TOPIC_WEIGHTS, Affine, NTMModel
+from recordio.batches import Batch
+from recordio.records import encode_records
+from tests.algorithms.fakes import FakeJob, MemoryStream
+from tests.opt_ml import OptMl
+
+
+def parse(**given):
+    strings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+    return hyperparameters.parse(NTM.hyperparameters, strings)
+
+
+def fit(counts, num_topics, job=None, channels=None, **given):
+    values = parse(num_topics=num_topics, feature_dim=counts.shape[1], **{"mini_batch_size": 50, **given})
+    return NTM.fit(values, {"train": MemoryStream(counts), **(channels or {})}, job or FakeJob())
+
+
+def corpus(documents=400, words=5, num_topics=4, seed=0):
+    """Documents of mostly one topic each, of topics with ``words`` words of their own; and each document's topic."""
+    random = np.random.default_rng(seed)
+    own = random.integers(num_topics, size=documents)
+    beta = np.kron(np.eye(num_topics), np.full(words, 0.9 / words)) + 0.1 / (num_topics * words)
+    return np.array([random.multinomial(30, beta[topic]) for topic in own], np.float32), own
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small job with all channels of rows, and its model."""
+    counts, _ = corpus()
+    job = FakeJob()
+    streams = {"validation": MemoryStream(counts[:100]), "test": MemoryStream(counts[100:200])}
+    return fit(counts, 4, job, streams, epochs=12), job
+
+
+# ---- the loss -------------------------------------------------------------------------------------------------------
+
+
+def model(seed=0, words=6, hidden=(5, 3), num_topics=4, activation="tanh"):
+    random = np.random.default_rng(seed)
+
+    def affine(outputs, inputs):
+        return Affine(random.normal(size=(outputs, inputs)).astype("f4"), random.normal(size=outputs).astype("f4"))
+
+    layers = tuple(affine(*shape) for shape in zip(hidden, (words, *hidden), strict=False))
+    return NTMModel(layers, activation, affine(num_topics, 3), affine(num_topics, 3), affine(words, num_topics))
+
+
+def test_the_divergence_is_that_of_the_two_normal_distributions():
+    one = model()
+    counts = np.float32([[3, 0, 1, 0, 0, 2]])
+    hidden = np.tanh(one.layers[1](np.tanh(one.layers[0](np.log1p(counts)))))
+    mean, variance = one.mean(hidden)[0], np.exp(one.log_variance(hidden)[0])
+    random = np.random.default_rng(0)
+    q, p = multivariate_normal(mean, np.diag(variance)), multivariate_normal(np.zeros(4))
+    draws = q.rvs(200_000, random_state=random)
+    expected = np.mean(q.logpdf(draws) - p.logpdf(draws)) / 6  # by its definition, for each of six words
+    assert one.loss([Batch(counts)], random).divergence == pytest.approx(expected, rel=0.02)
+
+
+def test_the_loss_by_hand():
+    """Two words, two topics, an encoder that says the same of every document: mean (0, 0), almost no variance."""
+    zero = Affine(np.zeros((2, 2), np.float32), np.zeros(2, np.float32))
+    still = Affine(np.zeros((2, 2), np.float32), np.full(2, -20, np.float32))
+    decoder = Affine(np.float32([[2, 0], [0, 0]]), np.zeros(2, np.float32))  # z = (1/2, 1/2): logits (1, 0)
+    loss = NTMModel((zero,), "relu", zero, still, decoder).loss(
+        [Batch(np.float32([[1, 0], [3, 1], [0, 0]]))], np.random.default_rng(0)
+    )
+    first = np.log(np.e / (np.e + 1))
+    second = (3 * first + np.log(1 / (np.e + 1))) / 4
+    assert loss.documents == 2  # one without words says nothing
+    assert loss.reconstruction == pytest.approx(-(first + second) / 2, abs=1e-3)
+    # Each part of h: (exp(-20) + 20 - 1) / 2, in documents of one and of four words.
+    assert loss.divergence == pytest.approx(2 * 9.5 * (1 + 1 / 4) / 2, rel=1e-4)
+
+
+def test_the_network_and_numpy_compute_the_same_loss():
+    import keras
+
+    from algorithms.ntm.network import Losses, Network
+
+    counts, _ = corpus(40)
+    values = parse(num_topics=4, feature_dim=20, encoder_layers="7,3", batch_norm=True, learning_rate=0.01)
+    network = Network(values, 40, 1.0, seeding.find(sp.csr_array(counts), 4, np.random.default_rng(0)), 0)
+    for _ in range(3):
+        network.step(sp.csr_array(counts))
+    network.losses()
+    found = network.model()
+    graph = network._graph
+    latent = keras.Model(graph.model.inputs, [graph.mean.output, graph.log_variance.output])
+    mean, log_variance = (keras.ops.convert_to_numpy(value) for value in latent([counts], training=False))
+    weights = found.predict(Batch(counts))[TOPIC_WEIGHTS]
+    np.testing.assert_allclose(weights, np.exp(mean) / np.exp(mean).sum(axis=1, keepdims=True), rtol=1e-4)
+
+    noise = np.random.default_rng(5).standard_normal(mean.shape, np.float32)
+    z = np.exp(mean + np.exp(log_variance / 2) * noise)
+    logits = graph.projection(keras.ops.convert_to_tensor(z / z.sum(axis=1, keepdims=True)))
+    expected = keras.ops.convert_to_numpy(Losses()(counts, logits, mean, log_variance)).mean(axis=0)
+    loss = found.loss([Batch(counts)], np.random.default_rng(5))
+    np.testing.assert_allclose([loss.reconstruction, loss.divergence], expected, rtol=1e-4)
+
+
+def test_the_training_loss_is_the_mean_over_all_documents():
+    """With steps too small to matter, it is the loss of the model at the end; the last batch is a short one."""
+    counts, _ = corpus(107)
+    job = FakeJob()
+    found = fit(counts * np.arange(1, 108)[:, None], 4, job, epochs=1, optimizer="sgd", learning_rate=1e-6)
+    loss = found.loss([Batch(counts * np.arange(1, 108, dtype=np.float32)[:, None])], np.random.default_rng(0))
+    assert job.last("train", "total_loss") == pytest.approx(loss.total, rel=0.01)
+    assert job.throughputs[0][0] == loss.documents == 107
+
+
+# ---- optimizers -----------------------------------------------------------------------------------------------------
+
+
+def mxnet_step(name, weight, gradient, wd):
+    """The first two steps with the same gradient, of the formulas in MXNet 1.x's documentation."""
+    state = [0.0, 0.0]
+    for step in (1, 2):
+        g = gradient + wd * weight if name in ("adam", "rmsprop") else gradient
+        if name == "sgd":
+            weight = weight - 0.1 * (g + wd * weight)
+        if name == "adam":
+            state = [0.9 * state[0] + 0.1 * g, 0.999 * state[1] + 0.001 * g**2]
+            rate = 0.1 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            weight = weight - rate * state[0] / (np.sqrt(state[1]) + 1e-8)
+        if name == "adagrad":
+            state[0] += g**2
+            weight = weight - 0.1 * (g / np.sqrt(state[0] + 1e-7) + wd * weight)
+        if name == "adadelta":
+            state[0] = 0.9 * state[0] + 0.1 * g**2
+            delta = np.sqrt(state[1] + 1e-5) / np.sqrt(state[0] + 1e-5) * g
+            state[1] = 0.9 * state[1] + 0.1 * delta**2
+            weight = weight - delta - wd * weight
+        if name == "rmsprop":
+            state[0] = 0.9 * state[0] + 0.1 * g**2
+            weight = weight - 0.1 * g / np.sqrt(state[0] + 1e-8)
+    return weight
+
+
+@pytest.mark.parametrize("wd", [0.0, 0.01])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adagrad", "adadelta", "rmsprop"])
+def test_optimizers_step_as_mxnets(name, wd):
+    import keras
+
+    from algorithms.ntm.network import _COUPLED, _optimizer
+
+    values = parse(num_topics=2, feature_dim=3, optimizer=name, learning_rate=0.1, weight_decay=wd)
+    optimizer = _optimizer(values)
+    start, gradient = np.float32([1, -2, 0.5]), np.float32([0.3, -0.02, 0.001])
+    variable = keras.Variable(start, name="kernel")
+    for _ in range(2):
+        # For these two the decay comes from the regularizer of the layers.
+        penalty = wd * variable.numpy() if name in _COUPLED else 0
+        optimizer.apply([keras.ops.convert_to_tensor(gradient + penalty)], [variable])
+    np.testing.assert_allclose(variable.numpy(), mxnet_step(name, start, gradient, wd), rtol=2e-3)
+
+
+@pytest.mark.parametrize("given", [{"clip_gradient": 0.001}, {"rescale_gradient": 0.001}])
+def test_gradients_are_cut_and_rescaled_before_the_step(given):
+    """One step of SGD of rate 1 on one mini-batch moves a component by no more than its limit, or by a thousandth."""
+    counts, _ = corpus(50)
+
+    def first_layer(rate, **more):
+        return fit(counts, 4, optimizer="sgd", learning_rate=rate, epochs=1, **more).layers[0].weight
+
+    start = first_layer(1e-6, clip_gradient=0.001)  # as good as not moved
+    plain, limited = first_layer(1.0) - start, first_layer(1.0, **given) - start
+    expected = np.clip(plain, -0.001, 0.001) if "clip_gradient" in given else plain / 1000
+    assert np.abs(plain).max() > 0.1
+    np.testing.assert_allclose(limited, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"optimizer": name} for name in ("sgd", "adam", "adagrad", "rmsprop")),
+        {"encoder_layers": "8", "encoder_layers_activation": "relu"},
+        {"encoder_layers": [9, 5], "encoder_layers_activation": "tanh", "batch_norm": "True"},
+        {"sub_sample": 0.3, "weight_decay": 0.001, "clip_gradient": "Infinity"},
+    ],
+    ids=lambda given: "-".join(map(str, given.values())),
+)
+def test_every_setting_trains(given):
+    counts, _ = corpus(100)
+    job = FakeJob()
+    fit(counts, 4, job, epochs=4, **given, **({"learning_rate": 0.01} if "optimizer" in given else {}))
+    losses = [entry["value"] for entry in job.qualities if entry["metric"] == "total_loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_encoder_layers_are_built_as_asked():
+    counts, _ = corpus(60)
+    assert [len(layer.bias) for layer in fit(counts, 4, epochs=1, encoder_layers=[9, 5]).layers] == [9, 5]
+    assert [len(layer.bias) for layer in fit(counts, 3, epochs=1).layers] == [9, 6]
+
+
+@pytest.mark.parametrize("value", ["0", "3,x", "[1.5]", "-2"])
+def test_layers_without_a_size_are_refused(value):
+    with pytest.raises(HyperparameterError, match="'encoder_layers'.* is not an integer of at least 1"):
+        parse(num_topics=2, feature_dim=3, encoder_layers=value)
+
+
+# ---- topics ---------------------------------------------------------------------------------------------------------
+
+
+def test_known_topics_are_found(trained):
+    found, _ = trained
+    best = topics.top_words(found.topics, 5)
+    assert sorted({int(word) // 5 for word in topic} for topic in best) == [{0}, {1}, {2}, {3}]
+    assert topics.distinct(best) == 4
+    counts, own = corpus(seed=7)
+    weights = found.predict(Batch(counts))[TOPIC_WEIGHTS]
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    named = best[weights.argmax(axis=1), 0] // 5
+    assert (named == own).mean() > 0.97
+
+
+def test_what_is_logged(trained):
+    _, job = trained
+    epochs = [entry["epoch"] for entry in job.qualities if entry["dataset"] == "train"]
+    assert epochs == list(range(1, len(epochs) + 1))
+    held_out = [entry["value"] for entry in job.qualities if entry["dataset"] == "validation"]
+    assert held_out[-1] == min(held_out)  # the best model's, for who looks at the last
+    assert job.last("test", "total_loss") == pytest.approx(held_out[-1], abs=0.1)
+    assert [message for message in job.messages if message.startswith("#validation_score (1): ")]
+    topic_lines = job.messages[
+        [m.startswith("Topics from epoch:final (num_topics:4) [, tu ") for m in job.messages].index(True) :
+    ]
+    assert len(topic_lines[1].split()) == 20
+
+
+def test_early_stopping_follows_sagemakers_log():
+    """Losses of epochs 52 to 63 of AWS's example, in which 5 epochs of patience had these counts of bad epochs."""
+    losses = [
+        6.686613,
+        6.687808,
+        6.696467,
+        6.688788,
+        6.687335,
+        6.683368,
+        6.685685,
+        6.682853,
+        6.685278,
+        6.680781,
+        6.684883,
+    ]
+    patience, counts = Patience(5, 0.001), []
+    for loss in losses:
+        assert not patience.exceeded(loss, FakeJob())
+        counts.append(patience.bad)
+    assert counts == [0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 1]
+    worse = [patience.exceeded(7.0, FakeJob()) for _ in range(5)]
+    assert worse == [False, False, False, False, True]
+
+
+def test_training_stops_early_and_keeps_the_best(trained):
+    counts, _ = corpus()
+    job = FakeJob()
+    fit(counts, 4, job, {"validation": MemoryStream(counts[:50])}, tolerance=0.1, num_patience_epochs=1, epochs=40)
+    assert len(job.progresses) < 10
+    assert any("Stopping training early" in message for message in job.messages)
+
+
+def test_a_stop_in_the_midst_leaves_the_model_so_far():
+    counts, _ = corpus(100)
+    job = FakeJob(stop_after=3)
+    assert fit(counts, 4, job).feature_dim == 20
+    assert "asked to stop" in job.warnings[0]
+    with pytest.raises(TrainingStopped):
+        fit(counts, 4, FakeJob(stop_after=0))
+
+
+def test_one_epoch_of_a_pipe_is_read_for_each_epoch_of_training():
+    counts, _ = corpus(100)
+    train, validation = (MemoryStream(counts, cuts=[7, 30], epochs_left=3) for _ in range(2))
+    values = parse(num_topics=4, feature_dim=20, epochs=3, mini_batch_size=32)
+    NTM.fit(values, {"train": train, "validation": validation}, FakeJob())
+    assert train.epochs_begun == validation.epochs_begun == 3
+
+
+def test_sub_sample_draws_its_share():
+    counts, _ = corpus()
+    job = FakeJob()
+    fit(counts, 4, job, epochs=5, sub_sample=0.25)
+    drawn = [rows for rows, _ in job.throughputs]
+    assert len(set(drawn)) > 1 and 80 < np.mean(drawn) < 120
+
+
+def test_documents_kept_for_coherence_are_bounded(monkeypatch):
+    monkeypatch.setattr("algorithms.ntm.fit._SAMPLE_NUMBERS", 1000)
+    sample = Sample(np.random.default_rng(0))
+    for _ in range(50):
+        sample.add(sp.csr_array(np.ones((20, 5), np.float32)))
+    assert sample.numbers <= 1000 and sample.documents().nnz == sample.numbers > 300
+
+
+def test_seeds_of_fewer_documents_than_topics():
+    seed = seeding.find(sp.csr_array(np.float32([[1, 0, 2], [0, 3, 0]])), 5, np.random.default_rng(0))
+    assert seed.topics.shape == (5, 3) and np.isfinite(seed.topics).all()
+    np.testing.assert_allclose(np.exp(seed.background), np.array([1.5, 3.5, 2.5]) / 7.5, rtol=1e-5)
+
+
+# ---- what cannot be trained on --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (np.zeros((0, 3), np.float32), "no document with words"),
+        (np.zeros((4, 3), np.float32), "no document with words"),
+        (np.float32([[1, -2, 3]]), "holds -2; features must be counts of words"),
+    ],
+)
+def test_rows_that_are_no_corpus_are_refused(counts, message):
+    with pytest.raises(TrainingDataError, match=message):
+        fit(counts, 2)
+
+
+def test_a_validation_channel_of_another_width_is_refused():
+    with pytest.raises(TrainingDataError, match="feature_dim is 20, but the validation channel has 3 features"):
+        fit(corpus(50)[0], 4, channels={"validation": MemoryStream(np.ones((2, 3), np.float32))})
+
+
+def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do():
+    with pytest.raises(TrainingDataError, match="diverged: .* A smaller learning_rate than 1, or a clip_gradient"):
+        fit(corpus(50)[0] * 1e6, 4, optimizer="sgd", learning_rate=1.0, encoder_layers_activation="relu", epochs=30)
+
+
+# ---- words ----------------------------------------------------------------------------------------------------------
+
+WORDS = [f"word{number}" for number in range(20)]
+
+
+def test_words_and_their_coherence_are_logged(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    vectors = {word: np.eye(4)[number // 5] for number, word in enumerate(WORDS[:-1])}
+    lines = [f"{word} {' '.join(map(str, vector))}" for word, vector in vectors.items()]
+    (tmp_path / "glove.txt").write_text("\n".join([*lines, "other 1 2 3 4"]))
+    (tmp_path / "out").mkdir()
+    job = FakeJob(output_directory=tmp_path / "out")
+    fit(corpus()[0], 4, job, {"auxiliary": tmp_path}, epochs=8)
+    assert job.warnings == ["1 out of 20 in vocabulary do not have embeddings!"]
+    at = next(n for n, message in enumerate(job.messages) if message.startswith("Topics from epoch:final"))
+    # All 20 words are each topic's top 20: of 190 pairs, those of the same four or five words have a cosine of 1.
+    assert job.messages[at] == f"Topics from epoch:final (num_topics:4) [wetc {36 / 190:.2f}, tu 0.25]:"
+    assert job.messages[at + 1].startswith("[0.19, 0.25] word")
+    report = json.loads((tmp_path / "out" / "topics.json").read_text())["topics"]
+    assert {word["word"] for word in report[0]["words"]} <= set(WORDS)
+    assert sum(topic["share"] for topic in report) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no file 'vocab.txt'; it holds: nothing"),
+        ({"words.txt": b"a"}, "no file 'vocab.txt'; it holds: words.txt"),
+        ({"vocab.txt": b"a\nb"}, "feature_dim is 3, but 'vocab.txt' of the auxiliary channel has 2 lines"),
+        ({"vocab.txt": b"a\n\nc\n"}, "line 2 of 'vocab.txt' of the auxiliary channel has no word"),
+        ({"vocab.txt": "a\nb\n\xe9".encode("latin-1")}, "'vocab.txt' of the auxiliary channel is not UTF-8"),
+        ({"vocab.txt": b"a\nb\nc", "x.txt": b"", "y.txt": b""}, "several .txt files besides 'vocab.txt': x.txt, y.txt"),
+        ({"vocab.txt": b"a\nb\nc", "x.txt": b"d 1 2"}, "'x.txt' of the auxiliary channel has no vector of any word"),
+        ({"vocab.txt": b"a\nb\nc", "x.txt": b"a 1 2\nb 1 x"}, "line 2 of 'x.txt' is no word with its numbers"),
+        ({"vocab.txt": b"a\nb\nc", "x.txt": b"a 1 2\nb 1"}, "line 2 of 'x.txt' has 1 numbers"),
+        (
+            {"vocab.txt": b"a\nb\nc", "x.txt": b"a 1 nan"},
+            "line 1 of 'x.txt' has 2 numbers, of which all must be finite",
+        ),
+    ],
+)
+def test_auxiliary_files_that_cannot_be_used_are_refused(files, message, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ChannelError, match=message):
+        auxiliary.read(tmp_path, 3)
+
+
+def test_vectors_of_glove_and_of_word2vec_are_read(tmp_path):
+    (tmp_path / "vocab.txt").write_bytes("\ufeffcaf\xe9\r\nb\r\nc".encode())
+    (tmp_path / "vectors.txt").write_text("3 2\ncaf\xe9 1 2\nz 3 4\nc 0.5 -1e-3\n", encoding="utf-8")
+    found = auxiliary.read(tmp_path, 3)
+    assert found.words == ["caf\xe9", "b", "c"] and found.unknown == 1
+    np.testing.assert_allclose(found.vectors, [[1, 2], [0, 0], [0.5, -1e-3]])
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_negative_counts_are_refused_in_requests():
+    with pytest.raises(PredictionError, match="a feature is -1; counts of words are 0 or more"):
+        model().predict(Batch(np.float32([[1, -1, 0, 0, 0, 0]])))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arg:mean_weight": np.ones((4, 7), np.float32)}, "do not fit each other"),
+        ({"arg:mean_bias": np.ones(3, np.float32)}, "do not fit each other"),
+        ({"arg:projection_bias": np.full(6, np.nan, np.float32)}, "is not finite"),
+        ({"arg:encoder0_weight": None}, "encoder0_weight"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change, message, tmp_path):
+    model().save(tmp_path)
+    path = tmp_path / "model_algo-1"
+    from algorithms import mxnet_files
+
+    members = mxnet_archive.load(path)
+    arrays = {**mxnet_files.load(members["params"]), **change}
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    meta, symbol = (members[name].decode() for name in ("meta.json", "symbol.json"))
+    mxnet_archive.save(path, {"meta.json": meta, "symbol.json": symbol, "params": kept})
+    with pytest.raises(ModelError, match=message):
+        NTM.load(tmp_path)
+
+
+def test_the_artifact_is_laid_out_as_sagemakers(tmp_path):
+    import zipfile
+
+    model().save(tmp_path)
+    with zipfile.ZipFile(tmp_path / "model_algo-1") as archive:
+        assert archive.namelist() == ["meta.json", "symbol.json", "params"]
+        assert all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
+
+
+# ---- a whole job, and Keras -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_job_of_pipes_with_a_vocabulary(tmp_path):
+    """Epochs are FIFOs of their own, of sparse documents for training and dense ones for validation."""
+    counts, _ = corpus(120)
+    opt_ml = OptMl(tmp_path).hyperparameters({"num_topics": 4, "feature_dim": 20, "mini_batch_size": 50}, epochs=2)
+    opt_ml.pipe("train", [encode_records(sp.csr_array(counts))] * 2, "application/x-recordio-protobuf")
+    lines = "".join(",".join(f"{value:g}" for value in row) + "\n" for row in counts[:40])
+    opt_ml.pipe("validation", [lines.encode()] * 2, "text/csv;label_size=0")
+    opt_ml.channel("auxiliary", {"vocab.txt": "\n".join(WORDS).encode()}, "text/plain")
+    outcome = opt_ml.train("ntm")
+    assert outcome.code == 0, outcome.log
+    assert outcome.model_files == ["model_algo-1"]
+    assert "#quality_metric: host=algo-1, epoch=2, validation total_loss <loss>=" in outcome.log
+    assert "] word" in outcome.log.split("Topics from epoch:final (num_topics:4) [, tu ")[1]
+    assert (opt_ml.paths.output_data / "topics.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_a_training_step_on_each_backend(backend):
+    """The same first weights, so nearly the same loss; then a fall of it."""
+    pytest.importorskip(backend)
+    program = """
+        import keras, numpy as np
+        from algorithms.ntm.fit import Patience
+        from tests.algorithms.test_ntm import corpus, fit
+        from tests.algorithms.fakes import FakeJob
+        job = FakeJob()
+        fit(corpus(100)[0], 4, job, epochs=2)
+        losses = [entry["value"] for entry in job.qualities if entry["dataset"] == "train"]
+        print(keras.backend.backend(), *losses)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    name, *losses = done.stdout.split()
+    assert name == backend
+    assert float(losses[0]) == pytest.approx(3.2, abs=0.2) and float(losses[-1]) < float(losses[0])
+
+
+@pytest.mark.slow
+def test_a_server_needs_no_keras(tmp_path):
+    model().save(tmp_path)
+    program = """
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from algorithms import registry
+        from recordio.batches import Batch
+        model = registry.find("ntm").load(Path(sys.argv[1]))
+        print(model.predict(Batch(np.ones((1, 6), np.float32))))
+        assert not {"keras", "tensorflow", "jax", "torch"} & {name.split(".")[0] for name in sys.modules}
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert registry.find("ntm").recognises(tmp_path)
