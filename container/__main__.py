@@ -26,7 +26,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
     if given:
         return _train_help(given)
     faulthandler.enable()  # a crash in native code leaves its place in the log
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow says at length which instructions it uses
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow says at length which instructions it uses
     logs.configure()
     logs.entry()
     try:

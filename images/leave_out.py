@@ -41,6 +41,7 @@ LEFT_OUT = {
         "pyarrow/_substrait.*",
         "pyarrow/_pyarrow_cpp_tests.*",
     ),
+    "a parser of C++ that TensorFlow is built with": ("clang",),
     "second and third copies of a library that is loaded by its versioned name": (
         "pyarrow/libarrow_python.so",
         "pyarrow/libarrow_python.so.*.*.*",
