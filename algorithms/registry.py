@@ -22,6 +22,7 @@ ALGORITHMS: dict[str, Entry] = {
     "linear-learner": Entry("algorithms.linear_learner:LinearLearner"),
     "factorization-machines": Entry("algorithms.factorization_machines:FactorizationMachines"),
     "lda": Entry("algorithms.lda:LDA"),
+    "image-classification": Entry("algorithms.image_classification:ImageClassification", extra="image-classification"),
     "xgboost": Entry("algorithms.xgb:XGBoost", extra="xgboost"),
 }
 

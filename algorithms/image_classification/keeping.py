@@ -1,0 +1,104 @@
+"""Which epochs' parameters are kept, and when there is no use in going on."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms import mxnet_files
+from algorithms.image_classification.model import ImageModel
+from algorithms.interface import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from algorithms.image_classification import ImageClassificationHyperparameters
+
+Parameters = dict[str, np.ndarray]
+
+
+class Keeper:
+    """Keeps the epoch that is best on the validation channel, or with ``checkpoint_frequency`` every n-th epoch.
+
+    Each epoch that is kept becomes the artifact of the job at once. Earlier ones wait in a temporary folder.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        symbol: str,
+        image_shape: tuple[int, int, int],
+        values: ImageClassificationHyperparameters,
+    ) -> None:
+        self._job = job
+        self._symbol = symbol
+        self._shape = image_shape
+        self._batch = values.mini_batch_size
+        self._frequency = values.checkpoint_frequency
+        self._best = -1.0
+        self._model: ImageModel | None = None
+        self._last: tuple[Parameters, int] | None = None
+        self._folder = tempfile.TemporaryDirectory() if self._frequency else None
+        self._earlier: list[Path] = []
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is something that ``model`` can give."""
+        return self._model is not None or self._last is not None
+
+    def offer(self, parameters: Callable[[], Parameters], epoch: int, accuracy: float) -> None:
+        """The parameters after ``epoch``, counted from 0."""
+        if self._frequency is None:
+            if accuracy > self._best:
+                self._job.info(f"Storing the best model with validation accuracy: {accuracy:.6f}")
+                self._best = accuracy
+                self._keep(parameters(), epoch)
+        elif (epoch + 1) % self._frequency == 0:
+            self._spool()
+            self._keep(parameters(), epoch)
+        elif self._model is None:
+            self._last = parameters(), epoch
+
+    def model(self) -> ImageModel:
+        """The last epoch that was kept; where training ended before there was one, the last that was whole."""
+        if self._model is None:
+            assert self._last is not None
+            self._keep(*self._last)
+        assert self._model is not None
+        return self._model
+
+    def _keep(self, parameters: Parameters, epoch: int) -> None:
+        self._model = ImageModel(self._symbol, parameters, self._shape, epoch + 1, self._batch, self._earlier)
+        self._job.save_intermediate(self._model, self._model.checkpoint)
+
+    def _spool(self) -> None:
+        """Put the checkpoint before the next one aside."""
+        if self._model is not None and self._folder is not None:
+            path = Path(self._folder.name) / self._model.checkpoint
+            mxnet_files.save(path, self._model.arrays)
+            self._earlier.append(path)
+
+
+class EarlyStopping:
+    """Ends training when validation accuracy has not improved for ``early_stopping_patience`` epochs.
+
+    Attributes:
+        best: the highest accuracy so far.
+    """
+
+    def __init__(self, values: ImageClassificationHyperparameters) -> None:
+        self._least = values.early_stopping_min_epochs
+        self._patience = values.early_stopping_patience
+        self._tolerance = values.early_stopping_tolerance
+        self._waited = 0
+        self.best = 0.0
+
+    def ends(self, epoch: int, accuracy: float) -> bool:
+        """Whether ``epoch``, counted from 0, was the last one."""
+        gain = (accuracy - self.best) / self.best if self.best else accuracy
+        self._waited = 0 if gain > self._tolerance else self._waited + 1
+        self.best = max(self.best, accuracy)
+        return epoch + 1 >= self._least and self._waited >= self._patience
