@@ -52,10 +52,8 @@ def decode(body: bytes, channels: int, where: str, least: tuple[int, int] | None
     """
     try:
         image = _pillow().open(io.BytesIO(body), formats=FORMATS)
-    except Exception as error:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
-        raise ImageError(
-            f"{where}: {len(body)} bytes are no image that can be read ({', '.join(FORMATS)}): {error}"
-        ) from None
+    except Exception:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
+        raise ImageError(f"{where}: {len(body)} bytes are no image that can be read: {', '.join(FORMATS)}") from None
     _refuse_above(image, MOST_JPEG_PIXELS if image.format in _JPEG else MOST_PIXELS, where)
     if least is not None:
         side = max(least)  # EXIF may turn it later

@@ -25,6 +25,7 @@ from algorithms.errors import ModelError
 Values = Sequence[np.ndarray]
 Step = Callable[..., np.ndarray]
 
+_CACHED_BYTES = 1 << 18
 _HEADS = {"SoftmaxOutput": "softmax", "softmax": "softmax", "LogisticRegressionOutput": "sigmoid", "sigmoid": "sigmoid"}
 _IDENTITIES = frozenset({"_copy", "identity", "Cast", "cast", "Dropout", "BlockGrad"})
 _SUMS = frozenset({"elemwise_add", "_plus", "_Plus", "broadcast_add"})
@@ -122,23 +123,26 @@ class _Compiler:
         for number in self._reached():
             for source in self._data_inputs(number):
                 self._readers.setdefault(source, []).append(number)
-        self._folded = {number: folded for number in self._reached() if (folded := self._foldable(number)) is not None}
-        self._absorbed = set(self._folded.values())
+        self._follows: dict[int, int] = {}  # batch norm or ReLU: what is computed together with it
+        for number in self._reached():
+            joined = self._joined(number)
+            if joined is not None:
+                self._follows[number] = joined
 
     def needed(self) -> list[int]:
         """The nodes to compute, in order."""
+        within = set(self._follows.values())
         return [
             number
             for number in sorted(self._reached())
-            if self._nodes[number].operator != "null" and number not in self._absorbed
+            if self._nodes[number].operator != "null" and number not in within
         ]
 
     def step(self, number: int) -> tuple[Step, tuple[int, ...]]:
         """The function of a node, and the nodes whose values it takes."""
         node = self._nodes[number]
-        if number in self._folded:
-            convolution = self._nodes[self._folded[number]]
-            return self._convolution(convolution, *self._scale_and_shift(node)), self._data_inputs(self._folded[number])
+        if number in self._follows:
+            return self._chain(number)
         sources = self._data_inputs(number)
         if node.operator in _HEADS:
             return (_softmax if _HEADS[node.operator] == "softmax" else _sigmoid), sources
@@ -173,13 +177,28 @@ class _Compiler:
         node = self._nodes[number]
         return node.inputs if node.operator in _SUMS else node.inputs[:1]
 
-    def _foldable(self, number: int) -> int | None:
-        """The convolution whose weights can take in the batch norm ``number``; None where there is none."""
-        if self._nodes[number].operator != "BatchNorm":
+    def _joined(self, number: int) -> int | None:
+        """The node that is computed together with ``number``, which alone reads it: the convolution before a batch
+        norm, either of both before a ReLU."""
+        node = self._nodes[number]
+        before = {"BatchNorm": ("Convolution",), "Activation": ("Convolution", "BatchNorm")}.get(node.operator, ())
+        if node.operator == "Activation" and node.attributes.get("act_type") != "relu":
             return None
-        (source,) = self._data_inputs(number)
+        source = self._data_inputs(number)[0] if node.inputs else number
         alone = len(self._readers.get(source, ())) == 1
-        return source if alone and self._nodes[source].operator == "Convolution" else None
+        return source if alone and self._nodes[source].operator in before else None
+
+    def _chain(self, number: int) -> tuple[Step, tuple[int, ...]]:
+        """Convolution, batch norm and ReLU, or some of them, as one function."""
+        chain = [number]
+        while chain[-1] in self._follows:
+            chain.append(self._follows[chain[-1]])
+        nodes = {self._nodes[member].operator: self._nodes[member] for member in chain}
+        sources, relu = self._data_inputs(chain[-1]), "Activation" in nodes
+        if "Convolution" in nodes:
+            folded = self._scale_and_shift(nodes["BatchNorm"]) if "BatchNorm" in nodes else None
+            return self._convolution(nodes["Convolution"], folded, relu=relu), sources
+        return self._batch_norm(nodes["BatchNorm"], relu=relu), sources
 
     def _parameter(self, node: Node, position: int) -> np.ndarray:
         """The parameter that a node reads as its input ``position``, float32."""
@@ -198,14 +217,17 @@ class _Compiler:
         scale = gamma / np.sqrt(variance + float(node.attributes.get("eps", "1e-3")))
         return scale, beta - mean * scale
 
-    def _batch_norm(self, node: Node) -> Step:
-        scale, shift = self._scale_and_shift(node)
+    def _batch_norm(self, node: Node, *, relu: bool = False) -> Step:
         if node.attributes.get("axis", "1") != "1":
             raise ModelError(f"batch norm '{node.name}' is over another axis than the channels")
+        scale, shift = self._scale_and_shift(node)
 
         def normalise(x: np.ndarray) -> np.ndarray:
-            y = x * scale
-            y += shift
+            y = np.empty_like(x)
+            rows, results = x.reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1])
+            for part in _parts(rows):
+                np.multiply(rows[part], scale, out=results[part])
+            _finish(results, shift, relu=relu)
             return y
 
         return normalise
@@ -221,7 +243,9 @@ class _Compiler:
         bias = 0 if _flag(node, "no_bias", False) else self._parameter(node, 2)
         return lambda x: x.ravel() @ weight + bias
 
-    def _convolution(self, node: Node, scale: np.ndarray | None = None, shift: np.ndarray | None = None) -> Step:
+    def _convolution(
+        self, node: Node, folded: tuple[np.ndarray, np.ndarray] | None = None, *, relu: bool = False
+    ) -> Step:
         kernel, stride, pad = _window(node)
         if int(node.attributes.get("num_group", "1")) != 1 or _pair(node, "dilate", 1) != (1, 1):
             raise ModelError(f"the convolution '{node.name}' is in groups or dilated, which cannot be run here")
@@ -231,9 +255,10 @@ class _Compiler:
                 f"'{node.name}_weight' has the shape {weight.shape}, which is none of a kernel of {kernel}"
             )
         bias = np.zeros(len(weight), np.float32) if _flag(node, "no_bias", False) else self._parameter(node, 2)
-        if scale is not None and shift is not None:
+        if folded is not None:
+            scale, shift = folded
             weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-        return _convolution(np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), bias, stride, pad)
+        return _convolution(np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), bias, stride, pad, relu)
 
     def _pooling(self, node: Node) -> Step:
         kind = node.attributes.get("pool_type", "max")
@@ -268,60 +293,85 @@ def _sigmoid(scores: np.ndarray) -> np.ndarray:
     return (1 + np.tanh(scores / 2)) / 2
 
 
-def _convolution(weight: np.ndarray, bias: np.ndarray, stride: tuple[int, int], pad: tuple[int, int]) -> Step:
+def _parts(rows: np.ndarray) -> list[slice]:
+    """So many rows at a time that they stay in the cache from one operation to the next."""
+    count = max(1, _CACHED_BYTES // (rows.shape[1] * rows.itemsize))
+    return [slice(start, start + count) for start in range(0, len(rows), count)]
+
+
+def _finish(rows: np.ndarray, shift: np.ndarray, *, relu: bool) -> None:
+    """Add ``shift``, (channels,), and take what is positive, in place."""
+    for part in _parts(rows):
+        rows[part] += shift
+        if relu:
+            np.maximum(rows[part], 0, out=rows[part])
+
+
+def _convolution(
+    weight: np.ndarray, bias: np.ndarray, stride: tuple[int, int], pad: tuple[int, int], relu: bool
+) -> Step:
     """``weight`` has the shape (height, width, in, out)."""
     if weight.shape[:2] == (1, 1) and pad == (0, 0):
-        return _pointwise(weight[0, 0], bias, stride)
-    if stride == (1, 1):
-        return _shifted(weight, bias, pad)
-    return _windowed(weight, bias, stride, pad)
+        product = _pointwise(weight[0, 0], stride)
+    elif stride == (1, 1):
+        product = _shifted(weight, pad)
+    else:
+        product = _windowed(weight, stride, pad)
 
-
-def _pointwise(weight: np.ndarray, bias: np.ndarray, stride: tuple[int, int]) -> Step:
     def convolve(x: np.ndarray) -> np.ndarray:
-        x = x[:: stride[0], :: stride[1]]
-        y = x.reshape(-1, x.shape[2]) @ weight
-        y += bias
-        return y.reshape(*x.shape[:2], -1)
+        rows, height, width = product(x)
+        _finish(rows, bias, relu=relu)
+        whole = rows.reshape(height, -1, rows.shape[1])
+        return whole[:, :width]
 
     return convolve
 
 
-def _windowed(weight: np.ndarray, bias: np.ndarray, stride: tuple[int, int], pad: tuple[int, int]) -> Step:
+Product = Callable[[np.ndarray], tuple[np.ndarray, int, int]]
+"""From (height, width, in) to rows of the result, (height * at least width, out), its height and its width."""
+
+
+def _pointwise(weight: np.ndarray, stride: tuple[int, int]) -> Product:
+    def multiply(x: np.ndarray) -> tuple[np.ndarray, int, int]:
+        x = x[:: stride[0], :: stride[1]]
+        return x.reshape(-1, x.shape[2]) @ weight, *x.shape[:2]
+
+    return multiply
+
+
+def _windowed(weight: np.ndarray, stride: tuple[int, int], pad: tuple[int, int]) -> Product:
     flat = weight.reshape(-1, weight.shape[3])
 
-    def convolve(x: np.ndarray) -> np.ndarray:
+    def multiply(x: np.ndarray) -> tuple[np.ndarray, int, int]:
         windows = np.lib.stride_tricks.sliding_window_view(_padded(x, pad), weight.shape[:2], (0, 1))
         windows = windows[:: stride[0], :: stride[1]].transpose(0, 1, 3, 4, 2)
-        y = windows.reshape(-1, len(flat)) @ flat
-        y += bias
-        return y.reshape(*windows.shape[:2], -1)
+        return windows.reshape(-1, len(flat)) @ flat, *windows.shape[:2]
 
-    return convolve
+    return multiply
 
 
-def _shifted(weight: np.ndarray, bias: np.ndarray, pad: tuple[int, int]) -> Step:
+def _shifted(weight: np.ndarray, pad: tuple[int, int]) -> Product:
     """In the padded image, seen as one long list of pixels, the pixels that one position of the kernel meets are a
     slice. So nothing is copied; what is computed between two rows of the result is left out at the end."""
     from scipy.linalg.blas import sgemm  # NumPy cannot add a product to what is there
 
     rows, columns, _, filters = weight.shape
 
-    def convolve(x: np.ndarray) -> np.ndarray:
+    def multiply(x: np.ndarray) -> tuple[np.ndarray, int, int]:
         padded = _padded(x, pad)
         height, width = padded.shape[0] - rows + 1, padded.shape[1]
         pixels = padded.reshape(-1, padded.shape[2])
         count = height * width - columns + 1
         y = np.empty((height * width, filters), np.float32)
-        y[:] = bias
+        y[count:] = 0
         for row in range(rows):
             for column in range(columns):
-                start = row * width + column
+                start, more = row * width + column, row + column > 0
                 # BLAS counts in columns: its matrices are the transposes of ours, without a copy.
-                sgemm(1, weight[row, column].T, pixels[start : start + count].T, 1, y[:count].T, overwrite_c=1)
-        return y.reshape(height, width, filters)[:, : width - columns + 1]
+                sgemm(1, weight[row, column].T, pixels[start : start + count].T, more, y[:count].T, overwrite_c=1)
+        return y, height, width - columns + 1
 
-    return convolve
+    return multiply
 
 
 def _max_pool(kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]) -> Step:
