@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +16,27 @@ from algorithms.image_classification.model import ImageModel
 from algorithms.interface import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from algorithms.image_classification import ImageClassificationHyperparameters
 
 Parameters = dict[str, np.ndarray]
+
+
+class Earlier:
+    """Checkpoints that are part of the artifact beside the last one, as files in a temporary folder.
+
+    The folder is there as long as this object, which the model holds.
+    """
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(sorted(self._folder.iterdir()))
+
+    def add(self, model: ImageModel) -> None:
+        """Write the checkpoint of ``model``."""
+        mxnet_files.save(self._folder / model.checkpoint, model.arrays)
 
 
 class Keeper:
@@ -41,8 +60,7 @@ class Keeper:
         self._best = -1.0
         self._model: ImageModel | None = None
         self._last: tuple[Parameters, int] | None = None
-        self._folder = tempfile.TemporaryDirectory() if self._frequency else None
-        self._earlier: list[Path] = []
+        self._earlier = Earlier() if self._frequency else None
 
     @property
     def has_model(self) -> bool:
@@ -57,7 +75,8 @@ class Keeper:
                 self._best = accuracy
                 self._keep(parameters(), epoch)
         elif (epoch + 1) % self._frequency == 0:
-            self._spool()
+            if self._model is not None and self._earlier is not None:
+                self._earlier.add(self._model)
             self._keep(parameters(), epoch)
         elif self._model is None:
             self._last = parameters(), epoch
@@ -71,15 +90,8 @@ class Keeper:
         return self._model
 
     def _keep(self, parameters: Parameters, epoch: int) -> None:
-        self._model = ImageModel(self._symbol, parameters, self._shape, epoch + 1, self._batch, self._earlier)
+        self._model = ImageModel(self._symbol, parameters, self._shape, epoch + 1, self._batch, self._earlier or ())
         self._job.save_intermediate(self._model, self._model.checkpoint)
-
-    def _spool(self) -> None:
-        """Put the checkpoint before the next one aside."""
-        if self._model is not None and self._folder is not None:
-            path = Path(self._folder.name) / self._model.checkpoint
-            mxnet_files.save(path, self._model.arrays)
-            self._earlier.append(path)
 
 
 class EarlyStopping:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class ImageModel(RawModel):
         image_shape: tuple[int, int, int],
         epoch: int,
         batch: int,
-        earlier: Sequence[Path] = (),
+        earlier: Iterable[Path] = (),
     ) -> None:
         self.graph: Graph = read_graph(symbol, SYMBOL_FILE)
         self.arrays = arrays
@@ -66,7 +66,7 @@ class ImageModel(RawModel):
         self.epoch = epoch
         self._symbol = symbol
         self._batch = batch
-        self._earlier = tuple(earlier)
+        self._earlier = earlier
 
     @cached_property
     def network(self) -> Network:

@@ -74,9 +74,7 @@ def _set(keras_network: Any, arrays: Mapping[str, np.ndarray], what: str, *, but
     expected = network.parameters(keras_network)
     mine, theirs = _layers(expected), _layers(arrays)
     if mine != theirs:
-        raise ModelError(
-            f"{what} is of another network: num_layers must be the same, and are {theirs} layers, not {mine}"
-        )
+        raise ModelError(f"{what} is of another network, of {theirs} layers; num_layers of this job is {mine}")
     weight = f"arg:{_LAST_LAYER}_weight"
     if _LAST_LAYER not in but and arrays[weight].shape[0] != expected[weight].shape[0]:
         raise ModelError(
