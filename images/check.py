@@ -164,7 +164,7 @@ EXAMPLES: dict[str, Example] = {
             "num_training_samples": 1500,
             "num_layers": 20,
             "image_shape": "3,28,28",
-            "epochs": 2,
+            "epochs": 3,
             "mini_batch_size": 32,
             "learning_rate": 0.05,
             "augmentation_type": "crop",
