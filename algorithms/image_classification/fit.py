@@ -16,6 +16,7 @@ from algorithms.image_classification.keeping import EarlyStopping, Keeper
 from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.image_classification.pipeline import Pipeline
+from algorithms.image_classification.resuming import Resumer
 from algorithms.image_classification.starts import start
 from algorithms.interface import IMAGE_RECORDIO, Job
 from algorithms.networks import has_gpu, load_keras, to_numpy
@@ -34,10 +35,11 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     trainer = Trainer(values, form, job)
     start(trainer.network, form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
     keeper = Keeper(job, symbol.to_json(form), form.image_shape, values)
-    stopping = EarlyStopping(values) if values.early_stopping else None
+    stopping = EarlyStopping(values)
+    resumer = Resumer(job, trainer.network, keeper, stopping)
     if values.checkpoint_frequency is None:
         job.info("checkpoint_frequency not set, will store the best model")
-    for epoch in range(values.epochs):
+    for epoch in range(resumer.restore(), values.epochs):
         trainer.epoch(training, epoch)
         if job.stop_requested and not keeper.has_model:
             raise TrainingStopped("a stop was asked for before the first epoch was over")
@@ -45,7 +47,9 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
             break
         accuracy = trainer.validate(validation, epoch)
         keeper.offer(trainer.parameters, epoch, accuracy)
-        if stopping is not None and stopping.ends(epoch, accuracy):
+        ends = stopping.ends(epoch, accuracy)
+        resumer.save(epoch)
+        if values.early_stopping and ends:
             job.info(f"Early stopping after epoch {epoch}: best validation accuracy {stopping.best:.6f}")
             break
     return keeper.model()

@@ -42,6 +42,11 @@ class Earlier:
 class Keeper:
     """Keeps the epoch that is best on the validation channel, or with ``checkpoint_frequency`` every n-th epoch.
 
+    Attributes:
+        best: the highest validation accuracy of an epoch that is kept, without ``checkpoint_frequency``.
+        kept: numbers of the epochs that are kept, counted from 1.
+        newest: the model of the last of them.
+
     Each epoch that is kept becomes the artifact of the job at once. Earlier ones wait in a temporary folder.
     """
 
@@ -57,41 +62,51 @@ class Keeper:
         self._shape = image_shape
         self._batch = values.mini_batch_size
         self._frequency = values.checkpoint_frequency
-        self._best = -1.0
-        self._model: ImageModel | None = None
+        self.best = -1.0
+        self.newest: ImageModel | None = None
         self._last: tuple[Parameters, int] | None = None
+        self.kept: list[int] = []
         self._earlier = Earlier() if self._frequency else None
 
     @property
     def has_model(self) -> bool:
         """Whether there is something that ``model`` can give."""
-        return self._model is not None or self._last is not None
+        return self.newest is not None or self._last is not None
 
     def offer(self, parameters: Callable[[], Parameters], epoch: int, accuracy: float) -> None:
         """The parameters after ``epoch``, counted from 0."""
         if self._frequency is None:
-            if accuracy > self._best:
+            if accuracy > self.best:
                 self._job.info(f"Storing the best model with validation accuracy: {accuracy:.6f}")
-                self._best = accuracy
+                self.best = accuracy
                 self._keep(parameters(), epoch)
         elif (epoch + 1) % self._frequency == 0:
-            if self._model is not None and self._earlier is not None:
-                self._earlier.add(self._model)
             self._keep(parameters(), epoch)
-        elif self._model is None:
+        elif self.newest is None:
             self._last = parameters(), epoch
 
     def model(self) -> ImageModel:
         """The last epoch that was kept; where training ended before there was one, the last that was whole."""
-        if self._model is None:
+        if self.newest is None:
             assert self._last is not None
             self._keep(*self._last)
-        assert self._model is not None
-        return self._model
+        assert self.newest is not None
+        return self.newest
+
+    def restore(self, best: float, models: list[tuple[int, Parameters]]) -> None:
+        """Take up what another run has kept: pairs of the epoch, counted from 1, and its parameters."""
+        self.best = best
+        for epoch, parameters in models:
+            self._keep(parameters, epoch - 1)
 
     def _keep(self, parameters: Parameters, epoch: int) -> None:
-        self._model = ImageModel(self._symbol, parameters, self._shape, epoch + 1, self._batch, self._earlier or ())
-        self._job.save_intermediate(self._model, self._model.checkpoint)
+        if self._earlier is None:
+            self.kept.clear()
+        elif self.newest is not None:
+            self._earlier.add(self.newest)
+        self.kept.append(epoch + 1)
+        self.newest = ImageModel(self._symbol, parameters, self._shape, epoch + 1, self._batch, self._earlier or ())
+        self._job.save_intermediate(self.newest, self.newest.checkpoint)
 
 
 class EarlyStopping:
@@ -99,18 +114,19 @@ class EarlyStopping:
 
     Attributes:
         best: the highest accuracy so far.
+        waited: epochs since one that was an improvement.
     """
 
     def __init__(self, values: ImageClassificationHyperparameters) -> None:
         self._least = values.early_stopping_min_epochs
         self._patience = values.early_stopping_patience
         self._tolerance = values.early_stopping_tolerance
-        self._waited = 0
+        self.waited = 0
         self.best = 0.0
 
     def ends(self, epoch: int, accuracy: float) -> bool:
         """Whether ``epoch``, counted from 0, was the last one."""
         gain = (accuracy - self.best) / self.best if self.best else accuracy
-        self._waited = 0 if gain > self._tolerance else self._waited + 1
+        self.waited = 0 if gain > self._tolerance else self.waited + 1
         self.best = max(self.best, accuracy)
-        return epoch + 1 >= self._least and self._waited >= self._patience
+        return epoch + 1 >= self._least and self.waited >= self._patience

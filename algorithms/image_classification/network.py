@@ -118,6 +118,7 @@ def set_parameters(network: Any, arrays: Mapping[str, np.ndarray], *, but: tuple
     Raises:
         ModelError: one is missing or has another shape.
     """
+    found = []
     for name, variable in _variables(network):
         if name.partition(":")[2].rpartition("_")[0] in but:
             continue
@@ -128,7 +129,9 @@ def set_parameters(network: Any, arrays: Mapping[str, np.ndarray], *, but: tuple
             raise ModelError(
                 f"the checkpoint's '{name}' has the shape {arrays[name].shape}; this network's has {expected}"
             )
-        variable.assign(_to_keras(np.asarray(arrays[name], np.float32)))
+        found.append((variable, _to_keras(np.asarray(arrays[name], np.float32))))
+    for variable, array in found:  # all of them, or none
+        variable.assign(array)
 
 
 _SUFFIXES = {
