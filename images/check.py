@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image
 from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from recordio.framing import write_frame  # noqa: E402 - they need the path above
+from examples.data import png  # noqa: E402 - they need the path above
+from recordio.framing import write_frame  # noqa: E402
 from recordio.images import encode_record  # noqa: E402
 from recordio.records import encode_records  # noqa: E402
 
@@ -77,13 +77,6 @@ def write_images(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
     stream = io.BytesIO()
     for number, (file, label) in enumerate(zip(files, labels, strict=True)):
         write_frame(stream, encode_record(file, [label], number))
-    return stream.getvalue()
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """A digit of 16 grey levels as a PNG file of 32 x 32 pixels."""
-    stream = io.BytesIO()
-    Image.fromarray((pixels * 15).astype(np.uint8)).resize((32, 32)).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -131,8 +131,8 @@ class Trainer:
         """
         started = since = time.perf_counter()
         self.network.optimizer.learning_rate = learning_rate(self._values, epoch)
-        self.network.reset_metrics()
-        logs: dict[str, Any] = {}
+        totals: dict[str, float] = {}
+        number = 0
         batches = training.epoch(epoch)
         for number, batch in enumerate(batches):
             if number == 0 and batch.valid < self._values.mini_batch_size:
@@ -142,25 +142,24 @@ class Trainer:
                     f"{batch.valid}, and mini_batch_size is {self._values.mini_batch_size}"
                 )
             weights = self._weights.of(batch.targets) if self._weights is not None else None
+            self.network.reset_metrics()
             logs = self.network.train_on_batch(batch.images, batch.targets, weights, return_dict=True)
+            totals = {name: totals.get(name, 0.0) + float(value) for name, value in logs.items()}
             if self._job.stop_requested:
                 batches.close()
                 return
             if number and number % _LOG_BATCHES == 0:
                 now = time.perf_counter()
                 speed = _LOG_BATCHES * self._values.mini_batch_size / (now - since)
-                self._job.speed(epoch, number, speed, self._scores(logs))
+                self._job.speed(epoch, number, speed, _means(totals, number + 1))
                 since = now
-        if not np.isfinite(logs["loss"]):
+        if not np.isfinite(totals["loss"]):
             raise TrainingDataError(
-                f"The loss of epoch {epoch} is {float(logs['loss'])}: training diverged; a smaller learning_rate helps"
+                f"The loss of epoch {epoch} is {totals['loss']}: training diverged; a smaller learning_rate helps"
             )
-        for name, value in self._scores(logs):
+        for name, value in _means(totals, number + 1):
             self._job.epoch_score(epoch, "train", name, value)
         self._job.info(f"Epoch[{epoch}] Time cost={time.perf_counter() - started:.3f}")
-
-    def _scores(self, logs: Mapping[str, Any]) -> list[tuple[str, float]]:
-        return [(name, float(value)) for name, value in logs.items() if name != "loss"]
 
     def validate(self, validation: Pipeline, epoch: int) -> float:
         """The share of validation images whose class is the likeliest one; of labels that are right with several."""
@@ -173,3 +172,8 @@ class Trainer:
         accuracy = right / total
         self._job.epoch_score(epoch, "validation", "accuracy", accuracy)
         return accuracy
+
+
+def _means(totals: Mapping[str, float], batches: int) -> list[tuple[str, float]]:
+    """What was measured on so many batches of one size, without the loss."""
+    return [(name, total / batches) for name, total in totals.items() if name != "loss"]

@@ -80,6 +80,19 @@ def test_lines_of_a_running_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r"Epoch\[0\] Batch \[1\]\tSpeed: \d+\.\d{3} samples/sec\taccuracy=[01]\.\d{6}", line)
 
 
+def test_training_scores_are_means_over_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    accuracies = iter([0.0, 0.75, 0.75])
+    told = lambda *_, **__: {"loss": 1.0, "accuracy": next(accuracies)}  # noqa: E731
+    monkeypatch.setattr(keras.Model, "train_on_batch", told)
+    monkeypatch.setattr("algorithms.image_classification.fit._LOG_BATCHES", 1)
+    job = FakeJob()
+    fit(job=job, mini_batch_size=4)
+    assert [scores for *_, scores in job.speeds] == [[("accuracy", 0.375)], [("accuracy", 0.5)]]
+    assert job.epoch_scores[0] == (0, "train", "accuracy", 0.5)
+
+
 # ---- forms of input -------------------------------------------------------------------------------------------------
 
 

@@ -228,8 +228,8 @@ print(json.dumps({**told, "answer": model.probabilities(picture(0, 1)).tolist()}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_a_step_on_each_backend(backend: str) -> None:
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_step_on_another_backend(backend: str) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2", "JAX_PLATFORMS": "cpu"}
