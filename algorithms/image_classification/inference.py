@@ -97,6 +97,9 @@ class Network:
         if self._data < 0:
             raise ModelError("the symbol file has no input 'data'")
         compiled = _Compiler(graph, parameters)
+        if compiled.free() - {self._data}:
+            names = ", ".join(graph.nodes[number].name for number in sorted(compiled.free() - {self._data}))
+            raise ModelError(f"the symbol file computes with {names} in a way that cannot be run here")
         steps = [(number, *compiled.step(number)) for number in compiled.needed()]
         last_use = {source: number for number, _, sources in steps for source in sources}
         for number, step, sources in steps:
@@ -128,6 +131,10 @@ class _Compiler:
             joined = self._joined(number)
             if joined is not None:
                 self._follows[number] = joined
+
+    def free(self) -> set[int]:
+        """The variables whose values are taken as they are, and not as parameters of an operator."""
+        return {number for number in self._reached() if self._nodes[number].operator == "null"}
 
     def needed(self) -> list[int]:
         """The nodes to compute, in order."""

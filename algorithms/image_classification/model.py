@@ -114,7 +114,12 @@ def load(directory: Path) -> ImageModel:
     batch, *image_shape = _data_shape(_text(directory / SHAPES_FILE))
     epoch = int(path.stem.rpartition("-")[2])
     model = ImageModel(symbol, load_arrays(path), (image_shape[0], image_shape[1], image_shape[2]), epoch, batch)
-    found = model.network(np.zeros((image_shape[1], image_shape[2], image_shape[0]), np.uint8))
+    try:
+        found = model.network(np.zeros((image_shape[1], image_shape[2], image_shape[0]), np.uint8))
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - NumPy and BLAS have several for shapes that do not fit
+        raise ModelError(f"'{path.name}', '{SYMBOL_FILE}' and '{SHAPES_FILE}' do not fit together: {error}") from None
     if found.ndim != 1 or not np.isfinite(found).all():
         raise ModelError(f"'{path.name}' does not give a probability for each class")
     return model

@@ -20,6 +20,7 @@ from algorithms.image_classification.architecture import DEPTHS, Architecture
 from algorithms.image_classification.inference import Network, read_graph
 from algorithms.image_classification.keeping import EarlyStopping
 from algorithms.image_classification.losses import ClassWeights, binary_cross_entropy
+from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.networks import load_keras, to_numpy
 from tests.algorithms.samples import eagerly
@@ -107,6 +108,23 @@ def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
     ):
         with pytest.raises(ModelError, match=reason):
             Network(read_graph(spoiled, "symbol"), {} if spoiled == good else _Anything())
+
+
+def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    form = Architecture(20, (3, 16, 16), 2)
+    keras = load_keras(0)
+    arrays = network.parameters(network.build(keras, form))
+    (tmp_path / "model-shapes.json").write_text('[{"name": "data", "shape": [1, 3, 16, 16]}]')
+    for name, shape in (("arg:stage1_unit2_conv1_weight", (16, 15, 3, 3)), ("arg:fc1_weight", (2, 63))):
+        wrong = np.ones(shape, np.float32)
+        ImageModel(symbol.to_json(form), {**arrays, name: wrong}, form.image_shape, 1, 8).save(tmp_path)
+        with pytest.raises(ModelError, match="do not fit together"):
+            ImageClassification.load(tmp_path)
+    added = json.loads(symbol.to_json(form))
+    (position,) = (number for number, node in enumerate(added["nodes"]) if node["name"] == "relu1")
+    added["nodes"][position] |= {"op": "broadcast_add", "inputs": [[position - 1, 0, 0], [1, 0, 0]]}
+    with pytest.raises(ModelError, match="computes with bn_data_gamma in a way"):
+        Network(read_graph(json.dumps(added), "symbol"), {})
 
 
 class _Anything(dict):
