@@ -12,72 +12,18 @@ section 3.2 (batch norm in the weights).
 
 from __future__ import annotations
 
-import ast
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from algorithms.errors import ModelError
+from algorithms.image_classification.graph import HEADS, Graph, Node, flag, pair, window
 
-Values = Sequence[np.ndarray]
 Step = Callable[..., np.ndarray]
 
 _CACHED_BYTES = 1 << 18
-_HEADS = {"SoftmaxOutput": "softmax", "softmax": "softmax", "LogisticRegressionOutput": "sigmoid", "sigmoid": "sigmoid"}
 _IDENTITIES = frozenset({"_copy", "identity", "Cast", "cast", "Dropout", "BlockGrad"})
 _SUMS = frozenset({"elemwise_add", "_plus", "_Plus", "broadcast_add"})
-
-
-@dataclass
-class Node:
-    """One operator of a graph: ``inputs`` are numbers of nodes before it, ``attributes`` texts."""
-
-    operator: str
-    name: str
-    inputs: tuple[int, ...]
-    attributes: Mapping[str, str]
-
-
-@dataclass
-class Graph:
-    """A symbol file: ``nodes`` in the order of computation, ``head`` the number of the last."""
-
-    nodes: list[Node]
-    head: int
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether each class has a probability of its own."""
-        return _HEADS[self.nodes[self.head].operator] == "sigmoid"
-
-
-def read_graph(text: str, name: str) -> Graph:
-    """The graph of a symbol file with one output, which is probabilities.
-
-    Raises:
-        ModelError: it is none.
-    """
-    try:
-        document = json.loads(text)
-        nodes = [_read_node(entry, number) for number, entry in enumerate(document["nodes"])]
-        ((head, *_),) = document["heads"]
-        operator = nodes[head].operator
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ModelError(f"'{name}' is not a symbol file of MXNet with one output: {error!r}") from None
-    if head < 0 or operator not in _HEADS:
-        raise ModelError(f"'{name}' ends in '{operator}'; a classifier ends in one of {', '.join(_HEADS)}")
-    return Graph(nodes, head)
-
-
-def _read_node(entry: Mapping[str, Any], number: int) -> Node:
-    inputs = tuple(int(source[0]) for source in entry["inputs"])
-    if any(not 0 <= source < number for source in inputs):
-        raise ValueError(f"node {number} reads nodes that do not come before it")
-    attributes = entry.get("attrs") or entry.get("attr") or entry.get("param") or {}
-    return Node(str(entry["op"]), str(entry["name"]), inputs, {key: str(value) for key, value in attributes.items()})
 
 
 class Network:
@@ -151,8 +97,8 @@ class _Compiler:
         if number in self._follows:
             return self._chain(number)
         sources = self._data_inputs(number)
-        if node.operator in _HEADS:
-            return (_softmax if _HEADS[node.operator] == "softmax" else _sigmoid), sources
+        if node.operator in HEADS:
+            return (_softmax if HEADS[node.operator] == "softmax" else _sigmoid), sources
         if node.operator in _IDENTITIES:
             return _identity, sources
         if node.operator in _SUMS:
@@ -219,7 +165,7 @@ class _Compiler:
     def _scale_and_shift(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
         """Batch norm as a multiplication and an addition, each (channels,)."""
         gamma, beta, mean, variance = (self._parameter(node, position) for position in (1, 2, 3, 4))
-        if _flag(node, "fix_gamma", True):
+        if flag(node, "fix_gamma", True):
             gamma = np.ones_like(gamma)
         scale = gamma / np.sqrt(variance + float(node.attributes.get("eps", "1e-3")))
         return scale, beta - mean * scale
@@ -247,21 +193,21 @@ class _Compiler:
 
     def _dense(self, node: Node) -> Step:
         weight = np.ascontiguousarray(self._parameter(node, 1).T)
-        bias = 0 if _flag(node, "no_bias", False) else self._parameter(node, 2)
+        bias = 0 if flag(node, "no_bias", False) else self._parameter(node, 2)
         return lambda x: x.ravel() @ weight + bias
 
     def _convolution(
         self, node: Node, folded: tuple[np.ndarray, np.ndarray] | None = None, *, relu: bool = False
     ) -> Step:
-        kernel, stride, pad = _window(node)
-        if int(node.attributes.get("num_group", "1")) != 1 or _pair(node, "dilate", 1) != (1, 1):
+        kernel, stride, pad = window(node)
+        if int(node.attributes.get("num_group", "1")) != 1 or pair(node, "dilate", 1) != (1, 1):
             raise ModelError(f"the convolution '{node.name}' is in groups or dilated, which cannot be run here")
         weight = self._parameter(node, 1)
         if weight.ndim != 4 or weight.shape[2:] != kernel:
             raise ModelError(
                 f"'{node.name}_weight' has the shape {weight.shape}, which is none of a kernel of {kernel}"
             )
-        bias = np.zeros(len(weight), np.float32) if _flag(node, "no_bias", False) else self._parameter(node, 2)
+        bias = np.zeros(len(weight), np.float32) if flag(node, "no_bias", False) else self._parameter(node, 2)
         if folded is not None:
             scale, shift = folded
             weight, bias = weight * scale[:, None, None, None], bias * scale + shift
@@ -269,11 +215,11 @@ class _Compiler:
 
     def _pooling(self, node: Node) -> Step:
         kind = node.attributes.get("pool_type", "max")
-        if _flag(node, "global_pool", False):
+        if flag(node, "global_pool", False):
             if kind != "avg":
                 raise ModelError(f"the global pooling '{node.name}' is no average, and cannot be run here")
             return lambda x: x.mean(axis=(0, 1))
-        kernel, stride, pad = _window(node)
+        kernel, stride, pad = window(node)
         if kind != "max" or node.attributes.get("pooling_convention", "valid") != "valid":
             raise ModelError(f"the pooling '{node.name}' cannot be run here")
         return _max_pool(kernel, stride, pad)
@@ -403,27 +349,3 @@ def _padded(x: np.ndarray, pad: tuple[int, int], value: float = 0.0) -> np.ndarr
     padded = np.full((x.shape[0] + 2 * pad[0], x.shape[1] + 2 * pad[1], x.shape[2]), value, np.float32)
     padded[pad[0] : pad[0] + x.shape[0], pad[1] : pad[1] + x.shape[1]] = x
     return padded
-
-
-# ---- attributes of nodes --------------------------------------------------------------------------------------------
-
-
-def _window(node: Node) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    return _pair(node, "kernel", 0), _pair(node, "stride", 1), _pair(node, "pad", 0)
-
-
-def _pair(node: Node, name: str, default: int) -> tuple[int, int]:
-    """An attribute of two numbers, as in ``(3, 3)`` or ``[3, 3]``; () stands for the default."""
-    text = node.attributes.get(name)
-    if text is None or text in ("()", "[]"):
-        return default, default
-    try:
-        first, second = (int(number) for number in ast.literal_eval(text))
-    except (ValueError, TypeError, SyntaxError):
-        raise ModelError(f"node '{node.name}' of the symbol file: {name} is {text}, not two numbers") from None
-    return first, second
-
-
-def _flag(node: Node, name: str, default: bool) -> bool:
-    text = node.attributes.get(name)
-    return default if text is None else text.lower() in ("true", "1")

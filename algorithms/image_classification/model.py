@@ -18,7 +18,8 @@ import numpy as np
 from algorithms import mxnet_files
 from algorithms.errors import ModelError
 from algorithms.image_classification.augment import squeezed
-from algorithms.image_classification.inference import Graph, Network, read_graph
+from algorithms.image_classification.graph import Graph, read_graph
+from algorithms.image_classification.inference import Network
 from algorithms.interface import JSON_LINES, RawModel
 
 PREFIX = "image-classification"

@@ -17,7 +17,8 @@ from algorithms.errors import ModelError
 from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification, network, symbol
 from algorithms.image_classification.architecture import DEPTHS, Architecture
-from algorithms.image_classification.inference import Network, read_graph
+from algorithms.image_classification.graph import read_graph
+from algorithms.image_classification.inference import Network
 from algorithms.image_classification.keeping import EarlyStopping
 from algorithms.image_classification.losses import ClassWeights, binary_cross_entropy
 from algorithms.image_classification.model import ImageModel
