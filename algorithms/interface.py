@@ -270,8 +270,11 @@ class Job(Protocol):
         """A ``#metrics`` line with values of one epoch, of one model where several are trained at once."""
         ...
 
-    def save_intermediate(self, model: Model) -> None:
-        """Make ``model`` the artifact of the job as it stands, replacing an earlier one in one step."""
+    def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
+        """Make ``model`` the artifact of the job as it stands, replacing an earlier one in one step.
+
+        ``checkpoint`` is the file of it that a log line names: ``Saved checkpoint to "/opt/ml/model/<checkpoint>"``.
+        """
         ...
 
 

@@ -22,8 +22,15 @@ def load_keras(seed: int) -> ModuleType:
     return keras
 
 
-def to_numpy(tensor: Any) -> Any:
-    """A tensor of any backend as an array."""
+def has_gpu() -> bool:
+    """Whether the backend computes on a GPU: Keras names the CPU only where there is nothing faster."""
     import keras
 
-    return keras.ops.convert_to_numpy(tensor)
+    return not all(device.startswith("cpu") for device in keras.distribution.list_devices())
+
+
+def to_numpy(tensor: Any) -> Any:
+    """A tensor or variable of any backend as an array."""
+    import keras
+
+    return keras.ops.convert_to_numpy(keras.ops.copy(tensor))  # NumPy warns of variables as they are

@@ -23,6 +23,7 @@ ALGORITHMS: dict[str, Entry] = {
     "factorization-machines": Entry("algorithms.factorization_machines:FactorizationMachines"),
     "lda": Entry("algorithms.lda:LDA"),
     "ntm": Entry("algorithms.ntm:NTM", extra="ntm"),
+    "image-classification": Entry("algorithms.image_classification:ImageClassification", extra="image-classification"),
     "xgboost": Entry("algorithms.xgb:XGBoost", extra="xgboost"),
 }
 

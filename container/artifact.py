@@ -21,7 +21,7 @@ class Artifact:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._files: set[Path] = set()
 
     @property
@@ -31,8 +31,8 @@ class Artifact:
 
     def prepare(self) -> None:
         """Make the folder, and take away what a run that was killed left half-written."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        for staging in self._directory.glob(f"{_STAGING}*"):
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for staging in self.directory.glob(f"{_STAGING}*"):
             shutil.rmtree(staging)
 
     def write(self, model: Model) -> list[Path]:
@@ -41,21 +41,21 @@ class Artifact:
         Raises:
             OSError: the disk is full, say; the folder is as it was before.
         """
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._directory))
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.directory))
         try:
             model.save(staging)
             files = sorted(file.relative_to(staging) for file in staging.rglob("*") if file.is_file())
             for file in files:
                 _synchronise(staging / file)
             for file in files:
-                (self._directory / file).parent.mkdir(parents=True, exist_ok=True)
-                (staging / file).replace(self._directory / file)
+                (self.directory / file).parent.mkdir(parents=True, exist_ok=True)
+                (staging / file).replace(self.directory / file)
                 self._files.add(file)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         self._remove(self._files.difference(files))
         self._files = set(files)
-        _synchronise(self._directory)
+        _synchronise(self.directory)
         return files
 
     def discard(self) -> None:
@@ -65,7 +65,7 @@ class Artifact:
 
     def _remove(self, files: set[Path]) -> None:
         for file in files:
-            (self._directory / file).unlink(missing_ok=True)
+            (self.directory / file).unlink(missing_ok=True)
 
 
 def _synchronise(path: Path) -> None:

@@ -227,9 +227,11 @@ class TrainingJob:
         now = time.time()
         self._metrics(now, now, {name: Summary.of(value) for name, value in values.items()}, epoch=epoch, model=model)
 
-    def save_intermediate(self, model: Model) -> None:
+    def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         """Make ``model`` the artifact of the job as it stands."""
         self._artifact.write(model)
+        if checkpoint is not None:
+            self.info(logs.saved(self._artifact.directory / checkpoint))
 
     # ---- for container.train ----------------------------------------------------------------------------------------
 

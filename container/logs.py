@@ -157,6 +157,11 @@ def checkpoint_score(checkpoint: int, dataset: str, metric: str, value: float) -
     return f"Checkpoint [{checkpoint}]\t{dataset.capitalize()}-{metric}={value:.6f}"
 
 
+def saved(checkpoint: object) -> str:
+    """A file of the artifact that holds parameters, as MXNet writes it."""
+    return f'Saved checkpoint to "{checkpoint}"'
+
+
 def metrics(start: float, end: float, dimensions: Mapping[str, Any], values: Mapping[str, Summary]) -> str:
     """A ``#metrics`` line; ``start`` and ``end`` in seconds since 1970. An empty line follows it, as in SageMaker."""
     line = {

@@ -6,6 +6,7 @@ With a Docker engine by ``docker run``, else with buildah in a plain chroot. /op
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -29,9 +30,13 @@ from sklearn.datasets import load_digits
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from recordio.records import encode_records  # noqa: E402 - needs the path above
+from examples.data import png  # noqa: E402 - they need the path above
+from recordio.framing import write_frame  # noqa: E402
+from recordio.images import encode_record  # noqa: E402
+from recordio.records import encode_records  # noqa: E402
 
 RECORDIO = "application/x-recordio-protobuf"
+IMAGES = "application/x-recordio"
 START_SECONDS = 60
 ROOT_USER, OTHER_USER = "0:0", "12345:12345"
 TEST_ROWS = 297
@@ -49,6 +54,8 @@ class Example(NamedTuple):
     write: Callable[[np.ndarray, np.ndarray | None], bytes]
     score: Callable[[list[dict], np.ndarray], float]
     at_least: float
+    validation: bool = False
+    """Whether the job needs a channel of that name; it gets the rows of train."""
 
 
 def write_csv(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
@@ -60,6 +67,17 @@ def write_csv(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
 def write_recordio(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
     """RecordIO-protobuf."""
     return encode_records(rows.astype(np.float32), None if labels is None else labels.astype(np.float32))
+
+
+def write_images(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
+    """MXNet's records of PNG files; a request is one file, so that of several rows it is the first."""
+    files = [png(row.reshape(8, 8)) for row in rows]
+    if labels is None:
+        return files[0]
+    stream = io.BytesIO()
+    for number, (file, label) in enumerate(zip(files, labels, strict=True)):
+        write_frame(stream, encode_record(file, [label], number))
+    return stream.getvalue()
 
 
 def purity(answers: list[dict], digits: np.ndarray) -> float:
@@ -87,6 +105,11 @@ def spread(answers: list[dict], digits: np.ndarray) -> float:
 def share_right(key: str, truth: Callable[[np.ndarray], np.ndarray]) -> Callable[[list[dict], np.ndarray], float]:
     """Share of rows whose answer's ``key`` is the truth."""
     return lambda answers, digits: float(np.mean([answer[key] for answer in answers] == truth(digits)))
+
+
+def likeliest(answers: list[list[float]], digits: np.ndarray) -> float:
+    """Share of images whose digit is the likeliest class."""
+    return float(np.mean(np.argmax(answers, axis=1) == digits))
 
 
 def digit(digits: np.ndarray) -> np.ndarray:
@@ -138,6 +161,23 @@ EXAMPLES: dict[str, Example] = {
         write_recordio,
         share_right("predicted_label", is_small),
         0.75,
+    ),
+    "image-classification": Example(
+        {
+            "num_classes": 10,
+            "num_training_samples": 1500,
+            "num_layers": 20,
+            "image_shape": "3,28,28",
+            "epochs": 3,
+            "mini_batch_size": 32,
+            "learning_rate": 0.05,
+            "augmentation_type": "crop",
+        },
+        IMAGES,
+        write_images,
+        likeliest,
+        0.6,
+        validation=True,
     ),
 }
 Launch: TypeAlias = Callable[[Path, Mapping[str, str], Sequence[str]], list[str]]
@@ -219,7 +259,7 @@ def check(algorithm: str, launch: Launch, variables: Mapping[str, str]) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         print(f"{algorithm}: trained in {seconds:.1f} s, {', '.join(path.name for path in (base / 'model').iterdir())}")
         with server(launch, base, variables) as (address, started_in):
-            answers = ask(address, example, example.write(images[-TEST_ROWS:], None))
+            answers = ask_all(address, example, images[-TEST_ROWS:])
             score = example.score(answers, digits[-TEST_ROWS:])
         assert len(answers) == TEST_ROWS and score >= example.at_least, (len(answers), score)
         print(f"{algorithm}: healthy after {started_in:.1f} s, {len(answers)} answers, score {score:.3f}")
@@ -231,12 +271,15 @@ def lay_out(base: Path, example: Example, rows: bytes) -> None:
         (base / name).mkdir(parents=True)
     for folder in (base, *base.rglob("*")):
         folder.chmod(0o777)
-    (base / "input/data/train/digits").write_bytes(rows)
+    names = ["train", "validation"] if example.validation else ["train"]
+    for name in names:
+        (base / "input/data" / name).mkdir(exist_ok=True)
+        (base / "input/data" / name / "digits").write_bytes(rows)
     strings = {name: str(value) for name, value in example.hyperparameters.items()}
     config = base / "input/config"
     (config / "hyperparameters.json").write_text(json.dumps(strings))
     channel = {"TrainingInputMode": "File", "ContentType": example.content_type}
-    (config / "inputdataconfig.json").write_text(json.dumps({"train": channel}))
+    (config / "inputdataconfig.json").write_text(json.dumps(dict.fromkeys(names, channel)))
     (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
 
 
@@ -272,14 +315,20 @@ def healthy(address: str) -> bool:
         return False
 
 
-def ask(address: str, example: Example, body: bytes) -> list[dict]:
-    """The answers to one request, a dict a row."""
-    media_type = example.content_type.partition(";")[0]
+def ask_all(address: str, example: Example, images: np.ndarray) -> list:
+    """The answers for all rows: in one request, or one for each image."""
+    if example.content_type == IMAGES:
+        return [ask(address, "image/png", example.write(image[None], None)) for image in images]
+    (rows,) = ask(address, example.content_type.partition(";")[0], example.write(images, None)).values()
+    return rows
+
+
+def ask(address: str, media_type: str, body: bytes) -> Any:
+    """The answer to one request."""
     headers = {"Content-Type": media_type, "Accept": "application/json"}
     request = urllib.request.Request(f"{address}/invocations", body, headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
-        (rows,) = json.load(answer).values()
-    return rows
+        return json.load(answer)
 
 
 def main(algorithm: str, image: str) -> None:

@@ -7,6 +7,7 @@
     │   ├── BadMagicError           a frame does not start with the magic word
     │   └── TruncatedRecordError    the stream ends inside a frame, or a length runs past the end
     ├── RecordError                 the protobuf inside a frame is malformed, or of an unusable kind
+    ├── ImageError                  an image, or a record of one, cannot be read
     ├── ParseError                  text (CSV, LIBSVM, JSON) or Parquet that cannot be read as rows
     │   └── RaggedRowError          a row has another number of fields than the rows before it
     ├── WidthError                  the number of features is not the expected one
@@ -43,6 +44,10 @@ class TruncatedRecordError(FrameError):
 
 class RecordError(DataError):
     """The protobuf Record inside a frame is malformed or cannot become a row."""
+
+
+class ImageError(DataError):
+    """An image cannot be decoded, or a record that should hold one does not."""
 
 
 class ParseError(DataError):

@@ -12,7 +12,7 @@ import io
 import mmap
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from recordio.errors import BadMagicError, FrameError, TruncatedRecordError
 
@@ -122,7 +122,16 @@ def next_record(view: memoryview, start: int, stop: int, place: Place) -> Frame 
         BadMagicError: a frame does not start with the magic word.
         FrameError: continuation flags are unknown or out of order.
     """
-    parts: list[bytes] = []
+    found = _parts(view, start, stop, place)
+    if found is None:
+        return None
+    parts, end = found
+    return Frame(MAGIC_BYTES.join([bytes(view[first:last]) for first, last in parts]), end)
+
+
+def _parts(view: memoryview, start: int, stop: int, place: Place) -> tuple[list[tuple[int, int]], int] | None:
+    """Where the bytes of the frames of a record are, and where the record stops; None and errors as ``next_record``."""
+    parts: list[tuple[int, int]] = []
     at = start
     while True:
         if stop - at < HEADER.size:
@@ -143,9 +152,9 @@ def next_record(view: memoryview, start: int, stop: int, place: Place) -> Frame 
         end = at + (length + 3) // 4 * 4
         if end > stop:
             return None
-        parts.append(bytes(view[at : at + length]))
+        parts.append((at, at + length))
         if flag in (WHOLE, LAST):
-            return Frame(MAGIC_BYTES.join(parts), end)
+            return parts, end
         at = end
 
 
@@ -187,6 +196,27 @@ def frames(stream: BinaryIO, name: str) -> Iterator[bytes]:
                 yield frame.body
             elif not window.more():
                 raise truncated(window, place)
+    finally:
+        window.close()
+
+
+def spans(stream: BinaryIO | mmap.mmap, name: str) -> Iterator[tuple[int, int]]:
+    """Where each record of a stream in memory (``BytesIO``, ``mmap``) starts and stops; its bytes are not looked at.
+
+    Raises:
+        FrameError: as ``frames``.
+    """
+    window = Window(cast(BinaryIO, stream))
+    number = 0
+    try:
+        while window.start < window.stop:
+            place = Place(name, number, window.offset)
+            found = _parts(window.view, window.start, window.stop, place)
+            if found is None:
+                raise truncated(window, place)
+            yield window.start, found[1]
+            window.start = found[1]
+            number += 1
     finally:
         window.close()
 

@@ -41,6 +41,7 @@ class FakeJob:
     timers: list[tuple[str, float]] = field(default_factory=list)
     epoch_values: list[dict[str, Any]] = field(default_factory=list)
     intermediates: list[Model] = field(default_factory=list)
+    checkpoints: list[str] = field(default_factory=list)
     stop_readings: int = 0
 
     @property
@@ -110,8 +111,10 @@ class FakeJob:
     def values(self, values: Mapping[str, float], *, epoch: int | None = None, model: int | None = None) -> None:
         self.epoch_values.append({"values": dict(values), "epoch": epoch, "model": model})
 
-    def save_intermediate(self, model: Model) -> None:
+    def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         self.intermediates.append(model)
+        if checkpoint is not None:
+            self.checkpoints.append(checkpoint)
 
     def last(self, dataset: str, metric: str) -> float:
         """The latest value reported for a metric. Raises LookupError where there was none."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from recordio.images import encode_record
 
 
 @dataclass(frozen=True)
@@ -16,11 +23,78 @@ class Sample:
         hyperparameters: the required ones, and what makes the job small.
         channels: makes the channels of a job, as ``fit`` gets them, with their files in the folder it is given.
         requests: pairs of media type and body.
+        around: what training happens in.
     """
 
     hyperparameters: dict[str, str]
     channels: Callable[[Path], dict[str, Any]]
     requests: Callable[[], Iterator[tuple[str, bytes]]]
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-SAMPLES: dict[str, Sample] = {}
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """TensorFlow does not compile: that takes longer than the few steps of a small job."""
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tensorflow.config.run_functions_eagerly(False)
+
+
+class Records:
+    """Implements ``algorithms.interface.RecordStream`` on records in memory, as a pipe gives them, or on a folder."""
+
+    def __init__(
+        self,
+        records: Sequence[bytes] = (),
+        media_type: str = "application/x-recordio",
+        folder: Path | None = None,
+        **options: Any,
+    ) -> None:
+        self._records = records
+        self.media_type = media_type
+        self.folder = folder
+        self.parameters: dict[str, str] = options.get("parameters", {})
+        self.wrapped: bool = options.get("wrapped", False)
+        self.epochs_begun = 0
+
+    def records(self) -> Generator[bytes]:
+        self.epochs_begun += 1
+        yield from self._records
+
+
+def picture(label: int, seed: int, size: tuple[int, int] = (18, 16), kind: str = "PNG") -> bytes:
+    """A file of a noisy image, red on the left for label 0 and on the right for label 1."""
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 100, (size[1], size[0], 3))
+    half = size[0] // 2
+    pixels[:, half * label : half * (label + 1), 0] += 150
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, kind)
+    return file.getvalue()
+
+
+def pictures(count: int) -> list[bytes]:
+    """Image records with labels 0 and 1 in turn."""
+    return [encode_record(picture(number % 2, number), [number % 2], number) for number in range(count)]
+
+
+SAMPLES: dict[str, Sample] = {
+    "image-classification": Sample(
+        {
+            "num_classes": "2",
+            "num_training_samples": "12",
+            "num_layers": "20",
+            "image_shape": "3,16,16",
+            "mini_batch_size": "8",
+            "epochs": "1",
+            "learning_rate": "0.01",
+        },
+        lambda folder: {"train": Records(pictures(12)), "validation": Records(pictures(5))},
+        lambda: iter([("image/png", picture(0, 90)), ("image/jpeg", picture(1, 91, (40, 30), "JPEG"))]),
+        eagerly,
+    ),
+}

@@ -94,7 +94,7 @@ def channels(algorithm: type[Algorithm], rows: Any = None, **options: Any) -> di
 def fit(algorithm: type[Algorithm], rows: Any = None, job: FakeJob | None = None, **given: str) -> Any:
     values = hyperparameters.parse(algorithm.hyperparameters, strings(algorithm, **given))
     if not takes_rows(algorithm):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, SAMPLES[algorithm.name].around():
             return algorithm.fit(values, SAMPLES[algorithm.name].channels(Path(folder)), job or FakeJob())
     return algorithm.fit(values, channels(algorithm, rows), job or FakeJob())
 

@@ -1,0 +1,179 @@
+"""Training: epochs of steps, each scored on the validation channel; what is kept, and when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.image_classification import augment, examples, losses, network, symbol
+from algorithms.image_classification.architecture import Architecture
+from algorithms.image_classification.augment import Preparation
+from algorithms.image_classification.keeping import EarlyStopping, Keeper
+from algorithms.image_classification.model import ImageModel
+from algorithms.image_classification.optimizers import learning_rate, optimizer
+from algorithms.image_classification.pipeline import Pipeline
+from algorithms.image_classification.resuming import Resumer
+from algorithms.image_classification.starts import start
+from algorithms.interface import IMAGE_RECORDIO, Job
+from algorithms.networks import has_gpu, load_keras, to_numpy
+
+if TYPE_CHECKING:
+    from algorithms.image_classification import ImageClassificationHyperparameters
+
+_LOG_BATCHES = 20
+"""Batches between two lines of a running epoch, as MXNet's log has them."""
+
+
+def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any], job: Job) -> ImageModel:
+    """See ``ImageClassification.fit``."""
+    form = Architecture(values.num_layers, values.shape, values.num_classes, bool(values.multi_label))
+    training, validation = _pipelines(values, channels, form, job)
+    trainer = Trainer(values, form, job)
+    start(trainer.network, form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
+    keeper = Keeper(job, symbol.to_json(form), form.image_shape, values)
+    stopping = EarlyStopping(values)
+    resumer = Resumer(job, trainer.network, keeper, stopping)
+    if values.checkpoint_frequency is None:
+        job.info("checkpoint_frequency not set, will store the best model")
+    for epoch in range(resumer.restore(), values.epochs):
+        trainer.epoch(training, epoch)
+        if job.stop_requested and not keeper.has_model:
+            raise TrainingStopped("a stop was asked for before the first epoch was over")
+        if job.stop_requested:
+            break
+        accuracy = trainer.validate(validation, epoch)
+        keeper.offer(trainer.parameters, epoch, accuracy)
+        ends = stopping.ends(epoch, accuracy)
+        resumer.save(epoch)
+        if values.early_stopping and ends:
+            job.info(f"Early stopping after epoch {epoch}: best validation accuracy {stopping.best:.6f}")
+            break
+    return keeper.model()
+
+
+def _pipelines(
+    values: ImageClassificationHyperparameters, channels: Mapping[str, Any], form: Architecture, job: Job
+) -> tuple[Pipeline, Pipeline]:
+    """The batches of the two channels.
+
+    Raises:
+        TrainingDataError: there are fewer images than a batch has, or image files and no size to bring them to.
+    """
+    pipelines = []
+    for name, kind in (("train", values.augmentation_type or augment.NONE), ("validation", augment.NONE)):
+        if channels[name].media_type != IMAGE_RECORDIO and values.resize is None:
+            raise TrainingDataError(
+                f"Channel '{name}' holds image files: the hyperparameter resize must say how long their shorter side "
+                "is made"
+            )
+        found = examples.of_channel(name, channels, form)
+        if name == "train" and found.targets is not None:
+            _check_count(len(found.targets), values, job)
+        prepare = Preparation(form.image_shape, values.resize, kind)
+        pipelines.append(Pipeline(found, prepare, values.mini_batch_size, job.seed, shuffled=name == "train"))
+    return pipelines[0], pipelines[1]
+
+
+def _check_count(count: int, values: ImageClassificationHyperparameters, job: Job) -> None:
+    if count < values.mini_batch_size:
+        raise TrainingDataError(
+            "The number of input images must be bigger or equal to the mini_batch_size: there are "
+            f"{count} in the channel 'train', and mini_batch_size is {values.mini_batch_size}"
+        )
+    if count != values.num_training_samples:
+        job.warning(f"num_training_samples is {values.num_training_samples}; the channel 'train' has {count} images")
+
+
+class Trainer:
+    """The network while it is trained.
+
+    Attributes:
+        network: a Keras model from uint8 pixels to scores.
+    """
+
+    def __init__(self, values: ImageClassificationHyperparameters, form: Architecture, job: Job) -> None:
+        keras = load_keras(job.seed)
+        gpu = has_gpu()
+        policy = "float32"
+        if values.precision_dtype == "float16":
+            policy = "mixed_float16" if gpu else policy
+            job.info(
+                "precision_dtype float16: convolutions in half precision, weights in single"
+                if gpu
+                else "precision_dtype float16: there is no GPU, and CPUs are slower with it; float32 is used"
+            )
+        decay = values.weight_decay if values.optimizer in ("sgd", "nag") else 0.0
+        self.network = network.build(keras, form, decay, policy)
+        metrics: list[Any] = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
+        loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        if form.multi_label:
+            metrics = [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)]  # of scores: a probability of one half
+            loss = losses.binary_cross_entropy
+        if values.top_k is not None:
+            metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(values.top_k, f"top_k_accuracy_{values.top_k}"))
+        self.network.compile(optimizer(keras, values), loss, metrics=metrics, jit_compile="auto" if gpu else False)
+        self._weights = losses.ClassWeights(form.num_classes) if values.use_weighted_loss else None
+        self._values, self._form, self._job = values, form, job
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """As a checkpoint has them."""
+        return network.parameters(self.network)
+
+    def epoch(self, training: Pipeline, epoch: int) -> None:
+        """One pass over the training images, until a stop is asked for.
+
+        Raises:
+            TrainingDataError: there are fewer images than a batch has, or the loss is not finite any more.
+        """
+        started = since = time.perf_counter()
+        self.network.optimizer.learning_rate = learning_rate(self._values, epoch)
+        totals: dict[str, float] = {}
+        number = 0
+        batches = training.epoch(epoch)
+        for number, batch in enumerate(batches):
+            if number == 0 and batch.valid < self._values.mini_batch_size:
+                batches.close()
+                raise TrainingDataError(
+                    f"The number of input images must be bigger or equal to the mini_batch_size: an epoch has "
+                    f"{batch.valid}, and mini_batch_size is {self._values.mini_batch_size}"
+                )
+            weights = self._weights.of(batch.targets) if self._weights is not None else None
+            self.network.reset_metrics()
+            logs = self.network.train_on_batch(batch.images, batch.targets, weights, return_dict=True)
+            totals = {name: totals.get(name, 0.0) + float(value) for name, value in logs.items()}
+            if self._job.stop_requested:
+                batches.close()
+                return
+            if number and number % _LOG_BATCHES == 0:
+                now = time.perf_counter()
+                speed = _LOG_BATCHES * self._values.mini_batch_size / (now - since)
+                self._job.speed(epoch, number, speed, _means(totals, number + 1))
+                since = now
+        if not np.isfinite(totals["loss"]):
+            raise TrainingDataError(
+                f"The loss of epoch {epoch} is {totals['loss']}: training diverged; a smaller learning_rate helps"
+            )
+        for name, value in _means(totals, number + 1):
+            self._job.epoch_score(epoch, "train", name, value)
+        self._job.info(f"Epoch[{epoch}] Time cost={time.perf_counter() - started:.3f}")
+
+    def validate(self, validation: Pipeline, epoch: int) -> float:
+        """The share of validation images whose class is the likeliest one; of labels that are right with several."""
+        right = total = 0
+        for batch in validation.epoch(epoch):
+            scores = to_numpy(self.network.predict_on_batch(batch.images))[: batch.valid]
+            targets = batch.targets[: batch.valid]
+            hits = (scores > 0) == targets if self._form.multi_label else scores.argmax(axis=1) == targets
+            right, total = right + int(hits.sum()), total + hits.size
+        accuracy = right / total
+        self._job.epoch_score(epoch, "validation", "accuracy", accuracy)
+        return accuracy
+
+
+def _means(totals: Mapping[str, float], batches: int) -> list[tuple[str, float]]:
+    """What was measured on so many batches of one size, without the loss."""
+    return [(name, total / batches) for name, total in totals.items() if name != "loss"]

@@ -1,0 +1,86 @@
+"""Symbol files of MXNet as they are read: nodes, and what their attributes say."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from algorithms.errors import ModelError
+
+HEADS = {"SoftmaxOutput": "softmax", "softmax": "softmax", "LogisticRegressionOutput": "sigmoid", "sigmoid": "sigmoid"}
+"""What a classifier may end in, by MXNet's names."""
+
+
+@dataclass
+class Node:
+    """One operator of a graph: ``inputs`` are numbers of nodes before it, ``attributes`` texts."""
+
+    operator: str
+    name: str
+    inputs: tuple[int, ...]
+    attributes: Mapping[str, str]
+
+
+@dataclass
+class Graph:
+    """A symbol file: ``nodes`` in the order of computation, ``head`` the number of the last."""
+
+    nodes: list[Node]
+    head: int
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether each class has a probability of its own."""
+        return HEADS[self.nodes[self.head].operator] == "sigmoid"
+
+
+def read_graph(text: str, name: str) -> Graph:
+    """The graph of a symbol file with one output, which is probabilities.
+
+    Raises:
+        ModelError: it is none.
+    """
+    try:
+        document = json.loads(text)
+        nodes = [_read_node(entry, number) for number, entry in enumerate(document["nodes"])]
+        ((head, *_),) = document["heads"]
+        operator = nodes[head].operator
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ModelError(f"'{name}' is not a symbol file of MXNet with one output: {error!r}") from None
+    if head < 0 or operator not in HEADS:
+        raise ModelError(f"'{name}' ends in '{operator}'; a classifier ends in one of {', '.join(HEADS)}")
+    return Graph(nodes, head)
+
+
+def _read_node(entry: Mapping[str, Any], number: int) -> Node:
+    inputs = tuple(int(source[0]) for source in entry["inputs"])
+    if any(not 0 <= source < number for source in inputs):
+        raise ValueError(f"node {number} reads nodes that do not come before it")
+    attributes = entry.get("attrs") or entry.get("attr") or entry.get("param") or {}
+    return Node(str(entry["op"]), str(entry["name"]), inputs, {key: str(value) for key, value in attributes.items()})
+
+
+def window(node: Node) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Kernel, stride and padding, each of height and width."""
+    return pair(node, "kernel", 0), pair(node, "stride", 1), pair(node, "pad", 0)
+
+
+def pair(node: Node, name: str, default: int) -> tuple[int, int]:
+    """An attribute of two numbers, as in ``(3, 3)`` or ``[3, 3]``; () stands for the default."""
+    text = node.attributes.get(name)
+    if text is None or text in ("()", "[]"):
+        return default, default
+    try:
+        first, second = (int(number) for number in ast.literal_eval(text))
+    except (ValueError, TypeError, SyntaxError):
+        raise ModelError(f"node '{node.name}' of the symbol file: {name} is {text}, not two numbers") from None
+    return first, second
+
+
+def flag(node: Node, name: str, default: bool) -> bool:
+    """An attribute that is ``True`` or ``False``."""
+    text = node.attributes.get(name)
+    return default if text is None else text.lower() in ("true", "1")

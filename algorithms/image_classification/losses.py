@@ -1,0 +1,36 @@
+"""The loss of images with several labels, and the weights of rare and frequent classes in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def binary_cross_entropy(targets: Any, scores: Any) -> Any:
+    """Of each image and class, (n, num_classes), so that weights may be for each of them; Keras takes the mean."""
+    import keras
+
+    return keras.ops.binary_crossentropy(targets, scores, from_logits=True)
+
+
+class ClassWeights:
+    """Weights that make the images with a class count as much, all together, as those without it.
+
+    With p the share of images that have the class, they are 1 / 2p for those and 1 / 2(1 - p) for the others, and at
+    most ``_MOST``. Shares are of the images so far, so that pipes need not be read ahead.
+    """
+
+    _MOST = 10.0
+
+    def __init__(self, num_classes: int) -> None:
+        self._with = np.ones(num_classes)  # one image of each kind is there from the start, lest shares are 0
+        self._all = 2.0
+
+    def of(self, targets: np.ndarray) -> np.ndarray:
+        """Count a batch, 0 and 1 of shape (n, num_classes), and give the weights of its losses, the same shape."""
+        self._with += targets.sum(axis=0)
+        self._all += len(targets)
+        share = self._with / self._all
+        weights = np.where(targets > 0, 1 / (2 * share), 1 / (2 * (1 - share)))
+        return np.minimum(weights, self._MOST).astype(np.float32)

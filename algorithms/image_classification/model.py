@@ -1,0 +1,186 @@
+"""The trained network: what it says of an image, and its artifact, a checkpoint of MXNet with the shape of its input.
+
+``image-classification-NNNN.params`` (the epoch, counted from 1), ``image-classification-symbol.json`` and
+``model-shapes.json``. Any checkpoint with such names serves, whoever wrote it, if its graph has the operators that
+``inference`` knows.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from algorithms import mxnet_files
+from algorithms.errors import ModelError
+from algorithms.image_classification.augment import squeezed
+from algorithms.image_classification.graph import Graph, read_graph
+from algorithms.image_classification.inference import Network
+from algorithms.interface import JSON_LINES, RawModel
+
+PREFIX = "image-classification"
+SYMBOL_FILE = f"{PREFIX}-symbol.json"
+SHAPES_FILE = "model-shapes.json"
+_REQUEST = "request"
+
+
+def params_file(epoch: int) -> str:
+    """The name of the checkpoint after ``epoch`` epochs.
+
+    >>> params_file(3)
+    'image-classification-0003.params'
+    """
+    return f"{PREFIX}-{epoch:04d}.params"
+
+
+class ImageModel(RawModel):
+    """A network and its checkpoint.
+
+    Args:
+        symbol: the text of the symbol file.
+        arrays: parameters by MXNet's names, ``arg:`` and ``aux:`` before them.
+        image_shape: channels, height and width of the input.
+        epoch: after which the parameters are.
+        batch: the batch size of training, which ``model-shapes.json`` states.
+        earlier: files of checkpoints before this one, kept in the artifact.
+
+    Raises:
+        ModelError: the graph, or a parameter of it, cannot be used.
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        arrays: Mapping[str, np.ndarray],
+        image_shape: tuple[int, int, int],
+        epoch: int,
+        batch: int,
+        earlier: Iterable[Path] = (),
+    ) -> None:
+        self.graph: Graph = read_graph(symbol, SYMBOL_FILE)
+        self.arrays = arrays
+        self.image_shape = image_shape
+        self.epoch = epoch
+        self._symbol = symbol
+        self._batch = batch
+        self._earlier = earlier
+
+    @cached_property
+    def network(self) -> Network:
+        """What computes, made once. It holds the parameters a second time, prepared."""
+        return Network(self.graph, {name.partition(":")[2]: array for name, array in self.arrays.items()})
+
+    @property
+    def checkpoint(self) -> str:
+        """The name of the checkpoint's file."""
+        return params_file(self.epoch)
+
+    def probabilities(self, body: bytes) -> np.ndarray:
+        """Of each class, (num_classes,) float32, for the bytes of an image file.
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
+        return self.network(squeezed(body, self.image_shape, _REQUEST))
+
+    def answer(self, body: bytes, media_type: str, answer_type: str) -> tuple[bytes, int]:
+        """A JSON list of probabilities, and in JSON Lines an object with it. The kind of image is looked for in its
+        bytes, as clients often name another one."""
+        numbers = ", ".join(self.probabilities(body).astype(str))
+        text = f'{{"prediction": [{numbers}]}}\n' if answer_type == JSON_LINES else f"[{numbers}]"
+        return text.encode(), 1
+
+    def save(self, directory: Path) -> None:
+        """Write the checkpoint, those before it, the symbol and the shape."""
+        mxnet_files.save(directory / self.checkpoint, self.arrays)
+        for file in self._earlier:
+            shutil.copyfile(file, directory / file.name)
+        (directory / SYMBOL_FILE).write_text(self._symbol)
+        shapes = [{"name": "data", "shape": [self._batch, *self.image_shape]}]
+        (directory / SHAPES_FILE).write_text(json.dumps(shapes))
+
+
+def load(directory: Path) -> ImageModel:
+    """The model in a folder; of several checkpoints, that of the last epoch.
+
+    Raises:
+        ModelError: a file is missing, damaged, or does not fit the others.
+    """
+    path = last_checkpoint(directory)
+    symbol = _text(directory / SYMBOL_FILE)
+    batch, *image_shape = _data_shape(_text(directory / SHAPES_FILE))
+    epoch = int(path.stem.rpartition("-")[2])
+    model = ImageModel(symbol, load_arrays(path), (image_shape[0], image_shape[1], image_shape[2]), epoch, batch)
+    try:
+        found = model.network(np.zeros((image_shape[1], image_shape[2], image_shape[0]), np.uint8))
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - NumPy and BLAS have several for shapes that do not fit
+        raise ModelError(f"'{path.name}', '{SYMBOL_FILE}' and '{SHAPES_FILE}' do not fit together: {error}") from None
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise ModelError(f"'{path.name}' does not give a probability for each class")
+    return model
+
+
+def last_checkpoint(directory: Path) -> Path:
+    """The checkpoint of the last epoch.
+
+    Raises:
+        ModelError: there is none.
+    """
+    found = [path for path in directory.glob(f"{PREFIX}-*.params") if path.stem.rpartition("-")[2].isdecimal()]
+    if not found:
+        present = ", ".join(sorted(path.name for path in directory.iterdir())) if directory.is_dir() else ""
+        raise ModelError(f"the model folder has no file '{PREFIX}-NNNN.params'; it holds: {present or 'nothing'}")
+    return max(found, key=lambda path: int(path.stem.rpartition("-")[2]))
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The parameters of a checkpoint, by name.
+
+    Raises:
+        ModelError: it is damaged, or has no names as MXNet gives them.
+    """
+    arrays = mxnet_files.load(path)
+    if not isinstance(arrays, dict) or not all(name.startswith(("arg:", "aux:")) for name in arrays):
+        raise ModelError(f"'{path.name}' is not a checkpoint of MXNet: names that start with arg: or aux:")
+    return arrays
+
+
+def image_shape(directory: Path) -> tuple[int, int, int]:
+    """Channels, height and width of the network in a folder.
+
+    Raises:
+        ModelError: the folder does not say so.
+    """
+    _, channels, height, width = _data_shape(_text(directory / SHAPES_FILE))
+    return channels, height, width
+
+
+def recognises(directory: Path) -> bool:
+    """Whether the folder has the three files."""
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    return {SYMBOL_FILE, SHAPES_FILE} <= names and any(directory.glob(f"{PREFIX}-*.params"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"'{path.name}' is missing from the model folder, or cannot be read: {error}") from None
+
+
+def _data_shape(text: str) -> tuple[int, int, int, int]:
+    """Batch size, channels, height, width."""
+    try:
+        shapes = {entry["name"]: entry["shape"] for entry in json.loads(text)}
+        batch, channels, height, width = (int(length) for length in shapes["data"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"'{SHAPES_FILE}' does not state the shape of 'data' in four numbers: {error!r}") from None
+    if channels not in (1, 3) or not (0 < height <= 1 << 14 and 0 < width <= 1 << 14):
+        raise ModelError(f"'{SHAPES_FILE}' states images of {channels} channels, {height} x {width} pixels")
+    return max(batch, 1), channels, height, width

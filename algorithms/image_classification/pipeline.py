@@ -1,0 +1,83 @@
+"""Batches of decoded images, made in threads beside training: Pillow and NumPy let go of the interpreter's lock.
+
+A thread makes a whole batch. Reading runs ahead of decoding, decoding of training; what waits between them is bounded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from algorithms.image_classification.augment import Preparation
+from algorithms.image_classification.examples import Example, Examples
+from recordio.prefetch import ahead, parallel
+
+_MOST_BYTES = 1 << 29
+"""Bytes of decoded batches that may wait or be in work."""
+
+_MOST_THREADS = 16
+
+
+class ImageBatch(NamedTuple):
+    """``images`` (size, height, width, channels) uint8; ``targets`` (size, ...). The first ``valid`` are new;
+    the rest, at the end of an epoch, are its first ones again."""
+
+    images: np.ndarray
+    targets: np.ndarray
+    valid: int
+
+
+class Pipeline:
+    """The batches of a channel.
+
+    Args:
+        size: of every batch: a last one that is not full is filled up with the first images of the epoch, as MXNet
+            does, so that the network is compiled for one size.
+        seed: of the order and the augmentation.
+        shuffled: images come in another order each epoch.
+    """
+
+    def __init__(self, examples: Examples, prepare: Preparation, size: int, seed: int, *, shuffled: bool) -> None:
+        self._examples = examples
+        self._prepare = prepare
+        self._size = size
+        self._seed = seed
+        self._shuffled = shuffled
+        room = _MOST_BYTES // (size * prepare.height * prepare.width * prepare.channels)
+        self._threads = max(1, min(len(os.sched_getaffinity(0)), _MOST_THREADS, room - 2))
+
+    def epoch(self, number: int) -> Generator[ImageBatch]:
+        """One epoch. Leaving it early closes what is open.
+
+        Raises:
+            DataError: the data is not what it claims to be.
+            TrainingDataError: a label is not one of the classes.
+        """
+        order = np.random.default_rng([self._seed, number]) if self._shuffled else None
+
+        def make(numbered: tuple[int, tuple[list[Example], int]]) -> ImageBatch:
+            batch, (examples, count) = numbered
+            random = np.random.default_rng([self._seed, number, batch])
+            images = np.stack([self._prepare(example.load(), example.where, random) for example in examples])
+            return ImageBatch(images, np.stack([example.target for example in examples]), count)
+
+        return ahead(lambda _: parallel(make, enumerate(self._cut(self._examples.epoch(order))), self._threads), 1)
+
+    def _cut(self, examples: Iterator[Example]) -> Iterator[tuple[list[Example], int]]:
+        """Lists of ``size`` examples, and how many of them count."""
+        first: list[Example] = []
+        batch: list[Example] = []
+        for example in examples:
+            batch.append(example)
+            if len(batch) == self._size:
+                first = first or batch
+                yield batch, len(batch)
+                batch = []
+        if batch:
+            source, count = first or batch, len(batch)
+            while len(batch) < self._size:
+                batch = batch + source[: self._size - len(batch)]
+            yield batch, count

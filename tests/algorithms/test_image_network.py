@@ -1,0 +1,272 @@
+"""The networks: their depth, their parameters' names, Keras beside NumPy, their optimizers, and each backend."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from algorithms.errors import ModelError
+from algorithms.hyperparameters import parse
+from algorithms.image_classification import ImageClassification, network, symbol
+from algorithms.image_classification.architecture import DEPTHS, Architecture
+from algorithms.image_classification.graph import read_graph
+from algorithms.image_classification.inference import Network
+from algorithms.image_classification.keeping import EarlyStopping
+from algorithms.image_classification.losses import ClassWeights, binary_cross_entropy
+from algorithms.image_classification.model import ImageModel
+from algorithms.image_classification.optimizers import learning_rate, optimizer
+from algorithms.networks import load_keras, to_numpy
+from tests.algorithms.samples import eagerly
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIRED = {"num_classes": "3", "num_training_samples": "100"}
+
+
+def values(**given: object) -> Any:
+    strings = REQUIRED | {name: str(value) for name, value in given.items()}
+    return parse(ImageClassification.hyperparameters, strings)
+
+
+# ---- structure ------------------------------------------------------------------------------------------------------
+
+
+def graph(form: Architecture) -> list[dict[str, Any]]:
+    return json.loads(symbol.to_json(form))["nodes"]
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_network_is_as_deep_as_its_name_says(depth: int) -> None:
+    """Convolutions and the linear layer count, those of shortcuts do not."""
+    nodes = graph(Architecture(depth, (3, 64, 64), 7))
+    layers = [node for node in nodes if node["op"] in ("Convolution", "FullyConnected")]
+    assert sum(not node["name"].endswith("_sc") for node in layers) == depth
+    assert sum(node["name"].endswith("_sc") for node in layers) == (3 if depth in (20, 32, 44, 56, 110) else 4)
+
+
+@pytest.mark.parametrize(("height", "kernel"), [(28, "(3, 3)"), (32, "(3, 3)"), (33, "(7, 7)"), (224, "(7, 7)")])
+def test_large_images_are_made_smaller_first(height: int, kernel: str) -> None:
+    (first,) = [node for node in graph(Architecture(18, (3, height, 40), 2)) if node["name"] == "conv0"]
+    assert first["attrs"]["kernel"] == kernel
+
+
+def randomised(keras: Any, form: Architecture) -> Any:
+    """A network of which every parameter matters, statistics of batch norm too."""
+    found, random = network.build(keras, form), np.random.default_rng(1)
+    arrays = network.parameters(found)
+    for name, array in arrays.items():
+        if name.endswith(("_beta", "_mean", "_bias")):
+            arrays[name] = random.normal(0, 0.2, array.shape).astype(np.float32)
+        elif name.endswith(("_gamma", "_var")) and name != "arg:bn_data_gamma":
+            arrays[name] = random.uniform(0.5, 1, array.shape).astype(np.float32)
+    arrays["aux:bn_data_moving_mean"] += 120
+    arrays["aux:bn_data_moving_var"] += 4000
+    network.set_parameters(found, arrays)
+    return found
+
+
+@pytest.mark.parametrize(
+    "form",
+    [Architecture(20, (3, 17, 23), 4), Architecture(18, (1, 47, 40), 3, True), Architecture(50, (3, 40, 64), 5)],
+    ids=lambda form: str(form.num_layers),
+)
+def test_keras_computes_what_the_symbol_file_says(form: Architecture) -> None:
+    keras = load_keras(0)
+    trained = randomised(keras, form)
+    channels, height, width = form.image_shape
+    image = np.random.default_rng(2).integers(0, 256, (height, width, channels), np.uint8)
+    scores = to_numpy(trained(image[None], training=False))[0].astype(np.float64)
+    expected = 1 / (1 + np.exp(-scores)) if form.multi_label else np.exp(scores) / np.exp(scores).sum()
+    arrays = {name.partition(":")[2]: array for name, array in network.parameters(trained).items()}
+    found = Network(read_graph(symbol.to_json(form), "symbol"), arrays)(image)
+    assert np.ptp(expected) > 0.01
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
+    good = symbol.to_json(Architecture(20, (3, 16, 16), 2))
+    for spoiled, reason in (
+        (good.replace('"SoftmaxOutput"', '"LinearRegressionOutput"'), "ends in 'LinearRegressionOutput'"),
+        (good[:-9], "not a symbol file"),
+        ("[]", "not a symbol file"),
+        ('{"nodes": [{"op": "softmax", "name": "x", "inputs": [[0, 0, 0]]}], "heads": [[0, 0, 0]]}', "not come before"),
+    ):
+        with pytest.raises(ModelError, match=reason):
+            read_graph(spoiled, "symbol")
+    for spoiled, reason in (
+        (good.replace('"Flatten"', '"Deconvolution"'), "'Deconvolution', which cannot be run"),
+        (good.replace('"relu"', '"tanh"'), "the activation 'tanh'"),
+        (good.replace('"(3, 3)"', '"three"'), "kernel is three, not two numbers"),
+        (good.replace('"data"', '"pixels"'), "no input 'data'"),
+        (good, "no parameter 'bn_data_gamma'"),
+    ):
+        with pytest.raises(ModelError, match=reason):
+            Network(read_graph(spoiled, "symbol"), {} if spoiled == good else _Anything())
+
+
+def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    form = Architecture(20, (3, 16, 16), 2)
+    keras = load_keras(0)
+    arrays = network.parameters(network.build(keras, form))
+    (tmp_path / "model-shapes.json").write_text('[{"name": "data", "shape": [1, 3, 16, 16]}]')
+    for name, shape in (("arg:stage1_unit2_conv1_weight", (16, 15, 3, 3)), ("arg:fc1_weight", (2, 63))):
+        wrong = np.ones(shape, np.float32)
+        ImageModel(symbol.to_json(form), {**arrays, name: wrong}, form.image_shape, 1, 8).save(tmp_path)
+        with pytest.raises(ModelError, match="do not fit together"):
+            ImageClassification.load(tmp_path)
+    added = json.loads(symbol.to_json(form))
+    (position,) = (number for number, node in enumerate(added["nodes"]) if node["name"] == "relu1")
+    added["nodes"][position] |= {"op": "broadcast_add", "inputs": [[position - 1, 0, 0], [1, 0, 0]]}
+    with pytest.raises(ModelError, match="computes with bn_data_gamma in a way"):
+        Network(read_graph(json.dumps(added), "symbol"), {})
+
+
+class _Anything(dict):
+    """Has every parameter; a convolution's has one 3 x 3 kernel."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> np.ndarray:
+        size = 1 if name.endswith("sc_weight") else 3
+        return np.ones((1, 1, size, size) if "conv" in name or "sc" in name else 1, np.float32)
+
+
+# ---- optimizers -----------------------------------------------------------------------------------------------------
+
+GRADIENTS = [np.array([0.5, -2.0]), np.array([1.0, 0.1]), np.array([-0.3, 0.2])]
+
+
+def by_hand(name: str) -> np.ndarray:
+    """Three steps from (1, 1), as the documentation of MXNet's optimizers gives their formulas."""
+    w, m, v = np.ones(2), np.zeros(2), np.zeros(2)
+    for t, g in enumerate(GRADIENTS, start=1):
+        if name in ("sgd", "nag"):
+            m = 0.8 * m - 0.1 * g
+            w = w + (m if name == "sgd" else 0.8 * m - 0.1 * g)
+        elif name == "adam":
+            m, v = 0.7 * m + 0.3 * g, 0.95 * v + 0.05 * g**2
+            w = w - 0.1 * np.sqrt(1 - 0.95**t) / (1 - 0.7**t) * m / (np.sqrt(v) + 1e-3)
+        else:
+            v = 0.6 * v + 0.4 * g**2
+            w = w - 0.1 * g / np.sqrt(v + 1e-3)
+    return w
+
+
+@pytest.mark.parametrize("name", ["sgd", "nag", "adam", "rmsprop"])
+def test_three_steps_are_those_of_the_formulas(name: str) -> None:
+    keras = load_keras(0)
+    given = {"momentum": 0.8, "beta_1": 0.7, "beta_2": 0.95, "eps": 1e-3, "gamma": 0.6, "learning_rate": 0.1}
+    rule, weights = optimizer(keras, values(optimizer=name, **given)), keras.Variable(np.ones(2, np.float32))
+    for gradient in GRADIENTS:
+        rule.apply([keras.ops.convert_to_tensor(gradient.astype(np.float32))], [weights])
+    np.testing.assert_allclose(to_numpy(weights), by_hand(name), rtol=2e-4)
+
+
+def test_weight_decay_is_of_weights_and_gammas_only() -> None:
+    found = randomised(load_keras(0), Architecture(20, (3, 16, 16), 2))
+    arrays = network.parameters(found)
+    assert sum(float(to_numpy(loss)) for loss in found.losses) == 0
+    decayed = network.build(load_keras(0), Architecture(20, (3, 16, 16), 2), decay=0.02)
+    network.set_parameters(decayed, arrays)
+    squares = sum(
+        (array.astype(float) ** 2).sum()
+        for name, array in arrays.items()
+        if name.endswith(("_weight", "_gamma")) and "bn_data" not in name
+    )
+    penalty = sum(float(to_numpy(loss)) for loss in decayed.losses)
+    np.testing.assert_allclose(penalty, 0.01 * squares, rtol=1e-5)
+
+
+def test_the_learning_rate_falls_after_the_steps() -> None:
+    given = values(learning_rate=0.5, lr_scheduler_step="2, 4", lr_scheduler_factor=0.1)
+    np.testing.assert_allclose(
+        [learning_rate(given, epoch) for epoch in range(6)], [0.5, 0.5, 0.05, 0.05, 0.005, 0.005]
+    )
+    assert learning_rate(values(learning_rate=0.5), 99) == 0.5
+
+
+# ---- losses and early stopping --------------------------------------------------------------------------------------
+
+
+def test_the_loss_of_several_labels_is_that_of_each_class() -> None:
+    load_keras(0)
+    scores, targets = np.float32([[2, -3, 0], [50, -50, 0.5]]), np.float32([[1, 1, 0], [1, 0, 1]])
+    probabilities = 1 / (1 + np.exp(-scores.astype(float)))
+    expected = -np.where(targets > 0, np.log(probabilities), np.log1p(-np.where(targets > 0, 0, probabilities)))
+    np.testing.assert_allclose(to_numpy(binary_cross_entropy(targets, scores)), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_weights_make_a_rare_class_count_as_much_as_its_absence() -> None:
+    targets = np.zeros((1000, 2), np.float32)
+    targets[:200, 0] = targets[:2, 1] = 1
+    weights = ClassWeights(2).of(targets)
+    with_class, without = (weights[:, 0] * targets[:, 0]).sum(), (weights[:, 0] * (1 - targets[:, 0])).sum()
+    assert with_class == pytest.approx(without, rel=0.01)
+    assert weights.max() == 10  # two images in a thousand would weigh 170
+    assert weights.shape == targets.shape
+
+
+def test_early_stopping_waits_and_then_does_not() -> None:
+    accuracies = [0.5, 0.6, 0.605, 0.6, 0.61, 0.61]
+    for options, last in (
+        ({"early_stopping_min_epochs": 1, "early_stopping_patience": 2, "early_stopping_tolerance": 0.05}, 3),
+        ({"early_stopping_min_epochs": 5, "early_stopping_patience": 2, "early_stopping_tolerance": 0.05}, 4),
+        ({"early_stopping_min_epochs": 1, "early_stopping_patience": 1, "early_stopping_tolerance": 0}, 3),
+        ({"early_stopping_min_epochs": 1, "early_stopping_patience": 9, "early_stopping_tolerance": 0}, None),
+    ):
+        stopping = EarlyStopping(values(early_stopping="True", **options))
+        ends = [stopping.ends(epoch, accuracy) for epoch, accuracy in enumerate(accuracies)]
+        assert (ends.index(True) if True in ends else None) == last, options
+        assert stopping.best == 0.61
+
+
+# ---- backends -------------------------------------------------------------------------------------------------------
+
+STEP = """
+import json, sys
+from pathlib import Path
+from algorithms.hyperparameters import parse
+from algorithms.image_classification import ImageClassification
+from tests.algorithms.fakes import FakeJob
+from tests.algorithms.samples import SAMPLES, picture
+sample, job = SAMPLES["image-classification"], FakeJob()
+values = parse(ImageClassification.hyperparameters, {**sample.hyperparameters, "optimizer": sys.argv[1]})
+model = ImageClassification.fit(values, sample.channels(Path()), job)
+import keras
+told = {"backend": keras.backend.backend(), "scores": job.epoch_scores}
+print(json.dumps({**told, "answer": model.probabilities(picture(0, 1)).tolist()}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_step_on_another_backend(backend: str) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    # One step is not worth an optimizing compiler.
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": quick}
+    command = [sys.executable, "-c", STEP, "nag"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert told["backend"] == backend
+    assert [name for _, name, _, _ in told["scores"]] == ["train", "validation"]
+    assert sum(told["answer"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_half_precision_keeps_weights_in_single() -> None:
+    keras = load_keras(0)
+    found = network.build(keras, Architecture(20, (3, 16, 16), 2), precision="mixed_float16")
+    assert {str(variable.dtype) for variable in found.trainable_variables} == {"float32"}
+    assert found.get_layer("stage2_unit1_conv1").compute_dtype == "float16"
+    with eagerly():
+        assert np.isfinite(to_numpy(found(np.zeros((1, 16, 16, 3), np.uint8)))).all()
