@@ -6,6 +6,7 @@ the images hold; Keras takes another where ``KERAS_BACKEND`` names it.
 
 from __future__ import annotations
 
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -26,4 +27,6 @@ def to_numpy(tensor: Any) -> Any:
     """A tensor of any backend as an array."""
     import keras
 
-    return keras.ops.convert_to_numpy(tensor)
+    with warnings.catch_warnings():  # Keras asks TensorFlow's variables in a way that NumPy 2 warns of
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        return keras.ops.convert_to_numpy(tensor)

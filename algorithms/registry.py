@@ -22,6 +22,7 @@ ALGORITHMS: dict[str, Entry] = {
     "linear-learner": Entry("algorithms.linear_learner:LinearLearner"),
     "factorization-machines": Entry("algorithms.factorization_machines:FactorizationMachines"),
     "lda": Entry("algorithms.lda:LDA"),
+    "seq2seq": Entry("algorithms.seq2seq:Seq2Seq", extra="seq2seq"),
     "xgboost": Entry("algorithms.xgb:XGBoost", extra="xgboost"),
 }
 
