@@ -70,7 +70,7 @@ class Seq2SeqHyperparameters(Hyperparameters):
     checkpoint_threshold: int = integer(
         default=3,
         at_least=1,
-        help="Training ends after so many checkpoints without gain in optimized_metric, unless max_num_epochs is given.",
+        help="Checkpoints without gain in optimized_metric after which training ends, unless max_num_epochs is given.",
     )
     clip_gradient: float = real(
         default=1.0,
@@ -254,7 +254,8 @@ class Seq2SeqHyperparameters(Hyperparameters):
             )
         if self.max_num_epochs is not None and self.min_num_epochs > self.max_num_epochs:
             problems.append(
-                f"Hyperparameter 'min_num_epochs': {self.min_num_epochs} is more than max_num_epochs, {self.max_num_epochs}"
+                f"Hyperparameter 'min_num_epochs': {self.min_num_epochs} is more than max_num_epochs, "
+                f"{self.max_num_epochs}"
             )
         positive = {"learning_rate": self.learning_rate, "plateau_reduce_lr_factor": self.plateau_reduce_lr_factor}
         problems += [

@@ -23,7 +23,7 @@ class Step(NamedTuple):
     """What a decoder says of the hypotheses of a beam, a row each.
 
     Attributes:
-        scores: (rows, V) before softmax. weights: (rows, S), how it looked at the source. states: arrays of (rows, ...).
+        scores: (rows, V) before softmax. weights: (rows, S), of the source's tokens. states: arrays of (rows, ...).
     """
 
     scores: np.ndarray
@@ -125,7 +125,6 @@ def _finish(
     score = total / (len(whole) + 1)
     if word != END:  # cut at the limit
         whole = np.append(whole, word)
-    weights = [step[row, parent] for step in history[: len(whole)]]
-    sentence.finished.append(
-        Hypothesis(whole, float(score), np.array(weights) if weights else np.zeros((len(whole), 0), np.float32))
-    )
+    seen = [step[row, parent] for step in history[: len(whole)]]
+    weights = np.array(seen) if seen else np.zeros((len(whole), history[0].shape[2] if history else 0), np.float32)
+    sentence.finished.append(Hypothesis(whole, float(score), weights))

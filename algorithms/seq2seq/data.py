@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,7 +86,7 @@ def buckets(pairs: Pairs, width: int | None) -> list[np.ndarray]:
 
 def epoch(
     pairs: Pairs, groups: Sequence[np.ndarray], size: int, random: np.random.Generator, *, by_length: bool
-) -> Iterator[np.ndarray]:
+) -> list[np.ndarray]:
     """The numbers of the pairs of each batch of an epoch, in random order; ``groups`` are the buckets."""
     found: list[np.ndarray] = []
     lengths = pairs.target.lengths * (1 << 20) + pairs.source.lengths
@@ -96,7 +96,21 @@ def epoch(
             pools = [order[at : at + _POOL * size] for at in range(0, len(order), _POOL * size)]
             order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
         found += [order[at : at + size] for at in range(0, len(order), size)]
-    return (found[index] for index in random.permutation(len(found)))
+    return [found[index] for index in random.permutation(len(found))]
+
+
+def unlike_first(chosen: list[np.ndarray], pairs: Pairs) -> list[np.ndarray]:
+    """The batches of an epoch, two that differ in all their sizes before the others.
+
+    TensorFlow traces a network anew for each size that it first sees to differ; so it does that twice at most.
+    """
+    if len(chosen) < 2:
+        return chosen
+    longest = [int(pairs.target.lengths[numbers].max()) for numbers in chosen]
+    first = int(np.argmax(longest))
+    others = [number for number in range(len(chosen)) if number != first]
+    second = min(others, key=lambda number: (len(chosen[number]), longest[number]))
+    return [chosen[first], chosen[second], *(chosen[number] for number in others if number != second)]
 
 
 def fill(sequences: Sequence[np.ndarray], width: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -147,6 +147,8 @@ class _Run:
     def _one_epoch(self, pairs: Pairs, groups: list[np.ndarray]) -> None:
         size = self.values.batch_size
         numbers = data.epoch(pairs, groups, size, self.random, by_length=self.values.bucketing_enabled)
+        if not self.updates:
+            numbers = data.unlike_first(numbers, pairs)
         started, samples = time.perf_counter(), 0
         for count, chosen in enumerate(numbers):
             if self.job.stop_requested or self.updates == self.values.max_num_batches:

@@ -95,6 +95,11 @@ def loop_over_time(step: Callable[..., Any], inputs: np.ndarray, states: list[np
     return np.stack(outputs, axis=1)
 
 
+def times(ops: Any, values: Any) -> Any:
+    """T of (B, T, ...), which a traced graph may learn only when it runs."""
+    return values.shape[1] if isinstance(values, np.ndarray) else ops.shape(values)[1]
+
+
 def dense(ops: Any, values: Any, kernel: Any, bias: Any = None) -> Any:
     """``values @ kernel + bias``."""
     result = ops.matmul(values, kernel)
@@ -191,7 +196,7 @@ def encode(ops: Any, loop: Loop, a: Architecture, k: Parameters, source: Source,
     """(B, S, H of the encoder): what the encoder makes of each source token; anything beyond a sentence's end."""
     embedded = drops.embedded_source(ops.take(k["source_embed_weight"], source.ids, axis=0))
     if a.encoder_type == "cnn":
-        embedded = embedded + k["source_pos_embed_weight"][: source.ids.shape[1]]
+        embedded = embedded + k["source_pos_embed_weight"][: times(ops, embedded)]
         hidden = dense(ops, embedded, k["encoder_cnn_i2h_weight"])
         for layer in range(a.num_layers_encoder):
             masked = drops.convolved(hidden) * source.mask[:, :, None]
@@ -215,7 +220,7 @@ def convolve(ops: Any, a: Architecture, k: Parameters, prefix: str, values: Any,
     """One convolution over time and its activation, as one product; ``values`` is (B, T, H), and so is the result."""
     padded = ops.pad(values, [(0, 0), (before, after), (0, 0)])
     width = before + after + 1
-    length = values.shape[1] if isinstance(values, np.ndarray) else ops.shape(values)[1]
+    length = times(ops, values)
     windows = ops.concatenate([padded[:, at : at + length] for at in range(width)], axis=-1)
     return window(ops, a, k, prefix, windows)
 
@@ -373,8 +378,7 @@ def decode_with_teacher(
             return recurrent_step(ops, a, k, memory, now[:, :width], states, kept)[:2]
 
         return loop(step, inputs, first_states(ops, a, k, memory, source))
-    length = target.shape[1] if isinstance(target, np.ndarray) else ops.shape(target)[1]
-    embedded = embedded + k["target_pos_embed_weight"][:length]
+    embedded = embedded + k["target_pos_embed_weight"][: times(ops, embedded)]
     hidden = dense(ops, embedded, k["decoder_i2h_weight"])
     for layer in range(a.num_layers_decoder):
         seen = convolve(ops, a, k, f"decoder_{layer}_", drops.convolved(hidden), a.cnn_kernel_width_decoder - 1, 0)

@@ -79,6 +79,8 @@ def seq2seq_requests() -> Iterator[tuple[str, bytes]]:
 SEQ2SEQ = Sample(
     hyperparameters={
         "batch_size": "20",
+        "encoder_type": "cnn",  # its graph is made in less time; test_seq2seq_fit.py has the others
+        "decoder_type": "cnn",
         "num_embed_source": "8",
         "num_embed_target": "8",
         "rnn_num_hidden": "16",
