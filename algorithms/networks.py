@@ -6,7 +6,6 @@ the images hold; Keras takes another where ``KERAS_BACKEND`` names it.
 
 from __future__ import annotations
 
-import warnings
 from types import ModuleType
 from typing import Any
 
@@ -24,9 +23,7 @@ def load_keras(seed: int) -> ModuleType:
 
 
 def to_numpy(tensor: Any) -> Any:
-    """A tensor of any backend as an array."""
+    """A tensor or variable of any backend as an array."""
     import keras
 
-    with warnings.catch_warnings():  # Keras asks TensorFlow's variables in a way that NumPy 2 warns of
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        return keras.ops.convert_to_numpy(tensor)
+    return keras.ops.convert_to_numpy(keras.ops.copy(tensor))  # NumPy warns of variables as they are

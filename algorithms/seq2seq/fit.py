@@ -100,6 +100,8 @@ class _Run:
     best: Seq2SeqModel | None = None
     since: float = field(default_factory=time.perf_counter)
     done: bool = False
+    seen: dict[str, float] = field(default_factory=dict)
+    """Sums over the tokens since the last checkpoint of what ``learn`` said, and their number."""
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.values.optimized_metric)
@@ -155,43 +157,48 @@ class _Run:
                 self.done = True
                 return
             self.network.optimizer.learning_rate = self.rate.at(self.updates)
-            logs = self.network.learn(data.batch(pairs, chosen, self.step, size))
-            self.updates += 1
+            self._learn(data.batch(pairs, chosen, self.step, size))
             self.samples += len(chosen)
             samples += len(chosen)
-            if not np.isfinite(logs["loss"]):
-                raise TrainingDataError(
-                    f"the loss became {logs['loss']} after {self.updates} updates; a lower learning_rate may help"
-                )
             if count and count % _SPEED_EVERY == 0:
                 seconds = time.perf_counter() - started
-                self.job.speed(self.epoch, count, samples / seconds, [self._training_score(logs)])
+                self.job.speed(self.epoch, count, samples / seconds, [self._training_score()])
                 started, samples = time.perf_counter(), 0
             if self.updates % self.values.checkpoint_frequency_num_batches == 0:
-                self._checkpoint(logs)
+                self._checkpoint()
                 started, samples = time.perf_counter(), 0
                 if self.done:
                     return
 
-    def _training_score(self, logs: Mapping[str, float]) -> tuple[str, float]:
+    def _learn(self, batch: data.Batch) -> None:
+        logs = self.network.learn(batch)
+        self.updates += 1
+        if not np.isfinite(logs["loss"]):
+            raise TrainingDataError(
+                f"the loss became {logs['loss']} after {self.updates} updates; a lower learning_rate may help"
+            )
+        tokens = float(batch.weights.sum())
+        for name, value in {**logs, "tokens": 1.0}.items():
+            self.seen[name] = self.seen.get(name, 0.0) + value * tokens
+
+    def _training_score(self) -> tuple[str, float]:
         if self.values.training_metric == "accuracy":
-            return "accuracy", float(logs["accuracy"])
-        return "perplexity", evaluation.perplexity(float(logs["loss"]))
+            return "accuracy", self.seen["accuracy"] / self.seen["tokens"]
+        return "perplexity", evaluation.perplexity(self.seen["loss"] / self.seen["tokens"])
 
     def _model(self) -> Seq2SeqModel:
         translator = Translator(self.shape, self.network.parameters(), self.ratio)
         return Seq2SeqModel(translator, self.words[0], self.words[1], self.values.beam_size)
 
-    def _checkpoint(self, logs: Mapping[str, float] | None = None) -> None:
+    def _checkpoint(self) -> None:
         """Evaluate, keep what is best, and see whether to go on."""
         self.checkpoints += 1
         self.job.info(
             f"Checkpoint [{self.checkpoints}]\tUpdates={self.updates} Epoch={self.epoch} "
             f"Samples={self.samples} Time-cost={time.perf_counter() - self.since:.3f}"
         )
-        logs = logs or self.network.get_metrics_result()
-        self.job.checkpoint_score(self.checkpoints, "train", *self._training_score(logs))
-        self.network.reset_metrics()
+        self.job.checkpoint_score(self.checkpoints, "train", *self._training_score())
+        self.seen.clear()
         model = self._model()
         scores = self._validate(model)
         for name, value in scores.items():

@@ -103,8 +103,10 @@ class Network(keras.Model):
         return {name: np.array(to_numpy(value), np.float32) for name, value in self._named.items()}
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """One update; the mean loss of a token, and the metrics, since ``reset_metrics``."""
-        return self.train_on_batch(batch.inputs, batch.labels, sample_weight=batch.weights, return_dict=True)
+        """One update; ``loss``, the mean of its tokens, and ``accuracy`` where that was asked for."""
+        logs = self.train_on_batch(batch.inputs, batch.labels, sample_weight=batch.weights, return_dict=True)
+        self.reset_metrics()
+        return {name: float(value) for name, value in logs.items()}
 
 
 def prepare(network: Network, optimizer: Any, *, accuracy: bool) -> None:

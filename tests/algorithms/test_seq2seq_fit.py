@@ -42,13 +42,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Seq2SeqModel, Fak
         "num_embed_source": "24",
         "num_embed_target": "24",
         "batch_size": "64",
-        "max_num_epochs": "12",
+        "learning_rate": "0.02",
+        "max_num_epochs": "8",
         "checkpoint_frequency_num_batches": "60",
         "bleu_sample_size": "-1",
         "embed_dropout_source": "0.05",
         "training_metric": "accuracy",
     }
-    channels = seq2seq_channels(tmp_path_factory.mktemp("vocab"), seq2seq_pairs(3000), seq2seq_pairs(100, 1))
+    channels = seq2seq_channels(tmp_path_factory.mktemp("vocab"), seq2seq_pairs(3000), seq2seq_pairs(50, 1))
     return Seq2Seq.fit(parsed(**given), channels, job), job
 
 

@@ -282,7 +282,6 @@ batch = data.batch(pairs(), np.arange(7), None if network.DYNAMIC else 5, 8)
 losses = []
 for _ in range(12):
     losses.append(net.learn(batch)["loss"])
-    net.reset_metrics()
 print(keras.backend.backend(), losses[0], losses[-1])
 """
 
