@@ -29,7 +29,9 @@ from sklearn.datasets import load_digits
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from recordio.records import encode_records  # noqa: E402 - needs the path above
+from algorithms.seq2seq.vocabulary import Vocabulary  # noqa: E402 - needs the path above
+from recordio.records import encode_records  # noqa: E402
+from recordio.sequences import Pairs, Ragged, encode  # noqa: E402
 
 RECORDIO = "application/x-recordio-protobuf"
 START_SECONDS = 60
@@ -94,6 +96,50 @@ def is_small(digits: np.ndarray) -> np.ndarray:
     """The label of two classes: is the digit below five?"""
     return digits < 5
 
+
+class Files(NamedTuple):
+    """An example whose data are no rows: the files of each channel, the request, and what a good answer scores."""
+
+    hyperparameters: Mapping[str, object]
+    channels: Mapping[str, tuple[str, Mapping[str, bytes]]]
+    content_type: str
+    request: bytes
+    score: Callable[[list[dict]], float]
+    at_least: float
+
+
+def sequences() -> Files:
+    """Numbers to be spelled backwards."""
+    words = Vocabulary.of("0123456789")
+    random = np.random.default_rng(0)
+    numbers = [" ".join(str(random.integers(1, 10**4))) for _ in range(3000)]
+    spelled = [" ".join(number.split()[::-1]) for number in numbers]
+
+    def records(part: slice) -> bytes:
+        return encode(Pairs(*(Ragged.of([words.ids(text) for text in side[part]]) for side in (numbers, spelled))))
+
+    def score(answers: list[dict]) -> float:
+        return float(np.mean([a["target"] == text for a, text in zip(answers, spelled[-TEST_ROWS:], strict=True)]))
+
+    vocabulary = words.to_json().encode()
+    sizes = dict.fromkeys(("rnn_num_hidden", "num_embed_source", "num_embed_target"), 64)
+    instances = [{"data": text} for text in numbers[-TEST_ROWS:]]
+    return Files(
+        {**sizes, "learning_rate": 0.01, "max_num_epochs": 4, "checkpoint_frequency_num_batches": 100},
+        {
+            "train": (RECORDIO, {"train.rec": records(slice(0, -2 * TEST_ROWS))}),
+            "validation": (RECORDIO, {"val.rec": records(slice(-2 * TEST_ROWS, -TEST_ROWS))}),
+            "vocab": ("application/json", {"vocab.src.json": vocabulary, "vocab.trg.json": vocabulary}),
+        },
+        "application/json",
+        json.dumps({"instances": instances}).encode(),
+        score,
+        0.5,
+    )
+
+
+WITH_FILES: dict[str, Callable[[], Files]] = {"seq2seq": sequences}
+"""Examples that are made when they are needed."""
 
 EXAMPLES: dict[str, Example] = {
     "kmeans": Example({"k": 10, "feature_dim": 64}, "text/csv;label_size=0", write_csv, purity, 0.7),
@@ -195,37 +241,53 @@ def check(algorithm: str, launch: Launch, variables: Mapping[str, str]) -> None:
     Raises:
         AssertionError, SystemExit: something is not as it should be.
     """
-    example = EXAMPLES[algorithm]
-    images, digits = load_digits(return_X_y=True)
-    labels = is_small(digits) if example.hyperparameters.get("predictor_type") == "binary_classifier" else digits
+    example = WITH_FILES[algorithm]() if algorithm in WITH_FILES else as_files(algorithm)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        given = None if algorithm in UNSUPERVISED else labels[:-TEST_ROWS]
-        lay_out(base, example, example.write(images[:-TEST_ROWS], given))
+        lay_out(base, example)
         started = time.perf_counter()
         done = subprocess.run(launch(base, variables, []), capture_output=True, text=True)  # no command: it trains
         seconds = time.perf_counter() - started
         assert done.returncode == 0, done.stdout + done.stderr
         print(f"{algorithm}: trained in {seconds:.1f} s, {', '.join(path.name for path in (base / 'model').iterdir())}")
         with server(launch, base, variables) as (address, started_in):
-            answers = ask(address, example, example.write(images[-TEST_ROWS:], None))
-            score = example.score(answers, digits[-TEST_ROWS:])
+            answers = ask(address, example)
+            score = example.score(answers)
         assert len(answers) == TEST_ROWS and score >= example.at_least, (len(answers), score)
         print(f"{algorithm}: healthy after {started_in:.1f} s, {len(answers)} answers, score {score:.3f}")
 
 
-def lay_out(base: Path, example: Example, rows: bytes) -> None:
+def as_files(algorithm: str) -> Files:
+    """An example of rows: handwritten digits."""
+    example = EXAMPLES[algorithm]
+    images, digits = load_digits(return_X_y=True)
+    labels = is_small(digits) if example.hyperparameters.get("predictor_type") == "binary_classifier" else digits
+    rows = example.write(images[:-TEST_ROWS], None if algorithm in UNSUPERVISED else labels[:-TEST_ROWS])
+    return Files(
+        example.hyperparameters,
+        {"train": (example.content_type, {"digits": rows})},
+        example.content_type.partition(";")[0],
+        example.write(images[-TEST_ROWS:], None),
+        lambda answers: example.score(answers, digits[-TEST_ROWS:]),
+        example.at_least,
+    )
+
+
+def lay_out(base: Path, example: Files) -> None:
     """The folders and files of SageMaker's /opt/ml before training; any user may write there."""
-    for name in ("input/config", "input/data/train", "model", "output"):
+    for name in ("input/config", "model", "output", *(f"input/data/{channel}" for channel in example.channels)):
         (base / name).mkdir(parents=True)
     for folder in (base, *base.rglob("*")):
         folder.chmod(0o777)
-    (base / "input/data/train/digits").write_bytes(rows)
+    channels = {}
+    for channel, (content_type, files) in example.channels.items():
+        channels[channel] = {"TrainingInputMode": "File", "ContentType": content_type}
+        for name, content in files.items():
+            (base / "input/data" / channel / name).write_bytes(content)
     strings = {name: str(value) for name, value in example.hyperparameters.items()}
     config = base / "input/config"
     (config / "hyperparameters.json").write_text(json.dumps(strings))
-    channel = {"TrainingInputMode": "File", "ContentType": example.content_type}
-    (config / "inputdataconfig.json").write_text(json.dumps({"train": channel}))
+    (config / "inputdataconfig.json").write_text(json.dumps(channels))
     (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
 
 
@@ -261,11 +323,10 @@ def healthy(address: str) -> bool:
         return False
 
 
-def ask(address: str, example: Example, body: bytes) -> list[dict]:
+def ask(address: str, example: Files) -> list[dict]:
     """The answers to one request, a dict a row."""
-    media_type = example.content_type.partition(";")[0]
-    headers = {"Content-Type": media_type, "Accept": "application/json"}
-    request = urllib.request.Request(f"{address}/invocations", body, headers)
+    headers = {"Content-Type": example.content_type, "Accept": "application/json"}
+    request = urllib.request.Request(f"{address}/invocations", example.request, headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
         (rows,) = json.load(answer).values()
     return rows
@@ -282,7 +343,7 @@ def main(algorithm: str, image: str) -> None:
         python = ["python3", "-c", "import importlib.util as u; print(u.find_spec('xgboost') is not None)"]
         has_xgboost = output(*launch(Path(folder), {}, ["/opt/venv/bin/" + python[0], *python[1:]])) == "True"
         assert has_xgboost == (algorithm in ("xgboost", "all")), f"xgboost is in the image: {has_xgboost}"
-        for name in EXAMPLES if algorithm == "all" else [algorithm]:
+        for name in (*EXAMPLES, *WITH_FILES) if algorithm == "all" else [algorithm]:
             check(name, launch, {"ALGORITHM": name} if algorithm == "all" else {})
 
 
