@@ -17,6 +17,7 @@ from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
 
 NEVER = (PAD, BEGIN)
 """Tokens that no target has."""
+_BLOCK = 64
 
 
 class Step(NamedTuple):
@@ -108,14 +109,32 @@ def _candidates(scores: np.ndarray, totals: np.ndarray, count: int) -> tuple[np.
     highest = scores.max(axis=1, keepdims=True)
     log_sums = highest[:, 0] + np.log(np.exp(scores - highest).sum(axis=1))
     scores[:, NEVER] = -np.inf
-    count_of_each = min(count, size)
-    top = np.argpartition(scores, size - count_of_each, axis=1)[:, size - count_of_each :]  # (rows, count)
+    top = _top(scores, min(count, size))
     values = np.take_along_axis(scores, top, axis=1).astype(np.float64) - log_sums[:, None]
     values = totals[:, :, None] + values.reshape(*totals.shape, -1)
     places = np.arange(totals.shape[1])[None, :, None] * size + top.reshape(values.shape)
     values, places = values.reshape(len(totals), -1), places.reshape(len(totals), -1)
     order = np.lexsort((places, -values), axis=1)[:, :count]  # equal scores: the lower token, wherever it is computed
     return np.take_along_axis(values, order, axis=1), np.take_along_axis(places, order, axis=1)
+
+
+def _top(scores: np.ndarray, count: int) -> np.ndarray:
+    """Where the ``count`` largest of each row are, in any order, (rows, count).
+
+    They lie in the ``count`` blocks with the largest maxima, so most of a large vocabulary is only looked at once.
+    """
+    rows, size = scores.shape
+    blocks = size // _BLOCK
+    places = np.broadcast_to(np.arange(size), scores.shape)
+    if blocks > 2 * count:
+        maxima = scores[:, : blocks * _BLOCK].reshape(rows, blocks, _BLOCK).max(axis=2)
+        best = np.argpartition(maxima, blocks - count, axis=1)[:, blocks - count :]
+        inside = (best[:, :, None] * _BLOCK + np.arange(_BLOCK)).reshape(rows, -1)
+        rest = np.broadcast_to(np.arange(blocks * _BLOCK, size), (rows, size - blocks * _BLOCK))
+        places = np.concatenate([inside, rest], axis=1)
+        scores = np.take_along_axis(scores, places, axis=1)
+    largest = np.argpartition(scores, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count :]
+    return np.take_along_axis(places, largest, axis=1)
 
 
 def _finish(

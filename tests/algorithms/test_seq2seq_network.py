@@ -17,7 +17,7 @@ import pytest
 from algorithms import hyperparameters
 from algorithms.seq2seq import Seq2Seq, data
 from algorithms.seq2seq.architecture import Architecture, initial, shapes
-from algorithms.seq2seq.beam import Step, search
+from algorithms.seq2seq.beam import Step, _top, search
 from algorithms.seq2seq.evaluation import judge
 from algorithms.seq2seq.schedule import Progress, Rate
 from algorithms.seq2seq.translator import Translator
@@ -201,6 +201,13 @@ def test_a_beam_of_one_is_greedy(seed: int) -> None:
                 break
             words.append(last)
         assert hypothesis.tokens.tolist() == words
+
+
+@pytest.mark.parametrize("size", [10, 64, 700, 5003])
+def test_the_largest_are_found_in_any_vocabulary(size: int) -> None:
+    scores = np.random.default_rng(size).normal(size=(7, size)).astype(np.float32)
+    found = np.take_along_axis(scores, _top(scores, 5), axis=1)
+    assert np.array_equal(np.sort(found, axis=1), np.sort(scores, axis=1)[:, -5:])
 
 
 def test_limits_are_each_sentence_s_own() -> None:
