@@ -181,20 +181,32 @@ def _attention(a: Architecture) -> dict[str, tuple[int, ...]]:
 def initial(
     architecture: Architecture, random: np.random.Generator, *, kind: str, scale: float, factor: str
 ) -> dict[str, np.ndarray]:
-    """Random parameters, float32; biases are 0.
+    """Random parameters, float32.
 
     ``uniform`` draws from plus and minus ``scale``. ``xavier`` draws from plus and minus sqrt(scale / fan), where the
     fan is that of the inputs, the outputs, or their average, as ``factor`` says (MXNet's ``Xavier`` with magnitude
-    ``scale``; X. Glorot, Y. Bengio, AISTATS 2010).
+    ``scale``; X. Glorot, Y. Bengio, AISTATS 2010). What a recurrent layer makes of its last output is orthogonal, gate
+    by gate, as in Sockeye. Biases are 0, but those of forget gates 1, so that a cell remembers at first (R. Jozefowicz,
+    W. Zaremba, I. Sutskever, ICML 2015).
     """
     found = {}
     for name, shape in shapes(architecture).items():
         if name.endswith("bias"):
             found[name] = np.zeros(shape, np.float32)
-            continue
-        bound = abs(scale) if kind == "uniform" else np.sqrt(abs(scale) / _fan(shape, factor))
-        found[name] = random.uniform(-bound, bound, shape).astype(np.float32)
+            if name.endswith("i2h_bias") and architecture.rnn_cell_type == "lstm":
+                found[name][shape[0] // 4 : shape[0] // 2] = 1
+        elif name.endswith("h2h_weight"):
+            blocks = [_orthogonal(shape[1], random) for _ in range(shape[0] // shape[1])]
+            found[name] = np.concatenate(blocks).astype(np.float32)
+        else:
+            bound = abs(scale) if kind == "uniform" else np.sqrt(abs(scale) / _fan(shape, factor))
+            found[name] = random.uniform(-bound, bound, shape).astype(np.float32)
     return found
+
+
+def _orthogonal(size: int, random: np.random.Generator) -> np.ndarray:
+    q, r = np.linalg.qr(random.normal(size=(size, size)))
+    return q * np.sign(np.diag(r))  # evenly over all of them
 
 
 def _fan(shape: tuple[int, ...], factor: str) -> float:
