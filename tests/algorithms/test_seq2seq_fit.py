@@ -21,6 +21,8 @@ from algorithms.seq2seq.evaluation import bleu
 from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.vocabulary import Vocabulary
 from container import logs
+from container.app import make_app
+from container.settings import Settings
 from recordio.errors import DataError
 from recordio.framing import frames
 from recordio.sequences import Pairs, Ragged, encode
@@ -294,3 +296,22 @@ def test_serving_imports_no_keras(trained: tuple[Seq2SeqModel, FakeJob], tmp_pat
     count, *modules = done.stdout.split()
     assert count == "1"
     assert {"keras", "tensorflow", "jax", "sacrebleu", "pandas"}.isdisjoint(modules)
+
+
+def test_over_http_an_answer_is_in_the_request_s_format(trained: tuple[Seq2SeqModel, FakeJob]) -> None:
+    client = make_app(trained[0], Seq2Seq, Settings()).test_client()
+    bodies = {
+        JSON: b'{"instances": [{"data": "a b"}]}',
+        JSON_LINES: b'{"source": "a b"}',
+        RECORDIO: encode(Pairs(Ragged.of([[4, 5]]), Ragged.of([[]]))),
+    }
+    for media, body in bodies.items():
+        answer = client.post("/invocations", data=body, content_type=media)
+        assert (answer.status_code, answer.mimetype) == (200, media)
+        for wanted in bodies:
+            other = client.post("/invocations", data=body, content_type=media, headers={"Accept": wanted})
+            assert (other.status_code, other.mimetype) == (200, wanted)
+    assert client.post("/invocations", data=b"a", content_type="text/csv").status_code == 415
+    assert client.post("/invocations", data=bodies[JSON], headers={"Accept": "text/csv"}).status_code == 406
+    for media, body in HOSTILE:
+        assert client.post("/invocations", data=body, content_type=media).status_code == 400
