@@ -50,6 +50,11 @@ class _Sentence:
     limit: int
     finished: list[Hypothesis] = field(default_factory=list)
 
+    def best(self) -> Hypothesis:
+        """The best that is finished; an empty one where the decoder said nothing that can be compared."""
+        nothing = Hypothesis(np.zeros(0, np.int32), -np.inf, np.zeros((0, 0), np.float32))
+        return max(self.finished, key=lambda found: found.score, default=nothing)
+
 
 def search(
     decoder: Decoder, states: list[np.ndarray], limits: np.ndarray, width: int, *, keep_weights: bool = False
@@ -61,45 +66,74 @@ def search(
         limits: the most tokens of each target, (sentences,), at least 1. width: of the beam.
         keep_weights: the hypotheses have weights, which are (T, 0) otherwise.
     """
-    sentences = [_Sentence(int(limit)) for limit in limits]
-    active = np.arange(len(sentences))
-    beam = 1  # all hypotheses of the first step are the same
-    totals = np.zeros((len(active), 1))
-    tokens = np.full((len(active), 1, 1), BEGIN, np.int32)  # sentences, beam, time
-    history: list[np.ndarray] = []  # weights of each step, (sentences, beam, S)
-    for time in range(1, int(max(limits)) + 1):
-        step = decoder(tokens[:, :, -1].ravel(), states, np.repeat(active, beam))
-        scores, chosen = _candidates(step.scores, totals, 2 * width)
+    running = _Search(decoder, states, limits, width, keep_weights)
+    time = 1
+    while running.step(time):
+        time += 1
+    return [sentence.best() for sentence in running.sentences]
+
+
+class _Search:
+    """The hypotheses of all sentences that are not done.
+
+    Attributes:
+        active: numbers of these sentences, (A,). totals: log probabilities, (A, beam). tokens: (A, beam, time) with
+            ``<s>``. history: weights of each step, (A, beam, S). states: of the decoder, (A beam, ...).
+    """
+
+    def __init__(
+        self, decoder: Decoder, states: list[np.ndarray], limits: np.ndarray, width: int, keep_weights: bool
+    ) -> None:
+        self.sentences = [_Sentence(int(limit)) for limit in limits]
+        self._decoder, self._width, self._keep_weights = decoder, width, keep_weights
+        self._active = np.arange(len(limits))
+        self._totals = np.zeros((len(limits), 1))  # all hypotheses of the first step are the same
+        self._tokens = np.full((len(limits), 1, 1), BEGIN, np.int32)
+        self._history: list[np.ndarray] = []
+        self._states = states
+
+    def step(self, time: int) -> bool:
+        """One more token for each hypothesis; whether there are sentences left."""
+        count, beam = self._totals.shape
+        step = self._decoder(self._tokens[:, :, -1].ravel(), self._states, np.repeat(self._active, beam))
+        self._states = step.states
+        if self._keep_weights:
+            self._history.append(step.weights.reshape(count, beam, -1))
+        scores, chosen = _candidates(step.scores, self._totals, 2 * self._width)
         parents, words = chosen // step.scores.shape[1], (chosen % step.scores.shape[1]).astype(np.int32)
-        rows = np.arange(len(active))[:, None]
-        if keep_weights:
-            history.append(step.weights.reshape(len(active), beam, -1))
-        last = np.array([time == sentences[number].limit for number in active])
-        best = np.arange(scores.shape[1]) < width  # an </s> counts only where it is among the best
-        ended = ((words == END) & best | last[:, None] & best) & np.isfinite(scores)
+        last = np.array([time == self.sentences[number].limit for number in self._active])
+        self._finish(parents, words, scores, last)
+        full = np.array([len(self.sentences[number].finished) >= self._width for number in self._active])
+        return self._go_on(parents, words, scores, ~(last | full))
+
+    def _finish(self, parents: np.ndarray, words: np.ndarray, scores: np.ndarray, last: np.ndarray) -> None:
+        """Keep the hypotheses that ended. An ``</s>`` counts only where it is among the best; the limit ends all."""
+        best = np.arange(scores.shape[1]) < self._width
+        ended = best & ((words == END) | last[:, None]) & np.isfinite(scores)
         for row, place in zip(*np.nonzero(ended), strict=True):
-            _finish(
-                sentences[active[row]], row, parents[row, place], words[row, place], scores[row, place], tokens, history
-            )
-        left = np.array(
-            [not last[row] and len(sentences[number].finished) < width for row, number in enumerate(active)], bool
-        )
-        # the best that go on: those that ended are moved to the back
-        order = np.argsort(np.where(words == END, np.inf, -scores), axis=1, kind="stable")[:, :width]
-        left &= np.isfinite(scores[rows, order[:, :1]]).ravel() & (words[rows, order[:, :1]] != END).ravel()
-        if not left.any():
-            break
-        order, parents, words, scores = order[left], parents[left], words[left], scores[left]
-        rows = np.arange(len(order))[:, None]
-        parents, words = parents[rows, order], words[rows, order]
-        totals = np.where(words == END, -np.inf, scores[rows, order])
-        flat = (np.flatnonzero(left)[:, None] * beam + parents).ravel()
-        kept = np.flatnonzero(left)[:, None]
-        tokens = np.concatenate([tokens[kept, parents], words[:, :, None]], axis=2)
-        history = [weights[kept, parents] for weights in history]
-        states = [state[flat] for state in step.states]
-        active, beam = active[left], order.shape[1]
-    return [max(sentence.finished, key=lambda found: found.score) for sentence in sentences]
+            parent, word = parents[row, place], words[row, place]
+            whole = self._tokens[row, parent, 1:]
+            score = float(scores[row, place]) / (len(whole) + 1)
+            if word != END:  # cut at the limit
+                whole = np.append(whole, word)
+            seen = [step[row, parent] for step in self._history[: len(whole)]]
+            size = self._history[0].shape[2] if self._history else 0
+            weights = np.array(seen) if seen else np.zeros((len(whole), size), np.float32)
+            self.sentences[self._active[row]].finished.append(Hypothesis(whole, score, weights))
+
+    def _go_on(self, parents: np.ndarray, words: np.ndarray, scores: np.ndarray, left: np.ndarray) -> bool:
+        """Go on with the best that did not end, of the sentences that are ``left``."""
+        totals = np.where(words == END, -np.inf, scores)
+        order = np.argsort(-totals, axis=1, kind="stable")[:, : self._width]
+        totals = np.take_along_axis(totals, order, axis=1)
+        kept = np.flatnonzero(left & np.isfinite(totals[:, 0]))[:, None]
+        parents, words = parents[kept, order[kept[:, 0]]], words[kept, order[kept[:, 0]]]
+        rows = (kept * self._totals.shape[1] + parents).ravel()
+        self._tokens = np.concatenate([self._tokens[kept, parents], words[:, :, None]], axis=2)
+        self._history = [weights[kept, parents] for weights in self._history]
+        self._states = [state[rows] for state in self._states]
+        self._totals, self._active = totals[kept[:, 0]], self._active[kept[:, 0]]
+        return bool(len(kept))
 
 
 def _candidates(scores: np.ndarray, totals: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,15 +169,3 @@ def _top(scores: np.ndarray, count: int) -> np.ndarray:
         scores = np.take_along_axis(scores, places, axis=1)
     largest = np.argpartition(scores, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count :]
     return np.take_along_axis(places, largest, axis=1)
-
-
-def _finish(
-    sentence: _Sentence, row: int, parent: int, word: int, total: float, tokens: np.ndarray, history: list[np.ndarray]
-) -> None:
-    whole = tokens[row, parent, 1:]
-    score = total / (len(whole) + 1)
-    if word != END:  # cut at the limit
-        whole = np.append(whole, word)
-    seen = [step[row, parent] for step in history[: len(whole)]]
-    weights = np.array(seen) if seen else np.zeros((len(whole), history[0].shape[2] if history else 0), np.float32)
-    sentence.finished.append(Hypothesis(whole, float(score), weights))

@@ -217,6 +217,15 @@ def test_limits_are_each_sentence_s_own() -> None:
     assert [len(hypothesis.tokens) for hypothesis in found] == [2, 5]
 
 
+def test_a_decoder_that_says_nothing_gives_an_empty_target() -> None:
+    def broken(tokens: np.ndarray, states: list[np.ndarray], sentences: np.ndarray) -> Step:
+        return Step(np.full((len(tokens), VOCABULARY), np.nan, np.float32), np.zeros((len(tokens), 1)), states)
+
+    with np.errstate(invalid="ignore"):
+        (found,) = search(broken, [np.zeros(1, np.int64)], np.array([4]), 3)
+    assert found.tokens.tolist() == []
+
+
 # ---- data, rates ----------------------------------------------------------------------------------------------------
 
 
