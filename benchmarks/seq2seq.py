@@ -273,6 +273,8 @@ def main() -> None:
     parser.add_argument("--joeynmt", type=Path, metavar="PYTHON")
     parser.add_argument("--task", choices=("sentences", "pronunciations"))
     options = parser.parse_args()
+    if options.updates % EVERY or options.updates < 3 * EVERY:
+        parser.error(f"--updates must be a multiple of {EVERY}, as Joey NMT wants it, and {3 * EVERY} at least")
     if not (SHARED_DATA / "cmudict-g2p").is_dir():
         print("seq2seq: the data sets are not beside this checkout")
         return
