@@ -115,6 +115,8 @@ class Serving:
         answers: media types of responses.
         default_request: the media type of a request without Content-Type; None refuses it.
         default_answer: the media type where the request does not ask for one.
+        in_kind: where the request does not ask for a media type, it is answered in its own; ``default_answer`` does
+            not matter then.
         json_key: the name of the list in a JSON answer.
         missing_values: an empty CSV field in a request is a missing value (NaN); elsewhere it is an error.
         bracket_csv: in batch transform, several values of one row are written to CSV as a list in brackets (the
@@ -134,6 +136,7 @@ class Serving:
     answers: tuple[str, ...] = (JSON, JSON_LINES, RECORDIO, CSV)
     default_request: str | None = None
     default_answer: str = JSON
+    in_kind: bool = False
     json_key: str = "predictions"
     missing_values: bool = False
     bracket_csv: bool = False

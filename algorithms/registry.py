@@ -24,6 +24,7 @@ ALGORITHMS: dict[str, Entry] = {
     "lda": Entry("algorithms.lda:LDA"),
     "ntm": Entry("algorithms.ntm:NTM", extra="ntm"),
     "image-classification": Entry("algorithms.image_classification:ImageClassification", extra="image-classification"),
+    "seq2seq": Entry("algorithms.seq2seq:Seq2Seq", extra="seq2seq"),
     "xgboost": Entry("algorithms.xgb:XGBoost", extra="xgboost"),
 }
 

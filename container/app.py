@@ -72,7 +72,8 @@ def answer(model: Model, algorithm: type[Algorithm], settings: Settings) -> Resp
 def _raw_answer(model: RawModel, serving: Serving, settings: Settings, started: float) -> Response:
     body = _body(settings.max_payload)
     declared = media.request_type(body, flask.request.content_type, serving)
-    default = settings.default_accept or serving.default_answer
+    own = declared.media_type if serving.in_kind else serving.default_answer
+    default = settings.default_accept or own
     media_type = media.negotiate(flask.request.headers.get("Accept"), serving.answers, default)
     content, count = model.answer(body, declared.media_type, media_type)
     logger.info("200: %d predictions in %.1f ms", count, 1000 * (time.perf_counter() - started))

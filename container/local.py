@@ -55,6 +55,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     predictor.add_argument("--accept", metavar="TYPE", help="media type of the answer; by default the algorithm's")
     predictor.set_defaults(run=predict)
     batch.add_parser(verbs)
+    maker = verbs.add_parser("tokens", help="make the channels of seq2seq from parallel text files")
+    maker.add_argument("--source", required=True, type=Path, metavar="FILE", help="a line a sentence; .gz too")
+    maker.add_argument("--target", required=True, type=Path, metavar="FILE", help="its translations, line by line")
+    maker.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="gets train, validation, vocab")
+    maker.add_argument("--validation-source", type=Path, metavar="FILE")
+    maker.add_argument("--validation-target", type=Path, metavar="FILE")
+    maker.add_argument("--validation-share", type=float, default=0.05, help="of the lines, where no files are given")
+    maker.add_argument("--vocabulary-size", type=int, default=50_000, help="most tokens of a side")
+    maker.add_argument("--min-count", type=int, default=1, help="how often a token occurs at least")
+    maker.add_argument("--lower", action="store_true", help="fold to lower case")
+    maker.set_defaults(run=tokens)
 
 
 # ---- train ----------------------------------------------------------------------------------------------------------
@@ -250,3 +261,36 @@ def predict(options: argparse.Namespace) -> int:
     stream.buffer.write(answer.data)
     stream.flush()
     return os.EX_OK if answer.status_code == 200 else os.EX_DATAERR
+
+
+# ---- tokens ---------------------------------------------------------------------------------------------------------
+
+
+def tokens(options: argparse.Namespace) -> int:
+    """``local tokens``: records and vocabularies from texts."""
+    from algorithms.seq2seq import texts
+
+    held_out = [path for path in (options.validation_source, options.validation_target) if path is not None]
+    for path in (options.source, options.target, *held_out):
+        if not path.is_file():
+            raise ConfigurationError(f"there is no file {path}")
+    if len(held_out) == 1:
+        raise ConfigurationError("--validation-source and --validation-target belong together")
+    if not 0 < options.validation_share < 1:
+        raise ConfigurationError(f"--validation-share {options.validation_share}: expected a number between 0 and 1")
+    made = texts.make(
+        options.source,
+        options.target,
+        options.output,
+        validation=(held_out[0], held_out[1]) if held_out else None,
+        share=options.validation_share,
+        size=options.vocabulary_size,
+        least=options.min_count,
+        lower=options.lower,
+    )
+    sys.stdout.write(
+        f"{made.train} pairs to train on, {made.validation} to validate with, "
+        f"{made.left_out} left out for an empty side; "
+        f"{made.source_vocabulary} source and {made.target_vocabulary} target tokens\n"
+    )
+    return os.EX_OK

@@ -30,10 +30,12 @@ from sklearn.datasets import load_digits
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from examples.data import png  # noqa: E402 - they need the path above
+from algorithms.seq2seq.vocabulary import Vocabulary  # noqa: E402 - they need the path above
+from examples.data import png  # noqa: E402
 from recordio.framing import write_frame  # noqa: E402
 from recordio.images import encode_record  # noqa: E402
 from recordio.records import encode_records  # noqa: E402
+from recordio.sequences import Pairs, Ragged, encode  # noqa: E402
 
 RECORDIO = "application/x-recordio-protobuf"
 IMAGES = "application/x-recordio"
@@ -54,8 +56,6 @@ class Example(NamedTuple):
     write: Callable[[np.ndarray, np.ndarray | None], bytes]
     score: Callable[[list[dict], np.ndarray], float]
     at_least: float
-    validation: bool = False
-    """Whether the job needs a channel of that name; it gets the rows of train."""
 
 
 def write_csv(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
@@ -67,17 +67,6 @@ def write_csv(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
 def write_recordio(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
     """RecordIO-protobuf."""
     return encode_records(rows.astype(np.float32), None if labels is None else labels.astype(np.float32))
-
-
-def write_images(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
-    """MXNet's records of PNG files; a request is one file, so that of several rows it is the first."""
-    files = [png(row.reshape(8, 8)) for row in rows]
-    if labels is None:
-        return files[0]
-    stream = io.BytesIO()
-    for number, (file, label) in enumerate(zip(files, labels, strict=True)):
-        write_frame(stream, encode_record(file, [label], number))
-    return stream.getvalue()
 
 
 def purity(answers: list[dict], digits: np.ndarray) -> float:
@@ -107,11 +96,6 @@ def share_right(key: str, truth: Callable[[np.ndarray], np.ndarray]) -> Callable
     return lambda answers, digits: float(np.mean([answer[key] for answer in answers] == truth(digits)))
 
 
-def likeliest(answers: list[list[float]], digits: np.ndarray) -> float:
-    """Share of images whose digit is the likeliest class."""
-    return float(np.mean(np.argmax(answers, axis=1) == digits))
-
-
 def digit(digits: np.ndarray) -> np.ndarray:
     """The label of ten classes."""
     return digits
@@ -121,6 +105,81 @@ def is_small(digits: np.ndarray) -> np.ndarray:
     """The label of two classes: is the digit below five?"""
     return digits < 5
 
+
+class Files(NamedTuple):
+    """An example whose data are no rows: the files of each channel, the requests, and what good answers score."""
+
+    hyperparameters: Mapping[str, object]
+    channels: Mapping[str, tuple[str, Mapping[str, bytes]]]
+    content_type: str
+    requests: Sequence[bytes]
+    score: Callable[[list[Any]], float]
+    at_least: float
+
+
+def sequences() -> Files:
+    """Numbers to be spelled backwards."""
+    words = Vocabulary.of("0123456789")
+    random = np.random.default_rng(0)
+    numbers = [" ".join(str(random.integers(1, 10**4))) for _ in range(3000)]
+    spelled = [" ".join(number.split()[::-1]) for number in numbers]
+
+    def records(part: slice) -> bytes:
+        return encode(Pairs(*(Ragged.of([words.ids(text) for text in side[part]]) for side in (numbers, spelled))))
+
+    def score(answers: list[dict]) -> float:
+        return float(np.mean([a["target"] == text for a, text in zip(answers, spelled[-TEST_ROWS:], strict=True)]))
+
+    vocabulary = words.to_json().encode()
+    sizes = dict.fromkeys(("rnn_num_hidden", "num_embed_source", "num_embed_target"), 64)
+    instances = [{"data": text} for text in numbers[-TEST_ROWS:]]
+    return Files(
+        {**sizes, "learning_rate": 0.01, "max_num_epochs": 4, "checkpoint_frequency_num_batches": 100},
+        {
+            "train": (RECORDIO, {"train.rec": records(slice(0, -2 * TEST_ROWS))}),
+            "validation": (RECORDIO, {"val.rec": records(slice(-2 * TEST_ROWS, -TEST_ROWS))}),
+            "vocab": ("application/json", {"vocab.src.json": vocabulary, "vocab.trg.json": vocabulary}),
+        },
+        "application/json",
+        [json.dumps({"instances": instances}).encode()],
+        score,
+        0.5,
+    )
+
+
+def pictures() -> Files:
+    """Handwritten digits, as PNG files in MXNet's records; a request is one file."""
+    images, digits = load_digits(return_X_y=True)
+    files = [png(image.reshape(8, 8)) for image in images]
+
+    def records(part: slice) -> bytes:
+        stream = io.BytesIO()
+        for number, (file, label) in enumerate(zip(files[part], digits[part], strict=True)):
+            write_frame(stream, encode_record(file, [label], number))
+        return stream.getvalue()
+
+    train = records(slice(0, -TEST_ROWS))
+    settings = {
+        "num_classes": 10,
+        "num_training_samples": len(digits) - TEST_ROWS,
+        "num_layers": 20,
+        "image_shape": "3,28,28",
+        "epochs": 3,
+        "learning_rate": 0.05,
+        "augmentation_type": "crop",
+    }
+    return Files(
+        settings,
+        {name: (IMAGES, {"digits.rec": train}) for name in ("train", "validation")},
+        "image/png",
+        files[-TEST_ROWS:],
+        lambda answers: float(np.mean(np.argmax(answers, axis=1) == digits[-TEST_ROWS:])),
+        0.6,
+    )
+
+
+WITH_FILES: dict[str, Callable[[], Files]] = {"image-classification": pictures, "seq2seq": sequences}
+"""Examples that are made when they are needed."""
 
 EXAMPLES: dict[str, Example] = {
     "kmeans": Example({"k": 10, "feature_dim": 64}, "text/csv;label_size=0", write_csv, purity, 0.7),
@@ -161,23 +220,6 @@ EXAMPLES: dict[str, Example] = {
         write_recordio,
         share_right("predicted_label", is_small),
         0.75,
-    ),
-    "image-classification": Example(
-        {
-            "num_classes": 10,
-            "num_training_samples": 1500,
-            "num_layers": 20,
-            "image_shape": "3,28,28",
-            "epochs": 3,
-            "mini_batch_size": 32,
-            "learning_rate": 0.05,
-            "augmentation_type": "crop",
-        },
-        IMAGES,
-        write_images,
-        likeliest,
-        0.6,
-        validation=True,
     ),
 }
 Launch: TypeAlias = Callable[[Path, Mapping[str, str], Sequence[str]], list[str]]
@@ -246,40 +288,53 @@ def check(algorithm: str, launch: Launch, variables: Mapping[str, str]) -> None:
     Raises:
         AssertionError, SystemExit: something is not as it should be.
     """
-    example = EXAMPLES[algorithm]
-    images, digits = load_digits(return_X_y=True)
-    labels = is_small(digits) if example.hyperparameters.get("predictor_type") == "binary_classifier" else digits
+    example = WITH_FILES[algorithm]() if algorithm in WITH_FILES else as_files(algorithm)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        given = None if algorithm in UNSUPERVISED else labels[:-TEST_ROWS]
-        lay_out(base, example, example.write(images[:-TEST_ROWS], given))
+        lay_out(base, example)
         started = time.perf_counter()
         done = subprocess.run(launch(base, variables, []), capture_output=True, text=True)  # no command: it trains
         seconds = time.perf_counter() - started
         assert done.returncode == 0, done.stdout + done.stderr
         print(f"{algorithm}: trained in {seconds:.1f} s, {', '.join(path.name for path in (base / 'model').iterdir())}")
         with server(launch, base, variables) as (address, started_in):
-            answers = ask_all(address, example, images[-TEST_ROWS:])
-            score = example.score(answers, digits[-TEST_ROWS:])
+            answers = ask(address, example)
+            score = example.score(answers)
         assert len(answers) == TEST_ROWS and score >= example.at_least, (len(answers), score)
         print(f"{algorithm}: healthy after {started_in:.1f} s, {len(answers)} answers, score {score:.3f}")
 
 
-def lay_out(base: Path, example: Example, rows: bytes) -> None:
+def as_files(algorithm: str) -> Files:
+    """An example of rows: handwritten digits."""
+    example = EXAMPLES[algorithm]
+    images, digits = load_digits(return_X_y=True)
+    labels = is_small(digits) if example.hyperparameters.get("predictor_type") == "binary_classifier" else digits
+    rows = example.write(images[:-TEST_ROWS], None if algorithm in UNSUPERVISED else labels[:-TEST_ROWS])
+    return Files(
+        example.hyperparameters,
+        {"train": (example.content_type, {"digits": rows})},
+        example.content_type.partition(";")[0],
+        [example.write(images[-TEST_ROWS:], None)],
+        lambda answers: example.score(answers, digits[-TEST_ROWS:]),
+        example.at_least,
+    )
+
+
+def lay_out(base: Path, example: Files) -> None:
     """The folders and files of SageMaker's /opt/ml before training; any user may write there."""
-    for name in ("input/config", "input/data/train", "model", "output"):
+    for name in ("input/config", "model", "output", *(f"input/data/{channel}" for channel in example.channels)):
         (base / name).mkdir(parents=True)
     for folder in (base, *base.rglob("*")):
         folder.chmod(0o777)
-    names = ["train", "validation"] if example.validation else ["train"]
-    for name in names:
-        (base / "input/data" / name).mkdir(exist_ok=True)
-        (base / "input/data" / name / "digits").write_bytes(rows)
+    channels = {}
+    for channel, (content_type, files) in example.channels.items():
+        channels[channel] = {"TrainingInputMode": "File", "ContentType": content_type}
+        for name, content in files.items():
+            (base / "input/data" / channel / name).write_bytes(content)
     strings = {name: str(value) for name, value in example.hyperparameters.items()}
     config = base / "input/config"
     (config / "hyperparameters.json").write_text(json.dumps(strings))
-    channel = {"TrainingInputMode": "File", "ContentType": example.content_type}
-    (config / "inputdataconfig.json").write_text(json.dumps(dict.fromkeys(names, channel)))
+    (config / "inputdataconfig.json").write_text(json.dumps(channels))
     (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
 
 
@@ -315,20 +370,16 @@ def healthy(address: str) -> bool:
         return False
 
 
-def ask_all(address: str, example: Example, images: np.ndarray) -> list:
-    """The answers for all rows: in one request, or one for each image."""
-    if example.content_type == IMAGES:
-        return [ask(address, "image/png", example.write(image[None], None)) for image in images]
-    (rows,) = ask(address, example.content_type.partition(";")[0], example.write(images, None)).values()
+def ask(address: str, example: Files) -> list[Any]:
+    """The answers to all requests: a dict a row, or the list that answers an image."""
+    headers = {"Content-Type": example.content_type, "Accept": "application/json"}
+    rows: list[Any] = []
+    for body in example.requests:
+        request = urllib.request.Request(f"{address}/invocations", body, headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)
+        rows += [found] if isinstance(found, list) else next(iter(found.values()))
     return rows
-
-
-def ask(address: str, media_type: str, body: bytes) -> Any:
-    """The answer to one request."""
-    headers = {"Content-Type": media_type, "Accept": "application/json"}
-    request = urllib.request.Request(f"{address}/invocations", body, headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
 
 
 def main(algorithm: str, image: str) -> None:
@@ -342,7 +393,7 @@ def main(algorithm: str, image: str) -> None:
         python = ["python3", "-c", "import importlib.util as u; print(u.find_spec('xgboost') is not None)"]
         has_xgboost = output(*launch(Path(folder), {}, ["/opt/venv/bin/" + python[0], *python[1:]])) == "True"
         assert has_xgboost == (algorithm in ("xgboost", "all")), f"xgboost is in the image: {has_xgboost}"
-        for name in EXAMPLES if algorithm == "all" else [algorithm]:
+        for name in (*EXAMPLES, *WITH_FILES) if algorithm == "all" else [algorithm]:
             check(name, launch, {"ALGORITHM": name} if algorithm == "all" else {})
 
 

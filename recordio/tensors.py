@@ -67,7 +67,7 @@ class Row(NamedTuple):
     labels: np.ndarray | None
 
 
-def parse(body: bytes, place: Place) -> Any:
+def parse(body: bytes, place: Place | str) -> Any:
     """The message in the bytes of a record.
 
     Raises:

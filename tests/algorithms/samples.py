@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,7 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from algorithms.interface import JSON, JSON_LINES, RECORDIO
+from algorithms.seq2seq.vocabulary import Vocabulary
+from recordio.framing import frames
 from recordio.images import encode_record
+from recordio.sequences import Pairs, Ragged, encode
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,58 @@ def pictures(count: int) -> list[bytes]:
     return [encode_record(picture(number % 2, number), [number % 2], number) for number in range(count)]
 
 
+# ---- seq2seq: words to be written backwards -------------------------------------------------------------------------
+
+SEQ2SEQ_WORDS = ("a", "b", "c", "d", "e")
+
+
+def seq2seq_pairs(count: int, seed: int = 0, longest: int = 5) -> Pairs:
+    random = np.random.default_rng(seed)
+    source = [random.integers(4, 4 + len(SEQ2SEQ_WORDS), random.integers(1, longest + 1)) for _ in range(count)]
+    return Pairs(Ragged.of(source), Ragged.of([part[::-1] for part in source]))
+
+
+def sequences(pairs: Pairs) -> Records:
+    return Records(list(frames(io.BytesIO(encode(pairs)), "train")), RECORDIO)
+
+
+def seq2seq_channels(folder: Path, train: Pairs | None = None, validation: Pairs | None = None) -> dict[str, Any]:
+    text = Vocabulary.of(SEQ2SEQ_WORDS).to_json()
+    for name in ("vocab.src.json", "vocab.trg.json"):
+        (folder / name).write_text(text)
+    return {
+        "train": sequences(train or seq2seq_pairs(61)),
+        "validation": sequences(validation or seq2seq_pairs(13, 1)),
+        "vocab": folder,
+    }
+
+
+def seq2seq_requests() -> Iterator[tuple[str, bytes]]:
+    instance = {"data": "a b c", "configuration": {"attention_matrix": "true"}}
+    yield JSON, json.dumps({"instances": [{"data": "a b"}, instance, {"data": "what is this"}]}).encode()
+    yield JSON_LINES, b'{"source": "a b c d"}\n{"source": "e"}\n'
+    yield RECORDIO, encode(Pairs(Ragged.of([[4, 5, 6], [7]]), Ragged.of([[], []])))
+
+
+SEQ2SEQ = Sample(
+    hyperparameters={
+        "batch_size": "20",
+        "encoder_type": "cnn",  # its graph is made in less time; test_seq2seq_fit.py has the others
+        "decoder_type": "cnn",
+        "num_embed_source": "8",
+        "num_embed_target": "8",
+        "rnn_num_hidden": "16",
+        "cnn_num_hidden": "16",
+        "max_num_epochs": "2",
+        "checkpoint_frequency_num_batches": "4",
+        "bleu_sample_size": "5",
+        "learning_rate": "0.01",
+    },
+    channels=seq2seq_channels,
+    requests=seq2seq_requests,
+)
+
+
 SAMPLES: dict[str, Sample] = {
     "image-classification": Sample(
         {
@@ -97,4 +154,5 @@ SAMPLES: dict[str, Sample] = {
         lambda: iter([("image/png", picture(0, 90)), ("image/jpeg", picture(1, 91, (40, 30), "JPEG"))]),
         eagerly,
     ),
+    "seq2seq": SEQ2SEQ,
 }

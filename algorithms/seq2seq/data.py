@@ -1,0 +1,152 @@
+"""Pairs of sequences as batches: cut, put into buckets by length, filled up, with what the teacher says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from algorithms.errors import TrainingDataError
+from algorithms.seq2seq.layers import Source
+from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
+from recordio.sequences import Pairs, Ragged
+
+_POOL = 32
+"""Batches whose sentences are sorted by length together: few places are filled up, and no two epochs are alike."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pairs.
+
+    Attributes:
+        source: (B, S). target: (B, T) int32, ``<s>`` and the target. places: (n,) int32, the places of the flattened
+            target that count. labels: (n,) int32, the token that follows at each. weights: (n,) float32, 0 for labels
+            that only fill up.
+    """
+
+    source: Source
+    target: np.ndarray
+    places: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        """All but the labels and weights, in the order in which the network takes them."""
+        s = self.source
+        return s.ids, s.lengths, s.reverse, s.mask, self.target, self.places
+
+
+def check(pairs: Pairs, channel: str, source_vocabulary: int, target_vocabulary: int) -> None:
+    """See that every sequence can be trained on.
+
+    Raises:
+        TrainingDataError: a sequence is empty, or an id is not of its vocabulary.
+    """
+    for what, ragged, size in (
+        ("source", pairs.source, source_vocabulary),
+        ("target", pairs.target, target_vocabulary),
+    ):
+        empty = np.flatnonzero(ragged.lengths == 0)
+        if len(empty):
+            raise TrainingDataError(f"{channel} channel, record {empty[0]}: its {what} is empty")
+        outside = np.flatnonzero((ragged.values < 0) | (ragged.values >= size))
+        if len(outside):
+            record = int(np.searchsorted(ragged.offsets, outside[0], side="right")) - 1
+            raise TrainingDataError(
+                f"{channel} channel, record {record}: its {what} has the token {ragged.values[outside[0]]}, "
+                f"but the vocabulary of the {what} has the tokens 0 to {size - 1}"
+            )
+
+
+def cut(ragged: Ragged, longest: int) -> Ragged:
+    """Each sequence without what goes beyond ``longest``."""
+    lengths = ragged.lengths
+    if not len(lengths) or lengths.max() <= longest:
+        return ragged
+    kept = np.minimum(lengths, longest)
+    place = np.arange(len(ragged.values)) - np.repeat(ragged.offsets[:-1], lengths)
+    return Ragged(ragged.values[place < longest], np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)]))
+
+
+def buckets(pairs: Pairs, width: int | None) -> list[np.ndarray]:
+    """The numbers of the pairs of each bucket, shorter ones first.
+
+    A bucket holds what fits ``width``, 2 ``width``, ... tokens on both sides, the target with ``</s>``. Without a width
+    there is one.
+    """
+    longest = np.maximum(pairs.source.lengths, pairs.target.lengths + 1)
+    if width is None:
+        return [np.arange(len(longest))]
+    number = (longest + width - 1) // width
+    return [np.flatnonzero(number == value) for value in np.unique(number)]
+
+
+def epoch(
+    pairs: Pairs, groups: Sequence[np.ndarray], size: int, random: np.random.Generator, *, by_length: bool
+) -> list[np.ndarray]:
+    """The numbers of the pairs of each batch of an epoch, in random order; ``groups`` are the buckets."""
+    found: list[np.ndarray] = []
+    lengths = pairs.target.lengths * (1 << 20) + pairs.source.lengths
+    for group in groups:
+        order = random.permutation(group)
+        if by_length:
+            pools = [order[at : at + _POOL * size] for at in range(0, len(order), _POOL * size)]
+            order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+        found += [order[at : at + size] for at in range(0, len(order), size)]
+    return [found[index] for index in random.permutation(len(found))]
+
+
+def unlike_first(chosen: list[np.ndarray], pairs: Pairs) -> list[np.ndarray]:
+    """The batches of an epoch, two that differ in all their sizes before the others.
+
+    TensorFlow traces a network anew for each size that it first sees to differ; so it does that twice at most.
+    """
+    if len(chosen) < 2:
+        return chosen
+    longest = [int(pairs.target.lengths[numbers].max()) for numbers in chosen]
+    first = int(np.argmax(longest))
+    others = [number for number in range(len(chosen)) if number != first]
+    second = min(others, key=lambda number: (len(chosen[number]), longest[number]))
+    return [chosen[first], chosen[second], *(chosen[number] for number in others if number != second)]
+
+
+def fill(sequences: Sequence[np.ndarray], width: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(B, S) int32 filled up with ``<pad>``, and lengths, (B,) int32."""
+    lengths = np.array([len(sequence) for sequence in sequences], np.int32)
+    ids = np.full((len(sequences), width or int(lengths.max())), PAD, np.int32)
+    ids[np.arange(ids.shape[1]) < lengths[:, None]] = np.concatenate(sequences)
+    return ids, lengths
+
+
+def sources(sequences: Sequence[np.ndarray], width: int | None = None) -> Source:
+    """A batch of sources that are not empty."""
+    ids, lengths = fill(sequences, width)
+    place = np.arange(ids.shape[1], dtype=np.int32)
+    inside = place < lengths[:, None]
+    reverse = np.where(inside, lengths[:, None] - 1 - place, place).astype(np.int32)
+    return Source(ids, lengths, reverse, inside.astype(np.float32))
+
+
+def batch(pairs: Pairs, numbers: np.ndarray, step: int | None = None, size: int = 0) -> Batch:
+    """The batch of these pairs. Shapes are as small as can be, or, for backends that compile anew for each, lengths are
+    multiples of ``step`` and there are ``size`` sentences, the last of which may have no weight."""
+    source = [pairs.source[number] for number in numbers]
+    target = [pairs.target[number] for number in numbers]
+    count = len(numbers)
+    if step is not None:
+        source += [np.full(1, END, np.int32)] * (size - count)
+        target += [np.zeros(0, np.int32)] * (size - count)
+    longest = [max(map(len, source)), max(map(len, target)) + 1]
+    widths = longest if step is None else [-(-length // step) * step for length in longest]
+    ids, lengths = fill([np.concatenate([[BEGIN], part]) for part in target], widths[1])
+    follow, _ = fill([np.append(part, END) for part in target], widths[1])
+    counted = np.arange(widths[1]) < lengths[:, None]
+    counted[count:] = False
+    places = np.flatnonzero(counted).astype(np.int32)
+    if step is not None:
+        places = np.arange(counted.size, dtype=np.int32)
+    labels = follow.ravel()[places]
+    return Batch(sources(source, widths[0]), ids, places, labels, counted.ravel()[places].astype(np.float32))

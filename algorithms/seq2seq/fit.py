@@ -1,0 +1,237 @@
+"""Training: updates, checkpoints, and the best of them as the model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
+from algorithms.interface import Job
+from algorithms.networks import load_keras
+from algorithms.seq2seq import data, evaluation, vocabulary
+from algorithms.seq2seq.architecture import Architecture, initial
+from algorithms.seq2seq.model import Seq2SeqModel
+from algorithms.seq2seq.schedule import Progress, Rate
+from algorithms.seq2seq.translator import Translator
+from algorithms.seq2seq.vocabulary import Vocabulary
+from recordio import sequences
+from recordio.sequences import Pairs
+
+if TYPE_CHECKING:
+    from algorithms.seq2seq import Seq2SeqHyperparameters
+    from algorithms.seq2seq.network import Network
+
+_SPEED_EVERY = 50  # batches between two lines of the speed, as in Sockeye
+_DROPOUTS = ("embed_dropout_source", "embed_dropout_target", "cnn_hidden_dropout", "rnn_decoder_hidden_dropout")
+
+
+def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job) -> Seq2SeqModel:
+    """Fit a network to ``train``, and keep the checkpoint that is best on ``validation``.
+
+    Raises:
+        ChannelError: a vocabulary is missing or broken.
+        TrainingDataError: a sequence is empty or has tokens that its vocabulary lacks, or training diverged.
+        DataError: the records are no pairs of sequences.
+        TrainingStopped: a stop was asked for before the first update.
+    """
+    folder = channels["vocab"]
+    words = _vocabulary(folder, vocabulary.SOURCE_FILE), _vocabulary(folder, vocabulary.TARGET_FILE)
+    pairs = {name: _pairs(channels[name], name, values, words) for name in ("train", "validation")}
+    shape = Architecture.of(values, source_vocabulary=len(words[0]), target_vocabulary=len(words[1]))
+    keras = load_keras(job.seed)
+    parameters = initial(
+        shape,
+        np.random.default_rng(job.seed),
+        kind=values.weight_init_type,
+        scale=values.weight_init_scale,
+        factor=values.xavier_factor_type,
+    )
+    job.info(f"Total # of parameters: {sum(value.size for value in parameters.values())}")
+    from algorithms.seq2seq import network  # after Keras was seeded
+
+    trained = network.Network(shape, parameters, {name: getattr(values, name) for name in _DROPOUTS}, job.seed)
+    network.prepare(trained, network.make_optimizer(values), accuracy=values.training_metric == "accuracy")
+    step = None if network.DYNAMIC else values.bucket_width
+    run = _Run(values, shape, words, pairs, trained, job, step)
+    try:
+        return run.to_the_end()
+    finally:
+        keras.backend.clear_session()
+
+
+def _vocabulary(folder: Path, name: str) -> Vocabulary:
+    try:
+        return vocabulary.read(folder / name)
+    except OSError:
+        raise ChannelError(
+            f"Vocab files are not present in the vocab channel: it must have {vocabulary.SOURCE_FILE} and "
+            f"{vocabulary.TARGET_FILE}"
+        ) from None
+    except ValueError as error:
+        raise ChannelError(f"vocab channel: {error}") from None
+
+
+def _pairs(channel: Any, name: str, values: Seq2SeqHyperparameters, words: Sequence[Vocabulary]) -> Pairs:
+    found = sequences.decode(channel.records(), name)
+    data.check(found, name, len(words[0]), len(words[1]))
+    return Pairs(data.cut(found.source, values.max_seq_len_source), data.cut(found.target, values.max_seq_len_target))
+
+
+@dataclass
+class _Run:
+    """A training run and how far it is."""
+
+    values: Seq2SeqHyperparameters
+    shape: Architecture
+    words: tuple[Vocabulary, Vocabulary]
+    pairs: dict[str, Pairs]
+    network: Network
+    job: Job
+    step: int | None
+    epoch: int = 0
+    updates: int = 0
+    samples: int = 0
+    checkpoints: int = 0
+    best: Seq2SeqModel | None = None
+    since: float = field(default_factory=time.perf_counter)
+    done: bool = False
+    seen: dict[str, float] = field(default_factory=dict)
+    """Sums over the tokens since the last checkpoint of what ``learn`` said, and their number."""
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.values.optimized_metric)
+        self.rate = Rate(self.values)
+        self.random = np.random.default_rng(self.job.seed)
+        lengths = self.pairs["train"].target.lengths / self.pairs["train"].source.lengths
+        self.ratio = float(lengths.mean() + 2 * lengths.std())
+        self.decoded = self._decoded()
+
+    def _decoded(self) -> np.ndarray:
+        """The numbers of the validation pairs that BLEU is measured on."""
+        count, size = len(self.pairs["validation"].source), self.values.bleu_sample_size
+        if self.values.optimized_metric == "bleu" and size == 0 or size == -1:
+            size = count
+        return np.sort(self.random.permutation(count)[:size])
+
+    def to_the_end(self) -> Seq2SeqModel:
+        """All epochs."""
+        self.job.info("Training started.")
+        pairs, width = self.pairs["train"], self.values.bucket_width if self.values.bucketing_enabled else None
+        groups = data.buckets(pairs, width)
+        while not self.done:
+            self._one_epoch(pairs, groups)
+            self.epoch += 1
+            if self.values.max_num_epochs is not None:
+                self.job.progress(self.epoch, self.values.max_num_epochs)
+                self.done |= self.epoch >= self.values.max_num_epochs
+        if self.job.stop_requested:
+            return self._stopped()
+        if self.updates % self.values.checkpoint_frequency_num_batches:
+            self._checkpoint()  # what the last updates brought
+        assert self.best is not None
+        self.job.info(
+            f"Training finished. Best checkpoint: {self.progress.best_checkpoint}. "
+            f"Best validation {self.progress.metric}: {self.progress.best:.6f}"
+        )
+        return self.best
+
+    def _stopped(self) -> Seq2SeqModel:
+        if self.best is None and not self.updates:
+            raise TrainingStopped("there had been no update")
+        self.job.warning("Training was asked to stop: the model is the best so far.")
+        return self.best or self._model()
+
+    def _one_epoch(self, pairs: Pairs, groups: list[np.ndarray]) -> None:
+        size = self.values.batch_size
+        numbers = data.epoch(pairs, groups, size, self.random, by_length=self.values.bucketing_enabled)
+        if not self.updates:
+            numbers = data.unlike_first(numbers, pairs)
+        started, samples = time.perf_counter(), 0
+        for count, chosen in enumerate(numbers):
+            if self.job.stop_requested or self.updates == self.values.max_num_batches:
+                self.done = True
+                return
+            self.network.optimizer.learning_rate = self.rate.at(self.updates)
+            self._learn(data.batch(pairs, chosen, self.step, size))
+            self.samples += len(chosen)
+            samples += len(chosen)
+            if count and count % _SPEED_EVERY == 0:
+                seconds = time.perf_counter() - started
+                self.job.speed(self.epoch, count, samples / seconds, [self._training_score()])
+                started, samples = time.perf_counter(), 0
+            if self.updates % self.values.checkpoint_frequency_num_batches == 0:
+                self._checkpoint()
+                started, samples = time.perf_counter(), 0
+                if self.done:
+                    return
+
+    def _learn(self, batch: data.Batch) -> None:
+        logs = self.network.learn(batch)
+        self.updates += 1
+        if not np.isfinite(logs["loss"]):
+            raise TrainingDataError(
+                f"the loss became {logs['loss']} after {self.updates} updates; a lower learning_rate may help"
+            )
+        tokens = float(batch.weights.sum())
+        for name, value in {**logs, "tokens": 1.0}.items():
+            self.seen[name] = self.seen.get(name, 0.0) + value * tokens
+
+    def _training_score(self) -> tuple[str, float]:
+        if self.values.training_metric == "accuracy":
+            return "accuracy", self.seen["accuracy"] / self.seen["tokens"]
+        return "perplexity", evaluation.perplexity(self.seen["loss"] / self.seen["tokens"])
+
+    def _model(self) -> Seq2SeqModel:
+        translator = Translator(self.shape, self.network.parameters(), self.ratio)
+        return Seq2SeqModel(translator, self.words[0], self.words[1], self.values.beam_size)
+
+    def _checkpoint(self) -> None:
+        """Evaluate, keep what is best, and see whether to go on."""
+        self.checkpoints += 1
+        self.job.info(
+            f"Checkpoint [{self.checkpoints}]\tUpdates={self.updates} Epoch={self.epoch} "
+            f"Samples={self.samples} Time-cost={time.perf_counter() - self.since:.3f}"
+        )
+        self.job.checkpoint_score(self.checkpoints, "train", *self._training_score())
+        self.seen.clear()
+        model = self._model()
+        scores = self._validate(model)
+        for name, value in scores.items():
+            self.job.checkpoint_score(self.checkpoints, "validation", name, value)
+        metric = self.progress.metric
+        improved = self.progress.take(self.checkpoints, scores[metric])
+        if improved:
+            self.job.info(f"Validation-{metric} improved to {scores[metric]:.6f}.")
+            self.best = model
+            self.job.save_intermediate(model)
+        else:
+            self.job.info(f"Validation-{metric} has not improved, best so far: {self.progress.best:.6f}")
+        if sentence := self.rate.checkpoint(improved=improved):
+            self.job.info(sentence)
+        self._stop_early()
+        self.since = time.perf_counter()
+
+    def _validate(self, model: Seq2SeqModel) -> dict[str, float]:
+        pairs = self.pairs["validation"]
+        scores = evaluation.judge(model.translator, pairs)
+        if len(self.decoded):
+            numbers = self.decoded.tolist()
+            scores["bleu"] = evaluation.translate_and_score(
+                model.translator, pairs, numbers, self.values.beam_size, self.words[1]
+            )
+        return scores
+
+    def _stop_early(self) -> None:
+        waited, most = self.progress.not_improved, self.values.checkpoint_threshold
+        if self.values.max_num_epochs is not None or waited < most:
+            return  # a number of epochs that is given is also reached
+        self.job.info(f"Maximum number of not improved checkpoints ({most}) reached: {waited}")
+        if self.epoch < self.values.min_num_epochs:
+            self.job.info(f"Minimum number of epochs ({self.values.min_num_epochs}) not reached yet: {self.epoch}")
+            return
+        self.done = True

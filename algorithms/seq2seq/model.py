@@ -1,0 +1,149 @@
+"""The trained model and its artifact, the folder of a Sockeye 1.x model as far as it is known:
+
+params.best        the parameters of the best checkpoint, an MXNet dictionary of arrays named ``arg:<name>``
+config             the architecture and how targets are searched, JSON
+vocab.src.json, vocab.trg.json    the vocabularies
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from algorithms import mxnet_files
+from algorithms.errors import ModelError
+from algorithms.interface import RawModel
+from algorithms.seq2seq import architecture, requests, vocabulary
+from algorithms.seq2seq.architecture import Architecture
+from algorithms.seq2seq.translator import Translator
+from algorithms.seq2seq.vocabulary import Vocabulary
+
+PARAMETERS_FILE, CONFIG_FILE = "params.best", "config"
+_PREFIX = "arg:"
+_FORMAT = "seq2seq 1"
+_MOST_BYTES = 1 << 34  # a config that asks for more is broken
+
+
+@dataclass(frozen=True)
+class Seq2SeqModel(RawModel):
+    """Attributes:
+    translator: the network. source, target: the vocabularies. beam_size: hypotheses kept of each sentence.
+    """
+
+    translator: Translator
+    source: Vocabulary
+    target: Vocabulary
+    beam_size: int
+
+    def answer(self, body: bytes, media_type: str, answer_type: str) -> tuple[bytes, int]:
+        """See ``algorithms.seq2seq.requests``."""
+        longest = self.translator.architecture.max_seq_len_source
+        request = requests.read(body, media_type, self.source, longest)
+        found = self.translator.translate(request.sources, self.beam_size, weights=any(request.matrix))
+        return requests.write(found, request, answer_type, self.target), len(found)
+
+    def save(self, directory: Path) -> None:
+        """Write the four files."""
+        config = {
+            "format": _FORMAT,
+            "architecture": dataclasses.asdict(self.translator.architecture),
+            "beam_size": self.beam_size,
+            "length_ratio": self.translator.ratio,
+        }
+        arrays = {_PREFIX + name: value for name, value in self.translator.parameters.items()}
+        mxnet_files.save(directory / PARAMETERS_FILE, arrays)
+        (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2), "utf-8")
+        (directory / vocabulary.SOURCE_FILE).write_text(self.source.to_json(), "utf-8")
+        (directory / vocabulary.TARGET_FILE).write_text(self.target.to_json(), "utf-8")
+
+
+def load(directory: Path) -> Seq2SeqModel:
+    """The model that ``save`` wrote.
+
+    Raises:
+        ModelError: a file is missing or broken, or they do not fit each other.
+    """
+    config = _read_config(directory / CONFIG_FILE)
+    source, target = (_read(directory / name) for name in (vocabulary.SOURCE_FILE, vocabulary.TARGET_FILE))
+    shape = _architecture(config.get("architecture"))
+    if (len(source), len(target)) != (shape.source_vocabulary, shape.target_vocabulary):
+        raise ModelError(
+            f"the vocabularies have {len(source)} and {len(target)} tokens, "
+            f"but the model was trained with {shape.source_vocabulary} and {shape.target_vocabulary}"
+        )
+    parameters = _parameters(directory / PARAMETERS_FILE, shape)
+    beam, ratio = config.get("beam_size"), config.get("length_ratio")
+    if type(beam) is not int or beam < 1 or not isinstance(ratio, (int, float)) or not 0 < ratio < 1e6:
+        raise ModelError(f"'{CONFIG_FILE}': beam_size is {beam} and length_ratio {ratio}; both must be positive")
+    return Seq2SeqModel(Translator(shape, parameters, float(ratio)), source, target, beam)
+
+
+def recognises(directory: Path) -> bool:
+    """Whether the folder has parameters and our config."""
+    try:
+        _read_config(directory / CONFIG_FILE)
+    except ModelError:
+        return False
+    return (directory / PARAMETERS_FILE).is_file()
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ModelError(f"the model folder has no readable file '{file.name}': {error.strerror}") from error
+    except (ValueError, RecursionError):
+        raise ModelError(f"'{file.name}' is no JSON") from None
+    if not isinstance(config, dict) or config.get("format") != _FORMAT:
+        raise ModelError(f"'{file.name}' is not the configuration of a seq2seq model written here")
+    return config
+
+
+def _read(file: Path) -> Vocabulary:
+    try:
+        return vocabulary.read(file)
+    except OSError as error:
+        raise ModelError(f"the model folder has no readable file '{file.name}': {error.strerror}") from error
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+
+
+_CHOICES = {
+    "encoder_type": ("rnn", "cnn"),
+    "decoder_type": ("rnn", "cnn"),
+    "rnn_cell_type": ("lstm", "gru"),
+    "rnn_attention_type": ("dot", "fixed", "mlp", "bilinear"),
+    "rnn_decoder_state_init": ("last", "avg", "zero"),
+    "cnn_activation_type": ("glu", "relu", "softrelu", "sigmoid", "tanh"),
+}
+
+
+def _architecture(values: Any) -> Architecture:
+    fields = {field.name: field.type for field in dataclasses.fields(Architecture)}
+    if not isinstance(values, dict) or values.keys() != fields.keys():
+        raise ModelError(f"'{CONFIG_FILE}': \"architecture\" must be an object with {', '.join(fields)}")
+    for name, value in values.items():
+        kinds = {"int": type(value) is int and value > 0, "bool": type(value) is bool, "str": False}
+        if not (kinds[str(fields[name])] or value in _CHOICES.get(name, ())):
+            raise ModelError(f"'{CONFIG_FILE}': {name} cannot be {value!r}")
+    return Architecture(**values)
+
+
+def _parameters(file: Path, shape: Architecture) -> Mapping[str, np.ndarray]:
+    if sum(4 * float(np.prod(sizes, dtype=float)) for sizes in architecture.shapes(shape).values()) > _MOST_BYTES:
+        raise ModelError(f"'{CONFIG_FILE}' describes a network larger than {_MOST_BYTES} bytes")
+    arrays = mxnet_files.load(file)
+    if not isinstance(arrays, dict):
+        raise ModelError(f"'{file.name}' must be a dictionary of arrays")
+    named = {name.removeprefix(_PREFIX): np.asarray(value, np.float32) for name, value in arrays.items()}
+    if problems := architecture.check(shape, named):
+        raise ModelError(f"'{file.name}': {'; '.join(problems)}")
+    if not all(np.isfinite(value).all() for value in named.values()):
+        raise ModelError(f"'{file.name}' has parameters that are not finite")
+    return {name: named[name] for name in architecture.shapes(shape)}

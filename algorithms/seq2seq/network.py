@@ -1,0 +1,141 @@
+"""The network that is trained, in Keras. Only ``fit`` imports this, because Keras takes seconds to import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from algorithms.networks import to_numpy
+from algorithms.seq2seq.architecture import Architecture
+from algorithms.seq2seq.data import Batch
+from algorithms.seq2seq.layers import Drops, Source, decode_with_teacher, encode, kernels, remember, score
+
+DYNAMIC = keras.backend.backend() in ("tensorflow", "torch")
+"""The backend takes batches of any shape. JAX compiles anew for each, so there they come in few shapes."""
+
+
+class _Cell(keras.layers.Layer):
+    """A step of a loop as a cell of ``keras.layers.RNN``; what the step looks at besides is in its closure."""
+
+    def __init__(self, step: Callable[[Any, list[Any]], tuple[Any, list[Any]]], widths: list[int]) -> None:
+        super().__init__()
+        self._step = step
+        self.state_size, self.output_size = widths, widths[0]
+        self.built = True
+
+    def call(self, inputs: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        """One step."""
+        return self._step(inputs, list(states))
+
+
+def loop(step: Callable[[Any, list[Any]], tuple[Any, list[Any]]], inputs: Any, states: list[Any]) -> Any:
+    """``layers.Loop`` on the backend's tensors."""
+    cell = _Cell(step, [state.shape[-1] for state in states])
+    return keras.layers.RNN(cell, return_sequences=True)(inputs, initial_state=states)
+
+
+class _KerasDrops(Drops):
+    """Dropout layers, at work while training."""
+
+    def __init__(self, rates: Mapping[str, float], seed: int) -> None:
+        self.layers = {
+            name: keras.layers.Dropout(rate, seed=seed + number)
+            for number, (name, rate) in enumerate(rates.items())
+            if rate > 0
+        }
+
+    def _at(self, name: str, values: Any) -> Any:
+        return self.layers[name](values, training=True) if name in self.layers else values
+
+    def embedded_source(self, values: Any) -> Any:
+        return self._at("embed_dropout_source", values)
+
+    def embedded_target(self, values: Any) -> Any:
+        return self._at("embed_dropout_target", values)
+
+    def convolved(self, values: Any) -> Any:
+        return self._at("cnn_hidden_dropout", values)
+
+    def mask(self, like: Any, width: int) -> Any:
+        if "rnn_decoder_hidden_dropout" not in self.layers:
+            return None
+        ones = ops.ones_like(like[:, :, :1]) + np.zeros((1, 1, width), np.float32)
+        return self._at("rnn_decoder_hidden_dropout", ones)
+
+
+class Network(keras.Model):
+    """Encoder and decoder with a teacher: scores of the target vocabulary at the places that count.
+
+    Args:
+        parameters: the start, by name; see ``architecture.initial``. rates: of dropout, by hyperparameter.
+    """
+
+    def __init__(
+        self, architecture: Architecture, parameters: Mapping[str, np.ndarray], rates: Mapping[str, float], seed: int
+    ) -> None:
+        super().__init__()
+        self._architecture = architecture
+        self._drops = _KerasDrops(rates, seed)
+        self._dropout_layers = list(self._drops.layers.values())  # so that Keras finds their seeds
+        self._named = {
+            name: self.add_weight(name=name, shape=value.shape, initializer="zeros")
+            for name, value in parameters.items()
+        }
+        for name, value in parameters.items():
+            self._named[name].assign(value)
+
+    def call(self, inputs: tuple[Any, ...]) -> Any:
+        """(n, V) scores for the n places of ``Batch.places``."""
+        ids, lengths, reverse, mask, target, places = inputs
+        source, a = Source(ids, lengths, reverse, mask), self._architecture
+        k = kernels(ops, a, {name: ops.convert_to_tensor(value) for name, value in self._named.items()})
+        memory = remember(ops, a, k, encode(ops, loop, a, k, source, self._drops), source)
+        hidden = decode_with_teacher(ops, loop, a, k, memory, source, target, self._drops)
+        counted = ops.take(ops.reshape(hidden, (-1, a.decoder_width)), places, axis=0)
+        return score(ops, k, counted)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """A copy of the parameters as they are now, float32."""
+        return {name: np.array(to_numpy(value), np.float32) for name, value in self._named.items()}
+
+    def learn(self, batch: Batch) -> dict[str, float]:
+        """One update; ``loss``, the mean of its tokens, and ``accuracy`` where that was asked for."""
+        logs = self.train_on_batch(batch.inputs, batch.labels, sample_weight=batch.weights, return_dict=True)
+        self.reset_metrics()
+        return {name: float(value) for name, value in logs.items()}
+
+
+def prepare(network: Network, optimizer: Any, *, accuracy: bool) -> None:
+    """Make the network ready for ``learn``. The loss is the mean over tokens.
+
+    XLA is for the backend that is built on it: TensorFlow's kernels take any shape without compiling anew.
+    """
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")] if accuracy else [],
+        jit_compile=keras.backend.backend() == "jax",
+    )
+
+
+def make_optimizer(values: Any) -> Any:
+    """The optimizer that the hyperparameters name. Biases do not decay; gradients are cut one by one.
+
+    Raises:
+        Nothing: every combination that is declared works.
+    """
+    clip = {"clipvalue": values.clip_gradient} if values.clip_gradient > 0 else {}
+    options = {"learning_rate": values.learning_rate, "weight_decay": values.weight_decay or None, **clip}
+    if values.optimizer_type == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=values.momentum or 0.0, **options)
+    elif values.optimizer_type == "rmsprop":
+        optimizer = keras.optimizers.RMSprop(**options)
+    else:
+        optimizer = keras.optimizers.Adam(**options)
+    if values.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
