@@ -8,6 +8,7 @@ cancer-train.pbr, -validation.pbr, -request.pbr
                                      the same as RecordIO-protobuf, each measure scaled to standard deviation 1
 digits-train.rec, -validation.rec    1,500 and 297 of the digits as PNG files of 32 x 32 pixels, in MXNet's records
 digits-request.png                   the first of the latter, a 1
+numbers.txt, backwards.txt           3,000 numbers, a line each with blanks between the digits, and the same from behind
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ def main(folder: Path) -> None:
     write_images(folder / "digits-train.rec", files[:-VALIDATION_IMAGES], names[:-VALIDATION_IMAGES])
     write_images(folder / "digits-validation.rec", files[-VALIDATION_IMAGES:], names[-VALIDATION_IMAGES:])
     (folder / "digits-request.png").write_bytes(files[-VALIDATION_IMAGES])
+    numbers = [str(number) for number in np.random.default_rng(0).integers(1, 10**4, 3000)]
+    (folder / "numbers.txt").write_text("".join(" ".join(number) + "\n" for number in numbers))
+    (folder / "backwards.txt").write_text("".join(" ".join(reversed(number)) + "\n" for number in numbers))
 
 
 def write(file: Path, rows: np.ndarray) -> None:
