@@ -261,7 +261,7 @@ def encode(pairs: Pairs) -> bytes:
     """Framed records, byte for byte as the generated message class writes them (its map entries in this order).
 
     >>> encode(Pairs(Ragged.of([[4, 300]]), Ragged.of([[5]])))[8:].hex(" ")
-    '0a 11 0a 06 73 6f 75 72 63 65 12 07 3a 05 0a 03 04 ac 02 0a 0f 0a 06 74 61 72 67 65 74 12 05 3a 03 0a 01 05 00'
+    '0a 11 0a 06 73 6f 75 72 63 65 12 07 3a 05 0a 03 04 ac 02 0a 0f 0a 06 74 61 72 67 65 74 12 05 3a 03 0a 01 05'
     """
     stream = io.BytesIO()
     for source, target in zip(pairs.source, pairs.target, strict=True):
