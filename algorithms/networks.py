@@ -26,6 +26,10 @@ def has_gpu() -> bool:
     """Whether the backend computes on a GPU: Keras names the CPU only where there is nothing faster."""
     import keras
 
+    if keras.config.backend() == "torch":  # of whose devices Keras has no list
+        import torch
+
+        return bool(torch.cuda.is_available())
     return not all(device.startswith("cpu") for device in keras.distribution.list_devices())
 
 

@@ -203,12 +203,12 @@ class _WeightedSum(keras.losses.Loss):
 
 def reconstruction(weights: Any, losses: Any) -> Any:
     """A metric: its mean over documents."""
-    return weights[:, 0] * losses[:, 0]
+    return ops.multiply(weights[:, 0], losses[:, 0])  # on PyTorch the weights come as an array
 
 
 def divergence(weights: Any, losses: Any) -> Any:
     """A metric: its mean over documents."""
-    return weights[:, 0] * losses[:, 1]
+    return ops.multiply(weights[:, 0], losses[:, 1])
 
 
 def _optimizer(hyperparameters: NTMHyperparameters) -> Any:

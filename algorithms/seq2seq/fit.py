@@ -187,7 +187,7 @@ class _Run:
         return "perplexity", evaluation.perplexity(self.seen["loss"] / self.seen["tokens"])
 
     def _model(self) -> Seq2SeqModel:
-        translator = Translator(self.shape, self.network.parameters(), self.ratio)
+        translator = Translator(self.shape, self.network.named_arrays(), self.ratio)
         return Seq2SeqModel(translator, self.words[0], self.words[1], self.values.beam_size)
 
     def _checkpoint(self) -> None:

@@ -98,8 +98,8 @@ class Network(keras.Model):
         counted = ops.take(ops.reshape(hidden, (-1, a.decoder_width)), places, axis=0)
         return score(ops, k, counted)
 
-    def parameters(self) -> dict[str, np.ndarray]:
-        """A copy of the parameters as they are now, float32."""
+    def named_arrays(self) -> dict[str, np.ndarray]:
+        """A copy of the parameters as they are now, by name, float32. (PyTorch has other ``parameters``.)"""
         return {name: np.array(to_numpy(value), np.float32) for name, value in self._named.items()}
 
     def learn(self, batch: Batch) -> dict[str, float]:
@@ -123,11 +123,7 @@ def prepare(network: Network, optimizer: Any, *, accuracy: bool) -> None:
 
 
 def make_optimizer(values: Any) -> Any:
-    """The optimizer that the hyperparameters name. Biases do not decay; gradients are cut one by one.
-
-    Raises:
-        Nothing: every combination that is declared works.
-    """
+    """The optimizer that the hyperparameters name. Biases do not decay; gradients are cut one by one."""
     clip = {"clipvalue": values.clip_gradient} if values.clip_gradient > 0 else {}
     options = {"learning_rate": values.learning_rate, "weight_decay": values.weight_decay or None, **clip}
     if values.optimizer_type == "sgd":

@@ -99,7 +99,7 @@ def test_keras_and_numpy_agree(kind: dict[str, str]) -> None:
     losses, right = ours.judge(batch)
     np.testing.assert_allclose(losses, -logs[np.arange(len(logs)), batch.labels], rtol=1e-4, atol=1e-4)
     assert (right == (scores.argmax(axis=1) == batch.labels)).mean() > 0.99
-    assert all(np.array_equal(value, ours.parameters[name]) for name, value in trained.parameters().items())
+    assert all(np.array_equal(value, ours.parameters[name]) for name, value in trained.named_arrays().items())
 
 
 @pytest.mark.parametrize("kind", KINDS)
