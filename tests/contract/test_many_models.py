@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from algorithms import mxnet_files, registry
+from algorithms import hyperparameters, mxnet_files, registry
 from algorithms.factorization_machines.model import FactorizationMachine
 from algorithms.lda.model import LDAModel
 from algorithms.linear_learner.model import LinearModel
+from tests.algorithms.fakes import FakeJob
+from tests.algorithms.samples import SAMPLES
 from tests.contract.test_serving import CASES, ROWS, decoded, encoded
 from tests.server import Server, refusing, running
 
@@ -240,6 +242,28 @@ def test_linear_models_machines_and_topics_are_loaded_asked_and_unloaded(server,
     np.testing.assert_allclose(found, expected(), rtol=1e-3, atol=1e-4)
     assert server.request("DELETE", f"/models/{name}").status == 200
     assert names(server) == ([], None)
+
+
+def trained(name, folder):
+    """A model of an algorithm whose requests are no rows, from the small job of its sample."""
+    algorithm, sample = registry.find(name), SAMPLES[name]
+    values = hyperparameters.parse(algorithm.hyperparameters, sample.hyperparameters)
+    with sample.around():
+        return algorithm.fit(values, sample.channels(folder), FakeJob())
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_images_and_sentences_are_answered_as_by_the_model_alone(server, base, name, tmp_path):
+    model = trained(name, tmp_path)
+    assert load(server, name, save(model, base / "models" / name / "model")).status == 200
+    for media, body in SAMPLES[name].requests():
+        answer = server.request(
+            "POST", f"/models/{name}/invoke", body, {"Content-Type": media, "Accept": "application/json"}
+        )
+        assert (answer.status, answer.text) == (200, model.answer(body, media, "application/json")[0].decode())
+    refused = server.request("POST", f"/models/{name}/invoke", b"no", {"Content-Type": media})
+    assert 400 <= refused.status < 500
+    assert server.request("DELETE", f"/models/{name}").status == 200
 
 
 # ---- memory, confinement ---------------------------------------------------------------------------------
