@@ -9,7 +9,7 @@ array([[1, 0],
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -178,3 +178,18 @@ def classified(labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndar
     if probabilities.ndim == 1 and len(labels) and probabilities.min() >= 0 and probabilities.max() <= 1:
         figures.append(calibration((labels > 0).astype(float), probabilities.astype(float), note))
     return figures
+
+
+def answered(sample: Sample | None, predict: Callable[[Batch], Mapping[str, np.ndarray]], kind: str) -> list[Figure]:
+    """How well a linear model or factorization machine answers ``sample``; nothing where that has no labels.
+
+    Args:
+        predict: gives ``score`` and, but for ``kind`` ``regressor``, ``predicted_label``.
+    """
+    if sample is None or sample.rows.labels is None:
+        return []
+    labels, answers = sample.rows.labels.reshape(-1), predict(sample.rows)
+    note = f"{len(labels):,} rows of {sample.dataset}."
+    if kind == "regressor":
+        return [against(labels, answers["score"], note)]
+    return classified(labels, answers["score"], answers["predicted_label"], note)

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from algorithms import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError, PredictionError
-from algorithms.figures import Figure, Sample, against, classified, effects
+from algorithms.figures import Figure, Sample, answered, effects
 from algorithms.interface import Model
 from recordio.batches import Batch
 
@@ -64,14 +64,7 @@ class FactorizationMachine(Model):
 
     def figures(self, sample: Sample | None) -> list[Figure]:
         """How well ``sample`` is answered, and the linear weights."""
-        figures: list[Figure] = []
-        if sample is not None and sample.rows.labels is not None:
-            labels, answers = sample.rows.labels.reshape(-1), self.predict(sample.rows)
-            note = f"{len(labels):,} rows of {sample.dataset}."
-            if self.predictor_type == "regressor":
-                figures.append(against(labels, answers["score"], note))
-            else:
-                figures += classified(labels, answers["score"], answers["predicted_label"], note)
+        figures = answered(sample, self.predict, self.predictor_type)
         return [*figures, effects("Linear weights", self.linear, sample)]
 
     def save(self, directory: Path) -> None:

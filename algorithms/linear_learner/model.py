@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 
 from algorithms import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError, PredictionError
-from algorithms.figures import Figure, Heatmap, Sample, against, classified, effects
+from algorithms.figures import Figure, Heatmap, Sample, answered, effects
 from algorithms.interface import Model
 from recordio.batches import Batch
 
@@ -73,14 +73,7 @@ class LinearModel(Model):
 
     def figures(self, sample: Sample | None) -> list[Figure]:
         """How well ``sample`` is answered, and the weights."""
-        figures: list[Figure] = []
-        if sample is not None and sample.rows.labels is not None:
-            labels, answers = sample.rows.labels.reshape(-1), self.predict(sample.rows)
-            note = f"{len(labels):,} rows of {sample.dataset}."
-            if self.predictor_type == "regressor":
-                figures.append(against(labels, answers["score"], note))
-            else:
-                figures += classified(labels, answers["score"], answers["predicted_label"], note)
+        figures = answered(sample, self.predict, self.predictor_type)
         if len(self.weight) == 1:
             figures.append(effects("Weights", self.weight[0], sample))
         else:
