@@ -160,7 +160,8 @@ out['alpha'], out['beta'] = alpha.asnumpy(), beta.asnumpy()
     assert (found["alpha"].shape, found["beta"].shape) == ((5,), (5, 64))
     assert found["alpha"].dtype == found["beta"].dtype == np.float32
     np.testing.assert_allclose(found["beta"].sum(axis=1), 1, rtol=1e-5)
-    assert (found["alpha"] > 0).all()
+    np.testing.assert_array_equal(found["alpha"], model.alpha)
+    np.testing.assert_array_equal(found["beta"], model.beta)
 
 
 def test_lda_topics_edited_in_mxnet_serve_here(python: Path, tmp_path: Path) -> None:
