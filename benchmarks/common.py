@@ -133,9 +133,9 @@ def train(base: Path, algorithm: str) -> Trained:
 
     It runs in this process, so that neither side of a comparison pays for the start of Python and its imports.
     """
-    from container import train as command
     from container.paths import Paths
     from container.settings import Settings
+    from container.training import train as command
 
     paths, log = Paths(base), io.StringIO()
     with contextlib.redirect_stdout(log):

@@ -29,10 +29,11 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from algorithms import hyperparameters  # noqa: E402
-from algorithms.image_classification import ImageClassification, augment, pipeline, symbol  # noqa: E402
+from algorithms.image_classification import ImageClassification, pipeline, symbol  # noqa: E402
 from algorithms.image_classification.architecture import Architecture  # noqa: E402
 from algorithms.image_classification.examples import of_channel  # noqa: E402
 from algorithms.image_classification.model import ImageModel  # noqa: E402
+from algorithms.vision import augment
 from benchmarks.common import SHARED_DATA, table  # noqa: E402
 from recordio.framing import write_frame  # noqa: E402
 from recordio.images import encode_record  # noqa: E402
@@ -270,7 +271,7 @@ else:
     import keras
     from algorithms.image_classification import network
     from algorithms.image_classification.architecture import Architecture
-    from algorithms.image_classification.augment import squeezed
+    from algorithms.vision.augment import squeezed
     form = Architecture(50, (3, 224, 224), 1000)
     trained = network.build(keras, form)
     network.set_parameters(trained, model.load_arrays(model.last_checkpoint(Path(folder))))

@@ -40,7 +40,8 @@ from sklearn.datasets._twenty_newsgroups import (
 from sklearn.feature_extraction.text import CountVectorizer
 from threadpoolctl import threadpool_limits
 
-from algorithms import hyperparameters, registry, topics
+from algorithms import hyperparameters, registry
+from algorithms.common import topics
 from benchmarks.common import SHARED_DATA, race, table, write_job
 from recordio.batches import Batch
 from recordio.records import encode_records

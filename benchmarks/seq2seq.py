@@ -151,7 +151,7 @@ def ours(task: Task, folder: Path, updates: int) -> Result:
     }
     log, seconds, cpu = measured(
         [
-            *(sys.executable, "-m", "container", "local", "train", "--algorithm", "seq2seq"),
+            *(sys.executable, "-m", "local", "train", "--algorithm", "seq2seq"),
             *("--train", folder / "made" / "train", "--validation", folder / "made" / "validation"),
             *("--channel", f"vocab={folder / 'made' / 'vocab'}", "--output", folder / "job"),
             *(part for name, value in given.items() for part in ("-p", f"{name}={value}")),
@@ -236,7 +236,7 @@ def server(model: Path) -> Iterator[tuple[str, float]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address, started = f"http://127.0.0.1:{port}", time.perf_counter()
-    command = [sys.executable, "-m", "container", "local", "serve", "--model", str(model), "--port", str(port)]
+    command = [sys.executable, "-m", "local", "serve", "--model", str(model), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while True:

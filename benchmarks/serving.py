@@ -112,7 +112,7 @@ def _against_sklearn(folder: Path, options: argparse.Namespace) -> None:
 
     from sklearn.cluster import KMeans
 
-    from algorithms import mxnet_files
+    from algorithms.common import mxnet_files
 
     data = common.mnist()
     rows = data.features[:5000]

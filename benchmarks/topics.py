@@ -26,7 +26,8 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.feature_extraction.text import CountVectorizer
 
-from algorithms import hyperparameters, topics
+from algorithms import hyperparameters
+from algorithms.common import topics
 from algorithms.lda import LDA
 from algorithms.lda.likelihood import infer, ratios
 from benchmarks.common import SHARED_DATA, Contender, peak_memory, race, table

@@ -36,7 +36,7 @@ from algorithms.xgb import data as ours
 from algorithms.xgb.boost import boost
 from algorithms.xgb.model import XGBModel
 from benchmarks.common import SHARED_DATA, covertype, mnist, race, table, train, write_job
-from container.train import row_format
+from container.training.train import row_format
 from recordio.batches import Batch
 from recordio.content_type import parse
 from recordio.readers import ChannelStream

@@ -1,4 +1,4 @@
-"""The commands: ``train`` and ``serve`` as SageMaker calls them, and ``python -m container …`` for everybody else.
+"""The commands of the image: ``train`` and ``serve``, as SageMaker calls them.
 
 What needs NumPy is imported in the functions: ``serve`` sets the number of BLAS threads before it is there.
 """
@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from algorithms.errors import AlgorithmInputError
-from container import failure, local, logs
+from container import logs
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
-from recordio.errors import DataError
+from container.training import failure
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +29,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
     logs.entry()
     try:
         settings = Settings.from_environment(os.environ)
-        from container import train as training
+        from container.training import train as training
     except (ConfigurationError, ImportError) as error:  # an image that lacks a package has failed, too
         failure.report(error, Paths(Path(os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")).failure)
         return failure.EXIT_CODE
@@ -40,7 +38,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
 
 def _train_help(given: Sequence[str]) -> int:
     from container import describe
-    from container import train as training
+    from container.training import train as training
 
     parser = argparse.ArgumentParser(
         "train",
@@ -58,7 +56,7 @@ def _train_help(given: Sequence[str]) -> int:
 
 def serve() -> int:
     """``serve``: answer requests with the model in /opt/ml/model, until told to stop."""
-    from container import server
+    from container.serving import server
 
     logs.configure()
     try:
@@ -70,48 +68,13 @@ def serve() -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m container``."""
+    """``python -m container``: ``train`` or ``serve``."""
     parser = argparse.ArgumentParser("python -m container", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    commands.add_parser("train", help="as the command train: the job in /opt/ml").set_defaults(run=lambda _: train([]))
-    commands.add_parser("serve", help="as the command serve: the model in /opt/ml").set_defaults(run=lambda _: serve())
-    local.add_parser(commands)
-    _add_describe(commands)
-    tables = commands.add_parser("tables", help="print the README's tables of hyperparameters, channels, metrics")
-    tables.add_argument("--algorithm")
-    tables.set_defaults(run=_tables)
-    options = parser.parse_args(arguments)
-    try:
-        return options.run(options)
-    except (AlgorithmInputError, DataError, LookupError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - the command line's own answer
-        return failure.EXIT_CODE
-
-
-def _add_describe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("describe", help="print the TrainingSpecification of SageMaker's CreateAlgorithm")
-    parser.add_argument("--algorithm", required=True)
-    parser.add_argument("--image", metavar="URI", help="the image in its registry; default: ALGORITHM:latest")
-    parser.set_defaults(run=_describe)
-
-
-def _describe(options: argparse.Namespace) -> int:
-    from algorithms import registry
-    from container import describe
-
-    algorithm = registry.find(options.algorithm)
-    image = options.image or f"{algorithm.name}:latest"
-    print(json.dumps(describe.training_specification(algorithm, image), indent=2))  # noqa: T201
-    return 0
-
-
-def _tables(options: argparse.Namespace) -> int:
-    from algorithms import registry
-    from container import describe
-
-    names = [options.algorithm] if options.algorithm else sorted(registry.ALGORITHMS)
-    print("\n\n".join(describe.tables(registry.find(name)) for name in names))  # noqa: T201
-    return 0
+    commands.add_parser("train", help="as the command train: the job in /opt/ml").set_defaults(run=lambda: train([]))
+    commands.add_parser("serve", help="as the command serve: the model in /opt/ml").set_defaults(run=serve)
+    run: Callable[[], int] = parser.parse_args(arguments).run
+    return run()
 
 
 if __name__ == "__main__":

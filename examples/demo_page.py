@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from container.charts import png
+from container.training.charts import png
 
 COLOURS = (
     *("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2"),

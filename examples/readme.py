@@ -38,8 +38,8 @@ def blocks(readme: str) -> list[Block]:
 
 
 def tables() -> str:
-    """What ``python -m container tables`` prints, each algorithm folded in."""
-    command = [sys.executable, "-m", "container", "tables"]
+    """What ``oba tables`` prints, each algorithm folded in."""
+    command = [sys.executable, "-m", "local", "tables"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     parts = re.split(r"^### (.+)$", printed, flags=re.M)[1:]
     names, texts = parts[::2], parts[1::2]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
-from algorithms.image_classification import augment
 from algorithms.image_classification.architecture import DEPTHS
 from algorithms.image_classification.model import ImageModel, load, recognises
 from algorithms.interface import (
@@ -35,6 +34,7 @@ from algorithms.interface import (
     Metric,
     Serving,
 )
+from algorithms.vision import augment
 
 _IMAGES = (IMAGE_RECORDIO, PNG, JPEG, IMAGE)
 _ONE_MACHINE = "Accepted; training is on one machine."

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from algorithms.common.networks import has_gpu, load_keras, to_numpy
 from algorithms.errors import TrainingDataError, TrainingStopped
-from algorithms.image_classification import augment, examples, losses, network, symbol
+from algorithms.image_classification import examples, losses, network, symbol
 from algorithms.image_classification.architecture import Architecture
-from algorithms.image_classification.augment import Preparation
 from algorithms.image_classification.keeping import EarlyStopping, Keeper
 from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.image_classification.pipeline import Pipeline
+from algorithms.image_classification.pretrained import start
 from algorithms.image_classification.resuming import Resumer
-from algorithms.image_classification.starts import start
 from algorithms.interface import IMAGE_RECORDIO, Job
-from algorithms.networks import has_gpu, load_keras, to_numpy
+from algorithms.vision import augment
+from algorithms.vision.augment import Preparation
 
 if TYPE_CHECKING:
     from algorithms.image_classification import ImageClassificationHyperparameters

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from algorithms.image_classification.model import ImageModel
 from algorithms.interface import Job
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from algorithms.errors import ModelError
-from algorithms.image_classification.augment import squeezed
-from algorithms.image_classification.graph import Graph, read_graph
-from algorithms.image_classification.inference import Network
 from algorithms.interface import JSON_LINES, RawModel
+from algorithms.vision.augment import squeezed
+from algorithms.vision.graph import Graph, read_graph
+from algorithms.vision.inference import Network
 
 PREFIX = "image-classification"
 SYMBOL_FILE = f"{PREFIX}-symbol.json"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.common.networks import to_numpy
 from algorithms.errors import ModelError
 from algorithms.image_classification.architecture import (
     BATCH_NORM_EPSILON,
@@ -14,7 +15,6 @@ from algorithms.image_classification.architecture import (
     Architecture,
     resnet,
 )
-from algorithms.networks import to_numpy
 
 
 class KerasOperators:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from algorithms.image_classification.augment import Preparation
 from algorithms.image_classification.examples import Example, Examples
+from algorithms.vision.augment import Preparation
 from recordio.prefetch import ahead, parallel
 
 _MOST_BYTES = 1 << 29

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
+from algorithms.common.networks import to_numpy
 from algorithms.errors import ModelError
 from algorithms.image_classification import network
 from algorithms.image_classification.keeping import EarlyStopping, Keeper
 from algorithms.image_classification.model import PREFIX, load_arrays, params_file
 from algorithms.interface import Job
-from algorithms.networks import to_numpy
 
 STATE_FILE = f"{PREFIX}-state.params"
 _OPTIMIZER, _PROGRESS = "aux:optimizer_", "aux:progress"

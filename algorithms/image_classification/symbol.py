@@ -7,13 +7,13 @@ default, so that a checkpoint can be trained on there.
 
 from __future__ import annotations
 
+from algorithms.common.mxnet_symbols import Graph
 from algorithms.image_classification.architecture import (
     BATCH_NORM_EPSILON,
     BATCH_NORM_MOMENTUM,
     Architecture,
     resnet,
 )
-from algorithms.mxnet_symbols import Graph
 
 SOFTMAX, SIGMOID = "SoftmaxOutput", "LogisticRegressionOutput"
 """MXNet's heads: of one class an image, of several."""

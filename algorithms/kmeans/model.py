@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Heatmap, Pictures, Sample, largest
 from algorithms.interface import Model

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms import topics
+from algorithms.common import topics
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.interface import Job, Stream
 from algorithms.lda.decomposition import Decomposition, decompose

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from algorithms.errors import ModelError, PredictionError
 from algorithms.interface import Model
 from algorithms.lda.likelihood import infer, log_likelihood_bound

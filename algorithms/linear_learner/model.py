@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from algorithms import mxnet_archive, mxnet_files, mxnet_symbols
+from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Heatmap, Sample, answered, effects
 from algorithms.interface import Model

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms import topics
+from algorithms.common import topics
+from algorithms.common.networks import load_keras
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.interface import Job
-from algorithms.networks import load_keras
 from algorithms.ntm import auxiliary, seeding
 from algorithms.ntm.auxiliary import Auxiliary
 from algorithms.ntm.model import TOPIC_WEIGHTS, Loss, NTMModel

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import expit, softmax
 
-from algorithms import mxnet_archive, mxnet_files
+from algorithms.common import mxnet_archive, mxnet_files
+from algorithms.common.mxnet_symbols import Graph
 from algorithms.errors import ModelError, PredictionError
 from algorithms.interface import Model
-from algorithms.mxnet_symbols import Graph
 from recordio.batches import Batch, cut
 
 TOPIC_WEIGHTS = "topic_weights"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Heatmap, Lines, Sample
 from algorithms.interface import Model

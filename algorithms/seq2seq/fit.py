@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from algorithms.common.networks import load_keras
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
 from algorithms.interface import Job
-from algorithms.networks import load_keras
 from algorithms.seq2seq import data, evaluation, vocabulary
 from algorithms.seq2seq.architecture import Architecture, initial
 from algorithms.seq2seq.model import Seq2SeqModel

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from algorithms.errors import ModelError
 from algorithms.interface import RawModel
 from algorithms.seq2seq import architecture, requests, vocabulary

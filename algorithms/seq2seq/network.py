@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from algorithms.networks import to_numpy
+from algorithms.common.networks import to_numpy
 from algorithms.seq2seq.architecture import Architecture
 from algorithms.seq2seq.data import Batch
 from algorithms.seq2seq.layers import Drops, Source, decode_with_teacher, encode, kernels, remember, score

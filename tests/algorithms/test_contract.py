@@ -25,7 +25,8 @@ from algorithms.errors import AlgorithmInputError, HyperparameterError, ModelErr
 from algorithms.figures import Sample
 from algorithms.hyperparameters import Field
 from algorithms.interface import FILES, JSON, LABELS_REQUIRED, RECORDS, Algorithm
-from container import charts, describe, logs
+from container import describe, logs
+from container.training import charts
 from recordio import content_type
 from recordio.batches import Batch
 from recordio.errors import DataError
@@ -33,7 +34,7 @@ from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.algorithms.samples import SAMPLES
 
 ROWS, WIDTH = 61, 4  # a number of rows that leaves a last batch of one for sizes of 2, 3, 4, 5, 6, 10, 12, 15, 20, 30
-SPECIFICATIONS = Path(__file__).resolve().parents[2] / ".." / "shared" / "spec"
+SPECIFICATIONS = Path(__file__).resolve().parents[1] / "spec"
 
 
 @pytest.fixture(autouse=True)

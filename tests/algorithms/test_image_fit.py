@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import tensorflow
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from algorithms.errors import ChannelError, HyperparameterError, ModelError, TrainingDataError, TrainingStopped
 from algorithms.hyperparameters import parse
-from algorithms.image_classification import ImageClassification, pipeline, starts
+from algorithms.image_classification import ImageClassification, pipeline
+from algorithms.image_classification import pretrained as starts
 from algorithms.image_classification.model import ImageModel
 from container import logs
 from recordio.errors import DataError, ImageError
@@ -354,8 +355,9 @@ def test_pretrained_weights_by_channel_or_in_the_image(
 
 
 def test_the_last_batch_is_filled_up_with_the_first_images(tmp_path: Path) -> None:
-    from algorithms.image_classification import augment, examples
+    from algorithms.image_classification import examples
     from algorithms.image_classification.architecture import Architecture
+    from algorithms.vision import augment
 
     form = Architecture(20, (3, 16, 16), 2)
     for source in (Records(pictures(10)), folder(tmp_path / "train", pictures(10))):

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from algorithms.common.networks import load_keras, to_numpy
 from algorithms.errors import ModelError
 from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification, network, symbol
 from algorithms.image_classification.architecture import DEPTHS, Architecture
-from algorithms.image_classification.graph import read_graph
-from algorithms.image_classification.inference import Network
 from algorithms.image_classification.keeping import EarlyStopping
 from algorithms.image_classification.losses import ClassWeights, binary_cross_entropy
 from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
-from algorithms.networks import load_keras, to_numpy
+from algorithms.vision.graph import read_graph
+from algorithms.vision.inference import Network
 from tests.algorithms.samples import eagerly
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from algorithms.image_classification import augment
-from algorithms.image_classification.augment import Preparation, shift_hls, squeezed, transformed
-from algorithms.image_classification.decode import MOST_PIXELS, decode, pixels
+from algorithms.vision import augment
+from algorithms.vision.augment import Preparation, shift_hls, squeezed, transformed
+from algorithms.vision.decode import MOST_PIXELS, decode, pixels
 from recordio.errors import ImageError
 
 RANDOM = np.random.default_rng(0)

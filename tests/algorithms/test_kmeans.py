@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
 from algorithms.hyperparameters import parse
 from algorithms.kmeans import KMeans, KMeansHyperparameters, KMeansModel

@@ -11,7 +11,8 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import LatentDirichletAllocation
 
-from algorithms import hyperparameters, mxnet_files, topics
+from algorithms import hyperparameters
+from algorithms.common import mxnet_files, topics
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
 from algorithms.lda import LDA
 from algorithms.lda.decomposition import decompose

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from algorithms import mxnet_files, mxnet_symbols
+from algorithms.common import mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError
 
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA

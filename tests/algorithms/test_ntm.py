@@ -13,7 +13,8 @@ import pytest
 import scipy.sparse as sp
 from scipy.stats import multivariate_normal
 
-from algorithms import hyperparameters, mxnet_archive, registry, topics
+from algorithms import hyperparameters, registry
+from algorithms.common import mxnet_archive, topics
 from algorithms.errors import (
     ChannelError,
     HyperparameterError,
@@ -428,7 +429,7 @@ def test_negative_counts_are_refused_in_requests():
 def test_arrays_that_do_not_fit_are_refused(change, message, tmp_path):
     model().save(tmp_path)
     path = tmp_path / "model_algo-1"
-    from algorithms import mxnet_files
+    from algorithms.common import mxnet_files
 
     members = mxnet_archive.load(path)
     arrays = {**mxnet_files.load(members["params"]), **change}

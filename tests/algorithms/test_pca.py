@@ -13,7 +13,7 @@ from sklearn import decomposition
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
 from algorithms.hyperparameters import parse
 from algorithms.pca import PCA, PCAHyperparameters, explained_variance_ratio

@@ -21,7 +21,7 @@ from algorithms.seq2seq.evaluation import bleu
 from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.vocabulary import Vocabulary
 from container import logs
-from container.app import make_app
+from container.serving.app import make_app
 from container.settings import Settings
 from recordio.errors import DataError
 from recordio.framing import frames

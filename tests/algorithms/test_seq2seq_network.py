@@ -85,7 +85,7 @@ KINDS = [pytest.param(kind, id=",".join(kind.values())) for kind in kinds()]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_keras_and_numpy_agree(kind: dict[str, str]) -> None:
-    from algorithms.networks import load_keras
+    from algorithms.common.networks import load_keras
 
     load_keras(0)
     from algorithms.seq2seq import network
@@ -285,7 +285,7 @@ def test_the_best_is_the_lowest_perplexity_and_the_highest_bleu() -> None:
 LEARN = """
 import sys, warnings
 import numpy as np
-from algorithms.networks import load_keras
+from algorithms.common.networks import load_keras
 keras = load_keras(0)
 from algorithms import hyperparameters
 from algorithms.seq2seq import Seq2Seq, data, network

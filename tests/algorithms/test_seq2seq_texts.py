@@ -10,7 +10,7 @@ import pytest
 
 from algorithms.errors import TrainingDataError
 from algorithms.seq2seq import texts, vocabulary
-from container.__main__ import main
+from local.__main__ import main
 from recordio.sequences import Ragged, decode_body
 
 
@@ -61,7 +61,7 @@ def test_files_that_are_not_parallel_are_refused(tmp_path: Path) -> None:
 def test_the_command_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("en", "fr"):
         (tmp_path / name).write_text("".join(f"{name} {number}\n" for number in range(40)))
-    base = ["local", "tokens", "--source", str(tmp_path / "en"), "--output", str(tmp_path / "out")]
+    base = ["tokens", "--source", str(tmp_path / "en"), "--output", str(tmp_path / "out")]
     assert main([*base, "--target", str(tmp_path / "fr")]) == 0
     assert capsys.readouterr().out.startswith("38 pairs to train on, 2 to validate with, 0 left out")
     assert main([*base, "--target", str(tmp_path / "none")]) != 0

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.xgb import XGBoost
-from container.train import row_format
+from container.training.train import row_format
 from recordio import content_type
 from recordio.readers import ChannelStream
 from recordio.records import encode_records

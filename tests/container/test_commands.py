@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -36,21 +35,6 @@ def test_train_takes_no_other_argument(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         commands.train(["train.csv"])
     assert "unrecognized arguments: train.csv" in capsys.readouterr().err
-
-
-def test_describe_prints_the_training_specification(capsys):
-    assert commands.main(["describe", "--algorithm", "toy", "--image", "registry/toy:1"]) == 0
-    assert json.loads(capsys.readouterr().out)["TrainingImage"] == "registry/toy:1"
-
-
-def test_describe_of_nothing_known(capsys):
-    assert commands.main(["describe", "--algorithm", "svm"]) == 1
-    assert "there is no algorithm 'svm'" in capsys.readouterr().err
-
-
-def test_tables_of_one_algorithm(capsys):
-    assert commands.main(["tables", "--algorithm", "toy"]) == 0
-    assert capsys.readouterr().out.startswith("### toy\n")
 
 
 def test_bad_variables_end_in_the_failure_file(tmp_path):

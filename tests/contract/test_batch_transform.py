@@ -12,8 +12,8 @@ import sys
 import numpy as np
 import pytest
 
-from container import __main__ as commands
-from tests.container.test_media import records_of
+from local import __main__ as commands
+from tests.container.serving.test_media import records_of
 from tests.contract.test_serving import CASES, ROWS, WIDTH, encoded
 from tests.server import ROOT, running
 
@@ -31,7 +31,7 @@ def batch(tmp_path, capfd, monkeypatch):
     handlers, level = root.handlers[:], root.level
 
     def run(*options):
-        arguments = ["local", "batch", "--output", tmp_path / "out", *options]
+        arguments = ["batch", "--output", tmp_path / "out", *options]
         code = commands.main([str(argument) for argument in arguments])
         return code, {file.name: file.read_bytes() for file in (tmp_path / "out").glob("*")}, capfd.readouterr().err
 
@@ -113,7 +113,7 @@ def test_a_job_that_is_ended_takes_its_server_along(tmp_path):
     (tmp_path / "model").mkdir()
     CASES["kmeans"].make(tmp_path / "model")
     (tmp_path / "rows.csv").write_bytes(b"1,2,3,4\n" * 2_000_000)
-    command = [sys.executable, "-m", "container", "local", "batch", "--model", tmp_path / "model"]
+    command = [sys.executable, "-m", "local", "batch", "--model", tmp_path / "model"]
     command += ["--input", tmp_path / "rows.csv", "--output", tmp_path / "out"]
     command += ["--split-type", "Line", "--batch-strategy", "SingleRecord"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as job:

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from recordio import records
-from tests.container.test_media import records_of
+from tests.container.serving.test_media import records_of
 from tests.server import Server, refusing, running
 
 WIDTH = 4

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from algorithms import mxnet_files
+from algorithms.common import mxnet_files
 from tests.opt_ml import OptMl
 
 pytestmark = pytest.mark.slow

@@ -22,8 +22,9 @@ from sklearn.datasets import load_digits
 
 from algorithms import hyperparameters, registry
 from algorithms.seq2seq.vocabulary import Vocabulary
-from container import describe, train
+from container import describe
 from container.settings import Settings
+from container.training import train
 from recordio.framing import write_frame
 from recordio.records import encode_records
 from recordio.sequences import encode

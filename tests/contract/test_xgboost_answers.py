@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from algorithms.errors import ModelError
-from container import models
-from container.app import make_app
+from container.serving import models
+from container.serving.app import make_app
 from container.settings import Settings
-from tests.container.test_media import records_of
+from tests.container.serving.test_media import records_of
 
 pytest.importorskip("xgboost", reason="the extra xgboost is not installed")
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from algorithms import mxnet_files, mxnet_symbols, registry
+from algorithms import registry
+from algorithms.common import mxnet_files, mxnet_symbols
 from algorithms.hyperparameters import parse
 from algorithms.interface import Model
 from recordio.batches import Batch

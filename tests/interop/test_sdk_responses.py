@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from container.app import make_app
+from container.serving.app import make_app
 from container.settings import Settings
 from tests.container.fakes import Fake, Sums
 from tests.interop.environments import python_of, run

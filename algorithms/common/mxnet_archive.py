@@ -1,0 +1,69 @@
+"""ZIP artifacts of SageMaker's linear learner, factorization machines and NTM: members stored, not compressed.
+
+A member that holds arrays is streamed, so that a model of gigabytes needs no second copy in memory.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from algorithms.common import mxnet_files
+from algorithms.errors import ModelError
+
+Member = str | Mapping[str, np.ndarray]
+"""Text, or named arrays that become an NDArray file."""
+
+
+_EXPANSION, _LARGEST_EXPANDED = 16, 1 << 28
+"""Bytes that a compressed archive may become for each of its own, besides 256 MiB: what it claims comes from outside.
+Weights that are mostly zero shrink a lot, other weights hardly."""
+
+
+def save(path: Path, members: Mapping[str, Member]) -> None:
+    """Write the members in order."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, content in members.items():
+            with archive.open(zipfile.ZipInfo(name), "w", force_zip64=_large(content)) as member:
+                if isinstance(content, str):
+                    member.write(content.encode())
+                else:
+                    mxnet_files.save(cast(BinaryIO, member), content)
+
+
+def _large(content: Member) -> bool:
+    """Whether a member may pass 2 GiB, from which a ZIP needs its 64-bit form; small ones keep the form all read."""
+    return not isinstance(content, str) and sum(array.nbytes for array in content.values()) > 1 << 30
+
+
+def holds(path: Path, *names: str) -> bool:
+    """Whether ``path``, a file or a model folder, is or holds a ZIP with these members. Reads its directory only."""
+    try:
+        with zipfile.ZipFile(mxnet_files.find(path) if path.is_dir() else path) as archive:
+            return set(names) <= set(archive.namelist())
+    except (OSError, ModelError, zipfile.BadZipFile):
+        return False
+
+
+def load(path: Path) -> dict[str, bytes]:
+    """All members by name.
+
+    Raises:
+        ModelError: the file is not a ZIP, is damaged, or claims to hold more than a file of its size can.
+    """
+    try:
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.compress_type == zipfile.ZIP_STORED and info.file_size > size:
+                    raise ModelError(f"'{path.name}': member {info.filename} is cut short")
+            claimed = sum(info.file_size for info in archive.infolist())
+            if claimed > _LARGEST_EXPANDED + _EXPANSION * size:
+                raise ModelError(f"'{path.name}' has {size} bytes and claims to hold {claimed}, which no model does")
+            return {info.filename: archive.read(info) for info in archive.infolist()}
+    except (OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError) as error:
+        raise ModelError(f"'{path.name}' is not a model archive, or is damaged: {error}") from error

@@ -1,0 +1,1 @@
+"""What image algorithms share: decoding, augmentation, execution of a checkpoint."""

@@ -1,0 +1,1 @@
+"""What serving needs of the contract: requests, responses, models, the server."""

@@ -1,0 +1,279 @@
+"""Many models behind one port: the contract of SageMaker's multi-model endpoints (``SAGEMAKER_MULTI_MODEL``).
+
+The platform unpacks each artifact to a folder, and loads, lists, invokes and unloads models by opaque names:
+
+- ``POST /models`` with ``{"model_name": …, "url": folder}``: 409 where the name is taken, 507 where memory is short.
+- ``GET /models``, in pages; ``GET /models/{name}``; ``DELETE /models/{name}``; ``POST /models/{name}/invoke``.
+
+All of it happens in one process with threads: processes would each hold models of their own, and a model that one of
+them has loaded would be unknown to the next that is asked. A process that dies is replaced by one without models; the
+404 that it answers makes the platform load them again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import flask
+from flask import Flask, Response
+
+from algorithms.errors import AlgorithmInputError
+from algorithms.interface import JSON, Algorithm, Model, Serving
+from container.logs import logger
+from container.resources import memory
+from container.serving import app, models, responses
+from container.settings import MIB, Settings
+
+PAGE = 100
+"""Models on one page of the list."""
+
+LONGEST_NAME = 1024
+"""Characters of a model's name; SageMaker's are hashes of 32."""
+
+_PLATFORM = Serving(accepts=())
+"""How a request that concerns no loaded model is refused."""
+
+
+class LoadError(responses.RequestError):
+    """The folder cannot be loaded as a model, or the request to load it is malformed."""
+
+
+class UnknownModelError(responses.RequestError):
+    """No model of that name is loaded."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class LoadedError(responses.RequestError):
+    """A model of that name is loaded already, or being loaded."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class NoMemoryError(responses.RequestError):
+    """The model does not fit beside those that are loaded. The platform then unloads some."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE
+
+
+@dataclass
+class Entry:
+    """A loaded model. ``users`` counts the requests that it is answering."""
+
+    name: str
+    url: str
+    size: int
+    algorithm: type[Algorithm]
+    model: Model
+    users: int = 0
+
+    def described(self) -> dict[str, str]:
+        """As the contract's answers have it."""
+        return {"modelName": self.name, "modelUrl": self.url}
+
+
+class Store:
+    """The loaded models by name, together no larger than ``limit`` bytes. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings, limit: int) -> None:
+        self._settings = settings
+        self._limit = limit
+        self._entries: dict[str, Entry] = {}
+        self._pending: dict[str, int] = {}  # being loaded: their sizes count already
+        self._changed = threading.Condition()
+
+    def load(self, name: str, url: str) -> None:
+        """Load the folder ``url`` as ``name``.
+
+        Raises:
+            LoadedError, NoMemoryError, LoadError: see there; nothing has changed.
+        """
+        folder = _folder(url, self._settings.base_directory)
+        size = self._size(folder)
+        self._reserve(name, size)
+        entry = None
+        try:
+            algorithm, model = models.load(folder, self._settings)
+            entry = Entry(name, url, size, algorithm, model)
+        except (AlgorithmInputError, OSError) as error:
+            raise LoadError(f"Unable to load model: {error}") from error
+        except MemoryError as error:
+            raise NoMemoryError(f"there is not enough memory to load the model '{name}'") from error
+        finally:
+            with self._changed:
+                del self._pending[name]
+                if entry:
+                    self._entries[name] = entry
+        logger.info("Loaded model %s, one of %s, from %s", name, algorithm.name, url)
+
+    def _size(self, folder: Path) -> int:
+        """Bytes of memory that the model in ``folder`` is taken to need."""
+        try:
+            algorithm = models.find(self._settings.algorithm, folder)
+            files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        except (AlgorithmInputError, OSError) as error:
+            raise LoadError(f"Unable to load model: {error}") from error
+        return algorithm.serving.memory * files
+
+    def _reserve(self, name: str, size: int) -> None:
+        with self._changed:
+            if name in self._entries or name in self._pending:
+                raise LoadedError(f"a model '{name}' is loaded already")
+            used = sum(entry.size for entry in self._entries.values()) + sum(self._pending.values())
+            if used + size > self._limit:
+                raise NoMemoryError(
+                    f"the model '{name}' needs about {size / MIB:.1f} MiB of memory; {used / MIB:.1f} of "
+                    f"{self._limit / MIB:.1f} MiB are taken (SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB sets the bound)"
+                )
+            self._pending[name] = size
+
+    def unload(self, name: str) -> None:
+        """Forget a model; returns when no request uses it any more, or as long after as a request may take."""
+        with self._changed:
+            entry = self._found(name)
+            del self._entries[name]
+            self._pending[name] = entry.size  # its memory is not free before the last request is answered
+            free = self._changed.wait_for(lambda: entry.users == 0, self._settings.timeout)
+            del self._pending[name]
+        if free:
+            logger.info("Unloaded model %s", name)
+        else:  # a client that does not finish its request must not keep the platform waiting
+            logger.warning("Unloaded model %s, whose memory %d requests still hold", name, entry.users)
+
+    def get(self, name: str) -> Entry:
+        """The model called ``name``."""
+        with self._changed:
+            return self._found(name)
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[Entry]:
+        """The model called ``name``, which stays in memory until the block ends."""
+        with self._changed:
+            entry = self._found(name)
+            entry.users += 1
+        try:
+            yield entry
+        finally:
+            with self._changed:
+                entry.users -= 1
+                self._changed.notify_all()
+
+    def page(self, after: str) -> tuple[list[Entry], str | None]:
+        """Models whose names follow ``after``, and the name to go on after, if there are more."""
+        with self._changed:
+            names = sorted(name for name in self._entries if name > after)
+            entries = [self._entries[name] for name in names[:PAGE]]
+        return entries, names[PAGE - 1] if len(names) > PAGE else None
+
+    def _found(self, name: str) -> Entry:
+        if name not in self._entries:
+            raise UnknownModelError(f"no model '{name}' is loaded")
+        return self._entries[name]
+
+
+def make_app(settings: Settings) -> Flask:
+    """A WSGI application without models, which are loaded through it."""
+    application = Flask(__name__, static_folder=None)
+    if settings.max_payload is not None:
+        application.config["MAX_CONTENT_LENGTH"] = settings.max_payload + 1  # see container.serving.app
+    store = Store(settings, settings.models_memory or memory() // 2)
+    _add_platform(application, store, settings)
+    _add_models(application, store)
+
+    @application.post("/models/<name>/invoke")
+    def invoke(name: str) -> Response:
+        with store.using(name) as entry:
+            try:
+                return app.answer(entry.model, entry.algorithm, settings)
+            except Exception as error:
+                return responses.refusal(error, entry.algorithm.serving)
+
+    @application.errorhandler(Exception)
+    def refuse(error: Exception) -> Response:
+        return responses.refusal(error, _PLATFORM)
+
+    return application
+
+
+def _add_platform(application: Flask, store: Store, settings: Settings) -> None:
+    parameters = app.execution_parameters(settings)
+
+    @application.get("/ping")
+    def ping() -> Response:
+        return Response(status=200)
+
+    @application.get("/execution-parameters")
+    def batch_parameters() -> Response:
+        return _json(parameters)
+
+    @application.get("/models")
+    def listing() -> Response:
+        entries, token = store.page(flask.request.args.get("next_page_token", ""))
+        answer: dict[str, Any] = {"models": [entry.described() for entry in entries]}
+        return _json(answer | ({"nextPageToken": token} if token is not None else {}))
+
+
+def _add_models(application: Flask, store: Store) -> None:
+    @application.post("/models")
+    def load() -> Response:
+        store.load(*_request(_content()))
+        return _json({})
+
+    @application.get("/models/<name>")
+    def get(name: str) -> Response:
+        return _json(store.get(name).described())
+
+    @application.delete("/models/<name>")
+    def unload(name: str) -> Response:
+        store.unload(name)
+        return _json({})
+
+
+def _json(content: object) -> Response:
+    return Response(flask.json.dumps(content), mimetype=JSON)
+
+
+def _content() -> Any:
+    """The request's JSON, whatever its Content-Type says; None for what is none."""
+    try:
+        return flask.request.get_json(force=True, silent=True)
+    except RecursionError:  # brackets in brackets
+        return None
+
+
+def _request(body: Any) -> tuple[str, str]:
+    """``model_name`` and ``url`` of a request to load a model."""
+    if not isinstance(body, dict):
+        raise LoadError('expected a JSON object with "model_name" and "url"')
+    for field in ("model_name", "url"):
+        if not isinstance(body.get(field), str) or not body[field]:
+            raise LoadError(f'"{field}": expected text, got {flask.json.dumps(body.get(field))[:100]}')
+    name = body["model_name"]
+    if name in (".", "..") or "/" in name or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise LoadError(
+            f'"model_name": expected up to {LONGEST_NAME} printable characters without a slash, got {name[:100]!r}'
+        )
+    return name, body["url"]
+
+
+def _folder(url: str, root: Path) -> Path:
+    """The folder that the platform names. It must lie in ``root``, where the platform unpacks models (/opt/ml/models),
+    and really, not by a link: whoever reaches the port must not have other files of the machine read."""
+    folder = Path(url)
+    if "\0" in url or not folder.is_absolute() or ".." in folder.parts:
+        raise LoadError(f'"url": expected the absolute path of a folder, without "..", got {url[:200]!r}')
+    try:
+        there, inside = folder.is_dir(), folder.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError):  # too long a name, characters that no file has, links in a circle
+        there, inside = False, True
+    if not inside:
+        raise LoadError(f'"url": {url[:200]!r} is not in {root}, where models are')
+    if not there:
+        raise LoadError(f'"url": there is no folder {url[:200]!r}')
+    return folder

@@ -1,0 +1,133 @@
+"""`serve`: gunicorn around the application.
+
+The model is loaded once, before the workers fork, so that they share its memory. XGBoost allows that as long as
+nothing is predicted before the fork, since its threads would not survive it. Each worker computes with its share of the
+CPUs; its threads are for requests whose bodies are still on the way while others are computed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from algorithms.errors import AlgorithmInputError
+from container import logs
+from container.logs import logger
+from container.paths import Paths
+from container.resources import processes
+from container.settings import Settings
+
+THREADS = 4
+"""Threads of a worker. Idle connections need none."""
+
+STOP_SECONDS = 20
+"""How long a stop waits for requests; SageMaker kills the container 30 seconds after it asked it to stop."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where workers show that they are alive: a slow disk must not make them look hung."""
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""What asks for a stop."""
+
+FAILURE = 1
+
+
+def run(paths: Paths, settings: Settings) -> int:
+    """Serve the model in ``paths`` until SIGTERM, SIGINT or SIGQUIT; the exit code of the process.
+
+    0: stopped as asked. 1: there is nothing to serve, and the log says why; a server that could answer nothing but
+    errors would only hide that until SageMaker's health check gives up minutes later.
+    """
+    started = time.perf_counter()
+    logs.configure()
+    # Models that are loaded later are in the memory of the one process that loaded them: see multi_model.
+    workers = 1 if settings.multi_model else settings.workers or processes()
+    if settings.multi_model and (settings.workers or 1) > 1:
+        logger.warning("SAGEMAKER_MODEL_SERVER_WORKERS=%d is left out: many models need one worker", settings.workers)
+    # Before NumPy is imported: its BLAS reads the variable once. More threads than CPUs would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processes() // workers)))
+    try:
+        application = _load(paths, settings)
+    except AlgorithmInputError as error:
+        logger.error("Customer Error: %s", error)
+        return FAILURE
+    seconds = time.perf_counter() - started
+    logger.info("Serving on port %d with %d workers; loaded in %.2f s", settings.port, workers, seconds)
+    return _serve(application, settings, workers)
+
+
+def _load(paths: Paths, settings: Settings) -> Any:
+    from container.serving import app, models  # they import NumPy: see run
+
+    if settings.multi_model:
+        return _many(settings)
+    with models.unpacked(paths.model) as folder:
+        algorithm, model = models.load(folder, settings)
+    logs.configure(algorithm.log_style)
+    logger.info("The model in %s is one of %s", paths.model, algorithm.name)
+    return app.make_app(model, algorithm, settings)
+
+
+def _many(settings: Settings) -> Any:
+    from container.serving import models
+    from container.serving import multi_model as many
+
+    if settings.algorithm is not None:
+        algorithm = models.named(settings.algorithm)
+        models.check(algorithm, settings)
+        logs.configure(algorithm.log_style)
+    return many.make_app(settings)
+
+
+def _serve(application: Any, settings: Settings, workers: int) -> int:
+    from gunicorn.app.base import BaseApplication
+
+    class Server(BaseApplication):
+        def load_config(self) -> None:
+            for name, value in options(settings, workers).items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Any:
+            return application
+
+    os.register_at_fork(after_in_parent=_hear_stops)
+    try:
+        Server().run()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else FAILURE
+    return 0
+
+
+def options(settings: Settings, workers: int) -> dict[str, Any]:
+    """Gunicorn's options."""
+    return {
+        "bind": f"0.0.0.0:{settings.port}",
+        "workers": workers,
+        "worker_class": "gthread",
+        "threads": max(THREADS, 2 * processes()) if settings.multi_model else THREADS,
+        "timeout": settings.timeout,
+        "graceful_timeout": min(settings.timeout, STOP_SECONDS),
+        "keepalive": 60,
+        "preload_app": True,
+        "pre_fork": _hold_stops,
+        "post_worker_init": _hear_stops,
+        "worker_tmp_dir": str(SHARED_MEMORY) if os.access(SHARED_MEMORY, os.W_OK) else None,
+        "control_socket_disable": True,
+        "loglevel": "warning",
+    }
+
+
+def _hold_stops(_arbiter: Any = None, _worker: Any = None) -> None:
+    """Let stops wait until a new worker can hear them.
+
+    A worker starts with its parent's signal handlers, which do nothing there: a stop in its first milliseconds would be
+    lost, and the parent would wait for it until `STOP_SECONDS` are over.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+
+def _hear_stops(_worker: Any = None) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)

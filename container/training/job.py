@@ -1,0 +1,342 @@
+"""The ``Job`` that ``fit`` is given: log and metric lines, timers, the artifact, and the wish to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, TypeVar
+
+from algorithms.errors import TrainingStopped
+from algorithms.interface import Model, RecordStream, Stream
+from container import logs
+from container.logs import DataIterator, Summary, logger
+from container.training.artifact import Artifact
+from container.training.report import History, Sampler
+from recordio.batches import Batch
+from recordio.errors import DataError
+
+T = TypeVar("T")
+
+GRACE_SECONDS = 90
+"""How long a job may go on after SIGTERM. SageMaker and ``docker stop -t 120`` send SIGKILL after 120 seconds."""
+
+
+class Stop:
+    """A context in which SIGTERM and SIGINT ask for a stop instead of ending the process.
+
+    The training loop sees ``requested`` and ends as it likes. Where it does not, because it waits for a pipe that
+    nobody writes or computes for minutes, TrainingStopped is raised in the midst of it after ``grace`` seconds; a
+    second Ctrl-C does the same at once, as KeyboardInterrupt.
+    """
+
+    def __init__(self, grace: float = GRACE_SECONDS) -> None:
+        self._grace = grace
+        self._previous: dict[int, Any] = {}
+        self.signal: int | None = None
+
+    @property
+    def requested(self) -> bool:
+        """A signal came."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that ended because of the signal."""
+        return 128 + (self.signal or signal.SIGINT)
+
+    def __enter__(self) -> Stop:
+        handlers = {signal.SIGTERM: self._ask, signal.SIGINT: self._ask, signal.SIGALRM: self._insist}
+        self._previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.disarm()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def disarm(self) -> None:
+        """Do not interrupt what comes now: the model is being written."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        self.signal = number
+        signal.setitimer(signal.ITIMER_REAL, self._grace)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _insist(self, _number: int, _frame: FrameType | None) -> None:
+        raise TrainingStopped(f"training did not end within {self._grace:g} seconds of being asked to")
+
+
+class Output(Protocol):
+    """Where a job is followed: the stream of its log lines, told besides how far it has come."""
+
+    def write(self, text: str, /) -> object:
+        """Log lines, each with its end."""
+        ...
+
+    def flush(self) -> object:
+        """Show what was written."""
+        ...
+
+    def rows(self, count: int) -> None:
+        """So many more rows of the training channel were read."""
+        ...
+
+    def steps(self, done: int, total: int | None) -> None:
+        """So many epochs or rounds are done, of ``total`` where that is known."""
+        ...
+
+
+class PlainOutput:
+    """Standard output: log lines, and nothing else."""
+
+    def write(self, text: str) -> None:
+        """Passed on."""
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """Passed on."""
+        sys.stdout.flush()
+
+    def rows(self, count: int) -> None:
+        """Not shown."""
+
+    def steps(self, done: int, total: int | None) -> None:
+        """Not shown: there is a log line about it."""
+
+
+class TrainingJob:
+    """Implements ``algorithms.interface.Job`` for one run of ``train``.
+
+    Args:
+        title: the algorithm's name in ``#metrics`` lines.
+        style: the log style; that of XGBoost has no ``#metrics`` lines.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str,
+        style: str,
+        host: str,
+        seed: int,
+        artifact: Artifact,
+        stop: Stop,
+        checkpoint_directory: Path | None = None,
+        output_directory: Path | None = None,
+        output: Output,
+    ) -> None:
+        self.seed = seed
+        self.checkpoint_directory = checkpoint_directory
+        self.output_directory = output_directory
+        self.output = output
+        self.history = History()
+        self._title = title
+        self._host = host
+        self._has_metrics_lines = style == logs.SAGEMAKER
+        self._artifact = artifact
+        self._stop = stop
+        self._started = self._timers_since = time.time()
+        self._timers: dict[str, Summary] = {}
+
+    @property
+    def stop_requested(self) -> bool:
+        """A stop was asked for."""
+        return self._stop.requested
+
+    def info(self, message: str) -> None:
+        """One line for the log."""
+        logger.info("%s", message)
+
+    def warning(self, message: str) -> None:
+        """One line for the log that the user should see."""
+        logger.warning("%s", message)
+
+    def quality(
+        self,
+        dataset: str,
+        metric: str,
+        value: float,
+        *,
+        maximize: bool = False,
+        epoch: int | None = None,
+        batch: int | None = None,
+    ) -> None:
+        """``#quality_metric``."""
+        if batch is None:
+            self.history.add(dataset, metric, value, epoch)
+        self.info(logs.quality(self._host, dataset, metric, value, maximize=maximize, epoch=epoch, batch=batch))
+
+    def score(self, dataset: str, metric: str, value: float) -> None:
+        """``#test_score`` and its like."""
+        self.history.add(dataset, metric, value, None)
+        self.info(logs.score(self._host, dataset, metric, value))
+
+    def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
+        """``#early_stopping_criteria_metric``."""
+        self.info(logs.early_stopping(self._host, epoch, criterion, value))
+
+    def progress(self, done: int, epochs: int) -> None:
+        """``#progress_metric``, which closes an epoch: the timers so far get their ``#metrics`` line."""
+        self.info(logs.progress(self._host, done, epochs))
+        self.write_timers(epoch=done - 1)
+        self.output.steps(done, epochs)
+
+    def throughput(self, rows: int, seconds: float) -> None:
+        """``#throughput_metric``."""
+        self.info(logs.throughput(self._host, rows, seconds))
+
+    def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
+        """XGBoost's line of a round."""
+        for name, value in scores:
+            dataset, _, metric = name.partition("-")
+            self.history.add(dataset, metric, value, iteration)
+        logs.bare(logs.boosting_round(iteration, scores))
+        self.output.steps(iteration + 1, None)
+
+    def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
+        """MXNet's line on the way."""
+        self.info(logs.speed(epoch, batch, rows_a_second, scores))
+
+    def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
+        """MXNet's line of an epoch."""
+        self.history.add(dataset, metric, value, epoch)
+        self.info(logs.epoch_score(epoch, dataset, metric, value))
+
+    def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
+        """Sockeye's line of a checkpoint."""
+        self.history.add(dataset, metric, value, checkpoint)
+        self.info(logs.checkpoint_score(checkpoint, dataset, metric, value))
+
+    @contextlib.contextmanager
+    def timer(self, name: str) -> Iterator[None]:
+        """Measures a block, in milliseconds."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._timers.setdefault(name, Summary()).add(1000 * (time.perf_counter() - start))
+
+    def values(self, values: Mapping[str, float], *, epoch: int | None = None, model: int | None = None) -> None:
+        """A ``#metrics`` line with values of one epoch or one model."""
+        now = time.time()
+        self._metrics(now, now, {name: Summary.of(value) for name, value in values.items()}, epoch=epoch, model=model)
+
+    def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
+        """Make ``model`` the artifact of the job as it stands."""
+        self._artifact.write(model)
+        if checkpoint is not None:
+            self.info(logs.saved(self._artifact.directory / checkpoint))
+
+    # ---- for container.training.train ---------------------------------------------------------------------------
+
+    def watch(self, channel: str, stream: Stream, note: str) -> Stream:
+        """``stream``, with what is read of it counted for the ``#metrics`` lines and the output.
+
+        ``note`` is added to errors in its data.
+        """
+        return _Watched(self, channel, stream, note)
+
+    def watch_records(self, channel: str, stream: RecordStream, note: str) -> RecordStream:
+        """The same for a channel of records."""
+        return _WatchedRecords(self, channel, stream, note)
+
+    def data_iterator(self, meta: str, counts: DataIterator, start: float, *, epoch: int | None = None) -> None:
+        """The ``#metrics`` line about what was read of a channel since ``start``."""
+        self._metrics(start, time.time(), counts.summaries(), epoch=epoch, Meta=meta)
+
+    def write_timers(self, *, epoch: int | None = None) -> None:
+        """The ``#metrics`` line of the timers since the line before; none where nothing was measured."""
+        if self._timers:
+            self._metrics(self._timers_since, time.time(), self._timers, epoch=epoch)
+        self._timers, self._timers_since = {}, time.time()
+
+    def close(self, setup_seconds: float) -> None:
+        """The last lines of a job that went well."""
+        self.write_timers()
+        now = time.time()
+        total = now - self._started
+        closing = {"setuptime": Summary.of(1000 * setup_seconds), "totaltime": Summary.of(1000 * total)}
+        self._metrics(self._started, now, closing)
+
+    def _metrics(self, start: float, end: float, values: Mapping[str, Summary], **dimensions: Any) -> None:
+        if self._has_metrics_lines:
+            known = {"Algorithm": self._title, "Host": self._host, "Operation": "training"}
+            stated = {name: value for name, value in dimensions.items() if value is not None}
+            logs.bare(logs.metrics(start, end, known | stated, values))
+
+
+class _Watcher:
+    """Counts what passes of a channel. Train is the channel whose epochs are numbered."""
+
+    def __init__(self, job: TrainingJob, channel: str, note: str) -> None:
+        self._job = job
+        self._meta = f"{'training' if channel == 'train' else channel}_data_iter"
+        self._is_train = channel == "train"
+        self._note = note
+        self._counts = DataIterator()
+
+    def watch(self, items: Generator[T], size: Callable[[T], int]) -> Generator[T]:
+        """One epoch, of items of ``size`` rows; its line is written when it was read to the end."""
+        start, epoch = time.time(), self._counts.resets
+        self._counts.begin()
+        try:
+            with contextlib.closing(items):  # leaving early closes the epoch at once
+                for item in items:
+                    self._count(size(item), start)
+                    yield item
+        except DataError as error:
+            error.add_note(self._note)
+            raise
+        self._job.data_iterator(self._meta, self._counts, start, epoch=epoch if self._is_train else None)
+
+    def _count(self, rows: int, start: float) -> None:
+        self._counts.add(rows)
+        if self._is_train:
+            self._job.output.rows(rows)
+            if self._counts.batches == 1:
+                self._job.data_iterator("init_train_data_iter", self._counts, start)
+
+
+class _Watched:
+    """A stream whose batches are counted as they pass."""
+
+    def __init__(self, job: TrainingJob, channel: str, stream: Stream, note: str) -> None:
+        self._watcher = _Watcher(job, channel, note)
+        self._stream = stream
+        self._sampler = job.history.samplers.setdefault(channel, Sampler())
+        self._sampled = False
+
+    def batches(self, size: int | None = None) -> Generator[Batch]:
+        """One epoch of the stream."""
+        batches = self._watcher.watch(self._stream.batches(size), len)
+        if self._sampled:
+            return batches
+        self._sampled = True
+        return self._sampling(batches)
+
+    def _sampling(self, batches: Generator[Batch]) -> Generator[Batch]:
+        """The first epoch, of which some rows are kept for the report."""
+        with contextlib.closing(batches):
+            for batch in batches:
+                self._sampler.add(batch)
+                yield batch
+
+
+class _WatchedRecords:
+    """A stream whose records are counted as they pass."""
+
+    def __init__(self, job: TrainingJob, channel: str, stream: RecordStream, note: str) -> None:
+        self._watcher = _Watcher(job, channel, note)
+        self._stream = stream
+        self.media_type, self.parameters = stream.media_type, stream.parameters
+        self.folder, self.wrapped = stream.folder, stream.wrapped
+
+    def records(self) -> Generator[bytes]:
+        """One epoch of the stream."""
+        return self._watcher.watch(self._stream.records(), lambda record: 1)

@@ -1,0 +1,206 @@
+"""One training job from its files to its artifact, for any algorithm."""
+
+from __future__ import annotations
+
+import contextlib
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from algorithms import hyperparameters, registry
+from algorithms.errors import ChannelError, TrainingStopped
+from algorithms.hyperparameters import Hyperparameters
+from algorithms.interface import FILES, LABELS_REQUIRED, PIPE, RECORDS, Algorithm, Channel
+from container import logs
+from container.logs import logger
+from container.paths import Paths
+from container.serving import models
+from container.settings import ConfigurationError, Settings
+from container.training import config, failure, report
+from container.training.artifact import Artifact
+from container.training.config import ChannelConfig, TrainingConfig
+from container.training.job import Output, PlainOutput, Stop, TrainingJob
+from recordio.readers import ChannelRecords, ChannelStream, RowFormat
+from recordio.sources import FileSource, PipeSource, ReadingStopped, Source
+
+SUCCESS = 0
+DEFAULT_SEED = 0
+"""Two jobs with the same configuration and data give the same model."""
+
+
+def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
+    """Train the job in ``paths`` and return the exit code of the process.
+
+    0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
+    143, 130: stopped by SIGTERM or Ctrl-C before there was a model. But for the first there is no model.
+
+    ``output`` is standard output by default.
+    """
+    output = output or PlainOutput()
+    logs.configure(stream=output)
+    artifact = Artifact(paths.model)
+    code = failure.EXIT_CODE
+    with Stop() as stop:
+        try:
+            _train(paths, settings, artifact, stop, output)
+            code = SUCCESS
+        except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
+            stop.disarm()
+            if stop.requested and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
+                code = _stopped(artifact, stop, error)
+            else:
+                artifact.discard()
+                failure.report(error, paths.failure)
+    return code
+
+
+def _stopped(artifact: Artifact, stop: Stop, reason: BaseException) -> int:
+    """The exit code of a job that was asked to stop before ``fit`` had a model to return."""
+    if artifact.exists:
+        logger.warning("Training was stopped; the model is the one saved last. %s", reason)
+        return SUCCESS
+    logger.warning("Training was stopped before there was a model. %s", reason)
+    return stop.exit_code
+
+
+def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, output: Output) -> None:
+    started = time.time()
+    algorithm = find(settings)
+    logs.configure(algorithm.log_style, output)
+    configured = config.read(paths, algorithm)
+    _log_start(paths, algorithm, configured)
+    artifact.prepare()
+    paths.output_data.mkdir(parents=True, exist_ok=True)
+    seed = getattr(configured.hyperparameters, "seed", None)
+    job = TrainingJob(
+        title=algorithm.title,
+        style=algorithm.log_style,
+        host=configured.host,
+        seed=DEFAULT_SEED if seed is None else seed,
+        artifact=artifact,
+        stop=stop,
+        checkpoint_directory=configured.checkpoint_directory,
+        output_directory=paths.output_data,
+        output=output,
+    )
+    with contextlib.ExitStack() as stack:
+        channels = {
+            name: stack.enter_context(_opened(paths, algorithm, configured, channel, job))
+            for name, channel in configured.channels.items()
+        }
+        setup_seconds = time.time() - started
+        model = algorithm.fit(configured.hyperparameters, channels, job)
+    stop.disarm()
+    with job.timer("model.serialize.time"):
+        files = artifact.write(model)
+    _log_artifact(paths, algorithm, files)
+    report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
+    job.close(setup_seconds)
+
+
+def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: float) -> report.About:
+    """What the report says of the job."""
+    values = hyperparameters.wire_values(configured.hyperparameters)
+    channels = [(name, f"{one.content_type}, {one.mode}") for name, one in configured.channels.items()]
+    return report.About(
+        algorithm=algorithm.name,
+        summary=algorithm.summary,
+        hyperparameters=[(name, report.shown(value)) for name, value in values.items()],
+        channels=channels,
+        seconds=seconds,
+    )
+
+
+def find(settings: Settings) -> type[Algorithm]:
+    """The algorithm that the environment names.
+
+    Raises:
+        ConfigurationError: it names none, or one that is not here.
+    """
+    if settings.algorithm is None:
+        raise ConfigurationError(
+            f"Environment variable ALGORITHM is not set; set it to one of {', '.join(sorted(registry.ALGORITHMS))}"
+        )
+    return models.named(settings.algorithm)
+
+
+@contextlib.contextmanager
+def _opened(
+    paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig, channel: ChannelConfig, job: TrainingJob
+) -> Iterator[Any]:
+    """What ``fit`` is given of a channel: its rows, its records, or its folder."""
+    name = channel.declared.name
+    if channel.declared.gives == FILES:
+        with unpacked(paths.channel(name)) as folder:
+            yield folder
+        return
+    source: Source = FileSource(paths.channel(name))
+    folder_of_records: Path | None = paths.channel(name)
+    if channel.mode == PIPE:
+        source, folder_of_records = PipeSource(paths.data, name, lambda: job.stop_requested), None
+    if channel.declared.gives == RECORDS:
+        records = ChannelRecords(source, channel.content_type, folder=folder_of_records, wrapped=channel.wrapped)
+        yield job.watch_records(name, records, _note(channel))
+        return
+    rows = row_format(algorithm, configured.hyperparameters, channel.declared)
+    yield job.watch(name, ChannelStream(source, channel.content_type, rows), _note(channel))
+
+
+def row_format(algorithm: type[Algorithm], values: Hyperparameters, declared: Channel) -> RowFormat:
+    """What the rows of a channel must look like."""
+    labelled = declared.labels == LABELS_REQUIRED
+    return RowFormat(
+        feature_dim=algorithm.feature_dim(values),
+        labels="required" if labelled else "none",
+        label_size=1 if labelled else None,
+        weights=algorithm.weight_column(values),
+        missing=declared.missing_values,
+        finite=not declared.non_finite,
+    )
+
+
+@contextlib.contextmanager
+def unpacked(folder: Path) -> Iterator[Path]:
+    """The files of an earlier model: SageMaker leaves model.tar.gz packed in the channel, other users unpack it.
+
+    Raises:
+        ChannelError: the archive is broken, or has members that would leave the folder.
+    """
+    archive = folder / "model.tar.gz"
+    if not archive.is_file():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            with tarfile.open(archive) as members:
+                members.extractall(directory, filter="data")
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise ChannelError(f"{archive} is not a model archive: {error}") from error
+        yield Path(directory)
+
+
+def _note(channel: ChannelConfig) -> str:
+    """What a user must know who sees that the rows cannot be read."""
+    default = "" if channel.stated else ", the default where the job states no ContentType"
+    return f"Channel '{channel.declared.name}' is read as {channel.content_type}{default}."
+
+
+def _log_start(paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig) -> None:
+    defaults = {
+        name: field.default
+        for name, field in hyperparameters.fields(algorithm.hyperparameters).items()
+        if field.default is not None
+    }
+    logs.configuration(defaults, configured.provided, paths.hyperparameters)
+    if algorithm.log_style != logs.XGBOOST:
+        logs.worker(checkpoints=configured.checkpoint_directory is not None)
+
+
+def _log_artifact(paths: Paths, algorithm: type[Algorithm], files: list[Path]) -> None:
+    if algorithm.log_style == logs.SAGEMAKER:
+        for file in files:
+            logger.info("Serializing model to %s", paths.model / file)

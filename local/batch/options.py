@@ -1,0 +1,120 @@
+"""What a batch transform job may say, by the names of CreateTransformJob, and what follows where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from container.settings import MIB, ConfigurationError
+from local.batch import json_path
+
+LINE, RECORDIO = "Line", "RecordIO"
+SINGLE, MULTI = "SingleRecord", "MultiRecord"
+INPUT = "Input"
+LARGEST_MIB = 100
+"""MaxPayloadInMB, and also its product with MaxConcurrentTransforms."""
+
+LONGEST_SECONDS = 3600
+"""InvocationsTimeoutInSeconds."""
+
+_FROM_SERVER = {"SINGLE_RECORD": SINGLE, "SINGLERECORD": SINGLE, "MULTI_RECORD": MULTI, "MULTIRECORD": MULTI}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One job. What is None is left to ``/execution-parameters``, then to the platform's defaults.
+
+    Attributes:
+        input: a file, or a folder with the files of the job; it exists. output: gets their answers.
+        split_type: ``Line``, ``RecordIO`` or None. assemble_with: ``Line`` or None.
+        strategy: ``SingleRecord`` or ``MultiRecord``.
+        max_payload: MiB of a request; 0 for no limit. max_concurrent: requests at a time.
+        retries: how often a request is sent again after the server was at fault. timeout: seconds of a request.
+    """
+
+    input: Path
+    output: Path
+    content_type: str
+    accept: str | None = None
+    split_type: str | None = None
+    assemble_with: str | None = None
+    strategy: str | None = None
+    max_payload: int | None = None
+    max_concurrent: int | None = None
+    input_filter: str = "$"
+    output_filter: str = "$"
+    join_source: str | None = None
+    retries: int = 3
+    timeout: int = 600
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes of a request; None for no limit."""
+        return self.max_payload * MIB if self.max_payload else None
+
+    def check(self) -> None:
+        """Refuse what the platform refuses when a job is made.
+
+        Raises:
+            ConfigurationError: with a line for each problem.
+        """
+        problems = []
+        if self.max_payload is not None and not 0 <= self.max_payload <= LARGEST_MIB:
+            problems.append(f"MaxPayloadInMB: {self.max_payload} is not an integer from 0 to {LARGEST_MIB}")
+        if self.max_concurrent is not None and self.max_concurrent < 1:
+            problems.append(f"MaxConcurrentTransforms: {self.max_concurrent} is not an integer of at least 1")
+        elif (self.max_payload or 0) * (self.max_concurrent or 0) > LARGEST_MIB:
+            problems.append(
+                f"MaxConcurrentTransforms * MaxPayloadInMB: {self.max_concurrent} * {self.max_payload} is more than "
+                f"{LARGEST_MIB}"
+            )
+        if not 1 <= self.timeout <= LONGEST_SECONDS:
+            problems.append(
+                f"InvocationsTimeoutInSeconds: {self.timeout} is not an integer from 1 to {LONGEST_SECONDS}"
+            )
+        for name, header in (("ContentType", self.content_type), ("Accept", self.accept or "")):
+            if not header.isprintable() or not header.isascii():
+                problems.append(f"{name}: {header[:60]!r} is not a media type")
+        inside = self.input.resolve() if self.input.is_dir() else None
+        if inside and self.output.resolve().is_relative_to(inside):
+            problems.append(f"--output {self.output}: lies in --input, where a second run would take it for input")
+        for name, text in (("InputFilter", self.input_filter), ("OutputFilter", self.output_filter)):
+            try:
+                json_path.parse(text)
+            except json_path.PathError as error:
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise ConfigurationError("\n".join(problems))
+
+    def environment(self) -> dict[str, str]:
+        """The variables that the platform gives the server: all but the first only where the job says so."""
+        given = {
+            "SAGEMAKER_BATCH": "true",
+            "SAGEMAKER_MAX_PAYLOAD_IN_MB": self.max_payload,
+            "SAGEMAKER_BATCH_STRATEGY": {SINGLE: "SINGLE_RECORD", MULTI: "MULTI_RECORD"}.get(self.strategy or ""),
+            "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": self.max_concurrent,
+        }
+        return {name: str(value) for name, value in given.items() if value is not None}
+
+    def completed(self, parameters: Mapping[str, Any]) -> Options:
+        """With the server's ``/execution-parameters``, then the defaults, where the job says nothing.
+
+        >>> Options(input=Path("a"), output=Path("b"), content_type="text/csv").completed({"MaxPayloadInMB": 2}).limit
+        2097152
+        """
+        strategy = _FROM_SERVER.get(str(parameters.get("BatchStrategy", "")).upper(), MULTI)
+        concurrent = _count(parameters.get("MaxConcurrentTransforms"), 1)
+        payload = _count(parameters.get("MaxPayloadInMB"), 6)
+        return replace(
+            self,
+            strategy=self.strategy or strategy,
+            max_concurrent=self.max_concurrent or max(1, concurrent),
+            max_payload=payload if self.max_payload is None else self.max_payload,
+        )
+
+
+def _count(value: Any, default: int) -> int:
+    """A number that a server states; what is none is as good as nothing."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default

@@ -1,0 +1,68 @@
+"""From an input file to the payloads of requests: split into records, filtered, and packed again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local.batch.options import LINE, RECORDIO, SINGLE, Options
+from local.batch.processing import Processing
+from recordio.framing import frames, write_frame
+
+
+class BatchError(ValueError):
+    """A file cannot be transformed. The message names it, and what in it."""
+
+
+@dataclass
+class Payload:
+    """The body of a request: the records in it, as they stand in the file, and how many bytes they come to."""
+
+    body: bytearray = field(default_factory=bytearray)
+    records: list[bytes] = field(default_factory=list)
+
+
+def payloads(file: Path, options: Options, processing: Processing, limit: int | None) -> Iterator[Payload]:
+    """The requests for one file, in order. Of a file that is split, no more is in memory than one of them.
+
+    Args:
+        limit: bytes of a payload; None for no limit.
+
+    Raises:
+        BatchError: a record is larger than that, or cannot be filtered.
+        recordio.errors.DataError: the file is no RecordIO.
+    """
+    payload = Payload()
+    for place, record in _records(file, options.split_type):
+        body = processing.request(record, place)
+        if limit is not None and len(body) > limit:
+            raise BatchError(
+                f"{place} has {len(body)} bytes, more than a request may have ({limit}, MaxPayloadInMB)"
+                + ("" if options.split_type else "; split the file with SplitType Line or RecordIO")
+            )
+        full = limit is not None and len(payload.body) + len(body) > limit
+        if payload.records and (full or options.strategy == SINGLE):
+            yield payload
+            payload = Payload()
+        payload.body += body
+        payload.records.append(record)
+    if payload.records:
+        yield payload
+
+
+def _records(file: Path, split_type: str | None) -> Iterator[tuple[str, bytes]]:
+    """The records of a file with their places. Lines keep their end; the last one gets one; blank lines are none."""
+    with file.open("rb") as stream:
+        if split_type == LINE:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield f"{file}: line {number}", line if line.endswith(b"\n") else line + b"\n"
+        elif split_type == RECORDIO:
+            for number, record in enumerate(frames(stream, str(file))):
+                frame = io.BytesIO()
+                write_frame(frame, record)
+                yield f"{file}: record {number}", frame.getvalue()
+        elif content := stream.read():
+            yield str(file), content

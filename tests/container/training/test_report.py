@@ -1,0 +1,148 @@
+"""The page about a job: what is on it, and that it never ends a job."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from lxml import html as parser
+from PIL import Image
+
+from algorithms.figures import Bars, Heatmap, Lines, Pictures, Sample, Table
+from container.training import charts, report
+from container.training.report import About, History, Sampler
+from recordio.batches import Batch
+
+ABOUT = About(
+    algorithm="toy",
+    summary="Plays.",
+    hyperparameters=[("k", "<script>alert(1)</script>")],
+    channels=[("train", "text/csv, File")],
+    seconds=1.5,
+)
+FIGURES = [
+    Lines(title="a & b", x="<x>", y="y", series={"one": [(0, 1), (1, 2)], "none": [], "odd": [(0, np.nan), (2, 3)]}),
+    Lines(title="flat", x="x", y="y", series={"one": [(1, 5)]}),
+    Lines(title="long", x="x", y="y", series={"one": [(i, i * i) for i in range(10_001)]}),
+    Lines(title="empty", x="x", y="y", series={}),
+    Bars(title="bars", labels=["<b>", "c"], values=[-1, float("inf")]),
+    Heatmap(title="counts", values=np.eye(2), x="x", y="y", rows="ab", columns="ab", written=True),
+    Heatmap(title="shades", values=np.arange(600_000.0).reshape(600, 1000), x="x", y="y"),
+    Heatmap(title="nothing", values=np.zeros((0, 3)), x="x", y="y"),
+    Pictures(title="pictures", images=np.arange(8.0).reshape(2, 2, 2), captions=["<a>", "b"]),
+    Table(title="table", columns=["c"], rows=[["<i>"]]),
+]
+
+
+class Model:
+    def __init__(self, figures):
+        self._figures = figures
+        self.sample = None
+
+    def figures(self, sample):
+        self.sample = sample
+        if isinstance(self._figures, Exception):
+            raise self._figures
+        return self._figures
+
+
+def written(tmp_path, figures=FIGURES, history=None):
+    report.write(tmp_path, ABOUT, history or History(), Model(figures))
+    return (tmp_path / report.FILE).read_text()
+
+
+def test_the_page_has_every_figure_and_nothing_from_elsewhere(tmp_path):
+    (tmp_path / "topics.json").write_text("{}")
+    text = written(tmp_path)
+    tree = parser.fromstring(text)
+    assert [title.text for title in tree.iter("h3")] == ["Channels", *(one.title for one in FIGURES)]
+    assert not list(tree.iter("script", "link", "iframe"))
+    sources = [element.get("src") for element in tree.iter("img")] + [element.get("href") for element in tree.iter("a")]
+    assert [source for source in sources if not source.startswith("data:")] == ["topics.json"]
+    assert "<script>" not in text and "&lt;script&gt;" in text
+
+
+def test_pictures_are_the_numbers():
+    drawn = charts.figure(Heatmap(title="shades", values=np.array([[0.0, 1.0], [0.5, 0.0]]), x="x", y="y"))
+    data = base64.b64decode(re.search(r"base64,([^\"]+)", drawn)[1])
+    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    assert pixels[0, 0].tolist() == pixels[1, 1].tolist() == [255, 255, 255]
+    assert pixels[0, 1].tolist() == [47, 109, 179]
+
+
+def test_curves_lie_where_their_points_are():
+    drawn = charts.figure(Lines(title="t", x="x", y="y", series={"one": [(0, 10), (5, 20), (10, 15)]}))
+    points = [tuple(map(float, point.split(","))) for point in re.search(r'points="([^"]+)"', drawn)[1].split()]
+    (x0, y0), (x1, y1), (x2, y2) = points
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)  # halfway across
+    assert y2 - y1 == pytest.approx(y0 - y2, abs=0.2)  # halfway down
+    assert y1 < y0  # upwards
+
+
+def test_a_page_that_cannot_be_made_ends_nothing(tmp_path, caplog):
+    report.write(tmp_path, ABOUT, History(), Model(ValueError("no")))
+    report.write(tmp_path / "missing", ABOUT, History(), Model([]))
+    assert caplog.text.count("The report could not be written") == 2
+    assert not (tmp_path / report.FILE).exists()
+
+
+def test_curves_are_of_what_was_measured_more_than_once(tmp_path):
+    history = History()
+    for epoch in (0, 1):
+        history.add("train", "loss", 1.0 - epoch, epoch)
+        history.add("validation", "loss", 2.0 - epoch, epoch)
+    history.add("test", "loss", 0.25, None)
+    tree = parser.fromstring(written(tmp_path, [], history))
+    assert [title.text for title in tree.iter("h3")] == ["Measured last", "Channels", "loss"]
+    assert len(list(tree.iter("polyline"))) == 2
+    assert {"train:loss", "validation:loss", "test:loss", "0.25"} <= {cell.text for cell in tree.iter("td")}
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("sizes", [[10], [1] * 300, [100_000], [5000, 1, 70_000]])
+def test_a_sample_is_small_and_from_all_of_the_channel(sizes, sparse):
+    sampler, start = Sampler(), 0
+    for size in sizes:
+        numbers = np.arange(start + 1, start + size + 1, dtype=np.float32)
+        rows = numbers[:, None]
+        sampler.add(Batch(sp.csr_array(rows) if sparse else rows, numbers))
+        start += size
+    sample = sampler.rows()
+    values = sample.features.toarray()[:, 0] if sparse else sample.features[:, 0]
+    np.testing.assert_array_equal(values, sample.labels)
+    assert min(start, report.SAMPLE_ROWS // 4) <= len(sample) <= report.SAMPLE_ROWS or max(sizes) == 1
+    assert len(np.unique(values)) == len(sample)
+    assert abs(np.median(values) - start / 2) <= 0.2 * start
+
+
+def test_wide_rows_are_sampled_within_bounds():
+    sampler = Sampler()
+    for _ in range(20):
+        sampler.add(Batch(np.ones((200, 50_000), np.float32)))
+    assert sum(array.nbytes for array in sampler.rows().arrays()) <= 16 << 20
+
+
+def test_the_least_known_rows_are_shown():
+    history = History()
+    for name, rows in (("train", 3), ("validation", 2), ("test", 0)):
+        history.samplers[name] = Sampler()
+        history.samplers[name].add(Batch(np.zeros((rows, 1), np.float32)))
+    assert isinstance(sample := history.sample(), Sample)
+    assert (sample.dataset, len(sample.rows)) == ("validation", 2)
+    assert History().sample() is None
+
+
+def test_values_are_shown_as_they_are_written_on_the_wire():
+    shown = [report.shown(value) for value in (True, 1, 0.5, None, ("a", "b"), "x")]
+    assert shown == ["true", "1", "0.5", "", "a, b", "x"]
+
+
+def test_json_beside_the_page_is_left_alone(tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps([1]))
+    written(tmp_path)
+    assert json.loads((tmp_path / "own.json").read_text()) == [1]
