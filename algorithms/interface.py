@@ -397,3 +397,10 @@ class Algorithm(ABC):
     def weight_column(cls, hyperparameters: Any) -> bool:
         """Whether the column after the label of CSV and Parquet training data holds instance weights."""
         return False
+
+    @classmethod
+    def memory(cls, hyperparameters: Any) -> int:
+        """Bytes of memory that training needs at least, as far as the hyperparameters alone tell: the model's arrays,
+        their gradients and moments. A job that cannot fit is refused before its data is read; 0 where only the data
+        tells."""
+        return 0

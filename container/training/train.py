@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from algorithms import hyperparameters, registry
-from algorithms.errors import ChannelError, TrainingStopped
+from algorithms.errors import ChannelError, HyperparameterError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters
 from algorithms.interface import FILES, LABELS_REQUIRED, PIPE, RECORDS, Algorithm, Channel
-from container import logs
+from container import logs, resources
 from container.logs import logger
 from container.paths import Paths
 from container.serving import models
@@ -28,6 +28,7 @@ from recordio.readers import ChannelRecords, ChannelStream, RowFormat
 from recordio.sources import FileSource, PipeSource, ReadingStopped, Source
 
 SUCCESS = 0
+GIB = 1 << 30
 DEFAULT_SEED = 0
 """Two jobs with the same configuration and data give the same model."""
 
@@ -73,6 +74,7 @@ def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, out
     logs.configure(algorithm.log_style, output)
     configured = config.read(paths, algorithm)
     _log_start(paths, algorithm, configured)
+    check_memory(algorithm, configured.hyperparameters, resources.memory())
     artifact.prepare()
     paths.output_data.mkdir(parents=True, exist_ok=True)
     seed = getattr(configured.hyperparameters, "seed", None)
@@ -113,6 +115,22 @@ def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: floa
         channels=channels,
         seconds=seconds,
     )
+
+
+def check_memory(algorithm: type[Algorithm], values: Hyperparameters, available: int) -> None:
+    """Refuse a model that cannot fit into ``available`` bytes, before any data is read.
+
+    Raises:
+        HyperparameterError: it cannot.
+    """
+    needed = algorithm.memory(values)
+    if needed > available:
+        raise HyperparameterError(
+            [
+                f"the model that these hyperparameters describe needs at least {needed / GIB:,.1f} GiB of memory, and "
+                f"this machine or container has {available / GIB:,.1f} GiB"
+            ]
+        )
 
 
 def find(settings: Settings) -> type[Algorithm]:
