@@ -48,6 +48,13 @@ FILES = "files"  # the Path of the channel's folder
 LABELS_NONE = "none"  # there are none, and any that are found are left out
 LABELS_REQUIRED = "required"
 
+# What a configuration's small data must be.
+NUMBERS = "numbers"  # rows of numbers of either sign, many of them 0
+COUNTS = "counts"  # rows that say how often each word occurs
+IMAGES = "images"  # images, each with the number of its class
+TAGGED_IMAGES = "tagged images"  # images, each with a 0 or 1 for every class
+TOKENS = "tokens"  # pairs of sequences of token ids, and the two vocabularies
+
 
 @dataclass(frozen=True, kw_only=True)
 class Channel:
@@ -104,6 +111,28 @@ class Metric:
     regex: str
     maximize: bool | None = None
     objective: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """A job that trains in about a second on 61 small rows, images or pairs, one for each predictor type and mode.
+
+    The contract tests, the fuzz suite and ``make image-test`` run all configurations of an algorithm; the data is made
+    by ``tests/algorithms/samples.py``.
+
+    Attributes:
+        name: unique within the algorithm; a part of the tests' ids.
+        hyperparameters: values by their name on the wire, as a job states them. ``feature_dim``, where an algorithm
+            requires it, is the width of the data; elsewhere rows have 4 features.
+        data: ``NUMBERS``, ``COUNTS``, ``IMAGES``, ``TAGGED_IMAGES`` or ``TOKENS``.
+        classes: labels are the numbers of so many classes, from 0; None where they are numbers above 0, or where the
+            algorithm reads none.
+    """
+
+    name: str
+    hyperparameters: Mapping[str, str]
+    data: str = NUMBERS
+    classes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,6 +380,8 @@ class Algorithm(ABC):
     columns: ClassVar[tuple[Column, ...]]
     metrics: ClassVar[tuple[Metric, ...]]
     serving: ClassVar[Serving]
+    configurations: ClassVar[tuple[Configuration, ...]]
+    """Small jobs for the tests, every predictor type and mode among them; the first is the plainest."""
     log_style: ClassVar[str] = "sagemaker"
     """``sagemaker`` for the frame of the closed algorithms' logs, ``plain`` for the same without ``#metrics`` lines,
     ``xgboost`` for the frame of the XGBoost container's."""

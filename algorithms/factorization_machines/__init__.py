@@ -31,6 +31,7 @@ from algorithms.interface import (
     Algorithm,
     Channel,
     Column,
+    Configuration,
     Job,
     Metric,
     Serving,
@@ -187,6 +188,19 @@ class FactorizationMachines(Algorithm):
         Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
     )
     serving = Serving(accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO))
+    configurations = tuple(
+        Configuration(
+            name=predictor_type,
+            hyperparameters={
+                "predictor_type": predictor_type,
+                "feature_dim": "4",
+                "num_factors": "2",
+                "mini_batch_size": "20",
+            },
+            classes=classes,
+        )
+        for predictor_type, classes in ((BINARY, 2), (REGRESSOR, None))
+    )
 
     @classmethod
     def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> FactorizationMachine:

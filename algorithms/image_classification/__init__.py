@@ -22,14 +22,17 @@ from algorithms.interface import (
     FILES,
     IMAGE,
     IMAGE_RECORDIO,
+    IMAGES,
     JPEG,
     JSON,
     JSON_LINES,
     MODEL,
     PNG,
     RECORDS,
+    TAGGED_IMAGES,
     Algorithm,
     Channel,
+    Configuration,
     Job,
     Metric,
     Serving,
@@ -310,6 +313,28 @@ class ImageClassification(Algorithm):
     )
     serving = Serving(accepts=(IMAGE, JPEG, PNG), answers=(JSON, JSON_LINES))
     log_style = "plain"
+    configurations = tuple(
+        Configuration(
+            name=name,
+            hyperparameters={
+                "num_classes": "2",
+                "num_training_samples": "12",
+                "num_layers": "20",
+                "image_shape": "3,16,16",
+                "mini_batch_size": "8",
+                "epochs": "1",
+                "learning_rate": "0.01",
+                **more,
+            },
+            data=data,
+            classes=2,
+        )
+        for name, data, more in (
+            ("one-label", IMAGES, {}),
+            ("many-labels", TAGGED_IMAGES, {"multi_label": "1", "use_weighted_loss": "1"}),
+            ("deep-augmented", IMAGES, {"num_layers": "18", "augmentation_type": "crop_color_transform"}),
+        )
+    )
 
     @classmethod
     def fit(

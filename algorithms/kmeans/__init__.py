@@ -24,6 +24,7 @@ from algorithms.interface import (
     Algorithm,
     Channel,
     Column,
+    Configuration,
     Job,
     Metric,
     Serving,
@@ -133,6 +134,14 @@ class KMeans(Algorithm):
         Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO), multi_model=False)
+    configurations = tuple(
+        Configuration(name=name, hyperparameters={"feature_dim": "4", "k": "2", "mini_batch_size": "20", **more})
+        for name, more in (
+            ("one-pass", {}),
+            ("decay", {"init_method": "kmeans++", "half_life_time_size": "100", "epochs": "2"}),
+            ("random-restarts", {"local_lloyd_init_method": "random", "extra_center_factor": "4"}),
+        )
+    )
 
     @classmethod
     def fit(cls, hyperparameters: KMeansHyperparameters, channels: Mapping[str, Stream], job: Job) -> KMeansModel:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from algorithms.hyperparameters import Hyperparameters, Tunable, integer, real, text
 from algorithms.interface import (
+    COUNTS,
     CSV,
     JSON,
     JSON_LINES,
@@ -24,6 +25,7 @@ from algorithms.interface import (
     Algorithm,
     Channel,
     Column,
+    Configuration,
     Job,
     Metric,
     Serving,
@@ -100,6 +102,13 @@ class LDA(Algorithm):
         Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO))
+    configurations = (
+        Configuration(
+            name="topics",
+            hyperparameters={"num_topics": "2", "feature_dim": "4", "mini_batch_size": "20"},
+            data=COUNTS,
+        ),
+    )
 
     @classmethod
     def fit(cls, hyperparameters: LDAHyperparameters, channels: Mapping[str, Stream], job: Job) -> LDAModel:

@@ -38,6 +38,7 @@ from algorithms.interface import (
     Algorithm,
     Channel,
     Column,
+    Configuration,
     Job,
     Metric,
     Serving,
@@ -309,6 +310,20 @@ class LinearLearner(Algorithm):
     )
     metrics = _metrics()
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO), multi_model=True)
+    configurations = tuple(
+        Configuration(
+            name=name,
+            hyperparameters={"predictor_type": predictor_type, "mini_batch_size": "20", "num_models": "4", **more},
+            classes={BINARY: 2, MULTICLASS: 3, REGRESSOR: None}[predictor_type],
+        )
+        for name, predictor_type, more in (
+            ("binary", BINARY, {}),
+            ("binary-hinge", BINARY, {"loss": "hinge_loss", "binary_classifier_model_selection_criteria": "f_beta"}),
+            ("multiclass", MULTICLASS, {"num_classes": "3", "balance_multiclass_weights": "true"}),
+            *((f"regressor-{loss}", REGRESSOR, {"loss": loss, "epochs": "5"}) for loss in LOSSES[REGRESSOR]),
+            ("regressor-sgd", REGRESSOR, {"optimizer": "sgd", "epochs": "5", "normalize_data": "false"}),
+        )
+    )
 
     @classmethod
     def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> LinearModel:

@@ -18,6 +18,7 @@ from typing import Any
 
 from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real, text
 from algorithms.interface import (
+    COUNTS,
     CSV,
     FAST_FILE,
     FILE,
@@ -29,6 +30,7 @@ from algorithms.interface import (
     Algorithm,
     Channel,
     Column,
+    Configuration,
     Job,
     Metric,
     Serving,
@@ -181,6 +183,25 @@ class NTM(Algorithm):
         Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO))
+    configurations = tuple(
+        Configuration(
+            name=name,
+            hyperparameters={"feature_dim": "4", "num_topics": "2", "mini_batch_size": "20", "epochs": "3", **more},
+            data=COUNTS,
+        )
+        for name, more in (
+            ("sigmoid", {}),
+            (
+                "batch-norm",
+                {
+                    "batch_norm": "true",
+                    "encoder_layers": "[5]",
+                    "encoder_layers_activation": "relu",
+                    "optimizer": "adam",
+                },
+            ),
+        )
+    )
 
     @classmethod
     def fit(cls, hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> NTMModel:

@@ -26,6 +26,7 @@ from algorithms.interface import (
     Algorithm,
     Channel,
     Column,
+    Configuration,
     Job,
     Metric,
     Serving,
@@ -111,6 +112,17 @@ class PCA(Algorithm):
     )
     serving = Serving(
         accepts=(CSV, JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO, CSV), json_key="projections"
+    )
+    configurations = tuple(
+        Configuration(
+            name=name,
+            hyperparameters={"feature_dim": "4", "num_components": "2", "mini_batch_size": "20", **more},
+        )
+        for name, more in (
+            (REGULAR, {}),
+            (RANDOMIZED, {"algorithm_mode": RANDOMIZED}),
+            ("not-centred", {"subtract_mean": "false"}),
+        )
     )
 
     @classmethod

@@ -25,8 +25,10 @@ from algorithms.interface import (
     JSON_LINES,
     RECORDIO,
     RECORDS,
+    TOKENS,
     Algorithm,
     Channel,
+    Configuration,
     Job,
     Metric,
     Serving,
@@ -328,6 +330,26 @@ class Seq2Seq(Algorithm):
         accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO), default_request=JSON, in_kind=True
     )
     log_style = "plain"
+    configurations = tuple(
+        Configuration(
+            name=kind,
+            hyperparameters={
+                "batch_size": "20",
+                "encoder_type": kind,
+                "decoder_type": kind,
+                "num_embed_source": "8",
+                "num_embed_target": "8",
+                "rnn_num_hidden": "16",
+                "cnn_num_hidden": "16",
+                "max_num_epochs": "2",
+                "checkpoint_frequency_num_batches": "4",
+                "bleu_sample_size": "5",
+                "learning_rate": "0.01",
+            },
+            data=TOKENS,
+        )
+        for kind in ("cnn", "rnn")
+    )
 
     @classmethod
     def fit(cls, hyperparameters: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job) -> Seq2SeqModel:

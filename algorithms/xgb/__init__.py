@@ -25,6 +25,7 @@ from algorithms.interface import (
     Algorithm,
     Channel,
     Column,
+    Configuration,
     Job,
     Metric,
     Serving,
@@ -33,9 +34,11 @@ from algorithms.interface import (
 from algorithms.xgb.fit import fit
 from algorithms.xgb.model import XGBModel, load, recognises
 from algorithms.xgb.outputs import KEYS
-from algorithms.xgb.parameters import MAXIMIZED, METRICS, XGBoostHyperparameters
+from algorithms.xgb.parameters import MAXIMIZED, METRICS, MULTI, OBJECTIVES, XGBoostHyperparameters
 
 _FORMATS = (LIBSVM, CSV, PARQUET, RECORDIO)
+_TWO_VALUES = ("binary:", "reg:logistic", "rank:")
+"""Objectives whose small data has the labels 0 and 1; that of the others has numbers above 0."""
 
 
 def _rows(name: str, help: str, required: bool = False) -> Channel:
@@ -49,6 +52,10 @@ def _rows(name: str, help: str, required: bool = False) -> Channel:
         missing_values=True,
         non_finite=True,  # NaN is a missing value, in every format
     )
+
+
+def _classes(objective: str) -> dict[str, str]:
+    return {"num_class": "3"} if objective in MULTI else {}
 
 
 class XGBoost(Algorithm):
@@ -105,6 +112,28 @@ class XGBoost(Algorithm):
         memory=6,
     )
     log_style = "xgboost"
+    configurations = (
+        *(
+            Configuration(
+                name=objective.replace(":", "-"),
+                hyperparameters={"num_round": "3", "nthread": "1", "objective": objective, **_classes(objective)},
+                classes=3 if objective in MULTI else 2 if objective.startswith(_TWO_VALUES) else None,
+            )
+            for objective in OBJECTIVES
+            if objective != "aft_loss_distribution"  # is in SageMaker's list, but no objective
+        ),
+        *(
+            Configuration(name=name, hyperparameters={"num_round": "3", "nthread": "1", **more})
+            for name, more in (
+                ("gblinear", {"booster": "gblinear", "updater": "coord_descent"}),
+                ("dart", {"booster": "dart", "rate_drop": "0.5"}),
+                ("exact", {"tree_method": "exact"}),
+                ("lossguide", {"tree_method": "approx", "grow_policy": "lossguide", "max_leaves": "3"}),
+                ("forest", {"num_parallel_tree": "2", "subsample": "0.5"}),
+                ("folds", {"_kfold": "3"}),
+            )
+        ),
+    )
 
     @classmethod
     def fit(cls, hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream], job: Job) -> XGBModel:
