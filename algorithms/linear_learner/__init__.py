@@ -286,6 +286,10 @@ def _metrics() -> tuple[Metric, ...]:
                 )
                 for name, pattern in names
             ]
+        declared += [
+            Metric(name=f"{dataset}:{name}", regex=_pattern(dataset, name, "score"), maximize=maximize)
+            for name, maximize in (("multiclass_balanced_accuracy", True), ("multiclass_log_loss", False))
+        ]
     return tuple(declared)
 
 
