@@ -92,6 +92,7 @@ class XGBoost(Algorithm):
         default_answer=CSV,
         missing_values=True,
         bracket_csv=True,
+        joined_csv_before=(1, 2, 2),
         label_size=1,
         empty_status=204,
         unsupported=(
