@@ -82,12 +82,15 @@ def boost(
     quantized = hyperparameters.grows_histograms and start is None and train.features.size >= MANY_VALUES
     if job.stop_requested:
         raise TrainingStopped("training was stopped before the first round")
+    parameters = {**hyperparameters.library(), **_own_metrics(hyperparameters)}
+    if start is not None:
+        parameters.pop("base_score", None)  # its trees were grown upon its own, which XGBoost would replace
     try:
         matrices = [(data.matrix(train, hyperparameters, quantized=quantized), "train")]
         if validation is not None:
             matrices.append((data.matrix(validation, hyperparameters), "validation"))
         booster = xgb.train(
-            {**hyperparameters.library(), **_own_metrics(hyperparameters)},
+            parameters,
             matrices[0][0],
             num_boost_round=left,
             evals=matrices,

@@ -17,6 +17,7 @@ from algorithms.xgb.folds import cross_validate
 from algorithms.xgb.messages import logged
 from algorithms.xgb.model import XGBModel, load_start
 from algorithms.xgb.parameters import XGBoostHyperparameters
+from algorithms.xgb.portable import is_portable
 from recordio.batches import Batch
 
 
@@ -32,7 +33,7 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     if validation is not None:
         job.info(f"Validation matrix has {len(validation)} rows")
         _check_same_width(train, validation)
-    start = _start(channels["model"], train, hyperparameters) if "model" in channels else None
+    start = _start(channels["model"], train, hyperparameters, job) if "model" in channels else None
     with logged(job):
         if hyperparameters.kfold is not None:
             joined = train if validation is None else data.join([train, validation])
@@ -68,7 +69,7 @@ def _check_same_width(train: Batch, validation: Batch) -> None:
         )
 
 
-def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters) -> xgb.Booster:
+def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters, job: Job) -> xgb.Booster:
     """The booster in the folder of the ``model`` channel, ready to be continued on ``train``."""
     if hyperparameters.kfold is not None:
         raise ChannelError("Channel 'model' and _kfold exclude each other: its trees have seen the rows of all folds")
@@ -82,6 +83,13 @@ def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters) -
     if classes != (hyperparameters.num_class or 0):
         raise HyperparameterError(
             [f"Hyperparameter 'num_class' does not fit the model in channel 'model', which has {classes} classes"]
+        )
+    if hyperparameters.base_score is not None:
+        job.warning("Hyperparameter 'base_score' has no effect: the model in channel 'model' keeps its own")
+    if not is_portable(booster):
+        job.warning(
+            "The classes of the model in channel 'model' start from different scores, so that what is made of it can "
+            "be read by XGBoost 3.1 and later only"
         )
     booster.set_attr(best_iteration=None, best_score=None)  # they tell of the earlier job's data
     return booster

@@ -20,6 +20,7 @@ from algorithms.xgb.data import widened
 from algorithms.xgb.documents import load_booster, looks_like_model
 from algorithms.xgb.messages import first_line
 from algorithms.xgb.outputs import select
+from algorithms.xgb.portable import portable
 from recordio.batches import Batch
 
 FILE = "xgboost-model"
@@ -81,7 +82,7 @@ class XGBModel(Model):
         """Write ``xgboost-model`` in XGBoost's UBJSON, or ``xgboost-model-0``, ``-1`` and so on for several."""
         names = [FILE] if len(self.boosters) == 1 else [f"{FILE}-{number}" for number in range(len(self.boosters))]
         for name, booster in zip(names, self.boosters, strict=True):
-            (directory / name).write_bytes(booster.save_raw("ubj"))
+            (directory / name).write_bytes(portable(booster))
 
     def _scores(self, batch: Batch) -> np.ndarray:
         all_scores = [self._score(number, batch) for number in range(len(self.boosters))]

@@ -237,7 +237,9 @@ class XGBoostHyperparameters(Hyperparameters):
     objective: str | None = _library(choice, *OBJECTIVES, default="reg:squarederror", help="What is learned.")
     num_class: int | None = _library(integer, at_least=2, when="objective is multi:", help="Number of classes.")
     base_score: float | None = _library(
-        real, at_least=0, help="First prediction of all rows; XGBoost 2 and later take it from the labels when unset."
+        real,
+        at_least=0,
+        help="First prediction of all rows; taken from the labels when unset, as in XGBoost 2, and 0.5 for classes.",
     )
     kfold: int | None = integer(
         name="_kfold",
@@ -340,6 +342,9 @@ class XGBoostHyperparameters(Hyperparameters):
         }
         if self.objective is not None:
             given["objective"] = self.target
+        if self.target in MULTI:
+            # XGBoost 3.1 and later would start each class from a score of its own, which older versions cannot hold.
+            given.setdefault("base_score", 0.5)
         if self.tree_method == "gpu_hist":
             given |= {"tree_method": "hist", "device": "cuda"}
         if self.updater:
