@@ -333,6 +333,18 @@ class XGBoostHyperparameters(Hyperparameters):
             and self.process_type != "update"
         )
 
+    @property
+    def draws(self) -> bool:
+        """Rounds draw random numbers: rows, columns or trees that are left out."""
+        shares = (self.subsample, self.colsample_bytree, self.colsample_bylevel, self.colsample_bynode)
+        return self.booster == "dart" or any(share is not None and share < 1 for share in shares)
+
+    @property
+    def keeps_sampled_bins(self) -> bool:
+        """The approximate method makes bins from the first round's sample of rows, and may keep them for all rounds."""
+        approximate = self.tree_method == "approx" or "grow_histmaker" in (self.updater or ())
+        return approximate and self.subsample is not None and self.subsample < 1
+
     def library(self) -> dict[str, Any]:
         """Parameters for ``xgboost.train``: what was set, in XGBoost's spelling."""
         given = {
