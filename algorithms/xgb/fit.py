@@ -19,6 +19,7 @@ from algorithms.xgb.model import XGBModel, load_start
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from algorithms.xgb.portable import is_portable
 from recordio.batches import Batch
+from recordio.limits import MOST_FEATURES
 
 
 def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream], job: Job) -> XGBModel:
@@ -30,6 +31,8 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     train = _read("train", channels, hyperparameters)
     validation = _read("validation", channels, hyperparameters) if "validation" in channels else None
     job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
+    if train.feature_dim > MOST_FEATURES:
+        raise TrainingDataError(f"Rows have {train.feature_dim} features, and at most {MOST_FEATURES} can be served")
     if validation is not None:
         job.info(f"Validation matrix has {len(validation)} rows")
         _check_same_width(train, validation)

@@ -22,6 +22,7 @@ from algorithms.xgb.messages import first_line
 from algorithms.xgb.outputs import select
 from algorithms.xgb.portable import portable
 from recordio.batches import Batch
+from recordio.limits import PREDICTION_MEMORY
 
 FILE = "xgboost-model"
 _OWN_NAME = re.compile(rf"{FILE}(-(\d+))?")
@@ -93,7 +94,7 @@ class XGBModel(Model):
         return np.mean(all_scores, axis=0)
 
     def _score(self, number: int, batch: Batch) -> np.ndarray:
-        booster, width = self.boosters[number], self._features[number]
+        width = self._features[number]
         if batch.feature_dim > width or (batch.feature_dim < width and not batch.is_sparse):
             raise PredictionError(f"Feature shape mismatch, expected: {width}, got {batch.feature_dim}")
         if not len(batch):
@@ -101,7 +102,14 @@ class XGBModel(Model):
         rows: Any = batch.features
         if batch.is_sparse:
             rows = sp.csr_matrix(widened(rows, width))
-        rounds = (0, self._rounds[number])
+            at_once = max(PREDICTION_MEMORY // (4 * max(width, 1)), 1)
+            if len(batch) > at_once:
+                parts = range(0, len(batch), at_once)
+                return np.concatenate([self._ask(number, rows[start : start + at_once]) for start in parts])
+        return self._ask(number, rows)
+
+    def _ask(self, number: int, rows: Any) -> np.ndarray:
+        booster, rounds = self.boosters[number], (0, self._rounds[number])
         try:
             if self._are_trees[number]:
                 # Builds no matrix, and threads may share it: several times faster on few rows, with the same result.
