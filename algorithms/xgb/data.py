@@ -72,6 +72,26 @@ def widened(rows: sp.csr_array, width: int) -> sp.csr_array:
     return sp.csr_array((rows.data, rows.indices, rows.indptr), shape=(rows.shape[0], width))
 
 
+def of_width(rows: Batch, width: int) -> Batch:
+    """The batch with its sparse rows widened; as it is where it has that width."""
+    if rows.feature_dim == width:
+        return rows
+    return Batch(widened(rows.features, width), rows.labels, rows.weights, rows.groups)
+
+
+def are_same(some: Batch, others: Batch) -> bool:
+    """Whether two batches hold the same rows with the same labels, in the same order."""
+    if some.features.shape != others.features.shape or some.is_sparse != others.is_sparse:
+        return False
+    if not np.array_equal(some.labels, others.labels, equal_nan=True):
+        return False
+    parts = [
+        (batch.features.indptr, batch.features.indices, batch.features.data) if batch.is_sparse else (batch.features,)
+        for batch in (some, others)
+    ]
+    return all(np.array_equal(one, other, equal_nan=True) for one, other in zip(*parts, strict=True))
+
+
 def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyperparameters) -> None:
     """Refuse labels that the objective cannot learn, naming the first.
 

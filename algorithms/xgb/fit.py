@@ -35,7 +35,13 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
         raise TrainingDataError(f"Rows have {train.feature_dim} features, and at most {MOST_FEATURES} can be served")
     if validation is not None:
         job.info(f"Validation matrix has {len(validation)} rows")
-        _check_same_width(train, validation)
+        train, validation = _of_one_width(train, validation)
+        _warn_of_same_rows(train, validation, job)
+    if beyond := [feature for feature in hyperparameters.constrained_features if feature >= train.feature_dim]:
+        job.warning(
+            f"Hyperparameter 'interaction_constraints' names feature {max(beyond)}, and rows have {train.feature_dim}, "
+            "which count from 0"
+        )
     start = _start(channels["model"], train, hyperparameters, job) if "model" in channels else None
     with logged(job):
         if hyperparameters.kfold is not None:
@@ -53,6 +59,11 @@ def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[s
         if field.no_effect and values[name] != field.default:
             job.warning(f"Hyperparameter '{name}': {field.no_effect}")
     watched = "validation" in channels or hyperparameters.kfold is not None
+    if hyperparameters.tuning_objective_metric is not None and not watched:
+        job.warning(
+            f"Hyperparameter '_tuning_objective_metric': {hyperparameters.tuning_objective_metric} is never logged "
+            "without a channel 'validation' or _kfold, so that a tuning job finds no value of it"
+        )
     if hyperparameters.early_stopping_rounds is not None and not watched:
         job.warning("Hyperparameter 'early_stopping_rounds' has no effect without a channel 'validation'")
 
@@ -64,11 +75,27 @@ def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyp
     return rows
 
 
-def _check_same_width(train: Batch, validation: Batch) -> None:
-    if train.feature_dim != validation.feature_dim and not (train.is_sparse and validation.is_sparse):
+def _of_one_width(train: Batch, validation: Batch) -> tuple[Batch, Batch]:
+    """Sparse rows of both channels as wide as the wider: what is absent is missing, in either.
+
+    Raises:
+        TrainingDataError: dense rows differ.
+    """
+    width = max(train.feature_dim, validation.feature_dim)
+    if not all(rows.is_sparse or rows.feature_dim == width for rows in (train, validation)):
         raise TrainingDataError(
             f"Channel 'validation' has rows of {validation.feature_dim} features, and channel 'train' of "
             f"{train.feature_dim}"
+        )
+    return data.of_width(train, width), data.of_width(validation, width)
+
+
+def _warn_of_same_rows(train: Batch, validation: Batch, job: Job) -> None:
+    """SageMaker's container warns of files of one name and size; here the rows themselves are compared."""
+    if data.are_same(train, validation):
+        job.warning(
+            "Channels 'train' and 'validation' hold the same rows. This is usually not intentional, and the "
+            "validation scores then say nothing of the model on new rows"
         )
 
 

@@ -206,7 +206,7 @@ class XGBoostHyperparameters(Hyperparameters):
         text,
         at_least=1,
         when="tree_method is set to exact, hist or approx",
-        help="Groups of feature numbers that may meet in a tree, as in [[1,2],[3,4,5]].",
+        help="Groups of features that may meet in a tree, by their numbers from 0, as in [[0,1],[2,3,4]].",
     )
     sample_type: str | None = _library(
         choice, *("uniform", "weighted"), default="uniform", when="booster is dart", help="How dropped trees are drawn."
@@ -258,7 +258,7 @@ class XGBoostHyperparameters(Hyperparameters):
     )
     eval_metric: tuple[str, ...] | None = listing(
         choices=METRICS,
-        also=r"(error|ndcg|map)@([0-9]+\.?[0-9]*|\.[0-9]+)",
+        also=r"(error@[+-]?|ndcg@|map@)([0-9]+\.?[0-9]*|\.[0-9]+)|error@[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,2}",
         default=None,
         help="Metrics of each round, and error, ndcg and map with a number, as in ndcg@5; XGBoost's for the objective.",
     )
@@ -312,16 +312,29 @@ class XGBoostHyperparameters(Hyperparameters):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics to evaluate, in order, each once: those of ``eval_metric``, then the tuning job's."""
-        tuned = (self.tuning_objective_metric.partition(":")[2],) if self.tuning_objective_metric else ()
-        return tuple(dict.fromkeys([*(self.eval_metric or ()), *tuned]))
+        """Metrics to evaluate, in order, each once: those of ``eval_metric``, then the tuning job's.
+
+        XGBoost knows ``error@0.5`` as ``error``, and ``error@1e-1`` as ``error@0.1``: of two names of one metric the
+        first is kept.
+        """
+        tuned = (self._tuned_metric,) if self._tuned_metric else ()
+        kept: dict[str, str] = {}
+        for name in (*tuned, *(self.eval_metric or ())):
+            kept.setdefault(_known_as(name), name)
+        names = dict.fromkeys(_known_as(name) for name in (*(self.eval_metric or ()), *tuned))
+        return tuple(kept[name] for name in names)
+
+    @property
+    def _tuned_metric(self) -> str | None:
+        return self.tuning_objective_metric.partition(":")[2] if self.tuning_objective_metric else None
 
     @property
     def decisive_metric(self) -> str | None:
         """The metric that early stopping goes by: the tuning job's, else the last; None for the objective's own."""
-        if self.tuning_objective_metric:
-            return self.tuning_objective_metric.partition(":")[2]
-        return self.eval_metric[-1] if self.eval_metric else None
+        if self._tuned_metric or not self.eval_metric:
+            return self._tuned_metric
+        last = _known_as(self.eval_metric[-1])
+        return next(name for name in self.metrics if _known_as(name) == last)
 
     @property
     def grows_histograms(self) -> bool:
@@ -332,6 +345,11 @@ class XGBoostHyperparameters(Hyperparameters):
             and self.updater is None
             and self.process_type != "update"
         )
+
+    @property
+    def constrained_features(self) -> set[int]:
+        """The features that ``interaction_constraints`` names."""
+        return {feature for group in json.loads(self.interaction_constraints or "[]") for feature in group}
 
     @property
     def draws(self) -> bool:
@@ -407,7 +425,7 @@ class XGBoostHyperparameters(Hyperparameters):
             if not _is_groups(self.interaction_constraints):
                 problems.append(
                     f"Hyperparameter 'interaction_constraints': '{self.interaction_constraints}' is not a list of "
-                    "lists of feature numbers from 1, as in [[1,2],[3,4,5]]"
+                    "lists of feature numbers from 0, as in [[0,1],[2,3,4]]"
                 )
         return problems
 
@@ -439,8 +457,13 @@ class XGBoostHyperparameters(Hyperparameters):
     def _metric_problem(self, metric: str) -> str | None:
         objective = self.target
         classes = 2 if objective.startswith("binary:") or objective == "reg:logistic" else self.num_class or 0
+        # SageMaker looks at eval_metric only: a tuning job may watch what XGBoost can reckon of the objective.
+        with_auc = (
+            ("binary:", "rank:") if metric in (self.eval_metric or ()) else ("binary:", "rank:", "multi:", "reg:")
+        )
         refused = {
-            "binary: and rank: objectives": metric == "auc" and not objective.startswith(("binary:", "rank:")),
+            f"{', '.join(with_auc[:-1])} and {with_auc[-1]} objectives": metric == "auc"
+            and not objective.startswith(with_auc),
             "objective survival:aft": metric in ("aft-nloglik", "interval-regression-accuracy")
             and objective != "survival:aft",
             "multi: objectives": metric in ("merror", "mlogloss") and objective not in MULTI,
@@ -472,4 +495,18 @@ def _is_groups(text: str) -> bool:
 
 
 def _is_feature(item: object) -> bool:
-    return isinstance(item, int) and not isinstance(item, bool) and item >= 1
+    return isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 2**31
+
+
+def _known_as(metric: str) -> str:
+    """XGBoost's own name of a metric with a number.
+
+    >>> [_known_as(name) for name in ("error@1e-1", "error@.50", "ndcg@5", "rmse")]
+    ['error@0.1', 'error', 'ndcg@5', 'rmse']
+    """
+    name, _, number = metric.partition("@")
+    if not number:
+        return metric
+    if name == "error":
+        return "error" if float(number) == 0.5 else f"error@{float(number):g}"
+    return f"{name}@{int(float(number))}"

@@ -99,6 +99,33 @@ def test_sparse_channels_of_different_widths_train_together():
     assert len(model.predict(Batch(narrow))["score"]) == len(labels)
 
 
+def test_a_wider_sparse_validation_trains_too():
+    """Features that train never shows are missing there; no tree splits on them."""
+    features, labels = rows(missing=0)
+    wide = sp.csr_array(np.c_[features, np.ones((len(labels), 4), np.float32)])
+    alone = fit(MemoryStream(sp.csr_array(features), labels))
+    model = fit(MemoryStream(sp.csr_array(features), labels), MemoryStream(wide, labels))
+    assert model.boosters[0].num_features() == 9
+    padded = np.c_[features, np.full((len(labels), 4), np.nan, np.float32)]
+    expected = library({}, xgb.DMatrix(padded, label=labels), 5)
+    assert dumped(model.boosters[0]) == dumped(expected)
+    scores = model.predict(Batch(sp.csr_array(features)))["score"]
+    np.testing.assert_array_equal(scores, alone.predict(Batch(sp.csr_array(features)))["score"])
+
+
+def test_validation_rows_that_are_those_of_train_are_told():
+    features, labels = rows()
+    sparse = sp.csr_array(np.nan_to_num(features))
+    for same in ((features, labels), (sparse, labels)):
+        job = FakeJob()
+        fit(MemoryStream(*same), MemoryStream(*same), job)
+        assert any("hold the same rows" in warning for warning in job.warnings)
+    for other in ((features, 1 - labels), (features[::-1], labels), (features[:100], labels[:100]), rows(seed=1)):
+        job = FakeJob()
+        fit((features, labels), other, job)
+        assert not job.warnings
+
+
 def test_dense_and_sparse_records_of_one_channel_keep_their_zeros():
     features = np.array([[0, 1], [2, 0], [0, 3], [4, 0]], np.float32)
     mixed = [Batch(features[:2], np.float32([0, 1])), Batch(sp.csr_array(features[2:]), np.float32([0, 1]))]
