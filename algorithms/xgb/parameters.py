@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xgboost as xgb
 
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, listing, real, text
@@ -46,6 +47,12 @@ _CLASSES = (
 )
 _TWO_CLASSES = ("f1_binary", "precision", "recall")
 _NUMBERS = ("mse", "r2")
+_ONE_PREDICTION = (
+    *("error", "gamma-deviance", "gamma-nloglik", "logloss", "mae", "map", "mape", "ndcg", "poisson-nloglik", "rmse"),
+    *("rmsle", "tweedie-nloglik"),
+)
+_LOGARITHMS = ("reg:gamma", "reg:tweedie", "survival:cox")
+_FLOAT32 = (1.2e-38, 3.4e38)
 _DROPPED = "Accepted, without effect: "
 _TREES = "booster is gbtree or dart"
 
@@ -352,6 +359,10 @@ class XGBoostHyperparameters(Hyperparameters):
         return {feature for group in json.loads(self.interaction_constraints or "[]") for feature in group}
 
     @property
+    def _is_exact(self) -> bool:
+        return self.tree_method == "exact" or "grow_colmaker" in (self.updater or ())
+
+    @property
     def draws(self) -> bool:
         """Rounds draw random numbers: rows, columns or trees that are left out."""
         shares = (self.subsample, self.colsample_bytree, self.colsample_bylevel, self.colsample_bynode)
@@ -385,10 +396,35 @@ class XGBoostHyperparameters(Hyperparameters):
 
     def check(self) -> list[str]:
         """Rules between fields: SageMaker's, and those that XGBoost itself would only tell in the middle of a job."""
-        problems = [*self._objective_problems(), *self._tree_problems(), *self._updater_problems()]
+        problems = [
+            *self._number_problems(),
+            *self._objective_problems(),
+            *self._tree_problems(),
+            *self._updater_problems(),
+        ]
         problems += [problem for metric in self.metrics if (problem := self._metric_problem(metric))]
         if self.use_dask_gpu_training:
             problems.append("Hyperparameter 'use_dask_gpu_training': true needs GPUs, and this image is built for CPUs")
+        return problems
+
+    def _number_problems(self) -> list[str]:
+        """Numbers that XGBoost, which keeps 32 bits of each, cannot hold, or of which it makes one that it refuses."""
+        problems = []
+        for item in dataclasses.fields(self):
+            value, field = getattr(self, item.name), item.metadata["hyperparameter"]
+            if not item.metadata.get("library") or not isinstance(value, int | float) or not value:
+                continue
+            low, high = (1, 2**31 - 1) if isinstance(value, int) else _FLOAT32
+            if not low <= abs(value) <= high:
+                name = field.name or item.name
+                problems.append(f"Hyperparameter '{name}': {value} is not 0 or a number of {low:g} to {high:g} in size")
+        power = self.tweedie_variance_power
+        if power is not None and float(np.float32(power)) in (1, 2):
+            problems.append(f"Hyperparameter 'tweedie_variance_power': {power} is 1 or 2 to the precision of 32 bits")
+        if self.base_score == 0 and self.target in _LOGARITHMS:
+            problems.append(
+                f"Hyperparameter 'base_score': objective {self.target} starts from its logarithm, 0 has none"
+            )
         return problems
 
     def _objective_problems(self) -> list[str]:
@@ -411,6 +447,8 @@ class XGBoostHyperparameters(Hyperparameters):
             )
         if self.tree_method == "exact" and self.max_depth == 0:
             problems.append("Hyperparameter 'max_depth': tree_method exact needs a limit, and 0 is none")
+        if self._is_exact and self.colsample_bynode is not None and self.colsample_bynode < 1:
+            problems.append("Hyperparameter 'colsample_bynode': below 1 needs tree_method hist or approx")
         if self.tree_method == "exact" and self.sampling_method == "gradient_based":
             problems.append("Hyperparameter 'sampling_method': gradient_based needs tree_method hist or approx")
         if self.max_bin is not None and self.max_bin < 2:
@@ -469,7 +507,8 @@ class XGBoostHyperparameters(Hyperparameters):
             "multi: objectives": metric in ("merror", "mlogloss") and objective not in MULTI,
             "binary: and multi: objectives": metric in _CLASSES and not classes,
             "objectives of two classes": metric in _TWO_CLASSES and classes != 2,
-            "objectives of one number a row": metric in _NUMBERS and objective in MULTI,
+            "objectives of one number a row": metric.partition("@")[0] in (*_NUMBERS, *_ONE_PREDICTION)
+            and objective in MULTI,
         }
         for where, wrong in refused.items():
             if wrong:
