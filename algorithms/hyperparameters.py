@@ -176,7 +176,8 @@ def _words(text: str) -> list[str]:
             return [str(item).strip() for item in json.loads(text)]
         except json.JSONDecodeError:
             text = text.removeprefix("[").removesuffix("]")
-    text = text.removeprefix("(").removesuffix(")")
+    if text.startswith("("):
+        text = text.removeprefix("(").removesuffix(")").rstrip().removesuffix(",")  # Python writes (1,) for one element
     return [word.strip().strip("'\"") for word in text.split(",")]
 
 
@@ -272,12 +273,12 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
         attribute = attributes.get(wire)
         if attribute is None:
             unknown.append(wire)
-        elif attribute in given:
-            problems.append(f"Hyperparameter '{wire}' is given twice, under two of its names")
         else:
             value = _plain(raw)
             try:
-                given[attribute] = declared[attribute].parse(value)
+                parsed = declared[attribute].parse(value)
+                if given.setdefault(attribute, parsed) != parsed:
+                    problems.append(f"Hyperparameter '{wire}' is given twice, under two of its names, with two values")
             except (ValueError, TypeError):
                 given[attribute] = None
                 problems.append(f"Hyperparameter '{wire}': '{value}' is not {declared[attribute].expected()}")

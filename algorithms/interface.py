@@ -150,6 +150,8 @@ class Serving:
         missing_values: an empty CSV field in a request is a missing value (NaN); elsewhere it is an error.
         bracket_csv: in batch transform, several values of one row are written to CSV as a list in brackets (the
             XGBoost container's habit); elsewhere they are fields of their own.
+        joined_csv_before: versions of SageMaker's image before this one (``SAGEMAKER_IMAGE_VERSION``) answer with all
+            rows on one line of CSV, whatever Accept says; () for none.
         label_size: the only ``label_size`` that the content type of a CSV request may state, without any effect (the
             XGBoost container's habit); None takes any, and so many leading fields are left out.
         empty_status: the status that answers an empty body.
@@ -169,6 +171,7 @@ class Serving:
     json_key: str = "predictions"
     missing_values: bool = False
     bracket_csv: bool = False
+    joined_csv_before: tuple[int, ...] = ()
     label_size: int | None = None
     empty_status: int = 400
     unsupported: str = "Content-Type header value '{}' not supported"

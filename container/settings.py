@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from algorithms.errors import AlgorithmInputError
 
 MIB = 1024 * 1024
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
+_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})?(-[0-9]{1,4})?")
 _STRATEGIES = {
     "SINGLE_RECORD": "SINGLE_RECORD",
     "SINGLERECORD": "SINGLE_RECORD",
@@ -39,6 +41,8 @@ class Settings:
         multi_model: models are loaded and unloaded while the server runs.
         models_memory: bytes that they may need together; None leaves it to the machine.
         inference_outputs: outputs selected instead of the model's columns.
+        image_version: the version of SageMaker's image, as in ``(1, 2, 1)`` for 1.2-1, whose answers are wanted; None
+            for the newest.
         ensemble: several models in one folder answer together.
     """
 
@@ -57,6 +61,7 @@ class Settings:
     multi_model: bool = False  # SAGEMAKER_MULTI_MODEL
     models_memory: int | None = None  # SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB
     inference_outputs: tuple[str, ...] = ()  # SAGEMAKER_INFERENCE_OUTPUT
+    image_version: tuple[int, ...] | None = None  # SAGEMAKER_IMAGE_VERSION
     ensemble: bool = True  # SAGEMAKER_INFERENCE_ENSEMBLE
 
     @classmethod
@@ -83,6 +88,7 @@ class Settings:
             multi_model=read.flag("SAGEMAKER_MULTI_MODEL", default=False),
             models_memory=(read.integer("SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB", 1) or 0) * MIB or None,
             inference_outputs=read.listing("SAGEMAKER_INFERENCE_OUTPUT"),
+            image_version=read.version("SAGEMAKER_IMAGE_VERSION"),
             ensemble=read.flag("SAGEMAKER_INFERENCE_ENSEMBLE", default=True),
         )
         if read.problems:
@@ -136,6 +142,16 @@ class _Reader:
         if value is not None and value.upper() not in _STRATEGIES:
             self._refuse(name, value, "SINGLE_RECORD or MULTI_RECORD")
         return _STRATEGIES.get((value or "").upper())
+
+    def version(self, name: str) -> tuple[int, ...] | None:
+        """The tag of an image, as its numbers: 1.2-1 is (1, 2, 1)."""
+        value = self.text(name)
+        if value is None:
+            return None
+        if not _VERSION.fullmatch(value):
+            self._refuse(name, value, "the version of an image, as in 1.2-1 or 3.0-5")
+            return None
+        return tuple(int(number) for number in re.findall("[0-9]+", value))
 
     def port_range(self, name: str) -> tuple[int, int] | None:
         value = self.text(name)

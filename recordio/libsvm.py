@@ -5,8 +5,9 @@ XGBoost itself reads LIBSVM text. Files whose indices begin with 1 work too: fea
 when training and when predicting. Nothing is ever shifted, since a shift that depends on the rows at hand gives the
 same row another meaning in another request.
 
-**Absent features** are absent, not zero: rows become CSR arrays with exactly the entries written. **Width**: that of
-``RowFormat.feature_dim``; without it, the largest index of the block plus one.
+**Absent features** are absent, not zero: rows become CSR arrays with exactly the entries written. A pair without a
+value (``8:``, as in AWS's own test data) is absent too. **Width**: that of ``RowFormat.feature_dim``; without it, the
+largest index of the block plus one.
 
 **Labels.** Where labels are required, the first token of a line is ``label`` or ``label:weight``. Where there are
 none, a first token without a colon is a label to be left out, and one with a colon is a feature.
@@ -31,6 +32,7 @@ from recordio.rows import RowFormat, first_non_finite, not_finite
 from recordio.text import Block, NotNumberError, blocks, body_block, is_number, numbers, shown
 
 _COMMENT = re.compile(rb"#[^\n]*")
+_NO_VALUE = re.compile(rb"(?<=[ \t])[0-9]+:(?=[ \t\n])")
 _LARGEST_INDEX = 2**31 - 2  # so that the width is an int32 too
 
 
@@ -63,7 +65,8 @@ class _Tokens(NamedTuple):
     """The tokens of a block in their order; each array has one entry for each of them.
 
     Attributes:
-        text: the block's text, blanks in the place of comments, so that positions stay what they are.
+        text: the block's text, blanks in the place of comments and of pairs without a value, so that positions stay
+            what they are.
         starts, ends: bounds in the text.
         row: number of its row in the block; lines without tokens are no rows.
         heads: it is the first of its row.
@@ -131,6 +134,8 @@ def _tokens(text: bytes) -> _Tokens | None:
     """
     if b"#" in text:
         text = _COMMENT.sub(lambda comment: b" " * len(comment.group()), text)
+    if b": " in text or b":\n" in text or b":\t" in text:
+        text = _NO_VALUE.sub(lambda pair: b" " * len(pair.group()), text)
     code = np.frombuffer(text, np.uint8)
     newline = code == ord("\n")
     colon = code == ord(":")
@@ -280,7 +285,7 @@ def _pair_problem(pair: bytes) -> str | None:
         return None if value and is_number(value, np.int64) else f"the query id {shown(value)} is not an integer"
     if not index or not is_number(index, np.int32) or not 0 <= int(index) <= _LARGEST_INDEX:
         return f"the index {shown(index)} is not an integer from 0 to {_LARGEST_INDEX}"
-    if not value or not is_number(value):
+    if value and not is_number(value):
         return f"the value {shown(value)} of feature {int(index)} is not a number"
     return None
 

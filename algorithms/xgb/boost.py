@@ -22,6 +22,9 @@ from recordio.batches import Batch
 MANY_VALUES = 1 << 28
 """From this size on, training rows are kept as bins: slower to make than a DMatrix, which here would take 2 GiB."""
 
+_SEEDS_APART = 1_000_003
+"""Between the seeds of two rounds: a prime, so that jobs with neighbouring seeds do not share the seeds of rounds."""
+
 Scores = dict[str, float]
 """Values of one round by name, as ``train-rmse``."""
 
@@ -82,12 +85,17 @@ def boost(
     quantized = hyperparameters.grows_histograms and start is None and train.features.size >= MANY_VALUES
     if job.stop_requested:
         raise TrainingStopped("training was stopped before the first round")
+    parameters = {**hyperparameters.library(), **_own_metrics(hyperparameters)}
+    if start is not None:
+        parameters.pop("base_score", None)  # its trees were grown upon its own, which XGBoost would replace
     try:
         matrices = [(data.matrix(train, hyperparameters, quantized=quantized), "train")]
         if validation is not None:
             matrices.append((data.matrix(validation, hyperparameters), "validation"))
+        if start is not None and done and hyperparameters.keeps_sampled_bins:
+            xgb.train(parameters, matrices[0][0], 1)  # leaves the bins of the first round with the matrix
         booster = xgb.train(
-            {**hyperparameters.library(), **_own_metrics(hyperparameters)},
+            parameters,
             matrices[0][0],
             num_boost_round=left,
             evals=matrices,
@@ -115,6 +123,17 @@ def _own_metrics(hyperparameters: XGBoostHyperparameters) -> dict[str, list[str]
     spelled = {"tweedie-nloglik": f"tweedie-nloglik@{power:g}"}
     own = [spelled.get(name, name) for name in hyperparameters.metrics if name not in CUSTOM]
     return {"eval_metric": own} if own else {}
+
+
+def reseed(booster: xgb.Booster, seed: int, number: int) -> None:
+    """Let round ``number`` draw its random numbers from a seed of its own, so that they do not depend on whether the
+    rounds before it ran in the same process: a job that resumes then gives the model of an undisturbed one.
+
+    XGBoost itself draws all rounds from one stream, which no file holds. It starts a new one where the seed changes;
+    loading the configuration again makes new tree builders, which draw columns from streams of their own.
+    """
+    booster.load_config(booster.save_config())
+    booster.set_param({"seed": (seed + number * _SEEDS_APART + 2**31) % 2**32 - 2**31})
 
 
 class EarlyStopping:
@@ -189,6 +208,8 @@ class Monitor(xgb.callback.TrainingCallback):
         self._job = job
         self._stopping = stopping
         self._checkpoints = checkpoints
+        self._draws = hyperparameters.draws
+        self._seed = hyperparameters.seed or 0
         self._keep = hyperparameters.save_model_on_termination
         self._shown = shown
         self._rounds = rounds
@@ -196,6 +217,12 @@ class Monitor(xgb.callback.TrainingCallback):
         self.history: list[Scores] = []
         self.beside: tuple[xgb.Booster, ...] = ()
         self.stopped = False
+
+    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        """XGBoost's hook before each round."""
+        if self._draws and (number := self.first + epoch):
+            reseed(model, self._seed, number)
+        return False
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """XGBoost's hook; True ends the training."""

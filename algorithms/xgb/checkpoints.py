@@ -11,6 +11,7 @@ import xgboost as xgb
 from algorithms.errors import ModelError
 from algorithms.interface import Job
 from algorithms.xgb.documents import load_booster
+from algorithms.xgb.portable import portable
 
 KEPT = 5
 _SHARE_OF_TIME = 0.05  # a model grows with each round: saving all of them would cost the square of the rounds
@@ -47,7 +48,7 @@ class Checkpoints:
         if not now and self._spent > _SHARE_OF_TIME * (began - self._started):
             return
         temporary = self._directory / ".xgboost-checkpoint"
-        temporary.write_bytes(booster.save_raw("ubj"))
+        temporary.write_bytes(portable(booster))
         temporary.replace(self._directory / f"xgboost-checkpoint.{number}")
         for _, path in self._files()[:-KEPT]:
             if not _is_uploading(path):

@@ -72,6 +72,28 @@ def widened(rows: sp.csr_array, width: int) -> sp.csr_array:
     return sp.csr_array((rows.data, rows.indices, rows.indptr), shape=(rows.shape[0], width))
 
 
+def of_width(rows: Batch, width: int) -> Batch:
+    """The batch with its sparse rows widened; as it is where it has that width."""
+    if rows.feature_dim == width:
+        return rows
+    return Batch(widened(rows.features, width), rows.labels, rows.weights, rows.groups)
+
+
+def are_same(some: Batch, others: Batch) -> bool:
+    """Whether two batches hold the same rows with the same labels, in the same order."""
+    if some.features.shape != others.features.shape or some.is_sparse != others.is_sparse:
+        return False
+    pairs = zip(_parts(some), _parts(others), strict=True)
+    return all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
+
+
+def _parts(rows: Batch) -> list[np.ndarray]:
+    """Arrays that tell the rows of one batch from those of another of the same shape and kind; the labels first."""
+    features: Any = rows.features
+    parts = [features.indptr, features.indices, features.data] if rows.is_sparse else [features]
+    return [np.asarray(rows.labels), *parts]
+
+
 def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyperparameters) -> None:
     """Refuse labels that the objective cannot learn, naming the first.
 
@@ -95,6 +117,11 @@ def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyper
         last = (hyperparameters.num_class or 0) - 1
         whole = (labels >= 0) & (labels <= last) & (labels == np.floor(labels))
         rules[objective] = (whole, f"a whole number from 0 to {last} (num_class is {last + 1})")
+    if objective == "reg:tweedie" and hyperparameters.base_score is None and not labels.any():
+        raise TrainingDataError(
+            f"Channel '{channel}' has no label above 0, and reg:tweedie starts from the logarithm of their mean; set "
+            "base_score to start from another"
+        )
     for start, (right, expected) in rules.items():
         if (start == "finite" or objective.startswith(start)) and not right.all():
             row = int(np.argmin(right))

@@ -14,15 +14,11 @@ import numpy as np
 import xgboost as xgb
 
 from algorithms.errors import ModelError
-from algorithms.xgb import legacy, pickled, ubjson
+from algorithms.xgb import legacy, pickled, soundness, ubjson
 from algorithms.xgb.messages import first_line
 
 _HEAD = 4096
 _MODERN = [1, 7, 0]
-_PER_NODE = (
-    *("left_children", "right_children", "parents", "split_indices", "split_conditions", "default_left"),
-    *("base_weights", "loss_changes", "sum_hessian"),
-)
 
 
 def looks_like_model(head: bytes) -> bool:
@@ -40,7 +36,7 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
     """
     try:
         document, native = _document(data)
-        _check(document)
+        soundness.check(document, len(data))
     except pickled.PickleRefused as error:
         raise ModelError(
             f"{name} is a Python pickle that is not opened, since opening one can run any code: {error}. If you trust "
@@ -54,18 +50,21 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
     try:
         booster.load_model(bytearray(data if native else json.dumps(document, default=np.ndarray.tolist).encode()))
         booster.save_config()  # XGBoost reads objective and parameters when first asked for them
-    except (xgb.core.XGBoostError, ValueError, TypeError) as error:
+    except (xgb.core.XGBoostError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{name} is not a model that XGBoost can load: {first_line(error)}") from None
     return booster
 
 
 def _document(data: bytes) -> tuple[dict[str, Any], bool]:
-    """The model's document, and whether XGBoost itself reads ``data``."""
+    """The model's document, and whether XGBoost itself reads ``data``.
+
+    Of JSON it gets what was read and checked here: two readers of one text may differ, in numbers or names given twice.
+    """
     if pickled.is_pickle(data):
         return _modern(_serialised(pickled.booster_state(data))), False
     if data[:1] == b"{":
         document = _object(data)
-        native = list(document.get("version", ())) >= _MODERN
+        native = not _is_text(data) and list(document.get("version", ())) >= _MODERN
         return document if native else _modern(document), native
     return legacy.document(data), False
 
@@ -77,9 +76,12 @@ def _modern(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    if data[1:2].isspace() or data[1:2] in (b'"', b"}"):
-        return json.loads(data)
-    return ubjson.loads(data)
+    return json.loads(data) if _is_text(data) else ubjson.loads(data)
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether an object is JSON: in UBJSON the type of a name's length follows the brace."""
+    return data[1:2].isspace() or data[1:2] in (b'"', b"}")
 
 
 def _serialised(state: bytes) -> dict[str, Any]:
@@ -88,81 +90,3 @@ def _serialised(state: bytes) -> dict[str, Any]:
         return _object(state)["Model"]
     offset = b"CONFIG-offset:"  # 1.0 to 1.2: an i64 follows, then the model, and at that offset the configuration
     return legacy.document(state[len(offset) + 8 :] if state.startswith(offset) else state)
-
-
-def _check(document: dict[str, Any]) -> None:
-    """Raise ValueError, or what comes of a missing part, unless ``document`` is a model that is safe to use."""
-    learner = document["learner"]
-    features = int(learner["learner_model_param"]["num_feature"])
-    groups = max(int(learner["learner_model_param"]["num_class"]), 1)
-    groups = max(groups, int(learner["learner_model_param"].get("num_target", 1)))
-    if not isinstance(learner["objective"]["name"], str) or not isinstance(learner["attributes"], dict):
-        raise ValueError("the objective or the attributes are malformed")
-    booster = learner["gradient_booster"]
-    if booster["name"] == "gblinear":
-        if len(booster["model"]["weights"]) != (features + 1) * groups:
-            raise ValueError(f"{len(booster['model']['weights'])} weights for {features} features")
-        return
-    if booster["name"] == "dart":
-        if len(booster["weight_drop"]) != len(booster["gbtree"]["model"]["trees"]):
-            raise ValueError("trees and their weights differ in number")
-        booster = booster["gbtree"]
-    if booster["name"] != "gbtree":
-        raise ValueError(f"there is no booster '{booster['name']}'")
-    _check_forest(booster["model"], features, groups)
-
-
-def _check_forest(model: dict[str, Any], features: int, groups: int) -> None:
-    trees, info = model["trees"], np.asarray(model["tree_info"])
-    if not len(trees) == len(info) == int(model["gbtree_model_param"]["num_trees"]):
-        raise ValueError(f"{len(trees)} trees, and {len(info)} output groups of trees")
-    if len(info) and not (info.min() >= 0 and info.max() < groups):
-        raise ValueError("a tree belongs to an output that does not exist")
-    if int(model["gbtree_model_param"].get("num_parallel_tree", 1)) < 1:
-        raise ValueError("a round has no trees")
-    ends = np.asarray(model.get("iteration_indptr", [0, len(trees)]))
-    if ends[0] != 0 or ends[-1] != len(trees) or (np.diff(ends) < 0).any():
-        raise ValueError("the rounds do not cover the trees")
-    for number, tree in enumerate(trees):
-        try:
-            _check_tree(tree, features)
-        except ValueError as error:
-            raise ValueError(f"tree {number}: {error}") from None
-
-
-def _check_tree(tree: dict[str, Any], features: int) -> None:
-    """Every node but the root is the child of one node, which it names as its parent: so there are no cycles."""
-    nodes = {name: np.asarray(tree[name]) for name in _PER_NODE}
-    size = int(tree["tree_param"]["num_nodes"])
-    vector = max(int(tree["tree_param"]["size_leaf_vector"]), 1)
-    if vector > 1:
-        raise ValueError("trees with several values a leaf are not supported")
-    if size < 1 or any(values.shape != (size,) for values in nodes.values()):
-        raise ValueError(f"its {size} nodes have parts of different lengths")
-    left, right, parents = nodes["left_children"], nodes["right_children"], nodes["parents"]
-    inner = np.flatnonzero(left != -1)
-    children = np.concatenate([left[inner], right[inner]])
-    if len(children) and not (children.min() > 0 and children.max() < size):
-        raise ValueError("a node's child does not exist")
-    if (parents[children] != np.tile(inner, 2)).any() or (left[inner] == right[inner]).any():
-        raise ValueError("a node's child belongs to another node")
-    split = nodes["split_indices"][inner]
-    if len(split) and not (split.min() >= 0 and split.max() < features):
-        raise ValueError(f"a split is on a feature that the model's {features} do not include")
-    _check_categories(tree, size)
-
-
-def _check_categories(tree: dict[str, Any], size: int) -> None:
-    """The nodes that split by category are named in order, each with its piece of the list of categories."""
-    kinds = np.asarray(tree.get("split_type", np.zeros(size)))
-    nodes, starts, sizes = (np.asarray(tree.get(f"categories_{part}", ())) for part in ("nodes", "segments", "sizes"))
-    if kinds.shape != (size,) or not nodes.shape == starts.shape == sizes.shape:
-        raise ValueError("its categories have parts of different lengths")
-    if not np.array_equal(nodes, np.flatnonzero(kinds)) or not np.isin(kinds, (0, 1)).all():
-        raise ValueError("its categories belong to other nodes")
-    if len(nodes):
-        categories = np.asarray(tree["categories"])
-        if starts.min() < 0 or sizes.min() < 1 or (starts + sizes).max() > len(categories):
-            raise ValueError("a node's categories do not exist")
-        if categories.min() < 0 or categories.max() >= 2**24:  # larger ones are no floats any more
-            raise ValueError("a category is out of range")

@@ -17,7 +17,9 @@ from algorithms.xgb.folds import cross_validate
 from algorithms.xgb.messages import logged
 from algorithms.xgb.model import XGBModel, load_start
 from algorithms.xgb.parameters import XGBoostHyperparameters
+from algorithms.xgb.portable import is_portable
 from recordio.batches import Batch
+from recordio.limits import MOST_FEATURES
 
 
 def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream], job: Job) -> XGBModel:
@@ -29,10 +31,18 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     train = _read("train", channels, hyperparameters)
     validation = _read("validation", channels, hyperparameters) if "validation" in channels else None
     job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
+    if train.feature_dim > MOST_FEATURES:
+        raise TrainingDataError(f"Rows have {train.feature_dim} features, and at most {MOST_FEATURES} can be served")
     if validation is not None:
         job.info(f"Validation matrix has {len(validation)} rows")
-        _check_same_width(train, validation)
-    start = _start(channels["model"], train, hyperparameters) if "model" in channels else None
+        train, validation = _of_one_width(train, validation)
+        _warn_of_same_rows(train, validation, job)
+    if beyond := [feature for feature in hyperparameters.constrained_features if feature >= train.feature_dim]:
+        job.warning(
+            f"Hyperparameter 'interaction_constraints' names feature {max(beyond)}, and rows have {train.feature_dim}, "
+            "which count from 0"
+        )
+    start = _start(channels["model"], train, hyperparameters, job) if "model" in channels else None
     with logged(job):
         if hyperparameters.kfold is not None:
             joined = train if validation is None else data.join([train, validation])
@@ -49,6 +59,11 @@ def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[s
         if field.no_effect and values[name] != field.default:
             job.warning(f"Hyperparameter '{name}': {field.no_effect}")
     watched = "validation" in channels or hyperparameters.kfold is not None
+    if hyperparameters.tuning_objective_metric is not None and not watched:
+        job.warning(
+            f"Hyperparameter '_tuning_objective_metric': {hyperparameters.tuning_objective_metric} is never logged "
+            "without a channel 'validation' or _kfold, so that a tuning job finds no value of it"
+        )
     if hyperparameters.early_stopping_rounds is not None and not watched:
         job.warning("Hyperparameter 'early_stopping_rounds' has no effect without a channel 'validation'")
 
@@ -60,15 +75,31 @@ def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyp
     return rows
 
 
-def _check_same_width(train: Batch, validation: Batch) -> None:
-    if train.feature_dim != validation.feature_dim and not (train.is_sparse and validation.is_sparse):
+def _of_one_width(train: Batch, validation: Batch) -> tuple[Batch, Batch]:
+    """Sparse rows of both channels as wide as the wider: what is absent is missing, in either.
+
+    Raises:
+        TrainingDataError: dense rows differ.
+    """
+    width = max(train.feature_dim, validation.feature_dim)
+    if not all(rows.is_sparse or rows.feature_dim == width for rows in (train, validation)):
         raise TrainingDataError(
             f"Channel 'validation' has rows of {validation.feature_dim} features, and channel 'train' of "
             f"{train.feature_dim}"
         )
+    return data.of_width(train, width), data.of_width(validation, width)
 
 
-def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters) -> xgb.Booster:
+def _warn_of_same_rows(train: Batch, validation: Batch, job: Job) -> None:
+    """SageMaker's container warns of files of one name and size; here the rows themselves are compared."""
+    if data.are_same(train, validation):
+        job.warning(
+            "Channels 'train' and 'validation' hold the same rows. This is usually not intentional, and the "
+            "validation scores then say nothing of the model on new rows"
+        )
+
+
+def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters, job: Job) -> xgb.Booster:
     """The booster in the folder of the ``model`` channel, ready to be continued on ``train``."""
     if hyperparameters.kfold is not None:
         raise ChannelError("Channel 'model' and _kfold exclude each other: its trees have seen the rows of all folds")
@@ -82,6 +113,13 @@ def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters) -
     if classes != (hyperparameters.num_class or 0):
         raise HyperparameterError(
             [f"Hyperparameter 'num_class' does not fit the model in channel 'model', which has {classes} classes"]
+        )
+    if hyperparameters.base_score is not None:
+        job.warning("Hyperparameter 'base_score' has no effect: the model in channel 'model' keeps its own")
+    if not is_portable(booster):
+        job.warning(
+            "The classes of the model in channel 'model' start from different scores, so that what is made of it can "
+            "be read by XGBoost 3.1 and later only"
         )
     booster.set_attr(best_iteration=None, best_score=None)  # they tell of the earlier job's data
     return booster

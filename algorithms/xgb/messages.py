@@ -21,7 +21,15 @@ _DATA = (
 )
 # … and when the hyperparameters are.
 _HYPERPARAMETERS = (
-    *("Parameter", "Invalid Input", "base_score", "monotone constraint", "only support", "doesn't support"),
+    *(
+        "Parameter",
+        "Invalid Input",
+        "Out of range value",
+        "base_score",
+        "monotone constraint",
+        "only support",
+        "doesn't support",
+    ),
     *("is not supported", "can not be used", "num_class", "must be in format"),
 )
 

@@ -20,7 +20,9 @@ from algorithms.xgb.data import widened
 from algorithms.xgb.documents import load_booster, looks_like_model
 from algorithms.xgb.messages import first_line
 from algorithms.xgb.outputs import select
+from algorithms.xgb.portable import portable
 from recordio.batches import Batch
+from recordio.limits import PREDICTION_MEMORY
 
 FILE = "xgboost-model"
 _OWN_NAME = re.compile(rf"{FILE}(-(\d+))?")
@@ -81,7 +83,7 @@ class XGBModel(Model):
         """Write ``xgboost-model`` in XGBoost's UBJSON, or ``xgboost-model-0``, ``-1`` and so on for several."""
         names = [FILE] if len(self.boosters) == 1 else [f"{FILE}-{number}" for number in range(len(self.boosters))]
         for name, booster in zip(names, self.boosters, strict=True):
-            (directory / name).write_bytes(booster.save_raw("ubj"))
+            (directory / name).write_bytes(portable(booster))
 
     def _scores(self, batch: Batch) -> np.ndarray:
         all_scores = [self._score(number, batch) for number in range(len(self.boosters))]
@@ -92,7 +94,7 @@ class XGBModel(Model):
         return np.mean(all_scores, axis=0)
 
     def _score(self, number: int, batch: Batch) -> np.ndarray:
-        booster, width = self.boosters[number], self._features[number]
+        width = self._features[number]
         if batch.feature_dim > width or (batch.feature_dim < width and not batch.is_sparse):
             raise PredictionError(f"Feature shape mismatch, expected: {width}, got {batch.feature_dim}")
         if not len(batch):
@@ -100,7 +102,14 @@ class XGBModel(Model):
         rows: Any = batch.features
         if batch.is_sparse:
             rows = sp.csr_matrix(widened(rows, width))
-        rounds = (0, self._rounds[number])
+            at_once = max(PREDICTION_MEMORY // (4 * max(width, 1)), 1)
+            if len(batch) > at_once:
+                parts = range(0, len(batch), at_once)
+                return np.concatenate([self._ask(number, rows[start : start + at_once]) for start in parts])
+        return self._ask(number, rows)
+
+    def _ask(self, number: int, rows: Any) -> np.ndarray:
+        booster, rounds = self.boosters[number], (0, self._rounds[number])
         try:
             if self._are_trees[number]:
                 # Builds no matrix, and threads may share it: several times faster on few rows, with the same result.

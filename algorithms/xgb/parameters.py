@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xgboost as xgb
 
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, listing, real, text
@@ -46,6 +47,12 @@ _CLASSES = (
 )
 _TWO_CLASSES = ("f1_binary", "precision", "recall")
 _NUMBERS = ("mse", "r2")
+_ONE_PREDICTION = (
+    *("error", "gamma-deviance", "gamma-nloglik", "logloss", "mae", "map", "mape", "ndcg", "poisson-nloglik", "rmse"),
+    *("rmsle", "tweedie-nloglik"),
+)
+_LOGARITHMS = ("reg:gamma", "reg:tweedie", "survival:cox")
+_FLOAT32 = (1.2e-38, 3.4e38)
 _DROPPED = "Accepted, without effect: "
 _TREES = "booster is gbtree or dart"
 
@@ -206,7 +213,7 @@ class XGBoostHyperparameters(Hyperparameters):
         text,
         at_least=1,
         when="tree_method is set to exact, hist or approx",
-        help="Groups of feature numbers that may meet in a tree, as in [[1,2],[3,4,5]].",
+        help="Groups of features that may meet in a tree, by their numbers from 0, as in [[0,1],[2,3,4]].",
     )
     sample_type: str | None = _library(
         choice, *("uniform", "weighted"), default="uniform", when="booster is dart", help="How dropped trees are drawn."
@@ -237,7 +244,9 @@ class XGBoostHyperparameters(Hyperparameters):
     objective: str | None = _library(choice, *OBJECTIVES, default="reg:squarederror", help="What is learned.")
     num_class: int | None = _library(integer, at_least=2, when="objective is multi:", help="Number of classes.")
     base_score: float | None = _library(
-        real, at_least=0, help="First prediction of all rows; XGBoost 2 and later take it from the labels when unset."
+        real,
+        at_least=0,
+        help="First prediction of all rows; taken from the labels when unset, as in XGBoost 2, and 0.5 for classes.",
     )
     kfold: int | None = integer(
         name="_kfold",
@@ -256,7 +265,7 @@ class XGBoostHyperparameters(Hyperparameters):
     )
     eval_metric: tuple[str, ...] | None = listing(
         choices=METRICS,
-        also=r"(error|ndcg|map)@([0-9]+\.?[0-9]*|\.[0-9]+)",
+        also=r"(error@[+-]?|ndcg@|map@)([0-9]+\.?[0-9]*|\.[0-9]+)|error@[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,2}",
         default=None,
         help="Metrics of each round, and error, ndcg and map with a number, as in ndcg@5; XGBoost's for the objective.",
     )
@@ -310,16 +319,29 @@ class XGBoostHyperparameters(Hyperparameters):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics to evaluate, in order, each once: those of ``eval_metric``, then the tuning job's."""
-        tuned = (self.tuning_objective_metric.partition(":")[2],) if self.tuning_objective_metric else ()
-        return tuple(dict.fromkeys([*(self.eval_metric or ()), *tuned]))
+        """Metrics to evaluate, in order, each once: those of ``eval_metric``, then the tuning job's.
+
+        XGBoost knows ``error@0.5`` as ``error``, and ``error@1e-1`` as ``error@0.1``: of two names of one metric the
+        first is kept.
+        """
+        tuned = (self._tuned_metric,) if self._tuned_metric else ()
+        kept: dict[str, str] = {}
+        for name in (*tuned, *(self.eval_metric or ())):
+            kept.setdefault(_known_as(name), name)
+        names = dict.fromkeys(_known_as(name) for name in (*(self.eval_metric or ()), *tuned))
+        return tuple(kept[name] for name in names)
+
+    @property
+    def _tuned_metric(self) -> str | None:
+        return self.tuning_objective_metric.partition(":")[2] if self.tuning_objective_metric else None
 
     @property
     def decisive_metric(self) -> str | None:
         """The metric that early stopping goes by: the tuning job's, else the last; None for the objective's own."""
-        if self.tuning_objective_metric:
-            return self.tuning_objective_metric.partition(":")[2]
-        return self.eval_metric[-1] if self.eval_metric else None
+        if self._tuned_metric or not self.eval_metric:
+            return self._tuned_metric
+        last = _known_as(self.eval_metric[-1])
+        return next(name for name in self.metrics if _known_as(name) == last)
 
     @property
     def grows_histograms(self) -> bool:
@@ -331,6 +353,27 @@ class XGBoostHyperparameters(Hyperparameters):
             and self.process_type != "update"
         )
 
+    @property
+    def constrained_features(self) -> set[int]:
+        """The features that ``interaction_constraints`` names."""
+        return {feature for group in json.loads(self.interaction_constraints or "[]") for feature in group}
+
+    @property
+    def _is_exact(self) -> bool:
+        return self.tree_method == "exact" or "grow_colmaker" in (self.updater or ())
+
+    @property
+    def draws(self) -> bool:
+        """Rounds draw random numbers: rows, columns or trees that are left out."""
+        shares = (self.subsample, self.colsample_bytree, self.colsample_bylevel, self.colsample_bynode)
+        return self.booster == "dart" or any(share is not None and share < 1 for share in shares)
+
+    @property
+    def keeps_sampled_bins(self) -> bool:
+        """The approximate method makes bins from the first round's sample of rows, and may keep them for all rounds."""
+        approximate = self.tree_method == "approx" or "grow_histmaker" in (self.updater or ())
+        return approximate and self.subsample is not None and self.subsample < 1
+
     def library(self) -> dict[str, Any]:
         """Parameters for ``xgboost.train``: what was set, in XGBoost's spelling."""
         given = {
@@ -340,6 +383,9 @@ class XGBoostHyperparameters(Hyperparameters):
         }
         if self.objective is not None:
             given["objective"] = self.target
+        if self.target in MULTI:
+            # XGBoost 3.1 and later would start each class from a score of its own, which older versions cannot hold.
+            given.setdefault("base_score", 0.5)
         if self.tree_method == "gpu_hist":
             given |= {"tree_method": "hist", "device": "cuda"}
         if self.updater:
@@ -350,10 +396,35 @@ class XGBoostHyperparameters(Hyperparameters):
 
     def check(self) -> list[str]:
         """Rules between fields: SageMaker's, and those that XGBoost itself would only tell in the middle of a job."""
-        problems = [*self._objective_problems(), *self._tree_problems(), *self._updater_problems()]
+        problems = [
+            *self._number_problems(),
+            *self._objective_problems(),
+            *self._tree_problems(),
+            *self._updater_problems(),
+        ]
         problems += [problem for metric in self.metrics if (problem := self._metric_problem(metric))]
         if self.use_dask_gpu_training:
             problems.append("Hyperparameter 'use_dask_gpu_training': true needs GPUs, and this image is built for CPUs")
+        return problems
+
+    def _number_problems(self) -> list[str]:
+        """Numbers that XGBoost, which keeps 32 bits of each, cannot hold, or of which it makes one that it refuses."""
+        problems = []
+        for item in dataclasses.fields(self):
+            value, field = getattr(self, item.name), item.metadata["hyperparameter"]
+            if not item.metadata.get("library") or not isinstance(value, int | float) or not value:
+                continue
+            low, high = (1, 2**31 - 1) if isinstance(value, int) else _FLOAT32
+            if not low <= abs(value) <= high:
+                name = field.name or item.name
+                problems.append(f"Hyperparameter '{name}': {value} is not 0 or a number of {low:g} to {high:g} in size")
+        power = self.tweedie_variance_power
+        if power is not None and float(np.float32(power)) in (1, 2):
+            problems.append(f"Hyperparameter 'tweedie_variance_power': {power} is 1 or 2 to the precision of 32 bits")
+        if self.base_score == 0 and self.target in _LOGARITHMS:
+            problems.append(
+                f"Hyperparameter 'base_score': objective {self.target} starts from its logarithm, 0 has none"
+            )
         return problems
 
     def _objective_problems(self) -> list[str]:
@@ -376,6 +447,8 @@ class XGBoostHyperparameters(Hyperparameters):
             )
         if self.tree_method == "exact" and self.max_depth == 0:
             problems.append("Hyperparameter 'max_depth': tree_method exact needs a limit, and 0 is none")
+        if self._is_exact and self.colsample_bynode is not None and self.colsample_bynode < 1:
+            problems.append("Hyperparameter 'colsample_bynode': below 1 needs tree_method hist or approx")
         if self.tree_method == "exact" and self.sampling_method == "gradient_based":
             problems.append("Hyperparameter 'sampling_method': gradient_based needs tree_method hist or approx")
         if self.max_bin is not None and self.max_bin < 2:
@@ -390,7 +463,7 @@ class XGBoostHyperparameters(Hyperparameters):
             if not _is_groups(self.interaction_constraints):
                 problems.append(
                     f"Hyperparameter 'interaction_constraints': '{self.interaction_constraints}' is not a list of "
-                    "lists of feature numbers from 1, as in [[1,2],[3,4,5]]"
+                    "lists of feature numbers from 0, as in [[0,1],[2,3,4]]"
                 )
         return problems
 
@@ -422,14 +495,20 @@ class XGBoostHyperparameters(Hyperparameters):
     def _metric_problem(self, metric: str) -> str | None:
         objective = self.target
         classes = 2 if objective.startswith("binary:") or objective == "reg:logistic" else self.num_class or 0
+        # SageMaker looks at eval_metric only: a tuning job may watch what XGBoost can reckon of the objective.
+        with_auc = (
+            ("binary:", "rank:") if metric in (self.eval_metric or ()) else ("binary:", "rank:", "multi:", "reg:")
+        )
         refused = {
-            "binary: and rank: objectives": metric == "auc" and not objective.startswith(("binary:", "rank:")),
+            f"{', '.join(with_auc[:-1])} and {with_auc[-1]} objectives": metric == "auc"
+            and not objective.startswith(with_auc),
             "objective survival:aft": metric in ("aft-nloglik", "interval-regression-accuracy")
             and objective != "survival:aft",
             "multi: objectives": metric in ("merror", "mlogloss") and objective not in MULTI,
             "binary: and multi: objectives": metric in _CLASSES and not classes,
             "objectives of two classes": metric in _TWO_CLASSES and classes != 2,
-            "objectives of one number a row": metric in _NUMBERS and objective in MULTI,
+            "objectives of one number a row": metric.partition("@")[0] in (*_NUMBERS, *_ONE_PREDICTION)
+            and objective in MULTI,
         }
         for where, wrong in refused.items():
             if wrong:
@@ -455,4 +534,18 @@ def _is_groups(text: str) -> bool:
 
 
 def _is_feature(item: object) -> bool:
-    return isinstance(item, int) and not isinstance(item, bool) and item >= 1
+    return isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 2**31
+
+
+def _known_as(metric: str) -> str:
+    """XGBoost's own name of a metric with a number.
+
+    >>> [_known_as(name) for name in ("error@1e-1", "error@.50", "ndcg@5", "rmse")]
+    ['error@0.1', 'error', 'ndcg@5', 'rmse']
+    """
+    name, _, number = metric.partition("@")
+    if not number:
+        return metric
+    if name == "error":
+        return "error" if float(number) == 0.5 else f"error@{float(number):g}"
+    return f"{name}@{int(float(number))}"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from typing import Any
+
+from recordio.limits import MOST_PICKLE_CALLS
 
 
 class PickleRefused(ValueError):  # noqa: N818 - the file may be sound
@@ -21,19 +24,30 @@ def _reconstruct(kind: type, base: type, state: Any) -> _Booster:
     return _Booster()
 
 
-def _latin_1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise PickleRefused(f"it encodes bytes as {encoding!r}")
+def _latin_1(text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise PickleRefused("it encodes something else than bytes")
     return text.encode("latin-1")
+
+
+def _bytearray(content: Any = b"", encoding: Any = None) -> bytearray:
+    """Of bytes, or of text that stands for them; not of a number, which is a size."""
+    if encoding is not None:
+        return bytearray(_latin_1(content, encoding))
+    if not isinstance(content, bytes):
+        raise PickleRefused("it makes a byte array of something else than bytes")
+    return bytearray(content)
 
 
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("xgboost.core", "Booster"): _Booster,
-    **dict.fromkeys([("builtins", "bytearray"), ("__builtin__", "bytearray")], bytearray),
+    **dict.fromkeys([("builtins", "bytearray"), ("__builtin__", "bytearray")], _bytearray),
     **dict.fromkeys([("builtins", "object"), ("__builtin__", "object")], object),
     **dict.fromkeys([("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor")], _reconstruct),
     ("_codecs", "encode"): _latin_1,
 }
+_CALLS = ("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD")
+_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -49,6 +63,20 @@ class _Unpickler(pickle.Unpickler):
         raise PickleRefused("it refers to something outside of itself")
 
 
+def _check_sizes(data: bytes) -> None:
+    """Refuse what would take more memory than the file accounts for. Nothing is built of it here.
+
+    Python's own reader makes room for a length, or for a place in its memo, before it sees whether they are true.
+    """
+    calls = 0
+    for number, (code, argument, _) in enumerate(pickletools.genops(io.BytesIO(data))):
+        calls += code.name in _CALLS
+        if calls > MOST_PICKLE_CALLS:
+            raise PickleRefused(f"it calls more than {MOST_PICKLE_CALLS} functions")
+        if code.name in _MEMO and not 0 <= int(argument or 0) <= number:
+            raise PickleRefused(f"it numbers its {number}th part {argument}")
+
+
 def is_pickle(data: bytes) -> bool:
     """Whether ``data`` starts as a pickle of protocol 2 or later does."""
     return data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
@@ -61,6 +89,7 @@ def booster_state(data: bytes) -> bytes:
         PickleRefused: the pickle is damaged or holds, or asks for, anything else.
     """
     try:
+        _check_sizes(data)
         found = _Unpickler(io.BytesIO(data)).load()
     except PickleRefused:
         raise

@@ -103,6 +103,8 @@ class _Reader:
             return kind, None
         self._at += 1
         count = self._length()
+        if kind in _CONSTANTS:  # they take no bytes: a short file could announce any number of them
+            raise UBJSONError(f"a list of constants is announced at byte {self._at}")
         if not 0 <= count <= len(self._data):
             raise UBJSONError(f"{count} items are announced at byte {self._at}, and {len(self._data)} bytes are all")
         return kind, count

@@ -8,7 +8,7 @@ import flask
 from flask import Flask, Response
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from algorithms.interface import JSON, Algorithm, Model, RawModel, Serving
+from algorithms.interface import CSV, JSON, Algorithm, Model, RawModel, Serving
 from container.logs import logger
 from container.resources import processes
 from container.serving import media, responses
@@ -64,9 +64,17 @@ def answer(model: Model, algorithm: type[Algorithm], settings: Settings) -> Resp
         columns, write = model.predict(rows), media.write
     accept = request.headers.get("Accept")
     media_type = media.negotiate(accept, serving.answers, settings.default_accept or serving.default_answer)
+    if _is_joined(serving, settings):
+        media_type, write = CSV, media.write_joined
     content = write(columns, media_type, serving, batch=settings.batch)
     logger.info("200: %d rows in %.1f ms", len(rows), 1000 * (time.perf_counter() - started))
     return Response(content, mimetype=media_type)
+
+
+def _is_joined(serving: Serving, settings: Settings) -> bool:
+    """Whether the wanted version of the image answers on one line of CSV, whatever Accept says."""
+    early = settings.image_version is not None and settings.image_version < serving.joined_csv_before
+    return early and not settings.batch and not settings.inference_outputs
 
 
 def _raw_answer(model: RawModel, serving: Serving, settings: Settings, started: float) -> Response:

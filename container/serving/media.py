@@ -146,6 +146,11 @@ def write(columns: Mapping[str, np.ndarray], media_type: str, serving: Serving, 
     return f'{{"{serving.json_key}": [{", ".join(rows)}]}}'.encode()
 
 
+def write_joined(columns: Mapping[str, np.ndarray], media_type: str, serving: Serving, *, batch: bool) -> bytes:
+    """All rows on one line without an end, as XGBoost's images before 1.2-2 wrote them; several values in brackets."""
+    return ",".join(_csv_rows(columns, "[{}]")).encode()
+
+
 def write_selected(columns: Mapping[str, np.ndarray], media_type: str, serving: Serving, *, batch: bool) -> bytes:
     """Outputs that were selected (``SAGEMAKER_INFERENCE_OUTPUT``): as ``write``, but for CSV.
 

@@ -14,7 +14,7 @@ from algorithms.errors import AlgorithmInputError, ChannelError, ModelError, Tra
 from algorithms.xgb import boost
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
-from tests.algorithms.xgb_jobs import dumped, fit, library, rows
+from tests.algorithms.xgb_jobs import dumped, fit, library, round_by_round, rows
 
 CUTS = (1, 120, 50)
 
@@ -35,7 +35,8 @@ PARAMETERS = [
     {"booster": "gblinear", "lambda": 0.1},
     {"objective": "binary:logistic", "scale_pos_weight": 2, "eta": 0.1, "subsample": 0.5, "colsample_bytree": 0.5},
     {"objective": "count:poisson"},
-    {"objective": "multi:softprob", "num_class": 2, "num_parallel_tree": 2},
+    {"objective": "multi:softprob", "num_class": 2, "num_parallel_tree": 2, "base_score": 0.5},
+    {"tree_method": "approx", "subsample": 0.5, "colsample_bynode": 0.5},
     {"objective": "reg:absoluteerror", "base_score": 0.25},
     {"subsample": 0.5, "sampling_method": "gradient_based"},
     {"tree_method": "hist", "monotone_constraints": "(1,-1,0,0,0)"},
@@ -56,7 +57,9 @@ def test_the_model_is_the_librarys_own(parameters, kind, many, weighted, monkeyp
         held = ~np.isnan(features)
         where = np.nonzero(held)
         features = sp.csr_array((features[held], where), shape=features.shape)
-    expected = library(parameters, xgb.DMatrix(features, label=labels, weight=weights), 4)
+    draws = {"subsample", "rate_drop"} & set(parameters)
+    trained = round_by_round if draws else library
+    expected = trained(parameters, xgb.DMatrix(features, label=labels, weight=weights), 4)
     given = {"lambda_" if name == "lambda" else name: value for name, value in parameters.items()}
     found = fit(MemoryStream(features, labels, weights, cuts=CUTS), num_round=4, **given)
     assert dumped(found.boosters[0]) == dumped(expected)
@@ -94,6 +97,33 @@ def test_sparse_channels_of_different_widths_train_together():
     job = FakeJob()
     model = fit(MemoryStream(sp.csr_array(features), labels), MemoryStream(narrow, labels), job=job)
     assert len(model.predict(Batch(narrow))["score"]) == len(labels)
+
+
+def test_a_wider_sparse_validation_trains_too():
+    """Features that train never shows are missing there; no tree splits on them."""
+    features, labels = rows(missing=0)
+    wide = sp.csr_array(np.c_[features, np.ones((len(labels), 4), np.float32)])
+    alone = fit(MemoryStream(sp.csr_array(features), labels))
+    model = fit(MemoryStream(sp.csr_array(features), labels), MemoryStream(wide, labels))
+    assert model.boosters[0].num_features() == 9
+    padded = np.c_[features, np.full((len(labels), 4), np.nan, np.float32)]
+    expected = library({}, xgb.DMatrix(padded, label=labels), 5)
+    assert dumped(model.boosters[0]) == dumped(expected)
+    scores = model.predict(Batch(sp.csr_array(features)))["score"]
+    np.testing.assert_array_equal(scores, alone.predict(Batch(sp.csr_array(features)))["score"])
+
+
+def test_validation_rows_that_are_those_of_train_are_told():
+    features, labels = rows()
+    sparse = sp.csr_array(np.nan_to_num(features))
+    for same in ((features, labels), (sparse, labels)):
+        job = FakeJob()
+        fit(MemoryStream(*same), MemoryStream(*same), job)
+        assert any("hold the same rows" in warning for warning in job.warnings)
+    for other in ((features, 1 - labels), (features[::-1], labels), (features[:100], labels[:100]), rows(seed=1)):
+        job = FakeJob()
+        fit((features, labels), other, job)
+        assert not job.warnings
 
 
 def test_dense_and_sparse_records_of_one_channel_keep_their_zeros():
@@ -224,6 +254,53 @@ def test_a_resumed_job_gives_the_model_of_an_uninterrupted_one(tmp_path):
     assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
     assert job.rounds == whole.rounds[stopped_at + 1 :]
     assert f"Resuming from iteration {stopped_at + 1}" in job.messages
+
+
+RESUMED = [
+    {},
+    {"subsample": 0.5},
+    {"subsample": 0.5, "sampling_method": "gradient_based"},
+    {"objective": "binary:logistic", "subsample": 0.7, "colsample_bytree": 0.6, "seed": -7},
+    {"colsample_bylevel": 0.6, "colsample_bynode": 0.6, "seed": 2**31 - 2},
+    {"tree_method": "exact", "subsample": 0.5, "colsample_bylevel": 0.5},
+    {"tree_method": "approx", "subsample": 0.5, "colsample_bynode": 0.5},
+    {"updater": "grow_histmaker,prune", "subsample": 0.5, "max_bin": 8},
+    {"num_parallel_tree": 3, "subsample": 0.5, "colsample_bynode": 0.5},
+    {"objective": "multi:softprob", "num_class": 2, "subsample": 0.5, "base_score": 0.3},
+    {"objective": "reg:absoluteerror", "subsample": 0.5},
+    {"booster": "dart", "rate_drop": 0.5},
+    {"booster": "dart", "rate_drop": 0.5, "sample_type": "weighted", "one_drop": 1, "skip_drop": 0.3, "subsample": 0.5},
+    {"booster": "dart", "rate_drop": 0.3, "normalize_type": "forest", "num_parallel_tree": 2, "colsample_bytree": 0.5},
+    {"booster": "gblinear"},
+    {"booster": "gblinear", "updater": "coord_descent"},
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*manually specified the `updater`")
+@pytest.mark.parametrize("given", RESUMED, ids=lambda given: ",".join(map(str, given.values())) or "defaults")
+def test_a_job_that_is_stopped_again_and_again_gives_the_model_of_an_undisturbed_one(given, tmp_path):
+    straight = fit(num_round=11, **given)
+    for _ in range(2):
+        with pytest.raises(TrainingStopped):
+            fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=4), num_round=11, **given)
+    resumed = fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=11, **given)
+    assert checkpoint_numbers(tmp_path)[-1] == 10
+    assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
+
+
+def test_each_round_draws_rows_of_its_own():
+    """One seed for all rounds would leave the same rows out of every tree."""
+    features, labels = rows(missing=0)
+    booster = fit((features, labels), num_round=6, subsample=0.5, eta=0).boosters[0]
+    roots = [json.loads(tree) for tree in booster.get_dump(with_stats=True, dump_format="json")]
+    assert len({root["cover"] for root in roots}) > 3  # the number of rows that a round drew
+
+
+def test_the_first_round_is_the_librarys_own_so_that_a_forest_is():
+    features, labels = rows()
+    forest = {"num_parallel_tree": 20, "subsample": 0.6, "colsample_bynode": 0.6, "eta": 1, "seed": 5}
+    expected = library(forest, xgb.DMatrix(features, label=labels), 1)
+    assert dumped(fit((features, labels), num_round=1, **forest).boosters[0]) == dumped(expected)
 
 
 def test_early_stopping_goes_on_counting_after_a_resume(tmp_path):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 import xgboost as xgb
 
 from algorithms import hyperparameters
-from algorithms.errors import HyperparameterError
+from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.xgb import XGBoost, parameters
 from algorithms.xgb.parameters import XGBoostHyperparameters
+from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.xgb_jobs import fit, parse, rows
 
@@ -141,6 +144,121 @@ def test_early_stopping_goes_by_the_tuning_jobs_metric_else_the_last():
     assert parse().decisive_metric is None
 
 
+def test_a_tuple_of_one_element_is_taken_as_python_writes_it():
+    values = parse(monotone_constraints=repr((1,)), tree_method="hist")
+    assert values.library()["monotone_constraints"] == "(1)"
+
+
+def test_a_hyperparameter_may_be_given_twice_with_one_value():
+    assert parse(eta="0.20", learning_rate=0.2).library()["eta"] == 0.2
+
+
+@pytest.mark.parametrize("metric", ["error@1e-1", "error@.1", "error@0.10", "error@5E-1", "error@0.5", "error@-1e+0"])
+def test_a_threshold_is_any_number_and_keeps_its_spelling(metric):
+    """XGBoost prints them as error@0.1 and error; the value is by its own definition of error@t."""
+    job = FakeJob()
+    features, labels = rows()
+    model = fit((features, labels), job=job, num_round=1, objective="binary:logistic", eval_metric=metric)
+    above = model.boosters[0].predict(xgb.DMatrix(features)) > float(metric.partition("@")[2])
+    (name, value), *rest = job.rounds[0][1]
+    assert not rest
+    assert name == f"train-{metric}"
+    assert value == pytest.approx(np.mean(above != labels), abs=1e-6)
+
+
+@pytest.mark.parametrize("metrics", ["error,error@0.5", "error@0.5,error", "error@0.1,error@1e-1", "map@3,map@3.0"])
+def test_two_names_of_one_metric_are_one(metrics):
+    job = FakeJob()
+    given = {"objective": "binary:logistic", "eval_metric": metrics, "early_stopping_rounds": 2}
+    fit(job=job, validation=rows(seed=1), **given)
+    first = metrics.partition(",")[0]
+    assert [name for name, _ in job.rounds[0][1]] == [f"train-{first}", f"validation-{first}"]
+
+
+def test_a_tuning_job_finds_its_metric_where_eval_metric_names_it_otherwise():
+    given = {"objective": "binary:logistic", "eval_metric": "error@0.5", "_tuning_objective_metric": "validation:error"}
+    job = FakeJob()
+    fit(job=job, validation=rows(seed=1), **given)
+    assert [name for name, _ in job.rounds[0][1]] == ["train-error", "validation-error"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"objective": "multi:softprob", "num_class": 2}, {"objective": "multi:softmax", "num_class": 2}]
+    + [{"objective": "reg:logistic"}, {"objective": "reg:squarederror"}],
+)
+def test_a_tuning_job_may_watch_auc_where_xgboost_can_reckon_it(given):
+    """As SageMaker's container does; the reference is its definition, by pairs of rows."""
+    job = FakeJob()
+    features, labels = rows()
+    model = fit(
+        (features, labels), (features[:200], labels[:200]), job, _tuning_objective_metric="validation:auc", **given
+    )
+    scores = model.boosters[0].predict(xgb.DMatrix(features[:200]), output_margin=True)
+    scores = scores[:, 1] - scores[:, 0] if scores.ndim == 2 else scores
+    yes, no = scores[labels[:200] == 1], scores[labels[:200] == 0]
+    pairs = np.mean((yes[:, None] > no) + 0.5 * (yes[:, None] == no))
+    assert dict(job.rounds[-1][1])["validation-auc"] == pytest.approx(pairs, abs=1e-5)
+
+
+def test_a_tuning_job_without_validation_is_told_that_it_will_find_nothing():
+    job = FakeJob()
+    fit(job=job, _tuning_objective_metric="validation:rmse")
+    assert any("never logged without a channel 'validation'" in warning for warning in job.warnings)
+    for given in ({"validation": rows(seed=1)}, {"kfold": 2}):
+        job = FakeJob()
+        fit(job=job, _tuning_objective_metric="validation:rmse", **given)
+        assert not job.warnings
+
+
+def test_interaction_constraints_count_from_0_as_trees_do():
+    """Features 0 and 1 make the label together, and may not meet."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(500, 3)).astype(np.float32)
+    labels = (features[:, 0] * features[:, 1] > 0).astype(np.float32)
+    for groups, may_meet in (("[[0, 1], [2]]", True), ("[[0], [1], [2]]", False), ("[[0], [1, 2]]", False)):
+        model = fit((features, labels), tree_method="hist", interaction_constraints=groups, max_depth=3)
+        dumped = [json.loads(tree) for tree in model.boosters[0].get_dump(dump_format="json")]
+        assert any({"f0", "f1"} <= path for tree in dumped for path in paths(tree)) == may_meet
+
+
+def paths(node: dict, above: frozenset = frozenset()) -> list[frozenset]:
+    """The features on the way to each leaf."""
+    if "leaf" in node:
+        return [above]
+    return [path for child in node["children"] for path in paths(child, above | {node["split"]})]
+
+
+def test_labels_that_tweedie_cannot_start_from_are_refused():
+    """XGBoost makes a model that predicts NaN."""
+    nothing = (rows()[0], np.zeros(300, np.float32))
+    with pytest.raises(TrainingDataError, match="no label above 0"):
+        fit(nothing, objective="reg:tweedie")
+    model = fit(nothing, objective="reg:tweedie", base_score=0.5)
+    assert np.isfinite(model.predict(Batch(nothing[0]))["score"]).all()
+
+
+def test_interaction_constraints_beyond_the_features_are_told():
+    job = FakeJob()
+    fit(job=job, tree_method="hist", interaction_constraints="[[1,2],[3,4,5]]")
+    assert any("names feature 5, and rows have 5" in warning for warning in job.warnings)
+
+
+@pytest.mark.parametrize(
+    ("given", "least"),
+    [
+        ({"num_parallel_tree": 10**9}, 10**12),
+        ({"num_round": 10**9}, 10**12),
+        ({"num_round": 10**9, "early_stopping_rounds": 3}, 0),
+        ({"objective": "multi:softprob", "num_class": 10**9}, 10**12),
+        ({"objective": "multi:softprob", "num_class": 10**9, "booster": "gblinear"}, 10**9),
+    ],
+)
+def test_memory_is_reckoned_from_the_trees_that_are_asked_for(given, least):
+    assert XGBoost.memory(parse(**given)) >= least
+    assert XGBoost.memory(parse()) < 10**6
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [
@@ -155,9 +273,9 @@ def test_early_stopping_goes_by_the_tuning_jobs_metric_else_the_last():
         ({"monotone_constraints": "(1,0)", "tree_method": "approx"}, "only be used with tree_method exact or hist"),
         ({"monotone_constraints": "(2,0)", "tree_method": "hist"}, "'monotone_constraints'"),
         ({"interaction_constraints": "[[1,2]]"}, "only be used with tree_method exact, hist or approx"),
-        ({"interaction_constraints": "[[0,2]]", "tree_method": "hist"}, "feature numbers from 1"),
-        ({"interaction_constraints": "__import__('os')", "tree_method": "hist"}, "feature numbers from 1"),
-        ({"interaction_constraints": "[1,2]", "tree_method": "hist"}, "feature numbers from 1"),
+        ({"interaction_constraints": "[[-1,2]]", "tree_method": "hist"}, "feature numbers from 0"),
+        ({"interaction_constraints": "__import__('os')", "tree_method": "hist"}, "feature numbers from 0"),
+        ({"interaction_constraints": "[1,2]", "tree_method": "hist"}, "feature numbers from 0"),
         ({"updater": "grow_colmaker,grow_histmaker"}, "exactly one of"),
         ({"updater": "prune"}, "exactly one of"),
         ({"updater": "grow_skmaker"}, "XGBoost 3 has no grow_skmaker"),
@@ -172,7 +290,23 @@ def test_early_stopping_goes_by_the_tuning_jobs_metric_else_the_last():
         ({"eval_metric": "accuracy"}, "binary: and multi: objectives"),
         ({"eval_metric": "f1_binary", "objective": "multi:softmax", "num_class": 3}, "two classes"),
         ({"eval_metric": "r2", "objective": "multi:softmax", "num_class": 3}, "one number a row"),
-        ({"_tuning_objective_metric": "validation:auc"}, "'auc' can only be applied"),
+        ({"_tuning_objective_metric": "validation:auc", "objective": "survival:cox"}, "'auc' can only be applied"),
+        ({"eval_metric": "auc", "_tuning_objective_metric": "validation:auc"}, "'auc' can only be applied"),
+        ({"eval_metric": "error@1e"}, "'eval_metric'"),
+        ({"lambda_": "1e300"}, "'lambda': 1e+300 is not 0 or a number of"),
+        ({"gamma": "1e-300"}, "'gamma': 1e-300 is not 0 or a number of"),
+        ({"subsample": "1e-45"}, "'subsample'"),
+        ({"max_depth": 2**31}, "'max_depth'"),
+        ({"nthread": 2**32}, "'nthread'"),
+        ({"objective": "reg:tweedie", "tweedie_variance_power": 1.999999999}, "to the precision of 32 bits"),
+        ({"objective": "reg:tweedie", "base_score": 0}, "0 has none"),
+        ({"tree_method": "exact", "colsample_bynode": 0.5}, "'colsample_bynode'"),
+        ({"updater": "grow_colmaker,prune", "colsample_bynode": 0.5}, "'colsample_bynode'"),
+        ({"eval_metric": "error@0.3", "objective": "multi:softmax", "num_class": 3}, "one number a row"),
+        ({"eval_metric": "ndcg@3", "objective": "multi:softprob", "num_class": 3}, "one number a row"),
+        ({"eval_metric": "ndcg@1e1"}, "'eval_metric'"),
+        ({"monotone_constraints": "(1,,0)", "tree_method": "hist"}, "'monotone_constraints'"),
+        ({"eta": 0.2, "learning_rate": 0.3}, "'learning_rate' is given twice, under two of its names, with two values"),
         ({"eval_metric": "auc@3"}, "'eval_metric'"),
         ({"eval_metric": "error@x"}, "'eval_metric'"),
         ({"eval_metric": "<function f>"}, "'eval_metric'"),
@@ -181,7 +315,7 @@ def test_early_stopping_goes_by_the_tuning_jobs_metric_else_the_last():
     ],
 )
 def test_a_broken_rule_is_named(given, text):
-    with pytest.raises(HyperparameterError, match=text.replace("(", r"\(")):
+    with pytest.raises(HyperparameterError, match=re.escape(text)):
         parse(**given)
 
 

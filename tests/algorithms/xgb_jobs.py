@@ -47,6 +47,18 @@ def library(parameters: dict[str, Any], matrix: xgb.DMatrix, rounds: int = 5, **
     return xgb.train({"nthread": 1, **parameters}, matrix, rounds, **options)
 
 
+def round_by_round(parameters: dict[str, Any], matrix: xgb.DMatrix, rounds: int) -> xgb.Booster:
+    """The same with a new process, as it were, for each round: a booster that knows nothing but the model so far, and
+    draws random numbers from the round's own seed."""
+    raw = None
+    for number in range(rounds):
+        seed = parameters.get("seed", 0) + 1_000_003 * number
+        booster = xgb.Booster({"nthread": 1, **parameters, "seed": seed}, [matrix], raw)
+        booster.update(matrix, 0)
+        raw = booster.save_raw("ubj")
+    return booster
+
+
 def dumped(booster: xgb.Booster) -> bytes:
     """Everything that makes the model, but for the attributes."""
     bare = booster.copy()

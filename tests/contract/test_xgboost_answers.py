@@ -14,7 +14,7 @@ import pytest
 from algorithms.errors import ModelError
 from container.serving import models
 from container.serving.app import make_app
-from container.settings import Settings
+from container.settings import ConfigurationError, Settings
 from tests.container.serving.test_media import records_of
 
 pytest.importorskip("xgboost", reason="the extra xgboost is not installed")
@@ -143,3 +143,39 @@ def test_an_old_pickled_model_is_refused_or_read_without_being_run(tmp_path):
     with pytest.raises(ModelError):
         models.load(tmp_path, Settings(algorithm="xgboost"))
     assert not (tmp_path / "run").exists()
+
+
+def answer_of(objective, environment, accept=None):
+    response = client(objective, tuple(environment.items())).post(
+        "/invocations",
+        data=b"1,2,3,4\n4,3,2,1\n",
+        content_type="text/csv",
+        headers={"Accept": accept} if accept else {},
+    )
+    assert response.status_code == 200, response.text
+    return response
+
+
+@pytest.mark.parametrize("version", ["1", "0.72", "0.90-1", "0.90-2", "1.0-1", "1.2-1"])
+@pytest.mark.parametrize("objective", list(GOLDEN["models"]))
+def test_images_before_1_2_2_answer_on_one_line(version, objective):
+    """As ``",".join(map(str, predictions.tolist()))`` in their serve.py writes it, which notebooks split at commas."""
+    newest = answer_of(objective, {}).text.splitlines()
+    listed = [f"[{line.replace(',', ', ')}]" if "," in line else line for line in newest]
+    for accept in (None, "application/json", "text/csv"):
+        old = answer_of(objective, {"SAGEMAKER_IMAGE_VERSION": version}, accept)
+        assert (old.mimetype, old.text) == ("text/csv", ",".join(listed))
+    both = {"SAGEMAKER_BATCH": "true"}
+    assert answer_of(objective, both | {"SAGEMAKER_IMAGE_VERSION": version}).data == answer_of(objective, both).data
+
+
+@pytest.mark.parametrize("version", ["1.2-2", "1.3-1", "1.5-1", "1.7-1", "3.0-5"])
+def test_images_from_1_2_2_on_answer_line_by_line(version):
+    objective = next(iter(GOLDEN["models"]))
+    assert answer_of(objective, {"SAGEMAKER_IMAGE_VERSION": version}).data == answer_of(objective, {}).data
+
+
+@pytest.mark.parametrize("version", ["latest", "1.2.2", "1.2-", "-1", "v1.2-1"])
+def test_what_is_no_version_of_an_image_is_refused(version):
+    with pytest.raises(ConfigurationError, match="SAGEMAKER_IMAGE_VERSION.*as in 1.2-1"):
+        Settings.from_environment({"SAGEMAKER_IMAGE_VERSION": version})

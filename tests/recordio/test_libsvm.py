@@ -87,6 +87,23 @@ def test_real_files_are_those_that_scikit_learn_and_xgboost_read(shared, file):
     assert (sp.csr_array(matrix.get_data()) != batch.features).nnz == 0
 
 
+@pytest.mark.parametrize(
+    "empty", [b"2 0:3 4: 5:1\n", b"2 0:3 5:1 7:\n", b"2 7:\t0:3 5:1\n", b"2 0:3 5:1 7:", b"2 0:3 5:1 7: # no\n"]
+)
+def test_a_pair_without_a_value_is_absent(empty):
+    """As in AWS's own test data (abalone, several classes): the last feature of some rows is '8:'."""
+    whole = read(b"1 0:1 6:2\n2 0:3 5:1\n")
+    batch = read(b"1 0:1 6:2\n" + empty)
+    np.testing.assert_array_equal(batch.features.toarray(), whole.features.toarray())
+    np.testing.assert_array_equal(batch.features.indptr, whole.features.indptr)
+    np.testing.assert_array_equal(batch.labels, [1, 2])
+
+
+@pytest.mark.parametrize("wrong", [b"2: 0:3\n", b"2 :\n", b"2 x:\n", b"2 -1:\n", b"2 qid: 0:1\n", b"2 3::\n"])
+def test_what_lacks_more_than_a_value_is_refused(wrong):
+    refused(b"1 0:1\n" + wrong)
+
+
 def test_indices_are_never_shifted():
     """Training and requests give an index one meaning, XGBoost's own, whatever the lowest index at hand."""
     np.testing.assert_array_equal(read(b"1 1:5\n").features.toarray(), [[0, 5]])
@@ -141,8 +158,7 @@ def test_blocks_are_as_wide_as_their_widest_row():
         (b"1,2,3", "'1,2,3' is not a label"),
         (b"1 5", "'5' has no colon"),
         (b"1 1:x", "the value 'x' of feature 1"),
-        (b"1 1:", "the value '' of feature 1"),
-        (b"1 1: 2", "the value '' of feature 1"),
+        (b"1 1: 2", "'2' has no colon"),
         (b"1 1 :2", "'1' has no colon"),
         (b"1 1::2", "the value ':2' of feature 1"),
         (b"1 1:2:3", "the value '2:3' of feature 1"),

@@ -1,0 +1,210 @@
+"""Whether a model's document is safe to give to XGBoost, which trusts what it reads.
+
+A number that points outside, a list that is too short, a tree that is no tree, or too deep, end the process: at once,
+or at the first prediction. A number that is too large asks for memory that the file does not account for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from recordio.limits import (
+    DEEPEST_TREE,
+    LEAST_MODEL_MEMORY,
+    MODEL_MEMORY_PER_BYTE,
+    MOST_CLASSES_WITHOUT_TREES,
+    MOST_FEATURES,
+)
+
+_PER_NODE = (
+    *("left_children", "right_children", "parents", "split_indices", "split_conditions", "default_left"),
+    *("base_weights", "loss_changes", "sum_hessian"),
+)
+_NO_PARENT = (-1, 2**31 - 1)
+_LARGEST = 2**31 - 1
+
+
+def check(document: dict[str, Any], size: int) -> None:
+    """Raise ValueError, or what comes of a missing part, unless ``document`` is a model that is safe to use.
+
+    Args:
+        size: bytes of the file that it came from, by which the memory that it may ask for is bounded.
+    """
+    learner = document["learner"]
+    parameters = learner["learner_model_param"]
+    features, classes = _whole(parameters, "num_feature", 0), _whole(parameters, "num_class", 0)
+    if features > MOST_FEATURES:
+        raise ValueError(f"it has {features} features, and at most {MOST_FEATURES} can be served")
+    targets = _whole(parameters, "num_target", 1) if "num_target" in parameters else 1
+    groups = max(classes, targets, 1)
+    _check_base_score(parameters["base_score"], groups)
+    _check_objective(learner["objective"], classes)
+    attributes = learner["attributes"]
+    if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
+        raise ValueError("the attributes are malformed")
+    for what in ("feature_names", "feature_types"):
+        if len(learner.get(what, ())) not in (0, features):
+            raise ValueError(f"{len(learner[what])} {what} for {features} features")
+    booster = learner["gradient_booster"]
+    if booster["name"] == "gblinear":
+        _check_linear(booster["model"], features, groups)
+        return
+    if booster["name"] == "dart":
+        weights = booster["weight_drop"]
+        if len(weights) != len(booster["gbtree"]["model"]["trees"]):
+            raise ValueError("trees and their weights differ in number")
+        _check_finite(weights, "a weight of a tree")
+        booster = booster["gbtree"]
+    if booster["name"] != "gbtree":
+        raise ValueError(f"there is no booster '{booster['name']}'")
+    _check_forest(booster["model"], features, groups, max(LEAST_MODEL_MEMORY, size * MODEL_MEMORY_PER_BYTE))
+
+
+def _whole(parameters: dict[str, Any], name: str, at_least: int) -> int:
+    """A parameter that XGBoost reads as a 32-bit integer, from the text that it writes for it."""
+    number = int(parameters[name])
+    if not at_least <= number <= _LARGEST:
+        raise ValueError(f"{name} is {number}")
+    return number
+
+
+def _check_finite(values: Any, what: str) -> None:
+    if not np.isfinite(np.asarray(values, np.float64)).all():
+        raise ValueError(f"{what} is not a finite number")
+
+
+def _check_base_score(text: str, groups: int) -> None:
+    """A number, or since XGBoost 3.1 a list with one for each output."""
+    scores = json.loads(text) if text.startswith("[") else [float(text)]
+    if len(scores) not in (1, groups) or not all(math.isfinite(score) for score in scores):
+        raise ValueError(f"base_score is {text[:50]} for {groups} outputs")
+
+
+def _check_objective(objective: dict[str, Any], classes: int) -> None:
+    if not isinstance(objective["name"], str):
+        raise ValueError("the objective is malformed")
+    if objective["name"].startswith("multi:"):
+        known = _whole(objective["softmax_multiclass_param"], "num_class", 1)
+        if known != classes:  # XGBoost divides by one, and cuts rows of the other
+            raise ValueError(f"the objective has {known} classes, and the model {classes}")
+
+
+def _check_linear(model: dict[str, Any], features: int, groups: int) -> None:
+    if len(model["weights"]) != (features + 1) * groups:
+        raise ValueError(f"{len(model['weights'])} weights for {features} features and {groups} outputs")
+    _check_finite(model["weights"], "a weight")
+
+
+def _check_forest(model: dict[str, Any], features: int, groups: int, memory: int) -> None:
+    trees, info = model["trees"], np.asarray(model["tree_info"])
+    if not len(trees) == len(info) == int(model["gbtree_model_param"]["num_trees"]):
+        raise ValueError(f"{len(trees)} trees, and {len(info)} output groups of trees")
+    if groups > max(len(trees), MOST_CLASSES_WITHOUT_TREES):
+        raise ValueError(f"{groups} outputs, and {len(trees)} trees")
+    if len(info) and not (info.dtype.kind in "iu" and info.min() >= 0 and info.max() < groups):
+        raise ValueError("a tree belongs to an output that does not exist")
+    parallel = int(model["gbtree_model_param"].get("num_parallel_tree", 1))
+    if not 1 <= parallel * groups <= _LARGEST:
+        raise ValueError(f"a round has {parallel} trees for each of {groups} outputs")
+    ends = np.asarray(model.get("iteration_indptr", [0, len(trees)]))
+    if ends[0] != 0 or ends[-1] != len(trees) or (np.diff(ends) < 0).any():
+        raise ValueError("the rounds do not cover the trees")
+    ids = np.asarray([tree["id"] for tree in trees])
+    if not np.array_equal(np.sort(ids), np.arange(len(trees))):  # XGBoost puts each tree where its id says
+        raise ValueError("the ids of the trees are not their numbers")
+    _check_names_of_categories(model.get("cats"))
+    for number, tree in enumerate(trees):
+        try:
+            memory -= _check_tree(tree, features)
+        except ValueError as error:
+            raise ValueError(f"tree {number}: {error}") from None
+        if memory < 0:
+            raise ValueError("its categories take more memory than a file of its size may ask for")
+
+
+def _check_tree(tree: dict[str, Any], features: int) -> int:
+    """Every node but the root is the child of one node, which it names as its parent: so there are no cycles.
+
+    Returns:
+        Bytes that its sets of categories will take.
+    """
+    nodes = {name: np.asarray(tree[name]) for name in _PER_NODE}
+    size = int(tree["tree_param"]["num_nodes"])
+    vector = max(int(tree["tree_param"]["size_leaf_vector"]), 1)
+    if vector > 1:
+        raise ValueError("trees with several values a leaf are not supported")
+    if size < 1 or any(values.shape != (size,) for values in nodes.values()):
+        raise ValueError(f"its {size} nodes have parts of different lengths")
+    left, right, parents = nodes["left_children"], nodes["right_children"], nodes["parents"]
+    inner = np.flatnonzero(left != -1)
+    children = np.concatenate([left[inner], right[inner]])
+    if len(children) and not (children.min() > 0 and children.max() < size):
+        raise ValueError("a node's child does not exist")
+    if (parents[children] != np.tile(inner, 2)).any() or (left[inner] == right[inner]).any():
+        raise ValueError("a node's child belongs to another node")
+    if parents[0] not in _NO_PARENT:
+        raise ValueError("its root has a parent")
+    split = nodes["split_indices"][inner]
+    if len(split) and not (split.min() >= 0 and split.max() < features):
+        raise ValueError(f"a split is on a feature that the model's {features} do not include")
+    _check_finite(nodes["split_conditions"][left == -1], "a leaf's value")
+    _check_depth(left, right)
+    return _check_categories(tree, size)
+
+
+def _check_depth(left: np.ndarray, right: np.ndarray) -> None:
+    """XGBoost walks a tree by recursion: one of some 100,000 levels overflows the stack."""
+    level, depth = np.zeros(1, np.int64), 0
+    while len(level := level[left[level] != -1]):
+        level = np.concatenate([left[level], right[level]])
+        depth += 1
+        if depth > DEEPEST_TREE:
+            raise ValueError(f"it is more than {DEEPEST_TREE} levels deep")
+
+
+def _check_categories(tree: dict[str, Any], size: int) -> int:
+    """The nodes that split by category are named in order, each with its piece of the list of categories.
+
+    Returns:
+        Bytes of the sets that XGBoost makes of them: a bit for each category up to the largest of the node.
+    """
+    kinds = np.asarray(tree.get("split_type", np.zeros(size)))
+    nodes, starts, sizes = (np.asarray(tree.get(f"categories_{part}", ())) for part in ("nodes", "segments", "sizes"))
+    if kinds.shape != (size,) or not nodes.shape == starts.shape == sizes.shape:
+        raise ValueError("its categories have parts of different lengths")
+    if not np.array_equal(nodes, np.flatnonzero(kinds)) or not np.isin(kinds, (0, 1)).all():
+        raise ValueError("its categories belong to other nodes")
+    if not len(nodes):
+        return 0
+    categories = np.asarray(tree["categories"])
+    if starts.min() < 0 or sizes.min() < 1 or starts.max() > len(categories) or sizes.max() > len(categories):
+        raise ValueError("a node's categories do not exist")
+    if (starts + sizes).max() > len(categories):
+        raise ValueError("a node's categories do not exist")
+    if categories.min() < 0 or categories.max() >= 2**24:  # larger ones are no floats any more
+        raise ValueError("a category is out of range")
+    largest = (categories[start : start + count].max() for start, count in zip(starts, sizes, strict=True))
+    return sum(4 * (int(number) // 32 + 1) for number in largest)
+
+
+def _check_names_of_categories(names: dict[str, Any] | None) -> None:
+    """What XGBoost 3.1 and later keep of a data frame's categories: for each feature a list of them."""
+    if names is None:
+        return
+    columns, ends, order = names["enc"], np.asarray(names["feature_segments"]), np.asarray(names["sorted_idx"])
+    if not len(columns) and not ends.any() and not len(order):
+        return
+    counts = [len(column["offsets"]) - 1 if "offsets" in column else len(column["values"]) for column in columns]
+    if not np.array_equal(ends, np.cumsum([0, *counts])) or len(order) != ends[-1]:
+        raise ValueError("the names of its categories differ in number")
+    for column, count, start in zip(columns, counts, ends, strict=False):
+        places = np.asarray(order[start : start + count])
+        if not np.array_equal(np.sort(places), np.arange(count)):
+            raise ValueError("the order of its categories is none")
+        offsets = np.asarray(column.get("offsets", [0, len(column["values"])]))
+        if offsets[0] != 0 or offsets[-1] != len(column["values"]) or (np.diff(offsets) < 0).any():
+            raise ValueError("the names of its categories do not exist")
