@@ -35,7 +35,7 @@ class Checkpoints:
             try:
                 return load_booster(path.read_bytes(), str(path)), number
             except (ModelError, OSError) as error:
-                job.warning(f"Checkpoint {path} is passed over: {error}")
+                job.warning(f"Checkpoint {path} is skipped: {error}")
         return None
 
     def save(self, booster: xgb.Booster, number: int, *, now: bool = False) -> None:
@@ -48,8 +48,12 @@ class Checkpoints:
         if not now and self._spent > _SHARE_OF_TIME * (began - self._started):
             return
         temporary = self._directory / ".xgboost-checkpoint"
-        temporary.write_bytes(portable(booster))
-        temporary.replace(self._directory / f"xgboost-checkpoint.{number}")
+        try:
+            temporary.write_bytes(portable(booster))
+            temporary.replace(self._directory / f"xgboost-checkpoint.{number}")
+        except OSError:  # the disk is full, say
+            temporary.unlink(missing_ok=True)
+            raise
         for _, path in self._files()[:-KEPT]:
             if not _is_uploading(path):
                 path.unlink(missing_ok=True)
