@@ -1,4 +1,4 @@
-"""The page of the demo: ten clusters of digits and a map, as one HTML file. Nothing here knows how they were computed."""
+"""The page of the demo: clusters of digits and a map, as one HTML file. Nothing here knows how they were computed."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _card(
 
 
 def _map(positions: np.ndarray, digits: np.ndarray, clusters: np.ndarray, names: np.ndarray) -> str:
-    """Every image as its digit, where PCA puts it, in the colour of its cluster; those in another digit's cluster bold."""
+    """Every image as its digit, where PCA puts it, in the colour of its cluster; others' digits bold."""
     low, high = positions.min(axis=0), positions.max(axis=0)
     scale = np.array([MAP_WIDTH, MAP_HEIGHT]) - 2 * MAP_MARGIN
     places = (positions - low) / (high - low) * scale + MAP_MARGIN
