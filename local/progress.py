@@ -6,7 +6,10 @@ the like come with ``--verbose`` alone, and of the lines of each epoch or round 
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import sys
 import time
 from collections.abc import Iterable
 from typing import TextIO
@@ -64,7 +67,7 @@ class Console:
         if self._bar:
             self._bar.draw()
         else:
-            self._terminal.flush()
+            self._flush()
 
     def rows(self, count: int) -> None:
         """So many more rows were read."""
@@ -80,7 +83,7 @@ class Console:
         """Take the bar away for good; the log may flush once more when the process ends."""
         self._hide_bar()
         self._bar = None
-        self._terminal.flush()
+        self._flush()
 
     def scores(self) -> list[tuple[str, float]]:
         """The scores that were logged last, of the data set that the model knows least."""
@@ -89,9 +92,28 @@ class Console:
                 return found
         return []
 
+    def tell(self, line: str) -> None:
+        """A line for the user, whatever the loudness."""
+        self._show(f"{line}\n")
+        self._flush()
+
     def _show(self, text: str) -> None:
         self._hide_bar()
-        self._terminal.write(text)
+        try:
+            self._terminal.write(text)
+        except BrokenPipeError:
+            self._nobody_reads()
+
+    def _flush(self) -> None:
+        try:
+            self._terminal.flush()
+        except BrokenPipeError:
+            self._nobody_reads()
+
+    def _nobody_reads(self) -> None:
+        """The reader has gone, as ``| head`` does: train on in silence; the interpreter's last flush must succeed."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        self._terminal = io.StringIO()
 
     def _hide_bar(self) -> None:
         if self._bar:

@@ -91,13 +91,13 @@ def run(request: Request) -> int:
 
 def _tell_what_came(output: Path, paths: Paths, console: Console) -> None:
     """The last lines: where things are, how good they are, what to do next."""
-    click.echo(f"Model   {output / 'model'}")
+    console.tell(f"Model   {output / 'model'}")
     if (paths.output_data / "report.html").is_file():
-        click.echo(f"Report  {output / 'output' / 'data' / 'report.html'}")
+        console.tell(f"Report  {output / 'output' / 'data' / 'report.html'}")
     if scores := console.scores():
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores[:_SHOWN_SCORES])
-        click.echo(f"Scores  {shown}{' …' if len(scores) > _SHOWN_SCORES else ''}")
-    click.echo(f"Next    oba predict --model {output / 'model'} --input FILE")
+        console.tell(f"Scores  {shown}{' …' if len(scores) > _SHOWN_SCORES else ''}")
+    console.tell(f"Next    oba predict --model {output / 'model'} --input FILE")
 
 
 # ---- checks before anything is touched ------------------------------------------------------------------------------

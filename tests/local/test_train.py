@@ -280,3 +280,16 @@ def test_a_terminal_has_a_bar_while_the_job_runs_and_none_after(data, tmp_path):
     assert done.returncode == 0
     assert "[######..................] 1 of 4 epochs, " in shown
     assert "[" not in shown.split("Model ")[-1]
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_does_not_end_the_job(data, tmp_path):
+    command = [sys.executable, "-m", "local", "train", "kmeans", "--train", str(data), "k=2", "epochs=4", "--verbose"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "out")], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "out" / "model" / "model_algo-1").is_file()
