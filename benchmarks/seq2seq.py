@@ -151,10 +151,11 @@ def ours(task: Task, folder: Path, updates: int) -> Result:
     }
     log, seconds, cpu = measured(
         [
-            *(sys.executable, "-m", "local", "train", "--algorithm", "seq2seq"),
+            *(sys.executable, "-m", "local", "train", "seq2seq"),
             *("--train", folder / "made" / "train", "--validation", folder / "made" / "validation"),
             *("--channel", f"vocab={folder / 'made' / 'vocab'}", "--output", folder / "job"),
-            *(part for name, value in given.items() for part in ("-p", f"{name}={value}")),
+            *(f"{name}={value}" for name, value in given.items()),
+            "--verbose",  # the lines with the speed
         ]
     )
     tokens = float(np.mean([len(target.split()) + 1 for _, target in task.train]))

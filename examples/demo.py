@@ -3,8 +3,8 @@
     python examples/demo.py [FOLDER]        # `make demo` runs it with out/demo
 
 It imports nothing of this project. As SageMaker does, it lays out a folder like /opt/ml, runs the commands `train` and
-`serve`, and talks HTTP to the latter: k-means sorts 1,797 images of digits into ten heaps without ever seeing a label,
-PCA lays them out on a plane. The page that it writes is one HTML file without scripts or links.
+`serve`, and talks HTTP to the latter: k-means sorts 1,797 images of digits into ten clusters without ever seeing a
+label, PCA lays them out on a plane. The page that it writes is one HTML file without scripts or links.
 """
 
 from __future__ import annotations

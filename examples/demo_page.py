@@ -1,4 +1,4 @@
-"""The page of the demo: ten heaps of digits and a map, as one HTML file. Nothing here knows how they were computed."""
+"""The page of the demo: clusters of digits and a map, as one HTML file. Nothing here knows how they were computed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw(
     Args:
         images: shape (n, 8, 8), ink from 0 to 1; the last ``held_out`` were not trained on.
         digits: shape (n,), what the images really show.
-        clusters: shape (n,), the heap each image was put on, from 0.
+        clusters: shape (n,), the cluster of each image, from 0.
         positions: shape (n, 2), where each lies on the map.
         distance: mean squared distance of the held-out images from their centre, in the pixels' unit of 0 to 16.
         seconds: how long training took, start of the process included.
@@ -42,14 +42,14 @@ def draw(
     held_out_right = right[-held_out:].mean()
     facts = (
         (f"{len(images):,}", "images of 8 × 8 pixels"),
-        (f"{len(order)}", "heaps, found without labels"),
-        (f"{held_out_right:.0%}", f"of {held_out} images never seen before land on the heap of their digit"),
+        (f"{len(order)}", "clusters, found without labels"),
+        (f"{held_out_right:.0%}", f"of {held_out} images never seen before fall into the cluster of their digit"),
         (f"{distance:.0f}", "mean squared distance to the centre, as the log reports it"),
         (f"{seconds:.1f} s", "to start, read, train and save"),
     )
     return PAGE.format(
         facts="".join(f"<div><b>{value}</b><span>{name}</span></div>" for value, name in facts),
-        heaps="".join(_heap(cluster, images, digits, clusters, counts[cluster], names[cluster]) for cluster in order),
+        cards="".join(_card(cluster, images, digits, clusters, counts[cluster], names[cluster]) for cluster in order),
         map=_map(positions, digits, clusters, names),
         table=_table(counts, names, order),
         width=MAP_WIDTH,
@@ -57,21 +57,21 @@ def draw(
     )
 
 
-def _heap(
+def _card(
     cluster: int, images: np.ndarray, digits: np.ndarray, clusters: np.ndarray, counts: np.ndarray, name: int
 ) -> str:
-    """One card: the mean image of a heap and some of its members, strangers framed."""
+    """One card: the mean image of a cluster and some of its members, those of another digit framed."""
     members = np.flatnonzero(clusters == cluster)
     examples = members[np.linspace(0, len(members) - 1, min(EXAMPLES, len(members))).astype(int)]
     pictures = "".join(
-        f'<img class="{"" if digits[row] == name else "stranger"}" src="{_picture(images[row])}" alt="a {digits[row]}"'
+        f'<img class="{"" if digits[row] == name else "other"}" src="{_picture(images[row])}" alt="a {digits[row]}"'
         f' title="a {digits[row]}">'
         for row in examples
     )
     share = counts[name] / counts.sum()
     return (
         f'<article style="--colour:{COLOURS[cluster % len(COLOURS)]}">'
-        f'<img class="centre" src="{_picture(images[members].mean(axis=0))}" alt="mean image of heap {cluster}">'
+        f'<img class="centre" src="{_picture(images[members].mean(axis=0))}" alt="mean image of cluster {cluster}">'
         f"<div><h3>mostly {name}<small>{share:.0%} of {len(members)}</small></h3>"
         f'<div class="bar"><i style="width:{share:.1%}"></i></div>'
         f'<div class="examples">{pictures}</div></div></article>'
@@ -79,19 +79,19 @@ def _heap(
 
 
 def _map(positions: np.ndarray, digits: np.ndarray, clusters: np.ndarray, names: np.ndarray) -> str:
-    """Every image as its digit, where PCA puts it, in the colour of its heap; the stray ones bold."""
+    """Every image as its digit, where PCA puts it, in the colour of its cluster; others' digits bold."""
     low, high = positions.min(axis=0), positions.max(axis=0)
     scale = np.array([MAP_WIDTH, MAP_HEIGHT]) - 2 * MAP_MARGIN
     places = (positions - low) / (high - low) * scale + MAP_MARGIN
     return "".join(
         f'<text x="{x:.1f}" y="{y:.1f}" fill="{COLOURS[cluster % len(COLOURS)]}"'
-        f' class="{"" if names[cluster] == digit else "stray"}">{digit}</text>'
+        f' class="{"" if names[cluster] == digit else "other"}">{digit}</text>'
         for (x, y), digit, cluster in zip(places, digits, clusters, strict=True)
     )
 
 
 def _table(counts: np.ndarray, names: np.ndarray, order: list[int]) -> str:
-    """How many images of each digit lie on each heap, darker where there are more."""
+    """How many images of each digit are in each cluster, darker where there are more."""
     head = "".join(f"<th>{digit}</th>" for digit in range(counts.shape[1]))
     rows = []
     for cluster in order:
@@ -102,7 +102,7 @@ def _table(counts: np.ndarray, names: np.ndarray, order: list[int]) -> str:
         )
         colour = COLOURS[cluster % len(COLOURS)]
         rows.append(f'<tr style="--colour:{colour}"><th><i></i>mostly {names[cluster]}</th>{cells}</tr>')
-    return f"<tr><th>heap \\ digit</th>{head}</tr>{''.join(rows)}"
+    return f"<tr><th>cluster \\ digit</th>{head}</tr>{''.join(rows)}"
 
 
 def _picture(image: np.ndarray) -> str:
@@ -114,7 +114,7 @@ PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Ten heaps of digits</title>
+<title>Ten clusters of digits</title>
 <style>
   body {{ font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1d2733; background: #f5f6f8; margin: 0 }}
   main {{ max-width: 1060px; margin: 0 auto; padding: 40px 24px 64px }}
@@ -127,7 +127,7 @@ PAGE = """<!doctype html>
   .facts div {{ padding: 14px 16px }}
   .facts b {{ display: block; font-size: 26px; line-height: 1.25 }}
   .facts span {{ font-size: 13px; line-height: 1.35; display: block; color: #4a5766 }}
-  .heaps {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 12px }}
+  .clusters {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 12px }}
   article {{ display: flex; gap: 16px; padding: 14px; border-left: 6px solid var(--colour) }}
   img {{ image-rendering: pixelated }}
   .centre {{ width: 96px; height: 96px; border-radius: 6px; outline: 1px solid #1d273322 }}
@@ -137,11 +137,11 @@ PAGE = """<!doctype html>
   .bar {{ height: 6px; border-radius: 3px; background: #e6e9ee; margin: 4px 0 10px }}
   .bar i {{ display: block; height: 100%; border-radius: 3px; background: var(--colour) }}
   .examples img {{ width: 22px; height: 22px; margin-right: 3px; outline: 1px solid #1d273322 }}
-  .examples img.stranger {{ outline: 2px solid #c0392b }}
+  .examples img.other {{ outline: 2px solid #c0392b }}
   figure {{ margin: 0; padding: 8px }}
   svg {{ width: 100%; display: block }}
   svg text {{ font: 12px system-ui, "DejaVu Sans", sans-serif; opacity: .75 }}
-  svg .stray {{ font-weight: 800; font-size: 15px; opacity: 1 }}
+  svg .other {{ font-weight: 800; font-size: 15px; opacity: 1 }}
   .table {{ padding: 12px 16px; overflow-x: auto }}
   table {{ border-collapse: separate; border-spacing: 3px; width: 100%; font-size: 14px; text-align: center }}
   th {{ font-weight: 500; color: #4a5766 }}
@@ -152,21 +152,21 @@ PAGE = """<!doctype html>
        background: color-mix(in srgb, #2f6db3 calc(var(--share) * 75%), #f5f6f8) }}
 </style>
 <main>
-<h1>Ten heaps of digits</h1>
+<h1>Ten clusters of digits</h1>
 <p>The command <code>train</code> ran k-means on images of handwritten digits, the command <code>serve</code> answered
-for each image which heap it belongs to. Nobody told either which digit an image shows; the names below are what most
-images on a heap turn out to be.</p>
+for each image which cluster it belongs to. Nobody told either which digit an image shows; the names below are what most
+images of a cluster turn out to be.</p>
 <section class="facts">{facts}</section>
-<h2>The heaps</h2>
-<p>Large: the mean of all images on the heap; k-means puts an image where the mean is nearest. Small: some of them. A
+<h2>The clusters</h2>
+<p>Large: the mean of all images of the cluster; k-means puts an image where the mean is nearest. Small: some of them. A
 red frame marks one that shows another digit.</p>
-<section class="heaps">{heaps}</section>
+<section class="clusters">{cards}</section>
 <h2>The map</h2>
 <p>A second job, <code>pca</code>, found the two directions in which the images differ most. Each image is drawn as the
-digit it shows, in the colour of its heap; the bold ones lie on the heap of another digit.</p>
+digit it shows, in the colour of its cluster; the bold ones are in the cluster of another digit.</p>
 <figure><svg viewBox="0 0 {width} {height}" text-anchor="middle" dominant-baseline="central">{map}</svg></figure>
-<h2>Heaps and digits</h2>
-<p>How many images of each digit lie on each heap. Where a digit has two heaps, people write it in two ways.</p>
+<h2>Clusters and digits</h2>
+<p>How many images of each digit are in each cluster. Where a digit has two clusters, people write it in two ways.</p>
 <div class="table"><table>{table}</table></div>
 </main>
 """

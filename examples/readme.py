@@ -2,19 +2,22 @@
 
     python examples/readme.py    writes the tables anew
 
-A block of commands with ``<!-- tested -->`` on the line above is run by tests/test_readme.py.
+A block of commands with ``<!-- tested -->`` on the line above is run by tests/test_readme.py. After a colon stands what
+it needs beyond this project: ``docker``, ``mxnet``, or one of the SageMaker SDKs, ``sdk2`` and ``sdk3``.
 """
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from algorithms import registry
+from algorithms.interface import FILE, PIPE, Algorithm
+from container import describe
+
 README = Path(__file__).resolve().parent.parent / "README.md"
-START, END = "<!-- tables:start -->", "<!-- tables:end -->"
 BLOCK = re.compile(r"^<!-- tested(?:: (?P<needs>[\w-]+))? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 HEADING = re.compile(r"^#+ (.*)$", re.M)
 
@@ -38,22 +41,44 @@ def blocks(readme: str) -> list[Block]:
 
 
 def tables() -> str:
-    """What ``oba tables`` prints, each algorithm folded in."""
-    command = [sys.executable, "-m", "local", "tables"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    parts = re.split(r"^### (.+)$", printed, flags=re.M)[1:]
-    names, texts = parts[::2], parts[1::2]
+    """Hyperparameters, channels, outputs and metrics, each algorithm folded in."""
+    texts = {name: describe.tables(registry.find(name)).partition("\n")[2] for name in sorted(registry.ALGORITHMS)}
     return "\n".join(
-        f"<details>\n<summary><b>{name}</b></summary>\n\n{text.strip()}\n\n</details>\n"
-        for name, text in zip(names, texts, strict=True)
+        f"<details>\n<summary><b>{name}</b></summary>\n\n{text.strip()}\n\n</details>\n" for name, text in texts.items()
     )
+
+
+def content_types() -> str:
+    """What each algorithm takes in training, by input mode, and in requests, and what it answers."""
+    head = ("algorithm", "training: File, FastFile", "training: Pipe", "requests", "answers")
+    rows = [_content_types(registry.find(name)) for name in sorted(registry.ALGORITHMS)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, tuple("---" for _ in head), *rows))
+
+
+def _content_types(algorithm: type[Algorithm]) -> tuple[str, ...]:
+    train = next(channel for channel in algorithm.channels if channel.name == "train")
+    serving = algorithm.serving
+    answers = sorted(serving.answers, key=lambda media: media != serving.default_answer)
+    return (
+        algorithm.name,
+        _listed(train.accepts if FILE in train.modes else ()),
+        _listed(train.accepts if PIPE in train.modes else ()),
+        _listed(serving.accepts),
+        ("as the request, else " if serving.in_kind else "") + _listed(answers),
+    )
+
+
+def _listed(media_types: Sequence[str]) -> str:
+    return ", ".join(f"`{media}`" for media in media_types) or "none"
 
 
 def with_tables(readme: str) -> str:
     """The README with its tables made anew."""
-    before, _, rest = readme.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n{tables()}{END}{after}"
+    for name, made in (("tables", tables()), ("content-types", content_types())):
+        start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+        before, _, rest = readme.partition(start)
+        readme = f"{before}{start}\n{made}{end}{rest.partition(end)[2]}"
+    return readme
 
 
 if __name__ == "__main__":

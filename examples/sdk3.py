@@ -10,5 +10,5 @@ trainer = ModelTrainer(
     compute=Compute(instance_type="local_cpu", instance_count=1),
     hyperparameters={"k": 10, "feature_dim": 64},
 )
-rows = InputData(channel_name="train", data_source="out/data", content_type="text/csv;label_size=0")
+rows = InputData(channel_name="train", data_source="out/digits", content_type="text/csv;label_size=0")
 trainer.train(input_data_config=[rows])

@@ -74,6 +74,7 @@ def main(environment: Path) -> None:
         leave_out(reason, [path for pattern in patterns for path in packages.glob(pattern)])
     python = [environment / "bin" / "python", "-B", "-c", IMPORT_ALL]
     loaded = subprocess.run(python, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    leave_out("the user's command, whose package local/ is not in images", [environment / "bin" / "oba"])
     parts = [path.parent for path in (packages / "scipy").glob("*/__init__.py")]
     leave_out("parts of scipy that nothing here imports", [path for path in parts if path.name not in loaded])
 

@@ -1,59 +1,39 @@
-"""``oba``: train, serve, predict and transform on one's own machine, with the very code of the image."""
+"""``oba``: the commands of ``local.commands``, and the exit code that each ending has.
+
+0: done. 1: the data, the model or the job cannot be used, and the last line on standard error says why. 2: the command
+line cannot be. 130 and 143: stopped by Ctrl-C or SIGTERM.
+"""
 
 from __future__ import annotations
 
-import argparse
-import json
+import signal
 import sys
 from collections.abc import Sequence
 
+import click
+
 from algorithms.errors import AlgorithmInputError
-from container.training import failure
-from local import runner
+from local import commands
 from recordio.errors import DataError
+
+FAILURE = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``oba``."""
-    parser = argparse.ArgumentParser("oba", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    runner.add_parsers(commands)
-    _add_describe(commands)
-    tables = commands.add_parser("tables", help="print the README's tables of hyperparameters, channels, metrics")
-    tables.add_argument("--algorithm")
-    tables.set_defaults(run=_tables)
-    options = parser.parse_args(arguments)
+    """Run one command and return the exit code."""
+    given = None if arguments is None else list(arguments)
     try:
-        return options.run(options)
-    except (AlgorithmInputError, DataError, LookupError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - the command line's own answer
-        return failure.EXIT_CODE
-
-
-def _add_describe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("describe", help="print the TrainingSpecification of SageMaker's CreateAlgorithm")
-    parser.add_argument("--algorithm", required=True)
-    parser.add_argument("--image", metavar="URI", help="the image in its registry; default: ALGORITHM:latest")
-    parser.set_defaults(run=_describe)
-
-
-def _describe(options: argparse.Namespace) -> int:
-    from algorithms import registry
-    from container import describe
-
-    algorithm = registry.find(options.algorithm)
-    image = options.image or f"{algorithm.name}:latest"
-    print(json.dumps(describe.training_specification(algorithm, image), indent=2))  # noqa: T201
-    return 0
-
-
-def _tables(options: argparse.Namespace) -> int:
-    from algorithms import registry
-    from container import describe
-
-    names = [options.algorithm] if options.algorithm else sorted(registry.ALGORITHMS)
-    print("\n\n".join(describe.tables(registry.find(name)) for name in names))  # noqa: T201
-    return 0
+        code = commands.oba.main(given, prog_name="oba", standalone_mode=False)
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        return 128 + signal.SIGINT
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (AlgorithmInputError, DataError, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
+        return FAILURE
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -21,12 +21,17 @@ _SUFFIXES = {
 }
 """What a suffix may mean, the likeliest first; the algorithm decides by what it takes."""
 
+COMPRESSED = ".gz"
+
 
 def media_type(file: Path, accepts: Sequence[str]) -> str | None:
     """The first meaning of the suffix that is in ``accepts``, else its likeliest; None for an unknown suffix.
 
     >>> media_type(Path("rows.rec"), ["application/x-recordio"])
     'application/x-recordio'
+    >>> media_type(Path("rows.CSV.gz"), [])
+    'text/csv'
     """
-    meanings = _SUFFIXES.get(file.suffix.lower(), ())
+    name = Path(file.name.lower().removesuffix(COMPRESSED))
+    meanings = _SUFFIXES.get(name.suffix, ())
     return next((media for media in meanings if media in accepts), meanings[0] if meanings else None)

@@ -10,8 +10,9 @@ import pytest
 from algorithms import registry
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = ("recordio", "algorithms", "container", "local")  # from the ground up
-SOURCES = sorted(file for floor in FLOORS for file in (ROOT / floor).rglob("*.py") if file.name != "record_pb2.py")
+LAYERS = ("recordio", "algorithms", "container", "local")  # from the lowest up
+SOURCES = sorted(file for layer in LAYERS for file in (ROOT / layer).rglob("*.py") if file.name != "record_pb2.py")
+SHARED = {"common", "vision"}
 LOWER = [file for file in SOURCES if file.relative_to(ROOT).parts[0] not in ("container", "local")]
 
 
@@ -35,21 +36,21 @@ def imports(file):
 
 @pytest.mark.parametrize("file", SOURCES, ids=name)
 def test_no_import_points_upwards(file):
-    floor = file.relative_to(ROOT).parts[0]
-    above = FLOORS[FLOORS.index(floor) + 1 :]
+    layer = file.relative_to(ROOT).parts[0]
+    above = LAYERS[LAYERS.index(layer) + 1 :]
     assert [module for module in imports(file) if module.split(".")[0] in above] == []
 
 
 @pytest.mark.parametrize("file", [file for file in LOWER if len(file.relative_to(ROOT).parts) == 3], ids=name)
 def test_algorithms_do_not_import_each_other(file):
     _, own, _ = file.relative_to(ROOT).parts
-    folders = {folder.name for folder in (ROOT / "algorithms").iterdir() if folder.is_dir()} - {own, "common", "vision"}
+    folders = {folder.name for folder in (ROOT / "algorithms").iterdir() if folder.is_dir()} - {own, *SHARED}
     others = {f"algorithms.{folder}" for folder in folders}
     assert [module for module in imports(file) if ".".join(module.split(".")[:2]) in others] == []
 
 
 @pytest.mark.parametrize("file", LOWER, ids=name)
-def test_the_lower_floors_know_neither_http_nor_the_environment_nor_sagemakers_folders(file):
+def test_the_lower_layers_know_neither_http_nor_the_environment_nor_sagemakers_folders(file):
     assert {module.split(".")[0] for module in imports(file)}.isdisjoint({"flask", "gunicorn", "werkzeug", "http"})
     parsed = tree(file)
     attributes = {node.attr for node in ast.walk(parsed) if isinstance(node, ast.Attribute)}
@@ -57,6 +58,46 @@ def test_the_lower_floors_know_neither_http_nor_the_environment_nor_sagemakers_f
     docstrings = {id(node.value) for node in ast.walk(parsed) if isinstance(node, ast.Expr)}
     texts = [node for node in ast.walk(parsed) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     assert [node.value for node in texts if id(node) not in docstrings and "/opt/ml" in node.value] == []
+
+
+ALGORITHM_FOLDERS = {entry.location.split(".")[1].split(":")[0] for entry in registry.ALGORITHMS.values()}
+OUTSIDE = [
+    file
+    for file in SOURCES
+    if file.relative_to(ROOT).parts[0] != "local"
+    and not ALGORITHM_FOLDERS & set(file.relative_to(ROOT).parts)
+    and file != ROOT / "algorithms" / "registry.py"
+]
+
+
+@pytest.mark.parametrize("file", OUTSIDE, ids=name)
+def test_no_algorithm_is_known_outside_its_folder_and_the_registry(file):
+    own = {f"algorithms.{folder}" for folder in ALGORITHM_FOLDERS}
+    assert [module for module in imports(file) if ".".join(module.split(".")[:2]) in own] == []
+    if file.relative_to(ROOT).parts[0] == "algorithms":
+        texts = [node.value for node in ast.walk(tree(file)) if isinstance(node, ast.Constant)]
+        assert [text for text in texts if text in registry.ALGORITHMS] == []
+
+
+def test_the_users_command_is_imported_by_nothing_below():
+    below = [file for file in SOURCES if file.relative_to(ROOT).parts[0] != "local"]
+    assert [name(file) for file in below for module in imports(file) if module.split(".")[0] == "local"] == []
+
+
+@pytest.mark.parametrize("folder", sorted(ALGORITHM_FOLDERS))
+@pytest.mark.parametrize("file", ["__init__.py", "fit.py", "model.py", "README.md"])
+def test_each_algorithm_has_the_same_files(folder, file):
+    assert (ROOT / "algorithms" / folder / file).is_file()
+
+
+def test_each_folder_of_algorithms_is_in_the_registry_or_shared():
+    folders = {file.parent.name for file in (ROOT / "algorithms").glob("*/__init__.py")}
+    assert folders == ALGORITHM_FOLDERS | SHARED
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_each_layer_is_typed(layer):
+    assert (ROOT / layer / "py.typed").is_file()
 
 
 def imported_by(statement):
@@ -77,4 +118,6 @@ def test_an_algorithm_without_an_extra_imports_no_heavy_package(algorithm):
 
 def test_the_commands_import_numpy_only_when_they_run():
     # serve sets the number of BLAS threads, which NumPy reads once, when it is imported.
-    assert imported_by("import container.__main__").isdisjoint({"numpy", "scipy", "pyarrow", "flask", "xgboost"})
+    heavy = {"numpy", "scipy", "pyarrow", "flask", "xgboost"}
+    assert imported_by("import container.__main__").isdisjoint(heavy)
+    assert imported_by("import local.__main__").isdisjoint(heavy)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,16 +14,23 @@ from pathlib import Path
 
 import pytest
 
+from algorithms import hyperparameters, registry
+from local.commands import oba
 from tests.interop import environments
+from tests.interop.environments import SDK2, SDK3
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
 MXNET = ("mxnet", ["mxnet==1.9.1", "numpy<1.24"])
+ENVIRONMENTS = {"mxnet": MXNET, "sdk2": SDK2, "sdk3": SDK3}
+STAND_IN = ROOT / "tests" / "interop" / "docker_stand_in.py"
 
 # `docker` for the README: builds nothing, and runs `train` and `serve` of this environment on the mounted folder.
 DOCKER = r"""#!/bin/bash
 set -eu
 verb=$1
+# What the SDKs ask of an engine is answered by the stand-in that their own tests use.
+[[ $verb == compose || $verb == images || $verb == context ]] && exec "$SDK_PYTHON" "$STAND_IN" "$@"
 shift
 case $verb in
 build) ;;
@@ -77,6 +86,9 @@ def test_commands_run(readme, tmp_path):
     docker.chmod(0o755)
     found = readme.blocks(TEXT)
     assert {block.heading for block in found} >= {"In Docker", "k-means", "PCA", "XGBoost", "Linear learner"}
+    port = free_port()
+    (tmp_path / ".sagemaker").mkdir()
+    (tmp_path / ".sagemaker" / "config.yaml").write_text(f"local: {{serving_port: {port}}}\n")
     ran = [block.heading for block in found if run(block, tmp_path)]
     assert len(ran) >= 8
 
@@ -86,9 +98,11 @@ def run(block, folder: Path) -> bool:
     text = block.text
     if "curl" in text and not shutil.which("curl"):
         return False
-    if block.needs == "mxnet":
+    if block.needs.startswith("sdk") and not shutil.which("pgrep"):
+        return False  # the SDK ends its containers with it
+    if block.needs in ENVIRONMENTS:
         try:
-            command = [str(environments.python_of(*MXNET)), "-c", text]
+            command = [str(environments.python_of(*ENVIRONMENTS[block.needs])), "-c", text]
         except pytest.skip.Exception:
             return False
     elif block.language == "python":
@@ -96,7 +110,23 @@ def run(block, folder: Path) -> bool:
     else:
         command = ["bash", "-euo", "pipefail", "-c", text.replace("8080", str(free_port()))]
     paths = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
-    variables = {**os.environ, "PATH": paths, "COMMANDS": str(Path(sys.executable).parent)}
+    commands = str(Path(sys.executable).parent)
+    # A newcomer has no region and no credentials set. The SDKs tell Amazon of each call: not from here.
+    own = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ALGORITHM", "SAGEMAKER_"))
+    }
+    variables = {
+        **own,
+        "PATH": paths,
+        "COMMANDS": commands,
+        "STAND_IN": str(STAND_IN),
+        "STAND_IN_COMMANDS": commands,
+        "SDK_PYTHON": command[0],
+    }
+    if block.needs.startswith("sdk"):
+        refused = f"http://127.0.0.1:{free_port()}"
+        variables |= {"HOME": str(folder), "HTTPS_PROXY": refused, "AWS_MAX_ATTEMPTS": "1"}
+        variables["AWS_EC2_METADATA_DISABLED"] = "true"
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{block.heading}:\n{text}\n{done.stdout}\n{done.stderr}"
     for expected in re.findall(r"^print\(.*\)  # (.*)$", text, re.M):
@@ -114,3 +144,37 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+@pytest.mark.parametrize("sdk", ["sdk2", "sdk3"])
+def test_the_examples_of_the_sdks_are_those_of_the_readme(readme, sdk):
+    (block,) = [block for block in readme.blocks(TEXT) if block.needs == sdk]
+    assert (ROOT / "examples" / f"{sdk}.py").read_text().endswith(f'"""\n\n{block.text}')
+
+
+COMMAND = re.compile(r"^(?:\.venv/bin/)?oba ((?:.*\\\n)*.*)$", re.M)
+SHOWN = [
+    pytest.param(command.replace("\\\n", " "), id=f"{file.parent.name}-{number}")
+    for file in (ROOT / "README.md", *sorted(ROOT.glob("algorithms/*/README.md")))
+    for number, command in enumerate(COMMAND.findall(file.read_text()))
+]
+
+
+@pytest.mark.parametrize("command", SHOWN)
+def test_every_command_that_a_readme_shows_is_one(command):
+    """Its options and its hyperparameters are known; the data that it names need not be there."""
+    verb, *words = shlex.split(command, comments=True)
+    for option in ("--source", "--target", "--model"):  # must exist
+        if option in words:
+            words[words.index(option) + 1] = __file__
+    context = oba.commands[verb].make_context(verb, words)
+    if verb == "train":
+        declared = registry.find(context.params["algorithm"]).hyperparameters
+        assert {name for name, _ in context.params["settings"]} <= set(hyperparameters.fields(declared))
+
+
+@pytest.mark.parametrize("name", ["kmeans", "pca"])
+def test_the_python_of_a_readme_gives_what_it_says(name):
+    done = doctest.testfile(str(ROOT / "algorithms" / name / "README.md"), module_relative=False)
+    assert done.attempted > 5
+    assert done.failed == 0

@@ -13,6 +13,7 @@ from local.batch import json_path
 LINE, RECORDIO = "Line", "RecordIO"
 SINGLE, MULTI = "SingleRecord", "MultiRecord"
 INPUT = "Input"
+GZIP, UNCOMPRESSED = "Gzip", "None"
 LARGEST_MIB = 100
 """MaxPayloadInMB, and also its product with MaxConcurrentTransforms."""
 
@@ -27,17 +28,19 @@ class Options:
     """One job. What is None is left to ``/execution-parameters``, then to the platform's defaults.
 
     Attributes:
-        input: a file, or a folder with the files of the job; it exists. output: gets their answers.
+        input: files, or one folder with the files of the job; they exist. output: gets their answers.
+        compression: ``Gzip``, or ``None`` for files that are sent as they are; None goes by their content.
         split_type: ``Line``, ``RecordIO`` or None. assemble_with: ``Line`` or None.
         strategy: ``SingleRecord`` or ``MultiRecord``.
         max_payload: MiB of a request; 0 for no limit. max_concurrent: requests at a time.
         retries: how often a request is sent again after the server was at fault. timeout: seconds of a request.
     """
 
-    input: Path
+    input: tuple[Path, ...]
     output: Path
     content_type: str
     accept: str | None = None
+    compression: str | None = None
     split_type: str | None = None
     assemble_with: str | None = None
     strategy: str | None = None
@@ -77,8 +80,8 @@ class Options:
         for name, header in (("ContentType", self.content_type), ("Accept", self.accept or "")):
             if not header.isprintable() or not header.isascii():
                 problems.append(f"{name}: {header[:60]!r} is not a media type")
-        inside = self.input.resolve() if self.input.is_dir() else None
-        if inside and self.output.resolve().is_relative_to(inside):
+        folders = [path.resolve() for path in self.input if path.is_dir()]
+        if any(self.output.resolve().is_relative_to(folder) for folder in folders):
             problems.append(f"--output {self.output}: lies in --input, where a second run would take it for input")
         for name, text in (("InputFilter", self.input_filter), ("OutputFilter", self.output_filter)):
             try:
@@ -101,7 +104,8 @@ class Options:
     def completed(self, parameters: Mapping[str, Any]) -> Options:
         """With the server's ``/execution-parameters``, then the defaults, where the job says nothing.
 
-        >>> Options(input=Path("a"), output=Path("b"), content_type="text/csv").completed({"MaxPayloadInMB": 2}).limit
+        >>> job = Options(input=(Path("a"),), output=Path("b"), content_type="text/csv")
+        >>> job.completed({"MaxPayloadInMB": 2}).limit
         2097152
         """
         strategy = _FROM_SERVER.get(str(parameters.get("BatchStrategy", "")).upper(), MULTI)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local.batch.options import LINE, RECORDIO, SINGLE, Options
+from local import inputs
+from local.batch.options import LINE, RECORDIO, SINGLE, UNCOMPRESSED, Options
 from local.batch.processing import Processing
 from recordio.framing import frames, write_frame
 
@@ -35,7 +36,7 @@ def payloads(file: Path, options: Options, processing: Processing, limit: int | 
         recordio.errors.DataError: the file is no RecordIO.
     """
     payload = Payload()
-    for place, record in _records(file, options.split_type):
+    for place, record in _records(file, options.split_type, decompress=options.compression != UNCOMPRESSED):
         body = processing.request(record, place)
         if limit is not None and len(body) > limit:
             raise BatchError(
@@ -52,9 +53,9 @@ def payloads(file: Path, options: Options, processing: Processing, limit: int | 
         yield payload
 
 
-def _records(file: Path, split_type: str | None) -> Iterator[tuple[str, bytes]]:
+def _records(file: Path, split_type: str | None, *, decompress: bool) -> Iterator[tuple[str, bytes]]:
     """The records of a file with their places. Lines keep their end; the last one gets one; blank lines are none."""
-    with file.open("rb") as stream:
+    with inputs.opened(file) if decompress else file.open("rb") as stream:
         if split_type == LINE:
             for number, line in enumerate(stream, 1):
                 if line.strip():

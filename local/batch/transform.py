@@ -7,6 +7,7 @@ stand beside those of the input; the other files go on, and the job has failed, 
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +24,7 @@ from local.batch.records import BatchError, Payload, payloads
 from recordio.errors import DataError
 
 SUFFIX = ".out"
-_FAILURES = (BatchError, ProcessingError, DataError, RefusedError, OSError)
+_FAILURES = (BatchError, ProcessingError, DataError, RefusedError, OSError, EOFError, zlib.error)
 
 
 class _Output:
@@ -117,16 +118,18 @@ def sources(options: Options) -> list[tuple[Path, Path]]:
     """The files of the job, and their names below the input folder. Hidden ones are left out.
 
     Raises:
-        ConfigurationError: there are none.
+        ConfigurationError: there are none, or two of the same name.
     """
-    root = options.input
-    if root.is_file():
-        return [(root, Path(root.name))]
-    files = sorted(file for file in root.rglob("*") if file.is_file())
-    named = [(file, file.relative_to(root)) for file in files]
-    found = [(file, name) for file, name in named if not any(part.startswith(".") for part in name.parts)]
+    found: list[tuple[Path, Path]] = []
+    for root in options.input:
+        files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
+        named = [(file, file.relative_to(root if root.is_dir() else root.parent)) for file in files]
+        found += [(file, name) for file, name in named if not any(part.startswith(".") for part in name.parts)]
     if not found:
-        raise ConfigurationError(f"--input {root}: there are no files in it")
+        raise ConfigurationError(f"--input {', '.join(map(str, options.input))}: there are no files in it")
+    names = [name for _, name in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigurationError(f"--input: two files would be answered in {sorted(twice)[0]}{SUFFIX}")
     return found
 
 

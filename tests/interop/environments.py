@@ -16,6 +16,8 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / ".interop"
 INSTALL_SECONDS = 900
+SDK2 = ("sagemaker-sdk", ("sagemaker==2.245.0",))
+SDK3 = ("sagemaker-sdk3", ("sagemaker-train==1.27.0", "sagemaker-core==2.27.0"))
 
 
 def python_of(name: str, requirements: Sequence[str]) -> Path:

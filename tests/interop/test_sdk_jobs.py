@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -22,14 +21,12 @@ from sklearn.datasets import load_digits
 
 from algorithms import registry
 from recordio.batches import Batch
-from tests.interop.environments import python_of
+from tests.interop.environments import SDK2, SDK3, python_of
 from tests.server import free_port
 
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
-SDK2 = ("sagemaker-sdk", ("sagemaker==2.245.0",))
-SDK3 = ("sagemaker-sdk3", ("sagemaker-train==1.27.0", "sagemaker-core==2.27.0"))
 SECONDS = 300
 ROWS = load_digits().data.astype(np.float32)
 DIGITS = load_digits().target.astype(np.float32)
@@ -273,21 +270,3 @@ def test_sdk_3_trains_with_the_images_own_command_and_serves(docker, tmp_path):
     assert np.mean([answer["predicted_label"] for answer in answers] == DIGITS[:ASKED]) > 0.9
     assert "Process exited with code: 1" in (tmp_path / "root" / "wrong.txt").read_text()
     assert "Hyperparameter 'num_classes'" in log
-
-
-# ---- what the README shows ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(bool(ENGINE), reason="the examples name an image of their own")
-@pytest.mark.parametrize(("sdk", "example"), [(SDK2, "sdk2.py"), (SDK3, "sdk3.py")])
-def test_the_examples_run(docker, tmp_path, sdk, example):
-    (tmp_path / "out" / "data").mkdir(parents=True)
-    (tmp_path / "out" / "data" / "digits.csv").write_text(written(ROWS, CSV))
-    (tmp_path / ".sagemaker").mkdir()
-    (tmp_path / ".sagemaker" / "config.yaml").write_text(f"local: {{serving_port: {free_port()}}}\n")
-    log = run(python_of(*sdk), docker, str(HERE.parents[1] / "examples" / example), cwd=tmp_path)
-    folder = tmp_path / {"sdk2.py": "out/sdk", "sdk3.py": "compressed_artifacts"}[example]
-    model = registry.find("kmeans").load(model_of(str(folder / "model.tar.gz"), tmp_path / "model"))
-    if example == "sdk2.py":
-        closest = int(model.predict(Batch(np.zeros((1, 64), np.float32)))["closest_cluster"][0])
-        assert re.search(rf"values: {closest}\b", log)

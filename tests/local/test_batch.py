@@ -1,5 +1,6 @@
 """Batch transform against a server that says what it was asked: splitting, packing, joining, retries, failures."""
 
+import gzip
 import json
 import logging
 import threading
@@ -160,6 +161,28 @@ def test_recordio_is_split_into_whole_frames(server, batch, tmp_path):
         (tmp_path / "one").write_bytes(body)
         with (tmp_path / "one").open("rb") as stream:
             assert len(list(frames(stream, "one"))) == 1
+
+
+def test_gzip_files_are_sent_decompressed_unless_the_job_says_that_they_are_not_compressed(server, batch, tmp_path):
+    packed = gzip.compress(b"1\n2\n")
+    write(tmp_path, {"a.csv.gz": packed, "b.csv": b"3\n"})
+    assert batch("--split-type", "Line") == (0, {"a.csv.gz.out": b"1\n2\n", "b.csv.out": b"3\n"})
+    assert batch("--compression-type", "Gzip")[1] == {"a.csv.gz.out": b"1\n2\n", "b.csv.out": b"3\n"}
+    assert batch("--compression-type", "None")[1] == {"a.csv.gz.out": packed, "b.csv.out": b"3\n"}
+
+
+@pytest.mark.parametrize("damaged", [lambda packed: packed[:-9], lambda packed: packed[:12] + b"\xff" * 20])
+def test_a_damaged_gzip_file_fails_alone(server, batch, tmp_path, capsys, damaged):
+    write(tmp_path, {"a.csv.gz": damaged(gzip.compress(b"1\n2\n" * 100)), "b.csv": b"3\n"})
+    assert batch("--split-type", "Line") == (1, {"b.csv.out": b"3\n"})
+    assert "a.csv.gz" in capsys.readouterr().err
+
+
+def test_a_pattern_names_files_and_two_of_one_name_are_refused(server, batch, tmp_path, capsys):
+    write(tmp_path, {"a.csv": b"1\n", "b.csv": b"2\n", "c.txt": b"x", "deep/a.csv": b"3\n"})
+    assert batch(source=tmp_path / "in" / "*.csv") == (0, {"a.csv.out": b"1\n", "b.csv.out": b"2\n"})
+    assert batch(source=tmp_path / "in" / "**" / "a.csv")[0] == 1
+    assert "two files would be answered in a.csv.out" in capsys.readouterr().err
 
 
 def test_what_the_job_says_goes_before_what_the_server_says(server, batch, tmp_path):

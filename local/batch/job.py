@@ -1,0 +1,39 @@
+"""One batch transform job: a server of its own or one that runs, and the files through it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+from container import logs
+from container.settings import ConfigurationError
+from local.batch import transform
+from local.batch.client import Client, serving
+from local.batch.options import Options
+from local.batch.processing import Processing
+
+
+def run(options: Options, *, model: Path | None, url: str | None, algorithm: str | None) -> int:
+    """Transform all files: 0 where all were transformed, 1 where some were not.
+
+    Args:
+        model: a folder or model.tar.gz, for which a server is started; None where there is a ``url``.
+        url: of a server that runs already.
+
+    Raises:
+        ConfigurationError: the job cannot be.
+        ModelError: the server did not start.
+    """
+    logs.configure(stream=sys.stderr)
+    options.check()
+    processing, files = Processing(options), transform.sources(options)
+    with contextlib.ExitStack() as stack:
+        if model is not None:
+            url = stack.enter_context(serving(model, algorithm, options.environment()))
+        client = Client(url or "", retries=options.retries, timeout=options.timeout)
+        stack.enter_context(contextlib.closing(client))
+        if not client.healthy():
+            raise ConfigurationError(f"--url {url}: GET /ping does not answer 200")
+        completed = options.completed(client.execution_parameters())
+        return min(1, transform.run(files, completed, processing, client))

@@ -1,0 +1,324 @@
+"""The user's command: ``oba`` with its sub-commands and their options. What they do is in the modules beside this one.
+
+Those are imported when their command runs: they need NumPy, and ``oba serve`` sets the number of BLAS threads before.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from local.parameters import AlgorithmName, Commands, Loudness, Pair, Setting
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_MODEL = click.Path(exists=True, path_type=Path)
+_INPUT = "a file, a folder, a quoted pattern, or - for standard input; gzip too"
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="open-builtin-algorithms", prog_name="oba")
+def oba() -> None:
+    """Train, serve, predict and transform on this machine, with the very code of the images.
+
+    Completion in the shell: eval "$(_OBA_COMPLETE=bash_source oba)", or zsh_source, fish_source.
+    """
+
+
+def _loudness(function: F) -> F:
+    """The options ``--quiet`` and ``--verbose``."""
+    function = click.option("-v", "--verbose", is_flag=True, help="All lines that the image prints.")(function)
+    return click.option("-q", "--quiet", is_flag=True, help="Warnings and errors alone.")(function)
+
+
+def _loud(*, quiet: bool, verbose: bool) -> Loudness:
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other")
+    return Loudness.QUIET if quiet else Loudness.VERBOSE if verbose else Loudness.NORMAL
+
+
+def _silence_below(level: int) -> None:
+    """Hide log lines up to ``level``, until this command ends."""
+    before = logging.root.manager.disable
+    logging.disable(level)
+    click.get_current_context().call_on_close(lambda: logging.disable(before))
+
+
+_algorithm = click.option(
+    "--algorithm", type=AlgorithmName(), metavar="NAME", help="By default the model's files decide."
+)
+_accept = click.option("--accept", metavar="TYPE", help="Media type of the answer; by default the algorithm's.")
+
+
+# ---- train ----------------------------------------------------------------------------------------------------------
+
+
+@oba.command()
+@click.argument("algorithm", type=AlgorithmName())
+@click.argument("settings", nargs=-1, type=Setting(), metavar="[NAME=VALUE]...")
+@click.option("--train", multiple=True, metavar="PATH", help=f"Channel train: {_INPUT}. May be given again.")
+@click.option("--validation", multiple=True, metavar="PATH", help="Channel validation, likewise.")
+@click.option("--test", multiple=True, metavar="PATH", help="Channel test, likewise.")
+@click.option("--channel", "others", multiple=True, type=Pair("PATH"), help="Any other channel, likewise.")
+@click.option("--output", required=True, type=_FOLDER, metavar="FOLDER", help="Gets model/ and output/.")
+@click.option("--content-type", metavar="TYPE", help="Of the channels; by default the suffix of the files decides.")
+@click.option("--checkpoints", type=_FOLDER, metavar="FOLDER", help="Kept there, and gone on from if there are any.")
+@_loudness
+def train(
+    algorithm: str,
+    settings: tuple[tuple[str, str], ...],
+    train: tuple[str, ...],
+    validation: tuple[str, ...],
+    test: tuple[str, ...],
+    others: tuple[tuple[str, str], ...],
+    output: Path,
+    content_type: str | None,
+    checkpoints: Path | None,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Train ALGORITHM on local files.
+
+    NAME=VALUE are its hyperparameters, in any place: oba train kmeans --train data.csv k=10 --output out
+    """
+    channels = {"train": list(train), "validation": list(validation), "test": list(test)}
+    for name, path in others:
+        channels.setdefault(name, []).append(path)
+    channels = {name: paths for name, paths in channels.items() if paths}
+    if sum(paths.count("-") for paths in channels.values()) > 1:
+        raise click.UsageError("standard input (-) can be read once")
+    loudness = _loud(quiet=quiet, verbose=verbose)
+
+    from local.train import Request, run
+
+    return run(
+        Request(
+            algorithm=algorithm,
+            channels=channels,
+            given=settings,
+            output=output,
+            content_type=content_type,
+            checkpoints=checkpoints,
+            loudness=loudness,
+        )
+    )
+
+
+# ---- answers --------------------------------------------------------------------------------------------------------
+
+
+@oba.command()
+@click.option("--model", required=True, type=_MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
+@click.option("--input", "text", required=True, metavar="FILE", help="The request; - for standard input; gzip too.")
+@click.option("--content-type", metavar="TYPE", help="By default the suffix of the file decides.")
+@_accept
+@_algorithm
+@_loudness
+def predict(
+    model: Path,
+    text: str,
+    content_type: str | None,
+    accept: str | None,
+    algorithm: str | None,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Print a model's answer to one request, without a server."""
+    if _loud(quiet=quiet, verbose=verbose) is not Loudness.VERBOSE:
+        _silence_below(logging.INFO)
+
+    from local import predict
+
+    return predict.predict(model, text, algorithm, content_type, accept)
+
+
+@oba.command()
+@click.option("--model", required=True, type=_MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port to listen on.")
+@_algorithm
+@_loudness
+def serve(model: Path, port: int, algorithm: str | None, *, quiet: bool, verbose: bool) -> int:
+    """Answer requests over HTTP: GET /ping, POST /invocations."""
+    if _loud(quiet=quiet, verbose=verbose) is Loudness.QUIET:
+        _silence_below(logging.INFO)
+
+    from local import predict
+
+    return predict.serve(model, algorithm, port)
+
+
+@oba.command()
+@click.option("--model", type=_MODEL, metavar="PATH", help="Folder or model.tar.gz: a server is started for it.")
+@click.option("--url", metavar="http://HOST:PORT", help="Of a server that runs already, instead of --model.")
+@click.option("--input", "text", required=True, metavar="PATH", help="A file, a folder, or a quoted pattern; gzip too.")
+@click.option("--output", required=True, type=_FOLDER, metavar="FOLDER", help="Gets <name>.out for each file.")
+@click.option("--content-type", metavar="TYPE", help="By default the suffix of the files decides.")
+@click.option(
+    "--compression-type",
+    type=click.Choice(["None", "Gzip"]),
+    help="None sends files as they are. [default: gzip files are decompressed]",
+)
+@click.option(
+    "--split-type", type=click.Choice(["None", "Line", "RecordIO"]), default="None", show_default=True, help="Records."
+)
+@click.option(
+    "--assemble-with", type=click.Choice(["None", "Line"]), default="None", show_default=True, help="Between answers."
+)
+@click.option(
+    "--batch-strategy",
+    type=click.Choice(["SingleRecord", "MultiRecord"]),
+    help="Records of a request. [default: the server's]",
+)
+@click.option("--max-payload", type=int, metavar="MB", help="MiB of a request; 0: any. [default: the server's]")
+@click.option("--max-concurrent-transforms", type=int, metavar="N", help="At a time. [default: the server's]")
+@click.option("--input-filter", default="$", metavar="JSONPATH", show_default=True, help="What of a record is sent.")
+@click.option(
+    "--join-source", type=click.Choice(["None", "Input"]), default="None", show_default=True, help="Join with answers."
+)
+@click.option("--output-filter", default="$", metavar="JSONPATH", show_default=True, help="What is written.")
+@click.option("--invocations-max-retries", type=click.IntRange(0, 3), default=3, show_default=True, help="Repeats.")
+@click.option("--invocations-timeout", type=int, default=600, metavar="SECONDS", show_default=True, help="Patience.")
+@_accept
+@_algorithm
+@_loudness
+def batch(
+    model: Path | None,
+    url: str | None,
+    text: str,
+    output: Path,
+    content_type: str | None,
+    compression_type: str | None,
+    split_type: str,
+    assemble_with: str,
+    batch_strategy: str | None,
+    max_payload: int | None,
+    max_concurrent_transforms: int | None,
+    input_filter: str,
+    join_source: str,
+    output_filter: str,
+    invocations_max_retries: int,
+    invocations_timeout: int,
+    accept: str | None,
+    algorithm: str | None,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Batch transform: answers to files, as <name>.out.
+
+    The options are those of SageMaker's CreateTransformJob.
+    """
+    if (model is None) == (url is None):
+        raise click.UsageError("give either --model or --url")
+    if _loud(quiet=quiet, verbose=verbose) is Loudness.QUIET:
+        _silence_below(logging.INFO)
+
+    from local import inputs
+    from local.batch import job
+    from local.batch.options import Options
+
+    paths = tuple(inputs.found(text, "--input"))
+    options = Options(
+        input=paths,
+        output=output,
+        content_type=content_type or inputs.media_type(paths, (), "--input"),
+        accept=accept,
+        compression=compression_type,
+        split_type=_given(split_type),
+        assemble_with=_given(assemble_with),
+        strategy=batch_strategy,
+        max_payload=max_payload,
+        max_concurrent=max_concurrent_transforms,
+        input_filter=input_filter,
+        output_filter=output_filter,
+        join_source=_given(join_source),
+        retries=invocations_max_retries,
+        timeout=invocations_timeout,
+    )
+    return job.run(options, model=model, url=url, algorithm=algorithm)
+
+
+def _given(word: str) -> str | None:
+    return None if word == "None" else word
+
+
+# ---- the rest -------------------------------------------------------------------------------------------------------
+
+
+@oba.command()
+@click.argument("algorithm", type=AlgorithmName())
+@click.option("--image", metavar="URI", help="The image in its registry.  [default: ALGORITHM:latest]")
+@click.option("--text", is_flag=True, help="For people instead: hyperparameters and channels with their meaning.")
+def describe(algorithm: str, image: str | None, *, text: bool) -> None:
+    """Print the specification for SageMaker.
+
+    In JSON, as CreateAlgorithm takes it for TrainingSpecification.
+    """
+    from algorithms import registry
+    from container import describe
+    from container.settings import ConfigurationError
+
+    try:
+        found = registry.find(algorithm)
+    except LookupError as error:  # of an extra that is not installed
+        raise ConfigurationError(str(error)) from error
+    if text:
+        click.echo(describe.help_text(found))
+    else:
+        click.echo(json.dumps(describe.training_specification(found, image or f"{algorithm}:latest"), indent=2))
+
+
+@oba.command()
+@click.option("--source", required=True, type=_FILE, metavar="FILE", help="A sentence a line; gzip too.")
+@click.option("--target", required=True, type=_FILE, metavar="FILE", help="Its translations, line by line.")
+@click.option("--output", required=True, type=_FOLDER, metavar="FOLDER", help="Gets train, validation, vocab.")
+@click.option("--validation-source", type=_FILE, metavar="FILE", help="Sentences to validate with.")
+@click.option("--validation-target", type=_FILE, metavar="FILE", help="Their translations.")
+@click.option(
+    "--validation-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Of the lines, where no files are given.",
+)
+@click.option("--vocabulary-size", type=click.IntRange(1), default=50_000, show_default=True, help="Tokens of a side.")
+@click.option("--min-count", type=click.IntRange(1), default=1, show_default=True, help="Least count of a token.")
+@click.option("--lower", is_flag=True, help="Fold to lower case.")
+def tokens(
+    source: Path,
+    target: Path,
+    output: Path,
+    validation_source: Path | None,
+    validation_target: Path | None,
+    validation_share: float,
+    vocabulary_size: int,
+    min_count: int,
+    *,
+    lower: bool,
+) -> None:
+    """Make the channels of seq2seq from parallel text files."""
+    if (validation_source is None) != (validation_target is None):
+        raise click.UsageError("--validation-source and --validation-target belong together")
+    held_out = (validation_source, validation_target) if validation_source and validation_target else None
+
+    from local.tokens import make
+
+    make(
+        source,
+        target,
+        output,
+        held_out,
+        share=validation_share,
+        size=vocabulary_size,
+        least=min_count,
+        lower=lower,
+    )

@@ -1,0 +1,57 @@
+"""Whether what an algorithm needs beyond the plain installation is installed: its extra of this distribution."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from importlib import metadata
+
+from algorithms import registry
+from container.settings import ConfigurationError
+
+DISTRIBUTION = "open-builtin-algorithms"
+_NAME = re.compile(r"[\w.-]+")
+_NESTED = re.compile(rf"{DISTRIBUTION}\[(?P<extra>[\w-]+)\]")
+
+
+def check(algorithm: str) -> None:
+    """Refuse to train what would end in the midst of it for want of a package.
+
+    Raises:
+        ConfigurationError: naming the packages, and the extra that brings them.
+    """
+    extra = registry.ALGORITHMS[algorithm].extra
+    missing = sorted({name for name in _packages(extra) if not _is_installed(name)}) if extra else []
+    if missing:
+        raise ConfigurationError(
+            f"algorithm '{algorithm}' needs {' and '.join(missing)}, not installed here: "
+            f"pip install '{DISTRIBUTION}[{extra}]', or make setup in a checkout"
+        )
+
+
+def _packages(extra: str) -> Iterator[str]:
+    """The distributions that an extra asks for, those of extras that it names among them."""
+    for requirement in metadata.requires(DISTRIBUTION) or ():
+        if not re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", requirement):
+            continue
+        if nested := _NESTED.match(requirement):
+            yield from _packages(nested["extra"])
+        elif name := _NAME.match(requirement):
+            yield name[0]
+
+
+def _is_installed(name: str) -> bool:
+    """The distribution itself, or the build of it that is not for CPUs alone."""
+    general = name.removesuffix("-cpu")
+    if general == "tensorflow" and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return True  # Keras computes on something else
+    return _has(name) or _has(general)
+
+
+def _has(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""Input as people name it: a file, a folder, a pattern, ``-`` for standard input; plain or compressed by gzip."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import gzip
+import shutil
+import sys
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from container.settings import ConfigurationError
+from local import suffixes
+
+STANDARD_INPUT = "-"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def found(text: str, what: str) -> list[Path]:
+    """The files or folders that ``text`` names; more than one only for a pattern.
+
+    Raises:
+        ConfigurationError: naming ``what``: there are none.
+    """
+    path = Path(text).expanduser()
+    if path.exists():
+        return [path]
+    if glob.has_magic(text):
+        if matches := sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 - absolute patterns, too
+            return [Path(match) for match in matches]
+        raise ConfigurationError(f"{what}: no file matches {text}")
+    raise ConfigurationError(f"{what}: there is no {text}{_nearest(path)}")
+
+
+def _nearest(path: Path) -> str:
+    names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
+
+
+def spooled(file: Path) -> Path:
+    """All of standard input, in ``file``."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        shutil.copyfileobj(sys.stdin.buffer, stream)
+    return file
+
+
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """The data files among ``paths`` and in folders among them. A dot or an underscore begins the name of no such."""
+    every = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return [file for file in every if file.is_file() and not file.name.startswith((".", "_"))]
+
+
+def media_type(paths: Sequence[Path], accepts: Sequence[str], what: str) -> str:
+    """What the suffixes of all files say, ``.gz`` aside.
+
+    Raises:
+        ConfigurationError: naming ``what``: they say nothing, or different things.
+    """
+    types = {suffixes.media_type(file, accepts) for file in files_of(paths)}
+    if types == {"image/jpeg", "image/png"}:
+        types = {"application/x-image"}
+    media = types.pop() if len(types) == 1 else None
+    if media is None:
+        names = ", ".join(str(path) for path in paths[:3])
+        raise ConfigurationError(f"{what}: the suffix in {names} does not tell the format; use --content-type")
+    return media
+
+
+def opened(file: Path) -> BinaryIO:
+    """The bytes of a file, decompressed where its first two say that it is a gzip file (RFC 1952)."""
+    stream = file.open("rb")
+    if stream.peek(2)[:2] != _GZIP_MAGIC:
+        return stream
+    stream.close()
+    return cast(BinaryIO, gzip.open(file, "rb"))
+
+
+def content(text: str) -> bytes:
+    """All bytes of the one file that ``text`` names, or of standard input; decompressed like those of ``opened``.
+
+    Raises:
+        ConfigurationError: there is no such file, it is a folder, or it is a damaged gzip file.
+    """
+    try:
+        if text == STANDARD_INPUT:
+            body = sys.stdin.buffer.read()
+            return gzip.decompress(body) if body[:2] == _GZIP_MAGIC else body
+        paths = found(text, "--input")
+        if len(paths) > 1 or paths[0].is_dir():
+            raise ConfigurationError(f"--input {text}: a request is one file; oba batch takes a folder or a pattern")
+        with opened(paths[0]) as stream:
+            return stream.read()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ConfigurationError(f"--input {text}: a damaged gzip file: {error}") from error

@@ -1,0 +1,113 @@
+"""What ``oba`` asks of its arguments beyond click: nearest names, ``NAME=VALUE`` pairs, how loud to be."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+
+class Loudness(enum.Enum):
+    """Which lines are shown: warnings and errors, what people read, or all."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known ones, or all of them.
+
+    >>> did_you_mean("kmean", ["kmeans", "pca"])
+    "did you mean 'kmeans'?"
+    >>> did_you_mean("svm", ["kmeans", "pca"])
+    'there are: kmeans, pca'
+    """
+    names = sorted(known)
+    spelled = {_plain(candidate): candidate for candidate in names}
+    near = [spelled[match] for match in difflib.get_close_matches(_plain(name), spelled, n=3)]
+    if near:
+        return f"did you mean {' or '.join(repr(match) for match in near)}?"
+    return f"there are: {', '.join(names)}"
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+class Commands(click.Group):
+    """A group of commands that answers an unknown one by the nearest."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"There is no command '{args[0]}'; {did_you_mean(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+class AlgorithmName(click.ParamType[str]):
+    """One of the names of the registry."""
+
+    name = "algorithm"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name itself."""
+        if value not in _algorithms():
+            self.fail(f"there is no algorithm '{value}'; {did_you_mean(value, _algorithms())}", param, ctx)
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so."""
+        return [CompletionItem(name) for name in _algorithms() if name.startswith(incomplete)]
+
+
+def _algorithms() -> Collection[str]:
+    from algorithms import registry  # it imports NumPy, which `oba serve` must set up first
+
+    return registry.ALGORITHMS
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """``NAME=VALUE``."""
+
+    def __init__(self, value: str = "VALUE") -> None:
+        self.name = f"NAME={value}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The name and the value."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, rest = str(value).partition("=")
+        if not equals or not name:
+            self.fail(f"'{value}': expected {self.name}", param, ctx)
+        return name, rest
+
+
+class Setting(Pair):
+    """A hyperparameter as an argument: ``k=10``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The name and the value."""
+        if isinstance(value, str) and "=" not in value:
+            self.fail(
+                f"'{value}': expected a hyperparameter as {self.name}. A pattern that is to name several files must "
+                "reach oba in quotes: --train 'data/*.csv'",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The hyperparameters of the algorithm that is named already."""
+        from algorithms import hyperparameters, registry
+
+        if (algorithm := ctx.params.get("algorithm")) not in registry.ALGORITHMS:
+            return []
+        declared = hyperparameters.fields(registry.find(algorithm).hyperparameters)
+        return [CompletionItem(f"{name}=", help=field.help) for name, field in declared.items() if incomplete in name]

@@ -1,0 +1,58 @@
+"""``oba predict`` and ``oba serve``: answers of a model that lies in a folder or in a model.tar.gz.
+
+What needs NumPy is imported in the functions: ``serve`` sets the number of BLAS threads before NumPy is there.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from container.paths import Paths
+from container.settings import ConfigurationError, Settings
+from local import inputs
+
+FAILURE = 1
+
+
+def serve(model: Path, algorithm: str | None, port: int) -> int:
+    """Answer requests over HTTP until told to stop; the exit code of ``serve``."""
+    from container.serving import server
+
+    with tempfile.TemporaryDirectory() as base:
+        paths = Paths(Path(base))
+        paths.model.symlink_to(model.resolve())
+        return server.run(paths, Settings(base_directory=paths.base, algorithm=algorithm, port=port))
+
+
+def predict(model: Path, text: str, algorithm: str | None, content_type: str | None, accept: str | None) -> int:
+    """Print the answer to the one request whose body ``text`` names. 0 where it is a good one, else 1.
+
+    Raises:
+        ConfigurationError: there is no such file, or its name does not tell the format.
+    """
+    from container import logs
+    from container.serving import app, models
+
+    logs.configure(stream=sys.stderr)  # standard output is for the answer
+    settings = Settings(algorithm=algorithm, max_payload=None)
+    body = inputs.content(text)
+    with models.unpacked(model) as folder:
+        found, loaded = models.load(folder, settings)
+    media = content_type or _media_type(text, found.serving.accepts)
+    client = app.make_app(loaded, found, settings).test_client()
+    headers = {"Accept": accept} if accept else {}
+    answer = client.post("/invocations", data=body, content_type=media, headers=headers)
+    stream = sys.stdout if answer.status_code == 200 else sys.stderr
+    stream.buffer.write(answer.data)
+    if not answer.data.endswith(b"\n") and stream.isatty():
+        stream.buffer.write(b"\n")  # or the prompt would stand behind the answer
+    stream.flush()
+    return 0 if answer.status_code == 200 else FAILURE
+
+
+def _media_type(text: str, accepts: tuple[str, ...]) -> str:
+    if text == inputs.STANDARD_INPUT:
+        raise ConfigurationError(f"standard input has no suffix to tell the format; use --content-type {accepts[0]}")
+    return inputs.media_type(inputs.found(text, "--input"), accepts, "--input")

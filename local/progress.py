@@ -1,0 +1,193 @@
+"""What a job shows on a user's machine: few lines that are for people, and a bar at the foot of a terminal.
+
+The image prints every line that SageMaker's does, for dashboards and tuning jobs to read. Here ``#metrics`` lines and
+the like come with ``--verbose`` alone, and of the lines of each epoch or round fewer as their number grows.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable
+from typing import TextIO
+
+from algorithms.interface import Metric
+from local.parameters import Loudness
+
+_FRAME = re.compile(r"\[[^\]\n]*?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)[^\]\n]*\] ")
+_STEP = re.compile(r"#quality_metric: host=\S+, epoch=(\d+)|Epoch\[(\d+)\]|Checkpoint \[(\d+)\]|\[(\d+)\](?=[\t#])")
+_FOR_PROGRAMS = re.compile(
+    r"#metrics |#progress_metric|#throughput_metric|#early_stopping|#\w+_score \(|Epoch\[\d+\] Batch \[|"
+    r"Reading default configuration|Merging with provided|Final configuration|Process \d+ is a worker|"
+    r"Using default worker|Checkpoint loading and saving|Number of GPUs|Create Store|Saved checkpoint|\s*$"
+)
+_LEAST_KNOWN_FIRST = ("test", "validation", "train")
+
+
+class Console:
+    """Where a job is followed (``container.training.job.Output``): shows lines, and keeps the scores among them.
+
+    Args:
+        terminal: gets the lines, and a bar where it is a terminal. errors: gets those about errors.
+        metrics: of the algorithm; their patterns find scores in the lines, as they do on SageMaker.
+    """
+
+    def __init__(self, terminal: TextIO, errors: TextIO, loudness: Loudness, metrics: Iterable[Metric]) -> None:
+        self._terminal = terminal
+        self._errors = errors
+        self._loudness = loudness
+        self._patterns = [
+            (metric.name, re.compile(metric.regex))
+            for metric in metrics
+            if metric.maximize is not None or metric.objective
+        ]
+        self._scores: dict[str, float] = {}
+        self._bar = ProgressBar(terminal) if loudness is not Loudness.QUIET and terminal.isatty() else None
+
+    def write(self, text: str) -> None:
+        """A line of the log with its end."""
+        self._look_for_scores(text)
+        frame = _FRAME.match(text)
+        level = frame["level"] if frame else "INFO"
+        if level in ("ERROR", "CRITICAL"):
+            self._hide_bar()
+            self._errors.write(f"Error: {text[frame.end() :].removeprefix('Customer Error: ')}" if frame else text)
+        elif self._loudness is Loudness.VERBOSE:
+            self._show(text)
+        elif level == "WARNING" and frame:
+            self._show(f"Warning: {text[frame.end() :]}")
+        elif self._loudness is Loudness.NORMAL and is_for_people(text[frame.end() if frame else 0 :]):
+            self._show(text[frame.end() if frame else 0 :])
+
+    def flush(self) -> None:
+        """Show what was written, and the bar below it."""
+        if self._bar:
+            self._bar.draw()
+        else:
+            self._flush()
+
+    def rows(self, count: int) -> None:
+        """So many more rows were read."""
+        if self._bar:
+            self._bar.rows(count)
+
+    def steps(self, done: int, total: int | None) -> None:
+        """So many epochs or rounds are done."""
+        if self._bar:
+            self._bar.steps(done, total)
+
+    def close(self) -> None:
+        """Take the bar away for good; the log may flush once more when the process ends."""
+        self._hide_bar()
+        self._bar = None
+        self._flush()
+
+    def scores(self) -> list[tuple[str, float]]:
+        """The scores that were logged last, of the data set that the model knows least."""
+        for dataset in _LEAST_KNOWN_FIRST:
+            if found := [(name, value) for name, value in self._scores.items() if name.startswith(f"{dataset}:")]:
+                return found
+        return []
+
+    def tell(self, line: str) -> None:
+        """A line for the user, whatever the loudness."""
+        self._show(f"{line}\n")
+        self._flush()
+
+    def _show(self, text: str) -> None:
+        self._hide_bar()
+        try:
+            self._terminal.write(text)
+        except BrokenPipeError:
+            self._nobody_reads()
+
+    def _flush(self) -> None:
+        try:
+            self._terminal.flush()
+        except BrokenPipeError:
+            self._nobody_reads()
+
+    def _nobody_reads(self) -> None:
+        """The reader has gone, as ``| head`` does: train on in silence; the interpreter's last flush must succeed."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        self._terminal = io.StringIO()
+
+    def _hide_bar(self) -> None:
+        if self._bar:
+            self._bar.hide()
+
+    def _look_for_scores(self, text: str) -> None:
+        line = text.replace("\t", "#011")  # as CloudWatch shows tabs: XGBoost's patterns look for that
+        for name, pattern in self._patterns:
+            if match := pattern.search(line):
+                try:
+                    self._scores[name] = float(match[1])
+                except ValueError:  # a line that only resembles a score
+                    continue
+
+
+def is_for_people(message: str) -> bool:
+    """Whether a line without its frame is shown by default.
+
+    Lines of a step are for the first ten, then each tenth up to a hundred, and so on: enough to follow a job by.
+
+    >>> [is_for_people(f"[{round}]\\ttrain-auc:0.5") for round in (3, 14, 20, 120, 200)]
+    [True, False, True, False, True]
+    >>> is_for_people("#metrics {}")
+    False
+    """
+    if _FOR_PROGRAMS.match(message):
+        return False
+    if match := _STEP.match(message):
+        step = int(next(number for number in match.groups() if number is not None))
+        return step % 10 ** (len(str(step)) - 1) == 0
+    return True
+
+
+class ProgressBar:
+    """A line at the foot of a terminal: rows read, epochs or rounds done. Log lines scroll above it."""
+
+    _INTERVAL = 0.1  # seconds between two drawings
+    _CELLS = 24
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+        self._started = time.monotonic()
+        self._drawn = 0.0
+        self._rows = 0
+        self._done = 0
+        self._total: int | None = None
+
+    def rows(self, count: int) -> None:
+        """So many more rows were read."""
+        self._rows += count
+        if time.monotonic() - self._drawn >= self._INTERVAL:
+            self.draw()
+
+    def steps(self, done: int, total: int | None) -> None:
+        """So many epochs or rounds are done."""
+        self._done, self._total = done, total
+        self.draw()
+
+    def hide(self) -> None:
+        """Make room for a log line, or for nothing more."""
+        self._terminal.write("\r\x1b[K")
+
+    def line(self) -> str:
+        """The text of the bar."""
+        parts = [f"{self._rows:,} rows", f"{time.monotonic() - self._started:.0f} s"]
+        if self._total:
+            full = self._CELLS * self._done // self._total
+            parts.insert(0, f"[{'#' * full}{'.' * (self._CELLS - full)}] {self._done} of {self._total} epochs")
+        elif self._done:
+            parts.insert(0, f"round {self._done}")
+        return ", ".join(parts)
+
+    def draw(self) -> None:
+        """Write it over what is there."""
+        self._drawn = time.monotonic()
+        self._terminal.write(f"\r\x1b[K{self.line()}")
+        self._terminal.flush()

@@ -1,0 +1,237 @@
+"""``oba train``: lays out OUTPUT as /opt/ml, the data linked and not copied, and trains there with the image's code.
+
+All that can be wrong with the command is found before anything of an earlier run in the same folder is taken away.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from algorithms import hyperparameters, registry
+from algorithms.errors import HyperparameterError
+from algorithms.interface import CSV, FILES, LABELS_NONE, LABELS_REQUIRED, ROWS, Algorithm, Channel
+from container.paths import Paths
+from container.settings import ConfigurationError, Settings
+from container.training import train as training
+from local import extras, inputs
+from local.parameters import Loudness, did_you_mean
+from local.progress import Console
+from recordio import content_type
+from recordio.errors import DataError
+from recordio.readers import ChannelStream, RowFormat
+from recordio.sources import FileSource
+
+_SHOWN_SCORES = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line says.
+
+    Attributes:
+        channels: for each channel, the files, folders or patterns that it is read from.
+        given: the hyperparameters, as they came.
+        content_type: of all channels that take it; None leaves it to the suffixes.
+        checkpoints: a folder where they are kept between runs; None where there are none.
+    """
+
+    algorithm: str
+    channels: Mapping[str, Sequence[str]]
+    given: Sequence[tuple[str, str]]
+    output: Path
+    content_type: str | None = None
+    checkpoints: Path | None = None
+    loudness: Loudness = Loudness.NORMAL
+
+
+def run(request: Request) -> int:
+    """Train, and return the exit code of ``train``.
+
+    Raises:
+        click.UsageError: a hyperparameter or a channel is not as declared.
+        ConfigurationError: the data or the output folder cannot be used.
+    """
+    extras.check(request.algorithm)
+    algorithm = registry.find(request.algorithm)
+    given = _given(algorithm, request.given)
+    declared = _declared(algorithm, request.channels)
+    paths = Paths(request.output.absolute())
+    _check_output(paths)
+    request.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=paths.base, prefix=".input-") as folder:
+        files = {name: _files(name, texts, Path(folder)) for name, texts in request.channels.items()}
+        types = {name: _content_type(declared[name], files[name], request.content_type) for name in files}
+        values = _feature_dim(algorithm, files, types) | given
+        _check_values(algorithm, values)
+        _clear(paths)
+        _lay_out(paths, files, Path(folder))
+    _write(paths.input_data_config, {name: {"TrainingInputMode": "File", "ContentType": types[name]} for name in files})
+    _write(paths.hyperparameters, values)
+    if request.checkpoints is not None:
+        request.checkpoints.mkdir(parents=True, exist_ok=True)
+        paths.checkpoints.symlink_to(request.checkpoints.resolve())
+    console = Console(sys.stdout, sys.stderr, request.loudness, algorithm.metrics)
+    try:
+        code = training.run(paths, Settings(base_directory=paths.base, algorithm=request.algorithm), console)
+    finally:
+        console.close()
+    if code == training.SUCCESS and request.loudness is not Loudness.QUIET:
+        _tell_what_came(request.output, paths, console)
+    return code
+
+
+def _tell_what_came(output: Path, paths: Paths, console: Console) -> None:
+    """The last lines: where things are, how good they are, what to do next."""
+    console.tell(f"Model   {output / 'model'}")
+    if (paths.output_data / "report.html").is_file():
+        console.tell(f"Report  {output / 'output' / 'data' / 'report.html'}")
+    if scores := console.scores():
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores[:_SHOWN_SCORES])
+        console.tell(f"Scores  {shown}{' …' if len(scores) > _SHOWN_SCORES else ''}")
+    console.tell(f"Next    oba predict --model {output / 'model'} --input FILE")
+
+
+# ---- checks before anything is touched ------------------------------------------------------------------------------
+
+
+def _given(algorithm: type[Algorithm], pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    declared = hyperparameters.fields(algorithm.hyperparameters)
+    known = {name for wire, field in declared.items() for name in (wire, *field.aliases)}
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            public = [one for one in known if not one.startswith("_")]
+            raise click.UsageError(
+                f"{algorithm.name} has no hyperparameter '{name}'; {did_you_mean(name, public)} "
+                f"(oba describe {algorithm.name} --text explains them)"
+            )
+        if name in given:
+            raise click.UsageError(f"hyperparameter '{name}' is given twice: {given[name]} and {value}")
+        given[name] = value
+    return given
+
+
+def _declared(algorithm: type[Algorithm], names: Mapping[str, Any]) -> dict[str, Channel]:
+    declared = {channel.name: channel for channel in algorithm.channels}
+    for name in names:
+        if name not in declared:
+            raise click.UsageError(f"{algorithm.name} has no channel '{name}'; {did_you_mean(name, declared)}")
+    for channel in algorithm.channels:
+        if channel.required and channel.name not in names:
+            option = f"--{channel.name} PATH" if channel.name in ("train", "validation", "test") else None
+            raise click.UsageError(
+                f"{algorithm.name} needs the channel '{channel.name}': "
+                f"{option or f'--channel {channel.name}=PATH'} ({channel.help})"
+            )
+    return declared
+
+
+def _check_values(algorithm: type[Algorithm], values: Mapping[str, str]) -> None:
+    declared = hyperparameters.fields(algorithm.hyperparameters)
+    missing = [name for name, field in declared.items() if field.required and name not in values]
+    if missing:
+        lines = "".join(f"\n  {name}=VALUE  {declared[name].expected()}: {declared[name].help}" for name in missing)
+        raise click.UsageError(f"{algorithm.name} needs more hyperparameters:{lines}")
+    try:
+        hyperparameters.parse(algorithm.hyperparameters, values)
+    except HyperparameterError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _check_output(paths: Paths) -> None:
+    """Refuse a folder with somebody's files under the names that an earlier run would have."""
+    there = [folder for folder in (paths.base / "input", paths.model, paths.output) if folder.exists()]
+    if there and not paths.hyperparameters.is_file():
+        raise ConfigurationError(f"--output {paths.base}: {there[0].name}/ is there already, and not of an earlier run")
+    if paths.checkpoints.exists() and not paths.checkpoints.is_symlink():
+        raise ConfigurationError(f"--output {paths.base}: checkpoints/ is there already, and not of an earlier run")
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+def _files(channel: str, texts: Sequence[str], folder: Path) -> list[Path]:
+    found = []
+    for text in texts:
+        if text == inputs.STANDARD_INPUT:
+            found.append(inputs.spooled(folder / "standard-input"))
+        else:
+            found += inputs.found(text, f"channel '{channel}'")
+    return found
+
+
+def _content_type(channel: Channel, paths: Sequence[Path], stated: str | None) -> str:
+    """The content type by suffix. A CSV file of an algorithm without labels is said to have none."""
+    if channel.gives == FILES:
+        return channel.default_type
+    if stated is not None and content_type.parse(stated).media_type in channel.accepts:
+        return stated
+    media = stated or inputs.media_type(paths, channel.accepts, f"channel '{channel.name}'")
+    if media not in channel.accepts:
+        raise ConfigurationError(
+            f"channel '{channel.name}': {media} ({paths[0]}) is not taken; use {' or '.join(channel.accepts)}"
+        )
+    return f"{media};label_size=0" if media == CSV and channel.labels == LABELS_NONE else media
+
+
+def _feature_dim(
+    algorithm: type[Algorithm], files: Mapping[str, Sequence[Path]], types: Mapping[str, str]
+) -> dict[str, str]:
+    """``feature_dim`` as the first training rows have it, for an algorithm that requires to be told."""
+    field = hyperparameters.fields(algorithm.hyperparameters).get("feature_dim")
+    channel = {channel.name: channel for channel in algorithm.channels}.get("train")
+    if field is None or not field.required or channel is None or channel.gives != ROWS or "train" not in types:
+        return {}
+    labelled = channel.labels == LABELS_REQUIRED
+    rows = RowFormat(labels="required" if labelled else "none", missing=True, finite=False)
+    stream = ChannelStream(FileSource(files["train"][0]), content_type.parse(types["train"]), rows)
+    try:
+        for first in stream.batches():
+            return {"feature_dim": str(first.feature_dim)}
+    except DataError as error:
+        error.add_note(f"Channel 'train' is read as {types['train']}.")
+        raise
+    return {}
+
+
+# ---- the folder of the job ------------------------------------------------------------------------------------------
+
+
+def _clear(paths: Paths) -> None:
+    """Take away an earlier run in the same folder. Its checkpoints are elsewhere, and stay."""
+    for folder in (paths.base / "input", paths.model, paths.output):
+        if folder.exists():
+            shutil.rmtree(folder)
+    paths.checkpoints.unlink(missing_ok=True)
+
+
+def _lay_out(paths: Paths, files: Mapping[str, Sequence[Path]], temporary: Path) -> None:
+    """Link each channel's files and folders into its folder; standard input is moved there."""
+    for name, found in files.items():
+        channel = paths.channel(name)
+        if len(found) == 1 and found[0].is_dir():
+            channel.parent.mkdir(parents=True, exist_ok=True)
+            channel.symlink_to(found[0].resolve())
+            continue
+        channel.mkdir(parents=True)
+        for number, path in enumerate(found):
+            place = channel / path.name.lstrip("._")  # a file that is named here is data, whatever its name
+            place = place if not place.exists() and place != channel else channel / f"{number}-{place.name}"
+            if path.is_relative_to(temporary):
+                path.replace(place)
+            else:
+                place.symlink_to(path.resolve())
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=2))
