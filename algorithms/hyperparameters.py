@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,9 @@ from algorithms.errors import HyperparameterError
 AUTO = "auto"
 _INTEGER = re.compile(r"[+-]?[0-9]+(\.0+)?")  # "10.0" too: tuners and JSON encoders write whole floats so
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""The range of float32's normal numbers. SageMaker's engines and ours compute in float32, and XGBoost refuses what is
+outside: 1e-50 would be a rate, a tolerance or a deviation of 0, and 1e50 infinite."""
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -124,9 +126,15 @@ class Field:
         if not _REAL.fullmatch(value):
             raise ValueError(value)
         number = float(value)
-        if not math.isfinite(number):
+        if not _fits_float32(number):
             raise ValueError(value)
         return self._in_range(number)
+
+    def problem(self, value: str) -> str:
+        """What is wrong with a ``value`` that ``parse`` refuses, in words."""
+        beyond = self.kind == "real" and _REAL.fullmatch(value) and not _fits_float32(float(value))
+        size = f", 0 or from {_SMALLEST:.2g} to {_LARGEST:.2g} in size" if beyond else ""
+        return f"'{value}' is not {self.expected()}{size}"
 
     def _parse_flag(self, value: str) -> bool:
         if value.lower() not in _FLAGS:
@@ -162,6 +170,10 @@ class Field:
         if outside:
             raise ValueError(number)
         return number
+
+
+def _fits_float32(number: float) -> bool:
+    return number == 0 or _SMALLEST <= abs(number) <= _LARGEST
 
 
 def _words(text: str) -> list[str]:
@@ -280,7 +292,7 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
                 given[attribute] = declared[attribute].parse(value)
             except (ValueError, TypeError):
                 given[attribute] = None
-                problems.append(f"Hyperparameter '{wire}': '{value}' is not {declared[attribute].expected()}")
+                problems.append(f"Hyperparameter '{wire}': {declared[attribute].problem(value)}")
     missing = [field.name or name for name, field in declared.items() if field.required and name not in given]
     problems = _whole_map_problems(missing, unknown) + problems
     if problems:
