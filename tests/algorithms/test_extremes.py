@@ -75,7 +75,14 @@ def test_a_number_that_single_precision_cannot_hold_is_refused(value: str) -> No
         hyperparameters.parse(declared, {"num_round": "1", "base_score": value})
 
 
-@pytest.mark.parametrize("value", ["0", "0.0", "1.18e-38", "3.4e38"])
+@pytest.mark.parametrize("value", ["0", "0.0", "2.36e-38", "3.4e38"])
 def test_the_ends_of_single_precision_are_taken(value: str) -> None:
     declared = registry.find("xgboost").hyperparameters
     assert hyperparameters.parse(declared, {"num_round": "1", "base_score": value}).base_score == float(value)
+
+
+def test_an_open_end_is_open_in_single_precision() -> None:
+    """XGBoost took 1.9999999999999998 for 2, and its check failed in the middle of a job."""
+    declared = registry.find("xgboost").hyperparameters
+    with pytest.raises(HyperparameterError, match="'tweedie_variance_power'"):
+        hyperparameters.parse(declared, {"num_round": "1", "tweedie_variance_power": "1.9999999999999998"})
