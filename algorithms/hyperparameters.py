@@ -24,8 +24,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -35,6 +35,9 @@ from algorithms.errors import HyperparameterError
 AUTO = "auto"
 _INTEGER = re.compile(r"[+-]?[0-9]+(\.0+)?")  # "10.0" too: tuners and JSON encoders write whole floats so
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SMALLEST, _LARGEST = 2.0**-125, (2 - 2.0**-23) * 2.0**127
+"""The range of float32's normal numbers, except the very smallest, which XGBoost cannot read. SageMaker's engines and
+ours compute in float32: 1e-50 would be a rate, a tolerance or a deviation of 0, and 1e50 infinite."""
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -123,10 +126,18 @@ class Field:
     def _parse_real(self, value: str) -> float:
         if not _REAL.fullmatch(value):
             raise ValueError(value)
-        number = float(value)
-        if not math.isfinite(number):
+        if not _fits_float32(value):
             raise ValueError(value)
+        number = float(value)
+        if _rounded(number) in (self.above, self.below):
+            raise ValueError(value)  # 0.9999999999999999 is not below 1 in float32
         return self._in_range(number)
+
+    def problem(self, value: str) -> str:
+        """What is wrong with a ``value`` that ``parse`` refuses, in words."""
+        beyond = self.kind == "real" and _REAL.fullmatch(value) and not _fits_float32(value)
+        size = f", 0 or from {_SMALLEST:.2g} to {_LARGEST:.2g} in size" if beyond else ""
+        return f"'{value}' is not {self.expected()}{size}"
 
     def _parse_flag(self, value: str) -> bool:
         if value.lower() not in _FLAGS:
@@ -162,6 +173,17 @@ class Field:
         if outside:
             raise ValueError(number)
         return number
+
+
+def _rounded(number: float) -> float:
+    """The nearest float32."""
+    return float(struct.unpack("f", struct.pack("f", number))[0])
+
+
+def _fits_float32(value: str) -> bool:
+    """Whether the number is 0 as written, or one that float32 holds; 1e-400 is 0 to Python alone."""
+    is_zero = not re.search("[1-9]", value.lower().partition("e")[0])
+    return is_zero or _SMALLEST <= abs(float(value)) <= _LARGEST
 
 
 def _words(text: str) -> list[str]:
@@ -281,7 +303,7 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
                     problems.append(f"Hyperparameter '{wire}' is given twice, under two of its names, with two values")
             except (ValueError, TypeError):
                 given[attribute] = None
-                problems.append(f"Hyperparameter '{wire}': '{value}' is not {declared[attribute].expected()}")
+                problems.append(f"Hyperparameter '{wire}': {declared[attribute].problem(value)}")
     missing = [field.name or name for name, field in declared.items() if field.required and name not in given]
     problems = _whole_map_problems(missing, unknown) + problems
     if problems:

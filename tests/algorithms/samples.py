@@ -219,12 +219,14 @@ def channels(
     configuration: Configuration,
     folder: Path,
     rows: Any = None,
+    count: int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """The channels of a job, as ``fit`` gets them: all that have rows, or those that are required.
 
     Args:
-        folder: for files. rows: instead of ``features``. options: of each ``MemoryStream``.
+        folder: for files. rows: instead of ``features``. count: so many records of each channel, where they are no
+            rows. options: of each ``MemoryStream``.
     """
     if has_rows(configuration):
         rows = features(configuration, width=width(algorithm, configuration)) if rows is None else rows
@@ -241,8 +243,9 @@ def channels(
                 (folder / file).write_bytes(content)
             streams[name] = folder
         else:
-            streams[name] = Records([record for content in written.values() for record in records_of(content)])
-            streams[name].media_type = media_type
+            streams[name] = Records(
+                [record for content in written.values() for record in records_of(content)][:count], media_type
+            )
     return streams
 
 
