@@ -126,6 +126,13 @@ class PCA(Algorithm):
     )
 
     @classmethod
+    def memory(cls, hyperparameters: PCAHyperparameters) -> int:
+        """The components, and the sketch's rows and projections where there is one."""
+        d, k = hyperparameters.feature_dim, hyperparameters.num_components
+        extra = hyperparameters.sketch_extra
+        return 4 * d * k + (0 if extra is None else 16 * d * min(k + extra, d))
+
+    @classmethod
     def fit(cls, hyperparameters: PCAHyperparameters, channels: Mapping[str, Stream], job: Job) -> PCAModel:
         """Train in one pass."""
         k = hyperparameters.num_components
@@ -141,7 +148,7 @@ class PCA(Algorithm):
         _see(state, channels["train"], hyperparameters, job)
         with job.timer("finalize.time"):
             found = state.finalize(k)
-        model = PCAModel(found.s, found.v, found.mean)
+        model = PCAModel(found.s, found.v, found.mean, found.total)
         job.info(f"{k} component(s) hold {found.explained:.6g} of the total variance of the training data.")
         if "test" in channels and not job.stop_requested:
             ratio = explained_variance_ratio(model, channels["test"])

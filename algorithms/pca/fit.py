@@ -1,6 +1,7 @@
-"""Training: two states of fixed size that see each row once, and the components that follow from them.
+"""Training: states of bounded size that see each row once, and the components that follow from them.
 
-``Covariance`` adds up the exact products of all features: O(d^2) memory. ``Sketch`` keeps l << d rows that stand for
+``Covariance`` adds up the exact products of all features: O(d^2) memory. ``Exact`` does so too once there are more rows
+than features, and keeps the rows themselves until then. ``Sketch`` keeps l << d rows that stand for
 all rows seen, and a random projection of their covariance: O(l d) memory. Both are merged without loss of quality, so
 parts of the data can be seen by several workers.
 
@@ -17,6 +18,7 @@ import scipy.sparse as sp
 from scipy import linalg
 
 from algorithms.errors import TrainingDataError
+from algorithms.pca.gram import Rows
 from recordio.batches import Features
 
 _BLOCK_ROWS = 4096  # rows of one float32 product: enough for BLAS' full speed, few enough for its accuracy
@@ -25,6 +27,7 @@ _DOUBLE_DIM = 256  # up to here float64 products cost less than reading the rows
 _DENSE_SHARE = 0.05  # from this share of nonzeros on, a dense product of a block is faster than a sparse one
 _SMALL_DIM = 1024  # up to here, and up to 4 times its rows, a sketch is slower than the covariance and hardly smaller
 _STEP_ROWS = 128  # least rows of a step of the sketch
+_TOO_LARGE = "the features are too large: their squares exceed the range of float32 numbers"
 _NOISE = 1e-6  # relative error of sums of float32 products
 
 
@@ -35,25 +38,30 @@ class Components(NamedTuple):
         s: shape (k,), singular values of the rows, centred where there is a mean.
         v: shape (d, k), orthonormal columns.
         mean: shape (1, d); None where it was not subtracted.
-        explained: share of the total variance (or of the sum of squares) that the components hold.
+        total: sum of the squared distances of all rows from the mean (of their squares where it is not subtracted),
+            of which the components hold the sum of ``s ** 2``.
     """
 
     s: np.ndarray
     v: np.ndarray
     mean: np.ndarray | None
-    explained: float
+    total: float
+
+    @property
+    def explained(self) -> float:
+        """The share of ``total`` that the components hold."""
+        return min(float(np.square(self.s, dtype=np.float64).sum()) / self.total, 1.0) if self.total > 0 else 1.0
 
 
 class State(Protocol):
-    """What has been seen so far.
+    """What has been seen so far. ``block_rows`` is the number of rows that ``update`` handles best at a time."""
 
-    Attributes:
-        rows: number of rows seen.
-        block_rows: number of rows that ``update`` handles best at a time.
-    """
-
-    rows: int
     block_rows: int
+
+    @property
+    def rows(self) -> int:
+        """Number of rows seen."""
+        ...
 
     def update(self, features: Features) -> None:
         """See these rows (m, d), once."""
@@ -76,7 +84,62 @@ def initialize(feature_dim: int, k: int, *, centred: bool, extra: int | None = N
         sketch_rows = min(k + extra, feature_dim)
         if feature_dim > max(_SMALL_DIM, 4 * sketch_rows):
             return Sketch(feature_dim, sketch_rows, centred=centred, seed=seed)
-    return Covariance(feature_dim, centred=centred)
+    if feature_dim <= _DOUBLE_DIM:
+        return Covariance(feature_dim, centred=centred)
+    return Exact(feature_dim, centred=centred)
+
+
+class Exact:
+    """Exact: the rows themselves while there are no more than features, which takes less memory than their covariance
+    and much less time; the covariance from then on.
+
+    Memory: 4 bytes a stored number of the rows, and 16 n^2 bytes while the components are computed; see
+    ``Covariance`` beyond d rows.
+    """
+
+    def __init__(self, feature_dim: int, *, centred: bool) -> None:
+        self.feature_dim = feature_dim
+        self.centred = centred
+        self.block_rows = _BLOCK_ROWS
+        self._held = Rows(feature_dim)
+        self._covariance: Covariance | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows seen."""
+        return self._covariance.rows if self._covariance else self._held.count
+
+    def update(self, features: Features) -> None:
+        """See these rows (m, d)."""
+        if self._covariance is None and self._held.count + features.shape[0] <= self.feature_dim:
+            self._held.add(features)
+        else:
+            self._poured().update(features)
+
+    def _poured(self) -> Covariance:
+        """The covariance, which has seen the rows that were held."""
+        if self._covariance is None:
+            self._covariance = Covariance(self.feature_dim, centred=self.centred)
+            for block in self._held.blocks:
+                self._covariance.update(block)
+            self._held = Rows(self.feature_dim)
+        return self._covariance
+
+    def merge(self, other: Exact) -> None:
+        """Take in what another state has seen."""
+        if other._covariance is not None:
+            self._poured().merge(other._covariance)
+        for block in other._held.blocks:
+            self.update(block)
+
+    def finalize(self, k: int) -> Components:
+        """The k leading components."""
+        if self._covariance is not None:
+            return self._covariance.finalize(k)
+        _check_rows(self._held.count, k)
+        s, v, mean, total = self._held.decomposed(k, centred=self.centred)
+        _check_range(total)
+        return _components(s, v, mean, total)
 
 
 class Covariance:
@@ -303,9 +366,8 @@ def _step_rows(sketch_rows: int) -> int:
 def _components(s: np.ndarray, v: np.ndarray, mean: np.ndarray | None, total: float) -> Components:
     """``s`` and the columns of ``v`` in ascending order. Signs: the largest entry of a column is positive."""
     signs = np.sign(v[np.abs(v).argmax(axis=0), np.arange(v.shape[1])])
-    explained = min(float(s @ s) / total, 1.0) if total > 0 else 1.0
     centre = None if mean is None else mean[None].astype(np.float32)
-    return Components(s.astype(np.float32), np.ascontiguousarray(v * signs, np.float32), centre, explained)
+    return Components(s.astype(np.float32), np.ascontiguousarray(v * signs, np.float32), centre, total)
 
 
 def _check_rows(rows: int, k: int) -> None:
@@ -315,4 +377,9 @@ def _check_rows(rows: int, k: int) -> None:
 
 def _check_finite(products: np.ndarray) -> None:
     if not np.isfinite(products).all():
-        raise TrainingDataError("the features are too large: their squares exceed the range of float32 numbers")
+        raise TrainingDataError(_TOO_LARGE)
+
+
+def _check_range(total: float) -> None:
+    if not total <= np.finfo(np.float32).max:
+        raise TrainingDataError(_TOO_LARGE)

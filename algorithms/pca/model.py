@@ -20,10 +20,14 @@ PROJECTION = "projection"
 
 
 class PCAModel(Model):
-    """Attributes: ``s`` (k,), ``v`` (d, k), ``mean`` (1, d) or None; float32."""
+    """Attributes: ``s`` (k,), ``v`` (d, k), ``mean`` (1, d) or None; float32.
 
-    def __init__(self, s: np.ndarray, v: np.ndarray, mean: np.ndarray | None) -> None:
-        self.s, self.v, self.mean = s, v, mean
+    ``total`` is the sum of all squared singular values, also of the components that were not kept. The artifact does
+    not hold it: it is None in a model that was loaded.
+    """
+
+    def __init__(self, s: np.ndarray, v: np.ndarray, mean: np.ndarray | None, total: float | None = None) -> None:
+        self.s, self.v, self.mean, self.total = s, v, mean, total
         self._offset = None if mean is None else mean.astype(np.float64) @ v
 
     @property
@@ -46,15 +50,14 @@ class PCAModel(Model):
     def figures(self, sample: Sample | None) -> list[Figure]:
         """The scree, the components, and rows in the plane of the two largest."""
         falling = self.s[::-1].astype(float)
-        variances = falling**2
-        shares = np.cumsum(variances) / (variances.sum() or 1)
-        points = [(number + 1.0, float(value)) for number, value in enumerate(variances / (variances.sum() or 1))]
+        whole = self.total or float(falling @ falling) or 1.0
+        shares = falling**2 / whole
         figures: list[Figure] = [
             Lines(
                 title="Scree",
                 x="component, the largest first",
-                y="share of the variance of all components here",
-                series={"each": points, "together": [(number + 1.0, float(x)) for number, x in enumerate(shares)]},
+                y="share of the variance" if self.total else "share of the variance of the components that were kept",
+                series={"each": _numbered(shares), "together": _numbered(np.cumsum(shares))},
             ),
             Heatmap(title="Components", values=self.v.T[::-1], x="feature", y="component, the largest on top"),
         ]
@@ -71,6 +74,11 @@ class PCAModel(Model):
         """Write ``model_algo-1``."""
         mean = {} if self.mean is None else {"mean": self.mean}
         mxnet_files.save(directory / mxnet_files.MODEL_FILE, {"s": self.s, "v": self.v, **mean})
+
+
+def _numbered(values: np.ndarray) -> list[tuple[float, float]]:
+    """Points (1, first value), (2, second value) and so on."""
+    return [(number + 1.0, float(value)) for number, value in enumerate(values)]
 
 
 def load(directory: Path) -> PCAModel:

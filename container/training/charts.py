@@ -162,15 +162,36 @@ def _heatmap(one: Heatmap) -> str:
     if one.written:
         return _written(one, np.asarray(one.values, np.float64))
     values = np.nan_to_num(_squeezed(np.asarray(one.values)).astype(np.float64))  # large ones without a second copy
-    shades = _shades(values)
-    source = png(np.stack([255 - 208 * shades, 255 - 146 * shades, 255 - 76 * shades], axis=-1))
     down, across = (f"{names[0]} … {names[-1]}" if names else "" for names in (one.rows, one.columns))
     return (
-        f'<img class=heat src="{source}" alt="{html.escape(one.title)}">'
+        f'<img class=heat src="{png(_coloured(values))}" alt="{html.escape(one.title)}">'
         f'<div class="legend"><span>down: {html.escape(one.y)} {html.escape(down)}</span>'
         f"<span>across: {html.escape(one.x)} {html.escape(across)}</span>"
-        f"<span>white {values.min():.4g}, blue {values.max():.4g}</span></div>"
+        f"<span>{_scale(values)}</span></div>"
     )
+
+
+_BLUE, _RED = np.array([208, 146, 76]), np.array([42, 157, 171])  # what the full colour takes from white
+
+
+def _coloured(values: np.ndarray) -> np.ndarray:
+    """Colours (height, width, 3) of numbers: from white to blue; where they are of both signs, white is zero, blue
+    above and red below it, by one measure."""
+    if not _signed(values):
+        return 255 - _shades(values)[..., None] * _BLUE
+    shares = values / np.abs(values).max()
+    return 255 - np.where(shares[..., None] > 0, shares[..., None] * _BLUE, -shares[..., None] * _RED)
+
+
+def _signed(values: np.ndarray) -> bool:
+    return bool(values.min() < 0 < values.max())
+
+
+def _scale(values: np.ndarray) -> str:
+    if not _signed(values):
+        return f"white {values.min():.4g}, blue {values.max():.4g}"
+    most = np.abs(values).max()
+    return f"red {-most:.4g}, white 0, blue {most:.4g}"
 
 
 def _written(one: Heatmap, values: np.ndarray) -> str:
@@ -207,11 +228,16 @@ def _shades(values: np.ndarray) -> np.ndarray:
 
 def _pictures(one: Pictures) -> str:
     cards = "".join(
-        f'<div><img src="{png(255 * (1 - np.repeat(_shades(image)[:, :, None], 3, axis=2)))}" width={_PICTURE} '
+        f'<div><img src="{png(_grey(image))}" width={_PICTURE} '
         f'alt="{html.escape(caption)}"><span>{html.escape(caption)}</span></div>'
         for image, caption in zip(np.asarray(one.images, np.float64), one.captions, strict=True)
     )
     return f"<div class=pictures>{cards}</div>"
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """A picture (height, width, 3) of numbers (height, width), in colours where they are of both signs."""
+    return _coloured(image) if _signed(image) else np.repeat(255 * (1 - _shades(image)[:, :, None]), 3, axis=2)
 
 
 def png(pixels: np.ndarray) -> str:

@@ -17,7 +17,7 @@ from algorithms.common import mxnet_files
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
 from algorithms.hyperparameters import parse
 from algorithms.pca import PCA, PCAHyperparameters, explained_variance_ratio
-from algorithms.pca.fit import Components, Covariance, Sketch, State, initialize
+from algorithms.pca.fit import Components, Covariance, Exact, Sketch, State, initialize
 from algorithms.pca.model import PCAModel
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
@@ -188,10 +188,11 @@ def test_the_sketch_sees_what_comes_late_and_slowly() -> None:
 
 
 def test_the_sketch_is_not_used_where_the_exact_covariance_is_cheaper() -> None:
-    assert isinstance(initialize(1000, 5, centred=True, extra=10), Covariance)
-    assert isinstance(initialize(2000, 250, centred=True, extra=250), Covariance)
+    assert isinstance(initialize(1000, 5, centred=True, extra=10), Exact)
+    assert isinstance(initialize(2000, 250, centred=True, extra=250), Exact)
     assert isinstance(initialize(2000, 5, centred=True, extra=10), Sketch)
-    assert isinstance(initialize(2000, 5, centred=True), Covariance)
+    assert isinstance(initialize(2000, 5, centred=True), Exact)
+    assert isinstance(initialize(200, 5, centred=True), Covariance)
 
 
 def test_more_extra_components_are_more_accurate() -> None:
@@ -442,3 +443,61 @@ def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
     assert not PCA.recognises(tmp_path)
     with pytest.raises(ModelError, match="it holds: nothing"):
         PCA.load(tmp_path)
+
+
+# ---- fewer rows than features ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("form", ["dense", "sparse", "mixed"])
+@pytest.mark.parametrize("count", [1, 7, 80])
+def test_few_rows_of_many_features_give_what_a_decomposition_of_the_rows_gives(count, form, centred) -> None:
+    rows = rows_of(count, 900, decay=0.5) + 3
+    rows[np.random.default_rng(1).random(rows.shape) < 0.7] = 0
+    state = Exact(900, centred=centred)
+    for number, start in enumerate(range(0, count, 30)):
+        part = rows[start : start + 30]
+        state.update(sp.csr_array(part) if form == "sparse" or (form == "mixed" and number % 2) else part)
+    k = min(count, 5)
+    found = state.finalize(k)
+    centre = rows.mean(axis=0, dtype=np.float64) if centred else np.zeros(900)
+    _, s, vt = np.linalg.svd(rows - centre, full_matrices=False)
+    np.testing.assert_allclose(found.s[::-1], s[:k], rtol=1e-5, atol=1e-4)
+    assert found.total == pytest.approx(float((s**2).sum()), abs=1e-6)
+    np.testing.assert_allclose(found.v.T @ found.v, np.eye(k), atol=1e-5)
+    known = s[:k] > 1e-3
+    np.testing.assert_allclose(np.abs(np.einsum("kd,dk->k", vt[:k], found.v[:, ::-1]))[known], 1, atol=1e-5)
+
+
+def test_as_many_components_as_rows_are_orthonormal_though_one_says_nothing() -> None:
+    state = Exact(700, centred=True)
+    state.update(rows_of(6, 700, decay=0.5))
+    found = state.finalize(6)
+    assert found.s[0] == 0
+    np.testing.assert_allclose(found.v.T @ found.v, np.eye(6), atol=1e-5)
+
+
+@pytest.mark.parametrize("counts", [(100, 100), (100, 500), (500, 100), (300, 300)])
+def test_rows_beyond_the_features_go_into_the_covariance(counts) -> None:
+    rows = rows_of(sum(counts), 400, decay=1.0) + 2
+    whole, left, right = (Exact(400, centred=True) for _ in range(3))
+    whole.update(rows)
+    left.update(rows[: counts[0]])
+    right.update(rows[counts[0] :])
+    left.merge(right)
+    assert left.rows == whole.rows == sum(counts)
+    expected = decomposition.PCA(5, svd_solver="full").fit(rows.astype(np.float64))
+    for found in (left.finalize(5), whole.finalize(5)):
+        np.testing.assert_allclose(found.s[::-1], expected.singular_values_, rtol=1e-4)
+        assert found.explained == pytest.approx(float(expected.explained_variance_ratio_.sum()), rel=1e-4)
+
+
+def test_the_scree_is_of_the_whole_variance() -> None:
+    rows = load_digits().data.astype(np.float32)
+    expected = np.cumsum(decomposition.PCA(2).fit(rows).explained_variance_ratio_)
+    values = {"feature_dim": "64", "num_components": "2", "mini_batch_size": "100"}
+    model = PCA.fit(parse(PCA.hyperparameters, values), {"train": MemoryStream(rows)}, FakeJob())
+    scree = model.figures(None)[0]
+    together = [y for _, y in scree.series["together"]]
+    np.testing.assert_allclose(together, expected, rtol=1e-4)
+    assert together[-1] == pytest.approx(0.285, abs=0.001)

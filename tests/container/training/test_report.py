@@ -146,3 +146,27 @@ def test_json_beside_the_page_is_left_alone(tmp_path):
     (tmp_path / "own.json").write_text(json.dumps([1]))
     written(tmp_path)
     assert json.loads((tmp_path / "own.json").read_text()) == [1]
+
+
+def pixels_of(page: str) -> np.ndarray:
+    """The first heat map of a page, decoded by Pillow: (height, width, 3)."""
+    encoded = page.split('<img class=heat src="data:image/png;base64,')[1].split('"')[0]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"), int)
+
+
+def test_numbers_of_both_signs_have_colours_of_both_sides_of_white() -> None:
+    page = charts.figure(Heatmap(title="h", values=np.array([[-2.0, 0.0, 1.0, 4.0]]), x="x", y="y"))
+    below, zero, above, most = pixels_of(page)[0]
+    assert zero.tolist() == [255, 255, 255]
+    assert below[0] > below[2]  # red
+    assert most[2] > most[0]  # blue
+    assert (255 - above).sum() == pytest.approx((255 - most).sum() / 4, abs=3)
+    assert "red -4, white 0, blue 4" in page
+
+
+def test_numbers_of_one_sign_go_from_white_to_blue() -> None:
+    page = charts.figure(Heatmap(title="h", values=np.array([[1.0, 2.0, 3.0]]), x="x", y="y"))
+    least, _, most = pixels_of(page)[0]
+    assert least.tolist() == [255, 255, 255]
+    assert most[2] > most[0]
+    assert "white 1, blue 3" in page
