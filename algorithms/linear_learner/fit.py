@@ -19,13 +19,13 @@ from threadpoolctl import threadpool_limits
 from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Job, Stream
-from algorithms.linear_learner.held_out import LEAST_ROWS_TO_HOLD_OUT, HeldOut, Kept, Rows
+from algorithms.linear_learner.grid import Setting, model_count, optimizer_name, settings
 from algorithms.linear_learner.losses import make_loss, objective_name
 from algorithms.linear_learner.optimizers import SGD, Adam, Optimizer, RMSProp, threshold
-from algorithms.linear_learner.problem import Problem, check_labels, one_label, study
+from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
 from algorithms.linear_learner.scaling import ScaledRows
 from algorithms.linear_learner.selection import calibrate, half_standard_error
-from algorithms.linear_learner.settings import Setting, model_count, optimizer_name, settings
+from algorithms.linear_learner.validation import LEAST_ROWS_TO_HOLD_OUT, HeldOut, Kept, Rows
 from recordio.batches import Batch, concatenate, rebatch
 
 if TYPE_CHECKING:

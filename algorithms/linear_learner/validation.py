@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algorithms.linear_learner.problem import Problem, one_label
+from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import ScaledRows
 from recordio.batches import Batch
 
