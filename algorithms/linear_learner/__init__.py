@@ -414,7 +414,7 @@ def _all_metrics(
     hp: LinearLearnerHyperparameters,
 ) -> dict[str, float]:
     """The objective and the predictor type's metrics, of raw scores (n, outputs) for scaled rows."""
-    loss = trained.trainer.loss
+    loss = trained.loss
     if hp.predictor_type == MULTICLASS:
         classes = labels.astype(np.int64)
         value = loss(raw[:, None, :], classes)[0].mean()

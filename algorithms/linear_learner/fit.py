@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,8 +19,9 @@ from threadpoolctl import threadpool_limits
 from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Job, Stream
+from algorithms.linear_learner import path
 from algorithms.linear_learner.grid import Setting, model_count, optimizer_name, settings
-from algorithms.linear_learner.losses import make_loss, objective_name
+from algorithms.linear_learner.losses import Loss, make_loss, objective_name
 from algorithms.linear_learner.optimizers import SGD, Adam, Optimizer, RMSProp, threshold
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
 from algorithms.linear_learner.scaling import ScaledRows
@@ -256,7 +257,7 @@ class Trained:
     problem: Problem
     train_rows: Rows
     validation_rows: Rows | None
-    trainer: Trainer
+    loss: Loss
 
 
 def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | None, job: Job) -> Trained:
@@ -268,18 +269,58 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     Raises:
         TrainingDataError: there is no row, or labels or features do not fit the job.
     """
-    size = _batch_size(hp, None)
+    whole = path.suits(hp)
+    size = hp.mini_batch_size if whole else _batch_size(hp, None)
     first = stream.batches(size)
-    head = _head(first, hp.num_point_for_scaler)
+    head, ended = _head(first, hp.num_point_for_scaler, path.PATH_MEMORY if whole else 0)
     if not head:
         raise TrainingDataError(
             "No training data processed. The training channel is empty: verify that it contains non-empty files."
         )
+    if whole and ended and path.models_memory(hp, head[0].feature_dim) <= path.PATH_MEMORY:
+        return _train_whole(hp, concatenate(head), validation, job)
+    return _train_batches(hp, head, first, size, stream, validation, job)
+
+
+def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Batch | None, job: Job) -> Trained:
+    """Train on rows that are all in memory; see ``path``."""
+    check_labels(one_label(batch), hp)
+    problem = study(batch.rows(0, hp.num_point_for_scaler), hp)
+    if validation is not None:
+        _check_validation(validation, problem, hp)
+    threads = _threads(2.0 * len(batch) * problem.feature_dim * problem.outputs)
+    with threads:
+        point, problem = path.follow(hp, problem, batch, validation, job)
+    judged = None if validation is None else Rows.of(validation, problem, problem.outputs)
+    labels = one_label(validation) if validation is not None else point.labels
+    winner = Winner(
+        parameters=point.design.parameters(point.solution),
+        threshold=path.threshold(point, labels, hp),
+        losses=point.losses,
+        objective=point.objective,
+        lowest_objective=point.objective,
+        value=0.0,
+        margin=0.0,
+        setting=Setting(1.0, point.penalty, 0.0),
+    )
+    return Trained(winner, problem, Rows.of(batch, problem, problem.outputs), judged, make_loss(hp.loss_name, hp))
+
+
+def _train_batches(
+    hp: LinearLearnerHyperparameters,
+    head: list[Batch],
+    first: Generator[Batch],
+    size: int,
+    stream: Stream,
+    validation: Batch | None,
+    job: Job,
+) -> Trained:
+    """Train by mini-batches: ``head``, then the rest of ``first``, then the stream from its start."""
     sample = concatenate(head)
     if len(sample) < hp.num_point_for_scaler:
         size = _batch_size(hp, len(sample))
         head = list(rebatch(head, size))
-    problem = study(sample, hp)
+    problem = study(sample.rows(0, max(hp.num_point_for_scaler, size)), hp)
     trainer = Trainer(hp, problem, job.seed)
     width = trainer.parameters.shape[1]
     job.info(f"Training {len(trainer.settings)} models in parallel.")
@@ -317,8 +358,8 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
             "look for extreme values in the data"
         )
     if validation is None:
-        return Trained(winner, problem, rows, None, trainer)
-    return Trained(winner, problem, Rows.of(concatenate(kept.rows), problem, width), rows, trainer)
+        return Trained(winner, problem, rows, None, trainer.loss)
+    return Trained(winner, problem, Rows.of(concatenate(kept.rows), problem, width), rows, trainer.loss)
 
 
 def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None) -> int:
@@ -366,13 +407,16 @@ def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job)
 
 
 def _validation_rows(validation: Batch, trainer: Trainer) -> Rows:
-    problem = trainer.problem
+    _check_validation(validation, trainer.problem, trainer.hp)
+    return Rows.of(validation, trainer.problem, trainer.parameters.shape[1])
+
+
+def _check_validation(validation: Batch, problem: Problem, hp: LinearLearnerHyperparameters) -> None:
     if validation.feature_dim != problem.feature_dim:
         raise TrainingDataError(
             f"channel 'validation' has {validation.feature_dim} features, channel 'train' {problem.feature_dim}"
         )
-    check_labels(one_label(validation), trainer.hp)
-    return Rows.of(validation, problem, trainer.parameters.shape[1])
+    check_labels(one_label(validation), hp)
 
 
 class Patience:
@@ -391,16 +435,17 @@ class Patience:
         return self.bad_epochs >= self.patience
 
 
-def _head(batches: Iterator[Batch], rows: int) -> list[Batch]:
-    """Batches until they have at least ``rows`` rows, or all there are."""
+def _head(batches: Iterator[Batch], rows: int, memory: int) -> tuple[list[Batch], bool]:
+    """Batches until they have ``rows`` rows and take ``memory`` bytes, and whether they are all there are."""
     head: list[Batch] = []
-    count = 0
+    count = size = 0
     for batch in batches:
         head.append(batch)
         count += len(batch)
-        if count >= rows:
-            break
-    return head
+        size += sum(part.nbytes for part in batch.arrays())
+        if count >= rows and size >= memory:
+            return head, False
+    return head, True
 
 
 def _report_epoch(job: Job, trainer: Trainer, losses: np.ndarray, best: Winner, epoch: int) -> None:

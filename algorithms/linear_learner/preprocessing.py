@@ -66,6 +66,15 @@ def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> t
     return (balanced,) if given == "balanced" else (1.0, balanced, balanced**0.5)
 
 
+def row_weights(problem: Problem, labels: np.ndarray, hp: LinearLearnerHyperparameters) -> np.ndarray | None:
+    """What rows with these scaled labels count, (n,) by their class, by the first weight to try; None for all alike."""
+    if problem.class_weights is not None:
+        return np.asarray(problem.class_weights[labels.astype(np.int64)])
+    if hp.predictor_type == "binary_classifier" and problem.positive_weights[0] != 1:
+        return np.where(labels > 0.5, np.float32(problem.positive_weights[0]), np.float32(1))
+    return None
+
+
 def one_label(batch: Batch) -> np.ndarray:
     """The labels of a batch as (n,).
 

@@ -103,6 +103,8 @@ ScaledRows = DenseRows | UnscaledRows
 def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool) -> Scaler:
     """The scaler that brings the columns of ``batch`` to mean 0 (``unbias``) and deviation 1 (``normalize``).
 
+    Sparse columns are not shifted, as in SageMaker.
+
     A column that does not vary keeps its scale, so that a value that first shows up later is not blown up.
     """
     features = batch.features
@@ -120,7 +122,7 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool) -> Scaler:
         deviation = np.sqrt(square / len(features))
     steady = deviation <= 1e-6 * np.abs(mean)
     deviation[steady | (deviation == 0)] = 1
-    shift = mean if unbias else np.zeros_like(mean)
+    shift = mean if unbias and isinstance(features, np.ndarray) else np.zeros_like(mean)
     scale = deviation if normalize else np.ones_like(deviation)
     return Scaler(shift.astype(np.float32), scale.astype(np.float32))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,13 +12,37 @@ from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import ScaledRows
 from recordio.batches import Batch
 
+if TYPE_CHECKING:
+    from algorithms.linear_learner import LinearLearnerHyperparameters
+
 HELD_OUT_SHARE = 0.1
 HELD_OUT_ROWS = 10_000
 """Without a validation channel, this share of the first rows of each block is kept out of training, up to so many."""
 LEAST_ROWS_TO_HOLD_OUT = 1000
 """Fewer training rows than this are all trained on, and models are then compared on them."""
-EVALUATION_ROWS = 5000
-"""Rows scored at once."""
+EVALUATION_CELLS = 1 << 22
+"""Scores computed at once: rows times columns, so that many classes take no more memory than few."""
+FOLDS = ((200, 10), (5000, 5))
+"""Up to so many rows, the number of folds of cross-validation; beyond, one fifth of the rows is held out once."""
+RARE, RARE_ROWS = 400, 100_000
+"""With fewer rows of the rarer class, up to so many rows, every row is needed to find a threshold on: five folds."""
+
+
+def folds(labels: np.ndarray, hp: LinearLearnerHyperparameters, seed: int) -> np.ndarray:
+    """Which rows are held out of which fold, (n, k) bool; every label is spread evenly over the folds."""
+    rows = len(labels)
+    count = next((count for most, count in FOLDS if rows <= most), 1)
+    if hp.criterion is not None and rows <= RARE_ROWS and min(labels.sum(), rows - labels.sum()) < RARE:
+        count = max(count, 5)
+    every = max(count, 5)
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.random(rows), labels))
+    turn = np.empty(rows, np.int64)
+    turn[order] = np.arange(rows) % every
+    held = turn[:, None] == np.arange(count)
+    if count == 1:
+        held[np.flatnonzero(held)[HELD_OUT_ROWS:]] = False
+    return np.asarray(held[:, held.any(axis=0) & ~held.all(axis=0)])
 
 
 @dataclass(frozen=True)
@@ -31,8 +56,9 @@ class Rows:
     @staticmethod
     def of(batch: Batch, problem: Problem, columns: int) -> Rows:
         """All of ``batch``, ready to be scored by parameters of so many columns."""
-        starts = range(0, len(batch), EVALUATION_ROWS)
-        blocks = [problem.scaler.rows(batch.rows(start, start + EVALUATION_ROWS).features, columns) for start in starts]
+        size = max(EVALUATION_CELLS // columns, 1)
+        starts = range(0, len(batch), size)
+        blocks = [problem.scaler.rows(batch.rows(start, start + size).features, columns) for start in starts]
         labels = one_label(batch)
         return Rows(blocks, labels, problem.label_scaler.apply(labels))
 
@@ -68,6 +94,7 @@ class Kept:
     def __init__(self, held_out: HeldOut) -> None:
         self.held_out = held_out
         self.rows: list[Batch] = []
+        self.count = 0
         self.full = False
 
     def take(self, index: int, batch: Batch) -> Batch:
@@ -76,5 +103,6 @@ class Kept:
         candidate = held if self.held_out.batches else part
         if candidate is not None and not self.full:
             self.rows.append(candidate)
-            self.full = sum(len(batch) for batch in self.rows) >= HELD_OUT_ROWS
+            self.count += len(candidate)
+            self.full = self.count >= HELD_OUT_ROWS
         return part

@@ -1,0 +1,231 @@
+"""Training on rows that fit in memory, where the job leaves steps and penalties to us.
+
+All is convex, so that steps, their sizes and their number need not be guessed: each model is minimised by L-BFGS. What
+has to be chosen is the penalty, and what it is measured in. A path is followed from a strong penalty to a weak one,
+each model starting at the last one's minimum (Friedman, Hastie and Tibshirani, "Regularization Paths for Generalized
+Linear Models via Coordinate Descent", Journal of Statistical Software 33, 2010), until the loss on rows that a model
+was not trained on rises. Those rows are the validation channel, or else those of cross-validation: the models of all
+folds, and one of all rows, which is kept, are trained side by side.
+
+Penalties are measured in features of deviation 1 and, unless ``normalize_data`` is stated, in features as they are,
+too: rare words that are blown up to deviation 1 would weigh as much as common ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms.hyperparameters import AUTO
+from algorithms.interface import Job
+from algorithms.linear_learner.design import Design, designs
+from algorithms.linear_learner.lbfgs import HISTORY, minimise_all
+from algorithms.linear_learner.losses import make_loss, objective_name
+from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
+from algorithms.linear_learner.selection import calibrate
+from algorithms.linear_learner.validation import Rows, folds
+from recordio.batches import Batch
+
+if TYPE_CHECKING:
+    from algorithms.linear_learner import LinearLearnerHyperparameters
+
+PATH_MEMORY = 1 << 28
+"""Bytes of rows, and of models, up to which a job is trained in this way: what a Pipe job keeps stays bounded."""
+SMOOTH = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "huber_loss": 1.0}
+"""Losses with a derivative that is continuous, and the second one at most; only they suit L-BFGS."""
+PENALTIES = tuple(float(10 ** (-step * 2 / 3)) for step in range(15))
+"""Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 5e-10."""
+TOLERANCE, STEPS = 1e-5, 100
+"""A model of the path is found when a step gains less than this share of its loss, or after so many steps."""
+WORSE = 2
+"""So many models after the best one, the path ends."""
+_STATED = (
+    *("optimizer", "learning_rate", "mini_batch_size", "epochs", "num_models", "wd", "l1", "tuning_objective_metric"),
+    *("beta_1", "beta_2", "momentum", "bias_lr_mult", "bias_wd_mult", "early_stopping_patience"),
+    *("early_stopping_tolerance", "init_bias", "init_method", "init_scale", "init_sigma", "use_lr_scheduler"),
+    *("lr_scheduler_factor", "lr_scheduler_minimum_lr", "lr_scheduler_step"),
+)
+"""Hyperparameters that say how to descend or what to penalise: with another value than the default, mini-batches do."""
+
+
+def suits(hp: LinearLearnerHyperparameters) -> bool:
+    """Whether the job leaves to us what this way of training chooses."""
+    free = all(getattr(hp, name) == type(hp).__dataclass_fields__[name].default for name in _STATED)
+    return free and hp.loss_name in SMOOTH and hp.positive_example_weight_mult != AUTO
+
+
+def models_memory(hp: LinearLearnerHyperparameters, columns: int) -> int:
+    """Bytes of the models trained side by side with their histories, at most."""
+    outputs = hp.num_classes if hp.predictor_type == "multiclass_classifier" else 1
+    return int((columns + 1) * outputs * 4 * (2 * HISTORY + 8) * 2)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The models of one penalty, in one scaling.
+
+    Attributes:
+        solution: (r + 1, c) the model of all rows, for the rows of the design.
+        penalty: its wd.
+        objective: mean loss on the rows that it is judged by.
+        train_objective: of the model of all rows.
+        losses: (v,) of those rows. scores: (v, c). labels: (v,), scaled.
+    """
+
+    design: Design
+    solution: np.ndarray
+    penalty: float
+    objective: float
+    train_objective: float
+    losses: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+def follow(
+    hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, validation: Batch | None, job: Job
+) -> tuple[Point, Problem]:
+    """The best point of the paths in all scalings, and the problem with its scaling.
+
+    Logs an epoch for each point of a path.
+    """
+    labels = problem.label_scaler.apply(one_label(batch))
+    held = np.empty((len(batch), 0), bool) if validation is not None else folds(labels, hp, job.seed)
+    job.info(f"Training {held.shape[1] + 1} models in parallel.")
+    best: Point | None = None
+    epoch = 0
+    name = objective_name(hp.loss_name)
+    for design in designs(problem, batch, hp):
+        worse, lowest = 0, np.inf
+        started = time.perf_counter()
+        judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
+        for point in _points(hp, problem, design, labels, held, judged):
+            job.values({f"train_{name}": point.train_objective}, epoch=epoch, model=0)
+            job.quality("train", name, point.train_objective, epoch=epoch)
+            job.quality("validation", name, point.objective, epoch=epoch)
+            job.early_stopping(epoch, name, abs(point.objective))
+            job.throughput(len(batch), time.perf_counter() - started)
+            started = time.perf_counter()
+            epoch += 1
+            if best is None or point.objective < best.objective:
+                best = point
+            worse = 0 if point.objective < lowest else worse + 1
+            lowest = min(lowest, point.objective)
+            if worse >= WORSE or job.stop_requested:
+                break
+        if job.stop_requested:
+            break
+    job.info("Early stop condition met. Stopping training.")
+    job.progress(hp.epochs, hp.epochs)
+    assert best is not None, "there is at least one scaling, and one penalty"
+    return best, replace(problem, scaler=best.design.scaler)
+
+
+def _points(
+    hp: LinearLearnerHyperparameters,
+    problem: Problem,
+    design: Design,
+    labels: np.ndarray,
+    held: np.ndarray,
+    judged: Rows | None,
+) -> Iterator[Point]:
+    """The points of one path, the strongest penalty first."""
+    objective = Objective(hp, problem, design, labels, held)
+    solutions = [np.zeros(objective.size, np.float32) for _ in range(held.shape[1] + 1)]
+    for penalty in PENALTIES:
+        objective.penalty = penalty
+        solutions = minimise_all(objective, solutions, objective.inverse(), TOLERANCE, STEPS)
+        scores = objective.scores(solutions)
+        losses = objective.losses(scores)[0]
+        all_rows = solutions[-1].reshape(-1, problem.outputs)
+        if judged is not None:
+            parameters = design.parameters(all_rows)
+            out = np.concatenate([part for _, part in judged.scores(parameters)])
+            out_labels = judged.scaled_labels
+            out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
+        else:
+            row, fold = np.nonzero(held)
+            out, out_losses, out_labels = scores[row, fold], losses[row, fold], labels[row]
+        mean = float(np.mean(losses[:, -1], dtype=np.float64))
+        yield Point(design, all_rows, penalty, _mean(out_losses), mean, out_losses, out, out_labels)
+
+
+def _mean(losses: np.ndarray) -> float:
+    return float(np.nan_to_num(losses.mean(dtype=np.float64), nan=np.inf, posinf=np.inf))
+
+
+class Objective:
+    """Mean weighted loss and penalty of the models of all folds, and of one of all rows."""
+
+    def __init__(
+        self, hp: LinearLearnerHyperparameters, problem: Problem, design: Design, labels: np.ndarray, held: np.ndarray
+    ) -> None:
+        self.hp, self.problem, self.design, self.labels = hp, problem, design, labels
+        self.outputs = problem.outputs
+        self.size = (design.columns + 1) * self.outputs
+        self.loss = make_loss(hp.loss_name, hp)
+        self.penalty = 0.0
+        inside = np.hstack([~held, np.ones((len(labels), 1), bool)]).astype(np.float32)
+        self.share = inside / inside.sum(axis=0)  # (n, models): what a row's slope counts in the mean
+
+    def inverse(self) -> np.ndarray:
+        """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's."""
+        curvature = SMOOTH[self.hp.loss_name] * np.append(self.design.mean_square, 1)
+        diagonal = curvature + self.penalty * np.append(self.design.shrink, 0)
+        return np.repeat(1 / diagonal, self.outputs).astype(np.float32)
+
+    def scores(self, points: list[np.ndarray]) -> np.ndarray:
+        """(n, m, c) scores of all rows by the models at these points."""
+        stacked = np.hstack([point.reshape(-1, self.outputs) for point in points])
+        scores = self.design.rows.scores(np.ascontiguousarray(stacked[:-1]))
+        scores += stacked[-1]
+        return scores.reshape(len(scores), len(points), self.outputs)
+
+    def of(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted losses (n, m) and slopes (n, m, c) of scores (n, m, c)."""
+        weights = row_weights(self.problem, labels, self.hp)
+        if self.outputs > 1:
+            losses, slopes = self.loss(scores, labels.astype(np.int64))
+        else:
+            losses, slopes = self.loss(scores[:, :, 0], labels[:, None])
+            slopes = slopes[:, :, None]
+        if weights is None:
+            return losses, slopes
+        return losses * weights[:, None], slopes * weights[:, None, None]
+
+    def losses(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the training rows."""
+        return self.of(scores, self.labels)
+
+    def __call__(self, numbers: list[int], points: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
+        """Values and gradients; see ``lbfgs.Evaluate``."""
+        scores = self.scores(points)
+        losses, slopes = self.losses(scores)
+        share = self.share[:, numbers]
+        slopes = slopes * share[:, :, None]
+        flat = np.ascontiguousarray(slopes.reshape(len(slopes), -1), np.float32)
+        gradient = np.empty((self.design.columns + 1, flat.shape[1]), np.float32)
+        self.design.rows.gradient(flat, gradient[:-1])
+        gradient[-1] = flat.sum(axis=0) if self.hp.use_bias else 0
+        values = np.einsum("nm,nm->m", losses, share, dtype=np.float64)
+        shrink = np.float32(self.penalty) * self.design.shrink[:, None]
+        found = []
+        for at, point in enumerate(points):
+            weights = point.reshape(-1, self.outputs)[:-1]
+            own = gradient[:, at * self.outputs : (at + 1) * self.outputs].copy()
+            pulled = shrink * weights
+            own[:-1] += pulled
+            found.append((float(values[at]) + 0.5 * float(np.vdot(pulled, weights)), own.ravel()))
+        return found
+
+
+def threshold(point: Point, labels: np.ndarray, hp: LinearLearnerHyperparameters) -> float:
+    """The raw score from which a row is positive, by the criterion on the rows that the point was judged by."""
+    if hp.criterion is None:
+        return 0.0
+    count = len(labels) if hp.num_calibration_samples == AUTO else int(hp.num_calibration_samples)
+    return float(calibrate(point.scores[:count], labels[:count], hp).threshold[0])
