@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.hyperparameters import AUTO
 from algorithms.linear_learner.preprocessing import Problem
-from algorithms.linear_learner.scaling import DENSE_CELLS, DenseRows, ScaledRows, Scaler, UnscaledRows
+from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, DenseRows, Scaler, UnscaledRows, sparse_scale
 from recordio.batches import Batch, Features
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
 ROTATED_COLUMNS = 1024
 """Up to so many columns, or rows where these are fewer, a decomposition costs less than the steps that it saves."""
-RANK = 1e-6
-"""Directions of less than this share of the largest one's length are noise of float32."""
+RANK = 1e-12
+"""Directions whose square is less than this share of the largest one's are noise."""
+EXACT_CELLS = 1 << 22
+"""Up to so many cells, products of columns are summed in float64: columns may differ by orders of magnitude."""
 MANY_ROWS = 20
 """From so many rows for each column on, a penalty matters so little that its measure does not."""
 
@@ -42,7 +45,7 @@ class Design:
     """
 
     scaler: Scaler
-    rows: ScaledRows
+    rows: DenseRows | UnscaledRows | PlainRows
     shrink: np.ndarray
     mean_square: np.ndarray
     back: np.ndarray | None
@@ -76,18 +79,28 @@ class PlainRows:
 
 def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters) -> Iterator[Design]:
     """The rows in each scaling that is to be tried, one after the other."""
-    features = batch.features
+    features = _as_stored(batch.features)
     n, d = features.shape
     scaler = problem.scaler
-    if hp.normalize_data is False:
-        yield _design(scaler, features)
+    if not isinstance(features, np.ndarray):
+        scale = scaler.scale if _stated(hp) else sparse_scale(features)
+        yield _design(Scaler(np.zeros_like(scale), scale), features)
         return
-    one = Scaler(scaler.shift, np.ones_like(scaler.scale))
-    if "normalize_data" in hp.given and hp.normalize_data is True or n >= MANY_ROWS * d:
-        yield _design(scaler, features)
-    else:
-        yield _design(_unit(one, features), features)
-        yield _design(scaler, features)
+    yield _design(scaler, features)
+    if not _stated(hp) and n < MANY_ROWS * d:
+        yield _design(Scaler(scaler.shift, np.ones_like(scaler.scale)), features)
+
+
+def _stated(hp: LinearLearnerHyperparameters) -> bool:
+    return "normalize_data" in hp.given and hp.normalize_data != AUTO
+
+
+def _as_stored(features: Features) -> Features:
+    """Rows in the form that their share of values that are not zero asks for, so that both forms train alike."""
+    cells = features.shape[0] * features.shape[1]
+    if isinstance(features, np.ndarray):
+        return sp.csr_array(features) if np.count_nonzero(features) < DENSE_SHARE * cells else features
+    return features.toarray() if cells <= DENSE_CELLS and features.nnz >= DENSE_SHARE * cells else features
 
 
 def _unit(scaler: Scaler, features: Features) -> Scaler:
@@ -129,7 +142,8 @@ def _rotated(scaler: Scaler, features: Features) -> Design:
         turned = left * np.float32(np.sqrt(n))
         back = np.asarray(rows.T @ (left / np.sqrt(n)) / squares)
     else:
-        squares, right = _eigen(rows.T @ rows / np.float32(n))
+        exact = rows.astype(np.float64) if rows.size <= EXACT_CELLS else rows
+        squares, right = _eigen(exact.T @ exact / n)
         back = right / np.sqrt(squares)
         turned = rows @ back.astype(np.float32)
     turned, back = np.ascontiguousarray(turned, np.float32), np.ascontiguousarray(back, np.float32)

@@ -25,8 +25,8 @@ from algorithms.linear_learner.losses import Loss, make_loss, objective_name
 from algorithms.linear_learner.optimizers import SGD, Adam, Optimizer, RMSProp, threshold
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
 from algorithms.linear_learner.scaling import ScaledRows
-from algorithms.linear_learner.selection import calibrate, half_standard_error
-from algorithms.linear_learner.validation import LEAST_ROWS_TO_HOLD_OUT, HeldOut, Kept, Rows
+from algorithms.linear_learner.selection import calibrate, counted_rows, half_standard_error
+from algorithms.linear_learner.validation import HeldOut, Kept, Rows
 from recordio.batches import Batch, concatenate, rebatch
 
 if TYPE_CHECKING:
@@ -69,7 +69,11 @@ class Winner:
     setting: Setting
 
     def beats(self, other: Winner) -> bool:
-        """Whether this model is to be kept rather than ``other``."""
+        """Whether this model is to be kept rather than ``other``: as in ``Trainer.best``, by loss first."""
+        excess = self.losses - other.losses
+        error = excess.std() / np.sqrt(len(excess))
+        if abs(excess.mean()) > error:
+            return bool(excess.mean() < 0)
         if abs(self.value - other.value) <= self.margin:
             return self.objective < other.objective
         return self.value > other.value
@@ -205,22 +209,21 @@ class Trainer:
     def best(self, rows: Rows, training_losses: np.ndarray) -> Winner:
         """The best model as it stands, by the job's criterion on ``rows``.
 
-        Models whose criterion is within half a standard error of the best are not told apart by it, but by their loss
-        on ``rows``, which is less noisy. Those whose loss is within one standard error of the lowest, row by row, are
-        not told apart by that either: among them the lowest loss in training (m,), on many more rows, decides. So
-        chance on few rows does not prefer a model that has not converged.
+        First the loss has to be near the lowest: within one standard error, row by row. Of those models the criterion
+        decides, and where it is within half a standard error of the best, the loss in training (m,), on many more rows
+        than ``rows``. So neither a lucky threshold nor chance on few rows prefers a model that has not converged.
         """
         losses, scores = self.evaluate(rows)
         objective = np.nan_to_num(losses.mean(axis=0, dtype=np.float64), nan=np.inf, posinf=np.inf)
+        near = _near_lowest(losses, objective)
         value, margin = np.zeros(len(self.settings)), 0.0
         thresholds = np.zeros(len(self.settings), np.float32)
         if self.hp.criterion is not None:
             count = int(_or(self.hp.num_calibration_samples, len(rows.labels)))
             value, thresholds = calibrate(scores[:count], rows.labels[:count], self.hp)
-            margin = half_standard_error(float(value.max()), min(count, len(rows.labels)))
-        allowed = value >= value.max() - margin
-        excess = losses - losses[:, [np.where(allowed, objective, np.inf).argmin()]]
-        allowed &= ~(excess.mean(axis=0) > excess.std(axis=0) / np.sqrt(len(excess)))
+            value = np.where(near, value, -np.inf)
+            margin = half_standard_error(float(value.max()), counted_rows(rows.labels[:count], self.hp))
+        allowed = near & (value >= value.max() - margin)
         index = int(np.where(allowed, np.nan_to_num(training_losses, nan=np.inf), np.inf).argmin())
         columns = slice(index * self.problem.outputs, (index + 1) * self.problem.outputs)
         return Winner(
@@ -233,6 +236,13 @@ class Trainer:
             margin=margin,
             setting=self.settings[index],
         )
+
+
+def _near_lowest(losses: np.ndarray, objective: np.ndarray) -> np.ndarray:
+    """Which models' losses (n, m) are within one standard error of the lowest, compared row by row; (m,) bool."""
+    excess = losses - losses[:, [objective.argmin()]]
+    error = excess.std(axis=0, dtype=np.float64) / np.sqrt(len(excess))
+    return np.isfinite(objective) & ~(excess.mean(axis=0, dtype=np.float64) > error) | (objective == objective.min())
 
 
 def _or(value: float | str, automatic: float) -> float:
@@ -296,7 +306,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
     winner = Winner(
         parameters=point.design.parameters(point.solution),
         threshold=path.threshold(point, labels, hp),
-        losses=point.losses,
+        losses=np.empty(0),
         objective=point.objective,
         lowest_objective=point.objective,
         value=0.0,
@@ -325,7 +335,7 @@ def _train_batches(
     width = trainer.parameters.shape[1]
     job.info(f"Training {len(trainer.settings)} models in parallel.")
     rows = None if validation is None else _validation_rows(validation, trainer)
-    kept = Kept(HeldOut(size, rows is None and len(sample) >= LEAST_ROWS_TO_HOLD_OUT))
+    kept = Kept(HeldOut(size, len(sample) if rows is None else 0))
     patience = Patience(hp.early_stopping_patience, hp.early_stopping_tolerance)
     best: Winner | None = None
     for epoch in range(hp.epochs):
@@ -395,6 +405,8 @@ def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job)
     problem, width = trainer.problem, trainer.parameters.shape[1]
     for index, batch in enumerate(batches):
         part = kept.take(index, batch)
+        if not len(part):
+            continue
         labels = one_label(part)
         check_labels(labels, trainer.hp)
         features = problem.scaler.rows(part.features, width)
@@ -403,7 +415,7 @@ def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job)
         if job.stop_requested:
             break
     kept.full = True
-    return seen, losses / seen
+    return seen, losses / max(seen, 1)
 
 
 def _validation_rows(validation: Batch, trainer: Trainer) -> Rows:

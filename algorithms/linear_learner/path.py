@@ -35,14 +35,19 @@ if TYPE_CHECKING:
 
 PATH_MEMORY = 1 << 28
 """Bytes of rows, and of models, up to which a job is trained in this way: what a Pipe job keeps stays bounded."""
-SMOOTH = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "huber_loss": 1.0}
-"""Losses with a derivative that is continuous, and the second one at most; only they suit L-BFGS."""
-PENALTIES = tuple(float(10 ** (-step * 2 / 3)) for step in range(15))
-"""Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 5e-10."""
-TOLERANCE, STEPS = 1e-5, 100
+CURVATURES = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
+"""The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
+PENALTIES = tuple(float(10 ** (-step * 3 / 4)) for step in range(13))
+"""Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 1e-9."""
+TOLERANCE, STEPS = 1e-3, 30
 """A model of the path is found when a step gains less than this share of its loss, or after so many steps."""
+LAST_TOLERANCE, LAST_STEPS = 1e-5, 100
+"""The same of the model that is kept."""
 WORSE = 2
 """So many models after the best one, the path ends."""
+DOUBT = 0.2
+"""Wrong labels that no number of right ones excludes. Laplace's rule of succession has 1, which is too timid where
+classes are clearly apart."""
 _STATED = (
     *("optimizer", "learning_rate", "mini_batch_size", "epochs", "num_models", "wd", "l1", "tuning_objective_metric"),
     *("beta_1", "beta_2", "momentum", "bias_lr_mult", "bias_wd_mult", "early_stopping_patience"),
@@ -55,7 +60,7 @@ _STATED = (
 def suits(hp: LinearLearnerHyperparameters) -> bool:
     """Whether the job leaves to us what this way of training chooses."""
     free = all(getattr(hp, name) == type(hp).__dataclass_fields__[name].default for name in _STATED)
-    return free and hp.loss_name in SMOOTH and hp.positive_example_weight_mult != AUTO
+    return free and hp.positive_example_weight_mult != AUTO
 
 
 def models_memory(hp: LinearLearnerHyperparameters, columns: int) -> int:
@@ -73,7 +78,8 @@ class Point:
         penalty: its wd.
         objective: mean loss on the rows that it is judged by.
         train_objective: of the model of all rows.
-        losses: (v,) of those rows. scores: (v, c). labels: (v,), scaled.
+        doubted: the same with the doubt that so few rows leave, by which points are compared.
+        scores: (v, c) of those rows. labels: (v,), scaled.
     """
 
     design: Design
@@ -81,7 +87,7 @@ class Point:
     penalty: float
     objective: float
     train_objective: float
-    losses: np.ndarray
+    doubted: float
     scores: np.ndarray
     labels: np.ndarray
 
@@ -111,10 +117,10 @@ def follow(
             job.throughput(len(batch), time.perf_counter() - started)
             started = time.perf_counter()
             epoch += 1
-            if best is None or point.objective < best.objective:
+            if best is None or point.doubted < best.doubted:
                 best = point
-            worse = 0 if point.objective < lowest else worse + 1
-            lowest = min(lowest, point.objective)
+            worse = 0 if point.doubted < lowest else worse + 1
+            lowest = min(lowest, point.doubted)
             if worse >= WORSE or job.stop_requested:
                 break
         if job.stop_requested:
@@ -122,7 +128,17 @@ def follow(
     job.info("Early stop condition met. Stopping training.")
     job.progress(hp.epochs, hp.epochs)
     assert best is not None, "there is at least one scaling, and one penalty"
+    best = _finish(hp, problem, best, labels)
     return best, replace(problem, scaler=best.design.scaler)
+
+
+def _finish(hp: LinearLearnerHyperparameters, problem: Problem, best: Point, labels: np.ndarray) -> Point:
+    """The same with the model of all rows minimised closely."""
+    objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool))
+    objective.penalty = best.penalty
+    start = np.ascontiguousarray(best.solution).ravel()
+    found = minimise_all(objective, [start], objective.inverse(), LAST_TOLERANCE, LAST_STEPS)[0]
+    return replace(best, solution=found.reshape(-1, problem.outputs))
 
 
 def _points(
@@ -151,7 +167,22 @@ def _points(
             row, fold = np.nonzero(held)
             out, out_losses, out_labels = scores[row, fold], losses[row, fold], labels[row]
         mean = float(np.mean(losses[:, -1], dtype=np.float64))
-        yield Point(design, all_rows, penalty, _mean(out_losses), mean, out_losses, out, out_labels)
+        doubt = _doubt(hp, out, out_labels, len(labels))
+        yield Point(design, all_rows, penalty, _mean(out_losses), mean, _mean(out_losses + doubt), out, out_labels)
+
+
+def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray | float:
+    """What the loss of each row grows by if ``DOUBT`` labels in n + 2 were others, as a rule of succession has it.
+
+    So a few rows that are all classified rightly do not ask for scores without end.
+    """
+    share = DOUBT / (rows + 2)
+    if hp.loss_name == "logistic":
+        return np.asarray(share * (2 * labels - 1) * scores[:, 0])
+    if hp.loss_name == "softmax_loss":
+        true = scores[np.arange(len(labels)), labels.astype(np.int64)]
+        return np.asarray(share * (true - scores.mean(axis=1)))
+    return 0.0
 
 
 def _mean(losses: np.ndarray) -> float:
@@ -174,7 +205,7 @@ class Objective:
 
     def inverse(self) -> np.ndarray:
         """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's."""
-        curvature = SMOOTH[self.hp.loss_name] * np.append(self.design.mean_square, 1)
+        curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
         diagonal = curvature + self.penalty * np.append(self.design.shrink, 0)
         return np.repeat(1 / diagonal, self.outputs).astype(np.float32)
 

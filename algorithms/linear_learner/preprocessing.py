@@ -40,7 +40,12 @@ def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
     labels = one_label(batch)
     check_labels(labels, hp)
     unbias = hp.use_bias if hp.unbias_data == AUTO else hp.unbias_data
-    scaler = feature_scaler(batch, unbias=bool(unbias and hp.use_bias), normalize=hp.normalize_data is not False)
+    scaler = feature_scaler(
+        batch,
+        unbias=bool(unbias and hp.use_bias),
+        normalize=hp.normalize_data is not False,
+        stated="normalize_data" in hp.given and hp.normalize_data != AUTO,
+    )
     label_scaler, outputs, class_weights = LabelScaler(), 1, None
     positive_weights: tuple[float, ...] = (1.0,)
     if hp.predictor_type == "regressor":

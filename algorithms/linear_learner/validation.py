@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 HELD_OUT_SHARE = 0.1
 HELD_OUT_ROWS = 10_000
 """Without a validation channel, this share of the first rows of each block is kept out of training, up to so many."""
-LEAST_ROWS_TO_HOLD_OUT = 1000
+SMALL_ROWS, SMALL_SHARE = 5000, 0.2
+"""With fewer rows than these it is this share: a tenth of them tells models apart too badly."""
+LEAST_ROWS_TO_HOLD_OUT = 100
 """Fewer training rows than this are all trained on, and models are then compared on them."""
 EVALUATION_CELLS = 1 << 22
 """Scores computed at once: rows times columns, so that many classes take no more memory than few."""
-FOLDS = ((200, 10), (5000, 5))
+FOLDS = ((100, 10), (1000, 5))
 """Up to so many rows, the number of folds of cross-validation; beyond, one fifth of the rows is held out once."""
 RARE, RARE_ROWS = 400, 100_000
 """With fewer rows of the rarer class, up to so many rows, every row is needed to find a threshold on: five folds."""
@@ -74,17 +76,22 @@ class Rows:
 class HeldOut:
     """Takes the last rows of each batch out of training, the same ones in each epoch, until it has enough.
 
-    Positions decide, not values, so that the stream needs no rewinding; the rows that remain are a view.
+    Positions decide, not values, so that the stream needs no rewinding; the rows that remain are a view. Of batches
+    that are too small for a share of each, one row of every few is taken.
     """
 
-    def __init__(self, mini_batch_size: int, active: bool) -> None:
-        self.batches = HELD_OUT_ROWS // max(int(mini_batch_size * HELD_OUT_SHARE), 1) if active else 0
+    def __init__(self, mini_batch_size: int, rows: int) -> None:
+        """``rows``: how many there are as far as is known; 0 to hold none out."""
+        share = SMALL_SHARE if rows < SMALL_ROWS else HELD_OUT_SHARE
+        self.share = share if rows >= LEAST_ROWS_TO_HOLD_OUT else 0.0
+        self.every = max(round(1 / (share * mini_batch_size)), 1)
+        self.batches = HELD_OUT_ROWS * self.every // max(int(mini_batch_size * share), 1) if self.share else 0
 
     def split(self, index: int, batch: Batch) -> tuple[Batch, Batch | None]:
-        """The rows of batch number ``index`` to train on, and those held out."""
-        cut = len(batch) - max(int(len(batch) * HELD_OUT_SHARE), 1)
-        if index >= self.batches or cut < 1:
+        """The rows of batch number ``index`` to train on, which may be none, and those held out."""
+        if index >= self.batches or (index + 1) % self.every:
             return batch, None
+        cut = len(batch) - max(int(len(batch) * self.share), 1)
         return batch.rows(0, cut), batch.rows(cut, len(batch))
 
 
@@ -98,7 +105,7 @@ class Kept:
         self.full = False
 
     def take(self, index: int, batch: Batch) -> Batch:
-        """Keep what is wanted of batch number ``index``; returns the rows to train on."""
+        """Keep what is wanted of batch number ``index``; returns the rows to train on, which may be none."""
         part, held = self.held_out.split(index, batch)
         candidate = held if self.held_out.batches else part
         if candidate is not None and not self.full:
