@@ -4,8 +4,8 @@ All is convex, so that steps, their sizes and their number need not be guessed: 
 has to be chosen is the penalty, and what it is measured in. A path is followed from a strong penalty to a weak one,
 each model starting at the last one's minimum (Friedman, Hastie and Tibshirani, "Regularization Paths for Generalized
 Linear Models via Coordinate Descent", Journal of Statistical Software 33, 2010), until the loss on rows that a model
-was not trained on rises. Those rows are the validation channel, or else those of cross-validation: the models of all
-folds, and one of all rows, which is kept, are trained side by side.
+was not trained on rises. Those rows are the validation channel, or else those of cross-validation, whose models are
+trained side by side; the model that is kept is then trained on all rows.
 
 Penalties are measured in features of deviation 1 and, unless ``normalize_data`` is stated, in features as they are,
 too: rare words that are blown up to deviation 1 would weigh as much as common ones.
@@ -37,17 +37,17 @@ PATH_MEMORY = 1 << 28
 """Bytes of rows, and of models, up to which a job is trained in this way: what a Pipe job keeps stays bounded."""
 CURVATURES = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
 """The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
-PENALTIES = tuple(float(10 ** (-step * 3 / 4)) for step in range(13))
-"""Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 1e-9."""
+PENALTIES = (1.0, *(float(10 ** -(1 + step * 3 / 4)) for step in range(12)))
+"""Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 6e-10."""
 TOLERANCE, STEPS = 1e-3, 30
 """A model of the path is found when a step gains less than this share of its loss, or after so many steps."""
 LAST_TOLERANCE, LAST_STEPS = 1e-5, 100
 """The same of the model that is kept."""
-WORSE = 2
-"""So many models after the best one, the path ends."""
-DOUBT = 0.2
-"""Wrong labels that no number of right ones excludes. Laplace's rule of succession has 1, which is too timid where
-classes are clearly apart."""
+WORSE, FEW_ROWS = 2, 1000
+"""So many penalties after the best one, the path ends; from that many rows on one will do, their losses being smooth."""
+DOUBT = 2.5
+"""Times the number of rows to the power of -1.5: the share of labels that is taken for possibly wrong. It keeps 20 rows
+that are all classified rightly from asking for scores without end, and is nothing at a thousand."""
 _STATED = (
     *("optimizer", "learning_rate", "mini_batch_size", "epochs", "num_models", "wd", "l1", "tuning_objective_metric"),
     *("beta_1", "beta_2", "momentum", "bias_lr_mult", "bias_wd_mult", "early_stopping_patience"),
@@ -74,10 +74,10 @@ class Point:
     """The models of one penalty, in one scaling.
 
     Attributes:
-        solution: (r + 1, c) the model of all rows, for the rows of the design.
+        solution: (r + 1, c) for the rows of the design: the mean of the folds' models, or the finished one.
         penalty: its wd.
         objective: mean loss on the rows that it is judged by.
-        train_objective: of the model of all rows.
+        train_objective: mean loss of the models on the rows that they are trained on.
         doubted: the same with the doubt that so few rows leave, by which points are compared.
         scores: (v, c) of those rows. labels: (v,), scaled.
     """
@@ -101,7 +101,7 @@ def follow(
     """
     labels = problem.label_scaler.apply(one_label(batch))
     held = np.empty((len(batch), 0), bool) if validation is not None else folds(labels, hp, job.seed)
-    job.info(f"Training {held.shape[1] + 1} models in parallel.")
+    job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
     best: Point | None = None
     epoch = 0
     name = objective_name(hp.loss_name)
@@ -121,7 +121,7 @@ def follow(
                 best = point
             worse = 0 if point.doubted < lowest else worse + 1
             lowest = min(lowest, point.doubted)
-            if worse >= WORSE or job.stop_requested:
+            if worse >= (WORSE if len(batch) < FEW_ROWS else 1) or job.stop_requested:
                 break
         if job.stop_requested:
             break
@@ -133,7 +133,7 @@ def follow(
 
 
 def _finish(hp: LinearLearnerHyperparameters, problem: Problem, best: Point, labels: np.ndarray) -> Point:
-    """The same with the model of all rows minimised closely."""
+    """The same with a model of all rows, minimised closely."""
     objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool))
     objective.penalty = best.penalty
     start = np.ascontiguousarray(best.solution).ravel()
@@ -151,32 +151,29 @@ def _points(
 ) -> Iterator[Point]:
     """The points of one path, the strongest penalty first."""
     objective = Objective(hp, problem, design, labels, held)
-    solutions = [np.zeros(objective.size, np.float32) for _ in range(held.shape[1] + 1)]
+    solutions = [np.zeros(objective.size, np.float32) for _ in range(objective.models)]
     for penalty in PENALTIES:
         objective.penalty = penalty
         solutions = minimise_all(objective, solutions, objective.inverse(), TOLERANCE, STEPS)
         scores = objective.scores(solutions)
         losses = objective.losses(scores)[0]
-        all_rows = solutions[-1].reshape(-1, problem.outputs)
+        middle = np.mean(solutions, axis=0, dtype=np.float32).reshape(-1, problem.outputs)
         if judged is not None:
-            parameters = design.parameters(all_rows)
+            parameters = design.parameters(middle)
             out = np.concatenate([part for _, part in judged.scores(parameters)])
             out_labels = judged.scaled_labels
             out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
         else:
             row, fold = np.nonzero(held)
             out, out_losses, out_labels = scores[row, fold], losses[row, fold], labels[row]
-        mean = float(np.mean(losses[:, -1], dtype=np.float64))
+        mean = float(np.mean(np.einsum("nm,nm->m", losses, objective.share, dtype=np.float64)))
         doubt = _doubt(hp, out, out_labels, len(labels))
-        yield Point(design, all_rows, penalty, _mean(out_losses), mean, _mean(out_losses + doubt), out, out_labels)
+        yield Point(design, middle, penalty, _mean(out_losses), mean, _mean(out_losses + doubt), out, out_labels)
 
 
 def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray | float:
-    """What the loss of each row grows by if ``DOUBT`` labels in n + 2 were others, as a rule of succession has it.
-
-    So a few rows that are all classified rightly do not ask for scores without end.
-    """
-    share = DOUBT / (rows + 2)
+    """What the loss of each row grows by if a few of n labels were others; see ``DOUBT``."""
+    share = DOUBT / rows**1.5
     if hp.loss_name == "logistic":
         return np.asarray(share * (2 * labels - 1) * scores[:, 0])
     if hp.loss_name == "softmax_loss":
@@ -190,7 +187,7 @@ def _mean(losses: np.ndarray) -> float:
 
 
 class Objective:
-    """Mean weighted loss and penalty of the models of all folds, and of one of all rows."""
+    """Mean weighted loss and penalty of the models of all folds, or where there are none of one of all rows."""
 
     def __init__(
         self, hp: LinearLearnerHyperparameters, problem: Problem, design: Design, labels: np.ndarray, held: np.ndarray
@@ -200,7 +197,8 @@ class Objective:
         self.size = (design.columns + 1) * self.outputs
         self.loss = make_loss(hp.loss_name, hp)
         self.penalty = 0.0
-        inside = np.hstack([~held, np.ones((len(labels), 1), bool)]).astype(np.float32)
+        inside = (~held if held.shape[1] else np.ones((len(labels), 1), bool)).astype(np.float32)
+        self.models = inside.shape[1]
         self.share = inside / inside.sum(axis=0)  # (n, models): what a row's slope counts in the mean
 
     def inverse(self) -> np.ndarray:

@@ -41,6 +41,11 @@ class Scaler:
         return 1 / self.scale
 
     @cached_property
+    def shifts(self) -> bool:
+        """Whether any feature is shifted."""
+        return bool(self.shift.any())
+
+    @cached_property
     def mild(self) -> bool:
         """Whether rows may be shifted after products with them."""
         return bool(np.abs(self.shift * self.inverse).max(initial=0) <= MILD_SHIFT)
@@ -87,7 +92,8 @@ class UnscaledRows:
         """(n, d) times (d, m)."""
         scaled = weights * self.scaler.inverse[:, None]
         product: np.ndarray = self.features @ scaled
-        product -= self.scaler.shift @ scaled
+        if self.scaler.shifts:
+            product -= self.scaler.shift @ scaled
         return product
 
     def gradient(self, slopes: np.ndarray, out: np.ndarray) -> None:
@@ -96,7 +102,8 @@ class UnscaledRows:
             np.dot(self.features.T, slopes, out=out)
         else:
             out[:] = self.features.T @ slopes
-        out -= np.outer(self.scaler.shift, slopes.sum(axis=0))
+        if self.scaler.shifts:
+            out -= np.outer(self.scaler.shift, slopes.sum(axis=0))
         out *= self.scaler.inverse[:, None]
 
 

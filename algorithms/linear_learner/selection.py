@@ -57,7 +57,7 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     threshold = np.where(best == 0, np.nextafter(above, np.float32(np.inf)), np.where(best == n, below, middle))
     if hp.binary_classifier_model_selection_criteria == "accuracy":
         even = value[(scores >= 0).sum(axis=0), column]
-        error = np.array([2 * half_standard_error(float(share), counted) for share in value.max(axis=0)])
+        error = np.array([4 * half_standard_error(float(share), counted) for share in value.max(axis=0)])
         threshold = np.where(even >= value.max(axis=0) - error, 0, threshold)
     return Calibration(value[best, column], threshold.astype(np.float32))
 
