@@ -39,12 +39,12 @@ CURVATURES = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_
 """The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
 PENALTIES = (1.0, *(float(10 ** -(1 + step * 3 / 4)) for step in range(12)))
 """Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 6e-10."""
-TOLERANCE, STEPS = 1e-3, 30
-"""A model of the path is found when a step gains less than this share of its loss, or after so many steps."""
-LAST_TOLERANCE, LAST_STEPS = 1e-5, 100
-"""The same of the model that is kept."""
-WORSE, FEW_ROWS = 2, 1000
-"""So many penalties after the best one, the path ends; from that many rows on one will do, their losses being smooth."""
+TOLERANCE, ROTATED_TOLERANCE, STEPS = 1e-3, 1e-4, 50
+"""A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
+to text is fitted to chance, while rotated rows have them for next to nothing. The model that is kept is found as those
+were that its penalty was chosen by."""
+WORSE, FEW_ROWS = 2, 2500
+"""So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
 DOUBT = 2.5
 """Times the number of rows to the power of -1.5: the share of labels that is taken for possibly wrong. It keeps 20 rows
 that are all classified rightly from asking for scores without end, and is nothing at a thousand."""
@@ -105,11 +105,13 @@ def follow(
     best: Point | None = None
     epoch = 0
     name = objective_name(hp.loss_name)
+    patience = WORSE if len(batch) < FEW_ROWS else 1
     for design in designs(problem, batch, hp):
-        worse, lowest = 0, np.inf
+        points: list[Point] = []
         started = time.perf_counter()
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
         for point in _points(hp, problem, design, labels, held, judged):
+            points.append(point)
             job.values({f"train_{name}": point.train_objective}, epoch=epoch, model=0)
             job.quality("train", name, point.train_objective, epoch=epoch)
             job.quality("validation", name, point.objective, epoch=epoch)
@@ -117,12 +119,12 @@ def follow(
             job.throughput(len(batch), time.perf_counter() - started)
             started = time.perf_counter()
             epoch += 1
-            if best is None or point.doubted < best.doubted:
-                best = point
-            worse = 0 if point.doubted < lowest else worse + 1
-            lowest = min(lowest, point.doubted)
-            if worse >= (WORSE if len(batch) < FEW_ROWS else 1) or job.stop_requested:
+            since = len(points) - 1 - int(np.argmin([point.doubted for point in points]))
+            if since >= patience or job.stop_requested:
                 break
+        lowest = min(points, key=lambda point: point.doubted)
+        if best is None or lowest.doubted < best.doubted:
+            best = replace(lowest, penalty=_between(points))
         if job.stop_requested:
             break
     job.info("Early stop condition met. Stopping training.")
@@ -133,12 +135,24 @@ def follow(
 
 
 def _finish(hp: LinearLearnerHyperparameters, problem: Problem, best: Point, labels: np.ndarray) -> Point:
-    """The same with a model of all rows, minimised closely."""
+    """The same with a model of all rows."""
     objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool))
     objective.penalty = best.penalty
-    start = np.ascontiguousarray(best.solution).ravel()
-    found = minimise_all(objective, [start], objective.inverse(), LAST_TOLERANCE, LAST_STEPS)[0]
+    found = objective.minimise([np.ascontiguousarray(best.solution).ravel()])[0]
     return replace(best, solution=found.reshape(-1, problem.outputs))
+
+
+def _between(points: list[Point]) -> float:
+    """The penalty at which a parabola through the best point of a path and its neighbours is lowest."""
+    at = int(np.argmin([point.doubted for point in points]))
+    if not 0 < at < len(points) - 1:
+        return points[at].penalty
+    near = points[at - 1 : at + 2]
+    x, y = np.log([point.penalty for point in near]), np.array([point.doubted for point in near])
+    if not np.isfinite(y).all() or y[0] + y[2] <= 2 * y[1]:
+        return points[at].penalty
+    curve = np.polyfit(x - x[1], y, 2)
+    return float(np.exp(np.clip(x[1] - curve[1] / (2 * curve[0]), x[2], x[0])))
 
 
 def _points(
@@ -154,7 +168,7 @@ def _points(
     solutions = [np.zeros(objective.size, np.float32) for _ in range(objective.models)]
     for penalty in PENALTIES:
         objective.penalty = penalty
-        solutions = minimise_all(objective, solutions, objective.inverse(), TOLERANCE, STEPS)
+        solutions = objective.minimise(solutions)
         scores = objective.scores(solutions)
         losses = objective.losses(scores)[0]
         middle = np.mean(solutions, axis=0, dtype=np.float32).reshape(-1, problem.outputs)
@@ -206,6 +220,11 @@ class Objective:
         curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
         diagonal = curvature + self.penalty * np.append(self.design.shrink, 0)
         return np.repeat(1 / diagonal, self.outputs).astype(np.float32)
+
+    def minimise(self, starts: list[np.ndarray]) -> list[np.ndarray]:
+        """The models at this penalty."""
+        tolerance = TOLERANCE if self.design.back is None else ROTATED_TOLERANCE
+        return minimise_all(self, starts, self.inverse(), tolerance, STEPS)
 
     def scores(self, points: list[np.ndarray]) -> np.ndarray:
         """(n, m, c) scores of all rows by the models at these points."""
