@@ -268,6 +268,7 @@ class Trained:
     train_rows: Rows
     validation_rows: Rows | None
     loss: Loss
+    optimizer: str
 
 
 def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | None, job: Job) -> Trained:
@@ -287,8 +288,10 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
         raise TrainingDataError(
             "No training data processed. The training channel is empty: verify that it contains non-empty files."
         )
-    if whole and ended and path.models_memory(hp, head[0].feature_dim) <= path.PATH_MEMORY:
-        return _train_whole(hp, concatenate(head), validation, job)
+    if whole and ended and path.models_memory(hp, sum(map(len, head)), head[0].feature_dim) <= path.PATH_MEMORY:
+        batch = concatenate(head)
+        head.clear()
+        return _train_whole(hp, batch, validation, job)
     return _train_batches(hp, head, first, size, stream, validation, job)
 
 
@@ -302,6 +305,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
     with threads:
         point, problem = path.follow(hp, problem, batch, validation, job)
     judged = None if validation is None else Rows.of(validation, problem, problem.outputs)
+    rows = Rows.of(batch, problem, problem.outputs)
     labels = one_label(validation) if validation is not None else point.labels
     winner = Winner(
         parameters=point.design.parameters(point.solution),
@@ -313,7 +317,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         margin=0.0,
         setting=Setting(1.0, point.penalty, 0.0),
     )
-    return Trained(winner, problem, Rows.of(batch, problem, problem.outputs), judged, make_loss(hp.loss_name, hp))
+    return Trained(winner, problem, rows, judged, make_loss(hp.loss_name, hp), "lbfgs")
 
 
 def _train_batches(
@@ -368,8 +372,10 @@ def _train_batches(
             "look for extreme values in the data"
         )
     if validation is None:
-        return Trained(winner, problem, rows, None, trainer.loss)
-    return Trained(winner, problem, Rows.of(concatenate(kept.rows), problem, width), rows, trainer.loss)
+        return Trained(winner, problem, rows, None, trainer.loss, optimizer_name(hp))
+    return Trained(
+        winner, problem, Rows.of(concatenate(kept.rows), problem, width), rows, trainer.loss, optimizer_name(hp)
+    )
 
 
 def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None) -> int:

@@ -27,7 +27,7 @@ from algorithms.linear_learner.lbfgs import HISTORY, minimise_all
 from algorithms.linear_learner.losses import make_loss, objective_name
 from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
 from algorithms.linear_learner.selection import calibrate
-from algorithms.linear_learner.validation import Rows, folds
+from algorithms.linear_learner.validation import Rows, fold_count, folds
 from recordio.batches import Batch
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ def suits(hp: LinearLearnerHyperparameters) -> bool:
     return free and hp.positive_example_weight_mult != AUTO
 
 
-def models_memory(hp: LinearLearnerHyperparameters, columns: int) -> int:
-    """Bytes of the models trained side by side with their histories, at most."""
+def models_memory(hp: LinearLearnerHyperparameters, rows: int, columns: int) -> int:
+    """Bytes of the models trained side by side: their weights with the history of each, and their scores."""
     outputs = hp.num_classes if hp.predictor_type == "multiclass_classifier" else 1
-    return int((columns + 1) * outputs * 4 * (2 * HISTORY + 8) * 2)
+    models = fold_count(rows)
+    return int(outputs * models * 4 * ((columns + 1) * (2 * HISTORY + 8) + 4 * rows))
 
 
 @dataclass(frozen=True)
@@ -130,16 +131,34 @@ def follow(
     job.info("Early stop condition met. Stopping training.")
     job.progress(hp.epochs, hp.epochs)
     assert best is not None, "there is at least one scaling, and one penalty"
-    best = _finish(hp, problem, best, labels)
+    best = _finish(hp, problem, best, labels, held, validation)
     return best, replace(problem, scaler=best.design.scaler)
 
 
-def _finish(hp: LinearLearnerHyperparameters, problem: Problem, best: Point, labels: np.ndarray) -> Point:
-    """The same with a model of all rows."""
+def _finish(
+    hp: LinearLearnerHyperparameters,
+    problem: Problem,
+    best: Point,
+    labels: np.ndarray,
+    held: np.ndarray,
+    validation: Batch | None,
+) -> Point:
+    """The same with a model of all rows, and with what the models of its very penalty make of rows they do not know."""
+    start = np.ascontiguousarray(best.solution).ravel()
+    scores = best.scores
+    if hp.criterion is not None and held.shape[1]:
+        of_folds = Objective(hp, problem, best.design, labels, held)
+        of_folds.penalty = best.penalty
+        solutions = of_folds.minimise([start] * held.shape[1])
+        row, fold = np.nonzero(held)
+        scores = of_folds.scores(solutions)[row, fold]
     objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool))
     objective.penalty = best.penalty
-    found = objective.minimise([np.ascontiguousarray(best.solution).ravel()])[0]
-    return replace(best, solution=found.reshape(-1, problem.outputs))
+    found = objective.minimise([start])[0].reshape(-1, problem.outputs)
+    if validation is not None:
+        rows = Rows.of(validation, replace(problem, scaler=best.design.scaler), problem.outputs)
+        scores = np.concatenate([part for _, part in rows.scores(best.design.parameters(found))])
+    return replace(best, solution=found, scores=scores)
 
 
 def _between(points: list[Point]) -> float:
@@ -178,7 +197,7 @@ def _points(
             out_labels = judged.scaled_labels
             out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
         else:
-            row, fold = np.nonzero(held)
+            row, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
             out, out_losses, out_labels = scores[row, fold], losses[row, fold], labels[row]
         mean = float(np.mean(np.einsum("nm,nm->m", losses, objective.share, dtype=np.float64)))
         doubt = _doubt(hp, out, out_labels, len(labels))

@@ -10,7 +10,7 @@ from scipy.special import betaincinv, ndtri
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.98
 """A target is to hold on rows to come, with this probability; on the rows at hand it is exceeded accordingly."""
 SMOOTH = ("accuracy", "f_beta")
 """Criteria whose curve over the threshold has one broad top, so that its middle is a steadier choice than its peak."""

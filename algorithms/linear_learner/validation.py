@@ -30,10 +30,18 @@ RARE, RARE_ROWS = 400, 100_000
 """With fewer rows of the rarer class, up to so many rows, every row is needed to find a threshold on: five folds."""
 
 
+def fold_count(rows: int) -> int:
+    """The number of folds of so many rows."""
+    return next((count for most, count in FOLDS if rows <= most), 1)
+
+
 def folds(labels: np.ndarray, hp: LinearLearnerHyperparameters, seed: int) -> np.ndarray:
-    """Which rows are held out of which fold, (n, k) bool; every label is spread evenly over the folds."""
+    """Which rows are held out of which fold, (n, k) bool; every label is spread evenly over the folds.
+
+    A single row is held out of none.
+    """
     rows = len(labels)
-    count = next((count for most, count in FOLDS if rows <= most), 1)
+    count = fold_count(rows)
     if hp.criterion is not None and rows <= RARE_ROWS and min(labels.sum(), rows - labels.sum()) < RARE:
         count = max(count, 5)
     every = max(count, 5)

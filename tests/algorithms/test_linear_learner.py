@@ -380,3 +380,25 @@ def test_rules_between_hyperparameters():
         hyperparameters("multiclass_classifier")
     with pytest.raises(HyperparameterError, match="'loss': 'hinge_loss' is not for a regressor"):
         hyperparameters(loss="hinge_loss")
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "named"),
+    [
+        ("additional-params.json", '{"feature_dim": 4, "outputs": 1}', "states feature_dim 4, but the weights have 3"),
+        ("additional-params.json", '{"feature_dim": 3, "outputs": 2}', "states outputs 2, but the weights have 1"),
+        ("additional-params.json", '{"threshold": Infinity}', "threshold inf is not a finite number"),
+        ("additional-params.json", "[" * 100_000, "is damaged"),
+        ("mx-mod-symbol.json", "[" * 100_000, "is damaged"),
+    ],
+)
+def test_parts_of_a_model_that_do_not_fit_each_other_are_refused(tmp_path, member, content, named):
+    LinearModel(np.ones((1, 3), np.float32), np.zeros(1, np.float32), "regressor", "").save(tmp_path)
+    path = tmp_path / "model_algo-1"
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | {member: content.encode()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, body in members.items():
+            archive.writestr(name, body)
+    with pytest.raises(ModelError, match=named):
+        load(tmp_path)
