@@ -12,12 +12,13 @@ from sklearn import metrics as reference
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
 from algorithms.hyperparameters import parse
 from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters, losses, metrics
-from algorithms.linear_learner.fit import Trainer, study
 from algorithms.linear_learner.grid import settings
 from algorithms.linear_learner.model import LinearModel, load, recognises
 from algorithms.linear_learner.optimizers import SGD, Adam, RMSProp, threshold
+from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.scaling import DenseRows, UnscaledRows, feature_scaler
 from algorithms.linear_learner.selection import calibrate
+from algorithms.linear_learner.trainer import Trainer
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 

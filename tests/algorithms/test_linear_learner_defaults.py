@@ -13,11 +13,11 @@ from sklearn.svm import LinearSVC
 from algorithms.errors import HyperparameterError
 from algorithms.hyperparameters import parse
 from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters
-from algorithms.linear_learner.fit import Trainer
 from algorithms.linear_learner.lbfgs import minimise_all
 from algorithms.linear_learner.model import LinearModel
 from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.selection import calibrate, half_standard_error
+from algorithms.linear_learner.trainer import Trainer
 from algorithms.linear_learner.validation import HeldOut, Kept, Rows, folds
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
@@ -133,11 +133,11 @@ def test_no_untrained_model_wins_where_positives_are_rare(steps, criterion):
     assert log_loss(model, x[2400:], y[2400:]) <= (1.3 if steps else 1.1) * expected
 
 
-@pytest.mark.parametrize("target", [0.7, 0.8, 0.9])
+@pytest.mark.parametrize("target", [0.7, 0.9])
 @pytest.mark.parametrize("shift", [2.0, 4.0])
 def test_a_target_recall_holds_on_rows_to_come(target, shift):
     held = []
-    for seed in range(8):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         x = rng.normal(size=(22_400, 10)).astype(np.float32)
         y = (rng.random(len(x)) < 1 / (1 + np.exp(shift - 2 * x[:, :2].sum(axis=1)))).astype(np.float32)
@@ -150,7 +150,7 @@ def test_a_target_recall_holds_on_rows_to_come(target, shift):
         predicted = model.predict(Batch(x[2400:]))["predicted_label"]
         held.append(reference.recall_score(y[2400:], predicted))
         assert reference.precision_score(y[2400:], predicted) > 1.5 * y.mean()
-    assert sum(recall >= target for recall in held) >= 7, held
+    assert sum(recall >= target for recall in held) >= 18, held
     assert min(held) >= target - 0.04
 
 
