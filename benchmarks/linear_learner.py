@@ -6,10 +6,10 @@
     python -m benchmarks.linear_learner --only defaults    # dense, sparse, wide and small sets; see linear_defaults.py
 
 Ours is a whole training job with only the required hyperparameters (and the loss, where the table names one): reading,
-choice among models, log lines, artifact. scikit-learn and scikit-learn-intelex are given the rows in memory, scale them,
-and fit one model each; Vowpal Wabbit reads its own text format, 15 passes, one model. Each is run once, being slow.
-The score is accuracy; for regression RMSE, or the mean absolute error where that is the loss. A share of the BLAS limit
-compares the products of our 32 models with a square product of matrices that fill the cache, on one thread as ours.
+choice among models, log lines, artifact. scikit-learn and scikit-learn-intelex are given the rows in memory, scale
+them, and fit one model each; Vowpal Wabbit reads its own text format, 15 passes, one model. Each is run once, being
+slow. The score is accuracy; for regression RMSE, or the mean absolute error where that is the loss. A share of the
+BLAS limit compares the products of 32 models with a square product of matrices that fill the cache, on one thread.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def test_a_target_recall_holds_on_rows_to_come(target, shift):
 
 
 def test_the_bound_on_recall_is_the_binomials():
-    """The fewest of 20 positives to claim, so that a recall of 0.7 holds with 98 %: by the sum of binomial probabilities."""
+    """The fewest of 20 positives to claim, so that a recall of 0.7 holds with 98 %: a sum of binomial probabilities."""
     from scipy.stats import binom
 
     labels, scores = np.ones(20, np.float32), np.arange(20, dtype=np.float32)[:, None]
