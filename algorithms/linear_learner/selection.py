@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.98
 """A target is to hold on rows to come, with this probability; on the rows at hand it is exceeded accordingly."""
+FEW_ROWS = 100
+"""With fewer rows, a threshold has to gain two standard errors of the accuracy over a probability of 0.5, else one."""
 SMOOTH = ("accuracy", "f_beta")
 """Criteria whose curve over the threshold has one broad top, so that its middle is a steadier choice than its peak."""
 
@@ -57,7 +59,8 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     threshold = np.where(best == 0, np.nextafter(above, np.float32(np.inf)), np.where(best == n, below, middle))
     if hp.binary_classifier_model_selection_criteria == "accuracy":
         even = value[(scores >= 0).sum(axis=0), column]
-        error = np.array([4 * half_standard_error(float(share), counted) for share in value.max(axis=0)])
+        errors = 2 if counted < FEW_ROWS else 1
+        error = np.array([2 * errors * half_standard_error(float(share), counted) for share in value.max(axis=0)])
         threshold = np.where(even >= value.max(axis=0) - error, 0, threshold)
     return Calibration(value[best, column], threshold.astype(np.float32))
 
