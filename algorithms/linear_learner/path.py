@@ -98,41 +98,47 @@ def follow(
 ) -> tuple[Point, Problem]:
     """The best point of the paths in all scalings, and the problem with its scaling.
 
-    Logs an epoch for each point of a path.
+    Logs an epoch for each point of the better path.
     """
     labels = problem.label_scaler.apply(one_label(batch))
     held = np.empty((len(batch), 0), bool) if validation is not None else folds(labels, hp, job.seed)
     job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
     best: Point | None = None
-    epoch = 0
-    name = objective_name(hp.loss_name)
+    path: list[Point] = []
     patience = WORSE if len(batch) < FEW_ROWS else 1
+    started = time.perf_counter()
     for design in designs(problem, batch, hp):
         points: list[Point] = []
-        started = time.perf_counter()
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
         for point in _points(hp, problem, design, labels, held, judged):
             points.append(point)
-            job.values({f"train_{name}": point.train_objective}, epoch=epoch, model=0)
-            job.quality("train", name, point.train_objective, epoch=epoch)
-            job.quality("validation", name, point.objective, epoch=epoch)
-            job.early_stopping(epoch, name, abs(point.objective))
-            job.throughput(len(batch), time.perf_counter() - started)
-            started = time.perf_counter()
-            epoch += 1
             since = len(points) - 1 - int(np.argmin([point.doubted for point in points]))
             if since >= patience or job.stop_requested:
                 break
         lowest = min(points, key=lambda point: point.doubted)
         if best is None or lowest.doubted < best.doubted:
-            best = replace(lowest, penalty=_between(points))
+            best, path = replace(lowest, penalty=_between(points)), points
         if job.stop_requested:
             break
+    _report(hp, path, len(batch), (time.perf_counter() - started) / len(path), job)
     job.info("Early stop condition met. Stopping training.")
     job.progress(hp.epochs, hp.epochs)
     assert best is not None, "there is at least one scaling, and one penalty"
     best = _finish(hp, problem, best, labels, held, validation)
     return best, replace(problem, scaler=best.design.scaler)
+
+
+def _report(hp: LinearLearnerHyperparameters, path: list[Point], rows: int, seconds: float, job: Job) -> None:
+    """The lines of each epoch."""
+    name = objective_name(hp.loss_name)
+    for epoch, point in enumerate(path[: hp.epochs]):
+        job.values({f"train_{name}": point.train_objective}, epoch=epoch, model=0)
+        job.quality("train", name, point.train_objective, epoch=epoch)
+        job.quality("validation", name, point.objective, epoch=epoch)
+        job.early_stopping(epoch, name, abs(point.objective))
+        job.throughput(rows, seconds)
+        if epoch + 1 < hp.epochs:
+            job.progress(epoch + 1, hp.epochs)
 
 
 def _finish(
