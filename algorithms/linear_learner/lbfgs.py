@@ -42,7 +42,7 @@ def minimise(
     for _ in range(steps):
         direction = _direction(gradient, pairs, inverse)
         slope = float(direction @ gradient)
-        if not slope < 0 or -slope <= tolerance * abs(value):
+        if not slope < 0 or -slope <= NOISE * abs(value):
             break
         size, low, high = 1.0, 0.0, np.inf
         for _ in range(LINE_STEPS):

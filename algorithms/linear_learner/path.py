@@ -45,6 +45,8 @@ to text is fitted to chance, while rotated rows have them for next to nothing. T
 were that its penalty was chosen by."""
 WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
+STRONG = 1e-3
+"""Down to this penalty the path never ends: there models differ too little to tell better from worse."""
 DOUBT = 2.5
 """Times the number of rows to the power of -1.5: the share of labels that is taken for possibly wrong. It keeps 20 rows
 that are all classified rightly from asking for scores without end, and is nothing at a thousand."""
@@ -113,7 +115,7 @@ def follow(
         for point in _points(hp, problem, design, labels, held, judged):
             points.append(point)
             since = len(points) - 1 - int(np.argmin([point.doubted for point in points]))
-            if since >= patience or job.stop_requested:
+            if (point.penalty < STRONG and since >= patience) or job.stop_requested:
                 break
         lowest = min(points, key=lambda point: point.doubted)
         if best is None or lowest.doubted < best.doubted:

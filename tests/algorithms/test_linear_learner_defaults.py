@@ -80,6 +80,21 @@ def test_text_is_no_worse_than_scikit_learns_best(stored, classes, rows):
     assert np.mean(result["predicted_label"] == y[rows:]) >= 0.99 * best
 
 
+def test_many_rare_features_with_a_faint_signal_are_learned():
+    rng = np.random.default_rng(0)
+    columns = (100_000 * rng.random((20_000, 20)) ** 3).astype(np.int32)
+    x = sp.csr_array(
+        (np.ones(400_000, np.float32), columns.ravel(), np.arange(0, 400_001, 20)), shape=(20_000, 100_000)
+    )
+    x.sum_duplicates()
+    chance = 1 / (1 + np.exp(-(x @ rng.normal(size=100_000))))
+    y = (rng.random(20_000) < chance).astype(np.float32)
+    peer = linear_model.LogisticRegression().fit(x[:16_000], y[:16_000])
+    model, _ = fit(hyperparameters("binary_classifier"), x[:16_000], y[:16_000])
+    expected = reference.log_loss(y[16_000:], peer.predict_proba(x[16_000:]))
+    assert log_loss(model, x[16_000:], y[16_000:]) <= 1.02 * expected
+
+
 def test_wide_rows_are_no_worse_than_scikit_learns():
     rng = np.random.default_rng(3)
     y = np.arange(1200) % 2
