@@ -46,6 +46,7 @@ from algorithms.interface import (
 )
 from algorithms.linear_learner import metrics
 from algorithms.linear_learner.fit import Rows, Trained, train
+from algorithms.linear_learner.grid import BYTES_A_WEIGHT, model_count
 from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.model import LinearModel, load, recognises, softmax
 from recordio.batches import Batch, concatenate
@@ -367,6 +368,14 @@ class LinearLearner(Algorithm):
         return recognises(directory)
 
     @classmethod
+    def memory(cls, hyperparameters: Any) -> int:
+        """Weights, gradients and moments of the models; of one feature where the data decides their number."""
+        hp: LinearLearnerHyperparameters = hyperparameters
+        outputs = hp.num_classes if hp.predictor_type == MULTICLASS else 1
+        features = cls.feature_dim(hp) or 1
+        return int(model_count(hp, features, outputs) * outputs * (features + 1) * BYTES_A_WEIGHT)
+
+    @classmethod
     def feature_dim(cls, hyperparameters: Any) -> int | None:
         """The declared number of features; None for ``auto``."""
         return None if hyperparameters.feature_dim == AUTO else hyperparameters.feature_dim
@@ -433,7 +442,7 @@ def _all_metrics(
     hp: LinearLearnerHyperparameters,
 ) -> dict[str, float]:
     """The objective and the predictor type's metrics, of raw scores (n, outputs) for scaled rows."""
-    loss = trained.trainer.loss
+    loss = trained.loss
     if hp.predictor_type == MULTICLASS:
         classes = labels.astype(np.int64)
         value = loss(raw[:, None, :], classes)[0].mean()
@@ -460,7 +469,7 @@ def _describe(trained: Trained, hp: LinearLearnerHyperparameters) -> str:
         {
             "lr_scheduler_step": hp.lr_scheduler_step,
             "wd": setting.wd,
-            "optimizer": "adam" if hp.optimizer == AUTO else hp.optimizer,
+            "optimizer": trained.optimizer,
             "lr_scheduler_factor": hp.lr_scheduler_factor,
             "l1": setting.l1,
             "learning_rate": setting.learning_rate,

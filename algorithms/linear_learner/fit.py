@@ -1,14 +1,11 @@
-"""Training: many linear models in one pass over the data, by mini-batches.
-
-A batch is read and scaled once; one matrix product gives the scores of all models, a second one all gradients. The
-parameters of m models with c outputs each are one array of shape (d + 1, m c), bias in the last row.
-"""
+"""Training: exactly, along a path of penalties, where rows fit in memory and the job leaves it to us; else many models
+in each pass over the data, by mini-batches."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,15 +14,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from algorithms.errors import TrainingDataError
-from algorithms.hyperparameters import AUTO
 from algorithms.interface import Job, Stream
-from algorithms.linear_learner.held_out import LEAST_ROWS_TO_HOLD_OUT, HeldOut, Kept, Rows
-from algorithms.linear_learner.losses import make_loss, objective_name
-from algorithms.linear_learner.optimizers import SGD, Adam, Optimizer, RMSProp, threshold
-from algorithms.linear_learner.problem import Problem, check_labels, one_label, study
-from algorithms.linear_learner.scaling import ScaledRows
-from algorithms.linear_learner.selection import calibrate, half_standard_error
-from algorithms.linear_learner.settings import Setting, model_count, optimizer_name, settings
+from algorithms.linear_learner import path
+from algorithms.linear_learner.grid import Setting, optimizer_name
+from algorithms.linear_learner.losses import Loss, make_loss, objective_name
+from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
+from algorithms.linear_learner.trainer import Trainer, Winner
+from algorithms.linear_learner.validation import HeldOut, Kept, Rows
 from recordio.batches import Batch, concatenate, rebatch
 
 if TYPE_CHECKING:
@@ -36,216 +31,8 @@ STEPS_PER_EPOCH = 500
 default, would leave small data far from converged after 15 epochs."""
 LEAST_BATCH, FIRST_BATCH = 32, 100
 """Fewest rows of such a step, and the rows of one while the number of rows is not known yet."""
-FINAL_RATE = 0.01
-"""The automatic schedule brings the learning rate to this share of its start by the last epoch."""
 SMALL_PRODUCT = 1e8
 """Floating-point operations below which a matrix product is over before a second thread has begun."""
-PLATEAU_RATE = 0.3
-"""An epoch without improvement brings it to this share at once."""
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The best model of all models and epochs, for scaled rows.
-
-    Attributes:
-        parameters: (d + 1, c).
-        threshold: raw score from which a row is positive (binary classification).
-        losses: its loss on each of the rows that models were compared on, (n,).
-        objective: the mean of those.
-        lowest_objective: the lowest of all models' at the same time.
-        value: its criterion on those rows, the higher the better; 0 where the loss is the criterion.
-        margin: differences of ``value`` up to this one say nothing.
-    """
-
-    parameters: np.ndarray
-    threshold: float
-    losses: np.ndarray
-    objective: float
-    lowest_objective: float
-    value: float
-    margin: float
-    setting: Setting
-
-    def beats(self, other: Winner) -> bool:
-        """Whether this model is to be kept rather than ``other``."""
-        if abs(self.value - other.value) <= self.margin:
-            return self.objective < other.objective
-        return self.value > other.value
-
-    def equals(self, best: Winner) -> bool:
-        """Whether this model is as good as ``best`` as far as the rows can tell: within one standard error.
-
-        The losses are compared row by row, which tells far smaller differences apart than two means would.
-        """
-        if self.value < best.value - best.margin:
-            return False
-        excess = self.losses - best.losses
-        return bool(excess.mean() <= excess.std() / np.sqrt(len(excess)))
-
-
-class Trainer:
-    """The state of training: parameters, optimizer, schedule. One call of ``update`` is one step."""
-
-    def __init__(self, hp: LinearLearnerHyperparameters, problem: Problem, seed: int) -> None:
-        self.hp, self.problem = hp, problem
-        count = model_count(hp, problem.feature_dim, problem.outputs)
-        self.settings = settings(hp, count, problem.positive_weights)
-        self.loss = make_loss(hp.loss_name, hp)
-        width = count * problem.outputs
-        self.parameters = self._initial(width, np.random.default_rng(seed))
-        self.gradient = np.empty_like(self.parameters)
-        self.decay = np.empty_like(self.parameters[:-1])
-        self.optimizer = _optimizer(hp, self.parameters.shape)
-        self.rate = self._per_column("learning_rate")
-        self.wd, self.l1 = self._per_column("wd"), self._per_column("l1")
-        self.positive_weight = np.array([setting.positive_weight for setting in self.settings], np.float32)
-        self.steps = 0
-        self.epoch = 0
-        self.damping = 1.0
-
-    def _initial(self, width: int, rng: np.random.Generator) -> np.ndarray:
-        """Every model starts at the same point, so that they differ by their settings only."""
-        hp, shape = self.hp, (self.problem.feature_dim, self.problem.outputs)
-        if hp.init_method == "uniform":
-            start = rng.uniform(-hp.init_scale, hp.init_scale, shape)
-        else:
-            start = rng.normal(0, hp.init_sigma, shape)
-        parameters = np.empty((shape[0] + 1, width), np.float32)
-        parameters[:-1] = np.tile(start, width // shape[1])
-        parameters[-1] = hp.init_bias if hp.use_bias else 0
-        return parameters
-
-    def _per_column(self, name: str) -> np.ndarray:
-        values = np.array([getattr(setting, name) for setting in self.settings], np.float32)
-        return np.repeat(values, self.problem.outputs)
-
-    def update(self, features: ScaledRows, labels: np.ndarray) -> np.ndarray:
-        """One step on scaled rows (n, d) and scaled labels (n,). Returns the mean loss of each model, (m,)."""
-        scores = features.scores(self.parameters[:-1])
-        scores += self.parameters[-1]
-        loss, slopes = self.weighted_loss(scores, labels)
-        slopes = slopes.reshape(scores.shape)
-        slopes /= len(labels)
-        features.gradient(slopes, self.gradient[:-1])
-        np.sum(slopes, axis=0, out=self.gradient[-1])
-        self._step()
-        return loss.mean(axis=0)
-
-    def weighted_loss(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Loss (n, m) and slopes (n, m) or (n, m, c) of scores (n, m c), rows weighted by their class."""
-        problem = self.problem
-        if problem.outputs > 1:
-            classes = labels.astype(np.int64)
-            loss, slopes = self.loss(scores.reshape(len(labels), -1, problem.outputs), classes)
-            if problem.class_weights is not None:
-                weight = problem.class_weights[classes][:, None]
-                loss, slopes = loss * weight, slopes * weight[:, :, None]
-            return loss, slopes
-        loss, slopes = self.loss(scores, labels[:, None])
-        if self.hp.predictor_type == "binary_classifier" and (self.positive_weight != 1).any():
-            weight = np.where(labels[:, None] > 0.5, self.positive_weight, np.float32(1))
-            loss, slopes = loss * weight, slopes * weight
-        return loss, slopes
-
-    def _step(self) -> None:
-        hp = self.hp
-        if self.wd.any():
-            self.gradient[:-1] += np.multiply(self.parameters[:-1], self.wd, out=self.decay)
-            if bias_wd := _or(hp.bias_wd_mult, 0.0):
-                self.gradient[-1] += self.parameters[-1] * self.wd * np.float32(bias_wd)
-        rate = np.maximum(self.rate * np.float32(self._schedule()), np.float32(self._least_rate()))
-        bias_before = self.parameters[-1].copy()
-        size = self.optimizer.step(self.parameters, self.gradient, rate)
-        moved = self.parameters[-1] - bias_before
-        self.parameters[-1] = bias_before + moved * np.float32(_or(hp.bias_lr_mult, 1.0)) if hp.use_bias else 0
-        if self.l1.any():
-            steps = size[:-1] if size.ndim == 2 else size
-            threshold(self.parameters[:-1], steps * self.l1)
-        self.steps += 1
-
-    def _schedule(self) -> float:
-        """Share of the learning rate at this step.
-
-        The rate falls by ``lr_scheduler_factor`` every ``lr_scheduler_step`` steps. An automatic step is an epoch; an
-        automatic factor falls once an epoch, by as much as brings the rate to ``FINAL_RATE`` in the last one, and
-        faster after an epoch without improvement, so that training never ends before the rate was small.
-        """
-        hp = self.hp
-        if not hp.use_lr_scheduler:
-            return 1.0
-        if hp.lr_scheduler_factor != AUTO and hp.lr_scheduler_step != AUTO:
-            return float(hp.lr_scheduler_factor ** (self.steps // hp.lr_scheduler_step))
-        if hp.lr_scheduler_factor != AUTO:
-            return float(hp.lr_scheduler_factor**self.epoch)
-        return float(FINAL_RATE ** (self.epoch / max(hp.epochs - 1, 1))) * self.damping
-
-    def _least_rate(self) -> float:
-        if not self.hp.use_lr_scheduler or self.hp.lr_scheduler_minimum_lr == AUTO:
-            return 0.0
-        return min(float(self.hp.lr_scheduler_minimum_lr), float(self.rate.min()))
-
-    def end_epoch(self, improved: bool) -> None:
-        """Count an epoch, for the schedule."""
-        self.epoch += 1
-        if not improved:
-            self.damping *= PLATEAU_RATE
-
-    def evaluate(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Loss of each row by each model (n, m), and for binary classification all raw scores (n, m), else (0, m)."""
-        losses, kept = [], []
-        for part, scores in rows.scores(self.parameters):
-            losses.append(self.weighted_loss(scores, rows.scaled_labels[part])[0])
-            if self.hp.predictor_type == "binary_classifier":
-                kept.append(scores)
-        raw = np.concatenate(kept) if kept else np.empty((0, len(self.settings)), np.float32)
-        return np.concatenate(losses), raw
-
-    def best(self, rows: Rows, training_losses: np.ndarray) -> Winner:
-        """The best model as it stands, by the job's criterion on ``rows``.
-
-        Models whose criterion is within half a standard error of the best are not told apart by it, but by their loss
-        on ``rows``, which is less noisy. Those whose loss is within one standard error of the lowest, row by row, are
-        not told apart by that either: among them the lowest loss in training (m,), on many more rows, decides. So
-        chance on few rows does not prefer a model that has not converged.
-        """
-        losses, scores = self.evaluate(rows)
-        objective = np.nan_to_num(losses.mean(axis=0, dtype=np.float64), nan=np.inf, posinf=np.inf)
-        value, margin = np.zeros(len(self.settings)), 0.0
-        thresholds = np.zeros(len(self.settings), np.float32)
-        if self.hp.criterion is not None:
-            count = int(_or(self.hp.num_calibration_samples, len(rows.labels)))
-            value, thresholds = calibrate(scores[:count], rows.labels[:count], self.hp)
-            margin = half_standard_error(float(value.max()), min(count, len(rows.labels)))
-        allowed = value >= value.max() - margin
-        excess = losses - losses[:, [np.where(allowed, objective, np.inf).argmin()]]
-        allowed &= ~(excess.mean(axis=0) > excess.std(axis=0) / np.sqrt(len(excess)))
-        index = int(np.where(allowed, np.nan_to_num(training_losses, nan=np.inf), np.inf).argmin())
-        columns = slice(index * self.problem.outputs, (index + 1) * self.problem.outputs)
-        return Winner(
-            parameters=self.parameters[:, columns].copy(),
-            threshold=float(thresholds[index]),
-            losses=losses[:, index].copy(),
-            objective=float(objective[index]),
-            lowest_objective=float(objective.min()),
-            value=float(value[index]),
-            margin=margin,
-            setting=self.settings[index],
-        )
-
-
-def _or(value: float | str, automatic: float) -> float:
-    return automatic if value == AUTO else value  # type: ignore[return-value]
-
-
-def _optimizer(hp: LinearLearnerHyperparameters, shape: tuple[int, int]) -> Optimizer:
-    match optimizer_name(hp):
-        case "sgd":
-            return SGD(shape, _or(hp.momentum, 0.9))
-        case "rmsprop":
-            return RMSProp(shape)
-        case _:
-            return Adam(shape, _or(hp.beta_1, 0.9), _or(hp.beta_2, 0.999))
 
 
 @dataclass(frozen=True)
@@ -256,7 +43,8 @@ class Trained:
     problem: Problem
     train_rows: Rows
     validation_rows: Rows | None
-    trainer: Trainer
+    loss: Loss
+    optimizer: str
 
 
 def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | None, job: Job) -> Trained:
@@ -268,23 +56,66 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     Raises:
         TrainingDataError: there is no row, or labels or features do not fit the job.
     """
-    size = _batch_size(hp, None)
+    whole = path.suits(hp)
+    size = hp.mini_batch_size if whole else _batch_size(hp, None)
     first = stream.batches(size)
-    head = _head(first, hp.num_point_for_scaler)
+    head, ended = _head(first, hp.num_point_for_scaler, path.PATH_MEMORY if whole else 0)
     if not head:
         raise TrainingDataError(
             "No training data processed. The training channel is empty: verify that it contains non-empty files."
         )
+    if whole and ended and path.models_memory(hp, sum(map(len, head)), head[0].feature_dim) <= path.PATH_MEMORY:
+        batch = concatenate(head)
+        head.clear()
+        return _train_whole(hp, batch, validation, job)
+    return _train_batches(hp, head, first, size, stream, validation, job)
+
+
+def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Batch | None, job: Job) -> Trained:
+    """Train on rows that are all in memory; see ``path``."""
+    check_labels(one_label(batch), hp)
+    problem = study(batch.rows(0, hp.num_point_for_scaler), hp)
+    if validation is not None:
+        _check_validation(validation, problem, hp)
+    threads = _threads(2.0 * len(batch) * problem.feature_dim * problem.outputs)
+    with threads:
+        point, problem = path.follow(hp, problem, batch, validation, job)
+    judged = None if validation is None else Rows.of(validation, problem, problem.outputs)
+    rows = Rows.of(batch, problem, problem.outputs)
+    labels = one_label(validation) if validation is not None else point.labels
+    winner = Winner(
+        parameters=point.design.parameters(point.solution),
+        threshold=path.threshold(point, labels, hp),
+        losses=np.empty(0),
+        objective=point.objective,
+        lowest_objective=point.objective,
+        value=0.0,
+        margin=0.0,
+        setting=Setting(1.0, point.penalty, 0.0),
+    )
+    return Trained(winner, problem, rows, judged, make_loss(hp.loss_name, hp), "lbfgs")
+
+
+def _train_batches(
+    hp: LinearLearnerHyperparameters,
+    head: list[Batch],
+    first: Generator[Batch],
+    size: int,
+    stream: Stream,
+    validation: Batch | None,
+    job: Job,
+) -> Trained:
+    """Train by mini-batches: ``head``, then the rest of ``first``, then the stream from its start."""
     sample = concatenate(head)
     if len(sample) < hp.num_point_for_scaler:
         size = _batch_size(hp, len(sample))
         head = list(rebatch(head, size))
-    problem = study(sample, hp)
+    problem = study(sample.rows(0, max(hp.num_point_for_scaler, size)), hp)
     trainer = Trainer(hp, problem, job.seed)
     width = trainer.parameters.shape[1]
     job.info(f"Training {len(trainer.settings)} models in parallel.")
     rows = None if validation is None else _validation_rows(validation, trainer)
-    kept = Kept(HeldOut(size, rows is None and len(sample) >= LEAST_ROWS_TO_HOLD_OUT))
+    kept = Kept(HeldOut(size, len(sample) if rows is None else 0))
     patience = Patience(hp.early_stopping_patience, hp.early_stopping_tolerance)
     best: Winner | None = None
     for epoch in range(hp.epochs):
@@ -317,8 +148,10 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
             "look for extreme values in the data"
         )
     if validation is None:
-        return Trained(winner, problem, rows, None, trainer)
-    return Trained(winner, problem, Rows.of(concatenate(kept.rows), problem, width), rows, trainer)
+        return Trained(winner, problem, rows, None, trainer.loss, optimizer_name(hp))
+    return Trained(
+        winner, problem, Rows.of(concatenate(kept.rows), problem, width), rows, trainer.loss, optimizer_name(hp)
+    )
 
 
 def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None) -> int:
@@ -354,6 +187,8 @@ def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job)
     problem, width = trainer.problem, trainer.parameters.shape[1]
     for index, batch in enumerate(batches):
         part = kept.take(index, batch)
+        if not len(part):
+            continue
         labels = one_label(part)
         check_labels(labels, trainer.hp)
         features = problem.scaler.rows(part.features, width)
@@ -362,17 +197,20 @@ def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job)
         if job.stop_requested:
             break
     kept.full = True
-    return seen, losses / seen
+    return seen, losses / max(seen, 1)
 
 
 def _validation_rows(validation: Batch, trainer: Trainer) -> Rows:
-    problem = trainer.problem
+    _check_validation(validation, trainer.problem, trainer.hp)
+    return Rows.of(validation, trainer.problem, trainer.parameters.shape[1])
+
+
+def _check_validation(validation: Batch, problem: Problem, hp: LinearLearnerHyperparameters) -> None:
     if validation.feature_dim != problem.feature_dim:
         raise TrainingDataError(
             f"channel 'validation' has {validation.feature_dim} features, channel 'train' {problem.feature_dim}"
         )
-    check_labels(one_label(validation), trainer.hp)
-    return Rows.of(validation, problem, trainer.parameters.shape[1])
+    check_labels(one_label(validation), hp)
 
 
 class Patience:
@@ -391,16 +229,17 @@ class Patience:
         return self.bad_epochs >= self.patience
 
 
-def _head(batches: Iterator[Batch], rows: int) -> list[Batch]:
-    """Batches until they have at least ``rows`` rows, or all there are."""
+def _head(batches: Iterator[Batch], rows: int, memory: int) -> tuple[list[Batch], bool]:
+    """Batches until they have ``rows`` rows and take ``memory`` bytes, and whether they are all there are."""
     head: list[Batch] = []
-    count = 0
+    count = size = 0
     for batch in batches:
         head.append(batch)
         count += len(batch)
-        if count >= rows:
-            break
-    return head
+        size += sum(part.nbytes for part in batch.arrays())
+        if count >= rows and size >= memory:
+            return head, False
+    return head, True
 
 
 def _report_epoch(job: Job, trainer: Trainer, losses: np.ndarray, best: Winner, epoch: int) -> None:

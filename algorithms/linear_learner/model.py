@@ -133,7 +133,7 @@ def load(directory: Path) -> LinearModel:
         extra = json.loads(members.get(PARAMETERS, b"{}"))
         ours = members.get(MANIFEST) == _MANIFEST.encode()
         operators = [str(node["op"]) for node in json.loads(members[SYMBOL])["nodes"]]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"'{path.name}' is not a linear learner's model, or is damaged: {error}") from error
     model = _model(path, arrays, extra if isinstance(extra, dict) else {}, operators)
     if ours or model.loss == "hinge_loss" or not 0 < model.threshold < 1:
@@ -152,6 +152,11 @@ def _model(path: Path, arrays: Any, extra: dict[str, Any], operators: list[str])
         threshold = float(extra.get("threshold", 0.0))
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path}: threshold {extra.get('threshold')!r} is not a number") from error
+    if not np.isfinite(threshold):
+        raise ModelError(f"{path}: threshold {threshold} is not a finite number")
+    for name, found in (("feature_dim", weight.shape[1]), ("outputs", len(weight))):
+        if extra.get(name, found) != found:
+            raise ModelError(f"{path}: {PARAMETERS} states {name} {extra[name]!r}, but the weights have {found}")
     return LinearModel(weight, bias, predictor_type, loss, threshold)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 
 from recordio.batches import Batch, Features
 
@@ -20,6 +21,8 @@ DENSE_CELLS = 1 << 24
 """A batch of more cells than this (64 MiB as float32) stays sparse whatever its share of non-zeros."""
 BLOCK_ROWS = 128
 """Rows whose deviations are summed at once."""
+ALIKE = 100
+"""Columns whose magnitudes differ by no more than this factor, but for a hundredth at either end, share a scale."""
 MILD_SHIFT = 8
 """Up to this many deviations between 0 and the mean of a feature, a shift after a float32 product loses no more than
 three of its 24 bits; beyond, rows are shifted before."""
@@ -36,6 +39,11 @@ class Scaler:
     def inverse(self) -> np.ndarray:
         """1 / scale: a product is several times as fast as a division."""
         return 1 / self.scale
+
+    @cached_property
+    def shifts(self) -> bool:
+        """Whether any feature is shifted."""
+        return bool(self.shift.any())
 
     @cached_property
     def mild(self) -> bool:
@@ -84,7 +92,8 @@ class UnscaledRows:
         """(n, d) times (d, m)."""
         scaled = weights * self.scaler.inverse[:, None]
         product: np.ndarray = self.features @ scaled
-        product -= self.scaler.shift @ scaled
+        if self.scaler.shifts:
+            product -= self.scaler.shift @ scaled
         return product
 
     def gradient(self, slopes: np.ndarray, out: np.ndarray) -> None:
@@ -93,19 +102,27 @@ class UnscaledRows:
             np.dot(self.features.T, slopes, out=out)
         else:
             out[:] = self.features.T @ slopes
-        out -= np.outer(self.scaler.shift, slopes.sum(axis=0))
+        if self.scaler.shifts:
+            out -= np.outer(self.scaler.shift, slopes.sum(axis=0))
         out *= self.scaler.inverse[:, None]
 
 
 ScaledRows = DenseRows | UnscaledRows
 
 
-def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool) -> Scaler:
+def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool, stated: bool = True) -> Scaler:
     """The scaler that brings the columns of ``batch`` to mean 0 (``unbias``) and deviation 1 (``normalize``).
+
+    Sparse rows, of fewer than ``DENSE_SHARE`` values that are not zero, are not shifted, as in SageMaker, and unless
+    the job has ``stated`` that it wants it not brought to deviation 1; see ``sparse_scale``.
 
     A column that does not vary keeps its scale, so that a value that first shows up later is not blown up.
     """
     features = batch.features
+    thin = not isinstance(features, np.ndarray) and features.nnz < DENSE_SHARE * features.shape[0] * features.shape[1]
+    if thin and not stated:
+        scale = sparse_scale(features)
+        return Scaler(np.zeros_like(scale), scale)
     if not isinstance(features, np.ndarray):
         rows = features.shape[0]
         mean = np.asarray(features.sum(axis=0), np.float64) / rows
@@ -120,9 +137,25 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool) -> Scaler:
         deviation = np.sqrt(square / len(features))
     steady = deviation <= 1e-6 * np.abs(mean)
     deviation[steady | (deviation == 0)] = 1
-    shift = mean if unbias else np.zeros_like(mean)
+    shift = mean if unbias and not thin else np.zeros_like(mean)
     scale = deviation if normalize else np.ones_like(deviation)
     return Scaler(shift.astype(np.float32), scale.astype(np.float32))
+
+
+def sparse_scale(features: sp.csr_array) -> np.ndarray:
+    """(d,) scales of sparse columns: one for all, or where their magnitudes differ, one for each.
+
+    A magnitude is the root mean square of the values that are not zero; that of all of them where a column has none.
+    So rare features, such as the words of a text, keep their rank: divided by their deviation they would all weigh as
+    much as common ones.
+    """
+    width = features.shape[1]
+    squares = np.bincount(features.indices, np.square(features.data, dtype=np.float64), width)
+    counts = np.bincount(features.indices, minlength=width)
+    usual = float(np.sqrt(squares.sum() / max(counts.sum(), 1))) or 1.0
+    size = np.where(squares > 0, np.sqrt(squares / np.maximum(counts, 1)), usual)
+    alike = np.quantile(size, 0.99) <= ALIKE * np.quantile(size, 0.01)
+    return np.where(alike, usual, size).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.special import betaincinv, ndtri
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
+CONFIDENCE = 0.98
+"""A target is to hold on rows to come, with this probability; on the rows at hand it is exceeded accordingly."""
+FEW_ROWS = 100
+"""With fewer rows, a threshold has to gain two standard errors of the accuracy over a probability of 0.5, else one."""
 SMOOTH = ("accuracy", "f_beta")
 """Criteria whose curve over the threshold has one broad top, so that its middle is a steadier choice than its peak."""
 
@@ -24,8 +29,9 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     """The threshold of each model that is best for ``hp.binary_classifier_model_selection_criteria``.
 
     A model may put its threshold between any two neighbouring scores, or beyond the ends; the middle of the gap is
-    taken, since it is what generalises. Where a target (say a recall of 0.8) leaves several thresholds, the best
-    value among them wins; where no threshold meets it, the one that comes nearest.
+    taken, since it is what generalises; for accuracy a score of 0 is, where no other is better beyond chance. Where a
+    target (say a recall of 0.8) leaves several thresholds, the best value among those that hold it with
+    ``CONFIDENCE`` wins; where no threshold does, the one that comes nearest.
 
     Args:
         scores: shape (n, m), raw scores; any monotone scale.
@@ -43,25 +49,41 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     value = np.where(possible, _values(hits, claimed, hits[-1], n, hp), -np.inf)
     column = np.arange(m)
     best = value.argmax(axis=0)
+    counted = counted_rows(labels, hp)
     if hp.binary_classifier_model_selection_criteria in SMOOTH:
-        best = _middle_of_best(value, value[best, column])
+        best = _middle_of_best(value, value[best, column], counted)
     above = ranked[np.maximum(best - 1, 0), column]
     below = ranked[np.minimum(best, n - 1), column]
     middle = above + (below - above) / 2
     middle = np.where(middle > below, middle, above)  # neighbours with no float between them: >= keeps the upper
     threshold = np.where(best == 0, np.nextafter(above, np.float32(np.inf)), np.where(best == n, below, middle))
+    if hp.binary_classifier_model_selection_criteria == "accuracy":
+        even = value[(scores >= 0).sum(axis=0), column]
+        errors = 2 if counted < FEW_ROWS else 1
+        error = np.array([2 * errors * half_standard_error(float(share), counted) for share in value.max(axis=0)])
+        threshold = np.where(even >= value.max(axis=0) - error, 0, threshold)
     return Calibration(value[best, column], threshold.astype(np.float32))
 
 
+def counted_rows(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> int:
+    """How many of the rows the criterion is a share of: all for accuracy, the positives for what ignores the others."""
+    if hp.binary_classifier_model_selection_criteria == "accuracy":
+        return max(len(labels), 1)
+    return max(int((labels > 0.5).sum()), 1)
+
+
 def half_standard_error(share: float, rows: int) -> float:
-    """Half the standard error of a share that was measured on so many rows."""
-    share = min(max(share, 0.0), 1.0)
+    """Half the standard error of a share that was measured on so many rows.
+
+    By Laplace's rule of succession, so that a share of 0 or 1 of a few rows is not taken for certain.
+    """
+    share = (min(max(share, 0.0), 1.0) * rows + 1) / (rows + 2)
     return 0.5 * float(np.sqrt(share * (1 - share) / rows))
 
 
-def _middle_of_best(value: np.ndarray, best: np.ndarray) -> np.ndarray:
+def _middle_of_best(value: np.ndarray, best: np.ndarray, counted: int) -> np.ndarray:
     """The middle one of the cuts, by rank, that lie within half a standard error of the best; (m,)."""
-    near = value >= best - np.array([half_standard_error(float(share), len(value)) for share in best])
+    near = value >= best - np.array([half_standard_error(float(share), counted) for share in best])
     rank = np.cumsum(near, axis=0)
     return (rank >= (rank[-1] + 1) // 2).argmax(axis=0)
 
@@ -77,11 +99,33 @@ def _values(
             square = hp.f_beta**2
             return (1 + square) * hits / np.maximum(square * positives + claimed, 1e-12)
         case "precision_at_target_recall":
-            return _at_target(precision, recall, hp.target_recall)
+            return _at_target(precision, _safe_recall(hits, int(positives[0])), hp.target_recall)
         case "recall_at_target_precision":
-            return _at_target(recall, precision, hp.target_precision)
+            return _at_target(recall, _safe_share(hits, claimed), hp.target_precision)
         case _:
             return (hits + (n - claimed) - (positives - hits)) / n
+
+
+def _safe_recall(hits: np.ndarray, positives: int) -> np.ndarray:
+    """The recall on new rows that a cut has with ``CONFIDENCE``, of the same shape as ``hits``.
+
+    The share of new positives above the j-th highest of k positives is distributed as Beta(j, k + 1 - j), whatever the
+    scores' distribution is (Wilks, "Determination of sample sizes for setting tolerance limits", Annals of Mathematical
+    Statistics 12, 1941).
+    """
+    count = np.arange(1, positives + 1)
+    bounds = np.append(0.0, betaincinv(count, positives + 1 - count, 1 - CONFIDENCE))
+    return np.asarray(bounds[hits.astype(np.int64)])
+
+
+def _safe_share(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The share that ``hits`` of ``rows`` stand for with ``CONFIDENCE``: the lower end of Wilson's interval (Journal of
+    the American Statistical Association 22, 1927)."""
+    z = float(ndtri(CONFIDENCE))
+    rows = np.maximum(rows, 1)
+    share = hits / rows
+    spread = z * np.sqrt(share * (1 - share) / rows + (z / (2 * rows)) ** 2)
+    return np.asarray((share + z * z / (2 * rows) - spread) / (1 + z * z / rows))
 
 
 def _at_target(value: np.ndarray, constraint: np.ndarray, target: float) -> np.ndarray:

@@ -20,6 +20,9 @@ NUM_MODELS = 32
 MEMORY = 1 << 30
 """Bytes that ``num_models=auto`` may use for parameters and optimizer state; fewer models where 32 need more."""
 
+BYTES_A_WEIGHT = 16
+"""A weight has a gradient and two moments beside it, a score in a batch a loss and a slope."""
+
 LEARNING_RATES = {
     "adam": (0.05, 0.01, 0.2, 0.002),
     "sgd": (0.1, 0.02, 0.5, 0.004),
@@ -50,7 +53,7 @@ def model_count(hp: LinearLearnerHyperparameters, feature_dim: int, outputs: int
         return 1
     if hp.num_models != AUTO:
         return hp.num_models
-    bytes_each = (feature_dim + 1) * outputs * 4 * 4
+    bytes_each = (feature_dim + 1 + hp.mini_batch_size) * outputs * BYTES_A_WEIGHT
     return max(1, min(NUM_MODELS, MEMORY // bytes_each))
 
 

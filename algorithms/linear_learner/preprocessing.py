@@ -40,7 +40,12 @@ def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
     labels = one_label(batch)
     check_labels(labels, hp)
     unbias = hp.use_bias if hp.unbias_data == AUTO else hp.unbias_data
-    scaler = feature_scaler(batch, unbias=bool(unbias and hp.use_bias), normalize=hp.normalize_data is not False)
+    scaler = feature_scaler(
+        batch,
+        unbias=bool(unbias and hp.use_bias),
+        normalize=hp.normalize_data is not False,
+        stated="normalize_data" in hp.given and hp.normalize_data != AUTO,
+    )
     label_scaler, outputs, class_weights = LabelScaler(), 1, None
     positive_weights: tuple[float, ...] = (1.0,)
     if hp.predictor_type == "regressor":
@@ -64,6 +69,15 @@ def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> t
     positives = max(int((labels > 0.5).sum()), 1)
     balanced = max(len(labels) - positives, 1) / positives
     return (balanced,) if given == "balanced" else (1.0, balanced, balanced**0.5)
+
+
+def row_weights(problem: Problem, labels: np.ndarray, hp: LinearLearnerHyperparameters) -> np.ndarray | None:
+    """What rows with these scaled labels count, (n,) by their class, by the first weight to try; None for all alike."""
+    if problem.class_weights is not None:
+        return np.asarray(problem.class_weights[labels.astype(np.int64)])
+    if hp.predictor_type == "binary_classifier" and problem.positive_weights[0] != 1:
+        return np.where(labels > 0.5, np.float32(problem.positive_weights[0]), np.float32(1))
+    return None
 
 
 def one_label(batch: Batch) -> np.ndarray:

@@ -1,0 +1,106 @@
+"""L-BFGS for many small problems that are evaluated together.
+
+Nocedal and Wright, "Numerical Optimization" (2006), algorithms 7.4 and 7.5, with a line search that halves and doubles
+until the weak Wolfe conditions hold (Lewis and Overton, "Nonsmooth optimization via quasi-Newton methods", Mathematical
+Programming 141, 2013). Each problem is a generator that asks for its value at one point after the other, so that one
+matrix product can answer all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+
+import numpy as np
+
+HISTORY = 8
+"""Pairs of steps and changes of the gradient that are remembered."""
+DESCENT, CURVATURE = 1e-4, 0.9
+"""Constants of the Wolfe conditions."""
+LINE_STEPS = 20
+NOISE = 1e-6
+"""Relative error of a value that is a mean of float32 losses; smaller rises are none."""
+
+Value = tuple[float, np.ndarray]
+Evaluate = Callable[[list[int], list[np.ndarray]], Sequence[Value]]
+"""Values and gradients of the problems of these numbers at these points."""
+
+
+def minimise(
+    start: np.ndarray, inverse: np.ndarray, tolerance: float, steps: int
+) -> Generator[np.ndarray, Value, np.ndarray]:
+    """Ask for values and gradients until the value falls by less than a share ``tolerance`` of it; returns the point.
+
+    Args:
+        start: (p,) float32.
+        inverse: (p,) approximate inverse of the diagonal of the second derivatives, the preconditioner.
+        steps: at most so many.
+    """
+    point = start
+    value, gradient = yield point
+    pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=HISTORY)
+    for _ in range(steps):
+        direction = _direction(gradient, pairs, inverse)
+        slope = float(direction @ gradient)
+        if not slope < 0 or -slope <= NOISE * abs(value):
+            break
+        size, low, high = 1.0, 0.0, np.inf
+        for _ in range(LINE_STEPS):
+            there = point + np.float32(size) * direction
+            new_value, new_gradient = yield there
+            if not new_value <= value + DESCENT * size * slope + NOISE * abs(value):
+                high = size
+            elif float(direction @ new_gradient) < CURVATURE * slope:
+                low = size
+            else:
+                break
+            size = (low + high) / 2 if np.isfinite(high) else 2 * low
+        else:
+            break
+        move, change = there - point, new_gradient - gradient
+        curvature = float(move @ change)
+        if curvature > 0:
+            pairs.append((move, change, curvature))
+        fall, point, value, gradient = value - new_value, there, new_value, new_gradient
+        if fall <= tolerance * abs(value):
+            break
+    return point
+
+
+def _direction(
+    gradient: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.ndarray, float]], inverse: np.ndarray
+) -> np.ndarray:
+    """Minus the approximate inverse Hessian times ``gradient``: the two loops of algorithm 7.4."""
+    q = -gradient
+    shares = []
+    for move, change, curvature in reversed(pairs):
+        share = np.float32((move @ q) / curvature)
+        shares.append(share)
+        q -= share * change
+    scale = 1.0
+    if pairs:
+        _, change, curvature = pairs[-1]
+        scale = curvature / float(change @ (inverse * change))
+    q *= np.float32(scale) * inverse
+    for (move, change, curvature), share in zip(pairs, reversed(shares), strict=True):
+        q += (share - np.float32((change @ q) / curvature)) * move
+    return q
+
+
+def minimise_all(
+    evaluate: Evaluate, starts: list[np.ndarray], inverse: np.ndarray, tolerance: float, steps: int
+) -> list[np.ndarray]:
+    """The minimum of each problem; those that have ended are evaluated no more."""
+    found = list(starts)
+    running = {number: minimise(start, inverse, tolerance, steps) for number, start in enumerate(starts)}
+    asked = {number: next(search) for number, search in running.items()}
+    while asked:
+        numbers = list(asked)
+        values = evaluate(numbers, [asked[number] for number in numbers])
+        for number, value in zip(numbers, values, strict=True):
+            try:
+                asked[number] = running[number].send(value)
+            except StopIteration as ended:
+                found[number] = ended.value
+                del asked[number]
+    return found

@@ -1,0 +1,306 @@
+"""Training on rows that fit in memory, where the job leaves steps and penalties to us.
+
+All is convex, so that steps, their sizes and their number need not be guessed: each model is minimised by L-BFGS. What
+has to be chosen is the penalty, and what it is measured in. A path is followed from a strong penalty to a weak one,
+each model starting at the last one's minimum (Friedman, Hastie and Tibshirani, "Regularization Paths for Generalized
+Linear Models via Coordinate Descent", Journal of Statistical Software 33, 2010), until the loss on rows that a model
+was not trained on rises. Those rows are the validation channel, or else those of cross-validation, whose models are
+trained side by side; the model that is kept is then trained on all rows.
+
+Penalties are measured in features of deviation 1 and, unless ``normalize_data`` is stated, in features as they are,
+too: rare words that are blown up to deviation 1 would weigh as much as common ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms.hyperparameters import AUTO
+from algorithms.interface import Job
+from algorithms.linear_learner.design import Design, designs
+from algorithms.linear_learner.lbfgs import HISTORY, minimise_all
+from algorithms.linear_learner.losses import make_loss, objective_name
+from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
+from algorithms.linear_learner.selection import calibrate
+from algorithms.linear_learner.validation import Rows, fold_count, folds
+from recordio.batches import Batch
+
+if TYPE_CHECKING:
+    from algorithms.linear_learner import LinearLearnerHyperparameters
+
+PATH_MEMORY = 1 << 28
+"""Bytes of rows, and of models, up to which a job is trained in this way: what a Pipe job keeps stays bounded."""
+CURVATURES = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
+"""The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
+PENALTIES = (1.0, *(float(10 ** -(1 + step * 3 / 4)) for step in range(12)))
+"""Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 6e-10."""
+TOLERANCE, ROTATED_TOLERANCE, STEPS = 1e-3, 1e-4, 50
+"""A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
+to text is fitted to chance, while rotated rows have them for next to nothing. The model that is kept is found as those
+were that its penalty was chosen by."""
+WORSE, FEW_ROWS = 2, 2500
+"""So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
+STRONG = 1e-3
+"""Down to this penalty the path never ends: there models differ too little to tell better from worse."""
+DOUBT = 2.5
+"""Times the number of rows to the power of -1.5: the share of labels that is taken for possibly wrong. It keeps 20 rows
+that are all classified rightly from asking for scores without end, and is nothing at a thousand."""
+_STATED = (
+    *("optimizer", "learning_rate", "mini_batch_size", "epochs", "num_models", "wd", "l1", "tuning_objective_metric"),
+    *("beta_1", "beta_2", "momentum", "bias_lr_mult", "bias_wd_mult", "early_stopping_patience"),
+    *("early_stopping_tolerance", "init_bias", "init_method", "init_scale", "init_sigma", "use_lr_scheduler"),
+    *("lr_scheduler_factor", "lr_scheduler_minimum_lr", "lr_scheduler_step"),
+)
+"""Hyperparameters that say how to descend or what to penalise: with another value than the default, mini-batches do."""
+
+
+def suits(hp: LinearLearnerHyperparameters) -> bool:
+    """Whether the job leaves to us what this way of training chooses."""
+    free = all(getattr(hp, name) == type(hp).__dataclass_fields__[name].default for name in _STATED)
+    return free and hp.positive_example_weight_mult != AUTO
+
+
+def models_memory(hp: LinearLearnerHyperparameters, rows: int, columns: int) -> int:
+    """Bytes of the models trained side by side: their weights with the history of each, and their scores."""
+    outputs = hp.num_classes if hp.predictor_type == "multiclass_classifier" else 1
+    models = fold_count(rows)
+    return int(outputs * models * 4 * ((columns + 1) * (2 * HISTORY + 8) + 4 * rows))
+
+
+@dataclass(frozen=True)
+class Point:
+    """The models of one penalty, in one scaling.
+
+    Attributes:
+        solution: (r + 1, c) for the rows of the design: the mean of the folds' models, or the finished one.
+        penalty: its wd.
+        objective: mean loss on the rows that it is judged by.
+        train_objective: mean loss of the models on the rows that they are trained on.
+        doubted: the same with the doubt that so few rows leave, by which points are compared.
+        scores: (v, c) of those rows. labels: (v,), scaled.
+    """
+
+    design: Design
+    solution: np.ndarray
+    penalty: float
+    objective: float
+    train_objective: float
+    doubted: float
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+def follow(
+    hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, validation: Batch | None, job: Job
+) -> tuple[Point, Problem]:
+    """The best point of the paths in all scalings, and the problem with its scaling.
+
+    Logs an epoch for each point of the better path.
+    """
+    labels = problem.label_scaler.apply(one_label(batch))
+    held = np.empty((len(batch), 0), bool) if validation is not None else folds(labels, hp, job.seed)
+    job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
+    best: Point | None = None
+    path: list[Point] = []
+    patience = WORSE if len(batch) < FEW_ROWS else 1
+    started = time.perf_counter()
+    for design in designs(problem, batch, hp):
+        points: list[Point] = []
+        judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
+        for point in _points(hp, problem, design, labels, held, judged):
+            points.append(point)
+            since = len(points) - 1 - int(np.argmin([point.doubted for point in points]))
+            if (point.penalty < STRONG and since >= patience) or job.stop_requested:
+                break
+        lowest = min(points, key=lambda point: point.doubted)
+        if best is None or lowest.doubted < best.doubted:
+            best, path = replace(lowest, penalty=_between(points)), points
+        if job.stop_requested:
+            break
+    _report(hp, path, len(batch), (time.perf_counter() - started) / len(path), job)
+    job.info("Early stop condition met. Stopping training.")
+    job.progress(hp.epochs, hp.epochs)
+    assert best is not None, "there is at least one scaling, and one penalty"
+    best = _finish(hp, problem, best, labels, held, validation)
+    return best, replace(problem, scaler=best.design.scaler)
+
+
+def _report(hp: LinearLearnerHyperparameters, path: list[Point], rows: int, seconds: float, job: Job) -> None:
+    """The lines of each epoch."""
+    name = objective_name(hp.loss_name)
+    for epoch, point in enumerate(path[: hp.epochs]):
+        job.values({f"train_{name}": point.train_objective}, epoch=epoch, model=0)
+        job.quality("train", name, point.train_objective, epoch=epoch)
+        job.quality("validation", name, point.objective, epoch=epoch)
+        job.early_stopping(epoch, name, abs(point.objective))
+        job.throughput(rows, seconds)
+        if epoch + 1 < hp.epochs:
+            job.progress(epoch + 1, hp.epochs)
+
+
+def _finish(
+    hp: LinearLearnerHyperparameters,
+    problem: Problem,
+    best: Point,
+    labels: np.ndarray,
+    held: np.ndarray,
+    validation: Batch | None,
+) -> Point:
+    """The same with a model of all rows, and with what the models of its very penalty make of rows they do not know."""
+    start = np.ascontiguousarray(best.solution).ravel()
+    scores = best.scores
+    if hp.criterion is not None and held.shape[1]:
+        of_folds = Objective(hp, problem, best.design, labels, held)
+        of_folds.penalty = best.penalty
+        solutions = of_folds.minimise([start] * held.shape[1])
+        row, fold = np.nonzero(held)
+        scores = of_folds.scores(solutions)[row, fold]
+    objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool))
+    objective.penalty = best.penalty
+    found = objective.minimise([start])[0].reshape(-1, problem.outputs)
+    if validation is not None:
+        rows = Rows.of(validation, replace(problem, scaler=best.design.scaler), problem.outputs)
+        scores = np.concatenate([part for _, part in rows.scores(best.design.parameters(found))])
+    return replace(best, solution=found, scores=scores)
+
+
+def _between(points: list[Point]) -> float:
+    """The penalty at which a parabola through the best point of a path and its neighbours is lowest."""
+    at = int(np.argmin([point.doubted for point in points]))
+    if not 0 < at < len(points) - 1:
+        return points[at].penalty
+    near = points[at - 1 : at + 2]
+    x, y = np.log([point.penalty for point in near]), np.array([point.doubted for point in near])
+    if not np.isfinite(y).all() or y[0] + y[2] <= 2 * y[1]:
+        return points[at].penalty
+    curve = np.polyfit(x - x[1], y, 2)
+    return float(np.exp(np.clip(x[1] - curve[1] / (2 * curve[0]), x[2], x[0])))
+
+
+def _points(
+    hp: LinearLearnerHyperparameters,
+    problem: Problem,
+    design: Design,
+    labels: np.ndarray,
+    held: np.ndarray,
+    judged: Rows | None,
+) -> Iterator[Point]:
+    """The points of one path, the strongest penalty first."""
+    objective = Objective(hp, problem, design, labels, held)
+    solutions = [np.zeros(objective.size, np.float32) for _ in range(objective.models)]
+    for penalty in PENALTIES:
+        objective.penalty = penalty
+        solutions = objective.minimise(solutions)
+        scores = objective.scores(solutions)
+        losses = objective.losses(scores)[0]
+        middle = np.mean(solutions, axis=0, dtype=np.float32).reshape(-1, problem.outputs)
+        if judged is not None:
+            parameters = design.parameters(middle)
+            out = np.concatenate([part for _, part in judged.scores(parameters)])
+            out_labels = judged.scaled_labels
+            out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
+        else:
+            row, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
+            out, out_losses, out_labels = scores[row, fold], losses[row, fold], labels[row]
+        mean = float(np.mean(np.einsum("nm,nm->m", losses, objective.share, dtype=np.float64)))
+        doubt = _doubt(hp, out, out_labels, len(labels))
+        yield Point(design, middle, penalty, _mean(out_losses), mean, _mean(out_losses + doubt), out, out_labels)
+
+
+def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray | float:
+    """What the loss of each row grows by if a few of n labels were others; see ``DOUBT``."""
+    share = DOUBT / rows**1.5
+    if hp.loss_name == "logistic":
+        return np.asarray(share * (2 * labels - 1) * scores[:, 0])
+    if hp.loss_name == "softmax_loss":
+        true = scores[np.arange(len(labels)), labels.astype(np.int64)]
+        return np.asarray(share * (true - scores.mean(axis=1)))
+    return 0.0
+
+
+def _mean(losses: np.ndarray) -> float:
+    return float(np.nan_to_num(losses.mean(dtype=np.float64), nan=np.inf, posinf=np.inf))
+
+
+class Objective:
+    """Mean weighted loss and penalty of the models of all folds, or where there are none of one of all rows."""
+
+    def __init__(
+        self, hp: LinearLearnerHyperparameters, problem: Problem, design: Design, labels: np.ndarray, held: np.ndarray
+    ) -> None:
+        self.hp, self.problem, self.design, self.labels = hp, problem, design, labels
+        self.outputs = problem.outputs
+        self.size = (design.columns + 1) * self.outputs
+        self.loss = make_loss(hp.loss_name, hp)
+        self.penalty = 0.0
+        inside = (~held if held.shape[1] else np.ones((len(labels), 1), bool)).astype(np.float32)
+        self.models = inside.shape[1]
+        self.share = inside / inside.sum(axis=0)  # (n, models): what a row's slope counts in the mean
+
+    def inverse(self) -> np.ndarray:
+        """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's."""
+        curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
+        diagonal = curvature + self.penalty * np.append(self.design.shrink, 0)
+        return np.repeat(1 / diagonal, self.outputs).astype(np.float32)
+
+    def minimise(self, starts: list[np.ndarray]) -> list[np.ndarray]:
+        """The models at this penalty."""
+        tolerance = TOLERANCE if self.design.back is None else ROTATED_TOLERANCE
+        return minimise_all(self, starts, self.inverse(), tolerance, STEPS)
+
+    def scores(self, points: list[np.ndarray]) -> np.ndarray:
+        """(n, m, c) scores of all rows by the models at these points."""
+        stacked = np.hstack([point.reshape(-1, self.outputs) for point in points])
+        scores = self.design.rows.scores(np.ascontiguousarray(stacked[:-1]))
+        scores += stacked[-1]
+        return scores.reshape(len(scores), len(points), self.outputs)
+
+    def of(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted losses (n, m) and slopes (n, m, c) of scores (n, m, c)."""
+        weights = row_weights(self.problem, labels, self.hp)
+        if self.outputs > 1:
+            losses, slopes = self.loss(scores, labels.astype(np.int64))
+        else:
+            losses, slopes = self.loss(scores[:, :, 0], labels[:, None])
+            slopes = slopes[:, :, None]
+        if weights is None:
+            return losses, slopes
+        return losses * weights[:, None], slopes * weights[:, None, None]
+
+    def losses(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the training rows."""
+        return self.of(scores, self.labels)
+
+    def __call__(self, numbers: list[int], points: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
+        """Values and gradients; see ``lbfgs.Evaluate``."""
+        scores = self.scores(points)
+        losses, slopes = self.losses(scores)
+        share = self.share[:, numbers]
+        slopes = slopes * share[:, :, None]
+        flat = np.ascontiguousarray(slopes.reshape(len(slopes), -1), np.float32)
+        gradient = np.empty((self.design.columns + 1, flat.shape[1]), np.float32)
+        self.design.rows.gradient(flat, gradient[:-1])
+        gradient[-1] = flat.sum(axis=0) if self.hp.use_bias else 0
+        values = np.einsum("nm,nm->m", losses, share, dtype=np.float64)
+        shrink = np.float32(self.penalty) * self.design.shrink[:, None]
+        found = []
+        for at, point in enumerate(points):
+            weights = point.reshape(-1, self.outputs)[:-1]
+            own = gradient[:, at * self.outputs : (at + 1) * self.outputs].copy()
+            pulled = shrink * weights
+            own[:-1] += pulled
+            found.append((float(values[at]) + 0.5 * float(np.vdot(pulled, weights)), own.ravel()))
+        return found
+
+
+def threshold(point: Point, labels: np.ndarray, hp: LinearLearnerHyperparameters) -> float:
+    """The raw score from which a row is positive, by the criterion on the rows that the point was judged by."""
+    if hp.criterion is None:
+        return 0.0
+    count = len(labels) if hp.num_calibration_samples == AUTO else int(hp.num_calibration_samples)
+    return float(calibrate(point.scores[:count], labels[:count], hp).threshold[0])

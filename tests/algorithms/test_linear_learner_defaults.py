@@ -1,0 +1,335 @@
+"""The linear learner with only its required hyperparameters beside scikit-learn's models with theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn import datasets, linear_model
+from sklearn import metrics as reference
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from algorithms.errors import HyperparameterError
+from algorithms.hyperparameters import parse
+from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters
+from algorithms.linear_learner.lbfgs import minimise_all
+from algorithms.linear_learner.model import LinearModel
+from algorithms.linear_learner.preprocessing import study
+from algorithms.linear_learner.selection import calibrate, half_standard_error
+from algorithms.linear_learner.trainer import Trainer
+from algorithms.linear_learner.validation import HeldOut, Kept, Rows, folds
+from recordio.batches import Batch
+from tests.algorithms.fakes import FakeJob, MemoryStream
+
+
+def hyperparameters(kind: str, **values: object) -> LinearLearnerHyperparameters:
+    return parse(LinearLearnerHyperparameters, {"predictor_type": kind} | {k: str(v) for k, v in values.items()})
+
+
+def fit(hp: LinearLearnerHyperparameters, x, y, **channels) -> tuple[LinearModel, FakeJob]:
+    job = FakeJob()
+    streams = {"train": MemoryStream(x, y, epochs_left=hp.epochs)}
+    streams |= {name: MemoryStream(*data, epochs_left=1) for name, data in channels.items()}
+    return LinearLearner.fit(hp, streams, job), job
+
+
+def text(rows: int, words: int, classes: int, seed: int) -> tuple[sp.csr_array, np.ndarray]:
+    """TF-IDF rows of documents whose words follow Zipf's law; each class has favourites of its own."""
+    rng = np.random.default_rng(seed)
+    favour = np.exp(rng.normal(size=(classes, words)) * (rng.random((classes, words)) < 0.15) * 1.2)
+    chances = favour / np.arange(1, words + 1)
+    chances /= chances.sum(axis=1, keepdims=True)
+    labels = rng.integers(0, classes, rows)
+    counts = [np.bincount(rng.choice(words, rng.integers(20, 120), p=chances[c]), minlength=words) for c in labels]
+    matrix = np.array(counts, np.float32)
+    matrix *= np.log((1 + rows) / (1 + (matrix > 0).sum(axis=0))) + 1
+    return sp.csr_array(matrix / np.linalg.norm(matrix, axis=1, keepdims=True)), labels.astype(np.float32)
+
+
+def rare(seed: int, test: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2400 + test, 30))
+    z = x[:, :3].sum(axis=1) - 5.6
+    return x.astype(np.float32), (rng.random(len(x)) < 1 / (1 + np.exp(-z))).astype(np.float32)
+
+
+def log_loss(model: LinearModel, x, y) -> float:
+    return float(reference.log_loss(y, model.predict(Batch(x))["score"].astype(float)))
+
+
+def _probabilities(score: np.ndarray) -> np.ndarray:
+    score = score.astype(float)
+    return score if score.ndim == 1 else score / score.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("stored", [sp.csr_array, sp.csr_array.toarray])
+@pytest.mark.parametrize(("classes", "rows"), [(2, 1200), (2, 200), (4, 1200)])
+def test_text_is_no_worse_than_scikit_learns_best(stored, classes, rows):
+    x, y = text(rows + 1000, 3000, classes, seed=classes)
+    peer = linear_model.LogisticRegression().fit(x[:rows], y[:rows])
+    svm = LinearSVC(random_state=0).fit(x[:rows], y[:rows])
+    kind = {"num_classes": classes} if classes > 2 else {}
+    hp = hyperparameters("multiclass_classifier" if kind else "binary_classifier", **kind)
+    model, _ = fit(hp, stored(x[:rows]), y[:rows])
+    result = model.predict(Batch(stored(x[rows:])))
+    assert reference.log_loss(y[rows:], _probabilities(result["score"])) <= 1.1 * reference.log_loss(
+        y[rows:], peer.predict_proba(x[rows:])
+    )
+    best = max(peer.score(x[rows:], y[rows:]), svm.score(x[rows:], y[rows:]))
+    assert np.mean(result["predicted_label"] == y[rows:]) >= 0.99 * best
+
+
+def test_many_rare_features_with_a_faint_signal_are_learned():
+    rng = np.random.default_rng(0)
+    columns = (100_000 * rng.random((20_000, 20)) ** 3).astype(np.int32)
+    x = sp.csr_array(
+        (np.ones(400_000, np.float32), columns.ravel(), np.arange(0, 400_001, 20)), shape=(20_000, 100_000)
+    )
+    x.sum_duplicates()
+    chance = 1 / (1 + np.exp(-(x @ rng.normal(size=100_000))))
+    y = (rng.random(20_000) < chance).astype(np.float32)
+    peer = linear_model.LogisticRegression().fit(x[:16_000], y[:16_000])
+    model, _ = fit(hyperparameters("binary_classifier"), x[:16_000], y[:16_000])
+    expected = reference.log_loss(y[16_000:], peer.predict_proba(x[16_000:]))
+    assert log_loss(model, x[16_000:], y[16_000:]) <= 1.02 * expected
+
+
+def test_wide_rows_are_no_worse_than_scikit_learns():
+    rng = np.random.default_rng(3)
+    y = np.arange(1200) % 2
+    x = (rng.normal(size=(1200, 10_000)) + (y[:, None] - 0.5) * 0.6 * (np.arange(10_000) < 200)).astype(np.float32)
+    peer = linear_model.LogisticRegression().fit(x[:200], y[:200])
+    model, _ = fit(hyperparameters("binary_classifier"), x[:200], y[:200])
+    assert log_loss(model, x[200:], y[200:]) <= 1.1 * reference.log_loss(y[200:], peer.predict_proba(x[200:]))
+
+
+@pytest.mark.parametrize("rows", [20, 100, 455])
+def test_small_tables_are_no_worse_than_scikit_learns(rows):
+    x, y = datasets.load_breast_cancer(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = x[order].astype(np.float32), y[order]
+    scaler = StandardScaler().fit(x[:rows])
+    peer = linear_model.LogisticRegression().fit(scaler.transform(x[:rows]), y[:rows])
+    model, _ = fit(hyperparameters("binary_classifier"), x[:rows], y[:rows])
+    expected = reference.log_loss(y[455:], peer.predict_proba(scaler.transform(x[455:])))
+    assert log_loss(model, x[455:], y[455:]) <= 1.1 * expected
+
+
+@pytest.mark.parametrize(("loss", "quantile"), [("absolute_loss", 0.5), ("quantile_loss", 0.9), ("auto", None)])
+def test_regression_is_as_good_as_the_exact_optimum(loss, quantile):
+    rng = np.random.default_rng(5)
+    x = (rng.normal(size=(6279, 8)) * np.geomspace(0.01, 1000, 8) + 3).astype(np.float32)
+    y = (x @ (1 / np.geomspace(0.01, 1000, 8)) + rng.standard_t(4, size=6279)).astype(np.float32)
+    hp = hyperparameters("regressor", loss=loss, **({"quantile": quantile} if loss == "quantile_loss" else {}))
+    model, _ = fit(hp, x[:1279], y[:1279])
+    if quantile is None:
+        peer = linear_model.LinearRegression().fit(x[:1279].astype(float), y[:1279])
+        ours, theirs = (
+            np.mean((p - y[1279:]) ** 2) for p in (model.predict(Batch(x[1279:]))["score"], peer.predict(x[1279:]))
+        )
+    else:
+        peer = linear_model.QuantileRegressor(quantile=quantile, alpha=0).fit(x[:1279], y[:1279])
+        ours, theirs = (
+            reference.mean_pinball_loss(y[1279:], p, alpha=quantile)
+            for p in (model.predict(Batch(x[1279:]))["score"], peer.predict(x[1279:]))
+        )
+    assert ours <= 1.01 * theirs
+
+
+@pytest.mark.parametrize("steps", [{}, {"epochs": 10}, {"mini_batch_size": 100}])
+@pytest.mark.parametrize("criterion", ["accuracy", "f_beta", "precision_at_target_recall"])
+def test_no_untrained_model_wins_where_positives_are_rare(steps, criterion):
+    x, y = rare(6)
+    peer = linear_model.LogisticRegression().fit(x[:2400], y[:2400])
+    hp = hyperparameters("binary_classifier", binary_classifier_model_selection_criteria=criterion, **steps)
+    model, _ = fit(hp, x[:2400], y[:2400])
+    expected = reference.log_loss(y[2400:], peer.predict_proba(x[2400:]))
+    assert log_loss(model, x[2400:], y[2400:]) <= (1.3 if steps else 1.1) * expected
+
+
+@pytest.mark.parametrize("target", [0.7, 0.9])
+@pytest.mark.parametrize("shift", [2.0, 4.0])
+def test_a_target_recall_holds_on_rows_to_come(target, shift):
+    held = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(22_400, 10)).astype(np.float32)
+        y = (rng.random(len(x)) < 1 / (1 + np.exp(shift - 2 * x[:, :2].sum(axis=1)))).astype(np.float32)
+        hp = hyperparameters(
+            "binary_classifier",
+            binary_classifier_model_selection_criteria="precision_at_target_recall",
+            target_recall=target,
+        )
+        model, _ = fit(hp, x[:2400], y[:2400])
+        predicted = model.predict(Batch(x[2400:]))["predicted_label"]
+        held.append(reference.recall_score(y[2400:], predicted))
+        assert reference.precision_score(y[2400:], predicted) > 1.5 * y.mean()
+    assert sum(recall >= target for recall in held) >= 18, held
+    assert min(held) >= target - 0.04
+
+
+def test_the_bound_on_recall_is_the_binomials():
+    """The fewest of 20 positives to claim, so that a recall of 0.7 holds with 98 %: a sum of binomial probabilities."""
+    from scipy.stats import binom
+
+    labels, scores = np.ones(20, np.float32), np.arange(20, dtype=np.float32)[:, None]
+    hp = hyperparameters(
+        "binary_classifier",
+        binary_classifier_model_selection_criteria="precision_at_target_recall",
+        target_recall=0.7,
+    )
+    both = np.concatenate([labels, np.zeros(5, np.float32)]), np.vstack([scores, scores[:5] - 0.5])
+    threshold = float(calibrate(both[1], both[0], hp).threshold[0])
+    fewest = min(j for j in range(1, 21) if binom.cdf(j - 1, 20, 0.7) >= 0.98)
+    assert np.sum(scores[:, 0] >= threshold) == fewest
+
+
+def test_a_share_of_one_is_not_certain():
+    assert half_standard_error(1.0, 5) > 0.05
+
+
+def test_the_rows_of_a_pipe_are_read_once():
+    x, y = rare(1, test=0)
+    job = FakeJob()
+    stream = MemoryStream(x, y, epochs_left=1)
+    LinearLearner.fit(hyperparameters("binary_classifier"), {"train": stream}, job)
+    assert stream.epochs_begun == 1
+    assert {q["dataset"] for q in job.qualities if q["epoch"] == 0} == {"train", "validation"}
+    assert job.progresses[-1] == (15, 15)
+
+
+def test_data_beyond_the_bound_train_by_mini_batches(monkeypatch):
+    x, y = rare(2)
+    monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 200_000)
+    model, job = fit(hyperparameters("binary_classifier"), x, y)
+    assert "Training 32 models in parallel." in job.messages
+    peer = linear_model.LogisticRegression().fit(x, y)
+    assert log_loss(model, x, y) <= 1.05 * reference.log_loss(y, peer.predict_proba(x))
+
+
+def test_folds_spread_labels_and_hold_each_row_out_once():
+    labels = (np.arange(500) < 25).astype(np.float32)  # sorted, and rare
+    held = folds(labels, hyperparameters("binary_classifier"), 0)
+    assert (held.sum(axis=1) == 1).all()
+    assert (labels @ held == 5).all()
+
+
+def test_minimum_of_quadratics_is_the_solution_of_their_equations():
+    rng = np.random.default_rng(0)
+    halves = [rng.normal(size=(20, 20)) for _ in range(3)]
+    squares = [half @ half.T + np.eye(20) for half in halves]
+    right = [rng.normal(size=20) for _ in range(3)]
+
+    def evaluate(numbers, points):
+        found = []
+        for number, point in zip(numbers, points, strict=True):
+            product = squares[number] @ point
+            value = 0.5 * point @ product - right[number] @ point + 10
+            found.append((float(value), (product - right[number]).astype(np.float32)))
+        return found
+
+    found = minimise_all(evaluate, [np.zeros(20, np.float32)] * 3, np.ones(20, np.float32), 1e-9, 200)
+    for square, b, x in zip(squares, right, found, strict=True):
+        np.testing.assert_allclose(square @ x, b, atol=0.02)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 99, 100, 1000, 1500])
+@pytest.mark.parametrize("kind", ["binary_classifier", "regressor", "multiclass_classifier"])
+@pytest.mark.parametrize("steps", [{}, {"mini_batch_size": 1, "epochs": 1, "num_models": 2}])
+def test_any_number_of_rows_trains(rows, kind, steps):
+    rng = np.random.default_rng(rows)
+    x, y = rng.normal(size=(rows, 3)).astype(np.float32), np.arange(rows) % 2
+    classes = {"num_classes": 3} if kind.startswith("multi") else {}
+    model, _ = fit(hyperparameters(kind, **classes, **steps), x, y)
+    assert np.isfinite(model.weight).all()
+
+
+EXTREMES = {
+    "accuracy_top_k": (1, 10**9), "beta_1": (0, 0.999999), "beta_2": (0, 0.999999), "bias_lr_mult": (1e-9, 100),
+    "bias_wd_mult": (0, 100), "early_stopping_patience": (1, 10**9), "early_stopping_tolerance": (1e-12, 1e9),
+    "epochs": (1, 50), "f_beta": (1e-9, 1e9), "huber_delta": (1e-9, 1e9), "init_bias": (-1e3, 1e3),
+    "init_scale": (1e-9, 10), "init_sigma": (1e-9, 10), "l1": (0, 1e6), "learning_rate": (1e-12, 1),
+    "loss_insensitivity": (1e-9, 1e9), "lr_scheduler_factor": (1e-9, 0.999999), "lr_scheduler_minimum_lr": (1e-12, 1),
+    "lr_scheduler_step": (1, 10**9), "margin": (1e-9, 1e3), "mini_batch_size": (1, 10**9), "momentum": (0, 0.999),
+    "num_calibration_samples": (1, 10**9), "num_models": (1, 100), "num_point_for_scaler": (1, 10**9),
+    "positive_example_weight_mult": (1e-5, 1e5), "quantile": (1e-6, 1 - 1e-6), "target_precision": (1e-6, 1 - 1e-6),
+    "target_recall": (1e-6, 1 - 1e-6), "wd": (0, 1),
+}  # fmt: skip
+COMPANY = {
+    "accuracy_top_k": {"predictor_type": "multiclass_classifier", "num_classes": 3},
+    "huber_delta": {"predictor_type": "regressor", "loss": "huber_loss"},
+    "init_sigma": {"init_method": "normal"},
+    "loss_insensitivity": {"predictor_type": "regressor", "loss": "eps_insensitive_absolute_loss"},
+    "margin": {"loss": "hinge_loss"},
+    "momentum": {"optimizer": "sgd"},
+    "quantile": {"predictor_type": "regressor", "loss": "quantile_loss"},
+    "target_precision": {"binary_classifier_model_selection_criteria": "recall_at_target_precision"},
+    "target_recall": {"binary_classifier_model_selection_criteria": "precision_at_target_recall"},
+}
+"""What makes a hyperparameter count."""
+
+
+@pytest.mark.parametrize("rows", [1, 1200])
+@pytest.mark.parametrize(("name", "end"), [(name, end) for name in EXTREMES for end in (0, 1)])
+def test_every_extreme_of_every_hyperparameter_trains(name, end, rows):
+    given = {"predictor_type": "binary_classifier"} | COMPANY.get(name, {})
+    given |= {} if name in ("num_models", "epochs") else {"epochs": 2, "num_models": 2}
+    given["mini_batch_size"] = given.get("mini_batch_size", 300)
+    given[name] = EXTREMES[name][end]
+    kind = str(given.pop("predictor_type"))
+    x, y = rare(3, test=0)
+    y[::7] = 1
+    model, _ = fit(hyperparameters(kind, **given), x[:rows], y[:rows])
+    assert np.isfinite(model.weight).all()
+
+
+def test_the_extremes_are_those_of_every_number():
+    numbers = {
+        name
+        for name, value in vars(hyperparameters("regressor")).items()
+        if name in LinearLearnerHyperparameters.__annotations__ and not isinstance(value, (bool, str))
+    }
+    assert numbers <= set(EXTREMES) | {"num_classes", "feature_dim"}
+
+
+def test_held_out_rows_of_single_row_batches_are_a_share():
+    held = HeldOut(1, rows=10_000)
+    parts = [held.split(index, Batch(np.zeros((1, 2), np.float32))) for index in range(1000)]
+    assert sum(part is not None for _, part in parts) == 100
+    assert sum(len(rest) for rest, _ in parts) == 900
+
+
+def test_keeping_rows_looks_at_each_batch_once():
+    kept, batch = Kept(HeldOut(1, rows=0)), Batch(np.zeros((1, 2), np.float32))
+
+    class Counting(list):
+        looked_at = 0
+
+        def __iter__(self):
+            Counting.looked_at += len(self)
+            return super().__iter__()
+
+    kept.rows = Counting()
+    for index in range(300):
+        kept.take(index, batch)
+    assert Counting.looked_at == 0
+
+
+def test_rows_are_scored_in_blocks_that_shrink_with_the_columns():
+    x = np.zeros((5000, 2), np.float32)
+    hp = hyperparameters("regressor")
+    problem = study(Batch(x, np.arange(5000, dtype=np.float32)), hp)
+    assert len(Rows.of(Batch(x, x[:, 0]), problem, 1 << 20).blocks) == 1250
+
+
+def test_memory_is_reckoned_from_the_hyperparameters():
+    many = hyperparameters("multiclass_classifier", num_classes=1_000_000, feature_dim=100_000)
+    assert LinearLearner.memory(many) >= 4 * 10**11
+    with pytest.raises(HyperparameterError, match="num_classes"):
+        hyperparameters("multiclass_classifier", num_classes=2_000_000_000)
+    few = hyperparameters("binary_classifier", feature_dim=10, num_models=4)
+    problem = study(Batch(np.eye(10, dtype=np.float32), np.zeros(10, np.float32)), few)
+    trainer = Trainer(few, problem, 0)
+    arrays = trainer.parameters.nbytes + trainer.gradient.nbytes + 2 * trainer.parameters.nbytes
+    assert LinearLearner.memory(few) == arrays
