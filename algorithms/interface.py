@@ -190,6 +190,11 @@ class Stream(Protocol):
     ``epochs`` hyperparameter says. Leaving the loop early closes the epoch.
     """
 
+    @property
+    def repeats(self) -> bool:
+        """It may be iterated more often than the job says, for it is made of files: False in Pipe mode."""
+        ...
+
     def batches(self, size: int | None = None) -> Generator[Batch]:
         """One epoch in batches of ``size`` rows (the last may be shorter), or as they come where it is None.
 

@@ -108,6 +108,11 @@ class ChannelStream:
         self._kept: list[Batch] | None = None
         self._kept_size: int | None = None
 
+    @property
+    def repeats(self) -> bool:
+        """It may be read as often as one likes: not so a pipe."""
+        return self._source.repeats
+
     def batches(self, size: int | None = None) -> Generator[Batch]:
         """One epoch in batches of ``size`` rows (the last may be shorter), or as they come where it is None.
 

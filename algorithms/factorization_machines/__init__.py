@@ -21,6 +21,7 @@ import numpy as np
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
+from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
 from algorithms.factorization_machines.scores import Scores
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
 from algorithms.interface import (
@@ -40,6 +41,7 @@ from algorithms.interface import (
 from recordio.batches import Batch
 
 BINARY, REGRESSOR = "binary_classifier", "regressor"
+_NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
 _WIDE = Tunable(1e-8, 512)
 _INTERNAL = "Accepted; it set up the closed container's engine."
 
@@ -94,7 +96,13 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
     bias_lr: float = _rate("bias", 0.1)
     bias_wd: float = _decay("bias", 0.01)
     clip_gradient: float | None = real(default=None, above=0, help="Gradients are cut to minus and plus this.")
-    epochs: int = integer(default=1, at_least=1, tunable=Tunable(1, 1000), help="Passes over the training data.")
+    epochs: int | None = integer(
+        default=None,
+        at_least=1,
+        tunable=Tunable(1, 1000),
+        help="Passes over the training data. Where not given: as many as training needs, in batches of no more than a "
+        "hundredth of the rows; one in Pipe mode.",
+    )
     eps: float | None = real(default=None, above=0, help="Adam's guard against division by zero; 1e-8 if not given.")
     factors_init_method: str = _init_method("factors")
     factors_init_scale: float | None = _init_scale("factors", "factors")
@@ -203,18 +211,18 @@ class FactorizationMachines(Algorithm):
     )
 
     @classmethod
+    def memory(cls, hyperparameters: FactorizationMachinesHyperparameters) -> int:
+        """Parameters and Adam's two moments, float32, and the column numbers of a batch."""
+        hp = hyperparameters
+        return hp.feature_dim * (12 * (hp.num_factors + 1) + 8)
+
+    @classmethod
     def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> FactorizationMachine:
         """Train, then score the test channel; see ``Algorithm.fit``."""
         hp: FactorizationMachinesHyperparameters = hyperparameters
         job.info("[Sparse network] Building a sparse network.")
         state = State(hp, job.seed)
-        for epoch in range(hp.epochs):
-            started = time.perf_counter()
-            scores = _epoch(state, channels["train"], hp, job, epoch)
-            for name, value, maximize in scores.values():
-                job.quality("train", name, value, maximize=maximize, epoch=epoch)
-            job.progress(epoch + 1, hp.epochs)
-            job.throughput(scores.rows, time.perf_counter() - started)
+        _train(state, channels["train"], hp, job)
         model = FactorizationMachine(state.bias, state.linear, state.factors, hp.predictor_type)
         if "test" in channels:
             _test(model, channels["test"], hp, job)
@@ -233,27 +241,84 @@ class FactorizationMachines(Algorithm):
         return recognises(directory)
 
 
-def _epoch(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int) -> Scores:
-    """One pass; the scores are of each batch before its step."""
+def _train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
+    """All passes, and what the user should know of how they went."""
+    schedule = Schedule(hp.epochs or 1, hp.mini_batch_size)
+    epoch = 0
+    while epoch < schedule.epochs and not (epoch and job.stop_requested):
+        started = time.perf_counter()
+        state.begin(epoch, schedule.epochs)
+        total = _epoch(state, stream, schedule, hp, job, epoch)
+        if epoch == 0 and hp.epochs is None and stream.repeats:
+            schedule = enough(total.rows, hp.mini_batch_size)
+            job.info(
+                f"epochs is not given: {schedule.epochs} passes over {total.rows} rows, from the second on in batches "
+                f"of {schedule.batch_size}; every {schedule.log_every}. is logged."
+            )
+        if schedule.logs(epoch):
+            for name, value, maximize in total.values():
+                job.quality("train", name, value, maximize=maximize, epoch=epoch)
+            job.progress(epoch + 1, schedule.epochs)
+            job.throughput(total.rows, time.perf_counter() - started)
+        epoch += 1
+    if epoch < schedule.epochs:
+        job.warning(f"Training was asked to stop: the model is that of {epoch} of {schedule.epochs} epochs.")
+    if not state.finite:
+        raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(hp)}")
+    if state.time < FEWEST_STEPS:
+        job.warning(
+            f"Training ended after {state.time} steps, which are few at linear_lr={hp.linear_lr:g} and "
+            f"factors_lr={hp.factors_lr:g}: give more epochs or, in File mode, none: then training "
+            "takes as many as it needs."
+        )
+    if state.share_of_interactions < _NO_INTERACTIONS:
+        job.warning(
+            f"The interactions of features have vanished from the scores: factors_wd={hp.factors_wd:g} draws the "
+            f"factors to zero faster than factors_lr={hp.factors_lr:g} learns them. A feature's gradient is a mean "
+            "over the batch, so that a weight decay of 0.001 is large already."
+        )
+
+
+def _epoch(
+    state: State,
+    stream: Stream,
+    schedule: Schedule,
+    hp: FactorizationMachinesHyperparameters,
+    job: Job,
+    epoch: int,
+) -> Scores:
+    """One pass; the scores are of each batch before its step. A stop after the first epoch cuts it short."""
     total = Scores(hp.predictor_type == BINARY)
-    state.begin(epoch)
-    with closing(stream.batches(hp.mini_batch_size)) as batches:
+    with closing(stream.batches(schedule.batch_size)) as batches:
         for number, batch in enumerate(batches):
             labels = _labels(batch, hp)
             raw = state.update(batch, labels)
             total.add(raw, labels)
-            if number % hp.batch_metrics_publish_interval == 0:
+            if schedule.logs(epoch) and number % hp.batch_metrics_publish_interval == 0:
                 _report_batch(raw, labels, hp, job, epoch, number)
             if job.stop_requested:
-                raise TrainingStopped(f"in epoch {epoch}, after {total.rows} rows")
+                if epoch == 0:
+                    raise TrainingStopped(f"in epoch {epoch}, after {total.rows} rows")
+                break
     if not total.rows:
         raise TrainingDataError("No training data processed. Verify that channel 'train' contains non-empty files.")
     if not total.finite:
-        raise TrainingDataError(
-            f"the scores are not finite in epoch {epoch}: choose smaller learning rates (factors_lr is "
-            f"{hp.factors_lr:g}, linear_lr {hp.linear_lr:g}, bias_lr {hp.bias_lr:g}), or set clip_gradient"
-        )
+        raise TrainingDataError(f"the scores are not finite in epoch {epoch}: {_advice(hp)}")
     return total
+
+
+def _advice(hp: FactorizationMachinesHyperparameters) -> str:
+    """What to change where numbers grow beyond bounds: the learning rates, and whatever else is larger than usual."""
+    terms = ("factors", "linear", "bias")
+    starts = [f"{term}_init_{part}" for term in terms for part in ("sigma", "scale", "value")]
+    others = [name for name in [*(f"{term}_wd" for term in terms), *starts, "rescale_grad"] if _unusual(hp, name)]
+    smaller = ", ".join(f"{name} is {getattr(hp, name):g}" for name in [*(f"{term}_lr" for term in terms), *others])
+    return f"choose smaller values ({smaller}), or set clip_gradient"
+
+
+def _unusual(hp: FactorizationMachinesHyperparameters, name: str) -> bool:
+    value = getattr(hp, name)
+    return value is not None and abs(value) > 1
 
 
 def _labels(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import expit
 
-from recordio.batches import Batch
+from recordio.batches import Batch, Features
 
 try:
     from algorithms.factorization_machines import _kernel  # type: ignore[attr-defined]
@@ -167,23 +167,26 @@ class State:
         self.position = np.empty(d, np.int64)
         self.time = 0
         self.share = 1.0
+        self.last: Features = np.zeros((0, d), np.float32)
 
-    def begin(self, epoch: int) -> None:
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are."""
+        return all(bool(np.isfinite(one).all()) for one in (self.bias, self.linear, self.factors))
+
+    def begin(self, epoch: int, epochs: int) -> None:
         """Set the learning rates for an epoch, from 0: they fall linearly, to the last epoch's ``1 / epochs``.
 
         Adam at a constant rate ends in a cloud around the optimum as wide as the rate; the job's rates are the first
         epoch's.
         """
-        self.share = 1 - epoch / self.hp.epochs
+        self.share = 1 - epoch / epochs
 
     def update(self, batch: Batch, labels: np.ndarray) -> np.ndarray:
         """One step. Returns the scores (n,) of the rows as they were before it."""
         hp = self.hp
-        features = batch.features
-        if isinstance(features, np.ndarray):
-            rows: DenseRows | SparseRows = DenseRows(features, self.linear, self.factors)
-        else:
-            rows = SparseRows(features, self.linear, self.factors, self.position)
+        rows = self._rows(batch.features)
+        self.last = batch.features
         scores = rows.scores + self.bias
         slopes = self._slopes(scores, labels)
         linear, factors = rows.gradients(slopes)
@@ -194,6 +197,18 @@ class State:
         if hp.use_bias:
             self._step("bias", slice(None), slopes.sum(keepdims=True), hp.bias_lr, hp.bias_wd)
         return scores
+
+    def _rows(self, features: Features) -> DenseRows | SparseRows:
+        if isinstance(features, np.ndarray):
+            return DenseRows(features, self.linear, self.factors)
+        return SparseRows(features, self.linear, self.factors, self.position)
+
+    @property
+    def share_of_interactions(self) -> float:
+        """Spread of what the interactions add to the scores, as a share of the scores' own, on the last step's rows."""
+        scores = self._rows(self.last).scores
+        spread = float(np.std(scores))
+        return float(np.std(scores - self.last @ self.linear)) / spread if spread > 0 else 0.0
 
     def _slopes(self, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Derivative of the batch's loss by its scores: mean of (s - y)^2 / 2, or of the log loss."""

@@ -144,6 +144,11 @@ class KMeans(Algorithm):
     )
 
     @classmethod
+    def memory(cls, hyperparameters: KMeansHyperparameters) -> int:
+        """The centers, in float64 while they are moved and in float32 in the model."""
+        return 12 * hyperparameters.k * hyperparameters.feature_dim
+
+    @classmethod
     def fit(cls, hyperparameters: KMeansHyperparameters, channels: Mapping[str, Stream], job: Job) -> KMeansModel:
         """Train on ``train``, and score on ``test`` where there is one.
 

@@ -111,6 +111,11 @@ class LDA(Algorithm):
     )
 
     @classmethod
+    def memory(cls, hyperparameters: LDAHyperparameters) -> int:
+        """The topics, and the matrix of word moments seen through as many directions, in float64."""
+        return 16 * hyperparameters.num_topics * hyperparameters.feature_dim
+
+    @classmethod
     def fit(cls, hyperparameters: LDAHyperparameters, channels: Mapping[str, Stream], job: Job) -> LDAModel:
         """Train on ``train``, and score on ``test`` where there is one.
 

@@ -60,6 +60,8 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
         alpha, beta = recover(whitened, found, hyperparameters.alpha0)
         alpha, beta = fill(alpha, beta, counts, fitted, random)
         model = climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, job)
+    if not np.isfinite(model.beta).all() or not model.beta.any(axis=1).all():
+        raise TrainingDataError(f"alpha0 is {hyperparameters.alpha0:g}, and no topics are found: choose a smaller one")
     job.progress(1, 1)
     job.throughput(counts.shape[0], time.perf_counter() - started)
     if job.output_directory is not None:
@@ -164,7 +166,8 @@ def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int
     for _ in range(_LAST_ROUNDS):
         ascent.fit_prior()
         _sweep(ascent, _LAST_SWEEPS, job, collapsed=True)
-    alpha = ascent.alpha
+    single = np.finfo(np.float32)
+    alpha = np.clip(np.nan_to_num(ascent.alpha, nan=single.tiny), single.tiny, single.max)  # as the artifact holds it
     order = np.argsort(-alpha, kind="stable")
     return LDAModel(alpha[order].astype(np.float32), np.ascontiguousarray(ascent.words.T[order]))
 

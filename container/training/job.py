@@ -312,6 +312,11 @@ class _Watched:
         self._sampler = job.history.samplers.setdefault(channel, Sampler())
         self._sampled = False
 
+    @property
+    def repeats(self) -> bool:
+        """That of the stream."""
+        return self._stream.repeats
+
     def batches(self, size: int | None = None) -> Generator[Batch]:
         """One epoch of the stream."""
         batches = self._watcher.watch(self._stream.batches(size), len)

@@ -156,6 +156,10 @@ class MemoryStream:
         self.epochs_left = epochs_left
         self.epochs_begun = 0
 
+    @property
+    def repeats(self) -> bool:
+        return self.epochs_left is None
+
     def batches(self, size: int | None = None) -> Iterator[Batch]:
         if self.epochs_left is not None:
             assert self.epochs_left > 0, "the channel was read more often than a pipe allows"

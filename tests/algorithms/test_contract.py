@@ -517,6 +517,7 @@ DEVIATIONS = {
     # (algorithm, hyperparameter, property): why ours differs
     ("factorization-machines", "clip_gradient", "low"): _POSITIVE,
     ("factorization-machines", "eps", "low"): _POSITIVE,
+    ("factorization-machines", "epochs", "default"): "one pass leaves a model behind a linear one",
     ("factorization-machines", "rescale_grad", "low"): _POSITIVE,
     ("ntm", "sub_sample", "low"): "none of the data is nothing to train on",
     ("xgboost", "base_score", "default"): "XGBoost 2 and later estimate it from the data where it is not given",

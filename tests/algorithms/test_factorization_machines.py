@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
 
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
 from algorithms.factorization_machines import FactorizationMachines, FactorizationMachinesHyperparameters, fit
@@ -104,8 +106,8 @@ def test_first_step_of_adam_moves_each_touched_parameter_by_its_learning_rate(ke
 
 
 def test_learning_rates_fall_linearly_over_the_epochs(kernel):
-    state = State(hyperparameters(feature_dim=3, epochs=4, linear_wd=0, linear_lr=0.01), seed=0)
-    state.begin(3)
+    state = State(hyperparameters(feature_dim=3, linear_wd=0, linear_lr=0.01), seed=0)
+    state.begin(3, 4)
     before = state.linear.copy()
     state.update(Batch(sparse(np.array([[1, 0, 2]]))), np.array([5], np.float32))
     np.testing.assert_allclose(np.abs(state.linear - before), [0.0025, 0, 0.0025], rtol=1e-3)
@@ -230,7 +232,7 @@ def test_what_cannot_be_trained_on_is_named():
     wild = hyperparameters(linear_lr=1e30, factors_lr=1e30, epochs=5, mini_batch_size=1)
     with (
         np.errstate(all="ignore"),
-        pytest.raises(TrainingDataError, match="smaller learning rates"),
+        pytest.raises(TrainingDataError, match=r"smaller values \(factors_lr is 1e\+30, linear_lr is 1e\+30"),
     ):
         FactorizationMachines.fit(wild, {"train": MemoryStream(rows(50), np.arange(50))}, FakeJob())
 
@@ -250,3 +252,76 @@ def test_an_initialisation_needs_its_parameter():
     assert (
         State(hyperparameters(factors_init_method="constant", factors_init_value=0.2), 0).factors == np.float32(0.2)
     ).all()
+
+
+# ---- how long it trains -------------------------------------------------------------------------------------------
+
+
+def held_out(x, y, kind, **values):
+    """The loss on a fifth of the rows, as (factorization machine, linear model of scikit-learn), and the job."""
+    cut = 4 * len(y) // 5
+    job = FakeJob()
+    hp = hyperparameters(predictor_type=kind, feature_dim=x.shape[1], num_factors=8, **values)
+    model = FactorizationMachines.fit(hp, {"train": MemoryStream(x[:cut], y[:cut])}, job)
+    answers = model.predict(Batch(x[cut:]))["score"]
+    if kind == "regressor":
+        linear = Ridge().fit(x[:cut], y[:cut]).predict(x[cut:])
+        return (np.sqrt(np.mean((one - y[cut:]) ** 2)) for one in (answers, linear)), job
+    linear = LogisticRegression(max_iter=1000).fit(x[:cut], y[:cut]).predict_proba(x[cut:])[:, 1]
+    return (log_loss(y[cut:], np.clip(one, 1e-7, 1 - 1e-7)) for one in (answers, linear)), job
+
+
+def linear_data(count, d, kind, seed):
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(count, d)).astype(np.float32)
+    z = x @ random.normal(size=d)
+    y = z + random.normal(size=count) if kind == "regressor" else (z + random.logistic(size=count) > 0)
+    return x, y.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["regressor", "binary_classifier"])
+def test_defaults_are_no_worse_than_a_linear_model_where_that_is_the_truth(kind):
+    (ours, linear), job = held_out(*linear_data(3000, 10, kind, 1), kind)
+    assert ours <= 1.05 * linear
+    assert not [line for line in job.warnings if "steps" in line]
+
+
+def test_defaults_find_the_interactions_that_a_linear_model_cannot():
+    random = np.random.default_rng(2)
+    x, v = random.normal(size=(4000, 12)).astype(np.float32), random.normal(size=(12, 3)) / 2
+    pairs = (np.square(x @ v) - np.square(x) @ np.square(v)).sum(axis=1) / 2
+    (ours, linear), _ = held_out(x, (x[:, 0] + pairs + random.normal(size=4000) / 2).astype(np.float32), "regressor")
+    assert ours < 0.5 * linear
+
+
+def test_a_pipe_is_read_once_where_epochs_are_not_given():
+    x, y = linear_data(500, 6, "regressor", 3)
+    stream, job = MemoryStream(x, y, epochs_left=1), FakeJob()
+    FactorizationMachines.fit(hyperparameters(), {"train": stream}, job)
+    assert stream.epochs_begun == 1
+    assert any("ended after 1 steps" in line for line in job.warnings)
+
+
+def test_epochs_that_are_given_are_kept_to():
+    x, y = linear_data(500, 6, "regressor", 3)
+    stream = MemoryStream(x, y)
+    FactorizationMachines.fit(hyperparameters(epochs=3), {"train": stream}, FakeJob())
+    assert stream.epochs_begun == 3
+
+
+def test_a_weight_decay_that_wipes_out_the_interactions_is_named():
+    x, y = linear_data(500, 6, "regressor", 3)
+    job = FakeJob()
+    hp = hyperparameters(factors_wd=1, epochs=400, mini_batch_size=50)
+    FactorizationMachines.fit(hp, {"train": MemoryStream(x, y)}, job)
+    assert any("factors_wd=1 draws the factors to zero" in line for line in job.warnings)
+
+
+def test_a_stop_after_the_first_epoch_keeps_the_model():
+    x, y = linear_data(500, 6, "regressor", 3)
+    job = FakeJob(stop_after=150)
+    model = FactorizationMachines.fit(
+        hyperparameters(epochs=100, mini_batch_size=5), {"train": MemoryStream(x, y)}, job
+    )
+    assert model.feature_dim == 6
+    assert any("of 1 of 100 epochs" in line or "of 2 of 100 epochs" in line for line in job.warnings)
