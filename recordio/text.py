@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from recordio import plain
+from recordio.compression import GZIP
 from recordio.content_type import ContentType
 from recordio.errors import ParseError
 from recordio.limits import LARGEST_EXPONENT, LINE_LIMIT, LONGEST_INTEGER, LONGEST_NUMBER
@@ -34,7 +35,6 @@ _REAL = re.compile(
 )
 _INTEGER = re.compile(rb"(-?)0*+([0-9]*+)")
 _OVERFLOW = math.ldexp(2 - 2.0**-24, 127)  # half between the largest float32 and the power of two after it
-_GZIP = b"\x1f\x8b"
 _UTF8_BOM = codecs.BOM_UTF8
 _SHOWN = 40
 
@@ -97,8 +97,9 @@ def _ascii_based(stream: BinaryIO, name: str, content_type: ContentType, size: i
     first = True
     while True:
         chunk = stream.read(size)
-        if first and chunk.startswith(_GZIP):
-            raise ParseError(f"{name}: the data is gzip-compressed; set the channel's CompressionType to Gzip")
+        if first and chunk.startswith(GZIP):  # files and FIFOs are decompressed already, once
+            problem = "requests must not be" if name == REQUEST else "it is so twice, and once is undone"
+            raise ParseError(f"{name}: the data is compressed with gzip; {problem}")
         if decoder is None:
             text = chunk
         else:
@@ -240,6 +241,21 @@ def _beside(near: np.float32, wide: float) -> np.float32:
     """The float32 next to ``near`` on the side of ``wide``."""
     with np.errstate(over="ignore", under="ignore"):
         return np.nextafter(near, np.float32(np.inf if wide > float(near) else -np.inf))
+
+
+def real(text: str) -> float:
+    """The float32 nearest to a number of JSON, as Python's float: what its parser calls for each.
+
+    >>> real("16777217.0000000001")
+    16777218.0
+    """
+    value = plain.real(text)
+    return float(_real(text.encode())) if value is None else value
+
+
+def integer(text: str) -> int | float:
+    """An integer of JSON; one of more digits than an int64 has becomes the nearest float32."""
+    return int(text) if len(text) <= LONGEST_INTEGER else real(text)
 
 
 def is_number(token: bytes, kind: type[np.generic] = np.float32) -> bool:
