@@ -2,7 +2,7 @@
  *
  * It knows the one layout that every protobuf library writes: fields in the order of their numbers, repeated numbers
  * packed, one entry named "values" in the feature map and at most one, of that name too, in the label map. Each byte
- * of framing and each tag is checked. Anything else is not an error here but "odd": the functions stop before that
+ * of framing and each tag is checked. Anything else is not an error here but "unusual": the functions stop before that
  * record, and the caller hands it to google's protobuf library, which decides what it means or what is wrong with it.
  * So there is not one error message about data in this file.
  *
@@ -119,7 +119,7 @@ static int read_tensor(Span span, Tensor *tensor)
     if (shape.at != shape.stop) {
         uint64_t size;
         if (!read_varint(&shape, &size) || shape.at != shape.stop || size > INT32_MAX)
-            return 0; /* two dimensions and more are odd */
+            return 0; /* two dimensions and more are unusual */
         tensor->shape = (int64_t)size;
     }
 
@@ -204,7 +204,7 @@ static int read_record(Span record, Layout *layout, Tensor *features, Tensor *la
     return 1;
 }
 
-/* The bytes of the record whose frame starts at frame->at, and frame->at moved past it; 0 where the frame is odd or
+/* The bytes of the record whose frame starts at frame->at, and frame->at moved past it; 0 where the frame is unusual or
  * does not end before frame->stop. */
 static int read_frame(Span *frame, Span *record)
 {
@@ -304,7 +304,7 @@ PyDoc_STRVAR(scan_doc,
 "are -1 where the first record decides; labels is 0 where they are left out. stop is the position after the run,\n"
 "values the number of feature values in it, sparse whether any of its records is sparse.");
 
-static PyObject *scan(PyObject *module, PyObject *args)
+static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer data;
     Py_ssize_t start, limit, records = 0, values = 0;
@@ -344,7 +344,7 @@ typedef struct {
     int unsorted;
 } Arrays;
 
-/* Writes one row; 0 where it is odd, a label or (where finite) a feature is NaN or infinite, or there is no room. */
+/* Writes one row; 0 where it is unusual, a label or (where finite) a feature is NaN or infinite, or there is no room. */
 static int fill_row(Arrays *arrays, Layout layout, const Tensor *features, const Tensor *label, int finite)
 {
     uint8_t *values = (uint8_t *)arrays->values.buf + 4 * arrays->written;
@@ -381,11 +381,11 @@ PyDoc_STRVAR(fill_doc,
 "fill(data, start, records, width, labels, finite, values, indices, indptr, label_values)\n"
 "    -> (filled, stop, unsorted)\n\n"
 "Write the run that scan found at data[start] into arrays: float32 values; int32 indices and indptr for CSR, else\n"
-"None; float32 label_values, None where labels is 0. It stops early before a record that is odd after all: a key that\n"
+"None; float32 label_values, None where labels is 0. It stops early before a record that is unusual after all: a key that\n"
 "is not below width, not as many keys as values, a label that is NaN or infinite or, where finite, such a feature.\n"
 "unsorted tells whether the keys of some row do not rise.");
 
-static PyObject *fill(PyObject *module, PyObject *args)
+static PyObject *fill(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer data;
     Arrays arrays = {0};
@@ -442,6 +442,7 @@ static PyMethodDef methods[] = {
 
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT, "recordio._kernel", "Many SageMaker records at once, from bytes to arrays.", 0, methods,
+    NULL, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit__kernel(void) { return PyModuleDef_Init(&module); }

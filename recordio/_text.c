@@ -1,112 +1,27 @@
 /* The fast path of recordio/delimited.py and libsvm.py: a block of text to arrays of numbers.
  *
  * It knows the plainest spelling of each format: CSV of bare numbers, LIBSVM with rising indices. Anything else (a
- * quote, a comment, nan, a header, a ragged row, a number that needs more care) is not an error here but "odd": the
- * functions return None, and the numpy code reads the same block, or says what is wrong with it. So there is not one
- * error message about data in this file, and what it returns is to the last bit what the numpy code returns.
+ * quote, a comment, nan, a header, a ragged row) is not an error here but "unusual": the functions return None, and
+ * the numpy code reads the same block, or says what is wrong with it. So there is not one error message about data in
+ * this file, and what it returns is to the last bit what the numpy code returns.
  *
  * A block is bytes and ends with a newline, which stops every loop over digits. The functions keep no state and touch
  * no Python object while they work, so the interpreter is released.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+
+#include "_float32.h"
 
 #define LARGEST_INDEX 2147483646
-#define DIGITS 19             /* decimal digits that always fit 64 bits */
-#define LARGEST_POWER 22      /* 10**22 is the largest power of ten that a double holds exactly */
-#define LARGEST_FLOAT 3.4e38  /* a little less than float32's */
 
-static const double POWERS[LARGEST_POWER + 1] = {
-    1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22
-};
-
-static inline int is_digit(char byte) { return (unsigned char)(byte - '0') < 10; }
 static inline int is_blank(char byte) { return byte == ' ' || byte == '\t'; }
-
-/* ---- numbers --------------------------------------------------------------------------------------------------- */
-
-/* Digits of a number, as an integer of at most DIGITS digits; what is beyond them only moves the power. */
-typedef struct { uint64_t digits; int count, seen, power; } Decimal;
-
-static inline void add_digit(Decimal *number, int digit, int fraction)
-{
-    number->seen = 1;
-    if (number->count < DIGITS) {
-        number->digits = number->digits * 10 + digit;
-        number->count += number->digits != 0;
-        number->power -= fraction;
-    } else {
-        number->power += !fraction;
-    }
-}
-
-/* Reads the exponent after the letter e and moves past it; 0 where there is none. */
-static int read_exponent(const char **at, int *power)
-{
-    const char *p = *at;
-    int negative = *p == '-', value = 0;
-    p += *p == '-' || *p == '+';
-    if (!is_digit(*p)) return 0;
-    for (; is_digit(*p); p++)
-        if (value < 10000) value = value * 10 + (*p - '0');
-    *power += negative ? -value : value;
-    *at = p;
-    return 1;
-}
-
-/* The float32 nearest to digits * 10**power; 0 where double arithmetic cannot tell which one that is.
- *
- * The double is off by at most two units in its last place. It has 29 bits more than a float32, so rounding it once
- * more goes wrong only where those bits lie next to half a unit of the float32, unless the double is exact.
- */
-static inline int nearest(const Decimal *number, float *value)
-{
-    if (number->digits == 0) {
-        *value = 0;
-        return 1;
-    }
-    if (number->power < -LARGEST_POWER || number->power > LARGEST_POWER) return 0;
-    double whole = (double)number->digits;
-    double wide = number->power < 0 ? whole / POWERS[-number->power] : whole * POWERS[number->power];
-    if (wide > LARGEST_FLOAT) return 0;
-    int exact = number->power == 0 && number->digits < (1ull << 53);
-    uint64_t bits;
-    memcpy(&bits, &wide, sizeof bits);
-    if (!exact && (bits & 0x1FFFFFFF) - 0x0FFFFFFC <= 8) return 0;
-    *value = (float)wide;
-    return 1;
-}
-
-/* Reads a number and moves past it; 0 where it is odd. */
-static inline int read_number(const char **at, float *value)
-{
-    const char *p = *at;
-    Decimal number = {0, 0, 0, 0};
-    int negative = *p == '-';
-    p += *p == '-' || *p == '+';
-    for (; is_digit(*p); p++) add_digit(&number, *p - '0', 0);
-    if (*p == '.')
-        for (p++; is_digit(*p); p++) add_digit(&number, *p - '0', 1);
-    if (!number.seen) return 0;
-    if (*p == 'e' || *p == 'E') {
-        p++;
-        if (!read_exponent(&p, &number.power)) return 0;
-    }
-    if (!nearest(&number, value)) return 0;
-    if (negative) *value = -*value;
-    *at = p;
-    return 1;
-}
 
 /* ---- CSV ------------------------------------------------------------------------------------------------------- */
 
 typedef struct { Py_ssize_t values, width, missing; } Table;
 
-/* Reads rows of equal width; 0 where something is odd, or there are more than `room` values. */
+/* Reads rows of equal width; 0 where something is unusual, or there are more than `room` values. */
 static int read_table(const char *p, const char *stop, float *values, Py_ssize_t room, Table *table)
 {
     while (p < stop) {
@@ -138,7 +53,7 @@ PyDoc_STRVAR(csv_doc,
     "csv(text, values) -> (count, width, missing) or None\n\n"
     "Read a block of rows into `values`, float32, with NaN for each of the `missing` empty fields.");
 
-static PyObject *csv(PyObject *self, PyObject *args)
+static PyObject *csv(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer text, values;
     if (!PyArg_ParseTuple(args, "y*w*", &text, &values)) return NULL;
@@ -163,7 +78,7 @@ typedef struct {
     Py_ssize_t row_room, value_room, rows, count, weighted;
 } Rows;
 
-/* Reads an index and its colon and moves past them; -1 where it is odd. */
+/* Reads an index and its colon and moves past them; -1 where it is unusual. */
 static inline int64_t read_index(const char **at)
 {
     const char *p = *at;
@@ -176,7 +91,7 @@ static inline int64_t read_index(const char **at)
 
 static inline int ends_token(char byte) { return is_blank(byte) || byte == '\n'; }
 
-/* Reads the label of a row, and its weight; moves past them; 0 where they are odd. */
+/* Reads the label of a row, and its weight; moves past them; 0 where they are unusual. */
 static int read_label(const char **at, Rows *rows)
 {
     if (!read_number(at, &rows->labels[rows->rows])) return 0;
@@ -188,7 +103,7 @@ static int read_label(const char **at, Rows *rows)
     return ends_token(**at);
 }
 
-/* Reads the pairs up to the end of the line and moves there; 0 where one is odd, or they are not in order. */
+/* Reads the pairs up to the end of the line and moves there; 0 where one is unusual, or they are not in order. */
 static int read_pairs(const char **at, Rows *rows)
 {
     const char *p = *at;
@@ -205,7 +120,7 @@ static int read_pairs(const char **at, Rows *rows)
     return 1;
 }
 
-/* Reads rows; 0 where something is odd. Rows without a label have a pair or a label (to be left out) at the front. */
+/* Reads rows; 0 where something is unusual. Rows without a label have a pair or a label (to be left out) at the front. */
 static int read_rows(const char *p, const char *stop, int labelled, Rows *rows)
 {
     for (; p < stop; p++) {
@@ -227,7 +142,7 @@ PyDoc_STRVAR(libsvm_doc,
     "Read a block of rows into labels, weights and values (float32), bounds and indices (int32).\n"
     "`weighted` is the number of rows with a weight: all or none.");
 
-static PyObject *libsvm(PyObject *self, PyObject *args)
+static PyObject *libsvm(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer text, labels, weights, bounds, indices, values;
     int labelled;
@@ -256,19 +171,21 @@ static PyObject *libsvm(PyObject *self, PyObject *args)
 
 /* ---- tokens ---------------------------------------------------------------------------------------------------- */
 
-/* Reads an integer of at most 18 digits and moves past it; 0 where it is odd. */
+/* Reads an integer of at most 18 digits after its leading zeros and moves past it; 0 where it is unusual. */
 static int read_integer(const char **at, int64_t *value)
 {
     const char *p = *at;
     int negative = *p == '-', count = 0;
     p += negative;
+    const char *first = p;
+    while (*p == '0') p++;
     for (*value = 0; is_digit(*p) && count < 18; p++, count++) *value = *value * 10 + (*p - '0');
     if (negative) *value = -*value;
     *at = p;
-    return count > 0;
+    return p > first;
 }
 
-/* Reads token `i` of a block into the values of a kind ('f', 'i' or 'l'); 0 where it is odd. */
+/* Reads token `i` of a block into the values of a kind ('f', 'i' or 'l'); 0 where it is unusual. */
 static int read_token(const char *p, const char *stop, char kind, void *values, Py_ssize_t i)
 {
     int64_t whole;
@@ -286,9 +203,9 @@ static int read_token(const char *p, const char *stop, char kind, void *values, 
 PyDoc_STRVAR(tokens_doc,
     "tokens(text, starts, ends, kind, values, first) -> count\n\n"
     "Read the tokens text[starts[i]:ends[i]] from number `first` on into `values`, of kind 'f' (float32), 'i' (int32)\n"
-    "or 'l' (int64). Returns the number of the first that is odd, or how many there are.");
+    "or 'l' (int64). Returns the number of the first that is unusual, or how many there are.");
 
-static PyObject *tokens(PyObject *self, PyObject *args)
+static PyObject *tokens(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer text, starts, ends, values;
     int kind;
@@ -298,6 +215,7 @@ static PyObject *tokens(PyObject *self, PyObject *args)
     const int64_t *from = starts.buf, *to = ends.buf;
     Py_ssize_t count = Py_MIN(starts.len, ends.len) / (Py_ssize_t)sizeof(int64_t);
     count = Py_MIN(count, values.len / (kind == 'l' ? 8 : 4));
+    if (text.len == 0 || block[text.len - 1] != '\n') count = 0;
     Py_BEGIN_ALLOW_THREADS
     /* The byte after a token, a separator or the newline at the end of the block, stops every loop over digits. */
     for (; i >= 0 && i < count; i++) {
@@ -312,7 +230,24 @@ static PyObject *tokens(PyObject *self, PyObject *args)
     return PyLong_FromSsize_t(i);
 }
 
+/* ---- numbers of JSON --------------------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(real_doc,
+    "real(text) -> float or None\n\n"
+    "The float32 nearest to a number that is a str, as a Python float; None where it is not a number, or not ASCII.");
+
+static PyObject *real(PyObject *Py_UNUSED(module), PyObject *text)
+{
+    if (!PyUnicode_Check(text)) return PyErr_Format(PyExc_TypeError, "expected a str");
+    if (!PyUnicode_IS_ASCII(text)) Py_RETURN_NONE;
+    const char *start = (const char *)PyUnicode_1BYTE_DATA(text), *p = start; /* ends with a zero byte */
+    float value;
+    if (!read_number(&p, &value) || p - start != PyUnicode_GET_LENGTH(text)) Py_RETURN_NONE;
+    return PyFloat_FromDouble(value);
+}
+
 static PyMethodDef methods[] = {
+    {"real", real, METH_O, real_doc},
     {"tokens", tokens, METH_VARARGS, tokens_doc},
     {"csv", csv, METH_VARARGS, csv_doc},
     {"libsvm", libsvm, METH_VARARGS, libsvm_doc},

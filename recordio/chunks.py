@@ -284,6 +284,7 @@ def _csr(parts: list[_Part], width: int) -> sp.csr_array:
         sizes = np.array([pointer[-1] for pointer in pointers], np.int64)
         starts = np.concatenate([pointer[:-1] for pointer in pointers])
         indptr = np.append(starts + np.repeat(np.cumsum(sizes) - sizes, counts), sizes.sum())
+        indptr = indptr.astype(indices.dtype if sizes.sum() < 1 << 31 else np.int64)
     features = sp.csr_array((values, indices, indptr), shape=(len(indptr) - 1, width))
     if any(part.unsorted for part in parts):
         features.sum_duplicates()

@@ -41,9 +41,18 @@ _ALIASES = {
 _ASCII_BASED = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
 _RECODED = frozenset({"utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"})
 
+_DELIMITERS = {
+    ",": b",", ";": b";", "|": b"|", "\t": b"\t", " ": b" ",
+    "comma": b",", "semicolon": b";", "pipe": b"|", "tab": b"\t", "space": b" ", "\\t": b"\t", "t": b"\t",
+}  # fmt: skip
+# ("t" is what the grammar makes of "\\t" in quotes)
+
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}(?:/{_TOKEN})?")
 _PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)"))?')
+_ENDS = re.compile(r"[ \t]*(?:;|$)")
+# Two delimiters that people write without the quotes that the grammar asks for: a semicolon and the letters \\t.
+_BARE_DELIMITER = re.compile(r"[ \t]*;[ \t]*(delimiter)=(;|\\t)(?=[ \t]*(?:;|$))", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\(.)")
 
 
@@ -55,7 +64,7 @@ class ContentType:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return "".join([self.media_type, *(f"; {name}={value}" for name, value in self.parameters.items())])
+        return "".join([self.media_type, *(f"; {name}={_quoted(value)}" for name, value in self.parameters.items())])
 
     @property
     def label_size(self) -> int | None:
@@ -70,6 +79,21 @@ class ContentType:
         if not re.fullmatch(r"[0-9]{1,9}", text):
             raise ContentTypeError(f"'{self}': label_size must be a count such as 0 or 1, and is '{text}'")
         return int(text)
+
+    @property
+    def delimiter(self) -> bytes:
+        """What stands between the fields of a CSV row: comma, semicolon, pipe, tab or space.
+
+        Raises:
+            ContentTypeError: the value is none of them, as such or in words.
+        """
+        text = self.parameters.get("delimiter", ",")
+        if text.lower() not in _DELIMITERS:
+            raise ContentTypeError(
+                f"'{self}': the delimiter {text!r} is not supported; supported are comma, semicolon, pipe, tab and "
+                "space, as words or as characters in quotes: 'text/csv; delimiter=\";\"'"
+            )
+        return _DELIMITERS[text.lower()]
 
     @property
     def recoding(self) -> str | None:
@@ -115,19 +139,29 @@ def _standard(spelled: str) -> str | None:
 def _parameters(text: str, stripped: str, position: int) -> dict[str, str]:
     parameters: dict[str, str] = {}
     while position < len(stripped):
+        if bare := _BARE_DELIMITER.match(stripped, position):
+            position = bare.end()
+            _set(parameters, bare[1], bare[2], text)
+            continue
         part = _PARAMETER.match(stripped, position)
-        if part is None or not _ends_well(stripped, part.end()):
+        if part is None or not _ENDS.match(stripped, part.end()):
             raise ContentTypeError(f"'{text}' is not a content type: '{stripped[position:]}' is not a parameter")
         position = part.end()
         name, token, quoted = part.groups()
         if name is None:
             continue
-        if name.lower() in parameters:
-            raise ContentTypeError(f"'{text}' states the parameter '{name.lower()}' twice")
-        parameters[name.lower()] = token if quoted is None else _ESCAPED.sub(r"\1", quoted)
+        _set(parameters, name, token if quoted is None else _ESCAPED.sub(r"\1", quoted), text)
     return parameters
 
 
-def _ends_well(stripped: str, position: int) -> bool:
-    """Whether a parameter may end here: at the end, or before the next semicolon."""
-    return stripped[position:].lstrip(" \t")[:1] in ("", ";")
+def _set(parameters: dict[str, str], name: str, value: str, text: str) -> None:
+    if name.lower() in parameters:
+        raise ContentTypeError(f"'{text}' states the parameter '{name.lower()}' twice")
+    parameters[name.lower()] = value
+
+
+def _quoted(value: str) -> str:
+    """A parameter's value as the grammar writes it: as it is where it is a token, else in quotes."""
+    if re.fullmatch(_TOKEN, value):
+        return value
+    return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'

@@ -1,7 +1,10 @@
 """``text/csv``: rows of comma-separated numbers without a header.
 
-The delimiter is the comma and nothing else. It is never sniffed: a row of one column, or numbers with a decimal
-comma, would be read wrongly without a word. Numbers are those of C (``1``, ``-2.5``, ``1e-3``), with ``nan`` and
+The delimiter is the comma, or what the content type says: ``text/csv; delimiter=";"`` (or ``|``, a tab, a space, or
+these in words). It is never sniffed: a row of one column, or numbers with a decimal comma, would be read wrongly
+without a word. Where it is the space, several of them count as one, as in columns that were aligned by eye.
+
+Numbers are those of C (``1``, ``-2.5``, ``1e-3``), with ``nan`` and
 ``inf`` where the algorithm takes them; fields may be quoted and padded with blanks; blank lines are passed over.
 """
 
@@ -25,7 +28,30 @@ from recordio.text import Block, NotNumberError, blocks, body_block, is_number, 
 # A quoted field without comma, quote or line end in it. What else has quotes is no number, and fails as one.
 _QUOTED = re.compile(rb'(^|,)([ \t]*)"([^",\n]*)"(?=[ \t]*(?:,|$))', re.MULTILINE)
 _LETTER = re.compile(rb"[A-Za-z]")
-_DELIMITER = re.compile(rb"[;|\t ]")
+_OTHER_DELIMITERS = re.compile(rb"[;|\t ]")
+_FIRST_SPACE = re.compile(rb"(?<=[^ \n]) (?= *[^ \n])")
+
+
+class _Delimiter:
+    """Text with another delimiter as text with commas, byte for byte, so that positions stay what they are.
+
+    A comma becomes a semicolon, which no number has: a number with a decimal comma must not become two.
+    """
+
+    def __init__(self, byte: bytes) -> None:
+        self.byte = byte
+        self._table = bytes.maketrans(byte + b",", b",;")
+
+    def to_commas(self, text: bytes) -> bytes:
+        """The text that is parsed."""
+        if self.byte == b",":
+            return text
+        if self.byte == b" ":  # the first of several between two fields; the others are blanks around a field
+            return _FIRST_SPACE.sub(b",", text.replace(b",", b";"))
+        return text.translate(self._table)
+
+
+_DELIMITERS = {byte: _Delimiter(byte) for byte in (b",", b";", b"|", b"\t", b" ")}
 
 
 def read_csv(stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType) -> Generator[Batch, None, None]:
@@ -38,19 +64,22 @@ def read_csv(stream: BinaryIO, name: str, rows: RowFormat, content_type: Content
     Raises:
         ParseError, RaggedRowError, WidthError, ValueRangeError, ContentTypeError: each names file and line.
     """
-    parse = partial(_parse, rows=rows, labels=label_columns(content_type, rows))
+    parse = partial(
+        _parse, rows=rows, labels=label_columns(content_type, rows), delimiter=_DELIMITERS[content_type.delimiter]
+    )
     yield from _same_width(parallel(parse, blocks(stream, name, content_type)))
 
 
 def decode_csv(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
     """Read the rows of a request: the same parser, on one block."""
-    parsed = _parse(body_block(body, content_type), rows, label_columns(content_type, rows))
+    labels, delimiter = label_columns(content_type, rows), _DELIMITERS[content_type.delimiter]
+    parsed = _parse(body_block(body, content_type), rows, labels, delimiter)
     if parsed is not None:
         yield parsed.batch
 
 
 class _Parsed(NamedTuple):
-    """The rows of a block; ``width`` is the number of columns."""
+    """The rows of a block (as text with commas); ``width`` is the number of columns."""
 
     batch: Batch
     block: Block
@@ -74,9 +103,10 @@ def _ragged(place: str, width: int, before: int | None) -> RaggedRowError:
     return RaggedRowError(f"{place}: {width} fields, but the rows before it have {before}")
 
 
-def _parse(block: Block, rows: RowFormat, labels: int | None) -> _Parsed | None:
+def _parse(original: Block, rows: RowFormat, labels: int | None, delimiter: _Delimiter) -> _Parsed | None:
     """The rows of a block; None where all lines are blank."""
-    table = plain.table(block.text) or _table(block)
+    block = original._replace(text=delimiter.to_commas(original.text))
+    table = plain.table(block.text) or _table(block, original)
     if table is None:
         return None
     values, missing = table
@@ -90,7 +120,7 @@ def _parse(block: Block, rows: RowFormat, labels: int | None) -> _Parsed | None:
     return _Parsed(take(values, layout, rows), block, width)
 
 
-def _table(block: Block) -> tuple[np.ndarray, np.ndarray | None] | None:
+def _table(block: Block, original: Block) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Values, shape (n, width), float32, with NaN for empty fields; and where those are, or None for nowhere.
 
     None where all lines are blank.
@@ -101,8 +131,8 @@ def _table(block: Block) -> tuple[np.ndarray, np.ndarray | None] | None:
     fields = _fields(block.text)
     if not len(fields.starts):
         return None
-    width = _width(fields, block)
-    values, empty = _values(fields, block)
+    width = _width(fields, block, original)
+    values, empty = _values(fields, original)
     return values.reshape(-1, width), None if empty is None else empty.reshape(-1, width)
 
 
@@ -140,7 +170,7 @@ def _fields(text: bytes) -> _Fields:
     return _Fields(text, starts, ends, last)
 
 
-def _width(fields: _Fields, block: Block) -> int:
+def _width(fields: _Fields, block: Block, original: Block) -> int:
     """Number of fields of each row.
 
     Raises:
@@ -153,45 +183,59 @@ def _width(fields: _Fields, block: Block) -> int:
     if wrong.any():
         row = int(wrong.argmax())
         before = stops[row - 1]
-        _values(fields._replace(starts=fields.starts[:before], ends=fields.ends[:before]), block)
+        _values(fields._replace(starts=fields.starts[:before], ends=fields.ends[:before]), original)
         raise _ragged(block.place(fields.starts[before]), int(widths[row]), int(widths[0]))
     return int(widths[0])
 
 
-def _values(fields: _Fields, block: Block) -> tuple[np.ndarray, np.ndarray | None]:
+def _values(fields: _Fields, original: Block) -> tuple[np.ndarray, np.ndarray | None]:
     """Values, shape (fields,), float32, with NaN for empty fields; and where those are, or None for nowhere.
 
     Raises:
         ParseError: a field is not a number.
     """
-    text, starts, ends, _ = fields
+    starts, ends = fields.starts, fields.ends
     empty = starts == ends
     if not empty.any():
-        return np.ascontiguousarray(_numbers(text, starts, ends, block)), None
+        return np.ascontiguousarray(_numbers(fields, starts, ends, original)), None
     values = np.full(len(ends), np.nan, np.float32)
-    values[~empty] = _numbers(text, starts[~empty], ends[~empty], block)
+    values[~empty] = _numbers(fields, starts[~empty], ends[~empty], original)
     return values, empty
 
 
-def _numbers(text: bytes, starts: np.ndarray, ends: np.ndarray, block: Block) -> np.ndarray:
+def _numbers(fields: _Fields, starts: np.ndarray, ends: np.ndarray, original: Block) -> np.ndarray:
     try:
-        return numbers(text, starts, ends)
+        return numbers(fields.text, starts, ends)
     except NotNumberError as error:
-        raise _not_number(block, int(starts[error.index]), text[starts[error.index] : ends[error.index]]) from None
+        raise _not_number(fields, original, int(starts[error.index]), int(ends[error.index])) from None
 
 
-def _not_number(block: Block, position: int, field: bytes) -> ParseError:
-    line = block.line_at(position)
-    if block.line == 1 and b"\n" not in block.text[:position].lstrip() and _is_header(line):
+def _not_number(fields: _Fields, original: Block, start: int, end: int) -> ParseError:
+    """The error for the field at ``text[start:end]``, with the text as it came."""
+    line, field = original.line_at(start), original.text[start:end]
+    begin = original.text.rfind(b"\n", 0, start) + 1
+    columns = fields.text[begin : begin + len(line)].split(b",")
+    if original.line == 1 and b"\n" not in original.text[:start].lstrip() and all(map(_is_heading, columns)):
         return ParseError(
-            f"{block.place(position)}: {shown(line)} looks like a header; "
+            f"{original.place(start)}: {shown(line)} looks like a header; "
             "CSV must have no header line, only rows of numbers"
         )
-    column = block.text.count(b",", block.text.rfind(b"\n", 0, position) + 1, position) + 1
-    hint = "; fields must be separated by commas" if _DELIMITER.search(field) else ""
-    return ParseError(f"{block.place(position)}, column {column}: {shown(field)} is not a number{hint}")
+    column = fields.text.count(b",", begin, start) + 1
+    return ParseError(f"{original.place(start)}, column {column}: {shown(field)} is not a number{_hint(field)}")
 
 
-def _is_header(line: bytes) -> bool:
-    fields = [field.strip(b' \t"') for field in line.split(b",")]
-    return all(_LETTER.search(field) and not is_number(field) for field in fields)
+def _hint(field: bytes) -> str:
+    """What to do about a field that has another delimiter in it."""
+    found = _OTHER_DELIMITERS.search(field)
+    if found is None:
+        return ""
+    name = {b";": "semicolon", b"|": "pipe", b"\t": "tab", b" ": "space"}[found[0]]
+    return (
+        f"; fields are separated by commas, or by what the content type says: 'text/csv; delimiter={name}' if they are "
+        f"separated by {found[0].decode()!r} here"
+    )
+
+
+def _is_heading(column: bytes) -> bool:
+    column = column.strip(b' \t"')
+    return bool(_LETTER.search(column)) and not is_number(column)

@@ -2,6 +2,7 @@
 
     DataError
     ├── ContentTypeError            the content type is malformed, or no reader knows it
+    ├── CompressedDataError         gzip data is damaged or ends early
     ├── EmptyDataError              there is no row where at least one is needed
     ├── FrameError                  RecordIO framing
     │   ├── BadMagicError           a frame does not start with the magic word
@@ -24,6 +25,10 @@ class DataError(ValueError):
 
 class ContentTypeError(DataError):
     """A content type is malformed or not one that can be read here."""
+
+
+class CompressedDataError(DataError):
+    """Data that is compressed with gzip is damaged or ends early."""
 
 
 class EmptyDataError(DataError):

@@ -9,10 +9,10 @@ first home (dmlc's recordio, which MXNet uses) cut a record so wherever it holds
 from __future__ import annotations
 
 import io
-import mmap
+import os
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from recordio.errors import BadMagicError, FrameError, TruncatedRecordError
 
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 class Window:
     """The part of a stream that is in memory: ``view[start:stop]`` has been read and not yet been used.
 
-    A stream that is memory already (``BytesIO``, ``mmap``) is looked at in place. Any other is read into one buffer
+    A stream that is memory already (``BytesIO``) is looked at in place. Any other is read into one buffer
     that is used again and again, so that a view of it is good only until the next call of ``more``. It grows for a long
     record as the bytes of that record arrive, not as its length field promises.
     """
@@ -86,14 +86,14 @@ class Window:
 
 
 def _memory(stream: BinaryIO) -> memoryview | None:
-    """The rest of a stream that is memory already, without a copy; None for any other stream."""
-    if isinstance(stream, io.BytesIO):
-        held = memoryview(stream.getvalue())[stream.tell() :]
-    elif isinstance(stream, mmap.mmap):
-        with memoryview(stream) as whole:
-            held = whole[stream.tell() :]
-    else:
+    """The rest of a stream that is memory already, without a copy; None for any other stream.
+
+    A file that is mapped into memory is not taken as memory: where somebody else cuts it short, looking at it kills the
+    process (SIGBUS).
+    """
+    if not isinstance(stream, io.BytesIO):
         return None
+    held = memoryview(stream.getvalue())[stream.tell() :]
     stream.seek(0, io.SEEK_END)
     return held
 
@@ -134,44 +134,65 @@ def _parts(view: memoryview, start: int, stop: int, place: Place) -> tuple[list[
     parts: list[tuple[int, int]] = []
     at = start
     while True:
-        if stop - at < HEADER.size:
-            if view[at : min(stop, at + 4)] != MAGIC_BYTES[: min(stop - at, 4)]:
-                raise _bad_magic(view, at, start, place)
+        header = bytes(view[at : min(stop, at + HEADER.size)])
+        word = _length_word(header, bool(parts), place, at - start)
+        if word is None:
             return None
-        magic, word = HEADER.unpack_from(view, at)
-        if magic != MAGIC:
-            raise _bad_magic(view, at, start, place)
-        flag, length = word >> 29, word & MAX_LENGTH
-        if flag not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
-            expected = "2 or 3 after one with 1 or 2" if parts else "0 or 1"
-            raise FrameError(
-                f"{place}: continuation flag {flag} in length word 0x{word:08X} (read plainly, {word} bytes) "
-                f"where a frame with flag {expected} was expected"
-            )
         at += HEADER.size
+        length = word & MAX_LENGTH
         end = at + (length + 3) // 4 * 4
         if end > stop:
             return None
         parts.append((at, at + length))
-        if flag in (WHOLE, LAST):
+        if word >> 29 in (WHOLE, LAST):
             return parts, end
         at = end
 
 
-def _bad_magic(view: memoryview, at: int, start: int, place: Place) -> BadMagicError:
-    found = bytes(view[at : at + 4]).hex(" ")
+def _length_word(header: bytes, begun: bool, place: Place, behind: int) -> int | None:
+    """The word after the magic word: continuation flag and length; None where the header is cut off.
+
+    Args:
+        begun: the record has parts before this one.
+        behind: bytes between the start of the record and this header.
+
+    Raises:
+        FrameError: see ``next_record``.
+    """
+    if header[:4] != MAGIC_BYTES[: len(header[:4])]:
+        raise _bad_magic(header[:4], place, behind)
+    if len(header) < HEADER.size:
+        return None
+    _, word = HEADER.unpack(header)
+    flag = word >> 29
+    if flag not in ((MIDDLE, LAST) if begun else (WHOLE, FIRST)):
+        expected = "2 or 3 after one with 1 or 2" if begun else "0 or 1"
+        raise FrameError(
+            f"{place}: continuation flag {flag} in length word 0x{word:08X} (read plainly, {word} bytes) "
+            f"where a frame with flag {expected} was expected"
+        )
+    return word
+
+
+def _bad_magic(found: bytes, place: Place, behind: int) -> BadMagicError:
     return BadMagicError(
         f"{place}: a frame must start with the bytes {MAGIC_BYTES.hex(' ')} (RecordIO's magic word 0x{MAGIC:X}), "
-        f"but at byte {place.offset + at - start} there are {found}; is this really RecordIO?"
+        f"but at byte {place.offset + behind} there are {found.hex(' ')}; is this really RecordIO?"
     )
 
 
 def truncated(window: Window, place: Place) -> TruncatedRecordError:
     """The error for a stream that ends inside the record at the start of ``window``."""
-    held = window.stop - window.start
+    return _ends_inside(
+        bytes(window.view[window.start : window.start + HEADER.size]), window.stop - window.start, place
+    )
+
+
+def _ends_inside(header: bytes, held: int, place: Place) -> TruncatedRecordError:
+    """The error for a stream of which ``held`` bytes are left where a frame with that header starts."""
     if held < HEADER.size:
         return TruncatedRecordError(f"{place}: the stream ends {held} bytes into a frame's header of {HEADER.size}")
-    _, word = HEADER.unpack_from(window.view, window.start)
+    _, word = HEADER.unpack(header)
     return TruncatedRecordError(
         f"{place}: the stream ends inside a frame; its length is {word & MAX_LENGTH} bytes, "
         f"but only {held - HEADER.size} follow"
@@ -200,25 +221,35 @@ def frames(stream: BinaryIO, name: str) -> Iterator[bytes]:
         window.close()
 
 
-def spans(stream: BinaryIO | mmap.mmap, name: str) -> Iterator[tuple[int, int]]:
-    """Where each record of a stream in memory (``BytesIO``, ``mmap``) starts and stops; its bytes are not looked at.
+class Span(NamedTuple):
+    """Where a record of a file is: its first byte, the one after its last, and whether it is one frame."""
+
+    start: int
+    stop: int
+    whole: bool
+
+
+def spans(descriptor: int, name: str) -> Iterator[Span]:
+    """Where each record of an open file is; only the headers of its frames are read.
 
     Raises:
         FrameError: as ``frames``.
     """
-    window = Window(cast(BinaryIO, stream))
-    number = 0
-    try:
-        while window.start < window.stop:
-            place = Place(name, number, window.offset)
-            found = _parts(window.view, window.start, window.stop, place)
-            if found is None:
-                raise truncated(window, place)
-            yield window.start, found[1]
-            window.start = found[1]
-            number += 1
-    finally:
-        window.close()
+    size = os.fstat(descriptor).st_size
+    at = number = 0
+    while at < size:
+        place, start, begun = Place(name, number, at), at, False
+        while True:
+            header = os.pread(descriptor, HEADER.size, at)
+            word = _length_word(header, begun, place, at - start)
+            end = at + HEADER.size + ((word or 0) & MAX_LENGTH) + (-(word or 0) & 3)
+            if word is None or end > size:
+                raise _ends_inside(os.pread(descriptor, HEADER.size, start), size - start, place)
+            at, begun = end, True
+            if word >> 29 in (WHOLE, LAST):
+                break
+        yield Span(start, at, word >> 29 == WHOLE)
+        number += 1
 
 
 def write_frame(stream: BinaryIO, body: bytes) -> None:

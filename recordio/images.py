@@ -19,19 +19,26 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
+import os
+import shutil
 import struct
+import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from recordio.errors import ImageError, ParseError
+from recordio.compression import decompressed
+from recordio.errors import BadMagicError, FrameError, ImageError, ParseError, TruncatedRecordError
 from recordio.framing import HEADER as FRAME_HEADER
-from recordio.framing import WHOLE, Place, next_record, spans
+from recordio.framing import MAX_LENGTH, Place, next_record, spans
+from recordio.text import integer, real
+from recordio.text import number as to_float32
 
 HEADER = struct.Struct("<IfQQ")
+_HEAD_BYTES = 512  # of a frame that are read for its labels at first: enough for 120 of them
 _MOST_LABELS = 1 << 20
 _COLUMNS = 3  # of a list: index, one label, path
 
@@ -81,21 +88,24 @@ def _header(body: memoryview, where: str) -> tuple[np.ndarray, int, int]:
 
 
 class RecordFile:
-    """A file of image records, mapped into memory and read in any order.
+    """A file of image records, read in any order. One that is compressed with gzip becomes a temporary file first.
+
+    The file is read, not mapped into memory: it may be cut short by somebody else while a job reads it.
 
     Attributes:
         labels: those of each record.
 
     Raises:
         FrameError: it is not framed as RecordIO, or cut short.
+        CompressedDataError: it is compressed, and damaged or cut short.
         ImageError: a record is none of an image.
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self._name = name
-        with path.open("rb") as file:
-            self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._spans = list(spans(self._memory, name))
+        self._descriptor = _opened(path, name)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._spans = list(spans(self._descriptor, name))
         self.labels = [self._labels(number) for number in range(len(self))]
 
     def __len__(self) -> int:
@@ -110,24 +120,47 @@ class RecordFile:
 
         Raises:
             ImageError: there is none.
+            FrameError: the file was changed since it was opened.
         """
         return decode_record(self._body(number), self.place(number)).image
 
     def _labels(self, number: int) -> np.ndarray:
-        start, stop = self._spans[number]
-        with memoryview(self._memory) as view:
-            _, word = FRAME_HEADER.unpack_from(view, start)
-            if word >> 29 != WHOLE:  # labels may be cut in two
-                return decode_record(self._body(number), self.place(number)).labels
-            with view[start + FRAME_HEADER.size : min(stop, start + FRAME_HEADER.size + word)] as body:
-                return _header(body, self.place(number))[0]
+        start, stop, whole = self._spans[number]
+        if whole:
+            head = self._bytes(start, min(stop, start + _HEAD_BYTES), number)
+            body = memoryview(head)[FRAME_HEADER.size :]
+            flag = HEADER.unpack_from(body)[0] if len(body) >= HEADER.size else 0
+            if stop <= start + _HEAD_BYTES or HEADER.size + 4 * flag <= len(body):
+                _, word = FRAME_HEADER.unpack_from(head)
+                return _header(body[: word & MAX_LENGTH], self.place(number))[0]
+        return decode_record(self._body(number), self.place(number)).labels
 
     def _body(self, number: int) -> bytes:
-        start, stop = self._spans[number]
-        with memoryview(self._memory) as view:
-            frame = next_record(view, start, stop, Place(self._name, number, start))
-        assert frame is not None  # the span ends where the record does
+        start, stop, _ = self._spans[number]
+        data = self._bytes(start, stop, number)
+        place = Place(self._name, number, start)
+        frame = next_record(memoryview(data), 0, len(data), place)
+        if frame is None:
+            raise FrameError(f"{place}: the file was changed while it was read")
         return frame.body
+
+    def _bytes(self, start: int, stop: int, number: int) -> bytes:
+        data = os.pread(self._descriptor, stop - start, start)
+        if len(data) < stop - start:
+            raise TruncatedRecordError(f"{Place(self._name, number, start)}: the file became shorter while it was read")
+        return data
+
+
+def _opened(path: Path, name: str) -> int:
+    """A descriptor of the file, or of an unnamed temporary file with what is compressed in it."""
+    with path.open("rb") as file:
+        stream = decompressed(file, name)
+        if stream is file:
+            return os.dup(file.fileno())
+        with tempfile.TemporaryFile() as plain:
+            shutil.copyfileobj(stream, plain)
+            plain.flush()
+            return os.dup(plain.fileno())
 
 
 class Labelled(NamedTuple):
@@ -144,10 +177,16 @@ def image_records(records: Iterable[bytes], name: str) -> Iterator[Labelled]:
     Raises:
         ImageError: a record is none of an image.
     """
-    for number, body in enumerate(records):
-        where = f"{name}: record {number}"
-        record = decode_record(body, where)
-        yield Labelled(record.image, record.labels, where)
+    try:
+        for count, body in enumerate(records):
+            where = f"{name}: record {count}"
+            record = decode_record(body, where)
+            yield Labelled(record.image, record.labels, where)
+    except BadMagicError as error:
+        raise BadMagicError(
+            f"{error} Image files as they are, in Pipe mode, need an augmented manifest, RecordWrapperType RecordIO "
+            "and the content type application/x-image"
+        ) from None
 
 
 def manifest_records(records: Iterable[bytes], name: str) -> Iterator[Labelled]:
@@ -183,8 +222,8 @@ def parse_label(text: bytes, where: str) -> np.ndarray:
     (array([1.], dtype=float32), array([0., 1., 1.], dtype=float32))
     """
     try:
-        value = json.loads(text)
-        value = json.loads(value) if isinstance(value, str) else value
+        value = _json(text)
+        value = _json(value) if isinstance(value, str) else value
         return np.array([_number(item) for item in (value if isinstance(value, list) else [value])], np.float32)
     except (ValueError, TypeError, OverflowError, RecursionError):
         raise ParseError(
@@ -193,11 +232,17 @@ def parse_label(text: bytes, where: str) -> np.ndarray:
         ) from None
 
 
+def _json(text: bytes | str) -> Any:
+    return json.loads(text, parse_float=real, parse_int=integer)
+
+
 def _number(value: Any) -> float:
-    number = float(value) if isinstance(value, (int, float, str)) else math.nan
-    if not math.isfinite(number):
+    found = float(to_float32(value.strip().encode())) if isinstance(value, str) else math.nan
+    if isinstance(value, (int, float)):
+        found = float(value)
+    if not math.isfinite(found):
         raise ValueError(value)
-    return number
+    return found
 
 
 def _shown(text: bytes) -> str:

@@ -12,6 +12,7 @@ The last is sparse. Source: "Common data formats for inference" of the SageMaker
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple, NoReturn
@@ -23,7 +24,10 @@ from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import DataError, ParseError, RaggedRowError, ValueRangeError, WidthError
 from recordio.rows import RowFormat, first_non_finite, not_finite
-from recordio.text import REQUEST, shown
+from recordio.text import REQUEST, integer, real, shown
+
+_EXACT = 1 << 53
+"""Integers up to here are float64."""
 
 _FORMS = (
     '{"features": [...]}, {"data": {"features": {"values": [...]}}} or '
@@ -51,8 +55,9 @@ def decode_json_lines(body: bytes, rows: RowFormat, content_type: ContentType) -
 
 
 def _loads(text: bytes, place: str) -> Any:
+    """What a JSON text says; each number in it is the nearest float32, or an integer that an int64 can hold."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=real, parse_int=integer)
     except (ValueError, RecursionError) as error:
         raise ParseError(f"{place}: {shown(text)} is not JSON: {error}") from error
 
@@ -83,9 +88,13 @@ def _instance(place: str, instance: Any) -> _Instance:
 
 
 def _width(shape: Any, place: str) -> int:
-    if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int or not 0 < shape[0] < 2**31:
-        raise ParseError(f"{place}: 'shape' must be a list of one positive integer and is {_shown(shape)}")
-    return shape[0]
+    """The number in a shape; also where a client has made it text, as in ``["130"]``."""
+    size = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
+    if isinstance(size, str) and re.fullmatch("[0-9]{1,10}", size):
+        size = int(size)
+    if type(size) is not int or not 0 < size < 2**31:
+        raise ParseError(f"{place}: 'shape' must be a list of one positive integer and is {_shown_list(shape)}")
+    return size
 
 
 def _decode(instances: Iterable[_Instance], rows: RowFormat) -> Iterator[Batch]:
@@ -132,12 +141,21 @@ def _values(instances: list[_Instance], rows: RowFormat) -> np.ndarray:
             raise ParseError("a value is not a number")
         with np.errstate(over="ignore"):
             values = np.array(flat, np.float32)
-    except (ParseError, OverflowError):
+            if int in kinds:
+                _round_large(flat, values)
+    except ParseError:
         _explain(instances, rows)
     if rows.finite and (wrong := first_non_finite(values, missing)):
         place, index = _locate(instances, wrong[0])
         raise not_finite(place, float(values[wrong]), f"value {index}")
     return values
+
+
+def _round_large(flat: list[Any], values: np.ndarray) -> None:
+    """Round integers that no float64 holds once, from their digits; NumPy makes them float64 first."""
+    for index in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
+        if type(flat[index]) is int:
+            values[index] = real(str(flat[index]))
 
 
 def _sparse(instances: list[_Instance], values: np.ndarray, width: int) -> sp.csr_array:
@@ -174,23 +192,18 @@ def _explain(instances: list[_Instance], rows: RowFormat) -> NoReturn:
         for index, value in enumerate(values):
             if value is None and not rows.missing:
                 raise ValueRangeError(f"{place}: value {index} is missing (null)")
-            if value is not None and not _is_number(value):
+            if value is not None and type(value) not in (int, float):
                 raise ParseError(f"{place}: value {index} is {_shown(value)}, not a number")
     raise DataError(f"{REQUEST}: a value is not a number")
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        return type(value) is float or (type(value) is int and np.isfinite(float(value)))
-    except OverflowError:
-        return False
+def _shown_list(value: Any) -> str:
+    """A short list with what is in it, for an error message."""
+    return f"[{_shown(value[0])}]" if isinstance(value, list) and len(value) == 1 else _shown(value)
 
 
 def _shown(value: Any) -> str:
     """A JSON value for an error message."""
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "a list"
-    try:
-        return shown(json.dumps(value).encode())
-    except ValueError:  # an integer with more digits than Python prints
-        return "a huge number"
+    return shown(json.dumps(value).encode())

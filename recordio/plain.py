@@ -78,3 +78,8 @@ def tokens(text: bytes, starts: np.ndarray, ends: np.ndarray, values: np.ndarray
         return first
     kind = {"float32": "f", "int32": "i", "int64": "l"}[values.dtype.name]
     return kernel.tokens(text, np.ascontiguousarray(starts), np.ascontiguousarray(ends), kind, values, first)
+
+
+def real(text: str) -> float | None:
+    """The float32 nearest to a number, as Python's float; None where the code here cannot say."""
+    return None if kernel is None else kernel.real(text)

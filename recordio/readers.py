@@ -101,6 +101,7 @@ class ChannelStream:
         self._reader = _find(_READERS, content_type)
         if content_type.media_type in (CSV, PARQUET):
             label_columns(content_type, rows)
+            _ = content_type.delimiter
         self._source = source
         self._content_type = content_type
         self._rows = rows

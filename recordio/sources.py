@@ -1,4 +1,5 @@
-"""Where bytes come from: files, FIFOs and request bodies. The only code that opens input.
+"""Where bytes come from: files, FIFOs and request bodies. The only code that opens input. What is compressed with gzip
+is decompressed on the way (``compression.py``).
 
 A source gives, for each epoch, a context manager over an iterator of named binary streams. Each stream is open until
 the next is asked for, and leaving the block closes the last one; so a FIFO that is left early lets go of its writer.
@@ -18,6 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
+from recordio.compression import decompressed
 from recordio.errors import EmptyDataError
 
 _BUFFER_BYTES = 1 << 16
@@ -107,7 +109,8 @@ class FileSource:
         for file in files:
             inner = file.relative_to(self._path) if file != self._path else Path()
             with file.open("rb", buffering=_BUFFER_BYTES) as stream:
-                yield Named((self.name / inner).as_posix(), stream)
+                name = (self.name / inner).as_posix()
+                yield Named(name, decompressed(stream, name))
 
 
 def _data_files(root: Path) -> Iterator[Path]:
@@ -183,7 +186,11 @@ class PipeSource:
             return stopped() or self._stopped()
 
         with _open(path, asked, self._patience) as stream:
-            yield iter([Named(path.name, stream)])
+            yield self._streams(path.name, stream)
+
+    def _streams(self, name: str, stream: BinaryIO) -> Iterator[Named]:
+        """The one stream. A generator: whether it is compressed is looked at, and waited for, when it is asked for."""
+        yield Named(name, decompressed(stream, name))
 
 
 def _open(path: Path, stopped: Stopped, patience: float) -> BinaryIO:

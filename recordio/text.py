@@ -1,38 +1,40 @@
 """What the text formats share: blocks of whole lines, and numbers parsed a block at a time.
 
-Numbers are written as in C, without its hexadecimal ones: ``1``, ``-2.5``, ``.5e-3``, ``nan``, ``inf``. The compiled
-code reads the plain ones; what needs more care is read one by one, and every float is the nearest one.
+Numbers are written as in C, without its hexadecimal ones: ``1``, ``-2.5``, ``.5e-3``, ``nan``, ``inf``. Every float is
+the nearest float32, ties to even, for any number of digits. The compiled code (``_float32.h``) reads all but the words;
+the code here is the reference, and serves where there is no compiler.
 """
 
 from __future__ import annotations
 
 import codecs
 import io
+import math
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 from fractions import Fraction
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from recordio import plain
+from recordio.compression import GZIP
 from recordio.content_type import ContentType
 from recordio.errors import ParseError
+from recordio.limits import LARGEST_EXPONENT, LINE_LIMIT, LONGEST_INTEGER, LONGEST_NUMBER
 
 BLOCK_BYTES = 1 << 20
 """Bytes of text read and parsed at once: small enough for the cache, large enough that calls cost nothing."""
 
-LINE_LIMIT = 1 << 28
-"""Longest line in bytes. Text without line ends is not rows, and must not fill the memory."""
-
 REQUEST = "request"
 """What error messages call the body of a request."""
 
-_REAL = re.compile(rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))")
-_INTEGER = re.compile(rb"-?[0-9]+")
-_LONGEST_INTEGER = 100
-_GZIP = b"\x1f\x8b"
+# Possessive (``++``): a run of digits is looked at once, however long it is and whatever comes after it.
+_REAL = re.compile(
+    rb"([+-]?)(?:(?:([0-9]++)(?:\.([0-9]*+))?|\.([0-9]++))(?:[eE]([+-]?[0-9]++))?|(?i:(nan)|inf|infinity))"
+)
+_INTEGER = re.compile(rb"(-?)0*+([0-9]*+)")
+_OVERFLOW = math.ldexp(2 - 2.0**-24, 127)  # half between the largest float32 and the power of two after it
 _UTF8_BOM = codecs.BOM_UTF8
 _SHOWN = 40
 
@@ -95,8 +97,9 @@ def _ascii_based(stream: BinaryIO, name: str, content_type: ContentType, size: i
     first = True
     while True:
         chunk = stream.read(size)
-        if first and chunk.startswith(_GZIP):
-            raise ParseError(f"{name}: the data is gzip-compressed; set the channel's CompressionType to Gzip")
+        if first and chunk.startswith(GZIP):  # files and FIFOs are decompressed already, once
+            problem = "requests must not be" if name == REQUEST else "it is so twice, and once is undone"
+            raise ParseError(f"{name}: the data is compressed with gzip; {problem}")
         if decoder is None:
             text = chunk
         else:
@@ -163,35 +166,96 @@ def number(token: bytes, kind: type[np.generic] = np.float32) -> np.generic:
     Raises:
         ValueError: it is none.
     """
-    if kind is not np.float32:
-        if not _INTEGER.fullmatch(token):
-            raise ValueError(token)
-        bounds = np.iinfo(np.dtype(kind))
-        value = int(token[:_LONGEST_INTEGER])
-        if len(token) > _LONGEST_INTEGER or not bounds.min <= value <= bounds.max:
-            raise ValueError(token)
-        return np.dtype(kind).type(value)
-    if not _REAL.fullmatch(token):
+    return _real(token) if kind is np.float32 else _integer(token, kind)
+
+
+def _integer(token: bytes, kind: type[np.generic]) -> np.generic:
+    found = _INTEGER.fullmatch(token)
+    if not found or token in (b"", b"-") or len(found[2]) > LONGEST_INTEGER:
         raise ValueError(token)
-    with np.errstate(over="ignore", under="ignore"):
-        return _nearest(token, float(token))
+    bounds = np.iinfo(np.dtype(kind))
+    value = int(found[1] + (found[2] or b"0"))
+    if not bounds.min <= value <= bounds.max:
+        raise ValueError(token)
+    return np.dtype(kind).type(value)
 
 
-def _nearest(token: bytes, wide: float) -> np.float32:
-    """The float32 nearest to a token, whose nearest float64 is ``wide``.
+def _real(token: bytes) -> np.float32:
+    found = _REAL.fullmatch(token)
+    if not found:
+        raise ValueError(token)
+    sign, whole, tail, fraction, exponent, nan = found.groups(b"")
+    if nan:
+        return np.float32(np.nan)
+    if not (whole or fraction):
+        return np.float32(-np.inf if sign == b"-" else np.inf)
+    size = _nearest(whole + tail + fraction, len(tail) + len(fraction), _exponent(exponent))
+    return -size if sign == b"-" else size
 
-    Rounding twice goes wrong only where ``wide`` lies just between two float32: then the token's digits decide.
+
+def _exponent(text: bytes) -> int:
+    """The exponent of ten; beyond ``LARGEST_EXPONENT`` its digits make no difference any more."""
+    digits = text.lstrip(b"+-0")
+    size = int(digits or b"0") if len(digits) <= len(str(LARGEST_EXPONENT)) else LARGEST_EXPONENT
+    return -size if text.startswith(b"-") else size
+
+
+def _nearest(digits: bytes, behind: int, exponent: int) -> np.float32:
+    """The float32 nearest to a number, ties to even.
+
+    Args:
+        digits: all of its digits, ``behind`` of them behind the point. No more than ``LONGEST_NUMBER`` significant
+            ones are looked at: the half between two float32 has at most 113. Of the rest it matters only whether one
+            is not zero; a digit 1 stands for them.
     """
-    near = np.float32(wide)
-    if not np.isfinite(near) or float(near) == wide:
+    significant = digits.lstrip(b"0")
+    if not significant:
+        return np.float32(0)
+    power = exponent - behind
+    kept, rest = significant[:LONGEST_NUMBER], significant[LONGEST_NUMBER:]
+    power += len(rest)
+    if rest.strip(b"0"):
+        kept, power = kept + b"1", power - 1
+    if not -46 < len(kept) + power < 41:  # below half of the smallest float32, or beyond the largest
+        return np.float32(0 if len(kept) + power < 0 else np.inf)
+    wide = float(b"%se%d" % (kept, power))
+    with np.errstate(over="ignore", under="ignore"):
+        near = np.float32(wide)
+    if float(near) == wide or not _is_half(wide, near):
         return near
-    other = np.nextafter(near, np.float32(np.inf if wide > near else -np.inf))
-    if wide - float(near) != float(other) - wide:
-        return near
-    exact, between = Fraction(Decimal(token.decode())), Fraction(wide)
-    if exact == between:
+    exact = int(kept) * Fraction(10) ** power
+    if exact == Fraction(wide):
         return near  # a tie, which the conversion has settled as IEEE 754 asks for
-    return max(near, other) if exact > between else min(near, other)
+    return _beside(near, wide) if (exact > wide) != (float(near) > wide) else near
+
+
+def _is_half(wide: float, near: np.float32) -> bool:
+    """Whether a float64 lies just between ``near`` and the next float32, so that rounding it may be rounding twice."""
+    other = float(_beside(near, wide))
+    if math.isinf(other) or math.isinf(near):
+        return abs(wide) == _OVERFLOW
+    return wide - float(near) == other - wide
+
+
+def _beside(near: np.float32, wide: float) -> np.float32:
+    """The float32 next to ``near`` on the side of ``wide``."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.nextafter(near, np.float32(np.inf if wide > float(near) else -np.inf))
+
+
+def real(text: str) -> float:
+    """The float32 nearest to a number of JSON, as Python's float: what its parser calls for each.
+
+    >>> real("16777217.0000000001")
+    16777218.0
+    """
+    value = plain.real(text)
+    return float(_real(text.encode())) if value is None else value
+
+
+def integer(text: str) -> int | float:
+    """An integer of JSON; one of more digits than an int64 has becomes the nearest float32."""
+    return int(text) if len(text) <= LONGEST_INTEGER else real(text)
 
 
 def is_number(token: bytes, kind: type[np.generic] = np.float32) -> bool:

@@ -131,15 +131,23 @@ def of_channel(name: str, channels: Mapping[str, Any], form: Architecture) -> Ex
     if f"{name}_lst" not in channels:
         raise ChannelError(
             f"Channel '{name}_lst' is missing: {stream.media_type} in File mode needs it, with a .lst file of the "
-            f"images in '{name}'"
+            f"images in '{name}'{_hint(stream.folder)}"
         )
     return StoredExamples(list(_of_list(name, stream.folder, channels[f"{name}_lst"], to_target)), name)
+
+
+def _hint(folder: Path) -> str:
+    """What else may be meant where image files are expected and there are record files."""
+    records = next((file.name for file in FileSource(folder).files() if file.name.endswith((".rec", ".rec.gz"))), None)
+    return (
+        "" if records is None else f". '{records}' looks like records of images: their ContentType is {IMAGE_RECORDIO}"
+    )
 
 
 def _of_record_files(folder: Path, to_target: Callable[..., np.ndarray]) -> Iterator[Example]:
     """The .rec files, or else all files of a folder: im2rec leaves a .lst and an .idx beside."""
     files = FileSource(folder).files()
-    for path in [file for file in files if file.suffix == ".rec"] or files:
+    for path in [file for file in files if file.name.endswith((".rec", ".rec.gz"))] or files:
         records = RecordFile(path, f"{folder.name}/{path.relative_to(folder)}")
         for number, labels in enumerate(records.labels):
             where = records.place(number)
@@ -154,7 +162,9 @@ def _of_list(name: str, folder: Path, lists: Path, to_target: Callable[..., np.n
     for entry in read_list(files[0], f"{name}_lst/{files[0].name}"):
         path = folder / entry.path
         if not path.is_file():
-            raise TrainingDataError(f"{entry.where}: there is no file '{entry.path}' in channel '{name}'")
+            raise TrainingDataError(
+                f"{entry.where}: there is no file '{entry.path}' in channel '{name}'{_hint(folder)}"
+            )
         yield Example(path.read_bytes, to_target(entry.labels, entry.where), f"{name}/{entry.path}")
 
 

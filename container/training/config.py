@@ -167,6 +167,9 @@ def _channel(declared: Channel, entry: Any, problems: list[str]) -> ChannelConfi
     distribution = entry.get("S3DistributionType") or _DISTRIBUTIONS[0]
     if distribution not in _DISTRIBUTIONS:
         found.append(f"S3DistributionType '{distribution}' is not one of {', '.join(_DISTRIBUTIONS)}")
+    compression = entry.get("CompressionType") or "None"  # what is compressed is told by its content, in any mode
+    if compression not in ("None", "Gzip"):
+        found.append(f"CompressionType '{compression}' is not one of None, Gzip")
     wrapper = entry.get("RecordWrapperType") or "None"
     if wrapper not in ("None", "RecordIO"):
         found.append(f"RecordWrapperType '{wrapper}' is not one of None, RecordIO")

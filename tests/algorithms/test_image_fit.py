@@ -120,6 +120,11 @@ def test_image_files_with_a_list(tmp_path: Path) -> None:
     del channels["train_lst"]
     with pytest.raises(ChannelError, match="Channel 'train_lst' is missing: application/x-image in File mode"):
         fit(channels, resize=18)
+    (tmp_path / "train" / "a.rec").write_bytes(b"records")
+    with pytest.raises(
+        ChannelError, match="'a.rec' looks like records of images: their ContentType is application/x-rec"
+    ):
+        fit(channels, resize=18)
 
 
 def manifest(labels: list[str]) -> Records:

@@ -221,7 +221,17 @@ class TestErrors:
         assert message.startswith(f"a.csv, line 2, column {column}: {shown} is not a number")
 
     def test_another_delimiter(self):
-        assert "must be separated by commas" in refused(b"1;2;3\n", ParseError)
+        message = refused(b"1;2;3\n", ParseError)
+        assert "'1;2;3' is not a number" in message
+        assert "'text/csv; delimiter=semicolon'" in message
+
+    def test_a_decimal_comma_is_not_two_fields(self):
+        message = refused(b"1;2\n1,5;2\n", ParseError, content_type="text/csv; delimiter=;")
+        assert message == "a.csv, line 2, column 1: '1,5' is not a number"
+        refused(b"1,\t2\n", ParseError, content_type="text/csv; delimiter=tab")
+
+    def test_a_header_with_another_delimiter(self):
+        assert "looks like a header" in refused(b"age;size\n1;2\n", ParseError, content_type="text/csv; delimiter=;")
 
     def test_long_fields_are_not_repeated_at_length(self):
         assert len(refused(b"1," + b"x" * 100_000 + b"\n", ParseError)) < 200
@@ -247,3 +257,47 @@ class TestErrors:
     def test_a_long_run_of_blanks_takes_no_longer_than_other_text(self):
         assert read(b"1," + b" " * 3_000_000 + b"2\n").features.tolist() == [[1, 2]]
         refused(b"1," + b" " * 1_000_000 + b"x\n", ParseError)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "delimiter"),
+    [
+        ('text/csv; delimiter=";"', ";"),
+        ("text/csv;delimiter=;", ";"),
+        ("text/csv; delimiter=;; label_size=0", ";"),
+        ("text/csv; Delimiter=Semicolon", ";"),
+        ("text/csv; delimiter=|", "|"),
+        ('text/csv; delimiter="\t"', "\t"),
+        ("text/csv; delimiter=\\t", "\t"),
+        ('text/csv; delimiter="\\t"', "\t"),
+        ("text/csv; delimiter=tab", "\t"),
+        ("text/csv; delimiter=space", " "),
+        ('text/csv; delimiter=" "', " "),
+        ('text/csv; delimiter=","', ","),
+    ],
+)
+def test_delimiters_of_the_content_type(content_type, delimiter):
+    table = np.random.default_rng(0).normal(size=(50, 7)).astype("f4")
+    stream = io.StringIO()
+    csv.writer(stream, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(table.tolist()[:25])
+    csv.writer(stream, delimiter=delimiter).writerows(table.tolist()[25:])
+    body = stream.getvalue().encode()
+    np.testing.assert_array_equal(read(body, content_type=content_type).features, table)
+    np.testing.assert_array_equal(read(body, content_type=str(parse(content_type))).features, table)
+
+
+def test_missing_values_between_other_delimiters():
+    for delimiter in (";", "|", "\t"):
+        body = delimiter.join(["1", "", "3"]).encode()
+        found = read(body, GAPS, f'text/csv; delimiter="{delimiter}"')
+        np.testing.assert_array_equal(found.features, [[1, np.nan, 3]])
+
+
+def test_columns_that_are_aligned_with_spaces():
+    found = read(b"  1   2.5  3\n 10  -2    3 \n", content_type="text/csv; delimiter=space")
+    np.testing.assert_array_equal(found.features, [[1, 2.5, 3], [10, -2, 3]])
+
+
+@pytest.mark.parametrize("delimiter", ["x", "1", ".", "-", '""', "ab", '":"'])
+def test_delimiters_that_cannot_be(delimiter):
+    assert "delimiter" in refused(b"1\n", ContentTypeError, content_type=f"text/csv; delimiter={delimiter}")

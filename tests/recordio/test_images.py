@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recordio.errors import BadMagicError, DataError, ImageError, ParseError, TruncatedRecordError
-from recordio.framing import MAGIC_BYTES, write_frame
+import recordio
+from recordio.errors import (
+    BadMagicError,
+    CompressedDataError,
+    DataError,
+    FrameError,
+    ImageError,
+    ParseError,
+    TruncatedRecordError,
+)
+from recordio.framing import MAGIC_BYTES, frames, write_frame
 from recordio.images import (
     RecordFile,
     decode_record,
@@ -178,3 +190,62 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.lst").write_bytes(b"1\t0\t\xff\xfe.jpg")
     with pytest.raises(ParseError, match="a.lst is not text in UTF-8: byte 4"):
         read_list(tmp_path / "a.lst", "a.lst")
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(tmp_path: Path) -> None:
+    """It was mapped into memory, and so killed the process (SIGBUS)."""
+    path = write(tmp_path / "a.rec", [encode_record(bytes([i]) * 5000, [i]) for i in range(50)])
+    records = RecordFile(path, "train/a.rec")
+    with path.open("r+b") as file:
+        file.truncate(9000)
+    assert records.read(0) == bytes(5000)
+    for number in (1, 20, 49):
+        with pytest.raises(TruncatedRecordError, match=f"a.rec: record {number}, .* became shorter while it was read"):
+            records.read(number)
+
+
+def test_a_file_that_is_changed_while_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.rec", [encode_record(bytes([i]) * 5000, [i]) for i in range(5)])
+    records = RecordFile(path, "train/a.rec")
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(FrameError):
+        records.read(3)
+
+
+def test_nothing_maps_files_into_memory_that_others_may_cut_short() -> None:
+    """One map is left: that of an unnamed temporary file, which nobody else can open."""
+    root = Path(recordio.__file__).parent
+    users = [file.name for file in root.glob("*.py") if re.search(r"mmap\.mmap|memmap|memory_map", file.read_text())]
+    assert users == ["parquet.py"]
+
+
+def test_a_compressed_file_of_records(tmp_path: Path) -> None:
+    bodies = [encode_record(b"x" * 100, [i]) for i in range(20)]
+    plain = write(tmp_path / "a.rec", bodies)
+    packed = tmp_path / "b.rec"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    records = RecordFile(packed, "b.rec")
+    assert [label.tolist() for label in records.labels] == [[i] for i in range(20)]
+    assert records.read(19) == b"x" * 100
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(CompressedDataError, match="b.rec: the gzip data ends early"):
+        RecordFile(packed, "b.rec")
+
+
+@pytest.mark.parametrize("labels", [1, 5, 119, 122, 123, 124, 125, 400])
+@pytest.mark.parametrize("size", [1, 3, 500])
+def test_labels_near_the_end_of_what_is_read_of_a_frame(tmp_path: Path, labels: int, size: int) -> None:
+    path = write(tmp_path / "a.rec", [encode_record(b"x" * size, np.arange(labels))] * 2)
+    records = RecordFile(path, "a.rec")
+    assert all(np.array_equal(found, np.arange(labels)) for found in records.labels)
+    assert records.read(1) == b"x" * size
+
+
+def test_images_without_records_in_a_pipe_name_the_wrapper() -> None:
+    with pytest.raises(BadMagicError, match="RecordWrapperType RecordIO"):
+        list(image_records(frames(io.BytesIO(b"\xff\xd8\xff\xe0" * 100), "train_0"), "train"))
+
+
+def test_a_label_of_a_list_is_rounded_once() -> None:
+    assert parse_label(b"1.0000000596046447753906251", "here").tolist() == [1 + 2.0**-23]
+    assert parse_label(b'"16777217.0000000001"', "here").tolist() == [16777218]

@@ -84,20 +84,28 @@ def test_the_width_of_the_model_stands_in_for_a_shape():
     assert "instance 0: a sparse instance needs 'shape'" in refused(sparse)
 
 
+def test_a_shape_whose_number_is_text():
+    """Clients of factorization machines write it so: ``"shape": ["130"]``."""
+    instance = {"data": {"features": {"keys": [2], "shape": ["130"], "values": [8]}}}
+    assert as_json([instance]).features.shape == (1, 130)
+    instance["data"]["features"]["shape"] = ["13.0"]
+    assert 'is ["13.0"]' in refused([instance]).replace("'", "")
+
+
 def test_null_is_a_missing_value():
     np.testing.assert_array_equal(as_json([{"features": [1, None]}], RowFormat(missing=True)).features, [[1, np.nan]])
     message = refused([{"features": [1, 2]}, {"features": [1, None]}], ValueRangeError)
     assert message == "request, instance 1: value 1 is missing (null)"
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39, 10**400])
 def test_values_must_be_finite(value):
     message = refused([{"features": [0]}, {"features": [value]}], ValueRangeError, RowFormat(missing=True))
     assert message.startswith("request, instance 1: value 0 is ")
     assert not np.isfinite(as_json([{"features": [value]}], RowFormat(finite=False)).features).any()
 
 
-@pytest.mark.parametrize("value", ["1", True, [1], {}, 10**400, ""])
+@pytest.mark.parametrize("value", ["1", True, [1], {}, ""])
 def test_what_is_not_a_number(value):
     message = refused([{"features": [0, 1]}, {"features": [2, value]}])
     assert message.startswith("request, instance 1: value 1 is ")
@@ -155,7 +163,7 @@ def test_no_instances():
     refused([], EmptyDataError)
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"[" * 100_000, b'{"instances": [1]} x', b"1" * 5000])
+@pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"[" * 100_000, b'{"instances": [1]} x'])
 @pytest.mark.parametrize("content_type", ["application/json", "application/jsonlines"])
 def test_what_is_not_json(body, content_type):
     with pytest.raises(ParseError, match="is not JSON"):

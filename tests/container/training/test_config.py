@@ -82,6 +82,7 @@ def test_all_problems_of_all_files_are_reported_together(opt_ml):
         ({"ContentType": "text/csv;;label_size"}, "text/csv;;label_size"),
         ({"TrainingInputMode": "Stream"}, "TrainingInputMode 'Stream' is not supported; use File or FastFile or Pipe"),
         ({"S3DistributionType": "Sharded"}, "S3DistributionType 'Sharded' is not one of FullyReplicated"),
+        ({"CompressionType": "Bzip2"}, "CompressionType 'Bzip2' is not one of None, Gzip"),
         ({"RecordWrapperType": "Zip"}, "RecordWrapperType 'Zip' is not one of None, RecordIO"),
         ({"ContentType": "text/csv", "RecordWrapperType": "RecordIO"}, "which is no text/csv any more"),
         ({"ContentType": 7}, "7"),

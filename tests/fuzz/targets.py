@@ -1,0 +1,52 @@
+"""What is fuzzed, by name. A target is made in the process that runs it: some import XGBoost."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.fuzz import formats, models, settings
+from tests.fuzz.engine import Target
+
+_MAKERS: dict[str, Callable[[], Target]] = {**formats.MAKERS, **settings.MAKERS, **models.MAKERS}
+NAMES = tuple(_MAKERS)
+
+
+def _self_test() -> Target:
+    """A target that fails on its tenth input, to see that a failure is told."""
+    seen: list[bytes] = []
+
+    def check(data: bytes) -> None:
+        seen.append(data)
+        assert len(seen) < 10, "this is the tenth"
+
+    return Target([b"1,2"], check)
+
+
+_MAKERS["self-test"] = _self_test
+
+
+def make(name: str) -> Target:
+    """The target of that name."""
+    return _MAKERS[name]()
+
+
+def use_extensions(folder: Path) -> None:
+    """Put the compiled code in a folder (that of the sanitizers, say) in the place of what is installed."""
+    from algorithms.factorization_machines import fit
+    from recordio import chunks, plain
+
+    fit._kernel = _extension(folder, "algorithms.factorization_machines._kernel")
+    chunks.kernel = _extension(folder, "recordio._kernel")
+    plain.kernel = _extension(folder, "recordio._text")
+
+
+def _extension(folder: Path, name: str):
+    path = folder / f"{name}.so"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
