@@ -16,4 +16,27 @@ seconds. What the platform or the machine says (``SAGEMAKER_MAX_PAYLOAD_IN_MB``,
 
 # ---- requests and connections ----------------------------------------------------------------------------------------
 
+LONGEST_HEAD = 1 << 16
+"""Bytes of a request's line and headers; SageMaker's are a few hundred, and other servers take 8 to 64 KiB."""
+
+LONGEST_CHUNK_LINE = 8192
+"""Bytes of the line that states a chunk's size, with its extensions, which no client is known to send."""
+
+LONGEST_TRAILERS = 1 << 16
+"""Bytes of the headers after the last chunk; no client is known to send any."""
+
+HEAD_SECONDS = 10
+"""From a request's first byte to the end of its headers. A client that is alive sends them in one piece."""
+
+STALL_SECONDS = 20
+"""Between two pieces of a body, or of an answer that the client reads. Packets that were lost are sent again in 1, 3, 7
+and 15 s, so a connection that lives moves within these."""
+
+MOST_CONNECTIONS = 8192
+"""Open connections of a server process, if the limit on open files allows. Each idle one takes some 3 KiB."""
+
+LONGEST_DRAINED = 256 << 20
+"""Bytes of a body over the payload limit that are read and dropped before the connection is closed: a client looks for
+the answer only when it has sent all. SageMaker sends 100 MB at most."""
+
 # ---- log lines and messages ------------------------------------------------------------------------------------------
