@@ -124,7 +124,7 @@ class Serving:
         label_size: the only ``label_size`` that the content type of a CSV request may state, without any effect (the
             XGBoost container's habit); None takes any, and so many leading fields are left out.
         empty_status: the status that answers an empty body.
-        unsupported: the text that answers a content type that is not in ``accepts``, with ``{}`` for it.
+        unsupported: the text that answers a content type that is not in ``accepts``, with ``{0}`` for it and ``{1}`` for them.
         unreadable_status: the status that answers a body that cannot be read as rows.
         unreadable_prefix, prediction_prefix: what the texts of those errors start with.
         outputs: names that a client may select instead of the columns (``SAGEMAKER_INFERENCE_OUTPUT``).
@@ -142,7 +142,7 @@ class Serving:
     bracket_csv: bool = False
     label_size: int | None = None
     empty_status: int = 400
-    unsupported: str = "Content-Type header value '{}' not supported"
+    unsupported: str = "Content-Type header value '{0}' not supported; supported are {1}"
     unreadable_status: int = 400
     unreadable_prefix: str = ""
     prediction_prefix: str = ""

@@ -12,6 +12,7 @@ The last is sparse. Source: "Common data formats for inference" of the SageMaker
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple, NoReturn
@@ -25,6 +26,7 @@ from recordio.errors import DataError, ParseError, RaggedRowError, ValueRangeErr
 from recordio.rows import RowFormat, first_non_finite, not_finite
 from recordio.text import REQUEST, shown
 
+_DIGITS = re.compile(r"[0-9]{1,10}")
 _FORMS = (
     '{"features": [...]}, {"data": {"features": {"values": [...]}}} or '
     '{"data": {"features": {"keys": [...], "shape": [n], "values": [...]}}}'
@@ -83,9 +85,13 @@ def _instance(place: str, instance: Any) -> _Instance:
 
 
 def _width(shape: Any, place: str) -> int:
-    if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int or not 0 < shape[0] < 2**31:
+    """The one number of a shape, which SageMaker's own notebooks also write as text: ``["130"]``."""
+    width = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
+    if isinstance(width, str) and _DIGITS.fullmatch(width):
+        width = int(width)
+    if type(width) is not int or not 0 < width < 2**31:
         raise ParseError(f"{place}: 'shape' must be a list of one positive integer and is {_shown(shape)}")
-    return shape[0]
+    return width
 
 
 def _decode(instances: Iterable[_Instance], rows: RowFormat) -> Iterator[Batch]:

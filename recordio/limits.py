@@ -14,6 +14,22 @@ seconds. What the platform or the machine says (``SAGEMAKER_MAX_PAYLOAD_IN_MB``,
 
 # ---- model files and archives ----------------------------------------------------------------------------------------
 
+MOST_EXPANSION = 64
+"""Bytes that a compressed model archive may become for each of its own. Weights that are mostly zero shrink a lot, others
+hardly; a bomb is above 500."""
+
+MOST_UNPACKED_ANYWAY = 1 << 30
+"""Bytes that any model archive may become, however small it is."""
+
+MOST_MEMBERS = 10_000
+"""Files in a model archive; the models here have up to some hundred checkpoints."""
+
+DEEPEST_MEMBER = 32
+"""Levels of folders in a model archive; SageMaker's have one or two."""
+
+LONGEST_MEMBER_HEADER = 1 << 20
+"""Bytes of the headers of one member of an archive, extended ones with it: a path takes 4 KiB at most."""
+
 # ---- requests and connections ----------------------------------------------------------------------------------------
 
 LONGEST_HEAD = 1 << 16

@@ -39,7 +39,12 @@ def read(body: bytes, header: str | None, serving: Serving, feature_dim: int | N
         DataError: the body is not what it claims to be.
     """
     declared = request_type(body, header, serving)
-    rows = RowFormat(feature_dim=feature_dim, missing=serving.missing_values, finite=not serving.missing_values)
+    rows = RowFormat(
+        feature_dim=feature_dim,
+        leading_label=False,
+        missing=serving.missing_values,
+        finite=not serving.missing_values,
+    )
     batch = decode(body, declared, rows)
     if serving.missing_values:  # then a NaN is one too, but an infinity is still a mistake
         values = batch.features.data if batch.is_sparse else batch.features
@@ -63,9 +68,9 @@ def request_type(body: bytes, header: str | None, serving: Serving) -> ContentTy
     try:
         declared = content_type.parse(header)
     except ContentTypeError as error:
-        raise UnsupportedTypeError(serving.unsupported.format(header)) from error
+        raise UnsupportedTypeError(serving.unsupported.format(header, ", ".join(serving.accepts))) from error
     if declared.media_type not in serving.accepts:
-        raise UnsupportedTypeError(serving.unsupported.format(header))
+        raise UnsupportedTypeError(serving.unsupported.format(header, ", ".join(serving.accepts)))
     if serving.label_size is not None and declared.media_type == CSV:
         return _without_label_size(declared, header, serving.label_size)
     return declared

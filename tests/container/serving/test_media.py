@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -268,3 +269,31 @@ def test_missing_values_are_the_algorithms_business():
     assert np.isnan(media.read(b"1,,3", "text/csv", LikeXGBoost.serving, 3).features[0, 1])
     with pytest.raises(DataError):
         media.read(b"1,,3", "text/csv", Fake.serving, 3)
+
+
+@pytest.mark.parametrize("width", [2, 4, 5])
+def test_a_request_of_another_width_is_refused_with_both_widths(width):
+    with pytest.raises(DataError, match=rf"{width} features.*3"):
+        media.read(b",".join([b"1"] * width), "text/csv", Fake.serving, 3)
+
+
+def test_leading_labels_are_left_out_only_where_the_content_type_says_so():
+    read = media.read(b"9,1,2,3", "text/csv; label_size=1", Fake.serving, 3)
+    np.testing.assert_array_equal(read.features, [[1, 2, 3]])
+    with pytest.raises(DataError, match="4 features"):
+        media.read(b"9,1,2,3", "text/csv; label_size=0", Fake.serving, 3)
+
+
+def test_other_spellings_of_jpeg():
+    for spelling in ("application/jpeg", "image/jpg", "IMAGE/JPEG"):
+        assert media.request_type(b"x", spelling, replace(Fake.serving, accepts=("image/jpeg",))).media_type == "image/jpeg"
+
+
+def test_a_refused_content_type_lists_what_is_taken():
+    with pytest.raises(UnsupportedTypeError, match=r"text/csv, application/json, application/jsonlines, "):
+        media.read(b"1", "image/png", Fake.serving, 3)
+
+
+def test_the_width_of_a_sparse_row_may_be_text():
+    body = b'{"instances": [{"data": {"features": {"keys": [2], "shape": ["3"], "values": [5]}}}]}'
+    assert media.read(body, "application/json", Fake.serving, 3).features.toarray().tolist() == [[0, 0, 5]]
