@@ -46,7 +46,8 @@ import os
 from container.serving import server
 ours = server.options
 def options(settings, workers):
-    return {**ours(settings, workers), "worker_class": os.environ["WORKER"], "keepalive": 60, "worker_connections": 4000}
+    changed = {"worker_class": os.environ["WORKER"], "keepalive": 60, "worker_connections": 4000}
+    return {**ours(settings, workers), **changed}
 server.options = options
 from container.__main__ import serve
 raise SystemExit(serve())
@@ -57,8 +58,9 @@ from gunicorn.workers.base import Worker
 class Waitress(Worker):
     def run(self):
         import threading, time, waitress.server
+        sockets = [one.sock for one in self.sockets]  # gunicorn wraps them
         server = waitress.server.create_server(
-            self.wsgi, sockets=self.sockets, threads=4, connection_limit=4000, asyncore_use_poll=True
+            self.wsgi, sockets=sockets, threads=4, connection_limit=4000, asyncore_use_poll=True
         )
         def beat():
             while True:

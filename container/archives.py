@@ -81,7 +81,9 @@ def extract(archive: Path, folder: Path) -> None:
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, OverflowError, RecursionError) as error:
         raise ArchiveError(str(error) or type(error).__name__) from error
     except ValueError as error:  # a number or a name in a header that is none
-        raise error if isinstance(error, ArchiveError) else ArchiveError(f"a header in it is malformed: {error}") from error
+        raise (
+            error if isinstance(error, ArchiveError) else ArchiveError(f"a header in it is malformed: {error}")
+        ) from error
 
 
 def _opened(archive: Path) -> Any:
@@ -101,7 +103,9 @@ def _extract(tar: tarfile.TarFile, bounded: _Bounded, folder: Path, most: int) -
         if not member.isdir():
             written += member.size
             if written > most:
-                raise ArchiveError(f"it holds at least {written} bytes, and {most} are the most that can be unpacked here")
+                raise ArchiveError(
+                    f"it holds at least {written} bytes, and {most} are the most that can be unpacked here"
+                )
             _write(tar, member, bounded, folder)
         bounded.next_member()
 

@@ -15,8 +15,8 @@ seconds. What the platform or the machine says (``SAGEMAKER_MAX_PAYLOAD_IN_MB``,
 # ---- model files and archives ----------------------------------------------------------------------------------------
 
 MOST_EXPANSION = 64
-"""Bytes that a compressed model archive may become for each of its own. Weights that are mostly zero shrink a lot, others
-hardly; a bomb is above 500."""
+"""Bytes that a compressed model archive may become for each of its own. Weights that are mostly zero shrink a lot,
+others hardly; a bomb is above 500."""
 
 MOST_UNPACKED_ANYWAY = 1 << 30
 """Bytes that any model archive may become, however small it is."""

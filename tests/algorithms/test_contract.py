@@ -26,6 +26,9 @@ from algorithms.figures import Sample
 from algorithms.hyperparameters import Field
 from algorithms.interface import FILES, JSON, LABELS_REQUIRED, RECORDS, Algorithm
 from container import describe, logs
+from container.serving import dialects
+from container.serving.request import Endpoint, Request, respond
+from container.settings import Settings
 from container.training import charts
 from recordio import content_type
 from recordio.batches import Batch
@@ -106,12 +109,19 @@ def saved(model: Any, folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
+def answered(algorithm: type[Algorithm], model: Any, body: bytes, media: str) -> bytes:
+    endpoint = Endpoint.of(algorithm, model, Settings())
+    response = respond(Request(body, media, JSON), endpoint)
+    assert response.status == 200, response.body
+    return response.body
+
+
 def predicted(algorithm: type[Algorithm], model: Any, seed: int = 1) -> dict[str, Any]:
     """What the model says of rows that it was not trained on, or of the requests of its sample."""
     if takes_rows(algorithm):
         return model.predict(Batch(features(seed)))
     return {
-        f"{media} {number}": np.frombuffer(model.answer(body, media, algorithm.serving.default_answer)[0], np.uint8)
+        f"{media} {number}": np.frombuffer(answered(algorithm, model, body, media), np.uint8)
         for number, (media, body) in enumerate(SAMPLES[algorithm.name].requests())
     }
 
@@ -196,8 +206,10 @@ def check_formats_exist(algorithm: type[Algorithm], tmp_path: Path) -> None:
         for media in channel.accepts:
             assert content_type.parse(media).media_type == media
     serving = algorithm.serving
-    assert serving.default_request is None or serving.default_request in serving.accepts
-    assert serving.default_answer in serving.answers
+    for dialect in (dialects.find(serving.dialect), dialects.find(serving.dialect, multi_model=True)):
+        assert dialect.default_request is None or dialect.default_request in serving.accepts
+        assert dialect.default_answer in serving.answers
+        assert dialect.default_in_batch is None or dialect.default_in_batch in serving.answers
     assert JSON in serving.answers
 
 

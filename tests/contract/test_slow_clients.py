@@ -129,7 +129,11 @@ def test_clients_that_do_not_read_their_answers_keep_no_thread(tmp_path):
     (tmp_path / "model").mkdir()
     mxnet_files.save(
         tmp_path / "model" / "model_algo-1",
-        {"s": np.ones(200, np.float32), "v": np.full((1, 200), 1 / 3, np.float32), "mean": np.zeros((1, 1), np.float32)},
+        {
+            "s": np.ones(200, np.float32),
+            "v": np.full((1, 200), 1 / 3, np.float32),
+            "mean": np.zeros((1, 1), np.float32),
+        },
     )
     body = b"1\n" * 5_000  # the answer has 200 times as many numbers, beyond what the kernel takes
     head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: %d\r\n\r\n" % len(body)

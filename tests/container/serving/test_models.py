@@ -114,7 +114,9 @@ HOSTILE = {
     "a device": lambda: raw(kind=tarfile.CHRTYPE) + bytes(1024),
     "a hard link": lambda: raw(kind=tarfile.LNKTYPE) + bytes(1024),
     "a file and a folder of one name": lambda: raw("a") + raw("a/b") + bytes(1024),
-    "a name with a zero byte": lambda: raw(kind=tarfile.XHDTYPE, size=13, content=b"13 path=a\0b\n") + raw() + bytes(1024),
+    "a name with a zero byte": lambda: (
+        raw(kind=tarfile.XHDTYPE, size=13, content=b"13 path=a\0b\n") + raw() + bytes(1024)
+    ),
 }
 
 
