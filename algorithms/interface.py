@@ -12,9 +12,8 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
-
-import numpy as np
 
 from algorithms.figures import Figure, Sample
 from algorithms.hyperparameters import Hyperparameters
@@ -51,8 +50,12 @@ LABELS_REQUIRED = "required"
 # What a configuration's small data must be.
 NUMBERS = "numbers"  # rows of numbers of either sign, many of them 0
 COUNTS = "counts"  # rows that say how often each word occurs
-IMAGES = "images"  # images, each with the number of its class
+IMAGES = (
+    "images"  # images, each with the number of its class; a model is asked Items, each the bytes of an image's file
+)
+# or its pixels, (height, width, channels) uint8
 TAGGED_IMAGES = "tagged images"  # images, each with a 0 or 1 for every class
+TEXTS = "texts"  # what a model of TOKENS is asked: Items, each a text or its tokens' numbers, (n,) integers
 TOKENS = "tokens"  # pairs of sequences of token ids, and the two vocabularies
 
 
@@ -88,12 +91,13 @@ class Column:
     answers write without a decimal point, of shape (n,) + shape.
 
     ``shape`` is () for one number a row (or, where ``help`` says so, one for each class); None stands for a length
-    known only when the model is.
+    known only when the model is. ``kind`` is ``numbers``, or ``texts``.
     """
 
     name: str
     help: str
     shape: tuple[int | None, ...] = ()
+    kind: str = "numbers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,50 +141,48 @@ class Configuration:
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """How a model is served: formats, and the few points in which SageMaker's containers differ from each other.
+    """How a model is asked and answers.
 
     Attributes:
         accepts: media types of requests.
         answers: media types of responses.
-        default_request: the media type of a request without Content-Type; None refuses it.
-        default_answer: the media type where the request does not ask for one.
-        in_kind: where the request does not ask for a media type, it is answered in its own; ``default_answer`` does
-            not matter then.
+        takes: what ``Model.predict`` is given: a Batch of ``ROWS``, or Items that are ``IMAGES`` or ``TEXTS``.
+        dialect: the family of habits in which SageMaker's containers differ from each other; ``container`` knows them.
         json_key: the name of the list in a JSON answer.
         missing_values: an empty CSV field in a request is a missing value (NaN); elsewhere it is an error.
-        bracket_csv: in batch transform, several values of one row are written to CSV as a list in brackets (the
-            XGBoost container's habit); elsewhere they are fields of their own.
-        joined_csv_before: versions of SageMaker's image before this one (``SAGEMAKER_IMAGE_VERSION``) answer with all
-            rows on one line of CSV, whatever Accept says; () for none.
-        label_size: the only ``label_size`` that the content type of a CSV request may state, without any effect (the
-            XGBoost container's habit); None takes any, and so many leading fields are left out.
-        empty_status: the status that answers an empty body.
-        unsupported: the text that answers a content type that is not in ``accepts``, with ``{}`` for it.
-        unreadable_status: the status that answers a body that cannot be read as rows.
-        unreadable_prefix, prediction_prefix: what the texts of those errors start with.
-        outputs: names that a client may select instead of the columns (``SAGEMAKER_INFERENCE_OUTPUT``).
+        outputs: names that a client may select instead of the columns.
         multi_model: SageMaker's multi-model endpoints take this algorithm.
         memory: bytes of memory that a model may need while it is loaded, for each byte of its files; measured.
     """
 
     accepts: tuple[str, ...]
     answers: tuple[str, ...] = (JSON, JSON_LINES, RECORDIO, CSV)
-    default_request: str | None = None
-    default_answer: str = JSON
-    in_kind: bool = False
+    takes: str = ROWS
+    dialect: str = "sagemaker"
     json_key: str = "predictions"
     missing_values: bool = False
-    bracket_csv: bool = False
-    joined_csv_before: tuple[int, ...] = ()
-    label_size: int | None = None
-    empty_status: int = 400
-    unsupported: str = "Content-Type header value '{}' not supported"
-    unreadable_status: int = 400
-    unreadable_prefix: str = ""
-    prediction_prefix: str = ""
     outputs: tuple[str, ...] = ()
     multi_model: bool = False
     memory: int = 3
+
+
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Items:
+    """Things to predict from that are no rows of features.
+
+    Attributes:
+        values: of the kind that ``Serving.takes`` names.
+        parameters: what each of them asks for besides, as a request's own parameters do; empty where none asks.
+    """
+
+    values: Sequence[Any]
+    parameters: Sequence[Mapping[str, str]] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 class Stream(Protocol):
@@ -322,19 +324,28 @@ class Model(ABC):
     """A trained model."""
 
     @property
-    @abstractmethod
     def feature_dim(self) -> int | None:
-        """Number of features of a row; None where any number will do."""
+        """Number of features of a row; None where any number will do, or where there are no rows."""
+        return None
 
     @abstractmethod
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
-        """The declared columns, each of shape (n, ...), for n >= 0 rows. Safe to call from several threads.
+    def predict(self, batch: Any, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, Any]:
+        """Named values for n >= 0 rows or items. Safe to call from several threads.
+
+        Args:
+            batch: a ``Batch``, or ``Items`` where ``Serving.takes`` says so.
+            parameters: what the request asks for besides, as in ``application/json; verbose=true``; a model leaves
+                out of account what it does not know.
+
+        Returns:
+            The declared columns, arrays of shape (n, ...); lists of n texts or arrays where lengths differ, with None
+            for an item that has no such value.
 
         Raises:
             PredictionError: the rows do not fit the model.
         """
 
-    def select(self, batch: Batch, outputs: Sequence[str]) -> dict[str, Any]:
+    def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
         """Named outputs that a client chose instead of the columns, for algorithms with ``Serving.outputs``."""
         raise NotImplementedError(f"{type(self).__name__} has no selectable outputs")
 
@@ -346,32 +357,6 @@ class Model(ABC):
     @abstractmethod
     def save(self, directory: Path) -> None:
         """Write the artifact's files into an existing, empty folder, in the format that SageMaker's users know."""
-
-
-class RawModel(Model):
-    """A trained model whose requests are no rows of features: an image, a sentence."""
-
-    @property
-    def feature_dim(self) -> None:
-        """There are no features."""
-        return None
-
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
-        """There are no rows to predict from."""
-        raise NotImplementedError(f"{type(self).__name__} takes no rows of features")
-
-    @abstractmethod
-    def answer(self, body: bytes, media_type: str, answer_type: str) -> tuple[bytes, int]:
-        """The body that answers a request, and how many things were predicted. Safe to call from several threads.
-
-        Args:
-            body: of the request, not empty. media_type: one of ``Serving.accepts``. answer_type: one of
-                ``Serving.answers``.
-
-        Raises:
-            recordio.errors.DataError: the body is not what it claims to be.
-            PredictionError: it does not fit the model.
-        """
 
 
 class Algorithm(ABC):

@@ -38,6 +38,44 @@ CONNECTIONS = 8
 SECONDS = 2.0
 ROUNDS = 5
 CLUSTERS = 10
+COLUMNS = 8  # of the small rows with which worker types are compared
+
+# Our application under a worker type of gunicorn's own, and under Waitress.
+GUNICORN_WORKER = """
+import os
+from container.serving import server
+ours = server.options
+def options(settings, workers):
+    changed = {"worker_class": os.environ["WORKER"], "keepalive": 60, "worker_connections": 4000}
+    return {**ours(settings, workers), **changed}
+server.options = options
+from container.__main__ import serve
+raise SystemExit(serve())
+"""
+WAITRESS = """
+import os
+from gunicorn.workers.base import Worker
+class Waitress(Worker):
+    def run(self):
+        import threading, time, waitress.server
+        sockets = [one.sock for one in self.sockets]  # gunicorn wraps them
+        server = waitress.server.create_server(
+            self.wsgi, sockets=sockets, threads=4, connection_limit=4000, asyncore_use_poll=True
+        )
+        def beat():
+            while True:
+                self.notify()
+                time.sleep(1)
+        threading.Thread(target=beat, daemon=True).start()
+        server.run()
+    def handle_exit(self, *signal):
+        os._exit(0)
+from container.serving import server
+ours = server.options
+server.options = lambda settings, workers: {**ours(settings, workers), "worker_class": Waitress}
+from container.__main__ import serve
+raise SystemExit(serve())
+"""
 
 # Amazon's application keeps its class attribute "app"; gunicorn wants a module's name.
 AWS_APPLICATION = """
@@ -98,13 +136,34 @@ def main() -> None:
     parser.add_argument("--aws-python", type=Path, help="interpreter that can import it")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--workers", nargs="*", metavar="TYPE", help="compare our worker with gunicorn's and waitress")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if options.workers:
+            _worker_types(Path(folder), options)
+            return
         _against_sklearn(Path(folder), options)
         if options.aws_source and options.aws_python:
             _against_aws(Path(folder), options)
         else:
             print("\nAmazon's container: left out, for want of --aws-source and --aws-python")
+
+
+def _worker_types(folder: Path, options: argparse.Namespace) -> None:
+    """Small rows, where the server is what takes the time, at 1, 8 and 32 connections."""
+    from algorithms.common import mxnet_files
+
+    rows = np.random.default_rng(0).normal(size=(CLUSTERS, COLUMNS)).astype(np.float32)
+    (folder / "model").mkdir()
+    mxnet_files.save(folder / "model" / "model_algo-1", [rows])
+    requests = {"1 row, CSV": _csv(rows[:1]), "1 row, JSON": _json(rows[:1])}
+    with ExitStack() as stack:
+        ours = stack.enter_context(_ours(folder, "kmeans"))
+        others = [stack.enter_context(_ours_under(folder, kind)) for kind in options.workers]
+        for connections in (1, 8, 32):
+            for other in others:
+                ours.rounds, other.rounds = {}, {}
+                _compare(f"{connections} connections", [ours, other], requests, options, connections)
 
 
 def _against_sklearn(folder: Path, options: argparse.Namespace) -> None:
@@ -170,13 +229,19 @@ def _against_aws(folder: Path, options: argparse.Namespace) -> None:
         _compare(f"XGBoost, 100 trees, on {data.name}, CSV out", servers, requests, options)
 
 
-def _compare(title: str, servers: Sequence[Server], requests: Mapping[str, bytes], options: argparse.Namespace) -> None:
+def _compare(
+    title: str,
+    servers: Sequence[Server],
+    requests: Mapping[str, bytes],
+    options: argparse.Namespace,
+    connections: int = CONNECTIONS,
+) -> None:
     for name, request in requests.items():
         for server in servers:
-            _load(server.port, request, 0.5)
+            _load(server.port, request, 0.5, connections)
         for number in range(options.rounds):
             for server in servers[:: -1 if number % 2 else 1]:
-                server.rounds.setdefault(name, []).append(_load(server.port, request, options.seconds))
+                server.rounds.setdefault(name, []).append(_load(server.port, request, options.seconds, connections))
     first, other = servers
     rows = []
     for name in requests:
@@ -232,6 +297,12 @@ def _ours(base: Path, algorithm: str) -> object:
     return _started("ours", [sys.executable, "-m", "container", "serve"], base, environment)
 
 
+def _ours_under(base: Path, kind: str) -> object:
+    environment = {"SAGEMAKER_BASE_DIR": str(base), "ALGORITHM": "kmeans", "PYTHONPATH": str(ROOT), "WORKER": kind}
+    program = WAITRESS if kind == "waitress" else GUNICORN_WORKER
+    return _started(f"under {kind}", [sys.executable, "-c", program], base, environment)
+
+
 @contextmanager
 def _started(
     name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
@@ -240,7 +311,7 @@ def _started(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    bind = [] if name == "ours" else ["-b", f"127.0.0.1:{port}"]
+    bind = [] if "serve" in command or "-c" in command else ["-b", f"127.0.0.1:{port}"]
     # One thread of BLAS and OpenMP in each worker process, as Amazon's image sets it and ours does on such a machine.
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "SAGEMAKER_BIND_TO_PORT": str(port), **(environment or {})}
     started = time.perf_counter()
@@ -274,11 +345,11 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 # ---- load -----------------------------------------------------------------------------------------------------------
 
 
-def _load(port: int, request: bytes, seconds: float) -> Load:
-    """Send ``request`` over and over on ``CONNECTIONS`` connections, each from a process of its own."""
-    with multiprocessing.get_context("fork").Pool(CONNECTIONS) as pool:
+def _load(port: int, request: bytes, seconds: float, connections: int) -> Load:
+    """Send ``request`` over and over on each of ``connections``, each from a process of its own."""
+    with multiprocessing.get_context("fork").Pool(connections) as pool:
         started = time.monotonic() + 0.1
-        jobs = [(port, request, started, started + seconds)] * CONNECTIONS
+        jobs = [(port, request, started, started + seconds)] * connections
         latencies = np.concatenate(pool.starmap(_client, jobs, chunksize=1))
     return Load(len(latencies) / seconds, latencies)
 

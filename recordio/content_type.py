@@ -35,6 +35,8 @@ _ALIASES = {
     "recordio-protobuf": RECORDIO,
     "json": JSON,
     "jsonlines": JSON_LINES,
+    "application/jpeg": "image/jpeg",
+    "image/jpg": "image/jpeg",
 }
 
 # A row of numbers is ASCII, so in these charsets its bytes are those of ASCII; the others must be recoded.

@@ -23,6 +23,8 @@ class RowFormat:
         label_size: the only value of the content type's ``label_size`` that the algorithm takes; None takes any.
         weights: the column after the label of CSV and Parquet rows holds instance weights.
         missing: an empty CSV field or a Parquet or JSON null becomes NaN; elsewhere it is an error.
+        leading_label: rows without stated ``label_size`` that are one column wider than ``feature_dim`` start with a
+            label. So it is for training, whose CSV has a label by default; a request has none that it does not state.
         finite: NaN and infinity are errors, but for the NaN of a missing value that is allowed. Labels and weights
             must be finite in any case.
     """
@@ -32,6 +34,7 @@ class RowFormat:
     label_size: int | None = None
     weights: bool = False
     missing: bool = False
+    leading_label: bool = True
     finite: bool = True
 
 
@@ -39,7 +42,8 @@ def label_columns(content_type: ContentType, rows: RowFormat) -> int | None:
     """How many leading columns of a CSV or Parquet row are labels; None where the width of the rows decides.
 
     ``label_size`` of the content type wins. Without it, rows that must have labels have one; rows that need none
-    have one exactly if they are one wider than ``feature_dim``. Values are never looked at.
+    have one exactly if they are one wider than ``feature_dim``, and not in requests (``RowFormat.leading_label``).
+    Values are never looked at.
 
     An algorithm that takes only one ``label_size`` (XGBoost: 1) shares that rule between training and serving, so in
     a request without labels the parameter is checked, says nothing, and the width decides.
@@ -81,7 +85,8 @@ def columns(width: int, labels: int | None, rows: RowFormat, name: str) -> Colum
     """
     weights = int(rows.weights)
     if labels is None:
-        labels = int(rows.feature_dim is not None and width == rows.feature_dim + weights + 1)
+        wider = rows.feature_dim is not None and width == rows.feature_dim + weights + 1
+        labels = int(wider and rows.leading_label)
     found = Columns(labels, weights)
     feature_dim = width - found.features
     if feature_dim < 1:

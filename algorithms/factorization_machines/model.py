@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from scipy.special import expit
 from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample, answered, effects
-from algorithms.interface import Model
+from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch
 
 META, SYMBOL, PARAMETERS = "meta.json", "symbol.json", "params"
@@ -54,7 +55,7 @@ class FactorizationMachine(Model):
         pairs = np.einsum("nk,nk->n", products, products) - squares @ self._factor_squares
         return np.asarray(self.bias + features @ self.linear + 0.5 * pairs, np.float32)
 
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+    def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``score`` (n,) float32, and for classification ``predicted_label`` (n,) int32: 1 from a score of 0.5 on."""
         scores = self.scores(batch)
         if self.predictor_type == "regressor":

@@ -32,6 +32,7 @@ from algorithms.interface import (
     TAGGED_IMAGES,
     Algorithm,
     Channel,
+    Column,
     Configuration,
     Job,
     Metric,
@@ -305,13 +306,13 @@ class ImageClassification(Algorithm):
             help="The artifact of an earlier job, to train on from.",
         ),
     )
-    columns = ()
+    columns = (Column("prediction", "The probability of each class.", (None,)),)
     metrics = (
         Metric(name="validation:accuracy", regex=r"Epoch\S* Validation-accuracy=(\S*)", maximize=True, objective=True),
         Metric(name="train:accuracy", regex=r"Epoch\S* Train-accuracy=(\S*)", maximize=True),
         Metric(name="train:top_k_accuracy", regex=r"Epoch\S* Train-top_k_accuracy_\S*=(\S*)", maximize=True),
     )
-    serving = Serving(accepts=(IMAGE, JPEG, PNG), answers=(JSON, JSON_LINES))
+    serving = Serving(accepts=(IMAGE, JPEG, PNG), answers=(JSON, JSON_LINES), takes=IMAGES, dialect="images")
     log_style = "plain"
     configurations = tuple(
         Configuration(

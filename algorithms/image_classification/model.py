@@ -16,15 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from algorithms.common import mxnet_files
-from algorithms.errors import ModelError
-from algorithms.interface import JSON_LINES, RawModel
-from algorithms.vision.augment import squeezed
+from algorithms.errors import ModelError, PredictionError
+from algorithms.interface import NO_PARAMETERS, Items, Model
+from algorithms.vision.augment import resized, squeezed
 from algorithms.vision.graph import Graph, read_graph
 from algorithms.vision.inference import Network
 
 PREFIX = "image-classification"
 SYMBOL_FILE = f"{PREFIX}-symbol.json"
 SHAPES_FILE = "model-shapes.json"
+PREDICTION = "prediction"
 _REQUEST = "request"
 
 
@@ -37,7 +38,7 @@ def params_file(epoch: int) -> str:
     return f"{PREFIX}-{epoch:04d}.params"
 
 
-class ImageModel(RawModel):
+class ImageModel(Model):
     """A network and its checkpoint.
 
     Args:
@@ -79,20 +80,31 @@ class ImageModel(RawModel):
         """The name of the checkpoint's file."""
         return params_file(self.epoch)
 
-    def probabilities(self, body: bytes) -> np.ndarray:
-        """Of each class, (num_classes,) float32, for the bytes of an image file.
+    def predict(self, batch: Items, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
+        """``prediction``, (n, classes) float32: the probability of each class. The kind of an image's file is looked
+        for in its bytes, as clients often name another one.
 
         Raises:
-            ImageError: it cannot be decoded.
+            ImageError: an image cannot be decoded.
+            PredictionError: pixels have another number of channels than the network.
         """
-        return self.network(squeezed(body, self.image_shape, _REQUEST))
+        if not len(batch):
+            return {PREDICTION: np.empty((0, len(self.probabilities(self._blank()))), np.float32)}
+        return {PREDICTION: np.stack([self.probabilities(image) for image in batch.values])}
 
-    def answer(self, body: bytes, media_type: str, answer_type: str) -> tuple[bytes, int]:
-        """A JSON list of probabilities, and in JSON Lines an object with it. The kind of image is looked for in its
-        bytes, as clients often name another one."""
-        numbers = ", ".join(self.probabilities(body).astype(str))
-        text = f'{{"prediction": [{numbers}]}}\n' if answer_type == JSON_LINES else f"[{numbers}]"
-        return text.encode(), 1
+    def probabilities(self, image: bytes | np.ndarray) -> np.ndarray:
+        """Of each class, (classes,) float32, for the bytes of an image's file or its pixels, (h, w, channels) uint8."""
+        if isinstance(image, bytes):
+            return self.network(squeezed(image, self.image_shape, _REQUEST))
+        if image.ndim != 3 or image.shape[2] != self.image_shape[0] or not image.size:
+            raise PredictionError(
+                f"pixels of shape {image.shape}: expected height, width and {self.image_shape[0]} channels"
+            )
+        return self.network(resized(image, self.image_shape))
+
+    def _blank(self) -> np.ndarray:
+        channels, height, width = self.image_shape
+        return np.zeros((height, width, channels), np.uint8)
 
     def save(self, directory: Path) -> None:
         """Write the checkpoint, those before it, the symbol and the shape."""

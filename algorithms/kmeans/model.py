@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import scipy.sparse as sp
 from algorithms.common import mxnet_files
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Heatmap, Pictures, Sample, largest
-from algorithms.interface import Model
+from algorithms.interface import NO_PARAMETERS, Model
 from algorithms.kmeans.lloyd import squared_norms
 from recordio.batches import Batch, Features
 
@@ -38,7 +39,7 @@ class KMeansModel(Model):
         """Number of features of a row."""
         return int(self.centers.shape[1])
 
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+    def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``closest_cluster``: the index of the nearest center, the lowest of several at exactly the same distance;
         ``distance_to_cluster``: the Euclidean distance to it. Both of shape (n,), float32.
 

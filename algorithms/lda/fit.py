@@ -167,7 +167,7 @@ def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int
         ascent.fit_prior()
         _sweep(ascent, _LAST_SWEEPS, job, collapsed=True)
     single = np.finfo(np.float32)
-    alpha = np.clip(np.nan_to_num(ascent.alpha, nan=single.tiny), single.tiny, single.max)  # as the artifact holds it
+    alpha = np.clip(np.nan_to_num(ascent.alpha), single.tiny, single.max)  # as the artifact holds it
     order = np.argsort(-alpha, kind="stable")
     return LDAModel(alpha[order].astype(np.float32), np.ascontiguousarray(ascent.words.T[order]))
 

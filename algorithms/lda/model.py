@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from algorithms.common import mxnet_files
 from algorithms.errors import ModelError, PredictionError
-from algorithms.interface import Model
+from algorithms.interface import NO_PARAMETERS, Model
 from algorithms.lda.likelihood import infer, log_likelihood_bound
 from recordio.batches import Batch
 
@@ -43,7 +43,7 @@ class LDAModel(Model):
     def _words(self) -> np.ndarray:
         return np.ascontiguousarray(self.beta.T)
 
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+    def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``topic_mixture``, (n, K) float32: the mean of what is known of it; alpha's for a document without words."""
         gamma = infer(self._counts(batch), self.alpha, self._words)
         return {TOPIC_MIXTURE: gamma / gamma.sum(axis=1, keepdims=True)}

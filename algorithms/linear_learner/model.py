@@ -6,7 +6,7 @@ The weights in the file are for raw features and raw labels, whatever was scaled
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Heatmap, Sample, answered, effects
-from algorithms.interface import Model
+from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch
 
 PARAMETERS = "additional-params.json"
@@ -59,7 +59,7 @@ class LinearModel(Model):
             raise PredictionError(f"rows have {batch.feature_dim} features, but the model has {self.feature_dim}")
         return np.asarray(batch.features @ self.weight.T + self.bias, dtype=np.float32)
 
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+    def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``score`` (n,) or (n, classes) float32, and for classifiers ``predicted_label`` (n,) int32."""
         raw = self.raw_scores(batch)
         match self.predictor_type:

@@ -6,7 +6,7 @@ The encoder is a few small products, so numpy answers requests; a server needs n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from scipy.special import expit, softmax
 from algorithms.common import mxnet_archive, mxnet_files
 from algorithms.common.mxnet_symbols import Graph
 from algorithms.errors import ModelError, PredictionError
-from algorithms.interface import Model
+from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch, cut
 
 TOPIC_WEIGHTS = "topic_weights"
@@ -86,7 +86,7 @@ class NTMModel(Model):
         """The probability of each word in each topic, (K, V), rows that sum to 1."""
         return softmax(self.projection.weight.T, axis=1)
 
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+    def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``topic_weights``, (n, K) float32: the softmax of the mean of h."""
         return {TOPIC_WEIGHTS: softmax(self.mean(self._encode(self._counts(batch))), axis=1)}
 

@@ -6,6 +6,7 @@ all float32, components in ascending order of ``s``: the largest is last.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from algorithms.common import mxnet_files
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Heatmap, Lines, Sample
-from algorithms.interface import Model
+from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch
 
 PROJECTION = "projection"
@@ -35,7 +36,7 @@ class PCAModel(Model):
         """Number of features of a row."""
         return int(self.v.shape[0])
 
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+    def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``projection`` (n, k), float32: the rows less the mean, in the basis of the components."""
         if batch.feature_dim != self.feature_dim:
             raise PredictionError(f"the rows have {batch.feature_dim} features; the model has {self.feature_dim}")

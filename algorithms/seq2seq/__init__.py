@@ -25,9 +25,11 @@ from algorithms.interface import (
     JSON_LINES,
     RECORDIO,
     RECORDS,
+    TEXTS,
     TOKENS,
     Algorithm,
     Channel,
+    Column,
     Configuration,
     Job,
     Metric,
@@ -320,14 +322,20 @@ class Seq2Seq(Algorithm):
             help="vocab.src.json and vocab.trg.json, from tokens to ids.",
         ),
     )
-    columns = ()
+    columns = (
+        Column("target", "The sentence in the target language.", kind="texts"),
+        Column("tokens", "The numbers of its tokens.", (None,)),
+        Column(
+            "matrix", "Attention: a row a target token, a column a source token; where it is asked for.", (None, None)
+        ),
+    )
     metrics = (
         _metric("perplexity", maximize=False),
         _metric("accuracy", maximize=True),
         _metric("bleu", maximize=True),
     )
     serving = Serving(
-        accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO), default_request=JSON, in_kind=True
+        accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO), takes=TEXTS, dialect="sequences"
     )
     log_style = "plain"
     configurations = tuple(

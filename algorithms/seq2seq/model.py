@@ -18,7 +18,7 @@ import numpy as np
 
 from algorithms.common import mxnet_files
 from algorithms.errors import ModelError
-from algorithms.interface import RawModel
+from algorithms.interface import NO_PARAMETERS, Items, Model
 from algorithms.seq2seq import architecture, requests, vocabulary
 from algorithms.seq2seq.architecture import Architecture
 from algorithms.seq2seq.translator import Translator
@@ -31,7 +31,7 @@ _MOST_BYTES = 1 << 34  # a config that asks for more is broken
 
 
 @dataclass(frozen=True)
-class Seq2SeqModel(RawModel):
+class Seq2SeqModel(Model):
     """Attributes:
     translator: the network. source, target: the vocabularies. beam_size: hypotheses kept of each sentence.
     """
@@ -41,12 +41,27 @@ class Seq2SeqModel(RawModel):
     target: Vocabulary
     beam_size: int
 
-    def answer(self, body: bytes, media_type: str, answer_type: str) -> tuple[bytes, int]:
-        """See ``algorithms.seq2seq.requests``."""
+    def predict(self, batch: Items, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, list[Any]]:
+        """``target``, n texts; ``tokens``, their ids; ``matrix``, attention of shape (target tokens, source tokens)
+        for the items whose parameters have ``attention_matrix`` true, or for all where the request's have it.
+
+        Raises:
+            PredictionError: a source is empty, too long, or not of the vocabulary.
+        """
         longest = self.translator.architecture.max_seq_len_source
-        request = requests.read(body, media_type, self.source, longest)
-        found = self.translator.translate(request.sources, self.beam_size, weights=any(request.matrix))
-        return requests.write(found, request, answer_type, self.target), len(found)
+        sources = requests.sources(batch.values, self.source, longest)
+        wanted = requests.matrices(batch, parameters)
+        found = self.translator.translate(sources, self.beam_size, weights=any(wanted))
+        made: dict[str, list[Any]] = {
+            "target": [self.target.text(hypothesis.tokens) for hypothesis in found],
+            "tokens": [np.asarray(hypothesis.tokens, np.int32) for hypothesis in found],
+        }
+        if any(wanted):
+            made["matrix"] = [
+                np.round(one.weights.astype(float), requests.DIGITS) if asked else None
+                for one, asked in zip(found, wanted, strict=True)
+            ]
+        return made
 
     def save(self, directory: Path) -> None:
         """Write the four files."""

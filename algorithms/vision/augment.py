@@ -88,6 +88,17 @@ def squeezed(body: bytes, shape: tuple[int, int, int], where: str) -> np.ndarray
     return pixels(image if image.size == (width, height) else image.resize((width, height), _bilinear()))
 
 
+def resized(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The same for pixels that are decoded already, (h, w, channels) uint8."""
+    from PIL import Image
+
+    channels, height, width = shape
+    if values.shape == (height, width, channels):
+        return values
+    image = Image.fromarray(np.ascontiguousarray(values[:, :, 0] if channels == 1 else values))
+    return pixels(image.resize((width, height), _bilinear()))
+
+
 def transformed(image: Any, random: np.random.Generator) -> Any:
     """Turned, sheared and stretched about its middle, of the same size."""
     from PIL import Image

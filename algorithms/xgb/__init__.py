@@ -99,19 +99,8 @@ class XGBoost(Algorithm):
     )
     serving = Serving(
         accepts=(CSV, LIBSVM, RECORDIO),
-        default_request=LIBSVM,
-        default_answer=CSV,
+        dialect="xgboost",
         missing_values=True,
-        bracket_csv=True,
-        joined_csv_before=(1, 2, 2),
-        label_size=1,
-        empty_status=204,
-        unsupported=(
-            "{} is not an accepted ContentType: csv, libsvm, parquet, recordio-protobuf, text/csv, text/libsvm, "
-            "text/x-libsvm, application/x-parquet, application/x-recordio-protobuf."
-        ),
-        unreadable_status=415,
-        prediction_prefix="Unable to evaluate payload provided: ",
         outputs=KEYS,
         multi_model=True,
         memory=6,

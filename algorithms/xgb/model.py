@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import xgboost as xgb
 
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample, against, classified, confusion, largest
-from algorithms.interface import Model
+from algorithms.interface import NO_PARAMETERS, Model
 from algorithms.xgb.data import widened
 from algorithms.xgb.documents import load_booster, looks_like_model
 from algorithms.xgb.messages import first_line
@@ -57,7 +57,7 @@ class XGBModel(Model):
         """None: rows are checked by ``predict``, since sparse rows may leave the last features out."""
         return None
 
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+    def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``score``: shape (n,), or (n, classes) for multi:softprob, as ``Booster.predict`` gives it.
 
         Missing values are NaN in dense rows and absent entries in sparse ones.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 
 import flask
 from flask import Flask, Response
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from algorithms.interface import CSV, JSON, Algorithm, Model, RawModel, Serving
-from container.logs import logger
+from algorithms.interface import JSON, Algorithm, Model
 from container.resources import processes
-from container.serving import media, responses
+from container.serving import open_inference, request, responses
+from container.serving.dialects import Dialect
+from container.serving.request import Endpoint, Request, respond
 from container.settings import MIB, Settings
 
 
@@ -21,11 +22,10 @@ def make_app(model: Model, algorithm: type[Algorithm], settings: Settings) -> Fl
     - ``GET /ping``: 200 and no body. There is a model, or there would be no application.
     - ``POST /invocations``: rows in, predictions out.
     - ``GET /execution-parameters``: how batch transform should send its rows.
+    - ``/v2/…``: the open inference protocol, where the model has the algorithm's name.
     """
-    app = Flask(__name__, static_folder=None)
-    if settings.max_payload is not None:
-        # A byte more than allowed: of a body in chunks Flask reads so many and says nothing of the rest. See _body.
-        app.config["MAX_CONTENT_LENGTH"] = settings.max_payload + 1
+    app = new_app(settings)
+    endpoint = Endpoint.of(algorithm, model, settings)
     parameters = flask.json.dumps(execution_parameters(settings))
 
     @app.get("/ping")
@@ -38,61 +38,54 @@ def make_app(model: Model, algorithm: type[Algorithm], settings: Settings) -> Fl
 
     @app.post("/invocations")
     def invocations() -> Response:
-        return answer(model, algorithm, settings)
+        return invoked(endpoint, settings)
+
+    open_inference.add_routes(app, lambda name: contextlib.nullcontext(endpoint if name == algorithm.name else None))
 
     @app.errorhandler(Exception)
     def refuse(error: Exception) -> Response:
-        return responses.refusal(error, algorithm.serving)
+        return refusal(error, endpoint.dialect)
 
     return app
 
 
-def answer(model: Model, algorithm: type[Algorithm], settings: Settings) -> Response:
-    """The response to the request that Flask is handling, in the order of XGBoost's container: rows, then Accept.
+def new_app(settings: Settings) -> Flask:
+    """An application without routes that reads no longer bodies than it may."""
+    app = Flask(__name__, static_folder=None)
+    if settings.max_payload is not None:
+        # A byte more than allowed: of a body in chunks Flask reads so many and says nothing of the rest. See body.
+        app.config["MAX_CONTENT_LENGTH"] = settings.max_payload + 1
+    return app
+
+
+def invoked(endpoint: Endpoint, settings: Settings) -> Response:
+    """The response to the request that Flask is handling, for SageMaker's routes."""
+    headers = flask.request.headers
+    return adapted(respond(Request(body(settings), headers.get("Content-Type"), headers.get("Accept")), endpoint))
+
+
+def adapted(response: request.Response) -> Response:
+    """The same in Flask's words."""
+    return Response(response.body, response.status, dict(response.headers), mimetype=response.media_type)
+
+
+def refusal(error: Exception, dialect: Dialect) -> Response:
+    """The response to what went wrong outside of ``respond``."""
+    if isinstance(error, HTTPException) and error.code is not None:
+        return responses.of_http(error)
+    return adapted(request.refuse(error, dialect))
+
+
+def body(settings: Settings) -> bytes:
+    """The body of the request that Flask is handling.
 
     Raises:
-        Exception: anything that ``container.serving.responses`` turns into a refusal.
+        RequestEntityTooLarge: it is longer than it may be.
     """
-    started = time.perf_counter()
-    request, serving = flask.request, algorithm.serving
-    if isinstance(model, RawModel):
-        return _raw_answer(model, serving, settings, started)
-    rows = media.read(_body(settings.max_payload), request.content_type, serving, model.feature_dim)
-    if settings.inference_outputs:
-        columns, write = model.select(rows, settings.inference_outputs), media.write_selected
-    else:
-        columns, write = model.predict(rows), media.write
-    accept = request.headers.get("Accept")
-    media_type = media.negotiate(accept, serving.answers, settings.default_accept or serving.default_answer)
-    if _is_joined(serving, settings):
-        media_type, write = CSV, media.write_joined
-    content = write(columns, media_type, serving, batch=settings.batch)
-    logger.info("200: %d rows in %.1f ms", len(rows), 1000 * (time.perf_counter() - started))
-    return Response(content, mimetype=media_type)
-
-
-def _is_joined(serving: Serving, settings: Settings) -> bool:
-    """Whether the wanted version of the image answers on one line of CSV, whatever Accept says."""
-    early = settings.image_version is not None and settings.image_version < serving.joined_csv_before
-    return early and not settings.batch and not settings.inference_outputs
-
-
-def _raw_answer(model: RawModel, serving: Serving, settings: Settings, started: float) -> Response:
-    body = _body(settings.max_payload)
-    declared = media.request_type(body, flask.request.content_type, serving)
-    own = declared.media_type if serving.in_kind else serving.default_answer
-    default = settings.default_accept or own
-    media_type = media.negotiate(flask.request.headers.get("Accept"), serving.answers, default)
-    content, count = model.answer(body, declared.media_type, media_type)
-    logger.info("200: %d predictions in %.1f ms", count, 1000 * (time.perf_counter() - started))
-    return Response(content, mimetype=media_type)
-
-
-def _body(limit: int | None) -> bytes:
-    body = flask.request.get_data(cache=False)
-    if limit is not None and len(body) > limit:
+    content = flask.request.get_data(cache=False)
+    if settings.max_payload is not None and len(content) > settings.max_payload:
         raise RequestEntityTooLarge
-    return body
+    return content
 
 
 def execution_parameters(settings: Settings) -> dict[str, object]:

@@ -16,10 +16,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from algorithms.interface import CSV, JSON_LINES, RECORDIO, Serving
+from algorithms.errors import PredictionError
+from algorithms.interface import CSV, IMAGES, JSON, JSON_LINES, RECORDIO, TEXTS, Items, Serving
+from container.serving import texts
+from container.serving.dialects import FIRST, WRAPPED, Dialect
 from container.serving.responses import EmptyBodyError, NotAcceptableError, UnsupportedTypeError
 from recordio import content_type, records
 from recordio.batches import Batch
@@ -31,43 +35,60 @@ _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
 
 
-def read(body: bytes, header: str | None, serving: Serving, feature_dim: int | None) -> Batch:
-    """The rows of a request. ``header`` is its Content-Type, ``feature_dim`` the model's.
+def read(body: bytes, declared: ContentType, serving: Serving, feature_dim: int | None) -> Batch | Items:
+    """What a request asks about: rows, images or texts. ``feature_dim`` is the model's.
 
     Raises:
-        EmptyBodyError, UnsupportedTypeError: there is nothing to read, or nobody to read it.
         DataError: the body is not what it claims to be.
     """
-    declared = request_type(body, header, serving)
-    rows = RowFormat(feature_dim=feature_dim, missing=serving.missing_values, finite=not serving.missing_values)
-    batch = decode(body, declared, rows)
-    if serving.missing_values:  # then a NaN is one too, but an infinity is still a mistake
-        values = batch.features.data if batch.is_sparse else batch.features
-        if np.isinf(values).any():
-            raise ValueRangeError("the rows have an infinite value; values must be finite, or missing")
+    if serving.takes == IMAGES:
+        return Items([body])
+    if serving.takes == TEXTS:
+        return texts.read(body, declared.media_type)
+    batch = decode(body, declared, row_format(serving, feature_dim))
+    check_finite(batch, serving)
     return batch
 
 
-def request_type(body: bytes, header: str | None, serving: Serving) -> ContentType:
+def row_format(serving: Serving, feature_dim: int | None) -> RowFormat:
+    """What the rows of a request must look like."""
+    return RowFormat(
+        feature_dim=feature_dim,
+        leading_label=False,
+        missing=serving.missing_values,
+        finite=not serving.missing_values,
+    )
+
+
+def check_finite(batch: Batch, serving: Serving) -> None:
+    """Refuse infinite values where readers let NaN through: it is a missing value, and an infinity is a mistake."""
+    if serving.missing_values:
+        values = batch.features.data if batch.is_sparse else batch.features
+        if np.isinf(values).any():
+            raise ValueRangeError("the rows have an infinite value; values must be finite, or missing")
+
+
+def request_type(body: bytes, header: str | None, serving: Serving, dialect: Dialect) -> ContentType:
     """The content type of a request.
 
     Raises:
-        EmptyBodyError, UnsupportedTypeError: as ``read``.
+        EmptyBodyError, UnsupportedTypeError: there is nothing to read, or nobody to read it.
     """
+    accepted = ", ".join(serving.accepts)
     if not body:
         raise EmptyBodyError("the request has no body")
     if not header:
-        if serving.default_request is None:
-            raise UnsupportedTypeError(f"there is no Content-Type header; send one of {', '.join(serving.accepts)}")
-        return ContentType(serving.default_request)
+        if dialect.default_request is None:
+            raise UnsupportedTypeError(f"there is no Content-Type header; send one of {accepted}")
+        return ContentType(dialect.default_request)
     try:
         declared = content_type.parse(header)
     except ContentTypeError as error:
-        raise UnsupportedTypeError(serving.unsupported.format(header)) from error
+        raise UnsupportedTypeError(dialect.unsupported.format(header, accepted)) from error
     if declared.media_type not in serving.accepts:
-        raise UnsupportedTypeError(serving.unsupported.format(header))
-    if serving.label_size is not None and declared.media_type == CSV:
-        return _without_label_size(declared, header, serving.label_size)
+        raise UnsupportedTypeError(dialect.unsupported.format(header, accepted))
+    if dialect.label_size is not None and declared.media_type == CSV:
+        return _without_label_size(declared, header, dialect.label_size)
     return declared
 
 
@@ -78,6 +99,36 @@ def _without_label_size(declared: ContentType, header: str, only: int) -> Conten
             f"{header} is not an accepted csv ContentType. Optional parameter label_size must be equal to {only}"
         )
     return ContentType(declared.media_type, parameters)
+
+
+def accept_parameters(header: str | None, media_type: str) -> dict[str, str]:
+    """The parameters that an Accept header gives ``media_type``, without its weight.
+
+    >>> accept_parameters("text/csv;q=0.2, application/json; verbose=true", "application/json")
+    {'verbose': 'true'}
+    """
+    for text in (header or "").split(","):
+        try:
+            found = content_type.parse(text)
+        except ContentTypeError:
+            continue
+        if found.media_type == media_type:
+            return {name: value for name, value in found.parameters.items() if name != "q"}
+    return {}
+
+
+def check_writable(batch: Batch | Items, media_type: str) -> None:
+    """Refuse, before predicting, what a format cannot hold of what was asked for.
+
+    Raises:
+        PredictionError: a matrix was asked for in a format that has none.
+    """
+    if isinstance(batch, Items) and media_type != JSON:
+        for parameters in batch.parameters:
+            if parameters.get(texts.MATRIX) == "true":
+                raise PredictionError(
+                    f"an attention matrix is given in {JSON} only; the answer is asked for in {media_type}"
+                )
 
 
 def negotiate(header: str | None, answers: Sequence[str], default: str) -> str:
@@ -133,31 +184,36 @@ def _in(answer: str, name: str) -> bool:
     return answer == name or (name.endswith("/") or not name) and answer.startswith(name)
 
 
-def write(columns: Mapping[str, np.ndarray], media_type: str, serving: Serving, *, batch: bool = False) -> bytes:
+def write(
+    columns: Mapping[str, Any], media_type: str, serving: Serving, dialect: Dialect, *, batch: bool = False
+) -> bytes:
     """The columns of n rows, each of shape (n, ...), as the body of a response; ``batch`` in batch transform."""
+    if serving.takes == TEXTS:
+        return texts.write(columns, media_type, serving.json_key)
     if media_type == RECORDIO:
         return records.encode_columns({name: values.astype(np.float32) for name, values in columns.items()})
     if media_type == CSV:
-        list_form = "[{}]" if batch and serving.bracket_csv else None
-        return _lines(_csv_rows(columns, list_form))
+        on_one_line = dialect.one_line_csv and not batch
+        rows = _csv_rows(columns, "[{}]" if dialect.bracket_csv and (batch or on_one_line) else None)
+        return ",".join(rows).encode() if on_one_line else _lines(rows)
+    if media_type == JSON and dialect.json_form != WRAPPED:
+        values = _texts(next(iter(columns.values())), "[{}]", ", ", _json_numbers)
+        return values[0].encode() if dialect.json_form == FIRST else f"[{', '.join(values)}]".encode()
     rows = _json_rows(columns)
     if media_type == JSON_LINES:
         return _lines(rows)
     return f'{{"{serving.json_key}": [{", ".join(rows)}]}}'.encode()
 
 
-def write_joined(columns: Mapping[str, np.ndarray], media_type: str, serving: Serving, *, batch: bool) -> bytes:
-    """All rows on one line without an end, as XGBoost's images before 1.2-2 wrote them; several values in brackets."""
-    return ",".join(_csv_rows(columns, "[{}]")).encode()
-
-
-def write_selected(columns: Mapping[str, np.ndarray], media_type: str, serving: Serving, *, batch: bool) -> bytes:
+def write_selected(
+    columns: Mapping[str, np.ndarray], media_type: str, serving: Serving, dialect: Dialect, *, batch: bool
+) -> bytes:
     """Outputs that were selected (``SAGEMAKER_INFERENCE_OUTPUT``): as ``write``, but for CSV.
 
     There, as in XGBoost's container, a list is one quoted field, and the last line ends only in batch transform.
     """
     if media_type != CSV:
-        return write(columns, media_type, serving)
+        return write(columns, media_type, serving, dialect)
     body = _lines(_csv_rows(columns, '"[{}]"'))
     return body if batch else body.removesuffix(b"\n")
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from algorithms import registry
 from algorithms.errors import ModelError
 from algorithms.interface import Algorithm, Model
+from container.archives import ArchiveError, extract
 from container.settings import ConfigurationError, Settings
+from recordio.limits import MOST_MEMBERS
 
 
 def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
@@ -23,11 +22,15 @@ def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
         ConfigurationError: the algorithm is unknown, is not in this image, or does not do what the settings ask for.
         ModelError: the folder is missing, empty or corrupt, or holds a model of another algorithm.
     """
-    if not directory.is_dir() or not any(directory.iterdir()):
-        raise ModelError(f"There is no model to serve: the folder {directory} is missing or empty")
-    algorithm = find(settings.algorithm, directory)
-    check(algorithm, settings)
-    return algorithm, algorithm.load(directory) if settings.ensemble else algorithm.load_first(directory)
+    try:
+        if not directory.is_dir() or not any(directory.iterdir()):
+            raise ModelError(f"There is no model to serve: the folder {directory} is missing or empty")
+        check_files(directory)
+        algorithm = find(settings.algorithm, directory)
+        check(algorithm, settings)
+        return algorithm, algorithm.load(directory) if settings.ensemble else algorithm.load_first(directory)
+    except OSError as error:  # no right to read it, a disk that fails
+        raise ModelError(f"the model in {directory} cannot be read: {error}") from error
 
 
 @contextmanager
@@ -45,9 +48,8 @@ def unpacked(directory: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         try:
-            with tarfile.open(archive) as tar:
-                _extract(tar, Path(folder))
-        except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
+            extract(archive, Path(folder))
+        except ArchiveError as error:
             raise ModelError(f"'{archive.name}' cannot be unpacked: {error}") from error
         yield Path(folder)
 
@@ -59,22 +61,29 @@ def _archive(directory: Path) -> Path | None:
     return files[0] if len(files) == 1 and files[0].name.endswith((".tar.gz", ".tgz", ".tar")) else None
 
 
-def _extract(tar: tarfile.TarFile, folder: Path) -> None:
-    """Write the plain files of an archive below ``folder``, where there is room; hidden ones are of no model."""
-    members = [member for member in tar if not member.isdir()]
-    if (size := sum(member.size for member in members)) > (room := shutil.disk_usage(folder).free):
-        raise tarfile.TarError(f"it holds {size} bytes, and {room} are free in {folder.parent}")
-    for member in members:
-        name = PurePosixPath(member.name)
-        if not member.isfile() or name.is_absolute() or ".." in name.parts:
-            raise tarfile.TarError(f"{member.name[:200]!r} is not a plain file below the model folder")
-        content = tar.extractfile(member)
-        if content is None or any(part.startswith(".") for part in name.parts):
+def check_files(directory: Path, root: Path | None = None) -> None:
+    """Refuse what a model folder cannot hold, before anything in it is opened: reading a FIFO would never end.
+
+    Args:
+        root: where the files must really lie, followed through links; None for anywhere.
+
+    Raises:
+        ModelError: an entry is neither a file nor a folder, lies elsewhere, or there are too many.
+    """
+    for number, entry in enumerate(directory.rglob("*")):
+        if number >= MOST_MEMBERS:
+            raise ModelError(f"the model folder {directory} has over {MOST_MEMBERS} entries")
+        if not entry.exists():  # a link that leads nowhere is of no use, and no harm
             continue
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            shutil.copyfileobj(content, file)
+        if not (entry.is_file() or entry.is_dir()):
+            raise ModelError(f"{shown(entry.name)} in the model folder is no plain file")
+        if root is not None and not entry.resolve().is_relative_to(root.resolve()):
+            raise ModelError(f"{shown(entry.name)} in the model folder is a link to what lies outside of {root}")
+
+
+def shown(name: str) -> str:
+    """A name from outside, for messages: in quotes, without line ends, and not long."""
+    return repr(name[:200])
 
 
 def find(name: str | None, directory: Path) -> type[Algorithm]:

@@ -22,12 +22,15 @@ from typing import Any
 
 import flask
 from flask import Flask, Response
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from algorithms.errors import AlgorithmInputError
-from algorithms.interface import JSON, Algorithm, Model, Serving
+from algorithms.interface import JSON
 from container.logs import logger
 from container.resources import memory
-from container.serving import app, models, responses
+from container.serving import app, models, open_inference, responses
+from container.serving.dialects import Dialect
+from container.serving.request import Endpoint
 from container.settings import MIB, Settings
 
 PAGE = 100
@@ -36,30 +39,32 @@ PAGE = 100
 LONGEST_NAME = 1024
 """Characters of a model's name; SageMaker's are hashes of 32."""
 
-_PLATFORM = Serving(accepts=())
-"""How a request that concerns no loaded model is refused."""
-
 
 class LoadError(responses.RequestError):
     """The folder cannot be loaded as a model, or the request to load it is malformed."""
+
+    kind = "BadRequestException"
 
 
 class UnknownModelError(responses.RequestError):
     """No model of that name is loaded."""
 
     status = HTTPStatus.NOT_FOUND
+    kind = "ModelNotFoundException"
 
 
 class LoadedError(responses.RequestError):
     """A model of that name is loaded already, or being loaded."""
 
     status = HTTPStatus.CONFLICT
+    kind = "ConflictStatusException"
 
 
 class NoMemoryError(responses.RequestError):
     """The model does not fit beside those that are loaded. The platform then unloads some."""
 
     status = HTTPStatus.INSUFFICIENT_STORAGE
+    kind = "InsufficientMemoryException"
 
 
 @dataclass
@@ -69,8 +74,7 @@ class Entry:
     name: str
     url: str
     size: int
-    algorithm: type[Algorithm]
-    model: Model
+    endpoint: Endpoint
     users: int = 0
 
     def described(self) -> dict[str, str]:
@@ -100,7 +104,7 @@ class Store:
         entry = None
         try:
             algorithm, model = models.load(folder, self._settings)
-            entry = Entry(name, url, size, algorithm, model)
+            entry = Entry(name, url, size, Endpoint.of(algorithm, model, self._settings))
         except (AlgorithmInputError, OSError) as error:
             raise LoadError(f"Unable to load model: {error}") from error
         except MemoryError as error:
@@ -115,6 +119,7 @@ class Store:
     def _size(self, folder: Path) -> int:
         """Bytes of memory that the model in ``folder`` is taken to need."""
         try:
+            models.check_files(folder, self._settings.base_directory)
             algorithm = models.find(self._settings.algorithm, folder)
             files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         except (AlgorithmInputError, OSError) as error:
@@ -124,7 +129,7 @@ class Store:
     def _reserve(self, name: str, size: int) -> None:
         with self._changed:
             if name in self._entries or name in self._pending:
-                raise LoadedError(f"a model '{name}' is loaded already")
+                raise LoadedError(f"Model {name} is already registered.")
             used = sum(entry.size for entry in self._entries.values()) + sum(self._pending.values())
             if used + size > self._limit:
                 raise NoMemoryError(
@@ -164,6 +169,17 @@ class Store:
                 entry.users -= 1
                 self._changed.notify_all()
 
+    @contextmanager
+    def endpoint(self, name: str) -> Iterator[Endpoint | None]:
+        """As ``using``; None where there is no such model."""
+        with self._changed:
+            known = name in self._entries
+        if not known:
+            yield None
+            return
+        with self.using(name) as entry:
+            yield entry.endpoint
+
     def page(self, after: str) -> tuple[list[Entry], str | None]:
         """Models whose names follow ``after``, and the name to go on after, if there are more."""
         with self._changed:
@@ -173,15 +189,17 @@ class Store:
 
     def _found(self, name: str) -> Entry:
         if name not in self._entries:
-            raise UnknownModelError(f"no model '{name}' is loaded")
+            raise UnknownModelError(f"Model not found: {name}")
         return self._entries[name]
 
 
 def make_app(settings: Settings) -> Flask:
-    """A WSGI application without models, which are loaded through it."""
-    application = Flask(__name__, static_folder=None)
-    if settings.max_payload is not None:
-        application.config["MAX_CONTENT_LENGTH"] = settings.max_payload + 1  # see container.serving.app
+    """A WSGI application without models, which are loaded through it.
+
+    Management answers as Amazon's multi-model-server does, ``{"status": …}`` and
+    ``{"code": …, "type": …, "message": …}``; a model's answers are those of its endpoint.
+    """
+    application = app.new_app(settings)
     store = Store(settings, settings.models_memory or memory() // 2)
     _add_platform(application, store, settings)
     _add_models(application, store)
@@ -190,13 +208,15 @@ def make_app(settings: Settings) -> Flask:
     def invoke(name: str) -> Response:
         with store.using(name) as entry:
             try:
-                return app.answer(entry.model, entry.algorithm, settings)
-            except Exception as error:
-                return responses.refusal(error, entry.algorithm.serving)
+                return app.invoked(entry.endpoint, settings)
+            except RequestEntityTooLarge as error:
+                return responses.of_http(error)
+
+    open_inference.add_routes(application, store.endpoint)
 
     @application.errorhandler(Exception)
     def refuse(error: Exception) -> Response:
-        return responses.refusal(error, _PLATFORM)
+        return _refusal(error)
 
     return application
 
@@ -223,7 +243,7 @@ def _add_models(application: Flask, store: Store) -> None:
     @application.post("/models")
     def load() -> Response:
         store.load(*_request(_content()))
-        return _json({})
+        return _json({"status": "Workers scaled"})
 
     @application.get("/models/<name>")
     def get(name: str) -> Response:
@@ -232,11 +252,27 @@ def _add_models(application: Flask, store: Store) -> None:
     @application.delete("/models/<name>")
     def unload(name: str) -> Response:
         store.unload(name)
-        return _json({})
+        return _json({"status": f'Model "{name}" unregistered'})
 
 
-def _json(content: object) -> Response:
-    return Response(flask.json.dumps(content), mimetype=JSON)
+def _json(content: object, status: int = HTTPStatus.OK) -> Response:
+    return Response(flask.json.dumps(content, indent=2) + "\n", status, mimetype=JSON)
+
+
+_HTTP_KINDS = {404: "ResourceNotFoundException", 405: "MethodNotAllowedException"}
+
+
+def _refusal(error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.code is not None:
+        response = responses.of_http(error)
+        kind, text = _HTTP_KINDS.get(error.code, "BadRequestException"), f"{error.name}: {error.description}"
+        response.set_data(flask.json.dumps({"code": error.code, "type": kind, "message": text}, indent=2) + "\n")
+        response.mimetype = JSON
+        return response
+    status, text = responses.describe(error, Dialect())
+    responses.log(status, text)
+    kind = getattr(error, "kind", "InternalServerException")
+    return _json({"code": status, "type": kind, "message": text}, status)
 
 
 def _content() -> Any:

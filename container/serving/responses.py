@@ -1,4 +1,4 @@
-"""What becomes of an exception while a request is answered: a status and a short text. The one table for serving.
+"""What becomes of an exception while a request is answered: a status and a short text. The one table for dialect.
 
 A client's mistake is a 4xx with a sentence that says what to change; what is left is a 500 that says nothing of
 the inside, and a traceback in the log.
@@ -7,22 +7,17 @@ the inside, and a traceback in the log.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import BinaryIO
 
-from flask import Response, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from flask import Response
+from werkzeug.exceptions import HTTPException
 
 from algorithms.errors import ModelError, PredictionError
-from algorithms.interface import Serving
 from container.logs import logger
-from container.settings import MIB
+from container.serving.dialects import Dialect
 from recordio.errors import ContentTypeError, DataError, WidthError
 
 LONGEST_TEXT = 1024
 """Characters of an error's text; a message may quote a field of any length."""
-
-LONGEST_DRAINED = 256 * MIB
-"""Bytes of an oversized body that are read before it is refused."""
 
 
 class RequestError(ValueError):
@@ -47,15 +42,16 @@ class NotAcceptableError(RequestError):
     status = HTTPStatus.NOT_ACCEPTABLE
 
 
-def describe(error: Exception, serving: Serving) -> tuple[int, str]:
+def describe(error: Exception, dialect: Dialect) -> tuple[int, str]:
     """Status and text that answer ``error``: those of the nearest class of it below."""
     answers = {
-        EmptyBodyError: (serving.empty_status, "" if serving.empty_status == HTTPStatus.NO_CONTENT else str(error)),
+        EmptyBodyError: (dialect.empty_status, "" if dialect.empty_status == HTTPStatus.NO_CONTENT else str(error)),
+        NotAcceptableError: (dialect.not_acceptable_status, str(error)),
         RequestError: (getattr(error, "status", 0), str(error)),
         ContentTypeError: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error)),
-        WidthError: (HTTPStatus.BAD_REQUEST, f"{serving.prediction_prefix}{error}"),
-        DataError: (serving.unreadable_status, f"{serving.unreadable_prefix}{error}"),
-        PredictionError: (HTTPStatus.BAD_REQUEST, f"{serving.prediction_prefix}{error}"),
+        WidthError: (HTTPStatus.BAD_REQUEST, f"{dialect.prediction_prefix}{error}"),
+        DataError: (dialect.unreadable_status, f"{dialect.unreadable_prefix}{error}"),
+        PredictionError: (HTTPStatus.BAD_REQUEST, f"{dialect.prediction_prefix}{error}"),
         ModelError: (HTTPStatus.INTERNAL_SERVER_ERROR, f"Unable to load model: {error}"),
         NotImplementedError: (HTTPStatus.INTERNAL_SERVER_ERROR, str(error)),  # outputs that the model cannot select
         MemoryError: (HTTPStatus.INSUFFICIENT_STORAGE, "not enough memory; send fewer rows at a time"),
@@ -65,30 +61,16 @@ def describe(error: Exception, serving: Serving) -> tuple[int, str]:
     return int(status), text[:LONGEST_TEXT]
 
 
-def refusal(error: Exception, serving: Serving) -> Response:
-    """The response to ``error``, after a line in the log; never with a traceback."""
-    if isinstance(error, RequestEntityTooLarge):
-        _drain(request.environ["wsgi.input"])
-    if isinstance(error, HTTPException) and error.code is not None:
-        return _of_http(error)
-    status, text = describe(error, serving)
+def log(status: int, text: str) -> None:
+    """A line for a request that was refused; with the traceback where it is the server's own fault."""
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.exception("500: %s", text)
     else:
         logger.warning("%d: %s", status, text)
-    return Response(text, status, mimetype="text/plain")
 
 
-def _drain(body: BinaryIO) -> None:
-    """Read what the client still sends: it looks for the answer only when it is done, and a connection that is closed
-    before that looks broken to it. What is far beyond every payload limit of SageMaker is cut off all the same."""
-    left = LONGEST_DRAINED
-    while left > 0 and (piece := body.read(min(left, 1 << 16))):
-        left -= len(piece)
-
-
-def _of_http(error: HTTPException) -> Response:
-    """Flask's own refusals (404, 405, 413): its status and headers, with a sentence instead of a page."""
+def of_http(error: HTTPException) -> Response:
+    """The response to Flask's own refusals (404, 405, 413): its status and headers, with a sentence, not a page."""
     original = error.get_response()
     text = f"{error.code} {error.name}: {error.description}"
     headers = [

@@ -2,7 +2,7 @@
 
 The model is loaded once, before the workers fork, so that they share its memory. XGBoost allows that as long as
 nothing is predicted before the fork, since its threads would not survive it. Each worker computes with its share of the
-CPUs; its threads are for requests whose bodies are still on the way while others are computed.
+CPUs; requests whose bodies are still on the way take none of its threads (``container.serving.worker``).
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from algorithms.errors import AlgorithmInputError
 from container import logs
 from container.logs import logger
 from container.paths import Paths
-from container.resources import processes
+from container.resources import memory, processes
 from container.settings import Settings
 
 THREADS = 4
-"""Threads of a worker. Idle connections need none."""
+"""Threads of a worker. Connections that are idle or slow need none."""
 
 STOP_SECONDS = 20
 """How long a stop waits for requests; SageMaker kills the container 30 seconds after it asked it to stop."""
+
+BUFFERED_SHARE = 8
+"""The part of the memory that requests on their way may take in all workers: one in so many."""
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where workers show that they are alive: a slow disk must not make them look hung."""
@@ -103,14 +106,21 @@ def _serve(application: Any, settings: Settings, workers: int) -> int:
 
 def options(settings: Settings, workers: int) -> dict[str, Any]:
     """Gunicorn's options."""
+    from container.serving import worker
+
+    bounds = worker.Bounds(
+        body=settings.max_payload,
+        buffered=max(4 * (settings.max_payload or 0), memory() // BUFFERED_SHARE // workers),
+        seconds=settings.timeout,
+        stop=min(settings.timeout, STOP_SECONDS),
+    )
     return {
         "bind": f"0.0.0.0:{settings.port}",
         "workers": workers,
-        "worker_class": "gthread",
+        "worker_class": worker.with_bounds(bounds),
         "threads": max(THREADS, 2 * processes()) if settings.multi_model else THREADS,
         "timeout": settings.timeout,
         "graceful_timeout": min(settings.timeout, STOP_SECONDS),
-        "keepalive": 60,
         "preload_app": True,
         "pre_fork": _hold_stops,
         "post_worker_init": _hear_stops,

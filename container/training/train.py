@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import tarfile
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from algorithms.errors import ChannelError, HyperparameterError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters
 from algorithms.interface import FILES, LABELS_REQUIRED, PIPE, RECORDS, Algorithm, Channel
 from container import logs, resources
+from container.archives import ArchiveError, extract
 from container.logs import logger
 from container.paths import Paths
 from container.serving import models
@@ -194,9 +193,8 @@ def unpacked(folder: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as directory:
         try:
-            with tarfile.open(archive) as members:
-                members.extractall(directory, filter="data")
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+            extract(archive, Path(directory))
+        except ArchiveError as error:
             raise ChannelError(f"{archive} is not a model archive: {error}") from error
         yield Path(directory)
 

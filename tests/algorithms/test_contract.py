@@ -27,6 +27,9 @@ from algorithms.figures import Sample
 from algorithms.hyperparameters import Field
 from algorithms.interface import JSON, ROWS, Algorithm, Configuration
 from container import describe, logs
+from container.serving import dialects
+from container.serving.request import Endpoint, Request, respond
+from container.settings import Settings
 from container.training import charts
 from container.training.train import row_format
 from recordio import content_type
@@ -80,9 +83,8 @@ class Case:
         """What the model says of rows that it was not trained on, or of requests."""
         if samples.has_rows(self.configuration):
             return model.predict(Batch(self.rows(seed)))
-        answer_type = self.algorithm.serving.default_answer
         return {
-            f"{media} {number}": np.frombuffer(model.answer(body, media, answer_type)[0], np.uint8)
+            f"{media} {number}": np.frombuffer(answered(self.algorithm, model, body, media), np.uint8)
             for number, (media, body) in enumerate(samples.requests(self.algorithm, self.configuration))
         }
 
@@ -102,6 +104,13 @@ def saved(model: Any, folder: Path) -> dict[str, bytes]:
     folder.mkdir()
     model.save(folder)
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def answered(algorithm: type[Algorithm], model: Any, body: bytes, media: str) -> bytes:
+    endpoint = Endpoint.of(algorithm, model, Settings())
+    response = respond(Request(body, media, JSON), endpoint)
+    assert response.status == 200, response.body
+    return response.body
 
 
 def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
@@ -191,8 +200,10 @@ def declared_formats_exist(algorithm: type[Algorithm]) -> None:
         for media in channel.accepts:
             assert content_type.parse(media).media_type == media
     serving = algorithm.serving
-    assert serving.default_request is None or serving.default_request in serving.accepts
-    assert serving.default_answer in serving.answers
+    for dialect in (dialects.find(serving.dialect), dialects.find(serving.dialect, multi_model=True)):
+        assert dialect.default_request is None or dialect.default_request in serving.accepts
+        assert dialect.default_answer in serving.answers
+        assert dialect.default_in_batch is None or dialect.default_in_batch in serving.answers
     assert JSON in serving.answers
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification, pipeline
 from algorithms.image_classification import pretrained as starts
 from algorithms.image_classification.model import ImageModel
+from algorithms.interface import Items
 from container import logs
 from recordio.errors import DataError, ImageError
 from recordio.framing import write_frame
@@ -147,8 +147,7 @@ def test_an_augmented_manifest_with_several_labels(label_format: str, labels: li
         channel.parameters = {"label-format": label_format}
     job = FakeJob()
     model = fit(channels, job, resize=16, multi_label=1, num_classes=3, use_weighted_loss=1)
-    body, _ = model.answer(FILES[0], "image/png", "application/jsonlines")
-    answer = json.loads(body)["prediction"]
+    answer = model.predict(Items([FILES[0]]))["prediction"][0].tolist()
     assert len(answer) == 3
     assert all(0 <= probability <= 1 for probability in answer)
     assert model.graph.multi_label

@@ -21,7 +21,9 @@ from algorithms.seq2seq.evaluation import bleu
 from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.vocabulary import Vocabulary
 from container import logs
+from container.serving import request
 from container.serving.app import make_app
+from container.serving.request import Endpoint, Request
 from container.settings import Settings
 from recordio.errors import DataError
 from recordio.framing import frames
@@ -180,7 +182,9 @@ def test_hyperparameters_that_do_not_go_together_are_named(given: dict[str, str]
 
 
 def asked(model: Seq2SeqModel, body: bytes, media: str = JSON, answer: str = JSON) -> Any:
-    return model.answer(body, media, answer)[0]
+    """What the server answers; a refusal is raised as it is before it has a status."""
+    endpoint = Endpoint.of(Seq2Seq, model, Settings())
+    return request._answer(Request(body, media, answer), endpoint)[0]
 
 
 def test_each_format_says_the_same(trained: tuple[Seq2SeqModel, FakeJob]) -> None:
@@ -245,7 +249,7 @@ def test_hostile_requests_are_the_client_s_fault(
     trained: tuple[Seq2SeqModel, FakeJob], media: str, body: bytes
 ) -> None:
     with pytest.raises((DataError, PredictionError)):
-        trained[0].answer(body, media, JSON)
+        asked(trained[0], body, media)
 
 
 def test_odd_words_are_unknown_words(trained: tuple[Seq2SeqModel, FakeJob]) -> None:
@@ -286,7 +290,8 @@ def test_serving_imports_no_keras(trained: tuple[Seq2SeqModel, FakeJob], tmp_pat
     code = (
         "import sys; from pathlib import Path; from algorithms import registry\n"
         "model = registry.find('seq2seq').load(Path(sys.argv[1]))\n"
-        "print(model.answer(b'{\"instances\": [{\"data\": \"a b\"}]}', 'application/json', 'application/json')[1])\n"
+        "from algorithms.interface import Items\n"
+        "print(len(model.predict(Items(['a b']))['target']))\n"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     root = Path(__file__).resolve().parents[2]

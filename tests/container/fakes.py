@@ -12,6 +12,7 @@ import numpy as np
 from algorithms.errors import ModelError, PredictionError
 from algorithms.hyperparameters import Hyperparameters
 from algorithms.interface import CSV, JSON, JSON_LINES, LIBSVM, RECORDIO, Algorithm, Column, Model, Serving
+from container.serving import dialects
 from recordio.batches import Batch
 
 WIDTH = 3
@@ -22,7 +23,7 @@ class Sums(Model):
 
     feature_dim = WIDTH
 
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+    def predict(self, batch: Batch, parameters: Any = None) -> dict[str, np.ndarray]:
         dense = batch.features.toarray() if batch.is_sparse else batch.features
         if (dense == 7).all(axis=1).any():
             raise RuntimeError("secret of the inside")
@@ -75,16 +76,15 @@ class LikeXGBoost(Fake):
         Fake.serving,
         accepts=(CSV, LIBSVM, RECORDIO),
         answers=(JSON, JSON_LINES, RECORDIO, CSV),
-        default_request=LIBSVM,
-        default_answer=CSV,
+        dialect="like-xgboost",
         missing_values=True,
-        bracket_csv=True,
-        label_size=1,
-        empty_status=204,
-        unsupported="{} is not an accepted ContentType: csv, libsvm",
-        unreadable_status=415,
-        unreadable_prefix="Loading data failed: ",
-        prediction_prefix="Unable to evaluate payload provided: ",
         outputs=("label", "pair"),
         multi_model=True,
     )
+
+
+dialects._DIALECTS["like-xgboost"] = replace(
+    dialects.XGBOOST,
+    unsupported="{0} is not an accepted ContentType: csv, libsvm",
+    unreadable_prefix="Loading data failed: ",
+)

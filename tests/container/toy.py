@@ -34,7 +34,7 @@ class ToyModel(Model):
     def feature_dim(self) -> int:
         return len(self.mean)
 
-    def predict(self, batch: Batch) -> dict[str, np.ndarray]:
+    def predict(self, batch: Batch, parameters: Any = None) -> dict[str, np.ndarray]:
         return {"distance": np.linalg.norm(np.asarray(batch.features) - self.mean, axis=1)}
 
     def save(self, directory: Path) -> None:

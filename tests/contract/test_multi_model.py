@@ -17,6 +17,8 @@ from algorithms.common import mxnet_files
 from algorithms.factorization_machines.model import FactorizationMachine
 from algorithms.lda.model import LDAModel
 from algorithms.linear_learner.model import LinearModel
+from container.serving.request import Endpoint, Request, respond
+from container.settings import Settings
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.samples import SAMPLES
 from tests.contract.test_serving import CASES, ROWS, decoded, encoded
@@ -66,7 +68,8 @@ def test_a_model_is_loaded_asked_and_unloaded(server, loaded):
     assert names(server) == ([name], None)
     assert load(server, name, url).status == 409
     case = CASES[name]
-    headers = {"Content-Type": "text/csv", "Accept": "application/json", "X-Amzn-SageMaker-Target-Model": "m.tar.gz"}
+    accept = "application/jsonlines" if name == "xgboost" else "application/json"  # whose JSON has a test of its own
+    headers = {"Content-Type": "text/csv", "Accept": accept, "X-Amzn-SageMaker-Target-Model": "m.tar.gz"}
     answer = server.request("POST", f"/models/{name}/invoke", encoded("text/csv"), headers)
     for column, values in decoded(answer, case).items():
         expected = case.expected()[column]
@@ -75,6 +78,59 @@ def test_a_model_is_loaded_asked_and_unloaded(server, loaded):
     assert server.request("DELETE", f"/models/{name}").status == 200
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/invoke")):
         assert server.request(method, f"/models/{name}{path}", b"1,2,3,4").status == 404
+
+
+def test_management_answers_as_multi_model_server_does(server, base):
+    """Bodies as in aws/sagemaker-xgboost-container, test/integration/local/test_multiple_model_endpoint.py."""
+    url = base / "models" / "kmeans" / "model"
+    assert json.loads(load(server, "m", url).text) == {"status": "Workers scaled"}
+    again = json.loads(load(server, "m", url).text)
+    assert again == {"code": 409, "type": "ConflictStatusException", "message": "Model m is already registered."}
+    gone = json.loads(server.request("DELETE", "/models/m").text)
+    assert gone == {"status": 'Model "m" unregistered'}
+    for method, path in (("GET", "/models/m"), ("DELETE", "/models/m"), ("POST", "/models/m/invoke")):
+        answer = server.request(method, path, b"1,2,3,4")
+        expected = {"code": 404, "type": "ModelNotFoundException", "message": "Model not found: m"}
+        assert (answer.status, json.loads(answer.text)) == (404, expected)
+        assert answer.headers["content-type"] == "application/json"
+    assert json.loads(server.request("GET", "/elsewhere").text)["type"] == "ResourceNotFoundException"
+    assert json.loads(server.request("PUT", "/models").text)["code"] == 405
+
+
+def test_xgboost_answers_as_amazons_handler_does_behind_a_multi_model_server(server, base):
+    """By the rules of ``algorithm_mode/handler_service.py``: json.dumps of the list, or all values joined by commas."""
+    assert load(server, "x", base / "models" / "xgboost" / "model").status == 200
+    scores = CASES["xgboost"].expected()["score"].tolist()
+
+    def ask(body=encoded("text/csv"), media="text/csv", **headers):
+        return server.request("POST", "/models/x/invoke", body, {"Content-Type": media, **headers})
+
+    for accept in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+        answer = ask(**accept)
+        assert answer.headers["content-type"] == "application/json"
+        np.testing.assert_allclose(json.loads(answer.text), scores, rtol=1e-6)
+    lines = ask(Accept="text/csv").text
+    assert "\n" not in lines
+    np.testing.assert_allclose([float(field) for field in lines.split(",")], scores, rtol=1e-6)
+    assert ask(Accept="image/png").status == 415
+    assert ask(b"").status == 204
+    assert (ask(b"1,2").status, ask(b"1,2").text[:38]) == (400, "Unable to evaluate payload provided: F")
+    assert ask(b"1,x,3,4").status == ask(b"1", "image/png").status == 415
+    assert server.request("DELETE", "/models/x").status == 200
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link out"])
+def test_a_folder_with_a_fifo_or_a_link_out_of_the_contracts_folder_is_refused_at_once(server, base, tmp_path, kind):
+    folder = Path(tempfile.mkdtemp(dir=base / "models"))
+    if kind == "fifo":
+        os.mkfifo(folder / "model_algo-1")
+    else:
+        mxnet_files.save(tmp_path / "model_algo-1", [np.ones((2, 4), np.float32)])
+        (folder / "model_algo-1").symlink_to(tmp_path / "model_algo-1")
+    answer = load(server, "bad", folder)
+    assert answer.status == 400
+    assert "Unable to load model: 'model_algo-1' in the model folder is " in json.loads(answer.text)["message"]
+    assert "Traceback" not in server.log
 
 
 def test_models_of_several_algorithms_answer_side_by_side(server, base):
@@ -156,7 +212,9 @@ def test_a_folder_that_is_no_model_is_400_and_the_name_stays_free(server, base, 
         (folder / name).write_bytes(content)
     answer = load(server, "bad", folder)
     assert answer.status == 400
-    assert answer.text.startswith("Unable to load model: ")
+    message = json.loads(answer.text)
+    assert message["message"].startswith("Unable to load model: ")
+    assert (message["code"], message["type"]) == (400, "BadRequestException")
     assert server.request("GET", "/models/bad").status == 404
     assert load(server, "bad", base / "models" / "kmeans" / "model").status == 200
     assert server.request("DELETE", "/models/bad").status == 200
@@ -261,7 +319,8 @@ def test_images_and_sentences_are_answered_as_by_the_model_alone(server, base, n
         answer = server.request(
             "POST", f"/models/{name}/invoke", body, {"Content-Type": media, "Accept": "application/json"}
         )
-        assert (answer.status, answer.text) == (200, model.answer(body, media, "application/json")[0].decode())
+        alone = respond(Request(body, media, "application/json"), Endpoint.of(registry.find(name), model, Settings()))
+        assert (answer.status, answer.body) == (200, alone.body)
     refused = server.request("POST", f"/models/{name}/invoke", b"no", {"Content-Type": media})
     assert 400 <= refused.status < 500
     assert server.request("DELETE", f"/models/{name}").status == 200

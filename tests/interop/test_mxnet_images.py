@@ -15,6 +15,7 @@ from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification, model, symbol
 from algorithms.image_classification.architecture import Architecture, resnet
 from algorithms.image_classification.model import ImageModel
+from algorithms.interface import Items
 from recordio.images import RecordFile
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.samples import SAMPLES, Records, eagerly, picture
@@ -123,7 +124,7 @@ def test_mxnet_predicts_what_is_served(python: Path, tmp_path: Path, form: Archi
     Image.fromarray(pixels if channels == 3 else pixels[:, :, 0]).save(file, "PNG")
     np.save(tmp_path / "pixels.npy", pixels.transpose(2, 0, 1)[None].astype(np.float32))
     out = in_mxnet(python, tmp_path, LOADED.replace("EPOCH", "3") + SYMBOL_BLOCK)
-    answer = json.loads(model.load(tmp_path).answer(file.getvalue(), "image/png", "application/json")[0])
+    answer = model.load(tmp_path).predict(Items([file.getvalue()]))["prediction"][0].tolist()
     assert len(answer) == form.num_classes
     assert np.ptp(answer) > 1e-3  # or else the comparison would say little
     np.testing.assert_allclose(answer, out["module"][0], rtol=1e-3, atol=2e-5)
@@ -177,7 +178,7 @@ def test_a_checkpoint_of_mxnet_serves_and_is_trained_on(python: Path, tmp_path: 
     (tmp_path / "model-shapes.json").write_text(json.dumps(shapes))
     loaded = ImageClassification.load(tmp_path)
     for file, expected in zip(files, out["module"], strict=True):
-        found = json.loads(loaded.answer(file, "image/png", "application/json")[0])
+        found = loaded.predict(Items([file]))["prediction"][0].tolist()
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
     sample = SAMPLES["image-classification"]
     values = parse(ImageClassification.hyperparameters, {**sample.hyperparameters, "learning_rate": "0"})

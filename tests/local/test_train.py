@@ -153,7 +153,6 @@ def test_standard_input_is_a_channel_and_a_request(data, tmp_path, standard_inpu
     assert oba("train", "toy", "--train", "-", "--test", "-", "--output", out) == 2
 
 
-@pytest.mark.xfail(reason="recordio's readers do not decompress by content yet: take this mark away when they do")
 def test_gzip_files_are_data(data, tmp_path):
     packed = tmp_path / "data.csv.gz"
     packed.write_bytes(gzip.compress(data.read_bytes()))

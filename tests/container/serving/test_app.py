@@ -172,7 +172,7 @@ def test_the_habits_of_xgboosts_container(like_xgboost, body, content_type, acce
 
 def test_the_rows_are_judged_before_accept(like_xgboost):
     assert post(like_xgboost, b"a,b", Accept="text/html").status_code == 415
-    assert post(like_xgboost, b"6,6,6", Accept="text/html").status_code == 400
+    assert post(like_xgboost, b"6,6,6", Accept="text/html").status_code == 406  # and Accept before predicting
 
 
 def test_selected_outputs():

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,13 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms.interface import CSV, JSON, JSON_LINES, RECORDIO
-from container.serving import media
+from container.serving import dialects, media
 from container.serving.responses import EmptyBodyError, NotAcceptableError, UnsupportedTypeError
 from recordio.errors import ContentTypeError, DataError
 from recordio.record_pb2 import Record
 from tests.container.fakes import Fake, LikeXGBoost
 
+DIALECTS = {fake: dialects.find(fake.serving.dialect) for fake in (Fake, LikeXGBoost)}
 ANSWERS = (JSON, JSON_LINES, RECORDIO, CSV)
+
+
+def read(body, header, algorithm, feature_dim):
+    declared = media.request_type(body, header, algorithm.serving, DIALECTS[algorithm])
+    return media.read(body, declared, algorithm.serving, feature_dim)
+
+
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
@@ -113,7 +122,7 @@ def test_documented_forms_of_k_means():
     }
 
     def written(media_type):
-        return media.write(answer, media_type, Fake.serving)
+        return media.write(answer, media_type, Fake.serving, DIALECTS[Fake])
 
     assert written(JSON) == (
         b'{"predictions": [{"closest_cluster": 1.0, "distance_to_cluster": 3.0}, '
@@ -132,14 +141,14 @@ def test_every_format_holds_the_same(n):
         {"total": float(total), "ends": ends.tolist()}
         for total, ends in zip(answer["total"], answer["ends"], strict=True)
     ]
-    assert json.loads(media.write(answer, JSON, Fake.serving)) == {"predictions": expected}
-    lines = media.write(answer, JSON_LINES, Fake.serving).decode().splitlines()
+    assert json.loads(media.write(answer, JSON, Fake.serving, DIALECTS[Fake])) == {"predictions": expected}
+    lines = media.write(answer, JSON_LINES, Fake.serving, DIALECTS[Fake]).decode().splitlines()
     assert [json.loads(line) for line in lines] == expected
-    rows = list(csv.reader(io.StringIO(media.write(answer, CSV, Fake.serving).decode())))
+    rows = list(csv.reader(io.StringIO(media.write(answer, CSV, Fake.serving, DIALECTS[Fake]).decode())))
     assert [[float(field) for field in row] for row in rows] == [[row["total"], *row["ends"]] for row in expected]
     found = [
         {"total": record.label["total"].float32_tensor.values[0], "ends": [*record.label["ends"].float32_tensor.values]}
-        for record in records_of(media.write(answer, RECORDIO, Fake.serving))
+        for record in records_of(media.write(answer, RECORDIO, Fake.serving, DIALECTS[Fake]))
     ]
     assert found == expected
 
@@ -158,26 +167,29 @@ def records_of(body):
 @pytest.mark.parametrize("n", [3, 300])
 def test_what_is_not_finite_is_written_as_python_does(n):
     values = np.tile(np.array([np.nan, np.inf, -np.inf], np.float32), n // 3)
-    body = media.write({"score": values}, JSON, Fake.serving)
+    body = media.write({"score": values}, JSON, Fake.serving, DIALECTS[Fake])
     assert body.startswith(b'{"predictions": [{"score": NaN}, {"score": Infinity}, {"score": -Infinity}')
     scores = [row["score"] for row in json.loads(body)["predictions"]]
     np.testing.assert_array_equal(scores, values)
-    assert media.write({"score": values[:3]}, CSV, Fake.serving) == b"nan\ninf\n-inf\n"
+    assert media.write({"score": values[:3]}, CSV, Fake.serving, DIALECTS[Fake]) == b"nan\ninf\n-inf\n"
 
 
 def test_deeper_values_are_flattened_in_c_order():
     cube = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
-    assert media.write({"x": cube}, CSV, Fake.serving) == b"0.0,1.0,2.0,3.0\n4.0,5.0,6.0,7.0\n"
+    assert media.write({"x": cube}, CSV, Fake.serving, DIALECTS[Fake]) == b"0.0,1.0,2.0,3.0\n4.0,5.0,6.0,7.0\n"
 
 
 def test_xgboost_writes_a_line_a_row_and_lists_in_batch():
     """As its container does: csv.writer outside of batch transform, str() of each prediction in it."""
     scores = {"score": np.array([0.25, 0.5], np.float32)}
     classes = {"score": np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)}
-    assert media.write(scores, CSV, LikeXGBoost.serving) == b"0.25\n0.5\n"
-    assert media.write(scores, CSV, LikeXGBoost.serving, batch=True) == b"0.25\n0.5\n"
-    assert media.write(classes, CSV, LikeXGBoost.serving) == b"0.25,0.75\n0.5,0.5\n"
-    assert media.write(classes, CSV, LikeXGBoost.serving, batch=True) == b"[0.25, 0.75]\n[0.5, 0.5]\n"
+    assert media.write(scores, CSV, LikeXGBoost.serving, DIALECTS[LikeXGBoost]) == b"0.25\n0.5\n"
+    assert media.write(scores, CSV, LikeXGBoost.serving, DIALECTS[LikeXGBoost], batch=True) == b"0.25\n0.5\n"
+    assert media.write(classes, CSV, LikeXGBoost.serving, DIALECTS[LikeXGBoost]) == b"0.25,0.75\n0.5,0.5\n"
+    assert (
+        media.write(classes, CSV, LikeXGBoost.serving, DIALECTS[LikeXGBoost], batch=True)
+        == b"[0.25, 0.75]\n[0.5, 0.5]\n"
+    )
 
 
 def test_selected_outputs_are_written_as_xgboost_does():
@@ -188,7 +200,7 @@ def test_selected_outputs_are_written_as_xgboost_does():
     }
 
     def written(media_type, *, batch=False):
-        return media.write_selected(selected, media_type, LikeXGBoost.serving, batch=batch)
+        return media.write_selected(selected, media_type, LikeXGBoost.serving, DIALECTS[LikeXGBoost], batch=batch)
 
     assert written(JSON) == (
         b'{"predictions": [{"label": 1, "pair": [0.25, 0.75], "other": NaN}, '
@@ -224,15 +236,15 @@ CSV_ROWS = b"1,2,3\n4,5,6\n"
     ],
 )
 def test_requests_are_read(header, body):
-    batch = media.read(body, header, Fake.serving, 3)
+    batch = read(body, header, Fake, 3)
     features = batch.features.toarray() if batch.is_sparse else batch.features
     np.testing.assert_array_equal(features, [[1, 2, 3], [4, 5, 6]])
 
 
 def test_a_missing_content_type_is_the_algorithms_business():
-    assert media.read(b"0:1 2:3", None, LikeXGBoost.serving, 3).features.shape == (1, 3)
+    assert read(b"0:1 2:3", None, LikeXGBoost, 3).features.shape == (1, 3)
     with pytest.raises(UnsupportedTypeError, match="no Content-Type"):
-        media.read(b"1,2,3", None, Fake.serving, 3)
+        read(b"1,2,3", None, Fake, 3)
 
 
 @pytest.mark.parametrize(
@@ -240,20 +252,20 @@ def test_a_missing_content_type_is_the_algorithms_business():
 )
 def test_unknown_content_types_are_refused(header):
     with pytest.raises(UnsupportedTypeError):
-        media.read(b"1,2,3", header, Fake.serving, 3)
+        read(b"1,2,3", header, Fake, 3)
 
 
 def test_an_unknown_label_size_or_charset_is_refused():
     with pytest.raises(ContentTypeError):
-        media.read(b"1,2,3", "text/csv; label_size=many", Fake.serving, 3)
+        read(b"1,2,3", "text/csv; label_size=many", Fake, 3)
     with pytest.raises(ContentTypeError):
-        media.read(b"1,2,3", "text/csv; charset=klingon", Fake.serving, 3)
+        read(b"1,2,3", "text/csv; charset=klingon", Fake, 3)
 
 
 def test_xgboost_takes_label_size_1_without_effect():
-    assert media.read(b"1,2,3", "text/csv;label_size=1", LikeXGBoost.serving, 3).features.shape == (1, 3)
+    assert read(b"1,2,3", "text/csv;label_size=1", LikeXGBoost, 3).features.shape == (1, 3)
     with pytest.raises(UnsupportedTypeError) as caught:
-        media.read(b"1,2,3", "text/csv; label_size=0", LikeXGBoost.serving, 3)
+        read(b"1,2,3", "text/csv; label_size=0", LikeXGBoost, 3)
     assert str(caught.value) == (
         "text/csv; label_size=0 is not an accepted csv ContentType. Optional parameter label_size must be equal to 1"
     )
@@ -261,10 +273,43 @@ def test_xgboost_takes_label_size_1_without_effect():
 
 def test_an_empty_body_is_not_read():
     with pytest.raises(EmptyBodyError):
-        media.read(b"", "text/csv", Fake.serving, 3)
+        read(b"", "text/csv", Fake, 3)
 
 
 def test_missing_values_are_the_algorithms_business():
-    assert np.isnan(media.read(b"1,,3", "text/csv", LikeXGBoost.serving, 3).features[0, 1])
+    assert np.isnan(read(b"1,,3", "text/csv", LikeXGBoost, 3).features[0, 1])
     with pytest.raises(DataError):
-        media.read(b"1,,3", "text/csv", Fake.serving, 3)
+        read(b"1,,3", "text/csv", Fake, 3)
+
+
+@pytest.mark.parametrize("width", [2, 4, 5])
+def test_a_request_of_another_width_is_refused_with_both_widths(width):
+    with pytest.raises(DataError, match=rf"{width} features.*3"):
+        read(b",".join([b"1"] * width), "text/csv", Fake, 3)
+
+
+def test_leading_labels_are_left_out_only_where_the_content_type_says_so():
+    rows = read(b"9,1,2,3", "text/csv; label_size=1", Fake, 3)
+    np.testing.assert_array_equal(rows.features, [[1, 2, 3]])
+    with pytest.raises(DataError, match="4 features"):
+        read(b"9,1,2,3", "text/csv; label_size=0", Fake, 3)
+
+
+def test_other_spellings_of_jpeg():
+    for spelling in ("application/jpeg", "image/jpg", "IMAGE/JPEG"):
+        assert (
+            media.request_type(
+                b"x", spelling, replace(Fake.serving, accepts=("image/jpeg",)), DIALECTS[Fake]
+            ).media_type
+            == "image/jpeg"
+        )
+
+
+def test_a_refused_content_type_lists_what_is_taken():
+    with pytest.raises(UnsupportedTypeError, match=r"text/csv, application/json, application/jsonlines, "):
+        read(b"1", "image/png", Fake, 3)
+
+
+def test_the_width_of_a_sparse_row_may_be_text():
+    body = b'{"instances": [{"data": {"features": {"keys": [2], "shape": ["3"], "values": [5]}}}]}'
+    assert read(body, "application/json", Fake, 3).features.toarray().tolist() == [[0, 0, 5]]

@@ -1,0 +1,257 @@
+"""The open inference protocol (KServe V2) over REST, beside SageMaker's routes on the same port.
+
+Source: the protocol's text, https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol, and
+its extension for binary tensors, as Triton and MLServer have them.
+
+A model takes one input, ``features`` (rows, FP32), ``image`` (files in BYTES, or pixels in UINT8 or FP32) or ``source``
+(texts in BYTES); a single input may have any name. Its outputs are the model's named values.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib import metadata
+from typing import Any
+
+import flask
+import numpy as np
+from flask import Flask
+from flask import Response as FlaskResponse
+
+from algorithms.interface import IMAGES, JSON, ROWS, TEXTS
+from container.logs import logger
+from container.serving import responses, tensors
+from container.serving.dialects import Dialect
+from container.serving.request import Endpoint, Response
+from container.serving.tensors import BYTES, Tensor
+from recordio.batches import Batch
+from recordio.errors import ParseError
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+"""Bytes of the JSON before binary tensors."""
+
+INPUTS = {ROWS: "features", IMAGES: "image", TEXTS: "source"}
+VERSION = "1"
+_DIALECT = Dialect()
+_DISTRIBUTION = "open-builtin-algorithms"
+
+Lookup = Callable[[str], AbstractContextManager[Endpoint | None]]
+"""The endpoint of a name, in use until the block ends; None where there is none."""
+
+
+class NotFoundError(responses.RequestError):
+    """There is no such model or version."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+def add_routes(app: Flask, lookup: Lookup) -> None:
+    """The protocol's routes. The server is live and ready from the start: models are loaded before, or one by one."""
+
+    @app.get("/v2")
+    @app.get("/v2/")
+    def server() -> FlaskResponse:
+        return _flask(_json({"name": _DISTRIBUTION, "version": _version(), "extensions": ["binary_tensor_data"]}))
+
+    @app.get("/v2/health/live")
+    def live() -> FlaskResponse:
+        return _flask(_json({"live": True}))
+
+    @app.get("/v2/health/ready")
+    def ready() -> FlaskResponse:
+        return _flask(_json({"ready": True}))
+
+    def model(name: str, version: str, answer: Callable[[Endpoint], Response]) -> FlaskResponse:
+        with lookup(name) as endpoint:
+            try:
+                if endpoint is None or version != VERSION:
+                    raise NotFoundError(f"there is no model '{name}' of version {version}")
+                return _flask(answer(endpoint))
+            except Exception as error:
+                if hasattr(error, "get_response"):  # of Flask: a body that is too long
+                    return responses.of_http(error)  # type: ignore[arg-type]
+                return _flask(_refusal(error))
+
+    def described(name: str, version: str = VERSION) -> FlaskResponse:
+        return model(name, version, lambda endpoint: _json(description(name, endpoint)))
+
+    def model_ready(name: str, version: str = VERSION) -> FlaskResponse:
+        return model(name, version, lambda endpoint: _json({"name": name, "ready": True}))
+
+    def inferred(name: str, version: str = VERSION) -> FlaskResponse:
+        def answer(endpoint: Endpoint) -> Response:
+            headers = flask.request.headers
+            return infer(name, flask.request.get_data(cache=False), headers.get(HEADER_LENGTH), endpoint)
+
+        return model(name, version, answer)
+
+    for path, view, method in (
+        ("", described, "GET"),
+        ("/ready", model_ready, "GET"),
+        ("/infer", inferred, "POST"),
+    ):
+        for prefix in ("/v2/models/<name>", "/v2/models/<name>/versions/<version>"):
+            app.add_url_rule(prefix + path, f"{view.__name__} {prefix}", view, methods=[method])
+
+
+def description(name: str, endpoint: Endpoint) -> dict[str, Any]:
+    """The model's inputs and outputs; -1 stands for any length."""
+    serving = endpoint.algorithm.serving
+    shapes = {ROWS: [-1, endpoint.model.feature_dim or -1], IMAGES: [-1], TEXTS: [-1]}
+    datatype = "FP32" if serving.takes == ROWS else BYTES
+    return {
+        "name": name,
+        "versions": [VERSION],
+        "platform": endpoint.algorithm.name,
+        "inputs": [{"name": INPUTS[serving.takes], "datatype": datatype, "shape": shapes[serving.takes]}],
+        "outputs": _outputs(endpoint),
+    }
+
+
+def _outputs(endpoint: Endpoint) -> list[dict[str, Any]]:
+    """As the model gives them for no rows at all, or as they are declared where it takes no such thing."""
+    width = endpoint.model.feature_dim
+    if endpoint.algorithm.serving.takes == ROWS and width is not None:
+        found = tensors.columns(endpoint.model.predict(Batch(np.empty((0, width), np.float32))))
+        return [{"name": one.name, "datatype": one.datatype, "shape": [-1, *one.shape[1:]]} for one in found.values()]
+    described = []
+    for column in endpoint.algorithm.columns:
+        ragged = endpoint.algorithm.serving.takes == TEXTS
+        shape = [-1] if ragged else [-1, *(length or -1 for length in column.shape)]
+        described.append({"name": column.name, "datatype": BYTES if ragged else "FP32", "shape": shape})
+    return described
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a request wants: the names of outputs (None for all), and which of them in the binary form."""
+
+    names: list[str] | None
+    binary: dict[str, bool]
+    otherwise: bool
+
+
+def infer(name: str, body: bytes, header_length: str | None, endpoint: Endpoint) -> Response:
+    """The response to a request to predict.
+
+    Raises:
+        Exception: anything that ``container.serving.responses`` has a status for.
+    """
+    started = time.perf_counter()
+    document, raw = _split(body, header_length)
+    tensor = _input(document, raw)
+    parameters = _parameters(document.get("parameters"))
+    asked = _asked(document)
+    serving = endpoint.algorithm.serving
+    batch = tensors.batch(tensor, serving, endpoint.model.feature_dim)
+    found = tensors.columns(endpoint.model.predict(batch, parameters))
+    if asked.names is not None:
+        missing = next((one for one in asked.names if one not in found), None)
+        if missing is not None:
+            raise ParseError(f"there is no output '{missing[:100]}'; there are: {', '.join(found)}")
+        found = {one: found[one] for one in asked.names}
+    response = _written(name, document.get("id"), found, asked)
+    logger.info("200: %d rows in %.1f ms", len(batch), 1000 * (time.perf_counter() - started))
+    return response
+
+
+def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], bytes | None]:
+    """The request's JSON, and the binary tensors after it; None where there is no such part."""
+    head, raw = body, None
+    if header_length is not None:
+        if not header_length.isascii() or not header_length.isdecimal() or int(header_length[:18]) > len(body):
+            raise ParseError(
+                f"{HEADER_LENGTH}: {header_length[:40]} is not a length within the body's {len(body)} bytes"
+            )
+        head, raw = body[: int(header_length)], body[int(header_length) :]
+    try:
+        document = json.loads(head)
+    except (ValueError, RecursionError) as error:
+        raise ParseError(f"the request is no JSON: {str(error)[:200]}") from None
+    if not isinstance(document, dict):
+        raise ParseError('the request must be a JSON object with "inputs"')
+    return document, raw
+
+
+def _input(document: Mapping[str, Any], raw: bytes | None) -> Tensor:
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise ParseError('"inputs" must be a list of one tensor')
+    size = _parameters(inputs[0].get("parameters")).get("binary_data_size")
+    if size is None:
+        if raw:
+            raise ParseError(f"{len(raw)} bytes follow the JSON, and no input says binary_data_size")
+        return tensors.read(inputs[0], None)
+    if raw is None or size != str(len(raw)):
+        raise ParseError(f"binary_data_size is {size[:20]}, and {len(raw or b'')} bytes follow the JSON")
+    return tensors.read(inputs[0], raw)
+
+
+def _parameters(given: Any) -> dict[str, str]:
+    """Parameters as texts; true and false as JSON writes them."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ParseError('"parameters" must be an object')
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+
+
+def _asked(document: Mapping[str, Any]) -> _Asked:
+    outputs = document.get("outputs")
+    otherwise = _parameters(document.get("parameters")).get("binary_data_output") == "true"
+    if outputs is None:
+        return _Asked(None, {}, otherwise)
+    if not isinstance(outputs, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("name"), str) for one in outputs
+    ):
+        raise ParseError('"outputs" must be a list of objects with a "name"')
+    binary = {one["name"]: _parameters(one.get("parameters")).get("binary_data") for one in outputs}
+    return _Asked(
+        list(binary), {name: value == "true" for name, value in binary.items() if value is not None}, otherwise
+    )
+
+
+def _written(name: str, identity: Any, found: Mapping[str, Tensor], asked: _Asked) -> Response:
+    described, parts = [], []
+    for one in found.values():
+        entry: dict[str, Any] = {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)}
+        if asked.binary.get(one.name, asked.otherwise):
+            parts.append(tensors.to_bytes(one))
+            entry["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            entry["data"] = tensors.to_json(one)
+        described.append(entry)
+    answer: dict[str, Any] = {"model_name": name, "model_version": VERSION, "outputs": described}
+    if isinstance(identity, str):
+        answer["id"] = identity[:1024]
+    response = _json(answer)
+    if not parts:
+        return response
+    headers = {HEADER_LENGTH: str(len(response.body))}
+    return Response(HTTPStatus.OK, b"".join([response.body, *parts]), "application/octet-stream", headers)
+
+
+def _json(content: object, status: int = HTTPStatus.OK) -> Response:
+    return Response(status, json.dumps(content).encode(), JSON)
+
+
+def _refusal(error: Exception) -> Response:
+    status, text = responses.describe(error, _DIALECT)
+    responses.log(status, text)
+    return _json({"error": text}, status)
+
+
+def _flask(response: Response) -> FlaskResponse:
+    return FlaskResponse(response.body, response.status, dict(response.headers), mimetype=response.media_type)
+
+
+def _version() -> str:
+    try:
+        return metadata.version(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:  # run from the sources
+        return "0"

@@ -1,0 +1,117 @@
+"""A request becomes a response: a pure function of its bytes, its content type, what it accepts, and a model.
+
+Nothing here knows of a web framework, or of more than one protocol: SageMaker's routes (``app``), the multi-model
+endpoint (``multi_model``) and the open inference protocol (``open_inference``) are adapters around it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from algorithms.interface import CSV, Algorithm, Model
+from container.logs import logger
+from container.serving import dialects, media, responses
+from container.serving.dialects import Dialect
+from container.settings import Settings
+
+
+@dataclass(frozen=True)
+class Request:
+    """Attributes:
+    body: its bytes. content_type, accept: the headers of these names; None where they are absent.
+    """
+
+    body: bytes
+    content_type: str | None = None
+    accept: str | None = None
+
+
+@dataclass(frozen=True)
+class Response:
+    """Attributes:
+    media_type: of the body.
+    """
+
+    status: int
+    body: bytes
+    media_type: str = "text/plain"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model and how it is asked.
+
+    Attributes:
+        default_accept: the media type of the answer where the request does not say, instead of the dialect's.
+        outputs: selected instead of the model's columns.
+        batch: requests are those of a batch transform job.
+    """
+
+    algorithm: type[Algorithm]
+    model: Model
+    dialect: Dialect
+    default_accept: str | None = None
+    outputs: tuple[str, ...] = ()
+    batch: bool = False
+
+    @classmethod
+    def of(cls, algorithm: type[Algorithm], model: Model, settings: Settings) -> Endpoint:
+        """The endpoint that the environment describes."""
+        return cls(
+            algorithm,
+            model,
+            dialects.find(algorithm.serving.dialect, multi_model=settings.multi_model, version=settings.image_version),
+            settings.default_accept,
+            settings.inference_outputs,
+            settings.batch,
+        )
+
+
+def respond(request: Request, endpoint: Endpoint) -> Response:
+    """The response to ``request``; what goes wrong becomes one too."""
+    started = time.perf_counter()
+    try:
+        content, media_type, count = _answer(request, endpoint)
+    except Exception as error:  # noqa: BLE001 - the table in ``responses`` has a status for all of them
+        return refuse(error, endpoint.dialect)
+    logger.info("200: %d rows in %.1f ms", count, 1000 * (time.perf_counter() - started))
+    return Response(HTTPStatus.OK, content, media_type)
+
+
+def refuse(error: Exception, dialect: Dialect) -> Response:
+    """The response to ``error``, after a line in the log; never with a traceback."""
+    status, text = responses.describe(error, dialect)
+    responses.log(status, text)
+    return Response(status, text.encode())
+
+
+def _answer(request: Request, endpoint: Endpoint) -> tuple[bytes, str, int]:
+    serving, dialect, model = endpoint.algorithm.serving, endpoint.dialect, endpoint.model
+    declared = media.request_type(request.body, request.content_type, serving, dialect)
+    batch = media.read(request.body, declared, serving, model.feature_dim)
+    default = endpoint.default_accept or _default(endpoint, declared.media_type)
+    media_type = media.negotiate(request.accept, serving.answers, default)
+    if dialect.always_csv and not endpoint.batch and not endpoint.outputs:
+        media_type = CSV
+    media.check_writable(batch, media_type)
+    if endpoint.outputs:
+        selected = model.select(batch, endpoint.outputs)
+        return (
+            media.write_selected(selected, media_type, serving, dialect, batch=endpoint.batch),
+            media_type,
+            len(batch),
+        )
+    columns = model.predict(batch, media.accept_parameters(request.accept, media_type))
+    return media.write(columns, media_type, serving, dialect, batch=endpoint.batch), media_type, len(batch)
+
+
+def _default(endpoint: Endpoint, own: str) -> str:
+    """The media type of the answer to a request of the media type ``own`` that does not say."""
+    dialect = endpoint.dialect
+    if dialect.in_kind:
+        return own
+    return (dialect.default_in_batch if endpoint.batch else None) or dialect.default_answer

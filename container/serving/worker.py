@@ -1,0 +1,489 @@
+"""A gunicorn worker that no slow client can block.
+
+One thread, the loop, watches all connections and reads requests as they arrive, each into a buffer of bounded size.
+Only a request that is whole takes one of the threads that compute; what a client does not read of its answer at once
+goes back to the loop. So a client costs a thread nothing but the time to compute its answer, however slowly it sends
+or reads. Parsing a request's head, and WSGI, are gunicorn's own.
+
+Who is cut off, and when (``recordio.limits``): a head must be whole within HEAD_SECONDS, a body may stand still for
+STALL_SECONDS and take SAGEMAKER_MODEL_SERVER_TIMEOUT (60 s) altogether; an answer may stand still for STALL_SECONDS.
+They are answered 408. Where connections or buffered bytes reach their bounds, connections that are kept alive without
+a request are closed first, then the oldest of the requests that are not whole (503), so that a new client is always
+let in. ``GET`` requests (``/ping``) have a thread of their own and do not wait for predictions.
+
+Chosen by measuring, two workers, k-means on 8 features, one row of JSON: see benchmarks/serving.py (--connections).
+gunicorn's gthread, before this, has 12 threads for all who send slowly. gevent switches between clients in one thread,
+so that one long prediction stops every ping. Waitress buffers as this does, but asks each connection in Python whether
+it is readable at every turn of its loop, and counts a byte now and then as activity.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import queue
+import resource
+import selectors
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from gunicorn.http import errors as parsing
+from gunicorn.http import wsgi
+from gunicorn.http.parser import RequestParser
+from gunicorn.workers.base import Worker
+
+from container.logs import logger
+from container.serving.framing import ChunkedBody, FixedBody, MalformedBodyError
+from recordio.limits import HEAD_SECONDS, LONGEST_DRAINED, LONGEST_HEAD, MOST_CONNECTIONS, STALL_SECONDS
+
+KEEP_ALIVE_SECONDS = 60
+"""How long a connection stays open without a request."""
+
+STOP_IDLE_SECONDS = 0.5
+"""After a stop: how long a connection without a request stays open, for one that is on its way already."""
+
+STOP_READ_SECONDS = 3
+"""After a stop: how long a request that is not whole, or a client that reads its answer, is waited for."""
+
+_LINGER_SECONDS = 2
+"""How long the rest of a refused request is read and dropped, so that the client sees the refusal, not a reset."""
+
+_SWEEP_SECONDS = 0.25
+_PIECE = 1 << 16
+_FILES_BESIDES = 64  # open files of a worker that are no connections
+
+_STATUSES = {
+    parsing.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    parsing.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    parsing.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+    parsing.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+}
+"""How heads that cannot be parsed are answered; all others with 400."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a worker may hold.
+
+    Attributes:
+        body: bytes of a request's body; None for any number.
+        buffered: bytes of all bodies together, of which one may always be as large as ``body``.
+        seconds: from a request's first byte to its last.
+        stop: seconds that a stop waits for answers.
+    """
+
+    body: int | None
+    buffered: int
+    seconds: float
+    stop: float
+
+
+class Connection:
+    """One client's connection and where it stands.
+
+    Attributes:
+        incoming: bytes that were received and not read yet.
+        request, body: the request that is being received, once its head is whole.
+        busy: a thread computes the answer; the loop only collects bytes meanwhile.
+        outgoing: what is left of the answer for the loop to send.
+        began: when the first byte of the request came; None between requests.
+        deadline: when the connection is closed unless something moves.
+        keep: it stays open after the answer.
+        refused: an answer was sent without reading the request to its end; the rest is dropped.
+    """
+
+    __slots__ = (
+        "address", "began", "body", "busy", "closed", "deadline", "held", "incoming", "keep", "lock", "local",
+        "outgoing", "refused", "request", "sock", "watched",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, address: Any, local: Any, deadline: float) -> None:
+        self.sock, self.address, self.local, self.deadline = sock, address, local, deadline
+        self.incoming = bytearray()
+        self.request: Any = None
+        self.body: FixedBody | ChunkedBody | None = None
+        self.outgoing = memoryview(b"")
+        self.began: float | None = None
+        self.busy = self.closed = self.refused = False
+        self.keep = True
+        self.held = 0
+        self.watched = 0
+        self.lock = threading.Lock()
+
+
+class _Outbox:
+    """What gunicorn's responses take for a socket: it collects."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self.parts.append(data)
+
+
+class BufferingWorker(Worker):
+    """See the module's text. ``bounds`` is set by ``with_bounds``."""
+
+    bounds: ClassVar[Bounds]
+
+    def init_process(self) -> None:
+        """Make what must not be shared with other processes, and run."""
+        self._poller = selectors.DefaultSelector()
+        self._connections: set[Connection] = set()
+        self._returned: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        self._compute = ThreadPoolExecutor(self.cfg.threads, "compute")
+        self._quick = ThreadPoolExecutor(1, "quick")
+        self._buffered = 0
+        self._lock = threading.Lock()
+        self._most_connections = min(MOST_CONNECTIONS, _open_files() - _FILES_BESIDES)
+        self._next_sweep = 0.0
+        super().init_process()
+
+    def run(self) -> None:
+        """Serve until a signal or the parent's end."""
+        for listener in self.sockets:
+            listener.setblocking(False)
+            self._poller.register(listener, selectors.EVENT_READ)
+        self._poller.register(self.PIPE[0], selectors.EVENT_READ)
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            self._turn()
+        self._stop()
+
+    def _stop(self) -> None:
+        """Finish what is on its way: answers within ``Bounds.stop``, everything else much sooner."""
+        self.alive = False
+        for listener in self.sockets:
+            self._poller.unregister(listener)
+            listener.close()
+        now = time.monotonic()
+        for one in self._connections:
+            if not one.busy:
+                idle = one.began is None and not one.outgoing
+                one.deadline = min(one.deadline, now + (STOP_IDLE_SECONDS if idle else STOP_READ_SECONDS))
+        end = now + self.bounds.stop
+        while self._connections and time.monotonic() < end:
+            self.notify()
+            self._turn()
+        for one in [*self._connections]:
+            self._close(one)
+        self._compute.shutdown(wait=False, cancel_futures=True)
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Wait for something to happen, and see to it."""
+        for key, events in self._poller.select(_SWEEP_SECONDS if self._connections else 1.0):
+            if key.data is None:
+                self._serve_own(key.fileobj)
+            else:
+                self._guarded(self._writable if events & selectors.EVENT_WRITE else self._readable, key.data)
+        while not self._returned.empty():
+            self._guarded(self._resume, self._returned.get())
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_SECONDS
+            for one in [one for one in self._connections if one.deadline < now and not one.busy]:
+                self._guarded(self._expire, one)
+
+    def _serve_own(self, source: Any) -> None:
+        if source in self.sockets:
+            self._accept(source)
+        else:  # woken by a signal or by a thread
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.PIPE[0], 4096)
+
+    def _guarded(self, step: Any, one: Connection) -> None:
+        """One step of one connection; what goes wrong there ends nothing else."""
+        if one.closed:
+            return
+        try:
+            step(one)
+        except OSError:  # reset, or closed by the other side
+            self._close(one)
+        except Exception:
+            logger.exception("A connection was closed by an error of the server")
+            self._close(one)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(64):  # then the others have their turn
+            try:
+                sock, address = listener.accept()
+            except OSError:  # nobody is left, left again already, or another worker was faster
+                return
+            sock.setblocking(False)
+            one = Connection(sock, address, listener.getsockname(), time.monotonic() + KEEP_ALIVE_SECONDS)
+            self._connections.add(one)
+            self._watch(one, selectors.EVENT_READ)
+            if len(self._connections) > self._most_connections:
+                self._make_room(one)
+
+    def _watch(self, one: Connection, events: int) -> None:
+        if events == one.watched:
+            return
+        if not one.watched:
+            self._poller.register(one.sock, events, one)
+        elif not events:
+            self._poller.unregister(one.sock)
+        else:
+            self._poller.modify(one.sock, events, one)
+        one.watched = events
+
+    def _close(self, one: Connection) -> None:
+        if one.closed:
+            return
+        self._watch(one, 0)
+        if one.busy and self.alive:  # its thread still holds the socket, and hands it back
+            one.keep = False
+            return
+        one.closed = True
+        one.sock.close()
+        self._connections.discard(one)
+        if not one.busy:
+            self._release(one)
+
+    # ---- receiving ---------------------------------------------------------------------------------------------------
+
+    def _readable(self, one: Connection) -> None:
+        try:
+            data = one.sock.recv(_PIECE)
+        except BlockingIOError:
+            return
+        if not data:
+            self._left(one)
+            return
+        if one.refused:
+            return
+        with one.lock:
+            one.incoming += data
+            busy = one.busy
+        if busy:
+            if len(one.incoming) > LONGEST_HEAD:  # requests sent ahead wait in the kernel
+                self._watch(one, 0)
+            return
+        self._advance(one, time.monotonic())
+
+    def _left(self, one: Connection) -> None:
+        """The client sends no more. It may still read the answer to what it has sent."""
+        one.keep = False
+        if one.busy or one.outgoing:
+            self._watch(one, selectors.EVENT_WRITE if one.outgoing else 0)
+        else:
+            self._close(one)
+
+    def _advance(self, one: Connection, now: float) -> None:
+        """Read what has arrived, as far as one request goes."""
+        if one.began is None:
+            one.began = now
+        if one.request is None:
+            end = one.incoming.find(b"\r\n\r\n", 0, LONGEST_HEAD)
+            if end < 0:
+                one.deadline = min(one.deadline, one.began + HEAD_SECONDS)
+                if len(one.incoming) >= LONGEST_HEAD:
+                    self._refuse(one, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head of over {LONGEST_HEAD} B")
+                return
+            head = bytes(one.incoming[: end + 4])
+            del one.incoming[: end + 4]
+            if not self._begin(one, head):
+                return
+        assert one.body is not None
+        try:
+            whole = one.body.feed(one.incoming)
+        except MalformedBodyError as error:
+            self._refuse(one, HTTPStatus.BAD_REQUEST, str(error))
+            return
+        if whole:
+            self._dispatch(one)
+            return
+        one.deadline = min(one.began + self.bounds.seconds, now + STALL_SECONDS)
+        self._hold(one)
+        if one.body.received > LONGEST_DRAINED and self.bounds.body is not None:
+            self._refuse(one, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is over the limit")
+
+    def _begin(self, one: Connection, head: bytes) -> bool:
+        """Parse a request's head; False where it was refused."""
+        try:
+            request = next(RequestParser(self.cfg, [head], one.address))
+            chunked = any(name == "TRANSFER-ENCODING" for name, _ in request.headers)
+            length = next((int(value) for name, value in request.headers if name == "CONTENT-LENGTH"), 0)
+        except (parsing.ParseException, StopIteration, ValueError, OSError) as error:
+            status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), HTTPStatus.BAD_REQUEST)
+            self._refuse(one, status, str(error) or "the request is not HTTP")
+            return False
+        one.request = request
+        one.body = ChunkedBody(self.bounds.body) if chunked else FixedBody(length, self.bounds.body)
+        if request._expected_100_continue:
+            request._expected_100_continue = False  # else gunicorn would say it once more
+            if not one.incoming and (chunked or length):
+                one.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return True
+
+    def _hold(self, one: Connection) -> None:
+        """Count what is buffered, and make room where it is too much."""
+        assert one.body is not None
+        held = len(one.body.content) + len(one.incoming)
+        with self._lock:
+            self._buffered += held - one.held
+            over = self._buffered > self.bounds.buffered
+        one.held = held
+        while over and not one.closed and not one.refused:
+            self._make_room(one)
+            over = self._buffered > self.bounds.buffered
+
+    def _release(self, one: Connection) -> None:
+        with self._lock:
+            self._buffered -= one.held
+        one.held = 0
+
+    def _make_room(self, newest: Connection) -> None:
+        """Close the connection that is the least loss."""
+        waiting = [one for one in self._connections if not one.busy and not one.outgoing and one is not newest]
+        idle = [one for one in waiting if one.began is None and one.held == 0]
+        if idle and len(self._connections) > self._most_connections:
+            self._close(min(idle, key=lambda one: one.deadline))
+            return
+        partial = [one for one in waiting if one.began is not None and not one.refused]
+        victim = min(partial, key=lambda one: one.began or 0.0, default=newest)
+        self._refuse(victim, HTTPStatus.SERVICE_UNAVAILABLE, "too many requests are incomplete; this one was dropped")
+        if len(self._connections) > self._most_connections:
+            self._close(victim)
+
+    def _expire(self, one: Connection) -> None:
+        if one.began is not None and not one.outgoing and not one.refused:
+            self._refuse(one, HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
+        else:
+            self._close(one)
+
+    # ---- computing and answering -------------------------------------------------------------------------------------
+
+    def _dispatch(self, one: Connection) -> None:
+        self._hold(one)
+        if one.refused or one.closed:
+            return
+        one.busy = True
+        pool = self._quick if one.request.method == "GET" else self._compute
+        pool.submit(self._answer, one)
+
+    def _answer(self, one: Connection) -> None:
+        """In a thread: compute the answer and send what the client takes at once."""
+        try:
+            answer, keep = self._respond(one)
+        except Exception:
+            logger.exception("500: a request could not be answered")
+            answer, keep = _plain(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says why"), False
+        sent = 0
+        try:
+            sent = one.sock.send(answer)
+        except BlockingIOError:
+            pass
+        except OSError:
+            keep, answer = False, b""
+        self._release(one)
+        one.request = one.body = one.began = None
+        one.keep = one.keep and keep
+        one.outgoing = memoryview(answer)[sent:]
+        one.deadline = time.monotonic() + (STALL_SECONDS if one.outgoing else KEEP_ALIVE_SECONDS)
+        with one.lock:
+            one.busy = False
+            if one.keep and not one.outgoing and not one.incoming and self.alive:
+                return  # the usual case: the loop has nothing to do until the next request
+        self._returned.put(one)
+        with contextlib.suppress(BlockingIOError):  # then the loop is awake anyway
+            os.write(self.PIPE[1], b"\0")
+
+    def _respond(self, one: Connection) -> tuple[bytes, bool]:
+        """The bytes of the answer, and whether the connection stays open after it."""
+        outbox, body = _Outbox(), one.body
+        assert body is not None
+        response, environ = wsgi.create(one.request, outbox, one.address, one.local, self.cfg)
+        environ["wsgi.input"] = io.BytesIO(body.content)
+        environ["wsgi.multithread"] = True
+
+        def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+            if not (self.alive and one.keep):
+                response.force_close()
+            return response.start_response(status, headers, exc_info)
+
+        parts = self.wsgi(environ, start)
+        try:
+            for part in parts:
+                response.write(part)
+            response.close()
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        return b"".join(outbox.parts), not response.should_close()
+
+    def _resume(self, one: Connection) -> None:
+        """An answer is under way: go on with what is left of it, or with the next request."""
+        if one.outgoing:
+            self._watch(one, selectors.EVENT_WRITE)
+        elif not one.keep or not self.alive:
+            self._finish(one)
+        else:
+            self._watch(one, selectors.EVENT_READ)
+            if one.incoming:
+                self._advance(one, time.monotonic())
+
+    def _writable(self, one: Connection) -> None:
+        try:
+            sent = one.sock.send(one.outgoing[: 1 << 20])
+        except BlockingIOError:
+            return
+        now = time.monotonic()
+        one.outgoing = one.outgoing[sent:]
+        one.deadline = now + (STALL_SECONDS if self.alive else STOP_READ_SECONDS)
+        if not one.outgoing:
+            one.deadline = now + KEEP_ALIVE_SECONDS
+            self._resume(one)
+
+    def _finish(self, one: Connection) -> None:
+        """Close after the last byte, in a way that lets the client read it: not while it still sends."""
+        one.sock.shutdown(socket.SHUT_WR)
+        one.refused = True
+        one.deadline = time.monotonic() + (_LINGER_SECONDS if self.alive else STOP_IDLE_SECONDS)
+        self._watch(one, selectors.EVENT_READ)
+
+    def _refuse(self, one: Connection, status: HTTPStatus, text: str) -> None:
+        """Answer a request that is not whole, and close."""
+        logger.warning("%d: %s", status, text)
+        self._release(one)
+        one.incoming.clear()
+        one.request = one.body = None
+        with contextlib.suppress(OSError):  # its answer is small; a client that takes none of it gets none
+            one.sock.send(_plain(status, text))
+        try:
+            self._finish(one)
+        except OSError:
+            self._close(one)
+
+
+def with_bounds(bounds: Bounds) -> type[BufferingWorker]:
+    """The worker's class, for gunicorn to make workers of."""
+    return type("BufferingWorker", (BufferingWorker,), {"bounds": bounds})
+
+
+def _plain(status: HTTPStatus, text: str) -> bytes:
+    body = f"{status.value} {status.phrase}: {text}"[:1024].encode("ascii", "backslashreplace")
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _open_files() -> int:
+    """Files that the process may have open, after asking for as many as it may ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + _FILES_BESIDES
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        return most
+    return wanted if soft == resource.RLIM_INFINITY else soft

@@ -1,0 +1,75 @@
+"""A request becomes a response without a server: parameters, dialects, and what is refused before predicting."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from algorithms.interface import IMAGES, JSON, JSON_LINES, PNG
+from container.serving.request import Endpoint, Request, respond
+from container.settings import Settings
+from tests.container.fakes import Fake, Sums
+
+
+class Watched(Sums):
+    """Notes what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def predict(self, batch, parameters=None):
+        self.asked.append((len(batch), dict(parameters)))
+        return super().predict(batch)
+
+
+class Seen(Sums):
+    """Answers an image with its first two bytes."""
+
+    feature_dim = None
+
+    def predict(self, batch, parameters=None):
+        return {"prediction": np.array([[value[0], value[1]] for value in batch.values], np.float32) / 4}
+
+
+class Pictures(Fake):
+    serving = replace(Fake.serving, accepts=(PNG,), answers=(JSON, JSON_LINES), takes=IMAGES, dialect="images")
+
+
+def test_parameters_of_accept_reach_the_model():
+    model = Watched()
+    endpoint = Endpoint.of(Fake, model, Settings())
+    for accept in ("application/json; verbose=true", "text/csv;q=0.1, application/json ;verbose=true;q=0.5", None):
+        assert respond(Request(b"1,2,3", "text/csv", accept), endpoint).status == 200
+    assert model.asked == [(1, {"verbose": "true"}), (1, {"verbose": "true"}), (1, {})]
+
+
+def test_an_accept_that_cannot_be_met_is_refused_before_predicting():
+    model = Watched()
+    response = respond(Request(b"1,2,3", "text/csv", "image/png"), Endpoint.of(Fake, model, Settings()))
+    assert (response.status, model.asked) == (406, [])
+    assert all(media in response.body.decode() for media in Fake.serving.answers)
+
+
+@pytest.mark.parametrize("accept", [None, "*/*"])
+def test_images_in_batch_transform_are_answered_as_notebooks_read_them(accept):
+    """``json.load(f)["prediction"]``, in four of Amazon's notebooks; a real-time endpoint answers a bare list."""
+    alone = respond(Request(b"\1\2", "image/png", accept), Endpoint.of(Pictures, Seen(), Settings()))
+    assert json.loads(alone.body) == [0.25, 0.5]
+    batch = Endpoint.of(Pictures, Seen(), Settings.from_environment({"SAGEMAKER_BATCH": "true"}))
+    response = respond(Request(b"\1\2", "image/png", accept), batch)
+    assert json.loads(response.body)["prediction"] == [0.25, 0.5]
+    assert json.loads(respond(Request(b"\1\2", "image/png", JSON), batch).body) == [0.25, 0.5]
+    chosen = Settings.from_environment({"SAGEMAKER_BATCH": "true", "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": JSON})
+    response = respond(Request(b"\1\2", "image/png", accept), Endpoint.of(Pictures, Seen(), chosen))
+    assert json.loads(response.body) == [0.25, 0.5]
+
+
+def test_short_memory_is_507():
+    class Hungry(Sums):
+        def predict(self, batch, parameters=None):
+            raise MemoryError
+
+    assert respond(Request(b"1,2,3", "text/csv"), Endpoint.of(Fake, Hungry(), Settings())).status == 507

@@ -1,0 +1,155 @@
+"""Clients that send or read slowly, by the thousand, harm nobody else, and are cut off after the stated times."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import select
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from algorithms.common import mxnet_files
+from tests.contract.test_serving import make_kmeans
+from tests.server import running
+
+CLIENTS = 1000
+STALLED = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\n1,2,3"
+SECONDS = 1.0
+
+
+@pytest.fixture(autouse=True)
+def many_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 3 * CLIENTS
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f"the limit on open files, {hard}, is below {wanted}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def base(tmp_path):
+    (tmp_path / "model").mkdir()
+    make_kmeans(tmp_path / "model")
+    return tmp_path
+
+
+@contextlib.contextmanager
+def clients(server, first, count=CLIENTS):
+    """Connections that have sent ``first``."""
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        for _ in range(count):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            sock.sendall(first)
+            sockets.append(sock)
+        yield sockets
+
+
+def closed(sockets):
+    """How many of them the server has answered or closed."""
+    poll = select.poll()
+    for sock in sockets:
+        poll.register(sock, select.POLLIN)
+    return len(poll.poll(0))
+
+
+def slowest(server, turns):
+    """The longest that a ping or a good request took."""
+    longest = 0.0
+    for _ in range(turns):
+        for ask in (server.ping, lambda: server.invoke(b"1,2,3,4")):
+            started = time.monotonic()
+            assert ask().status == 200
+            longest = max(longest, time.monotonic() - started)
+        time.sleep(0.05)
+    return longest
+
+
+def test_a_thousand_stalled_bodies_and_a_thousand_slow_heads_harm_nobody_and_are_closed(base):
+    with (
+        running(base, ALGORITHM="kmeans", SAGEMAKER_MODEL_SERVER_TIMEOUT="12") as server,
+        clients(server, STALLED) as stalled,
+        clients(server, b"P") as slow,
+    ):
+        done = threading.Event()
+
+        def drip():
+            rest = iter(STALLED[1:])
+            while not done.wait(4):
+                letter = bytes([next(rest)])
+                for sock in slow:
+                    with contextlib.suppress(OSError):
+                        sock.send(letter)
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            assert slowest(server, 20) < SECONDS
+            assert closed(stalled) == closed(slow) == 0  # they were there all the time
+            deadline = time.monotonic() + 20  # HEAD_SECONDS is 10, and a whole request may take 12
+            while closed(stalled) + closed(slow) < 2 * CLIENTS and time.monotonic() < deadline:
+                assert slowest(server, 1) < SECONDS
+            assert (closed(stalled), closed(slow)) == (CLIENTS, CLIENTS)
+            assert all(sock.recv(100).startswith(b"HTTP/1.1 408 ") for sock in stalled)
+        finally:
+            done.set()
+            dripping.join()
+
+
+def test_a_byte_now_and_then_in_the_body_does_not_prolong_it(base):
+    with (
+        running(base, ALGORITHM="kmeans", SAGEMAKER_MODEL_SERVER_TIMEOUT="2") as server,
+        clients(server, STALLED, 1) as (sock,),
+    ):
+        started = time.monotonic()
+        while not closed([sock]) and time.monotonic() - started < 10:
+            sock.send(b"1")
+            time.sleep(0.1)
+        assert 1.5 < time.monotonic() - started < 4
+
+
+def test_a_stop_does_not_wait_for_a_thousand_slow_clients(base):
+    with (
+        running(base, ALGORITHM="kmeans") as server,
+        clients(server, STALLED),
+        clients(server, b"GET /ping HTTP/1.1\r\n"),
+    ):
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 6
+
+
+def test_clients_that_do_not_read_their_answers_keep_no_thread(tmp_path):
+    (tmp_path / "model").mkdir()
+    mxnet_files.save(
+        tmp_path / "model" / "model_algo-1",
+        {
+            "s": np.ones(200, np.float32),
+            "v": np.full((1, 200), 1 / 3, np.float32),
+            "mean": np.zeros((1, 1), np.float32),
+        },
+    )
+    body = b"1\n" * 5_000  # the answer has 200 times as many numbers, beyond what the kernel takes
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with (
+        running(tmp_path, ALGORITHM="pca", SAGEMAKER_MODEL_SERVER_WORKERS="1") as server,
+        clients(server, head + body, 6) as readers,
+    ):
+        deadline = time.monotonic() + 60
+        while closed(readers) < len(readers) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        started = time.monotonic()
+        assert server.ping().status == server.invoke(b"1\n").status == 200
+        assert time.monotonic() - started < 2 * SECONDS
+        received = b""
+        while piece := readers[0].recv(1 << 20):  # and one that reads late gets all of it
+            received += piece
+            if len(received) > 1000 and received.endswith(b"]}"):
+                break
+        assert received.count(b"projection") == 5_001
