@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from algorithms.errors import HyperparameterError
+from recordio.quoting import quoted
 
 AUTO = "auto"
 _INTEGER = re.compile(r"[+-]?[0-9]+(\.0+)?")  # "10.0" too: tuners and JSON encoders write whole floats so
@@ -273,14 +274,16 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
         if attribute is None:
             unknown.append(wire)
         elif attribute in given:
-            problems.append(f"Hyperparameter '{wire}' is given twice, under two of its names")
+            problems.append(f"Hyperparameter {quoted(wire)} is given twice, under two of its names")
         else:
             value = _plain(raw)
             try:
                 given[attribute] = declared[attribute].parse(value)
             except (ValueError, TypeError):
                 given[attribute] = None
-                problems.append(f"Hyperparameter '{wire}': '{value}' is not {declared[attribute].expected()}")
+                problems.append(
+                    f"Hyperparameter {quoted(wire)}: {quoted(value)} is not {declared[attribute].expected()}"
+                )
     missing = [field.name or name for name, field in declared.items() if field.required and name not in given]
     problems = _whole_map_problems(missing, unknown) + problems
     if problems:
@@ -312,7 +315,7 @@ def _whole_map_problems(missing: Sequence[str], unknown: Sequence[str]) -> list[
         names = ", ".join(f"'{name}'" for name in missing)
         problems.append(f"No value(s) were specified for {names} which are required hyperparameter(s)")
     if unknown:
-        names = ", ".join(f"'{name}'" for name in unknown)
+        names = ", ".join(map(quoted, unknown))
         verb = "was" if len(unknown) == 1 else "were"
         problems.append(f"Additional hyperparameters are not allowed ({names} {verb} unexpected)")
     return problems
