@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from algorithms.errors import HyperparameterError
+from recordio.quoting import quoted
 
 AUTO = "auto"
 _INTEGER = re.compile(r"[+-]?[0-9]+(\.0+)?")  # "10.0" too: tuners and JSON encoders write whole floats so
@@ -137,7 +138,7 @@ class Field:
         """What is wrong with a ``value`` that ``parse`` refuses, in words."""
         beyond = self.kind == "real" and _REAL.fullmatch(value) and not _fits_float32(value)
         size = f", 0 or from {_SMALLEST:.2g} to {_LARGEST:.2g} in size" if beyond else ""
-        return f"'{value}' is not {self.expected()}{size}"
+        return f"{quoted(value)} is not {self.expected()}{size}"
 
     def _parse_flag(self, value: str) -> bool:
         if value.lower() not in _FLAGS:
@@ -300,10 +301,12 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
             try:
                 parsed = declared[attribute].parse(value)
                 if given.setdefault(attribute, parsed) != parsed:
-                    problems.append(f"Hyperparameter '{wire}' is given twice, under two of its names, with two values")
+                    problems.append(
+                        f"Hyperparameter {quoted(wire)} is given twice, under two of its names, with two values"
+                    )
             except (ValueError, TypeError):
                 given[attribute] = None
-                problems.append(f"Hyperparameter '{wire}': {declared[attribute].problem(value)}")
+                problems.append(f"Hyperparameter {quoted(wire)}: {declared[attribute].problem(value)}")
     missing = [field.name or name for name, field in declared.items() if field.required and name not in given]
     problems = _whole_map_problems(missing, unknown) + problems
     if problems:
@@ -335,7 +338,7 @@ def _whole_map_problems(missing: Sequence[str], unknown: Sequence[str]) -> list[
         names = ", ".join(f"'{name}'" for name in missing)
         problems.append(f"No value(s) were specified for {names} which are required hyperparameter(s)")
     if unknown:
-        names = ", ".join(f"'{name}'" for name in unknown)
+        names = ", ".join(map(quoted, unknown))
         verb = "was" if len(unknown) == 1 else "were"
         problems.append(f"Additional hyperparameters are not allowed ({names} {verb} unexpected)")
     return problems

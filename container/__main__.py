@@ -62,7 +62,7 @@ def serve() -> int:
     try:
         settings = Settings.from_environment(os.environ)
     except ConfigurationError as error:
-        logs.logger.error("%s: %s", failure.CLIENT.log, error)
+        logs.error(failure.CLIENT.log, error.problems)
         return failure.EXIT_CODE
     return server.run(Paths(settings.base_directory), settings)
 

@@ -2,7 +2,8 @@
 
 Two frames are in use: that of the closed algorithms (``sagemaker``, and ``plain`` for the two that write no
 ``#metrics`` lines) and that of the XGBoost container (``xgboost``).
-All lines go to standard output, each as soon as it is made.
+All lines go to standard output, each as soon as it is made. What a line quotes (a hyperparameter's value, the name of
+a file) may come from anybody: it can neither begin a line of its own nor pass for a metric, see ``tamed``.
 
     >>> quality("algo-1", "test", "msd", 0.25)
     '#quality_metric: host=algo-1, test msd <loss>=0.25'
@@ -22,11 +23,15 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from recordio.limits import LINE_CHARACTERS, LOGGED_CHARACTERS
+from recordio.quoting import escaped, shortened
 
 logger = logging.getLogger("container")
 
@@ -41,13 +46,53 @@ _FRAMES = {
 }
 
 
+_METRIC = r"#(?=[a-z]+_metric|metrics|011)|(?<=Train)-(?=\w+=)|(?<=Validation)-(?=\w+=)"
+_QUOTED_METRIC = re.compile(rf"(?!^)(?:{_METRIC})")  # in the midst of a line, where no metric of ours begins
+_ANY_METRIC = re.compile(_METRIC)
+_EPOCH = re.compile(r"Epoch\[|Checkpoint \[")  # begins MXNet's and Sockeye's lines of metrics, which quote nothing
+_OURS = "ours"
+
+
+def tamed(text: str) -> str:
+    """A line that quotes what others wrote: one line whatever that is, and no metric.
+
+    Tuning jobs search the log for patterns such as ``#quality_metric: host=\\S+, test msd <loss>=(\\S+)``, anywhere in
+    a line.
+
+    >>> tamed("'1\\n#quality_metric: host=a, test msd <loss>=0' is not an integer")
+    "'1\\\\n\\\\x23quality_metric: host=a, test msd <loss>=0' is not an integer"
+    """
+    return _ANY_METRIC.sub(_code, shortened(escaped(text), LINE_CHARACTERS))
+
+
+def _code(match: re.Match[str]) -> str:
+    return f"\\x{ord(match[0]):02x}"
+
+
+def _line(message: str) -> str:
+    if _EPOCH.match(message):
+        return escaped(message, keep="\t")
+    return _QUOTED_METRIC.sub(_code, shortened(escaped(message), LINE_CHARACTERS))
+
+
 class _Frame(logging.Formatter):
-    """The prefix of a line, with the time in UTC; lines logged by ``bare`` have none."""
+    """The prefix of a line, with the time in UTC; lines logged by ``bare`` have none.
+
+    The one place through which all lines go: an algorithm's line may begin as a metric, and is otherwise tamed.
+    """
 
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage() if getattr(record, "bare", False) else super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
+        if not getattr(record, _OURS, False):
+            record.message = _line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return "\n".join(map(tamed, super().formatException(ei).split("\n")))
 
 
 class Writer(Protocol):
@@ -76,6 +121,12 @@ def bare(line: str) -> None:
     logger.info("%s", line, extra={"bare": True})
 
 
+def error(family: str, problems: Sequence[str], trace: str = "") -> None:
+    """An error with a line for each of its problems, and the traceback of what is our own fault."""
+    lines = [tamed(line) for line in (*problems, *trace.splitlines())]
+    logger.error("%s: %s", family, "\n".join(lines), extra={_OURS: True})
+
+
 def entry() -> None:
     """The two lines that SageMaker's images print before anything else."""
     bare("Docker entrypoint called with argument(s): train")
@@ -84,9 +135,13 @@ def entry() -> None:
 
 def configuration(defaults: Mapping[str, Any], provided: Mapping[str, Any], source: object) -> None:
     """The lines about hyperparameters. ``source`` is the file of the provided ones."""
+    known = {
+        shortened(name): shortened(value, LOGGED_CHARACTERS) if isinstance(value, str) else value
+        for name, value in provided.items()
+    }
     logger.info("Reading default configuration: %s", dict(defaults))
-    logger.info("Merging with provided configuration from %s: %s", source, dict(provided))
-    logger.info("Final configuration: %s", {**defaults, **provided})
+    logger.info("Merging with provided configuration from %s: %s", source, known)
+    logger.info("Final configuration: %s", {**defaults, **known})
 
 
 def worker(*, checkpoints: bool) -> None:

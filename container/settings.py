@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from algorithms.errors import AlgorithmInputError
+from recordio.quoting import quoted
 
 MIB = 1024 * 1024
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
@@ -21,7 +22,11 @@ _STRATEGIES = {
 
 
 class ConfigurationError(AlgorithmInputError):
-    """Environment variables or the job's JSON files cannot be used. One sentence a line."""
+    """Environment variables or the job's JSON files cannot be used. ``problems`` has one sentence for each."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +97,7 @@ class Settings:
             ensemble=read.flag("SAGEMAKER_INFERENCE_ENSEMBLE", default=True),
         )
         if read.problems:
-            raise ConfigurationError("\n".join(read.problems))
+            raise ConfigurationError(*read.problems)
         return values
 
 
@@ -171,4 +176,4 @@ class _Reader:
         return self.integer("MAX_CONTENT_LENGTH", 1) or 6 * MIB
 
     def _refuse(self, name: str, value: str, expected: str) -> None:
-        self.problems.append(f"Environment variable {name}: '{value}' is not {expected}")
+        self.problems.append(f"Environment variable {name}: {quoted(value)} is not {expected}")

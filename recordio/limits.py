@@ -90,3 +90,12 @@ LONGEST_DRAINED = 256 << 20
 the answer only when it has sent all. SageMaker sends 100 MB at most."""
 
 # ---- log lines and messages ------------------------------------------------------------------------------------------
+
+QUOTED_CHARACTERS = 200
+"""Of a value in a message: enough to know it again, too few to bury the sentence around it."""
+LOGGED_CHARACTERS = 1_000
+"""Of a hyperparameter in the lines of the configuration: a list of a hundred feature names still shows whole."""
+LINE_CHARACTERS = 16_384
+"""Of a log line: Docker cuts what is longer into pieces of 16 KiB."""
+FAILURE_CHARACTERS = 1_024
+"""Of the failure file: SageMaker shows no more of it."""

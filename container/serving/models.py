@@ -123,4 +123,4 @@ def check(algorithm: type[Algorithm], settings: Settings) -> None:
     if settings.inference_outputs and not serving.outputs:
         problems.append(f"Environment variable SAGEMAKER_INFERENCE_OUTPUT: {algorithm.name} has no selectable outputs")
     if problems:
-        raise ConfigurationError("\n".join(problems))
+        raise ConfigurationError(*problems)

@@ -55,7 +55,7 @@ def run(paths: Paths, settings: Settings) -> int:
     try:
         application = _load(paths, settings)
     except AlgorithmInputError as error:
-        logger.error("Customer Error: %s", error)
+        logs.error("Customer Error", getattr(error, "problems", None) or [str(error)])
         return FAILURE
     seconds = time.perf_counter() - started
     logger.info("Serving on port %d with %d workers; loaded in %.2f s", settings.port, workers, seconds)

@@ -8,6 +8,7 @@ present must be right. All problems of all files are reported together.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,12 +23,14 @@ from container.settings import ConfigurationError
 from recordio import content_type
 from recordio.content_type import ContentType
 from recordio.errors import ContentTypeError, EmptyDataError
+from recordio.quoting import quoted
 from recordio.sources import FileSource
 
 _ROOT = PurePosixPath("/opt/ml")
 _MODES = {mode.lower(): mode for mode in (FILE, FAST_FILE, PIPE)}
 _DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
 _DEFAULT_HOST = "algo-1"
+_HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")  # what a name or an address is made of (RFC 1123, RFC 4007)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def read(paths: Paths, algorithm: type[Algorithm]) -> TrainingConfig:
     host = _host(paths, algorithm, problems)
     checkpoints = _checkpoint_directory(paths, problems)
     if problems or values is None:
-        raise ConfigurationError("\n".join(problems))
+        raise ConfigurationError(*problems)
     return TrainingConfig(
         hyperparameters=values, provided=provided, channels=channels, host=host, checkpoint_directory=checkpoints
     )
@@ -131,7 +134,7 @@ def _channels(paths: Paths, algorithm: type[Algorithm], problems: list[str]) -> 
     channels = {}
     for name, entry in configured.items():
         if name not in declared:
-            problems.append(f"Channel '{name}' is not one of {algorithm.name}: it takes {_listed(declared)}")
+            problems.append(f"Channel {quoted(name)} is not one of {algorithm.name}: it takes {_listed(declared)}")
             continue
         channel = _channel(declared[name], entry, problems)
         if channel is not None:
@@ -166,13 +169,13 @@ def _channel(declared: Channel, entry: Any, problems: list[str]) -> ChannelConfi
     media = _content_type(declared, entry, found)
     distribution = entry.get("S3DistributionType") or _DISTRIBUTIONS[0]
     if distribution not in _DISTRIBUTIONS:
-        found.append(f"S3DistributionType '{distribution}' is not one of {', '.join(_DISTRIBUTIONS)}")
+        found.append(f"S3DistributionType {quoted(distribution)} is not one of {', '.join(_DISTRIBUTIONS)}")
     compression = entry.get("CompressionType") or "None"  # what is compressed is told by its content, in any mode
     if compression not in ("None", "Gzip"):
-        found.append(f"CompressionType '{compression}' is not one of None, Gzip")
+        found.append(f"CompressionType {quoted(compression)} is not one of None, Gzip")
     wrapper = entry.get("RecordWrapperType") or "None"
     if wrapper not in ("None", "RecordIO"):
-        found.append(f"RecordWrapperType '{wrapper}' is not one of None, RecordIO")
+        found.append(f"RecordWrapperType {quoted(wrapper)} is not one of None, RecordIO")
     elif wrapper == "RecordIO" and declared.gives == ROWS and media is not None and media.media_type != RECORDIO:
         found.append(
             f"RecordWrapperType 'RecordIO' would wrap each object in a RecordIO frame, which is no {media.media_type}"
@@ -190,7 +193,7 @@ def _mode(declared: Channel, entry: Mapping[str, Any], found: list[str]) -> str 
     stated = entry.get("TrainingInputMode") or FILE
     mode = _MODES.get(str(stated).lower())
     if mode not in declared.modes:
-        found.append(f"TrainingInputMode '{stated}' is not supported; use {' or '.join(declared.modes)}")
+        found.append(f"TrainingInputMode {quoted(stated)} is not supported; use {' or '.join(declared.modes)}")
         return None
     return mode
 
@@ -203,7 +206,7 @@ def _content_type(declared: Channel, entry: Mapping[str, Any], found: list[str])
         found.append(str(error))
         return None
     if media.media_type not in declared.accepts:
-        found.append(f"ContentType '{stated}' is not supported; use {' or '.join(declared.accepts)}")
+        found.append(f"ContentType {quoted(stated)} is not supported; use {' or '.join(declared.accepts)}")
         return None
     return media
 
@@ -228,6 +231,9 @@ def _host(paths: Paths, algorithm: type[Algorithm], problems: list[str]) -> str:
     hosts = resources.get("hosts") or [resources.get("current_host") or _DEFAULT_HOST]
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
         problems.append(f"{paths.resource_config}: hosts is {_kind(hosts)}, not a list of names")
+        return _DEFAULT_HOST
+    if not all(_HOST.fullmatch(host) for host in hosts):
+        problems.append(f"{paths.resource_config}: hosts is {_kind(hosts)}, and not all of them are names of hosts")
         return _DEFAULT_HOST
     host = resources.get("current_host") or hosts[0]
     if host not in hosts:

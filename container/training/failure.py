@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import errno
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from algorithms.errors import AlgorithmInputError, PredictionError
+from container import logs
 from container.logs import logger
 from recordio.errors import DataError
+from recordio.limits import FAILURE_CHARACTERS
+from recordio.quoting import shortened
 
 EXIT_CODE = 1
 
@@ -45,31 +49,50 @@ def family(error: BaseException) -> Family:
     return next(_FAMILIES[kind] for kind in type(error).__mro__ if kind in _FAMILIES)
 
 
-def message(error: BaseException) -> str:
-    """What went wrong and, for what the machine lacks, what to do about it; then the class, as SageMaker does."""
-    text = str(error) or "no message"
+def problems(error: BaseException) -> list[str]:
+    """What went wrong, a line for each problem, escaped; the last ends in the class, as SageMaker's do.
+
+    For what the machine lacks, what to do about it besides.
+    """
+    lines = list(getattr(error, "problems", ())) or [str(error) or "no message"]
     if _disk_full(error):
-        text = f"The disk is full: {text}. Give the job a larger volume (VolumeSizeInGB), or write less"
+        lines = [f"The disk is full: {lines[0]}. Give the job a larger volume (VolumeSizeInGB), or write less"]
     elif isinstance(error, MemoryError):
-        text = f"Out of memory: {text}. Use an instance with more memory, a smaller batch, or Pipe mode"
-    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-    return f"{text}{notes} (caused by {type(error).__name__})"
+        lines = [f"Out of memory: {lines[0]}. Use an instance with more memory, a smaller batch, or Pipe mode"]
+    lines += getattr(error, "__notes__", ())
+    return [logs.tamed(line) for line in (*lines[:-1], f"{lines[-1]} (caused by {type(error).__name__})")]
 
 
 def report(error: BaseException, file: Path) -> None:
     """Log ``error`` and write the failure file, unless there is one already: the first cause is the one to show.
 
-    The file starts with the message; for errors of the algorithm's own the traceback follows, in the log too.
+    The file starts with the message; for errors of the algorithm's own the traceback follows, as much of its end as
+    SageMaker shows. In the log it is whole.
     """
-    kind, text = family(error), message(error)
+    kind, lines = family(error), problems(error)
     trace = "" if kind is CLIENT else "".join(traceback.format_exception(error))
-    logger.error("%s: %s%s", kind.log, text, f"\n{trace}" if trace else "")
+    logs.error(kind.log, lines, trace)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as stream:
-            stream.write(f"{kind.failure}: {text}\n{trace}")
+            stream.write(_shown(kind, lines, trace))
     except OSError as problem:
         logger.error("The failure file was not written: %s", problem)
+
+
+def _shown(kind: Family, lines: Sequence[str], trace: str) -> str:
+    """The failure file's text: all of it is seen, so a long line is shortened rather than what comes after it cut."""
+    room = FAILURE_CHARACTERS - len(f"{kind.failure}: \n")
+    message = "\n".join(lines)
+    if len(message) > room:
+        message = "\n".join(shortened(line, max(room // len(lines) - 1, 100)) for line in lines)
+    text, end = f"{kind.failure}: {message}\n", ""
+    for line in reversed(trace.splitlines()):
+        longer = f"{logs.tamed(line)}\n{end}"
+        if len(text) + len(longer) > FAILURE_CHARACTERS:
+            break
+        end = longer
+    return (text + end)[:FAILURE_CHARACTERS]
 
 
 def _disk_full(error: BaseException | None) -> bool:

@@ -89,7 +89,7 @@ class Options:
             except json_path.PathError as error:
                 problems.append(f"{name}: {error}")
         if problems:
-            raise ConfigurationError("\n".join(problems))
+            raise ConfigurationError(*problems)
 
     def environment(self) -> dict[str, str]:
         """The variables that the platform gives the server: all but the first only where the job says so."""

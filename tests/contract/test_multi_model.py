@@ -102,7 +102,9 @@ def test_xgboost_answers_as_amazons_handler_does_behind_a_multi_model_server(ser
     assert load(server, "x", base / "models" / "xgboost" / "model").status == 200
     scores = CASES["xgboost"].expected()["score"].tolist()
 
-    def ask(body=encoded("text/csv"), media="text/csv", **headers):
+    rows = encoded("text/csv")
+
+    def ask(body=rows, media="text/csv", **headers):
         return server.request("POST", "/models/x/invoke", body, {"Content-Type": media, **headers})
 
     for accept in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):

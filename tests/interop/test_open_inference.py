@@ -58,7 +58,8 @@ for query in json.load(open(file)):
             }
             found.append({"model": name, "described": described, "answer": plain})
 try:
-    client.infer("kmeans", [http.InferInput("x", [1, 4], "FP32").set_data_from_numpy(np.full((1, 4), np.nan, np.float32))])
+    wrong = http.InferInput("x", [1, 4], "FP32").set_data_from_numpy(np.full((1, 4), np.nan, np.float32))
+    client.infer("kmeans", [wrong])
     refused = ""
 except http.InferenceServerException as error:
     refused = error.message()

@@ -35,7 +35,7 @@ def test_numpys_memory_error_is_one_the_user_can_act_on():
     with pytest.raises(MemoryError) as caught:
         np.empty((1 << 40, 1 << 7), dtype=np.float64)
     assert failure.family(caught.value) is failure.CLIENT
-    assert "Use an instance with more memory" in failure.message(caught.value)
+    assert "Use an instance with more memory" in failure.problems(caught.value)[0]
 
 
 def test_a_full_disk_is_seen_through_the_error_of_a_library():
@@ -46,7 +46,7 @@ def test_a_full_disk_is_seen_through_the_error_of_a_library():
             raise RuntimeError("could not save") from error
     except RuntimeError as error:
         assert failure.family(error) is failure.CLIENT
-        assert failure.message(error).startswith("The disk is full: could not save. Give the job a larger volume")
+        assert failure.problems(error)[0].startswith("The disk is full: could not save. Give the job a larger volume")
 
 
 def test_the_file_starts_with_the_message_and_its_notes(tmp_path, caplog):
