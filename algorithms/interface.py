@@ -251,6 +251,13 @@ class Job(Protocol):
         """A stop was asked for: leave the loop soon, with a usable model or by raising TrainingStopped."""
         ...
 
+    def nothing_to_keep(self) -> AbstractContextManager[None]:
+        """A block in which a stop ends the job at once, by TrainingStopped: there is no model yet that it could keep.
+
+        For what takes long before the first update, such as importing a framework and compiling a network.
+        """
+        ...
+
     def info(self, message: str) -> None:
         """One line for the log."""
         ...

@@ -19,10 +19,11 @@ import click
 from algorithms import hyperparameters, registry
 from algorithms.errors import HyperparameterError
 from algorithms.interface import CSV, FILES, LABELS_NONE, LABELS_REQUIRED, ROWS, Algorithm, Channel
+from container import extras
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from container.training import train as training
-from local import extras, inputs
+from local import inputs
 from local.parameters import Loudness, did_you_mean
 from local.progress import Console
 from recordio import content_type

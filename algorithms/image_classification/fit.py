@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +34,9 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     """See ``ImageClassification.fit``."""
     form = Architecture(values.num_layers, values.shape, values.num_classes, bool(values.multi_label))
     training, validation = _pipelines(values, channels, form, job)
-    trainer = Trainer(values, form, job)
-    start(trainer.network, form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
+    with job.nothing_to_keep():
+        trainer = Trainer(values, form, job)
+        start(trainer.network, form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
     keeper = Keeper(job, symbol.to_json(form), form.image_shape, values)
     stopping = EarlyStopping(values)
     resumer = Resumer(job, trainer.network, keeper, stopping)
@@ -119,6 +121,7 @@ class Trainer:
         self.network.compile(optimizer(keras, values), loss, metrics=metrics, jit_compile="auto" if gpu else False)
         self._weights = losses.ClassWeights(form.num_classes) if values.use_weighted_loss else None
         self._values, self._form, self._job = values, form, job
+        self._is_new = True
 
     def parameters(self) -> dict[str, np.ndarray]:
         """As a checkpoint has them."""
@@ -144,7 +147,9 @@ class Trainer:
                 )
             weights = self._weights.of(batch.targets) if self._weights is not None else None
             self.network.reset_metrics()
-            logs = self.network.train_on_batch(batch.images, batch.targets, weights, return_dict=True)
+            with self._job.nothing_to_keep() if self._is_new else nullcontext():  # the network is compiled
+                logs = self.network.train_on_batch(batch.images, batch.targets, weights, return_dict=True)
+            self._is_new = False
             totals = {name: totals.get(name, 0.0) + float(value) for name, value in logs.items()}
             if self._job.stop_requested:
                 batches.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,8 @@ class Training:
         job.info(f"# Starting training for epoch {epoch}")
         self._first_epoch, batches = epoch == 1, 0
         for counts in self._mini_batches():
-            self.network.step(counts)
+            with self.job.nothing_to_keep() if epoch == 1 and not batches else nullcontext():  # the network is compiled
+                self.network.step(counts)
             batches += 1
             if job.stop_requested:
                 break
@@ -228,15 +230,16 @@ class Training:
             raise TrainingStopped("no document had been trained on")
         if not head:
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
-        load_keras(self.job.seed)
-        from algorithms.ntm.network import Network  # imports Keras
-
         first = sp.csr_array(concatenate(head).rows(0, seeding.DOCUMENTS).features)  # wherever the reader cut
         seed = seeding.find(first, self.values.num_topics, self.random)
         # Each document has the same weight, that of one of mean length: the gradient is in nats for a document.
         weight = self.values.rescale_gradient * float(first.sum()) / first.shape[0]
         size = min(self.values.mini_batch_size, count)
-        self._network = Network(self.values, size, weight, seed, self.job.seed)
+        with self.job.nothing_to_keep():
+            load_keras(self.job.seed)
+            from algorithms.ntm.network import Network  # imports Keras
+
+            self._network = Network(self.values, size, weight, seed, self.job.seed)
         return itertools.chain(head, documents)
 
     def _drawn(self) -> Iterator[Batch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,25 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
     words = _vocabulary(folder, vocabulary.SOURCE_FILE), _vocabulary(folder, vocabulary.TARGET_FILE)
     pairs = {name: _pairs(channels[name], name, values, words) for name in ("train", "validation")}
     shape = Architecture.of(values, source_vocabulary=len(words[0]), target_vocabulary=len(words[1]))
-    keras = load_keras(job.seed)
+    with job.nothing_to_keep():
+        run = _begin(values, shape, words, pairs, job)
+    try:
+        return run.to_the_end()
+    finally:
+        import keras
+
+        keras.backend.clear_session()
+
+
+def _begin(
+    values: Seq2SeqHyperparameters,
+    shape: Architecture,
+    words: tuple[Vocabulary, Vocabulary],
+    pairs: dict[str, Pairs],
+    job: Job,
+) -> _Run:
+    """The network, ready for its first update."""
+    load_keras(job.seed)
     parameters = initial(
         shape,
         np.random.default_rng(job.seed),
@@ -57,11 +76,7 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
     trained = network.Network(shape, parameters, {name: getattr(values, name) for name in _DROPOUTS}, job.seed)
     network.prepare(trained, network.make_optimizer(values), accuracy=values.training_metric == "accuracy")
     step = None if network.DYNAMIC else values.bucket_width
-    run = _Run(values, shape, words, pairs, trained, job, step)
-    try:
-        return run.to_the_end()
-    finally:
-        keras.backend.clear_session()
+    return _Run(values, shape, words, pairs, trained, job, step)
 
 
 def _vocabulary(folder: Path, name: str) -> Vocabulary:
@@ -171,7 +186,8 @@ class _Run:
                     return
 
     def _learn(self, batch: data.Batch) -> None:
-        logs = self.network.learn(batch)
+        with nullcontext() if self.updates else self.job.nothing_to_keep():  # the network is compiled
+            logs = self.network.learn(batch)
         self.updates += 1
         if not np.isfinite(logs["loss"]):
             raise TrainingDataError(

@@ -29,6 +29,13 @@ from recordio.sources import FileSource
 _ROOT = PurePosixPath("/opt/ml")
 _MODES = {mode.lower(): mode for mode in (FILE, FAST_FILE, PIPE)}
 _DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
+UNSUPPORTED = {
+    "debughookconfig.json": "SageMaker Debugger",
+    "profilerconfig.json": "SageMaker Profiler",
+    "tensorboardoutputconfig.json": "output for TensorBoard",
+}
+"""Files in which a job asks for what there is not here, and what that is."""
+
 _DEFAULT_HOST = "algo-1"
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")  # what a name or an address is made of (RFC 1123, RFC 4007)
 
@@ -88,13 +95,21 @@ def read(paths: Paths, algorithm: type[Algorithm]) -> TrainingConfig:
     )
 
 
+def unsupported(paths: Paths) -> list[Path]:
+    """Files of the job that ask for what there is not here."""
+    return [paths.config / name for name in UNSUPPORTED if (paths.config / name).exists()]
+
+
 def _read_object(file: Path, problems: list[str]) -> dict[str, Any] | None:
     """The JSON object in ``file``; None where there is no file, or (with a problem noted) no object in it."""
     try:
         value = json.loads(file.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except OSError as error:
+        problems.append(f"{file} cannot be read: {error.strerror}")
+        return None
+    except (ValueError, RecursionError) as error:
         problems.append(f"{file} is not JSON: {error}")
         return None
     if not isinstance(value, dict):
@@ -219,6 +234,8 @@ def _folder_problems(folder: Path, channel: ChannelConfig) -> list[str]:
         FileSource(folder).files()
     except EmptyDataError as error:
         return [f"Channel '{channel.declared.name}' is empty: {error}"]
+    except OSError as error:
+        return [f"Channel '{channel.declared.name}': {error.filename} cannot be read: {error.strerror}"]
     return []
 
 

@@ -39,12 +39,14 @@ _FAMILIES: dict[type[BaseException], Family] = {
     MemoryError: CLIENT,
     BaseException: ALGORITHM,
 }
+_FAILING = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EREMOTEIO)  # what reading says where a volume is gone
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def family(error: BaseException) -> Family:
-    """Whose error it is: that of the nearest class in the table, and the user's where a disk is full."""
-    if _disk_full(error):
+    """Whose error it is: that of the nearest class in the table, and the user's where a disk is full or a file cannot
+    be read or written."""
+    if _disk_full(error) or _is_unreadable(error):
         return CLIENT
     return next(_FAMILIES[kind] for kind in type(error).__mro__ if kind in _FAMILIES)
 
@@ -93,6 +95,11 @@ def _shown(kind: Family, lines: Sequence[str], trace: str) -> str:
             break
         end = longer
     return (text + end)[:FAILURE_CHARACTERS]
+
+
+def _is_unreadable(error: BaseException) -> bool:
+    """Whether ``error`` is about a file of the job: it may not be read, has vanished, or lies on a failing disk."""
+    return isinstance(error, OSError) and (error.filename is not None or error.errno in _FAILING)
 
 
 def _disk_full(error: BaseException | None) -> bool:

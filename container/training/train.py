@@ -13,7 +13,7 @@ from algorithms import hyperparameters, registry
 from algorithms.errors import ChannelError, HyperparameterError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters
 from algorithms.interface import FILES, LABELS_REQUIRED, PIPE, RECORDS, Algorithm, Channel
-from container import logs, resources
+from container import extras, logs, resources
 from container.archives import ArchiveError, extract
 from container.logs import logger
 from container.paths import Paths
@@ -70,6 +70,7 @@ def _stopped(artifact: Artifact, stop: Stop, reason: BaseException) -> int:
 def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, output: Output) -> None:
     started = time.time()
     algorithm = find(settings)
+    extras.check(algorithm.name)
     logs.configure(algorithm.log_style, output)
     configured = config.read(paths, algorithm)
     _log_start(paths, algorithm, configured)
@@ -212,6 +213,8 @@ def _log_start(paths: Paths, algorithm: type[Algorithm], configured: TrainingCon
         if field.default is not None
     }
     logs.configuration(defaults, configured.provided, paths.hyperparameters)
+    for file in config.unsupported(paths):
+        logger.warning("%s: %s is not supported; training goes on without it", file.name, config.UNSUPPORTED[file.name])
     if algorithm.log_style != logs.XGBOOST:
         logs.worker(checkpoints=configured.checkpoint_directory is not None)
 

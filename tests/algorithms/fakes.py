@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ class FakeJob:
     def stop_requested(self) -> bool:
         self.stop_readings += 1
         return self.stop_after is not None and self.stop_readings > self.stop_after
+
+    def nothing_to_keep(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def info(self, message: str) -> None:
         self.messages.append(message)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from algorithms import registry
-from local import extras
+from container import extras
 from tests.local import toy
 from tests.local.toy import oba
 

@@ -13,6 +13,7 @@ import pytest
 
 from algorithms import registry
 from algorithms.errors import ChannelError, TrainingStopped
+from container import extras
 from container.settings import Settings
 from container.training import train
 from tests.container.toy import Toy, ToyModel
@@ -256,3 +257,44 @@ def test_an_archive_that_is_none_or_would_leave_its_folder(tmp_path, content):
     ):
         pass
     assert [file.name for file in tmp_path.iterdir()] == ["channel"]
+
+
+def test_what_is_not_supported_is_said_in_a_line_each(run, opt_ml):
+    for name in ("debughookconfig.json", "profilerconfig.json"):
+        opt_ml.write(opt_ml.paths.config / name, {"CollectionConfigurations": []})
+    outcome = run()
+    assert outcome.code == 0
+    assert "debughookconfig.json: SageMaker Debugger is not supported; training goes on without it" in outcome.log
+    assert "profilerconfig.json: SageMaker Profiler is not supported" in outcome.log
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{", '{"a": ' * 50_000])
+def test_a_malformed_file_of_the_job_is_the_users_error(run, opt_ml, content):
+    opt_ml.paths.hyperparameters.write_text(content)
+    outcome = run()
+    assert outcome.code == 1
+    assert outcome.failure.startswith("ClientError: ")
+    assert "hyperparameters.json is not JSON" in outcome.failure
+    assert "Traceback" not in outcome.log
+
+
+def test_a_file_that_vanishes_is_the_users_error(run, monkeypatch, opt_ml):
+    def fit(values, channels, job):
+        (opt_ml.paths.channel("train") / "part-0").unlink()
+        for _ in channels["train"].batches():
+            pass
+
+    fit_instead(monkeypatch, fit)
+    outcome = run()
+    assert outcome.code == 1
+    assert outcome.failure.startswith("ClientError: ")
+    assert "Traceback" not in outcome.log
+
+
+def test_a_package_that_lacks_is_named_before_anything_is_read(run, monkeypatch):
+    declared = ["tensorflow-cpu>=2; extra == 'toy'", "no-such-package>=1; extra == 'toy'"]
+    monkeypatch.setitem(registry.ALGORITHMS, "toy", registry.Entry("tests.container.toy:Toy", extra="toy"))
+    monkeypatch.setattr(extras.metadata, "requires", lambda _: declared)
+    outcome = run()
+    assert outcome.code == 1
+    assert "needs no-such-package, not installed here" in outcome.failure

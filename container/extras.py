@@ -32,13 +32,20 @@ def check(algorithm: str) -> None:
 
 def _packages(extra: str) -> Iterator[str]:
     """The distributions that an extra asks for, those of extras that it names among them."""
-    for requirement in metadata.requires(DISTRIBUTION) or ():
+    for requirement in _requirements():
         if not re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", requirement):
             continue
         if nested := _NESTED.match(requirement):
             yield from _packages(nested["extra"])
         elif name := _NAME.match(requirement):
             yield name[0]
+
+
+def _requirements() -> list[str]:
+    try:
+        return metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:  # run from a folder of sources: what lacks is told when it is imported
+        return []
 
 
 def _is_installed(name: str) -> bool:
