@@ -1,6 +1,6 @@
 """The README's moving parts: the commands that it shows, and the tables that come from the declarations.
 
-    python examples/readme.py    writes the tables anew
+    python examples/readme.py    writes the tables anew, and docs/limits.md
 
 A block of commands with ``<!-- tested -->`` on the line above is run by tests/test_readme.py. After a colon stands what
 it needs beyond this project: ``docker``, ``mxnet``, or one of the SageMaker SDKs, ``sdk2`` and ``sdk3``.
@@ -8,16 +8,21 @@ it needs beyond this project: ``docker``, ``mxnet``, or one of the SageMaker SDK
 
 from __future__ import annotations
 
+import ast
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from algorithms import registry
 from algorithms.interface import FILE, PIPE, Algorithm
 from container import describe
+from recordio import limits as bounds
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+LIMITS = README.parent / "recordio" / "limits.py"
+LIMITS_PAGE = README.parent / "docs" / "limits.md"
 BLOCK = re.compile(r"^<!-- tested(?:: (?P<needs>[\w-]+))? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 HEADING = re.compile(r"^#+ (.*)$", re.M)
 
@@ -72,6 +77,42 @@ def _listed(media_types: Sequence[str]) -> str:
     return ", ".join(f"`{media}`" for media in media_types) or "none"
 
 
+def limits() -> str:
+    """``docs/limits.md``: what ``recordio/limits.py`` says of each bound, under its headings."""
+    lines = ["# Limits", "", "Made by `make tables` from `recordio/limits.py`.", ""]
+    lines.append(" ".join((ast.get_docstring(_parsed()) or "").partition("\n\n")[2].split()))
+    source = LIMITS.read_text().splitlines()
+    headings = [(number, line.strip("# -")) for number, line in enumerate(source, 1) if line.startswith("# ---- ")]
+    for name, value, number, reason in _bounds():
+        while headings and headings[0][0] < number:
+            heading = headings.pop(0)[1]
+            if not headings or headings[0][0] > number:
+                lines += [
+                    "",
+                    f"## {heading[0].upper()}{heading[1:]}",
+                    "",
+                    "| limit | value | what, and why |",
+                    "| --- | --- | --- |",
+                ]
+        lines.append(f"| `{name}` | {value:,} | {' '.join(reason.split()).replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _parsed() -> ast.Module:
+    return ast.parse(LIMITS.read_text())
+
+
+def _bounds() -> Iterator[tuple[str, float, int, str]]:
+    """(name, value, line, reason) of each bound: an assignment and the text below it."""
+    body = _parsed().body
+    for statement, below in itertools.pairwise(body):
+        if isinstance(statement, ast.Assign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            name = ast.unparse(statement.targets[0])
+            value = getattr(bounds, name)
+            if isinstance(value, (int, float)):
+                yield name, value, statement.lineno, str(below.value.value)
+
+
 def with_tables(readme: str) -> str:
     """The README with its tables made anew."""
     for name, made in (("tables", tables()), ("content-types", content_types())):
@@ -83,3 +124,4 @@ def with_tables(readme: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(with_tables(README.read_text()))
+    LIMITS_PAGE.write_text(limits())

@@ -75,6 +75,15 @@ def test_tables_are_up_to_date(readme):
     assert readme.with_tables(TEXT) == TEXT, "the README's tables are old: make tables"
 
 
+def test_the_page_of_limits_is_up_to_date(readme):
+    assert readme.limits() == readme.LIMITS_PAGE.read_text(), "docs/limits.md is old: make tables"
+
+
+def test_every_limit_has_its_reason(readme):
+    names = {name for name in vars(readme.bounds) if name.isupper()}
+    assert {name for name, *_ in readme._bounds()} == names
+
+
 @pytest.mark.slow
 def test_commands_run(readme, tmp_path):
     """All marked blocks in their order, as one reader in one folder would run them."""

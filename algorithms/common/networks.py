@@ -6,6 +6,11 @@ the images hold; Keras takes another where ``KERAS_BACKEND`` names it.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -16,10 +21,33 @@ def load_keras(seed: int) -> ModuleType:
     Importing TensorFlow takes seconds and hundreds of megabytes, so nothing that serves or only reads may call this
     without need.
     """
-    import keras
+    with _without_notices():
+        import keras
 
-    keras.utils.set_random_seed(seed % 2**32)
+        keras.utils.set_random_seed(seed % 2**32)
     return keras
+
+
+@contextlib.contextmanager
+def _without_notices() -> Iterator[None]:
+    """What native code writes to standard error meanwhile is dropped, unless an exception comes.
+
+    TensorFlow says there what processor it was built for, whatever its variables for the level of its log say: they
+    are heard only after its log has been set up. People take it for an error, and parsers stumble over it.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notices:
+        os.dup2(notices.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notices.seek(0)
+            os.write(kept, notices.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def has_gpu() -> bool:

@@ -465,7 +465,7 @@ def test_a_job_of_pipes_with_a_vocabulary(tmp_path):
     assert outcome.code == 0, outcome.log
     assert outcome.model_files == ["model_algo-1"]
     assert "#quality_metric: host=algo-1, epoch=2, validation total_loss <loss>=" in outcome.log
-    assert "] word" in outcome.log.split("Topics from epoch:final (num_topics:4) [, tu ")[1]
+    assert "] word" in outcome.log.split("Topics from epoch:final (num_topics:4) [wetc nan, tu ")[1]
     assert (opt_ml.paths.output_data / "topics.html").is_file()
 
 

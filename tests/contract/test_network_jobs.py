@@ -1,0 +1,56 @@
+"""Jobs of the networks: a stop before the first update is heard at once; the log holds our lines alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from algorithms import registry
+from tests.algorithms import samples
+from tests.opt_ml import OptMl
+
+pytestmark = pytest.mark.slow
+
+THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
+NAMES = ("ntm", "image-classification", "seq2seq") if THOROUGH else ("ntm",)
+SECONDS = 15
+"""The goal is 5 on a quiet machine; tests may run beside others."""
+
+
+def job(base, name):
+    algorithm = registry.find(name)
+    first = algorithm.configurations[0]
+    opt_ml = OptMl(base).hyperparameters(dict(first.hyperparameters))
+    for channel, (content_type, files) in samples.files(algorithm, first).items():
+        opt_ml.channel(channel, files, content_type)
+    return opt_ml
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_framework_adds_no_line_to_the_log(tmp_path, name):
+    outcome = job(tmp_path, name).train(name)
+    assert outcome.code == 0, outcome.log
+    frames = (
+        r"(?s)\[\d\d/\d\d/\d{4} .*|#metrics \{.*|Docker entrypoint .*|Running default .*|Process \d+ is a worker\.|"
+    )
+    assert [line for line in outcome.log.splitlines() if not re.fullmatch(ours, line)] == []
+
+
+@pytest.mark.parametrize("after", [1.5, 4.0])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stop_before_the_first_update_ends_soon(tmp_path, name, number, after):
+    with job(tmp_path, name).start(name) as process:
+        time.sleep(after)
+        process.send_signal(number)
+        asked = time.monotonic()
+        log, _ = process.communicate(timeout=60)
+    seconds = time.monotonic() - asked
+    assert process.returncode in (0, 128 + number), log
+    assert process.returncode == 0 or f"{number.name}: training was asked to stop" in log
+    assert seconds < SECONDS, log
+    assert not (tmp_path / "output" / "failure").exists()
