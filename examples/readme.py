@@ -18,6 +18,7 @@ from typing import NamedTuple
 from algorithms import registry
 from algorithms.interface import FILE, PIPE, Algorithm
 from container import describe
+from container.serving import dialects
 from recordio import limits as bounds
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -63,13 +64,13 @@ def content_types() -> str:
 def _content_types(algorithm: type[Algorithm]) -> tuple[str, ...]:
     train = next(channel for channel in algorithm.channels if channel.name == "train")
     serving = algorithm.serving
-    answers = sorted(serving.answers, key=lambda media: media != serving.default_answer)
+    answers = sorted(serving.answers, key=lambda media: media != dialects.find(serving.dialect).default_answer)
     return (
         algorithm.name,
         _listed(train.accepts if FILE in train.modes else ()),
         _listed(train.accepts if PIPE in train.modes else ()),
         _listed(serving.accepts),
-        ("as the request, else " if serving.in_kind else "") + _listed(answers),
+        ("as the request, else " if dialects.find(serving.dialect).in_kind else "") + _listed(answers),
     )
 
 
