@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
 from algorithms.factorization_machines.scores import Scores
-from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
+from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real
 from algorithms.interface import (
     JSON,
     JSON_LINES,
@@ -43,7 +44,6 @@ from recordio.batches import Batch
 BINARY, REGRESSOR = "binary_classifier", "regressor"
 _NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
 _WIDE = Tunable(1e-8, 512)
-_INTERNAL = "Accepted; it set up the closed container's engine."
 
 
 def _init_method(term: str) -> Any:
@@ -125,18 +125,18 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
     batch_metrics_publish_interval: int = integer(
         default=500, at_least=1, help="Batches between two log lines with the scores of a batch."
     )
-    tuning_objective_metric: str = text(name="_tuning_objective_metric", default="", help="Set by tuning jobs.")
+    tuning_objective_metric: str = tuning_metric()
     optimizer: str = choice(
         "adam", name="_optimizer", default="adam", help="Optimizer.", no_effect="Accepted; Adam is the only one."
     )
-    learning_rate: str = text(name="_learning_rate", default="1.0", help="Overall rate.", no_effect=_INTERNAL)
-    wd: str = text(name="_wd", default="1.0", help="Overall weight decay.", no_effect=_INTERNAL)
-    data_format: str = text(name="_data_format", default="record", help="Format of the data.", no_effect=_INTERNAL)
-    use_full_symbolic: str = text(name="_use_full_symbolic", default="true", help="Engine mode.", no_effect=_INTERNAL)
-    kvstore: str = text(name="_kvstore", default="auto", help="Parameter store.", no_effect=_INTERNAL)
-    num_kv_servers: str = text(name="_num_kv_servers", default="auto", help="Store servers.", no_effect=_INTERNAL)
-    num_gpus: str = text(name="_num_gpus", default="auto", help="GPUs.", no_effect=_INTERNAL)
-    log_level: str = text(name="_log_level", default="info", help="Log level.", no_effect=_INTERNAL)
+    learning_rate: str = engine("_learning_rate", "1.0")
+    wd: str = engine("_wd", "1.0")
+    data_format: str = engine("_data_format", "record")
+    use_full_symbolic: str = engine("_use_full_symbolic", "true")
+    kvstore: str = engine("_kvstore", "auto")
+    num_kv_servers: str = engine("_num_kv_servers", "auto")
+    num_gpus: str = engine("_num_gpus", "auto")
+    log_level: str = engine("_log_level", "info")
 
     def check(self) -> list[str]:
         """An initialisation must have its parameter."""
@@ -192,8 +192,8 @@ class FactorizationMachines(Algorithm):
             Metric(name=f"train:{name}", regex=_pattern(r"epoch=\S+, train", name, "loss"), maximize=False)
             for name in ("rmse", "mse", "absolute_loss")
         ),
-        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
-        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+        PROGRESS,
+        THROUGHPUT,
     )
     serving = Serving(accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO))
     configurations = tuple(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from algorithms.common.engine import tuning_metric
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
 from algorithms.image_classification.architecture import DEPTHS
 from algorithms.image_classification.model import ImageModel, load, recognises
@@ -183,12 +184,7 @@ class ImageClassificationHyperparameters(Hyperparameters):
         help="How several machines share weights.",
         no_effect=_ONE_MACHINE,
     )
-    tuning_objective_metric: str = text(
-        name="_tuning_objective_metric",
-        default="",
-        help="Set by tuning jobs.",
-        no_effect="Metrics are logged all the same; the tuning job reads its objective from the log.",
-    )
+    tuning_objective_metric: str = tuning_metric()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real, text
 from algorithms.interface import (
     CSV,
@@ -88,17 +89,12 @@ class KMeansHyperparameters(Hyperparameters):
     )
     num_slices: str = text(name="_num_slices", default="1", help="Internal.", no_effect=_ENGINE)
     disable_wait_to_read: str = text(name="_disable_wait_to_read", default="false", help="Internal.", no_effect=_ENGINE)
-    enable_profiler: str = text(name="_enable_profiler", default="false", help="Internal.", no_effect=_ENGINE)
-    kvstore: str = text(name="_kvstore", default="auto", help="Internal.", no_effect=_ENGINE)
-    num_kv_servers: str = text(name="_num_kv_servers", default="1", help="Internal.", no_effect=_ENGINE)
-    num_gpus: str = text(name="_num_gpus", default="auto", help="Internal.", no_effect=_ENGINE)
-    log_level: str = text(name="_log_level", default="info", help="Internal.", no_effect=_ENGINE)
-    tuning_objective_metric: str = text(
-        name="_tuning_objective_metric",
-        default="",
-        help="Set by tuning jobs.",
-        no_effect="Metrics are logged all the same; the tuning job reads its objective from the log.",
-    )
+    enable_profiler: str = engine("_enable_profiler", "false")
+    kvstore: str = engine("_kvstore", "auto")
+    num_kv_servers: str = engine("_num_kv_servers", "1")
+    num_gpus: str = engine("_num_gpus", "auto")
+    log_level: str = engine("_log_level", "info")
+    tuning_objective_metric: str = tuning_metric()
 
 
 def _loss(name: str, *, objective: bool) -> Metric:
@@ -130,8 +126,8 @@ class KMeans(Algorithm):
         _loss("test:msd", objective=True),
         _loss("test:ssd", objective=True),
         _loss("train:msd", objective=False),
-        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
-        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+        PROGRESS,
+        THROUGHPUT,
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO), multi_model=False)
     configurations = tuple(

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from algorithms.hyperparameters import Hyperparameters, Tunable, integer, real, text
+from algorithms.common.engine import PROGRESS, THROUGHPUT, tuning_metric
+from algorithms.hyperparameters import Hyperparameters, Tunable, integer, real
 from algorithms.interface import (
     COUNTS,
     CSV,
@@ -60,12 +61,7 @@ class LDAHyperparameters(Hyperparameters):
     tol: float = real(
         default=1e-8, above=0, help="A decomposition ends when its error changes by less, relative to the tensor."
     )
-    tuning_objective_metric: str = text(
-        name="_tuning_objective_metric",
-        default="",
-        help="Set by tuning jobs.",
-        no_effect="Metrics are logged all the same; the tuning job reads its objective from the log.",
-    )
+    tuning_objective_metric: str = tuning_metric()
 
     def check(self) -> list[str]:
         """There are no more topics than words."""
@@ -98,8 +94,8 @@ class LDA(Algorithm):
             maximize=True,
             objective=True,
         ),
-        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
-        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+        PROGRESS,
+        THROUGHPUT,
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO))
     configurations = (

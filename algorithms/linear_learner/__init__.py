@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import (
     AUTO,
@@ -27,7 +28,6 @@ from algorithms.hyperparameters import (
     flag,
     integer,
     real,
-    text,
 )
 from algorithms.interface import (
     CSV,
@@ -72,7 +72,6 @@ VALIDATION_MEMORY = 1 << 30
 _ADAM, _SGD, _SCHEDULED = "optimizer is adam", "optimizer is sgd", "use_lr_scheduler is true"
 OrAuto: TypeAlias = Any
 """A value of the declared kind, or one of the words that it may be instead."""
-_INTERNAL = "Accepted; it set up the closed container's engine."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,14 +210,12 @@ class LinearLearnerHyperparameters(Hyperparameters):
     wd: OrAuto = real(
         default=AUTO, auto=True, at_least=0, tunable=Tunable(1e-7, 1), help="L2 penalty; auto tries several."
     )
-    tuning_objective_metric: str = text(
-        name="_tuning_objective_metric", default="", help="Set by tuning jobs; then one model is trained."
-    )
-    kvstore: str = text(name="_kvstore", default=AUTO, help="Parameter store.", no_effect=_INTERNAL)
-    num_kv_servers: str = text(name="_num_kv_servers", default=AUTO, help="Store servers.", no_effect=_INTERNAL)
-    num_gpus: str = text(name="_num_gpus", default=AUTO, help="GPUs.", no_effect=_INTERNAL)
-    log_level: str = text(name="_log_level", default="info", help="Log level.", no_effect=_INTERNAL)
-    enable_profiler: str = text(name="_enable_profiler", default="false", help="Profiler.", no_effect=_INTERNAL)
+    tuning_objective_metric: str = tuning_metric("then one model is trained.")
+    kvstore: str = engine("_kvstore", AUTO)
+    num_kv_servers: str = engine("_num_kv_servers", AUTO)
+    num_gpus: str = engine("_num_gpus", AUTO)
+    log_level: str = engine("_log_level", "info")
+    enable_profiler: str = engine("_enable_profiler", "false")
 
     @property
     def loss_name(self) -> str:
@@ -263,8 +260,8 @@ def _metrics() -> tuple[Metric, ...]:
         ("macro_f_beta", r"macro_f_\S+"),
     )
     declared = [
-        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
-        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+        PROGRESS,
+        THROUGHPUT,
         Metric(
             name="test:objective_loss", regex=_pattern("test", r"\S+_objective", "loss"), maximize=False, objective=True
         ),

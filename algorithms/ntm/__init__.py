@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real, text
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real
 from algorithms.interface import (
     COUNTS,
     CSV,
@@ -39,7 +40,6 @@ from algorithms.ntm.fit import train
 from algorithms.ntm.model import TOPIC_WEIGHTS, NTMModel, load, recognises
 
 INFINITY = "Infinity"
-_ENGINE = "Accepted; it set up the closed container's engine."
 _LOSS = r"#quality_metric: host=\S+, epoch=\S+, {} total_loss <loss>=(\S+)"
 
 
@@ -112,17 +112,12 @@ class NTMHyperparameters(Hyperparameters):
     weight_decay: float = real(
         default=0.0, at_least=0, at_most=1.0, tunable=Tunable(0.0, 1.0), help="L2 penalty of the weights."
     )
-    tuning_objective_metric: str = text(
-        name="_tuning_objective_metric",
-        default="",
-        help="Set by tuning jobs.",
-        no_effect="Metrics are logged all the same; the tuning job reads its objective from the log.",
-    )
-    data_format: str = text(name="_data_format", default="record", help="Format of the data.", no_effect=_ENGINE)
-    num_gpus: str = text(name="_num_gpus", default="auto", help="GPUs.", no_effect=_ENGINE)
-    num_kv_servers: str = text(name="_num_kv_servers", default="auto", help="Store servers.", no_effect=_ENGINE)
-    kvstore: str = text(name="_kvstore", default="auto_gpu", help="Parameter store.", no_effect=_ENGINE)
-    log_level: str = text(name="_log_level", default="info", help="Log level.", no_effect=_ENGINE)
+    tuning_objective_metric: str = tuning_metric()
+    data_format: str = engine("_data_format", "record")
+    num_gpus: str = engine("_num_gpus", "auto")
+    num_kv_servers: str = engine("_num_kv_servers", "auto")
+    kvstore: str = engine("_kvstore", "auto_gpu")
+    log_level: str = engine("_log_level", "info")
 
     def check(self) -> list[str]:
         """Layers have sizes that are whole numbers."""
@@ -179,8 +174,8 @@ class NTM(Algorithm):
         Metric(
             name="test:total_loss", regex=r"#quality_metric: host=\S+, test total_loss <loss>=(\S+)", maximize=False
         ),
-        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
-        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+        PROGRESS,
+        THROUGHPUT,
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO))
     configurations = tuple(

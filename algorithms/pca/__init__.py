@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError, TrainingStopped
-from algorithms.hyperparameters import Hyperparameters, choice, flag, integer, text
+from algorithms.hyperparameters import Hyperparameters, choice, flag, integer
 from algorithms.interface import (
     CSV,
     JSON,
@@ -37,7 +38,6 @@ from algorithms.pca.model import PROJECTION, PCAModel, load, recognises
 
 REGULAR, RANDOMIZED = "regular", "randomized"
 EXPLAINED = "explained_variance_ratio"
-_INTERNAL = "Accepted; it set up the closed container's engine."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +67,11 @@ class PCAHyperparameters(Hyperparameters):
     force_dense: bool = flag(
         default=True, help="Make sparse rows dense.", no_effect="Accepted; sparse rows are computed as they are."
     )
-    tuning_objective_metric: str = text(name="_tuning_objective_metric", default="", help="Set by tuning jobs.")
-    kvstore: str = text(name="_kvstore", default="dist_sync", help="Parameter store.", no_effect=_INTERNAL)
-    num_kv_servers: str = text(name="_num_kv_servers", default="auto", help="Store servers.", no_effect=_INTERNAL)
-    num_gpus: str = text(name="_num_gpus", default="auto", help="GPUs.", no_effect=_INTERNAL)
-    log_level: str = text(name="_log_level", default="info", help="Log level.", no_effect=_INTERNAL)
+    tuning_objective_metric: str = tuning_metric()
+    kvstore: str = engine("_kvstore", "dist_sync")
+    num_kv_servers: str = engine("_num_kv_servers", "auto")
+    num_gpus: str = engine("_num_gpus", "auto")
+    log_level: str = engine("_log_level", "info")
 
     def check(self) -> list[str]:
         """There are no more components than features."""
@@ -102,8 +102,8 @@ class PCA(Algorithm):
     )
     columns = (Column(PROJECTION, "The row in the basis of the components, the largest component last.", (None,)),)
     metrics = (
-        Metric(name="train:progress", regex=r"#progress_metric: host=\S+, completed (\S+) %"),
-        Metric(name="train:throughput", regex=r"#throughput_metric: host=\S+, train throughput=(\S+) records/second"),
+        PROGRESS,
+        THROUGHPUT,
         Metric(
             name=f"test:{EXPLAINED}",
             regex=rf"#quality_metric: host=\S+, test {EXPLAINED} <score>=(\S+)",

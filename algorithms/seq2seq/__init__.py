@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
+from algorithms.common.engine import tuning_metric
+from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real
 from algorithms.interface import (
     FAST_FILE,
     FILE,
@@ -242,12 +243,7 @@ class Seq2SeqHyperparameters(Hyperparameters):
         help="Fan: inputs, outputs, or their average.",
         when="weight_init_type is xavier",
     )
-    tuning_objective_metric: str = text(
-        name="_tuning_objective_metric",
-        default="",
-        help="Set by tuning jobs.",
-        no_effect="Metrics are logged all the same; the tuning job reads its objective from the log.",
-    )
+    tuning_objective_metric: str = tuning_metric()
 
     def check(self) -> list[str]:
         """Halves are whole, epochs are in order, factors and rates have their sign."""
