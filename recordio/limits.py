@@ -12,6 +12,20 @@ seconds. What the platform or the machine says (``SAGEMAKER_MAX_PAYLOAD_IN_MB``,
 
 # ---- images ----------------------------------------------------------------------------------------------------------
 
+MOST_IMAGE_PIXELS = 1 << 26
+"""Pixels of an image as it is decoded: above those of cameras that save other kinds than JPEG."""
+
+MOST_JPEG_PIXELS = 1 << 28
+"""Pixels of a JPEG file, which may be decoded at an eighth of its size: beyond the 200 megapixels of phones."""
+
+MOST_IMAGE_SIDE = 1 << 16
+"""Pixels of a side; JPEG and GIF end there. An image of one row of millions is of no use, and scaling it takes
+gigabytes."""
+
+MOST_DECODING_BYTES = 1 << 29
+"""Bytes that decoding one image may take. A pixel of RGB takes 4, one of WebP 16, so this is the bound that a small
+file of many pixels meets: 67 megapixels of PNG and 33 of WebP pass."""
+
 # ---- model files and archives ----------------------------------------------------------------------------------------
 
 DEEPEST_TREE = 10_000
