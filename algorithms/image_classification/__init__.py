@@ -16,7 +16,7 @@ from typing import Any
 
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
 from algorithms.image_classification.architecture import DEPTHS
-from algorithms.image_classification.model import ImageModel, load, recognises
+from algorithms.image_classification.model import LARGEST_SIDE, ImageModel, load, recognises
 from algorithms.interface import (
     FILE,
     FILES,
@@ -212,8 +212,8 @@ class ImageClassificationHyperparameters(Hyperparameters):
             return [f"{where} is not three integers with commas between: channels,height,width"]
         if channels not in (1, 3):
             return [f"{where} has {channels} channels; networks are for 3, or for 1 of grey images"]
-        if not (8 <= height <= 4096 and 8 <= width <= 4096):
-            return [f"{where}: height and width must be from 8 to 4096"]
+        if not (8 <= height <= LARGEST_SIDE and 8 <= width <= LARGEST_SIDE):
+            return [f"{where}: height and width must be from 8 to {LARGEST_SIDE}"]
         if self.resize is not None and self.resize < max(height, width):
             return [f"Hyperparameter 'resize': {self.resize} is less than the height or width of image_shape"]
         return []

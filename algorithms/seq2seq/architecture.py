@@ -215,12 +215,12 @@ def _fan(shape: tuple[int, ...], factor: str) -> float:
     return fans.get(factor, (fans["in"] + fans["out"]) / 2)
 
 
-def check(architecture: Architecture, parameters: Mapping[str, np.ndarray]) -> list[str]:
-    """Sentences about parameters that are missing, unknown, or of another shape."""
+def check(architecture: Architecture, found: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Sentences about parameters that are missing, unknown, or of another shape; ``found`` has the shape of each."""
     wanted = shapes(architecture)
-    problems = [f"'{name}' is missing" for name in wanted if name not in parameters]
-    problems += [f"'{name}' is unknown" for name in parameters if name not in wanted]
+    problems = [f"'{name}' is missing" for name in wanted if name not in found]
+    problems += [f"'{name}' is unknown" for name in found if name not in wanted]
     for name, shape in wanted.items():
-        if name in parameters and parameters[name].shape != shape:
-            problems.append(f"'{name}' has the shape {parameters[name].shape} instead of {shape}")
+        if name in found and found[name] != shape:
+            problems.append(f"'{name}' has the shape {found[name]} instead of {shape}")
     return problems

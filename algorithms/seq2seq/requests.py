@@ -9,6 +9,7 @@ application/x-recordio-protobuf   Records with the feature ``source``; Records w
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from algorithms.seq2seq.vocabulary import Vocabulary
 from recordio import sequences
 from recordio.errors import ParseError
 
+_log = logging.getLogger(__name__)
 _DIGITS = 6  # of a weight in a matrix
 
 
@@ -32,11 +34,11 @@ class Request(NamedTuple):
 
 
 def read(body: bytes, media_type: str, vocabulary: Vocabulary, longest: int) -> Request:
-    """The sources of a request.
+    """The sources of a request. One of more than ``longest`` tokens is cut there, as in training, and the log says so.
 
     Raises:
         DataError: the body is not what it claims to be.
-        PredictionError: a source is empty, longer than ``longest`` tokens, or not of the vocabulary.
+        PredictionError: a source is empty, or not of the vocabulary.
     """
     if media_type == RECORDIO:
         found = list(sequences.decode_body(body, "request", targets=False).source)
@@ -58,9 +60,25 @@ def read(body: bytes, media_type: str, vocabulary: Vocabulary, longest: int) -> 
     if not request.sources:
         raise PredictionError("the request has no sequences")
     for number, ids in enumerate(request.sources):
-        if not 0 < len(ids) <= longest:
-            raise PredictionError(f"sequence {number} has {len(ids)} tokens; the model takes 1 to {longest}")
-    return request
+        if len(ids) == 0:
+            raise PredictionError(f"sequence {number} has no tokens; the model takes 1 or more")
+    return _cut(request, longest)
+
+
+def _cut(request: Request, longest: int) -> Request:
+    lengths = [len(ids) for ids in request.sources]
+    if max(lengths) <= longest:
+        return request
+    _log.warning(
+        "%d of %d sequences are longer than max_seq_len_source, %d; the longest has %d tokens. Only the first %d "
+        "tokens of a sequence are translated.",
+        sum(length > longest for length in lengths),
+        len(lengths),
+        longest,
+        max(lengths),
+        longest,
+    )
+    return Request([ids[:longest] for ids in request.sources], request.matrix)
 
 
 def _read_json(body: bytes, vocabulary: Vocabulary) -> Request:
