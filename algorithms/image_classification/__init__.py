@@ -9,13 +9,14 @@ Mappings in Deep Residual Networks", ECCV 2016.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
-from algorithms.image_classification.architecture import DEPTHS
+from algorithms.image_classification.architecture import DEPTHS, Architecture, parameter_count
 from algorithms.image_classification.model import LARGEST_SIDE, ImageModel, load, recognises
 from algorithms.interface import (
     FILE,
@@ -282,7 +283,7 @@ class ImageClassification(Algorithm):
         ),
         Channel(
             name="train_lst",
-            accepts=(IMAGE,),
+            accepts=(IMAGE, JPEG, PNG),
             gives=FILES,
             modes=(FILE,),
             default_type=IMAGE,
@@ -290,7 +291,7 @@ class ImageClassification(Algorithm):
         ),
         Channel(
             name="validation_lst",
-            accepts=(IMAGE,),
+            accepts=(IMAGE, JPEG, PNG),
             gives=FILES,
             modes=(FILE,),
             default_type=IMAGE,
@@ -351,6 +352,13 @@ class ImageClassification(Algorithm):
         from algorithms.image_classification.fit import train  # its imports are of no use to who serves
 
         return train(hyperparameters, channels, job)
+
+    @classmethod
+    def memory(cls, hyperparameters: ImageClassificationHyperparameters) -> int:
+        """Weights, their gradients and the weights that are kept, and the pixels of a batch, each in float32."""
+        values = hyperparameters
+        weights = parameter_count(Architecture(values.num_layers, values.shape, values.num_classes))
+        return 4 * (3 * weights + values.mini_batch_size * math.prod(values.shape))
 
     @classmethod
     def load(cls, directory: Path) -> ImageModel:

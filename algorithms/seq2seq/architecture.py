@@ -7,6 +7,7 @@ the gates of an LSTM are stacked as input, forget, candidate, output, those of a
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,23 @@ def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     found["target_output_weight"] = (architecture.target_vocabulary, architecture.decoder_width)
     found["target_output_bias"] = (architecture.target_vocabulary,)
     return found
+
+
+def parameter_count(architecture: Architecture) -> int:
+    """Numbers in all parameters. Every layer from the third on has as many as the one before it, so that the count of a
+    billion layers takes no list of them."""
+    few = {name: min(getattr(architecture, name), 2) for name in ("num_layers_encoder", "num_layers_decoder")}
+    base = _count(dataclasses.replace(architecture, **few))
+    count = base
+    for name, kept in few.items():
+        more = getattr(architecture, name) - kept
+        if more:
+            count += more * (_count(dataclasses.replace(architecture, **{**few, name: 3})) - base)
+    return count
+
+
+def _count(architecture: Architecture) -> int:
+    return sum(math.prod(shape) for shape in shapes(architecture).values())
 
 
 def _cell(architecture: Architecture, prefix: str, inputs: int, hidden: int) -> dict[str, tuple[int, ...]]:

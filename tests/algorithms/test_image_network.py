@@ -94,7 +94,7 @@ def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
     good = symbol.to_json(Architecture(20, (3, 16, 16), 2))
     for spoiled, reason in (
         (good.replace('"SoftmaxOutput"', '"LinearRegressionOutput"'), "ends in 'LinearRegressionOutput'"),
-        (good[:-9], "not a symbol file"),
+        (good[:-9], "not a JSON document"),
         ("[]", "not a symbol file"),
         ('{"nodes": [{"op": "softmax", "name": "x", "inputs": [[0, 0, 0]]}], "heads": [[0, 0, 0]]}', "not come before"),
     ):
