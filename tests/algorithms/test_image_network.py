@@ -25,6 +25,7 @@ from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.vision.graph import read_graph
 from algorithms.vision.inference import Network
 from tests.algorithms.samples import eagerly
+from tests.algorithms.test_hostile_artifacts import FORM, image_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = {"num_classes": "3", "num_training_samples": "100"}
@@ -91,7 +92,8 @@ def test_keras_computes_what_the_symbol_file_says(form: Architecture) -> None:
 
 
 def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
-    good = symbol.to_json(Architecture(20, (3, 16, 16), 2))
+    good = symbol.to_json(FORM)
+    arrays = {name.partition(":")[2]: array for name, array in image_arrays().items()}
     for spoiled, reason in (
         (good.replace('"SoftmaxOutput"', '"LinearRegressionOutput"'), "ends in 'LinearRegressionOutput'"),
         (good[:-9], "not a JSON document"),
@@ -108,7 +110,7 @@ def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
         (good, "no parameter 'bn_data_gamma'"),
     ):
         with pytest.raises(ModelError, match=reason):
-            Network(read_graph(spoiled, "symbol"), {} if spoiled == good else _Anything(), (3, 8, 8))
+            Network(read_graph(spoiled, "symbol"), {} if spoiled == good else arrays, (3, 16, 16))
 
 
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
@@ -126,17 +128,6 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     added["nodes"][position] |= {"op": "broadcast_add", "inputs": [[position - 1, 0, 0], [1, 0, 0]]}
     with pytest.raises(ModelError, match="computes with bn_data_gamma in a way"):
         Network(read_graph(json.dumps(added), "symbol"), {}, (3, 8, 8))
-
-
-class _Anything(dict):
-    """Has every parameter; a convolution's has one 3 x 3 kernel."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __missing__(self, name: str) -> np.ndarray:
-        size = 1 if name.endswith("sc_weight") else 3
-        return np.ones((1, 1, size, size) if "conv" in name or "sc" in name else 1, np.float32)
 
 
 # ---- optimizers -----------------------------------------------------------------------------------------------------
