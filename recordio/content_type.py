@@ -25,6 +25,7 @@ PARQUET = "application/x-parquet"
 RECORDIO = "application/x-recordio-protobuf"
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
+JPEG = "image/jpeg"
 
 # Other names of the same formats: those that SageMaker's documentation and containers take.
 _ALIASES = {
@@ -35,8 +36,9 @@ _ALIASES = {
     "recordio-protobuf": RECORDIO,
     "json": JSON,
     "jsonlines": JSON_LINES,
-    "application/jpeg": "image/jpeg",
-    "image/jpg": "image/jpeg",
+    "image/jpg": JPEG,
+    "application/jpeg": JPEG,
+    "application/jpg": JPEG,
 }
 
 # A row of numbers is ASCII, so in these charsets its bytes are those of ASCII; the others must be recoded.

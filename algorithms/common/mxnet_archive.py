@@ -14,14 +14,10 @@ import numpy as np
 
 from algorithms.common import mxnet_files
 from algorithms.errors import ModelError
+from recordio.limits import ARCHIVE_EXPANSION, LEAST_MODEL_MEMORY
 
 Member = str | Mapping[str, np.ndarray]
 """Text, or named arrays that become an NDArray file."""
-
-
-_EXPANSION, _LARGEST_EXPANDED = 16, 1 << 28
-"""Bytes that a compressed archive may become for each of its own, besides 256 MiB: what it claims comes from outside.
-Weights that are mostly zero shrink a lot, other weights hardly."""
 
 
 def save(path: Path, members: Mapping[str, Member]) -> None:
@@ -62,8 +58,12 @@ def load(path: Path) -> dict[str, bytes]:
                 if info.compress_type == zipfile.ZIP_STORED and info.file_size > size:
                     raise ModelError(f"'{path.name}': member {info.filename} is cut short")
             claimed = sum(info.file_size for info in archive.infolist())
-            if claimed > _LARGEST_EXPANDED + _EXPANSION * size:
+            if claimed > LEAST_MODEL_MEMORY + ARCHIVE_EXPANSION * size:
                 raise ModelError(f"'{path.name}' has {size} bytes and claims to hold {claimed}, which no model does")
             return {info.filename: archive.read(info) for info in archive.infolist()}
-    except (OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the decompressors raise whatever damaged bytes lead to
         raise ModelError(f"'{path.name}' is not a model archive, or is damaged: {error}") from error

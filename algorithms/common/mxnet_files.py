@@ -31,6 +31,7 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 
 from algorithms.errors import ModelError
+from recordio.limits import LEAST_MODEL_MEMORY, MODEL_MEMORY_PER_BYTE
 
 Arrays: TypeAlias = "list[np.ndarray] | dict[str, np.ndarray]"
 Shape: TypeAlias = "tuple[int, ...]"
@@ -45,8 +46,6 @@ _CPU = (1, 0)  # device type and id
 _INDEX_ARRAYS = {_DENSE: 0, _ROW_SPARSE: 1, _CSR: 2}
 _DTYPES = [np.dtype(f"<{code}") for code in ("f4", "f8", "f2", "u1", "i4", "i1", "i8", "?")]
 _MAX_NDIM = 32
-_MAX_DENSE_BYTES = 1 << 30
-"""A sparse array is returned dense; its shape is data from outside, so what it may ask for has a bound."""
 
 
 def save(target: Path | str | BinaryIO, arrays: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> None:
@@ -85,6 +84,7 @@ def load(source: Path | str | bytes) -> Arrays:
     """
     with _naming(source):
         stored, names = _parse(source)
+        _refuse_expansion(stored)
         arrays = [item.dense() for item in stored]
     return dict(zip(names, arrays, strict=True)) if names else arrays
 
@@ -99,6 +99,21 @@ def shapes(source: Path | str | bytes) -> list[Shape] | dict[str, Shape]:
         stored, names = _parse(source)
     found = [item.shape for item in stored]
     return dict(zip(names, found, strict=True)) if names else found
+
+
+def float32(array: np.ndarray, what: str) -> np.ndarray:
+    """A parameter of a model as float32, in C order.
+
+    Raises:
+        ModelError: it has values that are NaN, infinite, or beyond float32, or are truth values.
+    """
+    if array.dtype == bool:
+        raise ModelError(f"{what} holds truth values instead of numbers")
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(converted).all():
+        raise ModelError(f"{what} has values that are NaN, infinite or beyond float32")
+    return converted
 
 
 def find(directory: Path) -> Path:
@@ -152,6 +167,19 @@ def _parse(source: Path | str | bytes) -> tuple[list[_Stored], list[str]]:
     return stored, names
 
 
+def _refuse_expansion(stored: Sequence[_Stored]) -> None:
+    """Sparse arrays are returned dense, and their shapes come from outside: the bytes that the file has bound them."""
+    sparse = [item for item in stored if item.storage != _DENSE]
+    claimed = sum(math.prod(item.shape) * item.values.itemsize for item in sparse)
+    present = sum(array.nbytes for item in sparse for array in (item.values, *item.indices))
+    if claimed > LEAST_MODEL_MEMORY + MODEL_MEMORY_PER_BYTE * present:
+        shapes_of = ", ".join(str(item.shape) for item in sparse[:3])
+        raise _Malformed(
+            f"its sparse arrays, of shape {shapes_of}, hold {present} bytes and would take {claimed} when used dense, "
+            "which is too much for so few"
+        )
+
+
 def _parse_name(cursor: _Cursor) -> str:
     (length,) = cursor.numbers("Q")
     raw = cursor.take(length).tobytes()
@@ -174,8 +202,6 @@ class _Stored:
         """A writable copy of its own, in native byte order."""
         if self.storage == _DENSE:
             return self.values.astype(self.values.dtype.newbyteorder("="), order="C")
-        if math.prod(self.shape) * self.values.itemsize > _MAX_DENSE_BYTES:
-            raise _Malformed(f"a sparse array of shape {self.shape} is too large to be used dense")
         return self._row_sparse() if self.storage == _ROW_SPARSE else self._csr()
 
     def _row_sparse(self) -> np.ndarray:

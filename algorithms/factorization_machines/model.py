@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import expit
 
 from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
+from algorithms.common.documents import read_json
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample, answered, effects
 from algorithms.interface import NO_PARAMETERS, Model
@@ -108,11 +109,16 @@ def load(directory: Path) -> FactorizationMachine:
     try:
         arrays = _named(mxnet_files.load(members[PARAMETERS]))
         symbol = members[SYMBOL].decode()
-        meta = json.loads(members.get(META, b"{}"))
-        factors, linear, bias = (np.asarray(arrays[name]) for name in ("v", "w1_weight", "w0_weight"))
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+        meta = read_json(members.get(META, b"{}"), f"{META} in {path.name}")
+        factors, linear, bias = (
+            mxnet_files.float32(arrays[name], f"'{path.name}': array {name}")
+            for name in ("v", "w1_weight", "w0_weight")
+        )
+    except ModelError:
+        raise
+    except (KeyError, ValueError) as error:
         raise ModelError(f"'{path.name}' is not a model of factorization machines, or is damaged: {error}") from error
-    if factors.ndim != 2 or linear.size != len(factors) or bias.size != 1:
+    if factors.ndim != 2 or 0 in factors.shape or linear.size != len(factors) or bias.size != 1:
         raise ModelError(
             f"'{path.name}': v of shape {factors.shape}, w1_weight of shape {linear.shape} and w0_weight of shape "
             f"{bias.shape} do not fit each other"
@@ -121,8 +127,7 @@ def load(directory: Path) -> FactorizationMachine:
     if kind not in ("regressor", "binary_classifier"):
         binary = any(word in symbol for word in ('"sigmoid"', '"LogisticRegressionOutput"'))
         kind = "binary_classifier" if binary else "regressor"
-    flat = linear.reshape(-1).astype(np.float32), bias.reshape(-1).astype(np.float32)
-    return FactorizationMachine(flat[1], flat[0], factors.astype(np.float32, copy=False), kind)
+    return FactorizationMachine(bias.reshape(-1), linear.reshape(-1), factors, kind)
 
 
 def _named(arrays: Any) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ Mappings in Deep Residual Networks", ECCV 2016.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any
 
 from algorithms.common.engine import tuning_metric
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
-from algorithms.image_classification.architecture import DEPTHS
-from algorithms.image_classification.model import ImageModel, load, recognises
+from algorithms.image_classification.architecture import DEPTHS, Architecture, parameter_count
+from algorithms.image_classification.model import LARGEST_SIDE, ImageModel, load, recognises
 from algorithms.interface import (
     FILE,
     FILES,
@@ -209,8 +210,8 @@ class ImageClassificationHyperparameters(Hyperparameters):
             return [f"{where} is not three integers with commas between: channels,height,width"]
         if channels not in (1, 3):
             return [f"{where} has {channels} channels; networks are for 3, or for 1 of grey images"]
-        if not (8 <= height <= 4096 and 8 <= width <= 4096):
-            return [f"{where}: height and width must be from 8 to 4096"]
+        if not (8 <= height <= LARGEST_SIDE and 8 <= width <= LARGEST_SIDE):
+            return [f"{where}: height and width must be from 8 to {LARGEST_SIDE}"]
         if self.resize is not None and self.resize < max(height, width):
             return [f"Hyperparameter 'resize': {self.resize} is less than the height or width of image_shape"]
         return []
@@ -279,7 +280,7 @@ class ImageClassification(Algorithm):
         ),
         Channel(
             name="train_lst",
-            accepts=(IMAGE,),
+            accepts=(IMAGE, JPEG, PNG),
             gives=FILES,
             modes=(FILE,),
             default_type=IMAGE,
@@ -287,7 +288,7 @@ class ImageClassification(Algorithm):
         ),
         Channel(
             name="validation_lst",
-            accepts=(IMAGE,),
+            accepts=(IMAGE, JPEG, PNG),
             gives=FILES,
             modes=(FILE,),
             default_type=IMAGE,
@@ -348,6 +349,13 @@ class ImageClassification(Algorithm):
         from algorithms.image_classification.fit import train  # its imports are of no use to who serves
 
         return train(hyperparameters, channels, job)
+
+    @classmethod
+    def memory(cls, hyperparameters: ImageClassificationHyperparameters) -> int:
+        """Weights, their gradients and the weights that are kept, and the pixels of a batch, each in float32."""
+        values = hyperparameters
+        weights = parameter_count(Architecture(values.num_layers, values.shape, values.num_classes))
+        return 4 * (3 * weights + values.mini_batch_size * math.prod(values.shape))
 
     @classmethod
     def load(cls, directory: Path) -> ImageModel:

@@ -130,6 +130,48 @@ def resnet(ops: Operators, data: Any, form: Architecture) -> Any:
     return ops.dense(ops.average(x, "pool1"), "fc1", form.num_classes)
 
 
+class _Counting:
+    """``Operators`` on numbers of channels, which count the parameters of what they are given."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def batch_norm(self, x: int, name: str, *, scale: bool = True) -> int:
+        self.count += 4 * x
+        return x
+
+    def relu(self, x: int, name: str) -> int:
+        return x
+
+    def convolution(self, x: int, name: str, filters: int, kernel: int, stride: int, pad: int) -> int:
+        self.count += filters * x * kernel * kernel
+        return filters
+
+    def add(self, x: int, y: int, name: str) -> int:
+        return x
+
+    def max_pool(self, x: int, name: str, kernel: int, stride: int, pad: int) -> int:
+        return x
+
+    def average(self, x: int, name: str) -> int:
+        return x
+
+    def dense(self, x: int, name: str, outputs: int) -> int:
+        self.count += (x + 1) * outputs
+        return outputs
+
+
+def parameter_count(form: Architecture) -> int:
+    """Numbers in the arrays of a checkpoint; those of batch norm's unused gammas included.
+
+    >>> parameter_count(Architecture(18, (3, 224, 224), 1000))
+    11699892
+    """
+    counting = _Counting()
+    resnet(counting, form.image_shape[0], form)
+    return counting.count
+
+
 def _unit(
     ops: Operators, x: Any, name: str, form: Architecture, filters: int, stride: int, project: bool
 ) -> tuple[Any, Any]:

@@ -11,13 +11,12 @@ import numpy as np
 
 from algorithms.common.networks import has_gpu, load_keras, to_numpy
 from algorithms.errors import TrainingDataError, TrainingStopped
-from algorithms.image_classification import examples, losses, network, symbol
+from algorithms.image_classification import examples, losses, network, pretrained, symbol
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.keeping import EarlyStopping, Keeper
 from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.image_classification.pipeline import Pipeline
-from algorithms.image_classification.pretrained import start
 from algorithms.image_classification.resuming import Resumer
 from algorithms.interface import IMAGE_RECORDIO, Job
 from algorithms.vision import augment
@@ -33,10 +32,13 @@ _LOG_BATCHES = 20
 def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any], job: Job) -> ImageModel:
     """See ``ImageClassification.fit``."""
     form = Architecture(values.num_layers, values.shape, values.num_classes, bool(values.multi_label))
+    # First of all: what is missing must not be found missing after minutes of reading.
+    weights = pretrained.find(form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
     training, validation = _pipelines(values, channels, form, job)
     with job.nothing_to_keep():
         trainer = Trainer(values, form, job)
-        start(trainer.network, form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
+        if weights is not None:
+            network.set_parameters(trainer.network, weights.arrays, but=weights.random_layers)
     keeper = Keeper(job, symbol.to_json(form), form.image_shape, values)
     stopping = EarlyStopping(values)
     resumer = Resumer(job, trainer.network, keeper, stopping)

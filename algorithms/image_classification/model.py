@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from algorithms.common import mxnet_files
+from algorithms.common.documents import read_json
 from algorithms.errors import ModelError, PredictionError
 from algorithms.interface import NO_PARAMETERS, Items, Model
 from algorithms.vision.augment import resized, squeezed
@@ -26,6 +27,8 @@ PREFIX = "image-classification"
 SYMBOL_FILE = f"{PREFIX}-symbol.json"
 SHAPES_FILE = "model-shapes.json"
 PREDICTION = "prediction"
+LARGEST_SIDE = 4096
+"""Of the height and width of a network's input, in pixels."""
 _REQUEST = "request"
 
 
@@ -73,7 +76,8 @@ class ImageModel(Model):
     @cached_property
     def network(self) -> Network:
         """What computes, made once. It holds the parameters a second time, prepared."""
-        return Network(self.graph, {name.partition(":")[2]: array for name, array in self.arrays.items()})
+        parameters = {name.partition(":")[2]: array for name, array in self.arrays.items()}
+        return Network(self.graph, parameters, self.image_shape)
 
     @property
     def checkpoint(self) -> str:
@@ -128,8 +132,9 @@ def load(directory: Path) -> ImageModel:
     epoch = int(path.stem.rpartition("-")[2])
     model = ImageModel(symbol, load_arrays(path), (image_shape[0], image_shape[1], image_shape[2]), epoch, batch)
     try:
-        found = model.network(np.zeros((image_shape[1], image_shape[2], image_shape[0]), np.uint8))
-    except ModelError:
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            found = model.network(np.zeros((image_shape[1], image_shape[2], image_shape[0]), np.uint8))
+    except (ModelError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - NumPy and BLAS have several for shapes that do not fit
         raise ModelError(f"'{path.name}', '{SYMBOL_FILE}' and '{SHAPES_FILE}' do not fit together: {error}") from None
@@ -160,7 +165,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     arrays = mxnet_files.load(path)
     if not isinstance(arrays, dict) or not all(name.startswith(("arg:", "aux:")) for name in arrays):
         raise ModelError(f"'{path.name}' is not a checkpoint of MXNet: names that start with arg: or aux:")
-    return arrays
+    return {name: mxnet_files.float32(array, f"'{path.name}': array {name}") for name, array in arrays.items()}
 
 
 def image_shape(directory: Path) -> tuple[int, int, int]:
@@ -188,11 +193,14 @@ def _text(path: Path) -> str:
 
 def _data_shape(text: str) -> tuple[int, int, int, int]:
     """Batch size, channels, height, width."""
+    document = read_json(text, SHAPES_FILE)
     try:
-        shapes = {entry["name"]: entry["shape"] for entry in json.loads(text)}
-        batch, channels, height, width = (int(length) for length in shapes["data"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        shapes = {entry["name"]: entry["shape"] for entry in document}
+        batch, channels, height, width = shapes["data"]
+        if any(type(length) is not int or abs(length) >= 1 << 31 for length in (batch, channels, height, width)):
+            raise TypeError("not integers of 32 bits")
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{SHAPES_FILE}' does not state the shape of 'data' in four numbers: {error!r}") from None
-    if channels not in (1, 3) or not (0 < height <= 1 << 14 and 0 < width <= 1 << 14):
+    if channels not in (1, 3) or not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
         raise ModelError(f"'{SHAPES_FILE}' states images of {channels} channels, {height} x {width} pixels")
     return max(batch, 1), channels, height, width

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from algorithms.errors import ModelError
-from algorithms.image_classification import network
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.model import image_shape, last_checkpoint, load_arrays
 
@@ -21,8 +20,15 @@ PRETRAINED = Path("/opt/pretrained-models")
 _LAST_LAYER = "fc1"
 
 
-def start(keras_network: Any, form: Architecture, channel: Path | None, *, pretrained: bool) -> None:
-    """Give the network the weights to start from, where there are any to be used.
+class Weights(NamedTuple):
+    """``arrays`` by MXNet's names; ``random_layers`` are not taken from them."""
+
+    arrays: Mapping[str, np.ndarray]
+    random_layers: tuple[str, ...]
+
+
+def find(form: Architecture, channel: Path | None, *, pretrained: bool) -> Weights | None:
+    """The weights to start from; None where a network starts from random ones. Neither reads data nor imports Keras.
 
     Args:
         channel: the folder of the channel ``model``, if the job has one.
@@ -33,10 +39,11 @@ def start(keras_network: Any, form: Architecture, channel: Path | None, *, pretr
     """
     if pretrained:
         path = _params(channel) if channel is not None else _in_image(form.num_layers)
-        _set(keras_network, load_arrays(path), f"'{path.name}'", but=(_LAST_LAYER,))
-    elif channel is not None:
-        _check_same(channel, form)
-        _set(keras_network, load_arrays(last_checkpoint(channel)), "Channel 'model'", but=())
+        return _checked(load_arrays(path), f"'{path.name}'", form, random_layers=(_LAST_LAYER,))
+    if channel is None:
+        return None
+    _check_same(channel, form)
+    return _checked(load_arrays(last_checkpoint(channel)), "Channel 'model'", form, random_layers=())
 
 
 def _in_image(num_layers: int) -> Path:
@@ -70,22 +77,24 @@ def _check_same(folder: Path, form: Architecture) -> None:
         )
 
 
-def _set(keras_network: Any, arrays: Mapping[str, np.ndarray], what: str, *, but: tuple[str, ...]) -> None:
-    expected = network.parameters(keras_network)
-    mine, theirs = _layers(expected), _layers(arrays)
-    if mine != theirs:
-        raise ModelError(f"{what} is of another network, of {theirs} layers; num_layers of this job is {mine}")
-    weight = f"arg:{_LAST_LAYER}_weight"
-    if _LAST_LAYER not in but and arrays[weight].shape[0] != expected[weight].shape[0]:
+def _checked(
+    arrays: Mapping[str, np.ndarray], what: str, form: Architecture, *, random_layers: tuple[str, ...]
+) -> Weights:
+    layers = _layers(arrays)
+    if layers != form.num_layers:
         raise ModelError(
-            f"{what} has num_classes {arrays[weight].shape[0]}, this job {expected[weight].shape[0]}; "
-            "they must be the same"
+            f"{what} is of another network, of {layers} layers; num_layers of this job is {form.num_layers}"
         )
-    network.set_parameters(keras_network, arrays, but=but)
+    weight = f"arg:{_LAST_LAYER}_weight"
+    if _LAST_LAYER not in random_layers and weight in arrays and len(arrays[weight]) != form.num_classes:
+        raise ModelError(
+            f"{what} has num_classes {len(arrays[weight])}, this job {form.num_classes}; they must be the same"
+        )
+    return Weights(arrays, random_layers)
 
 
 def _layers(arrays: Mapping[str, np.ndarray]) -> int:
-    """How many layers have weights, those of shortcuts left out: ``num_layers``, but for the names of MXNet."""
+    """How many layers have weights, those of shortcuts left out: what ``num_layers`` counts."""
     return sum(name.endswith("_weight") and not name.endswith("_sc_weight") for name in arrays)
 
 

@@ -124,10 +124,7 @@ class KMeansModel(Model):
         arrays = mxnet_files.load(path)
         if not isinstance(arrays, list) or not _is_one_matrix([array.shape for array in arrays]):
             raise ModelError(f"'{path.name}' does not hold a k-means model: a list of one array of shape (k, features)")
-        centers = arrays[0]
-        if not np.isfinite(centers).all():
-            raise ModelError(f"'{path.name}' holds centers that are not finite")
-        return cls(centers)
+        return cls(mxnet_files.float32(arrays[0], f"'{path.name}': the array of centers"))
 
 
 def recognises(directory: Path) -> bool:

@@ -166,10 +166,10 @@ def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int
     for _ in range(_LAST_ROUNDS):
         ascent.fit_prior()
         _sweep(ascent, _LAST_SWEEPS, job, collapsed=True)
-    single = np.finfo(np.float32)
-    alpha = np.clip(np.nan_to_num(ascent.alpha), single.tiny, single.max)  # as the artifact holds it
-    order = np.argsort(-alpha, kind="stable")
-    return LDAModel(alpha[order].astype(np.float32), np.ascontiguousarray(ascent.words.T[order]))
+    order = np.argsort(-ascent.alpha, kind="stable")
+    limits = np.finfo(np.float32)  # the artifact holds float32, in which an extreme prior would be 0 or infinite
+    alpha = np.clip(ascent.alpha[order], limits.tiny, limits.max / (2 * len(order)))
+    return LDAModel(alpha.astype(np.float32), np.ascontiguousarray(ascent.words.T[order]))
 
 
 def _prior(ascent: Ascent, alpha0: float) -> np.ndarray:

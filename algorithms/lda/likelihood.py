@@ -136,7 +136,10 @@ class Ascent:
         for _ in range(_PRIOR_STEPS):
             alpha, total = self.alpha, self.alpha.sum()
             gained = (some * (psi(belonging + alpha) - psi(alpha))).sum(axis=0)
-            self.alpha = np.maximum(alpha * gained / (psi(lengths + total) - psi(total)).sum(), _LEAST_PRIOR)
+            expected = (psi(lengths + total) - psi(total)).sum()
+            if not (expected > 0 and gained.max() > 0):
+                break  # the prior is so large that, in float64, documents say nothing of it
+            self.alpha = np.maximum(alpha * gained / expected, _LEAST_PRIOR)
             if np.abs(self.alpha - alpha).max() < _PRIOR_TOLERANCE * total:
                 break
 

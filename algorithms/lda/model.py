@@ -83,13 +83,14 @@ def load(directory: Path) -> LDAModel:
         raise ModelError(
             f"'{path.name}' does not hold an LDA model: a list of alpha, of shape (topics,), and beta, (topics, words)"
         )
-    alpha, beta = (np.asarray(array, np.float32) for array in arrays)
-    if not (np.isfinite(alpha).all() and (alpha > 0).all()):
-        raise ModelError(f"'{path.name}': alpha must be positive")
-    sums = beta.sum(axis=1, keepdims=True)
-    if not np.isfinite(beta).all() or (beta < 0).any() or (sums <= 0).any():
+    alpha = mxnet_files.float32(arrays[0], f"'{path.name}': alpha")
+    beta = mxnet_files.float32(arrays[1], f"'{path.name}': beta")
+    if (alpha <= 0).any():
+        raise ModelError(f"'{path.name}': alpha has values of 0 or less; those of a Dirichlet prior are above 0")
+    sums = beta.sum(axis=1, keepdims=True, dtype=np.float64)
+    if (beta < 0).any() or (sums <= 0).any():
         raise ModelError(f"'{path.name}': the rows of beta must be probabilities")
-    return LDAModel(alpha, beta / sums)
+    return LDAModel(alpha, (beta / sums).astype(np.float32))
 
 
 def recognises(directory: Path) -> bool:

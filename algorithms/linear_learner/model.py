@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
+from algorithms.common.documents import read_json
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Heatmap, Sample, answered, effects
 from algorithms.interface import NO_PARAMETERS, Model
@@ -130,10 +131,13 @@ def load(directory: Path) -> LinearModel:
     members = mxnet_archive.load(path)
     try:
         arrays = mxnet_files.load(members[WEIGHTS])
-        extra = json.loads(members.get(PARAMETERS, b"{}"))
+        extra = read_json(members.get(PARAMETERS, b"{}"), f"{PARAMETERS} in {path.name}")
         ours = members.get(MANIFEST) == _MANIFEST.encode()
-        operators = [str(node["op"]) for node in json.loads(members[SYMBOL])["nodes"]]
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        symbol = read_json(members[SYMBOL], f"{SYMBOL} in {path.name}")
+        operators = [str(node["op"]) for node in symbol["nodes"]]
+    except ModelError:
+        raise
+    except (KeyError, ValueError, TypeError) as error:
         raise ModelError(f"'{path.name}' is not a linear learner's model, or is damaged: {error}") from error
     model = _model(path, arrays, extra if isinstance(extra, dict) else {}, operators)
     if ours or model.loss == "hinge_loss" or not 0 < model.threshold < 1:

@@ -210,6 +210,13 @@ class NTM(Algorithm):
         return train(hyperparameters, channels, job)
 
     @classmethod
+    def memory(cls, hyperparameters: NTMHyperparameters) -> int:
+        """Weights and their gradients in float32."""
+        words, topics, layers = hyperparameters.feature_dim, hyperparameters.num_topics, hyperparameters.layers
+        sizes = [*zip((words, *layers), layers, strict=False), *2 * [(layers[-1], topics)], (topics, words)]
+        return 2 * 4 * sum((inputs + 1) * outputs for inputs, outputs in sizes)
+
+    @classmethod
     def load(cls, directory: Path) -> NTMModel:
         """See ``algorithms.ntm.model``."""
         return load(directory)

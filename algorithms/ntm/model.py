@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from scipy.special import expit, softmax
 
 from algorithms.common import mxnet_archive, mxnet_files
+from algorithms.common.documents import read_json
 from algorithms.common.mxnet_symbols import Graph
 from algorithms.errors import ModelError, PredictionError
 from algorithms.interface import NO_PARAMETERS, Model
@@ -173,25 +174,31 @@ def load(directory: Path) -> NTMModel:
     members = mxnet_archive.load(path)
     try:
         arrays = mxnet_files.load(members[PARAMETERS])
-        meta = json.loads(members[META])
-        symbol = members[SYMBOL].decode()
-        if not isinstance(arrays, dict) or not isinstance(meta, dict) or not isinstance(json.loads(symbol), dict):
+        meta = read_json(members[META], f"{META} in {path.name}")
+        symbol = read_json(members[SYMBOL], f"{SYMBOL} in {path.name}")
+        if not (isinstance(arrays, dict) and isinstance(meta, dict) and isinstance(symbol, dict)):
             raise ModelError(f"'{path.name}' is not a neural topic model")
-        model = _assemble(arrays, str(meta.get("encoder_layers_activation")))
+        model = _assemble(arrays, str(meta.get("encoder_layers_activation")), path.name)
+    except ModelError:
+        raise
     except (KeyError, ValueError) as error:
         raise ModelError(f"'{path.name}' is not a neural topic model, or is damaged: {error}") from error
     _check(model, path.name)
     return model
 
 
-def _assemble(arrays: dict[str, np.ndarray], activation: str) -> NTMModel:
+def _assemble(arrays: dict[str, np.ndarray], activation: str, file: str) -> NTMModel:
     def affine(name: str) -> Affine:
-        weight, bias = arrays[f"arg:{name}_weight"], arrays[f"arg:{name}_bias"]
-        return Affine(np.ascontiguousarray(weight, np.float32), np.ascontiguousarray(bias, np.float32))
+        names = f"{name}_weight", f"{name}_bias"
+        return Affine(*(mxnet_files.float32(arrays[f"arg:{part}"], f"'{file}': array {part}") for part in names))
 
     depth = sum(name.startswith("arg:encoder") and name.endswith("_weight") for name in arrays)
     layers = tuple(affine(f"encoder{number}") for number in range(depth))
     return NTMModel(layers, activation, affine("mean"), affine("log_variance"), affine("projection"))
+
+
+def _fits(part: Affine) -> bool:
+    return part.weight.ndim == 2 and part.weight.size > 0 and part.bias.shape == part.weight.shape[:1]
 
 
 def _check(model: NTMModel, name: str) -> None:
@@ -199,10 +206,8 @@ def _check(model: NTMModel, name: str) -> None:
     if model.activation not in ACTIVATIONS:
         raise ModelError(f"'{name}': activation '{model.activation}' is not one of {', '.join(ACTIVATIONS)}")
     parts = (*model.layers, model.mean, model.log_variance, model.projection)
-    if not model.layers or any(part.weight.ndim != 2 or part.bias.shape != part.weight.shape[:1] for part in parts):
+    if not model.layers or any(not _fits(part) for part in parts):
         raise ModelError(f"'{name}': a layer's weight and bias do not fit each other")
-    if not all(np.isfinite(array).all() for part in parts for array in part):
-        raise ModelError(f"'{name}': a parameter is not finite")
     hidden, topics = len(model.layers[-1].bias), len(model.mean.bias)
     chain = [model.feature_dim, *(len(layer.bias) for layer in model.layers)]
     expected = [*zip(chain[1:], chain, strict=False), (topics, hidden), (topics, hidden), (model.feature_dim, topics)]

@@ -89,11 +89,12 @@ def load(directory: Path) -> PCAModel:
     problem = _problem(mxnet_files.shapes(path))
     if problem or not isinstance(arrays, dict):
         raise ModelError(f"'{path.name}' is not a PCA model: {problem}")
-    for name in {"s", "v", "mean"} & arrays.keys():
-        if not np.isfinite(arrays[name]).all():
-            raise ModelError(f"'{path.name}': array {name} has values that are NaN or infinite")
-    mean = arrays["mean"].reshape(1, -1).astype(np.float32) if "mean" in arrays else None
-    return PCAModel(arrays["s"].astype(np.float32), np.ascontiguousarray(arrays["v"], np.float32), mean)
+    present = [name for name in ("s", "v", "mean") if name in arrays]
+    parts = {name: mxnet_files.float32(arrays[name], f"'{path.name}': array {name}") for name in present}
+    if (parts["s"] < 0).any():
+        raise ModelError(f"'{path.name}': array s has negative values; singular values are 0 or more")
+    mean = parts["mean"].reshape(1, -1) if "mean" in parts else None
+    return PCAModel(parts["s"], parts["v"], mean)
 
 
 def recognises(directory: Path) -> bool:

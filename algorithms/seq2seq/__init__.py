@@ -36,8 +36,10 @@ from algorithms.interface import (
     Metric,
     Serving,
 )
+from algorithms.seq2seq.architecture import Architecture, parameter_count
 from algorithms.seq2seq.fit import train
 from algorithms.seq2seq.model import Seq2SeqModel, load, recognises
+from algorithms.seq2seq.vocabulary import SYMBOLS
 
 _RNN = "encoder_type or decoder_type is rnn"
 _CNN = "encoder_type or decoder_type is cnn"
@@ -359,6 +361,12 @@ class Seq2Seq(Algorithm):
     def fit(cls, hyperparameters: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job) -> Seq2SeqModel:
         """See ``algorithms.seq2seq.fit``."""
         return train(hyperparameters, channels, job)
+
+    @classmethod
+    def memory(cls, hyperparameters: Seq2SeqHyperparameters) -> int:
+        """First weights, those that are trained and their gradients, in float32, with vocabularies of least size."""
+        least = {"source_vocabulary": len(SYMBOLS) + 1, "target_vocabulary": len(SYMBOLS) + 1}
+        return 3 * 4 * parameter_count(Architecture.of(hyperparameters, **least))
 
     @classmethod
     def load(cls, directory: Path) -> Seq2SeqModel:

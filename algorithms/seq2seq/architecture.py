@@ -7,6 +7,7 @@ the gates of an LSTM are stacked as input, forget, candidate, output, those of a
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,23 @@ def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     found["target_output_weight"] = (architecture.target_vocabulary, architecture.decoder_width)
     found["target_output_bias"] = (architecture.target_vocabulary,)
     return found
+
+
+def parameter_count(architecture: Architecture) -> int:
+    """Numbers in all parameters. Every layer from the third on has as many as the one before it, so that the count of a
+    billion layers takes no list of them."""
+    few = {name: min(getattr(architecture, name), 2) for name in ("num_layers_encoder", "num_layers_decoder")}
+    base = _count(dataclasses.replace(architecture, **few))
+    count = base
+    for name, kept in few.items():
+        more = getattr(architecture, name) - kept
+        if more:
+            count += more * (_count(dataclasses.replace(architecture, **{**few, name: 3})) - base)
+    return count
+
+
+def _count(architecture: Architecture) -> int:
+    return sum(math.prod(shape) for shape in shapes(architecture).values())
 
 
 def _cell(architecture: Architecture, prefix: str, inputs: int, hidden: int) -> dict[str, tuple[int, ...]]:
@@ -215,12 +233,12 @@ def _fan(shape: tuple[int, ...], factor: str) -> float:
     return fans.get(factor, (fans["in"] + fans["out"]) / 2)
 
 
-def check(architecture: Architecture, parameters: Mapping[str, np.ndarray]) -> list[str]:
-    """Sentences about parameters that are missing, unknown, or of another shape."""
+def check(architecture: Architecture, found: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Sentences about parameters that are missing, unknown, or of another shape; ``found`` has the shape of each."""
     wanted = shapes(architecture)
-    problems = [f"'{name}' is missing" for name in wanted if name not in parameters]
-    problems += [f"'{name}' is unknown" for name in parameters if name not in wanted]
+    problems = [f"'{name}' is missing" for name in wanted if name not in found]
+    problems += [f"'{name}' is unknown" for name in found if name not in wanted]
     for name, shape in wanted.items():
-        if name in parameters and parameters[name].shape != shape:
-            problems.append(f"'{name}' has the shape {parameters[name].shape} instead of {shape}")
+        if name in found and found[name] != shape:
+            problems.append(f"'{name}' has the shape {found[name]} instead of {shape}")
     return problems

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from algorithms.common import mxnet_files
+from algorithms.common.documents import read_json_file
 from algorithms.errors import ModelError
 from algorithms.interface import NO_PARAMETERS, Items, Model
 from algorithms.seq2seq import architecture, requests, vocabulary
@@ -27,7 +28,7 @@ from algorithms.seq2seq.vocabulary import Vocabulary
 PARAMETERS_FILE, CONFIG_FILE = "params.best", "config"
 _PREFIX = "arg:"
 _FORMAT = "seq2seq 1"
-_MOST_BYTES = 1 << 34  # a config that asks for more is broken
+_MOST_PROBLEMS = 5  # that a message names
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Seq2SeqModel(Model):
         for the items whose parameters have ``attention_matrix`` true, or for all where the request's have it.
 
         Raises:
-            PredictionError: a source is empty, too long, or not of the vocabulary.
+            PredictionError: a source is empty, or not of the vocabulary.
         """
         longest = self.translator.architecture.max_seq_len_source
         sources = requests.sources(batch.values, self.source, longest)
@@ -94,7 +95,13 @@ def load(directory: Path) -> Seq2SeqModel:
         )
     parameters = _parameters(directory / PARAMETERS_FILE, shape)
     beam, ratio = config.get("beam_size"), config.get("length_ratio")
-    if type(beam) is not int or beam < 1 or not isinstance(ratio, (int, float)) or not 0 < ratio < 1e6:
+    if (
+        type(beam) is not int
+        or not 1 <= beam < 1 << 31
+        or type(ratio) is bool
+        or not isinstance(ratio, (int, float))
+        or not 0 < ratio < 1e6
+    ):
         raise ModelError(f"'{CONFIG_FILE}': beam_size is {beam} and length_ratio {ratio}; both must be positive")
     return Seq2SeqModel(Translator(shape, parameters, float(ratio)), source, target, beam)
 
@@ -109,12 +116,7 @@ def recognises(directory: Path) -> bool:
 
 
 def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ModelError(f"the model folder has no readable file '{file.name}': {error.strerror}") from error
-    except (ValueError, RecursionError):
-        raise ModelError(f"'{file.name}' is no JSON") from None
+    config = read_json_file(file)
     if not isinstance(config, dict) or config.get("format") != _FORMAT:
         raise ModelError(f"'{file.name}' is not the configuration of a seq2seq model written here")
     return config
@@ -144,21 +146,27 @@ def _architecture(values: Any) -> Architecture:
     if not isinstance(values, dict) or values.keys() != fields.keys():
         raise ModelError(f"'{CONFIG_FILE}': \"architecture\" must be an object with {', '.join(fields)}")
     for name, value in values.items():
-        kinds = {"int": type(value) is int and value > 0, "bool": type(value) is bool, "str": False}
-        if not (kinds[str(fields[name])] or value in _CHOICES.get(name, ())):
-            raise ModelError(f"'{CONFIG_FILE}': {name} cannot be {value!r}")
+        kinds = {"int": type(value) is int and 0 < value < 1 << 31, "bool": type(value) is bool, "str": False}
+        if not (kinds[str(fields[name])] or (isinstance(value, str) and value in _CHOICES.get(name, ()))):
+            raise ModelError(f"'{CONFIG_FILE}': {name} cannot be {str(value)[:40]!r}")
+    if "rnn" in (values["encoder_type"], values["decoder_type"]) and values["rnn_num_hidden"] % 2:
+        raise ModelError(f"'{CONFIG_FILE}': rnn_num_hidden is {values['rnn_num_hidden']}, which has no half")
     return Architecture(**values)
 
 
 def _parameters(file: Path, shape: Architecture) -> Mapping[str, np.ndarray]:
-    if sum(4 * float(np.prod(sizes, dtype=float)) for sizes in architecture.shapes(shape).values()) > _MOST_BYTES:
-        raise ModelError(f"'{CONFIG_FILE}' describes a network larger than {_MOST_BYTES} bytes")
-    arrays = mxnet_files.load(file)
-    if not isinstance(arrays, dict):
+    found = mxnet_files.shapes(file)
+    if not isinstance(found, dict):
         raise ModelError(f"'{file.name}' must be a dictionary of arrays")
-    named = {name.removeprefix(_PREFIX): np.asarray(value, np.float32) for name, value in arrays.items()}
-    if problems := architecture.check(shape, named):
-        raise ModelError(f"'{file.name}': {'; '.join(problems)}")
-    if not all(np.isfinite(value).all() for value in named.values()):
-        raise ModelError(f"'{file.name}' has parameters that are not finite")
+    layers = shape.num_layers_encoder + shape.num_layers_decoder
+    if layers > len(found):  # each has several arrays; a list of the arrays of a billion layers would take gigabytes
+        raise ModelError(f"'{CONFIG_FILE}' describes {layers} layers, but '{file.name}' has {len(found)} arrays")
+    if problems := architecture.check(shape, {name.removeprefix(_PREFIX): sizes for name, sizes in found.items()}):
+        raise ModelError(f"'{file.name}': {'; '.join(problems[:_MOST_PROBLEMS])}")
+    arrays = mxnet_files.load(file)
+    assert isinstance(arrays, dict)
+    named = {
+        name.removeprefix(_PREFIX): mxnet_files.float32(value, f"'{file.name}': array {name}")
+        for name, value in arrays.items()
+    }
     return {name: named[name] for name in architecture.shapes(shape)}

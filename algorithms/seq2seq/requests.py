@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from algorithms.errors import PredictionError
 from algorithms.interface import Items
 from algorithms.seq2seq.vocabulary import Vocabulary
 
+_log = logging.getLogger(__name__)
+
 DIGITS = 6
 """Digits after the point of a weight in a matrix."""
 
@@ -17,10 +20,10 @@ MATRIX = "attention_matrix"
 
 
 def sources(values: Sequence[str | np.ndarray], vocabulary: Vocabulary, longest: int) -> list[np.ndarray]:
-    """The tokens' ids of each source.
+    """The tokens' ids of each source; of one that is longer than ``longest`` tokens, as many, as in training.
 
     Raises:
-        PredictionError: there is none; one is empty, longer than ``longest`` tokens, or not of the vocabulary.
+        PredictionError: there is none; one is empty, or not of the vocabulary.
     """
     if not len(values):
         raise PredictionError("the request has no sequences")
@@ -31,9 +34,24 @@ def sources(values: Sequence[str | np.ndarray], vocabulary: Vocabulary, longest:
             raise PredictionError(
                 f"record {number}: there is no token {outside[0]}; the tokens are 0 to {len(vocabulary) - 1}"
             )
-        if not 0 < len(ids) <= longest:
-            raise PredictionError(f"sequence {number} has {len(ids)} tokens; the model takes 1 to {longest}")
-    return found
+        if len(ids) == 0:
+            raise PredictionError(f"sequence {number} has no tokens; the model takes 1 or more")
+    return _cut(found, longest)
+
+
+def _cut(sources: list[np.ndarray], longest: int) -> list[np.ndarray]:
+    lengths = [len(ids) for ids in sources]
+    if max(lengths) > longest:
+        _log.warning(
+            "%d of %d sequences are longer than max_seq_len_source, %d; the longest has %d tokens. Only the first %d "
+            "tokens of a sequence are translated.",
+            sum(length > longest for length in lengths),
+            len(lengths),
+            longest,
+            max(lengths),
+            longest,
+        )
+    return [ids[:longest] for ids in sources]
 
 
 def matrices(items: Items, parameters: Mapping[str, str]) -> list[bool]:

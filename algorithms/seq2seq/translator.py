@@ -12,6 +12,7 @@ from algorithms.seq2seq.architecture import Architecture
 from algorithms.seq2seq.beam import Hypothesis, Step, search
 from algorithms.seq2seq.data import Batch, sources
 from algorithms.seq2seq.layers import NO_DROPS, Arrays, Memory, Source, loop_over_time
+from recordio.limits import MOST_BEAM_NUMBERS
 
 _MOST_ROWS = 256
 """Hypotheses that are decoded together: enough for large products, few enough for the cache and the memory."""
@@ -57,9 +58,12 @@ class Translator:
         return max(1, min(self.architecture.max_seq_len_target, int(np.ceil(self.ratio * length)) + 5))
 
     def translate(self, sequences: Sequence[np.ndarray], beam: int, *, weights: bool = False) -> list[Hypothesis]:
-        """The likeliest target of each source, which has at least one token."""
+        """The likeliest target of each source, which has at least one token. The beam is narrower than ``beam``
+        where that many hypotheses would take more memory than ``MOST_BEAM_NUMBERS`` allows."""
         found: list[Hypothesis | None] = [None] * len(sequences)
         order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
+        longest = max((len(sequence) for sequence in sequences), default=1)
+        beam = min(beam, max(1, MOST_BEAM_NUMBERS // self._numbers_of_a_row(longest)))
         size = max(1, _MOST_ROWS // beam)
         for at in range(0, len(order), size):
             numbers = order[at : at + size]
@@ -68,6 +72,14 @@ class Translator:
                 hypothesis.weights = hypothesis.weights[:, : len(sequences[number])]
                 found[number] = hypothesis
         return [hypothesis for hypothesis in found if hypothesis is not None]
+
+    def _numbers_of_a_row(self, length: int) -> int:
+        """Numbers that a step lays out for each hypothesis: scores, in a few copies, what was encoded of a source of
+        ``length`` tokens, and states."""
+        a = self.architecture
+        remembered = length * (2 * a.encoder_width + a.rnn_attention_num_hidden)
+        layer = 8 * a.decoder_width * (a.cnn_kernel_width_decoder if a.decoder_type == "cnn" else 1)
+        return 4 * a.target_vocabulary + remembered + layer * a.num_layers_decoder
 
     def _translate(self, sequences: Sequence[np.ndarray], beam: int, *, weights: bool) -> list[Hypothesis]:
         source = sources(sequences)

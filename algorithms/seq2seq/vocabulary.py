@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from algorithms.common.documents import read_json
+
 PAD, UNKNOWN, BEGIN, END = range(4)
 SYMBOLS = ("<pad>", "<unk>", "<s>", "</s>")
 """The tokens of the first four ids."""
@@ -68,8 +70,6 @@ def read(file: Path) -> Vocabulary:
         ValueError: it is none; the message names the file. OSError: it cannot be read.
     """
     try:
-        return Vocabulary(json.loads(file.read_text("utf-8")))
-    except RecursionError:
-        raise ValueError(f"'{file.name}' is no vocabulary: it is nested too deeply") from None
-    except ValueError as error:
+        return Vocabulary(read_json(file.read_bytes(), file.name))
+    except ValueError as error:  # a ModelError is one
         raise ValueError(f"'{file.name}' is no vocabulary: {error}") from None

@@ -14,6 +14,7 @@ import numpy as np
 
 from algorithms.vision.decode import decode, pixels
 from recordio.errors import ImageError
+from recordio.limits import MOST_IMAGE_PIXELS
 
 NONE, CROP, COLOR, TRANSFORM = "none", "crop", "crop_color", "crop_color_transform"
 KINDS = (CROP, COLOR, TRANSFORM)
@@ -46,7 +47,7 @@ class Preparation:
         """
         image = decode(body, self.channels, where, None if self._resize is None else (self._resize,) * 2)
         if self._resize is not None:
-            image = _resized(image, self._resize)
+            image = _resized(image, self._resize, where)
         if image.width < self.width or image.height < self.height:
             raise ImageError(
                 f"{where}: the image has {image.width} x {image.height} pixels, less than image_shape's {self.width} x "
@@ -64,10 +65,15 @@ class Preparation:
         return shifted(found, random) if self._kind in (COLOR, TRANSFORM) else found
 
 
-def _resized(image: Any, shorter: int) -> Any:
+def _resized(image: Any, shorter: int, where: str) -> Any:
     """Its shorter side ``shorter`` pixels long."""
     scale = shorter / min(image.size)
     size = tuple(max(shorter, round(length * scale)) for length in image.size)
+    if math.prod(size) > MOST_IMAGE_PIXELS:
+        raise ImageError(
+            f"{where}: the image has {image.width} x {image.height} pixels, and {size[0]} x {size[1]} with a shorter "
+            f"side of {shorter}; {MOST_IMAGE_PIXELS} pixels are the most"
+        )
     return image if size == image.size else image.resize(size, _bilinear())
 
 

@@ -1,13 +1,17 @@
 """Files of images to pixels, with Pillow. What cannot be decoded, or would take too much memory, is refused by name.
 
-Kinds: JPEG, PNG, BMP, GIF and WebP. Grey, palette and CMYK images become RGB, alpha is left out, 16 bits become 8, the
-orientation of EXIF is followed, and an animation is its first frame, as OpenCV reads images for MXNet.
+Kinds: JPEG, PNG, BMP, GIF and WebP, and no other that Pillow knows. Grey, palette and CMYK images become RGB, alpha is
+left out, 16 bits become 8, the orientation of EXIF is followed, and an animation is its first frame, as OpenCV reads
+images for MXNet.
+
+A few bytes can stand for gigabytes of pixels. So the memory that decoding takes is computed from a file's header before
+anything is decoded, and bounded (``MOST_DECODING_BYTES``); ``decoding_bytes`` tells a server the same.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
+import warnings
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -15,27 +19,43 @@ from typing import Any
 import numpy as np
 
 from recordio.errors import ImageError
+from recordio.limits import (
+    MOST_DECODING_BYTES,
+    MOST_IMAGE_PIXELS,
+    MOST_IMAGE_SIDE,
+    MOST_JPEG_PIXELS,
+)
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 """Pillow's names of what can be read."""
 
-MOST_PIXELS = 1 << 26
-"""Pixels of a decoded image, 200 MB in RGB: more is taken for a decompression bomb."""
-
-MOST_JPEG_PIXELS = 1 << 28
-"""Pixels of a JPEG file, which can be decoded smaller than it is."""
-
-_JPEG = ("JPEG", "MPO")  # how Pillow calls the files of some cameras
+_JPEG_START = b"\xff\xd8\xff"
 _MODES = {1: "L", 3: "RGB"}
+
+_ORIENTED = 4
+"""Bytes of a pixel that is copied where it belongs by EXIF."""
+
+_WEBP_DECODER = 12
+"""Bytes of a pixel in libwebp: two canvases of the animation decoder, and the frame that it gives out."""
+
+_COEFFICIENT = 2
+"""Bytes of each coefficient of a JPEG file of several scans, which libjpeg keeps all of until the last one."""
+
+_BLOCK_PIXELS = 1 << 20
+
+_OUT_OF_MEMORY = "out of memory"
+"""What Pillow's decoders say in an OSError where they get no memory."""
 
 
 @cache
 def _pillow() -> ModuleType:
-    """The package; imported on use, since nothing else needs it. It warns of sizes that are refused here anyway."""
+    """The package; imported on use, since nothing else needs it."""
     from PIL import Image, WebPImagePlugin  # noqa: F401 - the one kind that Pillow does not look for by itself
 
     Image.preinit()
-    Image.MAX_IMAGE_PIXELS = None
+    # Pillow's own check, an error from twice this on: WebP and GIF have buffers made already while they are opened.
+    Image.MAX_IMAGE_PIXELS = MOST_IMAGE_PIXELS // 2
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     return Image
 
 
@@ -49,21 +69,34 @@ def decode(body: bytes, channels: int, where: str, least: tuple[int, int] | None
 
     Raises:
         ImageError: it is no image of a known kind, damaged, cut short, or too large.
+        MemoryError: this machine has less memory than that.
     """
-    try:
-        image = _pillow().open(io.BytesIO(body), formats=FORMATS)
-    except Exception:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
-        raise ImageError(f"{where}: {len(body)} bytes are no image that can be read: {', '.join(FORMATS)}") from None
-    _refuse_above(image, MOST_JPEG_PIXELS if image.format in _JPEG else MOST_PIXELS, where)
-    if least is not None:
+    image, coefficients = _opened(body, where)
+    if image.format == "JPEG" and least is not None:
         side = max(least)  # EXIF may turn it later
         image.draft(None, (side, side))
-    _refuse_above(image, MOST_PIXELS, where)
+    _refuse_above(image, MOST_IMAGE_PIXELS, where)
+    needed = coefficients + image.width * image.height * _pixel_bytes(image)
+    if needed > MOST_DECODING_BYTES:
+        raise ImageError(
+            f"{where}: decoding the {image.format} image of {image.width} x {image.height} pixels takes {needed} bytes "
+            f"of memory; {MOST_DECODING_BYTES} are the most"
+        )
+    return _loaded(image, channels, where)
+
+
+def decoding_bytes(body: bytes) -> int:
+    """The most bytes of memory that ``decode`` takes for a file, by its header; nothing is decoded. 0 for what
+    ``decode`` refuses before it decodes.
+
+    A server adds these up for the requests that it answers side by side. A JPEG file that ``decode`` makes smaller at
+    once takes less; this is what it takes as it is, up to the largest that is decoded.
+    """
     try:
-        image.load()
-        return _upright(image if image.mode == _MODES[channels] else _converted(image, _MODES[channels]))
-    except Exception as error:  # noqa: BLE001 - as above
-        raise ImageError(f"{where}: the {image.format} image is damaged or cut short: {error}") from None
+        image, coefficients = _opened(body, "the image")
+    except ImageError:
+        return 0
+    return coefficients + min(image.width * image.height, MOST_IMAGE_PIXELS) * _pixel_bytes(image)
 
 
 def pixels(image: Any) -> np.ndarray:
@@ -72,18 +105,96 @@ def pixels(image: Any) -> np.ndarray:
     return array if array.ndim == 3 else array[:, :, None]
 
 
+# ---- before decoding ------------------------------------------------------------------------------------------------
+
+
+def _opened(body: bytes, where: str) -> tuple[Any, int]:
+    """The image, of which only the header was read, and the bytes that decoding takes whatever size it is brought to.
+
+    Raises:
+        ImageError: it is no image of a known kind, or of more pixels than any that is decoded.
+    """
+    is_jpeg = body.startswith(_JPEG_START)
+    try:
+        image = _jpeg(body) if is_jpeg else _pillow().open(io.BytesIO(body), formats=FORMATS)
+    except MemoryError:
+        raise
+    except _pillow().DecompressionBombError:
+        raise ImageError(f"{where}: the image has more than the {MOST_IMAGE_PIXELS} pixels that are decoded") from None
+    except Exception:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
+        raise ImageError(f"{where}: {len(body)} bytes are no image that can be read: {', '.join(FORMATS)}") from None
+    _refuse_above(image, MOST_JPEG_PIXELS if is_jpeg else MOST_IMAGE_PIXELS, where)
+    return image, _coefficient_bytes(image, body) if is_jpeg else 0
+
+
+def _jpeg(body: bytes) -> Any:
+    """Without Pillow's check of the size, as a draft may be smaller, and without a look at a camera's other images."""
+    _pillow()
+    from PIL import JpegImagePlugin
+
+    return JpegImagePlugin.JpegImageFile(io.BytesIO(body))
+
+
 def _refuse_above(image: Any, most: int, where: str) -> None:
     width, height = image.size
     if width * height > most:
         raise ImageError(f"{where}: the {image.format} image has {width} x {height} pixels; {most} are the most")
+    if max(width, height) > MOST_IMAGE_SIDE:
+        raise ImageError(
+            f"{where}: the {image.format} image has {width} x {height} pixels; {MOST_IMAGE_SIDE} are the most of a side"
+        )
+
+
+def _pixel_bytes(image: Any) -> int:
+    """Bytes of memory for each pixel of the decoded image, with what it is converted by; measured."""
+    other = {"L": 5, "1": 5, "P": 9, "RGB": 4}.get(image.mode, 8)
+    needed = 4 + _WEBP_DECODER if image.format == "WEBP" else other
+    return needed + (_ORIENTED if "exif" in image.info else 0)
+
+
+def _coefficient_bytes(image: Any, body: bytes) -> int:
+    """Of a JPEG file with several scans, progressive or a scan for each component; 0 where there is one."""
+    components = image.layer
+    length = 6 + 2 * len(components)
+    one_scan = bytes([0xFF, 0xDA, 0, length, len(components)])  # how the header of a scan of all components starts
+    if body.startswith(one_scan, image.fp.tell() - 2 - length) and "progressive" not in image.info:
+        return 0
+    largest = max(across for _, across, _, _ in components) * max(down for _, _, down, _ in components)
+    share = sum(across * down for _, across, down, _ in components) / max(largest, 1)
+    return int(image.width * image.height * _COEFFICIENT * share)
+
+
+# ---- decoding -------------------------------------------------------------------------------------------------------
+
+
+def _loaded(image: Any, channels: int, where: str) -> Any:
+    try:
+        image.load()
+        return _upright(image if image.mode == _MODES[channels] else _converted(image, _MODES[channels]))
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
+        if _OUT_OF_MEMORY in str(error):
+            raise MemoryError(f"{where}: {error}") from None
+        raise ImageError(f"{where}: the {image.format} image is damaged or cut short: {error}") from None
 
 
 def _converted(image: Any, mode: str) -> Any:
     if image.mode.startswith("I"):  # 16 bits, where Pillow would cut at 255
-        return _pillow().fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert(mode)
+        return _pillow().fromarray(_upper_bytes(image)).convert(mode)
     if image.mode == "P":  # through RGB: Pillow warns where the palette has an alpha
         return image.convert("RGBA").convert("RGB").convert(mode)
     return image.convert(mode)
+
+
+def _upper_bytes(image: Any) -> np.ndarray:
+    """The upper eight of the sixteen bits of each pixel, (height, width) uint8, some rows at a time."""
+    found = np.empty((image.height, image.width), np.uint8)
+    rows = max(1, _BLOCK_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        part = image.crop((0, top, image.width, min(top + rows, image.height)))
+        found[top : top + rows] = np.asarray(part).astype(np.uint32) >> 8
+    return found
 
 
 def _upright(image: Any) -> Any:
@@ -91,6 +202,9 @@ def _upright(image: Any) -> Any:
         return image
     from PIL import ImageOps
 
-    with contextlib.suppress(Exception):  # metadata that makes no sense: the image is as it stands
+    try:
         return ImageOps.exif_transpose(image)
-    return image
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - metadata that makes no sense: the image is as it stands
+        return image

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from algorithms.common.documents import read_json
 from algorithms.errors import ModelError
+
+_PAIR = re.compile(r"[(\[]\s*([0-9]{1,9})L?\s*,\s*([0-9]{1,9})L?\s*,?\s*[)\]]")  # Python 2 wrote the L
 
 HEADS = {"SoftmaxOutput": "softmax", "softmax": "softmax", "LogisticRegressionOutput": "sigmoid", "sigmoid": "sigmoid"}
 """What a classifier may end in, by MXNet's names."""
@@ -43,12 +45,12 @@ def read_graph(text: str, name: str) -> Graph:
     Raises:
         ModelError: it is none.
     """
+    document = read_json(text, name)
     try:
-        document = json.loads(text)
         nodes = [_read_node(entry, number) for number, entry in enumerate(document["nodes"])]
         ((head, *_),) = document["heads"]
         operator = nodes[head].operator
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ModelError(f"'{name}' is not a symbol file of MXNet with one output: {error!r}") from None
     if head < 0 or operator not in HEADS:
         raise ModelError(f"'{name}' ends in '{operator}'; a classifier ends in one of {', '.join(HEADS)}")
@@ -73,11 +75,12 @@ def pair(node: Node, name: str, default: int) -> tuple[int, int]:
     text = node.attributes.get(name)
     if text is None or text in ("()", "[]"):
         return default, default
-    try:
-        first, second = (int(number) for number in ast.literal_eval(text))
-    except (ValueError, TypeError, SyntaxError):
-        raise ModelError(f"node '{node.name}' of the symbol file: {name} is {text}, not two numbers") from None
-    return first, second
+    found = _PAIR.fullmatch(text)
+    if found is None:
+        raise ModelError(
+            f"node '{node.name[:80]}' of the symbol file: {name} is {text[:80]}, not two numbers of 0 or more"
+        )
+    return int(found[1]), int(found[2])
 
 
 def flag(node: Node, name: str, default: bool) -> bool:

@@ -12,12 +12,20 @@ section 3.2 (batch norm in the weights).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from algorithms.errors import ModelError
+from algorithms.vision.costs import Shape, cost, window_rows
 from algorithms.vision.graph import HEADS, Graph, Node, flag, pair, window
+from recordio.limits import (
+    LEAST_MODEL_MEMORY,
+    MODEL_MEMORY_PER_BYTE,
+    MOST_NETWORK_OPERATIONS,
+    NETWORK_MEMORY_PER_PIXEL,
+)
 
 Step = Callable[..., np.ndarray]
 
@@ -31,26 +39,34 @@ class Network:
 
     Args:
         parameters: by MXNet's names without ``arg:`` and ``aux:``.
+        shape: channels, height and width of the input.
 
     Raises:
-        ModelError: the graph has an operator that is not known here, or lacks parameters.
+        ModelError: the graph has an operator that is not known here, lacks parameters, does not fit them or the shape,
+            or asks for more memory or time than a file of that size may.
     """
 
-    def __init__(self, graph: Graph, parameters: Mapping[str, np.ndarray]) -> None:
-        self._plan: list[tuple[int, Step, tuple[int, ...], tuple[int, ...]]] = []
+    def __init__(self, graph: Graph, parameters: Mapping[str, np.ndarray], shape: tuple[int, int, int]) -> None:
         self._head = graph.head
         self._data = next((i for i, node in enumerate(graph.nodes) if node.name == "data"), -1)
         if self._data < 0:
             raise ModelError("the symbol file has no input 'data'")
+        most = LEAST_MODEL_MEMORY + MODEL_MEMORY_PER_BYTE * sum(array.nbytes for array in parameters.values())
+        most += NETWORK_MEMORY_PER_PIXEL * shape[1] * shape[2]
         compiled = _Compiler(graph, parameters)
         if compiled.free() - {self._data}:
             names = ", ".join(graph.nodes[number].name for number in sorted(compiled.free() - {self._data}))
             raise ModelError(f"the symbol file computes with {names} in a way that cannot be run here")
-        steps = [(number, *compiled.step(number)) for number in compiled.needed()]
-        last_use = {source: number for number, _, sources in steps for source in sources}
-        for number, step, sources in steps:
-            done = tuple(source for source in set(sources) if last_use[source] == number)
-            self._plan.append((number, step, sources, done))
+        sources_of = {number: compiled.sources(number) for number in compiled.needed()}
+        last_use = {source: number for number, sources in sources_of.items() for source in sources}
+        done_by = {
+            number: tuple(source for source in set(sources) if last_use[source] == number)
+            for number, sources in sources_of.items()
+        }
+        compiled.judge(sources_of, done_by, {self._data: (*shape[1:], shape[0])}, most)
+        self._plan = [
+            (number, compiled.step(number), sources, done_by[number]) for number, sources in sources_of.items()
+        ]
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Probabilities, (num_classes,) float32, of pixels (height, width, channels) in 0 to 255."""
@@ -91,18 +107,77 @@ class _Compiler:
             if self._nodes[number].operator != "null" and number not in within
         ]
 
-    def step(self, number: int) -> tuple[Step, tuple[int, ...]]:
-        """The function of a node, and the nodes whose values it takes."""
+    def sources(self, number: int) -> tuple[int, ...]:
+        """The nodes whose values the function of a node takes."""
+        return self._data_inputs(self._members(number)[-1])
+
+    def judge(
+        self,
+        sources_of: Mapping[int, tuple[int, ...]],
+        done_by: Mapping[int, tuple[int, ...]],
+        shapes: dict[int, Shape],
+        most: int,
+    ) -> None:
+        """Raises ModelError where arrays do not fit each other, or running the graph takes more than ``most`` bytes or
+        ``MOST_NETWORK_OPERATIONS``.
+
+        Args:
+            sources_of: the nodes to compute, in order, and those that each takes.
+            done_by: the nodes whose values are no longer needed after each. shapes: of the input.
+        """
+        live, operations = 4 * sum(map(math.prod, shapes.values())), 0
+        prepared = 0  # a weight is copied for each node that uses it
+        for number, sources in sources_of.items():
+            node = self._nodes[self._members(number)[-1]]
+            weight = None
+            if node.operator in ("Convolution", "FullyConnected"):
+                weight = self._parameter(node, 1).shape
+                prepared += 4 * math.prod(weight)
+            step = cost(node, weight, [shapes[source] for source in sources])
+            shapes[number] = step.shape
+            self._check_vectors(number, step.shape[-1] if step.shape else 0)
+            live += 4 * math.prod(step.shape)
+            operations += step.operations
+            if live + step.scratch + prepared > most or operations > MOST_NETWORK_OPERATIONS:
+                raise ModelError(
+                    f"the symbol file describes a network that takes {live + step.scratch + prepared} bytes of memory "
+                    f"and {operations} operations for an image up to its node '{node.name[:80]}'; for parameters of "
+                    f"this size {most} bytes and {MOST_NETWORK_OPERATIONS} operations are the most"
+                )
+            live -= sum(4 * math.prod(shapes[source]) for source in done_by[number])
+
+    def _check_vectors(self, number: int, channels: int) -> None:
+        """Raises ModelError where a bias or a batch norm has another number of channels than what it is applied to."""
+        positions = {"BatchNorm": (1, 2, 3, 4), "Convolution": (2,), "FullyConnected": (2,)}
+        for member in self._members(number):
+            node = self._nodes[member]
+            if node.operator != "BatchNorm" and flag(node, "no_bias", False):
+                continue
+            for position in positions.get(node.operator, ()):
+                if (shape := self._parameter(node, position).shape) != (channels,):
+                    raise ModelError(
+                        f"node '{node.name[:80]}' of the symbol file has {channels} channels, and a parameter of the "
+                        f"shape {shape}"
+                    )
+
+    def _members(self, number: int) -> list[int]:
+        """A node, and those before it that are computed together with it, the first of all last."""
+        chain = [number]
+        while chain[-1] in self._follows:
+            chain.append(self._follows[chain[-1]])
+        return chain
+
+    def step(self, number: int) -> Step:
+        """The function of a node."""
         node = self._nodes[number]
         if number in self._follows:
             return self._chain(number)
-        sources = self._data_inputs(number)
         if node.operator in HEADS:
-            return (_softmax if HEADS[node.operator] == "softmax" else _sigmoid), sources
+            return _softmax if HEADS[node.operator] == "softmax" else _sigmoid
         if node.operator in _IDENTITIES:
-            return _identity, sources
+            return _identity
         if node.operator in _SUMS:
-            return np.add, sources
+            return np.add
         makers: dict[str, Callable[[Node], Step]] = {
             "BatchNorm": self._batch_norm,
             "Convolution": self._convolution,
@@ -113,7 +188,7 @@ class _Compiler:
         }
         if node.operator not in makers:
             raise ModelError(f"node '{node.name}' of the symbol file is a '{node.operator}', which cannot be run here")
-        return makers[node.operator](node), sources
+        return makers[node.operator](node)
 
     def _reached(self) -> set[int]:
         """All nodes that the head depends on."""
@@ -141,17 +216,14 @@ class _Compiler:
         alone = len(self._readers.get(source, ())) == 1
         return source if alone and self._nodes[source].operator in before else None
 
-    def _chain(self, number: int) -> tuple[Step, tuple[int, ...]]:
+    def _chain(self, number: int) -> Step:
         """Convolution, batch norm and ReLU, or some of them, as one function."""
-        chain = [number]
-        while chain[-1] in self._follows:
-            chain.append(self._follows[chain[-1]])
-        nodes = {self._nodes[member].operator: self._nodes[member] for member in chain}
-        sources, relu = self._data_inputs(chain[-1]), "Activation" in nodes
+        nodes = {self._nodes[member].operator: self._nodes[member] for member in self._members(number)}
+        relu = "Activation" in nodes
         if "Convolution" in nodes:
             folded = self._scale_and_shift(nodes["BatchNorm"]) if "BatchNorm" in nodes else None
-            return self._convolution(nodes["Convolution"], folded, relu=relu), sources
-        return self._batch_norm(nodes["BatchNorm"], relu=relu), sources
+            return self._convolution(nodes["Convolution"], folded, relu=relu)
+        return self._batch_norm(nodes["BatchNorm"], relu=relu)
 
     def _parameter(self, node: Node, position: int) -> np.ndarray:
         """The parameter that a node reads as its input ``position``, float32."""
@@ -167,7 +239,10 @@ class _Compiler:
         gamma, beta, mean, variance = (self._parameter(node, position) for position in (1, 2, 3, 4))
         if flag(node, "fix_gamma", True):
             gamma = np.ones_like(gamma)
-        scale = gamma / np.sqrt(variance + float(node.attributes.get("eps", "1e-3")))
+        epsilon = _number(node, "eps", 1e-3)
+        if (variance + epsilon <= 0).any():
+            raise ModelError(f"batch norm '{node.name[:80]}' has a variance that is not above 0")
+        scale = gamma / np.sqrt(variance + epsilon)
         return scale, beta - mean * scale
 
     def _batch_norm(self, node: Node, *, relu: bool = False) -> Step:
@@ -200,7 +275,7 @@ class _Compiler:
         self, node: Node, folded: tuple[np.ndarray, np.ndarray] | None = None, *, relu: bool = False
     ) -> Step:
         kernel, stride, pad = window(node)
-        if int(node.attributes.get("num_group", "1")) != 1 or pair(node, "dilate", 1) != (1, 1):
+        if node.attributes.get("num_group", "1") != "1" or pair(node, "dilate", 1) != (1, 1):
             raise ModelError(f"the convolution '{node.name}' is in groups or dilated, which cannot be run here")
         weight = self._parameter(node, 1)
         if weight.ndim != 4 or weight.shape[2:] != kernel:
@@ -226,6 +301,20 @@ class _Compiler:
 
 
 # ---- operators ------------------------------------------------------------------------------------------------------
+
+
+def _number(node: Node, name: str, default: float) -> float:
+    """A number that an attribute states. Raises ModelError where it is none, or below 0."""
+    text = node.attributes.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ModelError(
+            f"node '{node.name[:80]}' of the symbol file: {name} is {text[:40]}, not a number of 0 or more"
+        )
+    return value
 
 
 def _identity(x: np.ndarray) -> np.ndarray:
@@ -263,7 +352,7 @@ def _finish(rows: np.ndarray, shift: np.ndarray, *, relu: bool) -> None:
 def _convolution(
     weight: np.ndarray, bias: np.ndarray, stride: tuple[int, int], pad: tuple[int, int], relu: bool
 ) -> Step:
-    """``weight`` has the shape (height, width, in, out)."""
+    """``weight`` has the shape (height, width, in, out). What it takes is computed by ``costs``."""
     if weight.shape[:2] == (1, 1) and pad == (0, 0):
         product = _pointwise(weight[0, 0], stride)
     elif stride == (1, 1):
@@ -298,7 +387,13 @@ def _windowed(weight: np.ndarray, stride: tuple[int, int], pad: tuple[int, int])
     def multiply(x: np.ndarray) -> tuple[np.ndarray, int, int]:
         windows = np.lib.stride_tricks.sliding_window_view(_padded(x, pad), weight.shape[:2], (0, 1))
         windows = windows[:: stride[0], :: stride[1]].transpose(0, 1, 3, 4, 2)
-        return windows.reshape(-1, len(flat)) @ flat, *windows.shape[:2]
+        height, width = windows.shape[:2]
+        y = np.empty((height * width, flat.shape[1]), np.float32)
+        rows = window_rows(width, len(flat))
+        for start in range(0, height, rows):
+            part = windows[start : start + rows]
+            np.matmul(part.reshape(-1, len(flat)), flat, out=y[start * width : (start + len(part)) * width])
+        return y, height, width
 
     return multiply
 

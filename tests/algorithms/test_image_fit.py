@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -381,3 +383,31 @@ def test_the_last_batch_is_filled_up_with_the_first_images(tmp_path: Path) -> No
 def test_an_error_in_an_image_comes_out_of_the_pipeline() -> None:
     with pytest.raises(DataError, match="train: record 1"):
         fit({"train": Records([pictures(1)[0], encode_record(b"none", [0]), *pictures(12)])})
+
+
+def test_missing_weights_are_found_before_anything_is_read_and_before_keras() -> None:
+    """In a process of its own, which would fail at the first look at a channel."""
+    program = """
+import sys
+from algorithms.errors import ModelError
+from algorithms.image_classification import ImageClassification
+from tests.algorithms.fakes import FakeJob
+from tests.algorithms.samples import SAMPLES
+from algorithms.hyperparameters import parse
+
+class Unreadable(dict):
+    def __getitem__(self, name):
+        sys.exit("the channel was read")
+
+strings = SAMPLES["image-classification"].hyperparameters | {"use_pretrained_model": "1"}
+values = parse(ImageClassification.hyperparameters, strings)
+try:
+    ImageClassification.fit(values, Unreadable(), FakeJob())
+except ModelError as error:
+    print(error)
+print(sorted({"tensorflow", "keras", "torch"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    first, loaded = done.stdout.splitlines()
+    assert first.startswith("use_pretrained_model is 1, but this image has no"), done.stderr
+    assert loaded == "[]"

@@ -25,6 +25,7 @@ from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.vision.graph import read_graph
 from algorithms.vision.inference import Network
 from tests.algorithms.samples import eagerly
+from tests.algorithms.test_hostile_artifacts import FORM, image_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = {"num_classes": "3", "num_training_samples": "100"}
@@ -85,16 +86,17 @@ def test_keras_computes_what_the_symbol_file_says(form: Architecture) -> None:
     scores = to_numpy(trained(image[None], training=False))[0].astype(np.float64)
     expected = 1 / (1 + np.exp(-scores)) if form.multi_label else np.exp(scores) / np.exp(scores).sum()
     arrays = {name.partition(":")[2]: array for name, array in network.parameters(trained).items()}
-    found = Network(read_graph(symbol.to_json(form), "symbol"), arrays)(image)
+    found = Network(read_graph(symbol.to_json(form), "symbol"), arrays, form.image_shape)(image)
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
-    good = symbol.to_json(Architecture(20, (3, 16, 16), 2))
+    good = symbol.to_json(FORM)
+    arrays = {name.partition(":")[2]: array for name, array in image_arrays().items()}
     for spoiled, reason in (
         (good.replace('"SoftmaxOutput"', '"LinearRegressionOutput"'), "ends in 'LinearRegressionOutput'"),
-        (good[:-9], "not a symbol file"),
+        (good[:-9], "not a JSON document"),
         ("[]", "not a symbol file"),
         ('{"nodes": [{"op": "softmax", "name": "x", "inputs": [[0, 0, 0]]}], "heads": [[0, 0, 0]]}', "not come before"),
     ):
@@ -108,7 +110,7 @@ def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
         (good, "no parameter 'bn_data_gamma'"),
     ):
         with pytest.raises(ModelError, match=reason):
-            Network(read_graph(spoiled, "symbol"), {} if spoiled == good else _Anything())
+            Network(read_graph(spoiled, "symbol"), {} if spoiled == good else arrays, (3, 16, 16))
 
 
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
@@ -119,24 +121,13 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     for name, shape in (("arg:stage1_unit2_conv1_weight", (16, 15, 3, 3)), ("arg:fc1_weight", (2, 63))):
         wrong = np.ones(shape, np.float32)
         ImageModel(symbol.to_json(form), {**arrays, name: wrong}, form.image_shape, 1, 8).save(tmp_path)
-        with pytest.raises(ModelError, match="do not fit together"):
+        with pytest.raises(ModelError, match="its weight"):
             ImageClassification.load(tmp_path)
     added = json.loads(symbol.to_json(form))
     (position,) = (number for number, node in enumerate(added["nodes"]) if node["name"] == "relu1")
     added["nodes"][position] |= {"op": "broadcast_add", "inputs": [[position - 1, 0, 0], [1, 0, 0]]}
     with pytest.raises(ModelError, match="computes with bn_data_gamma in a way"):
-        Network(read_graph(json.dumps(added), "symbol"), {})
-
-
-class _Anything(dict):
-    """Has every parameter; a convolution's has one 3 x 3 kernel."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __missing__(self, name: str) -> np.ndarray:
-        size = 1 if name.endswith("sc_weight") else 3
-        return np.ones((1, 1, size, size) if "conv" in name or "sc" in name else 1, np.float32)
+        Network(read_graph(json.dumps(added), "symbol"), {}, (3, 8, 8))
 
 
 # ---- optimizers -----------------------------------------------------------------------------------------------------

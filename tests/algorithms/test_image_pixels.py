@@ -6,8 +6,11 @@ import colorsys
 import contextlib
 import io
 import struct
+import subprocess
+import sys
 import time
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,9 @@ from PIL import Image
 
 from algorithms.vision import augment
 from algorithms.vision.augment import Preparation, shift_hls, squeezed, transformed
-from algorithms.vision.decode import MOST_PIXELS, decode, pixels
+from algorithms.vision.decode import decode, pixels
 from recordio.errors import ImageError
+from recordio.limits import MOST_IMAGE_PIXELS
 
 RANDOM = np.random.default_rng(0)
 COLORS = np.kron(RANDOM.integers(0, 256, (3, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)  # 24 x 32, in blocks
@@ -151,10 +155,10 @@ def png(width: int, height: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize("size", [(60000, 60000), (1, MOST_PIXELS + 1), (9000, 9000)])
+@pytest.mark.parametrize("size", [(60000, 60000), (1, MOST_IMAGE_PIXELS + 1), (9000, 9000)])
 def test_decompression_bombs_are_refused_before_they_go_off(size: tuple[int, int]) -> None:
     started = time.perf_counter()
-    with pytest.raises(ImageError, match=f"PNG image has {size[0]} x {size[1]} pixels; {MOST_PIXELS} are the most"):
+    with pytest.raises(ImageError, match=f"more than the {MOST_IMAGE_PIXELS} pixels that are decoded"):
         decoded(png(*size))
     assert time.perf_counter() - started < 1
 
@@ -163,6 +167,62 @@ def test_a_large_jpeg_is_decoded_smaller_but_not_too_small() -> None:
     body = file(Image.new("RGB", (2400, 1600), (9, 99, 199)), "JPEG")
     assert decode(body, 3, "here", (100, 100)).size == (300, 200)
     assert decode(body, 3, "here").size == (2400, 1600)
+
+
+_MEASURED = """
+import re, resource, sys
+from pathlib import Path
+from algorithms.vision.augment import squeezed
+from algorithms.vision.decode import decode, decoding_bytes
+from recordio.errors import ImageError
+
+def resident(name):
+    return int(re.search(rf"{name}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
+
+small, last, *paths = map(Path, sys.argv[1:])
+for channels in (1, 3):
+    squeezed(small.read_bytes(), (channels, 32, 32), "here")
+    for path in paths:
+        body = path.read_bytes()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+        before = resident("VmRSS")
+        try:
+            squeezed(body, (channels, 32, 32), "here")
+            refused = "accepted"
+        except ImageError:
+            refused = "refused"
+        print(path.name, refused, resident("VmHWM") - before, decoding_bytes(body))
+size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (20 << 20), -1))
+try:
+    decode(last.read_bytes(), 3, "here")
+except MemoryError:
+    print("MemoryError")
+"""
+
+
+def test_decoding_takes_no_more_memory_than_the_header_says(tmp_path: Path) -> None:
+    """The kernel's own count of what a process had at its peak, for each kind; bombs take next to nothing."""
+
+    def written(mode: str, side: int, kind: str, **options: Any) -> str:
+        path = tmp_path / f"{mode.replace(';', '-')}{side}.{kind}"
+        path.write_bytes(file(Image.new(mode, (side, side)), kind, **options))
+        return str(path)
+
+    paths = [written(mode, 2600, "PNG") for mode in ("I;16", "RGBA", "1", "P", "LA")]
+    paths += [written("P", 2600, "GIF"), written("L", 2600, "BMP"), written("RGB", 2600, "WEBP", method=0)]
+    paths += [written("CMYK", 2600, "JPEG"), written("RGB", 2600, "JPEG", progressive=True)]
+    bombs = [written("RGB", 14000, "JPEG", progressive=True), written("RGB", 6400, "WEBP", method=0)]
+    around = written("RGB", 16, "PNG"), written("RGB", 4000, "PNG")
+    command = [sys.executable, "-c", _MEASURED, *around, *paths, *bombs]
+    *measured, memory_error = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert memory_error == "MemoryError"
+    assert len(measured) == 2 * len([*paths, *bombs])
+    for line in measured:
+        name, outcome, taken, said = line.split()
+        bomb = name in {Path(path).name for path in bombs}
+        assert outcome == ("refused" if bomb else "accepted"), line
+        assert int(taken) < (0 if bomb else int(said)) + (8 << 20), line
 
 
 # ---- preparation ----------------------------------------------------------------------------------------------------

@@ -546,7 +546,7 @@ def test_an_empty_folder_and_centers_that_are_not_numbers_are_refused(tmp_path):
     with pytest.raises(ModelError):
         KMeans.load(tmp_path)
     mxnet_files.save(tmp_path / "model_algo-1", [np.float32([[1, np.nan]])])
-    with pytest.raises(ModelError, match="not finite"):
+    with pytest.raises(ModelError, match="NaN, infinite"):
         KMeans.load(tmp_path)
 
 

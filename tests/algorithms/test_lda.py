@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import LatentDirichletAllocation
 
-from algorithms import hyperparameters
+from algorithms import hyperparameters, registry
 from algorithms.common import mxnet_files, topics
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
 from algorithms.lda import LDA
@@ -19,6 +20,7 @@ from algorithms.lda.decomposition import decompose
 from algorithms.lda.model import TOPIC_MIXTURE, LDAModel
 from algorithms.lda.moments import Moments
 from recordio.batches import Batch
+from tests.algorithms import samples
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
 
@@ -222,3 +224,16 @@ def test_words_in_the_page_are_escaped(tmp_path):
     )
     page = (tmp_path / topics.PAGE).read_text()
     assert "<b>" not in page and "&lt;b&gt;" in page and "&lt;T&gt;" in page
+
+
+@pytest.mark.parametrize("alpha0", ["2.4e-38", "1e-20", "1e9", "1e30", "3.4e38"])
+def test_a_model_of_an_extreme_prior_is_saved_and_loads(alpha0: str, tmp_path: Path) -> None:
+    algorithm = registry.find("lda")
+    (configuration, *_) = samples.configurations("lda").values()
+    values = samples.parsed(algorithm, configuration, alpha0=alpha0)
+    model = algorithm.fit(values, samples.channels(algorithm, configuration, tmp_path / "data"), FakeJob())
+    model.save(tmp_path)
+    rows = samples.batch(algorithm, configuration, samples.features(configuration))
+    found = algorithm.load(tmp_path).predict(rows)["topic_mixture"]
+    assert (found >= 0).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)

@@ -422,7 +422,7 @@ def test_negative_counts_are_refused_in_requests():
     [
         ({"arg:mean_weight": np.ones((4, 7), np.float32)}, "do not fit each other"),
         ({"arg:mean_bias": np.ones(3, np.float32)}, "do not fit each other"),
-        ({"arg:projection_bias": np.full(6, np.nan, np.float32)}, "is not finite"),
+        ({"arg:projection_bias": np.full(6, np.nan, np.float32)}, "projection_bias has values that are NaN"),
         ({"arg:encoder0_weight": None}, "encoder0_weight"),
     ],
 )

@@ -19,6 +19,8 @@ from recordio.errors import ContentTypeError
         ("application/X-RecordIO-protobuf", RECORDIO),
         ("application/jsonlines", JSON_LINES),
         ("image/png", "image/png"),
+        ("image/jpg", "image/jpeg"),
+        ("Application/JPEG", "image/jpeg"),
         ("application/x-recordio", "application/x-recordio"),
     ],
 )

@@ -1,0 +1,127 @@
+"""What running a graph takes, by the shapes of its arrays alone: nothing is computed and no memory is asked for.
+
+A symbol file of a few bytes may state a padding or an input of any size. So a network is judged by this before it is
+run for the first time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from algorithms.errors import ModelError
+from algorithms.vision.graph import HEADS, Node, flag, pair, window
+
+Shape = tuple[int, ...]
+
+_FLOAT = 4
+_POOLED = 32
+"""A number that a pooling looks at costs as much as so many multiplications of a matrix product; measured, rounded."""
+
+
+_CALL = 1 << 15
+"""The same for a call of NumPy, which a pooling makes for each position of its window."""
+
+_WINDOW_NUMBERS = 1 << 22
+
+
+def window_rows(columns: int, size: int) -> int:
+    """Rows of a result, ``columns`` wide, whose windows of ``size`` numbers are copied side by side at a time."""
+    return max(1, _WINDOW_NUMBERS // (columns * size))
+
+
+class Cost(NamedTuple):
+    """Of one node.
+
+    Attributes:
+        shape: of the result. scratch: bytes that are needed only meanwhile. operations: multiplications and additions.
+    """
+
+    shape: Shape
+    scratch: int
+    operations: int
+
+
+def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
+    """What computing a node takes.
+
+    Args:
+        weight: the shape of its weight, (out, in, height, width) or (out, in), for a convolution or a dense layer.
+        inputs: the shapes of the values that it reads, (height, width, channels) or (outputs,).
+
+    Raises:
+        ModelError: the shapes do not fit each other, or the node's attributes do not fit them.
+    """
+    if node.operator == "Convolution" and weight is not None:
+        return _convolution(node, weight, inputs[0])
+    if node.operator == "FullyConnected" and weight is not None:
+        return _dense(node, weight, inputs[0])
+    if node.operator == "Pooling":
+        return _pooling(node, inputs[0])
+    if node.operator == "Flatten":
+        return Cost((math.prod(inputs[0]),), 0, 0)
+    try:
+        shape = np.broadcast_shapes(*inputs)
+    except ValueError:
+        raise _unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs))}") from None
+    if node.operator in HEADS and len(shape) != 1:
+        raise _unfit(node, f"its input has the shape {shape} instead of a score for each class")
+    return Cost(shape, _FLOAT * math.prod(shape), math.prod(shape))
+
+
+def _unfit(node: Node, why: str) -> ModelError:
+    return ModelError(f"node '{node.name[:80]}' ({node.operator}) of the symbol file cannot be computed: {why}")
+
+
+def _stated(node: Node, name: str, found: int) -> None:
+    """Raises ModelError where the symbol states another number of outputs than the weight has."""
+    text = node.attributes.get(name)
+    if text is not None and text.strip() != str(found):
+        raise _unfit(node, f"{name} is {text[:40]}, and the weight has {found}")
+
+
+def _windows(node: Node, height: int, width: int) -> tuple[int, int, int, int]:
+    """Height and width of the result, then of the padded input."""
+    kernel, stride, pad = window(node)
+    padded = height + 2 * pad[0], width + 2 * pad[1]
+    if 0 in kernel or 0 in stride or any(side > length for side, length in zip(kernel, padded, strict=True)):
+        raise _unfit(
+            node, f"a kernel of {kernel}, in steps of {stride}, on {height} x {width} pixels padded to {padded}"
+        )
+    rows, columns = ((length - side) // step + 1 for length, side, step in zip(padded, kernel, stride, strict=True))
+    return rows, columns, *padded
+
+
+def _convolution(node: Node, weight: Shape, image: Shape) -> Cost:
+    filters, depth, *_ = weight
+    if len(image) != 3 or depth != image[2]:
+        raise _unfit(node, f"its input has the shape {image}, its weight {weight}")
+    _stated(node, "num_filter", filters)
+    rows, columns, height, width = _windows(node, image[0], image[1])
+    area = math.prod(weight[2:])
+    if pair(node, "stride", 1) == (1, 1):
+        results, windows = height * width, 0  # what lies between two rows is computed, and left out at the end
+    else:
+        results, windows = rows * columns, min(rows, window_rows(columns, area * depth)) * columns * area * depth
+    scratch = _FLOAT * (height * width * depth + windows + max(0, results - rows * columns) * filters)
+    return Cost((rows, columns, filters), scratch, results * filters * area * depth)
+
+
+def _dense(node: Node, weight: Shape, values: Shape) -> Cost:
+    if len(weight) != 2 or weight[1] != math.prod(values):
+        raise _unfit(node, f"its input has the shape {values}, its weight {weight}")
+    _stated(node, "num_hidden", weight[0])
+    return Cost((weight[0],), 0, math.prod(weight))
+
+
+def _pooling(node: Node, image: Shape) -> Cost:
+    if len(image) != 3:
+        raise _unfit(node, f"its input has the shape {image} instead of height, width and channels")
+    if flag(node, "global_pool", False):
+        return Cost((image[2],), 0, math.prod(image))
+    rows, columns, height, width = _windows(node, image[0], image[1])
+    result = rows * columns * image[2]
+    kernel = math.prod(pair(node, "kernel", 0))
+    return Cost((rows, columns, image[2]), _FLOAT * height * width * image[2], kernel * (_CALL + _POOLED * result))
