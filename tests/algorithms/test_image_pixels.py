@@ -241,7 +241,7 @@ def test_the_middle_is_taken_without_augmentation() -> None:
 
 @pytest.mark.parametrize(("size", "expected"), [((24, 32), (48, 64)), ((32, 24), (64, 48)), ((7, 100), (48, 686))])
 def test_resize_is_of_the_shorter_side(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    image = augment._resized(Image.new("RGB", (size[1], size[0])), 48)
+    image = augment._resized(Image.new("RGB", (size[1], size[0])), 48, "here")
     assert image.size == (expected[1], expected[0])
 
 
