@@ -241,7 +241,7 @@ def test_the_middle_is_taken_without_augmentation() -> None:
 
 @pytest.mark.parametrize(("size", "expected"), [((24, 32), (48, 64)), ((32, 24), (64, 48)), ((7, 100), (48, 686))])
 def test_resize_is_of_the_shorter_side(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    image = augment._resized(Image.new("RGB", (size[1], size[0])), 48)
+    image = augment._resized(Image.new("RGB", (size[1], size[0])), 48, "here")
     assert image.size == (expected[1], expected[0])
 
 
@@ -304,3 +304,9 @@ def test_transforming_keeps_the_middle_and_the_size() -> None:
         shapes.add(found.tobytes())
     assert len(shapes) == 20
     assert transformed(image.convert("L"), RANDOM).mode == "L"
+
+
+def test_a_strip_is_not_enlarged_into_gigabytes() -> None:
+    """Its shorter side of a pixel made 224 pixels long, its longer one would have 14 million."""
+    with pytest.raises(ImageError, match="here: the image has 60000 x 1 pixels, and 13440000 x 224 with"):
+        Preparation((3, 224, 224), 224)(file(Image.new("RGB", (60000, 1)), "PNG"), "here", np.random.default_rng(0))
