@@ -45,7 +45,7 @@ def _train_job() -> int:
 
 @contextlib.contextmanager
 def _ending_at_once() -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the process until the job sets its own handlers: imports take seconds, and leave nothing."""
+    """SIGTERM and Ctrl-C end the process until the job sets its own handlers; imports leave nothing behind."""
     before = {number: signal.signal(number, _end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
