@@ -6,10 +6,12 @@ What needs NumPy is imported in the functions: ``serve`` sets the number of BLAS
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from container import logs
@@ -27,6 +29,11 @@ def train(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow says at length which instructions it uses
     logs.configure()
     logs.entry()
+    with _ending_at_once():
+        return _train_job()
+
+
+def _train_job() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         from container.training import train as training
@@ -34,6 +41,22 @@ def train(arguments: Sequence[str] | None = None) -> int:
         failure.report(error, Paths(Path(os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")).failure)
         return failure.EXIT_CODE
     return training.run(Paths(settings.base_directory), settings)
+
+
+@contextlib.contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the process until the job sets its own handlers; imports leave nothing behind."""
+    before = {number: signal.signal(number, _end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _frame: object) -> None:
+    os.write(1, b"Training was stopped before it began.\n")  # logging may hold its lock where the signal came
+    os._exit(128 + number)
 
 
 def _train_help(given: Sequence[str]) -> int:

@@ -1,0 +1,35 @@
+"""A stop while ``train`` is still importing, before the job has handlers of its own."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+# A stand-in for a slow import: it shows that it began, and waits for the signal.
+_SLOW = """
+import sys, time, types
+from container import __main__ as command
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "container.training.train":
+            print("importing", flush=True)
+            time.sleep(30)
+
+sys.meta_path.insert(0, Slow())
+sys.exit(command.train([]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_during_the_imports_is_told_and_ends_with_the_signals_code(number):
+    process = subprocess.Popen([sys.executable, "-c", _SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while process.stdout.readline() not in ("importing\n", ""):
+        pass
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=5)
+    assert process.returncode == 128 + number
+    assert "stopped before it began" in out
+    assert "Traceback" not in errors
