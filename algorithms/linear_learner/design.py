@@ -41,6 +41,7 @@ class Design:
         scaler: of the features, before any rotation.
         rows: (n, r), for products.
         shrink: (r,) what a squared weight costs. mean_square: (r,) of the columns.
+        size: what rows are divided by, besides their scale, so that their mean square is 1.
         back: (d, r) from weights of ``rows`` to those of scaled features; None for the same.
     """
 
@@ -48,6 +49,7 @@ class Design:
     rows: DenseRows | UnscaledRows | PlainRows
     shrink: np.ndarray
     mean_square: np.ndarray
+    size: float
     back: np.ndarray | None
 
     @property
@@ -87,7 +89,7 @@ def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters) ->
         yield _design(Scaler(np.zeros_like(scale), scale), features)
         return
     yield _design(scaler, features)
-    if not _stated(hp) and n < MANY_ROWS * d:
+    if not _stated(hp) and hp.wd == AUTO and n < MANY_ROWS * d:
         yield _design(Scaler(scaler.shift, np.ones_like(scaler.scale)), features)
 
 
@@ -103,10 +105,9 @@ def _as_stored(features: Features) -> Features:
     return features.toarray() if cells <= DENSE_CELLS and features.nnz >= DENSE_SHARE * cells else features
 
 
-def _unit(scaler: Scaler, features: Features) -> Scaler:
-    """The same with one more factor for all columns, so that rows have a mean square of 1."""
-    size = np.sqrt(_column_squares(scaler, features).sum())
-    return Scaler(scaler.shift, scaler.scale * np.float32(size if size > 0 else 1))
+def _size(scaler: Scaler, features: Features) -> float:
+    """The root of the mean square of a scaled row; 1 where all are 0."""
+    return float(np.sqrt(_column_squares(scaler, features).sum())) or 1.0
 
 
 def _column_squares(scaler: Scaler, features: Features) -> np.ndarray:
@@ -123,17 +124,18 @@ def _column_squares(scaler: Scaler, features: Features) -> np.ndarray:
 
 
 def _design(scaler: Scaler, features: Features) -> Design:
-    scaler = _unit(scaler, features)
+    size = _size(scaler, features)
+    scaler = Scaler(scaler.shift, scaler.scale * np.float32(size))
     n, d = features.shape
     if not isinstance(features, np.ndarray) and d <= ROTATED_COLUMNS and n * d <= DENSE_CELLS:
         features = features.toarray()
     if min(n, d) <= ROTATED_COLUMNS and (isinstance(features, np.ndarray) or n < d):
-        return _rotated(scaler, features)
+        return _rotated(scaler, features, size)
     squares = _column_squares(scaler, features).astype(np.float32)
-    return Design(scaler, UnscaledRows(features, scaler), np.ones(d, np.float32), squares, None)
+    return Design(scaler, UnscaledRows(features, scaler), np.ones(d, np.float32), squares, size, None)
 
 
-def _rotated(scaler: Scaler, features: Features) -> Design:
+def _rotated(scaler: Scaler, features: Features, size: float) -> Design:
     """Rows in the directions of their singular vectors, each of mean square 1."""
     n, d = features.shape
     rows = DenseRows(features, scaler).features if isinstance(features, np.ndarray) else _scaled(scaler, features)
@@ -148,7 +150,7 @@ def _rotated(scaler: Scaler, features: Features) -> Design:
         turned = rows @ back.astype(np.float32)
     turned, back = np.ascontiguousarray(turned, np.float32), np.ascontiguousarray(back, np.float32)
     shrink = (1 / squares).astype(np.float32)
-    return Design(scaler, PlainRows(turned), shrink, np.ones(len(squares), np.float32), back)
+    return Design(scaler, PlainRows(turned), shrink, np.ones(len(squares), np.float32), size, back)
 
 
 def _scaled(scaler: Scaler, features: sp.csr_array) -> sp.csr_array:

@@ -101,7 +101,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         lowest_objective=point.objective,
         value=0.0,
         margin=0.0,
-        setting=Setting(1.0, point.penalty, 0.0),
+        setting=Setting(1.0, point.penalty * point.design.size**2, 0.0),
     )
     return Trained(winner, problem, rows, judged, make_loss(hp.loss_name, hp), "lbfgs")
 
@@ -156,8 +156,8 @@ def _train_batches(
     if not np.isfinite(winner.objective):
         start = "".join(f", {name} {getattr(hp, name):g}" for name in STARTS if name in hp.given)
         raise TrainingDataError(
-            f"the loss is not finite with learning_rate {winner.setting.learning_rate:g}{start}: choose smaller values, "
-            "or look for extreme ones in the data"
+            f"the loss is not finite with learning_rate {winner.setting.learning_rate:g}{start}: choose smaller "
+            "values, or look for extreme ones in the data"
         )
     if validation is None:
         return Trained(winner, problem, rows, None, trainer.loss, optimizer_name(hp))

@@ -22,8 +22,8 @@ MEMORY = 1 << 30
 """Bytes that ``num_models=auto`` may use for parameters and optimizer state; fewer models where 32 need more."""
 
 NARROW, LEAST_MODELS = 2048, 8
-"""With more weights in a model than the first, ``num_models=auto`` takes fewer than 32, so that a step costs no more; down
-to the second."""
+"""With more weights in a model than the first, ``num_models=auto`` takes fewer than 32, so that a step costs no more;
+down to the second."""
 
 BYTES_A_WEIGHT = 16
 """A weight has a gradient and two moments beside it, a score in a batch a loss and a slope."""
@@ -55,7 +55,7 @@ def optimizer_name(hp: LinearLearnerHyperparameters) -> str:
 
 
 def model_count(hp: LinearLearnerHyperparameters, feature_dim: int, outputs: int) -> int:
-    """How many models to train: as asked, but no two alike, or as many as ``auto`` finds room for; 1 in a tuning job."""
+    """How many models to train: as asked, but no two alike, or what ``auto`` finds room for; 1 in a tuning job."""
     if hp.tuning_objective_metric:
         return 1
     different = _different(hp)

@@ -93,7 +93,7 @@ class UnscaledRows:
         self.features, self.scaler = features, scaler
 
     def narrowed(self) -> tuple[UnscaledRows, np.ndarray] | None:
-        """Sparse rows in the columns alone in which they have values, with the numbers of these; None for dense rows."""
+        """Sparse rows in the columns in which they have values alone, with the numbers of these; None for dense ones."""
         if isinstance(self.features, np.ndarray):
             return None
         columns, places = np.unique(self.features.indices, return_inverse=True)
