@@ -160,9 +160,14 @@ def _train_batches(
             "values, or look for extreme ones in the data"
         )
     if validation is None:
-        return Trained(winner, problem, rows, None, trainer.loss, optimizer_name(hp))
+        return Trained(winner, problem, rows, None, trainer.loss, optimizer_name(hp, problem.sparse))
     return Trained(
-        winner, problem, Rows.of(concatenate(kept.rows), problem, width), rows, trainer.loss, optimizer_name(hp)
+        winner,
+        problem,
+        Rows.of(concatenate(kept.rows), problem, width),
+        rows,
+        trainer.loss,
+        optimizer_name(hp, problem.sparse),
     )
 
 

@@ -33,6 +33,9 @@ LEARNING_RATES = {
     "sgd": (0.1, 0.02, 0.5, 0.004),
     "rmsprop": (0.01, 0.002, 0.05, 5e-4),
 }
+SPARSE_RATES = (100.0, 30.0, 400.0, 10.0)
+"""Of SGD on sparse rows, divided by the size of a row: the mean gradient of a batch moves a rare
+column by a row's share of it."""
 REACH = 100.0
 """Sizes of a row up to which automatic learning rates and penalties are as stated here."""
 L2_PENALTIES = (0.0, 1e-5, 1e-4, 1e-3)
@@ -49,9 +52,11 @@ class Setting:
     positive_weight: float = 1.0
 
 
-def optimizer_name(hp: LinearLearnerHyperparameters) -> str:
-    """The optimizer, ``auto`` resolved."""
-    return "adam" if hp.optimizer == AUTO else hp.optimizer
+def optimizer_name(hp: LinearLearnerHyperparameters, sparse: bool) -> str:
+    """The optimizer, ``auto`` resolved: Adam, or for sparse rows SGD, which lets rare columns weigh little."""
+    if hp.optimizer == AUTO:
+        return "sgd" if sparse else "adam"
+    return hp.optimizer
 
 
 def model_count(hp: LinearLearnerHyperparameters, feature_dim: int, outputs: int) -> int:
@@ -67,7 +72,11 @@ def model_count(hp: LinearLearnerHyperparameters, feature_dim: int, outputs: int
 
 
 def settings(
-    hp: LinearLearnerHyperparameters, count: int, positive_weights: tuple[float, ...], row_size: float = 1.0
+    hp: LinearLearnerHyperparameters,
+    count: int,
+    positive_weights: tuple[float, ...],
+    row_size: float = 1.0,
+    sparse: bool = False,
 ) -> list[Setting]:
     """``count`` settings, the nearest to the centre first; fewer, where there are not so many different ones.
 
@@ -77,17 +86,20 @@ def settings(
             learning rate, and a score by that times the row's size, so that automatic rates are smaller for wide rows,
             and automatic penalties larger.
     """
-    wide = max(row_size / REACH, 1.0)
-    axes = (*_step_axes(hp, wide), positive_weights)
+    axes = (*_step_axes(hp, row_size, sparse), positive_weights)
     steps = itertools.product(*(range(len(axis)) for axis in axes))
     nearest = sorted(steps, key=lambda step: (sum(step), step))
     return [Setting(*(axis[index] for axis, index in zip(axes, step, strict=True))) for step in nearest[:count]]
 
 
-def _step_axes(hp: LinearLearnerHyperparameters, wide: float) -> tuple[tuple[float, ...], ...]:
+def _step_axes(hp: LinearLearnerHyperparameters, row_size: float, sparse: bool) -> tuple[tuple[float, ...], ...]:
     """Learning rates, ``wd`` and ``l1`` to try."""
+    wide = max(row_size / REACH, 1.0)
+    rates = tuple(rate / wide for rate in LEARNING_RATES[optimizer_name(hp, sparse)])
+    if sparse and hp.optimizer == AUTO:
+        rates = tuple(rate / max(row_size, 1e-6) for rate in SPARSE_RATES)
     return (
-        _axis(hp.learning_rate, tuple(rate / wide for rate in LEARNING_RATES[optimizer_name(hp)]), (1, 1 / 3, 3, 0.1)),
+        _axis(hp.learning_rate, rates, (1, 1 / 3, 3, 0.1)),
         _axis(hp.wd, tuple(penalty * wide for penalty in L2_PENALTIES), (1, 0.1, 10)),
         _axis(hp.l1, L1_PENALTIES, (1, 0.1, 10)),
     )
@@ -95,7 +107,7 @@ def _step_axes(hp: LinearLearnerHyperparameters, wide: float) -> tuple[tuple[flo
 
 def _different(hp: LinearLearnerHyperparameters) -> int:
     """How many settings differ: more models than these would be copies, since all start at the same point."""
-    return math.prod(map(len, _step_axes(hp, 1.0))) * (3 if hp.positive_example_weight_mult == AUTO else 1)
+    return math.prod(map(len, _step_axes(hp, 1.0, False))) * (3 if hp.positive_example_weight_mult == AUTO else 1)
 
 
 def _axis(given: float | str, auto: tuple[float, ...], factors: tuple[float, ...]) -> tuple[float, ...]:

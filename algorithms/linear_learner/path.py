@@ -55,7 +55,7 @@ PRIOR = 3.0
 what speaks against it before any row is seen. Few rows say little, and by chance that no feature counts."""
 USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
 """The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 2.2 is a
-probability of 0.1 or 0.9), and of regression 2 s / n with a share s of the labels' variance that is noise: it is that of
+probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
 the normal prior of the weights that gives such scores."""
 _STATED = ("num_models", "tuning_objective_metric", "l1", "bias_wd_mult")
 """Hyperparameters for whose sake a job trains by mini-batches: how many models there are, and penalties of another

@@ -9,7 +9,7 @@ import numpy as np
 
 from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import AUTO
-from algorithms.linear_learner.scaling import DenseRows, LabelScaler, Scaler, feature_scaler
+from algorithms.linear_learner.scaling import DenseRows, LabelScaler, Scaler, feature_scaler, stays_sparse
 from recordio.batches import Batch
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Problem:
         class_weights: (c,) weights of rows by their class; None where all are 1.
         positive_weights: weights of positive examples to try, the given one first.
         row_size: mean sum of the absolute values of a scaled row, of the first ``SIZED_ROWS``.
+        sparse: whether rows stay sparse, and are not shifted.
     """
 
     feature_dim: int
@@ -38,6 +39,7 @@ class Problem:
     class_weights: np.ndarray | None
     positive_weights: tuple[float, ...]
     row_size: float
+    sparse: bool
 
 
 def _row_size(batch: Batch, scaler: Scaler) -> float:
@@ -72,7 +74,14 @@ def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
             counts = np.bincount(labels.astype(np.int64), minlength=outputs)
             class_weights = (len(labels) / (outputs * np.maximum(counts, 1))).astype(np.float32)
     return Problem(
-        batch.feature_dim, outputs, scaler, label_scaler, class_weights, positive_weights, _row_size(batch, scaler)
+        batch.feature_dim,
+        outputs,
+        scaler,
+        label_scaler,
+        class_weights,
+        positive_weights,
+        _row_size(batch, scaler),
+        stays_sparse(batch.features),
     )
 
 

@@ -93,7 +93,7 @@ class UnscaledRows:
         self.features, self.scaler = features, scaler
 
     def narrowed(self) -> tuple[UnscaledRows, np.ndarray] | None:
-        """Sparse rows in the columns in which they have values alone, with the numbers of these; None for dense ones."""
+        """Sparse rows in only those columns that they have values in, and the numbers of these; None for dense ones."""
         if isinstance(self.features, np.ndarray):
             return None
         columns, places = np.unique(self.features.indices, return_inverse=True)
@@ -133,7 +133,7 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool, stated: bool 
     A column that does not vary keeps its scale, so that a value that first shows up later is not blown up.
     """
     features = batch.features
-    thin = not isinstance(features, np.ndarray) and features.nnz < DENSE_SHARE * features.shape[0] * features.shape[1]
+    thin = stays_sparse(features)
     if thin and not stated:
         scale = sparse_scale(features)
         return Scaler(np.zeros_like(scale), scale)
@@ -156,6 +156,11 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool, stated: bool 
     shift = mean if unbias and not thin else np.zeros_like(mean)
     scale = deviation if normalize else np.ones_like(deviation)
     return Scaler(shift.astype(np.float32), scale.astype(np.float32))
+
+
+def stays_sparse(features: Features) -> bool:
+    """Whether rows have so few values that products with them are sparse, and that no column is shifted."""
+    return not isinstance(features, np.ndarray) and features.nnz < DENSE_SHARE * features.shape[0] * features.shape[1]
 
 
 def drawn_together(deviation: np.ndarray, rows: int) -> np.ndarray:

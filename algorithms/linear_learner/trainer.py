@@ -79,14 +79,14 @@ class Trainer:
     def __init__(self, hp: LinearLearnerHyperparameters, problem: Problem, seed: int) -> None:
         self.hp, self.problem = hp, problem
         count = model_count(hp, problem.feature_dim, problem.outputs)
-        self.settings = settings(hp, count, problem.positive_weights, problem.row_size)
+        self.settings = settings(hp, count, problem.positive_weights, problem.row_size, problem.sparse)
         count = len(self.settings)
         self.loss = make_loss(hp.loss_name, hp)
         width = count * problem.outputs
         self.parameters = self._initial(width, np.random.default_rng(seed))
         self.gradient = np.empty_like(self.parameters)
         self.decay = np.empty_like(self.parameters[:-1])
-        self.optimizer = _optimizer(hp, self.parameters.shape)
+        self.optimizer = _optimizer(hp, self.parameters.shape, problem.sparse)
         self.rate = self._per_column("learning_rate")
         self.wd, self.l1 = self._per_column("wd"), self._per_column("l1")
         self.positive_weight = np.array([setting.positive_weight for setting in self.settings], np.float32)
@@ -264,10 +264,10 @@ def _or(value: float | str, automatic: float) -> float:
     return automatic if value == AUTO else value  # type: ignore[return-value]
 
 
-def _optimizer(hp: LinearLearnerHyperparameters, shape: tuple[int, int]) -> Optimizer:
-    match optimizer_name(hp):
+def _optimizer(hp: LinearLearnerHyperparameters, shape: tuple[int, int], sparse: bool) -> Optimizer:
+    match optimizer_name(hp, sparse):
         case "sgd":
-            return SGD(shape, _or(hp.momentum, 0.9))
+            return SGD(shape, _or(hp.momentum, 0.0 if sparse else 0.9))
         case "rmsprop":
             return RMSProp(shape)
         case _:
