@@ -29,6 +29,8 @@ RANK = 1e-12
 """Directions whose square is less than this share of the largest one's are noise."""
 EXACT_CELLS = 1 << 22
 """Up to so many cells, products of columns are summed in float64: columns may differ by orders of magnitude."""
+SAME = 0.1
+"""Scales whose logarithms deviate by no more than this from each other are one: both measures would give one model."""
 MANY_ROWS = 20
 """From so many rows for each column on, a penalty matters so little that its measure does not."""
 
@@ -89,7 +91,7 @@ def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters) ->
         yield _design(Scaler(np.zeros_like(scale), scale), features)
         return
     yield _design(scaler, features)
-    if not _stated(hp) and hp.wd == AUTO and n < MANY_ROWS * d:
+    if not _stated(hp) and hp.wd == AUTO and n < MANY_ROWS * d and np.log(scaler.scale).std() > SAME:
         yield _design(Scaler(scaler.shift, np.ones_like(scaler.scale)), features)
 
 

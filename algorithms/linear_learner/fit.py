@@ -78,7 +78,8 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     reason = f"{', '.join(stated)} stated" if stated else f"rows or models exceed {path.PATH_MEMORY >> 20} MiB"
     job.info(f"Training by mini-batches: {reason}.")
     size = _batch_size(hp, sum(map(len, head)) if ended else None)
-    return _train_batches(hp, head, first, size, stream, validation, job)
+    with np.errstate(over="ignore", invalid="ignore"):  # losses that are not finite are told from the others
+        return _train_batches(hp, head, first, size, stream, validation, job)
 
 
 def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Batch | None, job: Job) -> Trained:
