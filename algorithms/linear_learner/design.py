@@ -17,7 +17,16 @@ import scipy.sparse as sp
 
 from algorithms.hyperparameters import AUTO
 from algorithms.linear_learner.preprocessing import Problem
-from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, DenseRows, Scaler, UnscaledRows, sparse_scale
+from algorithms.linear_learner.scaling import (
+    DENSE_CELLS,
+    DENSE_SHARE,
+    SMALLEST,
+    DenseRows,
+    Scaler,
+    UnscaledRows,
+    column_means,
+    sparse_scale,
+)
 from recordio.batches import Batch, Features
 
 if TYPE_CHECKING:
@@ -119,15 +128,15 @@ def _column_squares(scaler: Scaler, features: Features) -> np.ndarray:
         mean = features.mean(axis=0, dtype=np.float64)
         square = np.einsum("nd,nd->d", features, features, dtype=np.float64) / n
     else:
-        mean = np.asarray(features.sum(axis=0), np.float64) / n
-        square = np.bincount(features.indices, np.square(features.data, dtype=np.float64), features.shape[1]) / n
+        mean, square = column_means(features)
     shift = scaler.shift.astype(np.float64)
     return np.maximum(square - 2 * shift * mean + shift * shift, 0) / scaler.scale.astype(np.float64) ** 2
 
 
 def _design(scaler: Scaler, features: Features) -> Design:
     size = _size(scaler, features)
-    scaler = Scaler(scaler.shift, scaler.scale * np.float32(size))
+    scale = np.clip(scaler.scale.astype(np.float64) * size, SMALLEST, np.finfo(np.float32).max)
+    scaler = Scaler(scaler.shift, scale.astype(np.float32))
     n, d = features.shape
     if not isinstance(features, np.ndarray) and d <= ROTATED_COLUMNS and n * d <= DENSE_CELLS:
         features = features.toarray()

@@ -28,6 +28,8 @@ MILD_SHIFT = 8
 """Up to this many deviations between 0 and the mean of a feature, a shift after a float32 product loses no more than
 three of its 24 bits; beyond, rows are shifted before."""
 
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""The least scale: the inverse of a smaller one is infinite in float32."""
 FEW_ROWS = 100
 """With fewer rows, deviations of columns are estimates that scatter, and are drawn together; see ``drawn_together``."""
 
@@ -130,7 +132,8 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool, stated: bool 
     Sparse rows, of fewer than ``DENSE_SHARE`` values that are not zero, are not shifted, as in SageMaker, and unless
     the job has ``stated`` that it wants it not brought to deviation 1; see ``sparse_scale``.
 
-    A column that does not vary keeps its scale, so that a value that first shows up later is not blown up.
+    A column that does not vary, or by less than float32 can divide by, keeps its scale, so that a value that first
+    shows up later is not blown up.
     """
     features = batch.features
     thin = stays_sparse(features)
@@ -138,9 +141,7 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool, stated: bool 
         scale = sparse_scale(features)
         return Scaler(np.zeros_like(scale), scale)
     if not isinstance(features, np.ndarray):
-        rows = features.shape[0]
-        mean = np.asarray(features.sum(axis=0), np.float64) / rows
-        square = np.asarray(features.multiply(features).sum(axis=0), np.float64) / rows
+        mean, square = column_means(features)
         deviation = np.sqrt(np.maximum(square - mean * mean, 0))
     else:
         mean = features.mean(axis=0, dtype=np.float64)
@@ -149,13 +150,21 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool, stated: bool 
             centred = features[start : start + BLOCK_ROWS] - mean
             square += np.einsum("nd,nd->d", centred, centred)
         deviation = np.sqrt(square / len(features))
-    steady = (deviation <= 1e-6 * np.abs(mean)) | (deviation == 0)
+    steady = (deviation <= 1e-6 * np.abs(mean)) | (deviation < SMALLEST)
     if not stated and 1 < features.shape[0] < FEW_ROWS:
         deviation[~steady] = drawn_together(deviation[~steady], features.shape[0])
     deviation[steady] = 1
     shift = mean if unbias and not thin else np.zeros_like(mean)
     scale = deviation if normalize else np.ones_like(deviation)
     return Scaler(shift.astype(np.float32), scale.astype(np.float32))
+
+
+def column_means(features: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the values of each column and of their squares, (d,), summed in float64: float32 ends at 3.4e38."""
+    rows, width = features.shape
+    values = features.data.astype(np.float64)
+    mean = np.bincount(features.indices, values, width) / rows
+    return mean, np.bincount(features.indices, values * values, width) / rows
 
 
 def stays_sparse(features: Features) -> bool:
@@ -192,7 +201,7 @@ def sparse_scale(features: sp.csr_array) -> np.ndarray:
     usual = float(np.sqrt(squares.sum() / max(counts.sum(), 1))) or 1.0
     size = np.where(squares > 0, np.sqrt(squares / np.maximum(counts, 1)), usual)
     alike = np.quantile(size, 0.99) <= ALIKE * np.quantile(size, 0.01)
-    return np.where(alike, usual, size).astype(np.float32)
+    return np.maximum(np.where(alike, usual, size), SMALLEST).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -223,11 +223,27 @@ def test_classes_of_a_handful_of_rows_are_told_apart(rows):
     assert accuracy >= 0.94 * peers_accuracy
 
 
-def test_a_fall_below_single_precision_ends_a_search():
-    def evaluate(numbers, points):
-        return [(0.0, np.full(1, 1e-30 * (1 + point[0]), np.float32)) for point in points]
+def test_steps_whose_squares_are_below_single_precision_end_a_search():
+    for slope in np.geomspace(2e-23, 2e-22, 60):
+        least = slope / 0.7
 
-    assert np.isfinite(minimise_all(evaluate, [np.ones(1, np.float32)], np.full(1, 1e-6, np.float32), 1e-9, 50)).all()
+        def evaluate(numbers, points, least=least):
+            gaps = [float(point[0]) - least for point in points]
+            return [(0.35 * gap * gap, np.array([0.7 * gap], np.float32)) for gap in gaps]
+
+        found = minimise_all(evaluate, [np.zeros(1, np.float32)], np.ones(1, np.float32), 1e-9, 50)
+        assert abs(found[0][0] - least) <= least
+
+
+@pytest.mark.parametrize("stored", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e30, 3e38])
+def test_features_at_the_ends_of_single_precision_train(stored, scale):
+    rng = np.random.default_rng(0)
+    x = np.zeros((300, 200), np.float32)
+    x[:, :4] = rng.uniform(-1, 1, size=(300, 4)) * (rng.random((300, 4)) < 0.5) * scale
+    y = (np.arange(300) % 2).astype(np.float32)
+    model, _ = fit(hyperparameters("binary_classifier"), stored(x), y)
+    assert np.isfinite(model.predict(Batch(stored(x)))["score"]).all()
 
 
 @pytest.mark.parametrize("label", [0, 1])
