@@ -158,7 +158,7 @@ class LinearLearnerHyperparameters(Hyperparameters):
     margin: float = real(default=1.0, above=0, when="loss is hinge_loss", help="Margin of the hinge loss.")
     mini_batch_size: int = integer(default=1000, at_least=1, tunable=Tunable(100, 5000), help="Rows of a step.")
     momentum: OrAuto = real(
-        default=AUTO, auto=True, at_least=0, below=1, when=_SGD, help="Momentum of SGD; auto is 0.9."
+        default=AUTO, auto=True, at_least=0, below=1, when=_SGD, help="Momentum of SGD; auto is 0.9, for sparse rows 0."
     )
     normalize_data: OrAuto = flag(default=True, auto=True, help="Scale features to deviation 1; auto does.")
     normalize_label: OrAuto = flag(
@@ -175,7 +175,9 @@ class LinearLearnerHyperparameters(Hyperparameters):
         default=AUTO, auto=True, at_least=1, help="Models trained side by side; auto is 32, or what fits in 1 GiB."
     )
     num_point_for_scaler: int = integer(default=10_000, at_least=1, help="First rows, from which scales are learned.")
-    optimizer: str = choice("sgd", "adam", "rmsprop", default=AUTO, auto=True, help="Optimizer; auto is adam.")
+    optimizer: str = choice(
+        "sgd", "adam", "rmsprop", default=AUTO, auto=True, help="Optimizer; auto is adam, for sparse rows sgd."
+    )
     positive_example_weight_mult: OrAuto = real(
         default=1.0,
         above=0,

@@ -17,7 +17,16 @@ import scipy.sparse as sp
 
 from algorithms.hyperparameters import AUTO
 from algorithms.linear_learner.preprocessing import Problem
-from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, DenseRows, Scaler, UnscaledRows, sparse_scale
+from algorithms.linear_learner.scaling import (
+    DENSE_CELLS,
+    DENSE_SHARE,
+    SMALLEST,
+    DenseRows,
+    Scaler,
+    UnscaledRows,
+    column_means,
+    sparse_scale,
+)
 from recordio.batches import Batch, Features
 
 if TYPE_CHECKING:
@@ -29,6 +38,8 @@ RANK = 1e-12
 """Directions whose square is less than this share of the largest one's are noise."""
 EXACT_CELLS = 1 << 22
 """Up to so many cells, products of columns are summed in float64: columns may differ by orders of magnitude."""
+SAME = 0.1
+"""Scales whose logarithms deviate by no more than this from each other are one: both measures would give one model."""
 MANY_ROWS = 20
 """From so many rows for each column on, a penalty matters so little that its measure does not."""
 
@@ -41,6 +52,7 @@ class Design:
         scaler: of the features, before any rotation.
         rows: (n, r), for products.
         shrink: (r,) what a squared weight costs. mean_square: (r,) of the columns.
+        size: what rows are divided by, besides their scale, so that their mean square is 1.
         back: (d, r) from weights of ``rows`` to those of scaled features; None for the same.
     """
 
@@ -48,6 +60,7 @@ class Design:
     rows: DenseRows | UnscaledRows | PlainRows
     shrink: np.ndarray
     mean_square: np.ndarray
+    size: float
     back: np.ndarray | None
 
     @property
@@ -87,7 +100,7 @@ def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters) ->
         yield _design(Scaler(np.zeros_like(scale), scale), features)
         return
     yield _design(scaler, features)
-    if not _stated(hp) and n < MANY_ROWS * d:
+    if not _stated(hp) and hp.wd == AUTO and n < MANY_ROWS * d and np.log(scaler.scale).std() > SAME:
         yield _design(Scaler(scaler.shift, np.ones_like(scaler.scale)), features)
 
 
@@ -103,10 +116,9 @@ def _as_stored(features: Features) -> Features:
     return features.toarray() if cells <= DENSE_CELLS and features.nnz >= DENSE_SHARE * cells else features
 
 
-def _unit(scaler: Scaler, features: Features) -> Scaler:
-    """The same with one more factor for all columns, so that rows have a mean square of 1."""
-    size = np.sqrt(_column_squares(scaler, features).sum())
-    return Scaler(scaler.shift, scaler.scale * np.float32(size if size > 0 else 1))
+def _size(scaler: Scaler, features: Features) -> float:
+    """The root of the mean square of a scaled row; 1 where all are 0."""
+    return float(np.sqrt(_column_squares(scaler, features).sum())) or 1.0
 
 
 def _column_squares(scaler: Scaler, features: Features) -> np.ndarray:
@@ -116,24 +128,25 @@ def _column_squares(scaler: Scaler, features: Features) -> np.ndarray:
         mean = features.mean(axis=0, dtype=np.float64)
         square = np.einsum("nd,nd->d", features, features, dtype=np.float64) / n
     else:
-        mean = np.asarray(features.sum(axis=0), np.float64) / n
-        square = np.bincount(features.indices, np.square(features.data, dtype=np.float64), features.shape[1]) / n
+        mean, square = column_means(features)
     shift = scaler.shift.astype(np.float64)
     return np.maximum(square - 2 * shift * mean + shift * shift, 0) / scaler.scale.astype(np.float64) ** 2
 
 
 def _design(scaler: Scaler, features: Features) -> Design:
-    scaler = _unit(scaler, features)
+    size = _size(scaler, features)
+    scale = np.clip(scaler.scale.astype(np.float64) * size, SMALLEST, np.finfo(np.float32).max)
+    scaler = Scaler(scaler.shift, scale.astype(np.float32))
     n, d = features.shape
     if not isinstance(features, np.ndarray) and d <= ROTATED_COLUMNS and n * d <= DENSE_CELLS:
         features = features.toarray()
     if min(n, d) <= ROTATED_COLUMNS and (isinstance(features, np.ndarray) or n < d):
-        return _rotated(scaler, features)
+        return _rotated(scaler, features, size)
     squares = _column_squares(scaler, features).astype(np.float32)
-    return Design(scaler, UnscaledRows(features, scaler), np.ones(d, np.float32), squares, None)
+    return Design(scaler, UnscaledRows(features, scaler), np.ones(d, np.float32), squares, size, None)
 
 
-def _rotated(scaler: Scaler, features: Features) -> Design:
+def _rotated(scaler: Scaler, features: Features, size: float) -> Design:
     """Rows in the directions of their singular vectors, each of mean square 1."""
     n, d = features.shape
     rows = DenseRows(features, scaler).features if isinstance(features, np.ndarray) else _scaled(scaler, features)
@@ -148,7 +161,7 @@ def _rotated(scaler: Scaler, features: Features) -> Design:
         turned = rows @ back.astype(np.float32)
     turned, back = np.ascontiguousarray(turned, np.float32), np.ascontiguousarray(back, np.float32)
     shrink = (1 / squares).astype(np.float32)
-    return Design(scaler, PlainRows(turned), shrink, np.ones(len(squares), np.float32), back)
+    return Design(scaler, PlainRows(turned), shrink, np.ones(len(squares), np.float32), size, back)
 
 
 def _scaled(scaler: Scaler, features: sp.csr_array) -> sp.csr_array:

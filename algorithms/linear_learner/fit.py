@@ -31,6 +31,10 @@ STEPS_PER_EPOCH = 500
 default, would leave small data far from converged after 15 epochs."""
 LEAST_BATCH, FIRST_BATCH = 32, 100
 """Fewest rows of such a step, and the rows of one while the number of rows is not known yet."""
+READ_ROWS = 1000
+"""Rows read at once where all of them are kept."""
+STARTS = ("init_scale", "init_sigma", "init_bias")
+"""Hyperparameters of the point to start from, named where no loss is finite."""
 SMALL_PRODUCT = 1e8
 """Floating-point operations below which a matrix product is over before a second thread has begun."""
 
@@ -56,9 +60,9 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     Raises:
         TrainingDataError: there is no row, or labels or features do not fit the job.
     """
-    whole = path.suits(hp)
-    size = hp.mini_batch_size if whole else _batch_size(hp, None)
-    first = stream.batches(size)
+    stated = path.asks_for_batches(hp)
+    whole = not stated
+    first = stream.batches(READ_ROWS if whole else _batch_size(hp, None))
     head, ended = _head(first, hp.num_point_for_scaler, path.PATH_MEMORY if whole else 0)
     if not head:
         raise TrainingDataError(
@@ -67,8 +71,15 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     if whole and ended and path.models_memory(hp, sum(map(len, head)), head[0].feature_dim) <= path.PATH_MEMORY:
         batch = concatenate(head)
         head.clear()
+        unused = path.without_effect(hp)
+        without = f"; {', '.join(unused)} cannot change it" if unused else ""
+        job.info(f"Training exactly: L-BFGS finds the minimum on all {len(batch)} rows{without}.")
         return _train_whole(hp, batch, validation, job)
-    return _train_batches(hp, head, first, size, stream, validation, job)
+    reason = f"{', '.join(stated)} stated" if stated else f"rows or models exceed {path.PATH_MEMORY >> 20} MiB"
+    job.info(f"Training by mini-batches: {reason}.")
+    size = _batch_size(hp, sum(map(len, head)) if ended else None)
+    with np.errstate(over="ignore", invalid="ignore"):  # losses that are not finite are told from the others
+        return _train_batches(hp, head, first, size, stream, validation, job)
 
 
 def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Batch | None, job: Job) -> Trained:
@@ -91,7 +102,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         lowest_objective=point.objective,
         value=0.0,
         margin=0.0,
-        setting=Setting(1.0, point.penalty, 0.0),
+        setting=Setting(1.0, point.penalty * point.design.size**2, 0.0),
     )
     return Trained(winner, problem, rows, judged, make_loss(hp.loss_name, hp), "lbfgs")
 
@@ -105,11 +116,11 @@ def _train_batches(
     validation: Batch | None,
     job: Job,
 ) -> Trained:
-    """Train by mini-batches: ``head``, then the rest of ``first``, then the stream from its start."""
-    sample = concatenate(head)
-    if len(sample) < hp.num_point_for_scaler:
-        size = _batch_size(hp, len(sample))
-        head = list(rebatch(head, size))
+    """Train by mini-batches: ``head``, then the rest of ``first``, then the stream from its start.
+
+    Rows are read ``size`` at a time in every epoch, whatever a step takes: by that the held-out ones are known.
+    """
+    sample, unit = concatenate(head), size
     problem = study(sample.rows(0, max(hp.num_point_for_scaler, size)), hp)
     trainer = Trainer(hp, problem, job.seed)
     width = trainer.parameters.shape[1]
@@ -120,9 +131,10 @@ def _train_batches(
     best: Winner | None = None
     for epoch in range(hp.epochs):
         threads = _threads(2.0 * size * trainer.parameters.size)
-        with threads, closing(first if epoch == 0 else stream.batches(size)) as batches:
+        with threads, closing(first if epoch == 0 else stream.batches(unit)) as source:
             started = time.perf_counter()
-            seen, losses = _run_epoch(trainer, kept, itertools.chain(head, batches), job)
+            batches = rebatch(itertools.chain(head, source), unit)
+            seen, losses = _run_epoch(trainer, kept, batches, None if size == unit else size, job)
             head = []
         size = _batch_size(hp, seen)
         rows = rows or Rows.of(concatenate(kept.rows), problem, width)
@@ -143,14 +155,20 @@ def _train_batches(
             break
     assert rows is not None, "there is at least one epoch"
     if not np.isfinite(winner.objective):
+        start = "".join(f", {name} {getattr(hp, name):g}" for name in STARTS if name in hp.given)
         raise TrainingDataError(
-            f"the loss is not finite with learning_rate {winner.setting.learning_rate:g}: choose a smaller one, or "
-            "look for extreme values in the data"
+            f"the loss is not finite with learning_rate {winner.setting.learning_rate:g}{start}: choose smaller "
+            "values, or look for extreme ones in the data"
         )
     if validation is None:
-        return Trained(winner, problem, rows, None, trainer.loss, optimizer_name(hp))
+        return Trained(winner, problem, rows, None, trainer.loss, optimizer_name(hp, problem.sparse))
     return Trained(
-        winner, problem, Rows.of(concatenate(kept.rows), problem, width), rows, trainer.loss, optimizer_name(hp)
+        winner,
+        problem,
+        Rows.of(concatenate(kept.rows), problem, width),
+        rows,
+        trainer.loss,
+        optimizer_name(hp, problem.sparse),
     )
 
 
@@ -181,14 +199,15 @@ def _stopping_criterion(
     return objective_name(hp.loss_name), best.lowest_objective
 
 
-def _run_epoch(trainer: Trainer, kept: Kept, batches: Iterable[Batch], job: Job) -> tuple[int, np.ndarray]:
-    """One pass. Returns the number of rows trained on, and the mean loss of each model (m,)."""
+def _run_epoch(
+    trainer: Trainer, kept: Kept, batches: Iterable[Batch], size: int | None, job: Job
+) -> tuple[int, np.ndarray]:
+    """One pass in steps of ``size`` rows, or of what ``kept`` leaves of each batch. Returns the number of rows trained
+    on, and the mean loss of each model (m,)."""
     seen, losses = 0, np.zeros(len(trainer.settings))
     problem, width = trainer.problem, trainer.parameters.shape[1]
-    for index, batch in enumerate(batches):
-        part = kept.take(index, batch)
-        if not len(part):
-            continue
+    parts = (kept.take(index, batch) for index, batch in enumerate(batches))
+    for part in filter(len, parts) if size is None else rebatch(parts, size):
         labels = one_label(part)
         check_labels(labels, trainer.hp)
         features = problem.scaler.rows(part.features, width)

@@ -8,6 +8,7 @@ data trains many models, so regularisation and learning rate need no search of t
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ NUM_MODELS = 32
 MEMORY = 1 << 30
 """Bytes that ``num_models=auto`` may use for parameters and optimizer state; fewer models where 32 need more."""
 
+NARROW, LEAST_MODELS = 2048, 8
+"""With more weights in a model than the first, ``num_models=auto`` takes fewer than 32, so that a step costs no more;
+down to the second."""
+
 BYTES_A_WEIGHT = 16
 """A weight has a gradient and two moments beside it, a score in a batch a loss and a slope."""
 
@@ -28,6 +33,11 @@ LEARNING_RATES = {
     "sgd": (0.1, 0.02, 0.5, 0.004),
     "rmsprop": (0.01, 0.002, 0.05, 5e-4),
 }
+SPARSE_RATES = (100.0, 30.0, 400.0, 10.0)
+"""Of SGD on sparse rows, divided by the size of a row: the mean gradient of a batch moves a rare
+column by a row's share of it."""
+REACH = 100.0
+"""Sizes of a row up to which automatic learning rates and penalties are as stated here."""
 L2_PENALTIES = (0.0, 1e-5, 1e-4, 1e-3)
 L1_PENALTIES = (0.0, 1e-5)
 
@@ -42,37 +52,62 @@ class Setting:
     positive_weight: float = 1.0
 
 
-def optimizer_name(hp: LinearLearnerHyperparameters) -> str:
-    """The optimizer, ``auto`` resolved."""
-    return "adam" if hp.optimizer == AUTO else hp.optimizer
+def optimizer_name(hp: LinearLearnerHyperparameters, sparse: bool) -> str:
+    """The optimizer, ``auto`` resolved: Adam, or for sparse rows SGD, which lets rare columns weigh little."""
+    if hp.optimizer == AUTO:
+        return "sgd" if sparse else "adam"
+    return hp.optimizer
 
 
 def model_count(hp: LinearLearnerHyperparameters, feature_dim: int, outputs: int) -> int:
-    """How many models to train: as asked, or as many as ``auto`` finds room for; 1 in a tuning job."""
+    """How many models to train: as asked, but no two alike, or what ``auto`` finds room for; 1 in a tuning job."""
     if hp.tuning_objective_metric:
         return 1
+    different = _different(hp)
     if hp.num_models != AUTO:
-        return hp.num_models
+        return min(hp.num_models, different)
     bytes_each = (feature_dim + 1 + hp.mini_batch_size) * outputs * BYTES_A_WEIGHT
-    return max(1, min(NUM_MODELS, MEMORY // bytes_each))
+    wide = max(LEAST_MODELS, NUM_MODELS * NARROW // (feature_dim * outputs))
+    return max(1, min(NUM_MODELS, wide, different, MEMORY // bytes_each))
 
 
-def settings(hp: LinearLearnerHyperparameters, count: int, positive_weights: tuple[float, ...]) -> list[Setting]:
-    """``count`` settings, the nearest to the centre first.
+def settings(
+    hp: LinearLearnerHyperparameters,
+    count: int,
+    positive_weights: tuple[float, ...],
+    row_size: float = 1.0,
+    sparse: bool = False,
+) -> list[Setting]:
+    """``count`` settings, the nearest to the centre first; fewer, where there are not so many different ones.
 
     Args:
         positive_weights: weights of positive examples to try, the centre's first.
+        row_size: sum of the absolute values of a scaled row. A step of Adam or RMSProp moves every weight by about the
+            learning rate, and a score by that times the row's size, so that automatic rates are smaller for wide rows,
+            and automatic penalties larger.
     """
-    axes = (
-        _axis(hp.learning_rate, LEARNING_RATES[optimizer_name(hp)], (1, 1 / 3, 3, 0.1)),
-        _axis(hp.wd, L2_PENALTIES, (1, 0.1, 10)),
-        _axis(hp.l1, L1_PENALTIES, (1, 0.1, 10)),
-        positive_weights,
-    )
+    axes = (*_step_axes(hp, row_size, sparse), positive_weights)
     steps = itertools.product(*(range(len(axis)) for axis in axes))
     nearest = sorted(steps, key=lambda step: (sum(step), step))
-    chosen = itertools.islice(itertools.cycle(nearest), count)
-    return [Setting(*(axis[index] for axis, index in zip(axes, step, strict=True))) for step in chosen]
+    return [Setting(*(axis[index] for axis, index in zip(axes, step, strict=True))) for step in nearest[:count]]
+
+
+def _step_axes(hp: LinearLearnerHyperparameters, row_size: float, sparse: bool) -> tuple[tuple[float, ...], ...]:
+    """Learning rates, ``wd`` and ``l1`` to try."""
+    wide = max(row_size / REACH, 1.0)
+    rates = tuple(rate / wide for rate in LEARNING_RATES[optimizer_name(hp, sparse)])
+    if sparse and hp.optimizer == AUTO:
+        rates = tuple(rate / max(row_size, 1e-6) for rate in SPARSE_RATES)
+    return (
+        _axis(hp.learning_rate, rates, (1, 1 / 3, 3, 0.1)),
+        _axis(hp.wd, tuple(penalty * wide for penalty in L2_PENALTIES), (1, 0.1, 10)),
+        _axis(hp.l1, L1_PENALTIES, (1, 0.1, 10)),
+    )
+
+
+def _different(hp: LinearLearnerHyperparameters) -> int:
+    """How many settings differ: more models than these would be copies, since all start at the same point."""
+    return math.prod(map(len, _step_axes(hp, 1.0, False))) * (3 if hp.positive_example_weight_mult == AUTO else 1)
 
 
 def _axis(given: float | str, auto: tuple[float, ...], factors: tuple[float, ...]) -> tuple[float, ...]:

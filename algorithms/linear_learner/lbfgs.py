@@ -80,7 +80,8 @@ def _direction(
     scale = 1.0
     if pairs:
         _, change, curvature = pairs[-1]
-        scale = curvature / float(change @ (inverse * change))
+        size = float(change @ (inverse * change))
+        scale = curvature / size if size > 0 else 1.0  # the squares of the last steps may be below float32's least
     q *= np.float32(scale) * inverse
     for (move, change, curvature), share in zip(pairs, reversed(shares), strict=True):
         q += (share - np.float32((change @ q) / curvature)) * move

@@ -8,7 +8,8 @@ Using Forward Backward Splitting", JMLR 10, 2009).
 
 from __future__ import annotations
 
-from typing import Protocol
+import copy
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -25,18 +26,51 @@ class Optimizer(Protocol):
         """
         ...
 
+    def part(self, rows: np.ndarray) -> Self:
+        """The same for the parameters in these rows only."""
+        ...
 
-class SGD:
+    def put(self, rows: np.ndarray, part: Self) -> None:
+        """Take over what ``part`` has learned of the parameters in these rows."""
+        ...
+
+
+class _Moments:
+    """What an optimizer remembers of each parameter: arrays of shape (p, m)."""
+
+    arrays: ClassVar[tuple[str, ...]]
+    buffer: np.ndarray | None = None
+    time = 0
+
+    def part(self, rows: np.ndarray) -> Self:
+        """See ``Optimizer``."""
+        part = copy.copy(self)
+        for name in self.arrays:
+            setattr(part, name, getattr(self, name)[rows])
+        if self.buffer is not None:
+            part.buffer = np.empty((len(rows), self.buffer.shape[1]), np.float32)
+        return part
+
+    def put(self, rows: np.ndarray, part: Self) -> None:
+        """See ``Optimizer``."""
+        for name in self.arrays:
+            getattr(self, name)[rows] = getattr(part, name)
+        self.time = part.time
+
+
+class SGD(_Moments):
     """Stochastic gradient descent with momentum: u = momentum u - rate g; w += u."""
+
+    arrays = ("velocity",)
 
     def __init__(self, shape: tuple[int, int], momentum: float) -> None:
         self.momentum = np.float32(momentum)
-        self.velocity = np.zeros(shape, np.float32) if momentum else None
+        self.velocity = np.zeros(shape if momentum else (shape[0], 0), np.float32)
 
     def step(self, parameters: np.ndarray, gradient: np.ndarray, rate: np.ndarray) -> np.ndarray:
         """See ``Optimizer``."""
         gradient *= rate
-        if self.velocity is None:
+        if not self.momentum:
             parameters -= gradient
         else:
             self.velocity *= self.momentum
@@ -45,9 +79,12 @@ class SGD:
         return rate
 
 
-class Adam:
+class Adam(_Moments):
     """Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, in the order of the end of section 2
     (the bias corrections fold into the rate, so epsilon is the paper's epsilon hat)."""
+
+    arrays = ("first", "second")
+    buffer: np.ndarray
 
     def __init__(self, shape: tuple[int, int], beta_1: float, beta_2: float) -> None:
         self.beta_1, self.beta_2 = beta_1, beta_2
@@ -79,10 +116,12 @@ class Adam:
         return self.buffer
 
 
-class RMSProp:
+class RMSProp(_Moments):
     """Tieleman and Hinton's rmsprop (lecture 6e, 2012): n = 0.9 n + 0.1 g^2; w -= rate g / sqrt(n + epsilon)."""
 
     DECAY = 0.9
+    arrays = ("mean_square",)
+    buffer: np.ndarray
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.mean_square = np.zeros(shape, np.float32)

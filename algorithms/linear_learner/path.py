@@ -50,19 +50,44 @@ STRONG = 1e-3
 DOUBT = 2.5
 """Times the number of rows to the power of -1.5: the share of labels that is taken for possibly wrong. It keeps 20 rows
 that are all classified rightly from asking for scores without end, and is nothing at a thousand."""
-_STATED = (
-    *("optimizer", "learning_rate", "mini_batch_size", "epochs", "num_models", "wd", "l1", "tuning_objective_metric"),
-    *("beta_1", "beta_2", "momentum", "bias_lr_mult", "bias_wd_mult", "early_stopping_patience"),
-    *("early_stopping_tolerance", "init_bias", "init_method", "init_scale", "init_sigma", "use_lr_scheduler"),
-    *("lr_scheduler_factor", "lr_scheduler_minimum_lr", "lr_scheduler_step"),
+PRIOR = 3.0
+"""Times the number of rows to the power of -1.5, and the square of the decades between a penalty and the usual one:
+what speaks against it before any row is seen. Few rows say little, and by chance that no feature counts."""
+USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
+"""The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 2.2 is a
+probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
+the normal prior of the weights that gives such scores."""
+_STATED = ("num_models", "tuning_objective_metric", "l1", "bias_wd_mult")
+"""Hyperparameters for whose sake a job trains by mini-batches: how many models there are, and penalties of another
+form. What they may be without that: their defaults, or 0 for no such penalty."""
+_WITHOUT_EFFECT = (
+    *("mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
+    *("init_method", "init_scale", "init_sigma", "init_bias"),
+    *("optimizer", "learning_rate", "beta_1", "beta_2", "momentum", "bias_lr_mult"),
+    *("use_lr_scheduler", "lr_scheduler_factor", "lr_scheduler_minimum_lr", "lr_scheduler_step"),
 )
-"""Hyperparameters that say how to descend or what to penalise: with another value than the default, mini-batches do."""
+"""Hyperparameters that do not change where the minimum of a convex loss is: where a descent starts and ends, how long
+its steps are and how many rows they look at. The SageMaker Python SDK states a mini_batch_size in every job."""
 
 
-def suits(hp: LinearLearnerHyperparameters) -> bool:
-    """Whether the job leaves to us what this way of training chooses."""
-    free = all(getattr(hp, name) == type(hp).__dataclass_fields__[name].default for name in _STATED)
-    return free and hp.positive_example_weight_mult != AUTO
+def asks_for_batches(hp: LinearLearnerHyperparameters) -> list[str]:
+    """The stated hyperparameters for whose sake the job trains by mini-batches; none where the minimum will do."""
+    defaults = type(hp).__dataclass_fields__
+    names = [name for name in _STATED if getattr(hp, name) not in (defaults[name].default, 0)]
+    return [*names, *(["positive_example_weight_mult"] if hp.positive_example_weight_mult == AUTO else [])]
+
+
+def without_effect(hp: LinearLearnerHyperparameters) -> list[str]:
+    """The stated hyperparameters that do not matter to an exact minimum."""
+    return [name for name in _WITHOUT_EFFECT if name in hp.given]
+
+
+def _penalties(hp: LinearLearnerHyperparameters, design: Design) -> tuple[float, ...]:
+    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours."""
+    if hp.wd == AUTO:
+        return PENALTIES
+    stated = hp.wd / design.size**2
+    return (10 * stated, stated, 0.1 * stated) if stated else (0.0,)
 
 
 def models_memory(hp: LinearLearnerHyperparameters, rows: int, columns: int) -> int:
@@ -193,7 +218,7 @@ def _points(
     """The points of one path, the strongest penalty first."""
     objective = Objective(hp, problem, design, labels, held)
     solutions = [np.zeros(objective.size, np.float32) for _ in range(objective.models)]
-    for penalty in PENALTIES:
+    for penalty in _penalties(hp, design):
         objective.penalty = penalty
         solutions = objective.minimise(solutions)
         scores = objective.scores(solutions)
@@ -208,7 +233,7 @@ def _points(
             row, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
             out, out_losses, out_labels = scores[row, fold], losses[row, fold], labels[row]
         mean = float(np.mean(np.einsum("nm,nm->m", losses, objective.share, dtype=np.float64)))
-        doubt = _doubt(hp, out, out_labels, len(labels))
+        doubt = _doubt(hp, out, out_labels, len(labels)) + _unusual(hp, penalty, len(labels))
         yield Point(design, middle, penalty, _mean(out_losses), mean, _mean(out_losses + doubt), out, out_labels)
 
 
@@ -221,6 +246,14 @@ def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndar
         true = scores[np.arange(len(labels)), labels.astype(np.int64)]
         return np.asarray(share * (true - scores.mean(axis=1)))
     return 0.0
+
+
+def _unusual(hp: LinearLearnerHyperparameters, penalty: float, rows: int) -> float:
+    """What speaks against a penalty before any row is seen; see ``PRIOR``."""
+    if hp.wd != AUTO:
+        return 0.0
+    usual = (2 * USUAL_NOISE if hp.predictor_type == "regressor" else 1 / USUAL_VARIANCE) / rows
+    return float(PRIOR / rows**1.5 * np.log10(penalty / usual) ** 2)
 
 
 def _mean(losses: np.ndarray) -> float:

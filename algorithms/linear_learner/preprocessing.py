@@ -9,11 +9,14 @@ import numpy as np
 
 from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import AUTO
-from algorithms.linear_learner.scaling import LabelScaler, Scaler, feature_scaler
+from algorithms.linear_learner.scaling import DenseRows, LabelScaler, Scaler, feature_scaler, stays_sparse
 from recordio.batches import Batch
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
+
+SIZED_ROWS = 256
+"""Rows that tell how large a row is."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Problem:
         scaler, label_scaler: statistics of the first ``num_point_for_scaler`` rows.
         class_weights: (c,) weights of rows by their class; None where all are 1.
         positive_weights: weights of positive examples to try, the given one first.
+        row_size: mean sum of the absolute values of a scaled row, of the first ``SIZED_ROWS``.
+        sparse: whether rows stay sparse, and are not shifted.
     """
 
     feature_dim: int
@@ -33,6 +38,16 @@ class Problem:
     label_scaler: LabelScaler
     class_weights: np.ndarray | None
     positive_weights: tuple[float, ...]
+    row_size: float
+    sparse: bool
+
+
+def _row_size(batch: Batch, scaler: Scaler) -> float:
+    features = batch.rows(0, SIZED_ROWS).features
+    if isinstance(features, np.ndarray):
+        return float(np.abs(DenseRows(features, scaler).features).sum(dtype=np.float64) / len(features))
+    sizes = np.abs(features.data * scaler.inverse[features.indices])
+    return float(sizes.sum(dtype=np.float64) / features.shape[0])
 
 
 def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
@@ -58,7 +73,16 @@ def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
         if hp.balance_multiclass_weights:
             counts = np.bincount(labels.astype(np.int64), minlength=outputs)
             class_weights = (len(labels) / (outputs * np.maximum(counts, 1))).astype(np.float32)
-    return Problem(batch.feature_dim, outputs, scaler, label_scaler, class_weights, positive_weights)
+    return Problem(
+        batch.feature_dim,
+        outputs,
+        scaler,
+        label_scaler,
+        class_weights,
+        positive_weights,
+        _row_size(batch, scaler),
+        stays_sparse(batch.features),
+    )
 
 
 def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[float, ...]:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.98
 """A target is to hold on rows to come, with this probability; on the rows at hand it is exceeded accordingly."""
-FEW_ROWS = 100
-"""With fewer rows, a threshold has to gain two standard errors of the accuracy over a probability of 0.5, else one."""
+BEYOND_CHANCE = 2.5
+"""Standard errors of the rows gained over a probability of 0.5 from which on another threshold is taken: the best of
+all thresholds gains two by chance alone in one of seven trials, and these in one of thirty."""
 SMOOTH = ("accuracy", "f_beta")
 """Criteria whose curve over the threshold has one broad top, so that its middle is a steadier choice than its peak."""
 
@@ -29,7 +30,8 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     """The threshold of each model that is best for ``hp.binary_classifier_model_selection_criteria``.
 
     A model may put its threshold between any two neighbouring scores, or beyond the ends; the middle of the gap is
-    taken, since it is what generalises; for accuracy a score of 0 is, where no other is better beyond chance. Where a
+    taken, since it is what generalises; for accuracy a score of 0 is, unless the rows between it and the best threshold
+    speak against it beyond chance, as in McNemar's test (Psychometrika 12, 1947). Where a
     target (say a recall of 0.8) leaves several thresholds, the best value among those that hold it with
     ``CONFIDENCE`` wins; where no threshold does, the one that comes nearest.
 
@@ -48,7 +50,7 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     possible = np.vstack([np.ones((1, m), bool), ranked[1:] < ranked[:-1], np.ones((1, m), bool)])
     value = np.where(possible, _values(hits, claimed, hits[-1], n, hp), -np.inf)
     column = np.arange(m)
-    best = value.argmax(axis=0)
+    peak = best = value.argmax(axis=0)
     counted = counted_rows(labels, hp)
     if hp.binary_classifier_model_selection_criteria in SMOOTH:
         best = _middle_of_best(value, value[best, column], counted)
@@ -56,13 +58,15 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     below = ranked[np.minimum(best, n - 1), column]
     middle = above + (below - above) / 2
     middle = np.where(middle > below, middle, above)  # neighbours with no float between them: >= keeps the upper
-    threshold = np.where(best == 0, np.nextafter(above, np.float32(np.inf)), np.where(best == n, below, middle))
+    with np.errstate(over="ignore"):
+        beyond = np.nextafter(above, np.float32(np.inf))
+    threshold = np.where(best == 0, beyond, np.where(best == n, below, middle))
     if hp.binary_classifier_model_selection_criteria == "accuracy":
-        even = value[(scores >= 0).sum(axis=0), column]
-        errors = 2 if counted < FEW_ROWS else 1
-        error = np.array([2 * errors * half_standard_error(float(share), counted) for share in value.max(axis=0)])
-        threshold = np.where(even >= value.max(axis=0) - error, 0, threshold)
-    return Calibration(value[best, column], threshold.astype(np.float32))
+        even = (scores >= 0).sum(axis=0)
+        gain = n * (value[peak, column] - value[even, column])
+        threshold = np.where(gain > BEYOND_CHANCE * np.sqrt(np.abs(peak - even)), threshold, 0)
+    most = np.finfo(np.float32).max
+    return Calibration(value[best, column], np.clip(threshold, -most, most).astype(np.float32))
 
 
 def counted_rows(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> int:

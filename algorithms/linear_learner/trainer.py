@@ -16,7 +16,7 @@ from algorithms.linear_learner.grid import Setting, model_count, optimizer_name,
 from algorithms.linear_learner.losses import make_loss
 from algorithms.linear_learner.optimizers import SGD, Adam, Optimizer, RMSProp, threshold
 from algorithms.linear_learner.preprocessing import Problem
-from algorithms.linear_learner.scaling import ScaledRows
+from algorithms.linear_learner.scaling import ScaledRows, UnscaledRows
 from algorithms.linear_learner.selection import calibrate, counted_rows, half_standard_error
 from algorithms.linear_learner.validation import Rows
 
@@ -79,13 +79,14 @@ class Trainer:
     def __init__(self, hp: LinearLearnerHyperparameters, problem: Problem, seed: int) -> None:
         self.hp, self.problem = hp, problem
         count = model_count(hp, problem.feature_dim, problem.outputs)
-        self.settings = settings(hp, count, problem.positive_weights)
+        self.settings = settings(hp, count, problem.positive_weights, problem.row_size, problem.sparse)
+        count = len(self.settings)
         self.loss = make_loss(hp.loss_name, hp)
         width = count * problem.outputs
         self.parameters = self._initial(width, np.random.default_rng(seed))
         self.gradient = np.empty_like(self.parameters)
         self.decay = np.empty_like(self.parameters[:-1])
-        self.optimizer = _optimizer(hp, self.parameters.shape)
+        self.optimizer = _optimizer(hp, self.parameters.shape, problem.sparse)
         self.rate = self._per_column("learning_rate")
         self.wd, self.l1 = self._per_column("wd"), self._per_column("l1")
         self.positive_weight = np.array([setting.positive_weight for setting in self.settings], np.float32)
@@ -94,9 +95,14 @@ class Trainer:
         self.damping = 1.0
 
     def _initial(self, width: int, rng: np.random.Generator) -> np.ndarray:
-        """Every model starts at the same point, so that they differ by their settings only."""
+        """Every model starts at the same point, so that they differ by their settings only.
+
+        It is 0 unless the job states one: a sparse column that no row has keeps the weight that it starts with.
+        """
         hp, shape = self.hp, (self.problem.feature_dim, self.problem.outputs)
-        if hp.init_method == "uniform":
+        if not hp.given & {"init_method", "init_scale", "init_sigma"}:
+            start = np.zeros(shape)
+        elif hp.init_method == "uniform":
             start = rng.uniform(-hp.init_scale, hp.init_scale, shape)
         else:
             start = rng.normal(0, hp.init_sigma, shape)
@@ -110,15 +116,39 @@ class Trainer:
         return np.repeat(values, self.problem.outputs)
 
     def update(self, features: ScaledRows, labels: np.ndarray) -> np.ndarray:
-        """One step on scaled rows (n, d) and scaled labels (n,). Returns the mean loss of each model, (m,)."""
-        scores = features.scores(self.parameters[:-1])
-        scores += self.parameters[-1]
+        """One step on scaled rows (n, d) and scaled labels (n,). Returns the mean loss of each model, (m,).
+
+        Of sparse rows only the columns that they have values in take a step. A weight's moments are then those of the
+        rows that tell of it: rare words would otherwise go on to move for many steps by the gradient of one row.
+        """
+        narrowed = features.narrowed() if isinstance(features, UnscaledRows) else None
+        if narrowed is None:
+            return self._step(features, labels, self.parameters, self.gradient, self.optimizer)
+        rows, columns = narrowed
+        columns = np.append(columns, len(self.parameters) - 1)
+        parameters, optimizer = self.parameters[columns], self.optimizer.part(columns)
+        losses = self._step(rows, labels, parameters, np.empty_like(parameters), optimizer)
+        self.parameters[columns] = parameters
+        self.optimizer.put(columns, optimizer)
+        return losses
+
+    def _step(
+        self,
+        features: ScaledRows,
+        labels: np.ndarray,
+        parameters: np.ndarray,
+        gradient: np.ndarray,
+        optimizer: Optimizer,
+    ) -> np.ndarray:
+        """See ``update``; of parameters (p + 1, m c), which change in place, with room for their gradient."""
+        scores = features.scores(parameters[:-1])
+        scores += parameters[-1]
         loss, slopes = self.weighted_loss(scores, labels)
         slopes = slopes.reshape(scores.shape)
         slopes /= len(labels)
-        features.gradient(slopes, self.gradient[:-1])
-        np.sum(slopes, axis=0, out=self.gradient[-1])
-        self._step()
+        features.gradient(slopes, gradient[:-1])
+        np.sum(slopes, axis=0, out=gradient[-1])
+        self._descend(parameters, gradient, optimizer)
         return loss.mean(axis=0)
 
     def weighted_loss(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,20 +167,21 @@ class Trainer:
             loss, slopes = loss * weight, slopes * weight
         return loss, slopes
 
-    def _step(self) -> None:
+    def _descend(self, parameters: np.ndarray, gradient: np.ndarray, optimizer: Optimizer) -> None:
         hp = self.hp
         if self.wd.any():
-            self.gradient[:-1] += np.multiply(self.parameters[:-1], self.wd, out=self.decay)
+            decay = self.decay[: len(parameters) - 1]
+            gradient[:-1] += np.multiply(parameters[:-1], self.wd, out=decay)
             if bias_wd := _or(hp.bias_wd_mult, 0.0):
-                self.gradient[-1] += self.parameters[-1] * self.wd * np.float32(bias_wd)
+                gradient[-1] += parameters[-1] * self.wd * np.float32(bias_wd)
         rate = np.maximum(self.rate * np.float32(self._schedule()), np.float32(self._least_rate()))
-        bias_before = self.parameters[-1].copy()
-        size = self.optimizer.step(self.parameters, self.gradient, rate)
-        moved = self.parameters[-1] - bias_before
-        self.parameters[-1] = bias_before + moved * np.float32(_or(hp.bias_lr_mult, 1.0)) if hp.use_bias else 0
+        bias_before = parameters[-1].copy()
+        size = optimizer.step(parameters, gradient, rate)
+        moved = parameters[-1] - bias_before
+        parameters[-1] = bias_before + moved * np.float32(_or(hp.bias_lr_mult, 1.0)) if hp.use_bias else 0
         if self.l1.any():
             steps = size[:-1] if size.ndim == 2 else size
-            threshold(self.parameters[:-1], steps * self.l1)
+            threshold(parameters[:-1], steps * self.l1)
         self.steps += 1
 
     def _schedule(self) -> float:
@@ -233,10 +264,10 @@ def _or(value: float | str, automatic: float) -> float:
     return automatic if value == AUTO else value  # type: ignore[return-value]
 
 
-def _optimizer(hp: LinearLearnerHyperparameters, shape: tuple[int, int]) -> Optimizer:
-    match optimizer_name(hp):
+def _optimizer(hp: LinearLearnerHyperparameters, shape: tuple[int, int], sparse: bool) -> Optimizer:
+    match optimizer_name(hp, sparse):
         case "sgd":
-            return SGD(shape, _or(hp.momentum, 0.9))
+            return SGD(shape, _or(hp.momentum, 0.0 if sparse else 0.9))
         case "rmsprop":
             return RMSProp(shape)
         case _:

@@ -28,6 +28,8 @@ from recordio.sources import FileSource, PipeSource, ReadingStopped, Source
 
 SUCCESS = 0
 GIB = 1 << 30
+LARGE = 1000
+"""Integers from here on are named where a model needs too much memory."""
 DEFAULT_SEED = 0
 """Two jobs with the same configuration and data give the same model."""
 
@@ -125,10 +127,13 @@ def check_memory(algorithm: type[Algorithm], values: Hyperparameters, available:
     """
     needed = algorithm.memory(values)
     if needed > available:
+        stated = {name: getattr(values, name) for name in sorted(values.given)}
+        large = [f"{name}={value}" for name, value in stated.items() if type(value) is int and value >= LARGE]
+        named = f" ({', '.join(large)})" if large else ""
         raise HyperparameterError(
             [
-                f"the model that these hyperparameters describe needs at least {needed / GIB:,.1f} GiB of memory, and "
-                f"this machine or container has {available / GIB:,.1f} GiB"
+                f"the model that these hyperparameters describe{named} needs at least {needed / GIB:,.1f} GiB of "
+                f"memory, and this machine or container has {available / GIB:,.1f} GiB"
             ]
         )
 

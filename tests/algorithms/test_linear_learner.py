@@ -145,15 +145,17 @@ def test_scaling_is_folded_into_weights_for_raw_rows():
     np.testing.assert_allclose(x @ raw_w + raw_b, scaler.rows(x, 2).scores(w) + b, rtol=1e-3, atol=1e-3)
 
 
-def test_squared_loss_reaches_least_squares():
+@pytest.mark.parametrize("way", [{}, {"num_models": 32}], ids=["exact", "mini-batches"])
+def test_squared_loss_reaches_least_squares(way):
     x, y = regression_data()
     design = np.c_[x.astype(float), np.ones(len(x))]
     residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    model, _ = fit(hyperparameters(wd=0, l1=0), x, y)
+    model, _ = fit(hyperparameters(wd=0, l1=0, **way), x, y)
     error = model.predict(Batch(x))["score"] - y
     assert np.mean(error**2) <= np.mean(residual**2) * 1.003
 
 
+@pytest.mark.parametrize("way", [{}, {"num_models": 32}], ids=["exact", "mini-batches"])
 @pytest.mark.parametrize(
     ("loss", "peer"),
     [
@@ -161,21 +163,24 @@ def test_squared_loss_reaches_least_squares():
         ("quantile_loss", linear_model.QuantileRegressor(quantile=0.9, alpha=0)),
     ],
 )
-def test_quantile_losses_reach_scikit_learns_optimum(loss, peer):
+def test_quantile_losses_reach_scikit_learns_optimum(loss, peer, way):
     x, y = regression_data(1500)
     quantile = 0.9 if loss == "quantile_loss" else 0.5
     expected = reference.mean_pinball_loss(y, peer.fit(x, y).predict(x), alpha=quantile)
     extra = {"quantile": 0.9} if loss == "quantile_loss" else {}
-    model, _ = fit(hyperparameters(loss=loss, wd=0, l1=0, epochs=30, **extra), x, y)
+    model, _ = fit(hyperparameters(loss=loss, wd=0, l1=0, epochs=30, **extra, **way), x, y)
     found = reference.mean_pinball_loss(y, model.predict(Batch(x))["score"], alpha=quantile)
     assert found <= expected * 1.02
 
 
-def test_logistic_loss_reaches_scikit_learns_optimum():
+@pytest.mark.parametrize("way", [{}, {"num_models": 32}], ids=["exact", "mini-batches"])
+def test_logistic_loss_reaches_scikit_learns_optimum(way):
     x, y = binary_data()
     peer = linear_model.LogisticRegression(C=np.inf).fit(x, y)
     expected = reference.log_loss(y, peer.predict_proba(x))
-    hp = hyperparameters("binary_classifier", wd=0, l1=0, binary_classifier_model_selection_criteria="loss_function")
+    hp = hyperparameters(
+        "binary_classifier", wd=0, l1=0, binary_classifier_model_selection_criteria="loss_function", **way
+    )
     model, _ = fit(hp, x, y)
     assert reference.log_loss(y, model.predict(Batch(x))["score"].astype(float)) <= expected * 1.01
 
@@ -185,7 +190,7 @@ def test_softmax_loss_is_near_scikit_learns_optimum_with_every_optimizer(optimiz
     x = RNG.normal(size=(3000, 4)).astype(np.float32)
     y = np.argmax(x @ RNG.normal(size=(4, 3)) + RNG.gumbel(size=(3000, 3)), axis=1)
     expected = reference.log_loss(y, linear_model.LogisticRegression(C=np.inf).fit(x, y).predict_proba(x))
-    model, _ = fit(hyperparameters("multiclass_classifier", num_classes=3, optimizer=optimizer), x, y)
+    model, _ = fit(hyperparameters("multiclass_classifier", num_classes=3, optimizer=optimizer, num_models=32), x, y)
     result = model.predict(Batch(x))
     np.testing.assert_allclose(result["score"].sum(axis=1), 1, rtol=1e-5)
     true = result["score"][np.arange(len(y)), y].astype(float)
@@ -231,13 +236,15 @@ def test_thresholds_are_as_good_as_the_best_of_all_cuts(criterion):
         assert value(float(threshold_), column) >= best - tolerance
 
 
-def test_targets_are_met_on_the_validation_channel():
+@pytest.mark.parametrize("way", [{}, {"num_models": 32}], ids=["exact", "mini-batches"])
+def test_targets_are_met_on_the_validation_channel(way):
     x, y = binary_data(6000)
     hp = hyperparameters(
         "binary_classifier",
         binary_classifier_model_selection_criteria="precision_at_target_recall",
         target_recall=0.9,
         epochs=5,
+        **way,
     )
     model, job = fit(hp, x[:4000], y[:4000], validation=(x[4000:], y[4000:]))
     predicted = model.predict(Batch(x[4000:]))["predicted_label"]

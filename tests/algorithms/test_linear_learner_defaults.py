@@ -137,7 +137,7 @@ def test_regression_is_as_good_as_the_exact_optimum(loss, quantile):
     assert ours <= 1.01 * theirs
 
 
-@pytest.mark.parametrize("steps", [{}, {"epochs": 10}, {"mini_batch_size": 100}])
+@pytest.mark.parametrize("steps", [{}, {"num_models": 32}, {"num_models": 32, "mini_batch_size": 100}])
 @pytest.mark.parametrize("criterion", ["accuracy", "f_beta", "precision_at_target_recall"])
 def test_no_untrained_model_wins_where_positives_are_rare(steps, criterion):
     x, y = rare(6)
@@ -274,7 +274,7 @@ COMPANY = {
 @pytest.mark.parametrize(("name", "end"), [(name, end) for name in EXTREMES for end in (0, 1)])
 def test_every_extreme_of_every_hyperparameter_trains(name, end, rows):
     given = {"predictor_type": "binary_classifier"} | COMPANY.get(name, {})
-    given |= {} if name in ("num_models", "epochs") else {"epochs": 2, "num_models": 2}
+    given |= {"epochs": 2, "num_models": 2}
     given["mini_batch_size"] = given.get("mini_batch_size", 300)
     given[name] = EXTREMES[name][end]
     kind = str(given.pop("predictor_type"))
