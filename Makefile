@@ -18,6 +18,7 @@ $(READY): pyproject.toml locks/development.lock $(wildcard */*.[ch] */*/*.c)
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/development.lock
 	PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@ls recordio/_kernel.*.so recordio/_text.*.so >/dev/null 2>&1 || echo "The compiled readers were not built: there is no C compiler (gcc) here. All works, but reading takes a hundred times as long; install gcc, then: make -B setup"
 	@touch $@
 
 demo: $(READY) ## train and serve on handwritten digits, and draw a page of what came out

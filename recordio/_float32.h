@@ -138,24 +138,39 @@ static float nearest_exactly(const char *p, int64_t exponent, double wide)
     return found > 3.4028234663852886e38 ? INFINITY : (float)found;
 }
 
-/* The float32 nearest to a number; `p` is where its digits begin, `exponent` what stands after its e. */
-static inline float nearest(const Decimal *number, const char *p, int64_t exponent)
+#if defined(__GNUC__)
+#define SELDOM __attribute__((noinline, cold))
+#else
+#define SELDOM
+#endif
+
+/* The float32 nearest to a number that is not 0, where the power of ten or the size is beyond the usual, or double
+ * arithmetic cannot tell. */
+SELDOM static float nearest_of_any(Decimal number, const char *p, int64_t exponent)
 {
-    if (number->digits == 0 || number->count + number->power < -45) return 0; /* below 1e-45 < half of the smallest */
-    if (number->count + number->power > 40) return INFINITY;
-    int64_t power = number->power;
-    double wide = (double)number->digits;
+    if (number.count + number.power < -45) return 0; /* below 1e-46, less than half of the smallest */
+    if (number.count + number.power > 40) return INFINITY;
+    int64_t power = number.power;
+    double wide = (double)number.digits;
     for (; power > LARGEST_POWER; power -= LARGEST_POWER) wide *= POWERS[LARGEST_POWER];
     for (; power < -LARGEST_POWER; power += LARGEST_POWER) wide /= POWERS[LARGEST_POWER];
-    wide = power < 0 ? wide / POWERS[-power] : wide * POWERS[power];
+    return nearest_exactly(p, exponent, power < 0 ? wide / POWERS[-power] : wide * POWERS[power]);
+}
 
-    /* At most four roundings: eight units of the last place are more than they can come to. */
-    int exact = number->power == 0 && number->digits < (1ull << 53);
-    uint64_t bits;
-    memcpy(&bits, &wide, sizeof bits);
-    int plain = exact || (bits & 0x1FFFFFFF) - 0x0FFFFFF8 > 16;
-    if (plain && wide > 1.2e-38 && wide < 3.4e38) return (float)wide;
-    return nearest_exactly(p, exponent, wide);
+/* The float32 nearest to a number; `p` is where its digits begin, `exponent` what stands after its e. */
+static inline float nearest(Decimal number, const char *p, int64_t exponent)
+{
+    if (number.digits == 0) return 0;
+    if (number.power >= -LARGEST_POWER && number.power <= LARGEST_POWER) {
+        double whole = (double)number.digits;
+        double wide = number.power < 0 ? whole / POWERS[-number.power] : whole * POWERS[number.power];
+        uint64_t bits;
+        memcpy(&bits, &wide, sizeof bits);
+        /* Two roundings: eight units of the last place are more than they can come to. */
+        int exact = number.power == 0 && number.digits < (1ull << 53);
+        if (((bits & 0x1FFFFFFF) - 0x0FFFFFF8 > 16 || exact) && wide < 3.4e38) return (float)wide;
+    }
+    return nearest_of_any(number, p, exponent);
 }
 
 /* Reads a number and moves past it; 0 where there is none. Words (nan, inf) are none. */
@@ -176,7 +191,7 @@ static inline int read_number(const char **at, float *value)
         if (!read_exponent(&p, &exponent)) return 0;
         number.power += exponent;
     }
-    *value = nearest(&number, start, exponent);
+    *value = nearest(number, start, exponent);
     if (negative) *value = -*value;
     *at = p;
     return 1;

@@ -55,9 +55,14 @@ def decode_json_lines(body: bytes, rows: RowFormat, content_type: ContentType) -
 
 
 def _loads(text: bytes, place: str) -> Any:
-    """What a JSON text says; each number in it is the nearest float32, or an integer that an int64 can hold."""
+    """What a JSON text says; each number with a point or exponent is the nearest float32."""
     try:
-        return json.loads(text, parse_float=real, parse_int=integer)
+        try:
+            return json.loads(text, parse_float=real)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # an integer of more digits than Python takes: seldom, and a call for each is slow
+            return json.loads(text, parse_float=real, parse_int=integer)
     except (ValueError, RecursionError) as error:
         raise ParseError(f"{place}: {shown(text)} is not JSON: {error}") from error
 
@@ -139,10 +144,7 @@ def _values(instances: list[_Instance], rows: RowFormat) -> np.ndarray:
     try:
         if not kinds <= {int, float}:
             raise ParseError("a value is not a number")
-        with np.errstate(over="ignore"):
-            values = np.array(flat, np.float32)
-            if int in kinds:
-                _round_large(flat, values)
+        values = _float32(flat, int in kinds)
     except ParseError:
         _explain(instances, rows)
     if rows.finite and (wrong := first_non_finite(values, missing)):
@@ -151,11 +153,19 @@ def _values(instances: list[_Instance], rows: RowFormat) -> np.ndarray:
     return values
 
 
-def _round_large(flat: list[Any], values: np.ndarray) -> None:
-    """Round integers that no float64 holds once, from their digits; NumPy makes them float64 first."""
-    for index in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
-        if type(flat[index]) is int:
-            values[index] = real(str(flat[index]))
+def _float32(numbers: list[int | float], integers: bool) -> np.ndarray:
+    """Numbers, each an integer or a float32, as float32. Integers beyond float64's are rounded once, from their digits;
+    NumPy makes them float64 first, and takes none beyond its range."""
+    with np.errstate(over="ignore"):
+        try:
+            values = np.array(numbers, np.float32)
+        except OverflowError:
+            return np.array([real(str(one)) if type(one) is int else one for one in numbers], np.float32)
+        if integers:
+            for index in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
+                if type(numbers[index]) is int:
+                    values[index] = real(str(numbers[index]))
+    return values
 
 
 def _sparse(instances: list[_Instance], values: np.ndarray, width: int) -> sp.csr_array:

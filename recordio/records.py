@@ -98,7 +98,7 @@ def _two_dimensions(values: np.ndarray, *, len_of: int, what: str) -> np.ndarray
 # ---- dense rows ------------------------------------------------------------------------------------------------------
 
 
-def template(columns: Sequence[Column]) -> np.ndarray:
+def _template(columns: Sequence[Column]) -> np.ndarray:
     """The frame of a record with these tensors, all numbers zero: a structured array of shape ().
 
     Its fields are the bytes before the numbers of column i (``head<i>``), the numbers (``values<i>``), and what pads
@@ -154,7 +154,7 @@ def _varint(number: int) -> bytes:
 
 
 def _encode_dense(columns: Sequence[Column]) -> bytes:
-    frame = template(columns)
+    frame = _template(columns)
     frames = np.empty(len(columns[0].values), frame.dtype)
     frames[:] = frame
     for i, column in enumerate(columns):

@@ -11,6 +11,7 @@ import codecs
 import io
 import math
 import re
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import BinaryIO, NamedTuple
@@ -35,6 +36,10 @@ _REAL = re.compile(
 )
 _INTEGER = re.compile(rb"(-?)0*+([0-9]*+)")
 _OVERFLOW = math.ldexp(2 - 2.0**-24, 127)  # half between the largest float32 and the power of two after it
+# The bits of a float64 that a float32 has not; they are _HALF just between two float32 of the usual sizes.
+_BEHIND, _HALF = (1 << 29) - 1, 1 << 28
+_TINY, _HUGE = 1.2e-38, 3.4e38
+_DOUBLE, _BITS = struct.Struct("<d"), struct.Struct("<Q")
 _UTF8_BOM = codecs.BOM_UTF8
 _SHOWN = 40
 
@@ -184,6 +189,10 @@ def _real(token: bytes) -> np.float32:
     found = _REAL.fullmatch(token)
     if not found:
         raise ValueError(token)
+    if len(token) <= LONGEST_NUMBER:
+        wide = float(token)
+        if _TINY < abs(wide) < _HUGE and _BITS.unpack(_DOUBLE.pack(wide))[0] & _BEHIND != _HALF:
+            return np.float32(wide)
     sign, whole, tail, fraction, exponent, nan = found.groups(b"")
     if nan:
         return np.float32(np.nan)
