@@ -102,7 +102,9 @@ def test_xgboost_answers_as_amazons_handler_does_behind_a_multi_model_server(ser
     assert load(server, "x", base / "models" / "xgboost" / "model").status == 200
     scores = CASES["xgboost"].expected()["score"].tolist()
 
-    def ask(body=encoded("text/csv"), media="text/csv", **headers):
+    rows = encoded("text/csv")
+
+    def ask(body=rows, media="text/csv", **headers):
         return server.request("POST", "/models/x/invoke", body, {"Content-Type": media, **headers})
 
     for accept in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
@@ -366,10 +368,10 @@ def test_memory_that_is_really_short_is_507_and_the_server_lives_on(tmp_path):
         server.stop()
 
 
-def resident(server):
-    """Bytes of memory that the server's one worker holds."""
+def resident(server, what="RssAnon"):
+    """Bytes of memory that the server's one worker holds; its peak for ``VmHWM``."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    (line,) = [line for line in Path(f"/proc/{children[0]}/status").read_text().splitlines() if "RssAnon" in line]
+    (line,) = [line for line in Path(f"/proc/{children[0]}/status").read_text().splitlines() if what in line]
     return int(line.split()[1]) * 1024
 
 
@@ -389,9 +391,11 @@ def test_a_model_takes_no_more_memory_than_is_reckoned_and_gives_it_back(tmp_pat
     MEASURED[name](folder)
     reckoned = registry.find(name).serving.memory * BIG.nbytes
     with running(tmp_path, SAGEMAKER_MULTI_MODEL="true", ALGORITHM=name) as server:
-        before = resident(server)
+        before, whole = resident(server), resident(server, "VmRSS")
         assert load(server, "big", folder).status == 200
         taken = resident(server) - before
+        # What it took meanwhile: the peak, less what was resident before, of which file pages are a part.
+        assert resident(server, "VmHWM") - whole < 1.1 * reckoned
         assert 0.9 * BIG.nbytes < taken < 1.1 * reckoned
         assert server.request("DELETE", "/models/big").status == 200
         assert resident(server) - before < 0.3 * taken
