@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from recordio.compression import decompressed
-from recordio.errors import EmptyDataError
+from recordio.errors import DataError, EmptyDataError
 
 _BUFFER_BYTES = 1 << 16
 _PIPE_BYTES = 1 << 20  # the most that Linux grants without privileges (fs.pipe-max-size)
@@ -108,9 +108,21 @@ class FileSource:
     def _streams(self, files: list[Path]) -> Generator[Named, None, None]:
         for file in files:
             inner = file.relative_to(self._path) if file != self._path else Path()
-            with file.open("rb", buffering=_BUFFER_BYTES) as stream:
+            with _readable(file) as stream:
                 name = (self.name / inner).as_posix()
                 yield Named(name, decompressed(stream, name))
+
+
+def _readable(file: Path) -> BinaryIO:
+    """The open file.
+
+    Raises:
+        DataError: this user may not read it, which is a matter of who put it there.
+    """
+    try:
+        return file.open("rb", buffering=_BUFFER_BYTES)
+    except PermissionError as error:
+        raise DataError(f"{file.name[:200]!r} cannot be read: {error.strerror}") from error
 
 
 def _data_files(root: Path) -> Iterator[Path]:

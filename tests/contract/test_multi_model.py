@@ -368,10 +368,10 @@ def test_memory_that_is_really_short_is_507_and_the_server_lives_on(tmp_path):
         server.stop()
 
 
-def resident(server):
-    """Bytes of memory that the server's one worker holds."""
+def resident(server, what="RssAnon"):
+    """Bytes of memory that the server's one worker holds; its peak for ``VmHWM``."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    (line,) = [line for line in Path(f"/proc/{children[0]}/status").read_text().splitlines() if "RssAnon" in line]
+    (line,) = [line for line in Path(f"/proc/{children[0]}/status").read_text().splitlines() if what in line]
     return int(line.split()[1]) * 1024
 
 
@@ -391,9 +391,11 @@ def test_a_model_takes_no_more_memory_than_is_reckoned_and_gives_it_back(tmp_pat
     MEASURED[name](folder)
     reckoned = registry.find(name).serving.memory * BIG.nbytes
     with running(tmp_path, SAGEMAKER_MULTI_MODEL="true", ALGORITHM=name) as server:
-        before = resident(server)
+        before, whole = resident(server), resident(server, "VmRSS")
         assert load(server, "big", folder).status == 200
         taken = resident(server) - before
+        # What it took meanwhile: the peak, less what was resident before, of which file pages are a part.
+        assert resident(server, "VmHWM") - whole < 1.1 * reckoned
         assert 0.9 * BIG.nbytes < taken < 1.1 * reckoned
         assert server.request("DELETE", "/models/big").status == 200
         assert resident(server) - before < 0.3 * taken

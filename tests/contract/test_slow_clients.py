@@ -14,7 +14,7 @@ import pytest
 
 from algorithms.common import mxnet_files
 from tests.contract.test_serving import make_kmeans
-from tests.server import running
+from tests.server import Server, running
 
 CLIENTS = 1000
 STALLED = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\n1,2,3"
@@ -153,3 +153,48 @@ def test_clients_that_do_not_read_their_answers_keep_no_thread(tmp_path):
             if len(received) > 1000 and received.endswith(b"]}"):
                 break
         assert received.count(b"projection") == 5_001
+
+
+WITH_LITTLE_ROOM = """
+from container.serving import server
+server.BUFFERED_SHARE = 1 << 40  # so that four bodies of the largest size are the bound
+from container.__main__ import serve
+raise SystemExit(serve())
+"""
+
+
+def test_buffered_bodies_are_bounded_and_the_oldest_give_way(base):
+    most = 1 << 20
+    partial = STALLED.replace(b"1000", b"%d" % most) + b"1" * (most - 1000)
+    environment = {
+        "ALGORITHM": "kmeans",
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": "1",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+    }
+    server = Server(base, environment, WITH_LITTLE_ROOM)
+    try:
+        server.wait()
+        with clients(server, partial, 20) as stalled:
+            deadline = time.monotonic() + 10
+            while closed(stalled) < 16 and time.monotonic() < deadline:
+                assert slowest(server, 1) < SECONDS
+            assert closed(stalled) == closed(stalled[:16]) == 16
+            assert stalled[0].recv(100).startswith(b"HTTP/1.1 503 ")
+    finally:
+        server.stop()
+
+
+def test_more_connections_than_files_may_be_open_shut_out_nobody(base):
+    """Idle ones are closed first, then the oldest of those whose requests are not whole."""
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))\n"
+        "from container.__main__ import serve\nraise SystemExit(serve())"
+    )
+    server = Server(base, {"ALGORITHM": "kmeans", "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}, program)
+    try:
+        server.wait()
+        with clients(server, b"", 300), clients(server, STALLED, 300):
+            assert slowest(server, 5) < SECONDS
+        assert "Traceback" not in server.log
+    finally:
+        server.stop()

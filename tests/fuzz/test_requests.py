@@ -1,7 +1,6 @@
 """Malformed and hostile requests, byte by byte, to real servers: never a 500, no traceback, and they live on.
 
-A few hundred in ``make test``. More, and others:
-``FUZZ_REQUESTS=100000 FUZZ_SEED=7 pytest tests/fuzz/test_requests.py``.
+A few hundred in ``make test``. More, and others: ``FUZZ_REQUESTS=100000 FUZZ_SEED=7 pytest tests/fuzz``.
 """
 
 from __future__ import annotations

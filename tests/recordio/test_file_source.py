@@ -1,10 +1,11 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recordio.content_type import parse
-from recordio.errors import EmptyDataError, WidthError
+from recordio.errors import DataError, EmptyDataError, WidthError
 from recordio.readers import ChannelStream, RowFormat
 from recordio.sources import BytesSource, FileSource
 from tests.recordio.source_suite import SourceSuite
@@ -118,3 +119,18 @@ def test_libsvm_rows_are_as_wide_as_the_widest_so_far(tmp_path):
     assert [batch.feature_dim for batch in stream.batches()] == [5, 5, 10]
     (whole,) = stream.batches(3)
     np.testing.assert_array_equal(whole.features.toarray().argmax(axis=1), [4, 1, 9])
+
+
+def test_a_file_that_may_not_be_read_is_the_datas_error(tmp_path, monkeypatch):
+    """Not by its mode: root, as whom tests may run, reads everything."""
+    (tmp_path / "a.csv").write_bytes(b"1")
+
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with (
+        pytest.raises(DataError, match=r"'a\.csv' cannot be read: Permission denied"),
+        FileSource(tmp_path).epoch() as streams,
+    ):
+        next(streams)
