@@ -21,6 +21,7 @@ from algorithms.errors import ModelError, PredictionError
 from algorithms.interface import Algorithm
 from recordio.batches import Batch
 from recordio.errors import DataError
+from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.fuzz.engine import Target
 
 _WIDEST = 10_000  # features of a row that is predicted
@@ -109,9 +110,15 @@ def _seq2seq() -> Any:
 
 
 def _xgboost() -> Any:
-    from tests.algorithms.test_contract import fit
+    return _fit("xgboost", _random(60, 4), num_round="3", objective="binary:logistic")
 
-    return fit(registry.find("xgboost"), num_round="3", objective="binary:logistic")
+
+def _fit(name: str, rows: np.ndarray, **given: str) -> Any:
+    """A model of rows with the labels 0 and 1 in turn."""
+    algorithm = registry.find(name)
+    values = hyperparameters.parse(algorithm.hyperparameters, given)
+    labels = (np.arange(len(rows)) % 2).astype(np.float32)
+    return algorithm.fit(values, {"train": MemoryStream(rows, labels)}, FakeJob())
 
 
 _MODELS: dict[str, Callable[[], Any]] = {
@@ -157,17 +164,16 @@ def _load(algorithm: type[Algorithm], folder: Path) -> None:
 def _kernel_of_factorization_machines() -> Target:
     """Training on rows and hyperparameters that the input decides: what the compiled inner loops do with them."""
     from algorithms.factorization_machines.fit import _kernel
-    from tests.algorithms.test_contract import features, fit
 
     assert _kernel is not None, "there is no compiled code: there was no C compiler"
 
     def check(data: bytes) -> None:
         numbers = (list(data) + [1] * 4)[:4]
-        rows = np.resize(np.frombuffer(data + b"\1", np.uint8), features().shape).astype(np.float32) / 64
+        rows = np.resize(np.frombuffer(data + b"\1", np.uint8), (61, 4)).astype(np.float32) / 64
         given = {"num_factors": str(2 + numbers[0] % 7), "mini_batch_size": str(1 + numbers[1] % 61), "epochs": "1"}
         kind = ("regressor", "binary_classifier")[numbers[2] % 2]
         with np.errstate(all="ignore"):
-            fit(registry.find("factorization-machines"), rows, predictor_type=kind, **given)
+            _fit("factorization-machines", rows, feature_dim="4", predictor_type=kind, **given)
 
     return Target([bytes(range(200)), b"\0\0\1" * 30], check)
 
