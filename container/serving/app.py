@@ -52,6 +52,7 @@ def make_app(model: Model, algorithm: type[Algorithm], settings: Settings) -> Fl
 def new_app(settings: Settings) -> Flask:
     """An application without routes that reads no longer bodies than it may."""
     app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # a path that is not quite one of ours is unknown, not elsewhere
     if settings.max_payload is not None:
         # A byte more than allowed: of a body in chunks Flask reads so many and says nothing of the rest. See body.
         app.config["MAX_CONTENT_LENGTH"] = settings.max_payload + 1
