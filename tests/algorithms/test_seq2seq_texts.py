@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from algorithms.errors import PredictionError, TrainingDataError
-from algorithms.interface import JSON, JSON_LINES
 from algorithms.seq2seq import requests, texts, vocabulary
 from local.__main__ import main
 from recordio.sequences import Ragged, decode_body
@@ -73,20 +72,14 @@ def test_a_source_that_is_too_long_is_cut_as_in_training(caplog: pytest.LogCaptu
     """Beside others that are not; SageMaker documents for max_seq_len_source that longer ones are truncated to it."""
     words = vocabulary.Vocabulary.of(["a", "b", "c"])
     long = " ".join(["a", "b", "c"] * 40)
-    bodies = {
-        JSON: json.dumps({"instances": [{"data": "c"}, {"data": long}, {"data": "b a"}]}).encode(),
-        JSON_LINES: "".join(json.dumps({"source": text}) + "\n" for text in ("c", long, "b a")).encode(),
-    }
-    for media_type, body in bodies.items():
-        caplog.clear()
-        request = requests.read(body, media_type, words, 4)
-        assert [words.text(ids) for ids in request.sources] == ["c", "a b c a", "b a"]
-        assert [record.getMessage() for record in caplog.records] == [
-            "1 of 3 sequences are longer than max_seq_len_source, 4; the longest has 120 tokens. Only the first 4 "
-            "tokens of a sequence are translated."
-        ]
+    found = requests.sources(["c", long, "b a"], words, 4)
+    assert [words.text(ids) for ids in found] == ["c", "a b c a", "b a"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 of 3 sequences are longer than max_seq_len_source, 4; the longest has 120 tokens. Only the first 4 "
+        "tokens of a sequence are translated."
+    ]
     caplog.clear()
-    assert len(requests.read(bodies[JSON], JSON, words, 120).sources[1]) == 120
+    assert len(requests.sources([long], words, 120)[0]) == 120
     assert not caplog.records
     with pytest.raises(PredictionError, match="sequence 1 has no tokens"):
-        requests.read(b'{"instances": [{"data": "a"}, {"data": ""}]}', JSON, words, 4)
+        requests.sources(["a", ""], words, 4)
