@@ -197,7 +197,7 @@ def _words(text: str) -> list[str]:
     if text.startswith("["):
         try:
             return [str(item).strip() for item in json.loads(text)]
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             text = text.removeprefix("[").removesuffix("]")
     if text.startswith("("):
         text = text.removeprefix("(").removesuffix(")").rstrip().removesuffix(",")  # Python writes (1,) for one element

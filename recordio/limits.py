@@ -35,6 +35,9 @@ MOST_IMAGE_SIDE = 1 << 16
 """Pixels of a side; JPEG and GIF end there. An image of one row of millions is of no use, and scaling it takes
 gigabytes."""
 
+MOST_DECODING_AT_ONCE = 1 << 30
+"""Bytes that all images may take which a process decodes side by side; the next one waits for room."""
+
 MOST_DECODING_BYTES = 1 << 29
 """Bytes that decoding one image may take. A pixel of RGB takes 4, one of WebP 16, so this is the bound that a small
 file of many pixels meets: 67 megapixels of PNG and 33 of WebP pass."""

@@ -41,7 +41,7 @@ def holds(path: Path, *names: str) -> bool:
     try:
         with zipfile.ZipFile(mxnet_files.find(path) if path.is_dir() else path) as archive:
             return set(names) <= set(archive.namelist())
-    except (OSError, ModelError, zipfile.BadZipFile):
+    except (OSError, ModelError, zipfile.BadZipFile, NotImplementedError, ValueError):
         return False
 
 

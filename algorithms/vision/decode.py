@@ -10,8 +10,11 @@ anything is decoded, and bounded (``MOST_DECODING_BYTES``); ``decoding_bytes`` t
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -20,6 +23,7 @@ import numpy as np
 
 from recordio.errors import ImageError
 from recordio.limits import (
+    MOST_DECODING_AT_ONCE,
     MOST_DECODING_BYTES,
     MOST_IMAGE_PIXELS,
     MOST_IMAGE_SIDE,
@@ -82,7 +86,32 @@ def decode(body: bytes, channels: int, where: str, least: tuple[int, int] | None
             f"{where}: decoding the {image.format} image of {image.width} x {image.height} pixels takes {needed} bytes "
             f"of memory; {MOST_DECODING_BYTES} are the most"
         )
-    return _loaded(image, channels, where)
+    with _room.of(needed):
+        return _loaded(image, channels, where)
+
+
+class _Room:
+    """Bytes of memory that threads take from one store, each waiting until there are as many as it needs."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def of(self, needed: int) -> Iterator[None]:
+        """Take ``needed`` bytes, of which there may never be more than the store has, while the block runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= needed)
+            self._free -= needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += needed
+                self._changed.notify_all()
+
+
+_room = _Room(MOST_DECODING_AT_ONCE)
 
 
 def decoding_bytes(body: bytes) -> int:

@@ -524,7 +524,7 @@ def has_gpu_code() -> bool:
 def _is_groups(text: str) -> bool:
     try:
         groups = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return (
         isinstance(groups, list)

@@ -8,8 +8,10 @@ import io
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 from PIL import Image
 
 from algorithms.vision import augment
+from algorithms.vision import decode as decode_module
 from algorithms.vision.augment import Preparation, shift_hls, squeezed, transformed
 from algorithms.vision.decode import decode, pixels
 from recordio.errors import ImageError
@@ -310,3 +313,23 @@ def test_a_strip_is_not_enlarged_into_gigabytes() -> None:
     """Its shorter side of a pixel made 224 pixels long, its longer one would have 14 million."""
     with pytest.raises(ImageError, match="here: the image has 60000 x 1 pixels, and 13440000 x 224 with"):
         Preparation((3, 224, 224), 224)(file(Image.new("RGB", (60000, 1)), "PNG"), "here", np.random.default_rng(0))
+
+
+def test_images_decoded_side_by_side_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    room, inside, most = decode_module._Room(100), 0, 0
+    lock = threading.Lock()
+
+    def take(needed: int) -> None:
+        nonlocal inside, most
+        with room.of(needed):
+            with lock:
+                inside += needed
+                most = max(most, inside)
+            time.sleep(0.01)
+            with lock:
+                inside -= needed
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, [40, 60, 100, 1, 70] * 4))
+    assert most <= 100
+    assert room._free == 100
