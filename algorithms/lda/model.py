@@ -90,7 +90,7 @@ def load(directory: Path) -> LDAModel:
     sums = beta.sum(axis=1, keepdims=True, dtype=np.float64)
     if (beta < 0).any() or (sums <= 0).any():
         raise ModelError(f"'{path.name}': the rows of beta must be probabilities")
-    return LDAModel(alpha, (beta / sums).astype(np.float32))
+    return LDAModel(alpha, beta / sums.astype(np.float32))  # in float32: half the memory meanwhile
 
 
 def recognises(directory: Path) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -148,8 +149,10 @@ def _opened(body: bytes, where: str) -> tuple[Any, int]:
         image = _jpeg(body) if is_jpeg else _pillow().open(io.BytesIO(body), formats=FORMATS)
     except MemoryError:
         raise
-    except _pillow().DecompressionBombError:
-        raise ImageError(f"{where}: the image has more than the {MOST_IMAGE_PIXELS} pixels that are decoded") from None
+    except _pillow().DecompressionBombError as error:
+        count = re.search(r"[0-9]+", str(error))  # which Pillow tells in its message alone
+        size = f"the image has {count[0]} pixels" if count else "the image is too large"
+        raise ImageError(f"{where}: {size}; {MOST_IMAGE_PIXELS} are the most that are decoded") from None
     except Exception:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
         raise ImageError(f"{where}: {len(body)} bytes are no image that can be read: {', '.join(FORMATS)}") from None
     _refuse_above(image, MOST_JPEG_PIXELS if is_jpeg else MOST_IMAGE_PIXELS, where)
