@@ -163,18 +163,25 @@ class State:
             centers = lloyd(points, plus_plus(points, self.size, self._rng), max_iter=20, tol=1e-3).centers
             self.centers, self.weights = _reduced(points, centers)
 
-    def finalize(self, k: int, options: Options, rng: np.random.Generator, log: Callable[[str], None]) -> Clustering:
+    def finalize(
+        self,
+        k: int,
+        options: Options,
+        rng: np.random.Generator,
+        log: Callable[[str], None],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Clustering:
         """k centers, and the mean squared distance of the rows to them, estimated on the sample.
 
         The estimate is exact where the sample holds every row. The state stays as it is, so that several k can be
-        tried. ``log`` receives the lines that SageMaker prints meanwhile.
+        tried. ``log`` receives the lines that SageMaker prints meanwhile; once ``stopped``, no more trials are made.
 
         Raises:
             ValueError: k is larger than the number of rows or of working centers.
         """
         if not 1 <= k <= min(self.size, self.rows):
             raise ValueError(f"k is {k}, with {self.size} working centers and {self.rows} rows")
-        starts = self._shrink(k, options, rng, log)
+        starts = self._shrink(k, options, rng, log, stopped)
         now = self.decay * self.time
         small = self.sample.points(_small_rows(k, self.centers.shape[1]), now)
         settled = sorted((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=_msd)
@@ -188,22 +195,29 @@ class State:
         return Points.of(self.centers[used], self.weights[used])
 
     def _shrink(
-        self, k: int, options: Options, rng: np.random.Generator, log: Callable[[str], None]
+        self,
+        k: int,
+        options: Options,
+        rng: np.random.Generator,
+        log: Callable[[str], None],
+        stopped: Callable[[], bool],
     ) -> list[np.ndarray]:
-        """The best few clusterings of the working centers into k, each of shape (k, d)."""
+        """The best few clusterings of the working centers into k, each of shape (k, d); fewer trials after a stop."""
         if self.size == k == len(self.centers):
             log("No shrinking is required as extra_center_factor is 1.")
             return [self.centers]
         points = self._weighted_centers()
         log(f"shrinking {len(self.centers)} centers into {k}")
-        found = []
+        best: list[Clustering] = []
         for number in range(options.num_trials):
             start = INITIALISERS[options.init_method](points, k, rng, None)
-            found.append(lloyd(points, start, max_iter=options.max_iter, tol=options.tol))
-            log(f"local kmeans attempt #{number}. Current mean square distance {found[-1].msd:f}")
-        found.sort(key=_msd)
-        log(f"finished shrinking process. Mean Square Distance = {found[0].msd:g}")
-        return [clustering.centers for clustering in found[: int(np.clip(100 // k, 1, 3))]]
+            found = lloyd(points, start, max_iter=options.max_iter, tol=options.tol)
+            log(f"local kmeans attempt #{number}. Current mean square distance {found.msd:f}")
+            best = sorted([*best, found], key=_msd)[: int(np.clip(100 // k, 1, 3))]
+            if stopped():
+                break
+        log(f"finished shrinking process. Mean Square Distance = {best[0].msd:g}")
+        return [clustering.centers for clustering in best]
 
 
 def _msd(clustering: Clustering) -> float:
@@ -253,7 +267,8 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
     if rows < k:
         raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")
     with job.timer("finalize.time"):
-        return state.finalize(k, options, np.random.default_rng(seeds[1]), job.info)
+        rng = np.random.default_rng(seeds[1])
+        return state.finalize(k, options, rng, job.info, lambda: job.stop_requested)
 
 
 def _resolved(value: int | str, name: str, automatic: int, job: Job) -> int:
