@@ -38,9 +38,9 @@ gigabytes."""
 MOST_DECODING_AT_ONCE = 1 << 30
 """Bytes that all images may take which a process decodes side by side; the next one waits for room."""
 
-MOST_DECODING_BYTES = 1 << 29
+MOST_DECODING_BYTES = 3 << 27
 """Bytes that decoding one image may take. A pixel of RGB takes 4, one of WebP 16, so this is the bound that a small
-file of many pixels meets: 67 megapixels of PNG and 33 of WebP pass."""
+file of many pixels meets: 67 megapixels of PNG and 25 of WebP pass."""
 
 # ---- model files and archives ----------------------------------------------------------------------------------------
 

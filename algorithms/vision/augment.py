@@ -74,7 +74,16 @@ def _resized(image: Any, shorter: int, where: str) -> Any:
             f"{where}: the image has {image.width} x {image.height} pixels, and {size[0]} x {size[1]} with a shorter "
             f"side of {shorter}; {MOST_IMAGE_PIXELS} pixels are the most"
         )
-    return image if size == image.size else image.resize(size, _bilinear())
+    return _scaled(image, size)
+
+
+def _scaled(image: Any, size: tuple[int, ...]) -> Any:
+    """The image at another size. Pillow changes the width first, of as many rows as there are; where that would take
+    much memory, the height goes first."""
+    width, height = size
+    if width * image.height > MOST_IMAGE_PIXELS:
+        image = image.resize((image.width, height), _bilinear())
+    return image if image.size == size else image.resize((width, height), _bilinear())
 
 
 def _bilinear() -> Any:
@@ -91,7 +100,7 @@ def squeezed(body: bytes, shape: tuple[int, int, int], where: str) -> np.ndarray
     """
     channels, height, width = shape
     image = decode(body, channels, where, (width, height))
-    return pixels(image if image.size == (width, height) else image.resize((width, height), _bilinear()))
+    return pixels(_scaled(image, (width, height)))
 
 
 def resized(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -11,10 +11,10 @@ anything is decoded, and bounded (``MOST_DECODING_BYTES``); ``decoding_bytes`` t
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import re
 import threading
-import warnings
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
@@ -31,37 +31,47 @@ from recordio.limits import (
     MOST_JPEG_PIXELS,
 )
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-"""Pillow's names of what can be read."""
+_KINDS = {
+    b"\xff\xd8\xff": ("JPEG", "JpegImagePlugin", "JpegImageFile"),
+    b"\x89PNG\r\n\x1a\n": ("PNG", "PngImagePlugin", "PngImageFile"),
+    b"BM": ("BMP", "BmpImagePlugin", "BmpImageFile"),
+    b"GIF8": ("GIF", "GifImagePlugin", "GifImageFile"),
+    b"RIFF": ("WEBP", "WebPImagePlugin", "WebPImageFile"),
+}
+"""What can be read: how such a file starts, its name, and Pillow's module and class for it."""
 
-_JPEG_START = b"\xff\xd8\xff"
+FORMATS = tuple(name for name, _, _ in _KINDS.values())
+
 _MODES = {1: "L", 3: "RGB"}
 
 _ORIENTED = 4
 """Bytes of a pixel that is copied where it belongs by EXIF."""
 
-_WEBP_DECODER = 12
-"""Bytes of a pixel in libwebp: two canvases of the animation decoder, and the frame that it gives out."""
+_WEBP_PIXEL = 16
+"""Bytes of a pixel with libwebp: two canvases of its animation decoder, the frame that it gives out, and Pillow's."""
 
 _COEFFICIENT = 2
 """Bytes of each coefficient of a JPEG file of several scans, which libjpeg keeps all of until the last one."""
 
 _BLOCK_PIXELS = 1 << 20
 
-_OUT_OF_MEMORY = "out of memory"
-"""What Pillow's decoders say in an OSError where they get no memory."""
-
 
 @cache
 def _pillow() -> ModuleType:
     """The package; imported on use, since nothing else needs it."""
-    from PIL import Image, WebPImagePlugin  # noqa: F401 - the one kind that Pillow does not look for by itself
+    from PIL import Image
 
-    Image.preinit()
     # Pillow's own check, an error from twice this on: WebP and GIF have buffers made already while they are opened.
     Image.MAX_IMAGE_PIXELS = MOST_IMAGE_PIXELS // 2
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     return Image
+
+
+def _open(body: bytes) -> Any:
+    """The image of a file whose header was read. By its kind's own class: ``PIL.Image.open`` would refuse JPEG files
+    that are large, but can be decoded smaller, warns of what is allowed here, and has more kinds than are wanted."""
+    _pillow()
+    _, module, name = next(kind for start, kind in _KINDS.items() if body.startswith(start))
+    return getattr(importlib.import_module(f"PIL.{module}"), name)(io.BytesIO(body))
 
 
 def decode(body: bytes, channels: int, where: str, least: tuple[int, int] | None = None) -> Any:
@@ -88,6 +98,7 @@ def decode(body: bytes, channels: int, where: str, least: tuple[int, int] | None
             f"of memory; {MOST_DECODING_BYTES} are the most"
         )
     with _room.of(needed):
+        _ask_for(needed)
         return _loaded(image, channels, where)
 
 
@@ -144,9 +155,11 @@ def _opened(body: bytes, where: str) -> tuple[Any, int]:
     Raises:
         ImageError: it is no image of a known kind, or of more pixels than any that is decoded.
     """
-    is_jpeg = body.startswith(_JPEG_START)
     try:
-        image = _jpeg(body) if is_jpeg else _pillow().open(io.BytesIO(body), formats=FORMATS)
+        _ask_for(_WEBP_PIXEL * _webp_pixels(body))
+        image = _open(body)
+        is_jpeg = image.format == "JPEG"
+        coefficients = _coefficient_bytes(image, body) if is_jpeg else 0
     except MemoryError:
         raise
     except _pillow().DecompressionBombError as error:
@@ -156,15 +169,28 @@ def _opened(body: bytes, where: str) -> tuple[Any, int]:
     except Exception:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
         raise ImageError(f"{where}: {len(body)} bytes are no image that can be read: {', '.join(FORMATS)}") from None
     _refuse_above(image, MOST_JPEG_PIXELS if is_jpeg else MOST_IMAGE_PIXELS, where)
-    return image, _coefficient_bytes(image, body) if is_jpeg else 0
+    return image, coefficients
 
 
-def _jpeg(body: bytes) -> Any:
-    """Without Pillow's check of the size, as a draft may be smaller, and without a look at a camera's other images."""
-    _pillow()
-    from PIL import JpegImagePlugin
+def _webp_pixels(body: bytes) -> int:
+    """Pixels of the canvas of a WebP file, whose decoder is made already when the file is opened; 0 of another kind,
+    and of one that is refused anyway. (RFC 9649, sections 2.5 to 2.7.)"""
+    kind, start = body[12:16], body[20:30]
+    if body[8:12] != b"WEBP" or len(start) < 10:  # noqa: PLR2004 - the longest of the three headers
+        return 0
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(start[at : at + 3], "little") + 1 for at in (4, 7))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(start[1:5], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (int.from_bytes(start[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    return width * height if _WEBP_PIXEL * width * height <= MOST_DECODING_BYTES else 0
 
-    return JpegImagePlugin.JpegImageFile(io.BytesIO(body))
+
+def _ask_for(count: int) -> None:
+    """Raise MemoryError where so many bytes are not to be had: libjpeg and libwebp would call the file damaged."""
+    np.empty(count, np.uint8)
 
 
 def _refuse_above(image: Any, most: int, where: str) -> None:
@@ -180,7 +206,7 @@ def _refuse_above(image: Any, most: int, where: str) -> None:
 def _pixel_bytes(image: Any) -> int:
     """Bytes of memory for each pixel of the decoded image, with what it is converted by; measured."""
     other = {"L": 5, "1": 5, "P": 9, "RGB": 4}.get(image.mode, 8)
-    needed = 4 + _WEBP_DECODER if image.format == "WEBP" else other
+    needed = _WEBP_PIXEL if image.format == "WEBP" else other
     return needed + (_ORIENTED if "exif" in image.info else 0)
 
 
@@ -206,8 +232,6 @@ def _loaded(image: Any, channels: int, where: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
-        if _OUT_OF_MEMORY in str(error):
-            raise MemoryError(f"{where}: {error}") from None
         raise ImageError(f"{where}: the {image.format} image is damaged or cut short: {error}") from None
 
 

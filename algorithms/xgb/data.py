@@ -119,8 +119,8 @@ def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyper
         rules[objective] = (whole, f"a whole number from 0 to {last} (num_class is {last + 1})")
     if objective == "reg:tweedie" and hyperparameters.base_score is None and not labels.any():
         raise TrainingDataError(
-            f"Channel '{channel}' has no label above 0, and reg:tweedie starts from the logarithm of their mean; set "
-            "base_score to start from another"
+            f"Channel '{channel}' has no label above 0, and the objective reg:tweedie starts from the logarithm "
+            "of their mean; set base_score to start from another"
         )
     for start, (right, expected) in rules.items():
         if (start == "finite" or objective.startswith(start)) and not right.all():

@@ -85,7 +85,7 @@ def assign(rows: Batch, hyperparameters: XGBoostHyperparameters, folds: int, see
 def _dealt(kinds: np.ndarray, folds: int, generator: np.random.Generator, what: str) -> np.ndarray:
     """Items in random order within each kind, dealt out like cards: sizes differ by one at most, for each kind too."""
     if len(kinds) < folds:
-        raise TrainingDataError(f"There are {len(kinds)} {what}, too few for {folds} folds")
+        raise TrainingDataError(f"_kfold is {folds}: there are {len(kinds)} {what}, too few for {folds} folds")
     shuffled = generator.permutation(len(kinds))
     order = shuffled[np.argsort(kinds[shuffled], kind="stable")]
     assigned = np.empty(len(kinds), np.int64)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import xgboost as xgb
 
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, listing, real, text
@@ -419,8 +418,11 @@ class XGBoostHyperparameters(Hyperparameters):
                 name = field.name or item.name
                 problems.append(f"Hyperparameter '{name}': {value} is not 0 or a number of {low:g} to {high:g} in size")
         power = self.tweedie_variance_power
-        if power is not None and float(np.float32(power)) in (1, 2):
-            problems.append(f"Hyperparameter 'tweedie_variance_power': {power} is 1 or 2 to the precision of 32 bits")
+        if power is not None and float(f"{power:g}") in (1, 2):
+            problems.append(
+                f"Hyperparameter 'tweedie_variance_power': {power} is 1 or 2 to six digits, by which XGBoost calls its "
+                "metric"
+            )
         if self.base_score == 0 and self.target in _LOGARITHMS:
             problems.append(
                 f"Hyperparameter 'base_score': objective {self.target} starts from its logarithm, 0 has none"
