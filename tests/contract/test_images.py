@@ -86,7 +86,7 @@ def test_refusals(server: Server) -> None:
         (b"", "image/png", 400, ""),
         (b"no image", "image/png", 400, "request: 8 bytes are no image that can be read"),
         (whole[:200], "image/png", 400, "request: the PNG image is damaged or cut short"),
-        (bomb(), "image/png", 400, "request: the image has 400000000 pixels; 67108864 are the most that are decoded"),
+        (bomb(), "image/png", 400, "request: the PNG image has 20000 x 20000 pixels"),
         (whole, "text/csv", 415, "Content-Type header value 'text/csv' not supported"),
     ):
         answer = server.invoke(body, content_type)
