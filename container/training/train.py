@@ -21,6 +21,7 @@ from container.serving import models
 from container.settings import ConfigurationError, Settings
 from container.training import config, failure, report
 from container.training.artifact import Artifact
+from container.training.checkpoints import CheckpointStore, identity
 from container.training.config import ChannelConfig, TrainingConfig
 from container.training.job import Output, PlainOutput, Stop, TrainingJob
 from recordio.readers import ChannelRecords, ChannelStream, RowFormat
@@ -70,7 +71,7 @@ def _stopped(artifact: Artifact, stop: Stop, reason: BaseException) -> int:
 
 
 def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, output: Output) -> None:
-    started = time.time()
+    started, clock = time.time(), time.monotonic()
     algorithm = find(settings)
     extras.check(algorithm.name)
     logs.configure(algorithm.log_style, output)
@@ -97,6 +98,9 @@ def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, out
             for name, channel in configured.channels.items()
         }
         setup_seconds = time.time() - started
+        if (directory := configured.checkpoint_directory) is not None:
+            who = identity(algorithm, configured, paths)
+            job.checkpoints = CheckpointStore(directory, who, job, started=clock, stopped=lambda: stop.requested)
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
     with job.timer("model.serialize.time"):
