@@ -20,6 +20,7 @@ import numpy as np
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
@@ -243,26 +244,15 @@ class FactorizationMachines(Algorithm):
 
 def _train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
     """All passes, and what the user should know of how they went."""
-    schedule = Schedule(hp.epochs or 1, hp.mini_batch_size)
-    epoch = 0
-    while epoch < schedule.epochs and not (epoch and job.stop_requested):
-        started = time.perf_counter()
-        state.begin(epoch, schedule.epochs)
-        total = _epoch(state, stream, schedule, hp, job, epoch)
-        if epoch == 0 and hp.epochs is None and stream.repeats:
-            schedule = enough(total.rows, hp.mini_batch_size)
-            job.info(
-                f"epochs is not given: {schedule.epochs} passes over {total.rows} rows, from the second on in batches "
-                f"of {schedule.batch_size}; every {schedule.log_every}. is logged."
-            )
-        if schedule.logs(epoch):
-            for name, value, maximize in total.values():
-                job.quality("train", name, value, maximize=maximize, epoch=epoch)
-            job.progress(epoch + 1, schedule.epochs)
-            job.throughput(total.rows, time.perf_counter() - started)
-        epoch += 1
-    if epoch < schedule.epochs:
-        job.warning(f"Training was asked to stop: the model is that of {epoch} of {schedule.epochs} epochs.")
+    place = Place(Schedule(hp.epochs or 1, hp.mini_batch_size), Scores(hp.predictor_type == BINARY))
+    if (found := job.checkpoints.latest()) is not None:
+        place = resume(state, found)
+    stopped = False
+    while place.epoch < place.schedule.epochs and not stopped:
+        stopped = _one_epoch(state, stream, place, hp, job)
+    epoch, epochs = place.epoch, place.schedule.epochs
+    if epoch < epochs:
+        job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
     if not state.finite:
         raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(hp)}")
     if state.time < FEWEST_STEPS:
@@ -279,32 +269,54 @@ def _train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameter
         )
 
 
-def _epoch(
-    state: State,
-    stream: Stream,
-    schedule: Schedule,
-    hp: FactorizationMachinesHyperparameters,
-    job: Job,
-    epoch: int,
-) -> Scores:
-    """One pass; the scores are of each batch before its step. A stop after the first epoch cuts it short."""
-    total = Scores(hp.predictor_type == BINARY)
-    with closing(stream.batches(schedule.batch_size)) as batches:
+def _one_epoch(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
+    """One pass, and its lines; whether a stop was asked for."""
+    started, epoch, total = time.perf_counter(), place.epoch, place.total
+    state.begin(epoch, place.schedule.epochs)
+    is_whole = _pass(state, stream, place, hp, job)
+    if epoch == 0 and hp.epochs is None and stream.repeats:
+        place.schedule = enough(total.rows, hp.mini_batch_size)
+        job.info(
+            f"epochs is not given: {place.schedule.epochs} passes over {total.rows} rows, from the second on in "
+            f"batches of {place.schedule.batch_size}; every {place.schedule.log_every}. is logged."
+        )
+    if place.schedule.logs(epoch):
+        for name, value, maximize in total.values():
+            job.quality("train", name, value, maximize=maximize, epoch=epoch)
+        job.progress(epoch + 1, place.schedule.epochs)
+        job.throughput(total.rows, time.perf_counter() - started)
+    place.next_epoch()
+    stopped = job.stop_requested  # before the checkpoint, which is then written
+    if is_whole:
+        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
+    return stopped
+
+
+def _pass(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
+    """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
+    total, stopped = place.total, False
+    with closing(stream.batches(place.schedule.batch_size)) as batches:
         for number, batch in enumerate(batches):
+            if number < place.batches:  # trained on before an interruption
+                continue
             labels = _labels(batch, hp)
             raw = state.update(batch, labels)
             total.add(raw, labels)
-            if schedule.logs(epoch) and number % hp.batch_metrics_publish_interval == 0:
-                _report_batch(raw, labels, hp, job, epoch, number)
-            if job.stop_requested:
-                if epoch == 0:
-                    raise TrainingStopped(f"in epoch {epoch}, after {total.rows} rows")
+            place.batches = number + 1
+            if place.schedule.logs(place.epoch) and number % hp.batch_metrics_publish_interval == 0:
+                _report_batch(raw, labels, hp, job, place.epoch, number)
+            stopped = job.stop_requested  # before the checkpoint, which is then written
+            if stream.repeats:
+                job.checkpoints.offer(lambda: to_checkpoint(state, place))
+            if stopped:
+                if place.epoch == 0:
+                    raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
                 break
     if not total.rows:
         raise TrainingDataError("No training data processed. Verify that channel 'train' contains non-empty files.")
     if not total.finite:
-        raise TrainingDataError(f"the scores are not finite in epoch {epoch}: {_advice(hp)}")
-    return total
+        raise TrainingDataError(f"the scores are not finite in epoch {place.epoch}: {_advice(hp)}")
+    return not stopped
 
 
 def _advice(hp: FactorizationMachinesHyperparameters) -> str:

@@ -148,9 +148,7 @@ class Training:
         if "validation" in self.channels and np.isfinite(self._lowest):
             self.job.quality("validation", "total_loss", self._lowest, epoch=self._epochs)
         if np.isfinite(self._lowest):
-            self.job.info(
-                f"Best model based on early stopping at epoch {self._best_epoch}. Best loss: {self._lowest}"
-            )
+            self.job.info(f"Best model based on early stopping at epoch {self._best_epoch}. Best loss: {self._lowest}")
         return self._best
 
     def _end_epoch(self, model: NTMModel, loss: float) -> bool:

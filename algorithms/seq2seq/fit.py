@@ -180,10 +180,11 @@ class _Run:
 
     def _one_epoch(self) -> None:
         numbers = self._order()
+        first_update = self.updates
         started, samples = time.perf_counter(), 0
         for count in range(self.batches, len(numbers)):
             stopped = self.job.stop_requested  # before the checkpoint, which is then written
-            if self.batches:
+            if self.updates > first_update:
                 self.job.checkpoints.offer(self._state)
             if stopped or self.updates == self.values.max_num_batches:
                 self.done = True

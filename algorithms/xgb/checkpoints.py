@@ -63,4 +63,3 @@ class Checkpoints:
         """Round and path of each checkpoint, oldest first."""
         found = ((_NAME.fullmatch(path.name), path) for path in self._directory.iterdir())
         return sorted((int(match[1]), path) for match, path in found if match)
-
