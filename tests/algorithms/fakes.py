@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms.interface import Model
+from algorithms.common.hosts import OneHost
+from algorithms.interface import Hosts, Model
 from recordio.batches import Batch, concatenate, rebatch
 
 
@@ -27,6 +28,7 @@ class FakeJob:
     seed: int = 0
     checkpoint_directory: Path | None = None
     output_directory: Path | None = None
+    hosts: Hosts = field(default_factory=OneHost)
     stop_after: int | None = None
     messages: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
