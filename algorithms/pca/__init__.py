@@ -210,5 +210,8 @@ def explained_variance_ratio(model: PCAModel, stream: Stream, hosts: Hosts) -> f
 
 def _squared_distance(rows: Any, mean: np.ndarray) -> float:
     """Sum over the rows (n, d) of their squared distances from ``mean`` (1, d)."""
-    squares = float(rows.multiply(rows).sum()) if hasattr(rows, "multiply") else float(np.vdot(rows, rows))
+    if not hasattr(rows, "multiply"):
+        steps = rows - mean
+        return float(np.vdot(steps, steps))
+    squares = float(rows.multiply(rows).sum(dtype=np.float64))
     return squares - 2 * float((rows @ mean[0]).sum()) + rows.shape[0] * float(mean[0] @ mean[0])

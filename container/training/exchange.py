@@ -11,6 +11,7 @@ once the hosts are connected, since losses are noticed in ``meeting.py``.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import socket
@@ -86,7 +87,7 @@ def connect(address: str, port: int, rank: int, size: int) -> Engine:
     from xgboost import collective
 
     before = set(_listening())
-    with xgboost.config_context(verbosity=0):
+    with xgboost.config_context(verbosity=0), contextlib.redirect_stdout(io.StringIO()):  # it prints its rank
         collective.init(
             dmlc_communicator="rabit",
             dmlc_tracker_uri=address,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ import scipy.sparse as sp
 
 from algorithms.common.hosts import OneHost
 from algorithms.interface import Hosts, Model
+from container.training import exchange
 from recordio.batches import Batch, concatenate, rebatch
 
 
@@ -128,6 +131,58 @@ class FakeJob:
             if (quality["dataset"], quality["metric"]) == (dataset, metric):
                 return quality["value"]
         raise LookupError(f"{dataset}:{metric} was not reported")
+
+
+class _Table:
+    """Where hosts that are threads lay down their values, until all have taken them."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size, timeout=60)
+        self.values: list[Any] = [None] * size
+
+    def exchanged(self, rank: int, value: Any) -> list[Any]:
+        self.values[rank] = value
+        self.barrier.wait()
+        values = list(self.values)
+        self.barrier.wait()
+        return values
+
+
+class ThreadHosts:
+    """Implements ``algorithms.interface.Hosts`` for one of several threads."""
+
+    def __init__(self, rank: int, size: int, table: _Table) -> None:
+        self.rank, self.size, self._table = rank, size, table
+
+    def sum(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        shapes = [(array.shape, array.dtype) for array in arrays]
+        values = self._table.exchanged(self.rank, (shapes, [array.copy() for array in arrays]))
+        assert all(other == shapes for other, _ in values), f"hosts sum different things: {[one for one, _ in values]}"
+        return [np.sum(parts, axis=0, dtype=parts[0].dtype) for parts in zip(*(own for _, own in values), strict=True)]
+
+    def gather(self, value: Any) -> list[Any]:
+        return [exchange.decode(text) for text in self._table.exchanged(self.rank, exchange.encode(value))]
+
+
+def on_hosts(size: int, run: Callable[[Hosts], Any]) -> list[Any]:
+    """What ``run`` returns on each of ``size`` hosts that are threads. An error of any is raised here."""
+    table = _Table(size)
+    hosts: list[Hosts] = [ThreadHosts(rank, size, table) for rank in range(size)] if size > 1 else [OneHost()]
+
+    def guarded(host: Hosts) -> Any:
+        try:
+            return run(host)
+        except BaseException:
+            table.barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(size) as pool:
+        futures = [pool.submit(guarded, host) for host in hosts]
+    errors = [error for future in futures if (error := future.exception())]
+    for error in errors:
+        if not isinstance(error, threading.BrokenBarrierError):
+            raise error
+    return [future.result() for future in futures]
 
 
 class MemoryStream:

@@ -29,13 +29,16 @@ sys.exit(commands.train([]))
 
 
 class Group:
-    """``size`` hosts. Their addresses are 127.0.<number>.1 and on, with a number of the test's own."""
+    """``size`` hosts. Their addresses are 127.0.<number>.100 and on, with a number of the test's own."""
 
-    def __init__(self, base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any]) -> None:
-        self.names = [f"127.0.{number}.{100 + host}" for host in range(size)]  # sorted as texts and as numbers
+    def __init__(
+        self, base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str = "127.0"
+    ) -> None:
+        self.names = [f"{network}.{number}.{100 + host}" for host in range(size)]  # sorted as texts and as numbers
         self.algorithm = algorithm
         self.hosts = [OptMl(base / name) for name in self.names]
         self.processes: list[subprocess.Popen[str] | None] = [None] * size
+        self.prefixes: list[list[str]] = [[] for _ in range(size)]  # of the command line
         for name, opt_ml in zip(self.names, self.hosts, strict=True):
             opt_ml.hyperparameters(values)
             opt_ml.write(opt_ml.paths.resource_config, {"current_host": name, "hosts": self.names})
@@ -73,7 +76,7 @@ class Group:
             for writer in self.hosts[place]._writers:
                 writer.start()
             self.processes[place] = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM.format(bounds=dict(bounds), before=before)],
+                [*self.prefixes[place], sys.executable, "-c", _PROGRAM.format(bounds=dict(bounds), before=before)],
                 cwd=ROOT,
                 env={**os.environ, **variables, **environment},
                 text=True,
@@ -118,9 +121,11 @@ class Group:
 
 
 @contextlib.contextmanager
-def group(base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any]) -> Iterator[Group]:
+def group(
+    base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str = "127.0"
+) -> Iterator[Group]:
     """Hosts that are gone afterwards, whatever the test does."""
-    hosts = Group(base, size, number, algorithm, values)
+    hosts = Group(base, size, number, algorithm, values, network)
     try:
         yield hosts
     finally:

@@ -191,25 +191,41 @@ def test_a_stop_of_one_stops_all(hosts):
 # ---- a network that can be cut ---------------------------------------------------------------------------------------
 
 
-def run(*command):
-    return subprocess.run(command, capture_output=True, text=True)
+def ip(*words):
+    return subprocess.run(["ip", *words], capture_output=True, text=True)
 
 
 @pytest.fixture
 def cable():
-    """Two network namespaces with a cable between them, 10.99.0.1 and 10.99.0.2."""
-    if shutil.which("ip") is None or run("ip", "netns", "add", "oba-1").returncode:
+    """Network namespaces oba-100 and oba-101 with a cable between them; gives what cuts it."""
+    spaces = ("oba-100", "oba-101")
+    if shutil.which("ip") is None or any(ip("netns", "add", space).returncode for space in spaces):
         pytest.skip("network namespaces cannot be made here")
-    run("ip", "netns", "add", "oba-2")
     try:
-        made = run("ip", "link", "add", "oba-a", "netns", "oba-1", "type", "veth", "peer", "oba-b", "netns", "oba-2")
+        made = ip("link", "add", "end", "netns", spaces[0], "type", "veth", "peer", "end", "netns", spaces[1])
         if made.returncode:
             pytest.skip(f"no cable between network namespaces here: {made.stderr.strip()}")
-        for number, end in ((1, "a"), (2, "b")):
-            run("ip", "-n", f"oba-{number}", "addr", "add", f"10.99.0.{number}/24", "dev", f"oba-{end}")
-            run("ip", "-n", f"oba-{number}", "link", "set", f"oba-{end}", "up")
-            run("ip", "-n", f"oba-{number}", "link", "set", "lo", "up")
-        yield lambda: run("ip", "-n", "oba-1", "link", "set", "oba-a", "down")
+        for space in spaces:
+            address = f"10.99.0.{space[-3:]}/24"
+            for words in (
+                ("addr", "add", address, "dev", "end"),
+                ("link", "set", "end", "up"),
+                ("link", "set", "lo", "up"),
+            ):
+                assert ip("-n", space, *words).returncode == 0
+        yield lambda: ip("-n", spaces[0], "link", "set", "end", "down")
     finally:
-        run("ip", "netns", "del", "oba-1")
-        run("ip", "netns", "del", "oba-2")
+        for space in spaces:
+            ip("netns", "del", space)
+
+
+def test_a_cut_network(tmp_path, cable):
+    with group(tmp_path, 2, 0, "pca", VALUES, network="10.99") as two:
+        two.prefixes = [["ip", "netns", "exec", f"oba-{name[-3:]}"] for name in two.names]
+        two.piped("train", TYPE)
+        two.start()
+        two.wait_until_met()
+        cable()
+        outcomes = two.outcomes()
+        for outcome, other in zip(outcomes, reversed(two.names), strict=True):
+            assert_all_say([outcome], f"Host {other} was lost: nothing was heard of it for 3 seconds")

@@ -70,7 +70,7 @@ def test_all_problems_of_all_files_are_reported_together(opt_ml):
         "Additional hyperparameters are not allowed ('colour' was unexpected)",
         "Hyperparameter 'epochs': '0' is not an integer from 1 to 100",
         "Channel 'validation' is not one of toy: it takes 'train' (required), 'test'",
-        "The job runs on 2 hosts (algo-1, algo-2), but toy trains on one: set the instance count to 1",
+        'hosts is the JSON value ["algo-1", "algo-1"], and names a host twice',
     ):
         assert part in found
 
