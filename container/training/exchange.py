@@ -11,12 +11,12 @@ once the hosts are connected, since losses are noticed in ``meeting.py``.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import socket
 import struct
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ _COLLECTIVE = "src/collective/"  # in messages of the engine: the folder of its 
 
 
 class Engine:
-    """The connected hosts of a job; one for a process, which ends by ``os._exit`` and without closing it."""
+    """The connected hosts of a job; one for a process."""
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank = rank
@@ -64,6 +64,14 @@ class Engine:
         texts = self._sum(together).tobytes()
         return [decode(texts[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
+    def close(self) -> None:
+        """Leave the other hosts: what uses XGBoost from here on is about this host alone."""
+        from xgboost import collective
+
+        with contextlib.suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says goodbye to the tracker, which has ended, and to the shut socket
+            collective.finalize()
+
     def _sum(self, flat: np.ndarray) -> np.ndarray:
         from xgboost import collective
 
@@ -81,19 +89,26 @@ def start_tracker(address: str, size: int) -> tuple[Any, int]:
     return tracker, int(tracker.worker_args()["dmlc_tracker_port"])
 
 
+def stop_tracker(tracker: Any) -> None:
+    """It has done its work; that nobody said goodbye to it is an error to it, and to nobody else."""
+    with contextlib.suppress(ValueError):  # XGBoostError
+        tracker.free()
+
+
 def connect(address: str, port: int, rank: int, size: int) -> Engine:
     """The engine of this host, when all others have called this too."""
     import xgboost
     from xgboost import collective
 
     before = set(_listening())
-    with xgboost.config_context(verbosity=0), contextlib.redirect_stdout(io.StringIO()):  # it prints its rank
+    with xgboost.config_context(verbosity=0):
         collective.init(
             dmlc_communicator="rabit",
             dmlc_tracker_uri=address,
             dmlc_tracker_port=port,
             dmlc_task_id=f"{rank:04d}",  # sorted as texts, to give the ranks
             dmlc_timeout=_DAY,
+            dmlc_retry=1,
         )
     for descriptor in set(_listening()) - before:
         with _borrowed(descriptor) as listener, contextlib.suppress(OSError):

@@ -5,7 +5,6 @@ Several meet by way of their supervisors (``meeting.py``), and are then connecte
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -34,6 +33,9 @@ class SoleHost:
         """Nobody to meet."""
         return OneHost()
 
+    def leave(self) -> None:
+        """Nobody to leave."""
+
     def failed(self, error: BaseException) -> None:
         """Log the error and write the failure file."""
         failure.report(error, self._failure_file)
@@ -45,6 +47,7 @@ class HostOfSeveral:
     def __init__(self, group: Group, link: Link) -> None:
         self._group = group
         self._link = link
+        self._engine: exchange.Engine | None = None
         self.leads = group.rank == 0
 
     def meet(self, paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig) -> Hosts:
@@ -60,22 +63,22 @@ class HostOfSeveral:
             tracker, port = exchange.start_tracker(address, size)
             self._link.open(port)
             engine = exchange.connect(address, port, rank, size)
-            _stop_tracker(tracker)
+            exchange.stop_tracker(tracker)
         else:
             engine = exchange.connect(address, self._link.tracker(), rank, size)
+        self._engine = engine
         _check_channels(paths, configured, engine)
         return engine
+
+    def leave(self) -> None:
+        """No more is exchanged with the others."""
+        if self._engine:
+            self._engine.close()
 
     def failed(self, error: BaseException) -> None:
         """Log the error and tell the supervisor, which knows or learns what the failure of the job is."""
         text = failure.told(error, self._group.host)
         self._link.failed(text, of_communication=exchange.is_of_communication(error))
-
-
-def _stop_tracker(tracker: Any) -> None:
-    """It has done its work; that nobody said goodbye to it is an error to it, and to nobody else."""
-    with contextlib.suppress(ValueError):  # XGBoostError
-        tracker.free()
 
 
 def description(algorithm: type[Algorithm], configured: TrainingConfig) -> dict[str, str]:

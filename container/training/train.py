@@ -120,6 +120,7 @@ def _train(
         setup_seconds = time.time() - started
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
+    host.leave()
     with job.timer("model.serialize.time"):
         files = artifact.write(model)
     _log_artifact(paths, algorithm, files)

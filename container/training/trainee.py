@@ -86,7 +86,7 @@ class Trainee:
                 code = train(Link(Lines(theirs)))
                 sys.stdout.flush()
         finally:
-            os._exit(code)  # not by way of the interpreter's end, where the engine would say goodbye to the tracker
+            os._exit(code)  # not by way of the interpreter's end, where the engine might still wait for others
 
     def ended(self) -> int | None:
         """The exit code, negative for the signal that ended it; None while it runs."""

@@ -167,17 +167,37 @@ class ThreadHosts:
 def on_hosts(size: int, run: Callable[[Hosts], Any]) -> list[Any]:
     """What ``run`` returns on each of ``size`` hosts that are threads. An error of any is raised here."""
     table = _Table(size)
-    hosts: list[Hosts] = [ThreadHosts(rank, size, table) for rank in range(size)] if size > 1 else [OneHost()]
 
-    def guarded(host: Hosts) -> Any:
+    def guarded(rank: int) -> Any:
         try:
-            return run(host)
+            return run(ThreadHosts(rank, size, table) if size > 1 else OneHost())
         except BaseException:
             table.barrier.abort()
             raise
 
+    return _in_threads(size, guarded)
+
+
+def on_engine(size: int, run: Callable[[Hosts], Any]) -> list[Any]:
+    """The same with the real engine, whose communicators are of threads."""
+    tracker, port = exchange.start_tracker("127.0.0.1", size)
+
+    def connected(rank: int) -> Any:
+        engine = exchange.connect("127.0.0.1", port, rank, size)
+        try:
+            return run(engine)
+        finally:
+            engine.close()
+
+    try:
+        return _in_threads(size, connected)
+    finally:
+        exchange.stop_tracker(tracker)
+
+
+def _in_threads(size: int, run: Callable[[int], Any]) -> list[Any]:
     with ThreadPoolExecutor(size) as pool:
-        futures = [pool.submit(guarded, host) for host in hosts]
+        futures = [pool.submit(run, rank) for rank in range(size)]
     errors = [error for future in futures if (error := future.exception())]
     for error in errors:
         if not isinstance(error, threading.BrokenBarrierError):
