@@ -415,6 +415,16 @@ class Algorithm(ABC):
         return cls.load(directory)
 
     @classmethod
+    def loading_memory(cls, directory: Path) -> int:
+        """The most bytes of memory that ``load`` takes for a folder, its model included; no file is read whole.
+
+        Raises:
+            ModelError: there is no model.
+            OSError: a file cannot be read.
+        """
+        return cls.serving.memory * sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+    @classmethod
     @abstractmethod
     def recognises(cls, directory: Path) -> bool:
         """Whether the folder looks like a model of this algorithm. Reads headers only; never raises for content."""
