@@ -352,6 +352,10 @@ class Model(ABC):
             PredictionError: the rows do not fit the model.
         """
 
+    def predict_memory(self, batch: Any) -> int:
+        """Bytes of memory that ``predict`` takes besides what the numbers of the batch and of the answer do."""
+        return 0
+
     def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
         """Named outputs that a client chose instead of the columns, for algorithms with ``Serving.outputs``."""
         raise NotImplementedError(f"{type(self).__name__} has no selectable outputs")
