@@ -134,15 +134,16 @@ def _data_files(root: Path, useless: list[str]) -> Iterator[Path]:
     for folder, folders, names in os.walk(root, onerror=_raise, followlinks=True):
         status = Path(folder).stat()
         if (status.st_dev, status.st_ino) in visited:
-            useless.append(f"'{_shown(root, folder)}' leads to a folder that was read already")
+            useless.append(f"{_shown(root, folder)} leads to a folder that was read already")
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
+        useless += [f"{_shown(root, Path(folder, name))} is a hidden folder" for name in folders if _is_hidden(name)]
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         for name in names:
             reason = "a hidden or marker file" if _is_hidden(name) else _not_data(Path(folder, name))
             if reason:
-                useless.append(f"'{_shown(root, Path(folder, name))}' is {reason}")
+                useless.append(f"{_shown(root, Path(folder, name))} is {reason}")
             else:
                 yield Path(folder, name)
 
@@ -161,7 +162,12 @@ def _not_data(file: Path) -> str:
     return f"{kind}, which File mode does not read"
 
 
-_SPECIAL = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
+_SPECIAL = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def _shown(root: Path, entry: str | Path) -> str:
