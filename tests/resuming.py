@@ -71,7 +71,7 @@ def run(name: str, opt_ml: OptMl, kill: Callable[[int], bool] = lambda writes: F
         patch.setattr(train, "CheckpointStore", Store)
         patch.setattr(checkpoints, "SECONDS", 0.0)
         patch.setattr(checkpoints, "SHARE_OF_TIME", float("inf"))
-        patch.setattr(failure, "report", _reraised)
+        patch.setattr(failure, "report", _raised)
         settings = Settings(algorithm=name, base_directory=opt_ml.paths.base)
         try:
             code = train.run(opt_ml.paths, settings, output)
@@ -82,7 +82,7 @@ def run(name: str, opt_ml: OptMl, kill: Callable[[int], bool] = lambda writes: F
     return Run(code, output.getvalue(), writes)
 
 
-def _reraised(error: BaseException, _: Path) -> None:
+def _raised(error: BaseException, _: Path) -> None:
     raise error
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
-from algorithms.kmeans.sample import Part
+from algorithms.common.hosts import packed, unpacked
+from algorithms.kmeans.sample import Sample
 
 if TYPE_CHECKING:
     from algorithms.kmeans.fit import State
@@ -34,20 +35,21 @@ class Place:
 
 def to_checkpoint(state: State, place: Place) -> Checkpoint:
     """Centers, sample, random generator, and the place."""
+    sample = state.sample.packed()
     numbers = {
         **{name: getattr(place, name) for name in ("epoch", "batches", "before", "told")},
         "recent": place.recent.tolist(),
         "total": place.total.tolist(),
         "rows": state.rows,
         "time": state.time,
-        "limit": state.sample.limit,
-        "parts": len(state.sample.parts),
+        "limit": sample["limit"],
+        "parts": len(sample["parts"]),
         "random": state.rng.bit_generator.state,
     }
     arrays = {"centers": state.centers, "weights": state.weights}
-    for number, part in enumerate(state.sample.parts):
-        arrays |= rows_to_arrays(f"rows{number}", part.features)
-        arrays |= {f"keys{number}": part.keys, f"log_weights{number}": part.log_weights}
+    for number, (rows, keys, log_weights) in enumerate(sample["parts"]):
+        arrays |= rows_to_arrays(f"rows{number}", unpacked(rows))
+        arrays |= {f"keys{number}": keys, f"log_weights{number}": log_weights}
     position = f"epoch {place.epoch}" + (f" and {place.batches} batches" if place.batches else "")
     return Checkpoint(position, numbers, arrays)
 
@@ -58,11 +60,12 @@ def resume(state: State, found: Checkpoint) -> Place:
     state.centers, state.weights = arrays["centers"], arrays["weights"]
     state.rows, state.time = numbers["rows"], numbers["time"]
     state.rng.bit_generator.state = numbers["random"]
-    state.sample.limit = numbers["limit"]
-    state.sample.parts = [
-        Part(rows_from_arrays(f"rows{number}", arrays), arrays[f"keys{number}"], arrays[f"log_weights{number}"])
+    parts = [
+        [packed(rows_from_arrays(f"rows{number}", arrays)), arrays[f"keys{number}"], arrays[f"log_weights{number}"]]
         for number in range(numbers["parts"])
     ]
+    sample = {"size": state.sample.size, "limit": numbers["limit"], "parts": parts}
+    state.sample = Sample.unpacked(sample, state.rng)
     place = Place(**{name: numbers[name] for name in ("epoch", "batches", "before", "told")})
     place.recent, place.total = np.array(numbers["recent"]), np.array(numbers["total"])
     return place

@@ -19,7 +19,9 @@ import scipy.sparse as sp
 from scipy import linalg
 
 from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
+from algorithms.common.hosts import packed, unpacked
 from algorithms.errors import TrainingDataError
+from algorithms.interface import Hosts
 from algorithms.pca.gram import Rows
 from recordio.batches import Features
 
@@ -67,6 +69,10 @@ class State(Protocol):
 
     def update(self, features: Features) -> None:
         """See these rows (m, d), once."""
+        ...
+
+    def shared(self, hosts: Hosts) -> None:
+        """Take in what all hosts have seen. The leader has all of it then; the others need not."""
         ...
 
     def finalize(self, k: int) -> Components:
@@ -159,6 +165,19 @@ class Exact:
         for number in range(int(arrays["blocks"])):
             self._held.add(rows_from_arrays(f"block{number}", arrays))
 
+    def shared(self, hosts: Hosts) -> None:
+        """The rows of all hosts while they are no more than features together, and their covariance from then on."""
+        if hosts.size == 1:
+            return
+        if hosts.sum(np.array([self.rows]))[0][0] > self.feature_dim:
+            self._poured().shared(hosts)
+            return
+        parts = hosts.gather([packed(block) for block in self._held.blocks])
+        self._held = Rows(self.feature_dim)
+        for part in parts:
+            for block in part:
+                self._held.add(unpacked(block))
+
     def finalize(self, k: int) -> Components:
         """The k leading components."""
         if self._covariance is not None:
@@ -240,6 +259,20 @@ class Covariance:
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See ``State``."""
         self._shift, self._moments, self.rows = arrays["shift"], arrays["moments"], int(arrays["rows"])
+
+    def shared(self, hosts: Hosts) -> None:
+        """The moments of all hosts, each shifted to the common mean first."""
+        if hosts.size == 1:
+            return
+        counts, sums = hosts.sum(np.array([self.rows]), self.rows * self._shift + self._moments[-1, :-1])
+        total = int(counts[0])
+        if total and self.centred:
+            common = (sums / total).astype(self._shift.dtype)
+            step = self._shift.astype(np.float64) - common
+            self._moments += _terms_of_step(self._moments[-1, :-1], self.rows, step)
+            self._shift = common
+        (self._moments,) = hosts.sum(self._moments)
+        self.rows = total
 
     def finalize(self, k: int) -> Components:
         """The k leading eigenvectors of the scatter matrix."""
@@ -358,6 +391,25 @@ class Sketch:
         """See ``State``."""
         self._mean, self._total, self.rows = arrays["mean"], float(arrays["total"]), int(arrays["rows"])
         self._kept, self._projected = arrays["kept"], arrays["projected"]
+
+    def shared(self, hosts: Hosts) -> None:
+        """The sketches of all hosts, with a row each for the step from the common mean to the host's own."""
+        if hosts.size == 1:
+            return
+        own, count = self._mean, self.rows
+        counts, sums = hosts.sum(np.array([count]), count * own)
+        total = max(int(counts[0]), 1)
+        if self.centred:
+            self._mean = sums / total
+            bridge = (np.sqrt(count) * (own - self._mean))[None].astype(np.float32)
+            self._kept = np.concatenate([self._kept, bridge])
+            self._add_projected(bridge)
+        self.rows = int(counts[0])
+        self._projected, traces = hosts.sum(self._projected, np.array([self._total]))
+        self._total = float(traces[0])
+        kept = hosts.gather(self._kept)
+        if hosts.rank == 0:
+            self._absorb(np.concatenate(kept))
 
     def finalize(self, k: int) -> Components:
         """The k leading components of R'R and of what is restored of the rest."""

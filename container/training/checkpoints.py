@@ -23,7 +23,7 @@ import numpy as np
 
 from algorithms import hyperparameters
 from algorithms.checkpoints import Checkpoint, is_uploading
-from algorithms.interface import PIPE, Algorithm
+from algorithms.interface import PIPE, Algorithm, Hosts
 from container.logs import logger
 from container.paths import Paths
 from container.training import checkpoint_file
@@ -53,12 +53,14 @@ Identity = Mapping[str, Any]
 """JSON's values by name, nested: all that two jobs must agree in so that one goes on from the other's state."""
 
 
-def identity(algorithm: type[Algorithm], configured: TrainingConfig, paths: Paths) -> Identity:
-    """What the job in ``paths`` is."""
+def identity(algorithm: type[Algorithm], configured: TrainingConfig, paths: Paths, hosts: Hosts) -> Identity:
+    """What the job in ``paths`` is. Each of several hosts has checkpoints of its own: they may be in one folder."""
     values = hyperparameters.wire_values(configured.hyperparameters)
     return {
         "algorithm": algorithm.name,
         "version": _version(),
+        "number of hosts": hosts.size,
+        "host": hosts.rank,
         "hyperparameter": {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
         "channel": {name: _channel(channel, paths.channel(name)) for name, channel in configured.channels.items()},
     }
@@ -77,6 +79,7 @@ def _channel(channel: ChannelConfig, folder: Path) -> dict[str, Any]:
         "content type": str(channel.content_type),
         "input mode": channel.mode,
         "wrapped": channel.wrapped,
+        "spread over the hosts": channel.sharded,
     }
     if channel.mode != PIPE:
         files = FileSource(folder).files()

@@ -16,8 +16,9 @@ from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from algorithms.checkpoints import Checkpoints, NoCheckpoints
+from algorithms.common.hosts import OneHost
 from algorithms.errors import TrainingStopped
-from algorithms.interface import Model, RecordStream, Stream
+from algorithms.interface import Hosts, Model, RecordStream, Stream
 from container import logs
 from container.logs import DataIterator, Summary, logger
 from container.training.artifact import Artifact
@@ -207,9 +208,11 @@ class TrainingJob:
         checkpoint_directory: Path | None = None,
         output_directory: Path | None = None,
         output: Output,
+        hosts: Hosts | None = None,
     ) -> None:
         self.seed = seed
         self.checkpoints: Checkpoints = NoCheckpoints()
+        self.hosts: Hosts = hosts or OneHost()
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
         self.output = output
@@ -262,18 +265,18 @@ class TrainingJob:
         """``#quality_metric``."""
         if batch is None:
             self.history.add(dataset, metric, value, epoch)
-        self.info(logs.quality(self._host, dataset, metric, value, maximize=maximize, epoch=epoch, batch=batch))
+        self._measured(logs.quality(self._host, dataset, metric, value, maximize=maximize, epoch=epoch, batch=batch))
 
     @_of_a_whole_epoch
     def score(self, dataset: str, metric: str, value: float) -> None:
         """``#test_score`` and its like."""
         self.history.add(dataset, metric, value, None)
-        self.info(logs.score(self._host, dataset, metric, value))
+        self._measured(logs.score(self._host, dataset, metric, value))
 
     @_of_a_whole_epoch
     def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
         """``#early_stopping_criteria_metric``."""
-        self.info(logs.early_stopping(self._host, epoch, criterion, value))
+        self._measured(logs.early_stopping(self._host, epoch, criterion, value))
 
     @_of_a_whole_epoch
     def progress(self, done: int, epochs: int) -> None:
@@ -293,7 +296,8 @@ class TrainingJob:
         for name, value in scores:
             dataset, _, metric = name.partition("-")
             self.history.add(dataset, metric, value, iteration)
-        self._once(lambda: logs.bare(logs.boosting_round(iteration, scores)))
+        if self.hosts.rank == 0:
+            self._once(lambda: logs.bare(logs.boosting_round(iteration, scores)))
         self.output.steps(iteration + 1, None)
 
     @_of_a_whole_epoch
@@ -305,13 +309,13 @@ class TrainingJob:
     def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
         """MXNet's line of an epoch."""
         self.history.add(dataset, metric, value, epoch)
-        self.info(logs.epoch_score(epoch, dataset, metric, value))
+        self._measured(logs.epoch_score(epoch, dataset, metric, value))
 
     @_of_a_whole_epoch
     def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
         """Sockeye's line of a checkpoint."""
         self.history.add(dataset, metric, value, checkpoint)
-        self.info(logs.checkpoint_score(checkpoint, dataset, metric, value))
+        self._measured(logs.checkpoint_score(checkpoint, dataset, metric, value))
 
     @contextlib.contextmanager
     def timer(self, name: str) -> Iterator[None]:
@@ -331,8 +335,13 @@ class TrainingJob:
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         """Make ``model`` the artifact of the job as it stands."""
         self._artifact.write(model)
-        if checkpoint is not None:
+        if checkpoint is not None and self.hosts.rank == 0:
             self.info(logs.saved(self._artifact.directory / checkpoint))
+
+    def _measured(self, line: str) -> None:
+        """A line that a tuning job may read: the leader's alone, since it measures all hosts' rows."""
+        if self.hosts.rank == 0:
+            self.info(line)
 
     # ---- for container.training.checkpoints ---------------------------------------------------------------------
 
@@ -490,6 +499,7 @@ class _WatchedRecords:
         self._stream = stream
         self.media_type, self.parameters = stream.media_type, stream.parameters
         self.folder, self.wrapped = stream.folder, stream.wrapped
+        self.share, self.may_be_empty = stream.share, stream.may_be_empty
 
     def records(self) -> Generator[bytes]:
         """One epoch of the stream."""

@@ -193,7 +193,7 @@ def test_small_batches_do_not_make_a_long_list():
     for value in range(3000):
         sample.add(np.float32([[value]]), np.zeros(1))
     assert len(sample) == 3000
-    assert len(sample.parts) < 20
+    assert len(sample._parts) < 20
     points = sample.points(10**6, 0.0)
     assert sorted(points.rows(np.arange(3000)).ravel()) == list(range(3000))
 
