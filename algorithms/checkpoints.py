@@ -31,12 +31,15 @@ class Checkpoint:
         kept: groups of arrays that are the same in many checkpoints, such as the best model so far; each group is
             written once, so a name must stand for the same arrays for the whole run. Only groups whose name is new are
             asked for, one at a time.
+        reads_again: the run that goes on reads the training channel again from the start of its last epoch. It always
+            does so after a checkpoint in the midst of an epoch.
     """
 
     position: str
     state: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     kept: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    reads_again: bool = False
 
 
 class Checkpoints(Protocol):

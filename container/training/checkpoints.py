@@ -276,7 +276,7 @@ class CheckpointStore:
             "position": checkpoint.position,
             "state": checkpoint.state,
             "parts": list(checkpoint.kept),
-            "log": self._log.state(epoch_over=epoch_over),
+            "log": self._log.state(epoch_over=epoch_over and not checkpoint.reads_again),
         }
         checkpoint_file.write(path, document, checkpoint.arrays)
         self._written[path] = set(checkpoint.kept)

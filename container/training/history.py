@@ -15,7 +15,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 _ROOM = 4096
 """Bytes of the file: a number for each channel. One write of a page is not torn by the end of the process."""
@@ -31,7 +30,6 @@ class LinesWritten:
     """
 
     def __init__(self) -> None:
-        self._file: IO[bytes] | None = None
         self._path: Path | None = None
         self._counts: dict[str, int] = {}
         self._written: dict[str, int] = {}
@@ -47,7 +45,6 @@ class LinesWritten:
         self._path = path
         self._counts = dict(counts or {})
         self._written = _read(path)
-        self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
 
     def counts(self) -> dict[str, int]:
         """The number of lines of each kind so far, for a checkpoint."""
@@ -55,7 +52,7 @@ class LinesWritten:
 
     def is_new(self, kind: str = LINES) -> bool:
         """Whether the next line of this kind is to be written; where it is not, it counts as written."""
-        if self._file is None or self._over:
+        if self._path is None or self._over:
             return True
         if self._counts.get(kind, 0) >= self._written.get(kind, 0):
             return True
@@ -64,10 +61,14 @@ class LinesWritten:
 
     def wrote(self, kind: str = LINES) -> None:
         """The line was written."""
-        if self._file is None or self._over:
+        if self._path is None or self._over:
             return
         self._counts[kind] = self._written[kind] = self._counts.get(kind, 0) + 1
-        os.pwrite(self._file.fileno(), json.dumps(self._written).encode().ljust(_ROOM), 0)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(descriptor, json.dumps(self._written).encode().ljust(_ROOM), 0)
+        finally:
+            os.close(descriptor)
 
     def stop(self) -> None:
         """Lines from here on are of a run that ends early: another run will not write them."""
@@ -75,11 +76,10 @@ class LinesWritten:
 
     def forget(self) -> None:
         """The job is over: a run of it from here on writes its lines again."""
-        if self._file is not None and self._path is not None:
-            self._file.close()
-            self._file = None
+        if self._path is not None:
             with contextlib.suppress(OSError):
                 self._path.unlink()
+            self._path = None
 
 
 def _read(path: Path) -> dict[str, int]:

@@ -283,27 +283,6 @@ def test_early_stopping_ends_the_job() -> None:
     assert any(message.startswith("Early stopping after epoch") for message in job.messages)
 
 
-@pytest.mark.parametrize("options", [{}, {"checkpoint_frequency": 1}], ids=["best", "each"])
-def test_a_job_that_was_killed_goes_on_as_if_it_was_not(tmp_path: Path, options: dict[str, object]) -> None:
-    whole, first, second = tmp_path / "whole", tmp_path / "first", tmp_path / "second"
-    for folder_ in (whole, first, second):
-        folder_.mkdir()
-    fit(epochs=3, **options).save(whole)
-    fit(job=FakeJob(checkpoint_directory=tmp_path / "spot"), epochs=2, **options)
-    job = FakeJob(checkpoint_directory=tmp_path / "spot")
-    fit(job=job, epochs=3, **options).save(second)
-    assert {epoch for epoch, *_ in job.epoch_scores} == {2}
-    assert sorted(path.name for path in second.iterdir()) == sorted(path.name for path in whole.iterdir())
-    for path in whole.glob("*.params"):
-        ours, theirs = mxnet_files.load(second / path.name), mxnet_files.load(path)
-        assert isinstance(ours, dict) and isinstance(theirs, dict)
-        for name, array in theirs.items():
-            np.testing.assert_allclose(ours[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
-    job = FakeJob(checkpoint_directory=tmp_path / "spot")
-    fit(job=job, epochs=3, optimizer="adam", **options)
-    assert "is passed over: it is of another optimizer than adam" in job.warnings[0]
-
-
 # ---- where it starts ------------------------------------------------------------------------------------------------
 
 
