@@ -13,8 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from algorithms.common.hosts import OneHost
 from algorithms.errors import TrainingStopped
-from algorithms.interface import Model, RecordStream, Stream
+from algorithms.interface import Hosts, Model, RecordStream, Stream
 from container import logs
 from container.logs import DataIterator, Summary, logger
 from container.training.artifact import Artifact
@@ -190,8 +191,10 @@ class TrainingJob:
         checkpoint_directory: Path | None = None,
         output_directory: Path | None = None,
         output: Output,
+        hosts: Hosts | None = None,
     ) -> None:
         self.seed = seed
+        self.hosts: Hosts = hosts or OneHost()
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
         self.output = output
@@ -234,16 +237,16 @@ class TrainingJob:
         """``#quality_metric``."""
         if batch is None:
             self.history.add(dataset, metric, value, epoch)
-        self.info(logs.quality(self._host, dataset, metric, value, maximize=maximize, epoch=epoch, batch=batch))
+        self._measured(logs.quality(self._host, dataset, metric, value, maximize=maximize, epoch=epoch, batch=batch))
 
     def score(self, dataset: str, metric: str, value: float) -> None:
         """``#test_score`` and its like."""
         self.history.add(dataset, metric, value, None)
-        self.info(logs.score(self._host, dataset, metric, value))
+        self._measured(logs.score(self._host, dataset, metric, value))
 
     def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
         """``#early_stopping_criteria_metric``."""
-        self.info(logs.early_stopping(self._host, epoch, criterion, value))
+        self._measured(logs.early_stopping(self._host, epoch, criterion, value))
 
     def progress(self, done: int, epochs: int) -> None:
         """``#progress_metric``, which closes an epoch: the timers so far get their ``#metrics`` line."""
@@ -260,7 +263,8 @@ class TrainingJob:
         for name, value in scores:
             dataset, _, metric = name.partition("-")
             self.history.add(dataset, metric, value, iteration)
-        logs.bare(logs.boosting_round(iteration, scores))
+        if self.hosts.rank == 0:
+            logs.bare(logs.boosting_round(iteration, scores))
         self.output.steps(iteration + 1, None)
 
     def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
@@ -270,12 +274,12 @@ class TrainingJob:
     def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
         """MXNet's line of an epoch."""
         self.history.add(dataset, metric, value, epoch)
-        self.info(logs.epoch_score(epoch, dataset, metric, value))
+        self._measured(logs.epoch_score(epoch, dataset, metric, value))
 
     def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
         """Sockeye's line of a checkpoint."""
         self.history.add(dataset, metric, value, checkpoint)
-        self.info(logs.checkpoint_score(checkpoint, dataset, metric, value))
+        self._measured(logs.checkpoint_score(checkpoint, dataset, metric, value))
 
     @contextlib.contextmanager
     def timer(self, name: str) -> Iterator[None]:
@@ -294,8 +298,13 @@ class TrainingJob:
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         """Make ``model`` the artifact of the job as it stands."""
         self._artifact.write(model)
-        if checkpoint is not None:
+        if checkpoint is not None and self.hosts.rank == 0:
             self.info(logs.saved(self._artifact.directory / checkpoint))
+
+    def _measured(self, line: str) -> None:
+        """A line that a tuning job may read: the leader's alone, since it measures all hosts' rows."""
+        if self.hosts.rank == 0:
+            self.info(line)
 
     # ---- for container.training.train ---------------------------------------------------------------------------
 
@@ -405,6 +414,7 @@ class _WatchedRecords:
         self._stream = stream
         self.media_type, self.parameters = stream.media_type, stream.parameters
         self.folder, self.wrapped = stream.folder, stream.wrapped
+        self.share, self.may_be_empty = stream.share, stream.may_be_empty
 
     def records(self) -> Generator[bytes]:
         """One epoch of the stream."""
