@@ -19,25 +19,46 @@ have none: their data is no matrix of features. There is no ``partial_fit``: eac
 or decides by all of it.
 """
 
-from algorithms.estimators.supervised import (
-    FactorizationMachinesClassifier,
-    FactorizationMachinesRegressor,
-    LinearLearnerClassifier,
-    LinearLearnerRegressor,
-    XGBoostClassifier,
-    XGBoostRegressor,
-)
-from algorithms.estimators.unsupervised import LDA, NTM, PCA, KMeans
+import importlib
+from typing import Any
 
-__all__ = [
-    "LDA",
-    "NTM",
-    "PCA",
-    "FactorizationMachinesClassifier",
-    "FactorizationMachinesRegressor",
-    "KMeans",
-    "LinearLearnerClassifier",
-    "LinearLearnerRegressor",
-    "XGBoostClassifier",
-    "XGBoostRegressor",
-]
+from algorithms import registry
+
+_MODULE = "estimators"
+"""The file of an algorithm's folder that has its estimators, if any."""
+
+
+def __getattr__(name: str) -> Any:
+    found = _all()
+    if name not in found:
+        raise AttributeError(f"there is no estimator {name!r}; there are: {', '.join(sorted(found))}")
+    return found[name]
+
+
+def __dir__() -> list[str]:
+    return sorted(_all())
+
+
+def _all() -> dict[str, Any]:
+    """The estimators of all algorithms that can be used here, by name. What an algorithm needs and is not installed
+    (XGBoost, say) takes its estimators away, and no others."""
+    try:
+        from algorithms.estimators.base import Estimator
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"algorithms.estimators needs the package '{error.name}': pip install 'open-builtin-algorithms[estimators]'"
+        ) from error
+
+    found: dict[str, Any] = {}
+    for name in registry.ALGORITHMS:
+        try:
+            package = registry.find(name).__module__
+            module = importlib.import_module(f"{package}.{_MODULE}")
+        except (LookupError, ModuleNotFoundError):
+            continue
+        found |= {
+            key: value
+            for key, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, Estimator) and value.__module__ == module.__name__
+        }
+    return {key: value for key, value in found.items() if "algorithm" in vars(value)}

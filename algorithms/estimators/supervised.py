@@ -1,4 +1,4 @@
-"""Classes and numbers, learned from labels."""
+"""Estimators that learn classes or numbers from labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
@@ -14,7 +13,9 @@ from algorithms.estimators.base import Estimator, as_csr
 from recordio.batches import Batch
 
 
-class _Supervised(Estimator):
+class Supervised(Estimator):
+    """Training from rows and labels, with checks in scikit-learn's words."""
+
     def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:  # noqa: N803
         finite = "allow-nan" if self._missing else True
         rows, labels = validate_data(
@@ -24,8 +25,9 @@ class _Supervised(Estimator):
         return as_csr(rows), labels, weights
 
 
-class _Classifier(ClassifierMixin, _Supervised):
-    """
+class Classifies(ClassifierMixin, Supervised):
+    """Classes, numbered in the order of their labels. A subclass says by ``_kind`` which hyperparameters make it one.
+
     Attributes:
         classes_: the labels, sorted.
     """
@@ -60,7 +62,9 @@ class _Classifier(ClassifierMixin, _Supervised):
         return tags
 
 
-class _Regressor(RegressorMixin, _Supervised):
+class Regresses(RegressorMixin, Supervised):
+    """Numbers: the column ``score``. A subclass says by ``_kind`` which hyperparameters make it one."""
+
     def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:  # noqa: N803
         rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True)
         return self._fit(Batch(rows, labels.astype(np.float32), weights), self._kind())
@@ -74,7 +78,9 @@ class _Regressor(RegressorMixin, _Supervised):
         return self._ask(X)["score"].astype(np.float32)
 
 
-class _Unweighted(_Supervised):
+class Unweighted(Supervised):
+    """Of algorithms that take no weights of rows."""
+
     def fit(self, X: Any, y: Any) -> Self:  # type: ignore[override]  # noqa: N803
         """Train on the rows of ``X``, (n, d), and their labels ``y``, (n,).
 
@@ -84,124 +90,10 @@ class _Unweighted(_Supervised):
         return self._fit_weighted(X, y, None)
 
 
-class _PredictsLabels(_Classifier):
+class PredictsLabels(Classifies):
+    """Classes by the column ``predicted_label``."""
+
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """The class of each row, (n,)."""
         numbers = self._ask(X)["predicted_label"].astype(np.int64)
         return self.classes_[numbers]
-
-
-def _gives_probabilities(estimator: Any) -> bool:
-    if estimator.loss not in ("auto", "logistic", "softmax_loss"):
-        raise AttributeError(f"loss={estimator.loss!r} gives scores and no probabilities")
-    return True
-
-
-class LinearLearnerClassifier(_Unweighted, _PredictsLabels):
-    """Logistic regression, linear support vector machines and their like; see ``algorithms/linear_learner/README.md``.
-
-    Attributes:
-        classes_: the labels, sorted.
-    """
-
-    algorithm = "linear-learner"
-    fixed = frozenset({"predictor_type", "num_classes"})
-
-    def _kind(self, count: int) -> dict[str, Any]:
-        if count == 2:
-            return {"predictor_type": "binary_classifier"}
-        return {"predictor_type": "multiclass_classifier", "num_classes": count}
-
-    @available_if(_gives_probabilities)
-    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
-        """The probability of each class, (n, classes), in the order of ``classes_``."""
-        return self._probabilities(X)
-
-
-class LinearLearnerRegressor(_Unweighted, _Regressor):
-    """Linear regression; see ``algorithms/linear_learner/README.md``."""
-
-    algorithm = "linear-learner"
-    fixed = frozenset({"predictor_type", "num_classes"})
-
-    def _kind(self) -> dict[str, Any]:
-        return {"predictor_type": "regressor"}
-
-
-class FactorizationMachinesClassifier(_Unweighted, _PredictsLabels):
-    """Two classes by pairs of features; see ``algorithms/factorization_machines/README.md``.
-
-    Attributes:
-        classes_: the labels, sorted.
-    """
-
-    algorithm = "factorization-machines"
-    fixed = frozenset({"predictor_type"})
-    _several = False
-
-    def _kind(self, count: int) -> dict[str, Any]:
-        return {"predictor_type": "binary_classifier"}
-
-    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
-        """The probability of each class, (n, 2), in the order of ``classes_``."""
-        return self._probabilities(X)
-
-
-class FactorizationMachinesRegressor(_Unweighted, _Regressor):
-    """Numbers by pairs of features; see ``algorithms/factorization_machines/README.md``."""
-
-    algorithm = "factorization-machines"
-    fixed = frozenset({"predictor_type"})
-
-    def _kind(self) -> dict[str, Any]:
-        return {"predictor_type": "regressor"}
-
-
-class _Boosted(_Supervised):
-    """XGBoost's NaN are missing values, and rows may have weights."""
-
-    _missing = True
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # type: ignore[override]  # noqa: N803
-        """Train on the rows of ``X``, (n, d), with NaN for what is missing; labels ``y`` and weights are (n,).
-
-        Raises:
-            ValueError: the hyperparameters or the data cannot be used; the message names each.
-        """
-        return self._fit_weighted(X, y, sample_weight)
-
-    def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
-        return super()._fit(batch, told | ({} if batch.weights is None else {"csv_weights": 1}))
-
-
-class XGBoostClassifier(_Boosted, _Classifier):
-    """Boosted trees; see ``algorithms/xgb/README.md``.
-
-    Attributes:
-        classes_: the labels, sorted.
-    """
-
-    algorithm = "xgboost"
-    fixed = frozenset({"objective", "num_class", "csv_weights"})
-
-    def _kind(self, count: int) -> dict[str, Any]:
-        return {"objective": "binary:logistic"} if count == 2 else {"objective": "multi:softprob", "num_class": count}
-
-    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
-        """The class of each row, (n,)."""
-        numbers = self._probabilities(X).argmax(axis=1)
-        return self.classes_[numbers]
-
-    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
-        """The probability of each class, (n, classes), in the order of ``classes_``."""
-        return self._probabilities(X)
-
-
-class XGBoostRegressor(_Boosted, _Regressor):
-    """Boosted trees; see ``algorithms/xgb/README.md``. ``objective`` may be any of XGBoost's for numbers."""
-
-    algorithm = "xgboost"
-    fixed = frozenset({"num_class", "csv_weights"})
-
-    def _kind(self) -> dict[str, Any]:
-        return {}

@@ -43,6 +43,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "check_estimator_sparse_array": NO_WORDS,
         "check_estimator_sparse_matrix": NO_WORDS,
     },
+    "FactorizationMachinesRegressor": {"check_methods_sample_order_invariance": BITS},
     "LinearLearnerRegressor": {"check_methods_sample_order_invariance": BITS},
     "XGBoostClassifier": {
         "check_sample_weight_equivalence_on_dense_data": BITS,
@@ -51,7 +52,9 @@ EXPECTED: dict[str, dict[str, str]] = {
 }
 
 
-@parametrize_with_checks(SMALL, expected_failed_checks=lambda one: EXPECTED.get(type(one).__name__, {}))
+@parametrize_with_checks(
+    SMALL, expected_failed_checks=lambda one: EXPECTED.get(type(one).__name__, {}), xfail_strict=False
+)
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
