@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from algorithms import registry
+from algorithms.interface import Configuration
 from tests import resuming
 from tests.algorithms import samples
 from tests.opt_ml import OptMl
@@ -22,6 +23,7 @@ MORE = {
     "image-classification": {"epochs": "3"},
     "pca": {},
     "lda": {},
+    "linear-learner": {"epochs": "4", "mini_batch_size": "8", "early_stopping_patience": "4", "num_models": "4"},
 }
 """What makes the jobs of the configurations long enough to be interrupted; ``xgboost`` has tests of its own."""
 
@@ -40,7 +42,8 @@ def jobs() -> list[tuple[str, str, dict[str, str]]]:
     ]
 
 
-def configurations(name: str):
+def configurations(name: str) -> tuple[Configuration, ...]:
+    """Those that are tried: all, where that is fast."""
     return registry.find(name).configurations[: 2 if name in SLOW else None]
 
 
@@ -71,9 +74,15 @@ def test_an_interrupted_job_ends_as_one_that_was_not(tmp_path, name, configurati
         most = points / (2 if name in SLOW else 8)  # checkpoints between two interruptions, on average
         disturbed = job(tmp_path / "disturbed", name, configuration, more)
         runs = []
-        for one in resuming.runs(name, disturbed, lambda writes: moments.random() < 1 / most):
+        for one in resuming.runs(name, disturbed, lambda writes: not runs or moments.random() < 1 / most):
             runs.append(one)
             assert len(runs) <= points, one.log
-        assert len(runs) > 1, moments
+        assert len(runs) > 1
         assert resuming.artifact(disturbed) == resuming.artifact(plain)
-        assert [line for one in runs for line in one.told] == undisturbed.told
+        assert told(name, runs) == told(name, [undisturbed])
+
+
+def told(name: str, runs: list[resuming.Run]) -> list[str]:
+    """The lines about epochs. Each start of the linear learner reads the first rows, for their scale, and says so."""
+    lines = [line for run in runs for line in run.told]
+    return [line for line in lines if name != "linear-learner" or "_data_iter" not in line]
