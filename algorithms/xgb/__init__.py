@@ -106,6 +106,7 @@ class XGBoost(Algorithm):
         memory=6,
     )
     log_style = "xgboost"
+    several_hosts = True
     configurations = (
         *(
             Configuration(
