@@ -388,6 +388,10 @@ class Model(ABC):
             PredictionError: the rows do not fit the model.
         """
 
+    def predict_memory(self, batch: Any) -> int:
+        """Bytes of memory that ``predict`` takes besides what the numbers of the batch and of the answer do."""
+        return 0
+
     def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
         """Named outputs that a client chose instead of the columns, for algorithms with ``Serving.outputs``."""
         raise NotImplementedError(f"{type(self).__name__} has no selectable outputs")
@@ -451,6 +455,16 @@ class Algorithm(ABC):
         ``load`` for the others.
         """
         return cls.load(directory)
+
+    @classmethod
+    def loading_memory(cls, directory: Path) -> int:
+        """The most bytes of memory that ``load`` takes for a folder, its model included; no file is read whole.
+
+        Raises:
+            ModelError: there is no model.
+            OSError: a file cannot be read.
+        """
+        return cls.serving.memory * sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
 
     @classmethod
     @abstractmethod

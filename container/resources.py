@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 import os
 from pathlib import Path
@@ -29,3 +31,18 @@ def memory(limit: Path = _MEMORY) -> int:
         return min(installed, int(limit.read_text()))
     except (OSError, ValueError):  # no such file outside of containers; "max" where there is no limit
         return installed
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+
+def return_large_blocks(size: int) -> None:
+    """Let memory of at least ``size`` bytes go back to the system when it is freed.
+
+    glibc raises that bound by itself up to 32 MB, so that each thread keeps what its largest image took. Other C
+    libraries lack the call, and the habit.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, size)
+        libc.mallopt(_TRIM_THRESHOLD, 4 * size)

@@ -121,10 +121,9 @@ class Store:
         try:
             models.check_files(folder, self._settings.base_directory)
             algorithm = models.find(self._settings.algorithm, folder)
-            files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            return algorithm.loading_memory(folder)
         except (AlgorithmInputError, OSError) as error:
             raise LoadError(f"Unable to load model: {error}") from error
-        return algorithm.serving.memory * files
 
     def _reserve(self, name: str, size: int) -> None:
         with self._changed:
