@@ -69,11 +69,12 @@ def run(paths: Paths, settings: Settings) -> int:
 
 
 def _load(paths: Paths, settings: Settings) -> Any:
+    from algorithms.loading import unpacked
     from container.serving import app, models  # they import NumPy: see run
 
     if settings.multi_model:
         return _many(settings)
-    with models.unpacked(paths.model) as folder:
+    with unpacked(paths.model) as folder:
         algorithm, model = models.load(folder, settings)
     logs.configure(algorithm.log_style)
     logger.info("The model in %s is one of %s", paths.model, algorithm.name)

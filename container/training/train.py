@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from algorithms import hyperparameters, registry
+from algorithms.archives import ArchiveError, extract
 from algorithms.errors import ChannelError, HyperparameterError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters
 from algorithms.interface import FILES, LABELS_REQUIRED, PIPE, RECORDS, Algorithm, Channel
 from container import extras, logs, resources
-from container.archives import ArchiveError, extract
 from container.logs import logger
 from container.paths import Paths
 from container.serving import models
