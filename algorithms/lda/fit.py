@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from algorithms.common import topics
+from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
-from algorithms.interface import Job, Stream
+from algorithms.interface import Hosts, Job, Stream
 from algorithms.lda.decomposition import Decomposition, decompose
 from algorithms.lda.likelihood import Ascent
 from algorithms.lda.model import LDAModel
@@ -45,9 +46,32 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     job.info(f"Loaded all data into matrix with shape: {counts.shape}")
     random = np.random.default_rng(job.seed)
     with job.timer("moment1.time"):
-        whitened = Moments(counts, hyperparameters.alpha0).whiten(fitted, random)
+        whitened = Moments(counts, hyperparameters.alpha0, job.hosts).whiten(fitted, random)
     with job.timer("CPDecomposition.time"):
-        found = decompose(
+        found = _decomposed(whitened, hyperparameters, random, job)
+    job.info(f"Best reconstruction error: {found.error:.8f}")
+    with job.timer("LDA.finalize.time"):
+        alpha, beta = recover(whitened, found, hyperparameters.alpha0)
+        alpha, beta = fill(alpha, beta, counts, fitted, random, job.hosts)
+        model = climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, job)
+    if not np.isfinite(model.beta).all() or not model.beta.any(axis=1).all():
+        raise TrainingDataError(f"alpha0 is {hyperparameters.alpha0:g}, and no topics are found: choose a smaller one")
+    job.progress(1, 1)
+    job.throughput(counts.shape[0], time.perf_counter() - started)
+    if job.output_directory is not None or job.hosts.size > 1:
+        topics.write_report(
+            job.output_directory, "Topics of the corpus", model.beta, model.shares, counts, hosts=job.hosts
+        )
+    return model
+
+
+def _decomposed(
+    whitened: Whitened, hyperparameters: LDAHyperparameters, random: np.random.Generator, job: Job
+) -> Decomposition:
+    """The leader's decomposition of the tensor, which takes less time than the documents do."""
+
+    def found() -> list[Any]:
+        best = decompose(
             whitened.tensor,
             max_restarts=hyperparameters.max_restarts,
             max_iterations=hyperparameters.max_iterations,
@@ -55,18 +79,9 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
             random=random,
             report=lambda one: _report(one, job),
         )
-    job.info(f"Best reconstruction error: {found.error:.8f}")
-    with job.timer("LDA.finalize.time"):
-        alpha, beta = recover(whitened, found, hyperparameters.alpha0)
-        alpha, beta = fill(alpha, beta, counts, fitted, random)
-        model = climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, job)
-    if not np.isfinite(model.beta).all() or not model.beta.any(axis=1).all():
-        raise TrainingDataError(f"alpha0 is {hyperparameters.alpha0:g}, and no topics are found: choose a smaller one")
-    job.progress(1, 1)
-    job.throughput(counts.shape[0], time.perf_counter() - started)
-    if job.output_directory is not None:
-        topics.write_report(job.output_directory, "Topics of the corpus", model.beta, model.shares, counts)
-    return model
+        return [best.weights, best.factors, best.error, best.iterations, best.converged]
+
+    return Decomposition(*from_leader(job.hosts, found))
 
 
 def _check_tensor(fitted: int, wanted: int) -> None:
@@ -108,11 +123,11 @@ def read(stream: Stream, feature_dim: int, job: Job) -> sp.csr_array:
         if job.stop_requested:
             job.warning("Training was asked to stop: the topics are those of the documents read so far.")
             break
-    if not any(len(part) for part in parts):
+    if not any_host(job.hosts, any(len(part) for part in parts)):
         if job.stop_requested:
             raise TrainingStopped("no document had been read")
         raise TrainingDataError("No training data processed: the train channel is empty.")
-    joined = sp.csr_array(concatenate(parts).features)
+    joined = sp.csr_array(concatenate(parts).features if parts else (0, feature_dim), dtype=np.float32)
     joined.sum_duplicates()
     joined.eliminate_zeros()
     return joined
@@ -136,7 +151,12 @@ def recover(whitened: Whitened, found: Decomposition, alpha0: float) -> tuple[np
 
 
 def fill(
-    alpha: np.ndarray, beta: np.ndarray, counts: sp.csr_array, fitted: int, random: np.random.Generator
+    alpha: np.ndarray,
+    beta: np.ndarray,
+    counts: sp.csr_array,
+    fitted: int,
+    random: np.random.Generator,
+    hosts: Hosts,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As many topics as ``fitted``: where the moments had fewer, the words of a document or so start the others.
 
@@ -144,11 +164,23 @@ def fill(
     """
     missing = fitted - len(alpha)
     if missing:
-        chosen = counts[np.sort(random.integers(counts.shape[0], size=missing))].toarray() + 1e-3
+        chosen = _documents(counts, missing, random, hosts) + 1e-3
         beta = np.concatenate([beta, chosen / chosen.sum(axis=1, keepdims=True)])
         alpha = np.append(alpha, np.full(missing, alpha.min() if len(alpha) else 1.0))
     beta = beta + 1e-3 / beta.shape[1]
     return alpha, beta / beta.sum(axis=1, keepdims=True)
+
+
+def _documents(counts: sp.csr_array, number: int, random: np.random.Generator, hosts: Hosts) -> np.ndarray:
+    """Documents (number, V), drawn from those of all hosts as if dealt out one by one."""
+    sizes = np.array(hosts.gather(counts.shape[0]))
+    drawn = from_leader(hosts, lambda: np.sort(random.integers(sizes.sum(), size=number)))
+    own = np.arange(counts.shape[0])  # of own document i, those before it: i or i + 1 of each other host, or all it has
+    before = np.minimum(sizes, own[:, None] + (np.arange(hosts.size) < hosts.rank)).sum(axis=1)
+    mine = np.flatnonzero(np.isin(drawn, before))
+    chosen = np.zeros((number, counts.shape[1]))
+    chosen[mine] = counts[np.searchsorted(before, drawn[mine])].toarray()
+    return hosts.sum(chosen)[0]
 
 
 def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int, job: Job) -> LDAModel:
@@ -157,7 +189,7 @@ def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int
     Then the prior, of which ``alpha`` is a first guess, is fitted too.
     """
     alpha0 = float(alpha.sum())
-    ascent = Ascent(counts, alpha, beta)
+    ascent = Ascent(counts, alpha, beta, job.hosts)
     _sweep(ascent, _FIRST_SWEEPS, job)
     while len(ascent.alpha) > wanted:
         ascent.drop_least()
@@ -169,7 +201,8 @@ def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int
     order = np.argsort(-ascent.alpha, kind="stable")
     limits = np.finfo(np.float32)  # the artifact holds float32, in which an extreme prior would be 0 or infinite
     alpha = np.clip(ascent.alpha[order], limits.tiny, limits.max / (2 * len(order)))
-    return LDAModel(alpha.astype(np.float32), np.ascontiguousarray(ascent.words.T[order]))
+    words = np.ascontiguousarray(ascent.words.T[order])
+    return LDAModel(*from_leader(job.hosts, lambda: [alpha.astype(np.float32), words]))
 
 
 def _prior(ascent: Ascent, alpha0: float) -> np.ndarray:
@@ -181,6 +214,6 @@ def _sweep(ascent: Ascent, times: int, job: Job, *, collapsed: bool = False) -> 
     before = -np.inf
     for _ in range(times):
         likelihood = ascent.sweep(collapsed=collapsed)
-        if likelihood - before < _ENOUGH * abs(likelihood) or job.stop_requested:
+        if any_host(job.hosts, likelihood - before < _ENOUGH * abs(likelihood) or job.stop_requested):
             break
         before = likelihood
