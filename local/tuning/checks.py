@@ -90,7 +90,7 @@ def _declared_problems(definition: Definition, algorithm: type[Algorithm], *, tu
     elif {metric.name: metric.maximize for metric in algorithm.metrics}[definition.metric] != definition.maximize:
         problems.append(
             f"The objective type for [{definition.metric}] must be "
-            f"{'Minimize' if definition.maximize else 'Maximize'}, not {'Maximize' if definition.maximize else 'Minimize'}."
+            + ("Minimize, not Maximize." if definition.maximize else "Maximize, not Minimize.")
         )
     declared = hyperparameters.fields(algorithm.hyperparameters)
     problems += [
