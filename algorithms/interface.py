@@ -429,6 +429,8 @@ class Algorithm(ABC):
     log_style: ClassVar[str] = "sagemaker"
     """``sagemaker`` for the frame of the closed algorithms' logs, ``plain`` for the same without ``#metrics`` lines,
     ``xgboost`` for the frame of the XGBoost container's."""
+    several_hosts: ClassVar[bool] = False
+    """``fit`` uses ``job.hosts``; elsewhere a job of several hosts is refused."""
 
     @classmethod
     @abstractmethod

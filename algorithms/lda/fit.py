@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from algorithms.checkpoints import Checkpoint, Checkpoints, NoCheckpoints
 from algorithms.common import topics
+from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
-from algorithms.interface import Job, Stream
+from algorithms.interface import Hosts, Job, Stream
 from algorithms.lda.decomposition import Decomposition, decompose
 from algorithms.lda.likelihood import Ascent
 from algorithms.lda.model import LDAModel
@@ -47,7 +48,9 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
         counts = read(stream, hyperparameters.feature_dim, job)
     if found is None:
         job.info(f"Loaded all data into matrix with shape: {counts.shape}")
-    checkpoints = NoCheckpoints() if job.stop_requested else job.checkpoints  # of all documents, or of none
+    checkpoints = (
+        NoCheckpoints() if any_host(job.hosts, job.stop_requested) else job.checkpoints
+    )  # of all documents, or of none
     if found is None or found.state["stage"] == MOMENTS:
         alpha, beta = _first_topics(counts, fitted, hyperparameters, found, checkpoints, job)
         climb = Climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, checkpoints, job)
@@ -59,8 +62,10 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
         raise TrainingDataError(f"alpha0 is {hyperparameters.alpha0:g}, and no topics are found: choose a smaller one")
     job.progress(1, 1)
     job.throughput(counts.shape[0], time.perf_counter() - started)
-    if job.output_directory is not None:
-        topics.write_report(job.output_directory, "Topics of the corpus", model.beta, model.shares, counts)
+    if job.output_directory is not None or job.hosts.size > 1:
+        topics.write_report(
+            job.output_directory, "Topics of the corpus", model.beta, model.shares, counts, hosts=job.hosts
+        )
     return model
 
 
@@ -76,14 +81,26 @@ def _first_topics(
     random = np.random.default_rng(job.seed)
     if resumed is None:
         with job.timer("moment1.time"):
-            whitened = Moments(counts, hyperparameters.alpha0).whiten(fitted, random)
+            whitened = Moments(counts, hyperparameters.alpha0, job.hosts).whiten(fitted, random)
         state = {"stage": MOMENTS, "random": random.bit_generator.state}
         checkpoints.offer(lambda: Checkpoint("the moments", state, vars(whitened)))
     else:
         whitened = Whitened(**resumed.arrays)
         random.bit_generator.state = resumed.state["random"]
     with job.timer("CPDecomposition.time"):
-        found = decompose(
+        found = _decomposed(whitened, hyperparameters, random, job)
+    job.info(f"Best reconstruction error: {found.error:.8f}")
+    alpha, beta = recover(whitened, found, hyperparameters.alpha0)
+    return fill(alpha, beta, counts, fitted, random, job.hosts)
+
+
+def _decomposed(
+    whitened: Whitened, hyperparameters: LDAHyperparameters, random: np.random.Generator, job: Job
+) -> Decomposition:
+    """The leader's decomposition of the tensor, which takes less time than the documents do."""
+
+    def found() -> list[Any]:
+        best = decompose(
             whitened.tensor,
             max_restarts=hyperparameters.max_restarts,
             max_iterations=hyperparameters.max_iterations,
@@ -91,9 +108,9 @@ def _first_topics(
             random=random,
             report=lambda one: _report(one, job),
         )
-    job.info(f"Best reconstruction error: {found.error:.8f}")
-    alpha, beta = recover(whitened, found, hyperparameters.alpha0)
-    return fill(alpha, beta, counts, fitted, random)
+        return [best.weights, best.factors, best.error, best.iterations, best.converged]
+
+    return Decomposition(*from_leader(job.hosts, found))
 
 
 def _check_tensor(fitted: int, wanted: int) -> None:
@@ -135,11 +152,11 @@ def read(stream: Stream, feature_dim: int, job: Job) -> sp.csr_array:
         if job.stop_requested:
             job.warning("Training was asked to stop: the topics are those of the documents read so far.")
             break
-    if not any(len(part) for part in parts):
+    if not any_host(job.hosts, any(len(part) for part in parts)):
         if job.stop_requested:
             raise TrainingStopped("no document had been read")
         raise TrainingDataError("No training data processed: the train channel is empty.")
-    joined = sp.csr_array(concatenate(parts).features)
+    joined = sp.csr_array(concatenate(parts).features if parts else (0, feature_dim), dtype=np.float32)
     joined.sum_duplicates()
     joined.eliminate_zeros()
     return joined
@@ -163,7 +180,12 @@ def recover(whitened: Whitened, found: Decomposition, alpha0: float) -> tuple[np
 
 
 def fill(
-    alpha: np.ndarray, beta: np.ndarray, counts: sp.csr_array, fitted: int, random: np.random.Generator
+    alpha: np.ndarray,
+    beta: np.ndarray,
+    counts: sp.csr_array,
+    fitted: int,
+    random: np.random.Generator,
+    hosts: Hosts,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As many topics as ``fitted``: where the moments had fewer, the words of a document or so start the others.
 
@@ -171,11 +193,23 @@ def fill(
     """
     missing = fitted - len(alpha)
     if missing:
-        chosen = counts[np.sort(random.integers(counts.shape[0], size=missing))].toarray() + 1e-3
+        chosen = _documents(counts, missing, random, hosts) + 1e-3
         beta = np.concatenate([beta, chosen / chosen.sum(axis=1, keepdims=True)])
         alpha = np.append(alpha, np.full(missing, alpha.min() if len(alpha) else 1.0))
     beta = beta + 1e-3 / beta.shape[1]
     return alpha, beta / beta.sum(axis=1, keepdims=True)
+
+
+def _documents(counts: sp.csr_array, number: int, random: np.random.Generator, hosts: Hosts) -> np.ndarray:
+    """Documents (number, V), drawn from those of all hosts as if dealt out one by one."""
+    sizes = np.array(hosts.gather(counts.shape[0]))
+    drawn = from_leader(hosts, lambda: np.sort(random.integers(sizes.sum(), size=number)))
+    own = np.arange(counts.shape[0])  # of own document i, those before it: i or i + 1 of each other host, or all it has
+    before = np.minimum(sizes, own[:, None] + (np.arange(hosts.size) < hosts.rank)).sum(axis=1)
+    mine = np.flatnonzero(np.isin(drawn, before))
+    chosen = np.zeros((number, counts.shape[1]))
+    chosen[mine] = counts[np.searchsorted(before, drawn[mine])].toarray()
+    return hosts.sum(chosen)[0]
 
 
 class Climb:
@@ -194,7 +228,7 @@ class Climb:
         checkpoints: Checkpoints,
         job: Job,
     ) -> None:
-        self._ascent = Ascent(counts, alpha, beta)
+        self._ascent = Ascent(counts, alpha, beta, job.hosts)
         self._alpha0 = float(alpha.sum())
         self._drops = len(alpha) - wanted
         self._job, self._checkpoints = job, checkpoints
@@ -221,7 +255,8 @@ class Climb:
         order = np.argsort(-ascent.alpha, kind="stable")
         limits = np.finfo(np.float32)  # the artifact holds float32, in which an extreme prior would be 0 or infinite
         alpha = np.clip(ascent.alpha[order], limits.tiny, limits.max / (2 * len(order)))
-        return LDAModel(alpha.astype(np.float32), np.ascontiguousarray(ascent.words.T[order]))
+        words = np.ascontiguousarray(ascent.words.T[order])
+        return LDAModel(*from_leader(self._job.hosts, lambda: [alpha.astype(np.float32), words]))
 
     def _begin_phase(self) -> None:
         if 1 <= self._phase <= self._drops:
@@ -238,11 +273,13 @@ class Climb:
         phase = self._phase
         while self._phase == phase:
             likelihood = self._ascent.sweep(collapsed=is_last and phase > 0)
-            enough = likelihood - self._before < _ENOUGH * abs(likelihood)
+            enough = any_host(self._job.hosts, likelihood - self._before < _ENOUGH * abs(likelihood))
             self._before, self._sweeps = likelihood, self._sweeps + 1
             if enough or self._sweeps == times:
                 self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf
-            stopped = self._job.stop_requested  # before the checkpoint, which is then written
+            stopped = any_host(
+                self._job.hosts, self._job.stop_requested
+            )  # before the checkpoint, which is then written
             self._checkpoints.offer(self._checkpoint, epoch_over=True)
             if stopped and self._phase == phase:
                 self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf

@@ -117,6 +117,7 @@ class PCA(Algorithm):
     serving = Serving(
         accepts=(CSV, JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO, CSV), json_key="projections"
     )
+    several_hosts = True
     configurations = tuple(
         Configuration(
             name=name,
