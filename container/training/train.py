@@ -122,7 +122,9 @@ def _train(
         setup_seconds = time.time() - started
         if (directory := configured.checkpoint_directory) is not None:
             who = identity(algorithm, configured, paths, hosts)
-            job.checkpoints = CheckpointStore(directory, who, job, started=clock, stopped=lambda: stop.requested)
+            job.checkpoints = CheckpointStore(
+                directory, who, job, started=clock, stopped=lambda: stop.requested, hosts=hosts
+            )
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
     host.leave()
