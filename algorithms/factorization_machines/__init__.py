@@ -20,10 +20,11 @@ import numpy as np
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
-from algorithms.factorization_machines.scores import Scores
+from algorithms.factorization_machines.scores import Sums
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real
 from algorithms.interface import (
     JSON,
@@ -256,10 +257,9 @@ def _train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameter
                 f"of {schedule.batch_size}; every {schedule.log_every}. is logged."
             )
         if schedule.logs(epoch):
-            for name, value, maximize in total.values():
-                job.quality("train", name, value, maximize=maximize, epoch=epoch)
-            job.progress(epoch + 1, schedule.epochs)
-            job.throughput(total.rows, time.perf_counter() - started)
+            job.report(Measured(total.scores("train"), step=epoch))
+            job.report(Progress(epoch + 1, schedule.epochs))
+            job.report(Throughput(total.rows, time.perf_counter() - started))
         epoch += 1
     if epoch < schedule.epochs:
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {schedule.epochs} epochs.")
@@ -286,9 +286,9 @@ def _epoch(
     hp: FactorizationMachinesHyperparameters,
     job: Job,
     epoch: int,
-) -> Scores:
+) -> Sums:
     """One pass; the scores are of each batch before its step. A stop after the first epoch cuts it short."""
-    total = Scores(hp.predictor_type == BINARY)
+    total = Sums(hp.predictor_type == BINARY)
     with closing(stream.batches(schedule.batch_size)) as batches:
         for number, batch in enumerate(batches):
             labels = _labels(batch, hp)
@@ -340,20 +340,18 @@ def _labels(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndarra
 def _report_batch(
     raw: np.ndarray, labels: np.ndarray, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int, number: int
 ) -> None:
-    scores = Scores(hp.predictor_type == BINARY)
-    scores.add(raw, labels)
-    for name, value, maximize in scores.values():
-        job.quality("train", name, value, maximize=maximize, epoch=epoch, batch=number)
+    sums = Sums(hp.predictor_type == BINARY)
+    sums.add(raw, labels)
+    job.report(Measured(sums.scores("train"), step=epoch, batch=number))
 
 
 def _test(model: FactorizationMachine, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
-    scores = Scores(hp.predictor_type == BINARY)
+    sums = Sums(hp.predictor_type == BINARY)
     for batch in stream.batches(hp.mini_batch_size):
-        scores.add(model.scores(batch), _labels(batch, hp))
-    if not scores.rows:
+        sums.add(model.scores(batch), _labels(batch, hp))
+    if not sums.rows:
         raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
-    final = [entry for entry in scores.values() if entry[0] not in ("mse", "absolute_loss")]
-    for name, value, _ in final:
-        job.score("test", name, value)
-    for name, value, maximize in final:
-        job.quality("test", name, value, maximize=maximize)
+    final = tuple(score for score in sums.scores("test") if score.metric not in ("mse", "absolute_loss"))
+    for score in final:
+        job.report(FinalScore("test", score.metric, score.value))
+    job.report(Measured(final))

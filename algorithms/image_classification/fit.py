@@ -11,6 +11,7 @@ import numpy as np
 
 from algorithms.common.networks import has_gpu, load_keras, to_numpy
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import Duration, Measured, Progress, Score, Throughput
 from algorithms.image_classification import examples, losses, network, pretrained, symbol
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.keeping import EarlyStopping, Keeper
@@ -51,6 +52,7 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
         if job.stop_requested:
             break
         accuracy = trainer.validate(validation, epoch)
+        job.report(Progress(epoch + 1, values.epochs))
         keeper.offer(trainer.parameters, epoch, accuracy)
         ends = stopping.ends(epoch, accuracy)
         resumer.save(epoch)
@@ -158,16 +160,15 @@ class Trainer:
                 return
             if number and number % _LOG_BATCHES == 0:
                 now = time.perf_counter()
-                speed = _LOG_BATCHES * self._values.mini_batch_size / (now - since)
-                self._job.speed(epoch, number, speed, _means(totals, number + 1))
+                rows, scores = _LOG_BATCHES * self._values.mini_batch_size, _means(totals, number + 1)
+                self._job.report(Throughput(rows, now - since, epoch, number, scores))
                 since = now
         if not np.isfinite(totals["loss"]):
             raise TrainingDataError(
                 f"The loss of epoch {epoch} is {totals['loss']}: training diverged; a smaller learning_rate helps"
             )
-        for name, value in _means(totals, number + 1):
-            self._job.epoch_score(epoch, "train", name, value)
-        self._job.info(f"Epoch[{epoch}] Time cost={time.perf_counter() - started:.3f}")
+        self._job.report(Measured(_means(totals, number + 1), step=epoch))
+        self._job.report(Duration(epoch, time.perf_counter() - started))
 
     def validate(self, validation: Pipeline, epoch: int) -> float:
         """The share of validation images whose class is the likeliest one; of labels that are right with several."""
@@ -178,10 +179,11 @@ class Trainer:
             hits = (scores > 0) == targets if self._form.multi_label else scores.argmax(axis=1) == targets
             right, total = right + int(hits.sum()), total + hits.size
         accuracy = right / total
-        self._job.epoch_score(epoch, "validation", "accuracy", accuracy)
+        self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))
         return accuracy
 
 
-def _means(totals: Mapping[str, float], batches: int) -> list[tuple[str, float]]:
+def _means(totals: Mapping[str, float], batches: int) -> tuple[Score, ...]:
     """What was measured on so many batches of one size, without the loss."""
-    return [(name, total / batches) for name, total in totals.items() if name != "loss"]
+    means = ((name, total / batches) for name, total in totals.items() if name != "loss")
+    return tuple(Score("train", name, mean, maximize=True) for name, mean in means)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import Progress, Throughput
 from algorithms.interface import Job, Stream
 from algorithms.kmeans.lloyd import (
     Clustering,
@@ -261,8 +262,8 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
                 if job.stop_requested:
                     raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
                 watch.see(batch, state.update(batch.features, keep=epoch == hyperparameters.epochs - 1))
-        job.progress(epoch + 1, hyperparameters.epochs)
-        job.throughput(state.rows - before, time.perf_counter() - started)
+        job.report(Progress(epoch + 1, hyperparameters.epochs))
+        job.report(Throughput(state.rows - before, time.perf_counter() - started))
     rows = state.rows // hyperparameters.epochs
     if rows < k:
         raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, tuning_metric
+from algorithms.events import FinalScore, Measured
 from algorithms.hyperparameters import Hyperparameters, Tunable, integer, real
 from algorithms.interface import (
     COUNTS,
@@ -122,8 +123,8 @@ class LDA(Algorithm):
         model = train(hyperparameters, channels["train"], job)
         if "test" in channels and not job.stop_requested:
             pwll = model.per_word_log_likelihood(channels["test"].batches())
-            job.score("test", "pwll", pwll)
-            job.quality("test", "pwll", pwll, maximize=True)
+            job.report(FinalScore("test", "pwll", pwll))
+            job.report(Measured.of("test", "pwll", pwll, maximize=True))
         return model
 
     @classmethod

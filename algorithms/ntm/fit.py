@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from algorithms.common import topics
 from algorithms.common.networks import load_keras
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.interface import Job
 from algorithms.ntm import auxiliary, seeding
 from algorithms.ntm.auxiliary import Auxiliary
@@ -48,8 +49,8 @@ def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job:
     report(model, training.sample.documents(), words, job)
     if "test" in channels and not job.stop_requested:
         loss = training.score(model, "test").total
-        job.score("test", "total_loss", loss)
-        job.quality("test", "total_loss", loss)
+        job.report(FinalScore("test", "total_loss", loss))
+        job.report(Measured.of("test", "total_loss", loss))
     elif "test" not in channels:
         job.info("Test data is not provided.")
     return model
@@ -141,14 +142,14 @@ class Training:
                 break
             if best is None or loss < lowest:
                 best, lowest, best_epoch = model, loss, epoch
-            self.job.progress(epoch, self.values.epochs)
+            self.job.report(Progress(epoch, self.values.epochs))
             if patience.exceeded(loss, self.job):
                 self.job.info("Bad epochs exceeded patience. Stopping training early!")
-                self.job.progress(self.values.epochs, self.values.epochs)
+                self.job.report(Progress(self.values.epochs, self.values.epochs))
                 break
         assert best is not None
         if "validation" in self.channels and np.isfinite(lowest):
-            self.job.quality("validation", "total_loss", lowest, epoch=epoch)
+            self.job.report(Measured.of("validation", "total_loss", lowest, step=epoch))
         if np.isfinite(lowest):
             self.job.info(f"Best model based on early stopping at epoch {best_epoch}. Best loss: {lowest}")
         return best
@@ -175,8 +176,8 @@ class Training:
             f"{self.network.size}."
         )
         self._say("Training", loss)
-        job.quality("train", "total_loss", loss.total, epoch=epoch)
-        job.throughput(loss.documents, seconds)
+        job.report(Measured.of("train", "total_loss", loss.total, step=epoch))
+        job.report(Throughput(loss.documents, seconds))
         if not np.isfinite(loss.total):
             raise TrainingDataError(
                 f"training diverged: the loss of epoch {epoch} is {loss.total}. A smaller learning_rate than "
@@ -191,7 +192,7 @@ class Training:
         if not held_out.documents:
             raise TrainingDataError("the validation channel has no document with words")
         job.info(f"#validation_score ({epoch}): {held_out.total}")
-        job.quality("validation", "total_loss", held_out.total, epoch=epoch)
+        job.report(Measured.of("validation", "total_loss", held_out.total, step=epoch))
         total = time.perf_counter() - started
         job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
         return model, held_out.total

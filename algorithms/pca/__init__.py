@@ -18,6 +18,7 @@ import numpy as np
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.hyperparameters import Hyperparameters, choice, flag, integer
 from algorithms.interface import (
     CSV,
@@ -152,8 +153,8 @@ class PCA(Algorithm):
         job.info(f"{k} component(s) hold {found.explained:.6g} of the total variance of the training data.")
         if "test" in channels and not job.stop_requested:
             ratio = explained_variance_ratio(model, channels["test"])
-            job.quality("test", EXPLAINED, ratio, maximize=True)
-            job.score("test", EXPLAINED, ratio)
+            job.report(Measured.of("test", EXPLAINED, ratio, maximize=True))
+            job.report(FinalScore("test", EXPLAINED, ratio))
         return model
 
     @classmethod
@@ -184,8 +185,8 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
             break
     if not state.rows:
         raise TrainingDataError("No training data processed: the train channel is empty.")
-    job.progress(1, 1)
-    job.throughput(state.rows, time.perf_counter() - started)
+    job.report(Progress(1, 1))
+    job.report(Throughput(state.rows, time.perf_counter() - started))
 
 
 def explained_variance_ratio(model: PCAModel, stream: Stream) -> float:

@@ -105,7 +105,7 @@ class XGBoost(Algorithm):
         multi_model=True,
         memory=6,
     )
-    log_style = "xgboost"
+    log_dialect = "xgboost"
     configurations = (
         *(
             Configuration(

@@ -8,16 +8,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from algorithms.errors import TrainingStopped
+from algorithms.events import Event, Progress
 from algorithms.interface import Model, RecordStream, Stream
-from container import logs
 from container.logs import DataIterator, Summary, logger
+from container.training import dialects
 from container.training.artifact import Artifact
+from container.training.dialects import Dialect
 from container.training.report import History, Sampler
 from recordio.batches import Batch
 from recordio.errors import DataError
@@ -174,16 +176,13 @@ class TrainingJob:
     """Implements ``algorithms.interface.Job`` for one run of ``train``.
 
     Args:
-        title: the algorithm's name in ``#metrics`` lines.
-        style: the log style; that of XGBoost has no ``#metrics`` lines.
+        dialect: writes the lines of the log.
     """
 
     def __init__(
         self,
         *,
-        title: str,
-        style: str,
-        host: str,
+        dialect: Dialect,
         seed: int,
         artifact: Artifact,
         stop: Stop,
@@ -196,9 +195,7 @@ class TrainingJob:
         self.output_directory = output_directory
         self.output = output
         self.history = History()
-        self._title = title
-        self._host = host
-        self._has_metrics_lines = style == logs.SAGEMAKER
+        self._dialect = dialect
         self._artifact = artifact
         self._stop = stop
         self._started = self._timers_since = time.time()
@@ -221,61 +218,14 @@ class TrainingJob:
         """One line for the log that the user should see."""
         logger.warning("%s", message)
 
-    def quality(
-        self,
-        dataset: str,
-        metric: str,
-        value: float,
-        *,
-        maximize: bool = False,
-        epoch: int | None = None,
-        batch: int | None = None,
-    ) -> None:
-        """``#quality_metric``."""
-        if batch is None:
-            self.history.add(dataset, metric, value, epoch)
-        self.info(logs.quality(self._host, dataset, metric, value, maximize=maximize, epoch=epoch, batch=batch))
-
-    def score(self, dataset: str, metric: str, value: float) -> None:
-        """``#test_score`` and its like."""
-        self.history.add(dataset, metric, value, None)
-        self.info(logs.score(self._host, dataset, metric, value))
-
-    def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
-        """``#early_stopping_criteria_metric``."""
-        self.info(logs.early_stopping(self._host, epoch, criterion, value))
-
-    def progress(self, done: int, epochs: int) -> None:
-        """``#progress_metric``, which closes an epoch: the timers so far get their ``#metrics`` line."""
-        self.info(logs.progress(self._host, done, epochs))
-        self.write_timers(epoch=done - 1)
-        self.output.steps(done, epochs)
-
-    def throughput(self, rows: int, seconds: float) -> None:
-        """``#throughput_metric``."""
-        self.info(logs.throughput(self._host, rows, seconds))
-
-    def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
-        """XGBoost's line of a round."""
-        for name, value in scores:
-            dataset, _, metric = name.partition("-")
-            self.history.add(dataset, metric, value, iteration)
-        logs.bare(logs.boosting_round(iteration, scores))
-        self.output.steps(iteration + 1, None)
-
-    def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
-        """MXNet's line on the way."""
-        self.info(logs.speed(epoch, batch, rows_a_second, scores))
-
-    def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
-        """MXNet's line of an epoch."""
-        self.history.add(dataset, metric, value, epoch)
-        self.info(logs.epoch_score(epoch, dataset, metric, value))
-
-    def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
-        """Sockeye's line of a checkpoint."""
-        self.history.add(dataset, metric, value, checkpoint)
-        self.info(logs.checkpoint_score(checkpoint, dataset, metric, value))
+    def report(self, event: Event) -> None:
+        """Log lines, learning curves, the bar at the foot of a terminal. Progress closes an epoch: the timers so far
+        get their line."""
+        self.history.add(event)
+        dialects.write(self._dialect.event(event))
+        if isinstance(event, Progress):
+            self.write_timers(epoch=event.done - 1)
+            self.output.steps(event.done, event.total)
 
     @contextlib.contextmanager
     def timer(self, name: str) -> Iterator[None]:
@@ -286,16 +236,11 @@ class TrainingJob:
         finally:
             self._timers.setdefault(name, Summary()).add(1000 * (time.perf_counter() - start))
 
-    def values(self, values: Mapping[str, float], *, epoch: int | None = None, model: int | None = None) -> None:
-        """A ``#metrics`` line with values of one epoch or one model."""
-        now = time.time()
-        self._metrics(now, now, {name: Summary.of(value) for name, value in values.items()}, epoch=epoch, model=model)
-
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         """Make ``model`` the artifact of the job as it stands."""
         self._artifact.write(model)
         if checkpoint is not None:
-            self.info(logs.saved(self._artifact.directory / checkpoint))
+            dialects.write(self._dialect.saved(self._artifact.directory / checkpoint))
 
     # ---- for container.training.train ---------------------------------------------------------------------------
 
@@ -329,10 +274,8 @@ class TrainingJob:
         self._metrics(self._started, now, closing)
 
     def _metrics(self, start: float, end: float, values: Mapping[str, Summary], **dimensions: Any) -> None:
-        if self._has_metrics_lines:
-            known = {"Algorithm": self._title, "Host": self._host, "Operation": "training"}
-            stated = {name: value for name, value in dimensions.items() if value is not None}
-            logs.bare(logs.metrics(start, end, known | stated, values))
+        stated = {name: value for name, value in dimensions.items() if value is not None}
+        dialects.write(self._dialect.metrics(start, end, values, stated))
 
 
 class _Watcher:
