@@ -23,6 +23,7 @@ from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
+from algorithms.factorization_machines.scaling import Measure, Scaling
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
 from algorithms.factorization_machines.scores import Sums
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real
@@ -44,6 +45,7 @@ from recordio.batches import Batch
 
 BINARY, REGRESSOR = "binary_classifier", "regressor"
 _NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
+_NO_ROWS = "No training data processed. Verify that channel 'train' contains non-empty files."
 _WIDE = Tunable(1e-8, 512)
 
 
@@ -102,7 +104,7 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
         at_least=1,
         tunable=Tunable(1, 1000),
         help="Passes over the training data. Where not given: as many as training needs, in batches of no more than a "
-        "hundredth of the rows; one in Pipe mode.",
+        "hundredth of the rows, on features and labels brought to one scale; one in Pipe mode.",
     )
     eps: float | None = real(default=None, above=0, help="Adam's guard against division by zero; 1e-8 if not given.")
     factors_init_method: str = _init_method("factors")
@@ -223,8 +225,7 @@ class FactorizationMachines(Algorithm):
         hp: FactorizationMachinesHyperparameters = hyperparameters
         job.info("[Sparse network] Building a sparse network.")
         state = State(hp, job.seed)
-        _train(state, channels["train"], hp, job)
-        model = FactorizationMachine(state.bias, state.linear, state.factors, hp.predictor_type)
+        model = FactorizationMachine(*_train(state, channels["train"], hp, job), hp.predictor_type)
         if "test" in channels:
             _test(model, channels["test"], hp, job)
         else:
@@ -242,20 +243,23 @@ class FactorizationMachines(Algorithm):
         return recognises(directory)
 
 
-def _train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
-    """All passes, and what the user should know of how they went."""
-    schedule = Schedule(hp.epochs or 1, hp.mini_batch_size)
+def _train(
+    state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
+    schedule, scaling = Schedule(hp.epochs or 1, hp.mini_batch_size), None
+    if hp.epochs is None and stream.repeats:
+        scaling = _measured(stream, hp, job)
+        schedule = enough(scaling.rows, hp.mini_batch_size)
+        job.info(
+            f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
+            f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
+        )
     epoch = 0
     while epoch < schedule.epochs and not (epoch and job.stop_requested):
         started = time.perf_counter()
         state.begin(epoch, schedule.epochs)
-        total = _epoch(state, stream, schedule, hp, job, epoch)
-        if epoch == 0 and hp.epochs is None and stream.repeats:
-            schedule = enough(total.rows, hp.mini_batch_size)
-            job.info(
-                f"epochs is not given: {schedule.epochs} passes over {total.rows} rows, from the second on in batches "
-                f"of {schedule.batch_size}; every {schedule.log_every}. is logged."
-            )
+        total = _epoch(state, stream, schedule, scaling, hp, job, epoch)
         if schedule.logs(epoch):
             job.report(Measured(total.scores("train"), step=epoch))
             job.report(Progress(epoch + 1, schedule.epochs))
@@ -263,7 +267,9 @@ def _train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameter
         epoch += 1
     if epoch < schedule.epochs:
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {schedule.epochs} epochs.")
-    if not state.finite:
+    learned = state.bias, state.linear, state.factors
+    bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
+    if not all(np.isfinite(one).all() for one in (bias, linear, factors)):
         raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(hp)}")
     if state.time < FEWEST_STEPS:
         job.warning(
@@ -277,12 +283,28 @@ def _train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameter
             f"factors to zero faster than factors_lr={hp.factors_lr:g} learns them. A feature's gradient is a mean "
             "over the batch, so that a weight decay of 0.001 is large already."
         )
+    return bias, linear, factors
+
+
+def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Scaling:
+    """The scale of the data, by a pass over it."""
+    measure = Measure(hp.feature_dim)
+    with closing(stream.batches(hp.mini_batch_size)) as batches:
+        for batch in batches:
+            measure.add(batch.features, _labels(batch, hp))
+            if job.stop_requested:
+                raise TrainingStopped(f"before epoch 0, after {measure.rows} rows")
+    if not measure.rows:
+        raise TrainingDataError(_NO_ROWS)
+    # What a shift adds to the weights and the bias needs both of them.
+    return measure.scaling(shifted=hp.use_bias and hp.use_linear, labels=hp.predictor_type == REGRESSOR)
 
 
 def _epoch(
     state: State,
     stream: Stream,
     schedule: Schedule,
+    scaling: Scaling | None,
     hp: FactorizationMachinesHyperparameters,
     job: Job,
     epoch: int,
@@ -292,7 +314,10 @@ def _epoch(
     with closing(stream.batches(schedule.batch_size)) as batches:
         for number, batch in enumerate(batches):
             labels = _labels(batch, hp)
-            raw = state.update(batch, labels)
+            if scaling is None:
+                raw = state.update(batch, labels)
+            else:
+                raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels)))
             total.add(raw, labels)
             if schedule.logs(epoch) and number % hp.batch_metrics_publish_interval == 0:
                 _report_batch(raw, labels, hp, job, epoch, number)
@@ -301,7 +326,7 @@ def _epoch(
                     raise TrainingStopped(f"in epoch {epoch}, after {total.rows} rows")
                 break
     if not total.rows:
-        raise TrainingDataError("No training data processed. Verify that channel 'train' contains non-empty files.")
+        raise TrainingDataError(_NO_ROWS)
     if not total.finite:
         raise TrainingDataError(f"the scores are not finite in epoch {epoch}: {_advice(hp)}")
     return total

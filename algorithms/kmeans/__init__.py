@@ -178,7 +178,8 @@ def _score(model: KMeansModel, hyperparameters: KMeansHyperparameters, stream: S
     for batch in stream.batches(hyperparameters.mini_batch_size):
         total += float(np.sum(model.nearest(batch.features)[1]))
         rows += len(batch)
-    scores = {"msd": total / max(rows, 1), "ssd": total}
+    total, count = job.hosts.sum(np.array([total, rows]))[0].tolist()
+    scores = {"msd": total / max(count, 1), "ssd": total}
     for metric in hyperparameters.eval_metrics:
         job.report(FinalScore("test", metric, scores[metric]))
         job.report(Measured.of("test", metric, scores[metric]))

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from algorithms.common.hosts import from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Progress, Throughput
-from algorithms.interface import Job, Stream
+from algorithms.interface import Hosts, Job, Stream
 from algorithms.kmeans.lloyd import (
     Clustering,
     Points,
@@ -99,7 +100,13 @@ class State:
     """
 
     def __init__(
-        self, size: int, sample_size: int, rng: np.random.Generator, *, init_method: str = "random", half_life: int = 0
+        self,
+        size: int,
+        sample_size: int,
+        rng: np.random.Generator,
+        *,
+        init_method: str = "random",
+        half_life: float = 0,
     ) -> None:
         self.size = size
         self.centers = np.empty((0, 0))
@@ -163,6 +170,37 @@ class State:
             points = self._weighted_centers()
             centers = lloyd(points, plus_plus(points, self.size, self._rng), max_iter=20, tol=1e-3).centers
             self.centers, self.weights = _reduced(points, centers)
+
+    def shared(self, hosts: Hosts) -> None:
+        """Merge the states of all hosts into the leader's; the others keep their own.
+
+        Of all hosts' samples together no more rows travel than one sample holds.
+        """
+        if hosts.size == 1:
+            return
+        clock = self.decay * self.time  # keys as they are now: the hosts' clocks have run differently far
+        keys = np.concatenate(hosts.gather(self.sample.keys() + clock))
+        if len(keys) > self.sample.size:
+            self.sample.limit(float(np.partition(keys, self.sample.size)[self.sample.size]) - clock)
+        states = hosts.gather(
+            {
+                "centers": self.centers,
+                "weights": self.weights,
+                "rows": self.rows,
+                "time": self.time,
+                "sample": self.sample.packed(),
+            }
+        )
+        if hosts.rank == 0:
+            self.merge(self._like(state) for state in states[1:])
+
+    def _like(self, packed: dict[str, Any]) -> State:
+        """Another host's state."""
+        state = State(self.size, self.sample.size, self._rng)
+        state.centers, state.weights = packed["centers"], packed["weights"]
+        state.rows, state.time = packed["rows"], packed["time"]
+        state.sample = Sample.unpacked(packed["sample"], self._rng)
+        return state
 
     def finalize(
         self,
@@ -241,12 +279,13 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
     """
     k, dim = hyperparameters.k, hyperparameters.feature_dim
     seeds = np.random.SeedSequence(job.seed).spawn(2)
+    own = seeds[0].spawn(job.hosts.rank)[-1] if job.hosts.rank else seeds[0]
     state = State(
         k * _resolved(hyperparameters.extra_center_factor, "extra_center_factor", extra_centers(k, dim), job),
         sample_rows(k, dim),
-        np.random.default_rng(seeds[0]),
+        np.random.default_rng(own),
         init_method=hyperparameters.init_method,
-        half_life=hyperparameters.half_life_time_size,
+        half_life=hyperparameters.half_life_time_size / job.hosts.size,  # rows pass on all hosts at once
     )
     options = Options(
         hyperparameters.local_lloyd_init_method,
@@ -264,12 +303,16 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
                 watch.see(batch, state.update(batch.features, keep=epoch == hyperparameters.epochs - 1))
         job.report(Progress(epoch + 1, hyperparameters.epochs))
         job.report(Throughput(state.rows - before, time.perf_counter() - started))
-    rows = state.rows // hyperparameters.epochs
+    rows = int(job.hosts.sum(np.array([state.rows]))[0][0]) // hyperparameters.epochs
     if rows < k:
         raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")
     with job.timer("finalize.time"):
+        state.shared(job.hosts)
         rng = np.random.default_rng(seeds[1])
-        return state.finalize(k, options, rng, job.info, lambda: job.stop_requested)
+        centers, msd = from_leader(
+            job.hosts, lambda: state.finalize(k, options, rng, job.info, lambda: job.stop_requested)
+        )
+        return Clustering(centers, msd)
 
 
 def _resolved(value: int | str, name: str, automatic: int, job: Job) -> int:

@@ -295,13 +295,13 @@ def report(model: NTMModel, documents: sp.csr_array, words: Auxiliary | None, jo
     shown = topics.top_words(beta, _SHOWN_WORDS)
     unique = topics.uniqueness(shown)
     similar = None if words is None or words.vectors is None else topics.wetc(shown, words.vectors)
-    # Without a vocabulary the field is empty, as SageMaker's; with one, parsers expect a number there.
-    mean = "" if words is None else f"wetc {float('nan') if similar is None else similar.mean():.2f}"
-    job.info(f"Topics from epoch:final (num_topics:{len(beta)}) [{mean}, tu {unique.mean():.2f}]:")
+    # SageMaker writes [wetc NUMBER, tu NUMBER]; without word vectors there is no such number, and nothing is written.
+    mean = "" if similar is None else f"wetc {similar.mean():.2f}, "
+    job.info(f"Topics from epoch:final (num_topics:{len(beta)}) [{mean}tu {unique.mean():.2f}]:")
     for topic, ids in enumerate(shown):
         said = " ".join(map(str, ids) if words is None else (words.words[word] for word in ids))
-        own = "nan" if similar is None else f"{similar[topic]:.2f}"
-        job.info(said if words is None else f"[{own}, {unique[topic]:.2f}] {said}")
+        own = "" if similar is None else f"{similar[topic]:.2f}, "
+        job.info(said if words is None else f"[{own}{unique[topic]:.2f}] {said}")
     best = topics.top_words(beta)
     coherence = topics.npmi(best, documents).mean() if best.shape[1] > 1 else float("nan")
     job.info(f"NPMI of the topics on training documents: {coherence:.3f}; {topics.distinct(best)} of them are distinct")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.hyperparameters import Hyperparameters, choice, flag, integer
@@ -29,12 +30,13 @@ from algorithms.interface import (
     Channel,
     Column,
     Configuration,
+    Hosts,
     Job,
     Metric,
     Serving,
     Stream,
 )
-from algorithms.pca.fit import State, initialize
+from algorithms.pca.fit import Components, State, initialize
 from algorithms.pca.model import PROJECTION, PCAModel, load, recognises
 
 REGULAR, RANDOMIZED = "regular", "randomized"
@@ -148,11 +150,11 @@ class PCA(Algorithm):
         job.info(f"{hyperparameters.feature_dim} feature(s) found in 'data'.")
         _see(state, channels["train"], hyperparameters, job)
         with job.timer("finalize.time"):
-            found = state.finalize(k)
+            found = Components(*from_leader(job.hosts, lambda: state.finalize(k)))
         model = PCAModel(found.s, found.v, found.mean, found.total)
         job.info(f"{k} component(s) hold {found.explained:.6g} of the total variance of the training data.")
-        if "test" in channels and not job.stop_requested:
-            ratio = explained_variance_ratio(model, channels["test"])
+        if "test" in channels and not any_host(job.hosts, job.stop_requested):
+            ratio = explained_variance_ratio(model, channels["test"], job.hosts)
             job.report(Measured.of("test", EXPLAINED, ratio, maximize=True))
             job.report(FinalScore("test", EXPLAINED, ratio))
         return model
@@ -179,17 +181,20 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
         with job.timer("update.time"):
             state.update(batch.features)
         if job.stop_requested:
-            if state.rows < hyperparameters.num_components:
-                raise TrainingStopped(f"only {state.rows} rows had been read")
-            job.warning(f"Training was asked to stop: the model is that of the {state.rows} rows read so far.")
             break
-    if not state.rows:
-        raise TrainingDataError("No training data processed: the train channel is empty.")
     job.report(Progress(1, 1))
     job.report(Throughput(state.rows, time.perf_counter() - started))
+    stopped = any_host(job.hosts, job.stop_requested)
+    state.shared(job.hosts)
+    if not state.rows:
+        raise TrainingDataError("No training data processed: the train channel is empty.")
+    if stopped and state.rows < hyperparameters.num_components:
+        raise TrainingStopped(f"only {state.rows} rows had been read")
+    if stopped:
+        job.warning(f"Training was asked to stop: the model is that of the {state.rows} rows read so far.")
 
 
-def explained_variance_ratio(model: PCAModel, stream: Stream) -> float:
+def explained_variance_ratio(model: PCAModel, stream: Stream, hosts: Hosts) -> float:
     """The share of the rows' squared distance from the mean (from 0 without one) that their projections keep.
 
     1 where the rows do not differ from the mean at all.
@@ -200,10 +205,14 @@ def explained_variance_ratio(model: PCAModel, stream: Stream) -> float:
         projection = model.predict(batch)[PROJECTION]
         kept += float(np.vdot(projection, projection))
         total += _squared_distance(batch.features, mean)
-    return kept / total if total > 0 else 1.0
+    kept, total = hosts.sum(np.array([kept, total]))[0]
+    return float(kept / total) if total > 0 else 1.0
 
 
 def _squared_distance(rows: Any, mean: np.ndarray) -> float:
     """Sum over the rows (n, d) of their squared distances from ``mean`` (1, d)."""
-    squares = float(rows.multiply(rows).sum()) if hasattr(rows, "multiply") else float(np.vdot(rows, rows))
+    if not hasattr(rows, "multiply"):
+        steps = rows - mean
+        return float(np.vdot(steps, steps))
+    squares = float(rows.multiply(rows).sum(dtype=np.float64))
     return squares - 2 * float((rows @ mean[0]).sum()) + rows.shape[0] * float(mean[0] @ mean[0])

@@ -17,7 +17,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
+from algorithms.common.hosts import packed, unpacked
 from algorithms.errors import TrainingDataError
+from algorithms.interface import Hosts
 from algorithms.pca.gram import Rows
 from recordio.batches import Features
 
@@ -65,6 +67,10 @@ class State(Protocol):
 
     def update(self, features: Features) -> None:
         """See these rows (m, d), once."""
+        ...
+
+    def shared(self, hosts: Hosts) -> None:
+        """Take in what all hosts have seen. The leader has all of it then; the others need not."""
         ...
 
     def finalize(self, k: int) -> Components:
@@ -131,6 +137,19 @@ class Exact:
             self._poured().merge(other._covariance)
         for block in other._held.blocks:
             self.update(block)
+
+    def shared(self, hosts: Hosts) -> None:
+        """The rows of all hosts while they are no more than features together, and their covariance from then on."""
+        if hosts.size == 1:
+            return
+        if hosts.sum(np.array([self.rows]))[0][0] > self.feature_dim:
+            self._poured().shared(hosts)
+            return
+        parts = hosts.gather([packed(block) for block in self._held.blocks])
+        self._held = Rows(self.feature_dim)
+        for part in parts:
+            for block in part:
+                self._held.add(unpacked(block))
 
     def finalize(self, k: int) -> Components:
         """The k leading components."""
@@ -205,6 +224,20 @@ class Covariance:
         self._moments += other._moments
         self._moments += _terms_of_step(other._moments[-1, :-1], other.rows, step)
         self.rows += other.rows
+
+    def shared(self, hosts: Hosts) -> None:
+        """The moments of all hosts, each shifted to the common mean first."""
+        if hosts.size == 1:
+            return
+        counts, sums = hosts.sum(np.array([self.rows]), self.rows * self._shift + self._moments[-1, :-1])
+        total = int(counts[0])
+        if total and self.centred:
+            common = (sums / total).astype(self._shift.dtype)
+            step = self._shift.astype(np.float64) - common
+            self._moments += _terms_of_step(self._moments[-1, :-1], self.rows, step)
+            self._shift = common
+        (self._moments,) = hosts.sum(self._moments)
+        self.rows = total
 
     def finalize(self, k: int) -> Components:
         """The k leading eigenvectors of the scatter matrix."""
@@ -308,6 +341,25 @@ class Sketch:
         self._add_projected(bridge)
         self._projected += other._projected
         self._total += other._total
+
+    def shared(self, hosts: Hosts) -> None:
+        """The sketches of all hosts, with a row each for the step from the common mean to the host's own."""
+        if hosts.size == 1:
+            return
+        own, count = self._mean, self.rows
+        counts, sums = hosts.sum(np.array([count]), count * own)
+        total = max(int(counts[0]), 1)
+        if self.centred:
+            self._mean = sums / total
+            bridge = (np.sqrt(count) * (own - self._mean))[None].astype(np.float32)
+            self._kept = np.concatenate([self._kept, bridge])
+            self._add_projected(bridge)
+        self.rows = int(counts[0])
+        self._projected, traces = hosts.sum(self._projected, np.array([self._total]))
+        self._total = float(traces[0])
+        kept = hosts.gather(self._kept)
+        if hosts.rank == 0:
+            self._absorb(np.concatenate(kept))
 
     def finalize(self, k: int) -> Components:
         """The k leading components of R'R and of what is restored of the rest."""

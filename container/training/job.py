@@ -13,9 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from algorithms.common.hosts import OneHost
 from algorithms.errors import TrainingStopped
-from algorithms.events import Event, Progress
-from algorithms.interface import Model, RecordStream, Stream
+from algorithms.events import Event, FinalScore, Measured, Progress, StoppingCriterion
+from algorithms.interface import Hosts, Model, RecordStream, Stream
 from container.logs import DataIterator, Summary, logger
 from container.training import dialects
 from container.training.artifact import Artifact
@@ -34,6 +35,8 @@ _PATIENCE_SECONDS = 3
 """How long a library's work may go on after a stop was asked for while there is nothing to keep."""
 
 _NO_MODEL = "there was no model yet"
+_OF_ALL_HOSTS = (Measured, FinalScore, StoppingCriterion)
+"""What is measured of all hosts' rows: a tuning job reads it in the leader's log, and there alone."""
 
 
 class Stop:
@@ -189,8 +192,10 @@ class TrainingJob:
         checkpoint_directory: Path | None = None,
         output_directory: Path | None = None,
         output: Output,
+        hosts: Hosts | None = None,
     ) -> None:
         self.seed = seed
+        self.hosts: Hosts = hosts or OneHost()
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
         self.output = output
@@ -222,7 +227,8 @@ class TrainingJob:
         """Log lines, learning curves, the bar at the foot of a terminal. Progress closes an epoch: the timers so far
         get their line."""
         self.history.add(event)
-        dialects.write(self._dialect.event(event))
+        if self.hosts.rank == 0 or not isinstance(event, _OF_ALL_HOSTS):
+            dialects.write(self._dialect.event(event))
         if isinstance(event, Progress):
             self.write_timers(epoch=event.done - 1)
             self.output.steps(event.done, event.total)
@@ -239,7 +245,7 @@ class TrainingJob:
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         """Make ``model`` the artifact of the job as it stands."""
         self._artifact.write(model)
-        if checkpoint is not None:
+        if checkpoint is not None and self.hosts.rank == 0:
             dialects.write(self._dialect.saved(self._artifact.directory / checkpoint))
 
     # ---- for container.training.train ---------------------------------------------------------------------------
@@ -348,6 +354,7 @@ class _WatchedRecords:
         self._stream = stream
         self.media_type, self.parameters = stream.media_type, stream.parameters
         self.folder, self.wrapped = stream.folder, stream.wrapped
+        self.share, self.may_be_empty = stream.share, stream.may_be_empty
 
     def records(self) -> Generator[bytes]:
         """One epoch of the stream."""

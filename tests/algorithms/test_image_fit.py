@@ -15,7 +15,7 @@ import tensorflow
 
 from algorithms.common import mxnet_files
 from algorithms.errors import ChannelError, HyperparameterError, ModelError, TrainingDataError, TrainingStopped
-from algorithms.events import Score, Throughput
+from algorithms.events import Duration, Score, Throughput
 from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification, pipeline
 from algorithms.image_classification import pretrained as starts
@@ -71,7 +71,7 @@ def test_it_learns_which_half_is_red(tmp_path: Path) -> None:
     stored = [message for message in job.messages if message.startswith("Storing the best model")]
     assert stored[-1] == f"Storing the best model with validation accuracy: {max(accuracies):.6f}"
     assert len(stored) == len(job.checkpoints) == len(job.intermediates)
-    assert len([m for m in job.messages if re.fullmatch(r"Epoch\[\d\] Time cost=\d+\.\d{3}", m)]) == 9
+    assert [event.step for event in job.of(Duration)] == list(range(9))
 
 
 def test_lines_of_a_running_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
