@@ -63,6 +63,7 @@ class Trial:
         tuned: what the search chose. hyperparameters: that, and the static ones.
         curve: values of the objective metric, in the order in which they were reported; the last one counts.
         stopping: set when the job is to end soon.
+        name: of the training job, where whoever runs it gives one.
         began, ended: seconds since 1970; ``ended`` is 0 while it runs.
     """
 
@@ -75,6 +76,7 @@ class Trial:
     status: Status = Status.RUNNING
     stopped_early: bool = False
     reason: str = ""
+    name: str = ""
     began: float = field(default_factory=time.time)
     ended: float = 0.0
 
@@ -283,7 +285,7 @@ class Tuner:
         said = kept.user_attrs[RESULT]
         by_name = {one.name: one for one in self._config.definitions}
         trial = Trial(number, by_name[said["definition"]], said["tuned"], self._report, curve=said["curve"])
-        trial.status, trial.reason = Status(said["status"]), said["reason"]
+        trial.status, trial.reason, trial.name = Status(said["status"]), said["reason"], said["name"]
         trial.stopped_early, trial.began, trial.ended = said["stopped_early"], said["began"], said["ended"]
         return trial
 
@@ -296,6 +298,7 @@ def _as_attributes(trial: Trial) -> dict[str, object]:
         "status": trial.status.value,
         "reason": trial.reason,
         "stopped_early": trial.stopped_early,
+        "name": trial.name,
         "began": trial.began,
         "ended": trial.ended,
     }
