@@ -15,9 +15,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
+from algorithms.checkpoints import Checkpoints
 from algorithms.figures import Figure, Sample
 from algorithms.hyperparameters import Hyperparameters
 from recordio.batches import Batch
+from recordio.shares import Share
 
 # Formats by their standard media type. Other spellings are mapped to these by recordio.content_type.
 CSV = "text/csv"
@@ -214,12 +218,17 @@ class RecordStream(Protocol):
         parameters: those of the content type, as in ``label-format=class-id``; names in lower case.
         folder: the channel's files, which may be read in any order and any number of times; None in Pipe mode.
         wrapped: the job asked for each object of the channel in a record of its own (``RecordWrapperType``).
+        share: the part of the channel that this host takes, where the algorithm reads ``folder`` by itself; what
+            ``records`` gives is that part already.
+        may_be_empty: other hosts have the rest of the channel, so that having nothing is no error.
     """
 
     media_type: str
     parameters: Mapping[str, str]
     folder: Path | None
     wrapped: bool
+    share: Share
+    may_be_empty: bool
 
     def records(self) -> Generator[bytes]:
         """One epoch of RecordIO records, without their frames. In Pipe mode each one is a new FIFO, as for rows.
@@ -230,6 +239,32 @@ class RecordStream(Protocol):
         ...
 
 
+class Hosts(Protocol):
+    """The hosts that train together, of which one runs this: each has its part of the rows, and all call the same
+    functions here in the same order, from the thread that called ``fit``. A host without rows calls them too.
+
+    What differs from host to host (rows left, a stop that was asked for) must be exchanged before it may decide
+    whether these are called again.
+
+    Attributes:
+        rank: the number of this host; 0 leads, and its model is the job's.
+        size: how many there are.
+    """
+
+    rank: int
+    size: int
+
+    def sum(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        """The sums over all hosts, of the same shapes and dtypes (float32, float64 or integers), bit-identical on
+        each. Every host must give arrays of the same shapes and dtypes."""
+        ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all hosts, in the order of their ranks. A value is made of None, bool, int, float, str, lists
+        (or tuples, which become lists), dicts with str for keys, and arrays of numbers; these may differ in size."""
+        ...
+
+
 class Job(Protocol):
     """All that ``fit`` may ask of the world.
 
@@ -237,12 +272,17 @@ class Job(Protocol):
 
     Attributes:
         seed: for all random numbers.
-        checkpoint_directory: where checkpoints are kept between runs; None where they are off.
+        checkpoints: to go on from where an interrupted run was.
+        checkpoint_directory: their folder, for an algorithm whose checkpoints other software knows by their names;
+            None where they are off.
         output_directory: where a job may leave extra files for its user (``/opt/ml/output/data``); None where it
             may not.
+        hosts: those that train together; one of its own where there are no others.
     """
 
     seed: int
+    checkpoints: Checkpoints
+    hosts: Hosts
     checkpoint_directory: Path | None
     output_directory: Path | None
 
@@ -352,6 +392,10 @@ class Model(ABC):
             PredictionError: the rows do not fit the model.
         """
 
+    def predict_memory(self, batch: Any) -> int:
+        """Bytes of memory that ``predict`` takes besides what the numbers of the batch and of the answer do."""
+        return 0
+
     def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
         """Named outputs that a client chose instead of the columns, for algorithms with ``Serving.outputs``."""
         raise NotImplementedError(f"{type(self).__name__} has no selectable outputs")
@@ -385,6 +429,8 @@ class Algorithm(ABC):
     log_style: ClassVar[str] = "sagemaker"
     """``sagemaker`` for the frame of the closed algorithms' logs, ``plain`` for the same without ``#metrics`` lines,
     ``xgboost`` for the frame of the XGBoost container's."""
+    several_hosts: ClassVar[bool] = False
+    """``fit`` uses ``job.hosts``; elsewhere a job of several hosts is refused."""
 
     @classmethod
     @abstractmethod
@@ -413,6 +459,16 @@ class Algorithm(ABC):
         ``load`` for the others.
         """
         return cls.load(directory)
+
+    @classmethod
+    def loading_memory(cls, directory: Path) -> int:
+        """The most bytes of memory that ``load`` takes for a folder, its model included; no file is read whole.
+
+        Raises:
+            ModelError: there is no model.
+            OSError: a file cannot be read.
+        """
+        return cls.serving.memory * sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
 
     @classmethod
     @abstractmethod

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from container import logs
+from container import logs, resources
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from container.training import failure
@@ -26,6 +26,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
     if given:
         return _train_help(given)
     faulthandler.enable()  # a crash in native code leaves its place in the log
+    resources.limit_threads()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow says at length which instructions it uses
     logs.configure()
     logs.entry()

@@ -55,6 +55,7 @@ _accept = click.option("--accept", metavar="TYPE", help="Media type of the answe
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets model/ and output/.")
 @click.option("--content-type", metavar="TYPE", help="Of the channels; by default the suffix of the files decides.")
 @click.option("--checkpoints", type=FOLDER, metavar="FOLDER", help="Kept there, and gone on from if there are any.")
+@click.option("--hosts", type=click.IntRange(1, 100), default=1, help="Processes that train together, as hosts do.")
 @with_loudness
 def train(
     algorithm: str,
@@ -66,6 +67,7 @@ def train(
     output: Path,
     content_type: str | None,
     checkpoints: Path | None,
+    hosts: int,
     *,
     quiet: bool,
     verbose: bool,
@@ -92,6 +94,7 @@ def train(
             output=output,
             content_type=content_type,
             checkpoints=checkpoints,
+            hosts=hosts,
             loudness=loudness,
         )
     )

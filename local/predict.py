@@ -32,13 +32,14 @@ def predict(model: Path, text: str, algorithm: str | None, content_type: str | N
     Raises:
         ConfigurationError: there is no such file, or its name does not tell the format.
     """
+    from algorithms.loading import unpacked
     from container import logs
     from container.serving import app, models
 
     logs.configure(stream=sys.stderr)  # standard output is for the answer
     settings = Settings(algorithm=algorithm, max_payload=None)
     body = inputs.content(text)
-    with models.unpacked(model) as folder:
+    with unpacked(model) as folder:
         found, loaded = models.load(folder, settings)
     media = content_type or _media_type(text, found.serving.accepts)
     client = app.make_app(loaded, found, settings).test_client()

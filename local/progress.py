@@ -22,6 +22,8 @@ _STEP = re.compile(r"#quality_metric: host=\S+, epoch=(\d+)|Epoch\[(\d+)\]|Check
 _FOR_PROGRAMS = re.compile(
     r"#metrics |#progress_metric|#throughput_metric|#early_stopping|#\w+_score \(|Epoch\[\d+\] Batch \[|"
     r"Reading default configuration|Merging with provided|Final configuration|Process \d+ is a worker|"
+    r"Docker entrypoint called|Running default environment|"
+    r"\[[0-9:]+\] Task \d+ got rank|"
     r"Using default worker|Checkpoint loading and saving|Number of GPUs|Create Store|Saved checkpoint|\s*$"
 )
 _LEAST_KNOWN_FIRST = ("test", "validation", "train")

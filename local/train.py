@@ -23,7 +23,7 @@ from container import extras
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from container.training import train as training
-from local import inputs
+from local import inputs, together
 from local.parameters import Loudness, did_you_mean
 from local.progress import Console
 from recordio import content_type
@@ -43,6 +43,7 @@ class Request:
         given: the hyperparameters, as they came.
         content_type: of all channels that take it; None leaves it to the suffixes.
         checkpoints: a folder where they are kept between runs; None where there are none.
+        hosts: how many processes train together, as hosts of their own.
     """
 
     algorithm: str
@@ -51,6 +52,7 @@ class Request:
     output: Path
     content_type: str | None = None
     checkpoints: Path | None = None
+    hosts: int = 1
     loudness: Loudness = Loudness.NORMAL
 
 
@@ -82,7 +84,10 @@ def run(request: Request) -> int:
         paths.checkpoints.symlink_to(request.checkpoints.resolve())
     console = Console(sys.stdout, sys.stderr, request.loudness, algorithm.metrics)
     try:
-        code = training.run(paths, Settings(base_directory=paths.base, algorithm=request.algorithm), console)
+        if request.hosts > 1:
+            code = together.run(paths, request.algorithm, request.hosts, console)
+        else:
+            code = training.run(paths, Settings(base_directory=paths.base, algorithm=request.algorithm), console)
     finally:
         console.close()
     if code == training.SUCCESS and request.loudness is not Loudness.QUIET:
@@ -214,7 +219,7 @@ def _feature_dim(
 
 def _clear(paths: Paths) -> None:
     """Take away an earlier run in the same folder. Its checkpoints are elsewhere, and stay."""
-    for folder in (paths.base / "input", paths.model, paths.output):
+    for folder in (paths.base / "input", paths.model, paths.output, paths.base / together.FOLDER):
         if folder.exists():
             shutil.rmtree(folder)
     paths.checkpoints.unlink(missing_ok=True)

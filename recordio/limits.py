@@ -122,6 +122,21 @@ LONGEST_DRAINED = 256 << 20
 """Bytes of a body over the payload limit that are read and dropped before the connection is closed: a client looks for
 the answer only when it has sent all. SageMaker sends 100 MB at most."""
 
+# ---- hosts that train together ---------------------------------------------------------------------------------------
+
+MOST_HOSTS = 100
+"""Hosts of a job: SageMaker's own limit for most algorithms, and what the leader keeps a connection to."""
+
+LONGEST_MEETING_LINE = 1 << 16
+"""Bytes of a message between hosts about the job itself: a failure of 1,024 characters, or the digest of each of a
+hundred hyperparameters."""
+
+HELLO_SECONDS = 10
+"""Until a connection to the leader must have said which host it is of; a host says so in its first packet."""
+
+MOST_STRANGERS = 64
+"""Connections to the leader that have not said yet which host they are of; of more, the oldest is closed."""
+
 # ---- log lines and messages ------------------------------------------------------------------------------------------
 
 QUOTED_CHARACTERS = 200
@@ -132,3 +147,11 @@ LINE_CHARACTERS = 16_384
 """Of a log line: Docker cuts what is longer into pieces of 16 KiB."""
 FAILURE_CHARACTERS = 1_024
 """Of the failure file: SageMaker shows no more of it."""
+
+# ---- checkpoints of a training job -----------------------------------------------------------------------------------
+
+MOST_CHECKPOINT_ARRAYS = 100_000
+"""Members of a checkpoint's file: the largest networks have some hundred variables, with two moments each."""
+
+MOST_CHECKPOINT_DOCUMENT = 64 << 20
+"""Bytes of its JSON document, which has the values of every metric so far: a million of them take some 30 MB."""

@@ -19,6 +19,7 @@ from recordio.json_rows import decode_json, decode_json_lines
 from recordio.libsvm import decode_libsvm, read_libsvm
 from recordio.prefetch import ahead
 from recordio.rows import RowFormat, label_columns
+from recordio.shares import ALL, Share
 from recordio.sources import Source, Stopped
 from recordio.text import REQUEST
 
@@ -93,11 +94,23 @@ class ChannelStream:
     All rows of an epoch have the same width, with one exception: LIBSVM rows without ``feature_dim`` are as wide as
     the widest row so far, since nothing before the end of the data says more.
 
+    Args:
+        share: the rows that are taken; the others are read and dropped.
+        may_be_empty: other readers have the rest of the channel, so that having no rows is no error.
+
     Raises:
         ContentTypeError: no reader takes the content type or its parameters.
     """
 
-    def __init__(self, source: Source, content_type: ContentType, rows: RowFormat) -> None:
+    def __init__(
+        self,
+        source: Source,
+        content_type: ContentType,
+        rows: RowFormat,
+        *,
+        share: Share = ALL,
+        may_be_empty: bool = False,
+    ) -> None:
         self._reader = _find(_READERS, content_type)
         if content_type.media_type in (CSV, PARQUET):
             label_columns(content_type, rows)
@@ -105,6 +118,8 @@ class ChannelStream:
         self._source = source
         self._content_type = content_type
         self._rows = rows
+        self._share = share
+        self._may_be_empty = may_be_empty
         self._epochs = 0
         self._kept: list[Batch] | None = None
         self._kept_size: int | None = None
@@ -132,7 +147,8 @@ class ChannelStream:
 
         def produce(left: Stopped) -> Iterator[Batch]:
             with contextlib.closing(self._epoch(left)) as batches:
-                yield from batches if size is None else in_multiples(batches, size)
+                mine = self._share.batches(batches)
+                yield from mine if size is None else in_multiples(mine, size)
 
         self._epochs += 1
         keeper = _Keeper(KEPT_BYTES if self._source.repeats and self._epochs > 1 else 0)
@@ -145,12 +161,18 @@ class ChannelStream:
 
     def _epoch(self, left: Stopped) -> Generator[Batch, None, None]:
         alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)
-        with self._source.epoch(left) as streams:
+        with contextlib.ExitStack() as opened:
+            try:
+                streams = opened.enter_context(self._source.epoch(left))
+            except EmptyDataError:
+                if self._may_be_empty:
+                    return
+                raise
             for name, stream in streams:
                 with contextlib.closing(self._reader(stream, name, self._rows, self._content_type)) as batches:
                     for batch in batches:
                         yield alike.checked(batch, name)
-        if alike.empty:
+        if alike.empty and not self._may_be_empty:
             raise EmptyDataError(f"{self._source.name}: there are no rows")
 
 
@@ -160,31 +182,50 @@ class ChannelRecords:
     Args:
         folder: of the channel's files; None where it is a pipe.
         wrapped: each object of the channel comes in a record of its own.
+        share, may_be_empty: as of ``ChannelStream``.
     """
 
     def __init__(
-        self, source: Source, content_type: ContentType, *, folder: Path | None = None, wrapped: bool = False
+        self,
+        source: Source,
+        content_type: ContentType,
+        *,
+        folder: Path | None = None,
+        wrapped: bool = False,
+        share: Share = ALL,
+        may_be_empty: bool = False,
     ) -> None:
         self.media_type = content_type.media_type
         self.parameters = content_type.parameters
         self.folder = folder
         self.wrapped = wrapped
+        self.share = share
+        self.may_be_empty = may_be_empty
         self._source = source
 
     def records(self) -> Generator[bytes]:
-        """One epoch of RecordIO records, read as they are asked for.
+        """One epoch of the share's RecordIO records, read as they are asked for.
 
         Raises:
             DataError: the data is not framed, or there is none.
             recordio.sources.ReadingStopped: a stop was asked for while waiting for data.
         """
+        yield from self.share.records(self._all())
+
+    def _all(self) -> Generator[bytes]:
         empty = True
-        with self._source.epoch() as streams:
+        with contextlib.ExitStack() as opened:
+            try:
+                streams = opened.enter_context(self._source.epoch())
+            except EmptyDataError:
+                if self.may_be_empty:
+                    return
+                raise
             for name, stream in streams:
                 for record in frames(stream, name):
                     empty = False
                     yield record
-        if empty:
+        if empty and not self.may_be_empty:
             raise EmptyDataError(f"{self._source.name}: there are no records")
 
 

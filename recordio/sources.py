@@ -21,9 +21,11 @@ from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from recordio.compression import decompressed
 from recordio.errors import DataError, EmptyDataError
+from recordio.quoting import quoted
 
 _BUFFER_BYTES = 1 << 16
 _PIPE_BYTES = 1 << 20  # the most that Linux grants without privileges (fs.pipe-max-size)
+_NAMED = 3  # files in a message
 _WAIT = 0.05  # seconds between two looks at whether a stop was asked for
 
 
@@ -94,9 +96,10 @@ class FileSource:
             return [self._path]
         if not self._path.is_dir():
             raise EmptyDataError(f"{self._path} does not exist")
-        found = sorted(_data_files(self._path), key=lambda file: file.relative_to(self._path).as_posix())
+        useless: list[str] = []
+        found = sorted(_data_files(self._path, useless), key=lambda file: file.relative_to(self._path).as_posix())
         if not found:
-            raise EmptyDataError(f"{self._path} has no data files; hidden, marker and empty files do not count")
+            raise EmptyDataError(f"{self._path} has no data files; {_reasons(useless)}")
         return found
 
     @contextlib.contextmanager
@@ -125,19 +128,58 @@ def _readable(file: Path) -> BinaryIO:
         raise DataError(f"{file.name[:200]!r} cannot be read: {error.strerror}") from error
 
 
-def _data_files(root: Path) -> Iterator[Path]:
+def _data_files(root: Path, useless: list[str]) -> Iterator[Path]:
+    """The files; of entries that are none, ``useless`` is told the name and the reason."""
     visited: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(root, onerror=_raise, followlinks=True):
         status = Path(folder).stat()
         if (status.st_dev, status.st_ino) in visited:
+            useless.append(f"{_shown(root, folder)} leads to a folder that was read already")
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
+        useless += [f"{_shown(root, Path(folder, name))} is a hidden folder" for name in folders if _is_hidden(name)]
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         for name in names:
-            file = Path(folder, name)
-            if not _is_hidden(name) and file.is_file() and file.stat().st_size:
-                yield file
+            reason = "a hidden or marker file" if _is_hidden(name) else _not_data(Path(folder, name))
+            if reason:
+                useless.append(f"{_shown(root, Path(folder, name))} is {reason}")
+            else:
+                yield Path(folder, name)
+
+
+def _not_data(file: Path) -> str:
+    """Why an entry is no data; empty where it is."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return "a link to what does not exist"
+    except OSError as error:  # a link to itself, or through a folder that this user may not enter
+        return f"not to be read: {error.strerror}"
+    if stat.S_ISREG(status.st_mode):
+        return "" if status.st_size else "empty"
+    kind = next((name for test, name in _SPECIAL if test(status.st_mode)), "no file")
+    return f"{kind}, which File mode does not read"
+
+
+_SPECIAL = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def _shown(root: Path, entry: str | Path) -> str:
+    return quoted(Path(entry).relative_to(root).as_posix())
+
+
+def _reasons(useless: list[str]) -> str:
+    """The first few, in words."""
+    if not useless:
+        return "it is empty"
+    more = len(useless) - _NAMED
+    return "; ".join(sorted(useless)[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _raise(error: OSError) -> None:

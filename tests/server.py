@@ -105,9 +105,10 @@ class Server:
 
 
 @contextmanager
-def running(base: Path, **environment: str) -> Iterator[Server]:
-    """A server that answers, for the model in ``base / "model"``; stopped at the end, whatever happens."""
-    server = Server(base, environment)
+def running(base: Path, program: str | None = None, /, **environment: str) -> Iterator[Server]:
+    """A server that answers, for the model in ``base / "model"``; stopped at the end, whatever happens. ``program``
+    runs it where that is to be done in another way."""
+    server = Server(base, environment, program)
     try:
         server.wait()
         yield server

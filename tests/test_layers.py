@@ -12,7 +12,7 @@ from algorithms import registry
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("recordio", "algorithms", "container", "local")  # from the lowest up
 SOURCES = sorted(file for layer in LAYERS for file in (ROOT / layer).rglob("*.py") if file.name != "record_pb2.py")
-SHARED = {"common", "vision"}
+SHARED = {"common", "vision", "estimators"}
 LOWER = [file for file in SOURCES if file.relative_to(ROOT).parts[0] not in ("container", "local")]
 
 

@@ -21,7 +21,9 @@ Source: src/ndarray/ndarray.cc of apache/mxnet 1.9.1.
 from __future__ import annotations
 
 import contextlib
+import io
 import math
+import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +85,7 @@ def load(source: Path | str | bytes) -> Arrays:
         ModelError: the file cannot be read, or is not a complete, consistent NDArray file.
     """
     with _naming(source):
-        stored, names = _parse(source)
+        stored, names = _parse(source, values=True)
         _refuse_expansion(stored)
         arrays = [item.dense() for item in stored]
     return dict(zip(names, arrays, strict=True)) if names else arrays
@@ -96,7 +98,7 @@ def shapes(source: Path | str | bytes) -> list[Shape] | dict[str, Shape]:
         ModelError: as ``load``.
     """
     with _naming(source):
-        stored, names = _parse(source)
+        stored, names = _parse(source, values=False)
     found = [item.shape for item in stored]
     return dict(zip(names, found, strict=True)) if names else found
 
@@ -150,8 +152,16 @@ class _Malformed(Exception):  # noqa: N818 - becomes a ModelError
     pass
 
 
-def _parse(source: Path | str | bytes) -> tuple[list[_Stored], list[str]]:
-    cursor = _Cursor(source)
+def _parse(source: Path | str | bytes, *, values: bool) -> tuple[list[_Stored], list[str]]:
+    """The arrays and their names; where ``values`` is False, only the shapes of the arrays mean something."""
+    with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+        size = len(source) if isinstance(source, bytes) else os.fstat(file.fileno()).st_size
+        if not size:
+            raise _Malformed("it is empty")
+        return _parse_file(_Cursor(file, size, values=values))
+
+
+def _parse_file(cursor: _Cursor) -> tuple[list[_Stored], list[str]]:
     magic, _reserved, count = cursor.numbers("QQQ")
     if magic != _FILE_MAGIC:
         raise _Malformed(f"it starts with 0x{magic:X} instead of 0x{_FILE_MAGIC:X}")
@@ -182,7 +192,7 @@ def _refuse_expansion(stored: Sequence[_Stored]) -> None:
 
 def _parse_name(cursor: _Cursor) -> str:
     (length,) = cursor.numbers("Q")
-    raw = cursor.take(length).tobytes()
+    raw = cursor.take(length)
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -191,7 +201,7 @@ def _parse_name(cursor: _Cursor) -> str:
 
 @dataclass(frozen=True)
 class _Stored:
-    """One array as it lies in the file: views of the file's bytes, nothing copied."""
+    """One array as it lies in the file."""
 
     shape: Shape
     storage: int
@@ -199,9 +209,9 @@ class _Stored:
     indices: list[np.ndarray]
 
     def dense(self) -> np.ndarray:
-        """A writable copy of its own, in native byte order."""
+        """As a dense array in native byte order."""
         if self.storage == _DENSE:
-            return self.values.astype(self.values.dtype.newbyteorder("="), order="C")
+            return self.values.astype(self.values.dtype.newbyteorder("="), copy=False)
         return self._row_sparse() if self.storage == _ROW_SPARSE else self._csr()
 
     def _row_sparse(self) -> np.ndarray:
@@ -281,29 +291,27 @@ def _checked_shape(ndim: int, cursor: _Cursor, kind: str) -> Shape:
 
 
 class _Cursor:
-    """Reads forward through the bytes of a file; refuses lengths that the file does not have before using them."""
+    """Reads forward through a file; refuses lengths that the file does not have before memory is taken for them.
 
-    def __init__(self, source: Path | str | bytes) -> None:
-        if isinstance(source, bytes):
-            self.bytes = np.frombuffer(source, np.uint8)
-        elif Path(source).stat().st_size == 0:
-            raise _Malformed("it is empty")
-        else:
-            self.bytes = np.memmap(source, np.uint8, mode="r")
+    It reads rather than maps: a file that is cut short by someone else meanwhile ends a process that has mapped it.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, *, values: bool) -> None:
+        self._file, self._size, self._values = file, size, values
         self.at = 0
 
     @property
     def left(self) -> int:
-        return int(self.bytes.size) - self.at
+        return self._size - self.at
 
-    def take(self, length: int) -> np.ndarray:
-        if length > self.left:
-            raise _Malformed(f"{length} bytes are announced at byte {self.at}, and {self.left} are left")
-        self.at += length
-        return self.bytes[self.at - length : self.at]
+    def take(self, length: int) -> bytes:
+        self._pass(length)
+        data = self._file.read(length)
+        self._check_read(len(data), length)
+        return data
 
     def numbers(self, kinds: str) -> tuple[int, ...]:
-        return struct.unpack(f"<{kinds}", self.take(struct.calcsize(f"<{kinds}")).tobytes())
+        return struct.unpack(f"<{kinds}", self.take(struct.calcsize(f"<{kinds}")))
 
     def counted(self, count: int, what: str) -> Iterable[int]:
         if count > self.left:  # each takes several bytes
@@ -311,8 +319,24 @@ class _Cursor:
         return range(count)
 
     def array(self, dtype: np.dtype, shape: Shape) -> np.ndarray:
-        values = np.frombuffer(self.take(math.prod(shape) * dtype.itemsize), dtype)
+        """The next array; where values are not wanted, one of its shape that takes no memory."""
+        length = math.prod(shape) * dtype.itemsize
+        self._pass(length)
         try:
-            return values.reshape(shape)
+            if not self._values:
+                self._file.seek(self.at)
+                return np.broadcast_to(np.zeros((), dtype), shape)
+            values = np.empty(length, np.uint8)
+            self._check_read(self._file.readinto(values), length)  # type: ignore[attr-defined]
+            return values.view(dtype).reshape(shape)
         except ValueError:  # no element, and dimensions beyond any memory
             raise _Malformed(f"an array before byte {self.at} has the shape {shape}") from None
+
+    def _pass(self, length: int) -> None:
+        if length > self.left:
+            raise _Malformed(f"{length} bytes are announced at byte {self.at}, and {self.left} are left")
+        self.at += length
+
+    def _check_read(self, read: int, length: int) -> None:
+        if read != length:
+            raise _Malformed(f"it had {self._size} bytes when it was opened, and ends before byte {self.at} now")

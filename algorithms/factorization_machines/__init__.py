@@ -20,8 +20,10 @@ import numpy as np
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
+from algorithms.factorization_machines.scaling import Measure, Scaling
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
 from algorithms.factorization_machines.scores import Scores
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real
@@ -43,6 +45,7 @@ from recordio.batches import Batch
 
 BINARY, REGRESSOR = "binary_classifier", "regressor"
 _NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
+_NO_ROWS = "No training data processed. Verify that channel 'train' contains non-empty files."
 _WIDE = Tunable(1e-8, 512)
 
 
@@ -101,7 +104,7 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
         at_least=1,
         tunable=Tunable(1, 1000),
         help="Passes over the training data. Where not given: as many as training needs, in batches of no more than a "
-        "hundredth of the rows; one in Pipe mode.",
+        "hundredth of the rows, on features and labels brought to one scale; one in Pipe mode.",
     )
     eps: float | None = real(default=None, above=0, help="Adam's guard against division by zero; 1e-8 if not given.")
     factors_init_method: str = _init_method("factors")
@@ -222,8 +225,7 @@ class FactorizationMachines(Algorithm):
         hp: FactorizationMachinesHyperparameters = hyperparameters
         job.info("[Sparse network] Building a sparse network.")
         state = State(hp, job.seed)
-        _train(state, channels["train"], hp, job)
-        model = FactorizationMachine(state.bias, state.linear, state.factors, hp.predictor_type)
+        model = FactorizationMachine(*_train(state, channels["train"], hp, job), hp.predictor_type)
         if "test" in channels:
             _test(model, channels["test"], hp, job)
         else:
@@ -241,29 +243,21 @@ class FactorizationMachines(Algorithm):
         return recognises(directory)
 
 
-def _train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
-    """All passes, and what the user should know of how they went."""
-    schedule = Schedule(hp.epochs or 1, hp.mini_batch_size)
-    epoch = 0
-    while epoch < schedule.epochs and not (epoch and job.stop_requested):
-        started = time.perf_counter()
-        state.begin(epoch, schedule.epochs)
-        total = _epoch(state, stream, schedule, hp, job, epoch)
-        if epoch == 0 and hp.epochs is None and stream.repeats:
-            schedule = enough(total.rows, hp.mini_batch_size)
-            job.info(
-                f"epochs is not given: {schedule.epochs} passes over {total.rows} rows, from the second on in batches "
-                f"of {schedule.batch_size}; every {schedule.log_every}. is logged."
-            )
-        if schedule.logs(epoch):
-            for name, value, maximize in total.values():
-                job.quality("train", name, value, maximize=maximize, epoch=epoch)
-            job.progress(epoch + 1, schedule.epochs)
-            job.throughput(total.rows, time.perf_counter() - started)
-        epoch += 1
-    if epoch < schedule.epochs:
-        job.warning(f"Training was asked to stop: the model is that of {epoch} of {schedule.epochs} epochs.")
-    if not state.finite:
+def _train(
+    state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
+    found = job.checkpoints.latest()
+    place = _first_place(stream, hp, job) if found is None else resume(state, found)
+    stopped = False
+    while place.epoch < place.schedule.epochs and not stopped:
+        stopped = _one_epoch(state, stream, place, hp, job)
+    epoch, epochs, scaling = place.epoch, place.schedule.epochs, place.scaling
+    if epoch < epochs:
+        job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
+    learned = state.bias, state.linear, state.factors
+    bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
+    if not all(np.isfinite(one).all() for one in (bias, linear, factors)):
         raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(hp)}")
     if state.time < FEWEST_STEPS:
         job.warning(
@@ -277,34 +271,82 @@ def _train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameter
             f"factors to zero faster than factors_lr={hp.factors_lr:g} learns them. A feature's gradient is a mean "
             "over the batch, so that a weight decay of 0.001 is large already."
         )
+    return bias, linear, factors
 
 
-def _epoch(
-    state: State,
-    stream: Stream,
-    schedule: Schedule,
-    hp: FactorizationMachinesHyperparameters,
-    job: Job,
-    epoch: int,
-) -> Scores:
-    """One pass; the scores are of each batch before its step. A stop after the first epoch cuts it short."""
-    total = Scores(hp.predictor_type == BINARY)
-    with closing(stream.batches(schedule.batch_size)) as batches:
-        for number, batch in enumerate(batches):
-            labels = _labels(batch, hp)
-            raw = state.update(batch, labels)
-            total.add(raw, labels)
-            if schedule.logs(epoch) and number % hp.batch_metrics_publish_interval == 0:
-                _report_batch(raw, labels, hp, job, epoch, number)
+def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Scaling:
+    """The scale of the data, by a pass over it."""
+    measure = Measure(hp.feature_dim)
+    with closing(stream.batches(hp.mini_batch_size)) as batches:
+        for batch in batches:
+            measure.add(batch.features, _labels(batch, hp))
             if job.stop_requested:
-                if epoch == 0:
-                    raise TrainingStopped(f"in epoch {epoch}, after {total.rows} rows")
+                raise TrainingStopped(f"before epoch 0, after {measure.rows} rows")
+    if not measure.rows:
+        raise TrainingDataError(_NO_ROWS)
+    # What a shift adds to the weights and the bias needs both of them.
+    return measure.scaling(shifted=hp.use_bias and hp.use_linear, labels=hp.predictor_type == REGRESSOR)
+
+
+def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Place:
+    """Where training starts: what is to be done, and on which scale."""
+    scores = Scores(hp.predictor_type == BINARY)
+    if hp.epochs is not None or not stream.repeats:
+        return Place(Schedule(hp.epochs or 1, hp.mini_batch_size), scores)
+    scaling = _measured(stream, hp, job)
+    schedule = enough(scaling.rows, hp.mini_batch_size)
+    job.info(
+        f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
+        f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
+    )
+    return Place(schedule, scores, scaling)
+
+
+def _one_epoch(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
+    """One pass, and its lines; whether a stop was asked for."""
+    started, epoch, total = time.perf_counter(), place.epoch, place.total
+    state.begin(epoch, place.schedule.epochs)
+    is_whole = _pass(state, stream, place, hp, job)
+    if place.schedule.logs(epoch):
+        for name, value, maximize in total.values():
+            job.quality("train", name, value, maximize=maximize, epoch=epoch)
+        job.progress(epoch + 1, place.schedule.epochs)
+        job.throughput(total.rows, time.perf_counter() - started)
+    place.next_epoch()
+    stopped = job.stop_requested  # before the checkpoint, which is then written
+    if is_whole:
+        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
+    return stopped
+
+
+def _pass(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
+    """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
+    total, scaling, stopped = place.total, place.scaling, False
+    with closing(stream.batches(place.schedule.batch_size)) as batches:
+        for number, batch in enumerate(batches):
+            if number < place.batches:  # trained on before an interruption
+                continue
+            labels = _labels(batch, hp)
+            if scaling is None:
+                raw = state.update(batch, labels)
+            else:
+                raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels)))
+            total.add(raw, labels)
+            place.batches = number + 1
+            if place.schedule.logs(place.epoch) and number % hp.batch_metrics_publish_interval == 0:
+                _report_batch(raw, labels, hp, job, place.epoch, number)
+            stopped = job.stop_requested  # before the checkpoint, which is then written
+            if stream.repeats:
+                job.checkpoints.offer(lambda: to_checkpoint(state, place))
+            if stopped:
+                if place.epoch == 0:
+                    raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
                 break
     if not total.rows:
-        raise TrainingDataError("No training data processed. Verify that channel 'train' contains non-empty files.")
+        raise TrainingDataError(_NO_ROWS)
     if not total.finite:
-        raise TrainingDataError(f"the scores are not finite in epoch {epoch}: {_advice(hp)}")
-    return total
+        raise TrainingDataError(f"the scores are not finite in epoch {place.epoch}: {_advice(hp)}")
+    return not stopped
 
 
 def _advice(hp: FactorizationMachinesHyperparameters) -> str:

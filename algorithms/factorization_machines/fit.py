@@ -169,11 +169,6 @@ class State:
         self.share = 1.0
         self.last: Features = np.zeros((0, d), np.float32)
 
-    @property
-    def finite(self) -> bool:
-        """Whether all parameters are."""
-        return all(bool(np.isfinite(one).all()) for one in (self.bias, self.linear, self.factors))
-
     def begin(self, epoch: int, epochs: int) -> None:
         """Set the learning rates for an epoch, from 0: they fall linearly, to the last epoch's ``1 / epochs``.
 

@@ -189,8 +189,8 @@ def target(labels: np.ndarray, where: str, form: Architecture, label_format: str
         return hot
     if len(labels) != form.num_classes or not np.isin(labels, (0, 1)).all():
         raise TrainingDataError(
-            f"{where}: the labels {_shown(labels)} are not {form.num_classes} (num_classes) times 0 or 1; if they are "
-            "ids of classes, add label-format=class-id to the content type"
+            f"{where}: the labels {_shown(labels)} are not {form.num_classes} (num_classes) times 0 or 1 "
+            "(multi_label); if they are ids of classes, add label-format=class-id to the content type"
         )
     return labels.astype(np.float32)
 
@@ -198,7 +198,9 @@ def target(labels: np.ndarray, where: str, form: Architecture, label_format: str
 def _check_classes(labels: np.ndarray, where: str, num_classes: int) -> None:
     for label in labels:
         if not 0 <= label < num_classes or label != int(label):
-            raise TrainingDataError(f"{where}: the label {label:g} is not a class from 0 to {num_classes - 1}")
+            raise TrainingDataError(
+                f"{where}: the label {label:g} is not a class from 0 to {num_classes - 1} (num_classes)"
+            )
 
 
 def _shown(labels: np.ndarray) -> str:

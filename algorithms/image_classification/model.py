@@ -20,6 +20,7 @@ from algorithms.common.documents import read_json
 from algorithms.errors import ModelError, PredictionError
 from algorithms.interface import NO_PARAMETERS, Items, Model
 from algorithms.vision.augment import resized, squeezed
+from algorithms.vision.decode import decoding_and_scaling_bytes
 from algorithms.vision.graph import Graph, read_graph
 from algorithms.vision.inference import Network
 
@@ -95,6 +96,13 @@ class ImageModel(Model):
         if not len(batch):
             return {PREDICTION: np.empty((0, len(self.probabilities(self._blank()))), np.float32)}
         return {PREDICTION: np.stack([self.probabilities(image) for image in batch.values])}
+
+    def predict_memory(self, batch: Items) -> int:
+        """One image after the other is decoded, brought to size and given to the network."""
+        size = (self.image_shape[2], self.image_shape[1])
+        files = (image for image in batch.values if isinstance(image, bytes))
+        largest = max((decoding_and_scaling_bytes(image, size) for image in files), default=0)
+        return largest + self.network.memory
 
     def probabilities(self, image: bytes | np.ndarray) -> np.ndarray:
         """Of each class, (classes,) float32, for the bytes of an image's file or its pixels, (h, w, channels) uint8."""

@@ -130,6 +130,7 @@ class KMeans(Algorithm):
         THROUGHPUT,
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO), multi_model=False)
+    several_hosts = True
     configurations = tuple(
         Configuration(name=name, hyperparameters={"feature_dim": "4", "k": "2", "mini_batch_size": "20", **more})
         for name, more in (
@@ -177,7 +178,8 @@ def _score(model: KMeansModel, hyperparameters: KMeansHyperparameters, stream: S
     for batch in stream.batches(hyperparameters.mini_batch_size):
         total += float(np.sum(model.nearest(batch.features)[1]))
         rows += len(batch)
-    scores = {"msd": total / max(rows, 1), "ssd": total}
+    total, count = job.hosts.sum(np.array([total, rows]))[0].tolist()
+    scores = {"msd": total / max(count, 1), "ssd": total}
     for metric in hyperparameters.eval_metrics:
         job.score("test", metric, scores[metric])
         job.quality("test", metric, scores[metric])

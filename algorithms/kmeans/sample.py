@@ -13,10 +13,11 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from algorithms.common.hosts import packed, unpacked
 from algorithms.kmeans.lloyd import Points
 from recordio.batches import Batch, Features, concatenate
 
@@ -63,6 +64,28 @@ class Sample:
         self._parts = [_below(part, self._limit) for part in self._parts + theirs]
         if self._bytes() > CAPACITY:
             self._cut()
+
+    def keys(self) -> np.ndarray:
+        """The keys of the rows that are kept (n,), in no order."""
+        return np.concatenate([part.keys for part in self._parts] or [np.empty(0)])
+
+    def limit(self, key: float) -> None:
+        """Keep no row whose key is not below ``key``."""
+        self._limit = min(self._limit, key)
+        self._parts = [_below(part, self._limit) for part in self._parts]
+
+    def packed(self) -> dict[str, Any]:
+        """What ``unpacked`` takes: numbers, lists and arrays."""
+        parts = [[packed(part.features), part.keys, part.log_weights] for part in self._parts]
+        return {"size": self.size, "limit": self._limit, "parts": parts}
+
+    @classmethod
+    def unpacked(cls, packed: dict[str, Any], rng: np.random.Generator) -> Sample:
+        """The sample that was packed."""
+        sample = cls(packed["size"], rng)
+        sample._limit = packed["limit"]
+        sample._parts = [_Part(unpacked(rows), keys, weights) for rows, keys, weights in packed["parts"]]
+        return sample
 
     def _append(self, part: _Part) -> None:
         """Joins equal sizes as a binary counter carries, so that a row is copied a logarithmic number of times."""

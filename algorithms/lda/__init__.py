@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, tuning_metric
+from algorithms.common.hosts import any_host
 from algorithms.hyperparameters import Hyperparameters, Tunable, integer, real
 from algorithms.interface import (
     COUNTS,
@@ -98,6 +99,7 @@ class LDA(Algorithm):
         THROUGHPUT,
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO))
+    several_hosts = True
     configurations = (
         Configuration(
             name="topics",
@@ -120,8 +122,8 @@ class LDA(Algorithm):
             TrainingStopped: a stop was asked for before a document was read.
         """
         model = train(hyperparameters, channels["train"], job)
-        if "test" in channels and not job.stop_requested:
-            pwll = model.per_word_log_likelihood(channels["test"].batches())
+        if "test" in channels and not any_host(job.hosts, job.stop_requested):
+            pwll = model.per_word_log_likelihood(channels["test"].batches(), job.hosts)
             job.score("test", "pwll", pwll)
             job.quality("test", "pwll", pwll, maximize=True)
         return model

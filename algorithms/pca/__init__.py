@@ -11,12 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from algorithms.checkpoints import Checkpoint
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters, choice, flag, integer
 from algorithms.interface import (
@@ -28,12 +31,13 @@ from algorithms.interface import (
     Channel,
     Column,
     Configuration,
+    Hosts,
     Job,
     Metric,
     Serving,
     Stream,
 )
-from algorithms.pca.fit import State, initialize
+from algorithms.pca.fit import Components, State, initialize
 from algorithms.pca.model import PROJECTION, PCAModel, load, recognises
 
 REGULAR, RANDOMIZED = "regular", "randomized"
@@ -113,6 +117,7 @@ class PCA(Algorithm):
     serving = Serving(
         accepts=(CSV, JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO, CSV), json_key="projections"
     )
+    several_hosts = True
     configurations = tuple(
         Configuration(
             name=name,
@@ -147,11 +152,11 @@ class PCA(Algorithm):
         job.info(f"{hyperparameters.feature_dim} feature(s) found in 'data'.")
         _see(state, channels["train"], hyperparameters, job)
         with job.timer("finalize.time"):
-            found = state.finalize(k)
+            found = Components(*from_leader(job.hosts, lambda: state.finalize(k)))
         model = PCAModel(found.s, found.v, found.mean, found.total)
         job.info(f"{k} component(s) hold {found.explained:.6g} of the total variance of the training data.")
-        if "test" in channels and not job.stop_requested:
-            ratio = explained_variance_ratio(model, channels["test"])
+        if "test" in channels and not any_host(job.hosts, job.stop_requested):
+            ratio = explained_variance_ratio(model, channels["test"], job.hosts)
             job.quality("test", EXPLAINED, ratio, maximize=True)
             job.score("test", EXPLAINED, ratio)
         return model
@@ -170,25 +175,51 @@ class PCA(Algorithm):
 def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job: Job) -> None:
     """One pass over the training data."""
     started = time.perf_counter()
-    for batch in stream.batches(state.block_rows):
+    seen, over = _resume(state, job)
+    for number, batch in enumerate(stream.batches(state.block_rows) if not over else ()):
+        if number < seen:  # before an interruption
+            continue
         if batch.feature_dim != hyperparameters.feature_dim:
             raise TrainingDataError(
                 f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {batch.feature_dim} features"
             )
         with job.timer("update.time"):
             state.update(batch.features)
-        if job.stop_requested:
-            if state.rows < hyperparameters.num_components:
-                raise TrainingStopped(f"only {state.rows} rows had been read")
-            job.warning(f"Training was asked to stop: the model is that of the {state.rows} rows read so far.")
+        stopped = job.stop_requested  # before the checkpoint, which is then written
+        if stream.repeats:
+            job.checkpoints.offer(partial(_checkpoint, state, number + 1))
+        if stopped:
             break
+    if not over:
+        job.progress(1, 1)
+        job.throughput(state.rows, time.perf_counter() - started)
+        if not job.stop_requested:
+            job.checkpoints.offer(partial(_checkpoint, state, 0, over=True), epoch_over=True)
+    stopped = any_host(job.hosts, job.stop_requested)
+    state.shared(job.hosts)
     if not state.rows:
         raise TrainingDataError("No training data processed: the train channel is empty.")
-    job.progress(1, 1)
-    job.throughput(state.rows, time.perf_counter() - started)
+    if stopped and state.rows < hyperparameters.num_components:
+        raise TrainingStopped(f"only {state.rows} rows had been read")
+    if stopped:
+        job.warning(f"Training was asked to stop: the model is that of the {state.rows} rows read so far.")
 
 
-def explained_variance_ratio(model: PCAModel, stream: Stream) -> float:
+def _checkpoint(state: State, batches: int, *, over: bool = False) -> Checkpoint:
+    """The sums so far, which hosts would merge, so that others may go on from them."""
+    return Checkpoint(f"{state.rows} rows", {"batches": batches, "over": over}, state.to_arrays())
+
+
+def _resume(state: State, job: Job) -> tuple[int, bool]:
+    """Take up the newest checkpoint, if there is one: batches that were seen, and whether these were all."""
+    found = job.checkpoints.latest()
+    if found is None:
+        return 0, False
+    state.from_arrays(found.arrays)
+    return found.state["batches"], found.state["over"]
+
+
+def explained_variance_ratio(model: PCAModel, stream: Stream, hosts: Hosts) -> float:
     """The share of the rows' squared distance from the mean (from 0 without one) that their projections keep.
 
     1 where the rows do not differ from the mean at all.
@@ -199,10 +230,14 @@ def explained_variance_ratio(model: PCAModel, stream: Stream) -> float:
         projection = model.predict(batch)[PROJECTION]
         kept += float(np.vdot(projection, projection))
         total += _squared_distance(batch.features, mean)
-    return kept / total if total > 0 else 1.0
+    kept, total = hosts.sum(np.array([kept, total]))[0]
+    return float(kept / total) if total > 0 else 1.0
 
 
 def _squared_distance(rows: Any, mean: np.ndarray) -> float:
     """Sum over the rows (n, d) of their squared distances from ``mean`` (1, d)."""
-    squares = float(rows.multiply(rows).sum()) if hasattr(rows, "multiply") else float(np.vdot(rows, rows))
+    if not hasattr(rows, "multiply"):
+        steps = rows - mean
+        return float(np.vdot(steps, steps))
+    squares = float(rows.multiply(rows).sum(dtype=np.float64))
     return squares - 2 * float((rows @ mean[0]).sum()) + rows.shape[0] * float(mean[0] @ mean[0])

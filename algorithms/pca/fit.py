@@ -11,13 +11,17 @@ Names: X (n, d) rows, c (d,) a fixed shift, mu (d,) the mean, C (d, d) the scatt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
+from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
+from algorithms.common.hosts import packed, unpacked
 from algorithms.errors import TrainingDataError
+from algorithms.interface import Hosts
 from algorithms.pca.gram import Rows
 from recordio.batches import Features
 
@@ -67,8 +71,20 @@ class State(Protocol):
         """See these rows (m, d), once."""
         ...
 
+    def shared(self, hosts: Hosts) -> None:
+        """Take in what all hosts have seen. The leader has all of it then; the others need not."""
+        ...
+
     def finalize(self, k: int) -> Components:
         """The k components; the state remains as it is. Raises TrainingDataError where the rows do not do."""
+        ...
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All of what was seen."""
+        ...
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Become the state that was taken apart by ``to_arrays``; this one must have been initialised alike."""
         ...
 
 
@@ -131,6 +147,36 @@ class Exact:
             self._poured().merge(other._covariance)
         for block in other._held.blocks:
             self.update(block)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The covariance's, or the blocks of rows that are held."""
+        if self._covariance is not None:
+            return self._covariance.to_arrays()
+        blocks = self._held.blocks
+        parts = [rows_to_arrays(f"block{number}", block) for number, block in enumerate(blocks)]
+        return {"blocks": np.array(len(blocks)), **{name: array for part in parts for name, array in part.items()}}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """See ``State``."""
+        if "blocks" not in arrays:
+            self._covariance = Covariance(self.feature_dim, centred=self.centred)
+            self._covariance.from_arrays(arrays)
+            return
+        for number in range(int(arrays["blocks"])):
+            self._held.add(rows_from_arrays(f"block{number}", arrays))
+
+    def shared(self, hosts: Hosts) -> None:
+        """The rows of all hosts while they are no more than features together, and their covariance from then on."""
+        if hosts.size == 1:
+            return
+        if hosts.sum(np.array([self.rows]))[0][0] > self.feature_dim:
+            self._poured().shared(hosts)
+            return
+        parts = hosts.gather([packed(block) for block in self._held.blocks])
+        self._held = Rows(self.feature_dim)
+        for part in parts:
+            for block in part:
+                self._held.add(unpacked(block))
 
     def finalize(self, k: int) -> Components:
         """The k leading components."""
@@ -205,6 +251,28 @@ class Covariance:
         self._moments += other._moments
         self._moments += _terms_of_step(other._moments[-1, :-1], other.rows, step)
         self.rows += other.rows
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The shift, the moments about it, and the number of rows."""
+        return {"shift": self._shift, "moments": self._moments, "rows": np.array(self.rows)}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """See ``State``."""
+        self._shift, self._moments, self.rows = arrays["shift"], arrays["moments"], int(arrays["rows"])
+
+    def shared(self, hosts: Hosts) -> None:
+        """The moments of all hosts, each shifted to the common mean first."""
+        if hosts.size == 1:
+            return
+        counts, sums = hosts.sum(np.array([self.rows]), self.rows * self._shift + self._moments[-1, :-1])
+        total = int(counts[0])
+        if total and self.centred:
+            common = (sums / total).astype(self._shift.dtype)
+            step = self._shift.astype(np.float64) - common
+            self._moments += _terms_of_step(self._moments[-1, :-1], self.rows, step)
+            self._shift = common
+        (self._moments,) = hosts.sum(self._moments)
+        self.rows = total
 
     def finalize(self, k: int) -> Components:
         """The k leading eigenvectors of the scatter matrix."""
@@ -308,6 +376,40 @@ class Sketch:
         self._add_projected(bridge)
         self._projected += other._projected
         self._total += other._total
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All but the random directions, which follow from the seed."""
+        return {
+            "mean": self._mean,
+            "total": np.array(self._total),
+            "kept": self._kept,
+            "projected": self._projected,
+            "rows": np.array(self.rows),
+        }
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """See ``State``."""
+        self._mean, self._total, self.rows = arrays["mean"], float(arrays["total"]), int(arrays["rows"])
+        self._kept, self._projected = arrays["kept"], arrays["projected"]
+
+    def shared(self, hosts: Hosts) -> None:
+        """The sketches of all hosts, with a row each for the step from the common mean to the host's own."""
+        if hosts.size == 1:
+            return
+        own, count = self._mean, self.rows
+        counts, sums = hosts.sum(np.array([count]), count * own)
+        total = max(int(counts[0]), 1)
+        if self.centred:
+            self._mean = sums / total
+            bridge = (np.sqrt(count) * (own - self._mean))[None].astype(np.float32)
+            self._kept = np.concatenate([self._kept, bridge])
+            self._add_projected(bridge)
+        self.rows = int(counts[0])
+        self._projected, traces = hosts.sum(self._projected, np.array([self._total]))
+        self._total = float(traces[0])
+        kept = hosts.gather(self._kept)
+        if hosts.rank == 0:
+            self._absorb(np.concatenate(kept))
 
     def finalize(self, k: int) -> Components:
         """The k leading components of R'R and of what is restored of the rest."""

@@ -156,7 +156,7 @@ def gru(ops: Any, inputs: Any, recurrent: Any, states: list[Any]) -> list[Any]:
 def zeros(ops: Any, like: Any, width: int, count: int) -> list[Any]:
     """``count`` states of zeros, (B, width); ``like`` is (B, ...)."""
     column = ops.zeros_like(like[:, 0, :1] if len(like.shape) == 3 else like[:, :1])
-    return [column + np.zeros((1, width), np.float32) for _ in range(count)]
+    return [ops.repeat(column, width, axis=1)] * count
 
 
 def _recurrent(ops: Any, loop: Loop, a: Architecture, k: Parameters, prefix: str, inputs: Any, width: int) -> Any:

@@ -63,7 +63,7 @@ class _KerasDrops(Drops):
     def mask(self, like: Any, width: int) -> Any:
         if "rnn_decoder_hidden_dropout" not in self.layers:
             return None
-        ones = ops.ones_like(like[:, :, :1]) + np.zeros((1, 1, width), np.float32)
+        ones = ops.repeat(ops.ones_like(like[:, :, :1]), width, axis=2)
         return self._at("rnn_decoder_hidden_dropout", ones)
 
 

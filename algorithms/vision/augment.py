@@ -72,7 +72,7 @@ def _resized(image: Any, shorter: int, where: str) -> Any:
     if math.prod(size) > MOST_IMAGE_PIXELS:
         raise ImageError(
             f"{where}: the image has {image.width} x {image.height} pixels, and {size[0]} x {size[1]} with a shorter "
-            f"side of {shorter}; {MOST_IMAGE_PIXELS} pixels are the most"
+            f"side of {shorter} (resize); {MOST_IMAGE_PIXELS} pixels are the most"
         )
     return _scaled(image, size)
 

@@ -5,17 +5,15 @@ left out, 16 bits become 8, the orientation of EXIF is followed, and an animatio
 images for MXNet.
 
 A few bytes can stand for gigabytes of pixels. So the memory that decoding takes is computed from a file's header before
-anything is decoded, and bounded (``MOST_DECODING_BYTES``); ``decoding_bytes`` tells a server the same.
+anything is decoded, and bounded (``MOST_DECODING_BYTES``); ``decoding_and_scaling_bytes`` tells a server what a request
+takes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
 import re
-import threading
-from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -30,6 +28,7 @@ from recordio.limits import (
     MOST_IMAGE_SIDE,
     MOST_JPEG_PIXELS,
 )
+from recordio.room import Room
 
 _KINDS = {
     b"\xff\xd8\xff": ("JPEG", "JpegImagePlugin", "JpegImageFile"),
@@ -52,6 +51,9 @@ _WEBP_PIXEL = 16
 
 _COEFFICIENT = 2
 """Bytes of each coefficient of a JPEG file of several scans, which libjpeg keeps all of until the last one."""
+
+_SCALED = 4
+"""Bytes of a pixel of RGB in Pillow."""
 
 _BLOCK_PIXELS = 1 << 20
 
@@ -102,42 +104,36 @@ def decode(body: bytes, channels: int, where: str, least: tuple[int, int] | None
         return _loaded(image, channels, where)
 
 
-class _Room:
-    """Bytes of memory that threads take from one store, each waiting until there are as many as it needs."""
-
-    def __init__(self, free: int) -> None:
-        self._free = free
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def of(self, needed: int) -> Iterator[None]:
-        """Take ``needed`` bytes, of which there may never be more than the store has, while the block runs."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= needed)
-            self._free -= needed
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += needed
-                self._changed.notify_all()
-
-
-_room = _Room(MOST_DECODING_AT_ONCE)
+_room = Room(MOST_DECODING_AT_ONCE)
 
 
 def decoding_bytes(body: bytes) -> int:
     """The most bytes of memory that ``decode`` takes for a file, by its header; nothing is decoded. 0 for what
     ``decode`` refuses before it decodes.
 
-    A server adds these up for the requests that it answers side by side. A JPEG file that ``decode`` makes smaller at
-    once takes less; this is what it takes as it is, up to the largest that is decoded.
+    A JPEG file that ``decode`` makes smaller at once takes less; this is what it takes as it is, up to the largest that
+    is decoded.
     """
+    return _reckoned(body)[0]
+
+
+def decoding_and_scaling_bytes(body: bytes, size: tuple[int, int]) -> int:
+    """As ``decoding_bytes``, with what bringing the image to another size, (width, height), takes beside it: rows of
+    the new width, as many as there are, or columns of the new height where those would be too many; and the result."""
+    decoding, width, height = _reckoned(body)
+    rows = size[0] * height
+    between = rows if rows <= MOST_IMAGE_PIXELS else width * size[1]
+    return decoding + (_SCALED * (between + size[0] * size[1]) if decoding else 0)
+
+
+def _reckoned(body: bytes) -> tuple[int, int, int]:
+    """``decoding_bytes``, and width and height."""
     try:
         image, coefficients = _opened(body, "the image")
     except ImageError:
-        return 0
-    return coefficients + min(image.width * image.height, MOST_IMAGE_PIXELS) * _pixel_bytes(image)
+        return 0, 0, 0
+    pixels_decoded = min(image.width * image.height, MOST_IMAGE_PIXELS)
+    return coefficients + pixels_decoded * _pixel_bytes(image), image.width, image.height
 
 
 def pixels(image: Any) -> np.ndarray:

@@ -63,7 +63,7 @@ class Network:
             number: tuple(source for source in set(sources) if last_use[source] == number)
             for number, sources in sources_of.items()
         }
-        compiled.judge(sources_of, done_by, {self._data: (*shape[1:], shape[0])}, most)
+        self.memory = compiled.judge(sources_of, done_by, {self._data: (*shape[1:], shape[0])}, most)
         self._plan = [
             (number, compiled.step(number), sources, done_by[number]) for number, sources in sources_of.items()
         ]
@@ -117,15 +117,16 @@ class _Compiler:
         done_by: Mapping[int, tuple[int, ...]],
         shapes: dict[int, Shape],
         most: int,
-    ) -> None:
+    ) -> int:
         """Raises ModelError where arrays do not fit each other, or running the graph takes more than ``most`` bytes or
-        ``MOST_NETWORK_OPERATIONS``.
+        ``MOST_NETWORK_OPERATIONS``. Returns the bytes that running it takes, weights left out.
 
         Args:
             sources_of: the nodes to compute, in order, and those that each takes.
             done_by: the nodes whose values are no longer needed after each. shapes: of the input.
         """
         live, operations = 4 * sum(map(math.prod, shapes.values())), 0
+        highest = live
         prepared = 0  # a weight is copied for each node that uses it
         for number, sources in sources_of.items():
             node = self._nodes[self._members(number)[-1]]
@@ -144,7 +145,9 @@ class _Compiler:
                     f"and {operations} operations for an image up to its node '{node.name[:80]}'; for parameters of "
                     f"this size {most} bytes and {MOST_NETWORK_OPERATIONS} operations are the most"
                 )
+            highest = max(highest, live + step.scratch)
             live -= sum(4 * math.prod(shapes[source]) for source in done_by[number])
+        return highest
 
     def _check_vectors(self, number: int, channels: int) -> None:
         """Raises ModelError where a bias or a batch norm has another number of channels than what it is applied to."""

@@ -33,7 +33,7 @@ from algorithms.interface import (
     Stream,
 )
 from algorithms.xgb.fit import fit
-from algorithms.xgb.model import XGBModel, load, recognises
+from algorithms.xgb.model import XGBModel, load, loading_memory, recognises
 from algorithms.xgb.outputs import KEYS
 from algorithms.xgb.parameters import MAXIMIZED, METRICS, MULTI, OBJECTIVES, XGBoostHyperparameters
 
@@ -103,9 +103,9 @@ class XGBoost(Algorithm):
         missing_values=True,
         outputs=KEYS,
         multi_model=True,
-        memory=6,
     )
     log_style = "xgboost"
+    several_hosts = True
     configurations = (
         *(
             Configuration(
@@ -143,6 +143,11 @@ class XGBoost(Algorithm):
     def load_first(cls, directory: Path) -> XGBModel:
         """The first of the folder's model files."""
         return load(directory, first=True)
+
+    @classmethod
+    def loading_memory(cls, directory: Path) -> int:
+        """By the kind of each file, and its trees; see ``reckoning``."""
+        return loading_memory(directory)
 
     @classmethod
     def recognises(cls, directory: Path) -> bool:

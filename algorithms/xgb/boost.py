@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
+from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingStopped
 from algorithms.interface import Job
 from algorithms.xgb import data
@@ -69,7 +70,7 @@ def boost(
     done = 0
     # Updated trees replace those of the start: a checkpoint would hold both, and an updating pass is short.
     checkpoints = Checkpoints(checkpoint_directory) if checkpoint_directory is not None and not updating else None
-    if checkpoints is not None and (found := checkpoints.newest(job)) is not None:
+    if checkpoints is not None and (found := _newest(checkpoints, job)) is not None:
         start, number = found
         done = number + 1 - base
         job.info(f"Checkpoint loaded from {checkpoint_directory}/xgboost-checkpoint.{number}")
@@ -82,8 +83,9 @@ def boost(
         left = 0
     monitor = Monitor(hyperparameters, job, stopping, checkpoints, first=base + done, shown=done, rounds=left)
     monitor.beside = beside
-    quantized = hyperparameters.grows_histograms and start is None and train.features.size >= MANY_VALUES
-    if job.stop_requested:
+    many = any_host(job.hosts, train.features.size >= MANY_VALUES)
+    quantized = hyperparameters.grows_histograms and start is None and many
+    if any_host(job.hosts, job.stop_requested):
         raise TrainingStopped("training was stopped before the first round")
     parameters = {**hyperparameters.library(), **_own_metrics(hyperparameters)}
     if start is not None:
@@ -99,7 +101,7 @@ def boost(
             matrices[0][0],
             num_boost_round=left,
             evals=matrices,
-            custom_metric=evaluator(hyperparameters.metrics, hyperparameters.target),
+            custom_metric=evaluator(hyperparameters.metrics, hyperparameters.target, job.hosts),
             callbacks=[monitor],
             xgb_model=None if start is None else start.save_raw("ubj"),
             verbose_eval=False,
@@ -115,6 +117,17 @@ def boost(
     at = stopping.best_iteration - monitor.first
     scores = monitor.history[at] if 0 <= at < len(monitor.history) else {}
     return Boosted(stopping.best(booster), scores, monitor.stopped)
+
+
+def _newest(checkpoints: Checkpoints, job: Job) -> tuple[xgb.Booster, int] | None:
+    """The leader's newest checkpoint, and its round."""
+
+    def packed() -> list[Any] | None:
+        found = checkpoints.newest(job)
+        return None if found is None else [np.frombuffer(found[0].save_raw("ubj"), np.uint8), found[1]]
+
+    found = from_leader(job.hosts, packed)
+    return None if found is None else (xgb.Booster(model_file=bytearray(found[0].tobytes())), found[1])
 
 
 def _own_metrics(hyperparameters: XGBoostHyperparameters) -> dict[str, list[str]]:
@@ -233,8 +246,8 @@ class Monitor(xgb.callback.TrainingCallback):
             self._stopping.update(model, scores, self.first + epoch)
         over = self._stopping is not None and self._stopping.is_over(self.first + epoch)
         last = over or epoch + 1 == self._rounds
-        self.stopped = not last and self._job.stop_requested
-        if self._checkpoints is not None:
+        self.stopped = any_host(self._job.hosts, not last and self._job.stop_requested)
+        if self._checkpoints is not None and self._job.hosts.rank == 0:
             self._checkpoints.save(model, self.first + epoch, now=last or self.stopped)
         if self._keep and not last:
             self._job.save_intermediate(XGBModel([*self.beside, model]))

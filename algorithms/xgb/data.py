@@ -8,22 +8,39 @@ import numpy as np
 import scipy.sparse as sp
 import xgboost as xgb
 
+from algorithms.common.hosts import any_host
 from algorithms.errors import ChannelError, TrainingDataError
-from algorithms.interface import Stream
+from algorithms.interface import Hosts, Stream
 from algorithms.xgb.parameters import MULTI, XGBoostHyperparameters
 from recordio.batches import Batch, concatenate
 
 
-def read(stream: Stream, channel: str) -> Batch:
-    """All rows of a channel.
+def read(stream: Stream, channel: str, hosts: Hosts) -> Batch:
+    """All rows of a channel that this host has, of the width that they have on all hosts.
 
     Raises:
-        ChannelError: there are none.
+        ChannelError: there are none on any host.
         TrainingDataError: they have no labels, or rows of one query lie apart.
     """
     batches = [batch for batch in stream.batches() if len(batch)]
-    if not batches:
+    rows = _checked(batches, channel) if batches else None
+    kinds = hosts.gather(None if rows is None else [rows.feature_dim, rows.is_sparse, rows.groups is not None])
+    known = [kind for kind in kinds if kind is not None]
+    if not known:
         raise ChannelError(f"Channel '{channel}' has no rows")
+    width = max(kind[0] for kind in known)
+    if any(kind[0] != width and not kind[1] for kind in known):
+        widths = sorted({kind[0] for kind in known})
+        raise TrainingDataError(f"Rows have different numbers of features: {' and '.join(map(str, widths))}")
+    if rows is None:
+        _, sparse, grouped = known[0]
+        nothing = np.zeros(0, np.float32)
+        features: Any = sp.csr_array((0, width), dtype=np.float32) if sparse else np.zeros((0, width), np.float32)
+        return Batch(features, nothing, None, np.zeros(0, np.int64) if grouped else None)
+    return of_width(rows, width)
+
+
+def _checked(batches: list[Batch], channel: str) -> Batch:
     if any(batch.labels is None for batch in batches):
         raise TrainingDataError(f"Channel '{channel}' has rows without a label")
     if any(batch.labels is not None and batch.labels.size != len(batch) for batch in batches):
@@ -94,8 +111,8 @@ def _parts(rows: Batch) -> list[np.ndarray]:
     return [np.asarray(rows.labels), *parts]
 
 
-def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyperparameters) -> None:
-    """Refuse labels that the objective cannot learn, naming the first.
+def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyperparameters, hosts: Hosts) -> None:
+    """Refuse labels that the objective cannot learn, naming the first of this host's.
 
     Raises:
         TrainingDataError: there is one.
@@ -117,7 +134,8 @@ def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyper
         last = (hyperparameters.num_class or 0) - 1
         whole = (labels >= 0) & (labels <= last) & (labels == np.floor(labels))
         rules[objective] = (whole, f"a whole number from 0 to {last} (num_class is {last + 1})")
-    if objective == "reg:tweedie" and hyperparameters.base_score is None and not labels.any():
+    without_base = objective == "reg:tweedie" and hyperparameters.base_score is None
+    if without_base and not any_host(hosts, bool(labels.any())):
         raise TrainingDataError(
             f"Channel '{channel}' has no label above 0, and the objective reg:tweedie starts from the logarithm "
             "of their mean; set base_score to start from another"
@@ -160,7 +178,7 @@ def group_starts(groups: np.ndarray) -> np.ndarray:
     Raises:
         TrainingDataError: rows of one query lie apart.
     """
-    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]][: len(groups)])
     if len(np.unique(groups[starts])) != len(starts):
         values, counts = np.unique(groups[starts], return_counts=True)
         raise TrainingDataError(f"Rows of query qid:{values[counts > 1][0]} lie apart; put them together")

@@ -1,8 +1,9 @@
 """Model files of every format that XGBoost ever wrote, checked before XGBoost sees them.
 
 XGBoost's own readers trust their input: a damaged file can end the process, in loading or later in predicting. So a
-file is first read by code that cannot be harmed, its trees are checked to be trees, and only then is it given to
-XGBoost. UBJSON and JSON go on as they are; the formats that XGBoost 3 dropped are turned into JSON.
+file is first read by code that cannot be harmed, its trees are checked to be trees, and what was read is written anew
+for XGBoost, as UBJSON whose lists are typed arrays. Two readers of one file may differ, in numbers or in names given
+twice; and of a list without a type, as all of JSON's are, XGBoost makes an object of some 50 bytes for each number.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import xgboost as xgb
 
 from algorithms.errors import ModelError
-from algorithms.xgb import legacy, pickled, soundness, ubjson
+from algorithms.xgb import arrays, legacy, pickled, soundness, ubjson
 from algorithms.xgb.messages import first_line
 
 _HEAD = 4096
@@ -34,9 +34,23 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
     Raises:
         ModelError: it is damaged, of no known format, or a pickle of anything but one Booster.
     """
+    content = _checked(data, name)
+    del data  # of no more use here, and the caller may have let go of it
+    booster = xgb.Booster()
     try:
-        document, native = _document(data)
+        booster.load_model(content)
+        booster.save_config()  # XGBoost reads objective and parameters when first asked for them
+    except (xgb.core.XGBoostError, ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{name} is not a model that XGBoost can load: {first_line(error)}") from None
+    return booster
+
+
+def _checked(data: bytes, name: str) -> bytearray:
+    """The model in ``data`` as XGBoost is given it."""
+    try:
+        document = _document(data)
         soundness.check(document, len(data))
+        return ubjson.dumps(document)
     except pickled.PickleRefused as error:
         raise ModelError(
             f"{name} is a Python pickle that is not opened, since opening one can run any code: {error}. If you trust "
@@ -46,27 +60,15 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
         raise ModelError(f"{name} is not an XGBoost model, or is damaged: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(f"{name} is damaged: {error}") from None
-    booster = xgb.Booster()
-    try:
-        booster.load_model(bytearray(data if native else json.dumps(document, default=np.ndarray.tolist).encode()))
-        booster.save_config()  # XGBoost reads objective and parameters when first asked for them
-    except (xgb.core.XGBoostError, ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{name} is not a model that XGBoost can load: {first_line(error)}") from None
-    return booster
 
 
-def _document(data: bytes) -> tuple[dict[str, Any], bool]:
-    """The model's document, and whether XGBoost itself reads ``data``.
-
-    Of JSON it gets what was read and checked here: two readers of one text may differ, in numbers or names given twice.
-    """
+def _document(data: bytes) -> dict[str, Any]:
+    """The model's document, with the lists of its numbers as arrays."""
     if pickled.is_pickle(data):
-        return _modern(_serialised(pickled.booster_state(data))), False
+        return _modern(_serialised(pickled.booster_state(data)))
     if data[:1] == b"{":
-        document = _object(data)
-        native = not _is_text(data) and list(document.get("version", ())) >= _MODERN
-        return document if native else _modern(document), native
-    return legacy.document(data), False
+        return _modern(_object(data))
+    return arrays.typed_all(legacy.document(data))
 
 
 def _modern(document: dict[str, Any]) -> dict[str, Any]:
@@ -76,12 +78,15 @@ def _modern(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    return json.loads(data) if _is_text(data) else ubjson.loads(data)
+    if not is_text(data):
+        return arrays.typed_all(ubjson.loads(data))
+    arrays.check_text(data)
+    return json.loads(data, object_hook=arrays.typed)
 
 
-def _is_text(data: bytes) -> bool:
-    """Whether an object is JSON: in UBJSON the type of a name's length follows the brace."""
-    return data[1:2].isspace() or data[1:2] in (b'"', b"}")
+def is_text(data: bytes) -> bool:
+    """Whether what starts so is JSON: in UBJSON the type of a name's length follows the brace."""
+    return data[:1] == b"{" and (data[1:2].isspace() or data[1:2] in (b'"', b"}"))
 
 
 def _serialised(state: bytes) -> dict[str, Any]:
@@ -89,4 +94,4 @@ def _serialised(state: bytes) -> dict[str, Any]:
     if state[:1] == b"{":
         return _object(state)["Model"]
     offset = b"CONFIG-offset:"  # 1.0 to 1.2: an i64 follows, then the model, and at that offset the configuration
-    return legacy.document(state[len(offset) + 8 :] if state.startswith(offset) else state)
+    return arrays.typed_all(legacy.document(state[len(offset) + 8 :] if state.startswith(offset) else state))

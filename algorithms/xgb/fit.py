@@ -8,9 +8,10 @@ from typing import Any
 
 import xgboost as xgb
 
+from algorithms.common.hosts import any_host
 from algorithms.errors import ChannelError, HyperparameterError, TrainingDataError
 from algorithms.hyperparameters import fields, wire_values
-from algorithms.interface import Job, Stream
+from algorithms.interface import Hosts, Job, Stream
 from algorithms.xgb import data
 from algorithms.xgb.boost import boost
 from algorithms.xgb.folds import cross_validate
@@ -27,9 +28,12 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     _warn_of_unused(hyperparameters, channels, job)
     if hyperparameters.process_type == "update" and "model" not in channels:
         raise ChannelError("process_type update changes the trees of an earlier model: give it in a channel 'model'")
-    job.info("Single node training.")
-    train = _read("train", channels, hyperparameters)
-    validation = _read("validation", channels, hyperparameters) if "validation" in channels else None
+    hosts = job.hosts
+    job.info("Single node training." if hosts.size == 1 else f"Distributed node training with {hosts.size} hosts.")
+    if hosts.size > 1:
+        _refuse_what_one_host_does(hyperparameters)
+    train = _read("train", channels, hyperparameters, hosts)
+    validation = _read("validation", channels, hyperparameters, hosts) if "validation" in channels else None
     job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
     if train.feature_dim > MOST_FEATURES:
         raise TrainingDataError(f"Rows have {train.feature_dim} features, and at most {MOST_FEATURES} can be served")
@@ -68,10 +72,24 @@ def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[s
         job.warning("Hyperparameter 'early_stopping_rounds' has no effect without a channel 'validation'")
 
 
-def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyperparameters) -> Batch:
-    rows = data.read(channels[name], name)
+def _refuse_what_one_host_does(hyperparameters: XGBoostHyperparameters) -> None:
+    """XGBoost itself refuses ``exact`` on several hosts; of ``gblinear`` each would have weights of its own."""
+    problems = []
+    if hyperparameters.is_exact:
+        name = "'tree_method': exact" if hyperparameters.tree_method == "exact" else "'updater': grow_colmaker"
+        problems.append(f"Hyperparameter {name} trains on one host; use tree_method hist or approx")
+    if hyperparameters.booster == "gblinear":
+        problems.append("Hyperparameter 'booster': gblinear trains on one host; use gbtree or dart")
+    if hyperparameters.kfold is not None:
+        problems.append("Hyperparameter '_kfold': cross-validation trains on one host; leave it out")
+    if problems:
+        raise HyperparameterError([f"{problem}, or set the instance count to 1" for problem in problems])
+
+
+def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyperparameters, hosts: Hosts) -> Batch:
+    rows = data.read(channels[name], name, hosts)
     assert rows.labels is not None
-    data.check_labels(rows.labels.ravel(), name, hyperparameters)
+    data.check_labels(rows.labels.ravel(), name, hyperparameters, hosts)
     return rows
 
 
@@ -92,7 +110,7 @@ def _of_one_width(train: Batch, validation: Batch) -> tuple[Batch, Batch]:
 
 def _warn_of_same_rows(train: Batch, validation: Batch, job: Job) -> None:
     """SageMaker's container warns of files of one name and size; here the rows themselves are compared."""
-    if data.are_same(train, validation):
+    if not any_host(job.hosts, not data.are_same(train, validation)):
         job.warning(
             "Channels 'train' and 'validation' hold the same rows. This is usually not intentional, and the "
             "validation scores then say nothing of the model on new rows"

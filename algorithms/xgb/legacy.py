@@ -71,8 +71,8 @@ class _Reader:
     def array(self, kind: np.dtype, count: int) -> np.ndarray:
         return np.frombuffer(self.take(kind.itemsize * count), kind)
 
-    def vector(self) -> list[float]:
-        return self.array(np.dtype("<f4"), self.count()).tolist()
+    def vector(self) -> np.ndarray:
+        return self.array(np.dtype("<f4"), self.count())
 
 
 def document(data: bytes) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def document(data: bytes) -> dict[str, Any]:
         raise LegacyError(f"there is no booster '{booster[:20]}'")
     learned = _linear(reader) if booster == "gblinear" else _trees(reader, features)
     if booster == "dart":
-        learned = {"name": "dart", "gbtree": learned, "weight_drop": reader.vector()}
+        learned = {"name": "dart", "gbtree": learned, "weight_drop": reader.vector().tolist()}
     attributes = {reader.string(): reader.string() for _ in range(reader.count())} if has_attributes else {}
     return {
         "version": [1, 7, 0],  # the last with this format, and with the meaning that is given to everything here
@@ -173,16 +173,16 @@ def _tree(reader: _Reader, number: int, features: int) -> dict[str, Any]:
             "size_leaf_vector": "1",
         },
         # the high bit of the parent says which of its two children a node is; all bits are set at the root
-        "parents": np.where(nodes["parent"] == 2**32 - 1, _NO_PARENT, nodes["parent"] & ~np.uint32(_HIGH_BIT)).tolist(),
-        "left_children": nodes["left"].tolist(),
-        "right_children": nodes["right"].tolist(),
+        "parents": np.where(nodes["parent"] == 2**32 - 1, _NO_PARENT, nodes["parent"] & ~np.uint32(_HIGH_BIT)),
+        "left_children": nodes["left"],
+        "right_children": nodes["right"],
         # the high bit of the feature's number says where missing values go
-        "split_indices": (nodes["split"] & ~np.uint32(_HIGH_BIT)).tolist(),
-        "default_left": ((nodes["split"] & np.uint32(_HIGH_BIT)) > 0).astype(int).tolist(),
-        "split_conditions": nodes["value"].tolist(),
-        "split_type": [0] * size,
-        "base_weights": np.where(inner, statistics["weight"], nodes["value"]).tolist(),
-        "loss_changes": statistics["gain"].tolist(),
-        "sum_hessian": statistics["hessian"].tolist(),
+        "split_indices": (nodes["split"] & ~np.uint32(_HIGH_BIT)),
+        "default_left": ((nodes["split"] & np.uint32(_HIGH_BIT)) > 0).astype(np.uint8),
+        "split_conditions": nodes["value"],
+        "split_type": np.zeros(size, np.uint8),
+        "base_weights": np.where(inner, statistics["weight"], nodes["value"]),
+        "loss_changes": statistics["gain"],
+        "sum_hessian": statistics["hessian"],
         **{name: [] for name in ("categories", "categories_nodes", "categories_segments", "categories_sizes")},
     }

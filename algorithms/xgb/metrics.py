@@ -6,17 +6,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from algorithms.common.hosts import OneHost, any_host
+from algorithms.interface import Hosts
 from algorithms.xgb.outputs import predicted_classes
 
 
-def _counts(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _counts(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, hosts: Hosts) -> np.ndarray:
     """Weight of each (class, predicted class) pair, shape (k, k), for the k classes that occur on either side."""
-    size = int(max(labels.max(), predicted.max())) + 1
+    size = max(hosts.gather(int(max(labels.max(initial=0), predicted.max(initial=0))))) + 1
     pairs = labels.astype(np.int64) * size + predicted.astype(np.int64)
     table = np.bincount(pairs, weights, size * size).reshape(size, size)
     occurring = np.bincount(labels.astype(np.int64), minlength=size) + np.bincount(
         predicted.astype(np.int64), minlength=size
     )
+    table, occurring = hosts.sum(table, occurring)
     return table[np.ix_(occurring > 0, occurring > 0)]
 
 
@@ -58,24 +61,34 @@ _OF_CLASSES: dict[str, Callable[[np.ndarray], float]] = {
 }
 
 
-def _positive(score: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, *rest: np.ndarray) -> float:
+def _positive(
+    score: Callable[[np.ndarray], np.ndarray],
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    weights: np.ndarray,
+    hosts: Hosts,
+) -> float:
     """``score`` of class 1 alone, 0 where it does not occur."""
-    predicted, weights = rest
-    table = np.bincount((labels * 2 + predicted).astype(np.int64), weights, 4).reshape(2, 2)
+    (table,) = hosts.sum(np.bincount((labels * 2 + predicted).astype(np.int64), weights, 4).reshape(2, 2))
     return float(score(table)[1])
 
 
 _OF_POSITIVES = {"f1_binary": _f1, "precision": _precision, "recall": _recall}
 
 
-def _mse(labels: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
-    return float(np.average((labels - values) ** 2, weights=weights))
+def _average(values: np.ndarray, weights: np.ndarray, hosts: Hosts) -> float:
+    total, whole = hosts.sum(np.array([np.dot(values, weights), weights.sum()]))[0]
+    return float(total / whole)
 
 
-def _r2(labels: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
+def _mse(labels: np.ndarray, values: np.ndarray, weights: np.ndarray, hosts: Hosts) -> float:
+    return _average((labels - values) ** 2, weights, hosts)
+
+
+def _r2(labels: np.ndarray, values: np.ndarray, weights: np.ndarray, hosts: Hosts) -> float:
     """1 - residual / variance; for constant labels 1 where they are met and 0 elsewhere."""
-    spread = float(np.average((labels - np.average(labels, weights=weights)) ** 2, weights=weights))
-    error = _mse(labels, values, weights)
+    spread = _average((labels - _average(labels, weights, hosts)) ** 2, weights, hosts)
+    error = _mse(labels, values, weights, hosts)
     if spread == 0:
         return 1.0 if error == 0 else 0.0
     return 1 - error / spread
@@ -86,27 +99,36 @@ CUSTOM = frozenset([*_OF_CLASSES, *_OF_POSITIVES, *_OF_NUMBERS])
 
 
 def score(
-    name: str, objective: str, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None
+    name: str,
+    objective: str,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    weights: np.ndarray | None = None,
+    hosts: Hosts | None = None,
 ) -> float:
-    """The metric ``name`` of ``CUSTOM``; NaN for no rows.
+    """The metric ``name`` of ``CUSTOM`` on the rows of all hosts; NaN for no rows.
 
     Args:
         labels: shape (n,); class numbers for the metrics of classes.
         predictions: shape (n,) or (n, k), as ``Booster.predict`` gives them for ``objective``.
         weights: shape (n,); ones by default.
+        hosts: which all call this; this one alone by default.
     """
-    if not len(labels):
+    hosts = hosts or OneHost()
+    if not any_host(hosts, len(labels) > 0):
         return float("nan")
     weights = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
     if name in _OF_NUMBERS:
-        return _OF_NUMBERS[name](labels.astype(np.float64), predictions.astype(np.float64), weights)
+        return _OF_NUMBERS[name](labels.astype(np.float64), predictions.astype(np.float64), weights, hosts)
     predicted = predicted_classes(objective, predictions)
     if name in _OF_POSITIVES:
-        return _positive(_OF_POSITIVES[name], labels, predicted, weights)
-    return _OF_CLASSES[name](_counts(labels, predicted, weights))
+        return _positive(_OF_POSITIVES[name], labels, predicted, weights, hosts)
+    return _OF_CLASSES[name](_counts(labels, predicted, weights, hosts))
 
 
-def evaluator(names: Sequence[str], objective: str) -> Callable[[np.ndarray, object], list[tuple[str, float]]] | None:
+def evaluator(
+    names: Sequence[str], objective: str, hosts: Hosts
+) -> Callable[[np.ndarray, object], list[tuple[str, float]]] | None:
     """A ``custom_metric`` for ``xgboost.train`` with those of ``names`` that are custom; None where none is."""
     custom = [name for name in names if name in CUSTOM]
     if not custom:
@@ -115,6 +137,6 @@ def evaluator(names: Sequence[str], objective: str) -> Callable[[np.ndarray, obj
     def evaluate(predictions: np.ndarray, matrix: object) -> list[tuple[str, float]]:
         labels, weights = matrix.get_label(), matrix.get_weight()  # type: ignore[attr-defined]
         weights = weights if len(weights) == len(labels) else None
-        return [(name, score(name, objective, labels, predictions, weights)) for name in custom]
+        return [(name, score(name, objective, labels, predictions, weights, hosts)) for name in custom]
 
     return evaluate

@@ -21,6 +21,7 @@ from algorithms.xgb.documents import load_booster, looks_like_model
 from algorithms.xgb.messages import first_line
 from algorithms.xgb.outputs import select
 from algorithms.xgb.portable import portable
+from algorithms.xgb.reckoning import loading_bytes
 from recordio.batches import Batch
 from recordio.limits import PREDICTION_MEMORY
 
@@ -161,6 +162,11 @@ def load(directory: Path, *, first: bool = False) -> XGBModel:
         if (other := XGBModel([booster])).objective != model.objective or other.classes != model.classes:
             raise ModelError(f"{path.name} has objective {other.objective}, and {files[0].name} {model.objective}")
     return model
+
+
+def loading_memory(directory: Path) -> int:
+    """The most bytes of memory that ``load`` takes: each file counts, since each leaves a booster."""
+    return sum(loading_bytes(path) for path in _model_files(directory))
 
 
 def recognises(directory: Path) -> bool:

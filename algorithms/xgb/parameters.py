@@ -358,7 +358,8 @@ class XGBoostHyperparameters(Hyperparameters):
         return {feature for group in json.loads(self.interaction_constraints or "[]") for feature in group}
 
     @property
-    def _is_exact(self) -> bool:
+    def is_exact(self) -> bool:
+        """Trees are grown by the exact method, which needs all rows in one place."""
         return self.tree_method == "exact" or "grow_colmaker" in (self.updater or ())
 
     @property
@@ -449,7 +450,7 @@ class XGBoostHyperparameters(Hyperparameters):
             )
         if self.tree_method == "exact" and self.max_depth == 0:
             problems.append("Hyperparameter 'max_depth': tree_method exact needs a limit, and 0 is none")
-        if self._is_exact and self.colsample_bynode is not None and self.colsample_bynode < 1:
+        if self.is_exact and self.colsample_bynode is not None and self.colsample_bynode < 1:
             problems.append("Hyperparameter 'colsample_bynode': below 1 needs tree_method hist or approx")
         if self.tree_method == "exact" and self.sampling_method == "gradient_based":
             problems.append("Hyperparameter 'sampling_method': gradient_based needs tree_method hist or approx")

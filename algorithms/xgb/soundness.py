@@ -111,7 +111,7 @@ def _check_forest(model: dict[str, Any], features: int, groups: int, memory: int
     if not 1 <= parallel * groups <= _LARGEST:
         raise ValueError(f"a round has {parallel} trees for each of {groups} outputs")
     ends = np.asarray(model.get("iteration_indptr", [0, len(trees)]))
-    if ends[0] != 0 or ends[-1] != len(trees) or (np.diff(ends) < 0).any():
+    if ends[0] != 0 or ends[-1] != len(trees) or (np.diff(ends) < 0).any() or len(ends) > max(len(trees), 1) + 1:
         raise ValueError("the rounds do not cover the trees")
     ids = np.asarray([tree["id"] for tree in trees])
     if not np.array_equal(np.sort(ids), np.arange(len(trees))):  # XGBoost puts each tree where its id says

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from algorithms import registry
 from algorithms.errors import ModelError
 from algorithms.interface import Algorithm, Model
-from container.archives import ArchiveError, extract
+from algorithms.loading import check_files, recognised
 from container.settings import ConfigurationError, Settings
-from recordio.limits import MOST_MEMBERS
 
 
 def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
@@ -33,70 +29,12 @@ def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
         raise ModelError(f"the model in {directory} cannot be read: {error}") from error
 
 
-@contextmanager
-def unpacked(directory: Path) -> Iterator[Path]:
-    """The model folder itself, or where it holds, or is, nothing but a ``model.tar.gz``: a folder with its content.
-
-    SageMaker unpacks the artifact before it starts a server; elsewhere that is easily forgotten.
-
-    Raises:
-        ModelError: the archive is damaged, or holds what no artifact does.
-    """
-    archive = _archive(directory)
-    if archive is None:
-        yield directory
-        return
-    with tempfile.TemporaryDirectory(prefix="model-") as folder:
-        try:
-            extract(archive, Path(folder))
-        except ArchiveError as error:
-            raise ModelError(f"'{archive.name}' cannot be unpacked: {error}") from error
-        yield Path(folder)
-
-
-def _archive(directory: Path) -> Path | None:
-    if directory.is_file():
-        return directory
-    files = [file for file in directory.iterdir() if not file.name.startswith(".")] if directory.is_dir() else []
-    return files[0] if len(files) == 1 and files[0].name.endswith((".tar.gz", ".tgz", ".tar")) else None
-
-
-def check_files(directory: Path, root: Path | None = None) -> None:
-    """Refuse what a model folder cannot hold, before anything in it is opened: reading a FIFO would never end.
-
-    Args:
-        root: where the files must really lie, followed through links; None for anywhere.
-
-    Raises:
-        ModelError: an entry is neither a file nor a folder, lies elsewhere, or there are too many.
-    """
-    for number, entry in enumerate(directory.rglob("*")):
-        if number >= MOST_MEMBERS:
-            raise ModelError(f"the model folder {directory} has over {MOST_MEMBERS} entries")
-        if not entry.exists():  # a link that leads nowhere is of no use, and no harm
-            continue
-        if not (entry.is_file() or entry.is_dir()):
-            raise ModelError(f"{shown(entry.name)} in the model folder is no plain file")
-        if root is not None and not entry.resolve().is_relative_to(root.resolve()):
-            raise ModelError(f"{shown(entry.name)} in the model folder is a link to what lies outside of {root}")
-
-
-def shown(name: str) -> str:
-    """A name from outside, for messages: in quotes, without line ends, and not long."""
-    return repr(name[:200])
-
-
 def find(name: str | None, directory: Path) -> type[Algorithm]:
     """The algorithm called ``name``, else the first that recognises the folder as its own."""
     if name is not None:
         return named(name)
-    for candidate in registry.ALGORITHMS:
-        try:
-            algorithm = registry.find(candidate)
-        except LookupError:
-            continue  # not part of this image
-        if algorithm.recognises(directory):
-            return algorithm
+    if (algorithm := recognised(directory)) is not None:
+        return algorithm
     files = ", ".join(sorted(file.name for file in directory.iterdir())[:10])
     raise ModelError(
         f"No algorithm of this image recognises the files in {directory} ({files}) as its model; "

@@ -26,6 +26,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from algorithms.errors import AlgorithmInputError
 from algorithms.interface import JSON
+from algorithms.loading import check_files
 from container.logs import logger
 from container.resources import memory
 from container.serving import app, models, open_inference, responses
@@ -119,12 +120,11 @@ class Store:
     def _size(self, folder: Path) -> int:
         """Bytes of memory that the model in ``folder`` is taken to need."""
         try:
-            models.check_files(folder, self._settings.base_directory)
+            check_files(folder, self._settings.base_directory)
             algorithm = models.find(self._settings.algorithm, folder)
-            files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            return algorithm.loading_memory(folder)
         except (AlgorithmInputError, OSError) as error:
             raise LoadError(f"Unable to load model: {error}") from error
-        return algorithm.serving.memory * files
 
     def _reserve(self, name: str, size: int) -> None:
         with self._changed:

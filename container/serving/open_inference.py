@@ -143,21 +143,26 @@ def infer(name: str, body: bytes, header_length: str | None, endpoint: Endpoint)
         Exception: anything that ``container.serving.responses`` has a status for.
     """
     started = time.perf_counter()
-    document, raw = _split(body, header_length)
-    tensor = _input(document, raw)
-    parameters = _parameters(document.get("parameters"))
-    asked = _asked(document)
-    serving = endpoint.algorithm.serving
-    batch = tensors.batch(tensor, serving, endpoint.model.feature_dim)
-    found = tensors.columns(endpoint.model.predict(batch, parameters))
+    with endpoint.reading(body):
+        document, raw = _split(body, header_length)
+        parameters, asked = _parameters(document.get("parameters")), _asked(document)
+        batch = tensors.batch(_input(document, raw), endpoint.algorithm.serving, endpoint.model.feature_dim)
+        identifier = document.get("id")
+        del document
+    with endpoint.predicted(batch, parameters) as predicted:
+        response = _answered(name, identifier, tensors.columns(predicted), asked)
+    logger.info("200: %d rows in %.1f ms", len(batch), 1000 * (time.perf_counter() - started))
+    return response
+
+
+def _answered(name: str, identifier: Any, found: dict[str, Any], asked: _Asked) -> Response:
+    """The response with the outputs that a request names, or all."""
     if asked.names is not None:
         missing = next((one for one in asked.names if one not in found), None)
         if missing is not None:
             raise ParseError(f"there is no output '{missing[:100]}'; there are: {', '.join(found)}")
         found = {one: found[one] for one in asked.names}
-    response = _written(name, document.get("id"), found, asked)
-    logger.info("200: %d rows in %.1f ms", len(batch), 1000 * (time.perf_counter() - started))
-    return response
+    return _written(name, identifier, found, asked)
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], bytes | None]:

@@ -6,16 +6,23 @@ endpoint (``multi_model``) and the open inference protocol (``open_inference``) 
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 from algorithms.interface import CSV, Algorithm, Model
 from container.logs import logger
-from container.serving import dialects, media, responses
+from container.serving import dialects, media, request_memory, responses
 from container.serving.dialects import Dialect
+from container.serving.request_memory import RequestMemory
 from container.settings import Settings
+from recordio.batches import Batch
+
+_FEW_ROWS = 64
+"""So many rows may be answered before it is known how wide their answers are."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Endpoint:
         default_accept: the media type of the answer where the request does not say, instead of the dialect's.
         outputs: selected instead of the model's columns.
         batch: requests are those of a batch transform job.
+        memory: where a request waits for the memory that it takes.
+        widths: numbers of the last answer for each row, by what was asked for.
     """
 
     algorithm: type[Algorithm]
@@ -57,6 +66,8 @@ class Endpoint:
     default_accept: str | None = None
     outputs: tuple[str, ...] = ()
     batch: bool = False
+    memory: RequestMemory | None = None
+    widths: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, algorithm: type[Algorithm], model: Model, settings: Settings) -> Endpoint:
@@ -68,7 +79,36 @@ class Endpoint:
             settings.default_accept,
             settings.inference_outputs,
             settings.batch,
+            request_memory.shared(request_memory.workers(settings)),
         )
+
+    @contextlib.contextmanager
+    def reading(self, body: bytes) -> Iterator[None]:
+        """Wait for the memory that parsing ``body`` takes."""
+        with self.memory.of(request_memory.of_body(body)) if self.memory else contextlib.nullcontext():
+            yield
+
+    def predicted(self, batch: Any, parameters: Mapping[str, str]) -> contextlib.AbstractContextManager[dict[str, Any]]:
+        """The columns for a batch, in the memory that they and the answer take, which is waited for before."""
+        return self._answering(batch, ",".join(parameters), lambda part: self.model.predict(part, parameters))
+
+    def selected(self, batch: Any) -> contextlib.AbstractContextManager[dict[str, Any]]:
+        """As ``predicted``, of the outputs that are selected instead."""
+        return self._answering(batch, "selected", lambda part: self.model.select(part, self.outputs))
+
+    @contextlib.contextmanager
+    def _answering(self, batch: Any, asked: str, ask: Callable[[Any], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        if self.memory is None:
+            yield ask(batch)
+            return
+        if asked not in self.widths and isinstance(batch, Batch) and len(batch) > _FEW_ROWS:
+            self.widths[asked] = request_memory.width(ask(batch.rows(0, 1)))
+        needed = request_memory.of_answer(len(batch), self.widths.get(asked, 1)) + self.model.predict_memory(batch)
+        with self.memory.of(needed):
+            columns = ask(batch)
+            if len(batch):
+                self.widths[asked] = request_memory.width(columns)
+            yield columns
 
 
 def respond(request: Request, endpoint: Endpoint) -> Response:
@@ -92,21 +132,20 @@ def refuse(error: Exception, dialect: Dialect) -> Response:
 def _answer(request: Request, endpoint: Endpoint) -> tuple[bytes, str, int]:
     serving, dialect, model = endpoint.algorithm.serving, endpoint.dialect, endpoint.model
     declared = media.request_type(request.body, request.content_type, serving, dialect)
-    batch = media.read(request.body, declared, serving, model.feature_dim)
+    with endpoint.reading(request.body):
+        batch = media.read(request.body, declared, serving, model.feature_dim)
     default = endpoint.default_accept or _default(endpoint, declared.media_type)
     media_type = media.negotiate(request.accept, serving.answers, default)
     if dialect.always_csv and not endpoint.batch and not endpoint.outputs:
         media_type = CSV
     media.check_writable(batch, media_type)
     if endpoint.outputs:
-        selected = model.select(batch, endpoint.outputs)
-        return (
-            media.write_selected(selected, media_type, serving, dialect, batch=endpoint.batch),
-            media_type,
-            len(batch),
-        )
-    columns = model.predict(batch, media.accept_parameters(request.accept, media_type))
-    return media.write(columns, media_type, serving, dialect, batch=endpoint.batch), media_type, len(batch)
+        with endpoint.selected(batch) as found:
+            content = media.write_selected(found, media_type, serving, dialect, batch=endpoint.batch)
+    else:
+        with endpoint.predicted(batch, media.accept_parameters(request.accept, media_type)) as found:
+            content = media.write(found, media_type, serving, dialect, batch=endpoint.batch)
+    return content, media_type, len(batch)
 
 
 def _default(endpoint: Endpoint, own: str) -> str:

@@ -17,7 +17,8 @@ from algorithms.errors import AlgorithmInputError
 from container import logs
 from container.logs import logger
 from container.paths import Paths
-from container.resources import memory, processes
+from container.resources import memory, processes, return_large_blocks
+from container.serving import request_memory
 from container.settings import Settings
 
 THREADS = 4
@@ -27,7 +28,12 @@ STOP_SECONDS = 20
 """How long a stop waits for requests; SageMaker kills the container 30 seconds after it asked it to stop."""
 
 BUFFERED_SHARE = 8
-"""The part of the memory that requests on their way may take in all workers: one in so many."""
+"""The part of the memory that requests on their way may take in all workers: one in so many. ``request_memory`` has the
+parts of those that are being answered."""
+
+LARGE_BLOCK = 8 << 20
+"""Bytes of memory that a request gives back when it is answered; smaller blocks are kept for the next. Pillow's have 16
+MB, and the largest arrays of a usual network 3."""
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where workers show that they are alive: a slow disk must not make them look hung."""
@@ -46,8 +52,8 @@ def run(paths: Paths, settings: Settings) -> int:
     """
     started = time.perf_counter()
     logs.configure()
-    # Models that are loaded later are in the memory of the one process that loaded them: see multi_model.
-    workers = 1 if settings.multi_model else settings.workers or processes()
+    return_large_blocks(LARGE_BLOCK)
+    workers = request_memory.workers(settings)
     if settings.multi_model and (settings.workers or 1) > 1:
         logger.warning("SAGEMAKER_MODEL_SERVER_WORKERS=%d is left out: many models need one worker", settings.workers)
     # Before NumPy is imported: its BLAS reads the variable once. More threads than CPUs would only wait for each other.
@@ -63,11 +69,12 @@ def run(paths: Paths, settings: Settings) -> int:
 
 
 def _load(paths: Paths, settings: Settings) -> Any:
+    from algorithms.loading import unpacked
     from container.serving import app, models  # they import NumPy: see run
 
     if settings.multi_model:
         return _many(settings)
-    with models.unpacked(paths.model) as folder:
+    with unpacked(paths.model) as folder:
         algorithm, model = models.load(folder, settings)
     logs.configure(algorithm.log_style)
     logger.info("The model in %s is one of %s", paths.model, algorithm.name)

@@ -18,20 +18,25 @@ class Artifact:
     A model is first saved into a hidden folder inside ``directory`` and brought to the disk; only then are its files
     moved to their names. The hidden folder is inside because the model folder itself is a mount: nothing outside is
     sure to be on the same file system, and the folder cannot be renamed.
+
+    Args:
+        leads: this host writes the model; of several hosts, which may share the folder, the others write nothing.
+
+    Attributes:
+        exists: a model of this job was written, here or by the host that leads.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, leads: bool = True) -> None:
         self.directory = directory
+        self.exists = False
+        self._leads = leads
         self._files: set[Path] = set()
-
-    @property
-    def exists(self) -> bool:
-        """Whether a model of this job is in the folder."""
-        return bool(self._files)
 
     def prepare(self) -> None:
         """Make the folder, and take away what a run that was killed left half-written."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        if not self._leads:
+            return
         for staging in self.directory.glob(f"{_STAGING}*"):
             shutil.rmtree(staging)
 
@@ -41,6 +46,9 @@ class Artifact:
         Raises:
             OSError: the disk is full, say; the folder is as it was before.
         """
+        if not self._leads:
+            self.exists = True
+            return []
         staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.directory))
         try:
             model.save(staging)
@@ -55,6 +63,7 @@ class Artifact:
             shutil.rmtree(staging, ignore_errors=True)
         self._remove(self._files.difference(files))
         self._files = set(files)
+        self.exists = True
         _synchronise(self.directory)
         return files
 
@@ -62,6 +71,7 @@ class Artifact:
         """Take away what this job has put into the folder."""
         self._remove(self._files)
         self._files = set()
+        self.exists = False
 
     def _remove(self, files: set[Path]) -> None:
         for file in files:

@@ -23,12 +23,14 @@ from container.settings import ConfigurationError
 from recordio import content_type
 from recordio.content_type import ContentType
 from recordio.errors import ContentTypeError, EmptyDataError
+from recordio.limits import MOST_HOSTS
 from recordio.quoting import quoted
 from recordio.sources import FileSource
 
 _ROOT = PurePosixPath("/opt/ml")
 _MODES = {mode.lower(): mode for mode in (FILE, FAST_FILE, PIPE)}
-_DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
+_SHARDED = "ShardedByS3Key"
+_DISTRIBUTIONS = ("FullyReplicated", _SHARDED)
 UNSUPPORTED = {
     "debughookconfig.json": "SageMaker Debugger",
     "profilerconfig.json": "SageMaker Profiler",
@@ -50,6 +52,7 @@ class ChannelConfig:
         content_type: as the job states it, or the channel's default.
         stated: the job states a content type.
         wrapped: the job asks for each object in a RecordIO record of its own.
+        sharded: each host has files of its own (``ShardedByS3Key``), possibly none; otherwise each has all.
     """
 
     declared: Channel
@@ -57,6 +60,7 @@ class ChannelConfig:
     content_type: ContentType
     stated: bool
     wrapped: bool = False
+    sharded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +70,43 @@ class TrainingConfig:
     Attributes:
         provided: the hyperparameters as they came, for the log.
         channels: by name, in the order of the job's file.
-        host: the name of this host, which stands in metric lines.
+        group: the hosts of the job.
         checkpoint_directory: None where the job keeps no checkpoints.
     """
 
     hyperparameters: Hyperparameters
     provided: Mapping[str, Any]
     channels: Mapping[str, ChannelConfig]
-    host: str
+    group: Group
     checkpoint_directory: Path | None
+
+    @property
+    def host(self) -> str:
+        """The name of this host, which stands in metric lines."""
+        return self.group.host
+
+
+@dataclass(frozen=True)
+class Group:
+    """The hosts that train together.
+
+    Attributes:
+        host: the name of this one.
+        hosts: the names of all, sorted; the first of them leads.
+    """
+
+    host: str
+    hosts: tuple[str, ...]
+
+    @property
+    def rank(self) -> int:
+        """The place of this host among all; the leader's is 0."""
+        return self.hosts.index(self.host)
+
+    @property
+    def size(self) -> int:
+        """Number of hosts."""
+        return len(self.hosts)
 
 
 def read(paths: Paths, algorithm: type[Algorithm]) -> TrainingConfig:
@@ -85,13 +117,18 @@ def read(paths: Paths, algorithm: type[Algorithm]) -> TrainingConfig:
     """
     problems: list[str] = []
     provided, values = _hyperparameters(paths, algorithm, problems)
-    channels = _channels(paths, algorithm, problems)
-    host = _host(paths, algorithm, problems)
+    group = _group(paths, problems)
+    if group.size > 1 and not algorithm.several_hosts:
+        problems.append(
+            f"The job runs on {group.size} hosts ({', '.join(group.hosts)}), but {algorithm.name} trains on one: "
+            "set the instance count to 1"
+        )
+    channels = _channels(paths, algorithm, group, problems)
     checkpoints = _checkpoint_directory(paths, problems)
     if problems or values is None:
         raise ConfigurationError(*problems)
     return TrainingConfig(
-        hyperparameters=values, provided=provided, channels=channels, host=host, checkpoint_directory=checkpoints
+        hyperparameters=values, provided=provided, channels=channels, group=group, checkpoint_directory=checkpoints
     )
 
 
@@ -139,7 +176,7 @@ def _hyperparameters(
 # ---- channels -------------------------------------------------------------------------------------------------------
 
 
-def _channels(paths: Paths, algorithm: type[Algorithm], problems: list[str]) -> dict[str, ChannelConfig]:
+def _channels(paths: Paths, algorithm: type[Algorithm], group: Group, problems: list[str]) -> dict[str, ChannelConfig]:
     configured = _read_object(paths.input_data_config, problems)
     if configured is None:
         if paths.input_data_config.exists():
@@ -154,7 +191,8 @@ def _channels(paths: Paths, algorithm: type[Algorithm], problems: list[str]) -> 
         channel = _channel(declared[name], entry, problems)
         if channel is not None:
             channels[name] = channel
-            problems.extend(_folder_problems(paths.channel(name), channel))
+            if group.size == 1 or not channel.sharded:  # of several hosts, some may have no file of a channel
+                problems.extend(folder_problems(paths.channel(name), channel))
     problems.extend(
         f"Channel '{name}' is required, and the job has none: {algorithm.name} takes {_listed(declared)}"
         for name in declared
@@ -200,7 +238,12 @@ def _channel(declared: Channel, entry: Any, problems: list[str]) -> ChannelConfi
     if found or mode is None or media is None:
         return None
     return ChannelConfig(
-        declared, mode, media, stated=bool(entry.get("ContentType")), wrapped=wrapper == "RecordIO" and mode == PIPE
+        declared,
+        mode,
+        media,
+        stated=bool(entry.get("ContentType")),
+        wrapped=wrapper == "RecordIO" and mode == PIPE,
+        sharded=distribution == _SHARDED,
     )
 
 
@@ -226,7 +269,7 @@ def _content_type(declared: Channel, entry: Mapping[str, Any], found: list[str])
     return media
 
 
-def _folder_problems(folder: Path, channel: ChannelConfig) -> list[str]:
+def folder_problems(folder: Path, channel: ChannelConfig) -> list[str]:
     """What keeps a channel of files from being read at all. FIFOs come into being later, and are not looked for."""
     if channel.mode == PIPE:
         return []
@@ -242,25 +285,35 @@ def _folder_problems(folder: Path, channel: ChannelConfig) -> list[str]:
 # ---- hosts and checkpoints ------------------------------------------------------------------------------------------
 
 
-def _host(paths: Paths, algorithm: type[Algorithm], problems: list[str]) -> str:
-    """The name of this host. Several hosts are refused: this is the one place to change when they are not."""
+def group(paths: Paths) -> Group | None:
+    """The hosts of the job, before anything else of it is read; None where what the file says cannot be used."""
+    problems: list[str] = []
+    found = _group(paths, problems)
+    return None if problems else found
+
+
+def _group(paths: Paths, problems: list[str]) -> Group:
+    """The hosts, of which there is one where the job does not say; with problems noted, this one alone."""
     resources = _read_object(paths.resource_config, problems) or {}
+    alone = Group(_DEFAULT_HOST, (_DEFAULT_HOST,))
     hosts = resources.get("hosts") or [resources.get("current_host") or _DEFAULT_HOST]
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
         problems.append(f"{paths.resource_config}: hosts is {_kind(hosts)}, not a list of names")
-        return _DEFAULT_HOST
+        return alone
     if not all(_HOST.fullmatch(host) for host in hosts):
         problems.append(f"{paths.resource_config}: hosts is {_kind(hosts)}, and not all of them are names of hosts")
-        return _DEFAULT_HOST
+        return alone
     host = resources.get("current_host") or hosts[0]
     if host not in hosts:
         problems.append(f"{paths.resource_config}: current_host {_kind(host)} is not among hosts {hosts}")
-    if len(hosts) > 1:
-        problems.append(
-            f"The job runs on {len(hosts)} hosts ({', '.join(hosts)}), but {algorithm.name} trains on one: "
-            "set the instance count to 1"
-        )
-    return str(host)
+        return alone
+    if len(set(hosts)) < len(hosts):
+        problems.append(f"{paths.resource_config}: hosts is {_kind(hosts)}, and names a host twice")
+        return alone
+    if len(hosts) > MOST_HOSTS:
+        problems.append(f"{paths.resource_config}: hosts has {len(hosts)} names; {MOST_HOSTS} hosts at most can train")
+        return alone
+    return Group(host, tuple(sorted(hosts)))
 
 
 def _checkpoint_directory(paths: Paths, problems: list[str]) -> Path | None:

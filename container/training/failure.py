@@ -66,18 +66,30 @@ def problems(error: BaseException) -> list[str]:
 
 
 def report(error: BaseException, file: Path) -> None:
-    """Log ``error`` and write the failure file, unless there is one already: the first cause is the one to show.
+    """Log ``error`` and write the failure file."""
+    write(told(error), file)
 
-    The file starts with the message; for errors of the algorithm's own the traceback follows, as much of its end as
-    SageMaker shows. In the log it is whole.
+
+def told(error: BaseException, host: str | None = None) -> str:
+    """Log ``error``, and give the failure file's text: the message, which names the host where there are several.
+
+    For errors of the algorithm's own the traceback follows, as much of its end as SageMaker shows. In the log it is
+    whole.
     """
     kind, lines = family(error), problems(error)
+    if host is not None:
+        lines[0] = f"Host {host}: {lines[0]}"
     trace = "" if kind is CLIENT else "".join(traceback.format_exception(error))
     logs.error(kind.log, lines, trace)
+    return _shown(kind, lines, trace)
+
+
+def write(text: str, file: Path) -> None:
+    """Write the failure file, unless there is one already: the first cause is the one to show."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as stream:
-            stream.write(_shown(kind, lines, trace))
+            stream.write(text)
     except OSError as problem:
         logger.error("The failure file was not written: %s", problem)
 

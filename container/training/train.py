@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from algorithms import hyperparameters, registry
+from algorithms.archives import ArchiveError, extract
 from algorithms.errors import ChannelError, HyperparameterError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters
 from algorithms.interface import FILES, LABELS_REQUIRED, PIPE, RECORDS, Algorithm, Channel
 from container import extras, logs, resources
-from container.archives import ArchiveError, extract
 from container.logs import logger
 from container.paths import Paths
 from container.serving import models
 from container.settings import ConfigurationError, Settings
-from container.training import config, failure, report
+from container.training import config, failure, meeting, report
 from container.training.artifact import Artifact
+from container.training.checkpoints import CheckpointStore, identity
 from container.training.config import ChannelConfig, TrainingConfig
+from container.training.hosts import HostOfSeveral, SoleHost
 from container.training.job import Output, PlainOutput, Stop, TrainingJob
 from recordio.readers import ChannelRecords, ChannelStream, RowFormat
+from recordio.shares import Share
 from recordio.sources import FileSource, PipeSource, ReadingStopped, Source
 
 SUCCESS = 0
@@ -40,15 +43,24 @@ def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
     0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
     143, 130: stopped by SIGTERM or Ctrl-C before there was a model. But for the first there is no model.
 
+    Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
+
     ``output`` is standard output by default.
     """
     output = output or PlainOutput()
     logs.configure(stream=output)
-    artifact = Artifact(paths.model)
+    group = config.group(paths)
+    if group is None or group.size == 1:
+        return _run(paths, settings, output, SoleHost(paths.failure))
+    return meeting.supervise(paths, group, lambda link: _run(paths, settings, output, HostOfSeveral(group, link)))
+
+
+def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | HostOfSeveral) -> int:
+    artifact = Artifact(paths.model, leads=host.leads)
     code = failure.EXIT_CODE
     with Stop() as stop:
         try:
-            _train(paths, settings, artifact, stop, output)
+            _train(paths, settings, artifact, stop, output, host)
             code = SUCCESS
         except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
             stop.disarm()
@@ -56,7 +68,7 @@ def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
                 code = _stopped(artifact, stop, error)
             else:
                 artifact.discard()
-                failure.report(error, paths.failure)
+                host.failed(error)
     return code
 
 
@@ -69,8 +81,15 @@ def _stopped(artifact: Artifact, stop: Stop, reason: BaseException) -> int:
     return stop.exit_code
 
 
-def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, output: Output) -> None:
-    started = time.time()
+def _train(
+    paths: Paths,
+    settings: Settings,
+    artifact: Artifact,
+    stop: Stop,
+    output: Output,
+    host: SoleHost | HostOfSeveral,
+) -> None:
+    started, clock = time.time(), time.monotonic()
     algorithm = find(settings)
     extras.check(algorithm.name)
     logs.configure(algorithm.log_style, output)
@@ -79,6 +98,8 @@ def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, out
     check_memory(algorithm, configured.hyperparameters, resources.memory())
     artifact.prepare()
     paths.output_data.mkdir(parents=True, exist_ok=True)
+    with stop.nothing_to_keep():
+        hosts = host.meet(paths, algorithm, configured)
     seed = getattr(configured.hyperparameters, "seed", None)
     job = TrainingJob(
         title=algorithm.title,
@@ -88,8 +109,9 @@ def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, out
         artifact=artifact,
         stop=stop,
         checkpoint_directory=configured.checkpoint_directory,
-        output_directory=paths.output_data,
+        output_directory=paths.output_data if host.leads else None,
         output=output,
+        hosts=hosts,
     )
     with contextlib.ExitStack() as stack:
         channels = {
@@ -97,12 +119,17 @@ def _train(paths: Paths, settings: Settings, artifact: Artifact, stop: Stop, out
             for name, channel in configured.channels.items()
         }
         setup_seconds = time.time() - started
+        if (directory := configured.checkpoint_directory) is not None:
+            who = identity(algorithm, configured, paths, hosts)
+            job.checkpoints = CheckpointStore(directory, who, job, started=clock, stopped=lambda: stop.requested)
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
+    host.leave()
     with job.timer("model.serialize.time"):
         files = artifact.write(model)
     _log_artifact(paths, algorithm, files)
-    report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
+    if host.leads:
+        report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
     job.close(setup_seconds)
 
 
@@ -165,12 +192,16 @@ def _opened(
     folder_of_records: Path | None = paths.channel(name)
     if channel.mode == PIPE:
         source, folder_of_records = PipeSource(paths.data, name, lambda: job.stop_requested), None
+    share = Share() if channel.sharded else Share(job.hosts.rank, job.hosts.size)
+    part: Any = {"share": share, "may_be_empty": channel.sharded and job.hosts.size > 1}
     if channel.declared.gives == RECORDS:
-        records = ChannelRecords(source, channel.content_type, folder=folder_of_records, wrapped=channel.wrapped)
+        records = ChannelRecords(
+            source, channel.content_type, folder=folder_of_records, wrapped=channel.wrapped, **part
+        )
         yield job.watch_records(name, records, _note(channel))
         return
     rows = row_format(algorithm, configured.hyperparameters, channel.declared)
-    yield job.watch(name, ChannelStream(source, channel.content_type, rows), _note(channel))
+    yield job.watch(name, ChannelStream(source, channel.content_type, rows, **part), _note(channel))
 
 
 def row_format(algorithm: type[Algorithm], values: Hyperparameters, declared: Channel) -> RowFormat:

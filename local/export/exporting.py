@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from algorithms.interface import Model
+from algorithms.loading import unpacked
 from container.serving import models
 from container.settings import ConfigurationError, Settings
 
@@ -45,7 +46,7 @@ def run(model: Path, form: str, output: Path, algorithm: str | None) -> int:
         ConfigurationError: this model has no such form, with the reason.
         ModelError: the model cannot be loaded.
     """
-    with models.unpacked(model) as folder:
+    with unpacked(model) as folder:
         found, loaded = models.load(folder, Settings(algorithm=algorithm))
         content = exported(found.name, loaded, form)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -88,8 +88,10 @@ def _declared_problems(definition: Definition, algorithm: type[Algorithm], *, tu
             f"[{algorithm.name}] algorithm. Choose a valid objective metric: {', '.join(metrics) or 'it has none'}."
         )
     elif {metric.name: metric.maximize for metric in algorithm.metrics}[definition.metric] != definition.maximize:
-        wanted, given = ("Minimize", "Maximize") if definition.maximize else ("Maximize", "Minimize")
-        problems.append(f"The objective type for [{definition.metric}] must be {wanted}, not {given}.")
+        problems.append(
+            f"The objective type for [{definition.metric}] must be "
+            + ("Minimize, not Maximize." if definition.maximize else "Maximize, not Minimize.")
+        )
     declared = hyperparameters.fields(algorithm.hyperparameters)
     problems += [
         f"Hyperparameter {quoted(name)}: {declared[name].problem(value)}"

@@ -27,11 +27,15 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], tr
     """
     folder.mkdir(parents=True, exist_ok=True)
     objective, reason = re.compile(pattern), ""
-    out = subprocess.PIPE
     with (
         (folder / LOG).open("w", encoding="utf-8") as log,
         subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, text=True, errors="replace", env=dict(environment)
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=dict(environment),
         ) as process,
     ):
         watcher = threading.Thread(target=_end_when_asked, args=(process, trial), daemon=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms.interface import Model
+from algorithms.checkpoints import Checkpoints, NoCheckpoints
+from algorithms.common.hosts import OneHost
+from algorithms.interface import Hosts, Model
+from container.training import exchange
 from recordio.batches import Batch, concatenate, rebatch
 
 
@@ -27,6 +32,7 @@ class FakeJob:
     seed: int = 0
     checkpoint_directory: Path | None = None
     output_directory: Path | None = None
+    hosts: Hosts = field(default_factory=OneHost)
     stop_after: int | None = None
     messages: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -42,7 +48,8 @@ class FakeJob:
     timers: list[tuple[str, float]] = field(default_factory=list)
     epoch_values: list[dict[str, Any]] = field(default_factory=list)
     intermediates: list[Model] = field(default_factory=list)
-    checkpoints: list[str] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     stop_readings: int = 0
 
     @property
@@ -118,7 +125,7 @@ class FakeJob:
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         self.intermediates.append(model)
         if checkpoint is not None:
-            self.checkpoints.append(checkpoint)
+            self.saved.append(checkpoint)
 
     def last(self, dataset: str, metric: str) -> float:
         """The latest value reported for a metric. Raises LookupError where there was none."""
@@ -126,6 +133,78 @@ class FakeJob:
             if (quality["dataset"], quality["metric"]) == (dataset, metric):
                 return quality["value"]
         raise LookupError(f"{dataset}:{metric} was not reported")
+
+
+class _Table:
+    """Where hosts that are threads lay down their values, until all have taken them."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size, timeout=60)
+        self.values: list[Any] = [None] * size
+
+    def exchanged(self, rank: int, value: Any) -> list[Any]:
+        self.values[rank] = value
+        self.barrier.wait()
+        values = list(self.values)
+        self.barrier.wait()
+        return values
+
+
+class ThreadHosts:
+    """Implements ``algorithms.interface.Hosts`` for one of several threads."""
+
+    def __init__(self, rank: int, size: int, table: _Table) -> None:
+        self.rank, self.size, self._table = rank, size, table
+
+    def sum(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        shapes = [(array.shape, array.dtype) for array in arrays]
+        values = self._table.exchanged(self.rank, (shapes, [array.copy() for array in arrays]))
+        assert all(other == shapes for other, _ in values), f"hosts sum different things: {[one for one, _ in values]}"
+        return [np.sum(parts, axis=0, dtype=parts[0].dtype) for parts in zip(*(own for _, own in values), strict=True)]
+
+    def gather(self, value: Any) -> list[Any]:
+        return [exchange.decode(text) for text in self._table.exchanged(self.rank, exchange.encode(value))]
+
+
+def on_hosts(size: int, run: Callable[[Hosts], Any]) -> list[Any]:
+    """What ``run`` returns on each of ``size`` hosts that are threads. An error of any is raised here."""
+    table = _Table(size)
+
+    def guarded(rank: int) -> Any:
+        try:
+            return run(ThreadHosts(rank, size, table) if size > 1 else OneHost())
+        except BaseException:
+            table.barrier.abort()
+            raise
+
+    return _in_threads(size, guarded)
+
+
+def on_engine(size: int, run: Callable[[Hosts], Any]) -> list[Any]:
+    """The same with the real engine, whose communicators are of threads."""
+    tracker, port = exchange.start_tracker("127.0.0.1", size)
+
+    def connected(rank: int) -> Any:
+        engine = exchange.connect("127.0.0.1", port, rank, size)
+        try:
+            return run(engine)
+        finally:
+            engine.close()
+
+    try:
+        return _in_threads(size, connected)
+    finally:
+        exchange.stop_tracker(tracker)
+
+
+def _in_threads(size: int, run: Callable[[int], Any]) -> list[Any]:
+    with ThreadPoolExecutor(size) as pool:
+        futures = [pool.submit(run, rank) for rank in range(size)]
+    errors = [error for future in futures if (error := future.exception())]
+    for error in errors:
+        if not isinstance(error, threading.BrokenBarrierError):
+            raise error
+    return [future.result() for future in futures]
 
 
 class MemoryStream:

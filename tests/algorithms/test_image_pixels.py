@@ -20,11 +20,11 @@ import pytest
 from PIL import Image
 
 from algorithms.vision import augment
-from algorithms.vision import decode as decode_module
 from algorithms.vision.augment import Preparation, shift_hls, squeezed, transformed
 from algorithms.vision.decode import decode, pixels
 from recordio.errors import ImageError
 from recordio.limits import MOST_IMAGE_PIXELS
+from recordio.room import Room
 
 RANDOM = np.random.default_rng(0)
 COLORS = np.kron(RANDOM.integers(0, 256, (3, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)  # 24 x 32, in blocks
@@ -316,7 +316,7 @@ def test_a_strip_is_not_enlarged_into_gigabytes() -> None:
 
 
 def test_images_decoded_side_by_side_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    room, inside, most = decode_module._Room(100), 0, 0
+    room, inside, most = Room(100), 0, 0
     lock = threading.Lock()
 
     def take(needed: int) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -263,3 +266,42 @@ def test_a_symbol_file_is_a_graph_in_order(symbol: str, variables: list[str]) ->
     assert nodes[graph["heads"][0][0]]["name"] == "out"
     assert len({node["name"] for node in nodes}) == len(nodes)
     assert all(isinstance(value, str) for node in nodes for value in node.get("attrs", {}).values())
+
+
+# ---- files that others change ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read", [mxnet_files.load, mxnet_files.shapes])
+@pytest.mark.parametrize("kept", [30, 5000, 1 << 20])
+def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_and_no_end_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, kept: int
+) -> None:
+    """A file that is mapped instead ends the process with SIGBUS."""
+    path = tmp_path / "model_algo-1"
+    mxnet_files.save(path, {"a": np.zeros(1000, np.float32), "b": np.ones(1 << 20, np.float32)})
+    parse = mxnet_files._parse_file
+
+    def cut(cursor: Any) -> Any:
+        os.truncate(path, kept)
+        return parse(cursor)
+
+    monkeypatch.setattr(mxnet_files, "_parse_file", cut)
+    with pytest.raises(ModelError, match="'model_algo-1' .* bytes when it was opened, and ends before byte"):
+        read(path)
+
+
+def test_a_server_lives_through_a_model_that_is_replaced_while_it_loads(tmp_path: Path) -> None:
+    """A child loads again and again while the file is written anew: each time it is whole, or an error."""
+    path = tmp_path / "model_algo-1"
+    mxnet_files.save(path, [np.ones(1 << 20, np.float32)])
+    program = (
+        "import sys\nfrom algorithms.common import mxnet_files\nfrom algorithms.errors import ModelError\n"
+        "for _ in range(300):\n try: mxnet_files.load(sys.argv[1])\n except ModelError: pass\nprint('alive')"
+    )
+    whole = path.read_bytes()
+    with subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True) as child:
+        while child.poll() is None:
+            path.write_bytes(whole)
+            os.truncate(path, len(whole) // 2)
+        assert child.stdout is not None
+        assert (child.returncode, child.stdout.read()) == (0, "alive\n")

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
 from algorithms.common import mxnet_files
+from algorithms.common.hosts import OneHost
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
 from algorithms.hyperparameters import parse
 from algorithms.pca import PCA, PCAHyperparameters, explained_variance_ratio
@@ -353,7 +354,8 @@ def test_the_test_channel_is_scored() -> None:
 def test_the_score_is_the_same_for_sparse_rows() -> None:
     rows = digits()
     model = train(rows)
-    dense, sparse = (explained_variance_ratio(model, MemoryStream(part)) for part in (rows, sp.csr_array(rows)))
+    parts = (rows, sp.csr_array(rows))
+    dense, sparse = (explained_variance_ratio(model, MemoryStream(part), OneHost()) for part in parts)
     assert dense == pytest.approx(sparse, rel=1e-6)
     assert dense == pytest.approx(decomposition.PCA(5).fit(rows).explained_variance_ratio_.sum(), rel=1e-5)
 

@@ -1,6 +1,7 @@
 """The command ``train`` as SageMaker and its users' SDKs run it: real processes, files of the SDK's own making."""
 
 import errno
+import os
 import runpy
 import shutil
 import signal
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from algorithms.common import mxnet_files
-from tests.opt_ml import OptMl
+from tests.opt_ml import ROOT, OptMl
 
 pytestmark = pytest.mark.slow
 
@@ -318,3 +319,32 @@ def test_sigterm_in_the_midst_of_many_epochs_leaves_a_whole_model_or_nothing(opt
         assert files == ["model_algo-1"]
     else:
         assert (code, files) == (143, [])
+
+
+NOBODY = 65534
+BOUND = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-dac_override,-dac_read_search"]
+"""Runs a command that obeys the permissions of files, though it is root's."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="files of another user are needed")
+@pytest.mark.parametrize("what", ["file", "folder", "channel"])
+def test_data_that_the_job_may_not_read_is_named(opt_ml, what):
+    opt_ml.hyperparameters(k=2, feature_dim=2)
+    opt_ml.channel("train", {"sub/secret.csv": b"1,2\n3,4\n5,6\n"}, "text/csv;label_size=0")
+    channel = opt_ml.paths.channel("train")
+    closed = {"file": channel / "sub" / "secret.csv", "folder": channel / "sub", "channel": channel}[what]
+    os.chown(closed, NOBODY, NOBODY)
+    closed.chmod(0o700)
+    done = subprocess.run(
+        [*BOUND, sys.executable, "-m", "container", "train"],
+        cwd=ROOT,
+        env={**os.environ, "SAGEMAKER_BASE_DIR": str(opt_ml.paths.base), "ALGORITHM": "kmeans"},
+        capture_output=True,
+        text=True,
+    )
+    failure = opt_ml.paths.failure.read_text()
+    assert done.returncode == 1
+    assert failure.startswith("ClientError: ")
+    assert closed.name in failure
+    assert "cannot be read: Permission denied" in failure
+    assert "Traceback" not in done.stdout + done.stderr

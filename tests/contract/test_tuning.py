@@ -73,7 +73,7 @@ def rows(write: Callable[[slice], bytes], content_type: str, held_out: str = "te
 def pictures() -> Mapping[str, tuple[str, Any]]:
     """Two classes of noisy images, in MXNet's records."""
     media = "application/x-recordio"
-    return {name: (media, framed(samples.pictures(count))) for name, count in (("train", 64), ("validation", 16))}
+    return {name: (media, framed(samples.pictures(count))) for name, count in (("train", 32), ("validation", 16))}
 
 
 def framed(records: Sequence[bytes]) -> bytes:
@@ -93,7 +93,7 @@ def backwards() -> Mapping[str, tuple[str, Any]]:
     }
 
 
-_LONGER = {"num_training_samples": 64, "mini_batch_size": 16, "epochs": 5}
+_LONGER = {"num_training_samples": 32, "mini_batch_size": 8, "epochs": 3}
 
 PROBLEMS = {
     "kmeans": Problem(

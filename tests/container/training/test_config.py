@@ -1,4 +1,7 @@
 import json
+import os
+import socket
+from pathlib import Path
 
 import pytest
 
@@ -111,8 +114,7 @@ def test_a_channel_without_a_folder_or_without_files(tmp_path):
     opt_ml = OptMl(tmp_path).hyperparameters(feature_dim=2).channel("train", {}, "text/csv").channel("test", {})
     opt_ml.paths.channel("test").rmdir()
     assert problems(opt_ml) == [
-        f"Channel 'train' is empty: {opt_ml.paths.channel('train')} has no data files; "
-        "hidden, marker and empty files do not count",
+        f"Channel 'train' is empty: {opt_ml.paths.channel('train')} has no data files; it is empty",
         f"Channel 'test' is empty: {opt_ml.paths.channel('test')} does not exist",
     ]
 
@@ -120,7 +122,44 @@ def test_a_channel_without_a_folder_or_without_files(tmp_path):
 def test_hidden_marker_and_empty_files_are_no_data(tmp_path):
     files = {"_SUCCESS": b"x", ".amazon.manifest": b"x", "part-0": b""}
     opt_ml = OptMl(tmp_path).hyperparameters(feature_dim=2).channel("train", files, "text/csv")
-    assert "has no data files" in problems(opt_ml)[0]
+    found = problems(opt_ml)[0]
+    assert found.endswith(
+        "has no data files; '.amazon.manifest' is a hidden or marker file; '_SUCCESS' is a hidden or marker file; "
+        "'part-0' is empty"
+    )
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        folder = os.open(path.parent, os.O_RDONLY)  # paths of sockets are short
+        one.bind(f"/proc/self/fd/{folder}/{path.name}")
+        os.close(folder)
+
+
+USELESS = {
+    "FIFO": (os.mkfifo, "'part-0' is a FIFO, which File mode does not read"),
+    "socket": (make_socket, "'part-0' is a socket, which File mode does not read"),
+    "device": (lambda path: path.symlink_to("/dev/null"), "'part-0' is a device, which File mode does not read"),
+    "link to nothing": (lambda path: path.symlink_to("missing"), "'part-0' is a link to what does not exist"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "'part-0' is not to be read: Too many levels of"),
+    "loop of folders": (lambda path: path.symlink_to("."), "'part-0' leads to a folder that was read already"),
+    "hidden folder": (lambda path: path.with_name("_temporary").mkdir(), "'_temporary' is a hidden folder"),
+}
+
+
+@pytest.mark.parametrize("kind", USELESS)
+def test_what_is_no_data_is_named_with_the_reason(tmp_path, kind):
+    make, reason = USELESS[kind]
+    opt_ml = OptMl(tmp_path).hyperparameters(feature_dim=2).channel("train", {}, "text/csv")
+    make(opt_ml.paths.channel("train") / "part-0")
+    (found,) = problems(opt_ml)
+    assert f"Channel 'train' is empty: {opt_ml.paths.channel('train')} has no data files; {reason}" in found
+
+
+def test_of_many_files_that_are_no_data_the_first_few_are_named(tmp_path):
+    files = dict.fromkeys((f"part-{number}" for number in range(9)), b"")
+    opt_ml = OptMl(tmp_path).hyperparameters(feature_dim=2).channel("train", files, "text/csv")
+    assert problems(opt_ml)[0].endswith("'part-0' is empty; 'part-1' is empty; 'part-2' is empty; and 6 more")
 
 
 def test_a_required_channel_that_is_missing(tmp_path):
@@ -163,3 +202,25 @@ def test_checkpoints_are_kept_where_the_job_says(opt_ml, tmp_path):
     assert config.read(opt_ml.paths, Toy).checkpoint_directory == tmp_path / "checkpoints"
     opt_ml.write(opt_ml.paths.checkpoint_config, {"LocalPath": "here"})
     assert "is not an absolute path" in problems(opt_ml)[0]
+
+
+@pytest.mark.parametrize(
+    ("resources", "problem"),
+    [
+        ({"current_host": "algo-1", "hosts": ["algo-1", "algo-1"]}, "names a host twice"),
+        ({"current_host": "algo-3", "hosts": ["algo-1", "algo-2"]}, "is not among hosts"),
+        ({"hosts": [f"algo-{number}" for number in range(101)]}, "hosts has 101 names; 100 hosts at most can train"),
+    ],
+)
+def test_hosts_that_cannot_be(opt_ml, resources, problem):
+    opt_ml.write(opt_ml.paths.resource_config, resources)
+    (found,) = problems(opt_ml)
+    assert problem in found
+    assert config.group(opt_ml.paths) is None
+
+
+def test_the_first_of_the_sorted_hosts_leads(opt_ml):
+    hosts = ["algo-2", "algo-10", "algo-1"]
+    opt_ml.write(opt_ml.paths.resource_config, {"current_host": "algo-2", "hosts": hosts})
+    group = config.group(opt_ml.paths)
+    assert (group.hosts, group.rank, group.size) == (("algo-1", "algo-10", "algo-2"), 2, 3)

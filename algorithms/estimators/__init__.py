@@ -1,0 +1,64 @@
+"""The algorithms as scikit-learn's estimators, made from their declarations.
+
+Every hyperparameter with an effect is a constructor argument of the same name and default (``lambda_`` for ``lambda``,
+as Python keeps that word), in Python's types or as a job's strings; what a job must state, but the data tells, may be
+left out: ``feature_dim``, ``num_classes`` and ``num_class``, and ``mini_batch_size`` where it has no default.
+scikit-learn is imported here and nowhere else.
+
+    >>> import numpy as np
+    >>> from algorithms.estimators import KMeans
+    >>> X = np.float32([[0, 0], [0, 1], [9, 9], [9, 8]])
+    >>> found = KMeans(k=2, random_state=0).fit(X)
+    >>> found.cluster_centers_[found.predict([[8, 8]])].tolist()
+    [[9.0, 8.5]]
+
+``KMeans``, ``PCA``, ``LDA``, ``NTM``; and of the three that predict labels one that classifies and one for numbers:
+``LinearLearnerClassifier`` and ``LinearLearnerRegressor``, ``FactorizationMachinesClassifier`` and
+``FactorizationMachinesRegressor``, ``XGBoostClassifier`` and ``XGBoostRegressor``. Image classification and seq2seq
+have none: their data is no matrix of features. There is no ``partial_fit``: each of them reads its data several times,
+or decides by all of it.
+"""
+
+import importlib
+from typing import Any
+
+from algorithms import registry
+
+_MODULE = "estimators"
+"""The file of an algorithm's folder that has its estimators, if any."""
+
+
+def __getattr__(name: str) -> Any:
+    found = _all()
+    if name not in found:
+        raise AttributeError(f"there is no estimator {name!r}; there are: {', '.join(sorted(found))}")
+    return found[name]
+
+
+def __dir__() -> list[str]:
+    return sorted(_all())
+
+
+def _all() -> dict[str, Any]:
+    """The estimators of all algorithms that can be used here, by name. What an algorithm needs and is not installed
+    (XGBoost, say) takes its estimators away, and no others."""
+    try:
+        from algorithms.estimators.base import Estimator
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"algorithms.estimators needs the package '{error.name}': pip install 'open-builtin-algorithms[estimators]'"
+        ) from error
+
+    found: dict[str, Any] = {}
+    for name in registry.ALGORITHMS:
+        try:
+            package = registry.find(name).__module__
+            module = importlib.import_module(f"{package}.{_MODULE}")
+        except (LookupError, ModuleNotFoundError):
+            continue
+        found |= {
+            key: value
+            for key, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, Estimator) and value.__module__ == module.__name__
+        }
+    return {key: value for key, value in found.items() if "algorithm" in vars(value)}

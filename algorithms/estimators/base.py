@@ -1,0 +1,187 @@
+"""What the estimators share: a constructor made from a declaration, training from arrays, and the artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+import json
+import logging
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from algorithms import hyperparameters, registry
+from algorithms.archives import extract
+from algorithms.arrays import ArrayStream, QuietJob
+from algorithms.interface import Algorithm, Model
+from recordio.batches import Batch
+
+logger = logging.getLogger("algorithms.estimators")
+
+_SEEDS = 2**31 - 1
+_BATCH = 500
+
+
+class Estimator(BaseEstimator):
+    """What all of them share. A subclass names its ``algorithm``, and ``fixed`` hyperparameters that follow from what
+    kind of estimator it is.
+
+    Attributes:
+        model_: the trained ``algorithms.interface.Model``.
+    """
+
+    algorithm: ClassVar[str]
+    fixed: ClassVar[frozenset[str]] = frozenset()
+    _missing: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "algorithm" in cls.__dict__:
+            cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
+        """Train on the rows of ``X``, (n, d); ``y`` is ignored.
+
+        Raises:
+            ValueError: the hyperparameters or the data cannot be used; the message names each.
+        """
+        rows = validate_data(self, X, accept_sparse="csr", dtype=np.float32, ensure_min_samples=1)
+        return self._fit(Batch(as_csr(rows)), {})
+
+    def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
+        """Train; ``told`` are hyperparameters that the data and the kind of estimator say."""
+        algorithm = registry.find(self.algorithm)
+        values = hyperparameters.parse(algorithm.hyperparameters, _stated(self, algorithm, batch, told))
+        self._check(values, batch)
+        seed = int(check_random_state(getattr(self, "random_state", None)).randint(_SEEDS))  # XGBoost has a seed
+        self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(seed, logger))
+        return self
+
+    def _check(self, values: Any, batch: Batch) -> None:
+        """Refuse rows that the parsed hyperparameters do not go with, in scikit-learn's words."""
+
+    def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
+        check_is_fitted(self)
+        finite = "allow-nan" if self._missing else True
+        rows = validate_data(self, X, reset=False, accept_sparse="csr", dtype=np.float32, ensure_all_finite=finite)
+        return self.model_.predict(Batch(as_csr(rows)))
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as SageMaker's artifact: a ``model.tar.gz``, which ``algorithms.load`` and ``serve`` open."""
+        check_is_fitted(self)
+        Path(path).write_bytes(_packed(self.model_))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")  # scikit-learn looks for names that end in _, as lambda_ does
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "model_" in state:
+            state["model_"] = _packed(state["model_"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state.get("model_"), bytes):
+            state = state | {"model_": _unpacked(self.algorithm, state["model_"])}
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self._missing
+        return tags
+
+
+# ---- from declarations to constructors ------------------------------------------------------------------------------
+
+
+def _arguments(cls: type[Estimator]) -> dict[str, hyperparameters.Field]:
+    """The hyperparameters that ``cls`` takes, by attribute: those with an effect that it does not set itself."""
+    declaration = registry.find(cls.algorithm).hyperparameters
+    found = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(declaration)}
+    left_out = cls.fixed | {"tuning_objective_metric", "feature_dim"}
+    return {name: field for name, field in found.items() if field.no_effect is None and name not in left_out}
+
+
+def _constructor(cls: type[Estimator]) -> Any:
+    """``__init__`` with a keyword for each hyperparameter, as its signature and its help say."""
+    declared = _arguments(cls)
+    defaults = {name: None if field.required else field.default for name, field in declared.items()}
+    if "seed" not in defaults:
+        defaults["random_state"] = None
+
+    def __init__(self: Estimator, **given: Any) -> None:  # noqa: N807
+        for name in given:
+            if name not in defaults:
+                raise TypeError(f"{cls.__name__}() got an unexpected keyword argument '{name}'")
+        for name, default in defaults.items():
+            setattr(self, name, given.get(name, default))
+
+    me = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    keywords = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()
+    ]
+    __init__.__signature__ = inspect.Signature([me, *keywords])  # type: ignore[attr-defined]
+    lines = [f"{name}: {field.help} {field.expected().capitalize()}." for name, field in declared.items()]
+    if "random_state" in defaults:
+        lines.append("random_state: an integer for the same model every time, a RandomState, or None.")
+    __init__.__doc__ = "\n".join(["Args:", *(f"    {line}" for line in lines)])
+    return __init__
+
+
+def _stated(estimator: Estimator, algorithm: type[Algorithm], batch: Batch, told: dict[str, Any]) -> dict[str, str]:
+    """A job's strings. A default is not stated, for the algorithm may adapt it to the data."""
+    declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(algorithm.hyperparameters)}
+    arguments = _arguments(type(estimator))
+    values = {
+        name: value
+        for name, field in arguments.items()
+        if (value := getattr(estimator, name)) is not None and not _same(value, field.default)
+    }
+    if "feature_dim" in declared:
+        values["feature_dim"] = batch.feature_dim
+    if "mini_batch_size" in declared and declared["mini_batch_size"].required:
+        values.setdefault("mini_batch_size", min(_BATCH, len(batch)))
+    return {declared[name].name or name: _text(value) for name, value in (values | told).items()}
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and value == default
+
+
+def _text(value: Any) -> str:
+    """As a job writes it: JSON, except that texts stand without quotes."""
+    value = value.item() if isinstance(value, np.generic) else value
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def as_csr(rows: Any) -> Any:
+    """Rows as a Batch has them: a CSR array where they are sparse."""
+    return sp.csr_array(rows) if sp.issparse(rows) else np.ascontiguousarray(rows)
+
+
+def _packed(model: Model) -> bytes:
+    stream = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        model.save(Path(folder))
+        for file in sorted(Path(folder).iterdir()):
+            tar.add(file, file.name)
+    return stream.getvalue()
+
+
+def _unpacked(algorithm: str, content: bytes) -> Model:
+    with tempfile.TemporaryDirectory() as base:
+        archive, folder = Path(base) / "model.tar.gz", Path(base) / "model"
+        archive.write_bytes(content)
+        folder.mkdir()
+        extract(archive, folder)
+        return registry.find(algorithm).load(folder)

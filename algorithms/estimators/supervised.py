@@ -1,0 +1,99 @@
+"""Estimators that learn classes or numbers from labels."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from algorithms.estimators.base import Estimator, as_csr
+from recordio.batches import Batch
+
+
+class Supervised(Estimator):
+    """Training from rows and labels, with checks in scikit-learn's words."""
+
+    def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:  # noqa: N803
+        finite = "allow-nan" if self._missing else True
+        rows, labels = validate_data(
+            self, X, y, accept_sparse="csr", dtype=np.float32, ensure_all_finite=finite, **options
+        )
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float32)
+        return as_csr(rows), labels, weights
+
+
+class Classifies(ClassifierMixin, Supervised):
+    """Classes, numbered in the order of their labels. A subclass says by ``_kind`` which hyperparameters make it one.
+
+    Attributes:
+        classes_: the labels, sorted.
+    """
+
+    _several: ClassVar[bool] = True
+
+    def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:  # noqa: N803
+        rows, labels, weights = self._rows(X, y, sample_weight)
+        check_classification_targets(labels)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        count = len(self.classes_)
+        if count < 2:
+            raise ValueError(f"{type(self).__name__} needs two classes or more; y has one class: {self.classes_[0]!r}")
+        if count > 2 and not self._several:
+            raise ValueError(
+                f"Only binary classification is supported by {type(self).__name__}. "
+                "The type of the target is multiclass"
+            )
+        return self._fit(Batch(rows, numbers.astype(np.float32), weights), self._kind(count))
+
+    def _kind(self, count: int) -> dict[str, Any]:
+        """Hyperparameters for so many classes."""
+        raise NotImplementedError
+
+    def _probabilities(self, X: Any) -> np.ndarray:  # noqa: N803
+        score = self._ask(X)["score"]
+        return score if score.ndim == 2 else np.stack([1 - score, score], axis=1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = self._several
+        return tags
+
+
+class Regresses(RegressorMixin, Supervised):
+    """Numbers: the column ``score``. A subclass says by ``_kind`` which hyperparameters make it one."""
+
+    def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:  # noqa: N803
+        rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True)
+        return self._fit(Batch(rows, labels.astype(np.float32), weights), self._kind())
+
+    def _kind(self) -> dict[str, Any]:
+        """Hyperparameters of this kind."""
+        raise NotImplementedError
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The number predicted of each row, (n,), float32."""
+        return self._ask(X)["score"].astype(np.float32)
+
+
+class Unweighted(Supervised):
+    """Of algorithms that take no weights of rows."""
+
+    def fit(self, X: Any, y: Any) -> Self:  # type: ignore[override]  # noqa: N803
+        """Train on the rows of ``X``, (n, d), and their labels ``y``, (n,).
+
+        Raises:
+            ValueError: the hyperparameters or the data cannot be used; the message names each.
+        """
+        return self._fit_weighted(X, y, None)
+
+
+class PredictsLabels(Classifies):
+    """Classes by the column ``predicted_label``."""
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The class of each row, (n,)."""
+        numbers = self._ask(X)["predicted_label"].astype(np.int64)
+        return self.classes_[numbers]

@@ -1,0 +1,38 @@
+"""Factorization machines as scikit-learn's estimators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from algorithms.estimators.supervised import PredictsLabels, Regresses, Unweighted
+
+
+class FactorizationMachinesClassifier(Unweighted, PredictsLabels):
+    """Two classes by pairs of features; see ``algorithms/factorization_machines/README.md``.
+
+    Attributes:
+        classes_: the labels, sorted.
+    """
+
+    algorithm = "factorization-machines"
+    fixed = frozenset({"predictor_type"})
+    _several = False
+
+    def _kind(self, count: int) -> dict[str, Any]:
+        return {"predictor_type": "binary_classifier"}
+
+    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The probability of each class, (n, 2), in the order of ``classes_``."""
+        return self._probabilities(X)
+
+
+class FactorizationMachinesRegressor(Unweighted, Regresses):
+    """Numbers by pairs of features; see ``algorithms/factorization_machines/README.md``."""
+
+    algorithm = "factorization-machines"
+    fixed = frozenset({"predictor_type"})
+
+    def _kind(self) -> dict[str, Any]:
+        return {"predictor_type": "regressor"}

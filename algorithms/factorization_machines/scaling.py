@@ -1,0 +1,114 @@
+"""Features and labels brought to one scale for training, and the machine brought back to theirs after it.
+
+The learning rates suit features and labels around 1: at them, a weight cannot reach 500, nor one of 0.00001 settle. A
+factorization machine on x' = (x - m) / s that predicts y' = (y - a) / c is one on x that predicts y:
+
+    v_i = sqrt(c) v'_i / s_i        S = sum_j v_j m_j
+    w_i = c w'_i / s_i - <v_i, S - m_i v_i>
+    b = a + c b' - c sum_i w'_i m_i / s_i + (|S|^2 - sum_i m_i^2 |v_i|^2) / 2
+
+Dense columns get mean 0 and deviation 1. Sparse ones are not shifted, and only made smaller: a rare word must not weigh
+as much as a common one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from recordio.batches import Batch
+
+_FARTHEST = 100
+"""Deviations between a column's mean and 0, beyond which it is not shifted: brought back, the machine would
+subtract squares of the mean from each other, in float32."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Attributes:
+    rows: of one pass over the data.
+    shift, scale: m and s of the features, (d,) float64; no shift is None.
+    label_shift, label_scale: a and c.
+    """
+
+    rows: int
+    shift: np.ndarray | None
+    scale: np.ndarray
+    label_shift: float = 0.0
+    label_scale: float = 1.0
+
+    def batch(self, batch: Batch) -> Batch:
+        """A batch with its features scaled, of the same kind, float32."""
+        features = batch.features
+        if isinstance(features, np.ndarray):
+            moved = features if self.shift is None else features - self.shift
+            return Batch((moved / self.scale).astype(np.float32), batch.labels)
+        data = (features.data / self.scale[features.indices]).astype(np.float32)
+        return Batch(sp.csr_array((data, features.indices, features.indptr), shape=features.shape), batch.labels)
+
+    def labels(self, labels: np.ndarray) -> np.ndarray:
+        """Scaled, float32."""
+        return ((labels - self.label_shift) / self.label_scale).astype(np.float32)
+
+    def scores(self, scores: np.ndarray) -> np.ndarray:
+        """Scores of the scaled machine, (n,), as they are of the labels."""
+        return (scores * self.label_scale + self.label_shift).astype(np.float32)
+
+    def restored(self, bias: np.ndarray, linear: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Bias (1,), linear weights (d,) and factors (d, k) on the features and labels as they are, float32."""
+        weights = self.label_scale * linear / self.scale
+        vectors = np.sqrt(self.label_scale) * factors / self.scale[:, None]
+        offset = self.label_shift + self.label_scale * bias.astype(np.float64)
+        if self.shift is not None:
+            moved = self.shift[:, None] * vectors  # m_j v_j
+            total = moved.sum(axis=0)
+            offset += 0.5 * (total @ total - np.sum(moved * moved)) - weights @ self.shift
+            weights = weights - np.einsum("dk,dk->d", vectors, total - moved)
+        return offset.astype(np.float32), weights.astype(np.float32), vectors.astype(np.float32)
+
+
+class Measure:
+    """What one pass over the rows tells of their scale."""
+
+    def __init__(self, width: int) -> None:
+        self.rows = 0
+        self._dense = True
+        self._count, self._sum, self._squares = (np.zeros(width) for _ in range(3))
+        self._labels: list[float] = [0.0, 0.0]
+
+    def add(self, features: np.ndarray | sp.csr_array, labels: np.ndarray) -> None:
+        """Rows (n, d) and their labels (n,)."""
+        self.rows += len(labels)
+        known = labels.astype(np.float64)
+        self._labels = [self._labels[0] + float(known.sum()), self._labels[1] + float(known @ known)]
+        if isinstance(features, np.ndarray):
+            values = features.astype(np.float64)
+            self._count += np.count_nonzero(values, axis=0)
+            self._sum += values.sum(axis=0)
+            self._squares += np.einsum("nd,nd->d", values, values)
+            return
+        self._dense = False
+        places, values = features.indices, features.data.astype(np.float64)
+        for total, parts in ((self._count, None), (self._sum, values), (self._squares, values * values)):
+            np.add.at(total, places, 1 if parts is None else parts)
+
+    def scaling(self, *, shifted: bool, labels: bool) -> Scaling:
+        """For a machine that may be ``shifted``, and where ``labels`` are numbers, not classes."""
+        root = np.sqrt(self._squares / np.maximum(self._count, 1))
+        shift, scale = None, np.maximum(root, 1)
+        if self._dense:
+            mean = self._sum / self.rows
+            deviation = np.sqrt(np.maximum(self._squares / self.rows - mean * mean, 0))
+            if shifted:
+                near = np.abs(mean) < _FARTHEST * deviation
+                shift, scale = np.where(near, mean, 0), np.where(near, deviation, root)
+            else:
+                scale = root
+        scale[scale == 0] = 1
+        if not labels:
+            return Scaling(self.rows, shift, scale)
+        mean_label = self._labels[0] / self.rows if shifted else 0.0
+        spread = float(np.sqrt(max(self._labels[1] / self.rows - mean_label * mean_label, 0)))
+        return Scaling(self.rows, shift, scale, float(mean_label), spread or 1.0)

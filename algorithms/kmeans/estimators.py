@@ -1,0 +1,61 @@
+"""k-means as scikit-learn's estimator."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClusterMixin, TransformerMixin
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from algorithms.estimators.base import Estimator
+from recordio.batches import Batch
+
+
+class KMeans(ClusterMixin, TransformerMixin, Estimator):
+    """Clusters; see ``algorithms/kmeans/README.md``.
+
+    Attributes:
+        cluster_centers_: (k, d), float32.
+        labels_: (n,), int32: the cluster of each row.
+        inertia_: the sum of squared distances of rows to their centers.
+    """
+
+    algorithm = "kmeans"
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+        """Find the clusters of the rows of ``X``, (n, d); ``y`` is ignored."""
+        super().fit(X)
+        found = self._ask(X)
+        self.cluster_centers_ = self.model_.centers  # type: ignore[attr-defined]
+        self.labels_ = found["closest_cluster"].astype(np.int32)
+        self.inertia_ = float(np.square(found["distance_to_cluster"], dtype=np.float64).sum())
+        return self
+
+    def _check(self, values: Any, batch: Batch) -> None:
+        if len(batch) < values.k:
+            raise ValueError(f"n_samples={len(batch)} should be at least k={values.k}")
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The cluster of each row, (n,), int32."""
+        return self._ask(X)["closest_cluster"].astype(np.int32)
+
+    def transform(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The distance of each row to each center, (n, k)."""
+        check_is_fitted(self)
+        rows = validate_data(self, X, reset=False, accept_sparse="csr", dtype=np.float32)
+        return euclidean_distances(rows, self.cluster_centers_).astype(np.float32, copy=False)
+
+    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
+        """Minus the sum of squared distances, as scikit-learn's."""
+        return -float(np.square(self._ask(X)["distance_to_cluster"], dtype=np.float64).sum())
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.cluster_centers_.shape[0])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags

@@ -1,0 +1,47 @@
+"""The linear learner as scikit-learn's estimators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+
+from algorithms.estimators.supervised import PredictsLabels, Regresses, Unweighted
+
+
+def _gives_probabilities(estimator: Any) -> bool:
+    if estimator.loss not in ("auto", "logistic", "softmax_loss"):
+        raise AttributeError(f"loss={estimator.loss!r} gives scores and no probabilities")
+    return True
+
+
+class LinearLearnerClassifier(Unweighted, PredictsLabels):
+    """Logistic regression, linear support vector machines and their like; see ``algorithms/linear_learner/README.md``.
+
+    Attributes:
+        classes_: the labels, sorted.
+    """
+
+    algorithm = "linear-learner"
+    fixed = frozenset({"predictor_type", "num_classes"})
+
+    def _kind(self, count: int) -> dict[str, Any]:
+        if count == 2:
+            return {"predictor_type": "binary_classifier"}
+        return {"predictor_type": "multiclass_classifier", "num_classes": count}
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The probability of each class, (n, classes), in the order of ``classes_``."""
+        return self._probabilities(X)
+
+
+class LinearLearnerRegressor(Unweighted, Regresses):
+    """Linear regression; see ``algorithms/linear_learner/README.md``."""
+
+    algorithm = "linear-learner"
+    fixed = frozenset({"predictor_type", "num_classes"})
+
+    def _kind(self) -> dict[str, Any]:
+        return {"predictor_type": "regressor"}

@@ -1,0 +1,250 @@
+"""``load``: a model from a folder or an archive, ready to be asked with arrays. SageMaker's own artifacts included.
+
+>>> import tempfile, numpy as np
+>>> from algorithms.kmeans.model import KMeansModel
+>>> folder = tempfile.TemporaryDirectory()
+>>> KMeansModel(np.float32([[0, 0], [3, 4]])).save(Path(folder.name))
+>>> model = load(folder.name)
+>>> model.algorithm.name
+'kmeans'
+>>> model.predict([[3, 3], [0, 0]])
+{'closest_cluster': array([1., 0.], dtype=float32), 'distance_to_cluster': array([1., 0.], dtype=float32)}
+>>> folder.cleanup()
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from algorithms import registry
+from algorithms.archives import ArchiveError, extract
+from algorithms.errors import ModelError, PredictionError
+from algorithms.figures import Figure, Sample
+from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model
+from recordio.batches import Batch
+from recordio.limits import MOST_MEMBERS
+
+
+def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedModel:
+    """The model in a folder, or in a ``model.tar.gz`` of this project or of SageMaker.
+
+    Args:
+        path: the folder or the archive.
+        algorithm: SageMaker's name of the algorithm, such as ``linear-learner``; None finds it by the files.
+
+    Raises:
+        FileNotFoundError: there is no such path.
+        ModelError: it is empty, corrupt, or no algorithm that is installed here recognises it.
+        LookupError: there is no ``algorithm`` of that name, or it needs a package that is not installed.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise FileNotFoundError(f"there is no model at '{place}': no such file or folder")
+    with unpacked(place) as folder:
+        if not any(folder.iterdir()):
+            raise ModelError(f"the model folder '{place}' is empty")
+        check_files(folder)
+        found = registry.find(algorithm) if algorithm is not None else recognised(folder)
+        if found is None:
+            files = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
+            raise ModelError(
+                f"no algorithm that is installed here recognises the files of '{place}' ({files}) as its model; "
+                "if they are one, name its algorithm"
+            )
+        return LoadedModel(found, found.load(folder))
+
+
+class LoadedModel(Model):
+    """A model that takes arrays, frames, matrices, texts and images as Python programs have them.
+
+    Attributes:
+        algorithm: whose model it is; ``algorithm.columns`` say what ``predict`` returns.
+        model: the model itself, which takes a ``Batch`` or ``Items``.
+    """
+
+    def __init__(self, algorithm: type[Algorithm], model: Model) -> None:
+        self.algorithm = algorithm
+        self.model = model
+
+    def __repr__(self) -> str:
+        columns = ", ".join(column.name for column in self.algorithm.columns)
+        return f"<model of {self.algorithm.name}: predict gives {columns}>"
+
+    @property
+    def feature_dim(self) -> int | None:
+        """Number of features of a row; None where any number will do, or where there are no rows."""
+        return self.model.feature_dim
+
+    def predict(self, batch: Any, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, Any]:
+        """Named values for each row, text or image.
+
+        Args:
+            batch: for algorithms on rows an array, a scipy.sparse matrix, a pandas or polars frame, or a list of
+                lists, of shape (n, d); numbers beyond float32 are refused. For seq2seq a list of texts, or of arrays
+                of token ids. For image classification a list of paths, of the bytes of image files, of Pillow's
+                images, or of arrays (height, width, channels) of uint8.
+            parameters: as those of a request's media type (``verbose``, ``beam_size``); a model leaves out of account
+                what it does not know.
+
+        Returns:
+            By name: arrays of shape (n, ...); lists of n texts or arrays where lengths differ.
+
+        Raises:
+            PredictionError: the input cannot be understood, or does not fit the model.
+        """
+        return self.model.predict(as_input(batch, self.algorithm), parameters)
+
+    def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
+        """Named outputs instead of the columns, for algorithms with ``Serving.outputs`` (XGBoost)."""
+        return self.model.select(as_input(batch, self.algorithm), outputs)
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """See ``Model``."""
+        return self.model.figures(sample)
+
+    def save(self, directory: Path) -> None:
+        """See ``Model``."""
+        self.model.save(Path(directory))
+
+
+# ---- what is predicted from -----------------------------------------------------------------------------------------
+
+
+def as_input(values: Any, algorithm: type[Algorithm]) -> Batch | Items:
+    """What ``Model.predict`` of ``algorithm`` takes, from what Python programs have; see ``LoadedModel.predict``.
+
+    Raises:
+        PredictionError: it is nothing of the kind.
+    """
+    if isinstance(values, Batch | Items):
+        return values
+    if algorithm.serving.takes == ROWS:
+        return _rows(values, missing=algorithm.serving.missing_values)
+    if isinstance(values, str | bytes | os.PathLike):
+        raise PredictionError(f"a list is expected, of one {type(values).__name__} or more: put it in brackets")
+    if algorithm.serving.takes == IMAGES:
+        return Items([_image(value) for value in values])
+    return Items([value if isinstance(value, str) else np.asarray(value) for value in values])
+
+
+def _rows(values: Any, *, missing: bool) -> Batch:
+    if sp.issparse(values):
+        if values.ndim != 2:
+            raise PredictionError(f"rows are expected, of shape (n, features), not {values.shape}")
+        rows: Any = sp.csr_array(values, dtype=np.float32)
+        numbers = rows.data
+    else:
+        rows = numbers = _dense(values)
+    if not missing and not np.isfinite(numbers).all():
+        raise PredictionError(
+            "a feature is NaN or infinite, or beyond the range of float32; finite numbers are expected"
+        )
+    return Batch(rows)
+
+
+def _dense(values: Any) -> np.ndarray:
+    """(n, d) float32. Frames of pandas and polars become arrays by NumPy's own protocol."""
+    try:
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(np.asarray(values), dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PredictionError(f"rows of numbers are expected: {error}") from None
+    if rows.ndim != 2:
+        hint = "; for a single row use values.reshape(1, -1)" if rows.ndim == 1 else ""
+        raise PredictionError(f"rows are expected, of shape (n, features), not {rows.shape}{hint}")
+    return rows
+
+
+def _image(value: Any) -> Any:
+    if isinstance(value, str | os.PathLike):
+        try:
+            return Path(value).read_bytes()
+        except OSError as error:
+            raise PredictionError(f"the image '{value}' cannot be read: {error.strerror}") from None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    pixels = np.asarray(value)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.dtype != np.uint8 or pixels.ndim != 3:
+        raise PredictionError(
+            "an image is expected as a path, as the bytes of its file, or as an array of uint8 of shape (height, "
+            f"width, channels), not as {pixels.dtype} of shape {pixels.shape}"
+        )
+    return pixels
+
+
+# ---- folders and archives -------------------------------------------------------------------------------------------
+
+
+def recognised(directory: Path) -> type[Algorithm] | None:
+    """The first algorithm installed here that recognises the folder as a model of its own."""
+    for candidate in registry.ALGORITHMS:
+        try:
+            algorithm = registry.find(candidate)
+        except LookupError:
+            continue  # a package that it needs is not installed
+        if algorithm.recognises(directory):
+            return algorithm
+    return None
+
+
+@contextmanager
+def unpacked(directory: Path) -> Iterator[Path]:
+    """The model folder itself, or where it holds, or is, nothing but a ``model.tar.gz``: a folder with its content.
+
+    SageMaker unpacks the artifact before it starts a server; elsewhere that is easily forgotten.
+
+    Raises:
+        ModelError: the archive is damaged, or holds what no artifact does.
+    """
+    archive = _archive(directory)
+    if archive is None:
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        try:
+            extract(archive, Path(folder))
+        except ArchiveError as error:
+            raise ModelError(f"'{archive.name}' cannot be unpacked: {error}") from error
+        yield Path(folder)
+
+
+def _archive(directory: Path) -> Path | None:
+    if directory.is_file():
+        return directory
+    files = [file for file in directory.iterdir() if not file.name.startswith(".")] if directory.is_dir() else []
+    return files[0] if len(files) == 1 and files[0].name.endswith((".tar.gz", ".tgz", ".tar")) else None
+
+
+def check_files(directory: Path, root: Path | None = None) -> None:
+    """Refuse what a model folder cannot hold, before anything in it is opened: reading a FIFO would never end.
+
+    Args:
+        root: where the files must really lie, followed through links; None for anywhere.
+
+    Raises:
+        ModelError: an entry is neither a file nor a folder, lies elsewhere, or there are too many.
+    """
+    for number, entry in enumerate(directory.rglob("*")):
+        if number >= MOST_MEMBERS:
+            raise ModelError(f"the model folder {directory} has over {MOST_MEMBERS} entries")
+        if not entry.exists():  # a link that leads nowhere is of no use, and no harm
+            continue
+        if not (entry.is_file() or entry.is_dir()):
+            raise ModelError(f"{shown(entry.name)} in the model folder is no plain file")
+        if root is not None and not entry.resolve().is_relative_to(root.resolve()):
+            raise ModelError(f"{shown(entry.name)} in the model folder is a link to what lies outside of {root}")
+
+
+def shown(name: str) -> str:
+    """A name from outside, for messages: in quotes, without line ends, and not long."""
+    return repr(name[:200])

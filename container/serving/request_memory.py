@@ -1,0 +1,98 @@
+"""How much memory the requests that are being answered take, in all workers together.
+
+What a request takes is reckoned before it is taken: from the length of its body before that is parsed; from the rows,
+the numbers of an answer and what the model says before it is answered. ``SMALL_SHARE`` of the memory is parted among
+the workers for usual requests. A larger one waits for its turn, of which the whole server has one, and may take
+``LARGE_SHARE``; one that would take more is refused (507). With the bodies that are on their way
+(``server.BUFFERED_SHARE``) requests take three quarters of the memory at most, whatever their number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import tempfile
+import threading
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from container.resources import memory, processes
+from container.settings import Settings
+from recordio.room import Room
+
+SMALL_SHARE, LARGE_SHARE = 8, 2
+"""Parts of the memory, one in so many: all that requests take within the share of their worker; one larger request."""
+
+_PER_BYTE = 32
+"""Of a body, while it is parsed, with its rows: an empty CSV field is a byte there, and 26 in memory."""
+
+_PER_ROW, _PER_NUMBER = 256, 256
+"""Of an answer. JSON takes the most: each number is a float of Python's, a text, and a part of larger texts."""
+
+
+class RequestMemory:
+    """Made before the workers fork, so that all of them wait for one turn.
+
+    Args:
+        share: bytes for the usual requests of one worker.
+        most: bytes for one request.
+    """
+
+    def __init__(self, share: int, most: int) -> None:
+        self._share, self._most = share, most
+        self._room = Room(share)
+        self._turn = threading.Lock()
+        self._turn_of_all = tempfile.TemporaryFile()  # noqa: SIM115 - its lock ends with the process that holds it
+
+    @contextlib.contextmanager
+    def of(self, needed: int) -> Iterator[None]:
+        """Wait until a request may take ``needed`` bytes, which it then may while the block runs.
+
+        Raises:
+            MemoryError: no request may take so much.
+        """
+        if needed > self._most:
+            raise MemoryError(f"a request would take {needed} bytes of memory; {self._most} are the most")
+        if needed <= self._share:
+            with self._room.of(needed):
+                yield
+            return
+        with self._turn:  # of the threads, since the lock on the file is the process's
+            fcntl.lockf(self._turn_of_all, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._turn_of_all, fcntl.LOCK_UN)
+
+
+def workers(settings: Settings) -> int:
+    """Server processes. Models that are loaded later are in the memory of the one process that loaded them."""
+    return 1 if settings.multi_model else settings.workers or processes()
+
+
+@cache
+def shared(workers: int) -> RequestMemory:
+    """The one of this server."""
+    return RequestMemory(memory() // SMALL_SHARE // workers, memory() // LARGE_SHARE)
+
+
+def of_body(body: bytes) -> int:
+    """Bytes that parsing a request's body takes, with the rows that come of it."""
+    return _PER_BYTE * len(body)
+
+
+def of_answer(rows: int, width: float) -> int:
+    """Bytes that ``rows`` rows of ``width`` numbers take, and the answer that is made of them."""
+    return rows * int(_PER_ROW + _PER_NUMBER * width)
+
+
+def width(columns: dict[str, Any]) -> float:
+    """Numbers of an answer for each row, of a model's named columns."""
+    rows = max((len(column) for column in columns.values()), default=0)
+    sizes = (getattr(column, "size", None) or sum(map(_length, column)) for column in columns.values())
+    return sum(sizes) / max(rows, 1)
+
+
+def _length(value: Any) -> int:
+    return len(value) if hasattr(value, "__len__") else 1

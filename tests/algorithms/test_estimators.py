@@ -1,0 +1,147 @@
+"""The estimators: scikit-learn's own checks, and its tools around them."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_digits, load_iris, make_blobs
+from sklearn.decomposition import PCA as TheirPCA  # noqa: N811
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import algorithms
+from algorithms import estimators
+from algorithms.errors import HyperparameterError
+
+SMALL = [
+    estimators.KMeans(k=3),
+    estimators.PCA(num_components=1),
+    estimators.LDA(num_topics=2),
+    estimators.LinearLearnerClassifier(),
+    estimators.LinearLearnerRegressor(),
+    estimators.FactorizationMachinesClassifier(num_factors=2),
+    estimators.FactorizationMachinesRegressor(num_factors=2),
+    estimators.XGBoostClassifier(num_round=10),
+    estimators.XGBoostRegressor(num_round=10),
+]
+
+NO_WORDS = "the check's rows are numbers below 1, of which no document has three words: LDA refuses them by name"
+BITS = "float32: sums in another order differ in the last bit, and the check wants float64's"
+EXPECTED: dict[str, dict[str, str]] = {
+    "LDA": {
+        "check_fit2d_1feature": "two topics of one word are refused by the name of the hyperparameter, num_topics",
+        "check_fit_score_takes_y": NO_WORDS,
+        "check_estimators_nan_inf": NO_WORDS,
+        "check_estimator_sparse_tag": NO_WORDS,
+        "check_estimator_sparse_array": NO_WORDS,
+        "check_estimator_sparse_matrix": NO_WORDS,
+    },
+    "FactorizationMachinesRegressor": {"check_methods_sample_order_invariance": BITS},
+    "LinearLearnerRegressor": {"check_methods_sample_order_invariance": BITS},
+    "XGBoostClassifier": {
+        "check_sample_weight_equivalence_on_dense_data": BITS,
+        "check_sample_weight_equivalence_on_sparse_data": BITS,
+    },
+}
+
+
+@parametrize_with_checks(
+    SMALL, expected_failed_checks=lambda one: EXPECTED.get(type(one).__name__, {}), xfail_strict=False
+)
+def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def test_arguments_are_the_declarations(tmp_path: Path) -> None:
+    signature = inspect.signature(estimators.XGBoostRegressor)
+    assert signature.parameters["eta"].default == 0.3
+    assert signature.parameters["lambda_"].default == 1
+    assert {"feature_dim", "kvstore", "_kvstore"}.isdisjoint(inspect.signature(estimators.PCA).parameters)
+    assert "Number of" in estimators.KMeans.__init__.__doc__
+    with pytest.raises(TypeError, match="n_clusters"):
+        estimators.KMeans(n_clusters=3)
+    with pytest.raises(HyperparameterError, match="'k'"):
+        estimators.KMeans(k="many").fit(np.eye(3))
+    with pytest.raises(HyperparameterError, match="No value"):
+        estimators.KMeans().fit(np.eye(3))
+
+
+def test_beside_scikit_learns_own() -> None:
+    rows, labels = load_iris(return_X_y=True)
+    ours = cross_val_score(estimators.LinearLearnerClassifier(random_state=0), rows, labels, cv=5)
+    theirs = cross_val_score(LogisticRegression(max_iter=1000), rows, labels, cv=5)
+    assert ours.mean() >= theirs.mean() - 0.02
+    components = estimators.PCA(num_components=3).fit(rows)
+    their = TheirPCA(3).fit(rows)
+    np.testing.assert_allclose(np.abs(components.components_ @ their.components_.T), np.eye(3), atol=1e-3)
+    np.testing.assert_allclose(np.abs(components.transform(rows)), np.abs(their.transform(rows)), atol=1e-2)
+    np.testing.assert_allclose(
+        components.inverse_transform(components.transform(rows)),
+        their.inverse_transform(their.transform(rows)),
+        atol=1e-3,
+    )
+
+
+def test_in_somebody_elses_pipeline_and_search() -> None:
+    rows, numbers = load_digits(return_X_y=True)
+    rows, numbers = rows[:600], numbers[:600]
+    search = GridSearchCV(
+        make_pipeline(estimators.PCA(num_components=20), estimators.XGBoostClassifier(num_round=30, max_depth=3)),
+        {"xgboostclassifier__eta": [0.01, 0.5]},
+        cv=2,
+    ).fit(rows[:400], numbers[:400])
+    assert search.best_params_ == {"xgboostclassifier__eta": 0.5}
+    assert search.score(rows[400:], numbers[400:]) > 0.6  # XGBClassifier on their PCA: 0.69
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_frames_with_names(kind: str) -> None:
+    frames = pytest.importorskip(kind)
+    rows, numbers = load_diabetes(return_X_y=True)
+    names = [f"f{i}" for i in range(rows.shape[1])]
+    frame = frames.DataFrame(rows, columns=names) if kind == "pandas" else frames.DataFrame(rows, schema=names)
+    one = estimators.LinearLearnerRegressor(random_state=0).fit(frame, numbers)
+    other = estimators.LinearLearnerRegressor(random_state=0).fit(rows, numbers)
+    assert one.feature_names_in_.tolist() == names
+    np.testing.assert_allclose(one.predict(frame), other.predict(rows), rtol=1e-5)
+    assert one.score(frame, numbers) > 0.4
+
+
+def test_what_is_saved_opens_anywhere(tmp_path: Path) -> None:
+    rows, _ = make_blobs(200, centers=3, random_state=0)
+    fitted = estimators.KMeans(k=3, random_state=0).fit(rows)
+    fitted.save(tmp_path / "model.tar.gz")
+    found = algorithms.load(tmp_path / "model.tar.gz").predict(rows)
+    assert found["closest_cluster"].tolist() == fitted.labels_.tolist()
+    assert clone(fitted).get_params() == fitted.get_params()
+
+
+def test_labels_of_any_kind_and_classes_that_cannot_be() -> None:
+    rows, numbers = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])[numbers]
+    for estimator in (estimators.LinearLearnerClassifier(), estimators.XGBoostClassifier(num_round=5)):
+        assert estimator.fit(rows, names).score(rows, names) > 0.9
+        assert estimator.predict_proba(rows).sum(axis=1) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(ValueError, match="one class"):
+        estimators.LinearLearnerClassifier().fit(rows, np.zeros(150))
+    with pytest.raises(ValueError, match="binary"):
+        estimators.FactorizationMachinesClassifier(num_factors=2).fit(rows, names)
+    margins = estimators.LinearLearnerClassifier(loss="hinge_loss").fit(rows[:100], names[:100])
+    assert not hasattr(margins, "predict_proba")
+
+
+def test_missing_values_and_weights_of_xgboost() -> None:
+    rows, numbers = load_diabetes(return_X_y=True)
+    rows = np.where(np.random.default_rng(0).random(rows.shape) < 0.2, np.nan, rows)
+    doubled = estimators.XGBoostRegressor(num_round=5).fit(np.vstack([rows, rows]), np.hstack([numbers, numbers]))
+    weighted = estimators.XGBoostRegressor(num_round=5).fit(rows, numbers, sample_weight=np.full(len(rows), 2))
+    np.testing.assert_allclose(doubled.predict(rows), weighted.predict(rows), rtol=1e-4)
+    with pytest.raises(ValueError, match="NaN"):
+        estimators.LinearLearnerRegressor().fit(rows, numbers)

@@ -1,0 +1,108 @@
+"""Factorization machines with `epochs` left open: no worse than a linear model, whatever the scale of the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.datasets import load_breast_cancer, load_diabetes, make_friedman1
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from algorithms import hyperparameters
+from algorithms.factorization_machines import FactorizationMachines
+from algorithms.factorization_machines.scaling import Measure
+from recordio.batches import Batch
+from tests.algorithms.fakes import FakeJob, MemoryStream
+
+SEEDS = range(3)
+
+
+def fitted(features, labels, predictor_type="regressor", **given):
+    given = {"feature_dim": str(features.shape[1]), "num_factors": "8", "predictor_type": predictor_type} | given
+    values = hyperparameters.parse(FactorizationMachines.hyperparameters, given)
+    return FactorizationMachines.fit(values, {"train": MemoryStream(features, labels)}, FakeJob())
+
+
+def halves(features, labels, seed):
+    order = np.random.default_rng(seed).permutation(len(labels))
+    known, asked = np.split(order, [len(order) * 4 // 5])
+    features, labels = features.astype(np.float32), labels.astype(np.float32)
+    return features[known], labels[known], features[asked], labels[asked]
+
+
+REGRESSION = {
+    "diabetes as it is": lambda: load_diabetes(return_X_y=True, scaled=False),
+    "diabetes of small features": lambda: load_diabetes(return_X_y=True),
+    "interactions": lambda: make_friedman1(1000, noise=1, random_state=0),
+    "scales far apart": lambda: _far_apart(),
+}
+
+
+def _far_apart():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(800, 5)) * [1e-4, 1, 100, 1e4, 40] + [0, 5, 300, 5e5, 2000]
+    return features, 1e5 + features @ [1e8, 3e3, 50, 1, 25] + rng.normal(size=800) * 1e3
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+def test_a_regressor_is_no_worse_than_a_linear_one(name):
+    ours, linear = [], []
+    for seed in SEEDS:
+        known, labels, asked, truth = halves(*REGRESSION[name](), seed)
+        ours.append(np.mean((fitted(known, labels).predict(Batch(asked))["score"] - truth) ** 2))
+        peer = make_pipeline(StandardScaler(), Ridge(1.0)).fit(known.astype(float), labels)
+        linear.append(np.mean((peer.predict(asked) - truth) ** 2))
+    assert np.sqrt(np.mean(ours)) <= 1.03 * np.sqrt(np.mean(linear))
+
+
+def test_a_classifier_is_no_worse_than_a_linear_one():
+    ours, linear = [], []
+    for seed in SEEDS:
+        known, labels, asked, truth = halves(*load_breast_cancer(return_X_y=True), seed)
+        ours.append(log_loss(truth, fitted(known, labels, "binary_classifier").predict(Batch(asked))["score"]))
+        peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(known, labels)
+        linear.append(log_loss(truth, peer.predict_proba(asked)[:, 1]))
+    assert np.mean(ours) <= 1.03 * np.mean(linear)
+
+
+def by_hand(features, bias, linear, factors):
+    """The score of each row, pair by pair."""
+    scores = bias + features @ linear
+    for one in range(features.shape[1]):
+        for other in range(one + 1, features.shape[1]):
+            scores = scores + (factors[one] @ factors[other]) * features[:, one] * features[:, other]
+    return scores
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_machine_on_scaled_rows_is_restored_to_one_on_the_rows_as_they_are(sparse, shifted):
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(50, 4)) * [1, 10, 0.1, 0] + [3, -20, 0, 7]).astype(np.float32)
+    labels = (rng.normal(size=50) * 30 + 100).astype(np.float32)
+    rows = sp.csr_array(features) if sparse else features
+    measure = Measure(4)
+    for part in (slice(0, 20), slice(20, 50)):
+        measure.add(rows[part], labels[part])
+    scaling = measure.scaling(shifted=shifted, labels=True)
+    scaled = scaling.batch(Batch(rows)).features
+    scaled = scaled.toarray() if sparse else scaled
+    if not sparse and shifted:
+        np.testing.assert_allclose(scaled[:, :3].mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(scaled[:, :3].std(axis=0), 1, atol=1e-5)
+        np.testing.assert_allclose(scaling.labels(labels).std(), 1, atol=1e-5)
+    machine = rng.normal(size=1), rng.normal(size=4), rng.normal(size=(4, 3))
+    expected = scaling.scores(by_hand(scaled.astype(float), *machine))
+    found = by_hand(features.astype(float), *scaling.restored(*machine))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3 * np.abs(expected).max())
+
+
+def test_rare_words_are_not_made_to_weigh_as_much_as_common_ones():
+    measure = Measure(2)
+    measure.add(sp.csr_array(np.float32([[0.01, 500], [0, 300]])), np.float32([0, 1]))
+    scaling = measure.scaling(shifted=True, labels=False)
+    assert scaling.shift is None
+    np.testing.assert_allclose(scaling.scale, [1, np.sqrt((500**2 + 300**2) / 2)])

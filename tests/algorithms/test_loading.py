@@ -1,0 +1,143 @@
+"""``algorithms.load``: every algorithm's models from folders and archives, asked with what Python programs have."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from PIL import Image
+
+import algorithms
+from algorithms import registry
+from algorithms.errors import ModelError, PredictionError
+from algorithms.kmeans.model import KMeansModel
+from recordio.batches import Batch
+from tests.algorithms import samples
+from tests.algorithms.fakes import FakeJob
+
+CENTERS = np.float32([[0, 0], [3, 4]])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model").mkdir()
+    KMeansModel(CENTERS).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def archive(folder: Path) -> Path:
+    path = folder.parent / "model.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for file in folder.iterdir():
+            tar.add(file, file.name)
+    return path
+
+
+@pytest.mark.parametrize("kind", [str, Path, lambda folder: archive(folder), lambda folder: str(archive(folder))])
+def test_folders_and_archives_by_path_or_text(folder: Path, kind: Any) -> None:
+    found = algorithms.load(kind(folder)).predict(np.array([[3, 3], [0, 0.5]]))
+    assert found["closest_cluster"].tolist() == [1, 0]
+    assert found["distance_to_cluster"] == pytest.approx([1, 0.5])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.asarray,
+        sp.csr_array,
+        sp.csc_matrix,
+        np.ndarray.tolist,
+        lambda rows: np.asfortranarray(rows, dtype=np.int64),
+        lambda rows: pytest.importorskip("pandas").DataFrame(rows, columns=["a", "b"]),
+        lambda rows: pytest.importorskip("polars").DataFrame(rows, schema=["a", "b"]),
+    ],
+)
+def test_any_kind_of_rows_is_the_same_rows(folder: Path, make: Any) -> None:
+    rows = np.array([[3.0, 3.0], [0.0, 1.0]])
+    assert algorithms.load(folder).predict(make(rows))["distance_to_cluster"] == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([1.0, 2.0], "reshape"),
+        ([[1.0, 2.0], [3.0]], "rows of numbers"),
+        ([["a", "b"]], "rows of numbers"),
+        ([[1.0, np.nan]], "NaN"),
+        ([[1e300, 0.0]], "float32"),
+        (sp.csr_array(np.array([[np.inf, 1.0]])), "infinite"),
+        (np.zeros((1, 3)), "3 features"),
+        (np.zeros((2, 2, 2)), "shape"),
+        (None, "rows"),
+    ],
+)
+def test_what_is_no_row_of_the_model_is_named(folder: Path, rows: Any, said: str) -> None:
+    with pytest.raises(PredictionError, match=said):
+        algorithms.load(folder).predict(rows)
+
+
+def test_what_is_no_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        algorithms.load(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="empty"):
+        algorithms.load(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ModelError, match=r"notes\.txt"):
+        algorithms.load(tmp_path)
+    (tmp_path / "notes.txt").rename(tmp_path / "model.tar.gz")
+    with pytest.raises(ModelError, match="unpacked"):
+        algorithms.load(tmp_path / "model.tar.gz")
+    KMeansModel(CENTERS).save(tmp_path)
+    with pytest.raises(LookupError, match="nothing"):
+        algorithms.load(tmp_path, "nothing")
+
+
+def trained(name: str, folder: Path) -> Any:
+    """A model of the algorithm's first configuration, and the folder that it is saved in."""
+    algorithm = registry.find(name)
+    configuration = algorithm.configurations[0]
+    with samples.around(configuration):
+        channels = samples.channels(algorithm, configuration, folder)
+        model = algorithm.fit(samples.parsed(algorithm, configuration), channels, FakeJob())
+    (folder / "model").mkdir()
+    model.save(folder / "model")
+    return model
+
+
+@pytest.mark.parametrize("name", ["pca", "linear-learner", "factorization-machines", "lda", "xgboost"])
+def test_models_answer_as_before_they_were_saved(name: str, tmp_path: Path) -> None:
+    model, algorithm = trained(name, tmp_path), registry.find(name)
+    configuration = algorithm.configurations[0]
+    rows = samples.features(configuration, 7, samples.width(algorithm, configuration), seed=3)
+    loaded = algorithms.load(archive(tmp_path / "model"))
+    assert loaded.algorithm is algorithm
+    expected = model.predict(Batch(rows))
+    stored = sp.csr_matrix((rows.ravel(), np.indices(rows.shape)[1].ravel(), np.arange(8) * rows.shape[1]), rows.shape)
+    for given in (rows, stored):  # to XGBoost an absent entry is a missing value, so zeros are stored
+        found = loaded.predict(given)
+        assert expected.keys() == found.keys()
+        for column, values in expected.items():
+            np.testing.assert_allclose(values, found[column], rtol=1e-5, atol=1e-6)
+
+
+def test_images_as_paths_bytes_pillow_and_pixels(tmp_path: Path) -> None:
+    trained("image-classification", tmp_path)
+    model = algorithms.load(tmp_path / "model")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    (tmp_path / "a.png").write_bytes(stream.getvalue())
+    asked = [tmp_path / "a.png", str(tmp_path / "a.png"), stream.getvalue(), image, np.asarray(image)]
+    found = model.predict(asked)["prediction"]
+    assert np.ptp(found, axis=0).max() == 0
+    with pytest.raises(PredictionError, match="list"):
+        model.predict(tmp_path / "a.png")
+    with pytest.raises(PredictionError, match="uint8"):
+        model.predict([np.zeros((40, 40, 3))])
+    with pytest.raises(PredictionError, match=r"b\.png"):
+        model.predict([tmp_path / "b.png"])

@@ -1,0 +1,100 @@
+"""Whole jobs on several hosts: real ``train`` processes, each with its own /opt/ml, at loopback addresses."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+
+from algorithms import registry
+from tests.hosts.group import group, leader_model
+from tests.local.toy import oba
+from tests.opt_ml import OptMl
+
+pytestmark = pytest.mark.slow
+
+THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
+TYPE = "text/csv;label_size=0"
+VALUES = {"feature_dim": 4, "num_components": 2, "mini_batch_size": 50}
+
+
+def text(rows):
+    return "\n".join(",".join(f"{value:.9g}" for value in row) for row in rows).encode()
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(8)
+    return (rng.standard_normal((401, 4)) * [5, 3, 1, 0.1] + 7).astype(np.float32)
+
+
+@pytest.fixture
+def one(tmp_path, rows):
+    """The model of one host."""
+    job = OptMl(tmp_path / "one").hyperparameters(VALUES).channel("train", text(rows), TYPE)
+    outcome = job.train("pca")
+    assert outcome.code == 0, outcome.log
+    return registry.find("pca").load(outcome.paths.model)
+
+
+def assert_alike(paths, one):
+    model = registry.find("pca").load(paths.model)
+    np.testing.assert_allclose(model.s, one.s, rtol=1e-5)
+    np.testing.assert_allclose(model.v, one.v, atol=1e-5)
+    np.testing.assert_allclose(model.mean, one.mean, rtol=1e-5)
+
+
+def test_replicated_data_and_the_lines_of_the_log(tmp_path, rows, one):
+    with group(tmp_path, 2, 60, "pca", VALUES) as two:
+        two.replicated("train", text(rows), TYPE).replicated("test", text(rows[:9]), TYPE)
+        two.start()
+        outcomes = two.outcomes()
+    assert_alike(leader_model(outcomes), one)
+    assert "#quality_metric: host=127.0.60.100, test explained_variance_ratio <score>=" in outcomes[0].log
+    assert "#quality_metric" not in outcomes[1].log  # tuning jobs read the leader's
+    assert "#progress_metric: host=127.0.60.101, completed 100.0 % of epochs" in outcomes[1].log
+    assert {line["Dimensions"]["Host"] for line in outcomes[1].metrics()} == {"127.0.60.101"}
+    assert (outcomes[0].paths.output_data / "report.html").exists()
+    assert list(outcomes[1].paths.output_data.iterdir()) == []
+
+
+def test_files_spread_over_hosts_of_which_one_has_none(tmp_path, rows, one):
+    with group(tmp_path, 3, 61, "pca", VALUES) as three:
+        three.sharded("train", [{"a": text(rows[:100])}, {}, {"b": text(rows[100:200]), "c": text(rows[200:])}], TYPE)
+        three.start()
+        assert_alike(leader_model(three.outcomes()), one)
+
+
+def test_a_channel_that_is_empty_on_all_hosts_is_the_error_that_it_is_on_one(tmp_path):
+    alone = OptMl(tmp_path / "one").hyperparameters(VALUES).channel("train", {}, TYPE).train("pca")
+    with group(tmp_path, 2, 62, "pca", VALUES) as two:
+        two.sharded("train", [{}, {}], TYPE)
+        two.start()
+        outcomes = two.outcomes()
+    problem = re.search("Channel 'train' is empty: .* has no data files", alone.failure or "")
+    assert problem
+    for outcome in outcomes:
+        assert outcome.code == 1
+        assert "Channel 'train' is empty" in outcome.failure
+        assert "has no data files" in outcome.failure
+
+
+def test_oba_train_on_hosts_of_this_machine(tmp_path, rows, one, capsys):
+    (tmp_path / "rows.csv").write_bytes(text(rows))
+    values = [f"{name}={value}" for name, value in VALUES.items()]
+    out = tmp_path / "out"
+    for _ in range(2):  # the second in the place of the first
+        assert oba("train", "pca", "--train", tmp_path / "rows.csv", *values, "--output", out, "--hosts", 2) == 0
+    np.testing.assert_allclose(registry.find("pca").load(out / "model").s, one.s, rtol=1e-5)
+    shown = capsys.readouterr().out
+    assert "All 2 hosts are here: 127.0.0.2, 127.0.0.3." in shown
+    assert shown.splitlines()[-1].startswith("Next    oba predict")
+    assert "#progress_metric: host=127.0.0.3" in (out / "hosts" / "127.0.0.3" / "log").read_text()
+
+
+@pytest.mark.skipif(not THOROUGH, reason="twelve processes are for OBA_THOROUGH=1")
+def test_twelve_hosts(tmp_path, rows, one):
+    with group(tmp_path, 12, 63, "pca", VALUES) as twelve:
+        twelve.replicated("train", text(rows), TYPE)
+        twelve.start()
+        assert_alike(leader_model(twelve.outcomes()), one)

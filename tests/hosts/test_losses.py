@@ -1,0 +1,231 @@
+"""Whatever happens to one host, all others end soon, with the same words about it in their failure files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from container.training import meeting
+from tests.hosts.group import BOUNDS, group, leader_model
+
+pytestmark = pytest.mark.slow
+
+ROWS = b"".join(b"%d,%d\n" % (row, row * row % 7) for row in range(60))
+TYPE = "text/csv;label_size=0"
+VALUES = {"feature_dim": 2, "num_components": 1, "mini_batch_size": 10}
+NUMBERS = itertools.count(10)
+
+
+@pytest.fixture
+def hosts(tmp_path):
+    """Three hosts of a job that waits for its pipe when they have met."""
+    with group(tmp_path, 3, next(NUMBERS), "pca", VALUES) as three:
+        yield three.piped("train", TYPE)
+
+
+def assert_all_say(outcomes, *words):
+    texts = {outcome.failure for outcome in outcomes}
+    assert len(texts) == 1, texts
+    text = texts.pop()
+    assert text is not None
+    for word in words:
+        assert word in text
+    for outcome in outcomes:
+        assert outcome.code == 1, outcome.log
+        assert outcome.model_files == []
+
+
+def test_hosts_that_nothing_happens_to_train(hosts):
+    hosts.start(2, 1)
+    time.sleep(1)
+    hosts.start(0)
+    hosts.wait_until_met()
+    time.sleep(1.5 * BOUNDS["LOST"])  # the pipe is slow, and a slow host is not a lost one
+    hosts.write("train", ROWS)
+    leader_model(hosts.outcomes())
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["leader", "member"])
+def test_a_killed_host(hosts, place):
+    hosts.start()
+    hosts.wait_until_met()
+    started = time.monotonic()
+    hosts.signal(place, signal.SIGKILL)
+    rest = [other for other in range(3) if other != place]
+    assert_all_say([hosts.outcome(other) for other in rest], f"Host {hosts.names[place]} was lost", "without a word")
+    assert time.monotonic() - started < BOUNDS["LOST"]
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["leader", "member"])
+def test_a_stopped_host_is_lost_and_ends_like_the_others_when_it_wakes(hosts, place):
+    hosts.start()
+    hosts.wait_until_met()
+    hosts.signal(place, signal.SIGSTOP)
+    rest = [other for other in range(3) if other != place]
+    outcomes = [hosts.outcome(other) for other in rest]
+    assert_all_say(outcomes, f"Host {hosts.names[place]} was lost", "nothing was heard of it for 3 seconds")
+    hosts.signal(place, signal.SIGCONT)
+    assert_all_say([*outcomes, hosts.outcome(place)])
+
+
+def training_process(hosts, place):
+    process = hosts.processes[place]
+    return int(subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGSTOP, "was stopped for 3 seconds")]
+)
+def test_a_training_process_that_the_system_ends_or_stops(hosts, number, words):
+    hosts.start()
+    hosts.wait_until_met()
+    os.kill(training_process(hosts, 1), number)
+    assert_all_say(hosts.outcomes(), f"Host {hosts.names[1]} was lost: its training process {words}")
+
+
+def test_an_error_in_the_data_of_one_host(hosts):
+    hosts.start()
+    hosts.wait_until_met()
+    for place, content in enumerate([ROWS, ROWS + b"1,two\n", ROWS]):
+        (hosts.hosts[place].paths.data / "train_0").write_bytes(content)
+    assert_all_say(hosts.outcomes(), f"ClientError: Host {hosts.names[1]}: ", "two")
+
+
+def test_an_error_in_the_configuration_of_one_host(hosts):
+    hosts.hosts[2].hyperparameters(VALUES, num_components=3)
+    hosts.start()
+    assert_all_say(hosts.outcomes(), f"ClientError: Host {hosts.names[2]}: ", "num_components")
+
+
+def test_another_job(hosts):
+    hosts.hosts[2].hyperparameters(VALUES, subtract_mean="false")
+    hosts.start()
+    words = f"Host {hosts.names[2]} runs another job than the leader {hosts.names[0]}", "'hyperparameter subtract_mean'"
+    assert_all_say(hosts.outcomes(), *words)
+
+
+def test_another_version(hosts):
+    hosts.start(0, 1)
+    hosts.start(2, before="meeting.version = lambda: '0.0.1'")
+    assert_all_say(hosts.outcomes(), f"Host {hosts.names[2]} runs version '0.0.1' of these algorithms")
+
+
+def test_an_absent_member(hosts):
+    hosts.start(0, 1, bounds={**BOUNDS, "PATIENCE": 5.0})
+    assert_all_say(hosts.outcomes(), f"Host {hosts.names[2]} was not there within 5 seconds")
+
+
+def test_an_absent_leader(hosts):
+    hosts.start(1, bounds={**BOUNDS, "PATIENCE": 3.0})
+    assert_all_say(hosts.outcomes(), f"Host {hosts.names[0]}, which leads, was not there within 3 seconds")
+
+
+def test_a_full_disk(tmp_path):
+    with group(tmp_path, 2, next(NUMBERS), "pca", VALUES) as two:
+        two.replicated("train", ROWS, TYPE)
+        model = two.hosts[0].paths.model
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", model], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+        try:
+            (model / "filler").write_bytes(bytes(4096))
+            two.start()
+            outcomes = two.outcomes()
+            (model / "filler").unlink()
+            assert_all_say(outcomes, f"ClientError: Host {two.names[0]}: The disk is full")
+        finally:
+            subprocess.run(["umount", "--lazy", model], check=True)
+
+
+def test_strangers_do_no_harm(hosts):
+    hosts.start(0)
+    address = (hosts.names[0], meeting.PORT)
+    connections = []
+    until = time.monotonic() + 30
+    while not connections:
+        try:
+            connections.append(socket.create_connection(address))
+        except ConnectionRefusedError:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    lines = [
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        os.urandom(5000).replace(b"\n", b"") + b"\n",
+        b"[" * 60_000 + b"\n",
+        b"\x80\x04\x95" * 100 + b"\n",
+        b'{"host": "127.0.0.1", "version": "1"}\n',
+        b'{"host": "%s", "version": "1"}\n' % hosts.names[1].encode(),  # from an address that is not that host's
+        b'{"failed": "no"}\n',
+        bytes(1 << 20),
+    ]
+    for number in range(3 * 70):  # more than the leader keeps open
+        connections.append(socket.create_connection(address))
+        try:
+            connections[-1].sendall(lines[number % len(lines)])
+        except OSError:
+            continue
+    hosts.start(1, 2)
+    hosts.wait_until_met()
+    connections += [socket.create_connection(address) for _ in range(5)]
+    hosts.write("train", ROWS)
+    leader_model(hosts.outcomes())
+    for connection in connections:
+        connection.close()
+
+
+def test_a_stop_of_one_stops_all(hosts):
+    hosts.start()
+    hosts.wait_until_met()
+    hosts.signal(1, signal.SIGTERM)
+    assert [(outcome.code, outcome.failure) for outcome in hosts.outcomes()] == [(143, None)] * 3
+
+
+# ---- a network that can be cut ---------------------------------------------------------------------------------------
+
+
+def ip(*words):
+    return subprocess.run(["ip", *words], capture_output=True, text=True)
+
+
+@pytest.fixture
+def cable():
+    """Network namespaces oba-100 and oba-101 with a cable between them; gives what cuts it."""
+    spaces = ("oba-100", "oba-101")
+    if shutil.which("ip") is None or any(ip("netns", "add", space).returncode for space in spaces):
+        pytest.skip("network namespaces cannot be made here")
+    try:
+        made = ip("link", "add", "end", "netns", spaces[0], "type", "veth", "peer", "end", "netns", spaces[1])
+        if made.returncode:
+            pytest.skip(f"no cable between network namespaces here: {made.stderr.strip()}")
+        for space in spaces:
+            address = f"10.99.0.{space[-3:]}/24"
+            for words in (
+                ("addr", "add", address, "dev", "end"),
+                ("link", "set", "end", "up"),
+                ("link", "set", "lo", "up"),
+            ):
+                assert ip("-n", space, *words).returncode == 0
+        yield lambda: ip("-n", spaces[0], "link", "set", "end", "down")
+    finally:
+        for space in spaces:
+            ip("netns", "del", space)
+
+
+def test_a_cut_network(tmp_path, cable):
+    with group(tmp_path, 2, 0, "pca", VALUES, network="10.99") as two:
+        two.prefixes = [["ip", "netns", "exec", f"oba-{name[-3:]}"] for name in two.names]
+        two.piped("train", TYPE)
+        two.start()
+        two.wait_until_met()
+        cable()
+        outcomes = two.outcomes()
+        for outcome, other in zip(outcomes, reversed(two.names), strict=True):
+            assert_all_say([outcome], f"Host {other} was lost: nothing was heard of it for 3 seconds")
