@@ -92,6 +92,11 @@ class TuningJob:
         if self._thread:
             self._thread.join(seconds)
 
+    @property
+    def is_running(self) -> bool:
+        """This process is at work on it."""
+        return self._thread is not None and self._thread.is_alive()
+
     def observations(self) -> list[Observation]:
         """Its results, for a warm start from them."""
         return [
@@ -162,8 +167,9 @@ class TuningJob:
             self._end(FAILED, str(error))
             return
         failed = why == tuning.FAILED or (tuner.trials and all(one.status is Status.FAILED for one in tuner.trials))
-        if failed:
-            self._end(FAILED, tuning.FAILED)
+        silent = why.startswith(tuning.NO_METRICS.partition("{")[0])
+        if failed or silent:
+            self._end(FAILED, why if silent else tuning.FAILED)
         else:
             self._end(STOPPED if why in (tuning.STOPPED, tuning.OUT_OF_TIME) else COMPLETED, "")
 

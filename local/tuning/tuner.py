@@ -23,7 +23,7 @@ from local.tuning.config import GRID, IDENTICAL, Definition, TuningConfig
 from local.tuning.search import RESULT, Search
 
 _MOST_FAILURES = 5
-"""Training jobs that fail before any succeeds, after which no more are started."""
+"""Training jobs that fail, or log no objective, before any succeeds: then no more are started, as on SageMaker."""
 _TRANSFERRED = 3
 """Best hyperparameters of the parents that are tried first, where their data was another."""
 
@@ -242,8 +242,11 @@ class Tuner:
             return STOPPED
         if config.max_seconds is not None and seconds >= config.max_seconds:
             return OUT_OF_TIME
-        if not values and sum(one.status is Status.FAILED for one in ended) >= min(_MOST_FAILURES, config.max_jobs):
-            return FAILED
+        if not values and len(ended) >= min(_MOST_FAILURES, config.max_jobs):
+            failed = sum(one.status is Status.FAILED for one in ended)
+            silent = sum(one.status is Status.COMPLETED for one in ended)
+            if failed + silent >= min(_MOST_FAILURES, config.max_jobs):
+                return FAILED if failed else NO_METRICS.format(silent)
         if values and config.target is not None:
             best = max(values) if config.maximize else min(values)
             if best >= config.target if config.maximize else best <= config.target:
@@ -308,4 +311,8 @@ _SCORED = (Status.COMPLETED, Status.STOPPED)
 _LOOK_EVERY = 0.5  # seconds between two looks at a stop that was asked for
 STOPPED = "it was stopped"
 OUT_OF_TIME = "the maximum runtime was reached"
+NO_METRICS = (
+    "No objective metrics found after running {} training jobs. Please ensure that the custom algorithm is emitting "
+    "the objective metric as defined by the regular expression provided."
+)
 FAILED = "All training jobs failed. Please take a look at the training jobs failures to get more details."

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from typing import Any
 
 import boto3
 from sagemaker.estimator import Estimator
@@ -80,6 +82,19 @@ def main(url: str) -> None:
         ).fit(inputs, wait=False)
     except Exception as error:  # noqa: BLE001 - what the user would see
         refused = str(error)
+    client = session.sagemaker_client  # from here on boto3 alone
+    request = described_request(client, "child")
+    client.create_hyper_parameter_tuning_job(HyperParameterTuningJobName="alone", **request)
+    client.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="alone")
+    while (alone := client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="alone"))[
+        "HyperParameterTuningJobStatus"
+    ] in ("InProgress", "Stopping"):
+        time.sleep(0.1)
+    pages = client.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
+        HyperParameterTuningJobName=tuner.latest_tuning_job.name, PaginationConfig={"PageSize": 3}
+    )
+    listed = [one["TrainingJobName"] for page in pages for one in page["TrainingJobSummaries"]]
+    named = client.list_hyper_parameter_tuning_jobs(SortBy="CreationTime")["HyperParameterTuningJobSummaries"]
     described = session.sagemaker_client.describe_hyper_parameter_tuning_job
     print(
         json.dumps(
@@ -93,13 +108,20 @@ def main(url: str) -> None:
                     both.describe()["HyperParameterTuningJobStatus"],
                 ],
                 "counters": tuner.describe()["TrainingJobStatusCounters"],
-                "both": sorted(both.analytics().dataframe()["TrainingJobDefinitionName"].unique())
-                if hasattr(both.analytics(), "dataframe")
-                else [],
+                "both": sorted(both.analytics().dataframe()["TrainingJobDefinitionName"].unique()),
                 "refused": refused,
+                "alone": alone["HyperParameterTuningJobStatus"],
+                "listed": listed,
+                "named": [one["HyperParameterTuningJobName"] for one in named],
             }
         )
     )
+
+
+def described_request(client: Any, name: str) -> dict[str, Any]:
+    """The request of a tuning job, from its description."""
+    answer = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+    return {key: answer[key] for key in ("HyperParameterTuningJobConfig", "TrainingJobDefinition")}
 
 
 def estimator(session: Session, name: str, **hyperparameters: object) -> Estimator:

@@ -65,6 +65,7 @@ def server(tmp_path):
         "CreateHyperParameterTuningJob": jobs.create,
         "DescribeHyperParameterTuningJob": jobs.describe,
         "ListTrainingJobsForHyperParameterTuningJob": jobs.list_training_jobs,
+        "ListHyperParameterTuningJobs": jobs.list_jobs,
         "StopHyperParameterTuningJob": jobs.stop,
     }
     app = Flask("sagemaker")
@@ -100,4 +101,7 @@ def test_the_sdks_tuner(server):
     assert all(1 <= row["epochs"] <= 10 for row in frame)
     assert found["child"] in (found["parent"], "child")
     assert found["both"] == ["clusters", "machines"]
+    assert found["alone"] == "Stopped"
+    assert set(found["listed"]) == {row["TrainingJobName"] for row in frame}
+    assert found["named"] == [found["parent"], "child", found["named"][2], "alone"]
     assert "[test:rmse], isn't valid for the [kmeans] algorithm" in found["refused"]

@@ -8,6 +8,7 @@ import pytest
 
 from algorithms import registry
 from local.tuning.config import TuningError
+from local.tuning.request import run
 from local.tuning.service import InUseError, NotFoundError, TuningJobs
 
 PREFIX = "arn:aws:sagemaker:us-east-1:123456789012"
@@ -285,3 +286,12 @@ def test_automatic_ranges_are_those_of_the_declaration(tmp_path):
     with pytest.raises(TuningError, match=r"\[k\] isn't one that \[kmeans\] tunes"):
         made["HyperParameterTuningJobConfig"]["ParameterRanges"] = {"AutoParameters": [{"Name": "k", "ValueHint": "2"}]}
         jobs.create(made | {"HyperParameterTuningJobName": "second"})
+
+
+def test_a_request_is_run_to_its_end_without_a_server(tmp_path):
+    lines = []
+    assert run(request(), tmp_path, Pretended(), algorithm_of, PREFIX, lines.append) == 0
+    assert len(lines) == 8 and lines[-2] == "tune: Completed" and lines[-1].endswith("test:msd 1")
+    failing = Pretended(lambda *_: ("Failed", "no data"))
+    assert run(request("other"), tmp_path, failing, algorithm_of, PREFIX, lines.append) == 1
+    assert lines[-1].startswith("other: Failed: All training jobs failed.")
