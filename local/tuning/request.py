@@ -12,6 +12,8 @@ from local.tuning.job import COMPLETED, TuningJob
 from local.tuning.service import TrainingJobs, TuningJobs
 
 SUCCESS, FAILURE = 0, 1
+ARN_PREFIX = "arn:aws:sagemaker:us-east-1:123456789012"
+"""Of what has no account: the one that moto uses, too."""
 _LOOK_EVERY = 0.5
 _FINAL = "FinalHyperParameterTuningJobObjectiveMetric"
 

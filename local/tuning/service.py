@@ -20,7 +20,9 @@ from local.tuning import checks
 from local.tuning.config import IDENTICAL, Definition, TuningConfig, TuningError, from_request
 from local.tuning.job import TuningJob
 from local.tuning.tuner import Ending, Run, Status, Trial
+from recordio.quoting import quoted
 
+_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}")  # as in CreateHyperParameterTuningJob
 _OBJECTIVE = "_tuning_objective_metric"
 _NOT_OF_A_TRAINING_JOB = (
     "DefinitionName",
@@ -103,6 +105,11 @@ class TuningJobs:
             TuningError: it cannot be, with all reasons. InUseError: there is one of that name.
         """
         name = request["HyperParameterTuningJobName"]
+        if not _NAME.fullmatch(name):
+            raise TuningError(
+                f"Value {quoted(name)} at 'hyperParameterTuningJobName' failed to satisfy constraint: Member must "
+                f"satisfy regular expression pattern: {_NAME.pattern}"
+            )
         with self._lock:
             if name in self._jobs:
                 raise InUseError(f"Hyperparameter tuning job with name {name} already exists")

@@ -186,6 +186,8 @@ def test_failures_have_sagemakers_words(tmp_path):
         jobs.create(request())
     with pytest.raises(NotFoundError, match="can't find a tuning job with the name other"):
         described(jobs, "other")
+    with pytest.raises(TuningError, match="failed to satisfy constraint: Member must satisfy regular expression"):
+        jobs.create(request("../up"))
     jobs.delete({"HyperParameterTuningJobName": "tune"})
     assert jobs.list_jobs({})[SUMMARIES] == [] and not (tmp_path / "tune").exists()
 
