@@ -153,10 +153,10 @@ class Trainer:
                     f"{batch.valid}, and mini_batch_size is {self._values.mini_batch_size}"
                 )
             self._step(batch)
-            if self.batches > 1 and self.batches % _LOG_BATCHES == 1:
+            if (number := self.batches - 1) and number % _LOG_BATCHES == 0:
                 now = time.perf_counter()
                 speed = _LOG_BATCHES * self._values.mini_batch_size / (now - since)
-                self._job.speed(epoch, self.batches - 1, speed, self._means())
+                self._job.speed(epoch, number, speed, self._means())
                 since = now
             stopped = self._job.stop_requested  # before the checkpoint, which is then written
             if training.repeats:

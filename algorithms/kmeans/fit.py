@@ -293,7 +293,7 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         hyperparameters.local_lloyd_tol,
         _resolved(hyperparameters.local_lloyd_num_trials, "local_lloyd_num_trials", trials(k), job),
     )
-    place = Place() if (found := job.checkpoints.latest()) is None else resume(state, found)
+    place = Place() if (found := job.checkpoints.latest(alone=True)) is None else resume(state, found)
     while place.epoch < hyperparameters.epochs:
         started = time.perf_counter()
         with job.timer("update.time"):
@@ -302,7 +302,7 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         job.progress(place.epoch, hyperparameters.epochs)
         job.throughput(state.rows - place.before, time.perf_counter() - started)
         place.before = state.rows
-        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
+        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True, alone=True)
     rows = int(job.hosts.sum(np.array([state.rows]))[0][0]) // hyperparameters.epochs
     if rows < k:
         raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")
@@ -336,7 +336,7 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
         place.batches = number + 1
         stopped = job.stop_requested  # before the checkpoint, which is then written
         if stream.repeats:
-            job.checkpoints.offer(lambda: to_checkpoint(state, place))
+            job.checkpoints.offer(lambda: to_checkpoint(state, place), alone=True)
         if stopped:
             raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
 

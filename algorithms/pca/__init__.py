@@ -187,14 +187,14 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
             state.update(batch.features)
         stopped = job.stop_requested  # before the checkpoint, which is then written
         if stream.repeats:
-            job.checkpoints.offer(partial(_checkpoint, state, number + 1))
+            job.checkpoints.offer(partial(_checkpoint, state, number + 1), alone=True)
         if stopped:
             break
     if not over:
         job.progress(1, 1)
         job.throughput(state.rows, time.perf_counter() - started)
         if not job.stop_requested:
-            job.checkpoints.offer(partial(_checkpoint, state, 0, over=True), epoch_over=True)
+            job.checkpoints.offer(partial(_checkpoint, state, 0, over=True), epoch_over=True, alone=True)
     stopped = any_host(job.hosts, job.stop_requested)
     state.shared(job.hosts)
     if not state.rows:
@@ -212,7 +212,7 @@ def _checkpoint(state: State, batches: int, *, over: bool = False) -> Checkpoint
 
 def _resume(state: State, job: Job) -> tuple[int, bool]:
     """Take up the newest checkpoint, if there is one: batches that were seen, and whether these were all."""
-    found = job.checkpoints.latest()
+    found = job.checkpoints.latest(alone=True)
     if found is None:
         return 0, False
     state.from_arrays(found.arrays)

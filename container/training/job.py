@@ -182,7 +182,7 @@ def _of_a_whole_epoch(told: F) -> F:
 
     @functools.wraps(told)
     def method(self: TrainingJob, *values: Any, **named: Any) -> None:
-        if not self._ends_early:
+        if not self.is_interrupted:
             told(self, *values, **named)
 
     return cast(F, method)
@@ -226,7 +226,7 @@ class TrainingJob:
         self._timers: dict[str, Summary] = {}
         self.lines = LinesWritten()
         self._watchers: dict[str, _Watcher] = {}
-        self._ends_early = False
+        self.is_interrupted = False
 
     @property
     def stop_requested(self) -> bool:
@@ -369,7 +369,7 @@ class TrainingJob:
 
     def ends_early(self) -> None:
         """A stop was asked for, and there is a checkpoint to go on from."""
-        self._ends_early = True
+        self.is_interrupted = True
         self.lines.stop()
 
     # ---- for container.training.train ---------------------------------------------------------------------------
@@ -399,7 +399,7 @@ class TrainingJob:
 
     def close(self, setup_seconds: float) -> None:
         """The last lines of a job that went well."""
-        if not self._ends_early:
+        if not self.is_interrupted:
             self.lines.forget()
         self.write_timers()
         now = time.time()

@@ -41,7 +41,8 @@ def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
     """Train the job in ``paths`` and return the exit code of the process.
 
     0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
-    143, 130: stopped by SIGTERM or Ctrl-C before there was a model. But for the first there is no model.
+    143, 130: stopped by SIGTERM or Ctrl-C before there was a model, or after a checkpoint from which the next run goes
+    on; the model in the folder is then as far as training came.
 
     Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
 
@@ -60,8 +61,7 @@ def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | Host
     code = failure.EXIT_CODE
     with Stop() as stop:
         try:
-            _train(paths, settings, artifact, stop, output, host)
-            code = SUCCESS
+            code = _train(paths, settings, artifact, stop, output, host)
         except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
             stop.disarm()
             if stop.requested and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
@@ -88,7 +88,8 @@ def _train(
     stop: Stop,
     output: Output,
     host: SoleHost | HostOfSeveral,
-) -> None:
+) -> int:
+    """Train and write the model; the exit code."""
     started, clock = time.time(), time.monotonic()
     algorithm = find(settings)
     extras.check(algorithm.name)
@@ -121,7 +122,9 @@ def _train(
         setup_seconds = time.time() - started
         if (directory := configured.checkpoint_directory) is not None:
             who = identity(algorithm, configured, paths, hosts)
-            job.checkpoints = CheckpointStore(directory, who, job, started=clock, stopped=lambda: stop.requested)
+            job.checkpoints = CheckpointStore(
+                directory, who, job, started=clock, stopped=lambda: stop.requested, hosts=hosts
+            )
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
     host.leave()
@@ -131,6 +134,10 @@ def _train(
     if host.leads:
         report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
     job.close(setup_seconds)
+    if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done
+        logger.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
+        return stop.exit_code
+    return SUCCESS
 
 
 def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: float) -> report.About:
