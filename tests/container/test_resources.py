@@ -87,7 +87,7 @@ def test_a_training_job_has_no_more_threads_than_its_limit(tmp_path):
     """BLAS itself is asked, in a process whose ``train`` finds a limit of one CPU; what the user says goes before."""
     program = (
         "import container.resources as r, container.__main__ as m, os, pathlib\n"
-        f"r.processes = lambda: 1\nos.sched_getaffinity = lambda pid: set(range(8))\n"
+        "r.processes = lambda: 1\nos.sched_getaffinity = lambda pid: set(range(8))\n"
         "r.limit_threads()\n"
         "import numpy, threadpoolctl\n"
         "print({lib['num_threads'] for lib in threadpoolctl.threadpool_info()})"
