@@ -27,6 +27,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,6 +52,9 @@ _QUOTED_METRIC = re.compile(rf"(?!^)(?:{_METRIC})")  # in the midst of a line, w
 _ANY_METRIC = re.compile(_METRIC)
 _EPOCH = re.compile(r"Epoch\[|Checkpoint \[")  # begins MXNet's and Sockeye's lines of metrics, which quote nothing
 _OURS = "ours"
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The identity of the request that is being answered, for lines as JSON objects."""
 
 
 def tamed(text: str) -> str:
@@ -95,6 +99,24 @@ class _Frame(logging.Formatter):
         return "\n".join(map(tamed, super().formatException(ei).split("\n")))
 
 
+class _Structured(_Frame):
+    """A JSON object for each line: ``time`` (UTC), ``level``, ``message``, ``request_id``, ``traceback``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "message": message if getattr(record, _OURS, False) else _line(message),
+        }
+        if identity := request_id.get():
+            entry["request_id"] = identity
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
 class Writer(Protocol):
     """What log lines can be written to."""
 
@@ -107,10 +129,11 @@ class Writer(Protocol):
         ...
 
 
-def configure(style: str = SAGEMAKER, stream: Writer | None = None) -> None:
-    """Send all log lines of the process to ``stream`` (standard output by default) in the frame named ``style``."""
+def configure(style: str = SAGEMAKER, stream: Writer | None = None, *, structured: bool = False) -> None:
+    """Send all log lines of the process to ``stream`` (standard output by default) in the frame named ``style``, or
+    as JSON objects. Training has no such choice: tuning jobs and dashboards read its lines as they are."""
     handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(_Frame(*_FRAMES[style]))
+    handler.setFormatter(_Structured() if structured else _Frame(*_FRAMES[style]))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
