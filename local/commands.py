@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _MODEL = click.Path(exists=True, path_type=Path)
-_INPUT = "a file, a folder, a quoted pattern, or - for standard input; gzip too"
+_INPUT = "a file, a folder, a quoted pattern, an address (s3://…), or - for standard input; gzip too"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
