@@ -18,7 +18,7 @@ from local.run_command import run
 from local.tuning.command import tune
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_INPUT = "a file, a folder, a quoted pattern, or - for standard input; gzip too"
+_INPUT = "a file, a folder, a quoted pattern, an address (s3://…), or - for standard input; gzip too"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
