@@ -20,12 +20,13 @@ import numpy as np
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.scaling import Measure, Scaling
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
-from algorithms.factorization_machines.scores import Scores
+from algorithms.factorization_machines.scores import Sums
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real
 from algorithms.interface import (
     JSON,
@@ -290,7 +291,7 @@ def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
 
 def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Place:
     """Where training starts: what is to be done, and on which scale."""
-    scores = Scores(hp.predictor_type == BINARY)
+    scores = Sums(hp.predictor_type == BINARY)
     if hp.epochs is not None or not stream.repeats:
         return Place(Schedule(hp.epochs or 1, hp.mini_batch_size), scores)
     scaling = _measured(stream, hp, job)
@@ -308,10 +309,9 @@ def _one_epoch(state: State, stream: Stream, place: Place, hp: FactorizationMach
     state.begin(epoch, place.schedule.epochs)
     is_whole = _pass(state, stream, place, hp, job)
     if place.schedule.logs(epoch):
-        for name, value, maximize in total.values():
-            job.quality("train", name, value, maximize=maximize, epoch=epoch)
-        job.progress(epoch + 1, place.schedule.epochs)
-        job.throughput(total.rows, time.perf_counter() - started)
+        job.report(Measured(total.scores("train"), step=epoch))
+        job.report(Progress(epoch + 1, place.schedule.epochs))
+        job.report(Throughput(total.rows, time.perf_counter() - started))
     place.next_epoch()
     stopped = job.stop_requested  # before the checkpoint, which is then written
     if is_whole:
@@ -382,20 +382,18 @@ def _labels(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndarra
 def _report_batch(
     raw: np.ndarray, labels: np.ndarray, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int, number: int
 ) -> None:
-    scores = Scores(hp.predictor_type == BINARY)
-    scores.add(raw, labels)
-    for name, value, maximize in scores.values():
-        job.quality("train", name, value, maximize=maximize, epoch=epoch, batch=number)
+    sums = Sums(hp.predictor_type == BINARY)
+    sums.add(raw, labels)
+    job.report(Measured(sums.scores("train"), step=epoch, batch=number))
 
 
 def _test(model: FactorizationMachine, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
-    scores = Scores(hp.predictor_type == BINARY)
+    sums = Sums(hp.predictor_type == BINARY)
     for batch in stream.batches(hp.mini_batch_size):
-        scores.add(model.scores(batch), _labels(batch, hp))
-    if not scores.rows:
+        sums.add(model.scores(batch), _labels(batch, hp))
+    if not sums.rows:
         raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
-    final = [entry for entry in scores.values() if entry[0] not in ("mse", "absolute_loss")]
-    for name, value, _ in final:
-        job.score("test", name, value)
-    for name, value, maximize in final:
-        job.quality("test", name, value, maximize=maximize)
+    final = tuple(score for score in sums.scores("test") if score.metric not in ("mse", "absolute_loss"))
+    for score in final:
+        job.report(FinalScore("test", score.metric, score.value))
+    job.report(Measured(final))

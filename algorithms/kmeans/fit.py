@@ -17,6 +17,7 @@ import numpy as np
 
 from algorithms.common.hosts import from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import Progress, Throughput
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.kmeans.checkpoints import Place, resume, to_checkpoint
 from algorithms.kmeans.lloyd import (
@@ -299,8 +300,8 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         with job.timer("update.time"):
             _one_epoch(state, place, hyperparameters, stream, job)
         place.epoch, place.batches = place.epoch + 1, 0
-        job.progress(place.epoch, hyperparameters.epochs)
-        job.throughput(state.rows - place.before, time.perf_counter() - started)
+        job.report(Progress(place.epoch, hyperparameters.epochs))
+        job.report(Throughput(state.rows - place.before, time.perf_counter() - started))
         place.before = state.rows
         job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True, alone=True)
     rows = int(job.hosts.sum(np.array([state.rows]))[0][0]) // hyperparameters.epochs

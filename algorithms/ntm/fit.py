@@ -16,6 +16,7 @@ from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common import topics
 from algorithms.common.networks import load_keras
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.interface import Job
 from algorithms.ntm import auxiliary, seeding
 from algorithms.ntm.auxiliary import Auxiliary
@@ -49,8 +50,8 @@ def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job:
     report(model, training.sample.documents(), words, job)
     if "test" in channels and not job.stop_requested:
         loss = training.score(model, "test").total
-        job.score("test", "total_loss", loss)
-        job.quality("test", "total_loss", loss)
+        job.report(FinalScore("test", "total_loss", loss))
+        job.report(Measured.of("test", "total_loss", loss))
     elif "test" not in channels:
         job.info("Test data is not provided.")
     return model
@@ -146,7 +147,7 @@ class Training:
             over = self._end_epoch(model, loss)
         assert self._best is not None
         if "validation" in self.channels and np.isfinite(self._lowest):
-            self.job.quality("validation", "total_loss", self._lowest, epoch=self._epochs)
+            self.job.report(Measured.of("validation", "total_loss", self._lowest, step=self._epochs))
         if np.isfinite(self._lowest):
             self.job.info(f"Best model based on early stopping at epoch {self._best_epoch}. Best loss: {self._lowest}")
         return self._best
@@ -156,11 +157,11 @@ class Training:
         self._epochs += 1
         if self._best is None or loss < self._lowest:
             self._best, self._lowest, self._best_epoch = model, loss, self._epochs
-        self.job.progress(self._epochs, self.values.epochs)
+        self.job.report(Progress(self._epochs, self.values.epochs))
         over = self._patience.exceeded(loss, self.job)
         if over:
             self.job.info("Bad epochs exceeded patience. Stopping training early!")
-            self.job.progress(self.values.epochs, self.values.epochs)
+            self.job.report(Progress(self.values.epochs, self.values.epochs))
         self._batches, self._draws = 0, self.random.bit_generator.state
         self.job.checkpoints.offer(lambda: self._checkpoint(over=over), epoch_over=True)
         return over
@@ -191,8 +192,8 @@ class Training:
             f"size {self.network.size}."
         )
         self._say("Training", loss)
-        job.quality("train", "total_loss", loss.total, epoch=epoch)
-        job.throughput(loss.documents, seconds)
+        job.report(Measured.of("train", "total_loss", loss.total, step=epoch))
+        job.report(Throughput(loss.documents, seconds))
         if not np.isfinite(loss.total):
             raise TrainingDataError(
                 f"training diverged: the loss of epoch {epoch} is {loss.total}. A smaller learning_rate than "
@@ -207,7 +208,7 @@ class Training:
         if not held_out.documents:
             raise TrainingDataError("the validation channel has no document with words")
         job.info(f"#validation_score ({epoch}): {held_out.total}")
-        job.quality("validation", "total_loss", held_out.total, epoch=epoch)
+        job.report(Measured.of("validation", "total_loss", held_out.total, step=epoch))
         total = time.perf_counter() - started
         job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
         return model, held_out.total

@@ -19,7 +19,7 @@ from container.logs import logger
 from container.paths import Paths
 from container.serving import models
 from container.settings import ConfigurationError, Settings
-from container.training import config, failure, meeting, report
+from container.training import config, dialects, failure, meeting, report
 from container.training.artifact import Artifact
 from container.training.checkpoints import CheckpointStore, identity
 from container.training.config import ChannelConfig, TrainingConfig
@@ -93,9 +93,12 @@ def _train(
     started, clock = time.time(), time.monotonic()
     algorithm = find(settings)
     extras.check(algorithm.name)
-    logs.configure(algorithm.log_style, output)
+    dialect_of = dialects.find(algorithm.log_dialect)
+    logs.configure(dialect_of.frame, output)
     configured = config.read(paths, algorithm)
     _log_start(paths, algorithm, configured)
+    dialect = dialect_of(algorithm.title, configured.host)
+    dialects.write(dialect.worker(checkpoints=configured.checkpoint_directory is not None))
     check_memory(algorithm, configured.hyperparameters, resources.memory())
     artifact.prepare()
     paths.output_data.mkdir(parents=True, exist_ok=True)
@@ -103,9 +106,7 @@ def _train(
         hosts = host.meet(paths, algorithm, configured)
     seed = getattr(configured.hyperparameters, "seed", None)
     job = TrainingJob(
-        title=algorithm.title,
-        style=algorithm.log_style,
-        host=configured.host,
+        dialect=dialect,
         seed=DEFAULT_SEED if seed is None else seed,
         artifact=artifact,
         stop=stop,
@@ -130,7 +131,8 @@ def _train(
     host.leave()
     with job.timer("model.serialize.time"):
         files = artifact.write(model)
-    _log_artifact(paths, algorithm, files)
+    for file in files:
+        dialects.write(dialect.serialized(paths.model / file))
     if host.leads:
         report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
     job.close(setup_seconds)
@@ -258,11 +260,3 @@ def _log_start(paths: Paths, algorithm: type[Algorithm], configured: TrainingCon
     logs.configuration(defaults, configured.provided, paths.hyperparameters)
     for file in config.unsupported(paths):
         logger.warning("%s: %s is not supported; training goes on without it", file.name, config.UNSUPPORTED[file.name])
-    if algorithm.log_style != logs.XGBOOST:
-        logs.worker(checkpoints=configured.checkpoint_directory is not None)
-
-
-def _log_artifact(paths: Paths, algorithm: type[Algorithm], files: list[Path]) -> None:
-    if algorithm.log_style == logs.SAGEMAKER:
-        for file in files:
-            logger.info("Serializing model to %s", paths.model / file)
