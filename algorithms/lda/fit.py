@@ -13,6 +13,7 @@ from algorithms.checkpoints import Checkpoint, Checkpoints, NoCheckpoints
 from algorithms.common import topics
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import Progress, Throughput
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.lda.decomposition import Decomposition, decompose
 from algorithms.lda.likelihood import Ascent
