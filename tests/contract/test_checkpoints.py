@@ -38,6 +38,7 @@ def stopped(opt_ml: OptMl, number: signal.Signals, after: int) -> tuple[int, flo
             log.append(line)
             after -= "#progress_metric" in line
             if after == 0:
+                time.sleep(0.05)  # a line that is written is counted in the next microseconds
                 process.send_signal(number)
                 asked = time.monotonic()
                 after = -1
