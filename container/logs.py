@@ -7,6 +7,7 @@ anybody: it can neither begin a line of its own nor pass for a metric, see ``tam
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
