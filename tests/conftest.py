@@ -1,4 +1,4 @@
-"""Fixtures for tests of every floor."""
+"""Fixtures for tests of every layer."""
 
 from pathlib import Path
 

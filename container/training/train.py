@@ -40,7 +40,7 @@ def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
     """Train the job in ``paths`` and return the exit code of the process.
 
     0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
-    143, 130: stopped by SIGTERM or Ctrl-C before there was a model. But for the first there is no model.
+    143, 130: stopped by SIGTERM or Ctrl-C before there was a model. Except for the first there is no model.
 
     Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
 
