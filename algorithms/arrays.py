@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
 from algorithms.events import Event
 from algorithms.interface import Hosts, Model
@@ -31,6 +32,7 @@ class ArrayStream:
 class QuietJob:
     """Implements ``interface.Job``: warnings go to a logger, all else that an algorithm tells is dropped."""
 
+    checkpoints: Checkpoints = NoCheckpoints()
     checkpoint_directory: Path | None = None
     output_directory: Path | None = None
     stop_requested = False

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from algorithms.checkpoints import Checkpoints
 from algorithms.events import Event
 from algorithms.figures import Figure, Sample
 from algorithms.hyperparameters import Hyperparameters
@@ -272,13 +273,16 @@ class Job(Protocol):
 
     Attributes:
         seed: for all random numbers.
-        checkpoint_directory: where checkpoints are kept between runs; None where they are off.
+        checkpoints: to go on from where an interrupted run was.
+        checkpoint_directory: their folder, for an algorithm whose checkpoints other software knows by their names;
+            None where they are off.
         output_directory: where a job may leave extra files for its user (``/opt/ml/output/data``); None where it
             may not.
         hosts: those that train together; one of its own where there are no others.
     """
 
     seed: int
+    checkpoints: Checkpoints
     hosts: Hosts
     checkpoint_directory: Path | None
     output_directory: Path | None
@@ -381,6 +385,8 @@ class Algorithm(ABC):
     """Small jobs for the tests, every predictor type and mode among them; the first is the plainest."""
     log_dialect: ClassVar[str] = "sagemaker"
     """How the log writes what the algorithm reports: a module of ``container/training/dialects``."""
+    several_hosts: ClassVar[bool] = False
+    """``fit`` uses ``job.hosts``; elsewhere a job of several hosts is refused."""
 
     @classmethod
     @abstractmethod

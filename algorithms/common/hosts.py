@@ -27,6 +27,9 @@ class OneHost:
         return [value]
 
 
+ONE_HOST = OneHost()
+
+
 def any_host(hosts: Hosts, flag: bool) -> bool:
     """Whether ``flag`` is true on one of the hosts."""
     return bool(hosts.sum(np.array([int(flag)]))[0][0])

@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
+
 REPORT, PAGE = "topics.json", "topics.html"
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #222 }
@@ -29,11 +32,12 @@ def top_words(beta: np.ndarray, number: int = 10) -> np.ndarray:
     return np.argsort(-beta, axis=1, kind="stable")[:, :number]
 
 
-def npmi(words: np.ndarray, documents: sp.csr_array) -> np.ndarray:
+def npmi(words: np.ndarray, documents: sp.csr_array, hosts: Hosts = ONE_HOST) -> np.ndarray:
     """Coherence of each topic, (K,): the mean NPMI of the pairs of its words, from -1 (never together) to 1.
 
     Args:
         words: indices, (K, n). documents: counts, (D, V) CSR; words occur together where one document has both.
+        hosts: which have documents, and all call this.
 
     >>> documents = sp.csr_array(np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]))
     >>> npmi(np.array([[0, 1], [0, 2]]), documents)
@@ -42,7 +46,8 @@ def npmi(words: np.ndarray, documents: sp.csr_array) -> np.ndarray:
     used, positions = np.unique(words, return_inverse=True)
     columns = sp.csc_array(documents)[:, used]
     occurs = sp.csc_array((np.ones(len(columns.data)), columns.indices, columns.indptr), columns.shape)
-    together = np.asarray((occurs.T @ occurs).toarray()) / documents.shape[0]
+    pairs_of_all, every = hosts.sum(np.asarray((occurs.T @ occurs).toarray()), np.array([documents.shape[0]]))
+    together = pairs_of_all / every
     alone = np.diag(together)
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = np.log(together / np.outer(alone, alone)) / -np.log(together)
@@ -93,21 +98,25 @@ def distinct(words: np.ndarray) -> int:
 
 
 def write_report(
-    directory: Path,
+    directory: Path | None,
     title: str,
     beta: np.ndarray,
     shares: np.ndarray,
     documents: sp.csr_array,
     vocabulary: Sequence[str] | None = None,
+    hosts: Hosts = ONE_HOST,
 ) -> None:
     """Write ``topics.json``, and ``topics.html`` for people, into ``directory``.
 
     Args:
         beta: (K, V). shares: of the topics in the corpus, (K,). documents: counts, (D, V). vocabulary: V words, in
-            whose place their numbers stand where there are none.
+            whose place their numbers stand where there are none. hosts: which have documents, and all call this, with
+            None for the directory where they write nothing.
     """
     words = top_words(beta)
-    coherences = npmi(words, documents) if words.shape[1] > 1 else np.full(len(words), np.nan)
+    coherences = npmi(words, documents, hosts) if words.shape[1] > 1 else np.full(len(words), np.nan)
+    if directory is None:
+        return
     distinct = uniqueness(words)
     topics = [
         {

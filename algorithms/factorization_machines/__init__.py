@@ -21,6 +21,7 @@ import numpy as np
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
+from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.scaling import Measure, Scaling
@@ -247,26 +248,14 @@ def _train(
     state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
-    schedule, scaling = Schedule(hp.epochs or 1, hp.mini_batch_size), None
-    if hp.epochs is None and stream.repeats:
-        scaling = _measured(stream, hp, job)
-        schedule = enough(scaling.rows, hp.mini_batch_size)
-        job.info(
-            f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
-            f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
-        )
-    epoch = 0
-    while epoch < schedule.epochs and not (epoch and job.stop_requested):
-        started = time.perf_counter()
-        state.begin(epoch, schedule.epochs)
-        total = _epoch(state, stream, schedule, scaling, hp, job, epoch)
-        if schedule.logs(epoch):
-            job.report(Measured(total.scores("train"), step=epoch))
-            job.report(Progress(epoch + 1, schedule.epochs))
-            job.report(Throughput(total.rows, time.perf_counter() - started))
-        epoch += 1
-    if epoch < schedule.epochs:
-        job.warning(f"Training was asked to stop: the model is that of {epoch} of {schedule.epochs} epochs.")
+    found = job.checkpoints.latest()
+    place = _first_place(stream, hp, job) if found is None else resume(state, found)
+    stopped = False
+    while place.epoch < place.schedule.epochs and not stopped:
+        stopped = _one_epoch(state, stream, place, hp, job)
+    epoch, epochs, scaling = place.epoch, place.schedule.epochs, place.scaling
+    if epoch < epochs:
+        job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
     learned = state.bias, state.linear, state.factors
     bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
     if not all(np.isfinite(one).all() for one in (bias, linear, factors)):
@@ -300,36 +289,64 @@ def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
     return measure.scaling(shifted=hp.use_bias and hp.use_linear, labels=hp.predictor_type == REGRESSOR)
 
 
-def _epoch(
-    state: State,
-    stream: Stream,
-    schedule: Schedule,
-    scaling: Scaling | None,
-    hp: FactorizationMachinesHyperparameters,
-    job: Job,
-    epoch: int,
-) -> Sums:
-    """One pass; the scores are of each batch before its step. A stop after the first epoch cuts it short."""
-    total = Sums(hp.predictor_type == BINARY)
-    with closing(stream.batches(schedule.batch_size)) as batches:
+def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Place:
+    """Where training starts: what is to be done, and on which scale."""
+    scores = Sums(hp.predictor_type == BINARY)
+    if hp.epochs is not None or not stream.repeats:
+        return Place(Schedule(hp.epochs or 1, hp.mini_batch_size), scores)
+    scaling = _measured(stream, hp, job)
+    schedule = enough(scaling.rows, hp.mini_batch_size)
+    job.info(
+        f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
+        f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
+    )
+    return Place(schedule, scores, scaling)
+
+
+def _one_epoch(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
+    """One pass, and its lines; whether a stop was asked for."""
+    started, epoch, total = time.perf_counter(), place.epoch, place.total
+    state.begin(epoch, place.schedule.epochs)
+    is_whole = _pass(state, stream, place, hp, job)
+    if place.schedule.logs(epoch):
+        job.report(Measured(total.scores("train"), step=epoch))
+        job.report(Progress(epoch + 1, place.schedule.epochs))
+        job.report(Throughput(total.rows, time.perf_counter() - started))
+    place.next_epoch()
+    stopped = job.stop_requested  # before the checkpoint, which is then written
+    if is_whole:
+        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
+    return stopped
+
+
+def _pass(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
+    """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
+    total, scaling, stopped = place.total, place.scaling, False
+    with closing(stream.batches(place.schedule.batch_size)) as batches:
         for number, batch in enumerate(batches):
+            if number < place.batches:  # trained on before an interruption
+                continue
             labels = _labels(batch, hp)
             if scaling is None:
                 raw = state.update(batch, labels)
             else:
                 raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels)))
             total.add(raw, labels)
-            if schedule.logs(epoch) and number % hp.batch_metrics_publish_interval == 0:
-                _report_batch(raw, labels, hp, job, epoch, number)
-            if job.stop_requested:
-                if epoch == 0:
-                    raise TrainingStopped(f"in epoch {epoch}, after {total.rows} rows")
+            place.batches = number + 1
+            if place.schedule.logs(place.epoch) and number % hp.batch_metrics_publish_interval == 0:
+                _report_batch(raw, labels, hp, job, place.epoch, number)
+            stopped = job.stop_requested  # before the checkpoint, which is then written
+            if stream.repeats:
+                job.checkpoints.offer(lambda: to_checkpoint(state, place))
+            if stopped:
+                if place.epoch == 0:
+                    raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
                 break
     if not total.rows:
         raise TrainingDataError(_NO_ROWS)
     if not total.finite:
-        raise TrainingDataError(f"the scores are not finite in epoch {epoch}: {_advice(hp)}")
-    return total
+        raise TrainingDataError(f"the scores are not finite in epoch {place.epoch}: {_advice(hp)}")
+    return not stopped
 
 
 def _advice(hp: FactorizationMachinesHyperparameters) -> str:

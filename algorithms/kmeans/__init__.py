@@ -131,6 +131,7 @@ class KMeans(Algorithm):
         THROUGHPUT,
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO), multi_model=False)
+    several_hosts = True
     configurations = tuple(
         Configuration(name=name, hyperparameters={"feature_dim": "4", "k": "2", "mini_batch_size": "20", **more})
         for name, more in (

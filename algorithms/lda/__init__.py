@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, tuning_metric
+from algorithms.common.hosts import any_host
 from algorithms.events import FinalScore, Measured
 from algorithms.hyperparameters import Hyperparameters, Tunable, integer, real
 from algorithms.interface import (
@@ -99,6 +100,7 @@ class LDA(Algorithm):
         THROUGHPUT,
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO))
+    several_hosts = True
     configurations = (
         Configuration(
             name="topics",
@@ -121,8 +123,8 @@ class LDA(Algorithm):
             TrainingStopped: a stop was asked for before a document was read.
         """
         model = train(hyperparameters, channels["train"], job)
-        if "test" in channels and not job.stop_requested:
-            pwll = model.per_word_log_likelihood(channels["test"].batches())
+        if "test" in channels and not any_host(job.hosts, job.stop_requested):
+            pwll = model.per_word_log_likelihood(channels["test"].batches(), job.hosts)
             job.report(FinalScore("test", "pwll", pwll))
             job.report(Measured.of("test", "pwll", pwll, maximize=True))
         return model

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.checkpoints import Checkpoint, Checkpoints, NoCheckpoints
 from algorithms.common import topics
+from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Progress, Throughput
-from algorithms.interface import Job, Stream
+from algorithms.interface import Hosts, Job, Stream
 from algorithms.lda.decomposition import Decomposition, decompose
 from algorithms.lda.likelihood import Ascent
 from algorithms.lda.model import LDAModel
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _EXTRA = 1.25  # a quarter more topics are fitted than asked for
 _MOST_TENSOR_BYTES = 1 << 31
 _FIRST_SWEEPS, _SWEEPS_A_DROP, _LAST_ROUNDS, _LAST_SWEEPS = 12, 4, 10, 5
+MOMENTS = "moments"
 _ENOUGH = 1e-5
 """The steps end when one gains less of a word's log likelihood, relative to it."""
 
@@ -40,15 +43,65 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     fitted = min(math.ceil(_EXTRA * wanted), hyperparameters.feature_dim)
     _check_tensor(fitted, wanted)
     job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
+    found = job.checkpoints.latest()
     started = time.perf_counter()
     with job.timer("get_all_batches_from_iter.time"):
         counts = read(stream, hyperparameters.feature_dim, job)
-    job.info(f"Loaded all data into matrix with shape: {counts.shape}")
+    if found is None:
+        job.info(f"Loaded all data into matrix with shape: {counts.shape}")
+    checkpoints = (
+        NoCheckpoints() if any_host(job.hosts, job.stop_requested) else job.checkpoints
+    )  # of all documents, or of none
+    if found is None or found.state["stage"] == MOMENTS:
+        alpha, beta = _first_topics(counts, fitted, hyperparameters, found, checkpoints, job)
+        climb = Climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, checkpoints, job)
+    else:
+        climb = Climb.resumed(counts, wanted, found, checkpoints, job)
+    with job.timer("LDA.finalize.time"):
+        model = climb.run()
+    if not np.isfinite(model.beta).all() or not model.beta.any(axis=1).all():
+        raise TrainingDataError(f"alpha0 is {hyperparameters.alpha0:g}, and no topics are found: choose a smaller one")
+    job.report(Progress(1, 1))
+    job.report(Throughput(counts.shape[0], time.perf_counter() - started))
+    if job.output_directory is not None or job.hosts.size > 1:
+        topics.write_report(
+            job.output_directory, "Topics of the corpus", model.beta, model.shares, counts, hosts=job.hosts
+        )
+    return model
+
+
+def _first_topics(
+    counts: sp.csr_array,
+    fitted: int,
+    hyperparameters: LDAHyperparameters,
+    resumed: Checkpoint | None,
+    checkpoints: Checkpoints,
+    job: Job,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prior and topics by the moments, (fitted,) and (fitted, V)."""
     random = np.random.default_rng(job.seed)
-    with job.timer("moment1.time"):
-        whitened = Moments(counts, hyperparameters.alpha0).whiten(fitted, random)
+    if resumed is None:
+        with job.timer("moment1.time"):
+            whitened = Moments(counts, hyperparameters.alpha0, job.hosts).whiten(fitted, random)
+        state = {"stage": MOMENTS, "random": random.bit_generator.state}
+        checkpoints.offer(lambda: Checkpoint("the moments", state, vars(whitened)))
+    else:
+        whitened = Whitened(**resumed.arrays)
+        random.bit_generator.state = resumed.state["random"]
     with job.timer("CPDecomposition.time"):
-        found = decompose(
+        found = _decomposed(whitened, hyperparameters, random, job)
+    job.info(f"Best reconstruction error: {found.error:.8f}")
+    alpha, beta = recover(whitened, found, hyperparameters.alpha0)
+    return fill(alpha, beta, counts, fitted, random, job.hosts)
+
+
+def _decomposed(
+    whitened: Whitened, hyperparameters: LDAHyperparameters, random: np.random.Generator, job: Job
+) -> Decomposition:
+    """The leader's decomposition of the tensor, which takes less time than the documents do."""
+
+    def found() -> list[Any]:
+        best = decompose(
             whitened.tensor,
             max_restarts=hyperparameters.max_restarts,
             max_iterations=hyperparameters.max_iterations,
@@ -56,18 +109,9 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
             random=random,
             report=lambda one: _report(one, job),
         )
-    job.info(f"Best reconstruction error: {found.error:.8f}")
-    with job.timer("LDA.finalize.time"):
-        alpha, beta = recover(whitened, found, hyperparameters.alpha0)
-        alpha, beta = fill(alpha, beta, counts, fitted, random)
-        model = climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, job)
-    if not np.isfinite(model.beta).all() or not model.beta.any(axis=1).all():
-        raise TrainingDataError(f"alpha0 is {hyperparameters.alpha0:g}, and no topics are found: choose a smaller one")
-    job.report(Progress(1, 1))
-    job.report(Throughput(counts.shape[0], time.perf_counter() - started))
-    if job.output_directory is not None:
-        topics.write_report(job.output_directory, "Topics of the corpus", model.beta, model.shares, counts)
-    return model
+        return [best.weights, best.factors, best.error, best.iterations, best.converged]
+
+    return Decomposition(*from_leader(job.hosts, found))
 
 
 def _check_tensor(fitted: int, wanted: int) -> None:
@@ -109,11 +153,11 @@ def read(stream: Stream, feature_dim: int, job: Job) -> sp.csr_array:
         if job.stop_requested:
             job.warning("Training was asked to stop: the topics are those of the documents read so far.")
             break
-    if not any(len(part) for part in parts):
+    if not any_host(job.hosts, any(len(part) for part in parts)):
         if job.stop_requested:
             raise TrainingStopped("no document had been read")
         raise TrainingDataError("No training data processed: the train channel is empty.")
-    joined = sp.csr_array(concatenate(parts).features)
+    joined = sp.csr_array(concatenate(parts).features if parts else (0, feature_dim), dtype=np.float32)
     joined.sum_duplicates()
     joined.eliminate_zeros()
     return joined
@@ -137,7 +181,12 @@ def recover(whitened: Whitened, found: Decomposition, alpha0: float) -> tuple[np
 
 
 def fill(
-    alpha: np.ndarray, beta: np.ndarray, counts: sp.csr_array, fitted: int, random: np.random.Generator
+    alpha: np.ndarray,
+    beta: np.ndarray,
+    counts: sp.csr_array,
+    fitted: int,
+    random: np.random.Generator,
+    hosts: Hosts,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As many topics as ``fitted``: where the moments had fewer, the words of a document or so start the others.
 
@@ -145,43 +194,113 @@ def fill(
     """
     missing = fitted - len(alpha)
     if missing:
-        chosen = counts[np.sort(random.integers(counts.shape[0], size=missing))].toarray() + 1e-3
+        chosen = _documents(counts, missing, random, hosts) + 1e-3
         beta = np.concatenate([beta, chosen / chosen.sum(axis=1, keepdims=True)])
         alpha = np.append(alpha, np.full(missing, alpha.min() if len(alpha) else 1.0))
     beta = beta + 1e-3 / beta.shape[1]
     return alpha, beta / beta.sum(axis=1, keepdims=True)
 
 
-def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int, job: Job) -> LDAModel:
+def _documents(counts: sp.csr_array, number: int, random: np.random.Generator, hosts: Hosts) -> np.ndarray:
+    """Documents (number, V), drawn from those of all hosts as if dealt out one by one."""
+    sizes = np.array(hosts.gather(counts.shape[0]))
+    drawn = from_leader(hosts, lambda: np.sort(random.integers(sizes.sum(), size=number)))
+    own = np.arange(counts.shape[0])  # of own document i, those before it: i or i + 1 of each other host, or all it has
+    before = np.minimum(sizes, own[:, None] + (np.arange(hosts.size) < hosts.rank)).sum(axis=1)
+    mine = np.flatnonzero(np.isin(drawn, before))
+    chosen = np.zeros((number, counts.shape[1]))
+    chosen[mine] = counts[np.searchsorted(before, drawn[mine])].toarray()
+    return hosts.sum(chosen)[0]
+
+
+class Climb:
     """Steps up the likelihood, on the way of which the topics that say least are left out until ``wanted`` remain.
 
-    Then the prior, of which ``alpha`` is a first guess, is fitted too.
+    Then the prior, of which ``alpha`` is a first guess, is fitted too. A phase is a number of sweeps, with what is done
+    before the first of them: none, then a topic that is left out, and then a step of the prior.
     """
-    alpha0 = float(alpha.sum())
-    ascent = Ascent(counts, alpha, beta)
-    _sweep(ascent, _FIRST_SWEEPS, job)
-    while len(ascent.alpha) > wanted:
-        ascent.drop_least()
-        _sweep(ascent, _SWEEPS_A_DROP, job)
-    ascent.alpha = _prior(ascent, alpha0)
-    for _ in range(_LAST_ROUNDS):
-        ascent.fit_prior()
-        _sweep(ascent, _LAST_SWEEPS, job, collapsed=True)
-    order = np.argsort(-ascent.alpha, kind="stable")
-    limits = np.finfo(np.float32)  # the artifact holds float32, in which an extreme prior would be 0 or infinite
-    alpha = np.clip(ascent.alpha[order], limits.tiny, limits.max / (2 * len(order)))
-    return LDAModel(alpha.astype(np.float32), np.ascontiguousarray(ascent.words.T[order]))
+
+    def __init__(
+        self,
+        counts: sp.csr_array,
+        alpha: np.ndarray,
+        beta: np.ndarray,
+        wanted: int,
+        checkpoints: Checkpoints,
+        job: Job,
+    ) -> None:
+        self._ascent = Ascent(counts, alpha, beta, job.hosts)
+        self._alpha0 = float(alpha.sum())
+        self._drops = len(alpha) - wanted
+        self._job, self._checkpoints = job, checkpoints
+        self._phase = self._sweeps = 0
+        self._before = -np.inf  # the likelihood
+
+    @classmethod
+    def resumed(cls, counts: sp.csr_array, wanted: int, found: Checkpoint, checkpoints: Checkpoints, job: Job) -> Climb:
+        """Where a checkpoint was written."""
+        state, arrays = found.state, found.arrays
+        climb = cls(counts, arrays["alpha"], arrays["words"].T, wanted, checkpoints, job)
+        climb._ascent.mixtures = arrays["mixtures"]
+        climb._alpha0, climb._drops = state["alpha0"], state["drops"]
+        climb._phase, climb._sweeps, climb._before = state["phase"], state["sweeps"], state["before"]
+        return climb
+
+    def run(self) -> LDAModel:
+        """All phases that are left."""
+        while self._phase < 1 + self._drops + _LAST_ROUNDS:
+            if not self._sweeps:
+                self._begin_phase()
+            self._sweep()
+        ascent = self._ascent
+        order = np.argsort(-ascent.alpha, kind="stable")
+        limits = np.finfo(np.float32)  # the artifact holds float32, in which an extreme prior would be 0 or infinite
+        alpha = np.clip(ascent.alpha[order], limits.tiny, limits.max / (2 * len(order)))
+        words = np.ascontiguousarray(ascent.words.T[order])
+        return LDAModel(*from_leader(self._job.hosts, lambda: [alpha.astype(np.float32), words]))
+
+    def _begin_phase(self) -> None:
+        if 1 <= self._phase <= self._drops:
+            self._ascent.drop_least()
+        elif self._phase:
+            if self._phase == self._drops + 1:
+                self._ascent.alpha = _prior(self._ascent, self._alpha0)
+            self._ascent.fit_prior()
+
+    def _sweep(self) -> None:
+        """The sweeps of a phase; fewer, once they gain little or a stop was asked for."""
+        is_last = self._phase > self._drops
+        times = _LAST_SWEEPS if is_last and self._phase else _SWEEPS_A_DROP if self._phase else _FIRST_SWEEPS
+        phase = self._phase
+        while self._phase == phase:
+            likelihood = self._ascent.sweep(collapsed=is_last and phase > 0)
+            enough = any_host(self._job.hosts, likelihood - self._before < _ENOUGH * abs(likelihood))
+            self._before, self._sweeps = likelihood, self._sweeps + 1
+            if enough or self._sweeps == times:
+                self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf
+            stopped = any_host(
+                self._job.hosts, self._job.stop_requested
+            )  # before the checkpoint, which is then written
+            self._checkpoints.offer(self._checkpoint, epoch_over=True)
+            if stopped and self._phase == phase:
+                self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf
+
+    def _checkpoint(self) -> Checkpoint:
+        state = {
+            "stage": "topics",
+            "alpha0": self._alpha0,
+            "drops": self._drops,
+            "phase": self._phase,
+            "sweeps": self._sweeps,
+            "before": self._before,
+        }
+        ascent = self._ascent
+        arrays = {"alpha": ascent.alpha, "words": ascent.words, "mixtures": ascent.mixtures}
+        return Checkpoint(
+            f"{self._sweeps} sweeps of phase {self._phase} of the topics", state, arrays, reads_again=True
+        )
 
 
 def _prior(ascent: Ascent, alpha0: float) -> np.ndarray:
     shares = np.maximum(ascent.shares(), 1e-6)
     return alpha0 * shares / shares.sum()
-
-
-def _sweep(ascent: Ascent, times: int, job: Job, *, collapsed: bool = False) -> None:
-    before = -np.inf
-    for _ in range(times):
-        likelihood = ascent.sweep(collapsed=collapsed)
-        if likelihood - before < _ENOUGH * abs(likelihood) or job.stop_requested:
-            break
-        before = likelihood

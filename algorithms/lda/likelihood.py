@@ -9,10 +9,14 @@ there a word's own belonging is taken out of the document's mixture, which matte
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import gammaln, psi, rel_entr
+
+from algorithms.common.hosts import ONE_HOST, from_leader
+from algorithms.interface import Hosts
 
 SMOOTHING = 0.01
 """Words that each topic is taken to have had of every word beforehand, so that no word is impossible."""
@@ -51,20 +55,24 @@ class Ascent:
     """Topics on their way up the likelihood.
 
     Args:
-        counts: (D, V) CSR float32. alpha: (K,). beta: (K, V), rows that sum to 1.
+        counts: (D, V) CSR float32, of this host. alpha: (K,). beta: (K, V), rows that sum to 1. hosts: which all call
+            the same; what one does next hangs on sums and on the leader's numbers alone.
 
     Attributes:
         alpha: (K,) float64. words: topics in columns, (V, K) float32.
         mixtures: theta of each document, (D, K) float32. Memory: that, and the non-zeros.
     """
 
-    def __init__(self, counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray) -> None:
+    def __init__(self, counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, hosts: Hosts = ONE_HOST) -> None:
         self.counts = counts
         self.alpha = alpha
         self.words = np.ascontiguousarray(beta.T, np.float32)
         start = np.asarray(counts @ self.words) + np.float32(_TINY)
         self.mixtures = start / start.sum(axis=1, keepdims=True)
         self._lengths = np.asarray(counts.sum(axis=1), np.float32).reshape(-1, 1)
+        self._hosts = hosts
+        sizes = hosts.sum(np.array([len(self._lengths), self._lengths.sum()], np.float64))[0]
+        self._documents, self._every_word = int(sizes[0]), max(float(sizes[1]), 1.0)
 
     def sweep(self, *, collapsed: bool = False) -> float:
         """One update of all mixtures, then of all topics; ``collapsed`` for that of CVB0, which takes twice as long.
@@ -79,9 +87,10 @@ class Ascent:
             belonging, gained = update(rows, alpha, expected)
             self.mixtures[rows] = (belonging + alpha) / (self._lengths[rows] + alpha.sum())
             likelihood += gained
+        expected, likelihoods = self._hosts.sum(expected, np.array([likelihood]))
         expected += SMOOTHING
         self.words = (expected / expected.sum(axis=0)).astype(np.float32)
-        return likelihood / max(float(self._lengths.sum()), 1.0)
+        return float(likelihoods[0]) / self._every_word
 
     def _mean_field(self, rows: slice, alpha: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, float]:
         """The words of documents that belong to each topic, (n, K), and the log likelihood of all their words.
@@ -123,7 +132,7 @@ class Ascent:
         The fixed point of T. Minka, "Estimating a Dirichlet distribution", 2000, equation 55, with expected numbers of
         words in the place of numbers. The prior of a corpus shows in a part of it: of many documents, some are taken.
         """
-        step = max(1, len(self.mixtures) // _PRIOR_DOCUMENTS)
+        step = max(1, self._documents // _PRIOR_DOCUMENTS)
         lengths = self._lengths[::step].astype(np.float64)
         used = lengths[:, 0] > 0
         lengths = lengths[used]
@@ -135,17 +144,18 @@ class Ascent:
         belonging /= some
         for _ in range(_PRIOR_STEPS):
             alpha, total = self.alpha, self.alpha.sum()
-            gained = (some * (psi(belonging + alpha) - psi(alpha))).sum(axis=0)
-            expected = (psi(lengths + total) - psi(total)).sum()
-            if not (expected > 0 and gained.max() > 0):
-                break  # the prior is so large that, in float64, documents say nothing of it
-            self.alpha = np.maximum(alpha * gained / expected, _LEAST_PRIOR)
-            if np.abs(self.alpha - alpha).max() < _PRIOR_TOLERANCE * total:
+            gained, expectations = self._hosts.sum(
+                (some * (psi(belonging + alpha) - psi(alpha))).sum(axis=0),
+                np.array([(psi(lengths + total) - psi(total)).sum()]),
+            )
+            step_of = partial(_prior_step, alpha, gained, float(expectations[0]))
+            self.alpha, over = from_leader(self._hosts, step_of)
+            if over:
                 break
 
     def shares(self) -> np.ndarray:
         """The share of each topic in the words of the corpus, (K,) float64."""
-        mass = np.asarray((self._lengths * self.mixtures).sum(axis=0, dtype=np.float64))
+        (mass,) = self._hosts.sum(np.asarray((self._lengths * self.mixtures).sum(axis=0, dtype=np.float64)))
         return mass / mass.sum()
 
     def drop_least(self) -> None:
@@ -160,11 +170,20 @@ class Ascent:
         others = (words @ shares)[:, None] - shares * words
         others /= np.maximum(1 - shares, _TINY)
         divergences = rel_entr(words, np.maximum(others, _TINY)).sum(axis=0)
-        kept = np.delete(np.arange(len(shares)), np.argmin(shares * np.cbrt(divergences)))
+        least = from_leader(self._hosts, lambda: int(np.argmin(shares * np.cbrt(divergences))))
+        kept = np.delete(np.arange(len(shares)), least)
         self.alpha = self.alpha[kept] * (self.alpha.sum() / self.alpha[kept].sum())
         self.words = np.ascontiguousarray(self.words[:, kept])
         mixtures = self.mixtures[:, kept] + np.float32(_TINY)
         self.mixtures = mixtures / mixtures.sum(axis=1, keepdims=True)
+
+
+def _prior_step(alpha: np.ndarray, gained: np.ndarray, expected: float) -> tuple[np.ndarray, bool]:
+    """The next prior of the fixed point, and whether it is the last."""
+    if not (expected > 0 and gained.max() > 0):
+        return alpha, True  # the prior is so large that, in float64, documents say nothing of it
+    after = np.maximum(alpha * gained / expected, _LEAST_PRIOR)
+    return after, bool(np.abs(after - alpha).max() < _PRIOR_TOLERANCE * alpha.sum())
 
 
 def infer(counts: sp.csr_array, alpha: np.ndarray, words: np.ndarray) -> np.ndarray:

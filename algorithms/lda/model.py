@@ -11,8 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.common import mxnet_files
+from algorithms.common.hosts import ONE_HOST
 from algorithms.errors import ModelError, PredictionError
-from algorithms.interface import NO_PARAMETERS, Model
+from algorithms.interface import NO_PARAMETERS, Hosts, Model
 from algorithms.lda.likelihood import infer, log_likelihood_bound
 from recordio.batches import Batch
 
@@ -48,14 +49,16 @@ class LDAModel(Model):
         gamma = infer(self._counts(batch), self.alpha, self._words)
         return {TOPIC_MIXTURE: gamma / gamma.sum(axis=1, keepdims=True)}
 
-    def per_word_log_likelihood(self, batches: Iterable[Batch]) -> float:
-        """A lower bound of the log likelihood of documents, in nats for each of their words; NaN without words."""
+    def per_word_log_likelihood(self, batches: Iterable[Batch], hosts: Hosts = ONE_HOST) -> float:
+        """A lower bound of the log likelihood of all hosts' documents, in nats for each of their words; NaN without
+        words."""
         bound = words = 0.0
         for batch in batches:
             counts = self._counts(batch)
             gamma = infer(counts, self.alpha, self._words)
             bound += log_likelihood_bound(counts, gamma, self.alpha.astype(np.float64), self._words)
             words += float(counts.sum())
+        bound, words = hosts.sum(np.array([bound, words]))[0].tolist()
         return bound / words if words else float("nan")
 
     def _counts(self, batch: Batch) -> sp.csr_array:

@@ -23,7 +23,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from algorithms.common.hosts import ONE_HOST, from_leader
 from algorithms.errors import TrainingDataError
+from algorithms.interface import Hosts
 
 _BLOCK_NUMBERS = 1 << 22
 _RANK_TOLERANCE = 1e-6
@@ -47,34 +49,38 @@ class Moments:
     """Moments of a corpus. Documents of fewer than three words say nothing of triples and are left out.
 
     Args:
-        counts: (D, V) CSR, non-negative.
+        counts: (D, V) CSR, non-negative: the documents of this host, of the ``hosts`` that all call the same.
         alpha0: sum of the Dirichlet prior.
 
     Raises:
         TrainingDataError: no document has three words.
     """
 
-    def __init__(self, counts: sp.csr_array, alpha0: float) -> None:
+    def __init__(self, counts: sp.csr_array, alpha0: float, hosts: Hosts = ONE_HOST) -> None:
         lengths = np.asarray(counts.sum(axis=1), np.float64).reshape(-1)
         long_enough = lengths >= 3
-        if not long_enough.any():
+        documents = int(hosts.sum(np.array([long_enough.sum()]))[0][0])
+        if not documents:
             raise TrainingDataError(
                 "no document of the train channel has three words or more; features must be the counts of words"
             )
         self.counts = counts if long_enough.all() else counts[long_enough]
         self.alpha0 = alpha0
+        self._hosts = hosts
         lengths = lengths[long_enough]
-        documents = len(lengths)
         self._pair_weights = 1 / (documents * lengths * (lengths - 1))
         self._triple_weights = 1 / (documents * lengths * (lengths - 1) * (lengths - 2))
-        self.first = np.asarray(self.counts.T @ (1 / (documents * lengths)))  # M1, (V,)
-        self._diagonal = np.asarray(self.counts.T @ self._pair_weights)  # of E[pairs]
+        self.first, self._diagonal = hosts.sum(
+            np.asarray(self.counts.T @ (1 / (documents * lengths))),  # M1, (V,)
+            np.asarray(self.counts.T @ self._pair_weights),  # of E[pairs]
+        )
 
     def pairs(self, vectors: np.ndarray) -> np.ndarray:
         """E[pairs] @ vectors, (V, n). Cost: the non-zeros times n."""
-        return np.asarray(
-            self.counts.T @ (self._pair_weights[:, None] * (self.counts @ vectors)) - self._diagonal[:, None] * vectors
+        (products,) = self._hosts.sum(
+            np.asarray(self.counts.T @ (self._pair_weights[:, None] * (self.counts @ vectors)))
         )
+        return products - self._diagonal[:, None] * vectors
 
     def second(self, vectors: np.ndarray) -> np.ndarray:
         """M2 @ vectors, (V, n)."""
@@ -91,25 +97,44 @@ class Moments:
         """The largest positive eigenvalues of M2, falling, (r,), and their eigenvectors, (V, r)."""
         words = len(self.first)
         if rank >= words - 1:  # ARPACK finds fewer than V - 1; this V is small
-            values, vectors = np.linalg.eigh(self.second(np.eye(words)))
+            square = self.second(np.eye(words))
+            values, vectors = from_leader(self._hosts, lambda: np.linalg.eigh(square))
         else:
-            operator = LinearOperator(
-                (words, words),
-                matvec=lambda vector: self.second(vector.reshape(-1, 1)).reshape(-1),
-                dtype=np.float64,
-            )
-            values, vectors = eigsh(operator, k=rank, which="LA", v0=random.standard_normal(words))
+            values, vectors = self._leading_of_many(rank, random)
         order = np.argsort(values)[::-1][:rank]
         order = order[values[order] > max(values[order[0]] * _RANK_TOLERANCE, 0)]
         return values[order], vectors[:, order]
+
+    def _leading_of_many(self, rank: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The leading eigenvalues and eigenvectors of a large M2, from products with vectors.
+
+        The leader alone decides by what vectors: on another kind of processor ARPACK might want one more or fewer.
+        """
+        hosts, words = self._hosts, len(self.first)
+
+        def product(vector: np.ndarray) -> np.ndarray:
+            hosts.sum(np.append(1.0, vector))
+            return self.second(vector.reshape(-1, 1)).reshape(-1)
+
+        if hosts.rank == 0:
+            operator = LinearOperator((words, words), matvec=product, dtype=np.float64)
+            found = eigsh(operator, k=rank, which="LA", v0=random.standard_normal(words))
+            hosts.sum(np.zeros(words + 1))
+        else:
+            while (asked := hosts.sum(np.zeros(words + 1))[0])[0]:
+                self.second(asked[1:].reshape(-1, 1))
+        values, vectors = from_leader(hosts, lambda: found)
+        return values, vectors
 
     def _third(self, whitener: np.ndarray) -> np.ndarray:
         """M3(W, W, W), (r, r, r). Cost: (D + V) r^3."""
         rank = whitener.shape[1]
         documents = np.asarray(self.counts @ whitener)  # c'W, (D, r)
-        words = np.asarray(self.counts.T @ (self._triple_weights[:, None] * documents))  # (V, r)
-        corner = 2 * np.asarray(self.counts.T @ self._triple_weights)  # of each word thrice
-        triples = _cubes(documents, documents * self._triple_weights[:, None])
+        triples, words, corner = self._hosts.sum(
+            _cubes(documents, documents * self._triple_weights[:, None]),
+            np.asarray(self.counts.T @ (self._triple_weights[:, None] * documents)),  # (V, r)
+            2 * np.asarray(self.counts.T @ self._triple_weights),  # of each word thrice
+        )
         triples += _cubes(whitener, whitener * corner[:, None])
         triples -= _symmetric(_cubes(whitener, words))
         share = self.alpha0 / (self.alpha0 + 2)

@@ -12,7 +12,7 @@ Importing this module imports Keras, which takes seconds; only training does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 from keras import ops
 
+from algorithms.checkpoints import variables_from_arrays, variables_to_arrays
 from algorithms.ntm.model import Affine, Loss, NTMModel
 from algorithms.ntm.seeding import Seed
 
@@ -100,12 +101,17 @@ class Graph:
         optimizer = _optimizer(values)
         optimizer.build(self.model.trainable_variables)
         self.model.compile(optimizer, _WeightedSum(), metrics=[reconstruction, divergence])
-        self._variables = [*self.model.variables, *optimizer.variables]
-        self._first = [value if (value := variable.numpy()).any() else None for variable in self._variables]
+        self.variables = [*self.model.variables, *optimizer.variables]
+        self._first = [value if (value := variable.numpy()).any() else None for variable in self.variables]
+
+    @property
+    def everything(self) -> list[Any]:
+        """All variables, those of the metrics too, which are running means."""
+        return [*self.variables, *self.model.metrics_variables]
 
     def start(self, seed: Seed, random_seed: int) -> None:
         """Weights of the encoder from ``random_seed``, by Glorot's rule; those of the decoder from ``seed``."""
-        for variable, first in zip(self._variables, self._first, strict=True):
+        for variable, first in zip(self.variables, self._first, strict=True):
             variable.assign(ops.zeros(variable.shape, variable.dtype) if first is None else first)
         random = np.random.default_rng(random_seed)
         for layer in (*self.layers, self.mean, self.log_variance):
@@ -132,7 +138,7 @@ class Network:
     def __init__(
         self, hyperparameters: NTMHyperparameters, size: int, weight: float, seed: Seed, random_seed: int
     ) -> None:
-        self.size, self._weight, self._activation = size, weight, hyperparameters.encoder_layers_activation
+        self.size, self.weight, self._activation = size, weight, hyperparameters.encoder_layers_activation
         self._weights = np.zeros((size, 1), np.float32)
         self._sums, self._documents = np.zeros(2), 0
         # What does not change the graph is left out of its key.
@@ -142,11 +148,11 @@ class Network:
     def step(self, counts: sp.csr_array) -> None:
         """Train on one mini-batch of at most ``size`` documents that have words."""
         rows = counts.shape[0]
-        self._weights[:rows], self._weights[rows:] = self._weight, 0
+        self._weights[:rows], self._weights[rows:] = self.weight, 0
         # A short batch is filled with its own documents, at no weight: of one shape, the step is compiled once.
         full = counts if rows == self.size else counts[np.resize(np.arange(rows), self.size)]
         means = self._graph.model.train_on_batch(full.toarray(), self._weights, return_dict=True)
-        scale = self.size / self._weight  # the means are of weighted losses, and over filled rows too
+        scale = self.size / self.weight  # the means are of weighted losses, and over filled rows too
         self._sums += [scale * float(means["reconstruction"]), scale * float(means["divergence"])]
         self._documents += rows
 
@@ -156,6 +162,20 @@ class Network:
         loss = Loss(float(reconstruction), float(divergence), self._documents)
         self._sums, self._documents = np.zeros(2), 0
         return loss
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All that the next step depends on."""
+        sums = np.array([*self._sums, self._documents], np.float64)
+        return {**variables_to_arrays("variable", self._graph.everything), "sums": sums}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from there.
+
+        Raises:
+            ModelError: they are of another network.
+        """
+        variables_from_arrays("variable", self._graph.everything, arrays)
+        self._sums, self._documents = arrays["sums"][:2].copy(), int(arrays["sums"][2])
 
     def model(self) -> NTMModel:
         """A copy of what the network is now, batch norms folded into the layers before them."""

@@ -105,6 +105,7 @@ class XGBoost(Algorithm):
         multi_model=True,
     )
     log_dialect = "xgboost"
+    several_hosts = True
     configurations = (
         *(
             Configuration(

@@ -118,6 +118,11 @@ def read(paths: Paths, algorithm: type[Algorithm]) -> TrainingConfig:
     problems: list[str] = []
     provided, values = _hyperparameters(paths, algorithm, problems)
     group = _group(paths, problems)
+    if group.size > 1 and not algorithm.several_hosts:
+        problems.append(
+            f"The job runs on {group.size} hosts ({', '.join(group.hosts)}), but {algorithm.name} trains on one: "
+            "set the instance count to 1"
+        )
     channels = _channels(paths, algorithm, group, problems)
     checkpoints = _checkpoint_directory(paths, problems)
     if problems or values is None:

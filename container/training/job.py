@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
+from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
 from algorithms.errors import TrainingStopped
 from algorithms.events import Event, FinalScore, Measured, Progress, StoppingCriterion
@@ -20,12 +24,14 @@ from algorithms.interface import Hosts, Model, RecordStream, Stream
 from container.logs import DataIterator, Summary, logger
 from container.training import dialects
 from container.training.artifact import Artifact
-from container.training.dialects import Dialect
+from container.training.dialects import Dialect, Line
+from container.training.history import LINES, LinesWritten
 from container.training.report import History, Sampler
 from recordio.batches import Batch
 from recordio.errors import DataError
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., None])
 
 GRACE_SECONDS = 90
 """How long a job may go on after SIGTERM. SageMaker and ``docker stop -t 120`` send SIGKILL after 120 seconds."""
@@ -175,6 +181,18 @@ class PlainOutput:
         """Not shown: there is a log line about it."""
 
 
+def _of_a_whole_epoch(told: F) -> F:
+    """A method of ``TrainingJob`` that tells of an epoch, a round or the model: not so of an epoch that a stop has cut
+    short after a checkpoint, as the run that goes on from there tells of the whole of it."""
+
+    @functools.wraps(told)
+    def method(self: TrainingJob, *values: Any, **named: Any) -> None:
+        if not self.is_interrupted:
+            told(self, *values, **named)
+
+    return cast(F, method)
+
+
 class TrainingJob:
     """Implements ``algorithms.interface.Job`` for one run of ``train``.
 
@@ -195,6 +213,7 @@ class TrainingJob:
         hosts: Hosts | None = None,
     ) -> None:
         self.seed = seed
+        self.checkpoints: Checkpoints = NoCheckpoints()
         self.hosts: Hosts = hosts or OneHost()
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
@@ -205,6 +224,9 @@ class TrainingJob:
         self._stop = stop
         self._started = self._timers_since = time.time()
         self._timers: dict[str, Summary] = {}
+        self.lines = LinesWritten()
+        self._watchers: dict[str, _Watcher] = {}
+        self.is_interrupted = False
 
     @property
     def stop_requested(self) -> bool:
@@ -217,18 +239,29 @@ class TrainingJob:
 
     def info(self, message: str) -> None:
         """One line for the log."""
-        logger.info("%s", message)
+        self._once(lambda: logger.info("%s", message))
 
     def warning(self, message: str) -> None:
         """One line for the log that the user should see."""
-        logger.warning("%s", message)
+        self._once(lambda: logger.warning("%s", message))
 
+    def _once(self, write: Callable[[], None], kind: str = LINES) -> None:
+        """Write a line, unless an interrupted run of this job has done so already."""
+        if self.lines.is_new(kind):
+            write()
+            self.lines.wrote(kind)
+
+    def _write(self, lines: Iterable[Line], kind: str = LINES) -> None:
+        for line in lines:
+            self._once(partial(dialects.write, [line]), kind)
+
+    @_of_a_whole_epoch
     def report(self, event: Event) -> None:
         """Log lines, learning curves, the bar at the foot of a terminal. Progress closes an epoch: the timers so far
         get their line."""
         self.history.add(event)
         if self.hosts.rank == 0 or not isinstance(event, _OF_ALL_HOSTS):
-            dialects.write(self._dialect.event(event))
+            self._write(self._dialect.event(event))
         if isinstance(event, Progress):
             self.write_timers(epoch=event.done - 1)
             self.output.steps(event.done, event.total)
@@ -246,7 +279,36 @@ class TrainingJob:
         """Make ``model`` the artifact of the job as it stands."""
         self._artifact.write(model)
         if checkpoint is not None and self.hosts.rank == 0:
-            dialects.write(self._dialect.saved(self._artifact.directory / checkpoint))
+            self._write(self._dialect.saved(self._artifact.directory / checkpoint))
+
+    # ---- for container.training.checkpoints ---------------------------------------------------------------------
+
+    def state(self, *, epoch_over: bool) -> dict[str, Any]:
+        """What was measured and written so far, for a checkpoint between two epochs or in the midst of one."""
+        return {
+            "curves": self.history.curves,
+            "finals": [[dataset, metric, value] for (dataset, metric), value in self.history.finals.items()],
+            "channels": {channel: watcher.state(epoch_over=epoch_over) for channel, watcher in self._watchers.items()},
+            "lines": self.lines.counts() | ({} if epoch_over else self._reread_lines()),
+        }
+
+    def _reread_lines(self) -> dict[str, int]:
+        """The lines about the training channel when its last epoch began, which is read from its start again."""
+        return self._watchers["train"].lines_before if "train" in self._watchers else {}
+
+    def resume(self, lines: Path, state: Mapping[str, Any] | None) -> None:
+        """Go on from such a state, or from the start, with the file that counts the lines written."""
+        if state is not None:
+            self.history.curves = state["curves"]
+            self.history.finals = {(dataset, metric): value for dataset, metric, value in state["finals"]}
+            for channel, counts in state["channels"].items():
+                self._watchers[channel].resume(counts)
+        self.lines.begin(lines, None if state is None else state["lines"])
+
+    def ends_early(self) -> None:
+        """A stop was asked for, and there is a checkpoint to go on from."""
+        self.is_interrupted = True
+        self.lines.stop()
 
     # ---- for container.training.train ---------------------------------------------------------------------------
 
@@ -255,33 +317,39 @@ class TrainingJob:
 
         ``note`` is added to errors in its data.
         """
-        return _Watched(self, channel, stream, note)
+        self._watchers[channel] = watcher = _Watcher(self, channel, note)
+        return _Watched(watcher, stream, self.history.samplers.setdefault(channel, Sampler()))
 
     def watch_records(self, channel: str, stream: RecordStream, note: str) -> RecordStream:
         """The same for a channel of records."""
-        return _WatchedRecords(self, channel, stream, note)
+        self._watchers[channel] = watcher = _Watcher(self, channel, note)
+        return _WatchedRecords(watcher, stream)
 
     def data_iterator(self, meta: str, counts: DataIterator, start: float, *, epoch: int | None = None) -> None:
         """The ``#metrics`` line about what was read of a channel since ``start``."""
-        self._metrics(start, time.time(), counts.summaries(), epoch=epoch, Meta=meta)
+        self._metrics(start, time.time(), counts.summaries(), epoch=epoch, kind=meta, Meta=meta)
 
     def write_timers(self, *, epoch: int | None = None) -> None:
         """The ``#metrics`` line of the timers since the line before; none where nothing was measured."""
         if self._timers:
-            self._metrics(self._timers_since, time.time(), self._timers, epoch=epoch)
+            self._metrics(self._timers_since, time.time(), self._timers, epoch=epoch, kind="timers")
         self._timers, self._timers_since = {}, time.time()
 
     def close(self, setup_seconds: float) -> None:
         """The last lines of a job that went well."""
+        if not self.is_interrupted:
+            self.lines.forget()
         self.write_timers()
         now = time.time()
         total = now - self._started
         closing = {"setuptime": Summary.of(1000 * setup_seconds), "totaltime": Summary.of(1000 * total)}
         self._metrics(self._started, now, closing)
 
-    def _metrics(self, start: float, end: float, values: Mapping[str, Summary], **dimensions: Any) -> None:
+    def _metrics(
+        self, start: float, end: float, values: Mapping[str, Summary], *, kind: str = LINES, **dimensions: Any
+    ) -> None:
         stated = {name: value for name, value in dimensions.items() if value is not None}
-        dialects.write(self._dialect.metrics(start, end, values, stated))
+        self._write(self._dialect.metrics(start, end, values, stated), kind)
 
 
 class _Watcher:
@@ -293,10 +361,23 @@ class _Watcher:
         self._is_train = channel == "train"
         self._note = note
         self._counts = DataIterator()
+        self._began = self._counts  # as they were when the last epoch began
+        self.lines_before: dict[str, int] = {}  # the numbers of lines then
+
+    def state(self, *, epoch_over: bool) -> dict[str, int]:
+        """The counts from which a run that goes on counts: an epoch that is not over is read from its start again."""
+        return dataclasses.asdict(self._began if self._is_train and not epoch_over else self._counts)
+
+    def resume(self, state: Mapping[str, int]) -> None:
+        """Count on from ``state``."""
+        self._began = self._counts = DataIterator(**state)
 
     def watch(self, items: Generator[T], size: Callable[[T], int]) -> Generator[T]:
         """One epoch, of items of ``size`` rows; its line is written when it was read to the end."""
         start, epoch = time.time(), self._counts.resets
+        self._began = dataclasses.replace(self._counts)
+        kinds = (self._meta, "init_train_data_iter")
+        self.lines_before = {kind: self._job.lines.counts().get(kind, 0) for kind in kinds}
         self._counts.begin()
         try:
             with contextlib.closing(items):  # leaving early closes the epoch at once
@@ -319,10 +400,10 @@ class _Watcher:
 class _Watched:
     """A stream whose batches are counted as they pass."""
 
-    def __init__(self, job: TrainingJob, channel: str, stream: Stream, note: str) -> None:
-        self._watcher = _Watcher(job, channel, note)
+    def __init__(self, watcher: _Watcher, stream: Stream, sampler: Sampler) -> None:
+        self._watcher = watcher
         self._stream = stream
-        self._sampler = job.history.samplers.setdefault(channel, Sampler())
+        self._sampler = sampler
         self._sampled = False
 
     @property
@@ -349,8 +430,8 @@ class _Watched:
 class _WatchedRecords:
     """A stream whose records are counted as they pass."""
 
-    def __init__(self, job: TrainingJob, channel: str, stream: RecordStream, note: str) -> None:
-        self._watcher = _Watcher(job, channel, note)
+    def __init__(self, watcher: _Watcher, stream: RecordStream) -> None:
+        self._watcher = watcher
         self._stream = stream
         self.media_type, self.parameters = stream.media_type, stream.parameters
         self.folder, self.wrapped = stream.folder, stream.wrapped

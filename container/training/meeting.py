@@ -535,7 +535,7 @@ class Member(_Host):
         if not self._welcome and now > self.deadline:
             self.fail(
                 f"{failure.CLIENT.failure}: Host {self._leader}, which leads, was not there within {PATIENCE:g} "
-                f"seconds of the start of {self.group.host}\n"
+                "seconds\n"
             )
         if self._welcome and now - self._heard > LOST:
             self.fail(lost(self._leader, _SILENT.format(LOST)))

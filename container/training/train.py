@@ -21,6 +21,7 @@ from container.serving import models
 from container.settings import ConfigurationError, Settings
 from container.training import config, dialects, failure, meeting, report
 from container.training.artifact import Artifact
+from container.training.checkpoints import CheckpointStore, identity
 from container.training.config import ChannelConfig, TrainingConfig
 from container.training.hosts import HostOfSeveral, SoleHost
 from container.training.job import Output, PlainOutput, Stop, TrainingJob
@@ -39,12 +40,17 @@ DEFAULT_SEED = 0
 def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
     """Train the job in ``paths`` and return the exit code of the process.
 
-    0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
-    143, 130: stopped by SIGTERM or Ctrl-C before there was a model. Except for the first there is no model.
+        0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
+    <<<<<<< ours
+        143, 130: stopped by SIGTERM or Ctrl-C before there was a model. Except for the first there is no model.
+    =======
+        143, 130: stopped by SIGTERM or Ctrl-C before there was a model, or after a checkpoint from which the next run goes
+        on; the model in the folder is then as far as training came.
+    >>>>>>> theirs
 
-    Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
+        Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
 
-    ``output`` is standard output by default.
+        ``output`` is standard output by default.
     """
     output = output or PlainOutput()
     logs.configure(stream=output)
@@ -59,8 +65,7 @@ def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | Host
     code = failure.EXIT_CODE
     with Stop() as stop:
         try:
-            _train(paths, settings, artifact, stop, output, host)
-            code = SUCCESS
+            code = _train(paths, settings, artifact, stop, output, host)
         except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
             stop.disarm()
             if stop.requested and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
@@ -87,8 +92,9 @@ def _train(
     stop: Stop,
     output: Output,
     host: SoleHost | HostOfSeveral,
-) -> None:
-    started = time.time()
+) -> int:
+    """Train and write the model; the exit code."""
+    started, clock = time.time(), time.monotonic()
     algorithm = find(settings)
     extras.check(algorithm.name)
     dialect_of = dialects.find(algorithm.log_dialect)
@@ -119,6 +125,11 @@ def _train(
             for name, channel in configured.channels.items()
         }
         setup_seconds = time.time() - started
+        if (directory := configured.checkpoint_directory) is not None:
+            who = identity(algorithm, configured, paths, hosts)
+            job.checkpoints = CheckpointStore(
+                directory, who, job, started=clock, stopped=lambda: stop.requested, hosts=hosts
+            )
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
     host.leave()
@@ -129,6 +140,10 @@ def _train(
     if host.leads:
         report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
     job.close(setup_seconds)
+    if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done
+        logger.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
+        return stop.exit_code
+    return SUCCESS
 
 
 def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: float) -> report.About:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
 from algorithms.events import Event, Measured, Score
 from algorithms.interface import Hosts, Model
@@ -41,7 +42,8 @@ class FakeJob:
     events: list[Event] = field(default_factory=list)
     timers: list[tuple[str, float]] = field(default_factory=list)
     intermediates: list[Model] = field(default_factory=list)
-    checkpoints: list[str] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     stop_readings: int = 0
 
     @property
@@ -72,7 +74,7 @@ class FakeJob:
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         self.intermediates.append(model)
         if checkpoint is not None:
-            self.checkpoints.append(checkpoint)
+            self.saved.append(checkpoint)
 
     # ---- what tests ask of it ----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from algorithms import hyperparameters, registry
+from algorithms.common import topics
 from algorithms.errors import TrainingDataError
 from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 
@@ -126,3 +127,53 @@ def test_kmeans_where_the_samples_of_all_hosts_are_more_than_one_holds(monkeypat
 def test_kmeans_of_fewer_rows_than_clusters_on_all_hosts_together():
     with pytest.raises(TrainingDataError, match="k is 4, but the train channel has only 3 rows"):
         trained("kmeans", {"k": 4, "feature_dim": 2}, 2, train=np.eye(3, 2, dtype=np.float32))
+
+
+def corpus(documents=600, vocabulary=30, topics=3):
+    """Documents of a few words each from topics of neighbouring words."""
+    rng = np.random.default_rng(4)
+    beta = np.full((topics, vocabulary), 0.01)
+    for topic in range(topics):
+        beta[topic, topic * vocabulary // topics : (topic + 1) * vocabulary // topics] = 1
+    mixtures = rng.dirichlet(np.full(topics, 0.2), documents)
+    chances = mixtures @ (beta / beta.sum(axis=1, keepdims=True))
+    return np.stack([rng.multinomial(40, row / row.sum()) for row in chances]).astype(np.float32)
+
+
+@pytest.mark.parametrize("part", [dealt, lopsided])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("wanted", [3, 30], ids=["few-topics", "as-many-topics-as-words"])
+def test_lda_on_n_hosts_is_lda_on_one(size, part, wanted, tmp_path):
+    counts = corpus()
+    values = {"num_topics": wanted, "feature_dim": 30, "mini_batch_size": 50}
+    if wanted == 30 and part is lopsided:
+        pytest.skip("of topics that the moments do not tell, documents are drawn by their order")
+    ((one, job_of_one),) = trained("lda", values, 1, train=counts, test=counts[:100])
+    several = trained("lda", values, size, train=counts, test=counts[:100], part=part)
+    for model, job in several:
+        np.testing.assert_array_equal(model.beta, several[0][0].beta)
+        np.testing.assert_allclose(model.alpha, one.alpha, rtol=2e-3)
+        np.testing.assert_allclose(model.beta, one.beta, atol=2e-4)
+        assert job.last("test", "pwll") == pytest.approx(job_of_one.last("test", "pwll"), rel=1e-4)
+
+
+def test_ldas_report_is_of_the_documents_of_all_hosts(tmp_path):
+    counts = corpus()
+    beta = np.random.default_rng(1).dirichlet(np.ones(30), 3)
+
+    def report(hosts):
+        folder = tmp_path / str(hosts.size) if hosts.rank == 0 else None
+        if folder:
+            folder.mkdir()
+        mine = sp.csr_array(counts[hosts.rank :: hosts.size])
+        topics.write_report(folder, "Topics", beta, beta.sum(axis=1), mine, hosts=hosts)
+
+    for size in (1, 3):
+        on_hosts(size, report)
+    assert (tmp_path / "1" / topics.REPORT).read_text() == (tmp_path / "3" / topics.REPORT).read_text()
+
+
+def test_lda_without_documents_on_any_host():
+    values = {"num_topics": 2, "feature_dim": 4, "mini_batch_size": 10}
+    with pytest.raises(TrainingDataError, match="the train channel is empty"):
+        trained("lda", values, 3, train=np.ones((0, 4), np.float32))

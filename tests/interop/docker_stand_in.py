@@ -4,9 +4,10 @@
 
 The images that it has are this project's commands: the last part of an image's name is the algorithm. A container is a
 process in a folder whose links are the container's mounts, which the command takes for /opt/ml; it has its own
-environment, a terminal where the compose file says so, and its port. With STAND_IN_ENGINE=buildah the images are real
-ones, run by buildah in a chroot. The stand-in runs in the SDK's environment, whose PyYAML reads the compose file; the
-variable STAND_IN_COMMANDS is the folder of `train` and `serve`.
+environment, a terminal where the compose file says so, and its port. Of several containers each has its own loopback
+address, which they find under its service's name, in a file that is /etc/hosts to them alone. With
+STAND_IN_ENGINE=buildah the images are real ones, run by buildah in a chroot. The stand-in runs in the SDK's
+environment, whose PyYAML reads the compose file; the variable STAND_IN_COMMANDS is the folder of `train` and `serve`.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ def watch(services: dict[str, Any]) -> int:
     """Run containers until the first of them ends, or SIGTERM."""
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    containers = [Container(name, service) for name, service in services.items()]
+    folder = tempfile.TemporaryDirectory(prefix="network-")
+    network = Network(Path(folder.name), list(services))
+    containers = [Container(name, service, network) for name, service in services.items()]
     codes: list[int] = []
     while not codes and not stopped.is_set():
         time.sleep(0.02)
@@ -112,20 +115,39 @@ def watch(services: dict[str, Any]) -> int:
     print("Gracefully stopping..." if stopped.is_set() else "Aborting on container exit...", flush=True)
     for container in containers:
         container.stop()
+    folder.cleanup()
     return INTERRUPTED if stopped.is_set() else codes[0]
+
+
+class Network:
+    """The names of several containers, and where they find each other's addresses: 127.<two numbers>.2 and on."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self._file = folder / "hosts" if len(names) > 1 else None
+        if self._file:
+            high, low = divmod(os.getpid() % (1 << 15), 256)
+            lines = [f"127.{64 + high}.{low}.{number + 2} {name}" for number, name in enumerate(names)]
+            self._file.write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
+
+    def inside(self, command: list[str]) -> list[str]:
+        """The command, which sees the names: in a mount namespace of its own."""
+        if self._file is None:
+            return command
+        script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", script, str(self._file), *command]
 
 
 class Container:
     """A running process with the volumes, variables, command, terminal and port of a compose service."""
 
-    def __init__(self, name: str, service: dict[str, Any]) -> None:
+    def __init__(self, name: str, service: dict[str, Any], network: Network) -> None:
         self._base = Path(tempfile.mkdtemp(prefix="container-"))
         self._name = output("buildah", "from", service["image"]) if BUILDAH else None
         if not BUILDAH:
             mount(self._base, service.get("volumes", ()))
         terminal, inside = pty.openpty() if service.get("tty") else os.pipe()
         self.process = subprocess.Popen(
-            in_chroot(self._name, service) if self._name else command(service),
+            in_chroot(self._name, service) if self._name else network.inside(command(service)),
             env=dict(os.environ) if self._name else environment(service, self._base),
             cwd=self._base,
             start_new_session=True,

@@ -54,7 +54,7 @@ def fit(case: dict[str, Any]) -> Any:
     estimator = Estimator(
         image_uri=case["image"],
         role=ROLE,
-        instance_count=1,
+        instance_count=case["hosts"],
         instance_type="local",
         output_path=f"file://{case['folder']}",
         hyperparameters=case["hyperparameters"],

@@ -14,7 +14,7 @@ from typing import Any
 ROLE = "arn:aws:iam::111111111111:role/SageMaker"
 
 
-def train(case: dict[str, Any], hyperparameters: dict[str, Any]) -> None:
+def train(case: dict[str, Any], hyperparameters: dict[str, Any], hosts: int = 1) -> None:
     """Train; the artifact is in the folder ``compressed_artifacts`` of the case's folder."""
     from sagemaker.core.training.configs import Compute, InputData
     from sagemaker.train import ModelTrainer
@@ -24,7 +24,7 @@ def train(case: dict[str, Any], hyperparameters: dict[str, Any]) -> None:
         training_image=case["image"],
         training_mode=Mode.LOCAL_CONTAINER,
         role=ROLE,
-        compute=Compute(instance_type="local_cpu", instance_count=1),
+        compute=Compute(instance_type="local_cpu", instance_count=hosts),
         hyperparameters=hyperparameters,
         local_container_root=case["folder"],
     )
@@ -59,11 +59,13 @@ def serve(case: dict[str, Any]) -> str:
 
 
 def main(case: dict[str, Any]) -> None:
-    """A job that fails, and one that is served."""
+    """A job that fails, one of two hosts, and one that is served."""
     try:
         train(case, case["wrong"])
     except RuntimeError as error:
         Path(case["folder"], "wrong.txt").write_text(str(error))
+    several = {**case, **case["several"]}
+    train(several, several["hyperparameters"], hosts=2)
     train(case, case["hyperparameters"])
     Path(case["folder"], "answer.json").write_text(serve(case))
 

@@ -33,6 +33,7 @@ DIGITS = load_digits().target.astype(np.float32)
 ASKED = 200
 CSV, RECORDIO = "text/csv", "application/x-recordio-protobuf"
 
+ENGINE = os.environ.get("STAND_IN_ENGINE", "")
 UNLABELLED = {"content_type": "text/csv;label_size=0", "labels": None}
 CASES: dict[str, dict[str, Any]] = {
     "kmeans": {
@@ -47,6 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pca": {
         "hyperparameters": {"num_components": 5, "feature_dim": 64, "mini_batch_size": 500, "subtract_mean": True},
         "predictor": "PCAPredictor",
+        "hosts": 1 if ENGINE else 2,  # the engine's containers have the machine's network in common
         "content_type": RECORDIO,
         "labels": None,
     },
@@ -78,6 +80,7 @@ CASES: dict[str, dict[str, Any]] = {
     "xgboost": {
         "hyperparameters": {"objective": "multi:softprob", "num_class": 10, "num_round": 10},
         "predictor": None,  # the SDK has no class for it: CSV in, JSON out
+        "hosts": 1 if ENGINE else 2,
         "content_type": CSV,
         "labels": DIGITS,
     },
@@ -88,7 +91,6 @@ CASES: dict[str, dict[str, Any]] = {
         "labels": None,
     },
 }
-ENGINE = os.environ.get("STAND_IN_ENGINE", "")
 NAMES = [name for name in CASES if name in registry.ALGORITHMS]
 IMAGES = {name: f"open-algorithms/{name}:latest" for name in NAMES}
 if ENGINE:
@@ -168,6 +170,7 @@ def laid_out(folder: Path, case: dict[str, Any], name: str) -> dict[str, Any]:
         "image": IMAGES.get(name),
         "transform": None,
         "model": None,
+        "hosts": 1,
         **case,
         "folder": str(folder),
         "rows": str(folder / "rows.npy"),
@@ -261,12 +264,22 @@ def test_sdk_3_trains_with_the_images_own_command_and_serves(docker, tmp_path):
         "port": free_port(),
         "request": written(ROWS[:ASKED], CSV),
         "wrong": {"predictor_type": "multiclass_classifier", "num_classes": 1},
+        "several": {
+            "image": IMAGES["kmeans"],
+            "hyperparameters": {"k": 10, "feature_dim": 65},
+            "content_type": "text/csv;label_size=0",
+            "folder": str(tmp_path / "several"),
+        },
     }
     (tmp_path / "root").mkdir()
+    (tmp_path / "several").mkdir()
     (tmp_path / "case.json").write_text(json.dumps(case))
     log = run(python, docker, "sdk3_program.py", tmp_path / "case.json", cwd=tmp_path)
     assert "'normalize_data': 'true'" in log or '"normalize_data": "true"' in log
     answers = json.loads((tmp_path / "root" / "answer.json").read_text())["predictions"]
     assert np.mean([answer["predicted_label"] for answer in answers] == DIGITS[:ASKED]) > 0.9
+    several = f"file://{tmp_path}/several/compressed_artifacts/model.tar.gz"
+    assert registry.find("kmeans").load(model_of(several, tmp_path / "of-several")).centers.shape == (10, 65)
+    assert "All 2 hosts are here" in log
     assert "Process exited with code: 1" in (tmp_path / "root" / "wrong.txt").read_text()
     assert "Hyperparameter 'num_classes'" in log

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from container import logs
 from container.training.dialects._base import Dialect, Line
 
+__all__ = ["Dialect", "Line", "find", "names", "write"]
+
 
 def names() -> list[str]:
     """The dialects that there are."""

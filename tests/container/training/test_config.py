@@ -65,7 +65,7 @@ def test_absent_values_of_a_channel_mean_what_sagemaker_means(opt_ml):
 def test_all_problems_of_all_files_are_reported_together(opt_ml):
     opt_ml.hyperparameters(epochs=0, colour="red")
     opt_ml.channel("validation", b"1,2\n")
-    opt_ml.write(opt_ml.paths.resource_config, {"current_host": "algo-1", "hosts": ["algo-1", "algo-1"]})
+    opt_ml.write(opt_ml.paths.resource_config, {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]})
     found = "\n".join(problems(opt_ml))
     assert found.count("\n") == 4
     for part in (
@@ -73,7 +73,7 @@ def test_all_problems_of_all_files_are_reported_together(opt_ml):
         "Additional hyperparameters are not allowed ('colour' was unexpected)",
         "Hyperparameter 'epochs': '0' is not an integer from 1 to 100",
         "Channel 'validation' is not one of toy: it takes 'train' (required), 'test'",
-        'hosts is the JSON value ["algo-1", "algo-1"], and names a host twice',
+        "The job runs on 2 hosts (algo-1, algo-2), but toy trains on one: set the instance count to 1",
     ):
         assert part in found
 
@@ -202,3 +202,25 @@ def test_checkpoints_are_kept_where_the_job_says(opt_ml, tmp_path):
     assert config.read(opt_ml.paths, Toy).checkpoint_directory == tmp_path / "checkpoints"
     opt_ml.write(opt_ml.paths.checkpoint_config, {"LocalPath": "here"})
     assert "is not an absolute path" in problems(opt_ml)[0]
+
+
+@pytest.mark.parametrize(
+    ("resources", "problem"),
+    [
+        ({"current_host": "algo-1", "hosts": ["algo-1", "algo-1"]}, "names a host twice"),
+        ({"current_host": "algo-3", "hosts": ["algo-1", "algo-2"]}, "is not among hosts"),
+        ({"hosts": [f"algo-{number}" for number in range(101)]}, "hosts has 101 names; 100 hosts at most can train"),
+    ],
+)
+def test_hosts_that_cannot_be(opt_ml, resources, problem):
+    opt_ml.write(opt_ml.paths.resource_config, resources)
+    (found,) = problems(opt_ml)
+    assert problem in found
+    assert config.group(opt_ml.paths) is None
+
+
+def test_the_first_of_the_sorted_hosts_leads(opt_ml):
+    hosts = ["algo-2", "algo-10", "algo-1"]
+    opt_ml.write(opt_ml.paths.resource_config, {"current_host": "algo-2", "hosts": hosts})
+    group = config.group(opt_ml.paths)
+    assert (group.hosts, group.rank, group.size) == (("algo-1", "algo-10", "algo-2"), 2, 3)

@@ -1,0 +1,160 @@
+"""Two hosts of one core each beside one host of one core, from the same files to a saved model.
+
+    python -m benchmarks.hosts                     # all algorithms that train on several hosts
+    python -m benchmarks.hosts --only pca --scale 0.1
+
+Each host is a real ``train`` process with its own /opt/ml at a loopback address, bound to a core of its own where the
+machine has enough. In the column "sharded" each of two hosts has half of the files (ShardedByS3Key), in "replicated"
+all of them. CPU is the processor time of the busiest host, which is what a run would take on machines with nothing else
+to do; seconds are those of the clock, and mean nothing on a machine that does. The ratio is of the CPU times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.common import table
+from container.paths import Paths
+from recordio.record_writer import encode_records
+
+RECORDIO = "application/x-recordio-protobuf"
+FILES = 8
+ADDRESS = "127.9.9.{}"
+
+
+class Job(NamedTuple):
+    """An algorithm with its hyperparameters, and rows (n, d) with labels (n,) or None."""
+
+    algorithm: str
+    hyperparameters: Mapping[str, Any]
+    rows: np.ndarray
+    labels: np.ndarray | None = None
+
+
+class Run(NamedTuple):
+    """Seconds by the clock, processor seconds of the busiest host, and what the leader's log says of its sums."""
+
+    seconds: float
+    cpu: float
+    exchanged: str
+
+
+def _pca(scale: float, random: np.random.Generator) -> Job:
+    rows = random.standard_normal((int(400_000 * scale), 1000), np.float32)
+    return Job("pca", {"feature_dim": 1000, "num_components": 10, "mini_batch_size": 500}, rows)
+
+
+def _kmeans(scale: float, random: np.random.Generator) -> Job:
+    centers = random.uniform(-3, 3, (100, 100))
+    count = int(3_000_000 * scale)
+    rows = centers[random.integers(100, size=count)].astype(np.float32) + random.standard_normal(
+        (count, 100), np.float32
+    )
+    return Job("kmeans", {"feature_dim": 100, "k": 100, "epochs": 4}, rows)
+
+
+def _lda(scale: float, random: np.random.Generator) -> Job:
+    topics = random.dirichlet(np.full(1000, 0.05), 20)
+    mixtures = random.dirichlet(np.full(20, 0.1), int(100_000 * scale))
+    rows = np.stack([random.multinomial(100, mixture @ topics) for mixture in mixtures]).astype(np.float32)
+    return Job("lda", {"feature_dim": 1000, "num_topics": 20, "mini_batch_size": 500}, rows)
+
+
+def _xgboost(scale: float, random: np.random.Generator) -> Job:
+    rows = random.standard_normal((int(2_000_000 * scale), 30), np.float32)
+    labels = (rows[:, 0] * rows[:, 1] + rows[:, 2] > random.standard_normal(len(rows))).astype(np.float32)
+    return Job("xgboost", {"num_round": 100, "objective": "binary:logistic", "nthread": 1}, rows, labels)
+
+
+JOBS: dict[str, Callable[[float, np.random.Generator], Job]] = {
+    "pca": _pca,
+    "kmeans": _kmeans,
+    "lda": _lda,
+    "xgboost": _xgboost,
+}
+
+
+def main() -> None:
+    """Run the benchmarks named on the command line and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=JOBS)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the data; 1 takes one host a minute or so")
+    arguments = parser.parse_args()
+    rows = []
+    for name, make in JOBS.items():
+        if arguments.only in (None, name):
+            found = _compared(make(arguments.scale, np.random.default_rng(0)))
+            print(*found, sep="\n", file=sys.stderr, flush=True)
+            rows += found
+    print(table("Several hosts", ("job", "hosts", "seconds", "CPU of one", "ratio", "sums of the leader"), rows))
+
+
+def _compared(job: Job) -> list[tuple[str, ...]]:
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        data.mkdir()
+        for number, part in enumerate(np.array_split(np.arange(len(job.rows)), FILES)):
+            labels = None if job.labels is None else job.labels[part]
+            (data / f"part-{number}").write_bytes(encode_records(job.rows[part], labels))
+        shape = f"{job.algorithm}, {len(job.rows):,} x {job.rows.shape[1]}"
+        job = job._replace(rows=job.rows[:0])
+        one = _run(job, data, Path(folder) / "one", 1, sharded=False)
+        lines = [(shape, "1", f"{one.seconds:.1f}", f"{one.cpu:.1f}", "", "")]
+        for sharded in (True, False):
+            name = "sharded" if sharded else "replicated"
+            two = _run(job, data, Path(folder) / name, 2, sharded=sharded)
+            figures = f"{two.seconds:.1f}", f"{two.cpu:.1f}", f"{one.cpu / two.cpu:.2f}", two.exchanged
+            lines.append((shape, f"2, {name}", *figures))
+    return lines
+
+
+def _run(job: Job, data: Path, base: Path, size: int, *, sharded: bool) -> Run:
+    names = [ADDRESS.format(100 + host) for host in range(size)]
+    started = time.perf_counter()
+    processes = [_start(job, data, Paths(base / name), names, host, sharded) for host, name in enumerate(names)]
+    ends = [os.wait4(process.pid, 0) for process in processes]
+    seconds = time.perf_counter() - started
+    logs = [(base / name / "log").read_text() for name in names]
+    assert not any(status for _, status, _ in ends), "\n".join(logs)
+    found = re.search(r"Summed (.*) with waiting", logs[0])
+    return Run(seconds, max(use.ru_utime + use.ru_stime for *_, use in ends), found[1] if found else "")
+
+
+def _start(job: Job, data: Path, paths: Paths, names: list[str], host: int, sharded: bool) -> subprocess.Popen[bytes]:
+    paths.config.mkdir(parents=True)
+    paths.channel("train").mkdir(parents=True)
+    for number, file in enumerate(sorted(data.iterdir())):
+        if not sharded or number % len(names) == host:
+            (paths.channel("train") / file.name).symlink_to(file)
+    paths.hyperparameters.write_text(json.dumps({name: str(value) for name, value in job.hyperparameters.items()}))
+    distribution = "ShardedByS3Key" if sharded else "FullyReplicated"
+    channel = {"TrainingInputMode": "File", "ContentType": RECORDIO, "S3DistributionType": distribution}
+    paths.input_data_config.write_text(json.dumps({"train": channel}))
+    paths.resource_config.write_text(json.dumps({"current_host": names[host], "hosts": names}))
+    cores = sorted(os.sched_getaffinity(0))
+    variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "ALGORITHM": job.algorithm, "OMP_NUM_THREADS": "1"}
+    with (paths.base / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "container", "train"],
+            env={**os.environ, **variables, "OPENBLAS_NUM_THREADS": "1"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    os.sched_setaffinity(process.pid, {cores[host % len(cores)]})
+    return process
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Every algorithm goes on from its checkpoints: the model of a job that was interrupted, wherever and however often, is
+that of one that was not, bit for bit, and each epoch has its lines in the log once."""
+
+from __future__ import annotations
+
+import random
+from contextlib import nullcontext
+
+import pytest
+
+from algorithms import registry
+from algorithms.interface import Configuration
+from tests import resuming
+from tests.algorithms import samples
+
+SLOW = ("ntm", "seq2seq", "image-classification")
+"""Each start of these takes about a second, of which several are made."""
+
+
+def jobs() -> list[tuple[str, str, dict[str, str]]]:
+    """Algorithm, configuration, and hyperparameters on top."""
+    found = [
+        (name, configuration.name, more)
+        for name, more in resuming.MORE.items()
+        for configuration in configurations(name)
+        if name != "xgboost"
+    ]
+    image = configurations("image-classification")[0].name
+    return [
+        *found,
+        ("image-classification", image, {"epochs": "3", "checkpoint_frequency": "1"}),
+        ("image-classification", image, {"epochs": "4", "checkpoint_frequency": "3"}),
+    ]
+
+
+def configurations(name: str) -> tuple[Configuration, ...]:
+    """Those that are tried: all, where that is fast."""
+    return registry.find(name).configurations[: 2 if name in SLOW else None]
+
+
+@pytest.mark.parametrize(("name", "configuration", "more"), jobs())
+def test_an_interrupted_job_ends_as_one_that_was_not(tmp_path, name, configuration, more):
+    with samples.eagerly() if name == "image-classification" else nullcontext():
+        plain = resuming.job(tmp_path / "plain", name, configuration, more)
+        plain.paths.checkpoints.rmdir()
+        undisturbed = resuming.run(name, plain)
+        assert undisturbed.code == 0, undisturbed.log
+        whole = resuming.job(tmp_path / "whole", name, configuration, more)
+        points = resuming.run(name, whole).writes
+        assert points > 1
+        assert resuming.artifact(whole) == resuming.artifact(plain)  # writing them changes nothing
+        moments = random.Random(f"{name} {configuration}")
+        most = points / (2 if name in SLOW else 8)  # checkpoints between two interruptions, on average
+        disturbed = resuming.job(tmp_path / "disturbed", name, configuration, more)
+        runs = []
+        for one in resuming.runs(name, disturbed, lambda writes: not runs or moments.random() < 1 / most):
+            runs.append(one)
+            assert len(runs) <= points + 1, one.log
+        assert len(runs) > 1
+        assert resuming.artifact(disturbed) == resuming.artifact(plain)
+        assert told(name, runs) == told(name, [undisturbed])
+
+
+def told(name: str, runs: list[resuming.Run]) -> list[str]:
+    """The lines about epochs. Each start of the linear learner reads the first rows, for their scale, and says so."""
+    lines = [line for run in runs for line in run.told]
+    return [line for line in lines if name != "linear-learner" or "_data_iter" not in line]
