@@ -40,17 +40,13 @@ DEFAULT_SEED = 0
 def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
     """Train the job in ``paths`` and return the exit code of the process.
 
-        0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
-    <<<<<<< ours
-        143, 130: stopped by SIGTERM or Ctrl-C before there was a model. Except for the first there is no model.
-    =======
-        143, 130: stopped by SIGTERM or Ctrl-C before there was a model, or after a checkpoint from which the next run goes
-        on; the model in the folder is then as far as training came.
-    >>>>>>> theirs
+    0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
+    143, 130: stopped by SIGTERM or Ctrl-C before there was a model, or after a checkpoint from which the next run goes
+    on; the model in the folder is then as far as training came.
 
-        Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
+    Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
 
-        ``output`` is standard output by default.
+    ``output`` is standard output by default.
     """
     output = output or PlainOutput()
     logs.configure(stream=output)
