@@ -186,7 +186,7 @@ def answered(sample: Sample | None, predict: Callable[[Batch], Mapping[str, np.n
     """How well a linear model or factorization machine answers ``sample``; nothing where that has no labels.
 
     Args:
-        predict: gives ``score`` and, but for ``kind`` ``regressor``, ``predicted_label``.
+        predict: gives ``score`` and, except for ``kind`` ``regressor``, ``predicted_label``.
     """
     if sample is None or sample.rows.labels is None:
         return []

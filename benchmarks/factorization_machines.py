@@ -26,7 +26,7 @@ from sklearn.datasets import dump_svmlight_file
 from algorithms.factorization_machines import FactorizationMachines
 from benchmarks.common import SHARED_DATA, peak_memory, table, train, write_job
 from recordio.batches import Batch
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 
 RATES = {
     "num_factors": 64,

@@ -36,7 +36,7 @@ from algorithms.seq2seq import texts
 from benchmarks.common import SHARED_DATA, table
 from recordio.framing import write_frame
 from recordio.images import encode_record
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 
 BACKENDS = ("torch", "jax", "tensorflow")
 CLASSES, SIDE, IMAGES = 10, 224, 4000

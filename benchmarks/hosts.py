@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.common import table
 from container.paths import Paths
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 
 RECORDIO = "application/x-recordio-protobuf"
 FILES = 8

@@ -26,7 +26,7 @@ from benchmarks.common import Data, covertype, digits, mnist, race, table, train
 from recordio.batches import concatenate
 from recordio.content_type import parse
 from recordio.readers import ChannelStream, RowFormat
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from recordio.sources import FileSource
 from tests.algorithms.fakes import FakeJob, MemoryStream
 

@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from algorithms.linear_learner import LinearLearner
 from benchmarks.common import SHARED_DATA, covertype, digits, mnist, table, train, write_job
 from recordio.batches import Batch, Features
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 
 SVM_CELLS = 1 << 23
 """Dense data of more cells than this takes LinearSVC many minutes, without being the best of the peers."""

@@ -37,7 +37,7 @@ from algorithms.linear_learner import LinearLearner
 from benchmarks.common import SHARED_DATA, covertype, digits, mnist, table, train, write_job
 from benchmarks.linear_defaults import defaults
 from recordio.batches import Batch, Features
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 
 
 class Case(NamedTuple):

@@ -44,7 +44,7 @@ from algorithms import hyperparameters, registry
 from algorithms.common import topics
 from benchmarks.common import SHARED_DATA, race, table, write_job
 from recordio.batches import Batch
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
 TOPICS, WORDS, LEAST_LENGTH = 20, 2000, 25

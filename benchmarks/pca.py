@@ -31,7 +31,7 @@ from benchmarks.common import Contender, mnist, peak_memory, race, table, train,
 from recordio.batches import Batch, Features, concatenate
 from recordio.content_type import parse
 from recordio.readers import ChannelStream, RowFormat
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from recordio.sources import FileSource
 
 RECORDIO = "application/x-recordio-protobuf"

@@ -33,13 +33,13 @@ import scipy.sparse as sp
 
 from benchmarks.common import SHARED_DATA, Contender, covertype, mnist, race, table
 from recordio.batches import Features
-from recordio.chunks import read_records
 from recordio.content_type import parse
 from recordio.framing import CHUNK
 from recordio.readers import ChannelStream, RowFormat
-from recordio.records import encode_records
+from recordio.record_message import Record, message
+from recordio.record_reader import read_records
+from recordio.record_writer import encode_records
 from recordio.sources import FileSource, PipeSource
-from recordio.tensors import Record, message
 
 ROWS = RowFormat(labels="required")
 PIPE_BYTES = 1 << 20

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import common
-from recordio import records
+from recordio import record_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 CONNECTIONS = 8
@@ -286,7 +286,7 @@ def _libsvm(rows: np.ndarray) -> bytes:
 
 
 def _recordio(rows: np.ndarray) -> bytes:
-    return _request("application/x-recordio-protobuf", records.encode_records(rows))
+    return _request("application/x-recordio-protobuf", record_writer.encode_records(rows))
 
 
 # ---- servers --------------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def tomotopy(counts: sp.csr_array, k: int, seed: int) -> Topics:
 
 
 def scikit_learn(counts: sp.csr_array, k: int, seed: int) -> Topics:
-    """Online variational Bayes, ten passes, its defaults but for the batch size."""
+    """Online variational Bayes, ten passes, its defaults except for the batch size."""
     model = LatentDirichletAllocation(k, learning_method="online", batch_size=256, random_state=seed).fit(counts)
     return Topics(np.full(k, 1 / k), model.components_ / model.components_.sum(axis=1, keepdims=True))
 

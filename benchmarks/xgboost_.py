@@ -41,7 +41,7 @@ from recordio.batches import Batch
 from recordio.content_type import parse
 from recordio.readers import ChannelStream
 from recordio.record_pb2 import Record
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from recordio.sources import FileSource
 from tests.algorithms.fakes import FakeJob
 

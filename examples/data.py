@@ -24,7 +24,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 
 from recordio.framing import write_frame
 from recordio.images import encode_record
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 
 VALIDATION_ROWS = 114
 VALIDATION_IMAGES = 297

@@ -34,7 +34,7 @@ from algorithms.seq2seq.vocabulary import Vocabulary  # noqa: E402 - they need t
 from examples.data import png  # noqa: E402
 from recordio.framing import write_frame  # noqa: E402
 from recordio.images import encode_record  # noqa: E402
-from recordio.records import encode_records  # noqa: E402
+from recordio.record_writer import encode_records  # noqa: E402
 from recordio.sequences import Pairs, Ragged, encode  # noqa: E402
 
 RECORDIO = "application/x-recordio-protobuf"

@@ -10,7 +10,7 @@ import numpy as np
 from algorithms.interface import LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel
 from container.settings import ConfigurationError
 from local import inputs, suffixes
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 
 _ROWS = 8192
 

@@ -96,10 +96,10 @@ static int compare(const Whole *a, const Whole *b)
     return 0;
 }
 
-/* Compares the number whose digits begin at `p` with odd * 2**exponent: -1, 0 or 1. `power` is that of the whole. */
-static int compare_with_half(const char *p, int64_t power, uint32_t odd, int exponent)
+/* Compares the number whose digits begin at `p` with middle * 2**exponent: -1, 0 or 1. `power` is that of the whole. */
+static int compare_with_half(const char *p, int64_t power, uint32_t middle, int exponent)
 {
-    Whole number = {{0}, 0}, half = {{odd}, 1};
+    Whole number = {{0}, 0}, half = {{middle}, 1};
     int count = 0, sticky = 0, fraction = 0;
     for (;; p++) {
         if (*p == '.' && !fraction) {

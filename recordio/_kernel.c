@@ -1,4 +1,4 @@
-/* The fast path of recordio/chunks.py and records.py: many SageMaker records at once, between bytes and arrays.
+/* The fast path of recordio/record_reader.py and record_writer.py: many SageMaker records at once, between bytes and arrays.
  *
  * It knows the one layout that every protobuf library writes: fields in the order of their numbers, repeated numbers
  * packed, one entry named "values" in the feature map and at most one, of that name too, in the label map. Each byte

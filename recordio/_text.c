@@ -1,4 +1,4 @@
-/* The fast path of recordio/delimited.py and libsvm.py: a block of text to arrays of numbers.
+/* The fast path of recordio/csv_rows.py and libsvm.py: a block of text to arrays of numbers.
  *
  * It knows the plainest spelling of each format: CSV of bare numbers, LIBSVM with rising indices. Anything else (a
  * quote, a comment, nan, a header, a ragged row) is not an error here but "unusual": the functions return None, and

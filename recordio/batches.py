@@ -50,7 +50,7 @@ class Batch:
         return parts + [part for part in (self.labels, self.weights, self.groups) if part is not None]
 
     def rows(self, start: int, stop: int) -> Batch:
-        """Rows ``start`` to ``stop``, as views but for the row pointers of sparse features."""
+        """Rows ``start`` to ``stop``, as views except the row pointers of sparse features."""
 
         def cut(values: np.ndarray | None) -> np.ndarray | None:
             return None if values is None else values[start:stop]
@@ -118,7 +118,7 @@ def rebatch(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
 
 
 def in_multiples(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
-    """Batches of about the sizes they come in, but for a whole number of times ``size`` rows; the last may have any.
+    """Batches of about the sizes they come in, made a whole number of times ``size`` rows; the last may have any.
 
     Never an empty batch: who computes means need not ask whether there are rows.
     """

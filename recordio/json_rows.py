@@ -49,7 +49,7 @@ def decode_json(body: bytes, rows: RowFormat, content_type: ContentType) -> Iter
 
 
 def decode_json_lines(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
-    """Read the instances of a JSON Lines request; blank lines are passed over. Errors as for ``decode_json``."""
+    """Read the instances of a JSON Lines request; blank lines are skipped. Errors as for ``decode_json``."""
     lines = ((f"line {number}", line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip())
     yield from _decode((_instance(place, _loads(line, f"{REQUEST}, {place}")) for place, line in lines), rows)
 

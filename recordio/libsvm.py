@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from recordio import plain
+from recordio import text_kernel
 from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import ParseError, WidthError
@@ -111,7 +111,7 @@ class _WrongError(Exception):
 def _parse(block: Block, rows: RowFormat) -> Batch | None:
     """The rows of a block; None where it has none."""
     labelled = rows.labels == "required"
-    found, groups = plain.sparse_rows(block.text, labelled), None
+    found, groups = text_kernel.sparse_rows(block.text, labelled), None
     if found is None:
         try:
             tokens = _tokens(block.text)
@@ -165,7 +165,7 @@ def _tokens(text: bytes) -> _Tokens | None:
     return tokens
 
 
-def _sparse_rows(tokens: _Tokens, labelled: bool) -> tuple[plain.SparseRows, np.ndarray | None]:
+def _sparse_rows(tokens: _Tokens, labelled: bool) -> tuple[text_kernel.SparseRows, np.ndarray | None]:
     """The rows of a block, and their query ids, shape (n,), int64, or None for none.
 
     Raises:
@@ -187,7 +187,7 @@ def _sparse_rows(tokens: _Tokens, labelled: bool) -> tuple[plain.SparseRows, np.
     values = tokens.numbers(pairs + 1)
     if not labelled:
         labels = np.empty(len(heads), np.float32)
-    return plain.SparseRows(labels, weights, values, indices, bounds), _groups(tokens, heads, queries)
+    return text_kernel.SparseRows(labels, weights, values, indices, bounds), _groups(tokens, heads, queries)
 
 
 def _is_query(tokens: _Tokens, pairs: np.ndarray) -> np.ndarray:
@@ -236,7 +236,7 @@ def _groups(tokens: _Tokens, heads: np.ndarray, queries: np.ndarray) -> np.ndarr
     return groups
 
 
-def _check(block: Block, found: plain.SparseRows, rows: RowFormat, labelled: bool) -> None:
+def _check(block: Block, found: text_kernel.SparseRows, rows: RowFormat, labelled: bool) -> None:
     """Raise for an index beyond ``feature_dim``, and for NaN and infinity where they are not allowed."""
 
     def place(row: int) -> str:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from recordio.batches import Batch, concatenate, cut, in_multiples
 from recordio.content_type import CSV, JSON, JSON_LINES, LIBSVM, PARQUET, RECORDIO, ContentType
-from recordio.delimited import decode_csv, read_csv
+from recordio.csv_rows import decode_csv, read_csv
 from recordio.errors import ContentTypeError, EmptyDataError, ParseError, WidthError
 from recordio.framing import frames
 from recordio.json_rows import decode_json, decode_json_lines
@@ -31,7 +31,7 @@ _Reader = TypeVar("_Reader")
 def _read_recordio(
     stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType
 ) -> Generator[Batch, None, None]:
-    from recordio.chunks import read_records  # protobuf is loaded only where there are records
+    from recordio.record_reader import read_records  # protobuf is loaded only where there are records
 
     yield from read_records(stream, name, rows)
 

@@ -25,7 +25,7 @@ class RowFormat:
         missing: an empty CSV field or a Parquet or JSON null becomes NaN; elsewhere it is an error.
         leading_label: rows without stated ``label_size`` that are one column wider than ``feature_dim`` start with a
             label. So it is for training, whose CSV has a label by default; a request has none that it does not state.
-        finite: NaN and infinity are errors, but for the NaN of a missing value that is allowed. Labels and weights
+        finite: NaN and infinity are errors, except the NaN of a missing value that is allowed. Labels and weights
             must be finite in any case.
     """
 
@@ -108,7 +108,7 @@ def _taken(found: Columns) -> str:
 def first_non_finite(values: np.ndarray, allowed: np.ndarray | None = None) -> tuple[int, ...] | None:
     """Index of the first NaN or infinity that is not ``allowed``; None where there is none.
 
-    The sum of all values is finite in nearly every batch, and is an order of magnitude cheaper than the full look.
+    The sum of all values is finite in nearly every batch, and is ten times cheaper than the full look.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if allowed is None and np.isfinite(values.sum()):

@@ -21,7 +21,7 @@ import numpy as np
 
 from recordio.errors import EmptyDataError, RecordError
 from recordio.framing import frames, write_frame
-from recordio.tensors import Record, parse
+from recordio.record_message import Record, parse
 
 SOURCE, TARGET = "source", "target"
 
@@ -123,11 +123,11 @@ def _decode_block(bodies: list[bytes], name: str, first: int, targets: bool) -> 
         spans[:, index] = 0  # nothing to decode here
     found = {key: _decode_varints(data, spans[row]) for row, key in enumerate((SOURCE, TARGET))}
     usual &= ~(found[SOURCE].bad | found[TARGET].bad)
-    odd = np.flatnonzero(~usual if targets else ~usual | (found[TARGET].counts > 0)).tolist()
-    if not odd:
+    unusual = np.flatnonzero(~usual if targets else ~usual | (found[TARGET].counts > 0)).tolist()
+    if not unusual:
         return Pairs(*(Ragged(found[key].values, _offsets(found[key].counts)) for key in (SOURCE, TARGET)))
     plain = [list(Ragged(found[key].values, _offsets(found[key].counts))) for key in (SOURCE, TARGET)]
-    for index in odd:
+    for index in unusual:
         source, target = _decode_message(bodies[index], f"{name}: record {first + index}", targets)
         plain[0][index], plain[1][index] = source, target
     return Pairs(Ragged.of(plain[0]), Ragged.of(plain[1]))

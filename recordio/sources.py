@@ -75,7 +75,7 @@ class Source(Protocol):
 class FileSource:
     """All data files below a folder, or one file: SageMaker's File and FastFile modes.
 
-    Sub-folders are read too, in the order of the paths. Passed over are names that begin with a dot or an underscore
+    Sub-folders are read too, in the order of the paths. Skipped are names that begin with a dot or an underscore
     (``.amazon.manifest``, ``_SUCCESS``, ``_temporary/``), empty files (which object stores use as folder markers), and
     what is not a file. Symbolic links are followed, each folder once.
     """

@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from recordio import plain
+from recordio import text_kernel
 from recordio.compression import GZIP
 from recordio.content_type import ContentType
 from recordio.errors import ParseError
@@ -153,7 +153,7 @@ def numbers(text: bytes, starts: np.ndarray, ends: np.ndarray, kind: type[np.gen
     """
     values = np.empty(len(starts), kind)
     index = 0
-    while (index := plain.tokens(text, starts, ends, values, index)) < len(starts):
+    while (index := text_kernel.tokens(text, starts, ends, values, index)) < len(starts):
         try:
             values[index] = number(text[starts[index] : ends[index]], kind)
         except ValueError:
@@ -258,7 +258,7 @@ def real(text: str) -> float:
     >>> real("16777217.0000000001")
     16777218.0
     """
-    value = plain.real(text)
+    value = text_kernel.real(text)
     return float(_real(text.encode())) if value is None else value
 
 

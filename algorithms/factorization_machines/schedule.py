@@ -1,4 +1,4 @@
-"""How often the training rows are passed over, and in batches of how many."""
+"""How many passes are made over the training rows, and in batches of how many."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ DENSE_CELLS = 1 << 24
 BLOCK_ROWS = 128
 """Rows whose deviations are summed at once."""
 ALIKE = 100
-"""Columns whose magnitudes differ by no more than this factor, but for a hundredth at either end, share a scale."""
+"""Columns whose magnitudes differ by no more than this factor, except for a hundredth at either end, share a scale."""
 MILD_SHIFT = 8
 """Up to this many deviations between 0 and the mean of a feature, a shift after a float32 product loses no more than
 three of its 24 bits; beyond, rows are shifted before."""

@@ -314,7 +314,7 @@ class Training:
         return itertools.chain(head, documents)
 
     def _drawn(self) -> Iterator[Batch]:
-        """The documents of ``train`` that belong to an epoch; some at least, and all but for ``sub_sample``."""
+        """The documents of ``train`` that belong to an epoch; some at least, and all without ``sub_sample``."""
         share, some = self.values.sub_sample, False
         for batch in self._documents("train"):
             counts = sp.csr_array(batch.features)

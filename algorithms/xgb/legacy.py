@@ -117,7 +117,7 @@ def _is_parameter(name: str) -> bool:
 
 
 def _base_score(stored: float, objective: str, version: tuple[int, int]) -> float:
-    """The first prediction as XGBoost 1.3 and later store it: on the scale of the labels, but for binary:logitraw.
+    """The first prediction as XGBoost 1.3 and later store it: on the scale of the labels, except for binary:logitraw.
 
     Before 1.0 the margin was stored instead; until 1.2 binary:logitraw had the base score of a probability.
     """

@@ -102,7 +102,7 @@ class _Reader:
         return self._data[start:end]
 
     def marker(self) -> str:
-        """The next type marker; no-op markers are passed over."""
+        """The next type marker; no-op markers are skipped."""
         while (marker := chr(self._take(1)[0])) == "N":
             pass
         return marker

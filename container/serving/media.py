@@ -25,7 +25,7 @@ from algorithms.interface import CSV, IMAGES, JSON, JSON_LINES, RECORDIO, TEXTS,
 from container.serving import texts
 from container.serving.dialects import FIRST, WRAPPED, Dialect
 from container.serving.responses import EmptyBodyError, NotAcceptableError, UnsupportedTypeError
-from recordio import content_type, records
+from recordio import content_type, record_writer
 from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import ContentTypeError, ValueRangeError
@@ -135,7 +135,7 @@ def negotiate(header: str | None, answers: Sequence[str], default: str) -> str:
     """The media type of the response, as RFC 9110 section 12.5.1 has it.
 
     The highest weight wins, then the more specific range, then what the client names first, then ``default``, then
-    the order of ``answers``. A range that is malformed is passed over.
+    the order of ``answers``. A malformed range is left out.
 
         >>> negotiate("text/*;q=0.5, application/json", ["text/csv", "application/json"], default="text/csv")
         'application/json'
@@ -191,7 +191,7 @@ def write(
     if serving.takes == TEXTS:
         return texts.write(columns, media_type, serving.json_key)
     if media_type == RECORDIO:
-        return records.encode_columns({name: values.astype(np.float32) for name, values in columns.items()})
+        return record_writer.encode_columns({name: values.astype(np.float32) for name, values in columns.items()})
     if media_type == CSV:
         on_one_line = dialect.one_line_csv and not batch
         rows = _csv_rows(columns, "[{}]" if dialect.bracket_csv and (batch or on_one_line) else None)
@@ -208,7 +208,7 @@ def write(
 def write_selected(
     columns: Mapping[str, np.ndarray], media_type: str, serving: Serving, dialect: Dialect, *, batch: bool
 ) -> bytes:
-    """Outputs that were selected (``SAGEMAKER_INFERENCE_OUTPUT``): as ``write``, but for CSV.
+    """Outputs that were selected (``SAGEMAKER_INFERENCE_OUTPUT``): as ``write``, except for CSV.
 
     There, as in XGBoost's container, a list is one quoted field, and the last line ends only in batch transform.
     """

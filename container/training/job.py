@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import os
 import signal
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, Protocol, TypeVar, cast
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
@@ -181,18 +180,6 @@ class PlainOutput:
         """Not shown: there is a log line about it."""
 
 
-def _of_a_whole_epoch(told: F) -> F:
-    """A method of ``TrainingJob`` that tells of an epoch, a round or the model: not so of an epoch that a stop has cut
-    short after a checkpoint, as the run that goes on from there tells of the whole of it."""
-
-    @functools.wraps(told)
-    def method(self: TrainingJob, *values: Any, **named: Any) -> None:
-        if not self.is_interrupted:
-            told(self, *values, **named)
-
-    return cast(F, method)
-
-
 class TrainingJob:
     """Implements ``algorithms.interface.Job`` for one run of ``train``.
 
@@ -255,10 +242,12 @@ class TrainingJob:
         for line in lines:
             self._once(partial(dialects.write, [line]), kind)
 
-    @_of_a_whole_epoch
     def report(self, event: Event) -> None:
         """Log lines, learning curves, the bar at the foot of a terminal. Progress closes an epoch: the timers so far
-        get their line."""
+        get their line. Nothing of an epoch that a stop has cut short after a checkpoint: the run that goes on from
+        there tells of the whole of it."""
+        if self.is_interrupted:
+            return
         self.history.add(event)
         if self.hosts.rank == 0 or not isinstance(event, _OF_ALL_HOSTS):
             self._write(self._dialect.event(event))

@@ -24,7 +24,7 @@ def export(model: Path, form: str, output: Path | None, algorithm: str | None) -
     """Write a model for other programs.
 
     As ONNX: linear models, k-means, PCA, factorization machines, NTM, XGBoost and image classification; as JSON: the
-    same but for images.
+    same except for images.
     """
     if form == "onnx":
         need("onnx", "export")

@@ -42,7 +42,7 @@ from algorithms.seq2seq.vocabulary import Vocabulary
 from recordio.batches import Batch
 from recordio.framing import frames, write_frame
 from recordio.images import encode_record
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from recordio.sequences import Pairs, Ragged, encode
 from tests.algorithms.fakes import MemoryStream
 

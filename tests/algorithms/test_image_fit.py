@@ -165,9 +165,9 @@ def test_pipes_without_labels_are_refused() -> None:
     bare = Records(FILES, media_type="image/png")
     with pytest.raises(ChannelError, match="Channel 'train': image/png in Pipe mode needs an augmented manifest"):
         fit({"train": bare}, resize=16)
-    odd = Records(pictures(12), parameters={"label-format": "one-hot"})
+    unlike = Records(pictures(12), parameters={"label-format": "one-hot"})
     with pytest.raises(ChannelError, match="label-format 'one-hot' is not one of multi-hot, class-id"):
-        fit({"train": odd})
+        fit({"train": unlike})
 
 
 @pytest.mark.parametrize(

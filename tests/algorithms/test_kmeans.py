@@ -405,7 +405,7 @@ def test_automatic_extra_centers(k, features, factor):
     assert extra_centers(k, features) == factor
 
 
-# Odd data
+# Unusual data
 
 
 def test_fewer_rows_than_clusters_is_an_error_with_both_numbers():

@@ -29,7 +29,7 @@ from algorithms.ntm import NTM, auxiliary, seeding
 from algorithms.ntm.fit import Patience, Sample
 from algorithms.ntm.model import TOPIC_WEIGHTS, Affine, NTMModel
 from recordio.batches import Batch
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.opt_ml import OptMl
 

@@ -28,8 +28,8 @@ from container.settings import Settings
 from container.training import dialects
 from recordio.errors import DataError
 from recordio.framing import frames
+from recordio.record_message import Record
 from recordio.sequences import Pairs, Ragged, encode
-from recordio.tensors import Record
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.samples import SEQ2SEQ, seq2seq_channels, seq2seq_pairs
 

@@ -16,7 +16,7 @@ from algorithms.xgb import XGBoost
 from container.training.train import row_format
 from recordio import content_type
 from recordio.readers import ChannelStream
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from recordio.sources import FileSource, PipeSource
 from tests.algorithms.xgb_jobs import dumped, fit, library, parse, round_by_round, rows
 from tests.opt_ml import FifoWriter

@@ -60,7 +60,7 @@ def round_by_round(parameters: dict[str, Any], matrix: xgb.DMatrix, rounds: int)
 
 
 def dumped(booster: xgb.Booster) -> bytes:
-    """Everything that makes the model, but for the attributes."""
+    """Everything that makes the model, except the attributes."""
     bare = booster.copy()
     bare.set_attr(best_iteration=None, best_score=None)
     return bytes(bare.save_raw("json"))

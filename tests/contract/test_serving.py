@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from algorithms.common import mxnet_files
-from recordio import records
+from recordio import record_writer
 from tests.container.serving.test_media import records_of
 from tests.server import Server, refusing, running
 
@@ -98,7 +98,7 @@ def encoded(content_type):
         return "\n".join(json.dumps({"features": row}) for row in lists).encode()
     if content_type == "text/libsvm":
         return "\n".join(" ".join(f"{at}:{value}" for at, value in enumerate(row)) for row in lists).encode()
-    return records.encode_records(ROWS)
+    return record_writer.encode_records(ROWS)
 
 
 def decoded(answer, case):

@@ -26,7 +26,7 @@ from container import describe
 from container.settings import Settings
 from container.training import train
 from recordio.framing import write_frame
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from recordio.sequences import encode
 from tests.algorithms import samples
 from tests.opt_ml import OptMl

@@ -95,7 +95,7 @@ def check_refusal(ours, theirs):
 
 
 def check_text(ours, theirs):
-    """The same text but for the digits of numbers, which give the same float32 back."""
+    """The same text except for the digits of numbers, which give the same float32 back."""
     assert NUMBER.sub("#", ours) == NUMBER.sub("#", theirs)
     same = [np.array(NUMBER.findall(text), np.float32) for text in (ours, theirs)]
     np.testing.assert_allclose(*same, rtol=2e-7)

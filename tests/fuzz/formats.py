@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recordio import chunks, plain
+from recordio import record_reader, text_kernel
 from recordio.batches import Batch
 from recordio.content_type import parse
 from recordio.errors import DataError
 from recordio.framing import frames, write_frame
 from recordio.images import RecordFile, encode_record, image_records, manifest_records, parse_label, read_list
 from recordio.readers import ChannelStream, RowFormat, decode
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from recordio.sequences import Pairs, Ragged, decode_body, encode
 from recordio.sources import FileSource
 from tests.fuzz.engine import Target
@@ -77,7 +77,7 @@ def _csv(delimiter: str) -> Target:
     rows = [delimiter.join(f"{value:g}" for value in row) for row in TABLE]
     quoted = [delimiter.join(f'"{value}"' for value in row) for row in TABLE]
     seeds = ["\n".join(rows), "\r\n".join(quoted), f"1{delimiter}{delimiter}3\n\n4{delimiter}5{delimiter}6\n", "1\n2"]
-    return _rows(f'text/csv; delimiter="{delimiter}"', plain, [seed.encode() for seed in seeds])
+    return _rows(f'text/csv; delimiter="{delimiter}"', text_kernel, [seed.encode() for seed in seeds])
 
 
 def _libsvm() -> Target:
@@ -87,7 +87,7 @@ def _libsvm() -> Target:
         b"1\n0 00012:4\n",
         b"0:1 2:3\n",
     ]
-    return _rows("text/libsvm", plain, seeds)
+    return _rows("text/libsvm", text_kernel, seeds)
 
 
 _INSTANCES: list[Any] = [
@@ -98,12 +98,14 @@ _INSTANCES: list[Any] = [
 
 
 def _json() -> Target:
-    return _rows("application/json", plain, [json.dumps({"instances": instances}).encode() for instances in _INSTANCES])
+    return _rows(
+        "application/json", text_kernel, [json.dumps({"instances": instances}).encode() for instances in _INSTANCES]
+    )
 
 
 def _json_lines() -> Target:
     seeds = ["\n".join(map(json.dumps, instances)).encode() for instances in _INSTANCES]
-    return _rows("application/jsonlines", plain, seeds)
+    return _rows("application/jsonlines", text_kernel, seeds)
 
 
 def _recordio() -> Target:
@@ -112,7 +114,7 @@ def _recordio() -> Target:
         encode_records(TABLE, labels[:5]), encode_records(TABLE.astype("f8")), encode_records(SPARSE, labels),
         encode_records(SPARSE.astype("f8")), encode_records(SPARSE.astype(np.int32), labels.astype(np.int64)),
     ]  # fmt: skip
-    return _rows("application/x-recordio-protobuf", chunks, seeds)
+    return _rows("application/x-recordio-protobuf", record_reader, seeds)
 
 
 def _parquet() -> Target:

@@ -36,11 +36,11 @@ def make(name: str) -> Target:
 def use_extensions(folder: Path) -> None:
     """Put the compiled code in a folder (that of the sanitizers, say) in the place of what is installed."""
     from algorithms.factorization_machines import fit
-    from recordio import chunks, plain
+    from recordio import record_reader, text_kernel
 
     fit._kernel = _extension(folder, "algorithms.factorization_machines._kernel")
-    chunks.kernel = _extension(folder, "recordio._kernel")
-    plain.kernel = _extension(folder, "recordio._text")
+    record_reader.kernel = _extension(folder, "recordio._kernel")
+    text_kernel.kernel = _extension(folder, "recordio._text")
 
 
 def _extension(folder: Path, name: str):

@@ -16,7 +16,7 @@ import struct
 import numpy as np
 import pytest
 
-from recordio import records
+from recordio import record_writer
 from tests.contract.test_serving import make_kmeans
 from tests.server import running
 
@@ -60,7 +60,7 @@ def requests(paths):
         (b"text/csv; label_size=0; charset=utf-8", b"1,2,3,4"),
         (b"application/json", dense),
         (b"application/jsonlines", sparse * 2),
-        (b"application/x-recordio-protobuf", records.encode_records(ROWS)),
+        (b"application/x-recordio-protobuf", record_writer.encode_records(ROWS)),
     ]
     for path in paths:
         for media, body in bodies:

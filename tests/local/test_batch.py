@@ -12,7 +12,7 @@ import pytest
 
 from local import __main__ as commands
 from recordio.framing import frames
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 
 MIB = 1 << 20
 
@@ -344,7 +344,7 @@ def test_an_answer_without_a_line_for_each_record_cannot_be_joined(server, batch
         (["--join-source", "Input", "--content-type", "application/x-recordio-protobuf"], "need ContentType one of"),
         (["--output", "in/out"], "lies in --input"),
         (["--input", "nowhere"], "there is no nowhere"),
-        (["--input", "odd"], "use --content-type"),
+        (["--input", "unnamed"], "use --content-type"),
         (["--input", "none", "--content-type", "text/csv"], "there are no files in it"),
         (["--url", "https://host"], "expected http://host:port"),
         (["--url", "http://host:x"], "--url http://host:x"),
@@ -354,7 +354,7 @@ def test_an_answer_without_a_line_for_each_record_cannot_be_joined(server, batch
 def test_a_job_that_cannot_be_is_refused_at_once(server, batch, tmp_path, monkeypatch, capsys, options, text):
     write(tmp_path, {"a.csv": b"1\n"})
     (tmp_path / "none").mkdir()
-    (tmp_path / "odd").write_bytes(b"1")
+    (tmp_path / "unnamed").write_bytes(b"1")
     monkeypatch.chdir(tmp_path)
     assert batch(*options) == (1, {})
     assert text in capsys.readouterr().err

@@ -207,7 +207,7 @@ def test_an_output_folder_with_somebody_elses_files_is_left_alone(data, tmp_path
         (["--train", "nowhere.csv"], 1, "channel 'train': there is no nowhere.csv"),
         (["--train", "{folder}/dat.csv"], 1, "did you mean {folder}/data.csv?"),
         (["--train", "{folder}/*.pbr"], 1, "channel 'train': no file matches {folder}/*.pbr"),
-        (["--train", "{data}", "{odd}"], 2, "expected a hyperparameter as NAME=VALUE. A pattern"),
+        (["--train", "{data}", "{unknown}"], 2, "expected a hyperparameter as NAME=VALUE. A pattern"),
         (["--train", "{data}", "epoch=3"], 2, "toy has no hyperparameter 'epoch'; did you mean 'epochs'?"),
         (["--train", "{data}", "epochs=1", "epochs=2"], 2, "hyperparameter 'epochs' is given twice: 1 and 2"),
         (["--train", "{data}", "epochs=x"], 2, "Hyperparameter 'epochs': 'x' is not an integer from 1 to 100"),
@@ -215,7 +215,7 @@ def test_an_output_folder_with_somebody_elses_files_is_left_alone(data, tmp_path
         (["--train", "{data}", "--channel", "tset={data}"], 2, "toy has no channel 'tset'; did you mean 'test'?"),
         (["--train", "{data}", "--validation", "{data}"], 2, "toy has no channel 'validation'; there are: test, train"),
         (["--test", "{data}"], 2, "toy needs the channel 'train': --train PATH (Rows.)"),
-        (["--train", "{odd}"], 1, "does not tell the format; use --content-type"),
+        (["--train", "{unknown}"], 1, "does not tell the format; use --content-type"),
         (["--train", "{folder}/a.parquet"], 1, "application/x-parquet ({folder}/a.parquet) is not taken; use"),
         (["--tran", "{data}"], 2, "Did you mean '--train'?"),
     ],
@@ -225,9 +225,9 @@ def test_what_is_wrong_with_the_command_is_said_and_an_earlier_model_stays(
 ):
     assert oba("train", "toy", "--train", data, "--output", tmp_path / "out") == 0
     capsys.readouterr()
-    (tmp_path / "odd.xyz").write_text("1")
+    (tmp_path / "data.xyz").write_text("1")
     (tmp_path / "a.parquet").write_text("1")
-    names = {"data": data, "odd": tmp_path / "odd.xyz", "folder": tmp_path}
+    names = {"data": data, "unknown": tmp_path / "data.xyz", "folder": tmp_path}
     given = [argument.format(**names) for argument in arguments]
     assert oba("train", "toy", *given, "--output", tmp_path / "out") == code
     assert text.format(**names) in capsys.readouterr().err

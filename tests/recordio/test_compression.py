@@ -12,7 +12,7 @@ from recordio.batches import concatenate
 from recordio.content_type import parse
 from recordio.errors import CompressedDataError, ParseError
 from recordio.readers import ChannelRecords, ChannelStream, RowFormat, decode
-from recordio.records import encode_records
+from recordio.record_writer import encode_records
 from recordio.sources import FileSource, PipeSource
 
 LABELLED = RowFormat(labels="required")

@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from recordio import plain
+from recordio import text_kernel
 from recordio.content_type import parse
-from recordio.delimited import decode_csv
+from recordio.csv_rows import decode_csv
 from recordio.json_rows import decode_json
 from recordio.libsvm import decode_libsvm
 from recordio.rows import RowFormat
@@ -87,8 +87,8 @@ def same(found: np.ndarray, texts: list[str]) -> None:
 @pytest.fixture(params=["compiled", "plain"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "plain":
-        monkeypatch.setattr(plain, "kernel", None)
-    elif plain.kernel is None:
+        monkeypatch.setattr(text_kernel, "kernel", None)
+    elif text_kernel.kernel is None:
         pytest.skip("the compiled code was not built: there was no C compiler")
     return str(request.param)
 
@@ -185,8 +185,8 @@ def test_an_index_with_many_leading_zeros(way: str) -> None:
 
 
 def test_tokens_need_a_line_end_after_them() -> None:
-    if plain.kernel is None:
+    if text_kernel.kernel is None:
         pytest.skip("the compiled code was not built: there was no C compiler")
     starts, ends, values = np.array([0]), np.array([1]), np.zeros(1, np.float32)
-    assert plain.kernel.tokens(b"1\n", starts, ends, "f", values, 0) == 1
-    assert plain.kernel.tokens(b"1,2", starts, ends, "f", values, 0) == 0
+    assert text_kernel.kernel.tokens(b"1\n", starts, ends, "f", values, 0) == 1
+    assert text_kernel.kernel.tokens(b"1,2", starts, ends, "f", values, 0) == 0

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from recordio.errors import DataError, EmptyDataError, FrameError, RecordError
 from recordio.framing import frames, write_frame
+from recordio.record_message import Record
 from recordio.sequences import Pairs, Ragged, _decode_message, decode, decode_body, encode, encode_targets
-from recordio.tensors import Record
 
 IDS = st.lists(st.one_of(st.integers(0, 200), st.integers(-(2**31), 2**31 - 1)), max_size=40)
 
@@ -77,9 +77,9 @@ def test_damaged_records_are_read_as_the_message_class_reads_them(
 
 
 def test_numbers_that_are_not_packed_and_other_fields_are_read() -> None:
-    odd = b"\x0a\x0e\x0a\x06source\x12\x04\x3a\x02\x08\x07" + b"\x0a\x0f\x0a\x06target\x12\x05\x3a\x03\x0a\x01\x08"
-    odd += b"\x1a\x02id"  # uid
-    found = decode([message([4], [300]).SerializeToString(), odd], "train")
+    unusual = b"\x0a\x0e\x0a\x06source\x12\x04\x3a\x02\x08\x07" + b"\x0a\x0f\x0a\x06target\x12\x05\x3a\x03\x0a\x01\x08"
+    unusual += b"\x1a\x02id"  # uid
+    found = decode([message([4], [300]).SerializeToString(), unusual], "train")
     assert (lists(found.source), lists(found.target)) == ([[4], [7]], [[300], [8]])
 
 

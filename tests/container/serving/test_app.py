@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from container.resources import processes
 from container.serving.app import execution_parameters, make_app
 from container.settings import MIB, Settings
-from recordio import records
+from recordio import record_writer
 from tests.container.fakes import Fake, LikeXGBoost, Sums
 
 TYPES = [
@@ -217,7 +217,7 @@ def valid_body(content_type):
     return {
         "application/json": b'{"instances": [{"features": [1, 2, 3]}, {"data": {"features": {"values": [1, 2, 3]}}}]}',
         "application/jsonlines": b'{"data": {"features": {"keys": [0, 2], "shape": [3], "values": [1, 4]}}}\n' * 2,
-        "application/x-recordio-protobuf": records.encode_records(np.float32([[1, 2, 3]] * 3)),
+        "application/x-recordio-protobuf": record_writer.encode_records(np.float32([[1, 2, 3]] * 3)),
         "text/libsvm": b"1 0:1 2:3\n0 1:5\n",
         None: b"0:1 2:3\n1:5\n",
     }.get(content_type, b"1,2,3\n4,5,6\n")

@@ -27,7 +27,7 @@ ABOUT = About(
     seconds=1.5,
 )
 FIGURES = [
-    Lines(title="a & b", x="<x>", y="y", series={"one": [(0, 1), (1, 2)], "none": [], "odd": [(0, np.nan), (2, 3)]}),
+    Lines(title="a & b", x="<x>", y="y", series={"one": [(0, 1), (1, 2)], "none": [], "broken": [(0, np.nan), (2, 3)]}),
     Lines(title="flat", x="x", y="y", series={"one": [(1, 5)]}),
     Lines(title="long", x="x", y="y", series={"one": [(i, i * i) for i in range(10_001)]}),
     Lines(title="empty", x="x", y="y", series={}),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from recordio.framing import frames
-from recordio.records import encode_columns, encode_records
-from recordio.tensors import Record
+from recordio.record_message import Record
+from recordio.record_writer import encode_columns, encode_records
 from tests.golden.recordio.make import CASES, FOLDER
 
 
@@ -134,7 +134,7 @@ def test_columns_must_exist_and_agree_in_length():
 
 
 def test_a_row_too_long_for_a_frame_is_refused(monkeypatch):
-    monkeypatch.setattr("recordio.records.MAX_LENGTH", 100)
+    monkeypatch.setattr("recordio.record_writer.MAX_LENGTH", 100)
     for features in (np.zeros((1, 30), np.float32), sp.csr_array(np.ones((1, 30), np.float32))):
         with pytest.raises(ValueError, match="holds at most 100 bytes, a row needs 1"):
             encode_records(features)

@@ -9,7 +9,7 @@ import pytest
 
 from recordio import text
 from recordio.content_type import parse
-from recordio.delimited import read_csv
+from recordio.csv_rows import read_csv
 from recordio.errors import ContentTypeError, DataError, ParseError, RaggedRowError, ValueRangeError, WidthError
 from recordio.readers import RowFormat, concatenate, decode
 

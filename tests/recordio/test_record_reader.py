@@ -1,4 +1,4 @@
-"""Chunked reading equals message-by-message reading, for good, odd and broken records, with and without the kernel."""
+"""Chunked reading equals message-by-message reading, for good, unusual and broken records, compiled and not."""
 
 import io
 import itertools
@@ -14,24 +14,26 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordio import chunks, framing
+from recordio import framing, record_reader
 from recordio.batches import Batch, concatenate
-from recordio.chunks import read_records
 from recordio.errors import BadMagicError, DataError, RecordError, TruncatedRecordError, ValueRangeError, WidthError
 from recordio.framing import write_frame
-from recordio.records import encode_records
+from recordio.record_message import Record
+from recordio.record_reader import read_records
+from recordio.record_writer import encode_records
 from recordio.rows import RowFormat
-from recordio.tensors import Record
 from tests.golden.recordio.make import CASES, FOLDER
 
-COMPILED = pytest.param("compiled", marks=pytest.mark.skipif(chunks.kernel is None, reason="the kernel is not built"))
+COMPILED = pytest.param(
+    "compiled", marks=pytest.mark.skipif(record_reader.kernel is None, reason="the kernel is not built")
+)
 MODES = [COMPILED, "messages"]
 
 
 def use(mode, monkeypatch):
     """Read with the kernel, or message by message."""
     if mode != "compiled":
-        monkeypatch.setattr(chunks, "kernel", None)
+        monkeypatch.setattr(record_reader, "kernel", None)
 
 
 @pytest.fixture(params=MODES)
@@ -150,7 +152,7 @@ def test_an_empty_stream_has_no_batches(mode):
     assert list(read_records(io.BytesIO(), "x", RowFormat())) == []
 
 
-# ---- odd records -----------------------------------------------------------------------------------------------------
+# ---- unusual records ------------------------------------------------------------------------------------------------
 
 
 def field(number, payload):
@@ -173,7 +175,7 @@ UNPACKED = b"".join(b"\x0d" + floats(value) for value in (1, 2, 3))
 PLAIN = field(1, floats(1, 2, 3))
 LABEL = field(2, entry(field(2, field(1, floats(9)))))
 
-ODD = {
+UNUSUAL = {
     "unpacked": field(1, entry(field(2, UNPACKED))) + LABEL,
     "packed in two pieces": field(1, entry(field(2, field(1, floats(1)) + field(1, floats(2, 3))))) + LABEL,
     "label before features": LABEL + field(1, entry(field(2, PLAIN))),
@@ -220,9 +222,9 @@ ODD = {
 USUAL = field(1, entry(field(2, PLAIN))) + LABEL
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", UNUSUAL)
 def test_odd_records_mean_the_same(mode, name):
-    for bodies in ([ODD[name]], [USUAL, ODD[name], USUAL, USUAL], [ODD[name], USUAL]):
+    for bodies in ([UNUSUAL[name]], [USUAL, UNUSUAL[name], USUAL, USUAL], [UNUSUAL[name], USUAL]):
         batch = read(framed(*bodies), labels="required", feature_dim=3)
         np.testing.assert_array_equal(dense(batch.features), [[1, 2, 3]] * len(bodies))
         np.testing.assert_array_equal(batch.labels, [9] * len(bodies))
@@ -277,7 +279,7 @@ def test_more_features_than_an_int32_counts(mode):
 
 
 def test_a_stream_of_odd_records_only_is_read_in_full_batches(mode, monkeypatch):
-    bodies = [ODD["label before features"]] * 3000
+    bodies = [UNUSUAL["label before features"]] * 3000
     monkeypatch.setattr(framing, "CHUNK", 1 << 15)
     data = framed(*bodies)
     batches = list(read_records(io.BytesIO(data), "x", RowFormat(labels="required")))
@@ -316,7 +318,7 @@ BROKEN = {
         "4 keys for 3",
     ),
     "keys cut": (field(1, entry(field(2, PLAIN + field(2, b"\x00\x01\x82")))) + LABEL, RecordError, "cannot be read"),
-    "odd floats": (field(1, entry(field(2, field(1, bytes(11))))) + LABEL, RecordError, "cannot be read"),
+    "floats of 11 bytes": (field(1, entry(field(2, field(1, bytes(11))))) + LABEL, RecordError, "cannot be read"),
     "NaN": (field(1, entry(field(2, field(1, floats(1, 2, math.nan))))) + LABEL, ValueRangeError, "feature 2 is nan"),
     "infinite label": (USUAL[:-4] + floats(math.inf), ValueRangeError, "the label is inf"),
     "no label": (field(1, entry(field(2, PLAIN))), RecordError, "has no label['values']"),
@@ -449,7 +451,7 @@ def streams(draw):
             record.metadata = "m"
         body = record.SerializeToString()
         if draw(st.integers(0, 19)) == 0:
-            body = draw(st.sampled_from(list(ODD.values())))
+            body = draw(st.sampled_from(list(UNUSUAL.values())))
         bodies.append(body)
     return bytearray(framed(*bodies))
 

@@ -2,8 +2,8 @@
 
 Records that are laid out as every protobuf library lays them out become arrays all at once; each frame and each tag is
 checked on the way. A record that is laid out otherwise is not refused: it takes the way through ``framing`` and
-``tensors``, which know all that a record may be, alone, and the rows come out in their order. Whatever is wrong with a
-record is found and named there too.
+``record_message``, which know all that a record may be, alone, and the rows come out in their order. Whatever is wrong
+with a record is found and named there too.
 
 The fast way is compiled code (``_kernel.c``). Where that was not built, every record goes the other way: the same rows
 and errors, at a hundredth of the speed.
@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import scipy.sparse as sp
 
-from recordio import framing, tensors
+from recordio import framing, record_message
 from recordio.batches import Batch, Features
 from recordio.errors import RecordError
 from recordio.rows import RowFormat
@@ -176,8 +176,8 @@ class _Reader:
         frame = framing.next_record(window.view, window.start, window.stop, place)
         if frame is None:
             return None
-        record = tensors.parse(frame.body, place)
-        row = tensors.row(record, self._rows, None if layout.width < 0 else layout.width, place)
+        record = record_message.parse(frame.body, place)
+        row = record_message.row(record, self._rows, None if layout.width < 0 else layout.width, place)
         labels = None if row.labels is None else row.labels[None, :]
         if labels is not None and layout.labels not in (-1, labels.shape[1]):
             raise RecordError(f"{place}: has {labels.shape[1]} labels, the records before it have {layout.labels}")

@@ -1,8 +1,9 @@
 """One Record message to one row, and back: the reference, and the path of records that are out of the ordinary.
 
-What a record means is said here once; the fast paths of ``chunks`` and ``records`` are tested to agree with it.
+What a record means is said here once; the fast paths of ``record_reader`` and ``record_writer`` are tested to agree
+with it.
 
-* Features are the entry ``values`` of the feature map, labels that of the label map; other entries are passed over.
+* Features are the entry ``values`` of the feature map, labels that of the label map; other entries are skipped.
 * A tensor with keys is sparse: ``keys[i]`` is the position of ``values[i]``, in any order. A key that comes twice adds
   up, as in any product with a sparse matrix. Without keys and values, but with a shape, it is an all-zero sparse row.
 * A tensor with values and no keys is dense. A shape, where given, must agree with the number of values.

@@ -5,7 +5,7 @@ these in words). It is never sniffed: a row of one column, or numbers with a dec
 without a word. Where it is the space, several of them count as one, as in columns that were aligned by eye.
 
 Numbers are those of C (``1``, ``-2.5``, ``1e-3``), with ``nan`` and
-``inf`` where the algorithm takes them; fields may be quoted and padded with blanks; blank lines are passed over.
+``inf`` where the algorithm takes them; fields may be quoted and padded with blanks; blank lines are skipped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from recordio import plain
+from recordio import text_kernel
 from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import ParseError, RaggedRowError
@@ -106,7 +106,7 @@ def _ragged(place: str, width: int, before: int | None) -> RaggedRowError:
 def _parse(original: Block, rows: RowFormat, labels: int | None, delimiter: _Delimiter) -> _Parsed | None:
     """The rows of a block; None where all lines are blank."""
     block = original._replace(text=delimiter.to_commas(original.text))
-    table = plain.table(block.text) or _table(block, original)
+    table = text_kernel.table(block.text) or _table(block, original)
     if table is None:
         return None
     values, missing = table

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from recordio.batches import Features
 from recordio.framing import HEADER, MAGIC, MAGIC_BYTES, MAX_LENGTH, write_frame
-from recordio.tensors import VALUES, message, tensor_field
+from recordio.record_message import VALUES, message, tensor_field
 
 FEATURES, LABEL = 1, 2
 """Field numbers of the maps in Record."""

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from recordio import tensors
+from recordio import record_message
 from recordio.errors import RecordError, ValueRangeError, WidthError
 from recordio.framing import Place
+from recordio.record_message import Record
 from recordio.rows import RowFormat
-from recordio.tensors import Record
 
 PLACE = Place("train.pbr", 3, 160)
 KINDS = ["float32_tensor", "float64_tensor", "int32_tensor"]
@@ -28,7 +28,7 @@ def record(kind="float32_tensor", values=(), keys=(), shape=(), labels=None, lab
 
 
 def row(made, width=None, **rows):
-    return tensors.row(tensors.parse(made.SerializeToString(), PLACE), RowFormat(**rows), width, PLACE)
+    return record_message.row(record_message.parse(made.SerializeToString(), PLACE), RowFormat(**rows), width, PLACE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,7 +81,7 @@ def test_other_entries_and_texts_are_passed_over():
 def test_byte_strings_are_found_and_are_no_numbers():
     made = Record()
     made.features["values"].bytes.value.extend([b"\xff\xd8", b""])
-    assert tensors.byte_strings(made.features["values"]) == [b"\xff\xd8", b""]
+    assert record_message.byte_strings(made.features["values"]) == [b"\xff\xd8", b""]
     with pytest.raises(RecordError, match=r"features\['values'\] holds bytes, expected a tensor of numbers"):
         row(made)
 
@@ -155,24 +155,24 @@ def test_features_of_another_name_are_listed():
 def test_names_that_are_not_text_are_shown_all_the_same():
     body = b"".join(b"\x0a\x05\x0a\x01" + name + b"\x12\x00" for name in (b"\xff", b"a"))
     with pytest.raises(RecordError, match=r"found only 'a', b'\\xff'"):
-        tensors.row(tensors.parse(body, PLACE), RowFormat(), None, PLACE)
+        record_message.row(record_message.parse(body, PLACE), RowFormat(), None, PLACE)
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"\x0a\x05abc", b"id,name"])
 def test_bytes_that_are_no_message_are_refused(body):
     with pytest.raises(RecordError, match="record 3, at byte 160: its .* bytes cannot be read as SageMaker's"):
-        tensors.parse(body, PLACE)
+        record_message.parse(body, PLACE)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "uint8"])
 def test_a_message_made_of_a_row_gives_the_row_back(dtype):
     values, labels = np.array([3, 0, 7], dtype), np.array([1], dtype)
-    found = row(tensors.message(values, labels=labels), labels="required")
+    found = row(record_message.message(values, labels=labels), labels="required")
     assert (found.values.tolist(), found.labels.tolist()) == ([3, 0, 7], [1])
-    found = row(tensors.message(values, keys=np.array([4, 0, 2]), width=5))
+    found = row(record_message.message(values, keys=np.array([4, 0, 2]), width=5))
     assert (found.values.tolist(), found.keys.tolist(), found.width) == ([3, 0, 7], [4, 0, 2], 5)
 
 
 def test_a_type_without_a_tensor_is_refused():
     with pytest.raises(ValueError, match="float32, float64 or integers, not float16"):
-        tensors.message(np.zeros(2, np.float16))
+        record_message.message(np.zeros(2, np.float16))

@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 
-from recordio import plain
+from recordio import text_kernel
 from recordio.content_type import parse
 from recordio.errors import DataError
 from recordio.readers import RowFormat, decode
 
-pytestmark = pytest.mark.skipif(plain.kernel is None, reason="the compiled code was not built")
+pytestmark = pytest.mark.skipif(text_kernel.kernel is None, reason="the compiled code was not built")
 
 LOOSE = RowFormat(missing=True, finite=False)
 
@@ -18,9 +18,9 @@ LOOSE = RowFormat(missing=True, finite=False)
 def both(monkeypatch, body, content_type, rows=LOOSE):
     """What is read with the compiled code, and without it: batches, or errors."""
     results = []
-    for kernel in (plain.kernel, None):
+    for kernel in (text_kernel.kernel, None):
         with monkeypatch.context() as patch:
-            patch.setattr(plain, "kernel", kernel)
+            patch.setattr(text_kernel, "kernel", kernel)
             try:
                 results.append(decode(body, parse(content_type), rows))
             except DataError as error:
@@ -73,8 +73,8 @@ def test_numbers_are_equal_bit_for_bit(monkeypatch):
 
 def test_most_numbers_take_the_fast_path():
     tokens = [repr(random.Random(seed).gauss(0, 100)) for seed in range(2000)]
-    assert sum(plain.table(token.encode() + b"\n") is not None for token in tokens) > 1990
-    assert plain.table("\n".join(map(str, range(10_000))).encode() + b"\n") is not None
+    assert sum(text_kernel.table(token.encode() + b"\n") is not None for token in tokens) > 1990
+    assert text_kernel.table("\n".join(map(str, range(10_000))).encode() + b"\n") is not None
 
 
 def test_numbers_are_read_or_refused_alike(monkeypatch):
@@ -111,23 +111,23 @@ def test_blocks_are_read_or_refused_alike(monkeypatch, content_type, labels):
 )
 def test_plain_libsvm_takes_the_fast_path(monkeypatch, body, rows):
     ended = body if body.endswith(b"\n") else body + b"\n"
-    assert plain.sparse_rows(ended, rows.labels == "required") is not None
+    assert text_kernel.sparse_rows(ended, rows.labels == "required") is not None
     assert equal(*both(monkeypatch, body, "text/libsvm", rows))
 
 
 @pytest.mark.parametrize("text", [b"", b"1", b"\n", b"1,2\n3\n", b"1 2\n", b'"1"\n', b"nan\n", b"1\r\n"])
 def test_what_is_not_plain_csv_is_left_alone(text):
-    assert plain.table(text) is None
+    assert text_kernel.table(text) is None
 
 
 @pytest.mark.parametrize("text", [b"", b"1 1:1", b"\n", b"1 2:1 1:1\n", b"1 1:1 1:1\n", b"1 qid:1 1:1\n", b"1 # 1:1\n"])
 def test_what_is_not_plain_libsvm_is_left_alone(text):
-    assert plain.sparse_rows(text, True) is None
+    assert text_kernel.sparse_rows(text, True) is None
 
 
 def test_nothing_is_written_beyond_the_arrays():
-    assert plain.kernel.csv(b"1,2\n3,4\n", np.empty(3, np.float32)) is None
+    assert text_kernel.kernel.csv(b"1,2\n3,4\n", np.empty(3, np.float32)) is None
     empty = [np.empty(0, np.float32)] * 2 + [np.empty(1, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)]
-    assert plain.kernel.libsvm(b"1 1:1\n", True, *empty) is None
+    assert text_kernel.kernel.libsvm(b"1 1:1\n", True, *empty) is None
     empty[2] = np.empty(0, np.int32)
-    assert plain.kernel.libsvm(b"1 1:1\n", True, *empty) is None
+    assert text_kernel.kernel.libsvm(b"1 1:1\n", True, *empty) is None

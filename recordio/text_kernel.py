@@ -26,7 +26,7 @@ def table(text: bytes) -> tuple[np.ndarray, np.ndarray | None] | None:
     """
     if kernel is None:
         return None
-    values = np.empty(len(text) // 2 + 1, np.float32)  # a field and its end take two bytes, but for empty ones
+    values = np.empty(len(text) // 2 + 1, np.float32)  # a field and its end take two bytes, except for empty ones
     found = kernel.csv(text, values)
     if found is None:
         return None
