@@ -10,15 +10,17 @@ Source: Rendle, "Factorization Machines", ICDM 2010.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.hosts import any_host
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
@@ -198,6 +200,7 @@ class FactorizationMachines(Algorithm):
         THROUGHPUT,
     )
     serving = Serving(accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO))
+    several_hosts = True
     configurations = tuple(
         Configuration(
             name=predictor_type,
@@ -223,7 +226,7 @@ class FactorizationMachines(Algorithm):
         """Train, then score the test channel; see ``Algorithm.fit``."""
         hp: FactorizationMachinesHyperparameters = hyperparameters
         job.info("[Sparse network] Building a sparse network.")
-        state = State(hp, job.seed)
+        state = State(hp, job.seed, job.hosts)
         model = FactorizationMachine(*_train(state, channels["train"], hp, job), hp.predictor_type)
         if "test" in channels:
             _test(model, channels["test"], hp, job)
@@ -254,8 +257,10 @@ def _train(
             f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
             f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
         )
+        # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
+        schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
     epoch = 0
-    while epoch < schedule.epochs and not (epoch and job.stop_requested):
+    while epoch < schedule.epochs and not (epoch and any_host(job.hosts, job.stop_requested)):
         started = time.perf_counter()
         state.begin(epoch, schedule.epochs)
         total = _epoch(state, stream, schedule, scaling, hp, job, epoch)
@@ -294,6 +299,7 @@ def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
             measure.add(batch.features, _labels(batch, hp))
             if job.stop_requested:
                 raise TrainingStopped(f"before epoch 0, after {measure.rows} rows")
+    measure.shared(job.hosts)
     if not measure.rows:
         raise TrainingDataError(_NO_ROWS)
     # What a shift adds to the weights and the bias needs both of them.
@@ -312,24 +318,43 @@ def _epoch(
     """One pass; the scores are of each batch before its step. A stop after the first epoch cuts it short."""
     total = Scores(hp.predictor_type == BINARY)
     with closing(stream.batches(schedule.batch_size)) as batches:
-        for number, batch in enumerate(batches):
+        for number, (batch, count, stopped) in enumerate(_in_step(batches, hp.feature_dim, job)):
             labels = _labels(batch, hp)
             if scaling is None:
-                raw = state.update(batch, labels)
+                raw = state.update(batch, labels, count)
             else:
-                raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels)))
+                raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels), count))
             total.add(raw, labels)
             if schedule.logs(epoch) and number % hp.batch_metrics_publish_interval == 0:
                 _report_batch(raw, labels, hp, job, epoch, number)
-            if job.stop_requested:
+            if stopped:
                 if epoch == 0:
                     raise TrainingStopped(f"in epoch {epoch}, after {total.rows} rows")
                 break
+    total.shared(job.hosts)
     if not total.rows:
         raise TrainingDataError(_NO_ROWS)
     if not total.finite:
         raise TrainingDataError(f"the scores are not finite in epoch {epoch}: {_advice(hp)}")
     return total
+
+
+def _in_step(batches: Iterator[Batch], width: int, job: Job) -> Iterator[tuple[Batch, int, bool]]:
+    """Each batch with the number of rows of all hosts' batches, and whether a stop was asked for on any host.
+
+    It goes on until no host has rows left; those that have none get batches of 0 rows. Batches are sparse on all hosts
+    where they are so on one.
+    """
+    hosts = job.hosts
+    while True:
+        batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
+        told = np.array([len(batch), bool(len(batch)) and job.stop_requested, batch.is_sparse])
+        count, stopped, sparse = hosts.sum(told)[0].tolist()
+        if not count:
+            return
+        if sparse and not batch.is_sparse:
+            batch = Batch(sp.csr_array(batch.features), batch.labels)
+        yield batch, count, bool(stopped)
 
 
 def _advice(hp: FactorizationMachinesHyperparameters) -> str:
@@ -367,6 +392,7 @@ def _report_batch(
 ) -> None:
     scores = Scores(hp.predictor_type == BINARY)
     scores.add(raw, labels)
+    scores.shared(job.hosts)
     for name, value, maximize in scores.values():
         job.quality("train", name, value, maximize=maximize, epoch=epoch, batch=number)
 
@@ -375,6 +401,7 @@ def _test(model: FactorizationMachine, stream: Stream, hp: FactorizationMachines
     scores = Scores(hp.predictor_type == BINARY)
     for batch in stream.batches(hp.mini_batch_size):
         scores.add(model.scores(batch), _labels(batch, hp))
+    scores.shared(job.hosts)
     if not scores.rows:
         raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
     final = [entry for entry in scores.values() if entry[0] not in ("mse", "absolute_loss")]

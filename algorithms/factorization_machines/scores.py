@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
+from algorithms.interface import Hosts
+
 
 class Scores:
     """Sums over rows for the metrics of regression or of two-class classification at a threshold of 0.5."""
@@ -29,6 +31,14 @@ class Scores:
             error = scores - labels
             self.squared += float(np.sum(error * error, dtype=np.float64))
             self.absolute += float(np.sum(np.abs(error), dtype=np.float64))
+
+    def shared(self, hosts: Hosts) -> None:
+        """Take in the rows of all hosts."""
+        names = ("rows", "squared", "absolute", "cross_entropy", "right", "hits", "claimed", "positives")
+        for name, total in zip(
+            names, hosts.sum(np.array([getattr(self, name) for name in names], float))[0], strict=True
+        ):
+            setattr(self, name, type(getattr(self, name))(total))
 
     @property
     def finite(self) -> bool:
