@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
 from algorithms.interface import Hosts
 from recordio.batches import Batch
@@ -31,6 +32,7 @@ class ArrayStream:
 class QuietJob:
     """Implements ``interface.Job``: warnings go to a logger, all else that an algorithm tells is dropped."""
 
+    checkpoints: Checkpoints = NoCheckpoints()
     checkpoint_directory: Path | None = None
     output_directory: Path | None = None
     stop_requested = False

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from algorithms.checkpoints import Checkpoints
 from algorithms.figures import Figure, Sample
 from algorithms.hyperparameters import Hyperparameters
 from recordio.batches import Batch
@@ -271,13 +272,16 @@ class Job(Protocol):
 
     Attributes:
         seed: for all random numbers.
-        checkpoint_directory: where checkpoints are kept between runs; None where they are off.
+        checkpoints: to go on from where an interrupted run was.
+        checkpoint_directory: their folder, for an algorithm whose checkpoints other software knows by their names;
+            None where they are off.
         output_directory: where a job may leave extra files for its user (``/opt/ml/output/data``); None where it
             may not.
         hosts: those that train together; one of its own where there are no others.
     """
 
     seed: int
+    checkpoints: Checkpoints
     hosts: Hosts
     checkpoint_directory: Path | None
     output_directory: Path | None

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
+from local.export.command import export
+from local.options import FOLDER, MODEL, loudness_of, with_loudness
 from local.parameters import AlgorithmName, Commands, Loudness, Pair, Setting
-
-F = TypeVar("F", bound=Callable[..., Any])
+from local.tuning.command import tune
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_MODEL = click.Path(exists=True, path_type=Path)
 _INPUT = "a file, a folder, a quoted pattern, or - for standard input; gzip too"
 
 
@@ -30,18 +27,6 @@ def oba() -> None:
 
     Completion in the shell: eval "$(_OBA_COMPLETE=bash_source oba)", or zsh_source, fish_source.
     """
-
-
-def _loudness(function: F) -> F:
-    """The options ``--quiet`` and ``--verbose``."""
-    function = click.option("-v", "--verbose", is_flag=True, help="All lines that the image prints.")(function)
-    return click.option("-q", "--quiet", is_flag=True, help="Warnings and errors alone.")(function)
-
-
-def _loud(*, quiet: bool, verbose: bool) -> Loudness:
-    if quiet and verbose:
-        raise click.UsageError("--quiet and --verbose exclude each other")
-    return Loudness.QUIET if quiet else Loudness.VERBOSE if verbose else Loudness.NORMAL
 
 
 def _silence_below(level: int) -> None:
@@ -67,11 +52,11 @@ _accept = click.option("--accept", metavar="TYPE", help="Media type of the answe
 @click.option("--validation", multiple=True, metavar="PATH", help="Channel validation, likewise.")
 @click.option("--test", multiple=True, metavar="PATH", help="Channel test, likewise.")
 @click.option("--channel", "others", multiple=True, type=Pair("PATH"), help="Any other channel, likewise.")
-@click.option("--output", required=True, type=_FOLDER, metavar="FOLDER", help="Gets model/ and output/.")
+@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets model/ and output/.")
 @click.option("--content-type", metavar="TYPE", help="Of the channels; by default the suffix of the files decides.")
-@click.option("--checkpoints", type=_FOLDER, metavar="FOLDER", help="Kept there, and gone on from if there are any.")
+@click.option("--checkpoints", type=FOLDER, metavar="FOLDER", help="Kept there, and gone on from if there are any.")
 @click.option("--hosts", type=click.IntRange(1, 100), default=1, help="Processes that train together, as hosts do.")
-@_loudness
+@with_loudness
 def train(
     algorithm: str,
     settings: tuple[tuple[str, str], ...],
@@ -97,7 +82,7 @@ def train(
     channels = {name: paths for name, paths in channels.items() if paths}
     if sum(paths.count("-") for paths in channels.values()) > 1:
         raise click.UsageError("standard input (-) can be read once")
-    loudness = _loud(quiet=quiet, verbose=verbose)
+    loudness = loudness_of(quiet=quiet, verbose=verbose)
 
     from local.train import Request, run
 
@@ -119,12 +104,12 @@ def train(
 
 
 @oba.command()
-@click.option("--model", required=True, type=_MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
+@click.option("--model", required=True, type=MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
 @click.option("--input", "text", required=True, metavar="FILE", help="The request; - for standard input; gzip too.")
 @click.option("--content-type", metavar="TYPE", help="By default the suffix of the file decides.")
 @_accept
 @_algorithm
-@_loudness
+@with_loudness
 def predict(
     model: Path,
     text: str,
@@ -136,7 +121,7 @@ def predict(
     verbose: bool,
 ) -> int:
     """Print a model's answer to one request, without a server."""
-    if _loud(quiet=quiet, verbose=verbose) is not Loudness.VERBOSE:
+    if loudness_of(quiet=quiet, verbose=verbose) is not Loudness.VERBOSE:
         _silence_below(logging.INFO)
 
     from local import predict
@@ -145,13 +130,13 @@ def predict(
 
 
 @oba.command()
-@click.option("--model", required=True, type=_MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
+@click.option("--model", required=True, type=MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port to listen on.")
 @_algorithm
-@_loudness
+@with_loudness
 def serve(model: Path, port: int, algorithm: str | None, *, quiet: bool, verbose: bool) -> int:
     """Answer requests over HTTP: GET /ping, POST /invocations."""
-    if _loud(quiet=quiet, verbose=verbose) is Loudness.QUIET:
+    if loudness_of(quiet=quiet, verbose=verbose) is Loudness.QUIET:
         _silence_below(logging.INFO)
 
     from local import predict
@@ -160,10 +145,10 @@ def serve(model: Path, port: int, algorithm: str | None, *, quiet: bool, verbose
 
 
 @oba.command()
-@click.option("--model", type=_MODEL, metavar="PATH", help="Folder or model.tar.gz: a server is started for it.")
+@click.option("--model", type=MODEL, metavar="PATH", help="Folder or model.tar.gz: a server is started for it.")
 @click.option("--url", metavar="http://HOST:PORT", help="Of a server that runs already, instead of --model.")
 @click.option("--input", "text", required=True, metavar="PATH", help="A file, a folder, or a quoted pattern; gzip too.")
-@click.option("--output", required=True, type=_FOLDER, metavar="FOLDER", help="Gets <name>.out for each file.")
+@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets <name>.out for each file.")
 @click.option("--content-type", metavar="TYPE", help="By default the suffix of the files decides.")
 @click.option(
     "--compression-type",
@@ -192,7 +177,7 @@ def serve(model: Path, port: int, algorithm: str | None, *, quiet: bool, verbose
 @click.option("--invocations-timeout", type=int, default=600, metavar="SECONDS", show_default=True, help="Patience.")
 @_accept
 @_algorithm
-@_loudness
+@with_loudness
 def batch(
     model: Path | None,
     url: str | None,
@@ -222,7 +207,7 @@ def batch(
     """
     if (model is None) == (url is None):
         raise click.UsageError("give either --model or --url")
-    if _loud(quiet=quiet, verbose=verbose) is Loudness.QUIET:
+    if loudness_of(quiet=quiet, verbose=verbose) is Loudness.QUIET:
         _silence_below(logging.INFO)
 
     from local import inputs
@@ -283,7 +268,7 @@ def describe(algorithm: str, image: str | None, *, text: bool) -> None:
 @oba.command()
 @click.option("--source", required=True, type=_FILE, metavar="FILE", help="A sentence a line; gzip too.")
 @click.option("--target", required=True, type=_FILE, metavar="FILE", help="Its translations, line by line.")
-@click.option("--output", required=True, type=_FOLDER, metavar="FOLDER", help="Gets train, validation, vocab.")
+@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets train, validation, vocab.")
 @click.option("--validation-source", type=_FILE, metavar="FILE", help="Sentences to validate with.")
 @click.option("--validation-target", type=_FILE, metavar="FILE", help="Their translations.")
 @click.option(
@@ -325,3 +310,7 @@ def tokens(
         least=min_count,
         lower=lower,
     )
+
+
+for _command in (tune, export):
+    oba.add_command(_command)

@@ -66,7 +66,7 @@ def run(request: Request) -> int:
     extras.check(request.algorithm)
     algorithm = registry.find(request.algorithm)
     given = _given(algorithm, request.given)
-    declared = _declared(algorithm, request.channels)
+    declared = declared_channels(algorithm, request.channels)
     paths = Paths(request.output.absolute())
     _check_output(paths)
     request.output.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,12 @@ def _given(algorithm: type[Algorithm], pairs: Sequence[tuple[str, str]]) -> dict
     return given
 
 
-def _declared(algorithm: type[Algorithm], names: Mapping[str, Any]) -> dict[str, Channel]:
+def declared_channels(algorithm: type[Algorithm], names: Mapping[str, Any]) -> dict[str, Channel]:
+    """The declared channels by name.
+
+    Raises:
+        click.UsageError: one of ``names`` is not among them, or a required one is not among ``names``.
+    """
     declared = {channel.name: channel for channel in algorithm.channels}
     for name in names:
         if name not in declared:

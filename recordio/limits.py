@@ -147,3 +147,11 @@ LINE_CHARACTERS = 16_384
 """Of a log line: Docker cuts what is longer into pieces of 16 KiB."""
 FAILURE_CHARACTERS = 1_024
 """Of the failure file: SageMaker shows no more of it."""
+
+# ---- checkpoints of a training job -----------------------------------------------------------------------------------
+
+MOST_CHECKPOINT_ARRAYS = 100_000
+"""Members of a checkpoint's file: the largest networks have some hundred variables, with two moments each."""
+
+MOST_CHECKPOINT_DOCUMENT = 64 << 20
+"""Bytes of its JSON document, which has the values of every metric so far: a million of them take some 30 MB."""

@@ -1,5 +1,6 @@
-"""Fixtures for tests of every floor."""
+"""Fixtures for the tests of all layers."""
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -12,3 +13,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("there is no folder 'shared' with real data beside this checkout")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What tests of hostile names printed may have no UTF-8, in which workers send their reports (pytest-xdist)."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.checkpoints import Checkpoints
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
-from algorithms.common.hosts import any_host
+from algorithms.common.hosts import alone, any_host
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.scaling import Measure, Scaling
@@ -37,6 +39,7 @@ from algorithms.interface import (
     Channel,
     Column,
     Configuration,
+    Hosts,
     Job,
     Metric,
     Serving,
@@ -249,29 +252,15 @@ def _train(
     state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
-    schedule, scaling = Schedule(hp.epochs or 1, hp.mini_batch_size), None
-    if hp.epochs is None and stream.repeats:
-        scaling = _measured(stream, hp, job)
-        schedule = enough(scaling.rows, hp.mini_batch_size)
-        job.info(
-            f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
-            f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
-        )
-        # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
-        schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
-    epoch = 0
-    while epoch < schedule.epochs and not (epoch and any_host(job.hosts, job.stop_requested)):
-        started = time.perf_counter()
-        state.begin(epoch, schedule.epochs)
-        total = _epoch(state, stream, schedule, scaling, hp, job, epoch)
-        if schedule.logs(epoch):
-            for name, value, maximize in total.values():
-                job.quality("train", name, value, maximize=maximize, epoch=epoch)
-            job.progress(epoch + 1, schedule.epochs)
-            job.throughput(total.rows, time.perf_counter() - started)
-        epoch += 1
-    if epoch < schedule.epochs:
-        job.warning(f"Training was asked to stop: the model is that of {epoch} of {schedule.epochs} epochs.")
+    checkpoints = alone(job.hosts, job.checkpoints)
+    found = checkpoints.latest()
+    place = _first_place(stream, hp, job) if found is None else resume(state, found)
+    stopped = False
+    while place.epoch < place.schedule.epochs and not stopped:
+        stopped = _one_epoch(state, stream, place, hp, job, checkpoints)
+    epoch, epochs, scaling = place.epoch, place.schedule.epochs, place.scaling
+    if epoch < epochs:
+        job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
     learned = state.bias, state.linear, state.factors
     bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
     if not all(np.isfinite(one).all() for one in (bias, linear, factors)):
@@ -306,55 +295,98 @@ def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
     return measure.scaling(shifted=hp.use_bias and hp.use_linear, labels=hp.predictor_type == REGRESSOR)
 
 
-def _epoch(
+def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Place:
+    """Where training starts: what is to be done, and on which scale."""
+    scores = Scores(hp.predictor_type == BINARY)
+    if hp.epochs is not None or not stream.repeats:
+        return Place(Schedule(hp.epochs or 1, hp.mini_batch_size), scores)
+    scaling = _measured(stream, hp, job)
+    schedule = enough(scaling.rows, hp.mini_batch_size)
+    job.info(
+        f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
+        f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
+    )
+    # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
+    schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
+    return Place(schedule, scores, scaling)
+
+
+def _one_epoch(
     state: State,
     stream: Stream,
-    schedule: Schedule,
-    scaling: Scaling | None,
+    place: Place,
     hp: FactorizationMachinesHyperparameters,
     job: Job,
-    epoch: int,
-) -> Scores:
-    """One pass; the scores are of each batch before its step. A stop after the first epoch cuts it short."""
-    total = Scores(hp.predictor_type == BINARY)
-    with closing(stream.batches(schedule.batch_size)) as batches:
-        for number, (batch, count, stopped) in enumerate(_in_step(batches, hp.feature_dim, job)):
+    checkpoints: Checkpoints,
+) -> bool:
+    """One pass, and its lines; whether a stop was asked for."""
+    started, epoch, total = time.perf_counter(), place.epoch, place.total
+    state.begin(epoch, place.schedule.epochs)
+    is_whole = _pass(state, stream, place, hp, job, checkpoints)
+    if place.schedule.logs(epoch):
+        for name, value, maximize in total.values():
+            job.quality("train", name, value, maximize=maximize, epoch=epoch)
+        job.progress(epoch + 1, place.schedule.epochs)
+        job.throughput(total.rows, time.perf_counter() - started)
+    place.next_epoch()
+    stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
+    if is_whole:
+        checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
+    return stopped
+
+
+def _pass(
+    state: State,
+    stream: Stream,
+    place: Place,
+    hp: FactorizationMachinesHyperparameters,
+    job: Job,
+    checkpoints: Checkpoints,
+) -> bool:
+    """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
+    total, scaling, stopped = place.total, place.scaling, False
+    with closing(stream.batches(place.schedule.batch_size)) as batches:
+        for number, (batch, count) in enumerate(_in_step(batches, hp.feature_dim, job.hosts)):
+            if number < place.batches:  # trained on before an interruption
+                continue
             labels = _labels(batch, hp)
             if scaling is None:
                 raw = state.update(batch, labels, count)
             else:
                 raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels), count))
             total.add(raw, labels)
-            if schedule.logs(epoch) and number % hp.batch_metrics_publish_interval == 0:
-                _report_batch(raw, labels, hp, job, epoch, number)
+            place.batches = number + 1
+            if place.schedule.logs(place.epoch) and number % hp.batch_metrics_publish_interval == 0:
+                _report_batch(raw, labels, hp, job, place.epoch, number)
+            stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
+            if stream.repeats:
+                checkpoints.offer(lambda: to_checkpoint(state, place))
             if stopped:
-                if epoch == 0:
-                    raise TrainingStopped(f"in epoch {epoch}, after {total.rows} rows")
+                if place.epoch == 0:
+                    raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
                 break
     total.shared(job.hosts)
     if not total.rows:
         raise TrainingDataError(_NO_ROWS)
     if not total.finite:
-        raise TrainingDataError(f"the scores are not finite in epoch {epoch}: {_advice(hp)}")
-    return total
+        raise TrainingDataError(f"the scores are not finite in epoch {place.epoch}: {_advice(hp)}")
+    return not stopped
 
 
-def _in_step(batches: Iterator[Batch], width: int, job: Job) -> Iterator[tuple[Batch, int, bool]]:
-    """Each batch with the number of rows of all hosts' batches, and whether a stop was asked for on any host.
+def _in_step(batches: Iterator[Batch], width: int, hosts: Hosts) -> Iterator[tuple[Batch, int]]:
+    """Each batch with the number of rows of all hosts' batches.
 
     It goes on until no host has rows left; those that have none get batches of 0 rows. Batches are sparse on all hosts
     where they are so on one.
     """
-    hosts = job.hosts
     while True:
         batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
-        told = np.array([len(batch), bool(len(batch)) and job.stop_requested, batch.is_sparse])
-        count, stopped, sparse = hosts.sum(told)[0].tolist()
+        count, sparse = hosts.sum(np.array([len(batch), batch.is_sparse]))[0].tolist()
         if not count:
             return
         if sparse and not batch.is_sparse:
             batch = Batch(sp.csr_array(batch.features), batch.labels)
-        yield batch, count, bool(stopped)
+        yield batch, count
 
 
 def _advice(hp: FactorizationMachinesHyperparameters) -> str:

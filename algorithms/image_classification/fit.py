@@ -13,11 +13,11 @@ from algorithms.common.networks import has_gpu, load_keras, to_numpy
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.image_classification import examples, losses, network, pretrained, symbol
 from algorithms.image_classification.architecture import Architecture
+from algorithms.image_classification.checkpoints import Resumer
 from algorithms.image_classification.keeping import EarlyStopping, Keeper
 from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
-from algorithms.image_classification.pipeline import Pipeline
-from algorithms.image_classification.resuming import Resumer
+from algorithms.image_classification.pipeline import ImageBatch, Pipeline
 from algorithms.interface import IMAGE_RECORDIO, Job
 from algorithms.vision import augment
 from algorithms.vision.augment import Preparation
@@ -41,22 +41,23 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
             network.set_parameters(trainer.network, weights.arrays, but=weights.random_layers)
     keeper = Keeper(job, symbol.to_json(form), form.image_shape, values)
     stopping = EarlyStopping(values)
-    resumer = Resumer(job, trainer.network, keeper, stopping)
+    resumer = Resumer(job, trainer, keeper, stopping)
     if values.checkpoint_frequency is None:
         job.info("checkpoint_frequency not set, will store the best model")
-    for epoch in range(resumer.restore(), values.epochs):
-        trainer.epoch(training, epoch)
+    epoch, over = resumer.resume()
+    while epoch < values.epochs and not over:
+        trainer.epoch(training, epoch, resumer)
         if job.stop_requested and not keeper.has_model:
             raise TrainingStopped("a stop was asked for before the first epoch was over")
         if job.stop_requested:
             break
         accuracy = trainer.validate(validation, epoch)
         keeper.offer(trainer.parameters, epoch, accuracy)
-        ends = stopping.ends(epoch, accuracy)
-        resumer.save(epoch)
-        if values.early_stopping and ends:
+        over = stopping.ends(epoch, accuracy) and bool(values.early_stopping)
+        if over:
             job.info(f"Early stopping after epoch {epoch}: best validation accuracy {stopping.best:.6f}")
-            break
+        epoch += 1
+        resumer.offer(epoch, epoch_over=True, over=over)
     return keeper.model()
 
 
@@ -121,53 +122,69 @@ class Trainer:
         if values.top_k is not None:
             metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(values.top_k, f"top_k_accuracy_{values.top_k}"))
         self.network.compile(optimizer(keras, values), loss, metrics=metrics, jit_compile="auto" if gpu else False)
-        self._weights = losses.ClassWeights(form.num_classes) if values.use_weighted_loss else None
+        self.weights = losses.ClassWeights(form.num_classes) if values.use_weighted_loss else None
         self._values, self._form, self._job = values, form, job
         self._is_new = True
+        self.batches, self.totals = 0, dict[str, float]()
+
+    def variables(self) -> list[Any]:
+        """All that a step changes: the network's variables, and the optimizer's."""
+        self.network.optimizer.build(self.network.trainable_variables)
+        return [*self.network.variables, *self.network.optimizer.variables]
 
     def parameters(self) -> dict[str, np.ndarray]:
         """As a checkpoint has them."""
         return network.parameters(self.network)
 
-    def epoch(self, training: Pipeline, epoch: int) -> None:
-        """One pass over the training images, until a stop is asked for.
+    def epoch(self, training: Pipeline, epoch: int, resumer: Resumer) -> None:
+        """One pass over the training images, or what is left of it, until a stop is asked for.
 
         Raises:
             TrainingDataError: there are fewer images than a batch has, or the loss is not finite any more.
         """
         started = since = time.perf_counter()
         self.network.optimizer.learning_rate = learning_rate(self._values, epoch)
-        totals: dict[str, float] = {}
-        number = 0
-        batches = training.epoch(epoch)
-        for number, batch in enumerate(batches):
-            if number == 0 and batch.valid < self._values.mini_batch_size:
+        batches = training.epoch(epoch, self.batches)
+        for batch in batches:
+            if not self.batches and batch.valid < self._values.mini_batch_size:
                 batches.close()
                 raise TrainingDataError(
                     f"The number of input images must be bigger or equal to the mini_batch_size: an epoch has "
                     f"{batch.valid}, and mini_batch_size is {self._values.mini_batch_size}"
                 )
-            weights = self._weights.of(batch.targets) if self._weights is not None else None
-            self.network.reset_metrics()
-            with self._job.nothing_to_keep() if self._is_new else nullcontext():  # the network is compiled
-                logs = self.network.train_on_batch(batch.images, batch.targets, weights, return_dict=True)
-            self._is_new = False
-            totals = {name: totals.get(name, 0.0) + float(value) for name, value in logs.items()}
-            if self._job.stop_requested:
-                batches.close()
-                return
-            if number and number % _LOG_BATCHES == 0:
+            self._step(batch)
+            if self.batches > 1 and self.batches % _LOG_BATCHES == 1:
                 now = time.perf_counter()
                 speed = _LOG_BATCHES * self._values.mini_batch_size / (now - since)
-                self._job.speed(epoch, number, speed, _means(totals, number + 1))
+                self._job.speed(epoch, self.batches - 1, speed, self._means())
                 since = now
-        if not np.isfinite(totals["loss"]):
+            stopped = self._job.stop_requested  # before the checkpoint, which is then written
+            if training.repeats:
+                resumer.offer(epoch)
+            if stopped:
+                batches.close()
+                return
+        if not np.isfinite(self.totals["loss"]):
             raise TrainingDataError(
-                f"The loss of epoch {epoch} is {totals['loss']}: training diverged; a smaller learning_rate helps"
+                f"The loss of epoch {epoch} is {self.totals['loss']}: training diverged; a smaller learning_rate helps"
             )
-        for name, value in _means(totals, number + 1):
+        for name, value in self._means():
             self._job.epoch_score(epoch, "train", name, value)
         self._job.info(f"Epoch[{epoch}] Time cost={time.perf_counter() - started:.3f}")
+        self.batches, self.totals = 0, {}
+
+    def _step(self, batch: ImageBatch) -> None:
+        weights = self.weights.of(batch.targets) if self.weights is not None else None
+        self.network.reset_metrics()
+        with self._job.nothing_to_keep() if self._is_new else nullcontext():  # the network is compiled
+            logs = self.network.train_on_batch(batch.images, batch.targets, weights, return_dict=True)
+        self._is_new = False
+        self.totals = {name: self.totals.get(name, 0.0) + float(value) for name, value in logs.items()}
+        self.batches += 1
+
+    def _means(self) -> list[tuple[str, float]]:
+        """What was measured on the batches of the epoch, without the loss."""
+        return [(name, total / self.batches) for name, total in self.totals.items() if name != "loss"]
 
     def validate(self, validation: Pipeline, epoch: int) -> float:
         """The share of validation images whose class is the likeliest one; of labels that are right with several."""
@@ -180,8 +197,3 @@ class Trainer:
         accuracy = right / total
         self._job.epoch_score(epoch, "validation", "accuracy", accuracy)
         return accuracy
-
-
-def _means(totals: Mapping[str, float], batches: int) -> list[tuple[str, float]]:
-    """What was measured on so many batches of one size, without the loss."""
-    return [(name, total / batches) for name, total in totals.items() if name != "loss"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from algorithms.common import mxnet_files
-from algorithms.image_classification.model import ImageModel
+from algorithms.image_classification.model import ImageModel, load_arrays, params_file
 from algorithms.interface import Job
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class Earlier:
         """Write the checkpoint of ``model``."""
         mxnet_files.save(self._folder / model.checkpoint, model.arrays)
 
+    def parameters(self, epoch: int) -> Parameters:
+        """Those after an epoch, counted from 1."""
+        return load_arrays(self._folder / params_file(epoch))
+
 
 class Keeper:
     """Keeps the epoch that is best on the validation channel, or with ``checkpoint_frequency`` every n-th epoch.
@@ -46,6 +50,7 @@ class Keeper:
         best: the highest validation accuracy of an epoch that is kept, without ``checkpoint_frequency``.
         kept: numbers of the epochs that are kept, counted from 1.
         newest: the model of the last of them.
+        last: parameters of the last epoch, and its number, counted from 0, while none is kept.
 
     Each epoch that is kept becomes the artifact of the job at once. Earlier ones wait in a temporary folder.
     """
@@ -64,14 +69,14 @@ class Keeper:
         self._frequency = values.checkpoint_frequency
         self.best = -1.0
         self.newest: ImageModel | None = None
-        self._last: tuple[Parameters, int] | None = None
+        self.last: tuple[Parameters, int] | None = None
         self.kept: list[int] = []
         self._earlier = Earlier() if self._frequency else None
 
     @property
     def has_model(self) -> bool:
         """Whether there is something that ``model`` can give."""
-        return self.newest is not None or self._last is not None
+        return self.newest is not None or self.last is not None
 
     def offer(self, parameters: Callable[[], Parameters], epoch: int, accuracy: float) -> None:
         """The parameters after ``epoch``, counted from 0."""
@@ -83,30 +88,40 @@ class Keeper:
         elif (epoch + 1) % self._frequency == 0:
             self._keep(parameters(), epoch)
         elif self.newest is None:
-            self._last = parameters(), epoch
+            self.last = parameters(), epoch
 
     def model(self) -> ImageModel:
         """The last epoch that was kept; where training ended before there was one, the last that was whole."""
         if self.newest is None:
-            assert self._last is not None
-            self._keep(*self._last)
+            assert self.last is not None
+            self._keep(*self.last)
         assert self.newest is not None
         return self.newest
 
-    def restore(self, best: float, models: list[tuple[int, Parameters]]) -> None:
+    def restore(self, best: float, models: list[tuple[int, Mapping[str, np.ndarray]]]) -> None:
         """Take up what another run has kept: pairs of the epoch, counted from 1, and its parameters."""
         self.best = best
         for epoch, parameters in models:
-            self._keep(parameters, epoch - 1)
+            self._keep(dict(parameters), epoch - 1, told=False)
 
-    def _keep(self, parameters: Parameters, epoch: int) -> None:
+    def parameters(self, epoch: int) -> Parameters:
+        """Those after an epoch that is kept, or the last, counted from 1."""
+        if self.newest is not None and self.newest.epoch == epoch:
+            return dict(self.newest.arrays)
+        if self.newest is None:
+            assert self.last is not None
+            return self.last[0]
+        assert self._earlier is not None
+        return self._earlier.parameters(epoch)
+
+    def _keep(self, parameters: Parameters, epoch: int, *, told: bool = True) -> None:
         if self._earlier is None:
             self.kept.clear()
         elif self.newest is not None:
             self._earlier.add(self.newest)
         self.kept.append(epoch + 1)
         self.newest = ImageModel(self._symbol, parameters, self._shape, epoch + 1, self._batch, self._earlier or ())
-        self._job.save_intermediate(self.newest, self.newest.checkpoint)
+        self._job.save_intermediate(self.newest, self.newest.checkpoint if told else None)
 
 
 class EarlyStopping:

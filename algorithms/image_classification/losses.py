@@ -27,6 +27,14 @@ class ClassWeights:
         self._with = np.ones(num_classes)  # one image of each kind is there from the start, lest shares are 0
         self._all = 2.0
 
+    def state(self) -> np.ndarray:
+        """The counts so far, (num_classes + 1,) float64."""
+        return np.append(self._with, self._all)
+
+    def resume(self, state: np.ndarray) -> None:
+        """Count on from there."""
+        self._with, self._all = state[:-1].copy(), float(state[-1])
+
     def of(self, targets: np.ndarray) -> np.ndarray:
         """Count a batch, 0 and 1 of shape (n, num_classes), and give the weights of its losses, the same shape."""
         self._with += targets.sum(axis=0)

@@ -5,6 +5,7 @@ A thread makes a whole batch. Reading runs ahead of decoding, decoding of traini
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
@@ -49,8 +50,13 @@ class Pipeline:
         room = _MOST_BYTES // (size * prepare.height * prepare.width * prepare.channels)
         self._threads = max(1, min(len(os.sched_getaffinity(0)), _MOST_THREADS, room - 2))
 
-    def epoch(self, number: int) -> Generator[ImageBatch]:
-        """One epoch. Leaving it early closes what is open.
+    @property
+    def repeats(self) -> bool:
+        """An epoch can be read again from its start: False in Pipe mode."""
+        return self._examples.targets is not None
+
+    def epoch(self, number: int, after: int = 0) -> Generator[ImageBatch]:
+        """One epoch, without its first ``after`` batches. Leaving it early closes what is open.
 
         Raises:
             DataError: the data is not what it claims to be.
@@ -58,13 +64,16 @@ class Pipeline:
         """
         order = np.random.default_rng([self._seed, number]) if self._shuffled else None
 
+        def batches() -> Iterator[tuple[int, tuple[list[Example], int]]]:
+            return itertools.islice(enumerate(self._cut(self._examples.epoch(order))), after, None)
+
         def make(numbered: tuple[int, tuple[list[Example], int]]) -> ImageBatch:
             batch, (examples, count) = numbered
             random = np.random.default_rng([self._seed, number, batch])
             images = np.stack([self._prepare(example.load(), example.where, random) for example in examples])
             return ImageBatch(images, np.stack([example.target for example in examples]), count)
 
-        return ahead(lambda _: parallel(make, enumerate(self._cut(self._examples.epoch(order))), self._threads), 1)
+        return ahead(lambda _: parallel(make, batches(), self._threads), 1)
 
     def _cut(self, examples: Iterator[Example]) -> Iterator[tuple[list[Example], int]]:
         """Lists of ``size`` examples, and how many of them count."""

@@ -18,6 +18,7 @@ import numpy as np
 from algorithms.common.hosts import from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.interface import Hosts, Job, Stream
+from algorithms.kmeans.checkpoints import Place, resume, to_checkpoint
 from algorithms.kmeans.lloyd import (
     Clustering,
     Points,
@@ -114,14 +115,14 @@ class State:
         self.time = 0
         self.decay = float(np.log(2) / half_life) if half_life else 0.0
         self.sample = Sample(sample_size, rng)
-        self._rng = rng
+        self.rng = rng
         self._initialiser = INITIALISERS[init_method]
 
     def initialize(self, features: Features) -> None:
         """Choose working centers among these rows (n, d), n >= 1, as far as there are not enough yet."""
         points = Points.of(features)
         count = min(self.size - len(self.centers), len(points))
-        chosen = self._initialiser(points, count, self._rng, self.centers)
+        chosen = self._initialiser(points, count, self.rng, self.centers)
         self.centers = np.concatenate([self.centers.reshape(-1, chosen.shape[1]), chosen])
         self.weights = np.concatenate([self.weights, np.zeros(count)])
 
@@ -167,7 +168,7 @@ class State:
             self.rows += other.rows
         if len(self.centers) > self.size:
             points = self._weighted_centers()
-            centers = lloyd(points, plus_plus(points, self.size, self._rng), max_iter=20, tol=1e-3).centers
+            centers = lloyd(points, plus_plus(points, self.size, self.rng), max_iter=20, tol=1e-3).centers
             self.centers, self.weights = _reduced(points, centers)
 
     def shared(self, hosts: Hosts) -> None:
@@ -195,10 +196,10 @@ class State:
 
     def _like(self, packed: dict[str, Any]) -> State:
         """Another host's state."""
-        state = State(self.size, self.sample.size, self._rng)
+        state = State(self.size, self.sample.size, self.rng)
         state.centers, state.weights = packed["centers"], packed["weights"]
         state.rows, state.time = packed["rows"], packed["time"]
-        state.sample = Sample.unpacked(packed["sample"], self._rng)
+        state.sample = Sample.unpacked(packed["sample"], self.rng)
         return state
 
     def finalize(
@@ -292,16 +293,16 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         hyperparameters.local_lloyd_tol,
         _resolved(hyperparameters.local_lloyd_num_trials, "local_lloyd_num_trials", trials(k), job),
     )
-    watch = _Watch(hyperparameters.mini_batch_size, job)
-    for epoch in range(hyperparameters.epochs):
-        started, before = time.perf_counter(), state.rows
+    place = Place() if (found := job.checkpoints.latest()) is None else resume(state, found)
+    while place.epoch < hyperparameters.epochs:
+        started = time.perf_counter()
         with job.timer("update.time"):
-            for batch in stream.batches(hyperparameters.mini_batch_size):
-                if job.stop_requested:
-                    raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
-                watch.see(batch, state.update(batch.features, keep=epoch == hyperparameters.epochs - 1))
-        job.progress(epoch + 1, hyperparameters.epochs)
-        job.throughput(state.rows - before, time.perf_counter() - started)
+            _one_epoch(state, place, hyperparameters, stream, job)
+        place.epoch, place.batches = place.epoch + 1, 0
+        job.progress(place.epoch, hyperparameters.epochs)
+        job.throughput(state.rows - place.before, time.perf_counter() - started)
+        place.before = state.rows
+        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
     rows = int(job.hosts.sum(np.array([state.rows]))[0][0]) // hyperparameters.epochs
     if rows < k:
         raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")
@@ -321,27 +322,37 @@ def _resolved(value: int | str, name: str, automatic: int, job: Job) -> int:
     return automatic
 
 
-class _Watch:
-    """Logs how far rows are from the working centers, at batches 10, 20, ... 90, 100, 200, ... 900, 1000 and so on."""
+def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> None:
+    """Move the working centers by every row once; the sample is of the last epoch.
 
-    def __init__(self, mini_batch_size: int, job: Job) -> None:
-        self._size = mini_batch_size
-        self._job = job
-        self._batches = 0
-        self._recent = np.zeros(2)  # rows and sum of squared distances since the last line
-        self._total = np.zeros(2)
+    Raises:
+        TrainingStopped: a stop was asked for.
+    """
+    keep = place.epoch == hyperparameters.epochs - 1
+    for number, batch in enumerate(stream.batches(hyperparameters.mini_batch_size)):
+        if number < place.batches:  # seen before an interruption
+            continue
+        _tell(place, batch, state.update(batch.features, keep=keep), hyperparameters.mini_batch_size, job)
+        place.batches = number + 1
+        stopped = job.stop_requested  # before the checkpoint, which is then written
+        if stream.repeats:
+            job.checkpoints.offer(lambda: to_checkpoint(state, place))
+        if stopped:
+            raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
 
-    def see(self, batch: Batch, squared_distances: float) -> None:
-        if self._batches == 0 and len(batch) < self._size:
-            self._job.warning(
-                f"Batch size {self._size} is bigger than the first batch data. "
-                f"Effective batch size used to initialize is {len(batch)}"
-            )
-        self._batches += 1
-        self._recent += (len(batch), squared_distances)
-        if self._batches < 10 or self._batches % 10 ** int(np.log10(self._batches)):
-            return
-        self._total += self._recent
-        short, long = (float(total / rows) for rows, total in (self._recent, self._total))
-        self._job.info(f"Iter {self._batches}: Short term msd {short:f}. Long term msd {long:f}")
-        self._recent = np.zeros(2)
+
+def _tell(place: Place, batch: Batch, squared_distances: float, size: int, job: Job) -> None:
+    """Log how far rows are from the working centers, at batches 10, 20, ... 90, 100, 200, ... 900, 1000 and so on."""
+    if place.told == 0 and len(batch) < size:
+        job.warning(
+            f"Batch size {size} is bigger than the first batch data. "
+            f"Effective batch size used to initialize is {len(batch)}"
+        )
+    place.told += 1
+    place.recent += (len(batch), squared_distances)
+    if place.told < 10 or place.told % 10 ** int(np.log10(place.told)):
+        return
+    place.total += place.recent
+    short, long = (float(total / rows) for rows, total in (place.recent, place.total))
+    job.info(f"Iter {place.told}: Short term msd {short:f}. Long term msd {long:f}")
+    place.recent = np.zeros(2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.checkpoints import Checkpoint, Checkpoints, NoCheckpoints
 from algorithms.common import topics
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _EXTRA = 1.25  # a quarter more topics are fitted than asked for
 _MOST_TENSOR_BYTES = 1 << 31
 _FIRST_SWEEPS, _SWEEPS_A_DROP, _LAST_ROUNDS, _LAST_SWEEPS = 12, 4, 10, 5
+MOMENTS = "moments"
 _ENOUGH = 1e-5
 """The steps end when one gains less of a word's log likelihood, relative to it."""
 
@@ -40,20 +42,22 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     fitted = min(math.ceil(_EXTRA * wanted), hyperparameters.feature_dim)
     _check_tensor(fitted, wanted)
     job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
+    found = job.checkpoints.latest()
     started = time.perf_counter()
     with job.timer("get_all_batches_from_iter.time"):
         counts = read(stream, hyperparameters.feature_dim, job)
-    job.info(f"Loaded all data into matrix with shape: {counts.shape}")
-    random = np.random.default_rng(job.seed)
-    with job.timer("moment1.time"):
-        whitened = Moments(counts, hyperparameters.alpha0, job.hosts).whiten(fitted, random)
-    with job.timer("CPDecomposition.time"):
-        found = _decomposed(whitened, hyperparameters, random, job)
-    job.info(f"Best reconstruction error: {found.error:.8f}")
+    if found is None:
+        job.info(f"Loaded all data into matrix with shape: {counts.shape}")
+    checkpoints = (
+        NoCheckpoints() if any_host(job.hosts, job.stop_requested) else job.checkpoints
+    )  # of all documents, or of none
+    if found is None or found.state["stage"] == MOMENTS:
+        alpha, beta = _first_topics(counts, fitted, hyperparameters, found, checkpoints, job)
+        climb = Climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, checkpoints, job)
+    else:
+        climb = Climb.resumed(counts, wanted, found, checkpoints, job)
     with job.timer("LDA.finalize.time"):
-        alpha, beta = recover(whitened, found, hyperparameters.alpha0)
-        alpha, beta = fill(alpha, beta, counts, fitted, random, job.hosts)
-        model = climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, job)
+        model = climb.run()
     if not np.isfinite(model.beta).all() or not model.beta.any(axis=1).all():
         raise TrainingDataError(f"alpha0 is {hyperparameters.alpha0:g}, and no topics are found: choose a smaller one")
     job.progress(1, 1)
@@ -63,6 +67,31 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
             job.output_directory, "Topics of the corpus", model.beta, model.shares, counts, hosts=job.hosts
         )
     return model
+
+
+def _first_topics(
+    counts: sp.csr_array,
+    fitted: int,
+    hyperparameters: LDAHyperparameters,
+    resumed: Checkpoint | None,
+    checkpoints: Checkpoints,
+    job: Job,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prior and topics by the moments, (fitted,) and (fitted, V)."""
+    random = np.random.default_rng(job.seed)
+    if resumed is None:
+        with job.timer("moment1.time"):
+            whitened = Moments(counts, hyperparameters.alpha0, job.hosts).whiten(fitted, random)
+        state = {"stage": MOMENTS, "random": random.bit_generator.state}
+        checkpoints.offer(lambda: Checkpoint("the moments", state, vars(whitened)))
+    else:
+        whitened = Whitened(**resumed.arrays)
+        random.bit_generator.state = resumed.state["random"]
+    with job.timer("CPDecomposition.time"):
+        found = _decomposed(whitened, hyperparameters, random, job)
+    job.info(f"Best reconstruction error: {found.error:.8f}")
+    alpha, beta = recover(whitened, found, hyperparameters.alpha0)
+    return fill(alpha, beta, counts, fitted, random, job.hosts)
 
 
 def _decomposed(
@@ -183,37 +212,94 @@ def _documents(counts: sp.csr_array, number: int, random: np.random.Generator, h
     return hosts.sum(chosen)[0]
 
 
-def climb(counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, wanted: int, job: Job) -> LDAModel:
+class Climb:
     """Steps up the likelihood, on the way of which the topics that say least are left out until ``wanted`` remain.
 
-    Then the prior, of which ``alpha`` is a first guess, is fitted too.
+    Then the prior, of which ``alpha`` is a first guess, is fitted too. A phase is a number of sweeps, with what is done
+    before the first of them: none, then a topic that is left out, and then a step of the prior.
     """
-    alpha0 = float(alpha.sum())
-    ascent = Ascent(counts, alpha, beta, job.hosts)
-    _sweep(ascent, _FIRST_SWEEPS, job)
-    while len(ascent.alpha) > wanted:
-        ascent.drop_least()
-        _sweep(ascent, _SWEEPS_A_DROP, job)
-    ascent.alpha = _prior(ascent, alpha0)
-    for _ in range(_LAST_ROUNDS):
-        ascent.fit_prior()
-        _sweep(ascent, _LAST_SWEEPS, job, collapsed=True)
-    order = np.argsort(-ascent.alpha, kind="stable")
-    limits = np.finfo(np.float32)  # the artifact holds float32, in which an extreme prior would be 0 or infinite
-    alpha = np.clip(ascent.alpha[order], limits.tiny, limits.max / (2 * len(order)))
-    words = np.ascontiguousarray(ascent.words.T[order])
-    return LDAModel(*from_leader(job.hosts, lambda: [alpha.astype(np.float32), words]))
+
+    def __init__(
+        self,
+        counts: sp.csr_array,
+        alpha: np.ndarray,
+        beta: np.ndarray,
+        wanted: int,
+        checkpoints: Checkpoints,
+        job: Job,
+    ) -> None:
+        self._ascent = Ascent(counts, alpha, beta, job.hosts)
+        self._alpha0 = float(alpha.sum())
+        self._drops = len(alpha) - wanted
+        self._job, self._checkpoints = job, checkpoints
+        self._phase = self._sweeps = 0
+        self._before = -np.inf  # the likelihood
+
+    @classmethod
+    def resumed(cls, counts: sp.csr_array, wanted: int, found: Checkpoint, checkpoints: Checkpoints, job: Job) -> Climb:
+        """Where a checkpoint was written."""
+        state, arrays = found.state, found.arrays
+        climb = cls(counts, arrays["alpha"], arrays["words"].T, wanted, checkpoints, job)
+        climb._ascent.mixtures = arrays["mixtures"]
+        climb._alpha0, climb._drops = state["alpha0"], state["drops"]
+        climb._phase, climb._sweeps, climb._before = state["phase"], state["sweeps"], state["before"]
+        return climb
+
+    def run(self) -> LDAModel:
+        """All phases that are left."""
+        while self._phase < 1 + self._drops + _LAST_ROUNDS:
+            if not self._sweeps:
+                self._begin_phase()
+            self._sweep()
+        ascent = self._ascent
+        order = np.argsort(-ascent.alpha, kind="stable")
+        limits = np.finfo(np.float32)  # the artifact holds float32, in which an extreme prior would be 0 or infinite
+        alpha = np.clip(ascent.alpha[order], limits.tiny, limits.max / (2 * len(order)))
+        words = np.ascontiguousarray(ascent.words.T[order])
+        return LDAModel(*from_leader(self._job.hosts, lambda: [alpha.astype(np.float32), words]))
+
+    def _begin_phase(self) -> None:
+        if 1 <= self._phase <= self._drops:
+            self._ascent.drop_least()
+        elif self._phase:
+            if self._phase == self._drops + 1:
+                self._ascent.alpha = _prior(self._ascent, self._alpha0)
+            self._ascent.fit_prior()
+
+    def _sweep(self) -> None:
+        """The sweeps of a phase; fewer, once they gain little or a stop was asked for."""
+        is_last = self._phase > self._drops
+        times = _LAST_SWEEPS if is_last and self._phase else _SWEEPS_A_DROP if self._phase else _FIRST_SWEEPS
+        phase = self._phase
+        while self._phase == phase:
+            likelihood = self._ascent.sweep(collapsed=is_last and phase > 0)
+            enough = any_host(self._job.hosts, likelihood - self._before < _ENOUGH * abs(likelihood))
+            self._before, self._sweeps = likelihood, self._sweeps + 1
+            if enough or self._sweeps == times:
+                self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf
+            stopped = any_host(
+                self._job.hosts, self._job.stop_requested
+            )  # before the checkpoint, which is then written
+            self._checkpoints.offer(self._checkpoint, epoch_over=True)
+            if stopped and self._phase == phase:
+                self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf
+
+    def _checkpoint(self) -> Checkpoint:
+        state = {
+            "stage": "topics",
+            "alpha0": self._alpha0,
+            "drops": self._drops,
+            "phase": self._phase,
+            "sweeps": self._sweeps,
+            "before": self._before,
+        }
+        ascent = self._ascent
+        arrays = {"alpha": ascent.alpha, "words": ascent.words, "mixtures": ascent.mixtures}
+        return Checkpoint(
+            f"{self._sweeps} sweeps of phase {self._phase} of the topics", state, arrays, reads_again=True
+        )
 
 
 def _prior(ascent: Ascent, alpha0: float) -> np.ndarray:
     shares = np.maximum(ascent.shares(), 1e-6)
     return alpha0 * shares / shares.sum()
-
-
-def _sweep(ascent: Ascent, times: int, job: Job, *, collapsed: bool = False) -> None:
-    before = -np.inf
-    for _ in range(times):
-        likelihood = ascent.sweep(collapsed=collapsed)
-        if any_host(job.hosts, likelihood - before < _ENOUGH * abs(likelihood) or job.stop_requested):
-            break
-        before = likelihood

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from algorithms.errors import TrainingDataError
 from algorithms.interface import Job, Stream
 from algorithms.linear_learner import path
+from algorithms.linear_learner.checkpoints import Run, resume, to_checkpoint
 from algorithms.linear_learner.grid import Setting, optimizer_name
 from algorithms.linear_learner.losses import Loss, make_loss, objective_name
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
@@ -128,32 +129,44 @@ def _train_batches(
     rows = None if validation is None else _validation_rows(validation, trainer)
     kept = Kept(HeldOut(size, len(sample) if rows is None else 0))
     patience = Patience(hp.early_stopping_patience, hp.early_stopping_tolerance)
-    best: Winner | None = None
-    for epoch in range(hp.epochs):
-        threads = _threads(2.0 * size * trainer.parameters.size)
+    run = Run(trainer, kept, patience, size, np.zeros(len(trainer.settings)))
+    if (found := job.checkpoints.latest()) is not None:
+        resume(run, found)
+    if run.epoch:  # the rows from the start of the first one were read for the scaler alone
+        first.close()
+        rows = rows or Rows.of(concatenate(kept.rows), problem, width)
+    while run.epoch < hp.epochs and not run.over:
+        epoch, started = run.epoch, time.perf_counter()
+        threads = _threads(2.0 * run.size * trainer.parameters.size)
         with threads, closing(first if epoch == 0 else stream.batches(unit)) as source:
-            started = time.perf_counter()
-            batches = rebatch(itertools.chain(head, source), unit)
-            seen, losses = _run_epoch(trainer, kept, batches, None if size == unit else size, job)
+            batches = rebatch(itertools.chain(head, source) if epoch == 0 else source, unit)
+            is_whole = _run_epoch(run, batches, None if run.size == unit else run.size, stream.repeats, job)
             head = []
-        size = _batch_size(hp, seen)
+        seen, losses = run.seen, run.losses / max(run.seen, 1)
         rows = rows or Rows.of(concatenate(kept.rows), problem, width)
         candidate = trainer.best(rows, losses)
-        if best is None or candidate.beats(best):
-            best = candidate
-        if candidate is best or candidate.equals(best):
-            winner = candidate  # the later of equals: its learning rate was smaller, so it owes less to chance
+        if run.best is None or candidate.beats(run.best):
+            run.best = candidate
+        if candidate is run.best or candidate.equals(run.best):
+            run.winner = candidate  # the later of equals: its learning rate was smaller, so it owes less to chance
         criterion, loss = _stopping_criterion(hp, losses, candidate, validation is not None)
         _report_epoch(job, trainer, losses, candidate, epoch)
         job.early_stopping(epoch, criterion, abs(loss))
         job.progress(epoch + 1, hp.epochs)
         job.throughput(seen, time.perf_counter() - started)
-        ended = patience.ended(loss)
+        run.over = patience.ended(loss)
         trainer.end_epoch(improved=patience.bad_epochs == 0)
-        if ended or job.stop_requested:
+        stopped = job.stop_requested  # before the checkpoint, which is then written
+        if run.over or stopped:
             job.info("Early stop condition met. Stopping training.")
+        run.epoch, run.steps, run.seen, run.losses = epoch + 1, 0, 0, np.zeros_like(losses)
+        run.size = _batch_size(hp, seen)
+        if is_whole:
+            job.checkpoints.offer(lambda: to_checkpoint(run), epoch_over=True)
+        if stopped:
             break
-    assert rows is not None, "there is at least one epoch"
+    winner = run.winner
+    assert rows is not None and winner is not None, "there is at least one epoch"
     if not np.isfinite(winner.objective):
         start = "".join(f", {name} {getattr(hp, name):g}" for name in STARTS if name in hp.given)
         raise TrainingDataError(
@@ -199,24 +212,27 @@ def _stopping_criterion(
     return objective_name(hp.loss_name), best.lowest_objective
 
 
-def _run_epoch(
-    trainer: Trainer, kept: Kept, batches: Iterable[Batch], size: int | None, job: Job
-) -> tuple[int, np.ndarray]:
-    """One pass in steps of ``size`` rows, or of what ``kept`` leaves of each batch. Returns the number of rows trained
-    on, and the mean loss of each model (m,)."""
-    seen, losses = 0, np.zeros(len(trainer.settings))
+def _run_epoch(run: Run, batches: Iterable[Batch], size: int | None, repeats: bool, job: Job) -> bool:
+    """One pass, or what is left of it, in steps of ``size`` rows, or of what ``run.kept`` leaves of each batch. Returns
+    whether it was whole: a stop cuts it short."""
+    trainer, kept, stopped = run.trainer, run.kept, False
     problem, width = trainer.problem, trainer.parameters.shape[1]
     parts = (kept.take(index, batch) for index, batch in enumerate(batches))
-    for part in filter(len, parts) if size is None else rebatch(parts, size):
+    for number, part in enumerate(filter(len, parts) if size is None else rebatch(parts, size)):
+        if number < run.steps:  # before an interruption
+            continue
         labels = one_label(part)
         check_labels(labels, trainer.hp)
         features = problem.scaler.rows(part.features, width)
-        losses += trainer.update(features, problem.label_scaler.apply(labels)) * len(part)
-        seen += len(part)
-        if job.stop_requested:
+        run.losses += trainer.update(features, problem.label_scaler.apply(labels)) * len(part)
+        run.seen, run.steps = run.seen + len(part), number + 1
+        stopped = job.stop_requested  # before the checkpoint, which is then written
+        if repeats:
+            job.checkpoints.offer(lambda: to_checkpoint(run))
+        if stopped:
             break
     kept.full = True
-    return seen, losses / max(seen, 1)
+    return not stopped
 
 
 def _validation_rows(validation: Batch, trainer: Trainer) -> Rows:

@@ -17,7 +17,9 @@ EPSILON = 1e-8
 
 
 class Optimizer(Protocol):
-    """One step on all parameters."""
+    """One step on all parameters. ``time`` counts the steps, where these depend on it."""
+
+    time: int
 
     def step(self, parameters: np.ndarray, gradient: np.ndarray, rate: np.ndarray) -> np.ndarray:
         """Change ``parameters`` (p, m) in place; ``gradient`` (p, m) may be overwritten; ``rate`` is (p, m) or (m,).
@@ -40,7 +42,7 @@ class _Moments:
 
     arrays: ClassVar[tuple[str, ...]]
     buffer: np.ndarray | None = None
-    time = 0
+    time: int = 0
 
     def part(self, rows: np.ndarray) -> Self:
         """See ``Optimizer``."""

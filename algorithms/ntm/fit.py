@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common import topics
-from algorithms.common.hosts import any_host, dealt, from_leader, packed, unpacked
+from algorithms.common.hosts import alone, any_host, dealt, from_leader, packed, unpacked
 from algorithms.common.networks import load_keras
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.interface import Job
@@ -63,11 +64,11 @@ class Patience:
     def __init__(self, window: int, tolerance: float) -> None:
         self.window, self.tolerance = window, tolerance
         self.bad = 0
-        self._losses: list[float] = []
+        self.losses: list[float] = []
 
     def exceeded(self, loss: float, job: Job) -> bool:
         """Whether training should end after an epoch with this loss."""
-        recent, self._losses = self._losses[-self.window :], [*self._losses, loss][-self.window :]
+        recent, self.losses = self.losses[-self.window :], [*self.losses, loss][-self.window :]
         if len(recent) < self.window:
             return False
         least = min(recent)
@@ -118,11 +119,18 @@ class Training:
 
     def __init__(self, hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> None:
         self.values, self.channels, self.job = hyperparameters, channels, job
+        self.checkpoints = alone(job.hosts, job.checkpoints)
         own = [job.seed, job.hosts.rank] if job.hosts.rank else job.seed  # hosts draw documents of their own
         self.random = np.random.default_rng(own)
         self.sample = Sample(np.random.default_rng(own))
         self._network: Network | None = None
         self._first_epoch = True
+        self._patience = Patience(hyperparameters.num_patience_epochs, hyperparameters.tolerance)
+        self._best: NTMModel | None = None
+        self._lowest, self._best_epoch, self._epochs = float("inf"), 0, 0
+        self._batches = 0  # that were trained on in the running epoch
+        self._draws = self.random.bit_generator.state  # when the running epoch began
+        self._found: Checkpoint | None = None
 
     @property
     def network(self) -> Network:
@@ -132,30 +140,35 @@ class Training:
 
     def run(self) -> NTMModel:
         """Epochs until the loss no longer falls, or a stop. Returns the model of the best epoch."""
-        patience = Patience(self.values.num_patience_epochs, self.values.tolerance)
-        best: NTMModel | None = None
-        lowest, best_epoch, epoch = float("inf"), 0, 0
-        while epoch < self.values.epochs:
-            epoch += 1
-            model, loss = self._epoch(epoch)
+        over = self._resume()
+        while not over and self._epochs < self.values.epochs:
+            model, loss = self._epoch(self._epochs + 1)
             if loss is None:  # a stop was asked for in the midst of it
-                if best is None:
-                    best, best_epoch = model, epoch
-                self.job.warning(f"Training was asked to stop: the model is that of epoch {best_epoch}.")
+                if self._best is None:
+                    self._best, self._best_epoch = model, self._epochs + 1
+                self.job.warning(f"Training was asked to stop: the model is that of epoch {self._best_epoch}.")
                 break
-            if best is None or loss < lowest:
-                best, lowest, best_epoch = model, loss, epoch
-            self.job.progress(epoch, self.values.epochs)
-            if patience.exceeded(loss, self.job):
-                self.job.info("Bad epochs exceeded patience. Stopping training early!")
-                self.job.progress(self.values.epochs, self.values.epochs)
-                break
-        assert best is not None
-        if "validation" in self.channels and np.isfinite(lowest):
-            self.job.quality("validation", "total_loss", lowest, epoch=epoch)
-        if np.isfinite(lowest):
-            self.job.info(f"Best model based on early stopping at epoch {best_epoch}. Best loss: {lowest}")
-        return best
+            over = self._end_epoch(model, loss)
+        assert self._best is not None
+        if "validation" in self.channels and np.isfinite(self._lowest):
+            self.job.quality("validation", "total_loss", self._lowest, epoch=self._epochs)
+        if np.isfinite(self._lowest):
+            self.job.info(f"Best model based on early stopping at epoch {self._best_epoch}. Best loss: {self._lowest}")
+        return self._best
+
+    def _end_epoch(self, model: NTMModel, loss: float) -> bool:
+        """Keep the model if it is the best; whether training is over."""
+        self._epochs += 1
+        if self._best is None or loss < self._lowest:
+            self._best, self._lowest, self._best_epoch = model, loss, self._epochs
+        self.job.progress(self._epochs, self.values.epochs)
+        over = self._patience.exceeded(loss, self.job)
+        if over:
+            self.job.info("Bad epochs exceeded patience. Stopping training early!")
+            self.job.progress(self.values.epochs, self.values.epochs)
+        self._batches, self._draws = 0, self.random.bit_generator.state
+        self.checkpoints.offer(lambda: self._checkpoint(over=over), epoch_over=True)
+        return over
 
     def _epoch(self, epoch: int) -> tuple[NTMModel, float | None]:
         """The model after one epoch, and its loss: on validation where there is such a channel, else on train.
@@ -163,23 +176,25 @@ class Training:
         The loss is None where a stop was asked for in the midst of it.
         """
         job, started = self.job, time.perf_counter()
-        job.info(f"# Starting training for epoch {epoch}")
-        self._first_epoch, batches, stopped = epoch == 1, 0, False
-        mini_batches = self._mini_batches()
+        if not self._batches:
+            job.info(f"# Starting training for epoch {epoch}")
+        self._first_epoch, stopped = epoch == 1, False
+        mini_batches = itertools.islice(self._mini_batches(), self._batches, None)
         while not stopped:
-            counts = next(mini_batches, None)
-            with self.job.nothing_to_keep() if epoch == 1 and not batches else nullcontext():  # the network is compiled
+            counts = next(mini_batches, None)  # None where only other hosts have more
+            with self.job.nothing_to_keep() if epoch == 1 and not self._batches else nullcontext():  # it is compiled
                 rows, stopped = self.network.step(counts, lambda: job.stop_requested)
             if not rows:
                 break
-            batches += 1
-        mini_batches.close()
-        if not batches:
+            self._batches += 1
+            if self.channels["train"].repeats:  # a stop was looked for before: the checkpoint is then written
+                self.checkpoints.offer(self._checkpoint)
+        if not self._batches:
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
         loss, seconds = self.network.losses(), time.perf_counter() - started
         job.info(
-            f"# Finished training epoch {epoch} on {loss.documents} examples from {batches} batches, each of size "
-            f"{self.network.size}."
+            f"# Finished training epoch {epoch} on {loss.documents} examples from {self._batches} batches, each of "
+            f"size {self.network.size}."
         )
         self._say("Training", loss)
         job.quality("train", "total_loss", loss.total, epoch=epoch)
@@ -204,6 +219,64 @@ class Training:
         job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
         return model, held_out.total
 
+    # ---- checkpoints ------------------------------------------------------------------------------------------------
+
+    def _checkpoint(self, *, over: bool = False) -> Checkpoint:
+        """Between two mini-batches, or two epochs. A running epoch is read from its start again, with the same draws,
+        so the documents kept of the first one need not be in it before that is over."""
+        kept = {}
+        if self._best is not None:
+            kept[f"model-{self._best_epoch}"] = self._best.to_arrays()
+            kept["documents"] = rows_to_arrays("documents", self.sample.documents())
+        state = {
+            "epochs": self._epochs,
+            "batches": self._batches,
+            "draws": self._draws,
+            "over": over,
+            "lowest": self._lowest,
+            "best_epoch": self._best_epoch,
+            "losses": self._patience.losses,
+            "bad": self._patience.bad,
+            "size": self.network.size,
+            "weight": self.network.weight,
+        }
+        position = f"epoch {self._epochs}" + (f" and {self._batches} batches" if self._batches else "")
+        return Checkpoint(position, state, self.network.to_arrays(), kept)
+
+    def _resume(self) -> bool:
+        """Take up the newest checkpoint, if there is one; whether training is over."""
+        found = self.checkpoints.latest()
+        if found is None:
+            return False
+        state = found.state
+        self._epochs, self._batches, self._draws = state["epochs"], state["batches"], state["draws"]
+        self.random.bit_generator.state = self._draws
+        self._lowest, self._best_epoch = state["lowest"], state["best_epoch"]
+        self._patience.losses, self._patience.bad = state["losses"], state["bad"]
+        self._found = found
+        if self._best_epoch:
+            self._best = self._model_from(found.kept[f"model-{self._best_epoch}"])
+            self.sample.kept = [Batch(rows_from_arrays("documents", found.kept["documents"]))]
+        if self._epochs:  # in the first one the network is made from its first documents once more
+            self._make(state["size"], state["weight"], seeding.none(self.values.num_topics, self.values.feature_dim))
+        return bool(state["over"])
+
+    def _model_from(self, arrays: Mapping[str, np.ndarray]) -> NTMModel:
+        return NTMModel.from_arrays(arrays, len(self.values.layers), self.values.encoder_layers_activation)
+
+    def _make(self, size: int, weight: float, seed: seeding.Seed) -> None:
+        """The network, as it starts or as the checkpoint has it."""
+        with self.job.nothing_to_keep() if self._found is None else nullcontext():
+            load_keras(self.job.seed)
+            from algorithms.ntm.network import Network  # imports Keras
+
+            self._network = Network(self.values, size, weight, seed, self.job.seed, self.job.hosts)
+        if self._found is not None:
+            self._network.from_arrays(self._found.arrays)
+            self._found = None
+
+    # ---- scores -----------------------------------------------------------------------------------------------------
+
     def score(self, model: NTMModel, channel: str) -> Loss:
         """The loss on all documents of a channel that have words; with the same draws each time."""
         loss = model.loss(self._documents(channel), np.random.default_rng(self.job.seed), self.job.hosts)
@@ -219,7 +292,7 @@ class Training:
 
     # ---- documents --------------------------------------------------------------------------------------------------
 
-    def _mini_batches(self) -> Generator[sp.csr_array]:
+    def _mini_batches(self) -> Iterator[sp.csr_array]:
         """One epoch of ``train``. In the first, the network is made when its first documents are there."""
         documents: Iterable[Batch] = self._drawn()
         if self._network is None:
@@ -244,11 +317,7 @@ class Training:
         # Each document has the same weight, that of one of mean length: the gradient is in nats for a document.
         weight = self.values.rescale_gradient * float(first.sum()) / first.shape[0]
         size = min(self.values.mini_batch_size, max(hosts.gather(count)))
-        with self.job.nothing_to_keep():
-            load_keras(self.job.seed)
-            from algorithms.ntm.network import Network  # imports Keras
-
-            self._network = Network(self.values, size, weight, seed, self.job.seed, hosts)
+        self._make(size, weight, seed)
         return itertools.chain(head, documents)
 
     def _first_of_all(self, head: list[Batch]) -> sp.csr_array:

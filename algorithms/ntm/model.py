@@ -88,6 +88,24 @@ class NTMModel(Model):
         """The probability of each word in each topic, (K, V), rows that sum to 1."""
         return softmax(self.projection.weight.T, axis=1)
 
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All numbers of the model, by name."""
+        named = {**{f"layer{number}": layer for number, layer in enumerate(self.layers)}, **self._heads()}
+        return {f"{name}.{part}": array for name, layer in named.items() for part, array in layer._asdict().items()}
+
+    def _heads(self) -> dict[str, Affine]:
+        return {"mean": self.mean, "log_variance": self.log_variance, "projection": self.projection}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], layers: int, activation: str) -> NTMModel:
+        """The model that ``to_arrays`` took apart."""
+
+        def affine(name: str) -> Affine:
+            return Affine(arrays[f"{name}.weight"], arrays[f"{name}.bias"])
+
+        encoder = tuple(affine(f"layer{number}") for number in range(layers))
+        return cls(encoder, activation, affine("mean"), affine("log_variance"), affine("projection"))
+
     def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``topic_weights``, (n, K) float32: the softmax of the mean of h."""
         return {TOPIC_WEIGHTS: softmax(self.mean(self._encode(self._counts(batch))), axis=1)}

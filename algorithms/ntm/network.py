@@ -12,7 +12,7 @@ Importing this module imports Keras, which takes seconds; only training does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 from keras import ops
 
+from algorithms.checkpoints import variables_from_arrays, variables_to_arrays
 from algorithms.common.gradients import Kept, Together
 from algorithms.common.hosts import ONE_HOST
 from algorithms.interface import Hosts
@@ -104,13 +105,18 @@ class Graph:
         self.optimizer.build(self.model.trainable_variables)
         self.kept = Kept() if hosts > 1 else None
         self.model.compile(self.kept or self.optimizer, _WeightedSum(), metrics=[reconstruction, divergence])
-        self._variables = [*self.model.variables, *self.optimizer.variables]
-        self._first = [value if (value := variable.numpy()).any() else None for variable in self._variables]
+        self.variables = [*self.model.variables, *self.optimizer.variables]
+        self._first = [value if (value := variable.numpy()).any() else None for variable in self.variables]
+
+    @property
+    def everything(self) -> list[Any]:
+        """All variables, those of the metrics too, which are running means."""
+        return [*self.variables, *self.model.metrics_variables]
 
     def start(self, seed: Seed, random_seed: int, rank: int = 0) -> None:
         """Weights of the encoder from ``random_seed``, by Glorot's rule; those of the decoder from ``seed``. Each host
         draws from a stream of its own."""
-        for variable, first in zip(self._variables, self._first, strict=True):
+        for variable, first in zip(self.variables, self._first, strict=True):
             variable.assign(ops.zeros(variable.shape, variable.dtype) if first is None else first)
         random = np.random.default_rng(random_seed)
         for layer in (*self.layers, self.mean, self.log_variance):
@@ -147,7 +153,7 @@ class Network:
         random_seed: int,
         hosts: Hosts = ONE_HOST,
     ) -> None:
-        self.size, self._weight, self._activation = size, weight, hyperparameters.encoder_layers_activation
+        self.size, self.weight, self._activation = size, weight, hyperparameters.encoder_layers_activation
         self._weights = np.zeros((size, 1), np.float32)
         self._sums, self._documents = np.zeros(2), 0
         # What does not change the graph is left out of its key.
@@ -172,11 +178,11 @@ class Network:
         return rows, rows > 0 and stopped()
 
     def _learn(self, counts: sp.csr_array, rows: int) -> None:
-        self._weights[:rows], self._weights[rows:] = self._weight, 0
+        self._weights[:rows], self._weights[rows:] = self.weight, 0
         # A short batch is filled with its own documents, at no weight: of one shape, the step is compiled once.
         full = counts if rows == self.size else counts[np.resize(np.arange(rows), self.size)]
         means = self._graph.model.train_on_batch(full.toarray(), self._weights, return_dict=True)
-        scale = self.size / self._weight  # the means are of weighted losses, and over filled rows too
+        scale = self.size / self.weight  # the means are of weighted losses, and over filled rows too
         self._sums += [scale * float(means["reconstruction"]), scale * float(means["divergence"])]
         self._documents += rows
 
@@ -187,6 +193,20 @@ class Network:
         loss = Loss(float(reconstruction), float(divergence), int(documents[0]))
         self._sums, self._documents = np.zeros(2), 0
         return loss
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All that the next step depends on."""
+        sums = np.array([*self._sums, self._documents], np.float64)
+        return {**variables_to_arrays("variable", self._graph.everything), "sums": sums}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from there.
+
+        Raises:
+            ModelError: they are of another network.
+        """
+        variables_from_arrays("variable", self._graph.everything, arrays)
+        self._sums, self._documents = arrays["sums"][:2].copy(), int(arrays["sums"][2])
 
     def model(self) -> NTMModel:
         """A copy of what the network is now, batch norms folded into the layers before them."""

@@ -40,6 +40,11 @@ class Seed(NamedTuple):
     background: np.ndarray
 
 
+def none(num_topics: int, feature_dim: int) -> Seed:
+    """That of a network whose weights are set otherwise."""
+    return Seed(np.zeros((num_topics, feature_dim), np.float32), np.zeros(feature_dim, np.float32))
+
+
 def find(counts: sp.csr_array, num_topics: int, random: np.random.Generator) -> Seed:
     """Topics of the documents ``counts``, (D, V), of which each has words; of the first ones, where that is too much.
 

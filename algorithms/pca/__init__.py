@@ -11,11 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from algorithms.checkpoints import Checkpoint
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -173,17 +175,26 @@ class PCA(Algorithm):
 def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job: Job) -> None:
     """One pass over the training data."""
     started = time.perf_counter()
-    for batch in stream.batches(state.block_rows):
+    seen, over = _resume(state, job)
+    for number, batch in enumerate(stream.batches(state.block_rows) if not over else ()):
+        if number < seen:  # before an interruption
+            continue
         if batch.feature_dim != hyperparameters.feature_dim:
             raise TrainingDataError(
                 f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {batch.feature_dim} features"
             )
         with job.timer("update.time"):
             state.update(batch.features)
-        if job.stop_requested:
+        stopped = job.stop_requested  # before the checkpoint, which is then written
+        if stream.repeats:
+            job.checkpoints.offer(partial(_checkpoint, state, number + 1))
+        if stopped:
             break
-    job.progress(1, 1)
-    job.throughput(state.rows, time.perf_counter() - started)
+    if not over:
+        job.progress(1, 1)
+        job.throughput(state.rows, time.perf_counter() - started)
+        if not job.stop_requested:
+            job.checkpoints.offer(partial(_checkpoint, state, 0, over=True), epoch_over=True)
     stopped = any_host(job.hosts, job.stop_requested)
     state.shared(job.hosts)
     if not state.rows:
@@ -192,6 +203,20 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
         raise TrainingStopped(f"only {state.rows} rows had been read")
     if stopped:
         job.warning(f"Training was asked to stop: the model is that of the {state.rows} rows read so far.")
+
+
+def _checkpoint(state: State, batches: int, *, over: bool = False) -> Checkpoint:
+    """The sums so far, which hosts would merge, so that others may go on from them."""
+    return Checkpoint(f"{state.rows} rows", {"batches": batches, "over": over}, state.to_arrays())
+
+
+def _resume(state: State, job: Job) -> tuple[int, bool]:
+    """Take up the newest checkpoint, if there is one: batches that were seen, and whether these were all."""
+    found = job.checkpoints.latest()
+    if found is None:
+        return 0, False
+    state.from_arrays(found.arrays)
+    return found.state["batches"], found.state["over"]
 
 
 def explained_variance_ratio(model: PCAModel, stream: Stream, hosts: Hosts) -> float:

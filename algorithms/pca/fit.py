@@ -11,12 +11,14 @@ Names: X (n, d) rows, c (d,) a fixed shift, mu (d,) the mean, C (d, d) the scatt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
+from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
 from algorithms.common.hosts import packed, unpacked
 from algorithms.errors import TrainingDataError
 from algorithms.interface import Hosts
@@ -75,6 +77,14 @@ class State(Protocol):
 
     def finalize(self, k: int) -> Components:
         """The k components; the state remains as it is. Raises TrainingDataError where the rows do not do."""
+        ...
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All of what was seen."""
+        ...
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Become the state that was taken apart by ``to_arrays``; this one must have been initialised alike."""
         ...
 
 
@@ -137,6 +147,23 @@ class Exact:
             self._poured().merge(other._covariance)
         for block in other._held.blocks:
             self.update(block)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The covariance's, or the blocks of rows that are held."""
+        if self._covariance is not None:
+            return self._covariance.to_arrays()
+        blocks = self._held.blocks
+        parts = [rows_to_arrays(f"block{number}", block) for number, block in enumerate(blocks)]
+        return {"blocks": np.array(len(blocks)), **{name: array for part in parts for name, array in part.items()}}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """See ``State``."""
+        if "blocks" not in arrays:
+            self._covariance = Covariance(self.feature_dim, centred=self.centred)
+            self._covariance.from_arrays(arrays)
+            return
+        for number in range(int(arrays["blocks"])):
+            self._held.add(rows_from_arrays(f"block{number}", arrays))
 
     def shared(self, hosts: Hosts) -> None:
         """The rows of all hosts while they are no more than features together, and their covariance from then on."""
@@ -224,6 +251,14 @@ class Covariance:
         self._moments += other._moments
         self._moments += _terms_of_step(other._moments[-1, :-1], other.rows, step)
         self.rows += other.rows
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The shift, the moments about it, and the number of rows."""
+        return {"shift": self._shift, "moments": self._moments, "rows": np.array(self.rows)}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """See ``State``."""
+        self._shift, self._moments, self.rows = arrays["shift"], arrays["moments"], int(arrays["rows"])
 
     def shared(self, hosts: Hosts) -> None:
         """The moments of all hosts, each shifted to the common mean first."""
@@ -341,6 +376,21 @@ class Sketch:
         self._add_projected(bridge)
         self._projected += other._projected
         self._total += other._total
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All but the random directions, which follow from the seed."""
+        return {
+            "mean": self._mean,
+            "total": np.array(self._total),
+            "kept": self._kept,
+            "projected": self._projected,
+            "rows": np.array(self.rows),
+        }
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """See ``State``."""
+        self._mean, self._total, self.rows = arrays["mean"], float(arrays["total"]), int(arrays["rows"])
+        self._kept, self._projected = arrays["kept"], arrays["projected"]
 
     def shared(self, hosts: Hosts) -> None:
         """The sketches of all hosts, with a row each for the step from the common mean to the host's own."""

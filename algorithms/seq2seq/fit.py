@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from algorithms.checkpoints import Checkpoint, variables_from_arrays, variables_to_arrays
 from algorithms.common.networks import load_keras
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
 from algorithms.interface import Job
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from algorithms.seq2seq import Seq2SeqHyperparameters
     from algorithms.seq2seq.network import Network
 
+_COUNTS = ("epoch", "batches", "updates", "samples", "checkpoints", "done")
 _SPEED_EVERY = 50  # batches between two lines of the speed, as in Sockeye
 _DROPOUTS = ("embed_dropout_source", "embed_dropout_target", "cnn_hidden_dropout", "rnn_decoder_hidden_dropout")
 
@@ -46,6 +49,7 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
     shape = Architecture.of(values, source_vocabulary=len(words[0]), target_vocabulary=len(words[1]))
     with job.nothing_to_keep():
         run = _begin(values, shape, words, pairs, job)
+        run.resume()
     try:
         return run.to_the_end()
     finally:
@@ -109,6 +113,7 @@ class _Run:
     job: Job
     step: int | None
     epoch: int = 0
+    batches: int = 0
     updates: int = 0
     samples: int = 0
     checkpoints: int = 0
@@ -125,6 +130,9 @@ class _Run:
         lengths = self.pairs["train"].target.lengths / self.pairs["train"].source.lengths
         self.ratio = float(lengths.mean() + 2 * lengths.std())
         self.decoded = self._decoded()
+        self.draws = self.random.bit_generator.state  # when the running epoch began
+        width = self.values.bucket_width if self.values.bucketing_enabled else None
+        self.groups = data.buckets(self.pairs["train"], width)
 
     def _decoded(self) -> np.ndarray:
         """The numbers of the validation pairs that BLEU is measured on."""
@@ -135,15 +143,15 @@ class _Run:
 
     def to_the_end(self) -> Seq2SeqModel:
         """All epochs."""
-        self.job.info("Training started.")
-        pairs, width = self.pairs["train"], self.values.bucket_width if self.values.bucketing_enabled else None
-        groups = data.buckets(pairs, width)
+        if not self.updates:
+            self.job.info("Training started.")
         while not self.done:
-            self._one_epoch(pairs, groups)
-            self.epoch += 1
+            self._one_epoch()
+            self.epoch, self.batches, self.draws = self.epoch + 1, 0, self.random.bit_generator.state
             if self.values.max_num_epochs is not None:
                 self.job.progress(self.epoch, self.values.max_num_epochs)
                 self.done |= self.epoch >= self.values.max_num_epochs
+            self.job.checkpoints.offer(self._state, epoch_over=True)
         if self.job.stop_requested:
             return self._stopped()
         if self.updates % self.values.checkpoint_frequency_num_batches:
@@ -159,22 +167,33 @@ class _Run:
         if self.best is None and not self.updates:
             raise TrainingStopped("there had been no update")
         self.job.warning("Training was asked to stop: the model is the best so far.")
-        return self.best or self._model()
+        return self.best or self._model(self.network.named_arrays())
 
-    def _one_epoch(self, pairs: Pairs, groups: list[np.ndarray]) -> None:
-        size = self.values.batch_size
-        numbers = data.epoch(pairs, groups, size, self.random, by_length=self.values.bucketing_enabled)
-        if not self.updates:
-            numbers = data.unlike_first(numbers, pairs)
+    def _order(self) -> list[np.ndarray]:
+        """The numbers of the pairs of each batch of the next epoch."""
+        pairs, by_length = self.pairs["train"], self.values.bucketing_enabled
+        numbers = data.epoch(pairs, self.groups, self.values.batch_size, self.random, by_length=by_length)
+        return numbers if self.epoch else data.unlike_first(numbers, pairs)
+
+    def _batch(self, chosen: np.ndarray) -> data.Batch:
+        return data.batch(self.pairs["train"], chosen, self.step, self.values.batch_size)
+
+    def _one_epoch(self) -> None:
+        numbers = self._order()
+        first_update = self.updates
         started, samples = time.perf_counter(), 0
-        for count, chosen in enumerate(numbers):
-            if self.job.stop_requested or self.updates == self.values.max_num_batches:
+        for count in range(self.batches, len(numbers)):
+            stopped = self.job.stop_requested  # before the checkpoint, which is then written
+            if self.updates > first_update:
+                self.job.checkpoints.offer(self._state)
+            if stopped or self.updates == self.values.max_num_batches:
                 self.done = True
                 return
             self.network.optimizer.learning_rate = self.rate.at(self.updates)
-            self._learn(data.batch(pairs, chosen, self.step, size))
-            self.samples += len(chosen)
-            samples += len(chosen)
+            self._learn(self._batch(numbers[count]))
+            self.batches = count + 1
+            self.samples += len(numbers[count])
+            samples += len(numbers[count])
             if count and count % _SPEED_EVERY == 0:
                 seconds = time.perf_counter() - started
                 self.job.speed(self.epoch, count, samples / seconds, [self._training_score()])
@@ -184,6 +203,46 @@ class _Run:
                 started, samples = time.perf_counter(), 0
                 if self.done:
                     return
+
+    # ---- going on after an interruption -----------------------------------------------------------------------------
+
+    def _state(self) -> Checkpoint:
+        """All that the next update depends on, and the best model so far."""
+        best = self.progress.best_checkpoint
+        state = {
+            **{name: getattr(self, name) for name in _COUNTS},
+            "draws": self.draws,
+            "seen": self.seen,
+            "progress": dataclasses.asdict(self.progress),
+            "rate": self.rate.state(),
+        }
+        kept = {} if self.best is None else {f"checkpoint-{best}": self.best.translator.parameters}
+        position = f"epoch {self.epoch}" + (f" and {self.batches} batches" if self.batches else "")
+        return Checkpoint(position, state, variables_to_arrays("variable", self._variables()), kept)
+
+    def _variables(self) -> list[Any]:
+        return [*self.network.variables, *self.network.optimizer.variables]
+
+    def resume(self) -> None:
+        """Take up the newest checkpoint, if there is one."""
+        found = self.job.checkpoints.latest()
+        if found is None:
+            return
+        # TensorFlow makes a program of the first batch, and another of the first that differs in shape, for all others.
+        # Where they are made of other batches, sums may be rounded otherwise.
+        for chosen in self._order()[:2]:
+            self.network.learn(self._batch(chosen))
+        for name in _COUNTS:
+            setattr(self, name, found.state[name])
+        self.draws, self.seen = found.state["draws"], dict(found.state["seen"])
+        self.random.bit_generator.state = self.draws
+        self.progress = Progress(**found.state["progress"])
+        self.rate.resume(found.state["rate"])
+        variables_from_arrays("variable", self._variables(), found.arrays)
+        if self.progress.best_checkpoint:
+            parameters = found.kept[f"checkpoint-{self.progress.best_checkpoint}"]
+            self.best = self._model(parameters)
+            self.job.save_intermediate(self.best)
 
     def _learn(self, batch: data.Batch) -> None:
         with nullcontext() if self.updates else self.job.nothing_to_keep():  # the network is compiled
@@ -202,8 +261,8 @@ class _Run:
             return "accuracy", self.seen["accuracy"] / self.seen["tokens"]
         return "perplexity", evaluation.perplexity(self.seen["loss"] / self.seen["tokens"])
 
-    def _model(self) -> Seq2SeqModel:
-        translator = Translator(self.shape, self.network.named_arrays(), self.ratio)
+    def _model(self, parameters: Mapping[str, np.ndarray]) -> Seq2SeqModel:
+        translator = Translator(self.shape, parameters, self.ratio)
         return Seq2SeqModel(translator, self.words[0], self.words[1], self.values.beam_size)
 
     def _checkpoint(self) -> None:
@@ -215,7 +274,7 @@ class _Run:
         )
         self.job.checkpoint_score(self.checkpoints, "train", *self._training_score())
         self.seen.clear()
-        model = self._model()
+        model = self._model(self.network.named_arrays())
         scores = self._validate(model)
         for name, value in scores.items():
             self.job.checkpoint_score(self.checkpoints, "validation", name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,14 @@ class Rate:
         self._half_life = values.fixed_rate_lr_half_life * values.checkpoint_frequency_num_batches
         self._factor, self._patience = values.plateau_reduce_lr_factor, values.plateau_reduce_lr_threshold
         self._waited = 0
+
+    def state(self) -> dict[str, float]:
+        """What has changed since the start, for a checkpoint."""
+        return {"rate": self._rate, "waited": self._waited}
+
+    def resume(self, state: Mapping[str, float]) -> None:
+        """Go on from there."""
+        self._rate, self._waited = state["rate"], int(state["waited"])
 
     def at(self, updates: int) -> float:
         """The rate after so many updates."""

@@ -30,8 +30,8 @@ from recordio.limits import (
 Step = Callable[..., np.ndarray]
 
 _CACHED_BYTES = 1 << 18
-_IDENTITIES = frozenset({"_copy", "identity", "Cast", "cast", "Dropout", "BlockGrad"})
-_SUMS = frozenset({"elemwise_add", "_plus", "_Plus", "broadcast_add"})
+IDENTITIES = frozenset({"_copy", "identity", "Cast", "cast", "Dropout", "BlockGrad"})
+SUMS = frozenset({"elemwise_add", "_plus", "_Plus", "broadcast_add"})
 
 
 class Network:
@@ -177,9 +177,9 @@ class _Compiler:
             return self._chain(number)
         if node.operator in HEADS:
             return _softmax if HEADS[node.operator] == "softmax" else _sigmoid
-        if node.operator in _IDENTITIES:
+        if node.operator in IDENTITIES:
             return _identity
-        if node.operator in _SUMS:
+        if node.operator in SUMS:
             return np.add
         makers: dict[str, Callable[[Node], Step]] = {
             "BatchNorm": self._batch_norm,
@@ -206,7 +206,7 @@ class _Compiler:
     def _data_inputs(self, number: int) -> tuple[int, ...]:
         """The inputs of a node that are no parameters and no labels: the first, or both terms of a sum."""
         node = self._nodes[number]
-        return node.inputs if node.operator in _SUMS else node.inputs[:1]
+        return node.inputs if node.operator in SUMS else node.inputs[:1]
 
     def _joined(self, number: int) -> int | None:
         """The node that is computed together with ``number``, which alone reads it: the convolution before a batch

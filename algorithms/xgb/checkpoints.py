@@ -8,6 +8,7 @@ from pathlib import Path
 
 import xgboost as xgb
 
+from algorithms.checkpoints import is_uploading
 from algorithms.errors import ModelError
 from algorithms.interface import Job
 from algorithms.xgb.documents import load_booster
@@ -16,7 +17,6 @@ from algorithms.xgb.portable import portable
 KEPT = 5
 _SHARE_OF_TIME = 0.05  # a model grows with each round: saving all of them would cost the square of the rounds
 _NAME = re.compile(r"xgboost-checkpoint\.([0-9]+)")
-_UPLOADING, _UPLOADED = ".sagemaker-uploading", ".sagemaker-uploaded"
 
 
 class Checkpoints:
@@ -55,7 +55,7 @@ class Checkpoints:
             temporary.unlink(missing_ok=True)
             raise
         for _, path in self._files()[:-KEPT]:
-            if not _is_uploading(path):
+            if not is_uploading(path):
                 path.unlink(missing_ok=True)
         self._spent += time.monotonic() - began
 
@@ -63,8 +63,3 @@ class Checkpoints:
         """Round and path of each checkpoint, oldest first."""
         found = ((_NAME.fullmatch(path.name), path) for path in self._directory.iterdir())
         return sorted((int(match[1]), path) for match, path in found if match)
-
-
-def _is_uploading(path: Path) -> bool:
-    """SageMaker marks files that it is copying away; they must stay until it is done."""
-    return path.with_name(path.name + _UPLOADING).exists() and not path.with_name(path.name + _UPLOADED).exists()

@@ -37,6 +37,7 @@ class XGBModel(Model):
         boosters: as XGBoost's own, with all rounds.
         objective: their objective.
         classes: number of classes, 0 where there are none.
+        rounds: of each booster, those to predict with; 0 for all.
     """
 
     def __init__(self, boosters: Sequence[xgb.Booster]) -> None:
@@ -50,7 +51,7 @@ class XGBModel(Model):
         kinds = [str(learner["gradient_booster"]["name"]) for learner in described]
         self._are_trees = [kind == "gbtree" for kind in kinds]
         self._importance = "weight" if kinds[0] == "gblinear" else "gain"
-        self._rounds = [0 if kind == "gblinear" else _rounds(one) for kind, one in zip(kinds, boosters, strict=True)]
+        self.rounds = [0 if kind == "gblinear" else _rounds(one) for kind, one in zip(kinds, boosters, strict=True)]
         self._lock = threading.Lock()
 
     @property
@@ -110,7 +111,7 @@ class XGBModel(Model):
         return self._ask(number, rows)
 
     def _ask(self, number: int, rows: Any) -> np.ndarray:
-        booster, rounds = self.boosters[number], (0, self._rounds[number])
+        booster, rounds = self.boosters[number], (0, self.rounds[number])
         try:
             if self._are_trees[number]:
                 # Builds no matrix, and threads may share it: several times faster on few rows, with the same result.

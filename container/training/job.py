@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import os
 import signal
 import sys
@@ -11,19 +13,22 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
+from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
 from algorithms.errors import TrainingStopped
 from algorithms.interface import Hosts, Model, RecordStream, Stream
 from container import logs
 from container.logs import DataIterator, Summary, logger
 from container.training.artifact import Artifact
+from container.training.history import LINES, LinesWritten
 from container.training.report import History, Sampler
 from recordio.batches import Batch
 from recordio.errors import DataError
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., None])
 
 GRACE_SECONDS = 90
 """How long a job may go on after SIGTERM. SageMaker and ``docker stop -t 120`` send SIGKILL after 120 seconds."""
@@ -171,6 +176,18 @@ class PlainOutput:
         """Not shown: there is a log line about it."""
 
 
+def _of_a_whole_epoch(told: F) -> F:
+    """A method of ``TrainingJob`` that tells of an epoch, a round or the model: not so of an epoch that a stop has cut
+    short after a checkpoint, as the run that goes on from there tells of the whole of it."""
+
+    @functools.wraps(told)
+    def method(self: TrainingJob, *values: Any, **named: Any) -> None:
+        if not self._ends_early:
+            told(self, *values, **named)
+
+    return cast(F, method)
+
+
 class TrainingJob:
     """Implements ``algorithms.interface.Job`` for one run of ``train``.
 
@@ -194,6 +211,7 @@ class TrainingJob:
         hosts: Hosts | None = None,
     ) -> None:
         self.seed = seed
+        self.checkpoints: Checkpoints = NoCheckpoints()
         self.hosts: Hosts = hosts or OneHost()
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
@@ -206,6 +224,9 @@ class TrainingJob:
         self._stop = stop
         self._started = self._timers_since = time.time()
         self._timers: dict[str, Summary] = {}
+        self.lines = LinesWritten()
+        self._watchers: dict[str, _Watcher] = {}
+        self._ends_early = False
 
     @property
     def stop_requested(self) -> bool:
@@ -218,12 +239,19 @@ class TrainingJob:
 
     def info(self, message: str) -> None:
         """One line for the log."""
-        logger.info("%s", message)
+        self._once(lambda: logger.info("%s", message))
 
     def warning(self, message: str) -> None:
         """One line for the log that the user should see."""
-        logger.warning("%s", message)
+        self._once(lambda: logger.warning("%s", message))
 
+    def _once(self, write: Callable[[], None], kind: str = LINES) -> None:
+        """Write a line, unless an interrupted run of this job has done so already."""
+        if self.lines.is_new(kind):
+            write()
+            self.lines.wrote(kind)
+
+    @_of_a_whole_epoch
     def quality(
         self,
         dataset: str,
@@ -239,43 +267,51 @@ class TrainingJob:
             self.history.add(dataset, metric, value, epoch)
         self._measured(logs.quality(self._host, dataset, metric, value, maximize=maximize, epoch=epoch, batch=batch))
 
+    @_of_a_whole_epoch
     def score(self, dataset: str, metric: str, value: float) -> None:
         """``#test_score`` and its like."""
         self.history.add(dataset, metric, value, None)
         self._measured(logs.score(self._host, dataset, metric, value))
 
+    @_of_a_whole_epoch
     def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
         """``#early_stopping_criteria_metric``."""
         self._measured(logs.early_stopping(self._host, epoch, criterion, value))
 
+    @_of_a_whole_epoch
     def progress(self, done: int, epochs: int) -> None:
         """``#progress_metric``, which closes an epoch: the timers so far get their ``#metrics`` line."""
         self.info(logs.progress(self._host, done, epochs))
         self.write_timers(epoch=done - 1)
         self.output.steps(done, epochs)
 
+    @_of_a_whole_epoch
     def throughput(self, rows: int, seconds: float) -> None:
         """``#throughput_metric``."""
         self.info(logs.throughput(self._host, rows, seconds))
 
+    @_of_a_whole_epoch
     def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
         """XGBoost's line of a round."""
         for name, value in scores:
             dataset, _, metric = name.partition("-")
             self.history.add(dataset, metric, value, iteration)
         if self.hosts.rank == 0:
-            logs.bare(logs.boosting_round(iteration, scores))
+            self._once(lambda: logs.bare(logs.boosting_round(iteration, scores)))
         self.output.steps(iteration + 1, None)
 
+    @_of_a_whole_epoch
     def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
         """MXNet's line on the way."""
         self.info(logs.speed(epoch, batch, rows_a_second, scores))
 
+    @_of_a_whole_epoch
     def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
         """MXNet's line of an epoch."""
         self.history.add(dataset, metric, value, epoch)
         self._measured(logs.epoch_score(epoch, dataset, metric, value))
 
+    @_of_a_whole_epoch
     def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
         """Sockeye's line of a checkpoint."""
         self.history.add(dataset, metric, value, checkpoint)
@@ -290,6 +326,7 @@ class TrainingJob:
         finally:
             self._timers.setdefault(name, Summary()).add(1000 * (time.perf_counter() - start))
 
+    @_of_a_whole_epoch
     def values(self, values: Mapping[str, float], *, epoch: int | None = None, model: int | None = None) -> None:
         """A ``#metrics`` line with values of one epoch or one model."""
         now = time.time()
@@ -306,6 +343,35 @@ class TrainingJob:
         if self.hosts.rank == 0:
             self.info(line)
 
+    # ---- for container.training.checkpoints ---------------------------------------------------------------------
+
+    def state(self, *, epoch_over: bool) -> dict[str, Any]:
+        """What was measured and written so far, for a checkpoint between two epochs or in the midst of one."""
+        return {
+            "curves": self.history.curves,
+            "finals": [[dataset, metric, value] for (dataset, metric), value in self.history.finals.items()],
+            "channels": {channel: watcher.state(epoch_over=epoch_over) for channel, watcher in self._watchers.items()},
+            "lines": self.lines.counts() | ({} if epoch_over else self._reread_lines()),
+        }
+
+    def _reread_lines(self) -> dict[str, int]:
+        """The lines about the training channel when its last epoch began, which is read from its start again."""
+        return self._watchers["train"].lines_before if "train" in self._watchers else {}
+
+    def resume(self, lines: Path, state: Mapping[str, Any] | None) -> None:
+        """Go on from such a state, or from the start, with the file that counts the lines written."""
+        if state is not None:
+            self.history.curves = state["curves"]
+            self.history.finals = {(dataset, metric): value for dataset, metric, value in state["finals"]}
+            for channel, counts in state["channels"].items():
+                self._watchers[channel].resume(counts)
+        self.lines.begin(lines, None if state is None else state["lines"])
+
+    def ends_early(self) -> None:
+        """A stop was asked for, and there is a checkpoint to go on from."""
+        self._ends_early = True
+        self.lines.stop()
+
     # ---- for container.training.train ---------------------------------------------------------------------------
 
     def watch(self, channel: str, stream: Stream, note: str) -> Stream:
@@ -313,35 +379,41 @@ class TrainingJob:
 
         ``note`` is added to errors in its data.
         """
-        return _Watched(self, channel, stream, note)
+        self._watchers[channel] = watcher = _Watcher(self, channel, note)
+        return _Watched(watcher, stream, self.history.samplers.setdefault(channel, Sampler()))
 
     def watch_records(self, channel: str, stream: RecordStream, note: str) -> RecordStream:
         """The same for a channel of records."""
-        return _WatchedRecords(self, channel, stream, note)
+        self._watchers[channel] = watcher = _Watcher(self, channel, note)
+        return _WatchedRecords(watcher, stream)
 
     def data_iterator(self, meta: str, counts: DataIterator, start: float, *, epoch: int | None = None) -> None:
         """The ``#metrics`` line about what was read of a channel since ``start``."""
-        self._metrics(start, time.time(), counts.summaries(), epoch=epoch, Meta=meta)
+        self._metrics(start, time.time(), counts.summaries(), epoch=epoch, kind=meta, Meta=meta)
 
     def write_timers(self, *, epoch: int | None = None) -> None:
         """The ``#metrics`` line of the timers since the line before; none where nothing was measured."""
         if self._timers:
-            self._metrics(self._timers_since, time.time(), self._timers, epoch=epoch)
+            self._metrics(self._timers_since, time.time(), self._timers, epoch=epoch, kind="timers")
         self._timers, self._timers_since = {}, time.time()
 
     def close(self, setup_seconds: float) -> None:
         """The last lines of a job that went well."""
+        if not self._ends_early:
+            self.lines.forget()
         self.write_timers()
         now = time.time()
         total = now - self._started
         closing = {"setuptime": Summary.of(1000 * setup_seconds), "totaltime": Summary.of(1000 * total)}
         self._metrics(self._started, now, closing)
 
-    def _metrics(self, start: float, end: float, values: Mapping[str, Summary], **dimensions: Any) -> None:
+    def _metrics(
+        self, start: float, end: float, values: Mapping[str, Summary], *, kind: str = LINES, **dimensions: Any
+    ) -> None:
         if self._has_metrics_lines:
             known = {"Algorithm": self._title, "Host": self._host, "Operation": "training"}
             stated = {name: value for name, value in dimensions.items() if value is not None}
-            logs.bare(logs.metrics(start, end, known | stated, values))
+            self._once(lambda: logs.bare(logs.metrics(start, end, known | stated, values)), kind)
 
 
 class _Watcher:
@@ -353,10 +425,23 @@ class _Watcher:
         self._is_train = channel == "train"
         self._note = note
         self._counts = DataIterator()
+        self._began = self._counts  # as they were when the last epoch began
+        self.lines_before: dict[str, int] = {}  # the numbers of lines then
+
+    def state(self, *, epoch_over: bool) -> dict[str, int]:
+        """The counts from which a run that goes on counts: an epoch that is not over is read from its start again."""
+        return dataclasses.asdict(self._began if self._is_train and not epoch_over else self._counts)
+
+    def resume(self, state: Mapping[str, int]) -> None:
+        """Count on from ``state``."""
+        self._began = self._counts = DataIterator(**state)
 
     def watch(self, items: Generator[T], size: Callable[[T], int]) -> Generator[T]:
         """One epoch, of items of ``size`` rows; its line is written when it was read to the end."""
         start, epoch = time.time(), self._counts.resets
+        self._began = dataclasses.replace(self._counts)
+        kinds = (self._meta, "init_train_data_iter")
+        self.lines_before = {kind: self._job.lines.counts().get(kind, 0) for kind in kinds}
         self._counts.begin()
         try:
             with contextlib.closing(items):  # leaving early closes the epoch at once
@@ -379,10 +464,10 @@ class _Watcher:
 class _Watched:
     """A stream whose batches are counted as they pass."""
 
-    def __init__(self, job: TrainingJob, channel: str, stream: Stream, note: str) -> None:
-        self._watcher = _Watcher(job, channel, note)
+    def __init__(self, watcher: _Watcher, stream: Stream, sampler: Sampler) -> None:
+        self._watcher = watcher
         self._stream = stream
-        self._sampler = job.history.samplers.setdefault(channel, Sampler())
+        self._sampler = sampler
         self._sampled = False
 
     @property
@@ -409,8 +494,8 @@ class _Watched:
 class _WatchedRecords:
     """A stream whose records are counted as they pass."""
 
-    def __init__(self, job: TrainingJob, channel: str, stream: RecordStream, note: str) -> None:
-        self._watcher = _Watcher(job, channel, note)
+    def __init__(self, watcher: _Watcher, stream: RecordStream) -> None:
+        self._watcher = watcher
         self._stream = stream
         self.media_type, self.parameters = stream.media_type, stream.parameters
         self.folder, self.wrapped = stream.folder, stream.wrapped

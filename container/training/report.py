@@ -138,7 +138,7 @@ def page(
     return (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(about.algorithm)}: report</title><style>{_STYLE}</style>\n<main>{''.join(parts)}</main>\n"
+        f"<title>{html.escape(about.algorithm)}: report</title><style>{STYLE}</style>\n<main>{''.join(parts)}</main>\n"
     )
 
 
@@ -157,7 +157,7 @@ def shown(value: Any) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #1d2733; background: #f5f6f8; margin: 0 }
 main { max-width: 1060px; margin: 0 auto; padding: 32px 20px 56px }
 h1 { font-size: 28px; margin: 0 } h3 { font-size: 16px; margin: 0 0 8px } p { color: #4a5766; margin: 6px 0 }

@@ -21,6 +21,7 @@ from container.serving import models
 from container.settings import ConfigurationError, Settings
 from container.training import config, failure, meeting, report
 from container.training.artifact import Artifact
+from container.training.checkpoints import CheckpointStore, identity
 from container.training.config import ChannelConfig, TrainingConfig
 from container.training.hosts import HostOfSeveral, SoleHost
 from container.training.job import Output, PlainOutput, Stop, TrainingJob
@@ -88,7 +89,7 @@ def _train(
     output: Output,
     host: SoleHost | HostOfSeveral,
 ) -> None:
-    started = time.time()
+    started, clock = time.time(), time.monotonic()
     algorithm = find(settings)
     extras.check(algorithm.name)
     logs.configure(algorithm.log_style, output)
@@ -118,6 +119,9 @@ def _train(
             for name, channel in configured.channels.items()
         }
         setup_seconds = time.time() - started
+        if (directory := configured.checkpoint_directory) is not None:
+            who = identity(algorithm, configured, paths, hosts)
+            job.checkpoints = CheckpointStore(directory, who, job, started=clock, stopped=lambda: stop.requested)
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
     host.leave()

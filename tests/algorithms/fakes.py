@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
 from algorithms.interface import Hosts, Model
 from container.training import exchange
@@ -47,7 +48,8 @@ class FakeJob:
     timers: list[tuple[str, float]] = field(default_factory=list)
     epoch_values: list[dict[str, Any]] = field(default_factory=list)
     intermediates: list[Model] = field(default_factory=list)
-    checkpoints: list[str] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     stop_readings: int = 0
 
     @property
@@ -123,7 +125,7 @@ class FakeJob:
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         self.intermediates.append(model)
         if checkpoint is not None:
-            self.checkpoints.append(checkpoint)
+            self.saved.append(checkpoint)
 
     def last(self, dataset: str, metric: str) -> float:
         """The latest value reported for a metric. Raises LookupError where there was none."""

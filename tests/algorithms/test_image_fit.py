@@ -66,10 +66,10 @@ def test_it_learns_which_half_is_red(tmp_path: Path) -> None:
     assert np.mean(np.array(answers) == np.arange(20) % 2) >= 0.8
     assert {value for _, _, name, value in job.epoch_scores if name == "top_k_accuracy_2"} == {1.0}  # of two classes
     best = next(epoch for epoch, accuracy in enumerate(accuracies) if accuracy == max(accuracies))
-    assert model.checkpoint == job.checkpoints[-1] == f"image-classification-{best + 1:04d}.params"
+    assert model.checkpoint == job.saved[-1] == f"image-classification-{best + 1:04d}.params"
     stored = [message for message in job.messages if message.startswith("Storing the best model")]
     assert stored[-1] == f"Storing the best model with validation accuracy: {max(accuracies):.6f}"
-    assert len(stored) == len(job.checkpoints) == len(job.intermediates)
+    assert len(stored) == len(job.saved) == len(job.intermediates)
     assert len([m for m in job.messages if re.fullmatch(r"Epoch\[\d\] Time cost=\d+\.\d{3}", m)]) == 9
 
 
@@ -258,10 +258,10 @@ def test_every_nth_epoch_is_kept(tmp_path: Path) -> None:
     job = FakeJob()
     model = fit(job=job, epochs=5, checkpoint_frequency=2)
     model.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.glob("*.params")) == job.checkpoints
-    assert job.checkpoints == ["image-classification-0002.params", "image-classification-0004.params"]
+    assert sorted(path.name for path in tmp_path.glob("*.params")) == job.saved
+    assert job.saved == ["image-classification-0002.params", "image-classification-0004.params"]
     assert ImageClassification.load(tmp_path).epoch == 4
-    second, fourth = (mxnet_files.load(tmp_path / name) for name in job.checkpoints)
+    second, fourth = (mxnet_files.load(tmp_path / name) for name in job.saved)
     assert isinstance(second, dict) and isinstance(fourth, dict)
     assert not np.array_equal(second["arg:fc1_weight"], fourth["arg:fc1_weight"])
 
@@ -281,27 +281,6 @@ def test_early_stopping_ends_the_job() -> None:
     fit(job=job, epochs=30, learning_rate=0, early_stopping="True", **options)
     assert len([1 for _, data, *_ in job.epoch_scores if data == "validation"]) < 8
     assert any(message.startswith("Early stopping after epoch") for message in job.messages)
-
-
-@pytest.mark.parametrize("options", [{}, {"checkpoint_frequency": 1}], ids=["best", "each"])
-def test_a_job_that_was_killed_goes_on_as_if_it_was_not(tmp_path: Path, options: dict[str, object]) -> None:
-    whole, first, second = tmp_path / "whole", tmp_path / "first", tmp_path / "second"
-    for folder_ in (whole, first, second):
-        folder_.mkdir()
-    fit(epochs=3, **options).save(whole)
-    fit(job=FakeJob(checkpoint_directory=tmp_path / "spot"), epochs=2, **options)
-    job = FakeJob(checkpoint_directory=tmp_path / "spot")
-    fit(job=job, epochs=3, **options).save(second)
-    assert {epoch for epoch, *_ in job.epoch_scores} == {2}
-    assert sorted(path.name for path in second.iterdir()) == sorted(path.name for path in whole.iterdir())
-    for path in whole.glob("*.params"):
-        ours, theirs = mxnet_files.load(second / path.name), mxnet_files.load(path)
-        assert isinstance(ours, dict) and isinstance(theirs, dict)
-        for name, array in theirs.items():
-            np.testing.assert_allclose(ours[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
-    job = FakeJob(checkpoint_directory=tmp_path / "spot")
-    fit(job=job, epochs=3, optimizer="adam", **options)
-    assert "is passed over: it is of another optimizer than adam" in job.warnings[0]
 
 
 # ---- where it starts ------------------------------------------------------------------------------------------------

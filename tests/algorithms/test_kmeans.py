@@ -394,7 +394,7 @@ def test_test_scores_are_of_the_final_model(metrics):
 
 
 def test_a_stop_leaves_no_model():
-    with pytest.raises(TrainingStopped, match="after 600 rows"):
+    with pytest.raises(TrainingStopped, match="after 900 rows"):
         fit(digits(), 10, FakeJob(stop_after=2), mini_batch_size=300)
 
 

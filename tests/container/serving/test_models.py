@@ -11,8 +11,8 @@ import zlib
 import pytest
 
 from algorithms.errors import ChannelError, ModelError
+from algorithms.loading import unpacked
 from container.serving import models
-from container.serving.models import unpacked
 from container.settings import Settings
 from container.training import train
 from recordio import limits

@@ -1,0 +1,124 @@
+"""What a training job needs to go on after it was interrupted, and where an algorithm puts it.
+
+An algorithm says at which points it could go on, by ``offer``; whether one is written there is decided by who
+implements ``Checkpoints``, which weighs the time that writing takes against the work that an interruption would cost.
+A job that finds a checkpoint when it starts (``latest``) must end with the model of one that was never interrupted,
+bit for bit: parameters, the optimizer's state, random generators and the place in the data are all part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+from algorithms.errors import ModelError
+from recordio.batches import Features
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training run.
+
+    Attributes:
+        position: how far training is, for the log: ``epoch 3, batch 120``.
+        state: numbers, texts, lists and objects that JSON can hold; keys are texts.
+        arrays: by name; no objects in them.
+        kept: groups of arrays that are the same in many checkpoints, such as the best model so far; each group is
+            written once, so a name must stand for the same arrays for the whole run. Only groups whose name is new are
+            asked for, one at a time.
+        reads_again: the run that goes on reads the training channel again from the start of its last epoch. It always
+            does so after a checkpoint in the midst of an epoch.
+    """
+
+    position: str
+    state: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    kept: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    reads_again: bool = False
+
+
+class Checkpoints(Protocol):
+    """The checkpoints of one job."""
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint of this very job; None where there is none, or checkpoints are off.
+
+        To be called once, before the first line about an epoch: lines that an interrupted run has written after its
+        last checkpoint are not written again from here on.
+        """
+        ...
+
+    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False) -> None:
+        """A point from which training could go on. ``make`` is called only where a checkpoint is written.
+
+        Args:
+            epoch_over: an epoch, or what stands for one, is over and its lines are written. Other points are in the
+                midst of one; where rows come from a pipe, there are no such points.
+        """
+        ...
+
+
+class NoCheckpoints:
+    """Checkpoints of a job that keeps none."""
+
+    def latest(self) -> Checkpoint | None:
+        """None."""
+        return None
+
+    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False) -> None:
+        """Nothing is written."""
+
+
+_UPLOADING, _UPLOADED = ".sagemaker-uploading", ".sagemaker-uploaded"
+
+
+def is_uploading(path: Path) -> bool:
+    """SageMaker marks files that it is copying away; they must stay until it is done."""
+    return path.with_name(path.name + _UPLOADING).exists() and not path.with_name(path.name + _UPLOADED).exists()
+
+
+# ---- parts of a state -----------------------------------------------------------------------------------------------
+
+
+def rows_to_arrays(name: str, rows: Features) -> dict[str, np.ndarray]:
+    """Rows (n, d), dense or CSR, as arrays whose names start with ``name``."""
+    if isinstance(rows, np.ndarray):
+        return {name: rows}
+    shape = np.array(rows.shape, np.int64)
+    return {f"{name}.data": rows.data, f"{name}.indices": rows.indices, f"{name}.indptr": rows.indptr, name: shape}
+
+
+def rows_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Features:
+    """The rows that ``rows_to_arrays`` took apart."""
+    if f"{name}.data" not in arrays:
+        return arrays[name]
+    parts = (arrays[f"{name}.data"], arrays[f"{name}.indices"], arrays[f"{name}.indptr"])
+    height, width = arrays[name].tolist()
+    return sp.csr_array(parts, shape=(height, width))
+
+
+def variables_to_arrays(name: str, variables: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Keras variables, in their order, as arrays ``<name>.0``, ``<name>.1``, ..."""
+    from algorithms.common.networks import to_numpy
+
+    return {f"{name}.{number}": np.asarray(to_numpy(one)) for number, one in enumerate(variables)}
+
+
+def variables_from_arrays(name: str, variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Give the variables the values that ``variables_to_arrays`` took from them.
+
+    Raises:
+        ModelError: the arrays are of other variables.
+    """
+    found = [arrays.get(f"{name}.{number}") for number in range(len(variables))]
+    for number, (variable, array) in enumerate(zip(variables, found, strict=True)):
+        if array is None or array.shape != tuple(variable.shape):
+            shape = None if array is None else array.shape
+            raise ModelError(f"the checkpoint's array {name}.{number} has shape {shape}, not {tuple(variable.shape)}")
+    for variable, array in zip(variables, found, strict=True):
+        variable.assign(array)

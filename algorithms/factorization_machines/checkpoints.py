@@ -1,0 +1,81 @@
+"""Where training is, and its state as a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
+from algorithms.factorization_machines.fit import State
+from algorithms.factorization_machines.scaling import Scaling
+from algorithms.factorization_machines.schedule import Schedule
+from algorithms.factorization_machines.scores import Scores
+
+
+@dataclass
+class Place:
+    """How far training is.
+
+    Attributes:
+        schedule: what is to be done. scaling: of the data, where they are brought to one scale.
+        epoch: epochs that are over. batches: of the running one that were trained on. total: their scores.
+    """
+
+    schedule: Schedule
+    total: Scores
+    scaling: Scaling | None = None
+    epoch: int = 0
+    batches: int = 0
+
+    def next_epoch(self) -> None:
+        """The running epoch is over."""
+        self.epoch, self.batches, self.total = self.epoch + 1, 0, Scores(self.total.binary)
+
+
+def to_checkpoint(state: State, place: Place) -> Checkpoint:
+    """Parameters, moments, and the place."""
+    numbers = {
+        "epoch": place.epoch,
+        "batches": place.batches,
+        "total": vars(place.total),
+        "schedule": dataclasses.asdict(place.schedule),
+        "time": state.time,
+    }
+    kept = {} if place.scaling is None else {"scaling": _scaling_to_arrays(place.scaling)}
+    position = f"epoch {place.epoch}" + (f" and {place.batches} batches" if place.batches else "")
+    return Checkpoint(position, numbers, {**_parameters(state), **rows_to_arrays("last", state.last)}, kept)
+
+
+def resume(state: State, found: Checkpoint) -> Place:
+    """Give ``state`` what the checkpoint has, and return the place."""
+    for name, array in _parameters(state).items():
+        array[...] = found.arrays[name]
+    state.time, state.last = found.state["time"], rows_from_arrays("last", found.arrays)
+    total = Scores(found.state["total"]["binary"])
+    vars(total).update(found.state["total"])
+    scaling = _scaling_from_arrays(found.kept["scaling"]) if "scaling" in found.kept else None
+    return Place(Schedule(**found.state["schedule"]), total, scaling, found.state["epoch"], found.state["batches"])
+
+
+def _scaling_to_arrays(scaling: Scaling) -> dict[str, np.ndarray]:
+    labels = np.array([scaling.label_shift, scaling.label_scale], np.float64)
+    arrays = {"rows": np.array(scaling.rows), "scale": scaling.scale, "labels": labels}
+    return arrays if scaling.shift is None else {**arrays, "shift": scaling.shift}
+
+
+def _scaling_from_arrays(arrays: Mapping[str, np.ndarray]) -> Scaling:
+    shift, scale = arrays["labels"].tolist()
+    return Scaling(int(arrays["rows"]), arrays.get("shift"), arrays["scale"], shift, scale)
+
+
+def _parameters(state: State) -> Mapping[str, np.ndarray]:
+    """The arrays that steps change, in place."""
+    moments = {
+        f"{name}.{order}": getattr(moment, order)
+        for name, moment in state.moments.items()
+        for order in ("first", "second")
+    }
+    return {"bias": state.bias, "linear": state.linear, "factors": state.factors, **moments}

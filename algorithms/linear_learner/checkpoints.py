@@ -1,0 +1,106 @@
+"""Training by mini-batches: how far it is, and its state as a checkpoint. Exact training is over too soon for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
+from algorithms.linear_learner.trainer import Trainer, Winner
+from algorithms.linear_learner.validation import Kept
+from recordio.batches import Batch, concatenate
+
+if TYPE_CHECKING:
+    from algorithms.linear_learner.fit import Patience
+
+_NUMBERS = ("threshold", "objective", "lowest_objective", "value", "margin")
+
+
+@dataclass
+class Run:
+    """How far training is.
+
+    Attributes:
+        size: rows of a step in the running epoch. losses: (m,), each model's sum over the rows of that epoch.
+        epoch: epochs that are over. steps, seen: of the running one, and their rows. over: training has ended.
+        best, winner: of the epochs so far; see ``fit``.
+    """
+
+    trainer: Trainer
+    kept: Kept
+    patience: Patience
+    size: int
+    losses: np.ndarray
+    epoch: int = 0
+    steps: int = 0
+    seen: int = 0
+    best: Winner | None = None
+    winner: Winner | None = None
+    over: bool = False
+
+
+def to_checkpoint(run: Run) -> Checkpoint:
+    """Parameters, optimizer and schedule, the best models so far, and from the second epoch on the rows kept of the
+    first: within that they are collected once more."""
+    trainer, patience = run.trainer, run.patience
+    state = {
+        **{name: getattr(run, name) for name in ("size", "epoch", "steps", "seen", "over")},
+        "trainer": {name: getattr(trainer, name) for name in ("steps", "epoch", "damping")},
+        "time": trainer.optimizer.time,
+        "patience": [patience.best, patience.bad_epochs],
+    }
+    arrays = {"losses": run.losses, **_parameters(trainer)}
+    for name, winner in (("best", run.best), ("winner", run.winner)):
+        if winner is not None:
+            state[name] = {**{item: getattr(winner, item) for item in _NUMBERS}, "setting": _setting(trainer, winner)}
+            arrays |= {f"{name}.parameters": winner.parameters, f"{name}.losses": winner.losses}
+    kept = {} if run.best is None else {"rows": _batch_to_arrays(concatenate(run.kept.rows))}
+    position = f"epoch {run.epoch}" + (f" and {run.steps} steps" if run.steps else "")
+    return Checkpoint(position, state, arrays, kept)
+
+
+def resume(run: Run, found: Checkpoint) -> None:
+    """Give ``run`` what the checkpoint has."""
+    state, trainer = found.state, run.trainer
+    for name in ("size", "epoch", "steps", "seen", "over"):
+        setattr(run, name, state[name])
+    for name, value in state["trainer"].items():
+        setattr(trainer, name, value)
+    trainer.optimizer.time = state["time"]
+    run.patience.best, run.patience.bad_epochs = state["patience"]
+    for name, array in _parameters(trainer).items():
+        array[...] = found.arrays[name]
+    run.losses = found.arrays["losses"]
+    if run.epoch:
+        run.best, run.winner = (_winner(name, found, trainer) for name in ("best", "winner"))
+        run.kept.rows, run.kept.full = [_batch_from_arrays(found.kept["rows"])], True
+
+
+def _parameters(trainer: Trainer) -> Mapping[str, np.ndarray]:
+    """The arrays that steps change, in place."""
+    moments: Any = trainer.optimizer
+    return {"parameters": trainer.parameters, **{name: getattr(moments, name) for name in moments.arrays}}
+
+
+def _setting(trainer: Trainer, winner: Winner) -> int:
+    return trainer.settings.index(winner.setting)
+
+
+def _winner(name: str, found: Checkpoint, trainer: Trainer) -> Winner:
+    numbers = dict(found.state[name])
+    setting = trainer.settings[numbers.pop("setting")]
+    parameters, losses = found.arrays[f"{name}.parameters"], found.arrays[f"{name}.losses"]
+    return Winner(**numbers, parameters=parameters, losses=losses, setting=setting)
+
+
+def _batch_to_arrays(batch: Batch) -> dict[str, np.ndarray]:
+    arrays = rows_to_arrays("features", batch.features)
+    more = {"labels": batch.labels, "weights": batch.weights}
+    return arrays | {name: array for name, array in more.items() if array is not None}
+
+
+def _batch_from_arrays(arrays: Mapping[str, np.ndarray]) -> Batch:
+    return Batch(rows_from_arrays("features", arrays), arrays.get("labels"), arrays.get("weights"))

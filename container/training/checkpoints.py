@@ -1,0 +1,316 @@
+"""The checkpoints of a job in its folder, so that a job that was interrupted goes on where it was.
+
+``<algorithm>-<job>-<number>.checkpoint`` is the state after so many checkpoints; the newest two are kept. ``<job>``
+stands for the digest of what a job is: algorithm, version, hyperparameters, channels and their files. Jobs that differ
+in any of it may share a folder: none takes up, or removes, the checkpoints of another, and each is told of the others.
+Beside them are groups of arrays that several checkpoints share (``….part``) and the count of the log lines written
+(``….lines``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from algorithms import hyperparameters
+from algorithms.checkpoints import Checkpoint, is_uploading
+from algorithms.interface import PIPE, Algorithm, Hosts
+from container.logs import logger
+from container.paths import Paths
+from container.training import checkpoint_file
+from container.training.checkpoint_file import DamagedCheckpointError
+from container.training.config import ChannelConfig, TrainingConfig
+from recordio.quoting import shortened
+from recordio.sources import FileSource
+
+SECONDS = 30.0
+"""Between two checkpoints in the midst of an epoch: no more than a minute's work may be lost, the writing included."""
+
+SHARE_OF_TIME = 0.02
+"""Of a job's time that writing may take. Checkpoints that take longer are written less often."""
+
+KEPT = 2
+_FORMAT = 1
+_DIGITS = 12
+_FOREIGN_TOLD = 3
+_VALUE_CHARACTERS = 60
+_NAME = re.compile(rf"[a-z0-9-]+-[0-9a-f]{{{_DIGITS}}}-([0-9]{{8}})\.checkpoint")
+_PART_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+
+# ---- what a job is --------------------------------------------------------------------------------------------------
+
+Identity = Mapping[str, Any]
+"""JSON's values by name, nested: all that two jobs must agree in so that one goes on from the other's state."""
+
+
+def identity(algorithm: type[Algorithm], configured: TrainingConfig, paths: Paths, hosts: Hosts) -> Identity:
+    """What the job in ``paths`` is. Each of several hosts has checkpoints of its own: they may be in one folder."""
+    values = hyperparameters.wire_values(configured.hyperparameters)
+    return {
+        "algorithm": algorithm.name,
+        "version": _version(),
+        "number of hosts": hosts.size,
+        "host": hosts.rank,
+        "hyperparameter": {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
+        "channel": {name: _channel(channel, paths.channel(name)) for name, channel in configured.channels.items()},
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version("open-builtin-algorithms")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _channel(channel: ChannelConfig, folder: Path) -> dict[str, Any]:
+    """How a channel is read, and which files it has: paths and sizes, as copying a file anew changes its times."""
+    told: dict[str, Any] = {
+        "content type": str(channel.content_type),
+        "input mode": channel.mode,
+        "wrapped": channel.wrapped,
+        "spread over the hosts": channel.sharded,
+    }
+    if channel.mode != PIPE:
+        files = FileSource(folder).files()
+        listing = [(file.relative_to(folder).as_posix(), file.stat().st_size) for file in files]
+        told["files"], told["bytes"] = len(listing), sum(size for _, size in listing)
+        told["digest of their names and sizes"] = digest(listing)
+    return told
+
+
+def digest(value: Any) -> str:
+    """Of anything that JSON can hold."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def differences(theirs: Any, ours: Any, name: str = "") -> Iterator[str]:
+    """Sentences about what two identities differ in."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for key in sorted(theirs.keys() | ours.keys()):
+            yield from differences(theirs.get(key), ours.get(key), f"{name} {key}".strip())
+    elif theirs != ours:
+        then, now = (shortened(json.dumps(value, default=str), _VALUE_CHARACTERS) for value in (theirs, ours))
+        yield f"{name} was {then} and is {now}"
+
+
+# ---- the folder -----------------------------------------------------------------------------------------------------
+
+
+class Log(Protocol):
+    """The log of a job, as far as it is part of a checkpoint."""
+
+    def state(self, *, epoch_over: bool) -> dict[str, Any]:
+        """What was measured and written so far; JSON's values."""
+        ...
+
+    def resume(self, lines: Path, state: Mapping[str, Any] | None) -> None:
+        """Go on from ``state``, or start where it is None, with the file that counts the lines written."""
+        ...
+
+    def ends_early(self) -> None:
+        """A stop was asked for, and the checkpoint to go on from is written."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Kept(Mapping[str, Mapping[str, np.ndarray]]):
+    """The groups of a checkpoint that was found, read from their files when they are asked for."""
+
+    paths: Mapping[str, Path]
+
+    def __getitem__(self, name: str) -> Mapping[str, np.ndarray]:
+        return checkpoint_file.read(self.paths[name])[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+class CheckpointStore:
+    """Implements ``algorithms.checkpoints.Checkpoints`` in a folder.
+
+    Args:
+        started: ``time.monotonic()`` of when the job began.
+        stopped: whether a stop was asked for; then the next point that is offered is written, whatever it costs.
+    """
+
+    def __init__(
+        self, directory: Path, who: Identity, log: Log, *, started: float, stopped: Callable[[], bool]
+    ) -> None:
+        self._directory = directory
+        self._who: Identity = json.loads(json.dumps(who, default=str))  # as it is when it was read from a file
+        self._prefix = f"{who['algorithm']}-{digest(self._who)}"
+        self._log = log
+        self._stopped = stopped
+        self._started = self._last = started
+        self._spent = self._longest = 0.0
+        self._number = 0
+        self._written: dict[Path, set[str]] = {}  # our whole checkpoints, the newest last, and the parts of each
+        self._is_over = False
+
+    # ---- finding ----------------------------------------------------------------------------------------------------
+
+    def latest(self) -> Checkpoint | None:
+        """See ``algorithms.checkpoints.Checkpoints``. A damaged one is skipped, for the one before it."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for left in self._directory.glob(f".{self._prefix}*"):  # by a run that was killed while writing
+            left.unlink(missing_ok=True)
+        self._tell_of_others()
+        found: tuple[Checkpoint, Path] | None = None
+        state = None
+        for path in self._ours():
+            self._number = max(self._number, _number(path))
+            try:
+                document, arrays = checkpoint_file.read(path)
+                kept = self._checked(document)
+            except DamagedCheckpointError as error:
+                logger.warning("Checkpoint %s is skipped: %s", path, error)
+                continue
+            found, state = (Checkpoint(document["position"], document["state"], arrays, _Kept(kept)), path), document
+            break
+        lines = self._directory / f"{self._prefix}.lines"
+        if found is None:
+            if self._number:  # all of them are damaged: the log starts anew, too
+                lines.unlink(missing_ok=True)
+            self._log.resume(lines, None)
+            return None
+        checkpoint, path = found
+        assert state is not None
+        logger.info("Training goes on after %s, from checkpoint %s", checkpoint.position, path)
+        self._written[path] = set(state["parts"])
+        self._log.resume(lines, state["log"])
+        return checkpoint
+
+    def _ours(self) -> list[Path]:
+        """Our checkpoints, the newest first."""
+        found = [path for path in self._directory.glob(f"{self._prefix}-*.checkpoint") if _NAME.fullmatch(path.name)]
+        return sorted(found, reverse=True)
+
+    def _checked(self, document: Mapping[str, Any]) -> dict[str, Path]:
+        """The files of the groups that the checkpoint shares, all of them whole.
+
+        Raises:
+            DamagedCheckpointError: a part of the checkpoint is missing or damaged, or it is another job's.
+        """
+        _check_form(document)
+        if unlike := list(differences(document["identity"], self._who)):
+            raise DamagedCheckpointError(f"it is of another job than its name says: {'; '.join(unlike)}")
+        kept = {}
+        for name in document["parts"]:
+            path = self._part(name)
+            try:
+                checkpoint_file.read(path)
+            except DamagedCheckpointError as error:
+                raise DamagedCheckpointError(f"its part {path.name}: {error}") from None
+            kept[name] = path
+        return kept
+
+    def _part(self, name: str) -> Path:
+        return self._directory / f"{self._prefix}-{name}.part"
+
+    def _tell_of_others(self) -> None:
+        """Warn of checkpoints in the folder that are of other jobs: whose they are, and in what these differ."""
+        newest: dict[str, Path] = {}
+        for path in sorted(self._directory.glob("*.checkpoint")):
+            if _NAME.fullmatch(path.name) and not path.name.startswith(self._prefix):
+                newest[path.name.rpartition("-")[0]] = path
+        for number, path in enumerate(newest.values()):
+            if number == _FOREIGN_TOLD:
+                logger.warning("Checkpoints of %d other jobs are in %s", len(newest) - number, self._directory)
+                return
+            try:
+                document = checkpoint_file.read_document(path)
+                _check_form(document)
+                unlike = "; ".join(differences(document["identity"], self._who))
+            except DamagedCheckpointError as error:
+                unlike = f"it cannot be read: {error}"
+            logger.warning("Checkpoint %s is of another job, and is left alone: %s", path, unlike)
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False) -> None:
+        """See ``algorithms.checkpoints.Checkpoints``.
+
+        Raises:
+            OSError: the disk is full, say.
+        """
+        now = time.monotonic()
+        if self._is_over or not (self._stopped() or self._is_due(now, epoch_over)):
+            return
+        self._is_over = self._stopped()
+        self._write(make(), epoch_over)
+        if self._is_over:
+            self._log.ends_early()
+        self._last = time.monotonic()
+        self._spent += self._last - now
+        self._longest = max(self._longest, self._last - now)
+
+    def _is_due(self, now: float, epoch_over: bool) -> bool:
+        if not epoch_over and now - self._last < SECONDS:
+            return False
+        return self._spent + self._longest <= SHARE_OF_TIME * (now - self._started)
+
+    def _write(self, checkpoint: Checkpoint, epoch_over: bool) -> None:
+        for name in checkpoint.kept:
+            if not self._part(name).exists():
+                checkpoint_file.write(self._part(name), {}, checkpoint.kept[name])
+        self._number += 1
+        path = self._directory / f"{self._prefix}-{self._number:08d}.checkpoint"
+        document = {
+            "format": _FORMAT,
+            "identity": self._who,
+            "position": checkpoint.position,
+            "state": checkpoint.state,
+            "parts": list(checkpoint.kept),
+            "log": self._log.state(epoch_over=epoch_over and not checkpoint.reads_again),
+        }
+        checkpoint_file.write(path, document, checkpoint.arrays)
+        self._written[path] = set(checkpoint.kept)
+        self._prune()
+
+    def _prune(self) -> None:
+        """Remove our files that the newest checkpoints do not need, unless SageMaker is copying them away."""
+        while len(self._written) > KEPT:
+            del self._written[next(iter(self._written))]
+        parts = {self._part(name) for names in self._written.values() for name in names}
+        for pattern, needed in (("checkpoint", set(self._written)), ("part", parts)):
+            for path in self._directory.glob(f"{self._prefix}-*.{pattern}"):
+                if path not in needed and not is_uploading(path):
+                    path.unlink(missing_ok=True)
+
+
+def _number(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1])
+
+
+_FORM = {"position": str, "state": dict, "parts": list, "log": dict, "identity": dict}
+
+
+def _check_form(document: Mapping[str, Any]) -> None:
+    """See that the document is of the form that is written here.
+
+    Raises:
+        DamagedCheckpointError: it is not.
+    """
+    if document.get("format") != _FORMAT:
+        raise DamagedCheckpointError(f"its format is {document.get('format')!r}, and {_FORMAT} is expected")
+    if wrong := [name for name, kind in _FORM.items() if not isinstance(document.get(name), kind)]:
+        raise DamagedCheckpointError(f"its document has no usable {', '.join(wrong)}")
+    if not all(isinstance(name, str) and _PART_NAME.fullmatch(name) for name in document["parts"]):
+        raise DamagedCheckpointError("its document names parts as none are named here")

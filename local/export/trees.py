@@ -1,0 +1,140 @@
+"""XGBoost's trees as ONNX-ML's TreeEnsembleRegressor, and what the objective makes of their sum.
+
+XGBoost goes left where a value is below the split's, in float32, and where a missing one (NaN) is said to go; both can
+be said in ONNX. Categorical splits, vector leaves and votes of several models cannot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from algorithms.xgb.model import XGBModel
+from container.settings import ConfigurationError
+from local.export.graph import ROWS, Graph
+from local.export.models import FEATURES
+
+_IDENTITY = (
+    "reg:squarederror", "reg:linear", "reg:absoluteerror", "reg:pseudohubererror", "reg:squaredlogerror",
+    "reg:quantileerror", "binary:logitraw", "rank:pairwise", "rank:ndcg", "rank:map",
+)  # fmt: skip
+_LOGISTIC = ("binary:logistic", "reg:logistic")
+_EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft")
+_HINGE = "binary:hinge"
+_CLASSES = ("multi:softprob", "multi:softmax")
+
+
+def boosters(model: XGBModel) -> onnx.ModelProto:
+    """``score``, as ``Booster.predict`` gives it.
+
+    Raises:
+        ConfigurationError: the model has something that ONNX cannot say.
+    """
+    if len(model.boosters) > 1 and (model.objective in _CLASSES[1:] or model.objective == _HINGE):
+        raise _refused(f"{len(model.boosters)} models vote, and ONNX has no vote")
+    if model.objective not in (*_IDENTITY, *_LOGISTIC, *_EXPONENTIAL, _HINGE, *_CLASSES):
+        raise _refused(f"the objective {model.objective} has no counterpart there")
+    graph = Graph()
+    scores = [
+        _score(graph, booster if not rounds else booster[:rounds], model.objective)
+        for booster, rounds in zip(model.boosters, model.rounds, strict=True)
+    ]
+    score = scores[0] if len(scores) == 1 else graph.add("Mean", *scores)
+    width = model.classes if model.objective == "multi:softprob" else None
+    features = max(booster.num_features() for booster in model.boosters)
+    return graph.model("xgboost", (FEATURES, (ROWS, features)), {"score": (score, "float", width)})
+
+
+def _refused(reason: str) -> ConfigurationError:
+    return ConfigurationError(f"this model of xgboost cannot be exported to onnx: {reason}")
+
+
+def _score(graph: Graph, booster: Any, objective: str) -> str:
+    document = json.loads(bytes(booster.save_raw("json")))["learner"]
+    kind = document["gradient_booster"]["name"]
+    parameters = document["learner_model_param"]
+    groups = max(int(parameters["num_class"]), 1)
+    base = _base(parameters, objective, groups)
+    if kind == "gblinear":
+        weights = np.array(document["gradient_booster"]["model"]["weights"], np.float64).reshape(-1, groups)
+        margins = graph.affine(FEATURES, weights[:-1].T, weights[-1] + base[0])  # gblinear adds the first to all
+    else:
+        margins = _ensemble(graph, document["gradient_booster"], base, groups)
+    return _linked(graph, margins, objective)
+
+
+def _base(parameters: dict[str, str], objective: str, groups: int) -> np.ndarray:
+    """The margin from which the trees start, (groups,). XGBoost 3 writes a list, earlier versions a number; both are
+    predictions, to be taken through the inverse of the link."""
+    said = json.loads(parameters["base_score"].replace("E", "e"))
+    score = np.broadcast_to(np.asarray(said, np.float64).reshape(-1), (groups,))
+    inverse: Callable[[np.ndarray], np.ndarray] = lambda value: value  # noqa: E731 - one of three
+    if objective in _LOGISTIC:
+        inverse = lambda value: np.log(value / (1 - value))  # noqa: E731
+    elif objective in _EXPONENTIAL:
+        inverse = np.log
+    return inverse(score)
+
+
+def _ensemble(graph: Graph, booster: dict[str, Any], base: np.ndarray, groups: int) -> str:
+    weights = booster.get("weight_drop") if booster["name"] == "dart" else None
+    inner = booster["gbtree"]["model"] if booster["name"] == "dart" else booster["model"]
+    nodes: dict[str, list[Any]] = {
+        name: [] for name in ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids")
+    }
+    tracks: list[int] = []
+    leaves: dict[str, list[Any]] = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
+    for number, tree in enumerate(inner["trees"]):
+        _check(tree)
+        weight = 1.0 if weights is None else float(weights[number])
+        for node, left in enumerate(tree["left_children"]):
+            leaf = left == -1
+            condition = float(tree["split_conditions"][node])
+            row = (number, node, tree["split_indices"][node], "LEAF" if leaf else "BRANCH_LT")
+            ends = (0, 0) if leaf else (left, tree["right_children"][node])
+            for name, value in zip(nodes, (*row, 0.0 if leaf else condition, *ends), strict=True):
+                nodes[name].append(value)
+            tracks.append(0 if leaf else int(tree["default_left"][node]))
+            if leaf:
+                for name, value in zip(
+                    leaves, (number, node, inner["tree_info"][number], condition * weight), strict=True
+                ):
+                    leaves[name].append(value)
+    return graph.add(
+        "TreeEnsembleRegressor",
+        FEATURES,
+        domain="ai.onnx.ml",
+        n_targets=groups,
+        base_values=[float(value) for value in base],
+        nodes_missing_value_tracks_true=tracks,
+        **{f"nodes_{name}": values for name, values in nodes.items()},
+        **{f"target_{name}": values for name, values in leaves.items()},
+    )
+
+
+def _check(tree: dict[str, Any]) -> None:
+    if any(tree.get("split_type", ())):
+        raise _refused("it has splits by sets of categories")
+    if int(tree["tree_param"].get("size_leaf_vector", "1")) > 1:
+        raise _refused("its trees have a vector in each leaf")
+
+
+def _linked(graph: Graph, margins: str, objective: str) -> str:
+    """Margins, (n, groups), to predictions."""
+    if objective == "multi:softprob":
+        return graph.add("Softmax", margins, axis=1)
+    if objective == "multi:softmax":
+        return graph.add("Cast", graph.add("ArgMax", margins, axis=1, keepdims=0), to=TensorProto.FLOAT)
+    score = graph.column(margins)
+    if objective in _LOGISTIC:
+        return graph.add("Sigmoid", score)
+    if objective in _EXPONENTIAL:
+        return graph.add("Exp", score)
+    if objective == _HINGE:
+        return graph.add("Cast", graph.add("Greater", score, graph.constant(0.0)), to=TensorProto.FLOAT)
+    return score

@@ -1,0 +1,88 @@
+"""The options of ``oba tune``. What it does is in ``local.tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from local.options import FOLDER, loudness_of, need, with_loudness
+from local.parameters import AlgorithmName, Pair, Setting
+
+
+@click.command()
+@click.argument("algorithm", type=AlgorithmName())
+@click.argument("settings", nargs=-1, type=Setting(), metavar="[NAME=RANGE]... [NAME=VALUE]...")
+@click.option("--train", multiple=True, metavar="PATH", help="Channel train: a file, a folder or a quoted pattern.")
+@click.option("--validation", multiple=True, metavar="PATH", help="Channel validation, likewise.")
+@click.option("--test", multiple=True, metavar="PATH", help="Channel test, likewise.")
+@click.option("--channel", "others", multiple=True, type=Pair("PATH"), help="Any other channel, likewise.")
+@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets jobs/, best/ and tuning.html.")
+@click.option("--objective", metavar="METRIC", help="What to optimise, as in validation:auc.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Training jobs in all.  [default: 20; a grid's size]")
+@click.option("--parallel", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="At a time.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["Bayesian", "Random", "Grid", "Hyperband"], case_sensitive=False),
+    default="Bayesian",
+    show_default=True,
+    help="How the next hyperparameters are chosen.",
+)
+@click.option("--early-stopping", is_flag=True, help="Stop jobs that do worse than the median of the earlier ones.")
+@click.option("--max-runtime", type=click.IntRange(1), metavar="SECONDS", help="Of the whole search.")
+@click.option("--target", type=float, metavar="VALUE", help="End once the objective is at least as good.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search; --parallel 1 repeats it exactly.")
+@click.option("--content-type", metavar="TYPE", help="Of the channels; by default the suffix of the files decides.")
+@with_loudness
+def tune(
+    algorithm: str,
+    settings: tuple[tuple[str, str], ...],
+    train: tuple[str, ...],
+    validation: tuple[str, ...],
+    test: tuple[str, ...],
+    others: tuple[tuple[str, str], ...],
+    output: Path,
+    objective: str | None,
+    jobs: int | None,
+    parallel: int,
+    strategy: str,
+    early_stopping: bool,
+    max_runtime: int | None,
+    target: float | None,
+    seed: int,
+    content_type: str | None,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Search the hyperparameters of ALGORITHM, as SageMaker's tuning jobs do.
+
+    NAME=RANGE is searched, NAME=VALUE stays: k=5..50 learning_rate=0.001..1:log optimizer=sgd,adam epochs=10. The same
+    command goes on with a search that was interrupted, or with --jobs raised.
+    """
+    channels = {"train": list(train), "validation": list(validation), "test": list(test)}
+    for name, path in others:
+        channels.setdefault(name, []).append(path)
+    loudness = loudness_of(quiet=quiet, verbose=verbose)
+    need("optuna", "local")
+
+    from local import tune
+
+    return tune.run(
+        tune.Request(
+            algorithm=algorithm,
+            channels={name: paths for name, paths in channels.items() if paths},
+            given=settings,
+            output=output,
+            objective=objective,
+            strategy=strategy,
+            jobs=jobs,
+            parallel=parallel,
+            seed=seed,
+            early_stopping=early_stopping,
+            max_seconds=max_runtime,
+            target=target,
+            content_type=content_type,
+            loudness=loudness,
+        )
+    )

@@ -1,0 +1,57 @@
+"""When a training job of a tuning job is stopped early, and when the tuning job itself is over."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+_LEAST_CURVES = 3
+"""Earlier jobs before one is compared with them: the median of fewer is one of two, and says little."""
+_LEAST_JOBS = 20
+"""Jobs before the search may count as converged."""
+_GAIN = 1e-3
+"""Of the spread of all results: what the later half of the jobs must have gained, or the search has converged."""
+
+
+def below_median(curve: Sequence[float], earlier: Sequence[Sequence[float]], *, maximize: bool) -> bool:
+    """SageMaker's rule: the objective after this epoch is worse than the median, over the earlier jobs, of the average
+    of their objective up to the same epoch.
+
+    Source: Amazon SageMaker Developer Guide, "Stop Training Jobs Early".
+
+    >>> below_median([3.0, 3.0], [[4, 2], [4, 1], [5, 2], [4, 0.5]], maximize=False)
+    True
+    >>> below_median([3.0, 2.0], [[4, 2], [4, 1], [5, 2], [4, 0.5]], maximize=False)
+    False
+    """
+    epoch = len(curve)
+    averages = [statistics.fmean(one[:epoch]) for one in earlier if len(one) >= epoch]
+    if len(averages) < _LEAST_CURVES:
+        return False
+    median = statistics.median(averages)
+    value = curve[-1]
+    return math.isnan(value) or (value < median if maximize else value > median)
+
+
+def jobs_without_gain(values: Sequence[float], *, maximize: bool) -> int:
+    """How many of the last results, in the order in which their jobs ended, were no better than the best before.
+
+    >>> jobs_without_gain([5.0, 3.0, 4.0, 3.0], maximize=False)
+    2
+    """
+    best, count = -math.inf, 0
+    for value in values:
+        score = value if maximize else -value
+        best, count = (score, 0) if score > best else (best, count + 1)
+    return count
+
+
+def converged(values: Sequence[float], *, maximize: bool) -> bool:
+    """Whether the later half of at least ``20`` jobs gained less than a thousandth of the spread of all results."""
+    if len(values) < _LEAST_JOBS:
+        return False
+    scores = [value if maximize else -value for value in values]
+    half = len(scores) // 2
+    gain = max(scores) - max(scores[:half])
+    return gain <= _GAIN * (max(scores) - min(scores))

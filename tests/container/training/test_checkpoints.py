@@ -1,0 +1,308 @@
+"""The store of checkpoints: what is found again, what is skipped and why, what is kept, and when one is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from algorithms.checkpoints import Checkpoint
+from container.training import checkpoint_file, checkpoints
+from container.training.checkpoint_file import DamagedCheckpointError
+from container.training.checkpoints import CheckpointStore
+from container.training.history import LinesWritten
+
+WHO = {"algorithm": "toy", "version": "1", "hyperparameter": {"k": 3, "rate": 0.1}, "channel": {"train": {"files": 2}}}
+
+
+class Log:
+    """A job's log that only counts its epochs."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.resumed: Any = "never"
+        self.ended_early = False
+
+    def state(self, *, epoch_over: bool) -> dict[str, Any]:
+        return {"epochs": self.epochs, "over": epoch_over}
+
+    def resume(self, lines: Path, state: Any) -> None:
+        self.resumed = state
+
+    def ends_early(self) -> None:
+        self.ended_early = True
+
+
+@dataclasses.dataclass
+class Clock:
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(checkpoints, "time", clock)
+    return clock
+
+
+def store(folder: Path, who: dict[str, Any] = WHO, stopped: bool = False, log: Log | None = None) -> CheckpointStore:
+    return CheckpointStore(folder, who, log or Log(), started=0.0, stopped=lambda: stopped)
+
+
+def numbered(number: int) -> Checkpoint:
+    arrays = {"weights": np.full((2, 3), number, np.float32), "empty": np.empty((0, 4)), "scalar": np.array(number)}
+    kept = {f"best-{number // 2}": {"vector": np.arange(number // 2 + 1)}}
+    return Checkpoint(f"epoch {number}", {"epoch": number, "draws": 2**127 + number, "loss": 0.1}, arrays, kept)
+
+
+def write(folder: Path, *numbers: int, who: dict[str, Any] = WHO) -> list[Path]:
+    """Checkpoints of a job that writes each that it offers."""
+    one = store(folder, who)
+    one.latest()
+    for number in numbers:
+        one._write(numbered(number), epoch_over=True)
+    return sorted(folder.glob(f"{one._prefix}*.checkpoint"))
+
+
+def epoch(folder: Path, who: dict[str, Any] = WHO) -> int | None:
+    found = store(folder, who).latest()
+    return None if found is None else found.state["epoch"]
+
+
+def test_what_was_written_is_found_as_it_was(tmp_path):
+    f_order = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    kinds = {f"{kind}": np.ones(3, kind) for kind in ("f4", "f8", "i8", "u4", "?", "c16")}
+    one = store(tmp_path)
+    one._write(Checkpoint("here", {"draws": 2**127 + 1, "loss": float("inf")}, {"f": f_order, **kinds}), True)
+    found = store(tmp_path).latest()
+    assert found is not None
+    assert (found.position, found.state) == ("here", {"draws": 2**127 + 1, "loss": float("inf")})
+    assert found.arrays["f"].flags.f_contiguous
+    for name, array in {"f": f_order, **kinds}.items():
+        assert found.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.arrays[name], array)
+        found.arrays[name].reshape(-1)[:1] = 0  # it may be written to
+    assert np.load(next(tmp_path.glob("*.checkpoint")))["f"].tolist() == f_order.tolist()  # NumPy's own reader
+
+
+def test_two_are_kept_with_the_parts_that_they_need(tmp_path):
+    assert [path.name[-13:-11] for path in write(tmp_path, 1, 2, 3, 4, 5)] == ["04", "05"]
+    assert sorted(path.name.rpartition("-")[2] for path in tmp_path.glob("*.part")) == ["2.part"]
+    found = store(tmp_path).latest()
+    assert found is not None
+    assert found.kept["best-2"]["vector"].tolist() == [0, 1, 2]
+    uploading = next(tmp_path.glob("*04.checkpoint"))
+    uploading.with_name(uploading.name + ".sagemaker-uploading").touch()
+    write(tmp_path, 6, 7)
+    assert uploading.exists()
+
+
+def damages() -> dict[str, Any]:
+    def cut(path: Path) -> None:
+        os.truncate(path, path.stat().st_size // 2)
+
+    def flip(path: Path) -> None:
+        body = bytearray(path.read_bytes())
+        at = body.index(np.full(6, 2, np.float32).tobytes())
+        body[at] ^= 1
+        path.write_bytes(body)
+
+    def pickled(path: Path) -> None:
+        document = checkpoint_file.read_document(path)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("checkpoint.json", json.dumps(document))
+            with archive.open("weights.npy", "w") as member:
+                np.lib.format.write_array(member, np.array([object()], object), allow_pickle=True)
+
+    def vast(path: Path) -> None:
+        document = checkpoint_file.read_document(path)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("checkpoint.json", json.dumps(document))
+            header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }"
+            header = header.ljust(117) + b"\n"
+            archive.writestr("weights.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+
+    def bomb(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("checkpoint.json", b" " * (1 << 24))
+
+    def form(path: Path) -> None:
+        checkpoint_file.write(path, {**checkpoint_file.read_document(path), "parts": ["../../etc"]}, {})
+
+    return {
+        "cut short": (cut, "a part of a checkpoint"),
+        "empty": (lambda path: os.truncate(path, 0), "empty"),
+        "flipped bit": (flip, "Bad CRC-32"),
+        "garbage": (lambda path: path.write_bytes(b"garbage" * 99), "no checkpoint"),
+        "pickled": (pickled, "cannot be of object"),
+        "vast": (vast, "cannot be of float64 and shape"),
+        "bomb": (bomb, "compressed"),
+        "other form": (form, "names parts"),
+        "later format": (
+            lambda path: checkpoint_file.write(path, {**checkpoint_file.read_document(path), "format": 2}, {}),
+            "format is 2",
+        ),
+        "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
+    }
+
+
+@pytest.mark.parametrize("damage", damages())
+def test_a_damaged_one_is_skipped_by_name_for_the_one_before_it(tmp_path, damage, caplog):
+    spoil, reason = damages()[damage]
+    newest = write(tmp_path, 1, 2)[-1]
+    spoil(newest)
+    with pytest.raises(DamagedCheckpointError):
+        document, _ = checkpoint_file.read(newest)
+        checkpoints._check_form(document)
+    assert epoch(tmp_path) == 1
+    assert f"Checkpoint {newest} is skipped: " in caplog.text
+    assert reason in caplog.text
+
+
+def test_one_whose_part_is_missing_is_damaged(tmp_path, caplog):
+    write(tmp_path, 1, 2)
+    next(tmp_path.glob("*best-1.part")).unlink()
+    assert epoch(tmp_path) == 1
+    assert "its part toy-" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"hyperparameter": {"k": 4, "rate": 0.1}}, "hyperparameter k was 3 and is 4"),
+        ({"version": "2"}, 'version was "1" and is "2"'),
+        ({"algorithm": "other"}, 'algorithm was "toy" and is "other"'),
+        ({"channel": {"train": {"files": 3}}}, "channel train files was 2 and is 3"),
+    ],
+)
+def test_one_of_another_job_is_told_of_and_left_alone(tmp_path, change, told, caplog):
+    theirs = write(tmp_path, 1, 2)
+    log = Log()
+    assert store(tmp_path, WHO | change, log=log).latest() is None
+    assert log.resumed is None
+    assert f"Checkpoint {theirs[-1]} is of another job, and is left alone: {told}" in caplog.text
+    write(tmp_path, 7, 8, 9, who=WHO | change)
+    assert epoch(tmp_path) == 2
+    assert epoch(tmp_path, WHO | change) == 9
+
+
+def test_one_that_was_renamed_to_another_jobs_name_is_not_taken(tmp_path, caplog):
+    (theirs,) = write(tmp_path, 1)
+    other = store(tmp_path, WHO | {"version": "2"})
+    shutil.copy(theirs, tmp_path / f"{other._prefix}-00000009.checkpoint")
+    assert other.latest() is None
+    assert "it is of another job than its name says: version" in caplog.text
+
+
+def test_a_full_disk_leaves_the_last_one_whole(tmp_path, monkeypatch):
+    write(tmp_path, 1)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    one = store(tmp_path)
+    one.latest()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(checkpoint_file.os, "fsync", full)
+        one._write(numbered(2), True)
+    assert epoch(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+# ---- when one is written --------------------------------------------------------------------------------------------
+
+
+def written(one: CheckpointStore, clock: Clock, *, every: float, cost: float, until: float, over: bool) -> list[float]:
+    """The times at which one is written that takes ``cost`` seconds, of points ``every`` so many seconds."""
+    one._directory.mkdir(exist_ok=True)
+    times = []
+
+    def make() -> Checkpoint:
+        times.append(clock.now)
+        clock.now += cost
+        return Checkpoint("")
+
+    while clock.now < until:
+        clock.now += every
+        one.offer(make, epoch_over=over)
+    return times
+
+
+@pytest.mark.parametrize(("every", "cost"), [(0.01, 0.001), (0.1, 0.5), (1.0, 0.02), (7.0, 1.0)])
+def test_within_an_epoch_a_minute_is_lost_at_most_and_two_hundredths_of_the_time(tmp_path, clock, every, cost):
+    times = written(store(tmp_path), clock, every=every, cost=cost, until=1000, over=False)
+    assert cost * len(times) <= 0.02 * 1000 + cost
+    if cost <= 0.5:  # two of a second within two minutes would take more than their share
+        assert max(np.diff([0, *times])) <= 60
+
+
+def test_small_epochs_write_each_where_that_costs_little(tmp_path, clock):
+    assert len(written(store(tmp_path / "a"), clock, every=1, cost=0.01, until=100, over=True)) >= 99
+    clock.now = 0
+    costly = written(store(tmp_path / "b"), clock, every=1, cost=1, until=100, over=True)
+    assert costly[0] == 1
+    assert 1 <= len(costly) <= 2
+
+
+def test_a_stop_writes_the_next_point_and_no_other(tmp_path, clock):
+    log = Log()
+    one = store(tmp_path, stopped=True, log=log)
+    assert len(written(one, clock, every=0.1, cost=5, until=60, over=False)) == 1
+    assert log.ended_early
+
+
+# ---- lines of the log -----------------------------------------------------------------------------------------------
+
+
+def lines(count: LinesWritten, wanted: int, kind: str = "lines") -> int:
+    """How many of so many lines are written."""
+    told = 0
+    for _ in range(wanted):
+        if count.is_new(kind):
+            told += 1
+            count.wrote(kind)
+    return told
+
+
+def test_lines_after_a_checkpoint_that_were_written_are_not_written_again(tmp_path):
+    first = LinesWritten()
+    first.begin(tmp_path / "lines", None)
+    lines(first, 5)
+    at = first.counts()
+    lines(first, 3)
+    lines(first, 1, "train")
+    second = LinesWritten()
+    second.begin(tmp_path / "lines", at)
+    assert lines(second, 2, "train") == 1
+    assert lines(second, 10) == 7
+    second.forget()
+    third = LinesWritten()
+    third.begin(tmp_path / "lines", at)
+    assert lines(third, 10) == 10
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"lines": "9"}', b"\xff"])
+def test_a_damaged_count_leaves_no_line_out(tmp_path, content):
+    (tmp_path / "lines").write_bytes(content)
+    count = LinesWritten()
+    count.begin(tmp_path / "lines", None)
+    assert lines(count, 4) == 4
+
+
+def test_counting_a_line_takes_microseconds(tmp_path):
+    count = LinesWritten()
+    count.begin(tmp_path / "lines", None)
+    began = time.process_time()
+    lines(count, 2000)
+    assert time.process_time() - began < 1

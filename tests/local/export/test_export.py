@@ -1,0 +1,159 @@
+"""Exported models, run by onnxruntime beside the models themselves, on the declared configurations."""
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xgboost
+
+from algorithms import registry
+from algorithms.interface import Items
+from algorithms.vision.augment import squeezed
+from container.settings import ConfigurationError
+from local.export.exporting import ONNX, exported
+from recordio.batches import Batch
+from tests.algorithms import samples
+from tests.algorithms.fakes import FakeJob
+from tests.local.toy import oba
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+MOST = 3  # configurations of an algorithm: the networks take seconds each
+CASES = [
+    pytest.param(name, configuration.name, id=f"{name}-{configuration.name}")
+    for name in ONNX
+    for configuration in list(samples.configurations(name).values())[:MOST]
+]
+
+
+@functools.cache
+def trained(name, configured):
+    algorithm, configuration = registry.find(name), samples.configurations(name)[configured]
+    with tempfile.TemporaryDirectory() as folder, samples.around(configuration):
+        channels = samples.channels(algorithm, configuration, Path(folder))
+        return algorithm.fit(samples.parsed(algorithm, configuration), channels, FakeJob())
+
+
+def answers(content, **given):
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, given), strict=True))
+
+
+def compare(found, expected):
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        assert found[name].shape == values.shape, name
+        np.testing.assert_allclose(found[name], values, rtol=2e-5, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(("name", "configured"), CASES)
+def test_onnxruntime_answers_as_the_model_does(name, configured):
+    model = trained(name, configured)
+    algorithm, configuration = registry.find(name), samples.configurations(name)[configured]
+    try:
+        content = exported(name, model, "onnx")
+    except ConfigurationError as error:
+        assert "vote" in str(error) or "objective" in str(error)
+        return
+    if not samples.has_rows(configuration):
+        files = [samples.picture(label, seed) for seed, label in enumerate([0, 1, 1])]
+        pixels = [squeezed(file, model.image_shape, "picture") for file in files]
+        images = np.stack(pixels).astype(np.float32).transpose(0, 3, 1, 2)
+        compare(answers(content, image=images), model.predict(Items(files)))
+        return
+    rows = samples.features(configuration, 50, samples.width(algorithm, configuration), seed=5).astype(np.float32)
+    compare(answers(content, features=rows), model.predict(Batch(rows)))
+    compare(answers(content, features=rows[:1]), model.predict(Batch(rows[:1])))
+
+
+OBJECTIVES = {
+    "reg:squarederror": {}, "reg:logistic": {}, "binary:logistic": {}, "binary:logitraw": {}, "binary:hinge": {},
+    "count:poisson": {}, "reg:gamma": {}, "reg:tweedie": {}, "reg:absoluteerror": {}, "reg:pseudohubererror": {},
+    "multi:softprob": {"num_class": 3}, "multi:softmax": {"num_class": 3}, "rank:pairwise": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_xgboosts_objectives_and_boosters(objective, booster):
+    from algorithms.xgb.model import XGBModel
+
+    random = np.random.default_rng(1)
+    rows = random.normal(size=(200, 5)).astype(np.float32)
+    labels = (rows[:, 0] > 0).astype(int) if "multi" not in objective else random.integers(0, 3, 200)
+    labels = labels + 0.5 if objective in ("reg:gamma", "reg:squarederror", "reg:absoluteerror") else labels
+    if booster != "gblinear":
+        rows[random.random(rows.shape) < 0.2] = np.nan  # its own prediction takes those for 0
+    matrix = xgboost.DMatrix(rows, labels, qid=np.repeat(range(20), 10) if "rank" in objective else None)
+    settings = {"objective": objective, "booster": booster, "max_depth": 3, "rate_drop": 0.3, "verbosity": 0}
+    model = XGBModel([xgboost.train(settings | OBJECTIVES[objective], matrix, 8)])
+    found = answers(exported("xgboost", model, "onnx"), features=rows)["score"]
+    expected = model.boosters[0].predict(xgboost.DMatrix(rows))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_rounds_up_to_the_best_are_exported():
+    from algorithms.xgb.model import XGBModel
+
+    rows = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    booster = xgboost.train({"max_depth": 2}, xgboost.DMatrix(rows, rows[:, 0]), 9)
+    booster.set_attr(best_iteration="3")
+    found = answers(exported("xgboost", XGBModel([booster]), "onnx"), features=rows)["score"]
+    np.testing.assert_allclose(found, booster.predict(xgboost.DMatrix(rows), iteration_range=(0, 4)), rtol=1e-5)
+
+
+def test_categories_are_refused_with_the_reason():
+    from algorithms.xgb.model import XGBModel
+
+    column = np.random.default_rng(0).integers(0, 6, (100, 1)).astype(np.float32)
+    matrix = xgboost.DMatrix(column, column[:, 0] % 2, feature_types=["c"], enable_categorical=True)
+    model = XGBModel([xgboost.train({"max_cat_to_onehot": 1, "tree_method": "hist"}, matrix, 2)])
+    with pytest.raises(ConfigurationError, match="sets of categories"):
+        exported("xgboost", model, "onnx")
+
+
+def test_kmeans_far_from_the_origin_keeps_its_distances():
+    from algorithms.kmeans.model import KMeansModel
+
+    centers = np.array([[1000, 1000], [1001, 1000]], np.float32)
+    rows = centers + np.float32(0.25)
+    found = answers(exported("kmeans", KMeansModel(centers), "onnx"), features=rows)
+    compare(found, KMeansModel(centers).predict(Batch(rows)))
+    np.testing.assert_allclose(found["distance_to_cluster"], [np.sqrt(0.125)] * 2, rtol=1e-5)
+
+
+def test_the_command_writes_and_refuses(tmp_path, capsys):
+    model = trained("kmeans", "one-pass")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model.save(folder)
+    assert oba("export", "--model", folder, "--to", "onnx", "--output", tmp_path / "out" / "m.onnx") == 0
+    assert (tmp_path / "out" / "m.onnx").stat().st_size > 100
+    assert oba("export", "--model", folder, "--to", "json", "--output", tmp_path / "m.json") == 0
+    document = json.loads((tmp_path / "m.json").read_text())
+    np.testing.assert_array_equal(np.array(document["centers"], np.float32), model.centers)
+    assert document["algorithm"] == "kmeans"
+    capsys.readouterr()
+    for name, told in (("lda", "an iteration until it converges"), ("seq2seq", "a search that asks the network")):
+        with pytest.raises(ConfigurationError, match=told):
+            exported(name, None, "onnx")
+    with pytest.raises(ConfigurationError, match="use --to onnx"):
+        exported("image-classification", None, "json")
+
+
+@pytest.mark.parametrize("name", ["linear-learner", "pca", "factorization-machines", "ntm", "xgboost"])
+def test_json_has_the_models_numbers(name):
+    model = trained(name, next(iter(samples.configurations(name))))
+    document = json.loads(exported(name, model, "json"))
+    assert document["algorithm"] == name
+    if name == "xgboost":
+        again = xgboost.Booster(model_file=bytearray(json.dumps(document["boosters"][0]).encode()))
+        assert again.get_dump() == model.boosters[0].get_dump()
+    if name == "pca":
+        np.testing.assert_array_equal(np.array(document["v"], np.float32), model.v)
+    if name == "ntm":
+        np.testing.assert_array_equal(np.array(document["mean"]["weight"], np.float32), model.mean.weight)

@@ -1,0 +1,103 @@
+"""``oba tune`` as a user types it, with real training jobs of k-means."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.local.toy import oba
+
+ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Rows around four far centers."""
+    random = np.random.default_rng(3)
+    centers = np.array([[0, 0], [50, 0], [0, 50], [50, 50]])
+    rows = centers[random.integers(0, 4, 400)] + random.normal(size=(400, 2))
+    np.savetxt(tmp_path / "train.csv", rows[:300], delimiter=",")
+    np.savetxt(tmp_path / "test.csv", rows[300:], delimiter=",")
+    return ["--train", tmp_path / "train.csv", "--test", tmp_path / "test.csv"]
+
+
+def test_a_grid_of_k_finds_the_clusters_and_goes_on_where_it_was(data, tmp_path, capfd):
+    output = tmp_path / "out"
+    search = ["tune", "kmeans", *data, "k=2..4", "--strategy", "grid", "--parallel", 2, "--output", output]
+    assert oba(*search) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert sum(line.startswith("[") for line in lines) == 3
+    assert lines[-1] == f"Next    oba predict --model {output}/best/model --input FILE"
+    with (output / "jobs.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["k"] for row in table] == ["2", "3", "4"]
+    scores = [float(row["test:msd"]) for row in table]
+    assert scores[0] > scores[1] > 100 and scores[2] == pytest.approx(2, rel=0.3)  # two features of variance 1
+    page = (output / "tuning.html").read_text()
+    assert "<svg" in page and "http" not in re.sub(r'xmlns="[^"]*"', "", page) and "k=4" in page
+    assert json.loads((output / "tuning.json").read_text())[2]["hyperparameters"]["k"] == "4"
+    assert (output / "best").resolve() == output / "jobs" / "0003" / "job"
+
+    began = time.monotonic()
+    assert oba(*search) == 0
+    assert "Going on after 3 training jobs of 3" in capfd.readouterr().out and time.monotonic() - began < 5
+    assert oba("predict", "--model", output / "best" / "model", "--input", tmp_path / "test.csv") == 0
+    assert oba("tune", "kmeans", *data, "k=2..9", "--output", output) == 1
+    assert "another search has begun there" in capfd.readouterr().err
+
+
+def test_a_stop_ends_the_processes_and_the_same_command_goes_on(data, tmp_path):
+    output = tmp_path / "out"
+    arguments = ["tune", "kmeans", *data, "k=2..4", "epochs=20000,20001", "--parallel", 2, "--output", output]
+    command = [sys.executable, "-m", "local", *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    logs = [output / "jobs" / f"{number:04d}" / "log.txt" for number in (1, 2)]
+    deadline = time.monotonic() + 60
+    while not all(log.is_file() and "#progress_metric" in log.read_text() for log in logs):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "(stopped)" in told
+    running = [folder / "cmdline" for folder in Path("/proc").iterdir() if folder.name.isdecimal()]
+    assert not any(str(output).encode() in file.read_bytes() for file in running if file.exists())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["kmeans", "k=5..50"], "kmeans is judged by test:msd, test:ssd: give --test PATH"),
+        (["kmeans", "--test", "{data}", "k=5"], "there is nothing to search"),
+        (["kmeans", "--test", "{data}", "kk=5..9"], "did you mean 'k'?"),
+        (["kmeans", "--test", "{data}", "k=0..9"], "MinValue '0' of the range of hyperparameter [k] isn't valid"),
+        (["kmeans", "--test", "{data}", "k=5..9:lag"], "the scale 'lag' is not one of auto, linear, log, reverse-log"),
+        (["kmeans", "--test", "{data}", "k=5.."], "a range is written LOW..HIGH"),
+        (["kmeans", "--test", "{data}", "k=2.5..9"], "k is an integer of at least 1"),
+        (["kmeans", "--test", "{data}", "k=9..5"], "MinValue 9 is larger than MaxValue 5"),
+        (["kmeans", "--test", "{data}", "k=5..9", "--objective", "test:mse"], "did you mean 'test:msd' or 'test:ssd'?"),
+        (["linear-learner", "--validation", "{data}", "wd=0..1"], "say what to optimise: --objective validation:obj"),
+        (["pca", "num_components=1..3"], "pca has no metric that a search could optimise"),
+    ],
+)
+def test_what_cannot_be_searched_is_told_before_anything_is_made(arguments, told, data, tmp_path, capsys):
+    output = tmp_path / "out"
+    given = [str(data[1]) if one == "{data}" else one for one in arguments]
+    assert oba("tune", *given, "--train", data[1], "--output", output) in (1, 2)
+    assert told in capsys.readouterr().err and not output.exists()
+
+
+def test_why_all_jobs_failed_is_told(tmp_path, capsys):
+    file = tmp_path / "few.csv"
+    file.write_text("1,2\n3,4\n")
+    output = tmp_path / "out"
+    assert oba("tune", "kmeans", "--train", file, "--test", file, "k=5..9", "--jobs", 1, "--output", output) == 1
+    assert "Error: job 1:" in capsys.readouterr().err
