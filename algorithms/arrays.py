@@ -6,11 +6,11 @@ import logging
 from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
-from algorithms.interface import Hosts
+from algorithms.events import Event
+from algorithms.interface import Hosts, Model
 from recordio.batches import Batch
 
 
@@ -58,8 +58,8 @@ class QuietJob:
         """See ``Job``."""
         self._logger.warning("%s", message)
 
-    def _dropped(self, *arguments: Any, **named: Any) -> None:
-        pass
+    def report(self, event: Event) -> None:
+        """Dropped."""
 
-    quality = score = early_stopping = progress = throughput = boosting_round = speed = _dropped
-    epoch_score = checkpoint_score = values = save_intermediate = _dropped
+    def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
+        """Dropped."""

@@ -45,20 +45,25 @@ class Checkpoint:
 class Checkpoints(Protocol):
     """The checkpoints of one job."""
 
-    def latest(self) -> Checkpoint | None:
+    def latest(self, *, alone: bool = False) -> Checkpoint | None:
         """The newest checkpoint of this very job; None where there is none, or checkpoints are off.
 
         To be called once, before the first line about an epoch: lines that an interrupted run has written after its
         last checkpoint are not written again from here on.
+
+        Args:
+            alone: each of several hosts goes on from its own newest one; otherwise all from the same point.
         """
         ...
 
-    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False) -> None:
+    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False, alone: bool = False) -> None:
         """A point from which training could go on. ``make`` is called only where a checkpoint is written.
 
         Args:
             epoch_over: an epoch, or what stands for one, is over and its lines are written. Other points are in the
                 midst of one; where rows come from a pipe, there are no such points.
+            alone: of several hosts, each writes when it likes; otherwise all come to this point together, and all
+                write or none.
         """
         ...
 
@@ -66,11 +71,11 @@ class Checkpoints(Protocol):
 class NoCheckpoints:
     """Checkpoints of a job that keeps none."""
 
-    def latest(self) -> Checkpoint | None:
+    def latest(self, *, alone: bool = False) -> Checkpoint | None:
         """None."""
         return None
 
-    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False) -> None:
+    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False, alone: bool = False) -> None:
         """Nothing is written."""
 
 

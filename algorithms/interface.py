@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from algorithms.checkpoints import Checkpoints
+from algorithms.events import Event
 from algorithms.figures import Figure, Sample
 from algorithms.hyperparameters import Hyperparameters
 from recordio.batches import Batch
@@ -268,7 +269,7 @@ class Hosts(Protocol):
 class Job(Protocol):
     """All that ``fit`` may ask of the world.
 
-    Texts of log lines are made by who implements this; an algorithm only names what it measured.
+    Lines of the log are made of events by who implements this; an algorithm only names what it measured.
 
     Attributes:
         seed: for all random numbers.
@@ -306,63 +307,19 @@ class Job(Protocol):
         """One line for the log that the user should see."""
         ...
 
-    def quality(
-        self,
-        dataset: str,
-        metric: str,
-        value: float,
-        *,
-        maximize: bool = False,
-        epoch: int | None = None,
-        batch: int | None = None,
-    ) -> None:
-        """``#quality_metric``: ``metric`` on ``dataset`` (train, validation, test)."""
-        ...
-
-    def score(self, dataset: str, metric: str, value: float) -> None:
-        """``#test_score`` and its like: a final value on ``dataset``."""
-        ...
-
-    def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
-        """``#early_stopping_criteria_metric``."""
-        ...
-
-    def progress(self, done: int, epochs: int) -> None:
-        """``#progress_metric``: epochs done of all."""
-        ...
-
-    def throughput(self, rows: int, seconds: float) -> None:
-        """``#throughput_metric``: rows read in an epoch, and how long it took."""
-        ...
-
-    def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
-        """XGBoost's line of a round: ``[3]<tab>train-rmse:0.5<tab>validation-rmse:0.6``."""
-        ...
-
-    def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
-        """MXNet's line on the way: ``Epoch[0] Batch [20]<tab>Speed: 114.186 samples/sec<tab>accuracy=0.025670``."""
-        ...
-
-    def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
-        """MXNet's line of an epoch: ``Epoch[0] Validation-accuracy=0.253906``."""
-        ...
-
-    def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
-        """Sockeye's line of a checkpoint: ``Checkpoint [1]<tab>Validation-perplexity=70.123456``."""
+    def report(self, event: Event) -> None:
+        """Tell what was measured: for the log, where tuning jobs and dashboards read it, and for the page about the
+        job."""
         ...
 
     def timer(self, name: str) -> AbstractContextManager[None]:
         """Measures a block for the ``#metrics`` line that closes an epoch or the job."""
         ...
 
-    def values(self, values: Mapping[str, float], *, epoch: int | None = None, model: int | None = None) -> None:
-        """A ``#metrics`` line with values of one epoch, of one model where several are trained at once."""
-        ...
-
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         """Make ``model`` the artifact of the job as it stands, replacing an earlier one in one step.
 
-        ``checkpoint`` is the file of it that a log line names: ``Saved checkpoint to "/opt/ml/model/<checkpoint>"``.
+        ``checkpoint`` is the file of it that a log line may name.
         """
         ...
 
@@ -426,9 +383,8 @@ class Algorithm(ABC):
     serving: ClassVar[Serving]
     configurations: ClassVar[tuple[Configuration, ...]]
     """Small jobs for the tests, every predictor type and mode among them; the first is the plainest."""
-    log_style: ClassVar[str] = "sagemaker"
-    """``sagemaker`` for the frame of the closed algorithms' logs, ``plain`` for the same without ``#metrics`` lines,
-    ``xgboost`` for the frame of the XGBoost container's."""
+    log_dialect: ClassVar[str] = "sagemaker"
+    """How the log writes what the algorithm reports: a module of ``container/training/dialects``."""
     several_hosts: ClassVar[bool] = False
     """``fit`` uses ``job.hosts``; elsewhere a job of several hosts is refused."""
 

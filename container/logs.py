@@ -1,28 +1,14 @@
-"""The text of every log line, in the forms that SageMaker's users, dashboards and tuning jobs read.
+"""Where log lines go, their frame, and what may not stand in one.
 
-Two frames are in use: that of the closed algorithms (``sagemaker``, and ``plain`` for the two that write no
-``#metrics`` lines) and that of the XGBoost container (``xgboost``).
-All lines go to standard output, each as soon as it is made. What a line quotes (a hyperparameter's value, the name of
-a file) may come from anybody: it can neither begin a line of its own nor pass for a metric, see ``tamed``.
-
-    >>> quality("algo-1", "test", "msd", 0.25)
-    '#quality_metric: host=algo-1, test msd <loss>=0.25'
-    >>> progress("algo-1", 1, 20)
-    '#progress_metric: host=algo-1, completed 5.0 % of epochs'
-    >>> boosting_round(3, [("train-rmse", 0.5), ("validation-rmse", 0.625)])
-    '[3]\\ttrain-rmse:0.50000\\tvalidation-rmse:0.62500'
-    >>> epoch_score(0, "validation", "accuracy", 0.25)
-    'Epoch[0] Validation-accuracy=0.250000'
-    >>> checkpoint_score(1, "validation", "perplexity", 70.5)
-    'Checkpoint [1]\\tValidation-perplexity=70.500000'
+All lines go to standard output, each as soon as it is made. Their texts are made by the dialects of
+``container/training/dialects``. What a line quotes (a hyperparameter's value, the name of a file) may come from
+anybody: it can neither begin a line of its own nor pass for a metric, see ``tamed``.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
 import re
 import sys
 import time
@@ -35,22 +21,22 @@ from recordio.quoting import escaped, shortened
 
 logger = logging.getLogger("container")
 
-SAGEMAKER = "sagemaker"
-PLAIN = "plain"
-XGBOOST = "xgboost"
-_CLOSED = ("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S")
-_FRAMES = {
-    SAGEMAKER: _CLOSED,
-    PLAIN: _CLOSED,
-    XGBOOST: ("[%(asctime)s:%(levelname)s] %(message)s", "%Y-%m-%d:%H:%M:%S"),
-}
+
+@dataclass(frozen=True)
+class Frame:
+    """What surrounds the text of a line, and how times are written; see ``logging.Formatter``."""
+
+    form: str
+    times: str
 
 
-_METRIC = r"#(?=[a-z]+_metric|metrics|011)|(?<=Train)-(?=\w+=)|(?<=Validation)-(?=\w+=)"
-_QUOTED_METRIC = re.compile(rf"(?!^)(?:{_METRIC})")  # in the midst of a line, where no metric of ours begins
-_ANY_METRIC = re.compile(_METRIC)
-_EPOCH = re.compile(r"Epoch\[|Checkpoint \[")  # begins MXNet's and Sockeye's lines of metrics, which quote nothing
-_OURS = "ours"
+CLOSED = Frame("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S")
+"""The frame of SageMaker's closed algorithms, and of everything before an algorithm is known."""
+
+_METRIC = re.compile(r"#(?=[a-z]+_metric|metrics|011)|(?<=Train)-(?=\w+=)|(?<=Validation)-(?=\w+=)")
+_BARE = {"bare": True}
+_OURS = {"ours": True}
+_METRIC_LINE = {"metric": True}
 
 
 def tamed(text: str) -> str:
@@ -62,23 +48,17 @@ def tamed(text: str) -> str:
     >>> tamed("'1\\n#quality_metric: host=a, test msd <loss>=0' is not an integer")
     "'1\\\\n\\\\x23quality_metric: host=a, test msd <loss>=0' is not an integer"
     """
-    return _ANY_METRIC.sub(_code, shortened(escaped(text), LINE_CHARACTERS))
+    return _METRIC.sub(_code, shortened(escaped(text), LINE_CHARACTERS))
 
 
 def _code(match: re.Match[str]) -> str:
     return f"\\x{ord(match[0]):02x}"
 
 
-def _line(message: str) -> str:
-    if _EPOCH.match(message):
-        return escaped(message, keep="\t")
-    return _QUOTED_METRIC.sub(_code, shortened(escaped(message), LINE_CHARACTERS))
-
-
-class _Frame(logging.Formatter):
+class _Formatter(logging.Formatter):
     """The prefix of a line, with the time in UTC; lines logged by ``bare`` have none.
 
-    The one place through which all lines go: an algorithm's line may begin as a metric, and is otherwise tamed.
+    The one place through which all lines go: those that a dialect made of an event are metrics, all others are tamed.
     """
 
     converter = staticmethod(time.gmtime)
@@ -87,8 +67,10 @@ class _Frame(logging.Formatter):
         return record.getMessage() if getattr(record, "bare", False) else super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
-        if not getattr(record, _OURS, False):
-            record.message = _line(record.message)
+        if getattr(record, "metric", False):
+            record.message = escaped(record.message, keep="\t")
+        elif not getattr(record, "ours", False):
+            record.message = tamed(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
@@ -107,10 +89,10 @@ class Writer(Protocol):
         ...
 
 
-def configure(style: str = SAGEMAKER, stream: Writer | None = None) -> None:
-    """Send all log lines of the process to ``stream`` (standard output by default) in the frame named ``style``."""
+def configure(frame: Frame = CLOSED, stream: Writer | None = None) -> None:
+    """Send all log lines of the process to ``stream`` (standard output by default) in ``frame``."""
     handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(_Frame(*_FRAMES[style]))
+    handler.setFormatter(_Formatter(frame.form, frame.times))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
@@ -118,13 +100,18 @@ def configure(style: str = SAGEMAKER, stream: Writer | None = None) -> None:
 
 def bare(line: str) -> None:
     """A line without a frame."""
-    logger.info("%s", line, extra={"bare": True})
+    logger.info("%s", line, extra=_BARE)
+
+
+def metric(line: str) -> None:
+    """A line that a dialect made of numbers and of names of ours: it stays as it is."""
+    logger.info("%s", line, extra=_METRIC_LINE)
 
 
 def error(family: str, problems: Sequence[str], trace: str = "") -> None:
     """An error with a line for each of its problems, and the traceback of what is our own fault."""
     lines = [tamed(line) for line in (*problems, *trace.splitlines())]
-    logger.error("%s: %s", family, "\n".join(lines), extra={_OURS: True})
+    logger.error("%s: %s", family, "\n".join(lines), extra=_OURS)
 
 
 def entry() -> None:
@@ -142,90 +129,6 @@ def configuration(defaults: Mapping[str, Any], provided: Mapping[str, Any], sour
     logger.info("Reading default configuration: %s", dict(defaults))
     logger.info("Merging with provided configuration from %s: %s", source, known)
     logger.info("Final configuration: %s", {**defaults, **known})
-
-
-def worker(*, checkpoints: bool) -> None:
-    """The lines about the machine."""
-    bare(f"Process {os.getpid()} is a worker.")
-    logger.info("Using default worker.")
-    if not checkpoints:
-        logger.info("Checkpoint loading and saving are disabled.")
-    logger.info("Number of GPUs being used: 0")
-    logger.info("Create Store: local")
-
-
-def quality(
-    host: str,
-    dataset: str,
-    metric: str,
-    value: float,
-    *,
-    maximize: bool = False,
-    epoch: int | None = None,
-    batch: int | None = None,
-) -> str:
-    """A metric of one batch, of one epoch, or (without either) of the final model."""
-    place = "" if epoch is None else f"epoch={epoch}, "
-    if batch is not None:
-        place += f"batch={batch} "  # no comma here: SageMaker's own pattern has none
-    return f"#quality_metric: host={host}, {place}{dataset} {metric} <{'score' if maximize else 'loss'}>={value}"
-
-
-def score(host: str, dataset: str, metric: str, value: float) -> str:
-    """A final value on a data set."""
-    return f"#{dataset}_score ({host}) : ('{metric}', {value})"
-
-
-def early_stopping(host: str, epoch: int, criterion: str, value: float) -> str:
-    """The value by which training is stopped early."""
-    return f"#early_stopping_criteria_metric: host={host}, epoch={epoch}, criteria={criterion}, value={value}"
-
-
-def progress(host: str, done: int, epochs: int) -> str:
-    """Epochs done, in per cent."""
-    return f"#progress_metric: host={host}, completed {100 * done / epochs} % of epochs"
-
-
-def throughput(host: str, rows: int, seconds: float) -> str:
-    """Rows a second, of one epoch."""
-    return f"#throughput_metric: host={host}, train throughput={rows / max(seconds, 1e-9)} records/second"
-
-
-def boosting_round(iteration: int, scores: Sequence[tuple[str, float]]) -> str:
-    """A round of XGBoost. CloudWatch shows the tabs as ``#011``, and SageMaker's patterns look for that."""
-    return f"[{iteration}]" + "".join(f"\t{name}:{value:.5f}" for name, value in scores)
-
-
-def speed(epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> str:
-    """How fast the batches up to this one of an epoch were, and what was measured on them."""
-    measured = "".join(f"\t{name}={value:.6f}" for name, value in scores)
-    return f"Epoch[{epoch}] Batch [{batch}]\tSpeed: {rows_a_second:.3f} samples/sec{measured}"
-
-
-def epoch_score(epoch: int, dataset: str, metric: str, value: float) -> str:
-    """A value of an epoch, as MXNet writes it."""
-    return f"Epoch[{epoch}] {dataset.capitalize()}-{metric}={value:.6f}"
-
-
-def checkpoint_score(checkpoint: int, dataset: str, metric: str, value: float) -> str:
-    """A value of a checkpoint, as Sockeye writes it."""
-    return f"Checkpoint [{checkpoint}]\t{dataset.capitalize()}-{metric}={value:.6f}"
-
-
-def saved(checkpoint: object) -> str:
-    """A file of the artifact that holds parameters, as MXNet writes it."""
-    return f'Saved checkpoint to "{checkpoint}"'
-
-
-def metrics(start: float, end: float, dimensions: Mapping[str, Any], values: Mapping[str, Summary]) -> str:
-    """A ``#metrics`` line; ``start`` and ``end`` in seconds since 1970. An empty line follows it, as in SageMaker."""
-    line = {
-        "StartTime": start,
-        "EndTime": end,
-        "Dimensions": dict(dimensions),
-        "Metrics": {name: summary.as_dict() for name, summary in values.items()},
-    }
-    return f"#metrics {json.dumps(line)}\n"
 
 
 @dataclass

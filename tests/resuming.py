@@ -11,11 +11,27 @@ from pathlib import Path
 
 import pytest
 
+from algorithms import registry
 from container import logs
 from container.settings import Settings
 from container.training import checkpoints, failure, train
 from container.training.checkpoints import CheckpointStore
+from tests.algorithms import samples
 from tests.opt_ml import OptMl
+
+MORE = {
+    "kmeans": {"epochs": "3", "mini_batch_size": "11", "half_life_time_size": "40"},
+    "factorization-machines": {"epochs": "4"},
+    "ntm": {"epochs": "4", "mini_batch_size": "13", "sub_sample": "0.8"},
+    "seq2seq": {"max_num_epochs": "3", "batch_size": "16", "checkpoint_frequency_num_batches": "3"},
+    "image-classification": {"epochs": "3"},
+    "pca": {},
+    "xgboost": {"num_round": "40"},
+    "lda": {},
+    "linear-learner": {"epochs": "4", "mini_batch_size": "8", "early_stopping_patience": "4", "num_models": "4"},
+}
+"""What makes the jobs of the configurations long enough to be interrupted; ``xgboost`` writes other checkpoints."""
+
 
 TOLD = re.compile(
     r"#quality_metric|#progress_metric|#early_stopping_criteria|Epoch\[\d+\] (Train|Valid)|Checkpoint \[\d+\]\t[TV]|"
@@ -101,3 +117,15 @@ def artifact(opt_ml: OptMl) -> dict[str, bytes]:
     """The files of the model."""
     folder = opt_ml.paths.model
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def job(base: Path, name: str, configuration: str, more: dict[str, str]) -> OptMl:
+    """A job with a folder for checkpoints."""
+    algorithm = registry.find(name)
+    chosen = next(one for one in algorithm.configurations if one.name == configuration)
+    values = {name: value for name, value in {**chosen.hyperparameters, **more}.items() if value}
+    opt_ml = OptMl(base).hyperparameters(values)
+    for channel, (content_type, files) in samples.files(algorithm, chosen).items():
+        opt_ml.channel(channel, files, content_type)
+    opt_ml.paths.checkpoints.mkdir()
+    return opt_ml

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.interface import Hosts
 from recordio.batches import Batch, Features, concatenate
 
@@ -29,12 +28,6 @@ class OneHost:
 
 
 ONE_HOST = OneHost()
-
-
-def alone(hosts: Hosts, checkpoints: Checkpoints) -> Checkpoints:
-    """The checkpoints of an algorithm whose hosts go in step: none where there are several, since each has its own,
-    of another step than the others' when they are killed."""
-    return checkpoints if hosts.size == 1 else NoCheckpoints()
 
 
 def any_host(hosts: Hosts, flag: bool) -> bool:

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms.checkpoints import Checkpoints
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
-from algorithms.common.hosts import alone, any_host
+from algorithms.common.hosts import any_host
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.scaling import Measure, Scaling
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
-from algorithms.factorization_machines.scores import Scores
+from algorithms.factorization_machines.scores import Sums
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real
 from algorithms.interface import (
     JSON,
@@ -252,12 +252,11 @@ def _train(
     state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
-    checkpoints = alone(job.hosts, job.checkpoints)
-    found = checkpoints.latest()
+    found = job.checkpoints.latest()
     place = _first_place(stream, hp, job) if found is None else resume(state, found)
     stopped = False
     while place.epoch < place.schedule.epochs and not stopped:
-        stopped = _one_epoch(state, stream, place, hp, job, checkpoints)
+        stopped = _one_epoch(state, stream, place, hp, job)
     epoch, epochs, scaling = place.epoch, place.schedule.epochs, place.scaling
     if epoch < epochs:
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
@@ -297,7 +296,7 @@ def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
 
 def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Place:
     """Where training starts: what is to be done, and on which scale."""
-    scores = Scores(hp.predictor_type == BINARY)
+    scores = Sums(hp.predictor_type == BINARY)
     if hp.epochs is not None or not stream.repeats:
         return Place(Schedule(hp.epochs or 1, hp.mini_batch_size), scores)
     scaling = _measured(stream, hp, job)
@@ -311,38 +310,23 @@ def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: 
     return Place(schedule, scores, scaling)
 
 
-def _one_epoch(
-    state: State,
-    stream: Stream,
-    place: Place,
-    hp: FactorizationMachinesHyperparameters,
-    job: Job,
-    checkpoints: Checkpoints,
-) -> bool:
+def _one_epoch(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
     """One pass, and its lines; whether a stop was asked for."""
     started, epoch, total = time.perf_counter(), place.epoch, place.total
     state.begin(epoch, place.schedule.epochs)
-    is_whole = _pass(state, stream, place, hp, job, checkpoints)
+    is_whole = _pass(state, stream, place, hp, job)
     if place.schedule.logs(epoch):
-        for name, value, maximize in total.values():
-            job.quality("train", name, value, maximize=maximize, epoch=epoch)
-        job.progress(epoch + 1, place.schedule.epochs)
-        job.throughput(total.rows, time.perf_counter() - started)
+        job.report(Measured(total.scores("train"), step=epoch))
+        job.report(Progress(epoch + 1, place.schedule.epochs))
+        job.report(Throughput(total.rows, time.perf_counter() - started))
     place.next_epoch()
     stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
     if is_whole:
-        checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
+        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
     return stopped
 
 
-def _pass(
-    state: State,
-    stream: Stream,
-    place: Place,
-    hp: FactorizationMachinesHyperparameters,
-    job: Job,
-    checkpoints: Checkpoints,
-) -> bool:
+def _pass(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
     """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
     total, scaling, stopped = place.total, place.scaling, False
     with closing(stream.batches(place.schedule.batch_size)) as batches:
@@ -360,7 +344,7 @@ def _pass(
                 _report_batch(raw, labels, hp, job, place.epoch, number)
             stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
             if stream.repeats:
-                checkpoints.offer(lambda: to_checkpoint(state, place))
+                job.checkpoints.offer(lambda: to_checkpoint(state, place))
             if stopped:
                 if place.epoch == 0:
                     raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
@@ -422,22 +406,20 @@ def _labels(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndarra
 def _report_batch(
     raw: np.ndarray, labels: np.ndarray, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int, number: int
 ) -> None:
-    scores = Scores(hp.predictor_type == BINARY)
-    scores.add(raw, labels)
-    scores.shared(job.hosts)
-    for name, value, maximize in scores.values():
-        job.quality("train", name, value, maximize=maximize, epoch=epoch, batch=number)
+    sums = Sums(hp.predictor_type == BINARY)
+    sums.add(raw, labels)
+    sums.shared(job.hosts)
+    job.report(Measured(sums.scores("train"), step=epoch, batch=number))
 
 
 def _test(model: FactorizationMachine, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
-    scores = Scores(hp.predictor_type == BINARY)
+    sums = Sums(hp.predictor_type == BINARY)
     for batch in stream.batches(hp.mini_batch_size):
-        scores.add(model.scores(batch), _labels(batch, hp))
-    scores.shared(job.hosts)
-    if not scores.rows:
+        sums.add(model.scores(batch), _labels(batch, hp))
+    sums.shared(job.hosts)
+    if not sums.rows:
         raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
-    final = [entry for entry in scores.values() if entry[0] not in ("mse", "absolute_loss")]
-    for name, value, _ in final:
-        job.score("test", name, value)
-    for name, value, maximize in final:
-        job.quality("test", name, value, maximize=maximize)
+    final = tuple(score for score in sums.scores("test") if score.metric not in ("mse", "absolute_loss"))
+    for score in final:
+        job.report(FinalScore("test", score.metric, score.value))
+    job.report(Measured(final))

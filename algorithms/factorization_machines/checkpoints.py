@@ -12,7 +12,7 @@ from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.scaling import Scaling
 from algorithms.factorization_machines.schedule import Schedule
-from algorithms.factorization_machines.scores import Scores
+from algorithms.factorization_machines.scores import Sums
 
 
 @dataclass
@@ -25,14 +25,14 @@ class Place:
     """
 
     schedule: Schedule
-    total: Scores
+    total: Sums
     scaling: Scaling | None = None
     epoch: int = 0
     batches: int = 0
 
     def next_epoch(self) -> None:
         """The running epoch is over."""
-        self.epoch, self.batches, self.total = self.epoch + 1, 0, Scores(self.total.binary)
+        self.epoch, self.batches, self.total = self.epoch + 1, 0, Sums(self.total.binary)
 
 
 def to_checkpoint(state: State, place: Place) -> Checkpoint:
@@ -54,7 +54,7 @@ def resume(state: State, found: Checkpoint) -> Place:
     for name, array in _parameters(state).items():
         array[...] = found.arrays[name]
     state.time, state.last = found.state["time"], rows_from_arrays("last", found.arrays)
-    total = Scores(found.state["total"]["binary"])
+    total = Sums(found.state["total"]["binary"])
     vars(total).update(found.state["total"])
     scaling = _scaling_from_arrays(found.kept["scaling"]) if "scaling" in found.kept else None
     return Place(Schedule(**found.state["schedule"]), total, scaling, found.state["epoch"], found.state["batches"])

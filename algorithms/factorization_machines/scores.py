@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
+from algorithms.events import Score
 from algorithms.interface import Hosts
 
 
-class Scores:
+class Sums:
     """Sums over rows for the metrics of regression or of two-class classification at a threshold of 0.5."""
 
     def __init__(self, binary: bool) -> None:
@@ -45,14 +46,18 @@ class Scores:
         """Whether all scores so far were finite."""
         return bool(np.isfinite(self.squared + self.cross_entropy))
 
-    def values(self) -> list[tuple[str, float, bool]]:
-        """(name, value, whether higher is better) of each metric, in the order of SageMaker's log."""
+    def scores(self, dataset: str) -> tuple[Score, ...]:
+        """Each metric, in the order of SageMaker's log."""
         if self.binary:
             f_1 = 2 * self.hits / max(self.claimed + self.positives, 1)
-            return [
-                ("binary_classification_accuracy", self.right / self.rows, True),
-                ("binary_classification_cross_entropy", self.cross_entropy / self.rows, False),
-                ("binary_f_1.000", f_1, True),
-            ]
+            return (
+                Score(dataset, "binary_classification_accuracy", self.right / self.rows, maximize=True),
+                Score(dataset, "binary_classification_cross_entropy", self.cross_entropy / self.rows),
+                Score(dataset, "binary_f_1.000", f_1, maximize=True),
+            )
         mse = self.squared / self.rows
-        return [("rmse", mse**0.5, False), ("mse", mse, False), ("absolute_loss", self.absolute / self.rows, False)]
+        return (
+            Score(dataset, "rmse", mse**0.5),
+            Score(dataset, "mse", mse),
+            Score(dataset, "absolute_loss", self.absolute / self.rows),
+        )

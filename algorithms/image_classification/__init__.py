@@ -310,7 +310,7 @@ class ImageClassification(Algorithm):
         Metric(name="train:top_k_accuracy", regex=r"Epoch\S* Train-top_k_accuracy_\S*=(\S*)", maximize=True),
     )
     serving = Serving(accepts=(IMAGE, JPEG, PNG), answers=(JSON, JSON_LINES), takes=IMAGES, dialect="images")
-    log_style = "plain"
+    log_dialect = "mxnet"
     configurations = tuple(
         Configuration(
             name=name,

@@ -11,6 +11,7 @@ import numpy as np
 
 from algorithms.common.networks import has_gpu, load_keras, to_numpy
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import Duration, Measured, Progress, Score, Throughput
 from algorithms.image_classification import examples, losses, network, pretrained, symbol
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.checkpoints import Resumer
@@ -52,6 +53,7 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
         if job.stop_requested:
             break
         accuracy = trainer.validate(validation, epoch)
+        job.report(Progress(epoch + 1, values.epochs))
         keeper.offer(trainer.parameters, epoch, accuracy)
         over = stopping.ends(epoch, accuracy) and bool(values.early_stopping)
         if over:
@@ -153,10 +155,10 @@ class Trainer:
                     f"{batch.valid}, and mini_batch_size is {self._values.mini_batch_size}"
                 )
             self._step(batch)
-            if self.batches > 1 and self.batches % _LOG_BATCHES == 1:
+            if (number := self.batches - 1) and number % _LOG_BATCHES == 0:
                 now = time.perf_counter()
-                speed = _LOG_BATCHES * self._values.mini_batch_size / (now - since)
-                self._job.speed(epoch, self.batches - 1, speed, self._means())
+                rows = _LOG_BATCHES * self._values.mini_batch_size
+                self._job.report(Throughput(rows, now - since, epoch, number, self._means()))
                 since = now
             stopped = self._job.stop_requested  # before the checkpoint, which is then written
             if training.repeats:
@@ -168,9 +170,8 @@ class Trainer:
             raise TrainingDataError(
                 f"The loss of epoch {epoch} is {self.totals['loss']}: training diverged; a smaller learning_rate helps"
             )
-        for name, value in self._means():
-            self._job.epoch_score(epoch, "train", name, value)
-        self._job.info(f"Epoch[{epoch}] Time cost={time.perf_counter() - started:.3f}")
+        self._job.report(Measured(self._means(), step=epoch))
+        self._job.report(Duration(epoch, time.perf_counter() - started))
         self.batches, self.totals = 0, {}
 
     def _step(self, batch: ImageBatch) -> None:
@@ -182,9 +183,10 @@ class Trainer:
         self.totals = {name: self.totals.get(name, 0.0) + float(value) for name, value in logs.items()}
         self.batches += 1
 
-    def _means(self) -> list[tuple[str, float]]:
+    def _means(self) -> tuple[Score, ...]:
         """What was measured on the batches of the epoch, without the loss."""
-        return [(name, total / self.batches) for name, total in self.totals.items() if name != "loss"]
+        means = ((name, total / self.batches) for name, total in self.totals.items() if name != "loss")
+        return tuple(Score("train", name, mean, maximize=True) for name, mean in means)
 
     def validate(self, validation: Pipeline, epoch: int) -> float:
         """The share of validation images whose class is the likeliest one; of labels that are right with several."""
@@ -195,5 +197,5 @@ class Trainer:
             hits = (scores > 0) == targets if self._form.multi_label else scores.argmax(axis=1) == targets
             right, total = right + int(hits.sum()), total + hits.size
         accuracy = right / total
-        self._job.epoch_score(epoch, "validation", "accuracy", accuracy)
+        self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))
         return accuracy

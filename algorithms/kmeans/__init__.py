@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.events import FinalScore, Measured
 from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real, text
 from algorithms.interface import (
     CSV,
@@ -155,7 +156,7 @@ class KMeans(Algorithm):
         """
         clustering = train(hyperparameters, channels["train"], job)
         model = KMeansModel(clustering.centers)
-        job.quality("train", "msd", clustering.msd)
+        job.report(Measured.of("train", "msd", clustering.msd))
         if "test" in channels:
             _score(model, hyperparameters, channels["test"], job)
         else:
@@ -181,5 +182,5 @@ def _score(model: KMeansModel, hyperparameters: KMeansHyperparameters, stream: S
     total, count = job.hosts.sum(np.array([total, rows]))[0].tolist()
     scores = {"msd": total / max(count, 1), "ssd": total}
     for metric in hyperparameters.eval_metrics:
-        job.score("test", metric, scores[metric])
-        job.quality("test", metric, scores[metric])
+        job.report(FinalScore("test", metric, scores[metric]))
+        job.report(Measured.of("test", metric, scores[metric]))

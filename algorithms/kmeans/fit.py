@@ -17,6 +17,7 @@ import numpy as np
 
 from algorithms.common.hosts import from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import Progress, Throughput
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.kmeans.checkpoints import Place, resume, to_checkpoint
 from algorithms.kmeans.lloyd import (
@@ -293,16 +294,16 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         hyperparameters.local_lloyd_tol,
         _resolved(hyperparameters.local_lloyd_num_trials, "local_lloyd_num_trials", trials(k), job),
     )
-    place = Place() if (found := job.checkpoints.latest()) is None else resume(state, found)
+    place = Place() if (found := job.checkpoints.latest(alone=True)) is None else resume(state, found)
     while place.epoch < hyperparameters.epochs:
         started = time.perf_counter()
         with job.timer("update.time"):
             _one_epoch(state, place, hyperparameters, stream, job)
         place.epoch, place.batches = place.epoch + 1, 0
-        job.progress(place.epoch, hyperparameters.epochs)
-        job.throughput(state.rows - place.before, time.perf_counter() - started)
+        job.report(Progress(place.epoch, hyperparameters.epochs))
+        job.report(Throughput(state.rows - place.before, time.perf_counter() - started))
         place.before = state.rows
-        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
+        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True, alone=True)
     rows = int(job.hosts.sum(np.array([state.rows]))[0][0]) // hyperparameters.epochs
     if rows < k:
         raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")
@@ -336,7 +337,7 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
         place.batches = number + 1
         stopped = job.stop_requested  # before the checkpoint, which is then written
         if stream.repeats:
-            job.checkpoints.offer(lambda: to_checkpoint(state, place))
+            job.checkpoints.offer(lambda: to_checkpoint(state, place), alone=True)
         if stopped:
             raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, tuning_metric
 from algorithms.common.hosts import any_host
+from algorithms.events import FinalScore, Measured
 from algorithms.hyperparameters import Hyperparameters, Tunable, integer, real
 from algorithms.interface import (
     COUNTS,
@@ -124,8 +125,8 @@ class LDA(Algorithm):
         model = train(hyperparameters, channels["train"], job)
         if "test" in channels and not any_host(job.hosts, job.stop_requested):
             pwll = model.per_word_log_likelihood(channels["test"].batches(), job.hosts)
-            job.score("test", "pwll", pwll)
-            job.quality("test", "pwll", pwll, maximize=True)
+            job.report(FinalScore("test", "pwll", pwll))
+            job.report(Measured.of("test", "pwll", pwll, maximize=True))
         return model
 
     @classmethod

@@ -13,6 +13,7 @@ from algorithms.checkpoints import Checkpoint, Checkpoints, NoCheckpoints
 from algorithms.common import topics
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import Progress, Throughput
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.lda.decomposition import Decomposition, decompose
 from algorithms.lda.likelihood import Ascent
@@ -60,8 +61,8 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
         model = climb.run()
     if not np.isfinite(model.beta).all() or not model.beta.any(axis=1).all():
         raise TrainingDataError(f"alpha0 is {hyperparameters.alpha0:g}, and no topics are found: choose a smaller one")
-    job.progress(1, 1)
-    job.throughput(counts.shape[0], time.perf_counter() - started)
+    job.report(Progress(1, 1))
+    job.report(Throughput(counts.shape[0], time.perf_counter() - started))
     if job.output_directory is not None or job.hosts.size > 1:
         topics.write_report(
             job.output_directory, "Topics of the corpus", model.beta, model.shares, counts, hosts=job.hosts

@@ -20,6 +20,7 @@ import numpy as np
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError
+from algorithms.events import FinalScore, Measured
 from algorithms.hyperparameters import (
     AUTO,
     Hyperparameters,
@@ -339,7 +340,7 @@ class LinearLearner(Algorithm):
         dataset = "train" if trained.validation_rows is None else "validation"
         final = _scores(model, trained, trained.validation_rows or trained.train_rows, hp)
         for name, value in final.items():
-            job.score(dataset, name, value)
+            job.report(FinalScore(dataset, name, value))
         for name, value in final.items():
             _quality(job, dataset, name, value)
         if trained.validation_rows is not None:
@@ -349,7 +350,7 @@ class LinearLearner(Algorithm):
         if "test" in channels:
             tested = _test(model, trained, channels["test"], hp)
             for name, value in tested.items():
-                job.score("test", name, value)
+                job.report(FinalScore("test", name, value))
             for name, value in tested.items():
                 _quality(job, "test", name, value)
         else:
@@ -458,7 +459,7 @@ def _all_metrics(
 
 def _quality(job: Job, dataset: str, name: str, value: float) -> None:
     minimize = name.endswith("_objective") or name in metrics.MINIMIZED
-    job.quality(dataset, name, value, maximize=not minimize)
+    job.report(Measured.of(dataset, name, value, maximize=not minimize))
 
 
 def _describe(trained: Trained, hp: LinearLearnerHyperparameters) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from algorithms.errors import TrainingDataError
+from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
 from algorithms.interface import Job, Stream
 from algorithms.linear_learner import path
 from algorithms.linear_learner.checkpoints import Run, resume, to_checkpoint
@@ -151,9 +152,9 @@ def _train_batches(
             run.winner = candidate  # the later of equals: its learning rate was smaller, so it owes less to chance
         criterion, loss = _stopping_criterion(hp, losses, candidate, validation is not None)
         _report_epoch(job, trainer, losses, candidate, epoch)
-        job.early_stopping(epoch, criterion, abs(loss))
-        job.progress(epoch + 1, hp.epochs)
-        job.throughput(seen, time.perf_counter() - started)
+        job.report(StoppingCriterion(epoch, criterion, abs(loss)))
+        job.report(Progress(epoch + 1, hp.epochs))
+        job.report(Throughput(seen, time.perf_counter() - started))
         run.over = patience.ended(loss)
         trainer.end_epoch(improved=patience.bad_epochs == 0)
         stopped = job.stop_requested  # before the checkpoint, which is then written
@@ -280,6 +281,6 @@ def _head(batches: Iterator[Batch], rows: int, memory: int) -> tuple[list[Batch]
 def _report_epoch(job: Job, trainer: Trainer, losses: np.ndarray, best: Winner, epoch: int) -> None:
     name = objective_name(trainer.hp.loss_name)
     for model, loss in enumerate(losses):
-        job.values({f"train_{name}": float(loss)}, epoch=epoch, model=model)
-    job.quality("train", name, float(losses[trainer.settings.index(best.setting)]), epoch=epoch)
-    job.quality("validation", name, best.objective, epoch=epoch)
+        job.report(ModelValues({f"train_{name}": float(loss)}, epoch, model))
+    job.report(Measured.of("train", name, losses[trainer.settings.index(best.setting)], step=epoch))
+    job.report(Measured.of("validation", name, best.objective, step=epoch))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Job
 from algorithms.linear_learner.design import Design, designs
@@ -149,7 +150,7 @@ def follow(
             break
     _report(hp, path, len(batch), (time.perf_counter() - started) / len(path), job)
     job.info("Early stop condition met. Stopping training.")
-    job.progress(hp.epochs, hp.epochs)
+    job.report(Progress(hp.epochs, hp.epochs))
     assert best is not None, "there is at least one scaling, and one penalty"
     best = _finish(hp, problem, best, labels, held, validation)
     return best, replace(problem, scaler=best.design.scaler)
@@ -159,13 +160,13 @@ def _report(hp: LinearLearnerHyperparameters, path: list[Point], rows: int, seco
     """The lines of each epoch."""
     name = objective_name(hp.loss_name)
     for epoch, point in enumerate(path[: hp.epochs]):
-        job.values({f"train_{name}": point.train_objective}, epoch=epoch, model=0)
-        job.quality("train", name, point.train_objective, epoch=epoch)
-        job.quality("validation", name, point.objective, epoch=epoch)
-        job.early_stopping(epoch, name, abs(point.objective))
-        job.throughput(rows, seconds)
+        job.report(ModelValues({f"train_{name}": point.train_objective}, epoch, 0))
+        job.report(Measured.of("train", name, point.train_objective, step=epoch))
+        job.report(Measured.of("validation", name, point.objective, step=epoch))
+        job.report(StoppingCriterion(epoch, name, abs(point.objective)))
+        job.report(Throughput(rows, seconds))
         if epoch + 1 < hp.epochs:
-            job.progress(epoch + 1, hp.epochs)
+            job.report(Progress(epoch + 1, hp.epochs))
 
 
 def _finish(

@@ -14,9 +14,10 @@ import scipy.sparse as sp
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common import topics
-from algorithms.common.hosts import alone, any_host, dealt, from_leader, packed, unpacked
+from algorithms.common.hosts import any_host, dealt, from_leader, packed, unpacked
 from algorithms.common.networks import load_keras
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.interface import Job
 from algorithms.ntm import auxiliary, seeding
 from algorithms.ntm.auxiliary import Auxiliary
@@ -50,8 +51,8 @@ def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job:
     report(model, training.sample.documents(hyperparameters.feature_dim), words, job)
     if "test" in channels and not any_host(job.hosts, job.stop_requested):
         loss = training.score(model, "test").total
-        job.score("test", "total_loss", loss)
-        job.quality("test", "total_loss", loss)
+        job.report(FinalScore("test", "total_loss", loss))
+        job.report(Measured.of("test", "total_loss", loss))
     elif "test" not in channels:
         job.info("Test data is not provided.")
     return model
@@ -119,7 +120,6 @@ class Training:
 
     def __init__(self, hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> None:
         self.values, self.channels, self.job = hyperparameters, channels, job
-        self.checkpoints = alone(job.hosts, job.checkpoints)
         own = [job.seed, job.hosts.rank] if job.hosts.rank else job.seed  # hosts draw documents of their own
         self.random = np.random.default_rng(own)
         self.sample = Sample(np.random.default_rng(own))
@@ -151,7 +151,7 @@ class Training:
             over = self._end_epoch(model, loss)
         assert self._best is not None
         if "validation" in self.channels and np.isfinite(self._lowest):
-            self.job.quality("validation", "total_loss", self._lowest, epoch=self._epochs)
+            self.job.report(Measured.of("validation", "total_loss", self._lowest, step=self._epochs))
         if np.isfinite(self._lowest):
             self.job.info(f"Best model based on early stopping at epoch {self._best_epoch}. Best loss: {self._lowest}")
         return self._best
@@ -161,13 +161,13 @@ class Training:
         self._epochs += 1
         if self._best is None or loss < self._lowest:
             self._best, self._lowest, self._best_epoch = model, loss, self._epochs
-        self.job.progress(self._epochs, self.values.epochs)
+        self.job.report(Progress(self._epochs, self.values.epochs))
         over = self._patience.exceeded(loss, self.job)
         if over:
             self.job.info("Bad epochs exceeded patience. Stopping training early!")
-            self.job.progress(self.values.epochs, self.values.epochs)
+            self.job.report(Progress(self.values.epochs, self.values.epochs))
         self._batches, self._draws = 0, self.random.bit_generator.state
-        self.checkpoints.offer(lambda: self._checkpoint(over=over), epoch_over=True)
+        self.job.checkpoints.offer(lambda: self._checkpoint(over=over), epoch_over=True)
         return over
 
     def _epoch(self, epoch: int) -> tuple[NTMModel, float | None]:
@@ -188,7 +188,7 @@ class Training:
                 break
             self._batches += 1
             if self.channels["train"].repeats:  # a stop was looked for before: the checkpoint is then written
-                self.checkpoints.offer(self._checkpoint)
+                job.checkpoints.offer(self._checkpoint)
         if not self._batches:
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
         loss, seconds = self.network.losses(), time.perf_counter() - started
@@ -197,8 +197,8 @@ class Training:
             f"size {self.network.size}."
         )
         self._say("Training", loss)
-        job.quality("train", "total_loss", loss.total, epoch=epoch)
-        job.throughput(loss.documents, seconds)
+        job.report(Measured.of("train", "total_loss", loss.total, step=epoch))
+        job.report(Throughput(loss.documents, seconds))
         if not np.isfinite(loss.total):
             raise TrainingDataError(
                 f"training diverged: the loss of epoch {epoch} is {loss.total}. A smaller learning_rate than "
@@ -214,7 +214,7 @@ class Training:
         if not held_out.documents:
             raise TrainingDataError("the validation channel has no document with words")
         job.info(f"#validation_score ({epoch}): {held_out.total}")
-        job.quality("validation", "total_loss", held_out.total, epoch=epoch)
+        job.report(Measured.of("validation", "total_loss", held_out.total, step=epoch))
         total = time.perf_counter() - started
         job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
         return model, held_out.total
@@ -227,7 +227,7 @@ class Training:
         kept = {}
         if self._best is not None:
             kept[f"model-{self._best_epoch}"] = self._best.to_arrays()
-            kept["documents"] = rows_to_arrays("documents", self.sample.documents())
+            kept["documents"] = rows_to_arrays("documents", self.sample.documents(self.values.feature_dim))
         state = {
             "epochs": self._epochs,
             "batches": self._batches,
@@ -245,7 +245,7 @@ class Training:
 
     def _resume(self) -> bool:
         """Take up the newest checkpoint, if there is one; whether training is over."""
-        found = self.checkpoints.latest()
+        found = self.job.checkpoints.latest()
         if found is None:
             return False
         state = found.state

@@ -21,6 +21,7 @@ from algorithms.checkpoints import Checkpoint
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.hyperparameters import Hyperparameters, choice, flag, integer
 from algorithms.interface import (
     CSV,
@@ -157,8 +158,8 @@ class PCA(Algorithm):
         job.info(f"{k} component(s) hold {found.explained:.6g} of the total variance of the training data.")
         if "test" in channels and not any_host(job.hosts, job.stop_requested):
             ratio = explained_variance_ratio(model, channels["test"], job.hosts)
-            job.quality("test", EXPLAINED, ratio, maximize=True)
-            job.score("test", EXPLAINED, ratio)
+            job.report(Measured.of("test", EXPLAINED, ratio, maximize=True))
+            job.report(FinalScore("test", EXPLAINED, ratio))
         return model
 
     @classmethod
@@ -187,14 +188,14 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
             state.update(batch.features)
         stopped = job.stop_requested  # before the checkpoint, which is then written
         if stream.repeats:
-            job.checkpoints.offer(partial(_checkpoint, state, number + 1))
+            job.checkpoints.offer(partial(_checkpoint, state, number + 1), alone=True)
         if stopped:
             break
     if not over:
-        job.progress(1, 1)
-        job.throughput(state.rows, time.perf_counter() - started)
+        job.report(Progress(1, 1))
+        job.report(Throughput(state.rows, time.perf_counter() - started))
         if not job.stop_requested:
-            job.checkpoints.offer(partial(_checkpoint, state, 0, over=True), epoch_over=True)
+            job.checkpoints.offer(partial(_checkpoint, state, 0, over=True), epoch_over=True, alone=True)
     stopped = any_host(job.hosts, job.stop_requested)
     state.shared(job.hosts)
     if not state.rows:
@@ -212,7 +213,7 @@ def _checkpoint(state: State, batches: int, *, over: bool = False) -> Checkpoint
 
 def _resume(state: State, job: Job) -> tuple[int, bool]:
     """Take up the newest checkpoint, if there is one: batches that were seen, and whether these were all."""
-    found = job.checkpoints.latest()
+    found = job.checkpoints.latest(alone=True)
     if found is None:
         return 0, False
     state.from_arrays(found.arrays)

@@ -335,7 +335,7 @@ class Seq2Seq(Algorithm):
     serving = Serving(
         accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO), takes=TEXTS, dialect="sequences"
     )
-    log_style = "plain"
+    log_dialect = "sockeye"
     configurations = tuple(
         Configuration(
             name=kind,

@@ -15,11 +15,12 @@ import numpy as np
 from algorithms.checkpoints import Checkpoint, variables_from_arrays, variables_to_arrays
 from algorithms.common.networks import load_keras
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
+from algorithms.events import Duration, Measured, Progress, Score, Throughput
 from algorithms.interface import Job
 from algorithms.seq2seq import data, evaluation, vocabulary
 from algorithms.seq2seq.architecture import Architecture, initial
 from algorithms.seq2seq.model import Seq2SeqModel
-from algorithms.seq2seq.schedule import Progress, Rate
+from algorithms.seq2seq.schedule import Improvement, Rate
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import Vocabulary
 from recordio import sequences
@@ -124,7 +125,7 @@ class _Run:
     """Sums over the tokens since the last checkpoint of what ``learn`` said, and their number."""
 
     def __post_init__(self) -> None:
-        self.progress = Progress(self.values.optimized_metric)
+        self.progress = Improvement(self.values.optimized_metric)
         self.rate = Rate(self.values)
         self.random = np.random.default_rng(self.job.seed)
         lengths = self.pairs["train"].target.lengths / self.pairs["train"].source.lengths
@@ -149,7 +150,7 @@ class _Run:
             self._one_epoch()
             self.epoch, self.batches, self.draws = self.epoch + 1, 0, self.random.bit_generator.state
             if self.values.max_num_epochs is not None:
-                self.job.progress(self.epoch, self.values.max_num_epochs)
+                self.job.report(Progress(self.epoch, self.values.max_num_epochs))
                 self.done |= self.epoch >= self.values.max_num_epochs
             self.job.checkpoints.offer(self._state, epoch_over=True)
         if self.job.stop_requested:
@@ -196,7 +197,7 @@ class _Run:
             samples += len(numbers[count])
             if count and count % _SPEED_EVERY == 0:
                 seconds = time.perf_counter() - started
-                self.job.speed(self.epoch, count, samples / seconds, [self._training_score()])
+                self.job.report(Throughput(samples, seconds, self.epoch, count, (self._training_score(),)))
                 started, samples = time.perf_counter(), 0
             if self.updates % self.values.checkpoint_frequency_num_batches == 0:
                 self._checkpoint()
@@ -236,7 +237,7 @@ class _Run:
             setattr(self, name, found.state[name])
         self.draws, self.seen = found.state["draws"], dict(found.state["seen"])
         self.random.bit_generator.state = self.draws
-        self.progress = Progress(**found.state["progress"])
+        self.progress = Improvement(**found.state["progress"])
         self.rate.resume(found.state["rate"])
         variables_from_arrays("variable", self._variables(), found.arrays)
         if self.progress.best_checkpoint:
@@ -256,10 +257,10 @@ class _Run:
         for name, value in {**logs, "tokens": 1.0}.items():
             self.seen[name] = self.seen.get(name, 0.0) + value * tokens
 
-    def _training_score(self) -> tuple[str, float]:
+    def _training_score(self) -> Score:
         if self.values.training_metric == "accuracy":
-            return "accuracy", self.seen["accuracy"] / self.seen["tokens"]
-        return "perplexity", evaluation.perplexity(self.seen["loss"] / self.seen["tokens"])
+            return Score("train", "accuracy", self.seen["accuracy"] / self.seen["tokens"], maximize=True)
+        return Score("train", "perplexity", evaluation.perplexity(self.seen["loss"] / self.seen["tokens"]))
 
     def _model(self, parameters: Mapping[str, np.ndarray]) -> Seq2SeqModel:
         translator = Translator(self.shape, parameters, self.ratio)
@@ -268,16 +269,14 @@ class _Run:
     def _checkpoint(self) -> None:
         """Evaluate, keep what is best, and see whether to go on."""
         self.checkpoints += 1
-        self.job.info(
-            f"Checkpoint [{self.checkpoints}]\tUpdates={self.updates} Epoch={self.epoch} "
-            f"Samples={self.samples} Time-cost={time.perf_counter() - self.since:.3f}"
-        )
-        self.job.checkpoint_score(self.checkpoints, "train", *self._training_score())
+        done = {"updates": self.updates, "epoch": self.epoch, "samples": self.samples}
+        self.job.report(Duration(self.checkpoints, time.perf_counter() - self.since, done))
+        self.job.report(Measured((self._training_score(),), step=self.checkpoints))
         self.seen.clear()
         model = self._model(self.network.named_arrays())
         scores = self._validate(model)
         for name, value in scores.items():
-            self.job.checkpoint_score(self.checkpoints, "validation", name, value)
+            self.job.report(Measured.of("validation", name, value, step=self.checkpoints))
         metric = self.progress.metric
         improved = self.progress.take(self.checkpoints, scores[metric])
         if improved:

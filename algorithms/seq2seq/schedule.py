@@ -11,7 +11,7 @@ MAXIMIZED = ("accuracy", "bleu")
 
 
 @dataclass
-class Progress:
+class Improvement:
     """The best checkpoint so far by one metric.
 
     Attributes:

@@ -104,7 +104,7 @@ class XGBoost(Algorithm):
         outputs=KEYS,
         multi_model=True,
     )
-    log_style = "xgboost"
+    log_dialect = "xgboost"
     several_hosts = True
     configurations = (
         *(

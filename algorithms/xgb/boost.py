@@ -11,6 +11,7 @@ import xgboost as xgb
 
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.errors import TrainingStopped
+from algorithms.events import Measured, Progress, Score
 from algorithms.interface import Job
 from algorithms.xgb import data
 from algorithms.xgb.checkpoints import Checkpoints
@@ -241,7 +242,8 @@ class Monitor(xgb.callback.TrainingCallback):
         """XGBoost's hook; True ends the training."""
         scores = self._scores(evals_log)
         self.history.append(scores)
-        self._job.boosting_round(self._shown + epoch, list(scores.items()))
+        self._job.report(measured(self._shown + epoch, scores))
+        self._job.report(Progress(self._shown + epoch + 1, None))
         if self._stopping is not None:
             self._stopping.update(model, scores, self.first + epoch)
         over = self._stopping is not None and self._stopping.is_over(self.first + epoch)
@@ -261,3 +263,9 @@ class Monitor(xgb.callback.TrainingCallback):
             for name, values in zip(names, metrics.values(), strict=True):
                 scores[f"{dataset}-{name}"] = float(values[-1])
         return scores
+
+
+def measured(number: int, scores: Scores) -> Measured:
+    """The scores of a round, each named as in ``train-rmse``."""
+    parts = ((name.partition("-"), value) for name, value in scores.items())
+    return Measured(tuple(Score(dataset, metric, value) for (dataset, _, metric), value in parts), step=number)

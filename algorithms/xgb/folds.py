@@ -9,8 +9,9 @@ import numpy as np
 import xgboost as xgb
 
 from algorithms.errors import TrainingDataError
+from algorithms.events import Progress
 from algorithms.interface import Job
-from algorithms.xgb.boost import Scores, boost
+from algorithms.xgb.boost import Scores, boost, measured
 from algorithms.xgb.data import group_starts
 from algorithms.xgb.model import XGBModel, majority
 from algorithms.xgb.outputs import predicted_classes
@@ -62,8 +63,9 @@ def _report(hyperparameters: XGBoostHyperparameters, scores: Sequence[Scores], j
     """One more line of a round: means over the folds. Folds that were resumed after their end have no scores."""
     known = [score for score in scores if score]
     if known:
-        means = [(name, float(np.mean([score[name] for score in known]))) for name in known[0]]
-        job.boosting_round(hyperparameters.num_round, means)
+        means = {name: float(np.mean([score[name] for score in known])) for name in known[0]}
+        job.report(measured(hyperparameters.num_round, means))
+        job.report(Progress(hyperparameters.num_round + 1, None))
 
 
 def assign(rows: Batch, hyperparameters: XGBoostHyperparameters, folds: int, seed: tuple[int, int]) -> np.ndarray:

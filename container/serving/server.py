@@ -20,6 +20,7 @@ from container.paths import Paths
 from container.resources import memory, processes, return_large_blocks
 from container.serving import request_memory
 from container.settings import Settings
+from container.training import dialects
 
 THREADS = 4
 """Threads of a worker. Connections that are idle or slow need none."""
@@ -76,7 +77,7 @@ def _load(paths: Paths, settings: Settings) -> Any:
         return _many(settings)
     with unpacked(paths.model) as folder:
         algorithm, model = models.load(folder, settings)
-    logs.configure(algorithm.log_style)
+    logs.configure(dialects.find(algorithm.log_dialect).frame)
     logger.info("The model in %s is one of %s", paths.model, algorithm.name)
     return app.make_app(model, algorithm, settings)
 
@@ -88,7 +89,7 @@ def _many(settings: Settings) -> Any:
     if settings.algorithm is not None:
         algorithm = models.named(settings.algorithm)
         models.check(algorithm, settings)
-        logs.configure(algorithm.log_style)
+        logs.configure(dialects.find(algorithm.log_dialect).frame)
     return many.make_app(settings)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from algorithms import hyperparameters
 from algorithms.checkpoints import Checkpoint, is_uploading
+from algorithms.common.hosts import OneHost
 from algorithms.interface import PIPE, Algorithm, Hosts
 from container.logs import logger
 from container.paths import Paths
@@ -146,16 +147,25 @@ class CheckpointStore:
     Args:
         started: ``time.monotonic()`` of when the job began.
         stopped: whether a stop was asked for; then the next point that is offered is written, whatever it costs.
+        hosts: those that train together.
     """
 
     def __init__(
-        self, directory: Path, who: Identity, log: Log, *, started: float, stopped: Callable[[], bool]
+        self,
+        directory: Path,
+        who: Identity,
+        log: Log,
+        *,
+        started: float,
+        stopped: Callable[[], bool],
+        hosts: Hosts | None = None,
     ) -> None:
         self._directory = directory
         self._who: Identity = json.loads(json.dumps(who, default=str))  # as it is when it was read from a file
         self._prefix = f"{who['algorithm']}-{digest(self._who)}"
         self._log = log
         self._stopped = stopped
+        self._hosts = hosts or OneHost()
         self._started = self._last = started
         self._spent = self._longest = 0.0
         self._number = 0
@@ -164,36 +174,46 @@ class CheckpointStore:
 
     # ---- finding ----------------------------------------------------------------------------------------------------
 
-    def latest(self) -> Checkpoint | None:
+    def latest(self, *, alone: bool = False) -> Checkpoint | None:
         """See ``algorithms.checkpoints.Checkpoints``. A damaged one is skipped, for the one before it."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for left in self._directory.glob(f".{self._prefix}*"):  # by a run that was killed while writing
             left.unlink(missing_ok=True)
         self._tell_of_others()
-        found: tuple[Checkpoint, Path] | None = None
-        state = None
-        for path in self._ours():
-            self._number = max(self._number, _number(path))
+        ours = self._ours()
+        self._number = max(map(_number, ours), default=0)
+        if self._hosts.size > 1 and not alone:
+            ours = self._common(ours)
+        lines = self._directory / f"{self._prefix}.lines"
+        for path in ours:
             try:
                 document, arrays = checkpoint_file.read(path)
                 kept = self._checked(document)
             except DamagedCheckpointError as error:
                 logger.warning("Checkpoint %s is skipped: %s", path, error)
                 continue
-            found, state = (Checkpoint(document["position"], document["state"], arrays, _Kept(kept)), path), document
-            break
-        lines = self._directory / f"{self._prefix}.lines"
-        if found is None:
-            if self._number:  # all of them are damaged: the log starts anew, too
-                lines.unlink(missing_ok=True)
-            self._log.resume(lines, None)
-            return None
-        checkpoint, path = found
-        assert state is not None
-        logger.info("Training goes on after %s, from checkpoint %s", checkpoint.position, path)
-        self._written[path] = set(state["parts"])
-        self._log.resume(lines, state["log"])
-        return checkpoint
+            logger.info("Training goes on after %s, from checkpoint %s", document["position"], path)
+            self._written[path] = set(document["parts"])
+            self._log.resume(lines, document["log"])
+            return Checkpoint(document["position"], document["state"], arrays, _Kept(kept))
+        if self._number:  # none of them can be used: the log starts anew, too
+            lines.unlink(missing_ok=True)
+        self._log.resume(lines, None)
+        return None
+
+    def _common(self, ours: list[Path]) -> list[Path]:
+        """The newest whole checkpoint that all hosts have; none where there is no such."""
+        whole = []
+        for path in ours:
+            try:
+                self._checked(checkpoint_file.read(path)[0])
+                whole.append(_number(path))
+            except DamagedCheckpointError as error:
+                logger.warning("Checkpoint %s is skipped: %s", path, error)
+        told = self._hosts.gather([self._number, whole])
+        self._number = max(number for number, _ in told)  # so that all hosts count alike
+        shared = set.intersection(*(set(numbers) for _, numbers in told))
+        return [path for path in ours if shared and _number(path) == max(shared)]
 
     def _ours(self) -> list[Path]:
         """Our checkpoints, the newest first."""
@@ -242,16 +262,21 @@ class CheckpointStore:
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
-    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False) -> None:
+    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False, alone: bool = False) -> None:
         """See ``algorithms.checkpoints.Checkpoints``.
 
         Raises:
             OSError: the disk is full, say.
         """
-        now = time.monotonic()
-        if self._is_over or not (self._stopped() or self._is_due(now, epoch_over)):
+        if self._is_over:
             return
-        self._is_over = self._stopped()
+        now, stopped = time.monotonic(), self._stopped()
+        due = stopped or self._is_due(now, epoch_over)
+        if not alone and self._hosts.size > 1:
+            due, stopped = (bool(count) for count in self._hosts.sum(np.array([int(due), int(stopped)]))[0])
+        if not due:
+            return
+        self._is_over = stopped
         self._write(make(), epoch_over)
         if self._is_over:
             self._log.ends_early()

@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar, cast
@@ -18,10 +19,12 @@ from typing import Any, NoReturn, Protocol, TypeVar, cast
 from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
 from algorithms.errors import TrainingStopped
+from algorithms.events import Event, FinalScore, Measured, Progress, StoppingCriterion
 from algorithms.interface import Hosts, Model, RecordStream, Stream
-from container import logs
 from container.logs import DataIterator, Summary, logger
+from container.training import dialects
 from container.training.artifact import Artifact
+from container.training.dialects import Dialect, Line
 from container.training.history import LINES, LinesWritten
 from container.training.report import History, Sampler
 from recordio.batches import Batch
@@ -38,6 +41,8 @@ _PATIENCE_SECONDS = 3
 """How long a library's work may go on after a stop was asked for while there is nothing to keep."""
 
 _NO_MODEL = "there was no model yet"
+_OF_ALL_HOSTS = (Measured, FinalScore, StoppingCriterion)
+"""What is measured of all hosts' rows: a tuning job reads it in the leader's log, and there alone."""
 
 
 class Stop:
@@ -182,7 +187,7 @@ def _of_a_whole_epoch(told: F) -> F:
 
     @functools.wraps(told)
     def method(self: TrainingJob, *values: Any, **named: Any) -> None:
-        if not self._ends_early:
+        if not self.is_interrupted:
             told(self, *values, **named)
 
     return cast(F, method)
@@ -192,16 +197,13 @@ class TrainingJob:
     """Implements ``algorithms.interface.Job`` for one run of ``train``.
 
     Args:
-        title: the algorithm's name in ``#metrics`` lines.
-        style: the log style; that of XGBoost has no ``#metrics`` lines.
+        dialect: writes the lines of the log.
     """
 
     def __init__(
         self,
         *,
-        title: str,
-        style: str,
-        host: str,
+        dialect: Dialect,
         seed: int,
         artifact: Artifact,
         stop: Stop,
@@ -217,16 +219,14 @@ class TrainingJob:
         self.output_directory = output_directory
         self.output = output
         self.history = History()
-        self._title = title
-        self._host = host
-        self._has_metrics_lines = style == logs.SAGEMAKER
+        self._dialect = dialect
         self._artifact = artifact
         self._stop = stop
         self._started = self._timers_since = time.time()
         self._timers: dict[str, Summary] = {}
         self.lines = LinesWritten()
         self._watchers: dict[str, _Watcher] = {}
-        self._ends_early = False
+        self.is_interrupted = False
 
     @property
     def stop_requested(self) -> bool:
@@ -251,71 +251,20 @@ class TrainingJob:
             write()
             self.lines.wrote(kind)
 
-    @_of_a_whole_epoch
-    def quality(
-        self,
-        dataset: str,
-        metric: str,
-        value: float,
-        *,
-        maximize: bool = False,
-        epoch: int | None = None,
-        batch: int | None = None,
-    ) -> None:
-        """``#quality_metric``."""
-        if batch is None:
-            self.history.add(dataset, metric, value, epoch)
-        self._measured(logs.quality(self._host, dataset, metric, value, maximize=maximize, epoch=epoch, batch=batch))
+    def _write(self, lines: Iterable[Line], kind: str = LINES) -> None:
+        for line in lines:
+            self._once(partial(dialects.write, [line]), kind)
 
     @_of_a_whole_epoch
-    def score(self, dataset: str, metric: str, value: float) -> None:
-        """``#test_score`` and its like."""
-        self.history.add(dataset, metric, value, None)
-        self._measured(logs.score(self._host, dataset, metric, value))
-
-    @_of_a_whole_epoch
-    def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
-        """``#early_stopping_criteria_metric``."""
-        self._measured(logs.early_stopping(self._host, epoch, criterion, value))
-
-    @_of_a_whole_epoch
-    def progress(self, done: int, epochs: int) -> None:
-        """``#progress_metric``, which closes an epoch: the timers so far get their ``#metrics`` line."""
-        self.info(logs.progress(self._host, done, epochs))
-        self.write_timers(epoch=done - 1)
-        self.output.steps(done, epochs)
-
-    @_of_a_whole_epoch
-    def throughput(self, rows: int, seconds: float) -> None:
-        """``#throughput_metric``."""
-        self.info(logs.throughput(self._host, rows, seconds))
-
-    @_of_a_whole_epoch
-    def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
-        """XGBoost's line of a round."""
-        for name, value in scores:
-            dataset, _, metric = name.partition("-")
-            self.history.add(dataset, metric, value, iteration)
-        if self.hosts.rank == 0:
-            self._once(lambda: logs.bare(logs.boosting_round(iteration, scores)))
-        self.output.steps(iteration + 1, None)
-
-    @_of_a_whole_epoch
-    def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
-        """MXNet's line on the way."""
-        self.info(logs.speed(epoch, batch, rows_a_second, scores))
-
-    @_of_a_whole_epoch
-    def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
-        """MXNet's line of an epoch."""
-        self.history.add(dataset, metric, value, epoch)
-        self._measured(logs.epoch_score(epoch, dataset, metric, value))
-
-    @_of_a_whole_epoch
-    def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
-        """Sockeye's line of a checkpoint."""
-        self.history.add(dataset, metric, value, checkpoint)
-        self._measured(logs.checkpoint_score(checkpoint, dataset, metric, value))
+    def report(self, event: Event) -> None:
+        """Log lines, learning curves, the bar at the foot of a terminal. Progress closes an epoch: the timers so far
+        get their line."""
+        self.history.add(event)
+        if self.hosts.rank == 0 or not isinstance(event, _OF_ALL_HOSTS):
+            self._write(self._dialect.event(event))
+        if isinstance(event, Progress):
+            self.write_timers(epoch=event.done - 1)
+            self.output.steps(event.done, event.total)
 
     @contextlib.contextmanager
     def timer(self, name: str) -> Iterator[None]:
@@ -326,22 +275,11 @@ class TrainingJob:
         finally:
             self._timers.setdefault(name, Summary()).add(1000 * (time.perf_counter() - start))
 
-    @_of_a_whole_epoch
-    def values(self, values: Mapping[str, float], *, epoch: int | None = None, model: int | None = None) -> None:
-        """A ``#metrics`` line with values of one epoch or one model."""
-        now = time.time()
-        self._metrics(now, now, {name: Summary.of(value) for name, value in values.items()}, epoch=epoch, model=model)
-
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         """Make ``model`` the artifact of the job as it stands."""
         self._artifact.write(model)
         if checkpoint is not None and self.hosts.rank == 0:
-            self.info(logs.saved(self._artifact.directory / checkpoint))
-
-    def _measured(self, line: str) -> None:
-        """A line that a tuning job may read: the leader's alone, since it measures all hosts' rows."""
-        if self.hosts.rank == 0:
-            self.info(line)
+            self._write(self._dialect.saved(self._artifact.directory / checkpoint))
 
     # ---- for container.training.checkpoints ---------------------------------------------------------------------
 
@@ -369,7 +307,7 @@ class TrainingJob:
 
     def ends_early(self) -> None:
         """A stop was asked for, and there is a checkpoint to go on from."""
-        self._ends_early = True
+        self.is_interrupted = True
         self.lines.stop()
 
     # ---- for container.training.train ---------------------------------------------------------------------------
@@ -399,7 +337,7 @@ class TrainingJob:
 
     def close(self, setup_seconds: float) -> None:
         """The last lines of a job that went well."""
-        if not self._ends_early:
+        if not self.is_interrupted:
             self.lines.forget()
         self.write_timers()
         now = time.time()
@@ -410,10 +348,8 @@ class TrainingJob:
     def _metrics(
         self, start: float, end: float, values: Mapping[str, Summary], *, kind: str = LINES, **dimensions: Any
     ) -> None:
-        if self._has_metrics_lines:
-            known = {"Algorithm": self._title, "Host": self._host, "Operation": "training"}
-            stated = {name: value for name, value in dimensions.items() if value is not None}
-            self._once(lambda: logs.bare(logs.metrics(start, end, known | stated, values)), kind)
+        stated = {name: value for name, value in dimensions.items() if value is not None}
+        self._write(self._dialect.metrics(start, end, values, stated), kind)
 
 
 class _Watcher:

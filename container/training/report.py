@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.events import Event, FinalScore, Measured
 from algorithms.figures import Figure, Lines, Sample
 from algorithms.interface import Model
 from container.logs import logger
@@ -71,8 +72,16 @@ class History:
     finals: dict[tuple[str, str], float] = field(default_factory=dict)
     samplers: dict[str, Sampler] = field(default_factory=dict)
 
-    def add(self, dataset: str, metric: str, value: float, step: float | None) -> None:
-        """A value; ``step`` is None for that of the final model."""
+    def add(self, event: Event) -> None:
+        """Take the scores of an event into account; those of a batch are for the log alone."""
+        match event:
+            case Measured(scores, step, None):
+                for score in scores:
+                    self._add(score.dataset, score.metric, score.value, step)
+            case FinalScore(dataset, metric, value):
+                self._add(dataset, metric, value, None)
+
+    def _add(self, dataset: str, metric: str, value: float, step: float | None) -> None:
         if step is not None:
             self.curves.setdefault(metric, {}).setdefault(dataset, []).append((step, float(value)))
         self.finals[dataset, metric] = float(value)

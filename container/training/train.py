@@ -19,7 +19,7 @@ from container.logs import logger
 from container.paths import Paths
 from container.serving import models
 from container.settings import ConfigurationError, Settings
-from container.training import config, failure, meeting, report
+from container.training import config, dialects, failure, meeting, report
 from container.training.artifact import Artifact
 from container.training.checkpoints import CheckpointStore, identity
 from container.training.config import ChannelConfig, TrainingConfig
@@ -41,7 +41,8 @@ def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
     """Train the job in ``paths`` and return the exit code of the process.
 
     0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
-    143, 130: stopped by SIGTERM or Ctrl-C before there was a model. But for the first there is no model.
+    143, 130: stopped by SIGTERM or Ctrl-C before there was a model, or after a checkpoint from which the next run goes
+    on; the model in the folder is then as far as training came.
 
     Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
 
@@ -60,8 +61,7 @@ def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | Host
     code = failure.EXIT_CODE
     with Stop() as stop:
         try:
-            _train(paths, settings, artifact, stop, output, host)
-            code = SUCCESS
+            code = _train(paths, settings, artifact, stop, output, host)
         except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
             stop.disarm()
             if stop.requested and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
@@ -88,13 +88,17 @@ def _train(
     stop: Stop,
     output: Output,
     host: SoleHost | HostOfSeveral,
-) -> None:
+) -> int:
+    """Train and write the model; the exit code."""
     started, clock = time.time(), time.monotonic()
     algorithm = find(settings)
     extras.check(algorithm.name)
-    logs.configure(algorithm.log_style, output)
+    dialect_of = dialects.find(algorithm.log_dialect)
+    logs.configure(dialect_of.frame, output)
     configured = config.read(paths, algorithm)
     _log_start(paths, algorithm, configured)
+    dialect = dialect_of(algorithm.title, configured.host)
+    dialects.write(dialect.worker(checkpoints=configured.checkpoint_directory is not None))
     check_memory(algorithm, configured.hyperparameters, resources.memory())
     artifact.prepare()
     paths.output_data.mkdir(parents=True, exist_ok=True)
@@ -102,9 +106,7 @@ def _train(
         hosts = host.meet(paths, algorithm, configured)
     seed = getattr(configured.hyperparameters, "seed", None)
     job = TrainingJob(
-        title=algorithm.title,
-        style=algorithm.log_style,
-        host=configured.host,
+        dialect=dialect,
         seed=DEFAULT_SEED if seed is None else seed,
         artifact=artifact,
         stop=stop,
@@ -121,16 +123,23 @@ def _train(
         setup_seconds = time.time() - started
         if (directory := configured.checkpoint_directory) is not None:
             who = identity(algorithm, configured, paths, hosts)
-            job.checkpoints = CheckpointStore(directory, who, job, started=clock, stopped=lambda: stop.requested)
+            job.checkpoints = CheckpointStore(
+                directory, who, job, started=clock, stopped=lambda: stop.requested, hosts=hosts
+            )
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
     host.leave()
     with job.timer("model.serialize.time"):
         files = artifact.write(model)
-    _log_artifact(paths, algorithm, files)
+    for file in files:
+        dialects.write(dialect.serialized(paths.model / file))
     if host.leads:
         report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
     job.close(setup_seconds)
+    if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done
+        logger.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
+        return stop.exit_code
+    return SUCCESS
 
 
 def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: float) -> report.About:
@@ -251,11 +260,3 @@ def _log_start(paths: Paths, algorithm: type[Algorithm], configured: TrainingCon
     logs.configuration(defaults, configured.provided, paths.hyperparameters)
     for file in config.unsupported(paths):
         logger.warning("%s: %s is not supported; training goes on without it", file.name, config.UNSUPPORTED[file.name])
-    if algorithm.log_style != logs.XGBOOST:
-        logs.worker(checkpoints=configured.checkpoint_directory is not None)
-
-
-def _log_artifact(paths: Paths, algorithm: type[Algorithm], files: list[Path]) -> None:
-    if algorithm.log_style == logs.SAGEMAKER:
-        for file in files:
-            logger.info("Serializing model to %s", paths.model / file)

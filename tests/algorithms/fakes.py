@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
+from algorithms.events import Event, Measured, Score
 from algorithms.interface import Hosts, Model
 from container.training import exchange
 from recordio.batches import Batch, concatenate, rebatch
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -36,17 +39,8 @@ class FakeJob:
     stop_after: int | None = None
     messages: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    qualities: list[dict[str, Any]] = field(default_factory=list)
-    scores: list[tuple[str, str, float]] = field(default_factory=list)
-    early_stops: list[tuple[int, str, float]] = field(default_factory=list)
-    progresses: list[tuple[int, int]] = field(default_factory=list)
-    throughputs: list[tuple[int, float]] = field(default_factory=list)
-    rounds: list[tuple[int, list[tuple[str, float]]]] = field(default_factory=list)
-    speeds: list[tuple[int, int, float, list[tuple[str, float]]]] = field(default_factory=list)
-    epoch_scores: list[tuple[int, str, str, float]] = field(default_factory=list)
-    checkpoint_scores: list[tuple[int, str, str, float]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     timers: list[tuple[str, float]] = field(default_factory=list)
-    epoch_values: list[dict[str, Any]] = field(default_factory=list)
     intermediates: list[Model] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
@@ -66,50 +60,8 @@ class FakeJob:
     def warning(self, message: str) -> None:
         self.warnings.append(message)
 
-    def quality(
-        self,
-        dataset: str,
-        metric: str,
-        value: float,
-        *,
-        maximize: bool = False,
-        epoch: int | None = None,
-        batch: int | None = None,
-    ) -> None:
-        self.qualities.append(
-            {
-                "dataset": dataset,
-                "metric": metric,
-                "value": float(value),
-                "maximize": maximize,
-                "epoch": epoch,
-                "batch": batch,
-            }
-        )
-
-    def score(self, dataset: str, metric: str, value: float) -> None:
-        self.scores.append((dataset, metric, float(value)))
-
-    def early_stopping(self, epoch: int, criterion: str, value: float) -> None:
-        self.early_stops.append((epoch, criterion, float(value)))
-
-    def progress(self, done: int, epochs: int) -> None:
-        self.progresses.append((done, epochs))
-
-    def throughput(self, rows: int, seconds: float) -> None:
-        self.throughputs.append((rows, seconds))
-
-    def boosting_round(self, iteration: int, scores: Sequence[tuple[str, float]]) -> None:
-        self.rounds.append((iteration, list(scores)))
-
-    def speed(self, epoch: int, batch: int, rows_a_second: float, scores: Sequence[tuple[str, float]]) -> None:
-        self.speeds.append((epoch, batch, float(rows_a_second), list(scores)))
-
-    def epoch_score(self, epoch: int, dataset: str, metric: str, value: float) -> None:
-        self.epoch_scores.append((epoch, dataset, metric, float(value)))
-
-    def checkpoint_score(self, checkpoint: int, dataset: str, metric: str, value: float) -> None:
-        self.checkpoint_scores.append((checkpoint, dataset, metric, float(value)))
+    def report(self, event: Event) -> None:
+        self.events.append(event)
 
     @contextlib.contextmanager
     def timer(self, name: str) -> Iterator[None]:
@@ -119,20 +71,41 @@ class FakeJob:
         finally:
             self.timers.append((name, time.perf_counter() - start))
 
-    def values(self, values: Mapping[str, float], *, epoch: int | None = None, model: int | None = None) -> None:
-        self.epoch_values.append({"values": dict(values), "epoch": epoch, "model": model})
-
     def save_intermediate(self, model: Model, checkpoint: str | None = None) -> None:
         self.intermediates.append(model)
         if checkpoint is not None:
             self.saved.append(checkpoint)
 
+    # ---- what tests ask of it ----------------------------------------------------------------------------------
+
+    def of(self, kind: type[T]) -> list[T]:
+        """The events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def measured(self, dataset: str | None = None, metric: str | None = None) -> list[tuple[int | None, Score]]:
+        """(step, score) of whole epochs and of the final model: all, or those of a data set or metric."""
+        every = [(event.step, score) for event in self.of(Measured) if event.batch is None for score in event.scores]
+        return [
+            (step, score)
+            for step, score in every
+            if dataset in (None, score.dataset) and metric in (None, score.metric)
+        ]
+
+    def values(self, dataset: str | None = None, metric: str | None = None) -> list[float]:
+        """The values of ``measured``."""
+        return [score.value for _, score in self.measured(dataset, metric)]
+
     def last(self, dataset: str, metric: str) -> float:
-        """The latest value reported for a metric. Raises LookupError where there was none."""
-        for quality in reversed(self.qualities):
-            if (quality["dataset"], quality["metric"]) == (dataset, metric):
-                return quality["value"]
-        raise LookupError(f"{dataset}:{metric} was not reported")
+        """The latest value reported for a metric. Raises IndexError where there was none."""
+        return self.values(dataset, metric)[-1]
+
+    @property
+    def rounds(self) -> list[tuple[int | None, list[tuple[str, float]]]]:
+        """The rounds of XGBoost, each score named as in ``train-rmse``."""
+        return [
+            (event.step, [(f"{score.dataset}-{score.metric}", score.value) for score in event.scores])
+            for event in self.of(Measured)
+        ]
 
 
 class _Table:

@@ -23,14 +23,15 @@ from threadpoolctl import threadpool_limits
 
 from algorithms import hyperparameters, registry
 from algorithms.errors import AlgorithmInputError, HyperparameterError, ModelError, PredictionError, TrainingStopped
+from algorithms.events import Event, Measured, Progress, Score, Throughput
 from algorithms.figures import Sample
 from algorithms.hyperparameters import Field
 from algorithms.interface import JSON, ROWS, Algorithm, Configuration
-from container import describe, logs
-from container.serving import dialects
+from container import describe
+from container.serving import dialects as serving_dialects
 from container.serving.request import Endpoint, Request, respond
 from container.settings import Settings
-from container.training import charts
+from container.training import charts, dialects
 from container.training.train import row_format
 from recordio import content_type
 from recordio.batches import Batch
@@ -200,7 +201,7 @@ def declared_formats_exist(algorithm: type[Algorithm]) -> None:
         for media in channel.accepts:
             assert content_type.parse(media).media_type == media
     serving = algorithm.serving
-    for dialect in (dialects.find(serving.dialect), dialects.find(serving.dialect, multi_model=True)):
+    for dialect in (serving_dialects.find(serving.dialect), serving_dialects.find(serving.dialect, multi_model=True)):
         assert dialect.default_request is None or dialect.default_request in serving.accepts
         assert dialect.default_answer in serving.answers
         assert dialect.default_in_batch is None or dialect.default_in_batch in serving.answers
@@ -210,24 +211,23 @@ def declared_formats_exist(algorithm: type[Algorithm]) -> None:
 def declared_every_pattern_finds_the_metric_in_our_lines(algorithm: type[Algorithm]) -> None:
     """Tuning jobs see a metric only where SageMaker's pattern matches the line that a job writes."""
     for metric in algorithm.metrics:
-        found = {match.group(1) for line in lines(metric.name) for match in re.finditer(metric.regex, line)}
+        found = {match.group(1) for line in lines(algorithm, metric.name) for match in re.finditer(metric.regex, line)}
         assert found & {"0.25", "0.25000", "0.250000", "25.0"}, f"{metric.name}: {metric.regex}"
         assert not metric.objective or metric.maximize is not None, f"{metric.name} has no direction"
 
 
-def lines(metric: str) -> Iterator[str]:
-    """Every kind of line that can carry a metric called ``dataset:name``, as CloudWatch shows it."""
+def lines(algorithm: type[Algorithm], metric: str) -> Iterator[str]:
+    """Every kind of line of the algorithm's dialect that can carry a metric called ``dataset:name``, as CloudWatch
+    shows it."""
+    dialect = dialects.find(algorithm.log_dialect)(algorithm.title, "algo-1")
     dataset, name, *_ = metric.split(":")
-    for word in (name, "mse_objective", f"{name.removesuffix('_beta')}_1.000", f"{name}_3"):
-        for maximize in (False, True):
-            for epoch, batch in ((None, None), (0, None), (0, 0)):
-                yield logs.quality("algo-1", dataset, word, 0.25, maximize=maximize, epoch=epoch, batch=batch)
-    yield logs.progress("algo-1", 1, 4)
-    yield logs.throughput("algo-1", 1, 4.0)
-    yield logs.boosting_round(3, [("train-x", 0.5), (f"{dataset}-{name}", 0.25)]).replace("\t", "#011")
-    for word in (name, f"{name}_2"):
-        yield logs.epoch_score(0, dataset, word, 0.25)
-        yield logs.checkpoint_score(1, dataset, word, 0.25).replace("\t", "#011")
+    words = (name, "mse_objective", f"{name.removesuffix('_beta')}_1.000", f"{name}_2", f"{name}_3")
+    places = ((None, None), (0, None), (0, 0))
+    scores = [Score(dataset, word, 0.25, maximize) for word in words for maximize in (False, True)]
+    events: list[Event] = [Measured((score,), *place) for score in scores for place in places]
+    for event in (*events, Progress(1, 4), Throughput(1, 4.0)):
+        for line in dialect.event(event):
+            yield line.text.replace("\t", "#011")
 
 
 def declared_sagemaker_would_take_the_specification(algorithm: type[Algorithm]) -> None:
@@ -351,11 +351,10 @@ def check_a_stop_at_once_gives_a_model_or_says_that_there_is_none(case: Case, tm
 def check_only_declared_metrics_are_reported(case: Case, tmp_path: Path) -> None:
     """Each final metric in the log is one that a tuning job or dashboard can be told of."""
     _, job = trained(case.algorithm, case.configuration.name)
-    final = {(entry["dataset"], entry["metric"]) for entry in job.qualities if entry["epoch"] is None}
+    final = {(score.dataset, score.metric) for step, score in job.measured() if step is None}
     for dataset, metric in final:
-        text = logs.quality("algo-1", dataset, metric, 0.25, maximize=True)
-        loss = logs.quality("algo-1", dataset, metric, 0.25)
-        known = [m for m in case.algorithm.metrics if re.search(m.regex, text) or re.search(m.regex, loss)]
+        written = list(lines(case.algorithm, f"{dataset}:{metric}"))
+        known = [one for one in case.algorithm.metrics if any(re.search(one.regex, line) for line in written)]
         assert known, f"{dataset}:{metric} is written, but not declared"
 
 

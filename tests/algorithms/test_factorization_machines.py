@@ -10,10 +10,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore
 from algorithms.factorization_machines import FactorizationMachines, FactorizationMachinesHyperparameters, fit
 from algorithms.factorization_machines.fit import DenseRows, SparseRows, State
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
-from algorithms.factorization_machines.scores import Scores
+from algorithms.factorization_machines.scores import Sums
 from algorithms.hyperparameters import parse
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
@@ -162,7 +163,7 @@ def test_learns_interactions_that_no_linear_model_can(form, kernel):
     job = FakeJob()
     channels = {"train": MemoryStream(form(x), y, epochs_left=40), "test": MemoryStream(form(x), y)}
     FactorizationMachines.fit(hp, channels, job)
-    scores = {name: value for _, name, value in job.scores}
+    scores = {event.metric: event.value for event in job.of(FinalScore)}
     assert scores["binary_classification_accuracy"] > 0.99
     assert scores["binary_f_1.000"] > 0.99
 
@@ -171,17 +172,17 @@ def test_metrics_are_those_of_scikit_learn():
     from sklearn.metrics import accuracy_score, f1_score, log_loss, mean_absolute_error, mean_squared_error
 
     raw, classes = RNG.normal(size=50).astype(np.float32), RNG.integers(0, 2, 50).astype(np.float32)
-    scores = Scores(binary=True)
+    scores = Sums(binary=True)
     for part in (slice(0, 20), slice(20, 50)):
         scores.add(raw[part], classes[part])
-    values = {name: value for name, value, _ in scores.values()}
+    values = {score.metric: score.value for score in scores.scores("train")}
     assert values["binary_classification_accuracy"] == pytest.approx(accuracy_score(classes, raw >= 0))
     assert values["binary_f_1.000"] == pytest.approx(f1_score(classes, raw >= 0))
     expected = log_loss(classes, 1 / (1 + np.exp(-raw.astype(float))))
     assert values["binary_classification_cross_entropy"] == pytest.approx(expected, rel=1e-5)
-    regression = Scores(binary=False)
+    regression = Sums(binary=False)
     regression.add(raw, classes)
-    values = {name: value for name, value, _ in regression.values()}
+    values = {score.metric: score.value for score in regression.scores("train")}
     assert values["mse"] == pytest.approx(mean_squared_error(classes, raw), rel=1e-5)
     assert values["absolute_loss"] == pytest.approx(mean_absolute_error(classes, raw), rel=1e-5)
 

@@ -224,7 +224,7 @@ def test_factorization_machines_on_n_hosts_are_those_of_one(size, part, kind, mo
             np.testing.assert_allclose(model.factors, one.factors, rtol=1e-3, atol=2e-5)
             np.testing.assert_allclose(model.linear, one.linear, rtol=1e-3, atol=2e-5)
             assert job.last("test", metric) == pytest.approx(job_of_one.last("test", metric), rel=1e-4)
-            assert len(job.qualities) == len(job_of_one.qualities)
+            assert len(job.events) == len(job_of_one.events)
     if size == 2 and part is lopsided:  # the number of passes is left open, and features are measured beforehand
         monkeypatch.setattr("algorithms.factorization_machines.schedule._MOST_PASSES", 10)
         values.pop("epochs")

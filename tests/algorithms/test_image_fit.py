@@ -15,12 +15,13 @@ import tensorflow
 
 from algorithms.common import mxnet_files
 from algorithms.errors import ChannelError, HyperparameterError, ModelError, TrainingDataError, TrainingStopped
+from algorithms.events import Duration, Score, Throughput
 from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification, pipeline
 from algorithms.image_classification import pretrained as starts
 from algorithms.image_classification.model import ImageModel
 from algorithms.interface import Items
-from container import logs
+from container.training import dialects
 from recordio.errors import DataError, ImageError
 from recordio.framing import write_frame
 from recordio.images import encode_record
@@ -60,26 +61,26 @@ def test_it_learns_which_half_is_red(tmp_path: Path) -> None:
     job = FakeJob()
     channels = {"train": folder(tmp_path / "train", pictures(48)), "validation": folder(tmp_path / "val", pictures(20))}
     model = fit(channels, job, num_training_samples=48, epochs=9, learning_rate=0.02, mini_batch_size=16, top_k=2)
-    accuracies = [value for _, data, name, value in job.epoch_scores if (data, name) == ("validation", "accuracy")]
+    accuracies = job.values("validation", "accuracy")
     assert max(accuracies) >= 0.9
     answers = [np.argmax(model.probabilities(picture(number % 2, 1000 + number))) for number in range(20)]
     assert np.mean(np.array(answers) == np.arange(20) % 2) >= 0.8
-    assert {value for _, _, name, value in job.epoch_scores if name == "top_k_accuracy_2"} == {1.0}  # of two classes
+    assert set(job.values(metric="top_k_accuracy_2")) == {1.0}  # of two classes
     best = next(epoch for epoch, accuracy in enumerate(accuracies) if accuracy == max(accuracies))
     assert model.checkpoint == job.saved[-1] == f"image-classification-{best + 1:04d}.params"
     stored = [message for message in job.messages if message.startswith("Storing the best model")]
     assert stored[-1] == f"Storing the best model with validation accuracy: {max(accuracies):.6f}"
     assert len(stored) == len(job.saved) == len(job.intermediates)
-    assert len([m for m in job.messages if re.fullmatch(r"Epoch\[\d\] Time cost=\d+\.\d{3}", m)]) == 9
+    assert [event.step for event in job.of(Duration)] == list(range(9))
 
 
 def test_lines_of_a_running_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     job = FakeJob()
     monkeypatch.setattr("algorithms.image_classification.fit._LOG_BATCHES", 1)
     fit(job=job, mini_batch_size=6)
-    (epoch, batch, speed, scores) = job.speeds[0]
-    assert (epoch, batch, [name for name, _ in scores]) == (0, 1, ["accuracy"])
-    line = logs.speed(epoch, batch, speed, scores)
+    event = job.of(Throughput)[0]
+    assert (event.epoch, event.batch, [score.metric for score in event.scores]) == (0, 1, ["accuracy"])
+    ((line, _),) = dialects.find("mxnet")("", "").event(event)
     assert re.fullmatch(r"Epoch\[0\] Batch \[1\]\tSpeed: \d+\.\d{3} samples/sec\taccuracy=[01]\.\d{6}", line)
 
 
@@ -92,8 +93,11 @@ def test_training_scores_are_means_over_the_epoch(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("algorithms.image_classification.fit._LOG_BATCHES", 1)
     job = FakeJob()
     fit(job=job, mini_batch_size=4)
-    assert [scores for *_, scores in job.speeds] == [[("accuracy", 0.375)], [("accuracy", 0.5)]]
-    assert job.epoch_scores[0] == (0, "train", "accuracy", 0.5)
+    assert [[(score.metric, score.value) for score in event.scores] for event in job.of(Throughput)] == [
+        [("accuracy", 0.375)],
+        [("accuracy", 0.5)],
+    ]
+    assert job.measured()[0] == (0, Score("train", "accuracy", 0.5, maximize=True))
 
 
 # ---- forms of input -------------------------------------------------------------------------------------------------
@@ -153,7 +157,7 @@ def test_an_augmented_manifest_with_several_labels(label_format: str, labels: li
     assert len(answer) == 3
     assert all(0 <= probability <= 1 for probability in answer)
     assert model.graph.multi_label
-    hits = [round(value * 12, 5) for _, data, _, value in job.epoch_scores if data == "validation"]
+    hits = [round(value * 12, 5) for value in job.values("validation")]
     assert hits == [int(hits[0])]  # accuracy is of 4 images times 3 classes
 
 
@@ -279,7 +283,7 @@ def test_early_stopping_ends_the_job() -> None:
     job = FakeJob()
     options = {"early_stopping_min_epochs": 2, "early_stopping_patience": 2, "early_stopping_tolerance": 0.9}
     fit(job=job, epochs=30, learning_rate=0, early_stopping="True", **options)
-    assert len([1 for _, data, *_ in job.epoch_scores if data == "validation"]) < 8
+    assert len(job.values("validation")) < 8
     assert any(message.startswith("Early stopping after epoch") for message in job.messages)
 
 

@@ -1,5 +1,6 @@
 """K-means: the arithmetic of one step by hand, scikit-learn beside it, and what the method promises."""
 
+import dataclasses
 import doctest
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from algorithms.common import mxnet_files
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Progress, Throughput
 from algorithms.hyperparameters import parse
 from algorithms.kmeans import KMeans, KMeansHyperparameters, KMeansModel
 from algorithms.kmeans import sample as sample_module
@@ -337,8 +339,8 @@ def test_the_channel_is_read_as_often_as_epochs_says():
     job = FakeJob()
     model = KMeans.fit(settings(X, 10, epochs=3), {"train": stream}, job)
     assert stream.epochs_left == 0
-    assert job.progresses == [(1, 3), (2, 3), (3, 3)]
-    assert [rows for rows, _ in job.throughputs] == [len(X)] * 3
+    assert job.of(Progress) == [Progress(1, 3), Progress(2, 3), Progress(3, 3)]
+    assert [event.rows for event in job.of(Throughput)] == [len(X)] * 3
     assert job.last("train", "msd") == pytest.approx(msd(X, model.centers), rel=1e-4)
 
 
@@ -386,8 +388,8 @@ def test_test_scores_are_of_the_final_model(metrics):
     model = fit(X[:1000], 10, job, test=X[1000:], eval_metrics=metrics, mini_batch_size=300)
     expected = msd(X[1000:], model.centers)
     expected = {"msd": expected, "ssd": expected * 797}
-    assert {metric for _, metric, _ in job.scores} == {metric for metric in expected if metric in metrics}
-    for dataset, metric, value in job.scores:
+    assert {event.metric for event in job.of(FinalScore)} == {metric for metric in expected if metric in metrics}
+    for dataset, metric, value in map(dataclasses.astuple, job.of(FinalScore)):
         assert dataset == "test"
         assert value == pytest.approx(expected[metric], rel=1e-6)
         assert job.last("test", metric) == value

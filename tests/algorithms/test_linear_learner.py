@@ -10,6 +10,7 @@ from sklearn import linear_model
 from sklearn import metrics as reference
 
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
+from algorithms.events import FinalScore, Progress
 from algorithms.hyperparameters import parse
 from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters, losses, metrics
 from algorithms.linear_learner.grid import settings
@@ -250,7 +251,7 @@ def test_targets_are_met_on_the_validation_channel(way):
     predicted = model.predict(Batch(x[4000:]))["predicted_label"]
     recall = reference.recall_score(y[4000:], predicted)
     assert 0.9 <= recall < 0.93
-    assert {name: value for _, name, value in job.scores}["recall"] == pytest.approx(recall)
+    assert {event.metric: event.value for event in job.of(FinalScore)}["recall"] == pytest.approx(recall)
 
 
 def test_metrics_are_those_of_scikit_learn():
@@ -317,9 +318,9 @@ def test_log_has_every_metric_of_every_channel():
     names = {"binary_classification_cross_entropy_objective", "binary_classification_accuracy", "binary_f_1.000"}
     names |= {"precision", "recall", "roc_auc_score"}
     for dataset in ("train", "validation", "test"):
-        final = {q["metric"] for q in job.qualities if q["dataset"] == dataset and q["epoch"] is None}
+        final = {score.metric for step, score in job.measured(dataset) if step is None}
         assert final == names
-    assert job.progresses == [(1, 2), (2, 2)]
+    assert job.of(Progress) == [Progress(1, 2), Progress(2, 2)]
 
 
 def test_model_survives_saving_bit_for_bit(tmp_path):

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from algorithms.errors import HyperparameterError
+from algorithms.events import Progress
 from algorithms.hyperparameters import parse
 from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters
 from algorithms.linear_learner.lbfgs import minimise_all
@@ -195,8 +196,8 @@ def test_the_rows_of_a_pipe_are_read_once():
     stream = MemoryStream(x, y, epochs_left=1)
     LinearLearner.fit(hyperparameters("binary_classifier"), {"train": stream}, job)
     assert stream.epochs_begun == 1
-    assert {q["dataset"] for q in job.qualities if q["epoch"] == 0} == {"train", "validation"}
-    assert job.progresses[-1] == (15, 15)
+    assert {score.dataset for step, score in job.measured() if step == 0} == {"train", "validation"}
+    assert job.of(Progress)[-1] == Progress(15, 15)
 
 
 def test_data_beyond_the_bound_train_by_mini_batches(monkeypatch):

@@ -57,7 +57,7 @@ def test_steps_do_not_matter_to_a_minimum():
     np.testing.assert_array_equal(stated.weight, plain.weight)
     said = next(message for message in job.messages if "Training exactly" in message)
     assert all(name in said for name in STEPS)
-    assert max(quality["epoch"] or 0 for quality in job.qualities) == 0
+    assert max(step or 0 for step, _ in job.measured()) == 0
 
 
 def test_the_log_says_for_whose_sake_mini_batches_are_taken():

@@ -24,6 +24,7 @@ from algorithms.errors import (
     TrainingDataError,
     TrainingStopped,
 )
+from algorithms.events import Progress, Throughput
 from algorithms.ntm import NTM, auxiliary, seeding
 from algorithms.ntm.fit import Patience, Sample
 from algorithms.ntm.model import TOPIC_WEIGHTS, Affine, NTMModel
@@ -134,7 +135,7 @@ def test_the_training_loss_is_the_mean_over_all_documents():
     found = fit(counts * np.arange(1, 108)[:, None], 4, job, epochs=1, optimizer="sgd", learning_rate=1e-6)
     loss = found.loss([Batch(counts * np.arange(1, 108, dtype=np.float32)[:, None])], np.random.default_rng(0))
     assert job.last("train", "total_loss") == pytest.approx(loss.total, rel=0.01)
-    assert job.throughputs[0][0] == loss.documents == 107
+    assert job.of(Throughput)[0].rows == loss.documents == 107
 
 
 # ---- optimizers -----------------------------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ def test_every_setting_trains(given):
     counts, _ = corpus(100)
     job = FakeJob()
     fit(counts, 4, job, epochs=4, **given, **({"learning_rate": 0.01} if "optimizer" in given else {}))
-    losses = [entry["value"] for entry in job.qualities if entry["metric"] == "total_loss"]
+    losses = job.values(metric="total_loss")
     assert losses[-1] < losses[0]
 
 
@@ -245,9 +246,9 @@ def test_known_topics_are_found(trained):
 
 def test_what_is_logged(trained):
     _, job = trained
-    epochs = [entry["epoch"] for entry in job.qualities if entry["dataset"] == "train"]
+    epochs = [epoch for epoch, _ in job.measured("train")]
     assert epochs == list(range(1, len(epochs) + 1))
-    held_out = [entry["value"] for entry in job.qualities if entry["dataset"] == "validation"]
+    held_out = job.values("validation")
     assert held_out[-1] == min(held_out)  # the best model's, for who looks at the last
     assert job.last("test", "total_loss") == pytest.approx(held_out[-1], abs=0.1)
     assert [message for message in job.messages if message.startswith("#validation_score (1): ")]
@@ -285,7 +286,7 @@ def test_training_stops_early_and_keeps_the_best(trained):
     counts, _ = corpus()
     job = FakeJob()
     fit(counts, 4, job, {"validation": MemoryStream(counts[:50])}, tolerance=0.1, num_patience_epochs=1, epochs=40)
-    assert len(job.progresses) < 10
+    assert len(job.of(Progress)) < 10
     assert any("Stopping training early" in message for message in job.messages)
 
 
@@ -310,7 +311,7 @@ def test_sub_sample_draws_its_share():
     counts, _ = corpus()
     job = FakeJob()
     fit(counts, 4, job, epochs=5, sub_sample=0.25)
-    drawn = [rows for rows, _ in job.throughputs]
+    drawn = [event.rows for event in job.of(Throughput)]
     assert len(set(drawn)) > 1 and 80 < np.mean(drawn) < 120
 
 
@@ -484,7 +485,7 @@ def test_a_training_step_on_each_backend(backend):
         from tests.algorithms.fakes import FakeJob
         job = FakeJob()
         fit(corpus(100)[0], 4, job, epochs=2)
-        losses = [entry["value"] for entry in job.qualities if entry["dataset"] == "train"]
+        losses = job.values("train")
         print(keras.backend.backend(), *losses)
     """
     done = subprocess.run(

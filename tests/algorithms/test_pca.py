@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from algorithms.common import mxnet_files
 from algorithms.common.hosts import OneHost
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.hyperparameters import parse
 from algorithms.pca import PCA, PCAHyperparameters, explained_variance_ratio
 from algorithms.pca.fit import Components, Covariance, Exact, Sketch, State, initialize
@@ -334,9 +335,9 @@ def test_one_pass_over_the_channel() -> None:
 def test_progress_and_throughput_are_reported() -> None:
     job = FakeJob()
     train(digits(), job)
-    assert job.progresses == [(1, 1)]
-    assert [rows for rows, _ in job.throughputs] == [1797]
-    assert job.qualities == []
+    assert job.of(Progress) == [Progress(1, 1)]
+    assert [event.rows for event in job.of(Throughput)] == [1797]
+    assert job.of(Measured) == []
     assert "64 feature(s) found in 'data'." in job.messages
 
 
@@ -347,8 +348,8 @@ def test_the_test_channel_is_scored() -> None:
     spread = rows[1000:] - model.mean
     expected = 1 - np.sum(residual.astype(np.float64) ** 2) / np.sum(spread.astype(np.float64) ** 2)
     assert job.last("test", "explained_variance_ratio") == pytest.approx(expected, rel=1e-5)
-    assert job.scores == [("test", "explained_variance_ratio", pytest.approx(expected, rel=1e-5))]
-    assert job.qualities[0]["maximize"]
+    assert job.of(FinalScore) == [FinalScore("test", "explained_variance_ratio", pytest.approx(expected, rel=1e-5))]
+    assert job.of(Measured)[0].scores[0].maximize
 
 
 def test_the_score_is_the_same_for_sparse_rows() -> None:

@@ -15,16 +15,17 @@ import pytest
 
 from algorithms import hyperparameters
 from algorithms.errors import ChannelError, HyperparameterError, ModelError, PredictionError, TrainingDataError
+from algorithms.events import Duration, Measured
 from algorithms.interface import JSON, JSON_LINES, RECORDIO
 from algorithms.seq2seq import Seq2Seq
 from algorithms.seq2seq.evaluation import bleu
 from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.vocabulary import Vocabulary
-from container import logs
 from container.serving import request
 from container.serving.app import make_app
 from container.serving.request import Endpoint, Request
 from container.settings import Settings
+from container.training import dialects
 from recordio.errors import DataError
 from recordio.framing import frames
 from recordio.sequences import Pairs, Ragged, encode
@@ -77,26 +78,26 @@ def test_attention_looks_where_it_reads(trained: tuple[Seq2SeqModel, FakeJob]) -
 
 def test_the_log_has_sockeye_s_lines(trained: tuple[Seq2SeqModel, FakeJob]) -> None:
     _, job = trained
-    checkpoints = [entry for entry in job.checkpoint_scores if entry[1] == "validation"]
-    assert {name for _, _, name, _ in checkpoints} == {"perplexity", "accuracy", "bleu"}
-    perplexities = [value for _, _, name, value in checkpoints if name == "perplexity"]
+    checkpoints = [(step, score.metric, score.value) for step, score in job.measured("validation")]
+    assert {name for _, name, _ in checkpoints} == {"perplexity", "accuracy", "bleu"}
+    perplexities = job.values("validation", "perplexity")
     assert perplexities[-1] < perplexities[0] < 6  # 5 letters and </s>
-    assert any(
-        re.fullmatch(r"Checkpoint \[1\]\tUpdates=60 Epoch=1 Samples=\d+ Time-cost=\d+\.\d{3}", m) for m in job.messages
-    )
+    ((line, _),) = dialects.find("sockeye")("", "").event(job.of(Duration)[0])
+    assert re.fullmatch(r"Checkpoint \[1\]\tUpdates=60 Epoch=1 Samples=\d+ Time-cost=\d+\.\d{3}", line)
     best = min(range(len(perplexities)), key=perplexities.__getitem__)
     assert job.messages[-1] == (
         f"Training finished. Best checkpoint: {best + 1}. Best validation perplexity: {perplexities[best]:.6f}"
     )
-    assert [entry[2] for entry in job.checkpoint_scores if entry[1] == "train"] == ["accuracy"] * len(perplexities)
+    assert [score.metric for _, score in job.measured("train")] == ["accuracy"] * len(perplexities)
     assert len(job.intermediates) == sum("improved to" in message for message in job.messages)
 
 
 @pytest.mark.parametrize("tab", ["\t", "#011"])
 def test_patterns_find_the_metrics_with_either_tab(tab: str) -> None:
     for metric in Seq2Seq.metrics:
-        line = logs.checkpoint_score(3, *metric.name.split(":"), 70.5).replace("\t", tab)
-        assert re.search(metric.regex, line).group(1) == "70.500000"  # type: ignore[union-attr]
+        event = Measured.of(*metric.name.split(":"), 70.5, step=3)
+        ((line, _),) = dialects.find(Seq2Seq.log_dialect)("", "").event(event)
+        assert re.search(metric.regex, line.replace("\t", tab)).group(1) == "70.500000"  # type: ignore[union-attr]
 
 
 def test_bleu_is_that_of_the_tokens() -> None:
@@ -121,10 +122,10 @@ def test_training_ends_without_gain_unless_epochs_are_given(tmp_path: Path) -> N
     job = FakeJob()
     Seq2Seq.fit(values, seq2seq_channels(tmp_path), job)
     assert "Maximum number of not improved checkpoints (2) reached: 2" in job.messages
-    assert max(entry[0] for entry in job.checkpoint_scores) == 3
+    assert max(step for step, _ in job.measured()) == 3
     job = FakeJob()
     Seq2Seq.fit(parsed(**given, max_num_batches="6"), seq2seq_channels(tmp_path), job)
-    assert max(entry[0] for entry in job.checkpoint_scores) == 6
+    assert max(step for step, _ in job.measured()) == 6
 
 
 # ---- data that cannot be trained on ---------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from algorithms.seq2seq import Seq2Seq, data
 from algorithms.seq2seq.architecture import Architecture, initial, shapes
 from algorithms.seq2seq.beam import Step, _top, search
 from algorithms.seq2seq.evaluation import judge
-from algorithms.seq2seq.schedule import Progress, Rate
+from algorithms.seq2seq.schedule import Improvement, Rate
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
 from recordio.sequences import Pairs, Ragged
@@ -274,7 +274,7 @@ def test_a_plateau_lowers_the_rate() -> None:
 
 
 def test_the_best_is_the_lowest_perplexity_and_the_highest_bleu() -> None:
-    low, high = Progress("perplexity"), Progress("bleu")
+    low, high = Improvement("perplexity"), Improvement("bleu")
     assert [low.take(1 + i, value) for i, value in enumerate((5.0, 4.0, 4.5))] == [True, True, False]
     assert [high.take(1 + i, value) for i, value in enumerate((0.1, 0.2, 0.2))] == [True, True, False]
     assert (low.best_checkpoint, low.best, low.not_improved) == (2, 4.0, 1)

@@ -7,9 +7,10 @@ import re
 import pytest
 
 from algorithms import registry
+from algorithms.events import Measured, Score, Throughput
 from container import logs
 from container.settings import ConfigurationError
-from container.training import failure
+from container.training import dialects, failure
 from recordio.errors import DataError
 from tests.opt_ml import OptMl
 
@@ -36,7 +37,7 @@ def written():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
-    logs.configure("sagemaker", stream)
+    logs.configure(stream=stream)
 
     def taken():
         text = stream.getvalue()
@@ -85,9 +86,6 @@ def test_nor_where_it_is_the_whole_of_a_problem_or_in_a_traceback(metric, writte
 
 def test_lines_of_our_own_stay_as_sagemaker_writes_them(written):
     for line in (
-        logs.quality("algo-1", "test", "msd", 0.5),
-        logs.speed(0, 20, 114.186, [("accuracy", 0.02567)]),
-        logs.checkpoint_score(1, "validation", "bleu", 0.5),
         "local kmeans attempt #0. Current mean square distance 0.069973",
         "Total # of parameters: 3",
         "#validation_score (1): 7.118",
@@ -95,6 +93,25 @@ def test_lines_of_our_own_stay_as_sagemaker_writes_them(written):
     ):
         logs.logger.info("%s", line)
         assert written().endswith(f"] {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "event", "line"),
+    [
+        ("sagemaker", Measured.of("test", "msd", 0.5), "#quality_metric: host=algo-1, test msd <loss>=0.5"),
+        (
+            "mxnet",
+            Throughput(114186, 1000, 0, 20, (Score("train", "accuracy", 0.02567),)),
+            "Epoch[0] Batch [20]\tSpeed: 114.186 samples/sec\taccuracy=0.025670",
+        ),
+        ("sockeye", Measured.of("validation", "bleu", 0.5, step=1), "Checkpoint [1]\tValidation-bleu=0.500000"),
+    ],
+)
+def test_a_metric_is_what_a_dialect_makes_of_an_event_and_nothing_else(dialect, event, line, written):
+    dialects.write(dialects.find(dialect)("Toy", "algo-1").event(event))
+    assert written().endswith(f"] {line}\n")
+    logs.logger.info("%s", line)
+    assert_harmless(written(), 1)
 
 
 @pytest.mark.parametrize("length", [1_000, 10_000, 1_000_000])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from algorithms.errors import ModelError, TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, listing, real
 from algorithms.interface import CSV, FILE, JSON, PIPE, RECORDIO, Algorithm, Channel, Column, Metric, Model, Serving
 from recordio.batches import Batch
@@ -66,14 +67,14 @@ class Toy(Algorithm):
                         raise TrainingStopped("the toy was asked to stop")
                     total += np.asarray(batch.features).sum(axis=0)
                     rows += len(batch)
-            job.progress(epoch + 1, hyperparameters.epochs)
+            job.report(Progress(epoch + 1, hyperparameters.epochs))
         if not rows:
             raise TrainingDataError("no rows")
         model = ToyModel(total / rows)
         for batch in channels["test"].batches() if "test" in channels else ():
             value = float(np.mean(model.predict(batch)["distance"] ** 2))
-            job.score("test", "msd", value)
-            job.quality("test", "msd", value)
+            job.report(FinalScore("test", "msd", value))
+            job.report(Measured.of("test", "msd", value))
         return model
 
     @classmethod

@@ -262,6 +262,43 @@ def test_a_stop_writes_the_next_point_and_no_other(tmp_path, clock):
     assert log.ended_early
 
 
+# ---- several hosts --------------------------------------------------------------------------------------------------
+
+
+class TwoHosts:
+    """Two hosts as the second sees them, where the first says what it is told to."""
+
+    rank, size = 1, 2
+
+    def __init__(self, numbers: list[int] | None = None, due: bool = False) -> None:
+        self.numbers, self.due = numbers or [], due
+
+    def sum(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        return [array + np.array([int(self.due), 0]) for array in arrays]
+
+    def gather(self, value: Any) -> list[Any]:
+        return [[max(self.numbers, default=0), self.numbers], value]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "expected"), [([4, 5], 5), ([3, 4], 4), ([5, 6], 5), ([1, 2], None), ([], None), ([8, 9], None)]
+)
+def test_all_hosts_go_on_from_the_newest_that_all_have(tmp_path, theirs, expected):
+    write(tmp_path, 1, 2, 3, 4, 5)
+    one = CheckpointStore(tmp_path, WHO, Log(), started=0, stopped=lambda: False, hosts=TwoHosts(theirs))
+    found = one.latest()
+    assert (None if found is None else found.state["epoch"]) == expected
+    assert one._number == max([5, *theirs])  # from there on the hosts count alike
+    assert store(tmp_path).latest(alone=True).state["epoch"] == 5
+
+
+def test_a_host_writes_when_another_is_due(tmp_path, clock):
+    for due, expected in ((False, 0), (True, 3)):
+        one = CheckpointStore(tmp_path, WHO, Log(), started=0, stopped=lambda: False, hosts=TwoHosts(due=due))
+        clock.now = 0
+        assert len(written(one, clock, every=1, cost=0, until=3, over=False)) == expected
+
+
 # ---- lines of the log -----------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from algorithms.errors import TrainingStopped
+from algorithms.events import Measured, ModelValues, Progress
 from container import logs
+from container.training import dialects
 from container.training.artifact import Artifact
 from container.training.job import PlainOutput, Stop, TrainingJob
 from recordio.errors import ParseError
@@ -44,7 +46,7 @@ def output():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     recorder = Recorder()
-    logs.configure("sagemaker", recorder)
+    logs.configure(stream=recorder)
     yield recorder
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -57,14 +59,15 @@ def job(output, tmp_path):
 
 def make_job(output, folder, style="sagemaker"):
     artifact = Artifact(folder)
-    return TrainingJob(title="Toy", style=style, host="algo-1", seed=0, artifact=artifact, stop=Stop(), output=output)
+    dialect = dialects.find(style)("Toy", "algo-1")
+    return TrainingJob(dialect=dialect, seed=0, artifact=artifact, stop=Stop(), output=output)
 
 
 def test_an_epoch_is_closed_by_its_timers(job, output):
     for _ in range(2):
         with job.timer("update.time"):
             time.sleep(0.01)
-    job.progress(1, 4)
+    job.report(Progress(1, 4))
     assert "INFO" in output.text.splitlines()[0]
     assert output.text.splitlines()[0].endswith("#progress_metric: host=algo-1, completed 25.0 % of epochs")
     (line,) = output.metrics()
@@ -85,7 +88,7 @@ def test_the_last_line_has_setup_and_total_time(job, output):
 
 
 def test_values_of_one_model_of_many(job, output):
-    job.values({"mse_objective": np.float32(0.5)}, epoch=3, model=7)
+    job.report(ModelValues({"mse_objective": np.float32(0.5)}, 3, 7))
     (line,) = output.metrics()
     assert (line["Dimensions"]["epoch"], line["Dimensions"]["model"]) == (3, 7)
     assert line["Metrics"]["mse_objective"]["sum"] == 0.5
@@ -95,7 +98,8 @@ def test_the_xgboost_style_has_no_metrics_lines(output, tmp_path):
     job = make_job(output, tmp_path, "xgboost")
     with job.timer("update.time"):
         pass
-    job.boosting_round(0, [("train-rmse", 0.5)])
+    job.report(Measured.of("train", "rmse", 0.5, step=0))
+    job.report(Progress(1, None))
     job.close(1.0)
     assert output.text == "[0]\ttrain-rmse:0.50000\n"
     assert output.done == (1, None)

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from lxml import html as parser
 from PIL import Image
 
+from algorithms.events import FinalScore, Measured
 from algorithms.figures import Bars, Heatmap, Lines, Pictures, Sample, Table
 from container.training import charts, report
 from container.training.report import About, History, Sampler
@@ -94,9 +95,10 @@ def test_a_page_that_cannot_be_made_ends_nothing(tmp_path, caplog):
 def test_curves_are_of_what_was_measured_more_than_once(tmp_path):
     history = History()
     for epoch in (0, 1):
-        history.add("train", "loss", 1.0 - epoch, epoch)
-        history.add("validation", "loss", 2.0 - epoch, epoch)
-    history.add("test", "loss", 0.25, None)
+        history.add(Measured.of("train", "loss", 1.0 - epoch, step=epoch))
+        history.add(Measured.of("validation", "loss", 2.0 - epoch, step=epoch))
+    history.add(FinalScore("test", "loss", 0.25))
+    history.add(Measured.of("train", "loss", 9.0, step=0, batch=3))  # for the log alone
     tree = parser.fromstring(written(tmp_path, [], history))
     assert [title.text for title in tree.iter("h3")] == ["Measured last", "Channels", "loss"]
     assert len(list(tree.iter("polyline"))) == 2
