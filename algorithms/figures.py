@@ -24,13 +24,15 @@ _BINS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """Curves over one axis: named series of points (x, y)."""
+    """Curves over one axis: named series of points (x, y). ``joined``: points that follow each other; else they are
+    drawn alone."""
 
     title: str
     x: str
     y: str
     series: Mapping[str, Sequence[tuple[float, float]]]
     note: str = ""
+    joined: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

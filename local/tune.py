@@ -6,12 +6,14 @@ Optuna's record of them, by which a search that was interrupted goes on; OUTPUT/
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,11 @@ def run(request: Request) -> int:
     train.declared_channels(algorithm, request.channels)
     config = _config(request, algorithm, metric)
     _check_channels(request)
-    _prepare(request, config)
+    with _claimed(request, config):
+        return _search(request, config, metric)
+
+
+def _search(request: Request, config: TuningConfig, metric: Metric) -> int:
     storage = JournalStorage(
         JournalFileBackend(str(request.output / _JOURNAL), lock_obj=JournalFileOpenLock(str(request.output / _JOURNAL)))
     )
@@ -121,6 +127,22 @@ def _check_channels(request: Request) -> None:
                     "standard input (-) can be read once, and a search trains many times: use a file"
                 )
             inputs.found(text, f"channel '{name}'")
+
+
+@contextlib.contextmanager
+def _claimed(request: Request, config: TuningConfig) -> Iterator[None]:
+    """The output folder, made ready, for this process alone.
+
+    Raises:
+        ConfigurationError: another process searches there, or it holds something else.
+    """
+    _prepare(request, config)
+    with (request.output / _REQUEST).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(f"--output {request.output}: another oba tune is at work there") from error
+        yield
 
 
 def _prepare(request: Request, config: TuningConfig) -> None:

@@ -18,6 +18,8 @@ LOCKS = sorted((ROOT / "locks").glob("*.lock"))
 NAME = SETTINGS["project"]["name"]
 CORE = SETTINGS["project"]["dependencies"]
 EXTRAS = SETTINGS["project"]["optional-dependencies"]
+SHIPPED = {name: extra for name, extra in EXTRAS.items() if name in {entry.extra for entry in ALGORITHMS.values()}}
+"""The extras of images; the others are for a user's machine."""
 GROUPS = SETTINGS["dependency-groups"]
 PEERS = GROUPS.pop("peers")
 
@@ -41,10 +43,10 @@ def every(*lists):
     [
         ("core", CORE),
         ("peers", PEERS),
-        ("all", every(CORE, *EXTRAS.values())),
+        ("all", every(CORE, *SHIPPED.values())),
         ("build", SETTINGS["build-system"]["requires"]),
         ("development", every(CORE, *EXTRAS.values(), *GROUPS.values(), SETTINGS["build-system"]["requires"])),
-        *((extra, every(CORE, requirements)) for extra, requirements in EXTRAS.items()),
+        *((extra, every(CORE, requirements)) for extra, requirements in SHIPPED.items()),
     ],
 )
 def test_lock_satisfies_pyproject(name, requirements):
@@ -67,7 +69,7 @@ def of_gpu(requirements):
     return [text.replace("-cpu", "") for text in requirements]
 
 
-@pytest.mark.parametrize(("name", "requirements"), [("all", every(*EXTRAS.values())), *EXTRAS.items()])
+@pytest.mark.parametrize(("name", "requirements"), [("all", every(*SHIPPED.values())), *SHIPPED.items()])
 def test_the_builds_for_gpus_are_of_the_same_versions(name, requirements):
     on_gpu, on_cpu = pins(f"gpu-{name}"), pins(name)
     for requirement in map(Requirement, of_gpu(every(CORE, requirements))):
@@ -78,7 +80,7 @@ def test_the_builds_for_gpus_are_of_the_same_versions(name, requirements):
     assert all(on_gpu[package.removesuffix("-cpu")] == on_cpu[package] for package in builds)
 
 
-@pytest.mark.parametrize("name", ["core", "all", "build", *EXTRAS])
+@pytest.mark.parametrize("name", ["core", "all", "build", *SHIPPED])
 def test_images_hold_what_the_tests_ran_with(name):
     assert pins(name).items() <= pins("development").items()
 

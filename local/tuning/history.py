@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from local.tuning.tuner import Status, Trial, Tuner
 
 PAGE, TABLE, SUMMARY = "tuning.html", "jobs.csv", "tuning.json"
 _MOST_CURVES = 6
+_WIDE = 100
+_STYLE = ".scroll td, .scroll th { white-space: nowrap }"
 
 
 def line(trial: Trial, total: int, best: Trial | None) -> str:
@@ -98,7 +101,7 @@ def _page(title: str, trials: Sequence[Trial], best: Trial | None, *, maximize: 
     return (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style>\n<main><h1>{html.escape(title)}</h1>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}{_STYLE}</style>\n<main><h1>{html.escape(title)}</h1>"
         f"<p>{html.escape(told)}</p><section>{drawn}</section>"
         f"<figure><h3>Training jobs</h3><div class=scroll>{charts.table(head, shown)}</div></figure></main>\n"
     )
@@ -116,7 +119,10 @@ def figures(trials: Sequence[Trial], *, maximize: bool) -> list[Figure]:
         pick = max if maximize else min
         best.append((trial.number + 1, pick(value, best[-1][1]) if best else value))
     points = [(float(trial.number + 1), trial.objective or 0.0) for trial in scored]
-    found: list[Figure] = [Lines(title="Search", x="job", y=metric, series={"best so far": best, "each job": points})]
+    found: list[Figure] = [
+        Lines(title="Best so far", x="job", y=metric, series={metric: best}),
+        Lines(title="Each job", x="job", y=metric, series={metric: points}, joined=False),
+    ]
     names = dict.fromkeys(name for trial in scored for name in trial.tuned)
     found += [_by_hyperparameter(name, metric, scored, maximize=maximize) for name in names]
     ranked = sorted(scored, key=lambda trial: (trial.objective or 0.0) * (-1 if maximize else 1))[:_MOST_CURVES]
@@ -127,11 +133,15 @@ def figures(trials: Sequence[Trial], *, maximize: bool) -> list[Figure]:
 
 
 def _by_hyperparameter(name: str, metric: str, scored: Sequence[Trial], *, maximize: bool) -> Figure:
-    """A curve over a numeric hyperparameter; the best result of each word of another."""
+    """Points over a numeric hyperparameter, over its logarithm where it spans two orders of magnitude; the best result
+    of each word of another."""
     having = [trial for trial in scored if name in trial.tuned]
     try:
         points = sorted((float(trial.tuned[name]), trial.objective or 0.0) for trial in having)
-        return Lines(title=f"{metric} by {name}", x=name, y=metric, series={metric: points})
+        axis = name
+        if points[0][0] > 0 and points[-1][0] >= _WIDE * points[0][0]:
+            points, axis = [(math.log10(x), y) for x, y in points], f"log10 of {name}"
+        return Lines(title=f"{metric} by {name}", x=axis, y=metric, series={metric: points}, joined=False)
     except ValueError:
         words: dict[str, float] = {}
         for trial in having:

@@ -36,6 +36,7 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], tr
             text=True,
             errors="replace",
             env=dict(environment),
+            start_new_session=True,  # Ctrl-C reaches us alone, and we pass it on
         ) as process,
     ):
         watcher = threading.Thread(target=_end_when_asked, args=(process, trial), daemon=True)

@@ -23,7 +23,7 @@ from local.tuning.config import GRID, IDENTICAL, Definition, TuningConfig
 from local.tuning.search import RESULT, Search
 
 _MOST_FAILURES = 5
-"""Training jobs that fail before any succeeds, after which no more are started."""
+"""Training jobs that fail, or log no objective, before any succeeds: then no more are started, as on SageMaker."""
 _TRANSFERRED = 3
 """Best hyperparameters of the parents that are tried first, where their data was another."""
 
@@ -63,6 +63,7 @@ class Trial:
         tuned: what the search chose. hyperparameters: that, and the static ones.
         curve: values of the objective metric, in the order in which they were reported; the last one counts.
         stopping: set when the job is to end soon.
+        name: of the training job, where whoever runs it gives one.
         began, ended: seconds since 1970; ``ended`` is 0 while it runs.
     """
 
@@ -75,6 +76,7 @@ class Trial:
     status: Status = Status.RUNNING
     stopped_early: bool = False
     reason: str = ""
+    name: str = ""
     began: float = field(default_factory=time.time)
     ended: float = 0.0
 
@@ -240,8 +242,11 @@ class Tuner:
             return STOPPED
         if config.max_seconds is not None and seconds >= config.max_seconds:
             return OUT_OF_TIME
-        if not values and sum(one.status is Status.FAILED for one in ended) >= min(_MOST_FAILURES, config.max_jobs):
-            return FAILED
+        if not values and len(ended) >= min(_MOST_FAILURES, config.max_jobs):
+            failed = sum(one.status is Status.FAILED for one in ended)
+            silent = sum(one.status is Status.COMPLETED for one in ended)
+            if failed + silent >= min(_MOST_FAILURES, config.max_jobs):
+                return FAILED if failed else NO_METRICS.format(silent)
         if values and config.target is not None:
             best = max(values) if config.maximize else min(values)
             if best >= config.target if config.maximize else best <= config.target:
@@ -283,7 +288,7 @@ class Tuner:
         said = kept.user_attrs[RESULT]
         by_name = {one.name: one for one in self._config.definitions}
         trial = Trial(number, by_name[said["definition"]], said["tuned"], self._report, curve=said["curve"])
-        trial.status, trial.reason = Status(said["status"]), said["reason"]
+        trial.status, trial.reason, trial.name = Status(said["status"]), said["reason"], said["name"]
         trial.stopped_early, trial.began, trial.ended = said["stopped_early"], said["began"], said["ended"]
         return trial
 
@@ -296,6 +301,7 @@ def _as_attributes(trial: Trial) -> dict[str, object]:
         "status": trial.status.value,
         "reason": trial.reason,
         "stopped_early": trial.stopped_early,
+        "name": trial.name,
         "began": trial.began,
         "ended": trial.ended,
     }
@@ -305,4 +311,8 @@ _SCORED = (Status.COMPLETED, Status.STOPPED)
 _LOOK_EVERY = 0.5  # seconds between two looks at a stop that was asked for
 STOPPED = "it was stopped"
 OUT_OF_TIME = "the maximum runtime was reached"
+NO_METRICS = (
+    "No objective metrics found after running {} training jobs. Please ensure that the custom algorithm is emitting "
+    "the objective metric as defined by the regular expression provided."
+)
 FAILED = "All training jobs failed. Please take a look at the training jobs failures to get more details."

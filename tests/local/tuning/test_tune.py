@@ -1,6 +1,7 @@
 """``oba tune`` as a user types it, with real training jobs of k-means."""
 
 import csv
+import fcntl
 import json
 import re
 import signal
@@ -46,6 +47,10 @@ def test_a_grid_of_k_finds_the_clusters_and_goes_on_where_it_was(data, tmp_path,
     assert json.loads((output / "tuning.json").read_text())[2]["hyperparameters"]["k"] == "4"
     assert (output / "best").resolve() == output / "jobs" / "0003" / "job"
 
+    with (output / "search.json").open() as claimed:
+        fcntl.flock(claimed, fcntl.LOCK_EX)
+        assert oba(*search) == 1
+        assert "another oba tune is at work there" in capfd.readouterr().err
     began = time.monotonic()
     assert oba(*search) == 0
     assert "Going on after 3 training jobs of 3" in capfd.readouterr().out and time.monotonic() - began < 5
@@ -101,3 +106,40 @@ def test_why_all_jobs_failed_is_told(tmp_path, capsys):
     output = tmp_path / "out"
     assert oba("tune", "kmeans", "--train", file, "--test", file, "k=5..9", "--jobs", 1, "--output", output) == 1
     assert "Error: job 1:" in capsys.readouterr().err
+
+
+def test_a_request_of_a_tuning_job_with_files(data, tmp_path, capfd):
+    def channel(name, file):
+        source = {"S3DataType": "S3Prefix", "S3Uri": f"file://{file}"}
+        return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "ContentType": "text/csv;label_size=0"}
+
+    request = {
+        "HyperParameterTuningJobName": "clusters",
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Grid",
+            "ResourceLimits": {"MaxParallelTrainingJobs": 2},
+            "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "test:msd"},
+            "ParameterRanges": {
+                "CategoricalParameterRanges": [{"Name": "init_method", "Values": ["random", "kmeans++"]}]
+            },
+        },
+        "TrainingJobDefinition": {
+            "AlgorithmSpecification": {"TrainingImage": "1.dkr.ecr.eu-west-1.amazonaws.com/kmeans:1"},
+            "InputDataConfig": [channel("train", data[1]), channel("test", data[3])],
+            "OutputDataConfig": {"S3OutputPath": f"file://{tmp_path}/artifacts"},
+            "StaticHyperParameters": {"k": "4", "feature_dim": "2"},
+        },
+    }
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(request))
+    assert oba("run", file, "--output", tmp_path / "out") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[-2] == "clusters: Completed" and float(lines[-1].split()[-1]) == pytest.approx(2, rel=0.3)
+    best = lines[-1].split()[1]
+    assert oba("predict", "--model", tmp_path / "artifacts" / best / "output" / "model.tar.gz", "--input", data[3]) == 0
+    request["TrainingJobDefinition"]["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://bucket/train"
+    file.write_text(json.dumps(request | {"HyperParameterTuningJobName": "other"}))
+    assert oba("run", file, "--output", tmp_path / "out") == 1
+    assert "'s3://bucket/train' is no file:// address" in capfd.readouterr().out
+    file.write_text("{}")
+    assert oba("run", file, "--output", tmp_path / "out") == 1

@@ -112,7 +112,9 @@ def test_one_seed_gives_one_history_and_values_stay_within_their_ranges(strategy
 
 def test_scales_spread_values_as_sagemaker_describes_them():
     def share(one, low, high):
-        values = [float(trial["v"]) for trial in history(tuned([one], lambda _: DONE, strategy="Random", max_jobs=200))]
+        values = [
+            float(trial["v"]) for trial in history(tuned([one], once(lambda v: v), strategy="Random", max_jobs=200))
+        ]
         return sum(low <= value <= high for value in values) / len(values)
 
     assert share(ContinuousRange("v", 1e-4, 1, "Logarithmic"), 1e-4, 1e-2) == pytest.approx(0.5, abs=0.12)
@@ -213,6 +215,8 @@ def test_failures_are_told_and_end_the_tuning_job_where_all_fail():
     assert len(some.trials) == 20 and some.best is not None
     silent = tuned([ContinuousRange("x", 0, 1)], lambda _: DONE, max_jobs=1)
     assert silent.best is None and "loss was never logged" in silent.trials[0].reason
+    mute = tuned([ContinuousRange("x", 0, 1)], lambda _: DONE, max_jobs=9)
+    assert len(mute.trials) == 5 and mute.why.startswith("No objective metrics found after running 5 training jobs.")
     nan = tuned([ContinuousRange("x", 0, 1)], once(lambda x: math.nan), max_jobs=2)
     assert nan.best is None
 
