@@ -43,6 +43,9 @@ HEADER = "# Written by `make lock` from pyproject.toml; do not edit.\n"
 DEVELOPMENT = "development"
 GPU = "gpu-"
 GPU_BUILDS = {"tensorflow-cpu": "tensorflow[and-cuda]", "xgboost-cpu": "xgboost"}
+ON_CPU_ANYWAY = {"xgboost-cpu"}
+"""Where it is not the algorithm but connects hosts alone."""
+TREES = {"gpu-xgboost", "gpu-all"}
 
 
 def wanted() -> dict[str, list[str]]:
@@ -70,10 +73,12 @@ def wanted() -> dict[str, list[str]]:
     }
 
 
-def on_gpu(requirements: Sequence[str]) -> list[str]:
+def on_gpu(name: str, requirements: Sequence[str]) -> list[str]:
     """The requirements with the GPU's builds in the place of the CPU's, in the versions that the tests ran with."""
     locked = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (HERE / f"{DEVELOPMENT}.lock").read_text(), re.M))
     pinned = {cpu: f"{gpu}=={locked[cpu]}" for cpu, gpu in GPU_BUILDS.items()}
+    if name not in TREES:
+        pinned = {cpu: build for cpu, build in pinned.items() if cpu not in ON_CPU_ANYWAY}
     return [pinned.get(re.split("[<>=!~ ;]", text)[0], text) for text in requirements]
 
 
@@ -91,7 +96,7 @@ def compile_lock(name: str, requirements: Sequence[str], upgrade: bool) -> None:
     lock = HERE / f"{name}.lock"
     constraints = [] if name == DEVELOPMENT else [f"--constraint={HERE / DEVELOPMENT}.lock"]
     if name.startswith(GPU):
-        requirements = on_gpu(requirements)
+        requirements = on_gpu(name, requirements)
     command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *constraints, f"--output-file={lock}", "-"]
     if upgrade:
         command.append("--upgrade")
