@@ -47,7 +47,7 @@ def minimise(
         steepest = gradient if l1 is None else _with_kinks(point, gradient, l1)
         direction = _direction(steepest, pairs, inverse)
         if l1 is not None:
-            direction[direction * steepest > 0] = 0
+            direction[direction * steepest >= 0] = 0  # at 0 a weight without a slope stays
         slope = float(direction @ steepest)
         if not slope < 0 or -slope <= NOISE * abs(value):
             break
