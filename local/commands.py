@@ -15,6 +15,7 @@ from local.export.command import export
 from local.options import FOLDER, MODEL, loudness_of, with_loudness
 from local.parameters import AlgorithmName, Commands, Loudness, Pair, Setting
 from local.run_command import run
+from local.sagemaker.command import up
 from local.tuning.command import tune
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -313,5 +314,5 @@ def tokens(
     )
 
 
-for _command in (tune, export, run):
+for _command in (tune, export, run, up):
     oba.add_command(_command)
