@@ -23,7 +23,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from container.settings import ConfigurationError
-from local.sagemaker import endpoints, operations, restart
+from local.sagemaker import endpoints, operations, restart, role
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
 from local.sagemaker.processes import Processes
@@ -111,6 +111,7 @@ def run(*, host: str, port: int, state: Path, region: str, at_once: int) -> int:
         stack.callback(processes.close)
         server, cloud = _made(host, port, state.resolve(), region, at_once, processes)
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        role.assume(cloud)
         restart.recover(cloud)
         click.echo(_told(host, server.port, state, region, at_once))
         sys.stdout.flush()
@@ -125,11 +126,14 @@ def _made(
     host: str, port: int, state: Path, region: str, at_once: int, processes: Processes
 ) -> tuple[BaseWSGIServer, Cloud]:
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # or any page in the user's browser could ask this server
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    from local.sagemaker.proxy import Authority, Handler
 
     others = DomainDispatcherApplication(create_backend_app)
+    Handler.authority = Authority(state)
     try:
-        server = make_server(host, port, others, threaded=True, request_handler=MotoRequestHandler)
+        server = make_server(host, port, others, threaded=True, request_handler=Handler)
     except (OSError, SystemExit) as error:  # werkzeug exits where the port is taken
         raise ConfigurationError(f"--host {host} --port {port}: cannot be listened on") from error
     operations.load()
@@ -182,9 +186,12 @@ def _told(host: str, port: int, state: Path, region: str, at_once: int) -> str:
         "",
         f"export AWS_ENDPOINT_URL=http://{shown}:{port}",
         f"export AWS_DEFAULT_REGION={region}",
-        "export AWS_ACCESS_KEY_ID=oba",
+        f"export AWS_ACCESS_KEY_ID={role.KEY}",
         "export AWS_SECRET_ACCESS_KEY=oba",
+        f"export AWS_CA_BUNDLE={state.resolve() / 'ca.pem'}",
+        f"export HTTPS_PROXY=http://{shown}:{port}",
         "",
+        "The last two are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name. "
         "S3, STS, IAM, ECR and CloudWatch are moto's, in memory. Ctrl-C ends it all.",
     ]
     if host not in ("127.0.0.1", "::1", "localhost"):

@@ -15,7 +15,6 @@ import pytest
 from sklearn.datasets import load_digits
 
 from tests.interop.environments import SDK2, python_of
-from tests.server import free_port
 
 pytest.importorskip("moto")
 
@@ -46,7 +45,6 @@ def results(tmp_path_factory):
             **given,
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "HTTPS_PROXY": f"http://127.0.0.1:{free_port()}",  # the SDK tells Amazon of each call: not from here
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
