@@ -14,7 +14,7 @@ import click
 from local.export.command import export
 from local.options import FOLDER, MODEL, loudness_of, with_loudness
 from local.parameters import AlgorithmName, Commands, Loudness, Pair, Setting
-from local.sagemaker.command import up
+from local.sagemaker.command import run, up
 from local.tuning.command import tune
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -313,5 +313,5 @@ def tokens(
     )
 
 
-for _command in (tune, export, up):
+for _command in (tune, export, up, run):
     oba.add_command(_command)

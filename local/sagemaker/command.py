@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from local.options import FOLDER
+from local.parameters import Pair
 
 
 @click.command()
@@ -32,3 +33,21 @@ def up(port: int, host: str, state: Path, region: str, jobs: int) -> int:
     from local.sagemaker.server import run
 
     return run(host=host, port=port, state=state, region=region, at_once=jobs)
+
+
+@click.command()
+@click.argument("request", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--data", multiple=True, type=Pair("PATH"), help="An S3 prefix of the request, and the files that stand for it."
+)
+@click.option(
+    "--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets model.tar.gz, output.tar.gz, the log."
+)
+def run(request: Path, data: tuple[tuple[str, str], ...], output: Path) -> int:
+    """Run one CreateTrainingJob request, a JSON file.
+
+    oba run request.json --data s3://bucket/train=data/ --output out
+    """
+    from local.sagemaker import request_file
+
+    return request_file.run(request, data, output)

@@ -31,6 +31,7 @@ def create(cloud: Cloud, request: Record) -> Record:
     _check(request)
     arn, now = cloud.arn(KIND, name), time.time()
     record = request | {
+        **_completed(request),
         "Name": name,
         "Arn": arn,
         "Region": cloud.region,
@@ -56,6 +57,23 @@ def create(cloud: Cloud, request: Record) -> Record:
         cloud.store.put(KIND, name, record)
     cloud.submit(KIND, name, functools.partial(training_job.run, cloud, name))
     return {"TrainingJobArn": arn}
+
+
+def _completed(request: Record) -> Record:
+    """The parts of a request that AWS returns with its defaults: its SDKs look for them."""
+    specification = request["AlgorithmSpecification"]
+    declared = registry.find(images.algorithm(specification["TrainingImage"])).metrics
+    given = [{"Name": one.name, "Regex": one.regex} for one in declared]
+    names = {one["Name"] for one in given}
+    given += [one for one in specification.get("MetricDefinitions", ()) if one["Name"] not in names]
+    channel = {"CompressionType": "None", "RecordWrapperType": "None"}
+    return {
+        "AlgorithmSpecification": specification
+        | {"MetricDefinitions": given, "EnableSageMakerMetricsTimeSeries": False},
+        "InputDataConfig": [channel | one for one in request.get("InputDataConfig", ())],
+        "OutputDataConfig": {"KmsKeyId": "", "CompressionType": "GZIP"} | request["OutputDataConfig"],
+        "HyperParameters": request.get("HyperParameters", {}),
+    }
 
 
 def _check(request: Record) -> None:
