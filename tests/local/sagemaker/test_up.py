@@ -429,7 +429,7 @@ def test_a_killed_server_leaves_no_process_and_the_next_has_its_jobs_and_endpoin
         assert len(json.loads(answer["Body"].read())["predictions"]) == len(ROWS)
 
 
-# ---- the page, and one request -----------------------------------------------------------------------------------------
+# ---- the page, and one request --------------------------------------------------------------------------------------
 
 
 def test_the_page_shows_jobs_and_links_to_logs_and_reports(up):
