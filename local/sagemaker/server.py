@@ -51,6 +51,8 @@ class Application:
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if not target and _is_browsing(environ):
             return page.answer(self._cloud, environ["PATH_INFO"])(environ, start_response)
+        if (allowed := role.permissions(environ)) is not None:
+            return allowed(environ, start_response)
         invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if not (target.startswith(_TARGET) or invoked):
             return self._others(environ, start_response)

@@ -260,6 +260,10 @@ def test_what_is_not_there_is_refused_by_name(up):
     assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
     with pytest.raises(errors.ClientError, match="Requested resource not found"):
         up.sagemaker.describe_training_job(TrainingJobName="none")
+    for regex, told in (("(((", "cannot be used"), (".*", "has no group")):
+        specification = {"MetricDefinitions": [{"Name": "a", "Regex": regex}], **request("x")["AlgorithmSpecification"]}
+        with pytest.raises(errors.ClientError, match=f"the Regex of a {told}"):
+            up.sagemaker.create_training_job(**request("regex", AlgorithmSpecification=specification))
     trained(up, "twice")
     with pytest.raises(errors.ResourceInUse, match="names must be unique"):
         up.sagemaker.create_training_job(**request("twice"))
