@@ -3,35 +3,56 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from local.options import FOLDER, need
+from local.parameters import Pair
 
 
 @click.command()
 @click.argument("request", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--data",
+    multiple=True,
+    type=Pair("PATH"),
+    help="An S3 prefix of a training job's request, and the files that stand for it: s3://bucket/train=data/",
+)
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets the jobs' folders.")
-def run(request: Path, output: Path) -> int:
-    """Run a tuning job to its end, without a server.
+def run(request: Path, data: tuple[tuple[str, str], ...], output: Path) -> int:
+    """Run a training job or a tuning job to its end, without a server.
 
-    REQUEST is the JSON of CreateHyperParameterTuningJob, its data at file:// addresses. The same command goes on with
-    one that was interrupted.
+    REQUEST is the JSON of CreateTrainingJob, or of CreateHyperParameterTuningJob with data at file:// addresses. The
+    same command goes on with a tuning job that was interrupted.
     """
     need("optuna", "local")
+    need("boto3", "local")
 
+    from container.settings import ConfigurationError
+    from local.tuning import request as tuning
+
+    try:
+        document = json.loads(request.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{request} is no JSON: {error}") from error
+    if isinstance(document, dict) and tuning.is_tuning(document):
+        return _tuning(request, document, output)
+
+    from local.sagemaker import request_file
+
+    return request_file.run(request, data, output)
+
+
+def _tuning(request: Path, document: Mapping[str, Any], output: Path) -> int:
     from container.settings import ConfigurationError
     from local.tuning import request as tuning
     from local.tuning.file_jobs import FileTrainingJobs, algorithm_of
 
     try:
-        document = json.loads(request.read_text())
-        if not isinstance(document, dict) or not tuning.is_tuning(document):
-            raise ConfigurationError(f"{request} is not a request of CreateHyperParameterTuningJob")
         jobs = FileTrainingJobs(output / "training-jobs")
         return tuning.run(document, output / "tuning-jobs", jobs, algorithm_of, tuning.ARN_PREFIX, click.echo)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{request} is no JSON: {error}") from error
     except KeyError as error:
         raise ConfigurationError(f"{request}: the field {error} is missing") from error

@@ -64,7 +64,7 @@ class Log:
             self._lines.append({"timestamp": int(now * 1000), "message": text or " "})
         for name, pattern in self._patterns.items():
             if match := pattern.search(text):
-                with contextlib.suppress(ValueError):  # a line that only resembles the metric
+                with contextlib.suppress(ValueError, TypeError):  # a line that only resembles the metric
                     self._measure(name, float(match[1]), now)
 
     def _measure(self, name: str, value: float, now: float) -> None:

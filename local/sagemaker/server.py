@@ -23,7 +23,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from container.settings import ConfigurationError
-from local.sagemaker import endpoints, operations, restart
+from local.sagemaker import endpoints, operations, page, restart, role
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
 from local.sagemaker.processes import Processes
@@ -49,6 +49,10 @@ class Application:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer one request."""
         target = environ.get("HTTP_X_AMZ_TARGET", "")
+        if not target and _is_browsing(environ):
+            return page.answer(self._cloud, environ["PATH_INFO"])(environ, start_response)
+        if (allowed := role.permissions(environ)) is not None:
+            return allowed(environ, start_response)
         invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if not (target.startswith(_TARGET) or invoked):
             return self._others(environ, start_response)
@@ -83,6 +87,12 @@ class Application:
         return Response(answer.body, answer.status, headers, content_type=answer.headers.get("content-type"))
 
 
+def _is_browsing(environ: dict[str, Any]) -> bool:
+    """Whether a request is for the page: clients of AWS sign theirs, or say so in the query."""
+    path, signed = environ["PATH_INFO"], "HTTP_AUTHORIZATION" in environ or environ.get("QUERY_STRING")
+    return environ["REQUEST_METHOD"] == "GET" and not signed and (path == "/" or path.startswith(page.PREFIX))
+
+
 def region_of(request: Request, default: str) -> str:
     """The region for which a request is signed."""
     match = _SCOPE.search(request.headers.get("Authorization", ""))
@@ -105,31 +115,48 @@ def run(*, host: str, port: int, state: Path, region: str, at_once: int) -> int:
     Raises:
         ConfigurationError: the port or the state folder is in use.
     """
+    with started(host, port, state, region, at_once) as cloud:
+        restart.recover(cloud)
+        click.echo(_told(host, int(cloud.url.rpartition(":")[2]), state, region, at_once))
+        sys.stdout.flush()
+        _wait()
+        click.echo("Stopped: jobs that ran are failed.", err=True)
+        cloud.processes.close()
+        os._exit(0)  # threads that wait for jobs do not matter any more: the state is on disk
+    return 0
+
+
+@contextlib.contextmanager
+def started(host: str, port: int, state: Path, region: str, at_once: int) -> Iterator[Cloud]:
+    """A server in threads of this process. All jobs and endpoints end with it.
+
+    Raises:
+        ConfigurationError: the port or the state folder is in use.
+    """
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with _held(state), contextlib.ExitStack() as stack:
         processes = Processes()
         stack.callback(processes.close)
         server, cloud = _made(host, port, state.resolve(), region, at_once, processes)
+        stack.callback(server.server_close)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        restart.recover(cloud)
-        click.echo(_told(host, server.port, state, region, at_once))
-        sys.stdout.flush()
-        _wait()
-        click.echo("Stopped: jobs that ran are failed.", err=True)
-        processes.close()
-        os._exit(0)  # threads that wait for jobs do not matter any more: the state is on disk
-    return 0
+        stack.callback(server.shutdown)
+        role.assume(cloud)
+        yield cloud
 
 
 def _made(
     host: str, port: int, state: Path, region: str, at_once: int, processes: Processes
 ) -> tuple[BaseWSGIServer, Cloud]:
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # or any page in the user's browser could ask this server
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    from local.sagemaker.proxy import Authority, Handler
 
     others = DomainDispatcherApplication(create_backend_app)
+    Handler.authority = Authority(state)
     try:
-        server = make_server(host, port, others, threaded=True, request_handler=MotoRequestHandler)
+        server = make_server(host, port, others, threaded=True, request_handler=Handler)
     except (OSError, SystemExit) as error:  # werkzeug exits where the port is taken
         raise ConfigurationError(f"--host {host} --port {port}: cannot be listened on") from error
     operations.load()
@@ -182,9 +209,13 @@ def _told(host: str, port: int, state: Path, region: str, at_once: int) -> str:
         "",
         f"export AWS_ENDPOINT_URL=http://{shown}:{port}",
         f"export AWS_DEFAULT_REGION={region}",
-        "export AWS_ACCESS_KEY_ID=oba",
+        f"export AWS_ACCESS_KEY_ID={role.KEY}",
         "export AWS_SECRET_ACCESS_KEY=oba",
+        f"export AWS_CA_BUNDLE={state.resolve() / 'ca.pem'}",
+        f"export HTTPS_PROXY=http://{shown}:{port}",
         "",
+        "The last two are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name. "
+        f"Jobs and endpoints: http://{shown}:{port}/",
         "S3, STS, IAM, ECR and CloudWatch are moto's, in memory. Ctrl-C ends it all.",
     ]
     if host not in ("127.0.0.1", "::1", "localhost"):

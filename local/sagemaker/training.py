@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 
 from algorithms import registry
@@ -31,6 +32,7 @@ def create(cloud: Cloud, request: Record) -> Record:
     _check(request)
     arn, now = cloud.arn(KIND, name), time.time()
     record = request | {
+        **_completed(request),
         "Name": name,
         "Arn": arn,
         "Region": cloud.region,
@@ -58,6 +60,23 @@ def create(cloud: Cloud, request: Record) -> Record:
     return {"TrainingJobArn": arn}
 
 
+def _completed(request: Record) -> Record:
+    """The parts of a request that AWS returns with its defaults: its SDKs look for them."""
+    specification = request["AlgorithmSpecification"]
+    declared = registry.find(images.algorithm(specification["TrainingImage"])).metrics
+    given = [{"Name": one.name, "Regex": one.regex} for one in declared]
+    names = {one["Name"] for one in given}
+    given += [one for one in specification.get("MetricDefinitions", ()) if one["Name"] not in names]
+    channel = {"CompressionType": "None", "RecordWrapperType": "None"}
+    return {
+        "AlgorithmSpecification": specification
+        | {"MetricDefinitions": given, "EnableSageMakerMetricsTimeSeries": False},
+        "InputDataConfig": [channel | one for one in request.get("InputDataConfig", ())],
+        "OutputDataConfig": {"KmsKeyId": "", "CompressionType": "GZIP"} | request["OutputDataConfig"],
+        "HyperParameters": request.get("HyperParameters", {}),
+    }
+
+
 def _check(request: Record) -> None:
     """Refuse a job that cannot be.
 
@@ -81,12 +100,23 @@ def _check(request: Record) -> None:
     if not 1 <= count <= training_job.MOST_HOSTS:
         raise invalid(f"ResourceConfig.InstanceCount: {count} is not from 1 to {training_job.MOST_HOSTS}")
     channels.check(request)
+    for one in specification.get("MetricDefinitions", ()):
+        _check_metric(one["Name"], one["Regex"])
     local = request.get("CheckpointConfig", {}).get("LocalPath", training_job.CHECKPOINTS)
     if local.rstrip("/") != training_job.CHECKPOINTS:
         raise invalid(f"CheckpointConfig.LocalPath: oba up has {training_job.CHECKPOINTS} only, not {local}")
     longest, wait = (request["StoppingCondition"].get(name) for name in ("MaxRuntimeInSeconds", "MaxWaitTimeInSeconds"))
     if request.get("EnableManagedSpotTraining") and (wait is None or wait < (longest or 0)):
         raise invalid("MaxWaitTimeInSeconds above or equal to MaxRuntimeInSeconds is required for spot training")
+
+
+def _check_metric(name: str, regex: str) -> None:
+    try:
+        groups = re.compile(regex).groups
+    except re.error as error:
+        raise invalid(f"MetricDefinitions: the Regex of {name} cannot be used: {error}") from error
+    if not groups:
+        raise invalid(f"MetricDefinitions: the Regex of {name} has no group for the value: {regex}")
 
 
 def found(cloud: Cloud, name: str) -> Record:

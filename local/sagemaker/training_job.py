@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from algorithms import registry
 from container.paths import Paths
 from local.sagemaker import channels, images, s3
 from local.sagemaker.checkpoints import Checkpoints
@@ -263,9 +262,7 @@ class Job:
                 self._cloud.store.update(KIND, self._name, FinalMetricDataList=metrics)
 
     def _patterns(self) -> dict[str, str]:
-        declared = {metric.name: metric.regex for metric in registry.find(self._algorithm).metrics}
-        given = self._record["AlgorithmSpecification"].get("MetricDefinitions", ())
-        return declared | {metric["Name"]: metric["Regex"] for metric in given}
+        return {one["Name"]: one["Regex"] for one in self._record["AlgorithmSpecification"]["MetricDefinitions"]}
 
     def _environment(self, host: _Host) -> dict[str, str]:
         sharing = self._cloud.at_once * len(self._hosts)

@@ -1,4 +1,4 @@
-"""The unmodified SageMaker SDK 2 against `oba up`: its classes train, deploy, predict and transform."""
+"""The unmodified SageMaker SDKs 2 and 3 against `oba up`: their classes train, deploy, predict and transform."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tests.interop.environments import SDK2, python_of
-from tests.server import free_port
+from tests.interop.environments import SDK2, SDK3, python_of
 
 pytest.importorskip("moto")
 
@@ -30,7 +29,12 @@ LABELS = load_digits().target[:100]
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """What came of each case, and what it printed. They run side by side: the SDK sleeps for most of its time."""
-    python, folder = python_of(*SDK2), tmp_path_factory.mktemp("up")
+    folder = tmp_path_factory.mktemp("up")
+    sdk2 = [python_of(*SDK2), HERE / "up_sdk2_program.py", folder]
+    commands = {case: [*sdk2, case] for case in CASES}
+    commands["sdk3"] = [python_of(*SDK3), HERE / "up_sdk3_program.py", folder]
+    table = np.column_stack([load_digits().target, load_digits().data])
+    np.savetxt(folder / "train.csv", table, delimiter=",", fmt="%g")
     np.save(folder / "rows.npy", load_digits().data.astype(np.float32))
     np.save(folder / "labels.npy", load_digits().target.astype(np.float32))
     command = [sys.executable, "-m", "local", "up", "--port", "0", "--state", str(folder / "state")]
@@ -46,13 +50,12 @@ def results(tmp_path_factory):
             **given,
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "HTTPS_PROXY": f"http://127.0.0.1:{free_port()}",  # the SDK tells Amazon of each call: not from here
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
         def run(case: str) -> str:
             done = subprocess.run(
-                [python, HERE / "up_sdk2_program.py", folder, case],
+                commands[case],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -62,8 +65,8 @@ def results(tmp_path_factory):
             return done.stdout
 
         try:
-            with ThreadPoolExecutor(len(CASES)) as pool:
-                logs = dict(zip(CASES, pool.map(run, CASES), strict=True))
+            with ThreadPoolExecutor(len(commands)) as pool:
+                logs = dict(zip(commands, pool.map(run, commands), strict=True))
         finally:
             server.terminate()
     found = {}
@@ -107,3 +110,8 @@ def test_a_job_that_fails_raises_in_the_sdk_with_its_reason(results):
     assert found.get("type") == "UnexpectedStatusException", found["log"][-3000:]
     assert "ClientError: " in found["error"]
     assert "num_components" in found["error"]
+
+
+def test_sdk_3_trains_outside_its_local_mode(results):
+    found = results["sdk3"]
+    assert found.get("status") == "Completed", found["log"][-5000:]

@@ -18,7 +18,7 @@ from sagemaker.estimator import Estimator
 from sagemaker.inputs import TrainingInput
 from sagemaker.serializers import CSVSerializer
 
-ROLE = "arn:aws:iam::111111111111:role/SageMaker"
+ROLE = sagemaker.get_execution_role()
 ASKED = 100
 
 
@@ -64,7 +64,8 @@ def xgboost(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
     channel = TrainingInput(train, content_type="text/csv")
     estimator.fit({"train": channel, "validation": channel}, logs=True)
     attached = Estimator.attach(estimator.latest_training_job.name)
-    metrics = sagemaker.TrainingJobAnalytics(estimator.latest_training_job.name, ["validation:mlogloss"]).dataframe()
+    name = estimator.latest_training_job.name
+    metrics = sagemaker.TrainingJobAnalytics(name, ["validation:mlogloss"]).dataframe()
     transformer = attached.transformer(
         1, "ml.m5.large", assemble_with="Line", accept="text/csv", strategy="MultiRecord"
     )

@@ -260,6 +260,10 @@ def test_what_is_not_there_is_refused_by_name(up):
     assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
     with pytest.raises(errors.ClientError, match="Requested resource not found"):
         up.sagemaker.describe_training_job(TrainingJobName="none")
+    for regex, told in (("(((", "cannot be used"), (".*", "has no group")):
+        specification = {"MetricDefinitions": [{"Name": "a", "Regex": regex}], **request("x")["AlgorithmSpecification"]}
+        with pytest.raises(errors.ClientError, match=f"the Regex of a {told}"):
+            up.sagemaker.create_training_job(**request("regex", AlgorithmSpecification=specification))
     trained(up, "twice")
     with pytest.raises(errors.ResourceInUse, match="names must be unique"):
         up.sagemaker.create_training_job(**request("twice"))
@@ -427,3 +431,45 @@ def test_a_killed_server_leaves_no_process_and_the_next_has_its_jobs_and_endpoin
         assert in_service(up, "e")["EndpointStatus"] == "InService"
         answer = up.runtime.invoke_endpoint(EndpointName="e", ContentType="text/csv", Body=CSV)
         assert len(json.loads(answer["Body"].read())["predictions"]) == len(ROWS)
+
+
+# ---- the page, and one request --------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_jobs_and_links_to_logs_and_reports(up):
+    import urllib.request
+
+    trained(up, "shown")
+    page = urllib.request.urlopen(up.url).read().decode()
+    assert "shown" in page
+    assert "train:msd" in page
+    links = re.findall(r'href="(/_oba/training-job/shown/[^"]+)"', page)
+    assert [link.rpartition("/")[2] for link in links] == ["algo-1.log", "report.html", "model.tar.gz", "output.tar.gz"]
+    assert b"#metrics" in urllib.request.urlopen(up.url + links[0]).read()
+    report = urllib.request.urlopen(up.url + links[1])
+    assert report.headers["Content-Type"].startswith("text/html")
+    with pytest.raises(OSError, match="404"):
+        urllib.request.urlopen(up.url + "/_oba/training-job/shown/../../../records/lock")
+
+
+def test_one_request_runs_without_a_server(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.csv").write_text(CSV)
+    file, wrong = tmp_path / "request.json", tmp_path / "wrong.json"
+    file.write_text(json.dumps(request("alone")))
+    wrong.write_text(json.dumps(request("alone", HyperParameters={"k": "0", "feature_dim": "2"})))
+
+    def run(request: Path):
+        command = [sys.executable, "-m", "local", "run", str(request), "--data", f"s3://bucket/train={folder}"]
+        done = subprocess.run([*command, "--output", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    code, told, errors = run(file)
+    assert (code, errors) == (0, "")
+    assert "#metrics" in told
+    with tarfile.open(tmp_path / "out" / "model.tar.gz") as tar:
+        assert tar.getnames()
+    code, told, errors = run(wrong)
+    assert code == 1
+    assert errors.startswith("Failed: ClientError: Hyperparameter 'k': '0' is not an integer of at least 1")

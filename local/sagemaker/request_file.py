@@ -1,0 +1,89 @@
+"""``oba run``: one CreateTrainingJob request to its end, without a server that others reach."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from container.settings import ConfigurationError
+from local import inputs
+from local.sagemaker import operations, s3, server
+from local.sagemaker.cloud import Cloud
+from local.sagemaker.errors import AwsError, JobError
+from local.sagemaker.training_job import KIND
+
+_PAUSE = 0.05
+
+
+def run(file: Path, data: Sequence[tuple[str, str]], output: Path) -> int:
+    """Run the job: 0 where it is completed, else 1, with its failure reason on standard error.
+
+    Args:
+        data: S3 prefixes and the files or folders that stand for them.
+        output: gets model.tar.gz, output.tar.gz and the log.
+
+    Raises:
+        ConfigurationError: the request is refused, or a file is not there.
+    """
+    try:
+        request = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ConfigurationError(f"{file} is not JSON: {error}") from error
+    if not isinstance(request, dict) or "TrainingJobName" not in request:
+        raise ConfigurationError(f"{file}: expected a CreateTrainingJob request, an object with a TrainingJobName")
+    with tempfile.TemporaryDirectory() as state, server.started("127.0.0.1", 0, Path(state), "us-east-1", 1) as cloud:
+        try:
+            for prefix, text in data:
+                _put(cloud, prefix, text)
+            _bucket(cloud, request.get("OutputDataConfig", {}).get("S3OutputPath", ""))
+            operations.call(cloud, "CreateTrainingJob", request)
+        except (AwsError, JobError) as error:
+            raise ConfigurationError(f"{file}: {error}") from error
+        return _follow(cloud, request["TrainingJobName"], output)
+
+
+def _put(cloud: Cloud, prefix: str, text: str) -> None:
+    """What a prefix stands for, in the server's S3."""
+    bucket, key = s3.split(prefix)
+    _bucket(cloud, prefix)
+    for found in inputs.found(text, f"--data {prefix}"):
+        files = s3.files(found) if found.is_dir() else [(found, found.name)]
+        for file, name in files:
+            s3.upload(cloud.client("s3"), file, f"s3://{bucket}/{'/'.join(filter(None, (key.rstrip('/'), name)))}")
+
+
+def _bucket(cloud: Cloud, uri: str) -> None:
+    with contextlib.suppress(ClientError, JobError):  # it is there already, or the request is refused for it
+        cloud.client("s3").create_bucket(Bucket=s3.split(uri)[0])
+
+
+def _follow(cloud: Cloud, name: str, output: Path) -> int:
+    """Print the job's log until its end, and keep what came."""
+    folder = cloud.folder / "training-jobs" / name
+    shown = 0
+    while True:
+        job: dict[str, Any] = cloud.store.get(KIND, name) or {}
+        with contextlib.suppress(FileNotFoundError), (folder / "algo-1.log").open() as log:
+            log.seek(shown)
+            sys.stdout.write(log.read())
+            shown = log.tell()
+            sys.stdout.flush()
+        if job["TrainingJobStatus"] not in ("InProgress", "Stopping"):
+            break
+        time.sleep(_PAUSE)
+    output.mkdir(parents=True, exist_ok=True)
+    for result in (*folder.glob("*.tar.gz"), *folder.glob("*.log")):
+        shutil.copy(result, output / result.name)
+    if job["TrainingJobStatus"] == "Completed":
+        return 0
+    sys.stderr.write(f"{job['SecondaryStatus']}: {job.get('FailureReason', 'the job was stopped')}\n")
+    return 1
