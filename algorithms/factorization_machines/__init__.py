@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,10 @@ import numpy as np
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
+from algorithms.factorization_machines import model
 from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.fit import State
-from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
+from algorithms.factorization_machines.model import FactorizationMachine
 from algorithms.factorization_machines.scaling import Measure, Scaling
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
 from algorithms.factorization_machines.scores import Sums
@@ -213,6 +213,8 @@ class FactorizationMachines(Algorithm):
         )
         for predictor_type, classes in ((BINARY, 2), (REGRESSOR, None))
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def memory(cls, hyperparameters: FactorizationMachinesHyperparameters) -> int:
@@ -232,16 +234,6 @@ class FactorizationMachines(Algorithm):
         else:
             job.info("Test data is not provided.")
         return model
-
-    @classmethod
-    def load(cls, directory: Path) -> FactorizationMachine:
-        """See ``model.load``."""
-        return load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """See ``model.recognises``."""
-        return recognises(directory)
 
 
 def _train(

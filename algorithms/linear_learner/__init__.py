@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,11 +44,12 @@ from algorithms.interface import (
     Serving,
     Stream,
 )
-from algorithms.linear_learner import metrics
-from algorithms.linear_learner.fit import Rows, Trained, train
+from algorithms.linear_learner import metrics, model
+from algorithms.linear_learner.fit import Trained, train
 from algorithms.linear_learner.grid import BYTES_A_WEIGHT, model_count
 from algorithms.linear_learner.losses import objective_name
-from algorithms.linear_learner.model import LinearModel, load, recognises, softmax
+from algorithms.linear_learner.model import LinearModel, softmax
+from algorithms.linear_learner.validation import Rows
 from recordio.batches import Batch, concatenate
 
 BINARY, MULTICLASS, REGRESSOR = "binary_classifier", "multiclass_classifier", "regressor"
@@ -329,6 +329,8 @@ class LinearLearner(Algorithm):
             ("regressor-sgd", REGRESSOR, {"optimizer": "sgd", "epochs": "5", "normalize_data": "false"}),
         )
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> LinearModel:
@@ -356,16 +358,6 @@ class LinearLearner(Algorithm):
         else:
             job.info("Test data is not provided.")
         return model
-
-    @classmethod
-    def load(cls, directory: Path) -> LinearModel:
-        """See ``model.load``."""
-        return load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """See ``model.recognises``."""
-        return recognises(directory)
 
     @classmethod
     def memory(cls, hyperparameters: Any) -> int:
