@@ -5,7 +5,7 @@ READY := .venv/.ready
 BENCHMARKS := $(filter-out __init__ common,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock tables image image-test push clean
+.PHONY: help setup demo test check format bench docs lock tables image image-test push clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -44,7 +44,10 @@ bench: $(READY) ## measure beside other libraries, on the same data in the same 
 lock: $(READY) ## write locks/ anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	.venv/bin/python locks/compile.py $(if $(UPGRADE),--upgrade)
 
-tables: $(READY) ## write the tables of the README anew from the declarations
+docs: $(READY) ## make the documentation site in out/site; every warning and every broken link is an error
+	.venv/bin/python -m mkdocs build --strict --quiet --site-dir out/site
+
+tables: $(READY) ## write the tables of the pages anew from the declarations
 	.venv/bin/python examples/readme.py
 
 image: ## build the image of ALGORITHM (kmeans, pca, xgboost, … or all); DEVICE=gpu for NVIDIA's GPUs

@@ -7,12 +7,14 @@ anybody: it can neither begin a line of its own nor pass for a metric, see ``tam
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +39,9 @@ _METRIC = re.compile(r"#(?=[a-z]+_metric|metrics|011)|(?<=Train)-(?=\w+=)|(?<=Va
 _BARE = {"bare": True}
 _OURS = {"ours": True}
 _METRIC_LINE = {"metric": True}
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The identity of the request that is being answered, for lines as JSON objects."""
 
 
 def tamed(text: str) -> str:
@@ -77,6 +82,24 @@ class _Formatter(logging.Formatter):
         return "\n".join(map(tamed, super().formatException(ei).split("\n")))
 
 
+class _Structured(_Formatter):
+    """A JSON object for each line: ``time`` (UTC), ``level``, ``message``, ``request_id``, ``traceback``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "message": message if getattr(record, "ours", False) else tamed(message),
+        }
+        if identity := request_id.get():
+            entry["request_id"] = identity
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
 class Writer(Protocol):
     """What log lines can be written to."""
 
@@ -89,10 +112,11 @@ class Writer(Protocol):
         ...
 
 
-def configure(frame: Frame = CLOSED, stream: Writer | None = None) -> None:
-    """Send all log lines of the process to ``stream`` (standard output by default) in ``frame``."""
+def configure(frame: Frame = CLOSED, stream: Writer | None = None, *, structured: bool = False) -> None:
+    """Send all log lines of the process to ``stream`` (standard output by default) in ``frame``, or as JSON objects.
+    Training has no such choice: tuning jobs and dashboards read its lines as they are."""
     handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(_Formatter(frame.form, frame.times))
+    handler.setFormatter(_Structured() if structured else _Formatter(frame.form, frame.times))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

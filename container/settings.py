@@ -49,6 +49,7 @@ class Settings:
         image_version: the version of SageMaker's image, as in ``(1, 2, 1)`` for 1.2-1, whose answers are wanted; None
             for the newest.
         ensemble: several models in one folder answer together.
+        structured_logs: the server writes its log as a JSON object a line.
     """
 
     base_directory: Path = Path("/opt/ml")  # SAGEMAKER_BASE_DIR
@@ -68,6 +69,7 @@ class Settings:
     inference_outputs: tuple[str, ...] = ()  # SAGEMAKER_INFERENCE_OUTPUT
     image_version: tuple[int, ...] | None = None  # SAGEMAKER_IMAGE_VERSION
     ensemble: bool = True  # SAGEMAKER_INFERENCE_ENSEMBLE
+    structured_logs: bool = False  # OBA_LOG_FORMAT
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -95,6 +97,7 @@ class Settings:
             inference_outputs=read.listing("SAGEMAKER_INFERENCE_OUTPUT"),
             image_version=read.version("SAGEMAKER_IMAGE_VERSION"),
             ensemble=read.flag("SAGEMAKER_INFERENCE_ENSEMBLE", default=True),
+            structured_logs=read.log_format("OBA_LOG_FORMAT") == "json",
         )
         if read.problems:
             raise ConfigurationError(*read.problems)
@@ -147,6 +150,12 @@ class _Reader:
         if value is not None and value.upper() not in _STRATEGIES:
             self._refuse(name, value, "SINGLE_RECORD or MULTI_RECORD")
         return _STRATEGIES.get((value or "").upper())
+
+    def log_format(self, name: str) -> str:
+        value = self.lower_case(name) or "text"
+        if value not in ("text", "json"):
+            self._refuse(name, value, "text or json")
+        return value
 
     def version(self, name: str) -> tuple[int, ...] | None:
         """The tag of an image, as its numbers: 1.2-1 is (1, 2, 1)."""

@@ -1,4 +1,4 @@
-"""The README's moving parts: the commands that it shows, and the tables that come from the declarations.
+"""The moving parts of the README and the pages: commands that they show, and tables that come from the declarations.
 
     python examples/readme.py    writes the tables anew, and docs/limits.md
 
@@ -17,11 +17,14 @@ from typing import NamedTuple
 
 from algorithms import registry
 from algorithms.interface import FILE, PIPE, Algorithm
-from container import describe
 from container.serving import dialects
 from recordio import limits as bounds
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+PAGES = [README, *(README.parent / "docs" / f"{name}.md" for name in ("laptop", "python", "sagemaker", "serving"))]
+"""What has tested commands, in the order of a reader."""
+
+FORMATS_PAGE = README.parent / "docs" / "formats.md"
 LIMITS = README.parent / "recordio" / "limits.py"
 LIMITS_PAGE = README.parent / "docs" / "limits.md"
 BLOCK = re.compile(r"^<!-- tested(?:: (?P<needs>[\w-]+))? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
@@ -44,14 +47,6 @@ def blocks(readme: str) -> list[Block]:
         heading = HEADING.findall(readme[: match.start()])[-1]
         found.append(Block(heading, match["language"], match["needs"] or "", match["text"]))
     return found
-
-
-def tables() -> str:
-    """Hyperparameters, channels, outputs and metrics, each algorithm folded in."""
-    texts = {name: describe.tables(registry.find(name)).partition("\n")[2] for name in sorted(registry.ALGORITHMS)}
-    return "\n".join(
-        f"<details>\n<summary><b>{name}</b></summary>\n\n{text.strip()}\n\n</details>\n" for name, text in texts.items()
-    )
 
 
 def content_types() -> str:
@@ -114,15 +109,13 @@ def _bounds() -> Iterator[tuple[str, float, int, str]]:
                 yield name, value, statement.lineno, str(below.value.value)
 
 
-def with_tables(readme: str) -> str:
-    """The README with its tables made anew."""
-    for name, made in (("tables", tables()), ("content-types", content_types())):
-        start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
-        before, _, rest = readme.partition(start)
-        readme = f"{before}{start}\n{made}{end}{rest.partition(end)[2]}"
-    return readme
+def with_tables(page: str) -> str:
+    """The page of formats with its table made anew."""
+    start, end = "<!-- content-types:start -->", "<!-- content-types:end -->"
+    before, _, rest = page.partition(start)
+    return f"{before}{start}\n{content_types()}{end}{rest.partition(end)[2]}"
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
+    FORMATS_PAGE.write_text(with_tables(FORMATS_PAGE.read_text()))
     LIMITS_PAGE.write_text(limits())

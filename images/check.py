@@ -389,10 +389,7 @@ def main(algorithm: str, image: str) -> None:
         name = "kmeans" if algorithm == "all" else algorithm
         check(name, launch, {"ALGORITHM": name})
         print(f"{name}: that was as user {OTHER_USER}, who may write to /opt/ml and /tmp alone; now as root")
-    with launcher(image) as launch, tempfile.TemporaryDirectory() as folder:
-        python = ["python3", "-c", "import importlib.util as u; print(u.find_spec('xgboost') is not None)"]
-        has_xgboost = output(*launch(Path(folder), {}, ["/opt/venv/bin/" + python[0], *python[1:]])) == "True"
-        assert has_xgboost == (algorithm in ("xgboost", "all")), f"xgboost is in the image: {has_xgboost}"
+    with launcher(image) as launch:
         for name in (*EXAMPLES, *WITH_FILES) if algorithm == "all" else [algorithm]:
             check(name, launch, {"ALGORITHM": name} if algorithm == "all" else {})
 

@@ -15,10 +15,11 @@ from local.export.command import export
 from local.options import FOLDER, MODEL, loudness_of, with_loudness
 from local.parameters import AlgorithmName, Commands, Loudness, Pair, Setting
 from local.run_command import run
+from local.sagemaker.command import up
 from local.tuning.command import tune
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_INPUT = "a file, a folder, a quoted pattern, or - for standard input; gzip too"
+_INPUT = "a file, a folder, a quoted pattern, an address (s3://…), or - for standard input; gzip too"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -313,5 +314,5 @@ def tokens(
     )
 
 
-for _command in (tune, export, run):
+for _command in (tune, export, run, up):
     oba.add_command(_command)

@@ -7,13 +7,14 @@ import glob
 import gzip
 import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from container.settings import ConfigurationError
-from local import suffixes
+from local import remote, suffixes
 
 STANDARD_INPUT = "-"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -90,10 +91,16 @@ def content(text: str) -> bytes:
         if text == STANDARD_INPUT:
             body = sys.stdin.buffer.read()
             return gzip.decompress(body) if body[:2] == _GZIP_MAGIC else body
-        paths = found(text, "--input")
-        if len(paths) > 1 or paths[0].is_dir():
-            raise ConfigurationError(f"--input {text}: a request is one file; oba batch takes a folder or a pattern")
-        with opened(paths[0]) as stream:
-            return stream.read()
+        with tempfile.TemporaryDirectory() as folder:
+            return _content(text, Path(folder))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ConfigurationError(f"--input {text}: a damaged gzip file: {error}") from error
+
+
+def _content(text: str, folder: Path) -> bytes:
+    fetched = remote.is_address(text)
+    paths = remote.fetched(text, folder, "--input") if fetched else found(text, "--input")
+    if len(paths) > 1 or paths[0].is_dir():
+        raise ConfigurationError(f"--input {text}: a request is one file; oba batch takes a folder or a pattern")
+    with opened(paths[0]) as stream:
+        return stream.read()

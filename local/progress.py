@@ -23,7 +23,7 @@ _FOR_PROGRAMS = re.compile(
     r"#metrics |#progress_metric|#throughput_metric|#early_stopping|#\w+_score \(|Epoch\[\d+\] Batch \[|"
     r"Reading default configuration|Merging with provided|Final configuration|Process \d+ is a worker|"
     r"Docker entrypoint called|Running default environment|"
-    r"\[[0-9:]+\] Task \d+ got rank|"
+    r"#quality_metric: host=\S+, epoch=\d+, batch=|\[[0-9:]+\] Task \d+ got rank|"
     r"Using default worker|Checkpoint loading and saving|Number of GPUs|Create Store|Saved checkpoint|\s*$"
 )
 _LEAST_KNOWN_FIRST = ("test", "validation", "train")
@@ -134,10 +134,11 @@ class Console:
 def is_for_people(message: str) -> bool:
     """Whether a line without its frame is shown by default.
 
-    Lines of a step are for the first ten, then each tenth up to a hundred, and so on: enough to follow a job by.
+    Lines of a step are for steps 0, 1, 2, 5, 10, 20, 50 and so on: enough to follow a job by. Lines of single batches
+    are for programs.
 
-    >>> [is_for_people(f"[{round}]\\ttrain-auc:0.5") for round in (3, 14, 20, 120, 200)]
-    [True, False, True, False, True]
+    >>> [is_for_people(f"[{round}]\\ttrain-auc:0.5") for round in (0, 2, 3, 14, 20, 120, 200)]
+    [True, True, False, False, True, False, True]
     >>> is_for_people("#metrics {}")
     False
     """
@@ -145,7 +146,7 @@ def is_for_people(message: str) -> bool:
         return False
     if match := _STEP.match(message):
         step = int(next(number for number in match.groups() if number is not None))
-        return step % 10 ** (len(str(step)) - 1) == 0
+        return str(step).rstrip("0") in ("", "1", "2", "5")
     return True
 
 

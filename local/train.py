@@ -23,7 +23,7 @@ from container import extras
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from container.training import train as training
-from local import inputs, together
+from local import inputs, parquet, remote, together
 from local.parameters import Loudness, did_you_mean
 from local.progress import Console
 from recordio import content_type
@@ -72,6 +72,10 @@ def run(request: Request) -> int:
     request.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.base, prefix=".input-") as folder:
         files = {name: _files(name, texts, Path(folder)) for name, texts in request.channels.items()}
+        files = {
+            name: parquet.converted(declared[name], found, request.content_type, Path(folder) / "parquet" / name)
+            for name, found in files.items()
+        }
         types = {name: _content_type(declared[name], files[name], request.content_type) for name in files}
         values = _feature_dim(algorithm, files, types) | given
         _check_values(algorithm, values)
@@ -175,6 +179,8 @@ def _files(channel: str, texts: Sequence[str], folder: Path) -> list[Path]:
     for text in texts:
         if text == inputs.STANDARD_INPUT:
             found.append(inputs.spooled(folder / "standard-input"))
+        elif remote.is_address(text):
+            found += remote.fetched(text, folder / channel / str(len(found)), f"channel '{channel}'")
         else:
             found += inputs.found(text, f"channel '{channel}'")
     return found

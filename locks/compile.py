@@ -5,8 +5,10 @@
     build.lock         the build system alone
     core.lock          what every algorithm needs
     <extra>.lock       core and that extra, one file for each extra
-    all.lock           core and all extras
+    all.lock           core and all of these extras
     gpu-….lock         the same two with the builds for NVIDIA's GPUs, in the versions of the CPU's
+
+Extras for a user's machine (``oba``'s, the estimators') are in no image: development.lock alone has them.
 
 The smaller files take their versions from development.lock, so an image holds what the tests ran with. A lock file
 names no index: where packages come from is the business of the machine that installs them.
@@ -21,6 +23,10 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from algorithms.registry import ALGORITHMS  # noqa: E402 - its folder is on the path from here on
 
 HERE = Path(__file__).resolve().parent
 PYPROJECT = HERE.parent / "pyproject.toml"
@@ -37,6 +43,9 @@ HEADER = "# Written by `make lock` from pyproject.toml; do not edit.\n"
 DEVELOPMENT = "development"
 GPU = "gpu-"
 GPU_BUILDS = {"tensorflow-cpu": "tensorflow[and-cuda]", "xgboost-cpu": "xgboost"}
+ON_CPU_ANYWAY = {"xgboost-cpu"}
+"""Where it is not the algorithm but connects hosts alone."""
+TREES = {"gpu-xgboost", "gpu-all"}
 
 
 def wanted() -> dict[str, list[str]]:
@@ -44,12 +53,16 @@ def wanted() -> dict[str, list[str]]:
     settings = tomllib.loads(PYPROJECT.read_text())
     project, build = settings["project"], settings["build-system"]["requires"]
     core = project["dependencies"]
-    extras = {name: spelled_out(name, project) for name in project["optional-dependencies"]}
+    every_extra = {name: spelled_out(name, project) for name in project["optional-dependencies"]}
+    extras = {
+        name: extra for name, extra in every_extra.items() if name in {entry.extra for entry in ALGORITHMS.values()}
+    }
     everything = core + [requirement for extra in extras.values() for requirement in extra]
+    tools = [requirement for extra in every_extra.values() for requirement in extra]
     groups = settings["dependency-groups"]
     peers = groups.pop("peers")
     return {
-        DEVELOPMENT: everything + [requirement for group in groups.values() for requirement in group] + build,
+        DEVELOPMENT: core + tools + [requirement for group in groups.values() for requirement in group] + build,
         "peers": peers,
         "build": build,
         "core": core,
@@ -60,10 +73,12 @@ def wanted() -> dict[str, list[str]]:
     }
 
 
-def on_gpu(requirements: Sequence[str]) -> list[str]:
+def on_gpu(name: str, requirements: Sequence[str]) -> list[str]:
     """The requirements with the GPU's builds in the place of the CPU's, in the versions that the tests ran with."""
     locked = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (HERE / f"{DEVELOPMENT}.lock").read_text(), re.M))
     pinned = {cpu: f"{gpu}=={locked[cpu]}" for cpu, gpu in GPU_BUILDS.items()}
+    if name not in TREES:
+        pinned = {cpu: build for cpu, build in pinned.items() if cpu not in ON_CPU_ANYWAY}
     return [pinned.get(re.split("[<>=!~ ;]", text)[0], text) for text in requirements]
 
 
@@ -81,7 +96,7 @@ def compile_lock(name: str, requirements: Sequence[str], upgrade: bool) -> None:
     lock = HERE / f"{name}.lock"
     constraints = [] if name == DEVELOPMENT else [f"--constraint={HERE / DEVELOPMENT}.lock"]
     if name.startswith(GPU):
-        requirements = on_gpu(requirements)
+        requirements = on_gpu(name, requirements)
     command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *constraints, f"--output-file={lock}", "-"]
     if upgrade:
         command.append("--upgrade")

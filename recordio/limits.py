@@ -155,3 +155,8 @@ MOST_CHECKPOINT_ARRAYS = 100_000
 
 MOST_CHECKPOINT_DOCUMENT = 64 << 20
 """Bytes of its JSON document, which has the values of every metric so far: a million of them take some 30 MB."""
+
+# ---- the local SageMaker ---------------------------------------------------------------------------------------------
+
+LARGEST_CALL = 1 << 27
+"""Bytes of a request to ``oba up``: InvokeEndpoint's bodies are the largest, of 25 MB on SageMaker."""

@@ -1,4 +1,4 @@
-"""The README as a newcomer reads it: its commands run, and its tables are those of the declarations."""
+"""The README and the pages as a newcomer reads them: commands run, and tables are those of the declarations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tests.interop import environments
 from tests.interop.environments import SDK2, SDK3
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "README.md").read_text()
 MXNET = ("mxnet", ["mxnet==1.9.1", "numpy<1.24"])
 ENVIRONMENTS = {"mxnet": MXNET, "sdk2": SDK2, "sdk3": SDK3}
 STAND_IN = ROOT / "tests" / "interop" / "docker_stand_in.py"
@@ -71,8 +70,17 @@ def readme():
         sys.path.pop(0)
 
 
+def all_blocks(readme):
+    return [block for page in readme.PAGES for block in readme.blocks(page.read_text())]
+
+
 def test_tables_are_up_to_date(readme):
-    assert readme.with_tables(TEXT) == TEXT, "the README's tables are old: make tables"
+    page = readme.FORMATS_PAGE.read_text()
+    assert readme.with_tables(page) == page, "the tables of docs/formats.md are old: make tables"
+
+
+def test_the_readme_is_short(readme):
+    assert len(readme.README.read_text().splitlines()) <= 250
 
 
 def test_the_page_of_limits_is_up_to_date(readme):
@@ -93,7 +101,7 @@ def test_commands_run(readme, tmp_path):
     docker.parent.mkdir()
     docker.write_text(DOCKER)
     docker.chmod(0o755)
-    found = readme.blocks(TEXT)
+    found = all_blocks(readme)
     assert {block.heading for block in found} >= {"In Docker", "k-means", "PCA", "XGBoost", "Linear learner"}
     port = free_port()
     (tmp_path / ".sagemaker").mkdir()
@@ -158,14 +166,14 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("sdk", ["sdk2", "sdk3"])
 def test_the_examples_of_the_sdks_are_those_of_the_readme(readme, sdk):
-    (block,) = [block for block in readme.blocks(TEXT) if block.needs == sdk]
+    (block,) = [block for block in all_blocks(readme) if block.needs == sdk]
     assert (ROOT / "examples" / f"{sdk}.py").read_text().endswith(f'"""\n\n{block.text}')
 
 
 COMMAND = re.compile(r"^(?:\.venv/bin/)?oba ((?:.*\\\n)*.*)$", re.M)
 SHOWN = [
-    pytest.param(command.replace("\\\n", " "), id=f"{file.parent.name}-{number}")
-    for file in (ROOT / "README.md", *sorted(ROOT.glob("algorithms/*/README.md")))
+    pytest.param(command.replace("\\\n", " "), id=f"{file.parent.name}-{file.stem}-{number}")
+    for file in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("algorithms/*/README.md")))
     for number, command in enumerate(COMMAND.findall(file.read_text()))
 ]
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.interface import Hosts
-from recordio.batches import Features
+from recordio.batches import Batch, Features, concatenate
 
 
 class OneHost:
@@ -38,6 +38,14 @@ def any_host(hosts: Hosts, flag: bool) -> bool:
 def from_leader(hosts: Hosts, make: Callable[[], Any]) -> Any:
     """On all hosts what ``make`` gives on the leader, for which they wait; see ``Hosts.gather`` for what it may be."""
     return hosts.gather(make() if hosts.rank == 0 else None)[0]
+
+
+def dealt(parts: list[Features]) -> Features:
+    """The rows of all hosts as a channel has them that was dealt out to them row by row: (n, d) of each to (N, d)."""
+    places = [np.arange(part.shape[0]) for part in parts]
+    owners = np.repeat(np.arange(len(parts)), [len(place) for place in places])
+    together = concatenate([Batch(part) for part in parts]).features
+    return together[np.lexsort((owners, np.concatenate(places)))] if len(parts) > 1 else together
 
 
 def packed(features: Features) -> Any:

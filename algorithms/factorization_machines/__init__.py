@@ -10,14 +10,16 @@ Source: Rendle, "Factorization Machines", ICDM 2010.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.hosts import any_host
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.factorization_machines import model
@@ -37,6 +39,7 @@ from algorithms.interface import (
     Channel,
     Column,
     Configuration,
+    Hosts,
     Job,
     Metric,
     Serving,
@@ -200,6 +203,7 @@ class FactorizationMachines(Algorithm):
         THROUGHPUT,
     )
     serving = Serving(accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO))
+    several_hosts = True
     configurations = tuple(
         Configuration(
             name=predictor_type,
@@ -227,7 +231,7 @@ class FactorizationMachines(Algorithm):
         """Train, then score the test channel; see ``Algorithm.fit``."""
         hp: FactorizationMachinesHyperparameters = hyperparameters
         job.info("[Sparse network] Building a sparse network.")
-        state = State(hp, job.seed)
+        state = State(hp, job.seed, job.hosts)
         model = FactorizationMachine(*_train(state, channels["train"], hp, job), hp.predictor_type)
         if "test" in channels:
             _test(model, channels["test"], hp, job)
@@ -275,6 +279,7 @@ def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
             measure.add(batch.features, _labels(batch, hp))
             if job.stop_requested:
                 raise TrainingStopped(f"before epoch 0, after {measure.rows} rows")
+    measure.shared(job.hosts)
     if not measure.rows:
         raise TrainingDataError(_NO_ROWS)
     # What a shift adds to the weights and the bias needs both of them.
@@ -292,6 +297,8 @@ def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: 
         f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
         f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
     )
+    # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
+    schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
     return Place(schedule, scores, scaling)
 
 
@@ -305,7 +312,7 @@ def _one_epoch(state: State, stream: Stream, place: Place, hp: FactorizationMach
         job.report(Progress(epoch + 1, place.schedule.epochs))
         job.report(Throughput(total.rows, time.perf_counter() - started))
     place.next_epoch()
-    stopped = job.stop_requested  # before the checkpoint, which is then written
+    stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
     if is_whole:
         job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
     return stopped
@@ -315,30 +322,47 @@ def _pass(state: State, stream: Stream, place: Place, hp: FactorizationMachinesH
     """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
     total, scaling, stopped = place.total, place.scaling, False
     with closing(stream.batches(place.schedule.batch_size)) as batches:
-        for number, batch in enumerate(batches):
+        for number, (batch, count) in enumerate(_in_step(batches, hp.feature_dim, job.hosts)):
             if number < place.batches:  # trained on before an interruption
                 continue
             labels = _labels(batch, hp)
             if scaling is None:
-                raw = state.update(batch, labels)
+                raw = state.update(batch, labels, count)
             else:
-                raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels)))
+                raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels), count))
             total.add(raw, labels)
             place.batches = number + 1
             if place.schedule.logs(place.epoch) and number % hp.batch_metrics_publish_interval == 0:
                 _report_batch(raw, labels, hp, job, place.epoch, number)
-            stopped = job.stop_requested  # before the checkpoint, which is then written
+            stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
             if stream.repeats:
                 job.checkpoints.offer(lambda: to_checkpoint(state, place))
             if stopped:
                 if place.epoch == 0:
                     raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
                 break
+    total.shared(job.hosts)
     if not total.rows:
         raise TrainingDataError(_NO_ROWS)
     if not total.finite:
         raise TrainingDataError(f"the scores are not finite in epoch {place.epoch}: {_advice(hp)}")
     return not stopped
+
+
+def _in_step(batches: Iterator[Batch], width: int, hosts: Hosts) -> Iterator[tuple[Batch, int]]:
+    """Each batch with the number of rows of all hosts' batches.
+
+    It goes on until no host has rows left; those that have none get batches of 0 rows. Batches are sparse on all hosts
+    where they are so on one.
+    """
+    while True:
+        batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
+        count, sparse = hosts.sum(np.array([len(batch), batch.is_sparse]))[0].tolist()
+        if not count:
+            return
+        if sparse and not batch.is_sparse:
+            batch = Batch(sp.csr_array(batch.features), batch.labels)
+        yield batch, count
 
 
 def _advice(hp: FactorizationMachinesHyperparameters) -> str:
@@ -376,6 +400,7 @@ def _report_batch(
 ) -> None:
     sums = Sums(hp.predictor_type == BINARY)
     sums.add(raw, labels)
+    sums.shared(job.hosts)
     job.report(Measured(sums.scores("train"), step=epoch, batch=number))
 
 
@@ -383,6 +408,7 @@ def _test(model: FactorizationMachine, stream: Stream, hp: FactorizationMachines
     sums = Sums(hp.predictor_type == BINARY)
     for batch in stream.batches(hp.mini_batch_size):
         sums.add(model.scores(batch), _labels(batch, hp))
+    sums.shared(job.hosts)
     if not sums.rows:
         raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
     final = tuple(score for score in sums.scores("test") if score.metric not in ("mse", "absolute_loss"))

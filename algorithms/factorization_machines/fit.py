@@ -17,6 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import expit
 
+from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
 from recordio.batches import Batch, Features
 
 try:
@@ -144,11 +146,14 @@ class Moments:
 class State:
     """Parameters and optimizer state: fixed in size from the first batch on.
 
+    Several hosts have the same, and step by the sum of their gradients, over the columns that occur on any.
+
     Attributes:
         bias: (1,) float32; linear: (d,) float32; factors: (d, k) float32.
     """
 
-    def __init__(self, hp: FactorizationMachinesHyperparameters, seed: int) -> None:
+    def __init__(self, hp: FactorizationMachinesHyperparameters, seed: int, hosts: Hosts = ONE_HOST) -> None:
+        self._hosts = hosts
         rng = np.random.default_rng(seed)
         d, k = hp.feature_dim, hp.num_factors
         self.hp = hp
@@ -177,21 +182,50 @@ class State:
         """
         self.share = 1 - epoch / epochs
 
-    def update(self, batch: Batch, labels: np.ndarray) -> np.ndarray:
-        """One step. Returns the scores (n,) of the rows as they were before it."""
+    def update(self, batch: Batch, labels: np.ndarray, count: int | None = None) -> np.ndarray:
+        """One step. Returns the scores (n,) of the rows as they were before it.
+
+        Args:
+            batch: of this host; of n >= 0 rows where there are others, sparse on all hosts or on none.
+            count: rows of all hosts; None for those of this one.
+        """
         hp = self.hp
         rows = self._rows(batch.features)
-        self.last = batch.features
+        if len(batch):
+            self.last = batch.features
         scores = rows.scores + self.bias
-        slopes = self._slopes(scores, labels)
-        linear, factors = rows.gradients(slopes)
+        slopes = self._slopes(scores, labels, count or len(labels))
+        gradients = [slopes.sum(keepdims=True), *rows.gradients(slopes)]
+        columns, (bias, linear, factors) = self._of_all_hosts(rows.columns, gradients)
         self.time += 1
-        self._step("factors", rows.columns, factors, hp.factors_lr, hp.factors_wd)
+        self._step("factors", columns, factors, hp.factors_lr, hp.factors_wd)
         if hp.use_linear:
-            self._step("linear", rows.columns, linear, hp.linear_lr, hp.linear_wd)
+            self._step("linear", columns, linear, hp.linear_lr, hp.linear_wd)
         if hp.use_bias:
-            self._step("bias", slice(None), slopes.sum(keepdims=True), hp.bias_lr, hp.bias_wd)
+            self._step("bias", slice(None), bias, hp.bias_lr, hp.bias_wd)
         return scores
+
+    def _of_all_hosts(
+        self, columns: np.ndarray | slice, gradients: list[np.ndarray]
+    ) -> tuple[np.ndarray | slice, list[np.ndarray]]:
+        """Columns that occur on any host, and the sums of the gradients of the bias, the linear weights and the
+        factors."""
+        if self._hosts.size == 1:
+            return columns, gradients
+        if isinstance(columns, slice):
+            return columns, self._hosts.sum(*gradients)
+        everywhere = self._hosts.gather([columns, *gradients])
+        together, places = np.unique(np.concatenate([one[0] for one in everywhere]), return_inverse=True)
+        bias = np.sum([one[1] for one in everywhere], axis=0)
+        linear = np.zeros(len(together), np.float32)
+        factors = np.zeros((len(together), self.factors.shape[1]), np.float32)
+        start = 0
+        for own, _, of_linear, of_factors in everywhere:
+            mine = places[start : start + len(own)]  # no column occurs twice
+            linear[mine] += of_linear
+            factors[mine] += of_factors
+            start += len(own)
+        return together, [bias, linear, factors]
 
     def _rows(self, features: Features) -> DenseRows | SparseRows:
         if isinstance(features, np.ndarray):
@@ -201,14 +235,16 @@ class State:
     @property
     def share_of_interactions(self) -> float:
         """Spread of what the interactions add to the scores, as a share of the scores' own, on the last step's rows."""
+        if not self.last.shape[0]:
+            return 1.0  # only other hosts have rows
         scores = self._rows(self.last).scores
         spread = float(np.std(scores))
         return float(np.std(scores - self.last @ self.linear)) / spread if spread > 0 else 0.0
 
-    def _slopes(self, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def _slopes(self, scores: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
         """Derivative of the batch's loss by its scores: mean of (s - y)^2 / 2, or of the log loss."""
         predictions = expit(scores) if self.hp.predictor_type == "binary_classifier" else scores
-        scale = 1 / len(labels) if self.hp.rescale_grad is None else self.hp.rescale_grad
+        scale = 1 / count if self.hp.rescale_grad is None else self.hp.rescale_grad
         return (predictions - labels) * np.float32(scale)
 
     def _step(self, name: str, columns: np.ndarray | slice, gradient: np.ndarray, rate: float, decay: float) -> None:

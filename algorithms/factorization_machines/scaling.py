@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.interface import Hosts
 from recordio.batches import Batch
 
 _FARTHEST = 100
@@ -93,6 +94,12 @@ class Measure:
         places, values = features.indices, features.data.astype(np.float64)
         for total, parts in ((self._count, None), (self._sum, values), (self._squares, values * values)):
             np.add.at(total, places, 1 if parts is None else parts)
+
+    def shared(self, hosts: Hosts) -> None:
+        """Take in the rows of all hosts."""
+        known = np.array([self.rows, *self._labels, not self._dense], float)
+        known, self._count, self._sum, self._squares = hosts.sum(known, self._count, self._sum, self._squares)
+        self.rows, self._labels, self._dense = int(known[0]), known[1:3].tolist(), not known[3]
 
     def scaling(self, *, shifted: bool, labels: bool) -> Scaling:
         """For a machine that may be ``shifted``, and where ``labels`` are numbers, not classes."""

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import expit
 
 from algorithms.events import Score
+from algorithms.interface import Hosts
 
 
 class Sums:
@@ -31,6 +32,14 @@ class Sums:
             error = scores - labels
             self.squared += float(np.sum(error * error, dtype=np.float64))
             self.absolute += float(np.sum(np.abs(error), dtype=np.float64))
+
+    def shared(self, hosts: Hosts) -> None:
+        """Take in the rows of all hosts."""
+        names = ("rows", "squared", "absolute", "cross_entropy", "right", "hits", "claimed", "positives")
+        for name, total in zip(
+            names, hosts.sum(np.array([getattr(self, name) for name in names], float))[0], strict=True
+        ):
+            setattr(self, name, type(getattr(self, name))(total))
 
     @property
     def finite(self) -> bool:

@@ -95,13 +95,14 @@ def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters) ->
     features = _as_stored(batch.features)
     n, d = features.shape
     scaler = problem.scaler
+    turn = hp.l1 in (AUTO, 0)  # absolute values of weights are not those of turned ones
     if not isinstance(features, np.ndarray):
         scale = scaler.scale if _stated(hp) else sparse_scale(features)
-        yield _design(Scaler(np.zeros_like(scale), scale), features)
+        yield _design(Scaler(np.zeros_like(scale), scale), features, turn)
         return
-    yield _design(scaler, features)
-    if not _stated(hp) and hp.wd == AUTO and n < MANY_ROWS * d and np.log(scaler.scale).std() > SAME:
-        yield _design(Scaler(scaler.shift, np.ones_like(scaler.scale)), features)
+    yield _design(scaler, features, turn)
+    if not _stated(hp) and hp.wd == AUTO and turn and n < MANY_ROWS * d and np.log(scaler.scale).std() > SAME:
+        yield _design(Scaler(scaler.shift, np.ones_like(scaler.scale)), features, turn)
 
 
 def _stated(hp: LinearLearnerHyperparameters) -> bool:
@@ -133,14 +134,14 @@ def _column_squares(scaler: Scaler, features: Features) -> np.ndarray:
     return np.maximum(square - 2 * shift * mean + shift * shift, 0) / scaler.scale.astype(np.float64) ** 2
 
 
-def _design(scaler: Scaler, features: Features) -> Design:
+def _design(scaler: Scaler, features: Features, turn: bool) -> Design:
     size = _size(scaler, features)
     scale = np.clip(scaler.scale.astype(np.float64) * size, SMALLEST, np.finfo(np.float32).max)
     scaler = Scaler(scaler.shift, scale.astype(np.float32))
     n, d = features.shape
     if not isinstance(features, np.ndarray) and d <= ROTATED_COLUMNS and n * d <= DENSE_CELLS:
         features = features.toarray()
-    if min(n, d) <= ROTATED_COLUMNS and (isinstance(features, np.ndarray) or n < d):
+    if turn and min(n, d) <= ROTATED_COLUMNS and (isinstance(features, np.ndarray) or n < d):
         return _rotated(scaler, features, size)
     squares = _column_squares(scaler, features).astype(np.float32)
     return Design(scaler, UnscaledRows(features, scaler), np.ones(d, np.float32), squares, size, None)

@@ -1,4 +1,4 @@
-"""Training: exactly, along a path of penalties, where rows fit in memory and the job leaves it to us; else many models
+"""Training: exactly, along a path of penalties, where rows fit in memory; else many models
 in each pass over the data, by mini-batches."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +16,14 @@ from threadpoolctl import threadpool_limits
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError
 from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
+from algorithms.hyperparameters import AUTO
 from algorithms.interface import Job, Stream
 from algorithms.linear_learner import path
 from algorithms.linear_learner.checkpoints import Run, resume, to_checkpoint
 from algorithms.linear_learner.grid import Setting, optimizer_name
 from algorithms.linear_learner.losses import Loss, make_loss, objective_name
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
+from algorithms.linear_learner.selection import half_standard_error
 from algorithms.linear_learner.trainer import Trainer, Winner
 from algorithms.linear_learner.validation import HeldOut, Kept, Rows
 from recordio.batches import Batch, concatenate, rebatch
@@ -63,23 +65,20 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     Raises:
         TrainingDataError: there is no row, or labels or features do not fit the job.
     """
-    stated = path.asks_for_batches(hp)
-    whole = not stated
-    first = stream.batches(READ_ROWS if whole else _batch_size(hp, None))
-    head, ended = _head(first, hp.num_point_for_scaler, path.PATH_MEMORY if whole else 0)
+    first = stream.batches(READ_ROWS)
+    head, ended = _head(first, hp.num_point_for_scaler, path.PATH_MEMORY)
     if not head:
         raise TrainingDataError(
             "No training data processed. The training channel is empty: verify that it contains non-empty files."
         )
-    if whole and ended and path.models_memory(hp, sum(map(len, head)), head[0].feature_dim) <= path.PATH_MEMORY:
+    if ended and path.models_memory(hp, sum(map(len, head)), head[0].feature_dim) <= path.PATH_MEMORY:
         batch = concatenate(head)
         head.clear()
         unused = path.without_effect(hp)
         without = f"; {', '.join(unused)} cannot change it" if unused else ""
         job.info(f"Training exactly: L-BFGS finds the minimum on all {len(batch)} rows{without}.")
         return _train_whole(hp, batch, validation, job)
-    reason = f"{', '.join(stated)} stated" if stated else f"rows or models exceed {path.PATH_MEMORY >> 20} MiB"
-    job.info(f"Training by mini-batches: {reason}.")
+    job.info(f"Training by mini-batches: rows or models exceed {path.PATH_MEMORY >> 20} MiB.")
     size = _batch_size(hp, sum(map(len, head)) if ended else None)
     with np.errstate(over="ignore", invalid="ignore"):  # losses that are not finite are told from the others
         return _train_batches(hp, head, first, size, stream, validation, job)
@@ -93,7 +92,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         _check_validation(validation, problem, hp)
     threads = _threads(2.0 * len(batch) * problem.feature_dim * problem.outputs)
     with threads:
-        point, problem = path.follow(hp, problem, batch, validation, job)
+        point, problem = _best_weight(hp, problem, batch, validation, job)
     judged = None if validation is None else Rows.of(validation, problem, problem.outputs)
     rows = Rows.of(batch, problem, problem.outputs)
     labels = one_label(validation) if validation is not None else point.labels
@@ -105,9 +104,31 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         lowest_objective=point.objective,
         value=0.0,
         margin=0.0,
-        setting=Setting(1.0, point.penalty * point.design.size**2, 0.0),
+        setting=Setting(1.0, point.penalty * point.design.size**2, 0.0 if hp.l1 == AUTO else float(hp.l1)),
     )
     return Trained(winner, problem, rows, judged, make_loss(hp.loss_name, hp), "lbfgs")
+
+
+def _best_weight(
+    hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, validation: Batch | None, job: Job
+) -> tuple[path.Point, Problem]:
+    """The best point by the job's criterion of all weights of positive rows that are to be tried: most often one.
+
+    Another than the first is taken where it is better by more than half a standard error. Without a criterion losses
+    decide, which weights change: the first one is kept.
+    """
+    labels = one_label(validation if validation is not None else batch)
+    best: tuple[path.Point, Problem] | None = None
+    value = 0.0
+    for weight in problem.positive_weights if hp.criterion is not None else problem.positive_weights[:1]:
+        found = path.follow(hp, replace(problem, positive_weights=(weight,)), batch, validation, job)
+        reached, rows = path.criterion(found[0], labels if validation is not None else found[0].labels, hp)
+        if best is None or reached > value + half_standard_error(value, rows):
+            best, value = found, reached
+        if job.stop_requested:
+            break
+    assert best is not None, "there is at least one weight"
+    return best
 
 
 def _train_batches(

@@ -27,7 +27,7 @@ Evaluate = Callable[[list[int], list[np.ndarray]], Sequence[Value]]
 
 
 def minimise(
-    start: np.ndarray, inverse: np.ndarray, tolerance: float, steps: int
+    start: np.ndarray, inverse: np.ndarray, tolerance: float, steps: int, l1: np.ndarray | None = None
 ) -> Generator[np.ndarray, Value, np.ndarray]:
     """Ask for values and gradients until the value falls by less than a share ``tolerance`` of it; returns the point.
 
@@ -35,22 +35,32 @@ def minimise(
         start: (p,) float32.
         inverse: (p,) approximate inverse of the diagonal of the second derivatives, the preconditioner.
         steps: at most so many.
+        l1: (p,) penalties of absolute values, which the values and gradients asked for leave out. A search then stays
+            where no weight changes its sign, except to 0 (OWL-QN: Andrew and Gao, "Scalable Training of L1-Regularized
+            Log-Linear Models", ICML 2007).
     """
     point = start
     value, gradient = yield point
+    value += _size(point, l1)
     pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=HISTORY)
     for _ in range(steps):
-        direction = _direction(gradient, pairs, inverse)
-        slope = float(direction @ gradient)
+        steepest = gradient if l1 is None else _with_kinks(point, gradient, l1)
+        direction = _direction(steepest, pairs, inverse)
+        if l1 is not None:
+            direction[direction * steepest >= 0] = 0  # at 0 a weight without a slope stays
+        slope = float(direction @ steepest)
         if not slope < 0 or -slope <= NOISE * abs(value):
             break
         size, low, high = 1.0, 0.0, np.inf
         for _ in range(LINE_STEPS):
             there = point + np.float32(size) * direction
+            if l1 is not None:
+                there[(l1 > 0) & (there * np.where(point == 0, direction, point) < 0)] = 0
             new_value, new_gradient = yield there
+            new_value += _size(there, l1)
             if not new_value <= value + DESCENT * size * slope + NOISE * abs(value):
                 high = size
-            elif float(direction @ new_gradient) < CURVATURE * slope:
+            elif l1 is None and float(direction @ new_gradient) < CURVATURE * slope:
                 low = size
             else:
                 break
@@ -65,6 +75,16 @@ def minimise(
         if fall <= tolerance * abs(value):
             break
     return point
+
+
+def _size(point: np.ndarray, l1: np.ndarray | None) -> float:
+    return 0.0 if l1 is None else float(np.vdot(l1, np.abs(point)))
+
+
+def _with_kinks(point: np.ndarray, gradient: np.ndarray, l1: np.ndarray) -> np.ndarray:
+    """The gradient with the penalty's: at 0 the smallest one of both sides."""
+    away = gradient - np.clip(gradient, -l1, l1)
+    return np.where(point == 0, away, gradient + np.sign(point) * l1)
 
 
 def _direction(
@@ -89,11 +109,16 @@ def _direction(
 
 
 def minimise_all(
-    evaluate: Evaluate, starts: list[np.ndarray], inverse: np.ndarray, tolerance: float, steps: int
+    evaluate: Evaluate,
+    starts: list[np.ndarray],
+    inverse: np.ndarray,
+    tolerance: float,
+    steps: int,
+    l1: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """The minimum of each problem; those that have ended are evaluated no more."""
     found = list(starts)
-    running = {number: minimise(start, inverse, tolerance, steps) for number, start in enumerate(starts)}
+    running = {number: minimise(start, inverse, tolerance, steps, l1) for number, start in enumerate(starts)}
     asked = {number: next(search) for number, search in running.items()}
     while asked:
         numbers = list(asked)

@@ -1,4 +1,4 @@
-"""Training on rows that fit in memory, where the job leaves steps and penalties to us.
+"""Training on rows that fit in memory.
 
 All is convex, so that steps, their sizes and their number need not be guessed: each model is minimised by L-BFGS. What
 has to be chosen is the penalty, and what it is measured in. A path is followed from a strong penalty to a weak one,
@@ -27,7 +27,7 @@ from algorithms.linear_learner.design import Design, designs
 from algorithms.linear_learner.lbfgs import HISTORY, minimise_all
 from algorithms.linear_learner.losses import make_loss, objective_name
 from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
-from algorithms.linear_learner.selection import calibrate
+from algorithms.linear_learner.selection import calibrate, counted_rows
 from algorithms.linear_learner.validation import Rows, fold_count, folds
 from recordio.batches import Batch
 
@@ -44,6 +44,8 @@ TOLERANCE, ROTATED_TOLERANCE, STEPS = 1e-3, 1e-4, 50
 """A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
 to text is fitted to chance, while rotated rows have them for next to nothing. The model that is kept is found as those
 were that its penalty was chosen by."""
+SPARSE_STEPS = 200
+"""With an l1 penalty rows cannot be rotated, and more steps are needed."""
 WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
 STRONG = 1e-3
@@ -58,24 +60,15 @@ USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
 """The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 2.2 is a
 probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
 the normal prior of the weights that gives such scores."""
-_STATED = ("num_models", "tuning_objective_metric", "l1", "bias_wd_mult")
-"""Hyperparameters for whose sake a job trains by mini-batches: how many models there are, and penalties of another
-form. What they may be without that: their defaults, or 0 for no such penalty."""
 _WITHOUT_EFFECT = (
-    *("mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
+    *("num_models", "mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
     *("init_method", "init_scale", "init_sigma", "init_bias"),
     *("optimizer", "learning_rate", "beta_1", "beta_2", "momentum", "bias_lr_mult"),
     *("use_lr_scheduler", "lr_scheduler_factor", "lr_scheduler_minimum_lr", "lr_scheduler_step"),
 )
 """Hyperparameters that do not change where the minimum of a convex loss is: where a descent starts and ends, how long
-its steps are and how many rows they look at. The SageMaker Python SDK states a mini_batch_size in every job."""
-
-
-def asks_for_batches(hp: LinearLearnerHyperparameters) -> list[str]:
-    """The stated hyperparameters for whose sake the job trains by mini-batches; none where the minimum will do."""
-    defaults = type(hp).__dataclass_fields__
-    names = [name for name in _STATED if getattr(hp, name) not in (defaults[name].default, 0)]
-    return [*names, *(["positive_example_weight_mult"] if hp.positive_example_weight_mult == AUTO else [])]
+its steps are, how many rows they look at, or how many such descents there are. The SageMaker Python SDK states a
+mini_batch_size in every job."""
 
 
 def without_effect(hp: LinearLearnerHyperparameters) -> list[str]:
@@ -84,11 +77,16 @@ def without_effect(hp: LinearLearnerHyperparameters) -> list[str]:
 
 
 def _penalties(hp: LinearLearnerHyperparameters, design: Design) -> tuple[float, ...]:
-    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours."""
+    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours.
+
+    A tuning job searches by itself, and has the stated one alone.
+    """
     if hp.wd == AUTO:
         return PENALTIES
     stated = hp.wd / design.size**2
-    return (10 * stated, stated, 0.1 * stated) if stated else (0.0,)
+    if hp.tuning_objective_metric or not stated:
+        return (stated,)
+    return (10 * stated, stated, 0.1 * stated)
 
 
 def models_memory(hp: LinearLearnerHyperparameters, rows: int, columns: int) -> int:
@@ -272,6 +270,10 @@ class Objective:
         self.size = (design.columns + 1) * self.outputs
         self.loss = make_loss(hp.loss_name, hp)
         self.penalty = 0.0
+        bias = 0.0 if hp.bias_wd_mult == AUTO else float(hp.bias_wd_mult) * design.size**2
+        self.shrink = np.append(design.shrink, np.float32(bias))
+        l1 = 0.0 if hp.l1 == AUTO else float(hp.l1) / design.size
+        self.l1 = np.repeat(np.append(np.full(design.columns, l1), 0), self.outputs).astype(np.float32) if l1 else None
         inside = (~held if held.shape[1] else np.ones((len(labels), 1), bool)).astype(np.float32)
         self.models = inside.shape[1]
         self.share = inside / inside.sum(axis=0)  # (n, models): what a row's slope counts in the mean
@@ -279,13 +281,14 @@ class Objective:
     def inverse(self) -> np.ndarray:
         """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's."""
         curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
-        diagonal = curvature + self.penalty * np.append(self.design.shrink, 0)
+        diagonal = curvature + self.penalty * self.shrink
         return np.repeat(1 / diagonal, self.outputs).astype(np.float32)
 
     def minimise(self, starts: list[np.ndarray]) -> list[np.ndarray]:
         """The models at this penalty."""
-        tolerance = TOLERANCE if self.design.back is None else ROTATED_TOLERANCE
-        return minimise_all(self, starts, self.inverse(), tolerance, STEPS)
+        tolerance = TOLERANCE if self.design.back is None and self.l1 is None else ROTATED_TOLERANCE
+        steps = STEPS if self.l1 is None else SPARSE_STEPS
+        return minimise_all(self, starts, self.inverse(), tolerance, steps, self.l1)
 
     def scores(self, points: list[np.ndarray]) -> np.ndarray:
         """(n, m, c) scores of all rows by the models at these points."""
@@ -321,13 +324,13 @@ class Objective:
         self.design.rows.gradient(flat, gradient[:-1])
         gradient[-1] = flat.sum(axis=0) if self.hp.use_bias else 0
         values = np.einsum("nm,nm->m", losses, share, dtype=np.float64)
-        shrink = np.float32(self.penalty) * self.design.shrink[:, None]
+        shrink = np.float32(self.penalty) * self.shrink[:, None]
         found = []
         for at, point in enumerate(points):
-            weights = point.reshape(-1, self.outputs)[:-1]
+            weights = point.reshape(-1, self.outputs)
             own = gradient[:, at * self.outputs : (at + 1) * self.outputs].copy()
             pulled = shrink * weights
-            own[:-1] += pulled
+            own += pulled
             found.append((float(values[at]) + 0.5 * float(np.vdot(pulled, weights)), own.ravel()))
         return found
 
@@ -338,3 +341,10 @@ def threshold(point: Point, labels: np.ndarray, hp: LinearLearnerHyperparameters
         return 0.0
     count = len(labels) if hp.num_calibration_samples == AUTO else int(hp.num_calibration_samples)
     return float(calibrate(point.scores[:count], labels[:count], hp).threshold[0])
+
+
+def criterion(point: Point, labels: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[float, int]:
+    """What the criterion reaches at the best threshold, and how many rows it counts; 0 where the loss decides."""
+    if hp.criterion is None:
+        return 0.0, 1
+    return float(calibrate(point.scores, labels, hp).value[0]), counted_rows(labels, hp)

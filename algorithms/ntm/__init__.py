@@ -178,6 +178,7 @@ class NTM(Algorithm):
         THROUGHPUT,
     )
     serving = Serving(accepts=(CSV, JSON, JSON_LINES, RECORDIO))
+    several_hosts = True
     configurations = tuple(
         Configuration(
             name=name,

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common import topics
+from algorithms.common.hosts import any_host, dealt, from_leader, packed, unpacked
 from algorithms.common.networks import load_keras
 from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -48,7 +49,7 @@ def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job:
     training = Training(hyperparameters, channels, job)
     model = training.run()
     report(model, training.documents(), words, job)
-    if "test" in channels and not job.stop_requested:
+    if "test" in channels and not any_host(job.hosts, job.stop_requested):
         loss = training.score(model, "test").total
         job.report(FinalScore("test", "total_loss", loss))
         job.report(Measured.of("test", "total_loss", loss))
@@ -89,8 +90,9 @@ class Training:
 
     def __init__(self, hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> None:
         self.values, self.channels, self.job = hyperparameters, channels, job
-        self.random = np.random.default_rng(job.seed)
-        self.sample = Reservoir(np.random.default_rng(job.seed), _SAMPLE_BYTES)
+        own = [job.seed, job.hosts.rank] if job.hosts.rank else job.seed  # hosts draw documents of their own
+        self.random = np.random.default_rng(own)
+        self.sample = Reservoir(np.random.default_rng(own), _SAMPLE_BYTES)
         self._network: Network | None = None
         self._first_epoch = True
         self._patience = Patience(hyperparameters.num_patience_epochs, hyperparameters.tolerance)
@@ -107,9 +109,10 @@ class Training:
         return self._network
 
     def documents(self) -> sp.csr_array:
-        """(D, V) counts of documents of the first epoch, each as likely as any other."""
+        """(D, V) counts of documents of the first epoch, each as likely as any other; D is 0 on a host without any."""
         rows = self.sample.rows()
-        assert rows is not None, "there is a document in the first epoch"
+        if rows is None:
+            return sp.csr_array((0, self.values.feature_dim), dtype=np.float32)
         return sp.csr_array(rows.features)
 
     def run(self) -> NTMModel:
@@ -152,16 +155,17 @@ class Training:
         job, started = self.job, time.perf_counter()
         if not self._batches:
             job.info(f"# Starting training for epoch {epoch}")
-        self._first_epoch = epoch == 1
-        for counts in itertools.islice(self._mini_batches(), self._batches, None):
+        self._first_epoch, stopped = epoch == 1, False
+        mini_batches = itertools.islice(self._mini_batches(), self._batches, None)
+        while not stopped:
+            counts = next(mini_batches, None)  # None where only other hosts have more
             with self.job.nothing_to_keep() if epoch == 1 and not self._batches else nullcontext():  # it is compiled
-                self.network.step(counts)
-            self._batches += 1
-            stopped = job.stop_requested  # before the checkpoint, which is then written
-            if self.channels["train"].repeats:
-                job.checkpoints.offer(self._checkpoint)
-            if stopped:
+                rows, stopped = self.network.step(counts, lambda: job.stop_requested)
+            if not rows:
                 break
+            self._batches += 1
+            if self.channels["train"].repeats:  # a stop was looked for before: the checkpoint is then written
+                job.checkpoints.offer(self._checkpoint)
         if not self._batches:
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
         loss, seconds = self.network.losses(), time.perf_counter() - started
@@ -178,10 +182,11 @@ class Training:
                 f"{self.values.learning_rate:g}, or a clip_gradient, may help"
             )
         model = self.network.model()
-        if "validation" not in self.channels or job.stop_requested:
-            return model, None if job.stop_requested else loss.total
+        stopped = any_host(job.hosts, stopped or job.stop_requested)
+        if "validation" not in self.channels or stopped:
+            return model, None if stopped else loss.total
         held_out = self.score(model, "validation")
-        if job.stop_requested:
+        if any_host(job.hosts, job.stop_requested):
             return model, None
         if not held_out.documents:
             raise TrainingDataError("the validation channel has no document with words")
@@ -242,7 +247,7 @@ class Training:
             load_keras(self.job.seed)
             from algorithms.ntm.network import Network  # imports Keras
 
-            self._network = Network(self.values, size, weight, seed, self.job.seed)
+            self._network = Network(self.values, size, weight, seed, self.job.seed, self.job.hosts)
         if self._found is not None:
             self._network.from_arrays(self._found.arrays)
             self._found = None
@@ -251,7 +256,7 @@ class Training:
 
     def score(self, model: NTMModel, channel: str) -> Loss:
         """The loss on all documents of a channel that have words; with the same draws each time."""
-        loss = model.loss(self._documents(channel), np.random.default_rng(self.job.seed))
+        loss = model.loss(self._documents(channel), np.random.default_rng(self.job.seed), self.job.hosts)
         self.job.info(f"Finished scoring on {loss.documents} examples")
         self._say("Inference", loss)
         return loss
@@ -279,17 +284,26 @@ class Training:
         while count < least and (batch := next(documents, None)) is not None:
             head.append(batch)
             count += len(batch)
-        if self.job.stop_requested:
+        hosts = self.job.hosts
+        if any_host(hosts, self.job.stop_requested):
             raise TrainingStopped("no document had been trained on")
-        if not head:
+        if not any_host(hosts, bool(head)):
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
-        first = sp.csr_array(concatenate(head).rows(0, seeding.DOCUMENTS).features)  # wherever the reader cut
-        seed = seeding.find(first, self.values.num_topics, self.random)
+        first = self._first_of_all(head)
+        seed = seeding.Seed(*from_leader(hosts, lambda: seeding.find(first, self.values.num_topics, self.random)))
         # Each document has the same weight, that of one of mean length: the gradient is in nats for a document.
         weight = self.values.rescale_gradient * float(first.sum()) / first.shape[0]
-        size = min(self.values.mini_batch_size, count)
+        size = min(self.values.mini_batch_size, max(hosts.gather(count)))
         self._make(size, weight, seed)
         return itertools.chain(head, documents)
+
+    def _first_of_all(self, head: list[Batch]) -> sp.csr_array:
+        """The first documents of all hosts, (D, V), wherever their readers cut."""
+        none = sp.csr_array((0, self.values.feature_dim), dtype=np.float32)
+        own = concatenate(head).features if head else none
+        share = -(-seeding.DOCUMENTS // self.job.hosts.size)
+        parts = [unpacked(part) for part in self.job.hosts.gather(packed(sp.csr_array(own[:share])))]
+        return sp.csr_array(dealt(parts)[: seeding.DOCUMENTS])
 
     def _drawn(self) -> Iterator[Batch]:
         """The documents of ``train`` that belong to an epoch; some at least, and all without ``sub_sample``."""
@@ -351,16 +365,18 @@ def report(model: NTMModel, documents: sp.csr_array, words: Auxiliary | None, jo
         own = "" if similar is None else f"{similar[topic]:.2f}, "
         job.info(said if words is None else f"[{own}{unique[topic]:.2f}] {said}")
     best = topics.top_words(beta)
-    coherence = topics.npmi(best, documents).mean() if best.shape[1] > 1 else float("nan")
+    coherence = topics.npmi(best, documents, job.hosts).mean() if best.shape[1] > 1 else float("nan")
     job.info(f"NPMI of the topics on training documents: {coherence:.3f}; {topics.distinct(best)} of them are distinct")
-    if job.output_directory is not None:
+    if job.output_directory is not None or job.hosts.size > 1:
         weights = model.predict(Batch(documents))[TOPIC_WEIGHTS]
         lengths = np.asarray(documents.sum(axis=1), np.float64).reshape(-1)
+        shares, total = job.hosts.sum(lengths @ weights, np.array([lengths.sum()]))
         topics.write_report(
             job.output_directory,
             "Topics of the corpus",
             beta,
-            lengths @ weights / lengths.sum(),
+            shares / total,
             documents,
             None if words is None else words.words,
+            job.hosts,
         )

@@ -17,9 +17,10 @@ from scipy.special import expit, softmax
 
 from algorithms.common import mxnet_archive, mxnet_files
 from algorithms.common.documents import read_json
+from algorithms.common.hosts import ONE_HOST
 from algorithms.common.mxnet_symbols import Graph
 from algorithms.errors import ModelError, PredictionError
-from algorithms.interface import NO_PARAMETERS, Model
+from algorithms.interface import NO_PARAMETERS, Hosts, Model
 from recordio.batches import Batch, cut
 
 TOPIC_WEIGHTS = "topic_weights"
@@ -109,14 +110,16 @@ class NTMModel(Model):
         """``topic_weights``, (n, K) float32: the softmax of the mean of h."""
         return {TOPIC_WEIGHTS: softmax(self.mean(self._encode(self._counts(batch))), axis=1)}
 
-    def loss(self, batches: Iterable[Batch], random: np.random.Generator) -> Loss:
-        """The loss on documents, with one draw of h for each; NaN where none has words."""
+    def loss(self, batches: Iterable[Batch], random: np.random.Generator, hosts: Hosts = ONE_HOST) -> Loss:
+        """The loss on the documents of all hosts, with one draw of h for each; NaN where none has words."""
         sums, documents = np.zeros(2), 0
         for batch in cut(batches, max(1, _BLOCK_NUMBERS // self.feature_dim)):
             counts = sp.csr_array(self._counts(batch))
             counts = counts[np.diff(counts.indptr) > 0]
             sums += self._sums(counts, random.standard_normal((counts.shape[0], len(self.mean.bias)), np.float32))
             documents += counts.shape[0]
+        sums, every = hosts.sum(sums, np.array([documents]))
+        documents = int(every[0])
         with np.errstate(invalid="ignore"):
             reconstruction, divergence = sums / documents
         return Loss(float(reconstruction), float(divergence), documents)

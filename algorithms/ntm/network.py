@@ -23,6 +23,9 @@ import scipy.sparse as sp
 from keras import ops
 
 from algorithms.checkpoints import variables_from_arrays, variables_to_arrays
+from algorithms.common.gradients import Kept, Together
+from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
 from algorithms.ntm.model import Affine, Loss, NTMModel
 from algorithms.ntm.seeding import Seed
 
@@ -76,8 +79,8 @@ class Graph:
     compile their step once.
     """
 
-    def __init__(self, values: NTMHyperparameters) -> None:
-        decay = values.weight_decay
+    def __init__(self, values: NTMHyperparameters, hosts: int = 1) -> None:
+        decay = values.weight_decay / hosts  # each adds the penalty's gradient to those that are summed
         penalty = keras.regularizers.L2(decay / 2) if decay and values.optimizer in _COUPLED else None
         dense = partial(keras.layers.Dense, kernel_initializer="zeros", kernel_regularizer=penalty)
         counts = keras.Input((values.feature_dim,))
@@ -98,10 +101,11 @@ class Graph:
         mean, log_variance = self.mean(rows), self.log_variance(rows)
         logits = self.projection(ops.softmax(self.draw(mean, log_variance), axis=1))
         self.model = keras.Model(counts, Losses()(counts, logits, mean, log_variance))
-        optimizer = _optimizer(values)
-        optimizer.build(self.model.trainable_variables)
-        self.model.compile(optimizer, _WeightedSum(), metrics=[reconstruction, divergence])
-        self.variables = [*self.model.variables, *optimizer.variables]
+        self.optimizer = _optimizer(values)
+        self.optimizer.build(self.model.trainable_variables)
+        self.kept = Kept() if hosts > 1 else None
+        self.model.compile(self.kept or self.optimizer, _WeightedSum(), metrics=[reconstruction, divergence])
+        self.variables = [*self.model.variables, *self.optimizer.variables]
         self._first = [value if (value := variable.numpy()).any() else None for variable in self.variables]
 
     @property
@@ -109,8 +113,9 @@ class Graph:
         """All variables, those of the metrics too, which are running means."""
         return [*self.variables, *self.model.metrics_variables]
 
-    def start(self, seed: Seed, random_seed: int) -> None:
-        """Weights of the encoder from ``random_seed``, by Glorot's rule; those of the decoder from ``seed``."""
+    def start(self, seed: Seed, random_seed: int, rank: int = 0) -> None:
+        """Weights of the encoder from ``random_seed``, by Glorot's rule; those of the decoder from ``seed``. Each host
+        draws from a stream of its own."""
         for variable, first in zip(self.variables, self._first, strict=True):
             variable.assign(ops.zeros(variable.shape, variable.dtype) if first is None else first)
         random = np.random.default_rng(random_seed)
@@ -120,8 +125,11 @@ class Graph:
             layer.kernel.assign(random.uniform(-limit, limit, (inputs, outputs)).astype(np.float32))
         self.log_variance.bias.assign(np.full(self.log_variance.bias.shape, _FIRST_LOG_VARIANCE, np.float32))
         self.projection.set_weights([seed.topics, seed.background])
-        self.draw.seeds.state.assign(np.array([random_seed % 2**32, 0], np.uint32))
+        self.draw.seeds.state.assign(np.array([random_seed % 2**32, rank * _DRAWS_APART], np.uint32))
 
+
+_DRAWS_APART = 1 << 25
+"""Steps between the places of two hosts in the stream of random numbers: 100 hosts have room."""
 
 _graph = lru_cache(maxsize=1)(Graph)
 
@@ -133,21 +141,43 @@ class Network:
         size: documents of a full mini-batch. weight: of each document in the loss whose gradient is followed, the
             sum over a mini-batch. seed: topics and background that the decoder starts with.
         random_seed: of the encoder's first weights, and of the draws.
+        hosts: which all do the same steps, each with its own documents.
     """
 
     def __init__(
-        self, hyperparameters: NTMHyperparameters, size: int, weight: float, seed: Seed, random_seed: int
+        self,
+        hyperparameters: NTMHyperparameters,
+        size: int,
+        weight: float,
+        seed: Seed,
+        random_seed: int,
+        hosts: Hosts = ONE_HOST,
     ) -> None:
         self.size, self.weight, self._activation = size, weight, hyperparameters.encoder_layers_activation
         self._weights = np.zeros((size, 1), np.float32)
         self._sums, self._documents = np.zeros(2), 0
         # What does not change the graph is left out of its key.
-        self._graph = _graph(replace(hyperparameters, **_ELSEWHERE))
-        self._graph.start(seed, random_seed)
+        graph = self._graph = _graph(replace(hyperparameters, **_ELSEWHERE), hosts.size)
+        graph.start(seed, random_seed, hosts.rank)
+        self._hosts = hosts
+        self._together = Together(graph.model, graph.kept, graph.optimizer, hosts) if graph.kept else None
 
-    def step(self, counts: sp.csr_array) -> None:
-        """Train on one mini-batch of at most ``size`` documents that have words."""
-        rows = counts.shape[0]
+    def step(self, counts: sp.csr_array | None, stopped: Callable[[], bool] = lambda: False) -> tuple[int, bool]:
+        """Train on one mini-batch of at most ``size`` documents that have words, together with the other hosts'.
+
+        Args:
+            counts: (n, V); None where this host has no more. stopped: whether this host was asked to stop.
+
+        Returns the documents of all hosts, and whether one of them was asked to stop.
+        """
+        rows = 0 if counts is None else counts.shape[0]
+        if counts is not None:
+            self._learn(counts, rows)
+        if self._together is not None:
+            return self._together.step(rows, stopped)
+        return rows, rows > 0 and stopped()
+
+    def _learn(self, counts: sp.csr_array, rows: int) -> None:
         self._weights[:rows], self._weights[rows:] = self.weight, 0
         # A short batch is filled with its own documents, at no weight: of one shape, the step is compiled once.
         full = counts if rows == self.size else counts[np.resize(np.arange(rows), self.size)]
@@ -157,9 +187,10 @@ class Network:
         self._documents += rows
 
     def losses(self) -> Loss:
-        """The means over the documents since this was last called, each at the time when it was trained on."""
-        reconstruction, divergence = self._sums / self._documents
-        loss = Loss(float(reconstruction), float(divergence), self._documents)
+        """The means over all hosts' documents since this was last called, each at the time when it was trained on."""
+        sums, documents = self._hosts.sum(self._sums, np.array([self._documents]))
+        reconstruction, divergence = sums / documents[0]
+        loss = Loss(float(reconstruction), float(divergence), int(documents[0]))
         self._sums, self._documents = np.zeros(2), 0
         return loss
 
@@ -180,6 +211,8 @@ class Network:
     def model(self) -> NTMModel:
         """A copy of what the network is now, batch norms folded into the layers before them."""
         graph = self._graph
+        if self._together is not None:
+            self._together.align()
         layers = [_affine(layer) for layer in graph.layers]
         for number, norm in enumerate(graph.norms):
             layers[number] = _folded(layers[number], *norm.get_weights())

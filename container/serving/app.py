@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from algorithms.interface import JSON, Algorithm, Model
 from container.resources import processes
-from container.serving import open_inference, request, responses
+from container.serving import open_inference, request, responses, telemetry
 from container.serving.dialects import Dialect
 from container.serving.request import Endpoint, Request, respond
 from container.settings import MIB, Settings
@@ -67,6 +67,7 @@ def invoked(endpoint: Endpoint, settings: Settings) -> Response:
 
 def adapted(response: request.Response) -> Response:
     """The same in Flask's words."""
+    telemetry.count_rows(response.rows)
     return Response(response.body, response.status, dict(response.headers), mimetype=response.media_type)
 
 

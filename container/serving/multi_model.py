@@ -32,6 +32,7 @@ from container.resources import memory
 from container.serving import app, models, open_inference, responses
 from container.serving.dialects import Dialect
 from container.serving.request import Endpoint
+from container.serving.telemetry import Metrics
 from container.settings import MIB, Settings
 
 PAGE = 100
@@ -92,6 +93,10 @@ class Store:
         self._entries: dict[str, Entry] = {}
         self._pending: dict[str, int] = {}  # being loaded: their sizes count already
         self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._entries)
 
     def load(self, name: str, url: str) -> None:
         """Load the folder ``url`` as ``name``.
@@ -193,8 +198,8 @@ class Store:
         return self._entries[name]
 
 
-def make_app(settings: Settings) -> Flask:
-    """A WSGI application without models, which are loaded through it.
+def make_app(settings: Settings, metrics: Metrics) -> Flask:
+    """A WSGI application without models, which are loaded through it, and counted.
 
     Management answers as Amazon's multi-model-server does, ``{"status": …}`` and
     ``{"code": …, "type": …, "message": …}``; a model's answers are those of its endpoint.
@@ -202,7 +207,7 @@ def make_app(settings: Settings) -> Flask:
     application = app.new_app(settings)
     store = Store(settings, settings.models_memory or memory() // 2)
     _add_platform(application, store, settings)
-    _add_models(application, store)
+    _add_models(application, store, metrics)
 
     @application.post("/models/<name>/invoke")
     def invoke(name: str) -> Response:
@@ -239,10 +244,12 @@ def _add_platform(application: Flask, store: Store, settings: Settings) -> None:
         return _json(answer | ({"nextPageToken": token} if token is not None else {}))
 
 
-def _add_models(application: Flask, store: Store) -> None:
+def _add_models(application: Flask, store: Store, metrics: Metrics) -> None:
     @application.post("/models")
     def load() -> Response:
-        store.load(*_request(_content()))
+        with metrics.loading():
+            store.load(*_request(_content()))
+        metrics.models.set(len(store))
         return _json({"status": "Workers scaled"})
 
     @application.get("/models/<name>")
@@ -252,6 +259,7 @@ def _add_models(application: Flask, store: Store) -> None:
     @application.delete("/models/<name>")
     def unload(name: str) -> Response:
         store.unload(name)
+        metrics.models.set(len(store))
         return _json({"status": f'Model "{name}" unregistered'})
 
 

@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from importlib import metadata
 from typing import Any
@@ -25,7 +25,7 @@ from flask import Response as FlaskResponse
 
 from algorithms.interface import IMAGES, JSON, ROWS, TEXTS
 from container.logs import logger
-from container.serving import responses, tensors
+from container.serving import responses, telemetry, tensors
 from container.serving.dialects import Dialect
 from container.serving.request import Endpoint, Response
 from container.serving.tensors import BYTES, Tensor
@@ -152,7 +152,7 @@ def infer(name: str, body: bytes, header_length: str | None, endpoint: Endpoint)
     with endpoint.predicted(batch, parameters) as predicted:
         response = _answered(name, identifier, tensors.columns(predicted), asked)
     logger.info("200: %d rows in %.1f ms", len(batch), 1000 * (time.perf_counter() - started))
-    return response
+    return replace(response, rows=len(batch))
 
 
 def _answered(name: str, identifier: Any, found: dict[str, Any], asked: _Asked) -> Response:
@@ -252,6 +252,7 @@ def _refusal(error: Exception) -> Response:
 
 
 def _flask(response: Response) -> FlaskResponse:
+    telemetry.count_rows(response.rows)
     return FlaskResponse(response.body, response.status, dict(response.headers), mimetype=response.media_type)
 
 

@@ -39,13 +39,14 @@ class Request:
 @dataclass(frozen=True)
 class Response:
     """Attributes:
-    media_type: of the body.
+    media_type: of the body. rows: how many were predicted.
     """
 
     status: int
     body: bytes
     media_type: str = "text/plain"
     headers: Mapping[str, str] = field(default_factory=dict)
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def respond(request: Request, endpoint: Endpoint) -> Response:
     except Exception as error:  # noqa: BLE001 - the table in ``responses`` has a status for all of them
         return refuse(error, endpoint.dialect)
     logger.info("200: %d rows in %.1f ms", count, 1000 * (time.perf_counter() - started))
-    return Response(HTTPStatus.OK, content, media_type)
+    return Response(HTTPStatus.OK, content, media_type, rows=count)
 
 
 def refuse(error: Exception, dialect: Dialect) -> Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from container import logs
 from container.logs import logger
 from container.paths import Paths
 from container.resources import memory, processes, return_large_blocks
-from container.serving import request_memory
+from container.serving import request_memory, telemetry
+from container.serving.telemetry import Metrics
 from container.settings import Settings
 from container.training import dialects
 
@@ -52,53 +54,57 @@ def run(paths: Paths, settings: Settings) -> int:
     errors would only hide that until SageMaker's health check gives up minutes later.
     """
     started = time.perf_counter()
-    logs.configure()
+    logs.configure(structured=settings.structured_logs)
     return_large_blocks(LARGE_BLOCK)
     workers = request_memory.workers(settings)
     if settings.multi_model and (settings.workers or 1) > 1:
         logger.warning("SAGEMAKER_MODEL_SERVER_WORKERS=%d is left out: many models need one worker", settings.workers)
     # Before NumPy is imported: its BLAS reads the variable once. More threads than CPUs would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processes() // workers)))
-    try:
-        application = _load(paths, settings)
-    except AlgorithmInputError as error:
-        logs.error("Customer Error", getattr(error, "problems", None) or [str(error)])
-        return FAILURE
-    seconds = time.perf_counter() - started
-    logger.info("Serving on port %d with %d workers; loaded in %.2f s", settings.port, workers, seconds)
-    return _serve(application, settings, workers)
+    with telemetry.shared((SHARED_MEMORY, Path(tempfile.gettempdir()))):
+        metrics = telemetry.Metrics()
+        try:
+            application = _load(paths, settings, metrics)
+        except AlgorithmInputError as error:
+            logs.error("Customer Error", getattr(error, "problems", None) or [str(error)])
+            return FAILURE
+        telemetry.observe(application, metrics)
+        seconds = time.perf_counter() - started
+        logger.info("Serving on port %d with %d workers; loaded in %.2f s", settings.port, workers, seconds)
+        return _serve(application, settings, workers, metrics)
 
 
-def _load(paths: Paths, settings: Settings) -> Any:
+def _load(paths: Paths, settings: Settings, metrics: Metrics) -> Any:
     from algorithms.loading import unpacked
     from container.serving import app, models  # they import NumPy: see run
 
     if settings.multi_model:
-        return _many(settings)
-    with unpacked(paths.model) as folder:
+        return _many(settings, metrics)
+    with unpacked(paths.model) as folder, metrics.loading():
         algorithm, model = models.load(folder, settings)
-    logs.configure(dialects.find(algorithm.log_dialect).frame)
+    metrics.models.set(1)
+    logs.configure(dialects.find(algorithm.log_dialect).frame, structured=settings.structured_logs)
     logger.info("The model in %s is one of %s", paths.model, algorithm.name)
     return app.make_app(model, algorithm, settings)
 
 
-def _many(settings: Settings) -> Any:
+def _many(settings: Settings, metrics: Metrics) -> Any:
     from container.serving import models
     from container.serving import multi_model as many
 
     if settings.algorithm is not None:
         algorithm = models.named(settings.algorithm)
         models.check(algorithm, settings)
-        logs.configure(dialects.find(algorithm.log_dialect).frame)
-    return many.make_app(settings)
+        logs.configure(dialects.find(algorithm.log_dialect).frame, structured=settings.structured_logs)
+    return many.make_app(settings, metrics)
 
 
-def _serve(application: Any, settings: Settings, workers: int) -> int:
+def _serve(application: Any, settings: Settings, workers: int, metrics: Metrics) -> int:
     from gunicorn.app.base import BaseApplication
 
     class Server(BaseApplication):
         def load_config(self) -> None:
-            for name, value in options(settings, workers).items():
+            for name, value in options(settings, workers, metrics).items():
                 self.cfg.set(name, value)
 
         def load(self) -> Any:
@@ -112,7 +118,7 @@ def _serve(application: Any, settings: Settings, workers: int) -> int:
     return 0
 
 
-def options(settings: Settings, workers: int) -> dict[str, Any]:
+def options(settings: Settings, workers: int, metrics: Metrics) -> dict[str, Any]:
     """Gunicorn's options."""
     from container.serving import worker
 
@@ -125,13 +131,14 @@ def options(settings: Settings, workers: int) -> dict[str, Any]:
     return {
         "bind": f"0.0.0.0:{settings.port}",
         "workers": workers,
-        "worker_class": worker.with_bounds(bounds),
+        "worker_class": worker.with_bounds(bounds, metrics),
         "threads": max(THREADS, 2 * processes()) if settings.multi_model else THREADS,
         "timeout": settings.timeout,
         "graceful_timeout": min(settings.timeout, STOP_SECONDS),
         "preload_app": True,
         "pre_fork": _hold_stops,
         "post_worker_init": _hear_stops,
+        "child_exit": lambda _arbiter, ended: metrics.forget(ended.pid),
         "worker_tmp_dir": str(SHARED_MEMORY) if os.access(SHARED_MEMORY, os.W_OK) else None,
         "control_socket_disable": True,
         "loglevel": "warning",

@@ -43,6 +43,7 @@ from gunicorn.workers.base import Worker
 
 from container.logs import logger
 from container.serving.framing import ChunkedBody, FixedBody, MalformedBodyError
+from container.serving.telemetry import ARRIVED, Metrics
 from recordio.limits import HEAD_SECONDS, LONGEST_DRAINED, LONGEST_HEAD, MOST_CONNECTIONS, STALL_SECONDS
 
 KEEP_ALIVE_SECONDS = 60
@@ -95,6 +96,7 @@ class Connection:
         request, body: the request that is being received, once its head is whole.
         busy: a thread computes the answer; the loop only collects bytes meanwhile.
         outgoing: what is left of the answer for the loop to send.
+        arrived: when the request was whole.
         began: when the first byte of the request came; None between requests.
         deadline: when the connection is closed unless something moves.
         keep: it stays open after the answer.
@@ -102,8 +104,8 @@ class Connection:
     """
 
     __slots__ = (
-        "address", "began", "body", "busy", "closed", "deadline", "held", "incoming", "keep", "lock", "local",
-        "outgoing", "refused", "request", "sock", "watched",
+        "address", "arrived", "began", "body", "busy", "closed", "deadline", "held", "incoming", "keep", "lock",
+        "local", "outgoing", "refused", "request", "sock", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, address: Any, local: Any, deadline: float) -> None:
@@ -112,6 +114,7 @@ class Connection:
         self.request: Any = None
         self.body: FixedBody | ChunkedBody | None = None
         self.outgoing = memoryview(b"")
+        self.arrived = 0.0
         self.began: float | None = None
         self.busy = self.closed = self.refused = False
         self.keep = True
@@ -131,9 +134,10 @@ class _Outbox:
 
 
 class BufferingWorker(Worker):
-    """See the module's text. ``bounds`` is set by ``with_bounds``."""
+    """See the module's text. ``bounds`` and ``metrics`` are set by ``with_bounds``."""
 
     bounds: ClassVar[Bounds]
+    metrics: ClassVar[Metrics]
 
     def init_process(self) -> None:
         """Make what must not be shared with other processes, and run."""
@@ -370,16 +374,21 @@ class BufferingWorker(Worker):
         if one.refused or one.closed:
             return
         one.busy = True
+        one.arrived = time.perf_counter()
+        self.metrics.waiting.inc()
         pool = self._quick if one.request.method == "GET" else self._compute
         pool.submit(self._answer, one)
 
     def _answer(self, one: Connection) -> None:
         """In a thread: compute the answer and send what the client takes at once."""
+        self.metrics.waiting.dec()
+        self.metrics.computing.inc()
         try:
             answer, keep = self._respond(one)
         except Exception:
             logger.exception("500: a request could not be answered")
             answer, keep = _plain(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says why"), False
+        self.metrics.computing.dec()
         sent = 0
         try:
             sent = one.sock.send(answer)
@@ -407,6 +416,7 @@ class BufferingWorker(Worker):
         response, environ = wsgi.create(one.request, outbox, one.address, one.local, self.cfg)
         environ["wsgi.input"] = io.BytesIO(body.content)
         environ["wsgi.multithread"] = True
+        environ[ARRIVED] = one.arrived
 
         def start(status: str, headers: Any, exc_info: Any = None) -> Any:
             if not (self.alive and one.keep):
@@ -456,6 +466,7 @@ class BufferingWorker(Worker):
     def _refuse(self, one: Connection, status: HTTPStatus, text: str) -> None:
         """Answer a request that is not whole, and close."""
         logger.warning("%d: %s", status, text)
+        self.metrics.refused.labels(str(status.value)).inc()
         self._release(one)
         one.incoming.clear()
         one.request = one.body = None
@@ -467,9 +478,9 @@ class BufferingWorker(Worker):
             self._close(one)
 
 
-def with_bounds(bounds: Bounds) -> type[BufferingWorker]:
+def with_bounds(bounds: Bounds, metrics: Metrics) -> type[BufferingWorker]:
     """The worker's class, for gunicorn to make workers of."""
-    return type("BufferingWorker", (BufferingWorker,), {"bounds": bounds})
+    return type("BufferingWorker", (BufferingWorker,), {"bounds": bounds, "metrics": metrics})
 
 
 def _plain(status: HTTPStatus, text: str) -> bytes:

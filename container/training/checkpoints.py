@@ -255,6 +255,8 @@ class CheckpointStore:
             try:
                 document = checkpoint_file.read_document(path)
                 _check_form(document)
+                if document["identity"] | {"host": self._who.get("host")} == self._who:
+                    continue  # another host of this job
                 unlike = "; ".join(differences(document["identity"], self._who))
             except DamagedCheckpointError as error:
                 unlike = f"it cannot be read: {error}"

@@ -67,6 +67,9 @@ class LinesWritten:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             os.pwrite(descriptor, json.dumps(self._written).encode().ljust(_ROOM), 0)
+        except OSError:  # the disk is full, say
+            self._path.unlink()
+            raise
         finally:
             os.close(descriptor)
 

@@ -19,7 +19,7 @@ from container.logs import logger
 from container.paths import Paths
 from container.serving import models
 from container.settings import ConfigurationError, Settings
-from container.training import config, dialects, failure, meeting, report
+from container.training import config, dialects, failure, report, supervisor
 from container.training.artifact import Artifact
 from container.training.checkpoints import CheckpointStore, identity
 from container.training.config import ChannelConfig, TrainingConfig
@@ -53,7 +53,7 @@ def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
     group = config.group(paths)
     if group is None or group.size == 1:
         return _run(paths, settings, output, SoleHost(paths.failure))
-    return meeting.supervise(paths, group, lambda link: _run(paths, settings, output, HostOfSeveral(group, link)))
+    return supervisor.supervise(paths, group, lambda link: _run(paths, settings, output, HostOfSeveral(group, link)))
 
 
 def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | HostOfSeveral) -> int:

@@ -28,7 +28,7 @@ DEFINITION = "definition"
 RESULT = "result"
 """The attribute with which an ended training job is kept. What lacks it is a parent's, a repetition, or was cut off."""
 _FIRST_AT_RANDOM = 5
-"""Bayesian search starts from so many random points. Of 3, 5 and 10, 5 was best on Branin and Hartmann 6 (30 and 40
+"""Bayesian search starts from so many random points. Of 5 and 10, 5 was the better on Branin and Hartmann 6 (30 and 40
 jobs, eight seeds)."""
 _SAID = "hyperparameters"
 _ATTEMPTS = 1000

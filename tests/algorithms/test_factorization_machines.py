@@ -175,14 +175,14 @@ def test_metrics_are_those_of_scikit_learn():
     scores = Sums(binary=True)
     for part in (slice(0, 20), slice(20, 50)):
         scores.add(raw[part], classes[part])
-    values = {name: value for name, value, _ in scores.values()}
+    values = {score.metric: score.value for score in scores.scores("train")}
     assert values["binary_classification_accuracy"] == pytest.approx(accuracy_score(classes, raw >= 0))
     assert values["binary_f_1.000"] == pytest.approx(f1_score(classes, raw >= 0))
     expected = log_loss(classes, 1 / (1 + np.exp(-raw.astype(float))))
     assert values["binary_classification_cross_entropy"] == pytest.approx(expected, rel=1e-5)
     regression = Sums(binary=False)
     regression.add(raw, classes)
-    values = {name: value for name, value, _ in regression.values()}
+    values = {score.metric: score.value for score in regression.scores("train")}
     assert values["mse"] == pytest.approx(mean_squared_error(classes, raw), rel=1e-5)
     assert values["absolute_loss"] == pytest.approx(mean_absolute_error(classes, raw), rel=1e-5)
 

@@ -18,8 +18,8 @@ def dealt(rows, size, rank):
 
 
 def lopsided(rows, size, rank):
-    """The first host has nothing."""
-    bounds = [0, *np.linspace(0, rows.shape[0], size).astype(int)]
+    """The first of several hosts has nothing."""
+    bounds = [0, *np.linspace(0, rows.shape[0], size).astype(int)] if size > 1 else [0, rows.shape[0]]
     return rows[bounds[rank] : bounds[rank + 1]]
 
 
@@ -177,3 +177,56 @@ def test_lda_without_documents_on_any_host():
     values = {"num_topics": 2, "feature_dim": 4, "mini_batch_size": 10}
     with pytest.raises(TrainingDataError, match="the train channel is empty"):
         trained("lda", values, 3, train=np.ones((0, 4), np.float32))
+
+
+def recommendations(rows=900, width=40):
+    """Sparse rows of a user and an item each, and what the one thinks of the other."""
+    rng = np.random.default_rng(6)
+    users, items = rng.integers(width // 2, size=rows), rng.integers(width // 2, size=rows)
+    tastes = rng.standard_normal((2, width // 2, 2))
+    features = np.zeros((rows, width), np.float32)
+    features[np.arange(rows), users] = features[np.arange(rows), width // 2 + items] = 1
+    return features, (np.einsum("nk,nk->n", tastes[0][users], tastes[1][items]) + 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense", "binary"])
+@pytest.mark.parametrize("part", [dealt, lopsided])
+@pytest.mark.parametrize("size", SIZES)
+def test_factorization_machines_on_n_hosts_are_those_of_one(size, part, kind, monkeypatch):
+    features, labels = recommendations()
+    values = {"feature_dim": 40, "num_factors": 4, "predictor_type": "regressor", "epochs": 4}
+    if kind == "binary":
+        labels, values["predictor_type"] = (labels > 1).astype(np.float32), "binary_classifier"
+    rows = features if kind == "dense" else sp.csr_array(features)
+    algorithm = registry.find("factorization-machines")
+
+    def train(size, batch, **more):
+        given = {**values, "mini_batch_size": batch, **more}
+        typed = hyperparameters.parse(algorithm.hyperparameters, {name: str(value) for name, value in given.items()})
+
+        def fit(hosts):
+            mine = part(np.arange(len(labels)), size, hosts.rank)
+            streams = {
+                name: MemoryStream(rows[mine], labels[mine]) if len(mine) else MemoryStream([])
+                for name in ("train", "test")
+            }
+            job = FakeJob(hosts=hosts)
+            return algorithm.fit(typed, streams, job), job
+
+        return on_hosts(size, fit)
+
+    ((one, job_of_one),) = train(1, 36)
+    several = train(size, 36 // size)
+    metric = "rmse" if kind != "binary" else "binary_classification_cross_entropy"
+    for model, job in several:
+        np.testing.assert_array_equal(model.factors, several[0][0].factors)
+        if part is dealt:  # the rows of each step are those of one host
+            np.testing.assert_allclose(model.factors, one.factors, rtol=1e-3, atol=2e-5)
+            np.testing.assert_allclose(model.linear, one.linear, rtol=1e-3, atol=2e-5)
+            assert job.last("test", metric) == pytest.approx(job_of_one.last("test", metric), rel=1e-4)
+            assert len(job.events) == len(job_of_one.events)
+    if size == 2 and part is lopsided:  # the number of passes is left open, and features are measured beforehand
+        monkeypatch.setattr("algorithms.factorization_machines.schedule._MOST_PASSES", 10)
+        values.pop("epochs")
+        ((one, job_of_one),), several = train(1, 36), train(2, 36)
+        assert several[0][1].last("test", metric) == pytest.approx(job_of_one.last("test", metric), rel=0.02)

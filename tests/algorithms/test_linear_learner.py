@@ -61,6 +61,13 @@ BY_NAME = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _by_batches(request, monkeypatch):
+    """A case whose id or test says mini-batches trains as data that cannot be kept does."""
+    if "mini-batches" in request.node.name or "mini_batches" in request.node.name:
+        monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
+
+
 @pytest.mark.parametrize("name", BY_NAME)
 def test_slopes_are_those_of_numerical_differentiation(name):
     z = RNG.normal(size=(40, 3))

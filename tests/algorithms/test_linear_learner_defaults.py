@@ -64,6 +64,13 @@ def _probabilities(score: np.ndarray) -> np.ndarray:
     return score if score.ndim == 1 else score / score.sum(axis=1, keepdims=True)
 
 
+@pytest.fixture(autouse=True)
+def _by_batches(request, monkeypatch):
+    """A case whose id or test says mini-batches trains as data that cannot be kept does."""
+    if "mini-batches" in request.node.name or "mini_batches" in request.node.name:
+        monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
+
+
 @pytest.mark.parametrize("stored", [sp.csr_array, sp.csr_array.toarray])
 @pytest.mark.parametrize(("classes", "rows"), [(2, 1200), (2, 200), (4, 1200)])
 def test_text_is_no_worse_than_scikit_learns_best(stored, classes, rows):
@@ -138,7 +145,11 @@ def test_regression_is_as_good_as_the_exact_optimum(loss, quantile):
     assert ours <= 1.01 * theirs
 
 
-@pytest.mark.parametrize("steps", [{}, {"num_models": 32}, {"num_models": 32, "mini_batch_size": 100}])
+@pytest.mark.parametrize(
+    "steps",
+    [{}, {"num_models": 32}, {"num_models": 32, "mini_batch_size": 100}],
+    ids=["exact", "mini-batches", "small mini-batches"],
+)
 @pytest.mark.parametrize("criterion", ["accuracy", "f_beta", "precision_at_target_recall"])
 def test_no_untrained_model_wins_where_positives_are_rare(steps, criterion):
     x, y = rare(6)
@@ -237,7 +248,9 @@ def test_minimum_of_quadratics_is_the_solution_of_their_equations():
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 99, 100, 1000, 1500])
 @pytest.mark.parametrize("kind", ["binary_classifier", "regressor", "multiclass_classifier"])
-@pytest.mark.parametrize("steps", [{}, {"mini_batch_size": 1, "epochs": 1, "num_models": 2}])
+@pytest.mark.parametrize(
+    "steps", [{}, {"mini_batch_size": 1, "epochs": 1, "num_models": 2}], ids=["exact", "mini-batches"]
+)
 def test_any_number_of_rows_trains(rows, kind, steps):
     rng = np.random.default_rng(rows)
     x, y = rng.normal(size=(rows, 3)).astype(np.float32), np.arange(rows) % 2
@@ -273,7 +286,8 @@ COMPANY = {
 
 @pytest.mark.parametrize("rows", [1, 1200])
 @pytest.mark.parametrize(("name", "end"), [(name, end) for name in EXTREMES for end in (0, 1)])
-def test_every_extreme_of_every_hyperparameter_trains(name, end, rows):
+@pytest.mark.parametrize("way", ["exact", "mini-batches"])
+def test_every_extreme_of_every_hyperparameter_trains(name, end, rows, way):
     given = {"predictor_type": "binary_classifier"} | COMPANY.get(name, {})
     given |= {"epochs": 2, "num_models": 2}
     given["mini_batch_size"] = given.get("mini_batch_size", 300)

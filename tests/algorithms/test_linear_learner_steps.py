@@ -39,6 +39,13 @@ def standardised_loss(x, y, test, test_labels, **how) -> float:
     return float(reference.log_loss(test_labels, peer.predict_proba(scaler.transform(test))))
 
 
+@pytest.fixture(autouse=True)
+def _by_batches(request, monkeypatch):
+    """A case whose id or test says mini-batches trains as data that cannot be kept does."""
+    if "mini-batches" in request.node.name or "mini_batches" in request.node.name:
+        monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
+
+
 def test_a_job_of_the_python_sdk_is_trained_exactly_whatever_its_rows():
     """sagemaker.LinearLearner.fit states feature_dim, and min(1000, rows) as mini_batch_size."""
     x, y = two_classes(2300)
@@ -60,10 +67,69 @@ def test_steps_do_not_matter_to_a_minimum():
     assert max(step or 0 for step, _ in job.measured()) == 0
 
 
-def test_the_log_says_for_whose_sake_mini_batches_are_taken():
+def test_the_log_says_why_mini_batches_are_taken():
     x, y = two_classes(300)
     _, job = fit(hyperparameters("binary_classifier", num_models=2, l1=0.1), x, y)
-    assert any("mini-batches" in message and "num_models, l1" in message for message in job.messages)
+    assert any("Training by mini-batches: rows or models exceed" in message for message in job.messages)
+
+
+@pytest.mark.parametrize(
+    "more", [{"num_models": 32}, {"_tuning_objective_metric": "validation:objective_loss"}, {"num_models": 1}]
+)
+def test_the_number_of_models_does_not_matter_to_a_minimum(more):
+    x, y = two_classes(500)
+    plain, _ = fit(hyperparameters("binary_classifier"), x, y)
+    stated, job = fit(hyperparameters("binary_classifier", **more), x, y)
+    np.testing.assert_array_equal(stated.weight, plain.weight)
+    assert any("Training exactly" in message for message in job.messages)
+
+
+def test_a_tuning_jobs_penalties_give_scikit_learns_elastic_net():
+    """Both penalties exactly as stated, of features of deviation 1; zeros are the same."""
+    x, y = two_classes(600)
+    l1, wd = 0.02, 0.01
+    metric = "validation:objective_loss"
+    hp = hyperparameters("binary_classifier", l1=l1, wd=wd, _tuning_objective_metric=metric)
+    model, _ = fit(hp, x, y)
+    rows = StandardScaler().fit_transform(x)
+    how = {"solver": "saga", "tol": 1e-8, "max_iter": 20_000}
+    peer = linear_model.LogisticRegression(C=1 / (600 * (l1 + wd)), l1_ratio=l1 / (l1 + wd), **how).fit(rows, y)
+    np.testing.assert_allclose(model.predict(Batch(x))["score"], peer.predict_proba(rows)[:, 1], atol=0.005)
+    np.testing.assert_array_equal(model.weight[0] == 0, peer.coef_[0] == 0)
+    assert (model.weight == 0).any()
+
+
+def test_a_tuning_jobs_l1_gives_scikit_learns_lasso():
+    x, y = datasets.make_regression(300, 20, n_informative=5, noise=20, random_state=0)
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    metric = "validation:objective_loss"
+    raw = {"normalize_label": "false", "normalize_data": "false"}
+    hp = hyperparameters("regressor", l1=10, wd=0, _tuning_objective_metric=metric, **raw)
+    model, _ = fit(hp, x, y)
+    peer = linear_model.Lasso(alpha=5).fit(x, y)  # half the mean square, hence half the penalty
+    np.testing.assert_allclose(model.weight[0], peer.coef_, atol=0.5)
+    np.testing.assert_array_equal(model.weight[0] == 0, peer.coef_ == 0)
+
+
+def test_a_penalty_of_the_bias_gives_scikit_learns_model_with_a_column_of_ones():
+    x, y = two_classes(600)
+    y[:400] = 1
+    wd = 0.05
+    metric = "validation:objective_loss"
+    hp = hyperparameters("binary_classifier", wd=wd, bias_wd_mult=1, _tuning_objective_metric=metric)
+    model, _ = fit(hp, x, y)
+    rows = np.c_[StandardScaler().fit_transform(x), np.ones(600)]
+    peer = linear_model.LogisticRegression(C=1 / (600 * wd), fit_intercept=False, tol=1e-8, max_iter=1000).fit(rows, y)
+    np.testing.assert_allclose(model.predict(Batch(x))["score"], peer.predict_proba(rows)[:, 1], atol=0.005)
+
+
+def test_the_weight_of_positive_rows_that_the_criterion_likes_is_found_exactly():
+    x, y = two_classes(900)
+    auto, job = fit(hyperparameters("binary_classifier", positive_example_weight_mult="auto"), x, y)
+    assert any("Training exactly" in message for message in job.messages)
+    plain, _ = fit(hyperparameters("binary_classifier"), x, y)
+    hits = [np.mean(model.predict(Batch(x))["predicted_label"] == y) for model in (auto, plain)]
+    assert hits[0] >= hits[1] - 0.01
 
 
 @pytest.mark.parametrize("wd", [0, 1e-4, 0.01, 0.5])
@@ -106,7 +172,7 @@ def test_a_step_on_sparse_rows_is_that_of_dense_arithmetic_and_leaves_other_colu
     np.testing.assert_array_equal(trainer.parameters[untouched], before[untouched])
 
 
-def test_a_column_that_no_row_has_weighs_nothing():
+def test_a_column_that_no_row_of_mini_batches_has_weighs_nothing():
     x, y = text(600, 3000, 2, seed=1)
     x = sp.csr_array((x.data, x.indices, x.indptr), shape=(600, 3100))
     model, _ = fit(hyperparameters("binary_classifier", num_models=4), x, y)
@@ -127,7 +193,7 @@ def test_no_two_models_are_alike():
     assert 32 <= len(trainer.settings) == len(set(trainer.settings)) < 1000
 
 
-def test_held_out_rows_are_not_trained_on_in_any_epoch(monkeypatch):
+def test_rows_held_out_of_mini_batches_are_not_trained_on_in_any_epoch(monkeypatch):
     """The first epoch, which does not know the number of rows, takes other steps than the later ones."""
     epochs: list[list[np.ndarray]] = [[]]
     step, end = Trainer.update, Trainer.end_epoch
@@ -154,7 +220,7 @@ def test_held_out_rows_are_not_trained_on_in_any_epoch(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "more"), [("init_scale", {}), ("init_sigma", {"init_method": "normal"})])
-def test_a_start_that_overflows_is_named(name, more):
+def test_a_start_of_mini_batches_that_overflows_is_named(name, more):
     x, y = two_classes(300)
     with pytest.raises(TrainingDataError, match=f"{name} 3.4e\\+38"):
         fit(hyperparameters("binary_classifier", num_models=4, **{name: 3.4e38}, **more), x, y)

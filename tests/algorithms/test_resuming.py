@@ -3,6 +3,7 @@ that of one that was not, bit for bit, and each epoch has its lines in the log o
 
 from __future__ import annotations
 
+import os
 import random
 from contextlib import nullcontext
 
@@ -13,6 +14,7 @@ from algorithms.interface import Configuration
 from tests import resuming
 from tests.algorithms import samples
 
+THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
 SLOW = ("ntm", "seq2seq", "image-classification")
 """Each start of these takes about a second, of which several are made."""
 
@@ -26,16 +28,13 @@ def jobs() -> list[tuple[str, str, dict[str, str]]]:
         if name != "xgboost"
     ]
     image = configurations("image-classification")[0].name
-    return [
-        *found,
-        ("image-classification", image, {"epochs": "3", "checkpoint_frequency": "1"}),
-        ("image-classification", image, {"epochs": "4", "checkpoint_frequency": "3"}),
-    ]
+    frequencies = [{"epochs": "3", "checkpoint_frequency": "1"}, {"epochs": "4", "checkpoint_frequency": "3"}]
+    return found + [("image-classification", image, more) for more in frequencies if THOROUGH]
 
 
 def configurations(name: str) -> tuple[Configuration, ...]:
     """Those that are tried: all, where that is fast."""
-    return registry.find(name).configurations[: 2 if name in SLOW else None]
+    return registry.find(name).configurations[: 1 if name in SLOW and not THOROUGH else None]
 
 
 @pytest.mark.parametrize(("name", "configuration", "more"), jobs())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from algorithms import registry
+from tests.algorithms.test_hosts import corpus
 from tests.hosts.group import group, leader_model
 from tests.local.toy import oba
 from tests.opt_ml import OptMl
@@ -90,6 +91,24 @@ def test_oba_train_on_hosts_of_this_machine(tmp_path, rows, one, capsys):
     assert "All 2 hosts are here: 127.0.0.2, 127.0.0.3." in shown
     assert shown.splitlines()[-1].startswith("Next    oba predict")
     assert "#progress_metric: host=127.0.0.3" in (out / "hosts" / "127.0.0.3" / "log").read_text()
+
+
+@pytest.mark.skipif(not THOROUGH, reason="networks are for OBA_THOROUGH=1")
+@pytest.mark.parametrize("norm", ["false", "true"])
+def test_ntm_on_two_hosts_of_which_one_has_few_documents(tmp_path, norm):
+    counts = corpus(1500)
+    values = {"num_topics": 3, "feature_dim": 30, "mini_batch_size": 64, "epochs": 4, "batch_norm": norm}
+    losses = []
+    for size, parts in ((1, [counts]), (2, [counts[:100], counts[100:]])):
+        job = {**values, "mini_batch_size": 128 // size, "optimizer": "adam", "learning_rate": 0.01}
+        with group(tmp_path / str(size), size, 64 + size, "ntm", job) as hosts:
+            hosts.sharded("train", [{"a": text(part)} for part in parts], TYPE)
+            hosts.replicated("validation", text(counts[:200]), TYPE)
+            hosts.start()
+            outcomes = hosts.outcomes(200)
+        registry.find("ntm").load(leader_model(outcomes).model)
+        losses.append(float(re.findall("validation total_loss <loss>=(.*)", outcomes[0].log)[-1]))
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
 @pytest.mark.skipif(not THOROUGH, reason="twelve processes are for OBA_THOROUGH=1")

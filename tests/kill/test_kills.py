@@ -170,7 +170,7 @@ def test_a_full_disk_under_tmp_stops_neither_training_nor_its_model(tmp_path):
     whole(outcome, name)
 
 
-@pytest.mark.parametrize("name", ["xgboost", *(["image-classification"] if THOROUGH else [])])
+@pytest.mark.parametrize("name", ["xgboost", "factorization-machines", *(["ntm"] if THOROUGH else [])])
 def test_a_full_disk_under_the_checkpoints_is_named_and_leaves_no_half_of_one(tmp_path, name):
     opt_ml = job(tmp_path / "ml", name)
     opt_ml.paths.checkpoints.mkdir()

@@ -1,0 +1,43 @@
+"""The first process of a host, where there are several: starts the one that trains, and ends as all hosts end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from container.logs import logger
+from container.paths import Paths
+from container.training import failure, meeting
+from container.training.config import Group
+from container.training.leader import Leader
+from container.training.member import Member
+from container.training.trainee import Link, Trainee
+
+
+def supervise(paths: Paths, group: Group, train: Callable[[Link], int]) -> int:
+    """Run ``train`` in a process of its own, as one of the hosts of the job; the exit code, alike on all hosts."""
+    before = _identities(paths.model)
+    trainee = Trainee.start(train)
+    with meeting.Signals() as signals:
+        host = (Leader if group.rank == 0 else Member)(group, trainee, signals)
+        verdict = host.run()
+        trainee.kill()
+        if verdict.code == failure.EXIT_CODE:
+            if group.rank == 0:
+                _remove_new(paths.model, before)
+            failure.write(verdict.text, paths.failure)
+            logger.error("Training has failed on all %d hosts. %s", group.size, verdict.text.partition("\n")[0])
+        host.part(verdict)
+    return verdict.code
+
+
+def _identities(folder: Path) -> dict[Path, tuple[int, int]]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+
+def _remove_new(folder: Path, before: Mapping[Path, tuple[int, int]]) -> None:
+    """Take away what the job has saved on the way."""
+    for file, identity in _identities(folder).items():
+        if before.get(file) != identity:
+            file.unlink(missing_ok=True)

@@ -1,0 +1,87 @@
+"""What every operation is given: the records, the processes, the queue, and the rest of AWS."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from local.sagemaker.processes import Processes
+from local.sagemaker.store import Store
+
+ACCOUNT = "123456789012"
+"""moto's."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """SageMaker in one region, as a request addresses it. All regions share records, processes and queue.
+
+    Attributes:
+        url: of this server, where S3 and the logs are, too.
+        folder: of the state.
+        stops: by kind and name, the event that ends a job that is queued or runs.
+        running: the servers of each endpoint, by its name; ``endpoints`` keeps them.
+    """
+
+    store: Store
+    processes: Processes
+    queue: ThreadPoolExecutor
+    at_once: int
+    url: str
+    folder: Path
+    stops: dict[tuple[str, str], threading.Event]
+    running: dict[str, Any]
+    region: str
+
+    def at(self, region: str) -> Cloud:
+        """The same in another region."""
+        return replace(self, region=region)
+
+    def arn(self, kind: str, name: str) -> str:
+        """The ARN of what has this kind and name."""
+        return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:{kind}/{name.lower()}"
+
+    def client(self, service: str) -> Any:
+        """boto3's client of another service of this server."""
+        return _client(service, self.region, self.url)
+
+    def submit(self, kind: str, name: str, work: Callable[[threading.Event], None]) -> None:
+        """Have ``work`` done when it is its turn. It is given the event that tells it to stop."""
+        stop = self.stops[kind, name] = threading.Event()
+
+        def run() -> None:
+            try:
+                work(stop)
+            finally:
+                del self.stops[kind, name]
+
+        self.queue.submit(run)
+
+
+_making = threading.Lock()
+
+
+def _client(service: str, region: str, url: str) -> Any:
+    with _making:  # boto3 makes one client at a time
+        return _made(service, region, url)
+
+
+@functools.cache
+def _made(service: str, region: str, url: str) -> Any:
+    """Nothing of the user's own AWS configuration is read: these requests go nowhere but to this server."""
+    return boto3.session.Session().client(
+        service,
+        region_name=region,
+        endpoint_url=url,
+        aws_access_key_id="oba",
+        aws_secret_access_key="oba",
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}, proxies={}),
+    )

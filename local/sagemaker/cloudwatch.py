@@ -1,0 +1,106 @@
+"""A process's lines as they come: to a file, to a stream of CloudWatch Logs, and as metrics to CloudWatch."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.sagemaker.cloud import Cloud
+
+_EVERY = 0.3
+"""Seconds between two deliveries: `logs=True` of the SDKs asks every few seconds."""
+
+_MOST = 1000
+"""Lines, or metrics, of one delivery; CloudWatch takes 10 000 lines, or 1 000 metrics."""
+
+
+class Log:
+    """The lines of one process.
+
+    Args:
+        patterns: of metrics, by name; one group, the value. Tabs stand as ``#011``, as in CloudWatch.
+        dimension: of the metrics: the name and value.
+
+    Attributes:
+        latest: of each metric, the last value and when it came, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        file: Path,
+        group: str,
+        stream: str,
+        patterns: Mapping[str, str] | None = None,
+        dimension: tuple[str, str] = ("", ""),
+    ) -> None:
+        self._cloud, self._group, self._stream, self._dimension = cloud, group, stream, dimension
+        self._patterns = {name: re.compile(pattern) for name, pattern in (patterns or {}).items()}
+        self.latest: dict[str, tuple[float, float]] = {}
+        self._lines: list[dict[str, Any]] = []
+        self._values: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file.open("a", encoding="utf-8")
+        self._ended = threading.Event()
+        self._sender = threading.Thread(target=self._deliver, daemon=True)
+        self._sender.start()
+
+    def write(self, line: str) -> None:
+        """One line, with or without its end."""
+        text = line.rstrip("\n").replace("\t", "#011")
+        self._file.write(f"{text}\n")
+        self._file.flush()
+        now = time.time()
+        with self._lock:
+            self._lines.append({"timestamp": int(now * 1000), "message": text or " "})
+        for name, pattern in self._patterns.items():
+            if match := pattern.search(text):
+                with contextlib.suppress(ValueError):  # a line that only resembles the metric
+                    self._measure(name, float(match[1]), now)
+
+    def _measure(self, name: str, value: float, now: float) -> None:
+        if not math.isfinite(value):
+            return
+        key, of = self._dimension
+        datum = {"MetricName": name, "Value": value, "Timestamp": now, "Dimensions": [{"Name": key, "Value": of}]}
+        with self._lock:
+            self.latest[name] = (value, now)
+            self._values.append(datum)
+
+    def close(self) -> None:
+        """Deliver what waits."""
+        self._ended.set()
+        self._sender.join()
+        self._file.close()
+
+    def _deliver(self) -> None:
+        logs = self._cloud.client("logs")
+        with contextlib.suppress(ClientError):  # it is there already
+            logs.create_log_group(logGroupName=self._group)
+        with contextlib.suppress(ClientError):
+            logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
+        while True:
+            ended = self._ended.wait(_EVERY)
+            with self._lock:
+                lines, self._lines = self._lines, []
+                values, self._values = self._values, []
+            with contextlib.suppress(ClientError, BotoCoreError):  # the file has them
+                for start in range(0, len(lines), _MOST):
+                    logs.put_log_events(
+                        logGroupName=self._group, logStreamName=self._stream, logEvents=lines[start : start + _MOST]
+                    )
+                for start in range(0, len(values), _MOST):
+                    self._cloud.client("cloudwatch").put_metric_data(
+                        Namespace=self._group, MetricData=values[start : start + _MOST]
+                    )
+            if ended and not self._lines:
+                return

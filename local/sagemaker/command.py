@@ -1,0 +1,34 @@
+"""The options of ``oba up``. What it does is in the modules beside this one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from local.options import FOLDER
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=5005, show_default=True, help="0: any that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--state", type=FOLDER, default=Path(".oba"), show_default=True, metavar="FOLDER", help="Jobs, models, endpoints."
+)
+@click.option("--region", default="us-east-1", show_default=True, help="That the printed environment names.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=max(2, (os.cpu_count() or 1) // 2),
+    metavar="N",
+    help="Jobs at a time; others wait.  [default: half of the cores, at least 2]",
+)
+def up(port: int, host: str, state: Path, region: str, jobs: int) -> int:
+    """A SageMaker on this machine.
+
+    Code for SageMaker (boto3, the SDKs, the AWS CLI) runs unmodified once the environment that is printed is set.
+    """
+    from local.sagemaker.server import run
+
+    return run(host=host, port=port, state=state, region=region, at_once=jobs)

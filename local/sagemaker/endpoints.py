@@ -1,0 +1,249 @@
+"""The operations of endpoints, and the servers behind them: for each variant as many as it has instances."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import logging
+import random
+import threading
+import time
+from dataclasses import dataclass
+
+from werkzeug.datastructures import Headers
+
+from local.sagemaker import models
+from local.sagemaker.cloud import ACCOUNT, Cloud
+from local.sagemaker.errors import AwsError, JobError, invalid
+from local.sagemaker.models import CONFIG, found
+from local.sagemaker.operations import listed, operation
+from local.sagemaker.servers import Answer, Server
+from local.sagemaker.store import Record
+
+KIND = "endpoint"
+GROUP = "/aws/sagemaker/Endpoints/"
+_FORWARDED = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Target-Model")
+_numbers = itertools.count()
+_logger = logging.getLogger("oba.up")
+
+
+@dataclass
+class Variant:
+    """A production variant that runs."""
+
+    name: str
+    weight: float
+    servers: list[Server]
+
+
+# ---- servers --------------------------------------------------------------------------------------------------------
+
+
+def start(cloud: Cloud, name: str, config: str, variants: list[Record]) -> None:
+    """Start servers for ``variants`` in the background; those that run until then answer until the new ones do."""
+    threading.Thread(target=_start, args=(cloud, name, config, variants), daemon=True).start()
+
+
+def _start(cloud: Cloud, name: str, config: str, variants: list[Record]) -> None:
+    new: list[Variant] = []
+    try:
+        for variant in variants:
+            new.append(Variant(variant["VariantName"], variant.get("InitialVariantWeight", 1.0), []))
+            _start_variant(cloud, name, variant, new[-1])
+    except (JobError, AwsError, OSError) as error:
+        _close(new)
+        last = new[-1].name if new else ""
+        reason = f"The primary container for production variant {last}: {error}"
+        status = "InService" if name in cloud.running else "Failed"
+        cloud.store.update(KIND, name, EndpointStatus=status, FailureReason=reason)
+        return
+    with cloud.store.lock:
+        gone = cloud.store.get(KIND, name) is None
+        before = new if gone else cloud.running.get(name, [])
+        if not gone:
+            cloud.running[name] = new
+            cloud.store.update(
+                KIND, name, EndpointStatus="InService", EndpointConfigName=config, Variants=variants, FailureReason=None
+            )
+    _close(before)
+
+
+def _start_variant(cloud: Cloud, name: str, variant: Record, running: Variant) -> None:
+    container = models.container(cloud, variant["ModelName"])
+    for _ in range(variant.get("InitialInstanceCount", 1)):
+        number = next(_numbers)
+        folder = cloud.folder / "endpoints" / name / f"{running.name}-{number}"
+        stream = f"{running.name}/i-{number:017x}"
+        running.servers.append(Server(cloud, container, folder, f"{GROUP}{name}", stream, {}))
+    for server in running.servers:
+        server.wait()
+
+
+def _close(variants: list[Variant]) -> None:
+    for variant in variants:
+        for server in variant.servers:
+            server.close()
+
+
+# ---- operations -----------------------------------------------------------------------------------------------------
+
+
+@operation("CreateEndpoint")
+def create(cloud: Cloud, request: Record) -> Record:
+    """Start the servers of a configuration."""
+    name, config = request["EndpointName"], request["EndpointConfigName"]
+    variants = found(cloud, CONFIG, config, "endpoint configuration")["ProductionVariants"]
+    record = request | {"EndpointStatus": "Creating", "Variants": variants}
+    arn = models.put_new(cloud, KIND, name, record, "Cannot create already existing endpoint")
+    start(cloud, name, config, variants)
+    return {"EndpointArn": arn}
+
+
+@operation("DescribeEndpoint")
+def describe(cloud: Cloud, request: Record) -> Record:
+    """The endpoint as it is now."""
+    record = found(cloud, KIND, request["EndpointName"], "endpoint")
+    running = {variant.name: variant for variant in cloud.running.get(record["Name"], [])}
+    variants = [_described(cloud, variant, running.get(variant["VariantName"])) for variant in record["Variants"]]
+    return record | {"EndpointArn": record["Arn"], "ProductionVariants": variants}
+
+
+def _described(cloud: Cloud, variant: Record, running: Variant | None) -> Record:
+    weight, count = variant.get("InitialVariantWeight", 1.0), variant.get("InitialInstanceCount", 1)
+    described = {
+        "VariantName": variant["VariantName"],
+        "CurrentWeight": running.weight if running else weight,
+        "DesiredWeight": weight,
+        "CurrentInstanceCount": len(running.servers) if running else 0,
+        "DesiredInstanceCount": count,
+    }
+    with contextlib.suppress(AwsError):  # the model is deleted
+        image = models.container(cloud, variant["ModelName"])["Image"]
+        described["DeployedImages"] = [{"SpecifiedImage": image, "ResolvedImage": image}]
+    return described
+
+
+@operation("UpdateEndpoint")
+def update(cloud: Cloud, request: Record) -> Record:
+    """Start the servers of another configuration, then end the former ones."""
+    name, config = request["EndpointName"], request["EndpointConfigName"]
+    variants = found(cloud, CONFIG, config, "endpoint configuration")["ProductionVariants"]
+    return _updated(cloud, name, config, variants)
+
+
+def _updated(cloud: Cloud, name: str, config: str, variants: list[Record]) -> Record:
+    with cloud.store.lock:
+        record = found(cloud, KIND, name, "endpoint")
+        if record["EndpointStatus"] not in ("InService", "Failed"):
+            raise invalid(f'Cannot update in-progress endpoint "{record["Arn"]}".')
+        cloud.store.update(KIND, name, EndpointStatus="Updating")
+    start(cloud, name, config, variants)
+    return {"EndpointArn": record["Arn"]}
+
+
+@operation("UpdateEndpointWeightsAndCapacities")
+def update_weights(cloud: Cloud, request: Record) -> Record:
+    """Other weights take effect at once; other numbers of instances as an update does."""
+    record = found(cloud, KIND, request["EndpointName"], "endpoint")
+    desired = {one["VariantName"]: one for one in request["DesiredWeightsAndCapacities"]}
+    variants: list[Record] = record["Variants"]
+    if unknown := desired.keys() - {variant["VariantName"] for variant in variants}:
+        raise invalid(f'The variant name(s) "{sorted(unknown)[0]}" is/are not present within endpoint configuration')
+    changed = False
+    for variant in variants:
+        wanted = desired.get(variant["VariantName"], {})
+        variant["InitialVariantWeight"] = wanted.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0))
+        count = variant.get("InitialInstanceCount", 1)
+        variant["InitialInstanceCount"] = wanted.get("DesiredInstanceCount", count)
+        changed = changed or variant["InitialInstanceCount"] != count
+    if changed:
+        return _updated(cloud, record["Name"], record["EndpointConfigName"], variants)
+    with cloud.store.lock:
+        for running, variant in zip(cloud.running.get(record["Name"], []), variants, strict=False):
+            running.weight = variant["InitialVariantWeight"]
+        cloud.store.update(KIND, record["Name"], Variants=variants)
+    return {"EndpointArn": record["Arn"]}
+
+
+@operation("DeleteEndpoint")
+def delete(cloud: Cloud, request: Record) -> None:
+    """End the servers."""
+    with cloud.store.lock:
+        name = found(cloud, KIND, request["EndpointName"], "endpoint")["Name"]
+        cloud.store.delete(KIND, name)
+        running = cloud.running.pop(name, [])
+    _close(running)
+
+
+@operation("ListEndpoints")
+def list_endpoints(cloud: Cloud, request: Record) -> Record:
+    """Endpoints, a page of them."""
+    page, token = listed(cloud.store.all(KIND), request, name="Name", status="EndpointStatus")
+    names = {"Name": "EndpointName", "Arn": "EndpointArn"}
+    fields = ("Name", "Arn", "EndpointStatus", "CreationTime", "LastModifiedTime")
+    return {"Endpoints": [{names.get(key, key): one[key] for key in fields} for one in page], **token}
+
+
+# ---- InvokeEndpoint -------------------------------------------------------------------------------------------------
+
+
+def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answer, str]:
+    """The answer of one of the endpoint's servers, and its variant.
+
+    Raises:
+        AwsError: the request cannot be answered, or the model refused it (``ModelError``, as AWS words it).
+    """
+    record = cloud.store.get(KIND, name)
+    if record is None or name not in cloud.running:
+        state = f" is {record['EndpointStatus']}" if record else " not found"
+        raise invalid(f"Endpoint {name} of account {ACCOUNT}{state}.")
+    variant = _chosen(cloud.running[name], headers.get("X-Amzn-SageMaker-Target-Variant"), name)
+    server = random.choice(variant.servers)
+    target = headers.get("X-Amzn-SageMaker-Target-Model")
+    if server.many and target is None:
+        raise invalid("TargetModel is required for an endpoint with many models")
+    if not server.many and target is not None:
+        raise invalid("TargetModel is for endpoints with many models only")
+    sent = {key: headers[key] for key in _FORWARDED if key in headers}
+    try:
+        answer = server.invoke(body, sent, target)
+    except JobError as error:
+        raise invalid(str(error)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise AwsError("ModelNotReadyException", f"No answer from {variant.name}: {error}", 429) from error
+    if answer.status >= 400:
+        raise _model_error(cloud, name, answer)
+    return answer, variant.name
+
+
+def _chosen(variants: list[Variant], wanted: str | None, name: str) -> Variant:
+    if wanted is None:
+        weights = [variant.weight for variant in variants]
+        return random.choices(variants, weights if any(weights) else None)[0]
+    for variant in variants:
+        if variant.name == wanted:
+            return variant
+    raise invalid(f"Variant {wanted} not found in endpoint {name}.")
+
+
+def _model_error(cloud: Cloud, name: str, answer: Answer) -> AwsError:
+    text = answer.body.decode(errors="replace")
+    kind = "client" if answer.status < 500 else "server"
+    group = f"{GROUP}{name}"
+    return AwsError(
+        "ModelError",
+        f'Received {kind} error ({answer.status}) from primary with message "{text}". See the log group {group} for '
+        "more information.",
+        424,
+        OriginalStatusCode=answer.status,
+        OriginalMessage=text,
+        LogStreamArn=f"arn:aws:logs:{cloud.region}:{ACCOUNT}:log-group:{group}",
+    )
+
+
+def recover(cloud: Cloud) -> None:
+    """Start the endpoints of an earlier server again."""
+    for record in cloud.store.all(KIND):
+        cloud.store.update(KIND, record["Name"], EndpointStatus="Creating", LastModifiedTime=time.time())
+        start(cloud.at(record["Region"]), record["Name"], record["EndpointConfigName"], record["Variants"])

@@ -1,0 +1,24 @@
+"""What a client is told that asks for what cannot be, in AWS's form."""
+
+from __future__ import annotations
+
+
+class AwsError(Exception):
+    """An error as AWS's clients raise it: ``code`` becomes the name of the exception.
+
+    Attributes:
+        details: further members of the answer's body.
+    """
+
+    def __init__(self, code: str, message: str, status: int = 400, **details: object) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status, self.details = code, message, status, details
+
+
+def invalid(message: str) -> AwsError:
+    """A ``ValidationException``."""
+    return AwsError("ValidationException", message)
+
+
+class JobError(Exception):
+    """A job fails, and its user can act on the reason."""

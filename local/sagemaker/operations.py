@@ -1,0 +1,83 @@
+"""The operations by name. A module registers its own:
+
+    @operation("DescribeTrainingJob")
+    def describe(cloud: Cloud, request: Record) -> Record: ...
+
+and is named in ``MODULES``. ``request`` has passed the checks of botocore's model; of what is returned, the members of
+the operation's output are sent; timestamps are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from local.sagemaker import protocol
+from local.sagemaker.cloud import Cloud
+from local.sagemaker.errors import AwsError
+from local.sagemaker.store import Record
+
+Operation = Callable[[Cloud, Record], Record | None]
+OPERATIONS: dict[str, Operation] = {}
+MODULES = ("tags", "training", "models", "endpoints", "transforms")
+_PAGE = 10
+"""MaxResults where a request does not say."""
+
+
+def operation(name: str) -> Callable[[Operation], Operation]:
+    """Register a function as the operation ``name``."""
+
+    def register(function: Operation) -> Operation:
+        OPERATIONS[name] = function
+        return function
+
+    return register
+
+
+def load() -> None:
+    """Import the modules with operations."""
+    for name in MODULES:
+        importlib.import_module(f"local.sagemaker.{name}")
+
+
+def call(cloud: Cloud, name: str, request: Any) -> Record:
+    """The answer to a request.
+
+    Raises:
+        AwsError: it is refused.
+    """
+    model = protocol.model(name)
+    if name not in OPERATIONS:
+        raise AwsError("UnknownOperationException", f"oba up does not have {name}; it has {', '.join(OPERATIONS)}")
+    protocol.check(model.input_shape, request)
+    given = {key: value for key, value in request.items() if value is not None}
+    return protocol.answer(model, OPERATIONS[name](cloud, given) or {})
+
+
+def listed(found: list[Record], request: Record, *, name: str, status: str = "Status") -> tuple[list[Record], Record]:
+    """One page of ``found`` by the filters, the order and the place that List operations have in common.
+
+    Args:
+        name, status: the fields of a record that NameContains and StatusEquals look at.
+
+    Returns:
+        The records, and ``{"NextToken": …}`` where there are more.
+    """
+    tests: dict[str, Callable[[Record, Any], bool]] = {
+        "NameContains": lambda record, value: value.lower() in record[name].lower(),
+        "StatusEquals": lambda record, value: value == record[status],
+        "CreationTimeAfter": lambda record, value: record["CreationTime"] > value,
+        "CreationTimeBefore": lambda record, value: record["CreationTime"] < value,
+        "LastModifiedTimeAfter": lambda record, value: record["LastModifiedTime"] > value,
+        "LastModifiedTimeBefore": lambda record, value: record["LastModifiedTime"] < value,
+    }
+    for key, test in tests.items():
+        if key in request:
+            found = [record for record in found if test(record, request[key])]
+    field = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
+    found = sorted(found, key=lambda record: record[field], reverse=request.get("SortOrder") != "Ascending")
+    token = request.get("NextToken", "0")
+    start = int(token) if token.isdecimal() else 0
+    stop = start + request.get("MaxResults", _PAGE)
+    return found[start:stop], {"NextToken": str(stop)} if stop < len(found) else {}

@@ -1,0 +1,192 @@
+"""The server: SageMaker's requests to our operations, all others to moto."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from werkzeug.exceptions import HTTPException
+from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.wrappers import Request, Response
+
+from container.settings import ConfigurationError
+from local.sagemaker import endpoints, operations, restart
+from local.sagemaker.cloud import Cloud
+from local.sagemaker.errors import AwsError
+from local.sagemaker.processes import Processes
+from local.sagemaker.store import Store
+from recordio.limits import LARGEST_CALL
+
+_TARGET = "SageMaker."
+_INVOKED = re.compile(r"/endpoints/([A-Za-z0-9-]{1,63})/invocations")
+_SCOPE = re.compile(r"Credential=[^/,]*/[0-9]*/([a-z0-9-]+)/")
+_logger = logging.getLogger("oba.up")
+
+
+class _Request(Request):
+    max_content_length = LARGEST_CALL
+
+
+class Application:
+    """The WSGI application. Other addresses than SageMaker's are moto's."""
+
+    def __init__(self, cloud: Cloud, others: Any) -> None:
+        self._cloud, self._others = cloud, others
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer one request."""
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
+        if not (target.startswith(_TARGET) or invoked):
+            return self._others(environ, start_response)
+        try:
+            if invoked:
+                response = self._invocation(_Request(environ), invoked[1])
+            else:
+                response = self._operation(_Request(environ), target.removeprefix(_TARGET))
+        except HTTPException as error:
+            response = refused(AwsError("SerializationException", error.description or "", error.code or 400))
+        except AwsError as error:
+            response = refused(error)
+        except Exception as error:
+            _logger.exception("%s %s", environ["PATH_INFO"], target)
+            response = refused(AwsError("InternalFailure", f"oba up failed: {type(error).__name__}; see its log", 500))
+        return response(environ, start_response)
+
+    def _operation(self, request: _Request, name: str) -> Response:
+        try:
+            body = json.loads(request.get_data() or b"{}")
+        except (ValueError, RecursionError) as error:
+            raise AwsError("SerializationException", f"The request is not JSON: {error}") from error
+        answer = operations.call(self._cloud.at(region_of(request, self._cloud.region)), name, body)
+        return Response(json.dumps(answer), content_type="application/x-amz-json-1.1")
+
+    def _invocation(self, request: _Request, name: str) -> Response:
+        cloud = self._cloud.at(region_of(request, self._cloud.region))
+        answer, variant = endpoints.invoke(cloud, name, request.get_data(), request.headers)
+        headers = {"x-Amzn-Invoked-Production-Variant": variant}
+        if (attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes")) is not None:
+            headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
+        return Response(answer.body, answer.status, headers, content_type=answer.headers.get("content-type"))
+
+
+def region_of(request: Request, default: str) -> str:
+    """The region for which a request is signed."""
+    match = _SCOPE.search(request.headers.get("Authorization", ""))
+    return match[1] if match else default
+
+
+def refused(error: AwsError) -> Response:
+    """An error as AWS's clients understand it."""
+    body = {"__type": error.code, "message": error.message, "Message": error.message, **error.details}
+    headers = {"x-amzn-ErrorType": error.code}
+    return Response(json.dumps(body), error.status, headers, content_type="application/x-amz-json-1.1")
+
+
+# ---- the process ----------------------------------------------------------------------------------------------------
+
+
+def run(*, host: str, port: int, state: Path, region: str, at_once: int) -> int:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Raises:
+        ConfigurationError: the port or the state folder is in use.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with _held(state), contextlib.ExitStack() as stack:
+        processes = Processes()
+        stack.callback(processes.close)
+        server, cloud = _made(host, port, state.resolve(), region, at_once, processes)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        restart.recover(cloud)
+        click.echo(_told(host, server.port, state, region, at_once))
+        sys.stdout.flush()
+        _wait()
+        click.echo("Stopped: jobs that ran are failed.", err=True)
+        processes.close()
+        os._exit(0)  # threads that wait for jobs do not matter any more: the state is on disk
+    return 0
+
+
+def _made(
+    host: str, port: int, state: Path, region: str, at_once: int, processes: Processes
+) -> tuple[BaseWSGIServer, Cloud]:
+    os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # or any page in the user's browser could ask this server
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+
+    others = DomainDispatcherApplication(create_backend_app)
+    try:
+        server = make_server(host, port, others, threaded=True, request_handler=MotoRequestHandler)
+    except (OSError, SystemExit) as error:  # werkzeug exits where the port is taken
+        raise ConfigurationError(f"--host {host} --port {port}: cannot be listened on") from error
+    operations.load()
+    own = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    cloud = Cloud(
+        store=Store(state),
+        processes=processes,
+        queue=ThreadPoolExecutor(at_once),
+        at_once=at_once,
+        url=f"http://{own}:{server.port}",
+        folder=state,
+        stops={},
+        running={},
+        region=region,
+    )
+    server.app = Application(cloud, others)
+    return server, cloud
+
+
+@contextlib.contextmanager
+def _held(state: Path) -> Iterator[None]:
+    """The state folder, of one server at a time."""
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(f"--state {state}: another oba up uses it") from error
+        yield
+
+
+def _wait() -> None:
+    """Until a signal."""
+    ended = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    while not ended.wait(1):
+        pass
+
+
+def _told(host: str, port: int, state: Path, region: str, at_once: int) -> str:
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    lines = [
+        f"SageMaker on this machine: http://{shown}:{port}, jobs at a time: {at_once}, state in {state}. "
+        "In the shell of your code:",
+        "",
+        f"export AWS_ENDPOINT_URL=http://{shown}:{port}",
+        f"export AWS_DEFAULT_REGION={region}",
+        "export AWS_ACCESS_KEY_ID=oba",
+        "export AWS_SECRET_ACCESS_KEY=oba",
+        "",
+        "S3, STS, IAM, ECR and CloudWatch are moto's, in memory. Ctrl-C ends it all.",
+    ]
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        lines.append(f"Attention: {host} is not loopback. Whoever reaches it can run jobs here; nobody is asked who.")
+    return "\n".join(lines)

@@ -1,0 +1,198 @@
+"""One instance behind an endpoint or a transform job: ``serve`` with a model from S3, and the way to it."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from algorithms.archives import ArchiveError, extract
+from container.paths import Paths
+from local.sagemaker import images, s3
+from local.sagemaker.cloud import Cloud
+from local.sagemaker.cloudwatch import Log
+from local.sagemaker.errors import JobError
+from local.sagemaker.store import Record, emptied
+
+START_SECONDS = 240
+"""So long has a container on SageMaker to become healthy."""
+
+ANSWER_SECONDS = 120
+"""Above the 60 s that SageMaker waits for a container, which ends the request itself."""
+
+MULTI = "MultiModel"
+_PAUSE = 0.03
+_NO_MEMORY, _CONFLICT, _GONE = 507, 409, 404
+
+
+class Answer(NamedTuple):
+    """A container's response; names of headers in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Server:
+    """A process that serves the model of one container definition.
+
+    Args:
+        container: of CreateModel's request.
+        folder: gets the model; what is there is taken away.
+        group, stream: of its lines in CloudWatch Logs.
+        variables: besides the container's own.
+    """
+
+    def __init__(
+        self, cloud: Cloud, container: Record, folder: Path, group: str, stream: str, variables: Mapping[str, str]
+    ) -> None:
+        self._client, self._container = cloud.client("s3"), container
+        self._processes = cloud.processes
+        self._paths = Paths(emptied(folder))
+        self._loaded: OrderedDict[str, None] = OrderedDict()
+        self._loading = threading.Lock()
+        self.port = _free_port()
+        self.many = container.get("Mode") == MULTI
+        if not self.many:
+            _bring_model(self._client, container, self._paths.model)
+        own = {
+            "SAGEMAKER_BASE_DIR": str(self._paths.base),
+            "SAGEMAKER_BIND_TO_PORT": str(self.port),
+            "SAGEMAKER_MULTI_MODEL": "true" if self.many else "false",
+            "ALGORITHM": images.algorithm(container["Image"]),
+        }
+        # An instance is one process here: there may be several, and jobs beside them.
+        given = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **container.get("Environment", {}), **variables, **own}
+        self._log = Log(cloud, folder.parent / f"{folder.name}.log", group, stream)
+        self._process = self._processes.start("serve", given)
+        self._reader = threading.Thread(target=self._follow, args=(self._process,), daemon=True)
+        self._reader.start()
+
+    def wait(self) -> None:
+        """Until it is healthy.
+
+        Raises:
+            JobError: it does not become so.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                if self.ask("GET", "/ping").status == 200:
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise JobError("did not pass the ping health check. Please check CloudWatch logs for this endpoint.")
+            time.sleep(_PAUSE)
+
+    def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        """The answer to one request.
+
+        Raises:
+            OSError, http.client.HTTPException: there was none.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(
+                response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
+            )
+        finally:
+            connection.close()
+
+    def invoke(self, body: bytes, headers: Mapping[str, str], target: str | None) -> Answer:
+        """The model's answer; that of the model ``target`` below the prefix of a multi-model container.
+
+        Raises:
+            JobError: the target is not there, or cannot be loaded.
+            OSError, http.client.HTTPException: there was no answer.
+        """
+        if target is None:
+            return self.ask("POST", "/invocations", body, headers)
+        name = hashlib.sha256(target.encode()).hexdigest()
+        for _ in range(2):
+            self._load(name, target)
+            answer = self.ask("POST", f"/models/{name}/invoke", body, headers)
+            if answer.status != _GONE:
+                break
+            self._loaded.pop(name, None)  # the process was replaced by one without models
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        self._processes.end(self._process)
+        self._reader.join()
+        self._log.close()
+
+    def _load(self, name: str, target: str) -> None:
+        with self._loading:
+            if name in self._loaded:
+                self._loaded.move_to_end(name)
+                return
+            folder = self._paths.models / name
+            if not folder.exists():
+                uri = f"{self._container['ModelDataUrl'].rstrip('/')}/{target.lstrip('/')}"
+                _unpack(self._client, uri, folder)
+            request = f'{{"model_name": "{name}", "url": "{folder}"}}'.encode()
+            answer = self.ask("POST", "/models", request, {"Content-Type": "application/json"})
+            while answer.status == _NO_MEMORY and self._loaded:
+                longest_unused, _ = self._loaded.popitem(last=False)
+                self.ask("DELETE", f"/models/{longest_unused}")
+                answer = self.ask("POST", "/models", request, {"Content-Type": "application/json"})
+            if answer.status not in (200, _CONFLICT):
+                raise JobError(f"Failed to load model {target}: {answer.body.decode(errors='replace')[:500]}")
+            self._loaded[name] = None
+
+    def _follow(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._log.write(line)
+
+
+def _bring_model(client: object, container: Record, folder: Path) -> None:
+    """The container's model in ``folder``; an empty folder where it has none."""
+    source = container.get("ModelDataSource", {}).get("S3DataSource")
+    uri = source["S3Uri"] if source else container.get("ModelDataUrl")
+    if uri is None:
+        folder.mkdir(parents=True)
+    elif source and source.get("CompressionType") == "None":
+        found = s3.below(client, uri)
+        if not found:
+            raise JobError(f"Could not find model data at {uri}.")
+        s3.download(client, found, folder)
+    else:
+        _unpack(client, uri, folder)
+
+
+def _unpack(client: object, uri: str, folder: Path) -> None:
+    """The files of the archive at ``uri``."""
+    bucket, key = s3.split(uri)
+    with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
+        try:
+            for piece in s3.body(client, bucket, key).iter_chunks(1 << 20):
+                archive.write(piece)
+        except JobError as error:
+            raise JobError(f"Could not find model data at {uri}.") from error
+        archive.flush()
+        folder.mkdir(parents=True)
+        try:
+            extract(Path(archive.name), folder)
+        except ArchiveError as error:
+            shutil.rmtree(folder)
+            raise JobError(f"{uri} is not a model archive: {error}") from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

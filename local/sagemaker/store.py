@@ -1,0 +1,71 @@
+"""What there is (jobs, models, endpoints), as JSON files in the state folder: a restart finds it again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class Store:
+    """Records by kind and name. The kinds are those of ARNs, as in ``training-job``; the names are checked before.
+
+    What ``get`` and ``all`` give are copies: changes go through ``update``.
+
+    Attributes:
+        lock: held by whoever must see no change between looking and writing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.lock = threading.RLock()
+        self._folder = folder / "records"
+        self._records: dict[str, dict[str, Record]] = {}
+        for file in sorted(self._folder.glob("*/*.json")):
+            self._records.setdefault(file.parent.name, {})[file.stem] = json.loads(file.read_text())
+
+    def get(self, kind: str, name: str) -> Record | None:
+        """The record; None where there is none."""
+        with self.lock:
+            found = self._records.get(kind, {}).get(name)
+            return None if found is None else json.loads(json.dumps(found))
+
+    def all(self, kind: str) -> list[Record]:
+        """All records of a kind, the oldest first."""
+        with self.lock:
+            return json.loads(json.dumps(list(self._records.get(kind, {}).values())))
+
+    def put(self, kind: str, name: str, record: Record) -> None:
+        """Write a record, new or not."""
+        with self.lock:
+            file = self._folder / kind / f"{name}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(record, indent=1))
+            partial.replace(file)
+            self._records.setdefault(kind, {})[name] = record
+
+    def update(self, kind: str, name: str, **changes: Any) -> Record | None:
+        """Change a record's fields and the time of its last change; None where it is gone."""
+        with self.lock:
+            record = self.get(kind, name)
+            if record is not None:
+                self.put(kind, name, record | changes | {"LastModifiedTime": time.time()})
+            return self.get(kind, name)
+
+    def delete(self, kind: str, name: str) -> None:
+        """Take a record away."""
+        with self.lock:
+            self._records.get(kind, {}).pop(name, None)
+            (self._folder / kind / f"{name}.json").unlink(missing_ok=True)
+
+
+def emptied(folder: Path) -> Path:
+    """The folder, new and empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,135 @@
+"""The operations of training jobs. ``run`` in ``training_job`` is what happens behind them."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+from algorithms import registry
+from local.sagemaker import channels, images, training_job
+from local.sagemaker.cloud import Cloud
+from local.sagemaker.errors import AwsError, JobError, invalid
+from local.sagemaker.operations import listed, operation
+from local.sagemaker.s3 import split
+from local.sagemaker.store import Record
+from local.sagemaker.training_job import KIND
+
+_SUMMARY = (
+    *("TrainingJobName", "TrainingJobArn", "TrainingJobStatus", "SecondaryStatus"),
+    *("CreationTime", "TrainingEndTime", "LastModifiedTime"),
+)
+
+
+@operation("CreateTrainingJob")
+def create(cloud: Cloud, request: Record) -> Record:
+    """Queue a job.
+
+    ``request`` may have fields of a record besides, such as ``TuningJobArn``. A job's latest metrics are in its
+    record's ``FinalMetricDataList`` while it runs.
+    """
+    name = request["TrainingJobName"]
+    _check(request)
+    arn, now = cloud.arn(KIND, name), time.time()
+    record = request | {
+        "Name": name,
+        "Arn": arn,
+        "Region": cloud.region,
+        "TrainingJobArn": arn,
+        "TrainingJobStatus": "InProgress",
+        "SecondaryStatus": "Starting",
+        "SecondaryStatusTransitions": [
+            {"Status": "Starting", "StartTime": now, "StatusMessage": "Waiting for the jobs before this one"}
+        ],
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
+        "EnableInterContainerTrafficEncryption": request.get("EnableInterContainerTrafficEncryption", False),
+        "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
+    }
+    with cloud.store.lock:
+        if cloud.store.get(KIND, name):
+            raise AwsError(
+                "ResourceInUse",
+                "Training job names must be unique within an AWS account and region, and a training job with this "
+                f"name already exists ({arn})",
+            )
+        cloud.store.put(KIND, name, record)
+    cloud.submit(KIND, name, functools.partial(training_job.run, cloud, name))
+    return {"TrainingJobArn": arn}
+
+
+def _check(request: Record) -> None:
+    """Refuse a job that cannot be.
+
+    Raises:
+        AwsError: saying why.
+    """
+    specification = request["AlgorithmSpecification"]
+    if "TrainingImage" not in specification:
+        raise invalid("AlgorithmSpecification: oba up needs a TrainingImage; it has no algorithms by AlgorithmName")
+    if "ContainerEntrypoint" in specification or "ContainerArguments" in specification:
+        raise invalid("AlgorithmSpecification: the images that oba up runs take no ContainerEntrypoint or Arguments")
+    try:
+        registry.find(images.algorithm(specification["TrainingImage"]))
+        split(request["OutputDataConfig"]["S3OutputPath"])
+    except (LookupError, JobError) as error:
+        raise invalid(str(error)) from error
+    for wanted in ("ResourceConfig", "StoppingCondition", "OutputDataConfig"):
+        if wanted not in request:
+            raise invalid(f"{wanted} is required")
+    count = training_job.instances(request)
+    if not 1 <= count <= training_job.MOST_HOSTS:
+        raise invalid(f"ResourceConfig.InstanceCount: {count} is not from 1 to {training_job.MOST_HOSTS}")
+    channels.check(request)
+    local = request.get("CheckpointConfig", {}).get("LocalPath", training_job.CHECKPOINTS)
+    if local.rstrip("/") != training_job.CHECKPOINTS:
+        raise invalid(f"CheckpointConfig.LocalPath: oba up has {training_job.CHECKPOINTS} only, not {local}")
+    longest, wait = (request["StoppingCondition"].get(name) for name in ("MaxRuntimeInSeconds", "MaxWaitTimeInSeconds"))
+    if request.get("EnableManagedSpotTraining") and (wait is None or wait < (longest or 0)):
+        raise invalid("MaxWaitTimeInSeconds above or equal to MaxRuntimeInSeconds is required for spot training")
+
+
+def found(cloud: Cloud, name: str) -> Record:
+    """The job's record.
+
+    Raises:
+        AwsError: there is none.
+    """
+    record = cloud.store.get(KIND, name)
+    if record is None:
+        raise invalid("Requested resource not found.")
+    return record
+
+
+@operation("DescribeTrainingJob")
+def describe(cloud: Cloud, request: Record) -> Record:
+    """The job as it is now."""
+    return found(cloud, request["TrainingJobName"])
+
+
+@operation("ListTrainingJobs")
+def list_jobs(cloud: Cloud, request: Record) -> Record:
+    """Jobs, a page of them."""
+    page, token = listed(cloud.store.all(KIND), request, name="Name", status="TrainingJobStatus")
+    return {"TrainingJobSummaries": [{key: one[key] for key in _SUMMARY if key in one} for one in page], **token}
+
+
+@operation("StopTrainingJob")
+def stop(cloud: Cloud, request: Record) -> None:
+    """Ask the job to stop: it has 120 seconds to save what it has."""
+    name = request["TrainingJobName"]
+    with cloud.store.lock:
+        record = found(cloud, name)
+        if record["TrainingJobStatus"] != "InProgress":
+            raise invalid(
+                f"The request was rejected because the training job is in status {record['TrainingJobStatus']}."
+            )
+        cloud.store.update(KIND, name, TrainingJobStatus="Stopping")
+        training_job.transition(cloud, name, "Stopping", "Stopping the training job")
+        cloud.stops[KIND, name].set()
+
+
+@operation("UpdateTrainingJob")
+def update(cloud: Cloud, request: Record) -> Record:
+    """Nothing of what can be changed (profiler, warm pools) is here: accepted, without effect."""
+    return {"TrainingJobArn": found(cloud, request["TrainingJobName"])["Arn"]}

@@ -1,0 +1,204 @@
+"""Batch transform jobs: a server for the model, and the files of S3 through it, as ``oba batch`` does."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from algorithms.errors import AlgorithmInputError
+from container.logs import logger as batch_logger
+from local.batch import transform
+from local.batch.client import Answer, Client
+from local.batch.options import Options
+from local.batch.processing import Processing
+from local.sagemaker import channels, models, s3
+from local.sagemaker.cloud import Cloud
+from local.sagemaker.cloudwatch import Log
+from local.sagemaker.errors import AwsError, JobError, invalid
+from local.sagemaker.operations import listed, operation
+from local.sagemaker.servers import Server
+from local.sagemaker.store import Record, emptied
+
+KIND = "transform-job"
+GROUP = "/aws/sagemaker/TransformJobs"
+_REASON = 1024
+_logger = logging.getLogger("oba.up")
+
+
+@operation("CreateTransformJob")
+def create(cloud: Cloud, request: Record) -> Record:
+    """Queue a job."""
+    name = request["TransformJobName"]
+    container = models.container(cloud, request["ModelName"])
+    if container.get("Mode") == "MultiModel":
+        raise invalid("A transform job takes a model of one container with one model")
+    if request["TransformInput"].get("SplitType") == "TFRecord":
+        raise invalid("TransformInput.SplitType: oba up has None, Line and RecordIO, not TFRecord")
+    try:
+        options(request, cloud.folder).check()
+        s3.split(request["TransformOutput"]["S3OutputPath"])
+    except (AlgorithmInputError, JobError) as error:
+        raise invalid(str(error)) from error
+    record = request | {"TransformJobStatus": "InProgress", "Container": container}
+    try:
+        arn = models.put_new(cloud, KIND, name, record, "A transform job with this name exists already")
+    except AwsError as error:
+        raise AwsError("ResourceInUse", error.message) from error
+    cloud.submit(KIND, name, functools.partial(run, cloud, name))
+    return {"TransformJobArn": arn}
+
+
+def found(cloud: Cloud, name: str) -> Record:
+    """The job's record.
+
+    Raises:
+        AwsError: there is none.
+    """
+    record = cloud.store.get(KIND, name)
+    if record is None:
+        raise AwsError("ResourceNotFound", f'Could not find resource "{cloud.arn(KIND, name)}".')
+    return record
+
+
+@operation("DescribeTransformJob")
+def describe(cloud: Cloud, request: Record) -> Record:
+    """The job as it is now."""
+    record = found(cloud, request["TransformJobName"])
+    return record | {"TransformJobArn": record["Arn"]}
+
+
+@operation("ListTransformJobs")
+def list_jobs(cloud: Cloud, request: Record) -> Record:
+    """Jobs, a page of them."""
+    page, token = listed(cloud.store.all(KIND), request, name="Name", status="TransformJobStatus")
+    names = {"Name": "TransformJobName", "Arn": "TransformJobArn"}
+    fields = ("Name", "Arn", "TransformJobStatus", "CreationTime", "TransformEndTime", "LastModifiedTime")
+    fields_of = [{names.get(key, key): one[key] for key in (*fields, "FailureReason") if key in one} for one in page]
+    return {"TransformJobSummaries": fields_of, **token}
+
+
+@operation("StopTransformJob")
+def stop(cloud: Cloud, request: Record) -> None:
+    """Send no more requests; the files that are done are kept."""
+    name = request["TransformJobName"]
+    with cloud.store.lock:
+        record = found(cloud, name)
+        if record["TransformJobStatus"] != "InProgress":
+            raise invalid(f"The transform job is in status {record['TransformJobStatus']} and cannot be stopped.")
+        cloud.store.update(KIND, name, TransformJobStatus="Stopping")
+        cloud.stops[KIND, name].set()
+
+
+# ---- the job --------------------------------------------------------------------------------------------------------
+
+
+def options(job: Record, folder: Path) -> Options:
+    """A request as ``oba batch`` has it, with ``input`` and ``output`` below ``folder``."""
+    source, output = job["TransformInput"], job["TransformOutput"]
+    client, processing = job.get("ModelClientConfig", {}), job.get("DataProcessing", {})
+
+    def word(value: str | None) -> str | None:
+        return None if value == "None" else value
+
+    return Options(
+        input=(folder / "input",),
+        output=folder / "output",
+        content_type=source.get("ContentType", "application/octet-stream"),
+        accept=output.get("Accept"),
+        compression=source.get("CompressionType", "None"),
+        split_type=word(source.get("SplitType")),
+        assemble_with=word(output.get("AssembleWith")),
+        strategy=job.get("BatchStrategy"),
+        max_payload=job.get("MaxPayloadInMB"),
+        max_concurrent=job.get("MaxConcurrentTransforms") or None,
+        input_filter=processing.get("InputFilter", "$"),
+        output_filter=processing.get("OutputFilter", "$"),
+        join_source=word(processing.get("JoinSource")),
+        retries=client.get("InvocationsMaxRetries", 3),
+        timeout=client.get("InvocationsTimeoutInSeconds", 600),
+    )
+
+
+class _StopAsked(Exception):  # noqa: N818 - not an error
+    """The job was asked to stop."""
+
+
+class _Client(Client):
+    """Sends nothing any more once the job is to stop."""
+
+    stop: threading.Event
+
+    def invoke(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """The answer, as ``Client`` gives it."""
+        if self.stop.is_set():
+            raise _StopAsked
+        return super().invoke(body, headers)
+
+
+class _Errors(logging.Handler):
+    """What a thread logs as errors, to the job's log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.ERROR)
+        self.first: str | None = None
+        self._log, self._thread = log, threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the first, write all."""
+        if record.thread == self._thread:
+            self.first = self.first or record.getMessage()
+            self._log.write(record.getMessage())
+
+
+def run(cloud: Cloud, name: str, stop: threading.Event) -> None:
+    """Run a job that is queued, to one of its ends: nothing is raised."""
+    status, reason = "Completed", None
+    try:
+        reason = None if stop.is_set() else _transform(cloud, name, stop)
+        status = "Failed" if reason else status
+    except _StopAsked:
+        pass
+    except (JobError, AwsError, AlgorithmInputError, OSError) as error:
+        status, reason = "Failed", f"ClientError: {error}"
+    except Exception as error:
+        _logger.exception("Transform job %s", name)
+        status, reason = "Failed", f"InternalServerError: {type(error).__name__}: {error}"
+    if stop.is_set():
+        status, reason = "Stopped", None
+    shown = reason[:_REASON] if reason else None
+    cloud.store.update(KIND, name, TransformJobStatus=status, FailureReason=shown, TransformEndTime=time.time())
+
+
+def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
+    """Why the job failed; None where it did not."""
+    job, client = found(cloud, name), cloud.client("s3")
+    folder = emptied(cloud.folder / "transform-jobs" / name)
+    cloud.store.update(KIND, name, TransformStartTime=time.time())
+    role = {"RoleArn": (cloud.store.get(models.MODEL, job["ModelName"]) or {}).get("ExecutionRoleArn", "")}
+    s3.download(client, channels.objects(client, job["TransformInput"], role), folder / "input")
+    given = options(job, folder)
+    processing, files = Processing(given), transform.sources(given)
+    variables = job.get("Environment", {}) | given.environment()
+    server = Server(cloud, job["Container"], folder / "server", GROUP, f"{name}/i-0", variables)
+    log = Log(cloud, folder / "data.log", GROUP, f"{name}/i-0/data-log")
+    errors = _Errors(log)
+    batch_logger.addHandler(errors)
+    try:
+        server.wait()
+        asked = _Client(f"http://127.0.0.1:{server.port}", retries=given.retries, timeout=given.timeout)
+        asked.stop = stop
+        failed = transform.run(files, given.completed(asked.execution_parameters()), processing, asked)
+        asked.close()
+    finally:
+        batch_logger.removeHandler(errors)
+        server.close()
+        log.close()
+        place = job["TransformOutput"]["S3OutputPath"].rstrip("/")
+        for file, path in s3.files(given.output):
+            if not file.name.endswith(".partial"):
+                s3.upload(client, file, f"{place}/{path}")
+    return f"ClientError: {failed} of {len(files)} files were not transformed. {errors.first}" if failed else None

@@ -1,0 +1,124 @@
+"""The manifests: valid by Kubernetes' own schemas, and their commands do in a process what they promise in a Pod."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import numpy as np
+import pytest
+import yaml
+
+from algorithms.common import mxnet_files
+from container.serving.telemetry import Metrics
+from tests.server import Server
+
+FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
+FILES = sorted(FOLDER.glob("*.yaml"))
+VERSIONS = ("1.34", "1.37")
+OURS = {"JobSet", "ServingRuntime", "InferenceService"}  # kinds that Kubernetes itself does not have
+
+
+def documents(name):
+    return list(yaml.safe_load_all((FOLDER / name).read_text()))
+
+
+def embedded(document):
+    """What of a document Kubernetes has a schema for: itself, or the jobs and containers within."""
+    if document["kind"] == "JobSet":
+        for job in document["spec"]["replicatedJobs"]:
+            yield {"apiVersion": "batch/v1", "kind": "Job", "metadata": document["metadata"], **job["template"]}
+    elif document["kind"] == "ServingRuntime":
+        spec = {"containers": document["spec"]["containers"]}
+        yield {"apiVersion": "v1", "kind": "Pod", "metadata": document["metadata"], "spec": spec}
+    elif document["kind"] not in OURS:
+        yield document
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_manifests_are_valid(file, version):
+    checked = [part for document in documents(file.name) for part in embedded(document)]
+    assert checked
+    for part in checked:
+        kubernetes_validate.validate(part, version, strict=True)
+
+
+def test_a_wrong_manifest_would_be_found():
+    job = next(part for part in documents("train.yaml") if part["kind"] == "Job")
+    job["spec"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(job, VERSIONS[0], strict=True)
+
+
+def container_of(name, kind):
+    (found,) = (one for one in documents(name) if one["kind"] == kind)
+    spec = found["spec"]
+    if kind == "JobSet":
+        spec = spec["replicatedJobs"][0]["template"]["spec"]
+    return spec, (spec["template"]["spec"]["containers"] if "template" in spec else spec["containers"])[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "first"),
+    [("train-hosts.yaml", "Job", "digits-0.digits"), ("jobset.yaml", "JobSet", "digits-hosts-0-0.digits")],
+)
+def test_a_pod_knows_all_hosts_and_its_own_place(tmp_path, name, kind, first):
+    """The manifest's own command, with a ``train`` that shows what it was given."""
+    spec, container = container_of(name, kind)
+    (tmp_path / "config").mkdir()
+    config = next(one for one in documents(name) if one["kind"] == "ConfigMap")
+    for file, text in config["data"].items():
+        (tmp_path / "config" / file).write_text(text)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "train").write_text("#!/bin/sh\ncat $SAGEMAKER_BASE_DIR/input/config/*.json; exit 7\n")
+    (tmp_path / "bin" / "train").chmod(0o755)
+    command = [sys.executable, *container["command"][1:]]
+    command[command.index("/config")] = str(tmp_path / "config")
+    variables = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(FOLDER.parents[1]),
+        "SAGEMAKER_BASE_DIR": str(tmp_path / "ml"),
+    }
+    done = subprocess.run(command, env=variables | {"JOB_COMPLETION_INDEX": "2"}, capture_output=True, text=True)
+    assert done.returncode == 7, done.stderr
+    written = json.loads((tmp_path / "ml/input/config/resourceconfig.json").read_text())
+    assert written["hosts"][0] == first
+    assert len(written["hosts"]) == spec["completions"] == spec["parallelism"] == 3
+    assert written["current_host"] == written["hosts"][2]
+    assert (tmp_path / "ml/input/config/hyperparameters.json").read_text() == config["data"]["hyperparameters.json"]
+    done = subprocess.run(command, env=variables | {"JOB_COMPLETION_INDEX": "3"}, capture_output=True, text=True)
+    assert (done.returncode, "JOB_COMPLETION_INDEX" in done.stderr) == (1, True)
+
+
+def test_kserves_command_serves_what_lies_in_its_folder(tmp_path):
+    _, container = container_of("kserve.yaml", "ServingRuntime")
+    (tmp_path / "models").mkdir()
+    mxnet_files.save(tmp_path / "models" / "model_algo-1", [np.eye(3, 2, dtype=np.float32)])
+    shell = container["command"][2].replace("/mnt/models", str(tmp_path / "models"))
+    shell = shell.replace("/tmp/ml", str(tmp_path / "ml")).replace("exec serve", "")[: -len("&& ")]
+    subprocess.run(["sh", "-c", shell], check=True)
+    server = Server(tmp_path / "ml", {})
+    try:
+        server.wait()
+        for probe in ("readinessProbe", "livenessProbe"):
+            assert server.request("GET", container[probe]["httpGet"]["path"]).status == 200
+        body = json.dumps({"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]})
+        service = next(one for one in documents("kserve.yaml") if one["kind"] == "InferenceService")
+        answer = server.request("POST", f"/v2/models/{service['metadata']['name']}/infer", body.encode())
+        assert json.loads(answer.body)["outputs"][0]["data"] == [1.0]
+        server.stop()
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+def test_the_autoscaler_asks_for_a_metric_that_there_is():
+    scaler = next(one for one in documents("serve.yaml") if one["kind"] == "HorizontalPodAutoscaler")
+    asked = {one["pods"]["metric"]["name"] for one in scaler["spec"]["metrics"] if one["type"] == "Pods"}
+    assert asked <= {family.name for family in Metrics().own.collect()}

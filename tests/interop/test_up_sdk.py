@@ -1,0 +1,109 @@
+"""The unmodified SageMaker SDK 2 against `oba up`: its classes train, deploy, predict and transform."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from tests.interop.environments import SDK2, python_of
+from tests.server import free_port
+
+pytest.importorskip("moto")
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).resolve().parent
+CASES = ("kmeans", "linear-learner", "xgboost", "wrong")
+SECONDS = 400
+LABELS = load_digits().target[:100]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What came of each case, and what it printed. They run side by side: the SDK sleeps for most of its time."""
+    python, folder = python_of(*SDK2), tmp_path_factory.mktemp("up")
+    np.save(folder / "rows.npy", load_digits().data.astype(np.float32))
+    np.save(folder / "labels.npy", load_digits().target.astype(np.float32))
+    command = [sys.executable, "-m", "local", "up", "--port", "0", "--state", str(folder / "state")]
+    with subprocess.Popen(command, cwd=HERE.parents[1], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        given = {}
+        for line in server.stdout:
+            if match := re.match(r"export (\w+)=(.*)", line):
+                given[match[1]] = match[2]
+            if "Ctrl-C" in line:
+                break
+        environment = {
+            **given,
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "HTTPS_PROXY": f"http://127.0.0.1:{free_port()}",  # the SDK tells Amazon of each call: not from here
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+        def run(case: str) -> str:
+            done = subprocess.run(
+                [python, HERE / "up_sdk2_program.py", folder, case],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=SECONDS,
+            )
+            return done.stdout
+
+        try:
+            with ThreadPoolExecutor(len(CASES)) as pool:
+                logs = dict(zip(CASES, pool.map(run, CASES), strict=True))
+        finally:
+            server.terminate()
+    found = {}
+    for case, log in logs.items():
+        file = folder / f"{case}.json"
+        found[case] = {"log": log} | (json.loads(file.read_text()) if file.is_file() else {})
+    return found
+
+
+def test_kmeans_of_the_sdk_fits_records_deploys_and_predicts(results):
+    found = results["kmeans"]
+    assert "answers" in found, found["log"][-5000:]
+    clusters = np.array(found["answers"])[:, 0].astype(int)
+    purity = sum(np.bincount(LABELS[clusters == cluster]).max() for cluster in set(clusters)) / len(LABELS)
+    assert purity > 0.6
+    assert found["model"].startswith("s3://sagemaker-us-east-1-123456789012/")
+    assert re.search(r"Training seconds: \d+", found["log"])
+
+
+def test_the_linear_learner_of_the_sdk_predicts_labels(results):
+    found = results["linear-learner"]
+    assert "answers" in found, found["log"][-5000:]
+    assert np.mean(np.array(found["answers"])[:, 0] == LABELS) > 0.85
+
+
+def test_an_xgboost_estimator_shows_its_log_is_attached_to_transforms_and_serves(results):
+    found = results["xgboost"]
+    assert "answers" in found, found["log"][-5000:]
+    assert "[4]#011train-mlogloss" in found["log"]
+    assert np.mean(np.array(found["joined"]) == LABELS) > 0.9
+    assert found["columns"] == 65
+    answers = found["answers"]
+    rows = [row["score"] for row in answers["predictions"]] if isinstance(answers, dict) else np.ravel(answers)
+    assert np.ravel(rows).astype(float).tolist() == found["joined"]
+    assert found["metrics"] > 0
+    assert found["endpoints"] == 0
+
+
+def test_a_job_that_fails_raises_in_the_sdk_with_its_reason(results):
+    found = results["wrong"]
+    assert found.get("type") == "UnexpectedStatusException", found["log"][-3000:]
+    assert "ClientError: " in found["error"]
+    assert "num_components" in found["error"]

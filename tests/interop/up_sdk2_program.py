@@ -1,0 +1,103 @@
+"""What a user of the SageMaker SDK 2 writes, in the environment that `oba up` prints: `python … FOLDER CASE`.
+
+FOLDER has rows.npy and labels.npy; what came of the case is written there as CASE.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import sagemaker
+from sagemaker.deserializers import JSONDeserializer
+from sagemaker.estimator import Estimator
+from sagemaker.inputs import TrainingInput
+from sagemaker.serializers import CSVSerializer
+
+ROLE = "arn:aws:iam::111111111111:role/SageMaker"
+ASKED = 100
+
+
+def first_party(kind: Any, predictor_labels: str, rows: Any, labels: Any, **more: Any) -> dict[str, Any]:
+    """Train by ``record_set``, deploy, predict."""
+    estimator = kind(role=ROLE, instance_count=1, instance_type="ml.m5.large", **more)
+    records = estimator.record_set(rows, labels=labels) if labels is not None else estimator.record_set(rows)
+    estimator.fit(records, mini_batch_size=100)
+    predictor = estimator.deploy(1, "ml.m5.large")
+    answers = predictor.predict(rows[:ASKED])
+    predictor.delete_endpoint()
+    return {
+        "model": estimator.model_data,
+        "answers": [list(answer.label[predictor_labels].float32_tensor.values) for answer in answers],
+    }
+
+
+def kmeans(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
+    """The class of k-means."""
+    return first_party(sagemaker.KMeans, "closest_cluster", rows, None, k=10)
+
+
+def linear_learner(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
+    """The class of the linear learner."""
+    more = {"predictor_type": "multiclass_classifier", "num_classes": 10}
+    return first_party(sagemaker.LinearLearner, "predicted_label", rows, labels, **more)
+
+
+def xgboost(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
+    """An estimator with SageMaker's own image, its log, a second one attached to its job, and a transform job."""
+    session = sagemaker.Session()
+    np.savetxt(folder / "train.csv", np.column_stack([labels, rows]), delimiter=",", fmt="%g")
+    np.savetxt(folder / "asked.csv", rows[:ASKED], delimiter=",", fmt="%g")
+    train = session.upload_data(str(folder / "train.csv"), key_prefix="digits/train")
+    asked = session.upload_data(str(folder / "asked.csv"), key_prefix="digits/asked")
+    estimator = Estimator(
+        image_uri=sagemaker.image_uris.retrieve("xgboost", session.boto_region_name, version="1.7-1"),
+        role=ROLE,
+        instance_count=1,
+        instance_type="ml.m5.large",
+        hyperparameters={"objective": "multi:softmax", "num_class": 10, "num_round": 5},
+    )
+    channel = TrainingInput(train, content_type="text/csv")
+    estimator.fit({"train": channel, "validation": channel}, logs=True)
+    attached = Estimator.attach(estimator.latest_training_job.name)
+    metrics = sagemaker.TrainingJobAnalytics(estimator.latest_training_job.name, ["validation:mlogloss"]).dataframe()
+    transformer = attached.transformer(
+        1, "ml.m5.large", assemble_with="Line", accept="text/csv", strategy="MultiRecord"
+    )
+    transformer.transform(asked, content_type="text/csv", split_type="Line", join_source="Input", wait=True)
+    location = f"{transformer.output_path}/asked.csv.out"
+    joined = sagemaker.s3.S3Downloader.read_file(location)
+    predictor = attached.deploy(1, "ml.m5.large", serializer=CSVSerializer(), deserializer=JSONDeserializer())
+    answers = predictor.predict(rows[:ASKED])
+    predictor.delete_endpoint(delete_endpoint_config=True)
+    return {
+        "model": attached.model_data,
+        "answers": answers,
+        "joined": [float(line.rpartition(",")[2]) for line in joined.splitlines()],
+        "columns": len(joined.splitlines()[0].split(",")),
+        "metrics": len(metrics),
+        "endpoints": len(boto3.client("sagemaker").list_endpoints(NameContains=predictor.endpoint_name)["Endpoints"]),
+    }
+
+
+def wrong(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
+    """A job that fails: what the SDK raises."""
+    estimator = sagemaker.PCA(ROLE, 1, "ml.m5.large", num_components=65)
+    try:
+        estimator.fit(estimator.record_set(rows), mini_batch_size=100)
+    except Exception as error:
+        return {"error": str(error), "type": type(error).__name__}
+    return {}
+
+
+if __name__ == "__main__":
+    where, case = Path(sys.argv[1]), sys.argv[2]
+    cases = {"kmeans": kmeans, "linear-learner": linear_learner, "xgboost": xgboost, "wrong": wrong}
+    given_rows, given_labels = np.load(where / "rows.npy"), np.load(where / "labels.npy")
+    (where / case).mkdir()
+    found = cases[case](given_rows, given_labels, where / case)
+    (where / f"{case}.json").write_text(json.dumps(found, default=float))
