@@ -38,7 +38,8 @@ from algorithms.interface import (
     Stream,
 )
 from algorithms.pca import model
-from algorithms.pca.fit import Components, State, initialize
+from algorithms.pca.components import Components
+from algorithms.pca.fit import State, initialize
 from algorithms.pca.model import PROJECTION, PCAModel
 
 REGULAR, RANDOMIZED = "regular", "randomized"

@@ -35,8 +35,9 @@ from algorithms.interface import (
 from algorithms.xgb import model
 from algorithms.xgb.fit import fit
 from algorithms.xgb.model import XGBModel
+from algorithms.xgb.names import MAXIMIZED, METRICS, MULTI, OBJECTIVES
 from algorithms.xgb.outputs import KEYS
-from algorithms.xgb.parameters import MAXIMIZED, METRICS, MULTI, OBJECTIVES, XGBoostHyperparameters
+from algorithms.xgb.parameters import XGBoostHyperparameters
 
 _SMALLEST_TREE = 2_000
 """Bytes at least that XGBoost keeps of a tree without a split; 5,300 were measured while 100,000 were grown."""
