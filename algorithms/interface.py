@@ -398,9 +398,9 @@ class Algorithm(ABC):
             TrainingStopped: a stop was asked for before there was a model.
         """
 
-    @classmethod
+    @staticmethod
     @abstractmethod
-    def load(cls, directory: Path) -> Model:
+    def load(directory: Path) -> Model:
         """The model in a folder that ``Model.save``, SageMaker or a user's own code wrote.
 
         Raises:
@@ -426,9 +426,9 @@ class Algorithm(ABC):
         """
         return cls.serving.memory * sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
 
-    @classmethod
+    @staticmethod
     @abstractmethod
-    def recognises(cls, directory: Path) -> bool:
+    def recognises(directory: Path) -> bool:
         """Whether the folder looks like a model of this algorithm. Reads headers only; never raises for content."""
 
     @classmethod

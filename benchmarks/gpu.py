@@ -176,13 +176,14 @@ def _photographs(path: Path, count: int) -> None:
 _PIPELINE = """
 import statistics, sys, time
 from pathlib import Path
-from algorithms.image_classification import pipeline
+from algorithms.image_classification import targets
 from algorithms.image_classification.architecture import Architecture
-from algorithms.image_classification.examples import of_channel
-from algorithms.vision import augment
+from algorithms.vision import augment, pipeline
+from algorithms.vision.examples import of_channel
 from tests.algorithms.samples import Records
 form = Architecture(50, (3, int(sys.argv[3]), int(sys.argv[3])), int(sys.argv[4]))
-examples = of_channel("train", {"train": Records(folder=Path(sys.argv[1]))}, form)
+stream = Records(folder=Path(sys.argv[1]))
+examples = of_channel("train", {"train": stream}, targets.of_channel("train", stream, form))
 prepared = augment.Preparation(form.image_shape, None, "crop")
 batches = pipeline.Pipeline(examples, prepared, int(sys.argv[2]), 0, shuffled=True)
 rates = []

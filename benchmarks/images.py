@@ -29,11 +29,11 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from algorithms import hyperparameters  # noqa: E402
-from algorithms.image_classification import ImageClassification, pipeline, symbol  # noqa: E402
+from algorithms.image_classification import ImageClassification, symbol, targets  # noqa: E402
 from algorithms.image_classification.architecture import Architecture  # noqa: E402
-from algorithms.image_classification.examples import of_channel  # noqa: E402
 from algorithms.image_classification.model import ImageModel  # noqa: E402
-from algorithms.vision import augment
+from algorithms.vision import augment, pipeline  # noqa: E402
+from algorithms.vision.examples import of_channel  # noqa: E402
 from benchmarks.common import SHARED_DATA, table  # noqa: E402
 from recordio.framing import write_frame  # noqa: E402
 from recordio.images import encode_record  # noqa: E402
@@ -115,7 +115,8 @@ class Data:
 
 def _pipeline(task: Task, data: Data) -> str:
     form = Architecture(task.layers, (3, task.side, task.side), len(data.classes))
-    examples = of_channel("train", {"train": data.channel("train")}, form)
+    stream = data.channel("train")
+    examples = of_channel("train", {"train": stream}, targets.of_channel("train", stream, form))
     rows = []
     for kind in (augment.NONE, *augment.KINDS):
         prepare = augment.Preparation(form.image_shape, task.resize, kind)

@@ -22,6 +22,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from algorithms.kmeans import KMeans as KMeansAlgorithm
 from algorithms.kmeans import KMeansHyperparameters, KMeansModel
+from algorithms.kmeans.model import load
 from benchmarks.common import Data, covertype, digits, mnist, race, table, train, write_job
 from recordio.batches import concatenate
 from recordio.content_type import parse
@@ -84,7 +85,7 @@ def _job(base: Path, file: Path, data: Data, k: int) -> tuple[np.ndarray, str]:
         job = Path(folder)
         write_job(job, {"k": k, "feature_dim": data.features.shape[1]}, {"train": file}, RECORDIO)
         trained = train(job, "kmeans")
-        return KMeansModel.load(trained.model).centers, trained.log
+        return load(trained.model).centers, trained.log
 
 
 def _with_seed(data: Data, k: int, seed: int) -> np.ndarray:

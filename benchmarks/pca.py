@@ -26,7 +26,8 @@ from scipy import linalg
 from sklearn.decomposition import PCA, IncrementalPCA
 
 from algorithms import pca
-from algorithms.pca.fit import Covariance, Sketch
+from algorithms.pca.covariance import Covariance
+from algorithms.pca.sketch import Sketch
 from benchmarks.common import Contender, mnist, peak_memory, race, table, train, write_job
 from recordio.batches import Batch, Features, concatenate
 from recordio.content_type import parse

@@ -41,6 +41,10 @@ def help_text(algorithm: type[Algorithm]) -> str:
     lines += ["", "Channels:"]
     for channel in algorithm.channels:
         lines += _entry(channel.name, _channel_facts(channel), channel.help)
+    serving = algorithm.serving
+    lines += ["", "Endpoint:"]
+    lines += _entry("POST /invocations", f"takes {', '.join(serving.accepts)}", f"answers {', '.join(serving.answers)}")
+    lines += _entry(f"POST /v2/models/{algorithm.name}/infer", "the open inference protocol (KServe V2)", "")
     return "\n".join(lines)
 
 

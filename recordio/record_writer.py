@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -114,7 +114,7 @@ def _template(columns: Sequence[Column]) -> np.ndarray:
     if length > MAX_LENGTH:
         raise ValueError(f"a RecordIO frame holds at most {MAX_LENGTH} bytes, a row needs {length}")
     heads[0] = HEADER.pack(MAGIC, length) + heads[0]
-    fields: list[tuple] = []
+    fields: list[tuple[Any, ...]] = []
     for i, (column, head) in enumerate(zip(columns, heads, strict=True)):
         fields.append((f"head{i}", np.uint8, (len(head),)))
         fields.append((f"values{i}", column.values.dtype.newbyteorder("<"), (column.values.shape[1],)))

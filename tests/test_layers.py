@@ -90,6 +90,19 @@ def test_each_algorithm_has_the_same_files(folder, file):
     assert (ROOT / "algorithms" / folder / file).is_file()
 
 
+@pytest.mark.parametrize("folder", sorted(ALGORITHM_FOLDERS))
+def test_each_algorithm_is_explained(folder):
+    """What it is, how it is used, how it works, how it differs from SageMaker's, and what it comes from."""
+    text = (ROOT / "algorithms" / folder / "README.md").read_text()
+    title, _, first = text.partition("\n\n")
+    assert title.startswith("# ") and len(first.partition("\n## ")[0].strip()) > 40
+    headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    wanted = ["Train and ask", "How it works", "What differs from SageMaker's"]
+    assert [heading for heading in wanted if not any(found.startswith(heading) for found in headings)] == []
+    assert "oba train" in text
+    assert "## References" in text, "name the papers, or the program that it follows"
+
+
 def test_each_folder_of_algorithms_is_in_the_registry_or_shared():
     folders = {file.parent.name for file in (ROOT / "algorithms").glob("*/__init__.py")}
     assert folders == ALGORITHM_FOLDERS | SHARED

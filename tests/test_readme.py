@@ -138,6 +138,7 @@ def run(block, folder: Path) -> bool:
         "COMMANDS": commands,
         "STAND_IN": str(STAND_IN),
         "STAND_IN_COMMANDS": commands,
+        "STAND_IN_IMAGES": ",".join(registry.ALGORITHMS),
         "SDK_PYTHON": command[0],
     }
     if block.needs.startswith("sdk"):

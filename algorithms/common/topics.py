@@ -11,6 +11,7 @@ import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -139,7 +140,7 @@ def write_report(
     (directory / PAGE).write_text(_page(title, topics, float(np.nanmean(coherences)) if words.shape[1] > 1 else None))
 
 
-def _page(title: str, topics: list[dict], coherence: float | None) -> str:
+def _page(title: str, topics: list[dict[str, Any]], coherence: float | None) -> str:
     """The page: a row for each topic, the largest first."""
     largest = max(topic["share"] for topic in topics) or 1
     rows = "\n".join(
@@ -160,7 +161,7 @@ def _page(title: str, topics: list[dict], coherence: float | None) -> str:
     )
 
 
-def _words(words: list[dict]) -> str:
+def _words(words: list[dict[str, Any]]) -> str:
     return ", ".join(
         f'<span class="word">{html.escape(word["word"])} <small>{100 * word["probability"]:.1f}</small></span>'
         for word in words

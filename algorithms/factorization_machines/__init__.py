@@ -9,26 +9,15 @@ Source: Rendle, "Factorization Machines", ICDM 2010.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import scipy.sparse as sp
-
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
-from algorithms.common.hosts import any_host
-from algorithms.errors import TrainingDataError, TrainingStopped
-from algorithms.events import FinalScore, Measured, Progress, Throughput
-from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
-from algorithms.factorization_machines.fit import State
-from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
-from algorithms.factorization_machines.scaling import Measure, Scaling
-from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
-from algorithms.factorization_machines.scores import Sums
+from algorithms.factorization_machines import model
+from algorithms.factorization_machines.fit import judge, train
+from algorithms.factorization_machines.model import BINARY, REGRESSOR, FactorizationMachine
+from algorithms.factorization_machines.steps import State
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real
 from algorithms.interface import (
     JSON,
@@ -39,17 +28,12 @@ from algorithms.interface import (
     Channel,
     Column,
     Configuration,
-    Hosts,
     Job,
     Metric,
     Serving,
     Stream,
 )
-from recordio.batches import Batch
 
-BINARY, REGRESSOR = "binary_classifier", "regressor"
-_NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
-_NO_ROWS = "No training data processed. Verify that channel 'train' contains non-empty files."
 _WIDE = Tunable(1e-8, 512)
 
 
@@ -217,6 +201,8 @@ class FactorizationMachines(Algorithm):
         )
         for predictor_type, classes in ((BINARY, 2), (REGRESSOR, None))
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def memory(cls, hyperparameters: FactorizationMachinesHyperparameters) -> int:
@@ -230,196 +216,9 @@ class FactorizationMachines(Algorithm):
         hp: FactorizationMachinesHyperparameters = hyperparameters
         job.info("[Sparse network] Building a sparse network.")
         state = State(hp, job.seed, job.hosts)
-        model = FactorizationMachine(*_train(state, channels["train"], hp, job), hp.predictor_type)
+        model = FactorizationMachine(*train(state, channels["train"], hp, job), hp.predictor_type)
         if "test" in channels:
-            _test(model, channels["test"], hp, job)
+            judge(model, channels["test"], hp, job)
         else:
             job.info("Test data is not provided.")
         return model
-
-    @classmethod
-    def load(cls, directory: Path) -> FactorizationMachine:
-        """See ``model.load``."""
-        return load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """See ``model.recognises``."""
-        return recognises(directory)
-
-
-def _train(
-    state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
-    found = job.checkpoints.latest()
-    place = _first_place(stream, hp, job) if found is None else resume(state, found)
-    stopped = False
-    while place.epoch < place.schedule.epochs and not stopped:
-        stopped = _one_epoch(state, stream, place, hp, job)
-    epoch, epochs, scaling = place.epoch, place.schedule.epochs, place.scaling
-    if epoch < epochs:
-        job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
-    learned = state.bias, state.linear, state.factors
-    bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
-    if not all(np.isfinite(one).all() for one in (bias, linear, factors)):
-        raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(hp)}")
-    if state.time < FEWEST_STEPS:
-        job.warning(
-            f"Training ended after {state.time} steps, which are few at linear_lr={hp.linear_lr:g} and "
-            f"factors_lr={hp.factors_lr:g}: give more epochs or, in File mode, none: then training "
-            "takes as many as it needs."
-        )
-    if state.share_of_interactions < _NO_INTERACTIONS:
-        job.warning(
-            f"The interactions of features have vanished from the scores: factors_wd={hp.factors_wd:g} draws the "
-            f"factors to zero faster than factors_lr={hp.factors_lr:g} learns them. A feature's gradient is a mean "
-            "over the batch, so that a weight decay of 0.001 is large already."
-        )
-    return bias, linear, factors
-
-
-def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Scaling:
-    """The scale of the data, by a pass over it."""
-    measure = Measure(hp.feature_dim)
-    with closing(stream.batches(hp.mini_batch_size)) as batches:
-        for batch in batches:
-            measure.add(batch.features, _labels(batch, hp))
-            if job.stop_requested:
-                raise TrainingStopped(f"before epoch 0, after {measure.rows} rows")
-    measure.shared(job.hosts)
-    if not measure.rows:
-        raise TrainingDataError(_NO_ROWS)
-    # What a shift adds to the weights and the bias needs both of them.
-    return measure.scaling(shifted=hp.use_bias and hp.use_linear, labels=hp.predictor_type == REGRESSOR)
-
-
-def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Place:
-    """Where training starts: what is to be done, and on which scale."""
-    scores = Sums(hp.predictor_type == BINARY)
-    if hp.epochs is not None or not stream.repeats:
-        return Place(Schedule(hp.epochs or 1, hp.mini_batch_size), scores)
-    scaling = _measured(stream, hp, job)
-    schedule = enough(scaling.rows, hp.mini_batch_size)
-    job.info(
-        f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
-        f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
-    )
-    # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
-    schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
-    return Place(schedule, scores, scaling)
-
-
-def _one_epoch(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
-    """One pass, and its lines; whether a stop was asked for."""
-    started, epoch, total = time.perf_counter(), place.epoch, place.total
-    state.begin(epoch, place.schedule.epochs)
-    is_whole = _pass(state, stream, place, hp, job)
-    if place.schedule.logs(epoch):
-        job.report(Measured(total.scores("train"), step=epoch))
-        job.report(Progress(epoch + 1, place.schedule.epochs))
-        job.report(Throughput(total.rows, time.perf_counter() - started))
-    place.next_epoch()
-    stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
-    if is_whole:
-        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
-    return stopped
-
-
-def _pass(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
-    """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
-    total, scaling, stopped = place.total, place.scaling, False
-    with closing(stream.batches(place.schedule.batch_size)) as batches:
-        for number, (batch, count) in enumerate(_in_step(batches, hp.feature_dim, job.hosts)):
-            if number < place.batches:  # trained on before an interruption
-                continue
-            labels = _labels(batch, hp)
-            if scaling is None:
-                raw = state.update(batch, labels, count)
-            else:
-                raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels), count))
-            total.add(raw, labels)
-            place.batches = number + 1
-            if place.schedule.logs(place.epoch) and number % hp.batch_metrics_publish_interval == 0:
-                _report_batch(raw, labels, hp, job, place.epoch, number)
-            stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
-            if stream.repeats:
-                job.checkpoints.offer(lambda: to_checkpoint(state, place))
-            if stopped:
-                if place.epoch == 0:
-                    raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
-                break
-    total.shared(job.hosts)
-    if not total.rows:
-        raise TrainingDataError(_NO_ROWS)
-    if not total.finite:
-        raise TrainingDataError(f"the scores are not finite in epoch {place.epoch}: {_advice(hp)}")
-    return not stopped
-
-
-def _in_step(batches: Iterator[Batch], width: int, hosts: Hosts) -> Iterator[tuple[Batch, int]]:
-    """Each batch with the number of rows of all hosts' batches.
-
-    It goes on until no host has rows left; those that have none get batches of 0 rows. Batches are sparse on all hosts
-    where they are so on one.
-    """
-    while True:
-        batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
-        count, sparse = hosts.sum(np.array([len(batch), batch.is_sparse]))[0].tolist()
-        if not count:
-            return
-        if sparse and not batch.is_sparse:
-            batch = Batch(sp.csr_array(batch.features), batch.labels)
-        yield batch, count
-
-
-def _advice(hp: FactorizationMachinesHyperparameters) -> str:
-    """What to change where numbers grow beyond bounds: the learning rates, and whatever else is larger than usual."""
-    terms = ("factors", "linear", "bias")
-    starts = [f"{term}_init_{part}" for term in terms for part in ("sigma", "scale", "value")]
-    others = [name for name in [*(f"{term}_wd" for term in terms), *starts, "rescale_grad"] if _unusual(hp, name)]
-    smaller = ", ".join(f"{name} is {getattr(hp, name):g}" for name in [*(f"{term}_lr" for term in terms), *others])
-    return f"choose smaller values ({smaller}), or set clip_gradient"
-
-
-def _unusual(hp: FactorizationMachinesHyperparameters, name: str) -> bool:
-    value = getattr(hp, name)
-    return value is not None and abs(value) > 1
-
-
-def _labels(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndarray:
-    """The labels of a batch, (n,) float32.
-
-    Raises:
-        TrainingDataError: there are several a row, or a class is neither 0 nor 1.
-    """
-    labels = np.asarray(batch.labels, np.float32)
-    if labels.ndim > 1 and labels.shape[1] != 1:
-        raise TrainingDataError(f"each row needs one label, but rows have {labels.shape[1]}")
-    labels = labels.reshape(-1)
-    wrong = (labels != 0) & (labels != 1)
-    if hp.predictor_type == BINARY and wrong.any():
-        raise TrainingDataError(f"labels of a binary_classifier must be 0 or 1, but one is {labels[wrong][0]:g}")
-    return labels
-
-
-def _report_batch(
-    raw: np.ndarray, labels: np.ndarray, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int, number: int
-) -> None:
-    sums = Sums(hp.predictor_type == BINARY)
-    sums.add(raw, labels)
-    sums.shared(job.hosts)
-    job.report(Measured(sums.scores("train"), step=epoch, batch=number))
-
-
-def _test(model: FactorizationMachine, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
-    sums = Sums(hp.predictor_type == BINARY)
-    for batch in stream.batches(hp.mini_batch_size):
-        sums.add(model.scores(batch), _labels(batch, hp))
-    sums.shared(job.hosts)
-    if not sums.rows:
-        raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
-    final = tuple(score for score in sums.scores("test") if score.metric not in ("mse", "absolute_loss"))
-    for score in final:
-        job.report(FinalScore("test", score.metric, score.value))
-    job.report(Measured(final))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
-from algorithms.factorization_machines.fit import State
 from algorithms.factorization_machines.scaling import Scaling
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.scores import Sums
+from algorithms.factorization_machines.steps import State
 
 
 @dataclass

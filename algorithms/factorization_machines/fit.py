@@ -1,276 +1,208 @@
-"""Training of factorization machines by lazy Adam: a step touches only the features that occur in its batch.
-
-With P = X V, of shape (n, k), Rendle's identity gives the score w0 + X w + (|P|^2 - X^2 |V|^2) / 2 row by row, and its
-gradients X^T (g P) - diag(X^2^T g) V for V and X^T g for w, where g (n,) is the slope of the loss. All products are
-taken over the columns that occur, so the cost of a batch follows its non-zeros, whatever the number of features.
-
-Sources: Rendle, "Factorization Machines", ICDM 2010, section III; Kingma and Ba, "Adam", ICLR 2015, with the moments
-of a row decayed only when the row occurs, as MXNet's lazy update does.
-"""
+"""Passes over the training rows, what is told of them, and the scores of the model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import expit
 
-from algorithms.common.hosts import ONE_HOST
-from algorithms.interface import Hosts
-from recordio.batches import Batch, Features
-
-try:
-    from algorithms.factorization_machines import _kernel  # type: ignore[attr-defined]
-except ImportError:  # built without a compiler: numpy does the same, slower
-    _kernel = None
+from algorithms.common.hosts import any_host
+from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.events import FinalScore, Measured, Progress, Throughput
+from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
+from algorithms.factorization_machines.model import BINARY, REGRESSOR, FactorizationMachine
+from algorithms.factorization_machines.scaling import Measure, Scaling
+from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
+from algorithms.factorization_machines.scores import Sums
+from algorithms.factorization_machines.steps import State
+from algorithms.interface import Hosts, Job, Stream
+from recordio.batches import Batch
 
 if TYPE_CHECKING:
     from algorithms.factorization_machines import FactorizationMachinesHyperparameters
 
-BETA_1, BETA_2 = np.float32(0.9), np.float32(0.999)
-DEFAULT_EPSILON = 1e-8
+_NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
+_NO_ROWS = "No training data processed. Verify that channel 'train' contains non-empty files."
 
 
-class DenseRows:
-    """A dense batch: all columns occur."""
+def train(
+    state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
+    found = job.checkpoints.latest()
+    place = _first_place(stream, hp, job) if found is None else resume(state, found)
+    stopped = False
+    while place.epoch < place.schedule.epochs and not stopped:
+        stopped = _one_epoch(state, stream, place, hp, job)
+    epoch, epochs, scaling = place.epoch, place.schedule.epochs, place.scaling
+    if epoch < epochs:
+        job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
+    learned = state.bias, state.linear, state.factors
+    bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
+    if not all(np.isfinite(one).all() for one in (bias, linear, factors)):
+        raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(hp)}")
+    if state.time < FEWEST_STEPS:
+        job.warning(
+            f"Training ended after {state.time} steps, which are few at linear_lr={hp.linear_lr:g} and "
+            f"factors_lr={hp.factors_lr:g}: give more epochs or, in File mode, none: then training "
+            "takes as many as it needs."
+        )
+    if state.share_of_interactions < _NO_INTERACTIONS:
+        job.warning(
+            f"The interactions of features have vanished from the scores: factors_wd={hp.factors_wd:g} draws the "
+            f"factors to zero faster than factors_lr={hp.factors_lr:g} learns them. A feature's gradient is a mean "
+            "over the batch, so that a weight decay of 0.001 is large already."
+        )
+    return bias, linear, factors
 
-    def __init__(self, features: np.ndarray, linear: np.ndarray, factors: np.ndarray) -> None:
-        self.features, self.factors = features, factors
-        self.columns = slice(None)
-        self.squares = features * features
-        self.products = features @ factors  # (n, k)
-        pairs = _square_lengths(self.products) - self.squares @ _square_lengths(factors)
-        self.scores = features @ linear + np.float32(0.5) * pairs
 
-    def gradients(self, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of the linear weights (d,) and the factors (d, k), for the slope (n,) of the loss in each row's score."""
-        gradient = self.features.T @ (self.products * slopes[:, None])
-        gradient -= (self.squares.T @ slopes)[:, None] * self.factors
-        return self.features.T @ slopes, gradient
+def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Scaling:
+    """The scale of the data, by a pass over it."""
+    measure = Measure(hp.feature_dim)
+    with closing(stream.batches(hp.mini_batch_size)) as batches:
+        for batch in batches:
+            measure.add(batch.features, _labels(batch, hp))
+            if job.stop_requested:
+                raise TrainingStopped(f"before epoch 0, after {measure.rows} rows")
+    measure.shared(job.hosts)
+    if not measure.rows:
+        raise TrainingDataError(_NO_ROWS)
+    # What a shift adds to the weights and the bias needs both of them.
+    return measure.scaling(shifted=hp.use_bias and hp.use_linear, labels=hp.predictor_type == REGRESSOR)
 
 
-class SparseRows:
-    """A sparse batch over the columns that occur in it, which are numbered anew from 0 to u - 1.
+def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Place:
+    """Where training starts: what is to be done, and on which scale."""
+    scores = Sums(hp.predictor_type == BINARY)
+    if hp.epochs is not None or not stream.repeats:
+        return Place(Schedule(hp.epochs or 1, hp.mini_batch_size), scores)
+    scaling = _measured(stream, hp, job)
+    schedule = enough(scaling.rows, hp.mini_batch_size)
+    job.info(
+        f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
+        f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
+    )
+    # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
+    schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
+    return Place(schedule, scores, scaling)
 
-    Attributes:
-        columns: (u,) int64, the feature numbers that occur, in no order.
+
+def _one_epoch(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
+    """One pass, and its lines; whether a stop was asked for."""
+    started, epoch, total = time.perf_counter(), place.epoch, place.total
+    state.begin(epoch, place.schedule.epochs)
+    is_whole = _pass(state, stream, place, hp, job)
+    if place.schedule.logs(epoch):
+        job.report(Measured(total.scores("train"), step=epoch))
+        job.report(Progress(epoch + 1, place.schedule.epochs))
+        job.report(Throughput(total.rows, time.perf_counter() - started))
+    place.next_epoch()
+    stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
+    if is_whole:
+        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
+    return stopped
+
+
+def _pass(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
+    """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
+    total, scaling, stopped = place.total, place.scaling, False
+    with closing(stream.batches(place.schedule.batch_size)) as batches:
+        for number, (batch, count) in enumerate(_in_step(batches, hp.feature_dim, job.hosts)):
+            if number < place.batches:  # trained on before an interruption
+                continue
+            labels = _labels(batch, hp)
+            if scaling is None:
+                raw = state.update(batch, labels, count)
+            else:
+                raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels), count))
+            total.add(raw, labels)
+            place.batches = number + 1
+            if place.schedule.logs(place.epoch) and number % hp.batch_metrics_publish_interval == 0:
+                _report_batch(raw, labels, hp, job, place.epoch, number)
+            stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
+            if stream.repeats:
+                job.checkpoints.offer(lambda: to_checkpoint(state, place))
+            if stopped:
+                if place.epoch == 0:
+                    raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
+                break
+    total.shared(job.hosts)
+    if not total.rows:
+        raise TrainingDataError(_NO_ROWS)
+    if not total.finite:
+        raise TrainingDataError(f"the scores are not finite in epoch {place.epoch}: {_advice(hp)}")
+    return not stopped
+
+
+def _in_step(batches: Iterator[Batch], width: int, hosts: Hosts) -> Iterator[tuple[Batch, int]]:
+    """Each batch with the number of rows of all hosts' batches.
+
+    It goes on until no host has rows left; those that have none get batches of 0 rows. Batches are sparse on all hosts
+    where they are so on one.
     """
-
-    def __init__(self, features: sp.csr_array, linear: np.ndarray, factors: np.ndarray, position: np.ndarray) -> None:
-        """``position`` is scratch space of one int64 for each feature; its content means nothing."""
-        self.linear, self.factors = linear, factors
-        indices = features.indices.astype(np.int64)
-        order = np.arange(len(indices))
-        position[indices] = order  # of equal indices, one wins: it stands for the column
-        self.columns = indices[position[indices] == order]
-        position[self.columns] = np.arange(len(self.columns))
-        self.compact = position[indices]
-        self.cells = (features.data, indices, features.indptr.astype(np.int64))
-        self.rows = features.shape[0]
-        if _kernel is None:
-            self._numpy_scores()
-        else:
-            self.products = np.empty((self.rows, factors.shape[1]), np.float32)
-            self.scores = np.empty(self.rows, np.float32)
-            _kernel.forward(*self.cells, linear, factors, self.products, self.scores)
-
-    def _numpy_scores(self) -> None:
-        values, _, starts = self.cells
-        shape = (self.rows, len(self.columns))
-        self.values = sp.csr_array((values, self.compact, starts), shape=shape)
-        self.squares = sp.csr_array((values * values, self.compact, starts), shape=shape)
-        self.current = self.factors[self.columns]
-        self.products = self.values @ self.current
-        pairs = _square_lengths(self.products) - self.squares @ _square_lengths(self.current)
-        self.scores = self.values @ self.linear[self.columns] + np.float32(0.5) * pairs
-
-    def gradients(self, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of the linear weights (u,) and the factors (u, k), for the slope (n,) of the loss in each row's score."""
-        if _kernel is None:
-            gradient = self.values.T @ (self.products * slopes[:, None])
-            gradient -= (self.squares.T @ slopes)[:, None] * self.current
-            return self.values.T @ slopes, gradient
-        linear = np.zeros(len(self.columns), np.float32)
-        gradient = np.zeros((len(self.columns), self.factors.shape[1]), np.float32)
-        _kernel.backward(*self.cells, self.linear, self.factors, self.compact, self.products, slopes, linear, gradient)
-        return linear, gradient
-
-
-def _square_lengths(vectors: np.ndarray) -> np.ndarray:
-    return np.einsum("nk,nk->n", vectors, vectors)
-
-
-@dataclass(frozen=True)
-class Term:
-    """How the bias, the linear weights or the factors are stepped.
-
-    Attributes:
-        clip: gradients are cut to minus and plus this; infinity for no cut.
-    """
-
-    rate: float
-    decay: float
-    epsilon: float
-    clip: float
-
-
-class Moments:
-    """Adam's two running means of one parameter array, zero at the start. Pages never touched cost no memory."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.first = np.zeros(shape, np.float32)
-        self.second = np.zeros(shape, np.float32)
-
-    def step(
-        self, parameters: np.ndarray, columns: np.ndarray | slice, gradient: np.ndarray, term: Term, time: int
-    ) -> None:
-        """Step number ``time`` on ``parameters[columns]``, in place; ``gradient`` may be overwritten."""
-        rate = term.rate * np.sqrt(1 - float(BETA_2) ** time) / (1 - float(BETA_1) ** time)
-        if _kernel is not None and isinstance(columns, np.ndarray):
-            width = gradient.size // len(columns)
-            rates = (BETA_1, BETA_2, rate, term.epsilon, term.decay, term.clip)
-            _kernel.adam(parameters, self.first, self.second, columns, gradient, width, *rates)
+    while True:
+        batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
+        count, sparse = hosts.sum(np.array([len(batch), batch.is_sparse]))[0].tolist()
+        if not count:
             return
-        if np.isfinite(term.clip):
-            np.clip(gradient, -term.clip, term.clip, out=gradient)
-        gradient += np.float32(term.decay) * parameters[columns]
-        first, second = self.first[columns], self.second[columns]
-        first += (1 - BETA_1) * (gradient - first)
-        second += (1 - BETA_2) * (gradient * gradient - second)
-        self.first[columns], self.second[columns] = first, second
-        parameters[columns] -= np.float32(rate) * first / (np.sqrt(second) + np.float32(term.epsilon))
+        if sparse and not batch.is_sparse:
+            batch = Batch(sp.csr_array(batch.features), batch.labels)
+        yield batch, count
 
 
-class State:
-    """Parameters and optimizer state: fixed in size from the first batch on.
+def _advice(hp: FactorizationMachinesHyperparameters) -> str:
+    """What to change where numbers grow beyond bounds: the learning rates, and whatever else is larger than usual."""
+    terms = ("factors", "linear", "bias")
+    starts = [f"{term}_init_{part}" for term in terms for part in ("sigma", "scale", "value")]
+    others = [name for name in [*(f"{term}_wd" for term in terms), *starts, "rescale_grad"] if _unusual(hp, name)]
+    smaller = ", ".join(f"{name} is {getattr(hp, name):g}" for name in [*(f"{term}_lr" for term in terms), *others])
+    return f"choose smaller values ({smaller}), or set clip_gradient"
 
-    Several hosts have the same, and step by the sum of their gradients, over the columns that occur on any.
 
-    Attributes:
-        bias: (1,) float32; linear: (d,) float32; factors: (d, k) float32.
+def _unusual(hp: FactorizationMachinesHyperparameters, name: str) -> bool:
+    value = getattr(hp, name)
+    return value is not None and abs(value) > 1
+
+
+def _labels(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndarray:
+    """The labels of a batch, (n,) float32.
+
+    Raises:
+        TrainingDataError: there are several a row, or a class is neither 0 nor 1.
     """
-
-    def __init__(self, hp: FactorizationMachinesHyperparameters, seed: int, hosts: Hosts = ONE_HOST) -> None:
-        self._hosts = hosts
-        rng = np.random.default_rng(seed)
-        d, k = hp.feature_dim, hp.num_factors
-        self.hp = hp
-        self.bias = _initial(rng, (1,), hp.bias_init_method, hp.bias_init_scale, hp.bias_init_sigma, hp.bias_init_value)
-        self.linear = _initial(
-            rng, (d,), hp.linear_init_method, hp.linear_init_scale, hp.linear_init_sigma, hp.linear_init_value
-        )
-        self.factors = _initial(
-            rng, (d, k), hp.factors_init_method, hp.factors_init_scale, hp.factors_init_sigma, hp.factors_init_value
-        )
-        if not hp.use_bias:
-            self.bias[:] = 0
-        if not hp.use_linear:
-            self.linear[:] = 0
-        self.moments = {name: Moments(getattr(self, name).shape) for name in ("bias", "linear", "factors")}
-        self.position = np.empty(d, np.int64)
-        self.time = 0
-        self.share = 1.0
-        self.last: Features = np.zeros((0, d), np.float32)
-
-    def begin(self, epoch: int, epochs: int) -> None:
-        """Set the learning rates for an epoch, from 0: they fall linearly, to the last epoch's ``1 / epochs``.
-
-        Adam at a constant rate ends in a cloud around the optimum as wide as the rate; the job's rates are the first
-        epoch's.
-        """
-        self.share = 1 - epoch / epochs
-
-    def update(self, batch: Batch, labels: np.ndarray, count: int | None = None) -> np.ndarray:
-        """One step. Returns the scores (n,) of the rows as they were before it.
-
-        Args:
-            batch: of this host; of n >= 0 rows where there are others, sparse on all hosts or on none.
-            count: rows of all hosts; None for those of this one.
-        """
-        hp = self.hp
-        rows = self._rows(batch.features)
-        if len(batch):
-            self.last = batch.features
-        scores = rows.scores + self.bias
-        slopes = self._slopes(scores, labels, count or len(labels))
-        gradients = [slopes.sum(keepdims=True), *rows.gradients(slopes)]
-        columns, (bias, linear, factors) = self._of_all_hosts(rows.columns, gradients)
-        self.time += 1
-        self._step("factors", columns, factors, hp.factors_lr, hp.factors_wd)
-        if hp.use_linear:
-            self._step("linear", columns, linear, hp.linear_lr, hp.linear_wd)
-        if hp.use_bias:
-            self._step("bias", slice(None), bias, hp.bias_lr, hp.bias_wd)
-        return scores
-
-    def _of_all_hosts(
-        self, columns: np.ndarray | slice, gradients: list[np.ndarray]
-    ) -> tuple[np.ndarray | slice, list[np.ndarray]]:
-        """Columns that occur on any host, and the sums of the gradients of the bias, the linear weights and the
-        factors."""
-        if self._hosts.size == 1:
-            return columns, gradients
-        if isinstance(columns, slice):
-            return columns, self._hosts.sum(*gradients)
-        everywhere = self._hosts.gather([columns, *gradients])
-        together, places = np.unique(np.concatenate([one[0] for one in everywhere]), return_inverse=True)
-        bias = np.sum([one[1] for one in everywhere], axis=0)
-        linear = np.zeros(len(together), np.float32)
-        factors = np.zeros((len(together), self.factors.shape[1]), np.float32)
-        start = 0
-        for own, _, of_linear, of_factors in everywhere:
-            mine = places[start : start + len(own)]  # no column occurs twice
-            linear[mine] += of_linear
-            factors[mine] += of_factors
-            start += len(own)
-        return together, [bias, linear, factors]
-
-    def _rows(self, features: Features) -> DenseRows | SparseRows:
-        if isinstance(features, np.ndarray):
-            return DenseRows(features, self.linear, self.factors)
-        return SparseRows(features, self.linear, self.factors, self.position)
-
-    @property
-    def share_of_interactions(self) -> float:
-        """Spread of what the interactions add to the scores, as a share of the scores' own, on the last step's rows."""
-        if not self.last.shape[0]:
-            return 1.0  # only other hosts have rows
-        scores = self._rows(self.last).scores
-        spread = float(np.std(scores))
-        return float(np.std(scores - self.last @ self.linear)) / spread if spread > 0 else 0.0
-
-    def _slopes(self, scores: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-        """Derivative of the batch's loss by its scores: mean of (s - y)^2 / 2, or of the log loss."""
-        predictions = expit(scores) if self.hp.predictor_type == "binary_classifier" else scores
-        scale = 1 / count if self.hp.rescale_grad is None else self.hp.rescale_grad
-        return (predictions - labels) * np.float32(scale)
-
-    def _step(self, name: str, columns: np.ndarray | slice, gradient: np.ndarray, rate: float, decay: float) -> None:
-        epsilon = DEFAULT_EPSILON if self.hp.eps is None else self.hp.eps
-        clip = np.inf if self.hp.clip_gradient is None else self.hp.clip_gradient
-        term = Term(rate * self.share, decay, epsilon, clip)
-        self.moments[name].step(getattr(self, name), columns, gradient, term, self.time)
+    labels = np.asarray(batch.labels, np.float32)
+    if labels.ndim > 1 and labels.shape[1] != 1:
+        raise TrainingDataError(f"each row needs one label, but rows have {labels.shape[1]}")
+    labels = labels.reshape(-1)
+    wrong = (labels != 0) & (labels != 1)
+    if hp.predictor_type == BINARY and wrong.any():
+        raise TrainingDataError(f"labels of a binary_classifier must be 0 or 1, but one is {labels[wrong][0]:g}")
+    return labels
 
 
-def _initial(
-    rng: np.random.Generator,
-    shape: tuple[int, ...],
-    method: str,
-    scale: float | None,
-    sigma: float | None,
-    value: float | None,
-) -> np.ndarray:
-    """Values to start from, float32, made in place: the array may fill most of the memory."""
-    array = np.empty(shape, np.float32)
-    if method == "constant":
-        array.fill(0.0 if value is None else value)
-    elif method == "uniform":
-        rng.random(out=array, dtype=np.float32)
-        array -= np.float32(0.5)
-        array *= np.float32(2 * (0.0 if scale is None else scale))
-    else:
-        rng.standard_normal(out=array, dtype=np.float32)
-        array *= np.float32(0.0 if sigma is None else sigma)
-    return array
+def _report_batch(
+    raw: np.ndarray, labels: np.ndarray, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int, number: int
+) -> None:
+    sums = Sums(hp.predictor_type == BINARY)
+    sums.add(raw, labels)
+    sums.shared(job.hosts)
+    job.report(Measured(sums.scores("train"), step=epoch, batch=number))
+
+
+def judge(model: FactorizationMachine, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
+    """Report the scores of the model on the test channel."""
+    sums = Sums(hp.predictor_type == BINARY)
+    for batch in stream.batches(hp.mini_batch_size):
+        sums.add(model.scores(batch), _labels(batch, hp))
+    sums.shared(job.hosts)
+    if not sums.rows:
+        raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
+    final = tuple(score for score in sums.scores("test") if score.metric not in ("mse", "absolute_loss"))
+    for score in final:
+        job.report(FinalScore("test", score.metric, score.value))
+    job.report(Measured(final))

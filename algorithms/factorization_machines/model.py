@@ -20,6 +20,7 @@ from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch
 
 META, SYMBOL, PARAMETERS = "meta.json", "symbol.json", "params"
+BINARY, REGRESSOR = "binary_classifier", "regressor"
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from algorithms.common.engine import tuning_metric
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
+from algorithms.image_classification import model
 from algorithms.image_classification.architecture import DEPTHS, Architecture, parameter_count
-from algorithms.image_classification.model import LARGEST_SIDE, ImageModel, load, recognises
+from algorithms.image_classification.model import LARGEST_SIDE, ImageModel
 from algorithms.interface import (
     FILE,
     FILES,
@@ -333,6 +333,8 @@ class ImageClassification(Algorithm):
             ("deep-augmented", IMAGES, {"num_layers": "18", "augmentation_type": "crop_color_transform"}),
         )
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def fit(
@@ -356,13 +358,3 @@ class ImageClassification(Algorithm):
         values = hyperparameters
         weights = parameter_count(Architecture(values.num_layers, values.shape, values.num_classes))
         return 4 * (3 * weights + values.mini_batch_size * math.prod(values.shape))
-
-    @classmethod
-    def load(cls, directory: Path) -> ImageModel:
-        """See ``algorithms.image_classification.model``."""
-        return load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """See ``algorithms.image_classification.model``."""
-        return recognises(directory)

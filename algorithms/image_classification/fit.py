@@ -13,16 +13,16 @@ from algorithms.common.networks import has_gpu, load_keras, to_numpy
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Duration, Measured, Progress, Score, Throughput
-from algorithms.image_classification import examples, losses, network, pretrained, symbol
+from algorithms.image_classification import losses, network, pretrained, symbol, targets
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.checkpoints import Resumer
 from algorithms.image_classification.keeping import Keeper
 from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
-from algorithms.image_classification.pipeline import ImageBatch, Pipeline
 from algorithms.interface import IMAGE_RECORDIO, Job
-from algorithms.vision import augment
+from algorithms.vision import augment, examples
 from algorithms.vision.augment import Preparation
+from algorithms.vision.pipeline import ImageBatch, Pipeline
 
 if TYPE_CHECKING:
     from algorithms.image_classification import ImageClassificationHyperparameters
@@ -86,7 +86,7 @@ def _pipelines(
                 f"Channel '{name}' holds image files: the hyperparameter resize must say how long their shorter side "
                 "is made"
             )
-        found = examples.of_channel(name, channels, form)
+        found = examples.of_channel(name, channels, targets.of_channel(name, channels[name], form))
         if name == "train" and found.targets is not None:
             _check_count(len(found.targets), values, job)
         prepare = Preparation(form.image_shape, values.resize, kind)

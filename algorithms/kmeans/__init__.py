@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -32,8 +31,9 @@ from algorithms.interface import (
     Serving,
     Stream,
 )
+from algorithms.kmeans import model
 from algorithms.kmeans.fit import train
-from algorithms.kmeans.model import KMeansModel, recognises
+from algorithms.kmeans.model import KMeansModel
 
 _ENGINE = "It set up the engine of SageMaker's closed container."
 
@@ -140,6 +140,8 @@ class KMeans(Algorithm):
             ("random-restarts", {"local_lloyd_init_method": "random", "extra_center_factor": "4"}),
         )
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def memory(cls, hyperparameters: KMeansHyperparameters) -> int:
@@ -162,16 +164,6 @@ class KMeans(Algorithm):
         else:
             job.info("Test data is not provided.")
         return model
-
-    @classmethod
-    def load(cls, directory: Path) -> KMeansModel:
-        """The model in ``model_algo-1``. Raises ModelError where there is none."""
-        return KMeansModel.load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """Whether the folder holds an MXNet list of exactly one matrix."""
-        return recognises(directory)
 
 
 def _score(model: KMeansModel, hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> None:

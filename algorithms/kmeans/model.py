@@ -113,18 +113,18 @@ class KMeansModel(Model):
         """Write ``model_algo-1``: an MXNet list of one array, the centers."""
         mxnet_files.save(directory / mxnet_files.MODEL_FILE, [self.centers])
 
-    @classmethod
-    def load(cls, directory: Path) -> KMeansModel:
-        """The model that ``save``, SageMaker, or a user's ``mx.nd.save("model_algo-1", [centers])`` wrote.
 
-        Raises:
-            ModelError: there is no such file, or it holds something else.
-        """
-        path = mxnet_files.find(directory)
-        arrays = mxnet_files.load(path)
-        if not isinstance(arrays, list) or not _is_one_matrix([array.shape for array in arrays]):
-            raise ModelError(f"'{path.name}' does not hold a k-means model: a list of one array of shape (k, features)")
-        return cls(mxnet_files.float32(arrays[0], f"'{path.name}': the array of centers"))
+def load(directory: Path) -> KMeansModel:
+    """The model that ``save``, SageMaker, or a user's ``mx.nd.save("model_algo-1", [centers])`` wrote.
+
+    Raises:
+        ModelError: there is no such file, or it holds something else.
+    """
+    path = mxnet_files.find(directory)
+    arrays = mxnet_files.load(path)
+    if not isinstance(arrays, list) or not _is_one_matrix([array.shape for array in arrays]):
+        raise ModelError(f"'{path.name}' does not hold a k-means model: a list of one array of shape (k, features)")
+    return KMeansModel(mxnet_files.float32(arrays[0], f"'{path.name}': the array of centers"))
 
 
 def recognises(directory: Path) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, tuning_metric
 from algorithms.common.hosts import any_host
@@ -34,8 +33,9 @@ from algorithms.interface import (
     Serving,
     Stream,
 )
+from algorithms.lda import model
 from algorithms.lda.fit import train
-from algorithms.lda.model import TOPIC_MIXTURE, LDAModel, load, recognises
+from algorithms.lda.model import TOPIC_MIXTURE, LDAModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +108,8 @@ class LDA(Algorithm):
             data=COUNTS,
         ),
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def memory(cls, hyperparameters: LDAHyperparameters) -> int:
@@ -128,13 +130,3 @@ class LDA(Algorithm):
             job.report(FinalScore("test", "pwll", pwll))
             job.report(Measured.of("test", "pwll", pwll, maximize=True))
         return model
-
-    @classmethod
-    def load(cls, directory: Path) -> LDAModel:
-        """See ``algorithms.lda.model``."""
-        return load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """See ``algorithms.lda.model``."""
-        return recognises(directory)

@@ -10,17 +10,12 @@ Source: Liberty et al., "Elastic Machine Learning Algorithms in Amazon SageMaker
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
-from algorithms.errors import TrainingDataError
-from algorithms.events import FinalScore, Measured
+from algorithms.events import FinalScore
 from algorithms.hyperparameters import (
     AUTO,
     Hyperparameters,
@@ -45,14 +40,11 @@ from algorithms.interface import (
     Serving,
     Stream,
 )
-from algorithms.linear_learner import metrics
-from algorithms.linear_learner.fit import Rows, Trained, train
+from algorithms.linear_learner import model, results
+from algorithms.linear_learner.fit import train
 from algorithms.linear_learner.grid import BYTES_A_WEIGHT, model_count
-from algorithms.linear_learner.losses import objective_name
-from algorithms.linear_learner.model import LinearModel, load, recognises, softmax
-from recordio.batches import Batch, concatenate
+from algorithms.linear_learner.model import BINARY, MULTICLASS, REGRESSOR, LinearModel
 
-BINARY, MULTICLASS, REGRESSOR = "binary_classifier", "multiclass_classifier", "regressor"
 LOSSES = {
     REGRESSOR: (
         "squared_loss",
@@ -67,8 +59,6 @@ LOSSES = {
 }
 """The losses of each predictor type; ``auto`` is the first."""
 ALL_LOSSES = tuple(loss for losses in LOSSES.values() for loss in losses)
-VALIDATION_MEMORY = 1 << 30
-"""Bytes of validation rows that are kept; of a larger channel the first rows are used, with a warning."""
 
 _ADAM, _SGD, _SCHEDULED = "optimizer is adam", "optimizer is sgd", "use_lr_scheduler is true"
 OrAuto: TypeAlias = Any
@@ -329,43 +319,35 @@ class LinearLearner(Algorithm):
             ("regressor-sgd", REGRESSOR, {"optimizer": "sgd", "epochs": "5", "normalize_data": "false"}),
         )
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> LinearModel:
         """Train, choose, and report; see ``Algorithm.fit``."""
         hp: LinearLearnerHyperparameters = hyperparameters
-        validation = _validation(channels["validation"], hp, job) if "validation" in channels else None
+        validation = results.validation_rows(channels["validation"], hp, job) if "validation" in channels else None
         trained = train(hp, channels["train"], validation, job)
-        model = _model(trained, hp)
+        model = results.final_model(trained, hp)
         dataset = "train" if trained.validation_rows is None else "validation"
-        final = _scores(model, trained, trained.validation_rows or trained.train_rows, hp)
+        final = results.kept_scores(model, trained, trained.validation_rows or trained.train_rows, hp)
         for name, value in final.items():
             job.report(FinalScore(dataset, name, value))
         for name, value in final.items():
-            _quality(job, dataset, name, value)
+            results.report_quality(job, dataset, name, value)
         if trained.validation_rows is not None:
-            for name, value in _scores(model, trained, trained.train_rows, hp).items():
-                _quality(job, "train", name, value)
-        job.info(f"Best model found for hyperparameters: {_describe(trained, hp)}")
+            for name, value in results.kept_scores(model, trained, trained.train_rows, hp).items():
+                results.report_quality(job, "train", name, value)
+        job.info(f"Best model found for hyperparameters: {results.described(trained, hp)}")
         if "test" in channels:
-            tested = _test(model, trained, channels["test"], hp)
+            tested = results.test_scores(model, trained, channels["test"], hp)
             for name, value in tested.items():
                 job.report(FinalScore("test", name, value))
             for name, value in tested.items():
-                _quality(job, "test", name, value)
+                results.report_quality(job, "test", name, value)
         else:
             job.info("Test data is not provided.")
         return model
-
-    @classmethod
-    def load(cls, directory: Path) -> LinearModel:
-        """See ``model.load``."""
-        return load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """See ``model.recognises``."""
-        return recognises(directory)
 
     @classmethod
     def memory(cls, hyperparameters: Any) -> int:
@@ -379,100 +361,3 @@ class LinearLearner(Algorithm):
     def feature_dim(cls, hyperparameters: Any) -> int | None:
         """The declared number of features; None for ``auto``."""
         return None if hyperparameters.feature_dim == AUTO else hyperparameters.feature_dim
-
-
-def _validation(stream: Stream, hp: LinearLearnerHyperparameters, job: Job) -> Batch:
-    """The validation rows, read once: in Pipe mode there may be no second FIFO."""
-    kept: list[Batch] = []
-    size = 0
-    for batch in stream.batches(hp.mini_batch_size):
-        kept.append(batch)
-        features = batch.features
-        size += features.nbytes if isinstance(features, np.ndarray) else features.nnz * 8
-        if size > VALIDATION_MEMORY:
-            rows = sum(len(part) for part in kept)
-            job.warning(f"Channel 'validation' is large: its first {rows} rows are used.")
-            break
-    if not kept:
-        raise TrainingDataError("Channel 'validation' has no rows: verify that it contains non-empty files.")
-    return concatenate(kept)
-
-
-def _model(trained: Trained, hp: LinearLearnerHyperparameters) -> LinearModel:
-    """The winner for raw features and raw labels."""
-    parameters, labels = trained.winner.parameters, trained.problem.label_scaler
-    weight, bias = trained.problem.scaler.unscale(parameters[:-1], parameters[-1])
-    weight, bias = weight * labels.scale, bias * labels.scale + labels.shift
-    threshold = trained.winner.threshold
-    return LinearModel(
-        weight=np.ascontiguousarray(weight.T, np.float32),
-        bias=bias.astype(np.float32),
-        predictor_type=hp.predictor_type,
-        loss=hp.loss_name,
-        threshold=threshold,
-    )
-
-
-def _scores(model: LinearModel, trained: Trained, rows: Rows, hp: LinearLearnerHyperparameters) -> dict[str, float]:
-    """All metrics of the final model on rows that were kept."""
-    raw = np.concatenate([scores for _, scores in rows.scores(trained.winner.parameters)])
-    return _all_metrics(raw, rows.labels, rows.scaled_labels, trained, model, hp)
-
-
-def _test(model: LinearModel, trained: Trained, stream: Stream, hp: LinearLearnerHyperparameters) -> dict[str, float]:
-    """All metrics of the final model on the test channel. Memory: the scores and labels of all rows."""
-    raw, labels = [], []
-    scaler = trained.problem.scaler
-    parameters = trained.winner.parameters
-    for batch in stream.batches(hp.mini_batch_size):
-        raw.append(scaler.rows(batch.features, parameters.shape[1]).scores(parameters[:-1]) + parameters[-1])
-        labels.append(np.asarray(batch.labels).reshape(-1))
-    if not labels:
-        raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
-    joined = np.concatenate(labels)
-    return _all_metrics(np.concatenate(raw), joined, trained.problem.label_scaler.apply(joined), trained, model, hp)
-
-
-def _all_metrics(
-    raw: np.ndarray,
-    labels: np.ndarray,
-    scaled_labels: np.ndarray,
-    trained: Trained,
-    model: LinearModel,
-    hp: LinearLearnerHyperparameters,
-) -> dict[str, float]:
-    """The objective and the predictor type's metrics, of raw scores (n, outputs) for scaled rows."""
-    loss = trained.loss
-    if hp.predictor_type == MULTICLASS:
-        classes = labels.astype(np.int64)
-        value = loss(raw[:, None, :], classes)[0].mean()
-        scores = metrics.multiclass(softmax(raw), classes, hp.accuracy_top_k, hp.f_beta)
-    elif hp.predictor_type == BINARY:
-        value = loss(raw, scaled_labels[:, None])[0].mean()
-        scores = metrics.binary(raw[:, 0], labels, model.threshold, hp.f_beta)
-    else:
-        value = loss(raw, scaled_labels[:, None])[0].mean()
-        labels_scaler = trained.problem.label_scaler
-        scores = metrics.regression(raw[:, 0] * labels_scaler.scale + labels_scaler.shift, labels)
-    return {objective_name(hp.loss_name): float(value), **scores}
-
-
-def _quality(job: Job, dataset: str, name: str, value: float) -> None:
-    minimize = name.endswith("_objective") or name in metrics.MINIMIZED
-    job.report(Measured.of(dataset, name, value, maximize=not minimize))
-
-
-def _describe(trained: Trained, hp: LinearLearnerHyperparameters) -> str:
-    """The winner's settings as JSON."""
-    setting = trained.winner.setting
-    return json.dumps(
-        {
-            "lr_scheduler_step": hp.lr_scheduler_step,
-            "wd": setting.wd,
-            "optimizer": trained.optimizer,
-            "lr_scheduler_factor": hp.lr_scheduler_factor,
-            "l1": setting.l1,
-            "learning_rate": setting.learning_rate,
-            "lr_scheduler_minimum_lr": hp.lr_scheduler_minimum_lr,
-        }
-    )

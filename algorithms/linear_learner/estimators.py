@@ -31,7 +31,7 @@ class LinearLearnerClassifier(Unweighted, PredictsLabels):
             return {"predictor_type": "binary_classifier"}
         return {"predictor_type": "multiclass_classifier", "num_classes": count}
 
-    @available_if(_gives_probabilities)
+    @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
         """The probability of each class, (n, classes), in the order of ``classes_``."""
         return self._probabilities(X)

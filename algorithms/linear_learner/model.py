@@ -30,6 +30,8 @@ _MANIFEST = json.dumps({"format": "linear-learner", "version": 1, "symbol": SYMB
 _PASSED_ON = ("null", "_copy", "identity", "Reshape", "Flatten", "BlockGrad")
 """Operators of MXNet that compute nothing."""
 
+BINARY, MULTICLASS, REGRESSOR = "binary_classifier", "multiclass_classifier", "regressor"
+
 
 @dataclass(frozen=True)
 class LinearModel(Model):

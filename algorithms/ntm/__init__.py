@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
@@ -36,8 +35,9 @@ from algorithms.interface import (
     Metric,
     Serving,
 )
+from algorithms.ntm import model
 from algorithms.ntm.fit import train
-from algorithms.ntm.model import TOPIC_WEIGHTS, NTMModel, load, recognises
+from algorithms.ntm.model import TOPIC_WEIGHTS, NTMModel
 
 INFINITY = "Infinity"
 _LOSS = r"#quality_metric: host=\S+, epoch=\S+, {} total_loss <loss>=(\S+)"
@@ -198,6 +198,8 @@ class NTM(Algorithm):
             ),
         )
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def fit(cls, hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> NTMModel:
@@ -216,13 +218,3 @@ class NTM(Algorithm):
         words, topics, layers = hyperparameters.feature_dim, hyperparameters.num_topics, hyperparameters.layers
         sizes = [*zip((words, *layers), layers, strict=False), *2 * [(layers[-1], topics)], (topics, words)]
         return 2 * 4 * sum((inputs + 1) * outputs for inputs, outputs in sizes)
-
-    @classmethod
-    def load(cls, directory: Path) -> NTMModel:
-        """See ``algorithms.ntm.model``."""
-        return load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """See ``algorithms.ntm.model``."""
-        return recognises(directory)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,8 +37,10 @@ from algorithms.interface import (
     Serving,
     Stream,
 )
-from algorithms.pca.fit import Components, State, initialize
-from algorithms.pca.model import PROJECTION, PCAModel, load, recognises
+from algorithms.pca import model
+from algorithms.pca.components import Components
+from algorithms.pca.fit import State, initialize
+from algorithms.pca.model import PROJECTION, PCAModel
 
 REGULAR, RANDOMIZED = "regular", "randomized"
 EXPLAINED = "explained_variance_ratio"
@@ -130,6 +131,8 @@ class PCA(Algorithm):
             ("not-centred", {"subtract_mean": "false"}),
         )
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def memory(cls, hyperparameters: PCAHyperparameters) -> int:
@@ -161,16 +164,6 @@ class PCA(Algorithm):
             job.report(Measured.of("test", EXPLAINED, ratio, maximize=True))
             job.report(FinalScore("test", EXPLAINED, ratio))
         return model
-
-    @classmethod
-    def load(cls, directory: Path) -> PCAModel:
-        """See ``algorithms.pca.model``."""
-        return load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """See ``algorithms.pca.model``."""
-        return recognises(directory)
 
 
 def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job: Job) -> None:

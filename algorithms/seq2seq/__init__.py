@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from algorithms.common.engine import tuning_metric
@@ -36,9 +35,10 @@ from algorithms.interface import (
     Metric,
     Serving,
 )
+from algorithms.seq2seq import model
 from algorithms.seq2seq.architecture import Architecture, parameter_count
 from algorithms.seq2seq.fit import train
-from algorithms.seq2seq.model import Seq2SeqModel, load, recognises
+from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.vocabulary import SYMBOLS
 
 _RNN = "encoder_type or decoder_type is rnn"
@@ -356,6 +356,8 @@ class Seq2Seq(Algorithm):
         )
         for kind in ("cnn", "rnn")
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def fit(cls, hyperparameters: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job) -> Seq2SeqModel:
@@ -367,13 +369,3 @@ class Seq2Seq(Algorithm):
         """First weights, those that are trained and their gradients, in float32, with vocabularies of least size."""
         least = {"source_vocabulary": len(SYMBOLS) + 1, "target_vocabulary": len(SYMBOLS) + 1}
         return 3 * 4 * parameter_count(Architecture.of(hyperparameters, **least))
-
-    @classmethod
-    def load(cls, directory: Path) -> Seq2SeqModel:
-        """See ``algorithms.seq2seq.model``."""
-        return load(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """See ``algorithms.seq2seq.model``."""
-        return recognises(directory)

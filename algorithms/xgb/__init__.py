@@ -32,10 +32,12 @@ from algorithms.interface import (
     Serving,
     Stream,
 )
+from algorithms.xgb import model
 from algorithms.xgb.fit import fit
-from algorithms.xgb.model import XGBModel, load, loading_memory, recognises
+from algorithms.xgb.model import XGBModel
+from algorithms.xgb.names import MAXIMIZED, METRICS, MULTI, OBJECTIVES
 from algorithms.xgb.outputs import KEYS
-from algorithms.xgb.parameters import MAXIMIZED, METRICS, MULTI, OBJECTIVES, XGBoostHyperparameters
+from algorithms.xgb.parameters import XGBoostHyperparameters
 
 _SMALLEST_TREE = 2_000
 """Bytes at least that XGBoost keeps of a tree without a split; 5,300 were measured while 100,000 were grown."""
@@ -128,6 +130,8 @@ class XGBoost(Algorithm):
             )
         ),
     )
+    load = staticmethod(model.load)
+    recognises = staticmethod(model.recognises)
 
     @classmethod
     def fit(cls, hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream], job: Job) -> XGBModel:
@@ -135,24 +139,14 @@ class XGBoost(Algorithm):
         return fit(hyperparameters, channels, job)
 
     @classmethod
-    def load(cls, directory: Path) -> XGBModel:
-        """The model of a folder; several model files answer together, by their mean or by majority."""
-        return load(directory)
-
-    @classmethod
     def load_first(cls, directory: Path) -> XGBModel:
         """The first of the folder's model files."""
-        return load(directory, first=True)
+        return model.load(directory, first=True)
 
     @classmethod
     def loading_memory(cls, directory: Path) -> int:
         """By the kind of each file, and its trees; see ``reckoning``."""
-        return loading_memory(directory)
-
-    @classmethod
-    def recognises(cls, directory: Path) -> bool:
-        """Whether the folder has a file that starts as XGBoost's models do."""
-        return recognises(directory)
+        return model.loading_memory(directory)
 
     @classmethod
     def weight_column(cls, hyperparameters: XGBoostHyperparameters) -> bool:

@@ -19,7 +19,8 @@ from algorithms.xgb.checkpoints import Checkpoints
 from algorithms.xgb.messages import translated
 from algorithms.xgb.metrics import CUSTOM, evaluator
 from algorithms.xgb.model import XGBModel
-from algorithms.xgb.parameters import MAXIMIZED, XGBoostHyperparameters
+from algorithms.xgb.names import MAXIMIZED
+from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch
 
 MANY_VALUES = 1 << 28

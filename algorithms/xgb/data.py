@@ -11,7 +11,8 @@ import xgboost as xgb
 from algorithms.common.hosts import any_host
 from algorithms.errors import ChannelError, TrainingDataError
 from algorithms.interface import Hosts, Stream
-from algorithms.xgb.parameters import MULTI, XGBoostHyperparameters
+from algorithms.xgb.names import MULTI
+from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch, concatenate
 
 

@@ -24,7 +24,8 @@ from container.training.artifact import Artifact
 from container.training.checkpoints import CheckpointStore, identity
 from container.training.config import ChannelConfig, TrainingConfig
 from container.training.hosts import HostOfSeveral, SoleHost
-from container.training.job import Output, PlainOutput, Stop, TrainingJob
+from container.training.job import Output, PlainOutput, TrainingJob
+from container.training.stop import Stop
 from recordio.readers import ChannelRecords, ChannelStream, RowFormat
 from recordio.shares import Share
 from recordio.sources import FileSource, PipeSource, ReadingStopped, Source

@@ -11,10 +11,10 @@ from sklearn.metrics import log_loss
 
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore
-from algorithms.factorization_machines import FactorizationMachines, FactorizationMachinesHyperparameters, fit
-from algorithms.factorization_machines.fit import DenseRows, SparseRows, State
+from algorithms.factorization_machines import FactorizationMachines, FactorizationMachinesHyperparameters, steps
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.scores import Sums
+from algorithms.factorization_machines.steps import DenseRows, SparseRows, State
 from algorithms.hyperparameters import parse
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
@@ -25,8 +25,8 @@ RNG = np.random.default_rng(5)
 @pytest.fixture(params=["kernel", "numpy"])
 def kernel(request, monkeypatch):
     if request.param == "numpy":
-        monkeypatch.setattr(fit, "_kernel", None)
-    elif fit._kernel is None:
+        monkeypatch.setattr(steps, "_kernel", None)
+    elif steps._kernel is None:
         pytest.skip("the compiled kernel is not built")
     return request.param
 
@@ -124,14 +124,14 @@ def test_only_features_that_occur_are_changed(kernel):
 
 
 def test_kernel_and_numpy_take_the_same_steps(monkeypatch):
-    if fit._kernel is None:
+    if steps._kernel is None:
         pytest.skip("the compiled kernel is not built")
     hp = hyperparameters(factors_init_sigma=0.3, factors_lr=0.01, clip_gradient=0.05)
     batches = [(Batch(sparse(rows(40))), RNG.normal(size=40).astype(np.float32)) for _ in range(20)]
     compiled, plain = State(hp, 1), State(hp, 1)
     for batch, labels in batches:
         compiled.update(batch, labels)
-    monkeypatch.setattr(fit, "_kernel", None)
+    monkeypatch.setattr(steps, "_kernel", None)
     for batch, labels in batches:
         plain.update(batch, labels)
     np.testing.assert_allclose(compiled.factors, plain.factors, rtol=1e-3, atol=1e-5)

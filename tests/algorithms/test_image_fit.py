@@ -17,10 +17,11 @@ from algorithms.common import mxnet_files
 from algorithms.errors import ChannelError, HyperparameterError, ModelError, TrainingDataError, TrainingStopped
 from algorithms.events import Duration, Score, Throughput
 from algorithms.hyperparameters import parse
-from algorithms.image_classification import ImageClassification, pipeline
+from algorithms.image_classification import ImageClassification
 from algorithms.image_classification import pretrained as starts
 from algorithms.image_classification.model import ImageModel
 from algorithms.interface import Items
+from algorithms.vision import pipeline
 from container.training import dialects
 from recordio.errors import DataError, ImageError
 from recordio.framing import write_frame
@@ -344,13 +345,13 @@ def test_pretrained_weights_by_channel_or_in_the_image(
 
 
 def test_the_last_batch_is_filled_up_with_the_first_images(tmp_path: Path) -> None:
-    from algorithms.image_classification import examples
+    from algorithms.image_classification import targets
     from algorithms.image_classification.architecture import Architecture
-    from algorithms.vision import augment
+    from algorithms.vision import augment, examples
 
     form = Architecture(20, (3, 16, 16), 2)
     for source in (Records(pictures(10)), folder(tmp_path / "train", pictures(10))):
-        found = examples.of_channel("train", {"train": source}, form)
+        found = examples.of_channel("train", {"train": source}, targets.of_channel("train", source, form))
         prepare = augment.Preparation(form.image_shape, None)
         batches = list(pipeline.Pipeline(found, prepare, 4, 0, shuffled=False).epoch(0))
         assert [batch.valid for batch in batches] == [4, 4, 2]

@@ -19,8 +19,11 @@ from algorithms.errors import HyperparameterError, ModelError, PredictionError, 
 from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.hyperparameters import parse
 from algorithms.pca import PCA, PCAHyperparameters, explained_variance_ratio
-from algorithms.pca.fit import Components, Covariance, Exact, Sketch, State, initialize
+from algorithms.pca.components import Components
+from algorithms.pca.covariance import Covariance
+from algorithms.pca.fit import Exact, State, initialize
 from algorithms.pca.model import PCAModel
+from algorithms.pca.sketch import Sketch
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 

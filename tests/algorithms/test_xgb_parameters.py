@@ -12,7 +12,7 @@ import xgboost as xgb
 
 from algorithms import hyperparameters
 from algorithms.errors import HyperparameterError, TrainingDataError
-from algorithms.xgb import XGBoost, parameters
+from algorithms.xgb import XGBoost, rules
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob
@@ -344,7 +344,7 @@ def test_what_the_library_does_not_use_is_told_through_the_job():
 
 
 def test_gpu_hist_is_hist_on_a_gpu_where_xgboost_has_gpu_code(monkeypatch):
-    monkeypatch.setattr(parameters, "has_gpu_code", lambda: True)
+    monkeypatch.setattr(rules, "has_gpu_code", lambda: True)
     values = hyperparameters.parse(XGBoost.hyperparameters, {"num_round": "1", "tree_method": "gpu_hist"})
     given = values.library()
     assert (given["tree_method"], given["device"]) == ("hist", "cuda")

@@ -61,6 +61,7 @@ def test_help_names_every_hyperparameter_with_what_it_takes():
     text = describe.help_text(Toy)
     assert "  epochs\n      an integer from 1 to 100; default 1\n      Passes." in text
     assert "  feature_dim\n      an integer of at least 1; required" in text
+    assert "  POST /v2/models/toy/infer\n      the open inference protocol" in text
     assert "  train\n      required; application/x-recordio-protobuf, text/csv" in text
 
 

@@ -163,7 +163,7 @@ def _load(algorithm: type[Algorithm], folder: Path) -> None:
 
 def _kernel_of_factorization_machines() -> Target:
     """Training on rows and hyperparameters that the input decides: what the compiled inner loops do with them."""
-    from algorithms.factorization_machines.fit import _kernel
+    from algorithms.factorization_machines.steps import _kernel
 
     assert _kernel is not None, "there is no compiled code: there was no C compiler"
 

@@ -7,7 +7,8 @@ process in a folder whose links are the container's mounts, which the command ta
 environment, a terminal where the compose file says so, and its port. Of several containers each has its own loopback
 address, which they find under its service's name, in a file that is /etc/hosts to them alone. With
 STAND_IN_ENGINE=buildah the images are real ones, run by buildah in a chroot. The stand-in runs in the SDK's
-environment, whose PyYAML reads the compose file; the variable STAND_IN_COMMANDS is the folder of `train` and `serve`.
+environment, whose PyYAML reads the compose file; the variable STAND_IN_COMMANDS is the folder of `train` and `serve`,
+and STAND_IN_IMAGES has the names of the algorithms, with commas.
 """
 
 from __future__ import annotations
@@ -27,10 +28,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 ROOT = PurePosixPath("/opt/ml")
-IMAGES = (
-    "kmeans", "pca", "linear-learner", "factorization-machines", "lda", "xgboost",
-    "ntm", "image-classification", "seq2seq",
-)  # fmt: skip
 DEFAULT_COMMAND = "train"
 """What the Dockerfile's CMD says."""
 
@@ -69,7 +66,7 @@ def has(image: str) -> bool:
     """Whether the image is there."""
     if BUILDAH:
         return subprocess.run(["buildah", "inspect", "--type=image", image], capture_output=True).returncode == 0
-    return algorithm(image) in IMAGES
+    return algorithm(image) in os.environ["STAND_IN_IMAGES"].split(",")
 
 
 def up(file: Path) -> int:

@@ -120,6 +120,7 @@ def run(python: Path, docker: Path, program: str, *arguments: Path, cwd: Path) -
         "SDK_PYTHON": str(python),
         "STAND_IN_ENGINE": ENGINE,
         "STAND_IN_COMMANDS": str(Path(sys.executable).parent),
+        "STAND_IN_IMAGES": ",".join(registry.ALGORITHMS),
         "AWS_ACCESS_KEY_ID": "nobody",
         "AWS_SECRET_ACCESS_KEY": "nothing",
         "AWS_EC2_METADATA_DISABLED": "true",

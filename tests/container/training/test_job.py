@@ -1,21 +1,16 @@
 import json
 import logging
-import os
-import re
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
-from algorithms.errors import TrainingStopped
 from algorithms.events import Measured, ModelValues, Progress
 from container import logs
 from container.training import dialects
 from container.training.artifact import Artifact
-from container.training.job import PlainOutput, Stop, TrainingJob
+from container.training.job import PlainOutput, TrainingJob
+from container.training.stop import Stop
 from recordio.errors import ParseError
 from tests.algorithms.fakes import MemoryStream
 from tests.container.toy import ToyModel
@@ -155,89 +150,3 @@ def test_an_intermediate_model_becomes_the_artifact(job, tmp_path):
     job.save_intermediate(ToyModel(np.array([1, 2])))
     job.save_intermediate(ToyModel(np.array([3, 4])))
     assert np.frombuffer((tmp_path / "model_algo-1").read_bytes(), np.float32).tolist() == [3, 4]
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_asks_for_a_stop(number, code):
-    before = signal.getsignal(number)
-    with Stop() as stop:
-        assert not stop.requested
-        os.kill(os.getpid(), number)
-        assert stop.requested
-        assert stop.exit_code == code
-    assert signal.getsignal(number) is before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-
-
-def test_a_second_ctrl_c_does_not_wait():
-    with Stop():
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_what_does_not_stop_is_interrupted():
-    with Stop(grace=0.05), pytest.raises(TrainingStopped, match=re.escape("0.05 seconds")):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-
-
-def test_what_is_being_written_is_not_interrupted():
-    with Stop(grace=0.05) as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        stop.disarm()
-        time.sleep(0.1)
-        assert stop.requested
-
-
-# ---- a stop while there is nothing to keep --------------------------------------------------------------------------
-
-
-def test_a_stop_ends_a_block_with_nothing_to_keep_at_once_and_says_so(caplog):
-    caplog.set_level("INFO")
-    with Stop() as stop, pytest.raises(TrainingStopped), stop.nothing_to_keep():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-    assert "SIGTERM: training was asked to stop: there is no model yet" in caplog.text
-
-
-def test_a_stop_before_the_block_is_heard_in_it():
-    with Stop() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(TrainingStopped), stop.nothing_to_keep():
-            raise AssertionError("not reached")
-
-
-def test_after_the_block_a_stop_is_a_wish_again(caplog):
-    caplog.set_level("INFO")
-    with Stop() as stop:
-        with stop.nothing_to_keep():
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        deadline = time.monotonic() + 5
-        while "it keeps the model" not in caplog.text and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert stop.requested
-    assert "it keeps the model that it has, within 90 seconds" in caplog.text
-
-
-LIBRARY = """
-import os, signal, threading
-import numpy as np
-from container import logs
-from container.training.job import Stop
-
-logs.configure()
-matrix = np.random.default_rng(0).random((6000, 6000))
-with Stop() as stop, stop.nothing_to_keep():
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-    np.linalg.svd(matrix)  # minutes without an instruction of Python's in between
-"""
-
-
-def test_a_librarys_work_does_not_hold_up_a_stop_for_long():
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", LIBRARY], capture_output=True, text=True, timeout=60)
-    assert time.monotonic() - started < 20
-    assert done.returncode == 128 + signal.SIGINT
-    assert "SIGINT: training was asked to stop: there is no model yet" in done.stdout

@@ -1,4 +1,4 @@
-"""Where images and labels come from: record files, image files with a list, and pipes; and what labels must be."""
+"""Where images and labels come from: record files, image files with a list, and pipes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from algorithms.errors import ChannelError, TrainingDataError
-from algorithms.image_classification.architecture import Architecture
 from algorithms.interface import IMAGE_RECORDIO, RecordStream
 from recordio.images import Labelled, RecordFile, image_records, manifest_records, read_list
 from recordio.sources import FileSource
 
-MULTI_HOT, CLASS_ID = "multi-hot", "class-id"
+ToTarget = Callable[[np.ndarray, str], np.ndarray]
+"""From the labels of an image, (labels,), and where it stands, to what a network is trained to say of it."""
+
 _KEPT_BYTES = 64 << 20
 """Bytes of images of a pipe that wait to be drawn from in random order."""
 
 
 class Example(NamedTuple):
-    """One image to train on: ``load`` gives the bytes of its file; ``target`` is its class, int32 of shape (), or 0
-    and 1 for each class, float32 (num_classes,)."""
+    """One image to train on.
+
+    Attributes:
+        load: gives the bytes of its file. target: what ``ToTarget`` made of its labels. where: it stands, for errors.
+    """
 
     load: Callable[[], bytes]
     target: np.ndarray
@@ -43,7 +47,7 @@ class Examples:
 
         Raises:
             DataError: the data is not what it claims to be.
-            TrainingDataError: a label is not one of the classes.
+            TrainingDataError: a label is none that there can be.
         """
         raise NotImplementedError
 
@@ -78,7 +82,7 @@ class PipedExamples(Examples):
         target: the target of an image's labels.
     """
 
-    def __init__(self, open_epoch: Callable[[], Iterator[Labelled]], target: Callable[..., np.ndarray]) -> None:
+    def __init__(self, open_epoch: Callable[[], Iterator[Labelled]], target: ToTarget) -> None:
         self._open_epoch = open_epoch
         self._target = target
 
@@ -104,19 +108,15 @@ class PipedExamples(Examples):
         return Example(lambda: labelled.image, self._target(labelled.labels, labelled.where), labelled.where)
 
 
-def of_channel(name: str, channels: Mapping[str, Any], form: Architecture) -> Examples:
+def of_channel(name: str, channels: Mapping[str, Any], to_target: ToTarget) -> Examples:
     """The images of the channel ``name``, with the list of ``<name>_lst`` where they are image files.
 
     Raises:
-        ChannelError: the list, or the wrapping of a pipe's images, is missing; or the label format is unknown.
+        ChannelError: the list, or the wrapping of a pipe's images, is missing.
         DataError: the files are not what they claim to be.
-        TrainingDataError: a label is not one of the classes.
+        TrainingDataError: a label is none that there can be.
     """
     stream: RecordStream = channels[name]
-    label_format = stream.parameters.get("label-format", MULTI_HOT)
-    if label_format not in (MULTI_HOT, CLASS_ID):
-        raise ChannelError(f"Channel '{name}': label-format '{label_format}' is not one of {MULTI_HOT}, {CLASS_ID}")
-    to_target = partial(target, form=form, label_format=label_format)
     is_records = stream.media_type == IMAGE_RECORDIO
     if stream.folder is None:
         if not (is_records or stream.wrapped):
@@ -144,7 +144,7 @@ def _hint(folder: Path) -> str:
     )
 
 
-def _of_record_files(folder: Path, to_target: Callable[..., np.ndarray]) -> Iterator[Example]:
+def _of_record_files(folder: Path, to_target: ToTarget) -> Iterator[Example]:
     """The .rec files, or else all files of a folder: im2rec leaves a .lst and an .idx beside."""
     files = FileSource(folder).files()
     for path in [file for file in files if file.name.endswith((".rec", ".rec.gz"))] or files:
@@ -154,7 +154,7 @@ def _of_record_files(folder: Path, to_target: Callable[..., np.ndarray]) -> Iter
             yield Example(partial(records.read, number), to_target(labels, where), where)
 
 
-def _of_list(name: str, folder: Path, lists: Path, to_target: Callable[..., np.ndarray]) -> Iterator[Example]:
+def _of_list(name: str, folder: Path, lists: Path, to_target: ToTarget) -> Iterator[Example]:
     files = FileSource(lists).files()
     files = [file for file in files if file.suffix == ".lst"] or files
     if len(files) != 1:
@@ -166,42 +166,3 @@ def _of_list(name: str, folder: Path, lists: Path, to_target: Callable[..., np.n
                 f"{entry.where}: there is no file '{entry.path}' in channel '{name}'{_hint(folder)}"
             )
         yield Example(path.read_bytes, to_target(entry.labels, entry.where), f"{name}/{entry.path}")
-
-
-def target(labels: np.ndarray, where: str, form: Architecture, label_format: str = MULTI_HOT) -> np.ndarray:
-    """What the network is trained to say of an image with ``labels``, (labels,): see ``Example``.
-
-    Raises:
-        TrainingDataError: they are not classes of the network.
-
-    >>> target(np.array([0.0, 2.0]), "here", Architecture(20, (3, 16, 16), 3, multi_label=True), CLASS_ID)
-    array([1., 0., 1.], dtype=float32)
-    """
-    if not form.multi_label:
-        if len(labels) != 1:
-            raise TrainingDataError(f"{where}: {len(labels)} labels where one is expected; set multi_label to 1")
-        _check_classes(labels, where, form.num_classes)
-        return np.array(labels[0], np.int32)
-    if label_format == CLASS_ID:
-        _check_classes(labels, where, form.num_classes)
-        hot = np.zeros(form.num_classes, np.float32)
-        hot[labels.astype(np.int64)] = 1
-        return hot
-    if len(labels) != form.num_classes or not np.isin(labels, (0, 1)).all():
-        raise TrainingDataError(
-            f"{where}: the labels {_shown(labels)} are not {form.num_classes} (num_classes) times 0 or 1 "
-            "(multi_label); if they are ids of classes, add label-format=class-id to the content type"
-        )
-    return labels.astype(np.float32)
-
-
-def _check_classes(labels: np.ndarray, where: str, num_classes: int) -> None:
-    for label in labels:
-        if not 0 <= label < num_classes or label != int(label):
-            raise TrainingDataError(
-                f"{where}: the label {label:g} is not a class from 0 to {num_classes - 1} (num_classes)"
-            )
-
-
-def _shown(labels: np.ndarray) -> str:
-    return "[" + ", ".join(f"{label:g}" for label in labels[:8]) + (", …]" if len(labels) > 8 else "]")

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from algorithms.image_classification.examples import Example, Examples
 from algorithms.vision.augment import Preparation
+from algorithms.vision.examples import Example, Examples
 from recordio.prefetch import ahead, parallel
 
 _MOST_BYTES = 1 << 29
@@ -60,7 +60,7 @@ class Pipeline:
 
         Raises:
             DataError: the data is not what it claims to be.
-            TrainingDataError: a label is not one of the classes.
+            TrainingDataError: a label is none that there can be.
         """
         order = np.random.default_rng([self._seed, number]) if self._shuffled else None
 

@@ -1,0 +1,276 @@
+"""Training of factorization machines by lazy Adam: a step touches only the features that occur in its batch.
+
+With P = X V, of shape (n, k), Rendle's identity gives the score w0 + X w + (|P|^2 - X^2 |V|^2) / 2 row by row, and its
+gradients X^T (g P) - diag(X^2^T g) V for V and X^T g for w, where g (n,) is the slope of the loss. All products are
+taken over the columns that occur, so the cost of a batch follows its non-zeros, whatever the number of features.
+
+Sources: Rendle, "Factorization Machines", ICDM 2010, section III; Kingma and Ba, "Adam", ICLR 2015, with the moments
+of a row decayed only when the row occurs, as MXNet's lazy update does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import expit
+
+from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
+from recordio.batches import Batch, Features
+
+try:
+    from algorithms.factorization_machines import _kernel  # type: ignore[attr-defined]
+except ImportError:  # built without a compiler: numpy does the same, slower
+    _kernel = None
+
+if TYPE_CHECKING:
+    from algorithms.factorization_machines import FactorizationMachinesHyperparameters
+
+BETA_1, BETA_2 = np.float32(0.9), np.float32(0.999)
+DEFAULT_EPSILON = 1e-8
+
+
+class DenseRows:
+    """A dense batch: all columns occur."""
+
+    def __init__(self, features: np.ndarray, linear: np.ndarray, factors: np.ndarray) -> None:
+        self.features, self.factors = features, factors
+        self.columns = slice(None)
+        self.squares = features * features
+        self.products = features @ factors  # (n, k)
+        pairs = _square_lengths(self.products) - self.squares @ _square_lengths(factors)
+        self.scores = features @ linear + np.float32(0.5) * pairs
+
+    def gradients(self, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the linear weights (d,) and the factors (d, k), for the slope (n,) of the loss in each row's score."""
+        gradient = self.features.T @ (self.products * slopes[:, None])
+        gradient -= (self.squares.T @ slopes)[:, None] * self.factors
+        return self.features.T @ slopes, gradient
+
+
+class SparseRows:
+    """A sparse batch over the columns that occur in it, which are numbered anew from 0 to u - 1.
+
+    Attributes:
+        columns: (u,) int64, the feature numbers that occur, in no order.
+    """
+
+    def __init__(self, features: sp.csr_array, linear: np.ndarray, factors: np.ndarray, position: np.ndarray) -> None:
+        """``position`` is scratch space of one int64 for each feature; its content means nothing."""
+        self.linear, self.factors = linear, factors
+        indices = features.indices.astype(np.int64)
+        order = np.arange(len(indices))
+        position[indices] = order  # of equal indices, one wins: it stands for the column
+        self.columns = indices[position[indices] == order]
+        position[self.columns] = np.arange(len(self.columns))
+        self.compact = position[indices]
+        self.cells = (features.data, indices, features.indptr.astype(np.int64))
+        self.rows = features.shape[0]
+        if _kernel is None:
+            self._numpy_scores()
+        else:
+            self.products = np.empty((self.rows, factors.shape[1]), np.float32)
+            self.scores = np.empty(self.rows, np.float32)
+            _kernel.forward(*self.cells, linear, factors, self.products, self.scores)
+
+    def _numpy_scores(self) -> None:
+        values, _, starts = self.cells
+        shape = (self.rows, len(self.columns))
+        self.values = sp.csr_array((values, self.compact, starts), shape=shape)
+        self.squares = sp.csr_array((values * values, self.compact, starts), shape=shape)
+        self.current = self.factors[self.columns]
+        self.products = self.values @ self.current
+        pairs = _square_lengths(self.products) - self.squares @ _square_lengths(self.current)
+        self.scores = self.values @ self.linear[self.columns] + np.float32(0.5) * pairs
+
+    def gradients(self, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the linear weights (u,) and the factors (u, k), for the slope (n,) of the loss in each row's score."""
+        if _kernel is None:
+            gradient = self.values.T @ (self.products * slopes[:, None])
+            gradient -= (self.squares.T @ slopes)[:, None] * self.current
+            return self.values.T @ slopes, gradient
+        linear = np.zeros(len(self.columns), np.float32)
+        gradient = np.zeros((len(self.columns), self.factors.shape[1]), np.float32)
+        _kernel.backward(*self.cells, self.linear, self.factors, self.compact, self.products, slopes, linear, gradient)
+        return linear, gradient
+
+
+def _square_lengths(vectors: np.ndarray) -> np.ndarray:
+    return np.einsum("nk,nk->n", vectors, vectors)
+
+
+@dataclass(frozen=True)
+class Term:
+    """How the bias, the linear weights or the factors are stepped.
+
+    Attributes:
+        clip: gradients are cut to minus and plus this; infinity for no cut.
+    """
+
+    rate: float
+    decay: float
+    epsilon: float
+    clip: float
+
+
+class Moments:
+    """Adam's two running means of one parameter array, zero at the start. Pages never touched cost no memory."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.first = np.zeros(shape, np.float32)
+        self.second = np.zeros(shape, np.float32)
+
+    def step(
+        self, parameters: np.ndarray, columns: np.ndarray | slice, gradient: np.ndarray, term: Term, time: int
+    ) -> None:
+        """Step number ``time`` on ``parameters[columns]``, in place; ``gradient`` may be overwritten."""
+        rate = term.rate * np.sqrt(1 - float(BETA_2) ** time) / (1 - float(BETA_1) ** time)
+        if _kernel is not None and isinstance(columns, np.ndarray):
+            width = gradient.size // len(columns)
+            rates = (BETA_1, BETA_2, rate, term.epsilon, term.decay, term.clip)
+            _kernel.adam(parameters, self.first, self.second, columns, gradient, width, *rates)
+            return
+        if np.isfinite(term.clip):
+            np.clip(gradient, -term.clip, term.clip, out=gradient)
+        gradient += np.float32(term.decay) * parameters[columns]
+        first, second = self.first[columns], self.second[columns]
+        first += (1 - BETA_1) * (gradient - first)
+        second += (1 - BETA_2) * (gradient * gradient - second)
+        self.first[columns], self.second[columns] = first, second
+        parameters[columns] -= np.float32(rate) * first / (np.sqrt(second) + np.float32(term.epsilon))
+
+
+class State:
+    """Parameters and optimizer state: fixed in size from the first batch on.
+
+    Several hosts have the same, and step by the sum of their gradients, over the columns that occur on any.
+
+    Attributes:
+        bias: (1,) float32; linear: (d,) float32; factors: (d, k) float32.
+    """
+
+    def __init__(self, hp: FactorizationMachinesHyperparameters, seed: int, hosts: Hosts = ONE_HOST) -> None:
+        self._hosts = hosts
+        rng = np.random.default_rng(seed)
+        d, k = hp.feature_dim, hp.num_factors
+        self.hp = hp
+        self.bias = _initial(rng, (1,), hp.bias_init_method, hp.bias_init_scale, hp.bias_init_sigma, hp.bias_init_value)
+        self.linear = _initial(
+            rng, (d,), hp.linear_init_method, hp.linear_init_scale, hp.linear_init_sigma, hp.linear_init_value
+        )
+        self.factors = _initial(
+            rng, (d, k), hp.factors_init_method, hp.factors_init_scale, hp.factors_init_sigma, hp.factors_init_value
+        )
+        if not hp.use_bias:
+            self.bias[:] = 0
+        if not hp.use_linear:
+            self.linear[:] = 0
+        self.moments = {name: Moments(getattr(self, name).shape) for name in ("bias", "linear", "factors")}
+        self.position = np.empty(d, np.int64)
+        self.time = 0
+        self.share = 1.0
+        self.last: Features = np.zeros((0, d), np.float32)
+
+    def begin(self, epoch: int, epochs: int) -> None:
+        """Set the learning rates for an epoch, from 0: they fall linearly, to the last epoch's ``1 / epochs``.
+
+        Adam at a constant rate ends in a cloud around the optimum as wide as the rate; the job's rates are the first
+        epoch's.
+        """
+        self.share = 1 - epoch / epochs
+
+    def update(self, batch: Batch, labels: np.ndarray, count: int | None = None) -> np.ndarray:
+        """One step. Returns the scores (n,) of the rows as they were before it.
+
+        Args:
+            batch: of this host; of n >= 0 rows where there are others, sparse on all hosts or on none.
+            count: rows of all hosts; None for those of this one.
+        """
+        hp = self.hp
+        rows = self._rows(batch.features)
+        if len(batch):
+            self.last = batch.features
+        scores = rows.scores + self.bias
+        slopes = self._slopes(scores, labels, count or len(labels))
+        gradients = [slopes.sum(keepdims=True), *rows.gradients(slopes)]
+        columns, (bias, linear, factors) = self._of_all_hosts(rows.columns, gradients)
+        self.time += 1
+        self._step("factors", columns, factors, hp.factors_lr, hp.factors_wd)
+        if hp.use_linear:
+            self._step("linear", columns, linear, hp.linear_lr, hp.linear_wd)
+        if hp.use_bias:
+            self._step("bias", slice(None), bias, hp.bias_lr, hp.bias_wd)
+        return scores
+
+    def _of_all_hosts(
+        self, columns: np.ndarray | slice, gradients: list[np.ndarray]
+    ) -> tuple[np.ndarray | slice, list[np.ndarray]]:
+        """Columns that occur on any host, and the sums of the gradients of the bias, the linear weights and the
+        factors."""
+        if self._hosts.size == 1:
+            return columns, gradients
+        if isinstance(columns, slice):
+            return columns, self._hosts.sum(*gradients)
+        everywhere = self._hosts.gather([columns, *gradients])
+        together, places = np.unique(np.concatenate([one[0] for one in everywhere]), return_inverse=True)
+        bias = np.sum([one[1] for one in everywhere], axis=0)
+        linear = np.zeros(len(together), np.float32)
+        factors = np.zeros((len(together), self.factors.shape[1]), np.float32)
+        start = 0
+        for own, _, of_linear, of_factors in everywhere:
+            mine = places[start : start + len(own)]  # no column occurs twice
+            linear[mine] += of_linear
+            factors[mine] += of_factors
+            start += len(own)
+        return together, [bias, linear, factors]
+
+    def _rows(self, features: Features) -> DenseRows | SparseRows:
+        if isinstance(features, np.ndarray):
+            return DenseRows(features, self.linear, self.factors)
+        return SparseRows(features, self.linear, self.factors, self.position)
+
+    @property
+    def share_of_interactions(self) -> float:
+        """Spread of what the interactions add to the scores, as a share of the scores' own, on the last step's rows."""
+        if not self.last.shape[0]:
+            return 1.0  # only other hosts have rows
+        scores = self._rows(self.last).scores
+        spread = float(np.std(scores))
+        return float(np.std(scores - self.last @ self.linear)) / spread if spread > 0 else 0.0
+
+    def _slopes(self, scores: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+        """Derivative of the batch's loss by its scores: mean of (s - y)^2 / 2, or of the log loss."""
+        predictions = expit(scores) if self.hp.predictor_type == "binary_classifier" else scores
+        scale = 1 / count if self.hp.rescale_grad is None else self.hp.rescale_grad
+        return (predictions - labels) * np.float32(scale)
+
+    def _step(self, name: str, columns: np.ndarray | slice, gradient: np.ndarray, rate: float, decay: float) -> None:
+        epsilon = DEFAULT_EPSILON if self.hp.eps is None else self.hp.eps
+        clip = np.inf if self.hp.clip_gradient is None else self.hp.clip_gradient
+        term = Term(rate * self.share, decay, epsilon, clip)
+        self.moments[name].step(getattr(self, name), columns, gradient, term, self.time)
+
+
+def _initial(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    method: str,
+    scale: float | None,
+    sigma: float | None,
+    value: float | None,
+) -> np.ndarray:
+    """Values to start from, float32, made in place: the array may fill most of the memory."""
+    array = np.empty(shape, np.float32)
+    if method == "constant":
+        array.fill(0.0 if value is None else value)
+    elif method == "uniform":
+        rng.random(out=array, dtype=np.float32)
+        array -= np.float32(0.5)
+        array *= np.float32(2 * (0.0 if scale is None else scale))
+    else:
+        rng.standard_normal(out=array, dtype=np.float32)
+        array *= np.float32(0.0 if sigma is None else sigma)
+    return array

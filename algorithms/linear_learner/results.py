@@ -1,0 +1,124 @@
+"""What comes of training: the validation rows that choose, the final model, its metrics."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms.errors import TrainingDataError
+from algorithms.events import Measured
+from algorithms.interface import Job, Stream
+from algorithms.linear_learner import metrics
+from algorithms.linear_learner.fit import Trained
+from algorithms.linear_learner.losses import objective_name
+from algorithms.linear_learner.model import BINARY, MULTICLASS, LinearModel, softmax
+from algorithms.linear_learner.validation import Rows
+from recordio.batches import Batch, concatenate
+
+if TYPE_CHECKING:
+    from algorithms.linear_learner import LinearLearnerHyperparameters
+
+VALIDATION_MEMORY = 1 << 30
+"""Bytes of validation rows that are kept; of a larger channel the first rows are used, with a warning."""
+
+
+def validation_rows(stream: Stream, hp: LinearLearnerHyperparameters, job: Job) -> Batch:
+    """The validation rows, read once: in Pipe mode there may be no second FIFO."""
+    kept: list[Batch] = []
+    size = 0
+    for batch in stream.batches(hp.mini_batch_size):
+        kept.append(batch)
+        features = batch.features
+        size += features.nbytes if isinstance(features, np.ndarray) else features.nnz * 8
+        if size > VALIDATION_MEMORY:
+            rows = sum(len(part) for part in kept)
+            job.warning(f"Channel 'validation' is large: its first {rows} rows are used.")
+            break
+    if not kept:
+        raise TrainingDataError("Channel 'validation' has no rows: verify that it contains non-empty files.")
+    return concatenate(kept)
+
+
+def final_model(trained: Trained, hp: LinearLearnerHyperparameters) -> LinearModel:
+    """The winner for raw features and raw labels."""
+    parameters, labels = trained.winner.parameters, trained.problem.label_scaler
+    weight, bias = trained.problem.scaler.unscale(parameters[:-1], parameters[-1])
+    weight, bias = weight * labels.scale, bias * labels.scale + labels.shift
+    threshold = trained.winner.threshold
+    return LinearModel(
+        weight=np.ascontiguousarray(weight.T, np.float32),
+        bias=bias.astype(np.float32),
+        predictor_type=hp.predictor_type,
+        loss=hp.loss_name,
+        threshold=threshold,
+    )
+
+
+def kept_scores(model: LinearModel, trained: Trained, rows: Rows, hp: LinearLearnerHyperparameters) -> dict[str, float]:
+    """All metrics of the final model on rows that were kept."""
+    raw = np.concatenate([scores for _, scores in rows.scores(trained.winner.parameters)])
+    return _all_metrics(raw, rows.labels, rows.scaled_labels, trained, model, hp)
+
+
+def test_scores(
+    model: LinearModel, trained: Trained, stream: Stream, hp: LinearLearnerHyperparameters
+) -> dict[str, float]:
+    """All metrics of the final model on the test channel. Memory: the scores and labels of all rows."""
+    raw, labels = [], []
+    scaler = trained.problem.scaler
+    parameters = trained.winner.parameters
+    for batch in stream.batches(hp.mini_batch_size):
+        raw.append(scaler.rows(batch.features, parameters.shape[1]).scores(parameters[:-1]) + parameters[-1])
+        labels.append(np.asarray(batch.labels).reshape(-1))
+    if not labels:
+        raise TrainingDataError("Channel 'test' has no rows: verify that it contains non-empty files.")
+    joined = np.concatenate(labels)
+    return _all_metrics(np.concatenate(raw), joined, trained.problem.label_scaler.apply(joined), trained, model, hp)
+
+
+def _all_metrics(
+    raw: np.ndarray,
+    labels: np.ndarray,
+    scaled_labels: np.ndarray,
+    trained: Trained,
+    model: LinearModel,
+    hp: LinearLearnerHyperparameters,
+) -> dict[str, float]:
+    """The objective and the predictor type's metrics, of raw scores (n, outputs) for scaled rows."""
+    loss = trained.loss
+    if hp.predictor_type == MULTICLASS:
+        classes = labels.astype(np.int64)
+        value = loss(raw[:, None, :], classes)[0].mean()
+        scores = metrics.multiclass(softmax(raw), classes, hp.accuracy_top_k, hp.f_beta)
+    elif hp.predictor_type == BINARY:
+        value = loss(raw, scaled_labels[:, None])[0].mean()
+        scores = metrics.binary(raw[:, 0], labels, model.threshold, hp.f_beta)
+    else:
+        value = loss(raw, scaled_labels[:, None])[0].mean()
+        labels_scaler = trained.problem.label_scaler
+        scores = metrics.regression(raw[:, 0] * labels_scaler.scale + labels_scaler.shift, labels)
+    return {objective_name(hp.loss_name): float(value), **scores}
+
+
+def report_quality(job: Job, dataset: str, name: str, value: float) -> None:
+    """A metric of the final model."""
+    minimize = name.endswith("_objective") or name in metrics.MINIMIZED
+    job.report(Measured.of(dataset, name, value, maximize=not minimize))
+
+
+def described(trained: Trained, hp: LinearLearnerHyperparameters) -> str:
+    """The winner's settings as JSON."""
+    setting = trained.winner.setting
+    return json.dumps(
+        {
+            "lr_scheduler_step": hp.lr_scheduler_step,
+            "wd": setting.wd,
+            "optimizer": trained.optimizer,
+            "lr_scheduler_factor": hp.lr_scheduler_factor,
+            "l1": setting.l1,
+            "learning_rate": setting.learning_rate,
+            "lr_scheduler_minimum_lr": hp.lr_scheduler_minimum_lr,
+        }
+    )

@@ -1,0 +1,121 @@
+"""The wish to stop a job: signals, and what becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+from algorithms.errors import TrainingStopped
+from container.logs import logger
+
+GRACE_SECONDS = 90
+"""How long a job may go on after SIGTERM. SageMaker and ``docker stop -t 120`` send SIGKILL after 120 seconds."""
+
+
+_PATIENCE_SECONDS = 3
+"""How long a library's work may go on after a stop was asked for while there is nothing to keep."""
+
+_NO_MODEL = "there was no model yet"
+
+
+class Stop:
+    """A context in which SIGTERM and SIGINT ask for a stop instead of ending the process.
+
+    The training loop sees ``requested`` and ends as it likes. Where it does not, because it waits for a pipe that
+    nobody writes or computes for minutes, TrainingStopped is raised in the midst of it after ``grace`` seconds; a
+    second Ctrl-C does the same at once, as KeyboardInterrupt. Inside ``nothing_to_keep`` it is raised at once.
+
+    Python calls a handler between two of its own instructions only, which a library's code may be far from. A thread,
+    woken by the signal itself, therefore says in the log what happens, and ends the process where it stays inside
+    ``nothing_to_keep``.
+    """
+
+    def __init__(self, grace: float = GRACE_SECONDS) -> None:
+        self._grace = grace
+        self._previous: dict[int, Any] = {}
+        self._kept_nothing = threading.Event()
+        self._kept_nothing.set()
+        self._without_model = False
+        self._wakeups = -1
+        self._watcher: threading.Thread | None = None
+        self.signal: int | None = None
+
+    @property
+    def requested(self) -> bool:
+        """A signal came."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that ended because of the signal."""
+        return 128 + (self.signal or signal.SIGINT)
+
+    def __enter__(self) -> Stop:
+        handlers = {signal.SIGTERM: self._ask, signal.SIGINT: self._ask, signal.SIGALRM: self._insist}
+        self._previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        woken, self._wakeups = os.pipe()
+        os.set_blocking(self._wakeups, False)
+        signal.set_wakeup_fd(self._wakeups, warn_on_full_buffer=False)
+        self._watcher = threading.Thread(target=self._watch, args=(woken,), name="stop", daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.disarm()
+        signal.set_wakeup_fd(-1)
+        os.close(self._wakeups)  # which ends the thread
+        if self._watcher:
+            self._watcher.join(_PATIENCE_SECONDS)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def nothing_to_keep(self) -> Iterator[None]:
+        """See ``algorithms.interface.Job``."""
+        self._kept_nothing.clear()
+        try:
+            if self.requested:
+                self._gave_up()
+            yield
+        finally:
+            self._kept_nothing.set()
+
+    def disarm(self) -> None:
+        """Do not interrupt what comes now: the model is being written."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        self.signal = number
+        signal.setitimer(signal.ITIMER_REAL, self._grace)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not self._kept_nothing.is_set():
+            self._gave_up()
+
+    def _gave_up(self) -> NoReturn:
+        self._without_model = True
+        raise TrainingStopped(_NO_MODEL)
+
+    def _watch(self, woken: int) -> None:
+        """Wait for signals, and tell of the first that asks for a stop; see the class."""
+        told = False
+        with open(woken, "rb", buffering=0) as signals:  # noqa: PTH123 - it is a descriptor
+            while number := signals.read(1):
+                if not told and number[0] in (signal.SIGTERM, signal.SIGINT):
+                    self._tell(number[0])
+                    told = True
+
+    def _tell(self, number: int) -> None:
+        name, keeps = signal.Signals(number).name, self._kept_nothing.is_set() and not self._without_model
+        what = f"it keeps the model that it has, within {self._grace:g} seconds" if keeps else "there is no model yet"
+        logger.warning("%s: training was asked to stop: %s. A second Ctrl-C ends it at once.", name, what)
+        if not keeps and not self._kept_nothing.wait(_PATIENCE_SECONDS):
+            logger.warning("Training was stopped before there was a model, in the midst of a library's work.")
+            os._exit(128 + number)
+
+    def _insist(self, _number: int, _frame: FrameType | None) -> None:
+        raise TrainingStopped(f"training did not end within {self._grace:g} seconds of being asked to")
