@@ -64,7 +64,9 @@ def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | Host
             code = _train(paths, settings, artifact, stop, output, host)
         except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
             stop.disarm()
-            if stop.requested and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
+            # A stop of another host may be known before its signal is here: then there is TrainingStopped alone.
+            asked = stop.requested and isinstance(error, (ReadingStopped, KeyboardInterrupt))
+            if asked or isinstance(error, TrainingStopped):
                 code = _stopped(artifact, stop, error)
             else:
                 artifact.discard()
@@ -128,7 +130,6 @@ def _train(
             )
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
-    host.leave()
     with job.timer("model.serialize.time"):
         files = artifact.write(model)
     for file in files:
@@ -136,6 +137,7 @@ def _train(
     if host.leads:
         report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
     job.close(setup_seconds)
+    host.leave()
     if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done
         logger.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
         return stop.exit_code
