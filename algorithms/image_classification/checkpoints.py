@@ -6,13 +6,15 @@ generator is part of it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from algorithms.checkpoints import Checkpoint, variables_from_arrays, variables_to_arrays
-from algorithms.image_classification.keeping import EarlyStopping, Keeper, Parameters
+from algorithms.common.stopping import EarlyStopping
+from algorithms.image_classification.keeping import Keeper, Parameters
 from algorithms.interface import Job
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Resumer:
         self._keeper.restore(state["best"], [(number, found.kept[_name(number)]) for number in state["kept"]])
         if state["last"] is not None:
             self._keeper.last = dict(found.kept[_name(state["last"] + 1)]), state["last"]
-        self._stopping.best, self._stopping.waited = state["highest"], state["waited"]
+        vars(self._stopping).update(state["stopping"])
         return state["epoch"], state["over"]
 
     def offer(self, epoch: int, *, epoch_over: bool = False, over: bool = False) -> None:
@@ -56,8 +58,7 @@ class Resumer:
             "best": keeper.best,
             "kept": keeper.kept,
             "last": keeper.last[1] if keeper.last and keeper.newest is None else None,
-            "highest": self._stopping.best,
-            "waited": self._stopping.waited,
+            "stopping": dataclasses.asdict(self._stopping),
         }
         arrays = variables_to_arrays("variable", trainer.variables())
         if trainer.weights is not None:

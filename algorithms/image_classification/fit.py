@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from algorithms.common.networks import has_gpu, load_keras, to_numpy
+from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Duration, Measured, Progress, Score, Throughput
 from algorithms.image_classification import examples, losses, network, pretrained, symbol
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.checkpoints import Resumer
-from algorithms.image_classification.keeping import EarlyStopping, Keeper
+from algorithms.image_classification.keeping import Keeper
 from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.image_classification.pipeline import ImageBatch, Pipeline
@@ -41,7 +42,7 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
         if weights is not None:
             network.set_parameters(trainer.network, weights.arrays, but=weights.random_layers)
     keeper = Keeper(job, symbol.to_json(form), form.image_shape, values)
-    stopping = EarlyStopping(values)
+    stopping = EarlyStopping(maximize=True, tolerance=values.early_stopping_tolerance)
     resumer = Resumer(job, trainer, keeper, stopping)
     if values.checkpoint_frequency is None:
         job.info("checkpoint_frequency not set, will store the best model")
@@ -55,12 +56,19 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
         accuracy = trainer.validate(validation, epoch)
         job.report(Progress(epoch + 1, values.epochs))
         keeper.offer(trainer.parameters, epoch, accuracy)
-        over = stopping.ends(epoch, accuracy) and bool(values.early_stopping)
+        stopping.take(accuracy, epoch)
+        over = ends(values, stopping, epoch)
         if over:
             job.info(f"Early stopping after epoch {epoch}: best validation accuracy {stopping.best:.6f}")
         epoch += 1
         resumer.offer(epoch, epoch_over=True, over=over)
     return keeper.model()
+
+
+def ends(values: ImageClassificationHyperparameters, stopping: EarlyStopping, epoch: int) -> bool:
+    """Whether ``epoch``, counted from 0, was the last one, though the job allows more."""
+    enough = epoch + 1 >= values.early_stopping_min_epochs
+    return bool(values.early_stopping) and enough and stopping.waited >= values.early_stopping_patience
 
 
 def _pipelines(

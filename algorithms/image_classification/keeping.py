@@ -122,26 +122,3 @@ class Keeper:
         self.kept.append(epoch + 1)
         self.newest = ImageModel(self._symbol, parameters, self._shape, epoch + 1, self._batch, self._earlier or ())
         self._job.save_intermediate(self.newest, self.newest.checkpoint if told else None)
-
-
-class EarlyStopping:
-    """Ends training when validation accuracy has not improved for ``early_stopping_patience`` epochs.
-
-    Attributes:
-        best: the highest accuracy so far.
-        waited: epochs since one that was an improvement.
-    """
-
-    def __init__(self, values: ImageClassificationHyperparameters) -> None:
-        self._least = values.early_stopping_min_epochs
-        self._patience = values.early_stopping_patience
-        self._tolerance = values.early_stopping_tolerance
-        self.waited = 0
-        self.best = 0.0
-
-    def ends(self, epoch: int, accuracy: float) -> bool:
-        """Whether ``epoch``, counted from 0, was the last one."""
-        gain = (accuracy - self.best) / self.best if self.best else accuracy
-        self.waited = 0 if gain > self._tolerance else self.waited + 1
-        self.best = max(self.best, accuracy)
-        return epoch + 1 >= self._least and self.waited >= self._patience

@@ -9,7 +9,7 @@ import numpy as np
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common.hosts import packed, unpacked
-from algorithms.kmeans.sample import Sample
+from algorithms.common.reservoir import Reservoir
 
 if TYPE_CHECKING:
     from algorithms.kmeans.fit import State
@@ -54,8 +54,8 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
     return Checkpoint(position, numbers, arrays)
 
 
-def resume(state: State, found: Checkpoint) -> Place:
-    """Give ``state`` what the checkpoint has, and return the place."""
+def resume(state: State, found: Checkpoint, capacity: int) -> Place:
+    """Give ``state`` what the checkpoint has, with a sample of ``capacity`` bytes, and return the place."""
     numbers, arrays = found.state, found.arrays
     state.centers, state.weights = arrays["centers"], arrays["weights"]
     state.rows, state.time = numbers["rows"], numbers["time"]
@@ -64,8 +64,8 @@ def resume(state: State, found: Checkpoint) -> Place:
         [packed(rows_from_arrays(f"rows{number}", arrays)), arrays[f"keys{number}"], arrays[f"log_weights{number}"]]
         for number in range(numbers["parts"])
     ]
-    sample = {"size": state.sample.size, "limit": numbers["limit"], "parts": parts}
-    state.sample = Sample.unpacked(sample, state.rng)
+    sample = {"size": state.sample_size, "limit": numbers["limit"], "parts": parts}
+    state.sample = Reservoir.unpacked(sample, state.rng, capacity)
     place = Place(**{name: numbers[name] for name in ("epoch", "batches", "before", "told")})
     place.recent, place.total = np.array(numbers["recent"]), np.array(numbers["total"])
     return place

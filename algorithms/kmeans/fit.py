@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from algorithms.common.hosts import from_leader
+from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Progress, Throughput
 from algorithms.interface import Hosts, Job, Stream
@@ -30,7 +31,6 @@ from algorithms.kmeans.lloyd import (
     sums,
     uniform,
 )
-from algorithms.kmeans.sample import CAPACITY, Sample
 from recordio.batches import Batch, Features
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 INITIALISERS = {"random": uniform, "kmeans++": plus_plus}
 
+CAPACITY = 256 << 20
+"""Bytes of rows that the sample may hold before it is cut back to its size: the fewer cuts the better."""
 _SAMPLE_NUMBERS = CAPACITY // 8  # rows x features of the sample: half of what may be held between cuts, in float32
 _ENOUGH_NUMBERS = 1 << 22  # size of the sample where few centers do not ask for more: some ms an iteration
 _ENOUGH_ROWS = 1 << 17
@@ -115,7 +117,8 @@ class State:
         self.rows = 0
         self.time = 0
         self.decay = float(np.log(2) / half_life) if half_life else 0.0
-        self.sample = Sample(sample_size, rng)
+        self.sample = Reservoir(rng, CAPACITY, sample_size)
+        self.sample_size = sample_size
         self.rng = rng
         self._initialiser = INITIALISERS[init_method]
 
@@ -152,7 +155,7 @@ class State:
         self.rows += count
         self.time += count
         if keep:
-            self.sample.add(features, self.decay * (self.time - ages))
+            self.sample.add(Batch(features), self.decay * (self.time - ages))
         return float(found.distances.sum())
 
     def merge(self, others: Iterable[State]) -> None:
@@ -181,8 +184,8 @@ class State:
             return
         clock = self.decay * self.time  # keys as they are now: the hosts' clocks have run differently far
         keys = np.concatenate(hosts.gather(self.sample.keys() + clock))
-        if len(keys) > self.sample.size:
-            self.sample.limit(float(np.partition(keys, self.sample.size)[self.sample.size]) - clock)
+        if len(keys) > self.sample_size:
+            self.sample.limit(float(np.partition(keys, self.sample_size)[self.sample_size]) - clock)
         states = hosts.gather(
             {
                 "centers": self.centers,
@@ -197,10 +200,10 @@ class State:
 
     def _like(self, packed: dict[str, Any]) -> State:
         """Another host's state."""
-        state = State(self.size, self.sample.size, self.rng)
+        state = State(self.size, self.sample_size, self.rng)
         state.centers, state.weights = packed["centers"], packed["weights"]
         state.rows, state.time = packed["rows"], packed["time"]
-        state.sample = Sample.unpacked(packed["sample"], self.rng)
+        state.sample = Reservoir.unpacked(packed["sample"], self.rng, CAPACITY)
         return state
 
     def finalize(
@@ -223,11 +226,11 @@ class State:
             raise ValueError(f"k is {k}, with {self.size} working centers and {self.rows} rows")
         starts = self._shrink(k, options, rng, log, stopped)
         now = self.decay * self.time
-        small = self.sample.points(_small_rows(k, self.centers.shape[1]), now)
+        small = Points.join(self.sample.weighted(_small_rows(k, self.centers.shape[1]), now))
         settled = sorted((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=_msd)
         # The runner-up stays in the race: a few thousand rows tell good local minima apart only roughly.
         finalists = [breathe(small, settled[0], rng), *settled[1:2]]
-        whole = self.sample.points(self.sample.size, now)
+        whole = Points.join(self.sample.weighted(self.sample_size, now))
         return min((lloyd(whole, found.centers, max_iter=options.max_iter, tol=1e-3) for found in finalists), key=_msd)
 
     def _weighted_centers(self) -> Points:
@@ -294,7 +297,7 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         hyperparameters.local_lloyd_tol,
         _resolved(hyperparameters.local_lloyd_num_trials, "local_lloyd_num_trials", trials(k), job),
     )
-    place = Place() if (found := job.checkpoints.latest(alone=True)) is None else resume(state, found)
+    place = Place() if (found := job.checkpoints.latest(alone=True)) is None else resume(state, found, CAPACITY)
     while place.epoch < hyperparameters.epochs:
         started = time.perf_counter()
         with job.timer("update.time"):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
+from algorithms.common.stopping import EarlyStopping
 from algorithms.linear_learner.trainer import Trainer, Winner
 from algorithms.linear_learner.validation import Kept
 from recordio.batches import Batch, concatenate
-
-if TYPE_CHECKING:
-    from algorithms.linear_learner.fit import Patience
 
 _NUMBERS = ("threshold", "objective", "lowest_objective", "value", "margin")
 
@@ -31,7 +30,7 @@ class Run:
 
     trainer: Trainer
     kept: Kept
-    patience: Patience
+    stopping: EarlyStopping
     size: int
     losses: np.ndarray
     epoch: int = 0
@@ -45,12 +44,12 @@ class Run:
 def to_checkpoint(run: Run) -> Checkpoint:
     """Parameters, optimizer and schedule, the best models so far, and from the second epoch on the rows kept of the
     first: within that they are collected once more."""
-    trainer, patience = run.trainer, run.patience
+    trainer, stopping = run.trainer, run.stopping
     state = {
         **{name: getattr(run, name) for name in ("size", "epoch", "steps", "seen", "over")},
         "trainer": {name: getattr(trainer, name) for name in ("steps", "epoch", "damping")},
         "time": trainer.optimizer.time,
-        "patience": [patience.best, patience.bad_epochs],
+        "stopping": dataclasses.asdict(stopping),
     }
     arrays = {"losses": run.losses, **_parameters(trainer)}
     for name, winner in (("best", run.best), ("winner", run.winner)):
@@ -70,7 +69,7 @@ def resume(run: Run, found: Checkpoint) -> None:
     for name, value in state["trainer"].items():
         setattr(trainer, name, value)
     trainer.optimizer.time = state["time"]
-    run.patience.best, run.patience.bad_epochs = state["patience"]
+    vars(run.stopping).update(state["stopping"])
     for name, array in _parameters(trainer).items():
         array[...] = found.arrays[name]
     run.losses = found.arrays["losses"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError
 from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
 from algorithms.hyperparameters import AUTO
@@ -150,8 +151,8 @@ def _train_batches(
     job.info(f"Training {len(trainer.settings)} models in parallel.")
     rows = None if validation is None else _validation_rows(validation, trainer)
     kept = Kept(HeldOut(size, len(sample) if rows is None else 0))
-    patience = Patience(hp.early_stopping_patience, hp.early_stopping_tolerance)
-    run = Run(trainer, kept, patience, size, np.zeros(len(trainer.settings)))
+    stopping = EarlyStopping(tolerance=hp.early_stopping_tolerance)
+    run = Run(trainer, kept, stopping, size, np.zeros(len(trainer.settings)))
     if (found := job.checkpoints.latest()) is not None:
         resume(run, found)
     if run.epoch:  # the rows from the start of the first one were read for the scaler alone
@@ -176,8 +177,9 @@ def _train_batches(
         job.report(StoppingCriterion(epoch, criterion, abs(loss)))
         job.report(Progress(epoch + 1, hp.epochs))
         job.report(Throughput(seen, time.perf_counter() - started))
-        run.over = patience.ended(loss)
-        trainer.end_epoch(improved=patience.bad_epochs == 0)
+        improved = stopping.take(loss, epoch)
+        run.over = stopping.waited >= hp.early_stopping_patience
+        trainer.end_epoch(improved=improved)
         stopped = job.stop_requested  # before the checkpoint, which is then written
         if run.over or stopped:
             job.info("Early stop condition met. Stopping training.")
@@ -268,22 +270,6 @@ def _check_validation(validation: Batch, problem: Problem, hp: LinearLearnerHype
             f"channel 'validation' has {validation.feature_dim} features, channel 'train' {problem.feature_dim}"
         )
     check_labels(one_label(validation), hp)
-
-
-class Patience:
-    """Counts epochs without a relative improvement of the loss by more than a tolerance."""
-
-    def __init__(self, patience: int, tolerance: float) -> None:
-        self.patience, self.tolerance = patience, tolerance
-        self.best, self.bad_epochs = np.inf, 0
-
-    def ended(self, loss: float) -> bool:
-        """Whether patience ends with this epoch's loss."""
-        if loss < self.best - self.tolerance * abs(self.best if np.isfinite(self.best) else 0):
-            self.best, self.bad_epochs = loss, 0
-        else:
-            self.bad_epochs += 1
-        return self.bad_epochs >= self.patience
 
 
 def _head(batches: Iterator[Batch], rows: int, memory: int) -> tuple[list[Batch], bool]:

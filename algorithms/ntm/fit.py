@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common.hosts import any_host, dealt, from_leader, packed, unpacked
 from algorithms.common.networks import load_keras
+from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.interface import Job
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from algorithms.ntm import NTMHyperparameters
     from algorithms.ntm.network import Network
 
-_SAMPLE_NUMBERS = 1 << 23
-"""Non-zeros of the documents that are kept to measure coherence on; some of them where there are more."""
+_SAMPLE_BYTES = 1 << 26
+"""Of the documents of the first epoch that are kept to measure coherence on; some of them where there are more."""
 
 
 def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> NTMModel:
@@ -47,7 +48,7 @@ def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job:
         job.info("Vocab file is not provided")
     training = Training(hyperparameters, channels, job)
     model = training.run()
-    report(model, training.sample.documents(hyperparameters.feature_dim), words, job)
+    report(model, training.documents(), words, job)
     if "test" in channels and not any_host(job.hosts, job.stop_requested):
         loss = training.score(model, "test").total
         job.report(FinalScore("test", "total_loss", loss))
@@ -84,36 +85,6 @@ class Patience:
         return self.bad > self.window
 
 
-@dataclass
-class Sample:
-    """Documents of the first epoch, each as likely as any other, of at most ``_SAMPLE_NUMBERS`` non-zeros or so."""
-
-    random: np.random.Generator
-    share: float = 1.0
-    kept: list[Batch] = field(default_factory=list)
-    numbers: int = 0
-
-    def add(self, counts: sp.csr_array) -> None:
-        """Draw from these documents."""
-        self._keep(counts if self.share == 1 else counts[self.random.random(counts.shape[0]) < self.share])
-        while self.numbers > _SAMPLE_NUMBERS and self.documents().shape[0] > 1:
-            self.share /= 2
-            documents = self.documents()
-            self.kept, self.numbers = [], 0
-            self._keep(documents[self.random.random(documents.shape[0]) < 0.5])
-
-    def _keep(self, counts: sp.csr_array) -> None:
-        self.kept.append(Batch(counts))
-        self.numbers += counts.nnz
-
-    def documents(self, words: int = 0) -> sp.csr_array:
-        """(D, V) counts; ``words`` is V, for a host that has no document."""
-        if not self.kept:
-            return sp.csr_array((0, words), dtype=np.float32)
-        self.kept = [concatenate(self.kept)]
-        return sp.csr_array(self.kept[0].features)
-
-
 class Training:
     """The state of a job."""
 
@@ -121,7 +92,7 @@ class Training:
         self.values, self.channels, self.job = hyperparameters, channels, job
         own = [job.seed, job.hosts.rank] if job.hosts.rank else job.seed  # hosts draw documents of their own
         self.random = np.random.default_rng(own)
-        self.sample = Sample(np.random.default_rng(own))
+        self.sample = Reservoir(np.random.default_rng(own), _SAMPLE_BYTES)
         self._network: Network | None = None
         self._first_epoch = True
         self._patience = Patience(hyperparameters.num_patience_epochs, hyperparameters.tolerance)
@@ -137,6 +108,13 @@ class Training:
         """It is there from the first mini-batch on."""
         assert self._network is not None
         return self._network
+
+    def documents(self) -> sp.csr_array:
+        """(D, V) counts of documents of the first epoch, each as likely as any other; D is 0 on a host without any."""
+        rows = self.sample.rows()
+        if rows is None:
+            return sp.csr_array((0, self.values.feature_dim), dtype=np.float32)
+        return sp.csr_array(rows.features)
 
     def run(self) -> NTMModel:
         """Epochs until the loss no longer falls, or a stop. Returns the model of the best epoch."""
@@ -239,7 +217,7 @@ class Training:
         kept = {}
         if self._best is not None:
             kept[f"model-{self._best_epoch}"] = self._best.to_arrays()
-            kept["documents"] = rows_to_arrays("documents", self.sample.documents(self.values.feature_dim))
+            kept["documents"] = rows_to_arrays("documents", self.documents())
         state = {
             "epochs": self._epochs,
             "batches": self._batches,
@@ -269,7 +247,7 @@ class Training:
         self._found = found
         if self._best_epoch:
             self._best = self._model_from(found.kept[f"model-{self._best_epoch}"])
-            self.sample.kept = [Batch(rows_from_arrays("documents", found.kept["documents"]))]
+            self.sample.add(Batch(rows_from_arrays("documents", found.kept["documents"])))
         if self._epochs:  # in the first one the network is made from its first documents once more
             self._make(state["size"], state["weight"], seeding.none(self.values.num_topics, self.values.feature_dim))
         return bool(state["over"])
@@ -347,7 +325,7 @@ class Training:
         for batch in self._documents("train"):
             counts = sp.csr_array(batch.features)
             if self._first_epoch:
-                self.sample.add(counts)
+                self.sample.add(batch)
             if share < 1:
                 drawn = self.random.random(counts.shape[0]) < share
                 drawn[0] |= not some

@@ -14,13 +14,14 @@ import numpy as np
 
 from algorithms.checkpoints import Checkpoint, variables_from_arrays, variables_to_arrays
 from algorithms.common.networks import load_keras
+from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
 from algorithms.events import Duration, Measured, Progress, Score, Throughput
 from algorithms.interface import Job
 from algorithms.seq2seq import data, evaluation, vocabulary
 from algorithms.seq2seq.architecture import Architecture, initial
 from algorithms.seq2seq.model import Seq2SeqModel
-from algorithms.seq2seq.schedule import Improvement, Rate
+from algorithms.seq2seq.schedule import MAXIMIZED, Rate
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import Vocabulary
 from recordio import sequences
@@ -125,7 +126,7 @@ class _Run:
     """Sums over the tokens since the last checkpoint of what ``learn`` said, and their number."""
 
     def __post_init__(self) -> None:
-        self.progress = Improvement(self.values.optimized_metric)
+        self.stopping = EarlyStopping(maximize=self.values.optimized_metric in MAXIMIZED)
         self.rate = Rate(self.values)
         self.random = np.random.default_rng(self.job.seed)
         lengths = self.pairs["train"].target.lengths / self.pairs["train"].source.lengths
@@ -159,8 +160,8 @@ class _Run:
             self._checkpoint()  # what the last updates brought
         assert self.best is not None
         self.job.info(
-            f"Training finished. Best checkpoint: {self.progress.best_checkpoint}. "
-            f"Best validation {self.progress.metric}: {self.progress.best:.6f}"
+            f"Training finished. Best checkpoint: {self.stopping.best_step}. "
+            f"Best validation {self.values.optimized_metric}: {self.stopping.best:.6f}"
         )
         return self.best
 
@@ -209,12 +210,12 @@ class _Run:
 
     def _state(self) -> Checkpoint:
         """All that the next update depends on, and the best model so far."""
-        best = self.progress.best_checkpoint
+        best = self.stopping.best_step
         state = {
             **{name: getattr(self, name) for name in _COUNTS},
             "draws": self.draws,
             "seen": self.seen,
-            "progress": dataclasses.asdict(self.progress),
+            "stopping": dataclasses.asdict(self.stopping),
             "rate": self.rate.state(),
         }
         kept = {} if self.best is None else {f"checkpoint-{best}": self.best.translator.parameters}
@@ -237,11 +238,11 @@ class _Run:
             setattr(self, name, found.state[name])
         self.draws, self.seen = found.state["draws"], dict(found.state["seen"])
         self.random.bit_generator.state = self.draws
-        self.progress = Improvement(**found.state["progress"])
+        self.stopping = EarlyStopping(**found.state["stopping"])
         self.rate.resume(found.state["rate"])
         variables_from_arrays("variable", self._variables(), found.arrays)
-        if self.progress.best_checkpoint:
-            parameters = found.kept[f"checkpoint-{self.progress.best_checkpoint}"]
+        if self.stopping.best_step is not None:
+            parameters = found.kept[f"checkpoint-{self.stopping.best_step}"]
             self.best = self._model(parameters)
             self.job.save_intermediate(self.best)
 
@@ -277,14 +278,14 @@ class _Run:
         scores = self._validate(model)
         for name, value in scores.items():
             self.job.report(Measured.of("validation", name, value, step=self.checkpoints))
-        metric = self.progress.metric
-        improved = self.progress.take(self.checkpoints, scores[metric])
+        metric = self.values.optimized_metric
+        improved = self.stopping.take(scores[metric], self.checkpoints)
         if improved:
             self.job.info(f"Validation-{metric} improved to {scores[metric]:.6f}.")
             self.best = model
             self.job.save_intermediate(model)
         else:
-            self.job.info(f"Validation-{metric} has not improved, best so far: {self.progress.best:.6f}")
+            self.job.info(f"Validation-{metric} has not improved, best so far: {self.stopping.best:.6f}")
         if sentence := self.rate.checkpoint(improved=improved):
             self.job.info(sentence)
         self._stop_early()
@@ -301,7 +302,7 @@ class _Run:
         return scores
 
     def _stop_early(self) -> None:
-        waited, most = self.progress.not_improved, self.values.checkpoint_threshold
+        waited, most = self.stopping.waited, self.values.checkpoint_threshold
         if self.values.max_num_epochs is not None or waited < most:
             return  # a number of epochs that is given is also reached
         self.job.info(f"Maximum number of not improved checkpoints ({most}) reached: {waited}")

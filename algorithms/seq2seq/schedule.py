@@ -4,33 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 MAXIMIZED = ("accuracy", "bleu")
-
-
-@dataclass
-class Improvement:
-    """The best checkpoint so far by one metric.
-
-    Attributes:
-        best: its value; NaN before the first. best_checkpoint: its number, from 1. not_improved: checkpoints since.
-    """
-
-    metric: str
-    best: float = math.nan
-    best_checkpoint: int = 0
-    not_improved: int = 0
-
-    def take(self, checkpoint: int, value: float) -> bool:
-        """Note the value of a checkpoint; whether it is the best."""
-        better = value > self.best if self.metric in MAXIMIZED else value < self.best
-        if better or math.isnan(self.best):
-            self.best, self.best_checkpoint, self.not_improved = value, checkpoint, 0
-            return True
-        self.not_improved += 1
-        return False
 
 
 class Rate:

@@ -10,6 +10,7 @@ import numpy as np
 import xgboost as xgb
 
 from algorithms.common.hosts import any_host, from_leader
+from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingStopped
 from algorithms.events import Measured, Progress, Score
 from algorithms.interface import Job
@@ -78,7 +79,7 @@ def boost(
         job.info(f"Resuming from iteration {done}")
     stopping = None
     if hyperparameters.early_stopping_rounds is not None and validation is not None:
-        stopping = EarlyStopping(hyperparameters, start)
+        stopping = Watcher(hyperparameters, start)
     left = max(hyperparameters.num_round - done, 0)
     if stopping is not None and stopping.is_over(base + done - 1):
         left = 0
@@ -150,7 +151,7 @@ def reseed(booster: xgb.Booster, seed: int, number: int) -> None:
     booster.set_param({"seed": (seed + number * _SEEDS_APART + 2**31) % 2**32 - 2**31})
 
 
-class EarlyStopping:
+class Watcher:
     """Watches one metric of the validation data, and knows the best round.
 
     The best round and score are attributes of the booster, so that a run that resumes from a checkpoint goes on
@@ -163,10 +164,16 @@ class EarlyStopping:
         # The rounds of a linear booster all change the same weights: none can be cut off, so the best is kept aside.
         self._is_linear = hyperparameters.booster == "gblinear"
         self._aside: bytearray | None = None
-        self.best_iteration, self._best = -1, float("nan")
+        self._stopping = EarlyStopping()
         if start is not None and (best := start.attr("best_iteration")) is not None:
-            self.best_iteration, self._best = int(best), float(start.attr("best_score") or "nan")
+            score = float(start.attr("best_score") or "nan")
+            self._stopping = EarlyStopping(best=score, best_step=int(best), reference=score)
             self._aside = start.save_raw("ubj") if self._is_linear else None
+
+    @property
+    def best_iteration(self) -> int:
+        """The number of the best round; -1 before the first."""
+        return -1 if self._stopping.best_step is None else self._stopping.best_step
 
     def is_over(self, number: int) -> bool:
         """Whether there was no gain for as many rounds as were allowed, round ``number`` being the last."""
@@ -177,10 +184,8 @@ class EarlyStopping:
         watched = [name for name in scores if name.startswith("validation-")]
         name = watched[-1] if self._metric is None else f"validation-{self._metric}"
         value = scores[name]
-        maximize = name.removeprefix("validation-").partition("@")[0] in MAXIMIZED
-        gained = value > self._best if maximize else value < self._best
-        if gained or self.best_iteration < 0 or (np.isnan(self._best) and not np.isnan(value)):
-            self.best_iteration, self._best = number, value
+        self._stopping.maximize = name.removeprefix("validation-").partition("@")[0] in MAXIMIZED
+        if self._stopping.take(value, number):
             booster.set_attr(best_iteration=str(number), best_score=str(value))
             self._aside = booster.save_raw("ubj") if self._is_linear else None
 
@@ -189,7 +194,7 @@ class EarlyStopping:
         if self._is_linear:
             return xgb.Booster(model_file=self._aside)
         best = booster[: self.best_iteration + 1]
-        best.set_attr(best_iteration=str(self.best_iteration), best_score=str(self._best))
+        best.set_attr(best_iteration=str(self.best_iteration), best_score=str(self._stopping.best))
         return best
 
 
@@ -206,7 +211,7 @@ class Monitor(xgb.callback.TrainingCallback):
         self,
         hyperparameters: XGBoostHyperparameters,
         job: Job,
-        stopping: EarlyStopping | None,
+        stopping: Watcher | None,
         checkpoints: Checkpoints | None,
         *,
         first: int,

@@ -25,7 +25,7 @@ from container.training.trainee import Link
 class SoleHost:
     """There are no others."""
 
-    leads = True
+    alone = leads = True
 
     def __init__(self, failure_file: Path) -> None:
         self._failure_file = failure_file
@@ -44,6 +44,8 @@ class SoleHost:
 
 class HostOfSeveral:
     """One of several, in the process that trains."""
+
+    alone = False
 
     def __init__(self, group: Group, link: Link) -> None:
         self._group = group

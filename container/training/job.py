@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
+from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingStopped
 from algorithms.events import Event, FinalScore, Measured, Progress, StoppingCriterion
 from algorithms.interface import Hosts, Model, RecordStream, Stream
@@ -25,7 +26,7 @@ from container.training import dialects
 from container.training.artifact import Artifact
 from container.training.dialects import Dialect, Line
 from container.training.history import LINES, LinesWritten
-from container.training.report import History, Sampler
+from container.training.report import History
 from recordio.batches import Batch
 from recordio.errors import DataError
 
@@ -307,7 +308,7 @@ class TrainingJob:
         ``note`` is added to errors in its data.
         """
         self._watchers[channel] = watcher = _Watcher(self, channel, note)
-        return _Watched(watcher, stream, self.history.samplers.setdefault(channel, Sampler()))
+        return _Watched(watcher, stream, self.history.sample_of(channel))
 
     def watch_records(self, channel: str, stream: RecordStream, note: str) -> RecordStream:
         """The same for a channel of records."""
@@ -389,10 +390,10 @@ class _Watcher:
 class _Watched:
     """A stream whose batches are counted as they pass."""
 
-    def __init__(self, watcher: _Watcher, stream: Stream, sampler: Sampler) -> None:
+    def __init__(self, watcher: _Watcher, stream: Stream, sample: Reservoir) -> None:
         self._watcher = watcher
         self._stream = stream
-        self._sampler = sampler
+        self._sample = sample
         self._sampled = False
 
     @property
@@ -412,7 +413,7 @@ class _Watched:
         """The first epoch, of which some rows are kept for the report."""
         with contextlib.closing(batches):
             for batch in batches:
-                self._sampler.add(batch)
+                self._sample.add(batch)
                 yield batch
 
 

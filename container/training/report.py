@@ -15,53 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.common.reservoir import Reservoir
 from algorithms.events import Event, FinalScore, Measured
 from algorithms.figures import Figure, Lines, Sample
 from algorithms.interface import Model
 from container.logs import logger
 from container.training import charts
-from recordio.batches import Batch, concatenate
 
 FILE = "report.html"
 SAMPLE_ROWS = 4096
 _SAMPLE_BYTES = 16 << 20
-_BLOCK = 64
 _BEST_SAMPLES = ("test", "validation", "train")  # the first of these that there is: the least known to the model
-
-
-class Sampler:
-    """Some rows of a channel, evenly from all of it, kept as they pass: at most ``SAMPLE_ROWS`` and 16 MB."""
-
-    def __init__(self) -> None:
-        self._blocks: list[Batch] = []
-        self._step = 1
-        self._seen = 0
-        self._most = 0
-
-    def add(self, batch: Batch) -> None:
-        """Look at the next rows of the channel."""
-        if not self._most and len(batch):
-            row_bytes = sum(array.nbytes for array in batch.arrays()) / len(batch)
-            self._most = max(1, int(min(SAMPLE_ROWS, _SAMPLE_BYTES // (row_bytes + 1)) // _BLOCK))
-        for start in range(0, len(batch), _BLOCK):
-            if self._seen % self._step == 0:
-                self._blocks.append(_copy(batch.rows(start, start + _BLOCK)))
-                if len(self._blocks) > self._most:
-                    self._blocks, self._step = self._blocks[::2], 2 * self._step
-            self._seen += 1
-
-    def rows(self) -> Batch | None:
-        """The rows; None where there were none."""
-        return concatenate(self._blocks) if self._blocks else None
-
-
-def _copy(rows: Batch) -> Batch:
-    """Rows that do not keep the whole batch that they were cut from in memory."""
-
-    def own(values: Any) -> Any:
-        return None if values is None else values.copy()
-
-    return Batch(own(rows.features), own(rows.labels), own(rows.weights), own(rows.groups))
 
 
 @dataclass
@@ -70,7 +34,7 @@ class History:
 
     curves: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
     finals: dict[tuple[str, str], float] = field(default_factory=dict)
-    samplers: dict[str, Sampler] = field(default_factory=dict)
+    samples: dict[str, Reservoir] = field(default_factory=dict)
 
     def add(self, event: Event) -> None:
         """Take the scores of an event into account; those of a batch are for the log alone."""
@@ -86,10 +50,14 @@ class History:
             self.curves.setdefault(metric, {}).setdefault(dataset, []).append((step, float(value)))
         self.finals[dataset, metric] = float(value)
 
+    def sample_of(self, channel: str) -> Reservoir:
+        """Where rows of a channel are kept as they pass, evenly from all of it; always the same ones."""
+        return self.samples.setdefault(channel, Reservoir(np.random.default_rng(0), _SAMPLE_BYTES))
+
     def sample(self) -> Sample | None:
         """Rows of the data set that the model knows least."""
         for name in _BEST_SAMPLES:
-            rows = self.samplers[name].rows() if name in self.samplers else None
+            rows = self.samples[name].rows(SAMPLE_ROWS) if name in self.samples else None
             if rows is not None:
                 return Sample(name, rows)
         return None

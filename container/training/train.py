@@ -64,9 +64,9 @@ def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | Host
             code = _train(paths, settings, artifact, stop, output, host)
         except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
             stop.disarm()
-            # A stop of another host may be known before its signal is here: then there is TrainingStopped alone.
-            asked = stop.requested and isinstance(error, (ReadingStopped, KeyboardInterrupt))
-            if asked or isinstance(error, TrainingStopped):
+            # That another host was asked to stop may be known here before this one is.
+            asked = stop.requested or (isinstance(error, TrainingStopped) and not host.alone)
+            if asked and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
                 code = _stopped(artifact, stop, error)
             else:
                 artifact.discard()

@@ -123,7 +123,7 @@ def options(job: Record, folder: Path) -> Options:
     )
 
 
-class _Stopped(Exception):
+class _StopAsked(Exception):  # noqa: N818 - not an error
     """The job was asked to stop."""
 
 
@@ -135,7 +135,7 @@ class _Client(Client):
     def invoke(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """The answer, as ``Client`` gives it."""
         if self.stop.is_set():
-            raise _Stopped
+            raise _StopAsked
         return super().invoke(body, headers)
 
 
@@ -160,7 +160,7 @@ def run(cloud: Cloud, name: str, stop: threading.Event) -> None:
     try:
         reason = None if stop.is_set() else _transform(cloud, name, stop)
         status = "Failed" if reason else status
-    except _Stopped:
+    except _StopAsked:
         pass
     except (JobError, AwsError, AlgorithmInputError, OSError) as error:
         status, reason = "Failed", f"ClientError: {error}"

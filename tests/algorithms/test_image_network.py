@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from algorithms.common.networks import load_keras, to_numpy
+from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import ModelError
 from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification, network, symbol
 from algorithms.image_classification.architecture import DEPTHS, Architecture
-from algorithms.image_classification.keeping import EarlyStopping
+from algorithms.image_classification.fit import ends
 from algorithms.image_classification.losses import ClassWeights, binary_cross_entropy
 from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
@@ -213,9 +214,12 @@ def test_early_stopping_waits_and_then_does_not() -> None:
         ({"early_stopping_min_epochs": 1, "early_stopping_patience": 1, "early_stopping_tolerance": 0}, 3),
         ({"early_stopping_min_epochs": 1, "early_stopping_patience": 9, "early_stopping_tolerance": 0}, None),
     ):
-        stopping = EarlyStopping(values(early_stopping="True", **options))
-        ends = [stopping.ends(epoch, accuracy) for epoch, accuracy in enumerate(accuracies)]
-        assert (ends.index(True) if True in ends else None) == last, options
+        asked = values(early_stopping="True", **options)
+        stopping, over = EarlyStopping(maximize=True, tolerance=asked.early_stopping_tolerance), []
+        for epoch, accuracy in enumerate(accuracies):
+            stopping.take(accuracy, epoch)
+            over.append(ends(asked, stopping, epoch))
+        assert (over.index(True) if True in over else None) == last, options
         assert stopping.best == 0.61
 
 

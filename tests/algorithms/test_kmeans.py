@@ -18,10 +18,8 @@ from algorithms.errors import HyperparameterError, ModelError, PredictionError, 
 from algorithms.events import FinalScore, Progress, Throughput
 from algorithms.hyperparameters import parse
 from algorithms.kmeans import KMeans, KMeansHyperparameters, KMeansModel
-from algorithms.kmeans import sample as sample_module
 from algorithms.kmeans.fit import Options, State, extra_centers
 from algorithms.kmeans.lloyd import Points, breathe, lloyd, mean_squared_distance, nearest, plus_plus, sums, uniform
-from algorithms.kmeans.sample import Sample
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
@@ -128,7 +126,7 @@ def test_merging_with_half_life_keeps_the_latest_rows_of_both():
     first = state(4, np.concatenate([early, late]), half_life=50)
     second = state(4, late[:700] + 2, half_life=50)
     first.merge([second])
-    points = first.sample.points(10**6, first.decay * first.time)
+    points = Points.join(first.sample.weighted(10**6, first.decay * first.time))
     found = points.rows(np.arange(len(points))).ravel()
     total = points.weights.sum()
     assert points.weights[found == 0].sum() < 1e-3 * total
@@ -162,46 +160,8 @@ def test_a_state_cannot_give_more_centers_than_it_has():
 # The sample
 
 
-def test_a_sample_that_fits_has_every_row_at_its_own_weight():
-    sample = Sample(100, rng())
-    log_weights = np.log(np.linspace(0.1, 1, 50))
-    sample.add(np.arange(50, dtype=np.float32)[:, None], log_weights)
-    np.testing.assert_allclose(sample.points(100, 0.0).weights, np.linspace(0.1, 1, 50))
-
-
-def test_a_cut_sample_is_unbiased_and_bounded(monkeypatch):
-    monkeypatch.setattr(sample_module, "CAPACITY", (4 + 16) * 300)
-    values = np.arange(4000, dtype=np.float32)[:, None]
-    weights = 0.5 ** (np.arange(3999, -1, -1) / 1000)
-    totals, sizes = [], []
-    for seed in range(100):
-        sample = Sample(200, rng(seed))
-        for start in range(0, 4000, 100):
-            sample.add(values[start : start + 100], np.log(weights[start : start + 100]))
-            sizes.append(len(sample))
-        points = sample.points(200, 0.0)
-        assert len(points) == 200
-        totals.append(
-            [points.weights.sum(), points.weights @ values[:, 0][points.rows(np.arange(200)).astype(int)[:, 0]]]
-        )
-    assert max(sizes) <= 300
-    expected = np.array([weights.sum(), weights @ values[:, 0]])
-    error = np.std(totals, axis=0) / np.sqrt(len(totals))
-    assert (np.abs(np.mean(totals, axis=0) - expected) < 4 * error).all()
-
-
-def test_small_batches_do_not_make_a_long_list():
-    sample = Sample(10**6, rng())
-    for value in range(3000):
-        sample.add(np.float32([[value]]), np.zeros(1))
-    assert len(sample) == 3000
-    assert len(sample._parts) < 20
-    points = sample.points(10**6, 0.0)
-    assert sorted(points.rows(np.arange(3000)).ravel()) == list(range(3000))
-
-
 def test_the_state_does_not_grow_with_the_stream(monkeypatch):
-    monkeypatch.setattr(sample_module, "CAPACITY", 1 << 16)
+    monkeypatch.setattr("algorithms.kmeans.fit.CAPACITY", 1 << 16)
     made = State(50, 1000, rng())
     held = []
     for seed in range(50):

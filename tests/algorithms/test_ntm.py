@@ -26,7 +26,7 @@ from algorithms.errors import (
 )
 from algorithms.events import Progress, Throughput
 from algorithms.ntm import NTM, auxiliary, seeding
-from algorithms.ntm.fit import Patience, Sample
+from algorithms.ntm.fit import Patience
 from algorithms.ntm.model import TOPIC_WEIGHTS, Affine, NTMModel
 from recordio.batches import Batch
 from recordio.record_writer import encode_records
@@ -313,14 +313,6 @@ def test_sub_sample_draws_its_share():
     fit(counts, 4, job, epochs=5, sub_sample=0.25)
     drawn = [event.rows for event in job.of(Throughput)]
     assert len(set(drawn)) > 1 and 80 < np.mean(drawn) < 120
-
-
-def test_documents_kept_for_coherence_are_bounded(monkeypatch):
-    monkeypatch.setattr("algorithms.ntm.fit._SAMPLE_NUMBERS", 1000)
-    sample = Sample(np.random.default_rng(0))
-    for _ in range(50):
-        sample.add(sp.csr_array(np.ones((20, 5), np.float32)))
-    assert sample.numbers <= 1000 and sample.documents().nnz == sample.numbers > 300
 
 
 def test_seeds_of_fewer_documents_than_topics():

@@ -39,6 +39,12 @@ def configurations(name: str) -> tuple[Configuration, ...]:
     return registry.find(name).configurations[: 1 if name in SLOW and not THOROUGH else None]
 
 
+@pytest.fixture(autouse=True)
+def mini_batches(monkeypatch):
+    """The linear learner's rows fit into no memory: its exact training, of seconds, begins anew after a stop."""
+    monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
+
+
 @pytest.mark.parametrize(("name", "configuration", "more"), jobs())
 def test_an_interrupted_job_ends_as_one_that_was_not(tmp_path, name, configuration, more):
     with samples.eagerly() if name == "image-classification" else nullcontext():

@@ -19,7 +19,7 @@ from algorithms.seq2seq import Seq2Seq, data
 from algorithms.seq2seq.architecture import Architecture, initial, shapes
 from algorithms.seq2seq.beam import Step, _top, search
 from algorithms.seq2seq.evaluation import judge
-from algorithms.seq2seq.schedule import Improvement, Rate
+from algorithms.seq2seq.schedule import Rate
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
 from recordio.sequences import Pairs, Ragged
@@ -271,13 +271,6 @@ def test_a_plateau_lowers_the_rate() -> None:
     told = [rate.checkpoint(improved=improved) for improved in (False, True, False, False, False, False)]
     assert [bool(sentence) for sentence in told] == [False, False, False, True, False, True]
     assert rate.at(1000) == pytest.approx(0.004)
-
-
-def test_the_best_is_the_lowest_perplexity_and_the_highest_bleu() -> None:
-    low, high = Improvement("perplexity"), Improvement("bleu")
-    assert [low.take(1 + i, value) for i, value in enumerate((5.0, 4.0, 4.5))] == [True, True, False]
-    assert [high.take(1 + i, value) for i, value in enumerate((0.1, 0.2, 0.2))] == [True, True, False]
-    assert (low.best_checkpoint, low.best, low.not_improved) == (2, 4.0, 1)
 
 
 # ---- backends -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from PIL import Image
 from algorithms.events import FinalScore, Measured
 from algorithms.figures import Bars, Heatmap, Lines, Pictures, Sample, Table
 from container.training import charts, report
-from container.training.report import About, History, Sampler
+from container.training.report import About, History
 from recordio.batches import Batch
 
 ABOUT = About(
@@ -108,13 +108,13 @@ def test_curves_are_of_what_was_measured_more_than_once(tmp_path):
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("sizes", [[10], [1] * 300, [100_000], [5000, 1, 70_000]])
 def test_a_sample_is_small_and_from_all_of_the_channel(sizes, sparse):
-    sampler, start = Sampler(), 0
+    history, start = History(), 0
     for size in sizes:
         numbers = np.arange(start + 1, start + size + 1, dtype=np.float32)
         rows = numbers[:, None]
-        sampler.add(Batch(sp.csr_array(rows) if sparse else rows, numbers))
+        history.sample_of("train").add(Batch(sp.csr_array(rows) if sparse else rows, numbers))
         start += size
-    sample = sampler.rows()
+    sample = history.sample().rows
     values = sample.features.toarray()[:, 0] if sparse else sample.features[:, 0]
     np.testing.assert_array_equal(values, sample.labels)
     assert min(start, report.SAMPLE_ROWS // 4) <= len(sample) <= report.SAMPLE_ROWS or max(sizes) == 1
@@ -123,17 +123,16 @@ def test_a_sample_is_small_and_from_all_of_the_channel(sizes, sparse):
 
 
 def test_wide_rows_are_sampled_within_bounds():
-    sampler = Sampler()
+    history = History()
     for _ in range(20):
-        sampler.add(Batch(np.ones((200, 50_000), np.float32)))
-    assert sum(array.nbytes for array in sampler.rows().arrays()) <= 16 << 20
+        history.sample_of("train").add(Batch(np.ones((200, 50_000), np.float32)))
+    assert sum(array.nbytes for array in history.sample().rows.arrays()) <= 16 << 20
 
 
 def test_the_least_known_rows_are_shown():
     history = History()
     for name, rows in (("train", 3), ("validation", 2), ("test", 0)):
-        history.samplers[name] = Sampler()
-        history.samplers[name].add(Batch(np.zeros((rows, 1), np.float32)))
+        history.sample_of(name).add(Batch(np.zeros((rows, 1), np.float32)))
     assert isinstance(sample := history.sample(), Sample)
     assert (sample.dataset, len(sample.rows)) == ("validation", 2)
     assert History().sample() is None

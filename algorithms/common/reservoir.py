@@ -1,0 +1,157 @@
+"""A sample of bounded size of a stream of rows, weighted or not.
+
+Each row draws a key, log(E) - log(weight) with E from the standard exponential distribution, and the rows of smallest
+key are kept: a weighted sample without replacement. Samples of parts of a stream merge into one of the whole, and the
+rows of smallest key in a sample are themselves a smaller sample. Given the smallest key that was not kept, a row of
+weight w was kept with probability 1 - exp(-w exp(key)); dividing by it makes sums over the sample unbiased, and exact
+where every row was kept.
+
+References:
+    P. Efraimidis and P. Spirakis, "Weighted random sampling with a reservoir", Inf. Process. Lett. 97(5), 2006.
+    E. Cohen and H. Kaplan, "Summarizing data using bottom-k sketches", PODC 2007.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from algorithms.common.hosts import packed, unpacked
+from recordio.batches import Batch, Features, concatenate
+
+_PART_BYTES = 1 << 20
+"""Parts smaller than this are joined, so that small batches do not make a long list."""
+
+
+class _Part(NamedTuple):
+    rows: Batch  # n of them
+    keys: np.ndarray  # (n,), float64
+    log_weights: np.ndarray  # (n,), float64, on a scale that does not move with time
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in (*self.rows.arrays(), self.keys, self.log_weights))
+
+
+class Reservoir:
+    """Rows of all that were added: every one while they fit into ``capacity`` bytes, and fewer from then on.
+
+    Rows are held where the reader put them, not copied, until the sample is cut back.
+
+    Args:
+        capacity: bytes of rows and keys that are held before a cut.
+        size: rows that a cut leaves, however large they are; half of them, until they fit, where it is None.
+    """
+
+    def __init__(self, rng: np.random.Generator, capacity: int, size: int | None = None) -> None:
+        self.size = size
+        self._capacity = capacity
+        self._rng = rng
+        self._parts: list[_Part] = []
+        self._limit = np.inf  # smallest key that is not kept
+
+    def __len__(self) -> int:
+        return sum(len(part.keys) for part in self._parts)
+
+    def add(self, rows: Batch, log_weights: np.ndarray | None = None) -> None:
+        """Offer n rows with the logarithms of their weights (n,), all on one scale for the whole stream; alike where
+        it is None."""
+        draws = self._rng.exponential(size=len(rows))
+        if log_weights is None:
+            kept = draws < np.exp(self._limit)
+            rows, draws = _taken(rows, kept), draws[kept]
+            log_weights = np.zeros(len(draws))
+        self._append(_below(_Part(rows, np.log(draws) - log_weights, log_weights), self._limit))
+        self._fit()
+
+    def merge(self, other: Reservoir, shift: float) -> None:
+        """Take in another sample, whose log weights are ``shift`` below ours on the common scale."""
+        theirs = [_Part(part.rows, part.keys - shift, part.log_weights + shift) for part in other._parts]
+        self._limit = min(self._limit, other._limit - shift)
+        self._parts = [_below(part, self._limit) for part in self._parts + theirs]
+        self._fit()
+
+    def keys(self) -> np.ndarray:
+        """The keys of the rows that are kept (n,), in no order."""
+        return np.concatenate([part.keys for part in self._parts] or [np.empty(0)])
+
+    def limit(self, key: float) -> None:
+        """Keep no row whose key is not below ``key``."""
+        self._limit = min(self._limit, key)
+        self._parts = [_below(part, self._limit) for part in self._parts]
+
+    def packed(self) -> dict[str, Any]:
+        """The features of a sample with a size as what ``Hosts.gather`` takes: numbers, lists and arrays."""
+        parts = [[packed(part.rows.features), part.keys, part.log_weights] for part in self._parts]
+        return {"size": self.size, "limit": self._limit, "parts": parts}
+
+    @classmethod
+    def unpacked(cls, packed: dict[str, Any], rng: np.random.Generator, capacity: int) -> Reservoir:
+        """The sample that was packed."""
+        sample = cls(rng, capacity, packed["size"])
+        sample._limit = packed["limit"]
+        sample._parts = [_Part(Batch(unpacked(rows)), keys, weights) for rows, keys, weights in packed["parts"]]
+        return sample
+
+    def rows(self, most: int | None = None) -> Batch | None:
+        """All that are kept, or ``most`` of them where there are more, in the order of the stream; None for none."""
+        limit = np.inf if most is None else self._limit_of(most)
+        kept = [_below(part, limit).rows for part in self._parts]
+        return concatenate(kept) if any(map(len, kept)) else None
+
+    def weighted(self, size: int, log_scale: float) -> list[tuple[Features, np.ndarray]]:
+        """The ``size`` rows of smallest key (all, where there are fewer) with unbiased weights, in parts.
+
+        Args:
+            log_scale: logarithm of the weight that counts as 1.
+        """
+        limit = self._limit_of(size if self.size is None else min(size, self.size))
+        kept = [_below(part, limit) for part in self._parts]
+        return [(part.rows.features, _unbiased(part, limit, log_scale)) for part in kept if len(part.keys)]
+
+    def _append(self, part: _Part) -> None:
+        """Joins equal sizes as a binary counter carries, so that a row is copied a logarithmic number of times."""
+        while self._parts and self._parts[-1].nbytes <= part.nbytes < _PART_BYTES:
+            part = _joined(self._parts.pop(), part)
+        self._parts.append(part)
+
+    def _bytes(self) -> int:
+        return sum(part.nbytes for part in self._parts)
+
+    def _fit(self) -> None:
+        while self._bytes() > self._capacity and len(self) > 1:
+            self._limit = self._limit_of(self.size or len(self) // 2)
+            self._parts = [_below(part, self._limit) for part in self._parts]
+            if self.size is not None:
+                break
+
+    def _limit_of(self, size: int) -> float:
+        if len(self) <= size:
+            return self._limit
+        keys = np.concatenate([part.keys for part in self._parts])
+        return float(np.partition(keys, size)[size])
+
+
+def _taken(rows: Batch, kept: np.ndarray) -> Batch:
+    """The rows where ``kept`` (n,) is true, as copies; all as they are."""
+    if kept.all():
+        return rows
+    parts = (None if part is None else part[kept] for part in (rows.labels, rows.weights, rows.groups))
+    return Batch(rows.features[kept], *parts)
+
+
+def _joined(first: _Part, second: _Part) -> _Part:
+    keys, log_weights = np.append(first.keys, second.keys), np.append(first.log_weights, second.log_weights)
+    return _Part(concatenate([first.rows, second.rows]), keys, log_weights)
+
+
+def _below(part: _Part, limit: float) -> _Part:
+    kept = part.keys < limit
+    return part if kept.all() else _Part(_taken(part.rows, kept), part.keys[kept], part.log_weights[kept])
+
+
+def _unbiased(part: _Part, limit: float, log_scale: float) -> np.ndarray:
+    """Weights over their probabilities of having been kept; 1 for a row that was certain to be."""
+    rates = np.exp(np.clip(part.log_weights + limit, -700, 700))
+    return np.exp(part.log_weights - log_scale) / -np.expm1(-rates)

@@ -1,0 +1,89 @@
+"""A bounded sample of a stream: as likely as it should be, within its bytes, and the rows whole."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy import stats
+
+from algorithms.common.reservoir import Reservoir
+from recordio.batches import Batch
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def column(values):
+    return Batch(np.asarray(values, np.float32)[:, None])
+
+
+def total(parts):
+    """Sum of weights, and of weighted values."""
+    weights = np.concatenate([weights for _, weights in parts])
+    values = np.concatenate([rows[:, 0] for rows, _ in parts])
+    return [weights.sum(), weights @ values]
+
+
+def test_a_sample_that_fits_has_every_row_at_its_own_weight():
+    sample = Reservoir(rng(), 1 << 20, 100)
+    sample.add(column(np.arange(50)), np.log(np.linspace(0.1, 1, 50)))
+    ((_, weights),) = sample.weighted(100, 0.0)
+    np.testing.assert_allclose(weights, np.linspace(0.1, 1, 50))
+
+
+def test_a_cut_sample_is_unbiased_and_bounded():
+    values, weights = np.arange(4000, dtype=np.float32), 0.5 ** (np.arange(3999, -1, -1) / 1000)
+    totals, sizes = [], []
+    for seed in range(100):
+        sample = Reservoir(rng(seed), (4 + 16) * 300, 200)
+        for start in range(0, 4000, 100):
+            sample.add(column(values[start : start + 100]), np.log(weights[start : start + 100]))
+            sizes.append(len(sample))
+        parts = sample.weighted(200, 0.0)
+        assert sum(len(weights) for _, weights in parts) == 200
+        totals.append(total(parts))
+    assert max(sizes) <= 300
+    expected = np.array([weights.sum(), weights @ values])
+    error = np.std(totals, axis=0) / np.sqrt(len(totals))
+    assert (np.abs(np.mean(totals, axis=0) - expected) < 4 * error).all()
+
+
+@pytest.mark.parametrize("batch", [1, 37, 5000])
+def test_without_weights_all_rows_are_alike_wherever_they_stand(batch):
+    places = []
+    for seed in range(40):
+        sample = Reservoir(rng(seed), (4 + 16) * 100)
+        for start in range(0, 2000 if batch == 1 else 5000, batch):
+            sample.add(column(np.arange(start, start + batch)))
+        places.append(sample.rows(30).features[:, 0])
+    last = 2000 if batch == 1 else 5000
+    assert stats.kstest(np.concatenate(places) / last, "uniform").pvalue > 0.001
+
+
+def test_rows_stay_whole_and_in_order():
+    sample = Reservoir(rng(), 30_000)
+    for start in range(0, 9000, 1000):
+        number = np.arange(start, start + 1000, dtype=np.float32)
+        features = sp.csr_array(np.stack([number, -number], axis=1))
+        sample.add(Batch(features, number, 2 * number, np.arange(start, start + 1000)))
+    kept = sample.rows()
+    assert 100 < len(kept) < 1000 and (np.diff(kept.labels) > 0).all()
+    np.testing.assert_array_equal(kept.features.toarray(), np.stack([kept.labels, -kept.labels], axis=1))
+    np.testing.assert_array_equal(kept.weights, 2 * kept.labels)
+    np.testing.assert_array_equal(kept.groups, kept.labels)
+
+
+def test_rows_that_are_wider_than_the_sample_leave_one():
+    sample = Reservoir(rng(), 1000)
+    for _ in range(5):
+        sample.add(Batch(np.ones((7, 1000), np.float32)))
+    assert len(sample) == 1
+    assert Reservoir(rng(), 1000).rows() is None
+
+
+def test_small_batches_do_not_make_a_long_list():
+    sample = Reservoir(rng(), 1 << 20)
+    for value in range(3000):
+        sample.add(column([value]))
+    assert len(sample._parts) < 20
+    assert sorted(sample.rows().features[:, 0]) == list(range(3000))
