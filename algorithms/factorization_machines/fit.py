@@ -68,7 +68,9 @@ def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
         for batch in batches:
             measure.add(batch.features, _labels(batch, hp))
             if job.stop_requested:
-                raise TrainingStopped(f"before epoch 0, after {measure.rows} rows")
+                break
+    if any_host(job.hosts, job.stop_requested):
+        raise TrainingStopped(f"before epoch 0, after {measure.rows} rows")
     measure.shared(job.hosts)
     if not measure.rows:
         raise TrainingDataError(_NO_ROWS)

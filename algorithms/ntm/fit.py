@@ -6,13 +6,13 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
-from algorithms.common import topics
 from algorithms.common.hosts import any_host, dealt, from_leader, packed, unpacked
 from algorithms.common.networks import load_keras
 from algorithms.common.reservoir import Reservoir
@@ -21,14 +21,14 @@ from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.interface import Job
 from algorithms.ntm import auxiliary, seeding
 from algorithms.ntm.auxiliary import Auxiliary
-from algorithms.ntm.model import TOPIC_WEIGHTS, Loss, NTMModel
+from algorithms.ntm.model import Loss, NTMModel
+from algorithms.ntm.summary import report
 from recordio.batches import Batch, concatenate, rebatch
 
 if TYPE_CHECKING:
     from algorithms.ntm import NTMHyperparameters
     from algorithms.ntm.network import Network
 
-_SHOWN_WORDS = 20
 _SAMPLE_BYTES = 1 << 26
 """Of the documents of the first epoch that are kept to measure coherence on; some of them where there are more."""
 
@@ -100,6 +100,7 @@ class Training:
         self._lowest, self._best_epoch, self._epochs = float("inf"), 0, 0
         self._batches = 0  # that were trained on in the running epoch
         self._draws = self.random.bit_generator.state  # when the running epoch began
+        self._told = False  # whether the lines about training in the running epoch are in the log
         self._found: Checkpoint | None = None
 
     @property
@@ -143,7 +144,7 @@ class Training:
         if over:
             self.job.info("Bad epochs exceeded patience. Stopping training early!")
             self.job.report(Progress(self.values.epochs, self.values.epochs))
-        self._batches, self._draws = 0, self.random.bit_generator.state
+        self._batches, self._draws, self._told = 0, self.random.bit_generator.state, False
         self.job.checkpoints.offer(lambda: self._checkpoint(over=over), epoch_over=True)
         return over
 
@@ -164,29 +165,27 @@ class Training:
             if not rows:
                 break
             self._batches += 1
-            if self.channels["train"].repeats:  # a stop was looked for before: the checkpoint is then written
-                job.checkpoints.offer(self._checkpoint)
+            self._offer()  # a stop was looked for before: the checkpoint is then written
         if not self._batches:
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
+        stopped = any_host(job.hosts, stopped or job.stop_requested)
+        trained = self._checkpoint()
+        if stopped:
+            self._offer(trained)
         loss, seconds = self.network.losses(), time.perf_counter() - started
-        job.info(
-            f"# Finished training epoch {epoch} on {loss.documents} examples from {self._batches} batches, each of "
-            f"size {self.network.size}."
-        )
-        self._say("Training", loss)
-        job.report(Measured.of("train", "total_loss", loss.total, step=epoch))
-        job.report(Throughput(loss.documents, seconds))
+        if not self._told:
+            self._tell(epoch, loss, seconds)
         if not np.isfinite(loss.total):
             raise TrainingDataError(
                 f"training diverged: the loss of epoch {epoch} is {loss.total}. A smaller learning_rate than "
                 f"{self.values.learning_rate:g}, or a clip_gradient, may help"
             )
         model = self.network.model()
-        stopped = any_host(job.hosts, stopped or job.stop_requested)
         if "validation" not in self.channels or stopped:
             return model, None if stopped else loss.total
         held_out = self.score(model, "validation")
-        if any_host(job.hosts, job.stop_requested):
+        if any_host(job.hosts, job.stop_requested):  # it is scored once more, from where training was over
+            self._offer(replace(trained, state={**trained.state, "told": True}))
             return model, None
         if not held_out.documents:
             raise TrainingDataError("the validation channel has no document with words")
@@ -196,7 +195,21 @@ class Training:
         job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
         return model, held_out.total
 
+    def _tell(self, epoch: int, loss: Loss, seconds: float) -> None:
+        self.job.info(
+            f"# Finished training epoch {epoch} on {loss.documents} examples from {self._batches} batches, each of "
+            f"size {self.network.size}."
+        )
+        self._say("Training", loss)
+        self.job.report(Measured.of("train", "total_loss", loss.total, step=epoch))
+        self.job.report(Throughput(loss.documents, seconds))
+
     # ---- checkpoints ------------------------------------------------------------------------------------------------
+
+    def _offer(self, made: Checkpoint | None = None) -> None:
+        """A point in the midst of an epoch, which is read again from its start."""
+        if self.channels["train"].repeats:
+            self.job.checkpoints.offer(lambda: made or self._checkpoint())
 
     def _checkpoint(self, *, over: bool = False) -> Checkpoint:
         """Between two mini-batches, or two epochs. A running epoch is read from its start again, with the same draws,
@@ -210,6 +223,7 @@ class Training:
             "batches": self._batches,
             "draws": self._draws,
             "over": over,
+            "told": self._told,
             "lowest": self._lowest,
             "best_epoch": self._best_epoch,
             "losses": self._patience.losses,
@@ -227,7 +241,7 @@ class Training:
             return False
         state = found.state
         self._epochs, self._batches, self._draws = state["epochs"], state["batches"], state["draws"]
-        self.random.bit_generator.state = self._draws
+        self.random.bit_generator.state, self._told = self._draws, state["told"]
         self._lowest, self._best_epoch = state["lowest"], state["best_epoch"]
         self._patience.losses, self._patience.bad = state["losses"], state["bad"]
         self._found = found
@@ -342,41 +356,3 @@ class Training:
             counts = counts[np.asarray(counts.sum(axis=1)).reshape(-1) > 0]
             if counts.shape[0]:
                 yield Batch(counts)
-
-
-# ---- what is said at the end ----------------------------------------------------------------------------------------
-
-
-def report(model: NTMModel, documents: sp.csr_array, words: Auxiliary | None, job: Job) -> None:
-    """The topics, in the log as SageMaker writes them and in the output folder.
-
-    Args:
-        documents: training documents, (D, V), on which coherence is measured.
-    """
-    beta = model.topics
-    shown = topics.top_words(beta, _SHOWN_WORDS)
-    unique = topics.uniqueness(shown)
-    similar = None if words is None or words.vectors is None else topics.wetc(shown, words.vectors)
-    # SageMaker writes [wetc NUMBER, tu NUMBER]; without word vectors there is no such number, and nothing is written.
-    mean = "" if similar is None else f"wetc {similar.mean():.2f}, "
-    job.info(f"Topics from epoch:final (num_topics:{len(beta)}) [{mean}tu {unique.mean():.2f}]:")
-    for topic, ids in enumerate(shown):
-        said = " ".join(map(str, ids) if words is None else (words.words[word] for word in ids))
-        own = "" if similar is None else f"{similar[topic]:.2f}, "
-        job.info(said if words is None else f"[{own}{unique[topic]:.2f}] {said}")
-    best = topics.top_words(beta)
-    coherence = topics.npmi(best, documents, job.hosts).mean() if best.shape[1] > 1 else float("nan")
-    job.info(f"NPMI of the topics on training documents: {coherence:.3f}; {topics.distinct(best)} of them are distinct")
-    if job.output_directory is not None or job.hosts.size > 1:
-        weights = model.predict(Batch(documents))[TOPIC_WEIGHTS]
-        lengths = np.asarray(documents.sum(axis=1), np.float64).reshape(-1)
-        shares, total = job.hosts.sum(lengths @ weights, np.array([lengths.sum()]))
-        topics.write_report(
-            job.output_directory,
-            "Topics of the corpus",
-            beta,
-            shares / total,
-            documents,
-            None if words is None else words.words,
-            job.hosts,
-        )

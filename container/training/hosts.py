@@ -25,7 +25,7 @@ from container.training.trainee import Link
 class SoleHost:
     """There are no others."""
 
-    leads = True
+    alone = leads = True
 
     def __init__(self, failure_file: Path) -> None:
         self._failure_file = failure_file
@@ -44,6 +44,8 @@ class SoleHost:
 
 class HostOfSeveral:
     """One of several, in the process that trains."""
+
+    alone = False
 
     def __init__(self, group: Group, link: Link) -> None:
         self._group = group
@@ -72,8 +74,10 @@ class HostOfSeveral:
         return engine
 
     def leave(self) -> None:
-        """No more is exchanged with the others."""
+        """No more is exchanged with the others, and the leader has saved the model: a host that ends because of a stop
+        ends them all."""
         if self._engine:
+            self._engine.gather(None)
             sums, size, seconds = self._engine.sums, self._engine.sent / 1e6, self._engine.seconds
             logger.info("Summed %d times over all hosts, %.3f MB, in %.3f s with waiting.", sums, size, seconds)
             self._engine.close()
@@ -91,7 +95,13 @@ def description(algorithm: type[Algorithm], configured: TrainingConfig) -> dict[
         for name, one in configured.channels.items()
     }
     values = {f"hyperparameter {name}": value for name, value in wire_values(configured.hyperparameters).items()}
-    return {name: _digest(value) for name, value in {"algorithm": algorithm.name, **channels, **values}.items()}
+    told = {
+        "algorithm": algorithm.name,
+        "whether checkpoints are kept": configured.checkpoint_directory is not None,
+        **channels,
+        **values,
+    }
+    return {name: _digest(value) for name, value in told.items()}
 
 
 def _digest(value: Any) -> str:

@@ -52,8 +52,8 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that ended because of the signal."""
-        return 128 + (self.signal or signal.SIGINT)
+        """What a shell expects of a process that ended because of the signal; of SIGTERM, where another host got it."""
+        return 128 + (self.signal or signal.SIGTERM)
 
     def __enter__(self) -> Stop:
         handlers = {signal.SIGTERM: self._ask, signal.SIGINT: self._ask, signal.SIGALRM: self._insist}

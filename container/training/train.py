@@ -65,7 +65,9 @@ def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | Host
             code = _train(paths, settings, artifact, stop, output, host)
         except BaseException as error:  # SystemExit too: a library must not end a failed job with code 0
             stop.disarm()
-            if stop.requested and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
+            # That another host was asked to stop may be known here before this one is.
+            asked = stop.requested or (isinstance(error, TrainingStopped) and not host.alone)
+            if asked and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
                 code = _stopped(artifact, stop, error)
             else:
                 artifact.discard()
@@ -129,7 +131,6 @@ def _train(
             )
         model = algorithm.fit(configured.hyperparameters, channels, job)
     stop.disarm()
-    host.leave()
     with job.timer("model.serialize.time"):
         files = artifact.write(model)
     for file in files:
@@ -137,6 +138,7 @@ def _train(
     if host.leads:
         report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
     job.close(setup_seconds)
+    host.leave()
     if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done
         logger.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
         return stop.exit_code

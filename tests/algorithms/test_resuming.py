@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from contextlib import nullcontext
 
 import pytest
 
 from algorithms import registry
 from algorithms.interface import Configuration
+from algorithms.ntm.model import NTMModel
 from tests import resuming
 from tests.algorithms import samples
 
@@ -70,3 +72,25 @@ def told(name: str, runs: list[resuming.Run]) -> list[str]:
     """The lines about epochs. Each start of the linear learner reads the first rows, for their scale, and says so."""
     lines = [line for run in runs for line in run.told]
     return [line for line in lines if name != "linear-learner" or "_data_iter" not in line]
+
+
+def test_ntm_that_is_stopped_while_it_scores_goes_on_from_there(tmp_path, monkeypatch):
+    configuration = configurations("ntm")[0].name
+    plain, stopped = (resuming.job(tmp_path / name, "ntm", configuration, resuming.MORE["ntm"]) for name in "ab")
+    undisturbed = resuming.run("ntm", plain)
+    scored, score = [], NTMModel.loss
+
+    def loss(*arguments):
+        scored.append(1)
+        if len(scored) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return score(*arguments)
+
+    monkeypatch.setattr(NTMModel, "loss", loss)
+    runs = []
+    for one in (1, 2):
+        runs.append(resuming.run("ntm", stopped))
+        assert runs[-1].code == (128 + signal.SIGTERM if one == 1 else 0), runs[-1].log
+    assert "from checkpoint" in runs[1].log
+    assert resuming.artifact(stopped) == resuming.artifact(plain)
+    assert told("ntm", runs) == told("ntm", [undisturbed])

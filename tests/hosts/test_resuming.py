@@ -1,0 +1,107 @@
+"""Jobs on several hosts that are interrupted, and go on to the model of one that was not, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from algorithms import registry
+from tests import resuming
+from tests.algorithms import samples
+from tests.hosts.group import Group, group, leader_model
+
+pytestmark = pytest.mark.slow
+
+THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
+ALL = {"factorization-machines": 90, "ntm": 91}
+"""Algorithms whose hosts write their checkpoints together, and the number of the group."""
+
+_EVERY_POINT = """
+import os, signal
+from container.training import checkpoints
+checkpoints.SECONDS, checkpoints.SHARE_OF_TIME = 0.0, float("inf")
+class Store(checkpoints.CheckpointStore):
+    def _write(self, checkpoint, epoch_over):
+        super()._write(checkpoint, epoch_over)
+        self.written = getattr(self, "written", 0) + 1
+        print("point", checkpoint.position, flush=True)
+        if self._hosts.rank == 1 and self.written == {point}:
+            os.kill({process}, signal.{number})
+from container.training import train
+train.CheckpointStore = Store
+"""
+
+
+def every_point(point: int = 0, number: str = "SIGKILL", process: str = "os.getpid()") -> str:
+    """Code by which hosts write each checkpoint that they offer; the second is sent a signal after the n-th."""
+    return _EVERY_POINT.format(point=point, number=number, process=process)
+
+
+def filled(hosts: Group, name: str) -> Group:
+    """With the data of the algorithm's first configuration."""
+    algorithm = registry.find(name)
+    for channel, (content_type, files) in samples.files(algorithm, algorithm.configurations[0]).items():
+        hosts.replicated(channel, files, content_type)
+    return hosts
+
+
+def keeping(hosts: Group) -> Group:
+    """With folders for checkpoints."""
+    for opt_ml in hosts.hosts:
+        opt_ml.paths.checkpoints.mkdir()
+    return hosts
+
+
+def points(hosts: Group, place: int) -> list[str]:
+    """Where a host has written checkpoints in its last start."""
+    return [line.partition("point ")[2] for line in hosts.log(place).splitlines() if line.startswith("point ")]
+
+
+def start_again(hosts: Group, before: str) -> None:
+    """As whoever starts jobs again does: with the same folders, and without what the last start has left."""
+    for opt_ml in hosts.hosts:
+        opt_ml.paths.failure.unlink(missing_ok=True)
+        shutil.rmtree(opt_ml.paths.model)
+        opt_ml.paths.model.mkdir()
+    hosts.start(before=before)
+
+
+def assert_same(found: list[str], other: list[str]) -> None:
+    """One may have been killed between writing and saying so."""
+    assert abs(len(found) - len(other)) <= 1
+    assert all(one == two for one, two in zip(found, other, strict=False))
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if THOROUGH or name != "ntm"])
+def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
+    values = {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name]}
+    with group(tmp_path / "plain", 2, ALL[name], name, values) as plain:
+        filled(plain, name).start()
+        leader_model(plain.outcomes())
+        expected = resuming.artifact(plain.hosts[0])
+    with group(tmp_path / "disturbed", 2, ALL[name], name, values) as hosts:
+        keeping(filled(hosts, name)).start(before=every_point(3))
+        assert [outcome.code for outcome in hosts.outcomes()] == [1, 1]
+        assert_same(points(hosts, 0), points(hosts, 1))
+        start_again(hosts, every_point(3, "SIGTERM", "os.getppid()"))
+        assert [outcome.code for outcome in hosts.outcomes()] == [143, 143], hosts.log(0)
+        assert "Training goes on after" in hosts.log(0)
+        assert points(hosts, 0) == points(hosts, 1)
+        start_again(hosts, every_point())
+        leader_model(hosts.outcomes())
+        assert points(hosts, 0) == points(hosts, 1)
+        assert "Training goes on after" in hosts.log(1)
+        assert resuming.artifact(hosts.hosts[0]) == expected
+
+
+def test_one_host_without_a_folder_for_checkpoints(tmp_path):
+    name = "factorization-machines"
+    values = {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name]}
+    with group(tmp_path, 2, 92, name, values) as hosts:
+        keeping(filled(hosts, name)).hosts[1].paths.checkpoints.rmdir()
+        hosts.start()
+        for outcome in hosts.outcomes():
+            assert outcome.code == 1
+            assert "'whether checkpoints are kept'" in (outcome.failure or "")
