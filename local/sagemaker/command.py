@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from local.options import FOLDER
+from local.options import FOLDER, need
 from local.parameters import Pair
 
 
@@ -30,6 +30,7 @@ def up(port: int, host: str, state: Path, region: str, jobs: int) -> int:
 
     Code for SageMaker (boto3, the SDKs, the AWS CLI) runs unmodified once the environment that is printed is set.
     """
+    need("moto", "local")
     from local.sagemaker.server import run
 
     return run(host=host, port=port, state=state, region=region, at_once=jobs)
@@ -48,6 +49,7 @@ def run(request: Path, data: tuple[tuple[str, str], ...], output: Path) -> int:
 
     oba run request.json --data s3://bucket/train=data/ --output out
     """
+    need("moto", "local")
     from local.sagemaker import request_file
 
     return request_file.run(request, data, output)
