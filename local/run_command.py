@@ -29,7 +29,7 @@ def run(request: Path, data: tuple[tuple[str, str], ...], output: Path) -> int:
     same command goes on with a tuning job that was interrupted.
     """
     need("optuna", "local")
-    need("boto3", "local")
+    need("moto", "local")
 
     from container.settings import ConfigurationError
     from local.tuning import request as tuning

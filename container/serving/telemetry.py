@@ -111,7 +111,7 @@ class Metrics:
             from prometheus_client.multiprocess import MultiProcessCollector
 
             registry = self._client.CollectorRegistry()
-            MultiProcessCollector(registry)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return self._client.generate_latest(registry)
 
     @property
@@ -124,7 +124,7 @@ class Metrics:
         if _DIRECTORY in os.environ:
             from prometheus_client.multiprocess import mark_process_dead
 
-            mark_process_dead(process)
+            mark_process_dead(process)  # type: ignore[no-untyped-call]
 
 
 def observe(app: Flask, metrics: Metrics) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from local.options import FOLDER
+from local.options import FOLDER, need
 
 
 @click.command()
@@ -29,6 +29,7 @@ def up(port: int, host: str, state: Path, region: str, jobs: int) -> int:
 
     Code for SageMaker (boto3, the SDKs, the AWS CLI) runs unmodified once the environment that is printed is set.
     """
+    need("moto", "local")
     from local.sagemaker.server import run
 
     return run(host=host, port=port, state=state, region=region, at_once=jobs)

@@ -32,6 +32,12 @@ from recordio.limits import LARGEST_CALL
 
 _TARGET = "SageMaker."
 _INVOKED = re.compile(r"/endpoints/([A-Za-z0-9-]{1,63})/invocations")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_HOSTS = re.compile(
+    r"(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?localhost|[a-z0-9.-]+\.amazonaws\.com)(:\d+)?", re.IGNORECASE
+)
+"""What a request for this machine names: a page in the user's browser could reach it under a name of its own."""
+
 _SCOPE = re.compile(r"Credential=[^/,]*/[0-9]*/([a-z0-9-]+)/")
 _logger = logging.getLogger("oba.up")
 
@@ -43,11 +49,13 @@ class _Request(Request):
 class Application:
     """The WSGI application. Other addresses than SageMaker's are moto's."""
 
-    def __init__(self, cloud: Cloud, others: Any) -> None:
-        self._cloud, self._others = cloud, others
+    def __init__(self, cloud: Cloud, others: Any, *, only_loopback: bool) -> None:
+        self._cloud, self._others, self._only_loopback = cloud, others, only_loopback
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer one request."""
+        if self._only_loopback and not _HOSTS.fullmatch(environ.get("HTTP_HOST", "")):
+            return refused(AwsError("AccessDenied", "The Host is none of this machine", 403))(environ, start_response)
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if not target and _is_browsing(environ):
             return page.answer(self._cloud, environ["PATH_INFO"])(environ, start_response)
@@ -172,7 +180,7 @@ def _made(
         running={},
         region=region,
     )
-    server.app = Application(cloud, others)
+    server.app = Application(cloud, others, only_loopback=host in _LOOPBACK)
     return server, cloud
 
 
@@ -214,10 +222,10 @@ def _told(host: str, port: int, state: Path, region: str, at_once: int) -> str:
         f"export AWS_CA_BUNDLE={state.resolve() / 'ca.pem'}",
         f"export HTTPS_PROXY=http://{shown}:{port}",
         "",
-        "The last two are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name. "
+        "The last two are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name.",
         f"Jobs and endpoints: http://{shown}:{port}/",
         "S3, STS, IAM, ECR and CloudWatch are moto's, in memory. Ctrl-C ends it all.",
     ]
-    if host not in ("127.0.0.1", "::1", "localhost"):
+    if host not in _LOOPBACK:
         lines.append(f"Attention: {host} is not loopback. Whoever reaches it can run jobs here; nobody is asked who.")
     return "\n".join(lines)

@@ -251,6 +251,14 @@ def test_a_malformed_request_is_refused_as_aws_does(up, change, told):
     assert told in answer["message"]
 
 
+def test_a_page_elsewhere_cannot_ask_under_a_name_of_its_own(up):
+    import urllib.request
+
+    asked = urllib.request.Request(up.url, b"{}", {"X-Amz-Target": "SageMaker.ListModels", "Host": "rebound.example"})
+    with pytest.raises(OSError, match="403"):
+        urllib.request.urlopen(asked)
+
+
 def test_what_is_not_there_is_refused_by_name(up):
     errors = up.sagemaker.exceptions
     with pytest.raises(errors.ClientError, match="its repository's name is 'blazingtext'"):
@@ -384,6 +392,42 @@ def test_an_endpoint_whose_model_is_broken_fails_with_the_reason(up):
     endpoint = deployed(up, "broken", broken=1)
     assert endpoint["EndpointStatus"] == "Failed"
     assert "s3://bucket/broken.tar.gz is not a model archive" in endpoint["FailureReason"]
+
+
+def transformed(up, name: str, key: str):
+    up.sagemaker.create_transform_job(
+        TransformJobName=name,
+        ModelName="three",
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://bucket/{key}/"}},
+            "ContentType": "text/csv",
+            "SplitType": "Line",
+        },
+        TransformOutput={"S3OutputPath": f"s3://bucket/{name}", "Accept": "text/csv", "AssembleWith": "Line"},
+        DataProcessing={"JoinSource": "Input"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        job = up.sagemaker.describe_transform_job(TransformJobName=name)
+        if job["TransformJobStatus"] != "InProgress":
+            return job
+        time.sleep(0.1)
+    raise AssertionError(job)
+
+
+def test_a_transform_job_joins_answers_to_its_input_and_names_what_it_cannot_read(up, models):
+    up.s3.put_object(Bucket="bucket", Key="asked/a/b.csv", Body=CSV)
+    assert transformed(up, "joined", "asked")["TransformJobStatus"] == "Completed"
+    lines = object_at(up, "s3://bucket/joined/a/b.csv.out").decode().splitlines()
+    rows = np.array([line.split(",")[:3] for line in lines], np.float64)
+    np.testing.assert_allclose(rows[:, :2], ROWS, rtol=1e-6)
+    assert len(set(rows[:40, 2])) == 1
+    up.s3.put_object(Bucket="bucket", Key="asked/wrong.csv", Body="1,x\n")
+    job = transformed(up, "wrong-rows", "asked")
+    assert job["TransformJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: 1 of 2 files were not transformed.")
+    assert "wrong.csv" in job["FailureReason"]
 
 
 # ---- the server's own end -------------------------------------------------------------------------------------------
