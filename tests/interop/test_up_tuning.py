@@ -55,7 +55,7 @@ def test_the_sdks_tuner_finds_the_best_of_real_jobs_and_deploys_it(tmp_path):
             )
         finally:
             server.terminate()
-    assert done.returncode == 0, done.stdout[-5000:]
+    assert done.returncode == 0, done.stdout[-20000:]
     found = json.loads((tmp_path / "tuned.json").read_text())
     frame = found["frame"]
     assert found["status"] == "Completed"

@@ -20,7 +20,8 @@ ROLE = "arn:aws:iam::111111111111:role/SageMaker"
 def main(folder: Path) -> None:
     """Tune k-means, look at the results, deploy the best model and ask it for the distances of all rows."""
     rows = np.load(folder / "rows.npy")
-    estimator = sagemaker.KMeans(role=ROLE, instance_count=1, instance_type="ml.m5.large", k=10)
+    session = sagemaker.Session(default_bucket="digits")
+    estimator = sagemaker.KMeans(ROLE, 1, "ml.m5.large", k=10, sagemaker_session=session)
     tuner = HyperparameterTuner(
         estimator,
         "test:msd",
