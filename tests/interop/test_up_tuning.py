@@ -55,7 +55,7 @@ def test_the_sdks_tuner_finds_the_best_of_real_jobs_and_deploys_it(tmp_path):
             )
         finally:
             server.terminate()
-    assert done.returncode == 0, done.stdout[-20000:]
+    assert done.returncode == 0, done.stdout[-5000:]
     found = json.loads((tmp_path / "tuned.json").read_text())
     frame = found["frame"]
     assert found["status"] == "Completed"
@@ -63,7 +63,7 @@ def test_the_sdks_tuner_finds_the_best_of_real_jobs_and_deploys_it(tmp_path):
     best = min(frame, key=lambda row: row["FinalObjectiveValue"])
     assert found["best"] == best["TrainingJobName"]
     assert found["tuning_job_of_best"] == found["arn"]
-    assert found["metrics_of_best"]["test:msd"] == best["FinalObjectiveValue"]
+    assert found["metrics_of_best"]["test:msd"] == pytest.approx(best["FinalObjectiveValue"], rel=1e-9)
     assert found["tags_of_best"] == [{"Key": "team", "Value": "clusters"}]
     assert found["hyperparameters_of_best"]["init_method"].strip('"') == best["init_method"].strip('"')
     assert float(found["hyperparameters_of_best"]["extra_center_factor"]) == best["extra_center_factor"]
