@@ -6,7 +6,7 @@ import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Cloud:
         folder: of the state.
         stops: by kind and name, the event that ends a job that is queued or runs.
         running: the servers of each endpoint, by its name; ``endpoints`` keeps them.
+        tuning: the tuning jobs of each region; ``tuning_jobs`` keeps them.
     """
 
     store: Store
@@ -40,6 +41,7 @@ class Cloud:
     stops: dict[tuple[str, str], threading.Event]
     running: dict[str, Any]
     region: str
+    tuning: dict[str, Any] = field(default_factory=dict)
 
     def at(self, region: str) -> Cloud:
         """The same in another region."""

@@ -20,7 +20,7 @@ from local.sagemaker.store import Record
 
 Operation = Callable[[Cloud, Record], Record | None]
 OPERATIONS: dict[str, Operation] = {}
-MODULES = ("tags", "training", "models", "endpoints", "transforms")
+MODULES = ("tags", "training", "models", "endpoints", "transforms", "tuning_jobs")
 _PAGE = 10
 """MaxResults where a request does not say."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from local.sagemaker import endpoints, s3
+from local.sagemaker import endpoints, s3, tuning_jobs
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.store import Record
 from local.sagemaker.training_job import KIND
@@ -33,6 +33,7 @@ def recover(cloud: Cloud) -> None:
             )
         elif "ModelArtifacts" in record:
             _put_back(cloud.at(record["Region"]), record)
+    tuning_jobs.recover(cloud)
     endpoints.recover(cloud)
 
 

@@ -87,6 +87,14 @@ class TuningJob:
         if self._tuner and not self.is_over:
             self._tuner.stop()
 
+    def give_up(self, reason: str) -> None:
+        """Be failed, with the training jobs that had not ended: nobody is at work on it any more."""
+        with self._lock:
+            for one in self.summaries:
+                if one["TrainingJobStatus"] == IN_PROGRESS:
+                    one |= {"TrainingJobStatus": FAILED, "ObjectiveStatus": "Failed", "FailureReason": reason}
+            self._end(FAILED, reason)
+
     def join(self, seconds: float | None = None) -> None:
         """Wait for its end."""
         if self._thread:
@@ -198,7 +206,7 @@ class TuningJob:
         failed = trial.status is Status.FAILED or (trial.ended and trial.objective is None)
         summary: dict[str, Any] = {
             "TrainingJobName": trial.name,
-            "TrainingJobArn": f"{self._training_arn}{trial.name}",
+            "TrainingJobArn": f"{self._training_arn}{trial.name.lower()}",
             "TuningJobName": self.name,
             "CreationTime": trial.began,
             "TrainingStartTime": trial.began,

@@ -96,6 +96,12 @@ class TuningJobs:
             for job in self._jobs.values():
                 job.suspend()
 
+    def give_up(self, reason: str) -> None:
+        """Fail the tuning jobs that a server before this one was in the midst of."""
+        for job in self._jobs.values():
+            if not job.is_over:
+                job.give_up(reason)
+
     # ---- operations -------------------------------------------------------------------------------------------------
 
     def create(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +120,7 @@ class TuningJobs:
             if name in self._jobs:
                 raise InUseError(f"Hyperparameter tuning job with name {name} already exists")
             config = self._configured(request)
-            arn = f"{self._prefix}:hyper-parameter-tuning-job/{name}"
+            arn = f"{self._prefix}:hyper-parameter-tuning-job/{name.lower()}"
             job = TuningJob(self._folder / name, dict(request), arn, f"{self._prefix}:training-job/")
             self._start(job, config)
             self._jobs[name] = job
