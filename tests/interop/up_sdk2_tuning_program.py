@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
     """Tune k-means, look at the results, deploy the best model and ask it for the distances of all rows."""
     rows = np.load(folder / "rows.npy")
     session = sagemaker.Session(default_bucket="digits")
-    estimator = sagemaker.KMeans(ROLE, 1, "ml.m5.large", k=10, sagemaker_session=session, output_kms_key="")
+    estimator = sagemaker.KMeans(ROLE, 1, "ml.m5.large", k=10, sagemaker_session=session)
     tuner = HyperparameterTuner(
         estimator,
         "test:msd",

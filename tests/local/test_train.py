@@ -109,7 +109,7 @@ def test_a_job_of_xgboost_goes_on_from_its_checkpoints(tmp_path, capsys):
     job = ("train", "xgboost", "--train", file, "--output", tmp_path / "out", "--checkpoints", tmp_path / "kept")
     assert oba(*job, "num_round=3") == 0
     capsys.readouterr()
-    assert oba(*job, "num_round=5") == 0
+    assert oba(*job, "num_round=5", "--verbose") == 0
     rounds = re.findall(r"^\[(\d+)\]", capsys.readouterr().out, re.M)
     assert rounds == ["3", "4"]
 
@@ -216,7 +216,7 @@ def test_an_output_folder_with_somebody_elses_files_is_left_alone(data, tmp_path
         (["--train", "{data}", "--validation", "{data}"], 2, "toy has no channel 'validation'; there are: test, train"),
         (["--test", "{data}"], 2, "toy needs the channel 'train': --train PATH (Rows.)"),
         (["--train", "{unknown}"], 1, "does not tell the format; use --content-type"),
-        (["--train", "{folder}/a.parquet"], 1, "application/x-parquet ({folder}/a.parquet) is not taken; use"),
+        (["--train", "{folder}/a.parquet"], 1, "{folder}/a.parquet is not a Parquet file"),
         (["--tran", "{data}"], 2, "Did you mean '--train'?"),
     ],
 )
