@@ -118,8 +118,8 @@ def test_another_version(hosts):
 
 
 def test_an_absent_member(hosts):
-    hosts.start(0, 1, bounds={**BOUNDS, "PATIENCE": 5.0})
-    assert_all_say(hosts.outcomes(), f"Host {hosts.names[2]} was not there within 5 seconds")
+    hosts.start(0, 1, bounds={**BOUNDS, "PATIENCE": 10.0})
+    assert_all_say(hosts.outcomes(), f"Host {hosts.names[2]} was not there within 10 seconds")
 
 
 def test_an_absent_leader(hosts):
