@@ -31,7 +31,7 @@ from local.sagemaker.store import Store
 from recordio.limits import LARGEST_CALL
 
 _TARGET = "SageMaker."
-_INVOKED = re.compile(r"/endpoints/([A-Za-z0-9-]{1,63})/invocations")
+_INVOKED = re.compile(r"/endpoints/([A-Za-z0-9-]{1,63})/(invocations|async-invocations|invocations-response-stream)")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _HOSTS = re.compile(
     r"(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?localhost|[a-z0-9.-]+\.amazonaws\.com)(:\d+)?", re.IGNORECASE
@@ -66,6 +66,8 @@ class Application:
             return self._others(environ, start_response)
         try:
             if invoked:
+                if invoked[2] != "invocations":  # moto would make up an answer
+                    raise AwsError("ValidationException", f"oba up has no {invoked[2]}; InvokeEndpoint is there")
                 response = self._invocation(_Request(environ), invoked[1])
             else:
                 response = self._operation(_Request(environ), target.removeprefix(_TARGET))

@@ -277,6 +277,13 @@ def test_what_is_not_there_is_refused_by_name(up):
         up.sagemaker.create_training_job(**request("twice"))
 
 
+def test_invocations_of_other_kinds_are_refused_and_not_made_up(up):
+    with pytest.raises(up.runtime.exceptions.ClientError, match="no async-invocations"):
+        up.runtime.invoke_endpoint_async(EndpointName="any", InputLocation="s3://bucket/train/part-0")
+    with pytest.raises(up.runtime.exceptions.ClientError, match="no invocations-response-stream"):
+        up.runtime.invoke_endpoint_with_response_stream(EndpointName="any", Body=b"1,2")
+
+
 def test_lists_are_paged_filtered_and_sorted_and_tags_are_kept(up):
     names = ["listed-1", "listed-2", "listed-3"]
     for name in names:
