@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from algorithms.checkpoints import Checkpoints
+from algorithms.errors import PredictionError
 from algorithms.events import Event
 from algorithms.figures import Figure, Sample
 from algorithms.hyperparameters import Hyperparameters
@@ -352,6 +353,15 @@ class Model(ABC):
     def predict_memory(self, batch: Any) -> int:
         """Bytes of memory that ``predict`` takes besides what the numbers of the batch and of the answer do."""
         return 0
+
+    def check_width(self, batch: Batch) -> None:
+        """For ``predict``.
+
+        Raises:
+            PredictionError: rows do not have as many features as the model.
+        """
+        if self.feature_dim not in (None, batch.feature_dim):
+            raise PredictionError(f"rows have {batch.feature_dim} features, but the model has {self.feature_dim}")
 
     def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
         """Named outputs that a client chose instead of the columns, for algorithms with ``Serving.outputs``."""

@@ -1,4 +1,7 @@
-"""Train and serve in a built image, on real data, as SageMaker starts it: ``python images/check.py ALGORITHM [TAG]``.
+"""Train and serve in a built image as SageMaker starts it: ``python images/check.py ALGORITHM [TAG]``.
+
+Every small configuration that the algorithm declares is trained in the image, and served there. Each of its requests
+must be answered there as this checkout answers it with the same model.
 
 As a user unknown to the image, who may write to /opt/ml and /tmp alone, then as root, as SageMaker does.
 With a Docker engine by ``docker run``, else with buildah in a plain chroot. /opt/ml is a folder mounted from here.
@@ -6,7 +9,6 @@ With a Docker engine by ``docker run``, else with buildah in a plain chroot. /op
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -21,209 +23,26 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from algorithms.seq2seq.vocabulary import Vocabulary  # noqa: E402 - they need the path above
-from examples.data import png  # noqa: E402
-from recordio.framing import write_frame  # noqa: E402
-from recordio.images import encode_record  # noqa: E402
-from recordio.record_writer import encode_records  # noqa: E402
-from recordio.sequences import Pairs, Ragged, encode  # noqa: E402
+from algorithms import registry  # noqa: E402 - they need the path above
+from algorithms.interface import JSON, Algorithm, Configuration  # noqa: E402
+from container.serving.request import Endpoint, Request, respond  # noqa: E402
+from container.settings import Settings  # noqa: E402
+from tests.algorithms import samples  # noqa: E402
 
-RECORDIO = "application/x-recordio-protobuf"
-IMAGES = "application/x-recordio"
 START_SECONDS = 60
 ROOT_USER, OTHER_USER = "0:0", "12345:12345"
-TEST_ROWS = 297
-"""The last ones, written by other people than the rest: the scores to reach are lower than after a random split."""
-
-
-# ---- a job for each algorithm ---------------------------------------------------------------------------------------
-
-
-class Example(NamedTuple):
-    """Hyperparameters, how the channel and the request are written, and what a good answer scores."""
-
-    hyperparameters: Mapping[str, object]
-    content_type: str
-    write: Callable[[np.ndarray, np.ndarray | None], bytes]
-    score: Callable[[list[dict], np.ndarray], float]
-    at_least: float
-
-
-def write_csv(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
-    """CSV, the label first where there is one."""
-    table = rows if labels is None else np.column_stack([labels, rows])
-    return "".join(",".join(f"{value:g}" for value in row) + "\n" for row in table).encode()
-
-
-def write_recordio(rows: np.ndarray, labels: np.ndarray | None) -> bytes:
-    """RecordIO-protobuf."""
-    return encode_records(rows.astype(np.float32), None if labels is None else labels.astype(np.float32))
-
-
-def purity(answers: list[dict], digits: np.ndarray) -> float:
-    """Share of rows whose cluster is named after their digit."""
-    clusters = np.array([int(answer["closest_cluster"]) for answer in answers])
-    return sum(np.bincount(digits[clusters == cluster]).max() for cluster in set(clusters)) / len(digits)
-
-
-def topic_purity(key: str) -> Callable[[list[dict], np.ndarray], float]:
-    """Share of rows whose largest topic is named after their digit; pixels are words, ink is how often they occur."""
-
-    def purity_of_topics(answers: list[dict], digits: np.ndarray) -> float:
-        topics = np.array([np.argmax(answer[key]) for answer in answers])
-        return sum(np.bincount(digits[topics == topic]).max() for topic in set(topics)) / len(digits)
-
-    return purity_of_topics
-
-
-def spread(answers: list[dict], digits: np.ndarray) -> float:
-    """Variance of the last projection, which is the widest, in that of the first."""
-    projections = np.array([answer["projection"] for answer in answers])
-    return float(projections[:, -1].var() / projections[:, 0].var())
-
-
-def share_right(key: str, truth: Callable[[np.ndarray], np.ndarray]) -> Callable[[list[dict], np.ndarray], float]:
-    """Share of rows whose answer's ``key`` is the truth."""
-    return lambda answers, digits: float(np.mean([answer[key] for answer in answers] == truth(digits)))
-
-
-def digit(digits: np.ndarray) -> np.ndarray:
-    """The label of ten classes."""
-    return digits
-
-
-def is_small(digits: np.ndarray) -> np.ndarray:
-    """The label of two classes: is the digit below five?"""
-    return digits < 5
-
-
-class Files(NamedTuple):
-    """An example whose data are no rows: the files of each channel, the requests, and what good answers score."""
-
-    hyperparameters: Mapping[str, object]
-    channels: Mapping[str, tuple[str, Mapping[str, bytes]]]
-    content_type: str
-    requests: Sequence[bytes]
-    score: Callable[[list[Any]], float]
-    at_least: float
-
-
-def sequences() -> Files:
-    """Numbers to be spelled backwards."""
-    words = Vocabulary.of("0123456789")
-    random = np.random.default_rng(0)
-    numbers = [" ".join(str(random.integers(1, 10**4))) for _ in range(3000)]
-    spelled = [" ".join(number.split()[::-1]) for number in numbers]
-
-    def records(part: slice) -> bytes:
-        return encode(Pairs(*(Ragged.of([words.ids(text) for text in side[part]]) for side in (numbers, spelled))))
-
-    def score(answers: list[dict]) -> float:
-        return float(np.mean([a["target"] == text for a, text in zip(answers, spelled[-TEST_ROWS:], strict=True)]))
-
-    vocabulary = words.to_json().encode()
-    sizes = dict.fromkeys(("rnn_num_hidden", "num_embed_source", "num_embed_target"), 64)
-    instances = [{"data": text} for text in numbers[-TEST_ROWS:]]
-    return Files(
-        {**sizes, "learning_rate": 0.01, "max_num_epochs": 4, "checkpoint_frequency_num_batches": 100},
-        {
-            "train": (RECORDIO, {"train.rec": records(slice(0, -2 * TEST_ROWS))}),
-            "validation": (RECORDIO, {"val.rec": records(slice(-2 * TEST_ROWS, -TEST_ROWS))}),
-            "vocab": ("application/json", {"vocab.src.json": vocabulary, "vocab.trg.json": vocabulary}),
-        },
-        "application/json",
-        [json.dumps({"instances": instances}).encode()],
-        score,
-        0.5,
-    )
-
-
-def pictures() -> Files:
-    """Handwritten digits, as PNG files in MXNet's records; a request is one file."""
-    images, digits = load_digits(return_X_y=True)
-    files = [png(image.reshape(8, 8)) for image in images]
-
-    def records(part: slice) -> bytes:
-        stream = io.BytesIO()
-        for number, (file, label) in enumerate(zip(files[part], digits[part], strict=True)):
-            write_frame(stream, encode_record(file, [label], number))
-        return stream.getvalue()
-
-    train = records(slice(0, -TEST_ROWS))
-    settings = {
-        "num_classes": 10,
-        "num_training_samples": len(digits) - TEST_ROWS,
-        "num_layers": 20,
-        "image_shape": "3,28,28",
-        "epochs": 3,
-        "learning_rate": 0.05,
-        "augmentation_type": "crop",
-    }
-    return Files(
-        settings,
-        {name: (IMAGES, {"digits.rec": train}) for name in ("train", "validation")},
-        "image/png",
-        files[-TEST_ROWS:],
-        lambda answers: float(np.mean(np.argmax(answers, axis=1) == digits[-TEST_ROWS:])),
-        0.6,
-    )
-
-
-WITH_FILES: dict[str, Callable[[], Files]] = {"image-classification": pictures, "seq2seq": sequences}
-"""Examples that are made when they are needed."""
-
-EXAMPLES: dict[str, Example] = {
-    "kmeans": Example({"k": 10, "feature_dim": 64}, "text/csv;label_size=0", write_csv, purity, 0.7),
-    "pca": Example(
-        {"num_components": 5, "feature_dim": 64, "mini_batch_size": 500}, "text/csv;label_size=0", write_csv, spread, 2
-    ),
-    "lda": Example(
-        {"num_topics": 10, "feature_dim": 64, "mini_batch_size": 1500},
-        "text/csv;label_size=0",
-        write_csv,
-        topic_purity("topic_mixture"),
-        0.5,
-    ),
-    "ntm": Example(
-        {"num_topics": 10, "feature_dim": 64, "mini_batch_size": 100},
-        "text/csv;label_size=0",
-        write_csv,
-        topic_purity("topic_weights"),
-        0.5,
-    ),
-    "xgboost": Example(
-        {"objective": "multi:softmax", "num_class": 10, "num_round": 20},
-        "text/csv",
-        write_csv,
-        share_right("score", digit),
-        0.85,
-    ),
-    "linear-learner": Example(
-        {"predictor_type": "multiclass_classifier", "num_classes": 10, "feature_dim": 64, "mini_batch_size": 100},
-        "text/csv",
-        write_csv,
-        share_right("predicted_label", digit),
-        0.85,
-    ),
-    "factorization-machines": Example(
-        {"predictor_type": "binary_classifier", "num_factors": 8, "feature_dim": 64, "epochs": 20},
-        RECORDIO,
-        write_recordio,
-        share_right("predicted_label", is_small),
-        0.75,
-    ),
-}
+CLOSE = 1e-4
+"""Of numbers that two machines compute from the same model."""
 Launch: TypeAlias = Callable[[Path, Mapping[str, str], Sequence[str]], list[str]]
-UNSUPERVISED = {"kmeans", "pca", "lda", "ntm"}
 
 
 # ---- running an image -----------------------------------------------------------------------------------------------
@@ -282,58 +101,58 @@ def output(*command: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def check(algorithm: str, launch: Launch, variables: Mapping[str, str]) -> None:
-    """Train and serve ``algorithm`` in an image.
+def check(algorithm: type[Algorithm], configuration: Configuration, launch: Launch, named: bool) -> None:
+    """Train and serve a configuration in an image, which is told the algorithm where it is not ``named`` after it.
 
     Raises:
         AssertionError, SystemExit: something is not as it should be.
     """
-    example = WITH_FILES[algorithm]() if algorithm in WITH_FILES else as_files(algorithm)
+    what, variables = f"{algorithm.name} {configuration.name}", {} if named else {"ALGORITHM": algorithm.name}
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        lay_out(base, example)
+        lay_out(base, algorithm, configuration)
         started = time.perf_counter()
         done = subprocess.run(launch(base, variables, []), capture_output=True, text=True)  # no command: it trains
         seconds = time.perf_counter() - started
         assert done.returncode == 0, done.stdout + done.stderr
-        print(f"{algorithm}: trained in {seconds:.1f} s, {', '.join(path.name for path in (base / 'model').iterdir())}")
+        print(f"{what}: trained in {seconds:.1f} s, {', '.join(path.name for path in (base / 'model').iterdir())}")
+        endpoint = Endpoint.of(algorithm, algorithm.load(base / "model"), Settings.from_environment({}))
+        requests = samples.requests(algorithm, configuration)
         with server(launch, base, variables) as (address, started_in):
-            answers = ask(address, example)
-            score = example.score(answers)
-        assert len(answers) == TEST_ROWS and score >= example.at_least, (len(answers), score)
-        print(f"{algorithm}: healthy after {started_in:.1f} s, {len(answers)} answers, score {score:.3f}")
+            answers = [respond(Request(body, content_type, JSON), endpoint) for content_type, body in requests]
+            assert any(answer.status == HTTPStatus.OK for answer in answers)
+            for (content_type, body), expected in zip(requests, answers, strict=True):
+                status, answer = ask(address, content_type, body)
+                assert status == expected.status, (content_type, status, answer)
+                assert alike(parsed(expected.body), parsed(answer)), (content_type, expected.body, answer)
+        print(f"{what}: healthy after {started_in:.1f} s, {len(requests)} requests answered as here")
 
 
-def as_files(algorithm: str) -> Files:
-    """An example of rows: handwritten digits."""
-    example = EXAMPLES[algorithm]
-    images, digits = load_digits(return_X_y=True)
-    labels = is_small(digits) if example.hyperparameters.get("predictor_type") == "binary_classifier" else digits
-    rows = example.write(images[:-TEST_ROWS], None if algorithm in UNSUPERVISED else labels[:-TEST_ROWS])
-    return Files(
-        example.hyperparameters,
-        {"train": (example.content_type, {"digits": rows})},
-        example.content_type.partition(";")[0],
-        [example.write(images[-TEST_ROWS:], None)],
-        lambda answers: example.score(answers, digits[-TEST_ROWS:]),
-        example.at_least,
-    )
+def alike(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same, numbers nearly so."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return bool(np.isclose(one, other, rtol=CLOSE, atol=CLOSE))
+    return bool(one == other)
 
 
-def lay_out(base: Path, example: Files) -> None:
+def lay_out(base: Path, algorithm: type[Algorithm], configuration: Configuration) -> None:
     """The folders and files of SageMaker's /opt/ml before training; any user may write there."""
-    for name in ("input/config", "model", "output", *(f"input/data/{channel}" for channel in example.channels)):
+    files = samples.files(algorithm, configuration)
+    for name in ("input/config", "model", "output", *(f"input/data/{channel}" for channel in files)):
         (base / name).mkdir(parents=True)
     for folder in (base, *base.rglob("*")):
         folder.chmod(0o777)
     channels = {}
-    for channel, (content_type, files) in example.channels.items():
+    for channel, (content_type, contents) in files.items():
         channels[channel] = {"TrainingInputMode": "File", "ContentType": content_type}
-        for name, content in files.items():
+        for name, content in contents.items():
             (base / "input/data" / channel / name).write_bytes(content)
-    strings = {name: str(value) for name, value in example.hyperparameters.items()}
     config = base / "input/config"
-    (config / "hyperparameters.json").write_text(json.dumps(strings))
+    (config / "hyperparameters.json").write_text(json.dumps(dict(configuration.hyperparameters)))
     (config / "inputdataconfig.json").write_text(json.dumps(channels))
     (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
 
@@ -370,28 +189,41 @@ def healthy(address: str) -> bool:
         return False
 
 
-def ask(address: str, example: Files) -> list[Any]:
-    """The answers to all requests: a dict a row, or the list that answers an image."""
-    headers = {"Content-Type": example.content_type, "Accept": "application/json"}
-    rows: list[Any] = []
-    for body in example.requests:
-        request = urllib.request.Request(f"{address}/invocations", body, headers)
+def ask(address: str, content_type: str, body: bytes) -> tuple[int, bytes]:
+    """Status and body of the answer to a request."""
+    headers = {"Content-Type": content_type, "Accept": JSON}
+    request = urllib.request.Request(f"{address}/invocations", body, headers)
+    try:
         with urllib.request.urlopen(request, timeout=60) as answer:
-            found = json.load(answer)
-        rows += [found] if isinstance(found, list) else next(iter(found.values()))
-    return rows
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, refusal.read()
 
 
-def main(algorithm: str, image: str) -> None:
+def parsed(body: bytes) -> Any:
+    """JSON, or the text of a refusal."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode()
+
+
+def main(name: str, image: str) -> None:
     """Check the image of one algorithm, or all of them in the image of all."""
     print_sizes(image)
+    is_of_one = name != "all"
     with launcher(image, OTHER_USER) as launch:
-        name = "kmeans" if algorithm == "all" else algorithm
-        check(name, launch, {"ALGORITHM": name})
-        print(f"{name}: that was as user {OTHER_USER}, who may write to /opt/ml and /tmp alone; now as root")
-    with launcher(image) as launch:
-        for name in (*EXAMPLES, *WITH_FILES) if algorithm == "all" else [algorithm]:
-            check(name, launch, {"ALGORITHM": name} if algorithm == "all" else {})
+        first = registry.find(name if is_of_one else next(iter(registry.ALGORITHMS)))
+        check(first, first.configurations[0], launch, is_of_one)
+        print(f"that was as user {OTHER_USER}, who may write to /opt/ml and /tmp alone; now as root")
+    with launcher(image) as launch, tempfile.TemporaryDirectory() as folder:
+        look = "import importlib.util as u; print(u.find_spec('xgboost') is not None)"
+        has_xgboost = output(*launch(Path(folder), {}, ["/opt/venv/bin/python3", "-c", look])) == "True"
+        assert has_xgboost == (name in ("xgboost", "all")), f"xgboost is in the image: {has_xgboost}"
+        for one in registry.ALGORITHMS if not is_of_one else [name]:
+            algorithm = registry.find(one)
+            for configuration in algorithm.configurations:
+                check(algorithm, configuration, launch, is_of_one)
 
 
 if __name__ == "__main__":

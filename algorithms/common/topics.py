@@ -17,7 +17,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.common.hosts import ONE_HOST
+from algorithms.errors import PredictionError
 from algorithms.interface import Hosts
+from recordio.batches import Features
 
 REPORT, PAGE = "topics.json", "topics.html"
 _STYLE = """
@@ -26,6 +28,17 @@ table { border-collapse: collapse; width: 100% } td, th { padding: .4rem .6rem; 
 tr + tr { border-top: 1px solid #ddd } .bar { background: #4a7ab5; height: .7rem; border-radius: 2px }
 .word { white-space: nowrap } small { color: #777 }
 """
+
+
+def check_counts(features: Features) -> None:
+    """For models of documents.
+
+    Raises:
+        PredictionError: a feature is below 0.
+    """
+    values = features if isinstance(features, np.ndarray) else features.data
+    if values.size and values.min() < 0:
+        raise PredictionError(f"a feature is {values.min():g}; counts of words are 0 or more")
 
 
 def top_words(beta: np.ndarray, number: int = 10) -> np.ndarray:

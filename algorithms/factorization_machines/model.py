@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.common.documents import read_json
-from algorithms.errors import ModelError, PredictionError
+from algorithms.errors import ModelError
 from algorithms.figures import Figure, Sample, answered, effects
 from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch
@@ -49,8 +49,7 @@ class FactorizationMachine(Model):
 
     def scores(self, batch: Batch) -> np.ndarray:
         """Scores before the sigmoid, (n,) float32. Cost: the non-zeros times k."""
-        if batch.feature_dim != self.feature_dim:
-            raise PredictionError(f"rows have {batch.feature_dim} features, but the model has {self.feature_dim}")
+        self.check_width(batch)
         features = batch.features
         squares = np.square(features) if isinstance(features, np.ndarray) else features.multiply(features)
         products = np.asarray(features @ self.factors)

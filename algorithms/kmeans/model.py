@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.common import mxnet_files
-from algorithms.errors import ModelError, PredictionError
+from algorithms.errors import ModelError
 from algorithms.figures import Figure, Heatmap, Pictures, Sample, largest
 from algorithms.interface import NO_PARAMETERS, Model
 from algorithms.kmeans.lloyd import squared_norms
@@ -60,8 +60,7 @@ class KMeansModel(Model):
             PredictionError: d is not the number of features of the centers.
         """
         count, dim = features.shape
-        if dim != self.feature_dim:
-            raise PredictionError(f"rows have {dim} features; the model expects {self.feature_dim}")
+        self.check_width(Batch(features))
         labels, squared = np.empty(count, np.intp), np.empty(count)
         widest = len(self.centers) if sp.issparse(features) else max(dim, len(self.centers))
         step = max(1, _BLOCK_NUMBERS // widest)

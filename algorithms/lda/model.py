@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms.common import mxnet_files
+from algorithms.common import mxnet_files, topics
 from algorithms.common.hosts import ONE_HOST
-from algorithms.errors import ModelError, PredictionError
+from algorithms.errors import ModelError
 from algorithms.interface import NO_PARAMETERS, Hosts, Model
 from algorithms.lda.likelihood import infer, log_likelihood_bound
 from recordio.batches import Batch
@@ -62,12 +62,9 @@ class LDAModel(Model):
         return bound / words if words else float("nan")
 
     def _counts(self, batch: Batch) -> sp.csr_array:
-        if batch.feature_dim != self.feature_dim:
-            raise PredictionError(f"rows have {batch.feature_dim} features; the model expects {self.feature_dim}")
-        counts = sp.csr_array(batch.features)
-        if counts.nnz and counts.data.min() < 0:
-            raise PredictionError(f"a feature is {counts.data.min():g}; counts of words are 0 or more")
-        return counts
+        self.check_width(batch)
+        topics.check_counts(batch.features)
+        return sp.csr_array(batch.features)
 
     def save(self, directory: Path) -> None:
         """Write ``model_algo-1``."""

@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 
 from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.common.documents import read_json
-from algorithms.errors import ModelError, PredictionError
+from algorithms.errors import ModelError
 from algorithms.figures import Figure, Heatmap, Sample, answered, effects
 from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch
@@ -58,8 +58,7 @@ class LinearModel(Model):
 
     def raw_scores(self, batch: Batch) -> np.ndarray:
         """Scores before the link, (n, outputs) float32."""
-        if batch.feature_dim != self.feature_dim:
-            raise PredictionError(f"rows have {batch.feature_dim} features, but the model has {self.feature_dim}")
+        self.check_width(batch)
         return np.asarray(batch.features @ self.weight.T + self.bias, dtype=np.float32)
 
     def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:

@@ -15,11 +15,11 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import expit, softmax
 
-from algorithms.common import mxnet_archive, mxnet_files
+from algorithms.common import mxnet_archive, mxnet_files, topics
 from algorithms.common.documents import read_json
 from algorithms.common.hosts import ONE_HOST
 from algorithms.common.mxnet_symbols import Graph
-from algorithms.errors import ModelError, PredictionError
+from algorithms.errors import ModelError
 from algorithms.interface import NO_PARAMETERS, Hosts, Model
 from recordio.batches import Batch, cut
 
@@ -137,13 +137,9 @@ class NTMModel(Model):
         return float((normaliser - words / lengths).sum()), float((divergence / lengths).sum())
 
     def _counts(self, batch: Batch) -> Any:
-        if batch.feature_dim != self.feature_dim:
-            raise PredictionError(f"rows have {batch.feature_dim} features; the model expects {self.feature_dim}")
-        features = batch.features
-        values = features if isinstance(features, np.ndarray) else features.data
-        if values.size and values.min() < 0:
-            raise PredictionError(f"a feature is {values.min():g}; counts of words are 0 or more")
-        return features
+        self.check_width(batch)
+        topics.check_counts(batch.features)
+        return batch.features
 
     def _encode(self, counts: Any) -> np.ndarray:
         rows: Any = counts.log1p() if sp.issparse(counts) else np.log1p(counts)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from algorithms.common import mxnet_files
-from algorithms.errors import ModelError, PredictionError
+from algorithms.errors import ModelError
 from algorithms.figures import Figure, Heatmap, Lines, Sample
 from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch
@@ -38,8 +38,7 @@ class PCAModel(Model):
 
     def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``projection`` (n, k), float32: the rows less the mean, in the basis of the components."""
-        if batch.feature_dim != self.feature_dim:
-            raise PredictionError(f"the rows have {batch.feature_dim} features; the model has {self.feature_dim}")
+        self.check_width(batch)
         if self.mean is None:
             projection = batch.features @ self.v
         elif batch.is_sparse:  # the mean is subtracted from the product, so that the rows stay sparse

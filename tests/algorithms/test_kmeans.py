@@ -463,7 +463,7 @@ def test_predicting_none_and_one(rows):
 
 
 def test_rows_of_another_width_are_refused():
-    with pytest.raises(PredictionError, match="rows have 3 features; the model expects 4"):
+    with pytest.raises(PredictionError, match="rows have 3 features, but the model has 4"):
         KMeansModel(np.ones((3, 4), np.float32)).predict(Batch(np.ones((2, 3), np.float32)))
 
 

@@ -421,7 +421,7 @@ def test_no_rows_give_no_projections(rows: Any) -> None:
 
 
 def test_a_request_of_another_width_is_refused() -> None:
-    with pytest.raises(PredictionError, match="the rows have 63 features; the model has 64"):
+    with pytest.raises(PredictionError, match="rows have 63 features, but the model has 64"):
         train(digits()).predict(Batch(np.zeros((1, 63), np.float32)))
 
 
