@@ -3,9 +3,9 @@
 A Record has the features ``source`` and ``target``, each an ``int32_tensor`` whose values are the ids of tokens, of any
 length. In requests the target is empty or absent; in answers there is nothing but the target.
 
-Many short records are decoded at once: all that is the same in every record (tags, keys, lengths of one byte) is
-checked with array operations, and all numbers are decoded together. A record that is written in any other way that
-protobuf allows takes the path of the generated message class, which also finds the words for what is wrong.
+Many records are decoded at once by compiled code (``_sequences.c``), where they are written as every protobuf library
+writes them. A record that is written in any other way that protobuf allows takes the path of the generated message
+class, which also finds the words for what is wrong. Where the code was not compiled, all do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +24,15 @@ from recordio.errors import EmptyDataError, RecordError
 from recordio.framing import frames, write_frame
 from recordio.record_message import Record, parse
 
+kernel: ModuleType | None
+try:
+    from recordio import _sequences as kernel  # type: ignore[attr-defined,no-redef]  # built where there is a compiler
+except ImportError:
+    kernel = None
+
 SOURCE, TARGET = "source", "target"
 
 _BLOCK = 1 << 15  # records that are decoded together
-_MOST_ID = (1 << 31) - 1
-_KEYS = {name: np.frombuffer(b"\x0a\x06" + name.encode() + b"\x12", np.uint8) for name in (SOURCE, TARGET)}
-_MOST_VARINT = 10  # bytes of a negative int32
 
 
 @dataclass(frozen=True)
@@ -116,116 +120,28 @@ def _joined(parts: list[Ragged]) -> Ragged:
 
 
 def _decode_block(bodies: list[bytes], name: str, first: int, targets: bool) -> Pairs:
-    data = np.frombuffer(b"".join(bodies) + bytes(_MOST_VARINT + len(_KEYS[SOURCE])), np.uint8)
-    stops = np.cumsum([len(body) for body in bodies], dtype=np.int64)
-    usual, spans = _walk(data, stops - [len(body) for body in bodies], stops)
-    for index in np.flatnonzero(~usual).tolist():
-        spans[:, index] = 0  # nothing to decode here
-    found = {key: _decode_varints(data, spans[row]) for row, key in enumerate((SOURCE, TARGET))}
-    usual &= ~(found[SOURCE].bad | found[TARGET].bad)
-    unusual = np.flatnonzero(~usual if targets else ~usual | (found[TARGET].counts > 0)).tolist()
+    usual, found = _compiled(bodies)
+    unusual = np.flatnonzero(~usual if targets else ~usual | (found.target.lengths > 0)).tolist()
     if not unusual:
-        return Pairs(*(Ragged(found[key].values, _offsets(found[key].counts)) for key in (SOURCE, TARGET)))
-    plain = [list(Ragged(found[key].values, _offsets(found[key].counts))) for key in (SOURCE, TARGET)]
+        return found
+    sources, all_targets = list(found.source), list(found.target)
     for index in unusual:
-        source, target = _decode_message(bodies[index], f"{name}: record {first + index}", targets)
-        plain[0][index], plain[1][index] = source, target
-    return Pairs(Ragged.of(plain[0]), Ragged.of(plain[1]))
+        place = f"{name}: record {first + index}"
+        sources[index], all_targets[index] = _decode_message(bodies[index], place, targets)
+    return Pairs(Ragged.of(sources), Ragged.of(all_targets))
 
 
-def _walk(data: np.ndarray, at: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which records are written in the usual way, (n,), and where their packed values are.
-
-    The usual way: two map entries, each one of the two keys with an ``int32_tensor`` that has values and nothing else,
-    or is empty.
-
-    Returns:
-        usual: (n,). spans: (2, n, 2), start and stop of the values of source and target.
-    """
-    usual = np.ones(len(at), bool)
-    spans = np.zeros((2, len(at), 2), np.int64)
-    seen = np.zeros((2, len(at)), bool)
-    limit = len(data) - 1
-    for _ in range(2):
-        length, inner = _length(data, np.minimum(at + 1, limit))
-        usual &= (data[np.minimum(at, limit)] == 0x0A) & (inner + length <= stops)
-        end = np.where(usual, inner + length, 0)
-        key = data[np.minimum(inner[:, None] + np.arange(9), limit)]
-        which = (key == _KEYS[TARGET]).all(axis=1).astype(np.int64)
-        usual &= (which == 1) | (key == _KEYS[SOURCE]).all(axis=1)
-        at = np.minimum(inner + 9, limit)
-        for tag in (None, 0x3A, 0x0A):  # Value (whose tag was part of the key), int32_tensor, values
-            empty = at >= end
-            length, inner = _length(data, np.minimum(at + (tag is not None), limit))
-            right = (data[np.minimum(at, limit)] == tag) if tag is not None else True
-            usual &= empty & (tag is not None) & (at == end) | ~empty & right & (inner + length == end)
-            at = np.where(empty, at, np.minimum(inner, limit))
-        rows = np.arange(len(at))
-        usual &= ~seen[which, rows]
-        seen[which, rows] = True
-        spans[which, rows] = np.stack([at, end], axis=1)
-        at = end
-    return usual & (at == stops), spans
-
-
-def _length(data: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths of up to four bytes at ``at``, and where what they measure begins; a longer one becomes too long."""
-    length = np.zeros(len(at), np.int64)
-    more = np.ones(len(at), bool)
-    for position in range(4):
-        byte = data[np.minimum(at, len(data) - 1)].astype(np.int64)
-        length += np.where(more, (byte & 0x7F) << (7 * position), 0)
-        at = at + more
-        more &= byte >= 0x80
-    return np.where(more, len(data), length), at
-
-
-class _Varints(NamedTuple):
-    values: np.ndarray  # (total,), int32
-    counts: np.ndarray  # (n,), values of each record
-    bad: np.ndarray  # (n,), records whose numbers cannot be decoded so
-
-
-def _decode_varints(data: np.ndarray, spans: np.ndarray) -> _Varints:
-    """The varints in the spans, (n, 2), of ``data``."""
-    lengths = spans[:, 1] - spans[:, 0]
-    offsets = _offsets(lengths)
-    record = np.repeat(np.arange(len(spans)), lengths)
-    packed = data[np.arange(offsets[-1]) - offsets[record] + spans[record, 0]]
-    last = packed < 0x80
-    bad = np.zeros(len(spans), bool)
-    if not len(packed):
-        return _Varints(np.zeros(0, np.int32), np.zeros(len(spans), np.int64), bad)
-    ends_inside = ~last[offsets[1:] - 1] & (lengths > 0)
-    if ends_inside.any() or not last.all() and not _short(last):
-        # a number that is cut off or is longer than an id can be: these records are looked at one by one
-        bad |= ends_inside | np.isin(np.arange(len(spans)), record[_inside_long(last)])
-        return _decode_varints(data, np.where(bad[:, None], 0, spans))._replace(bad=bad)
-    starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
-    place = np.arange(len(packed)) - np.repeat(starts, np.diff(np.append(starts, len(packed))))
-    parts = (packed & 0x7F).astype(np.int64) << (7 * place)
-    values = np.add.reduceat(parts, starts)
-    counts = np.bincount(record[starts], minlength=len(spans))
-    too_large = values > _MOST_ID
-    if too_large.any():
-        bad[record[starts[too_large]]] = True
-        return _decode_varints(data, np.where(bad[:, None], 0, spans))._replace(bad=bad)
-    return _Varints(values.astype(np.int32), counts, bad)
-
-
-def _short(last: np.ndarray) -> bool:
-    """Whether no number has more than five bytes."""
-    return not _inside_long(last).any()
-
-
-def _inside_long(last: np.ndarray) -> np.ndarray:
-    """(total,): the bytes that are the fifth or a later one in a row with their upper bit set."""
-    more = ~last
-    found = more.copy()
-    for shift in range(1, 5):
-        found[shift:] &= more[:-shift]
-        found[:shift] = False
-    return found
+def _compiled(bodies: list[bytes]) -> tuple[np.ndarray, Pairs]:
+    """Which records are written in the usual way, (n,), and the pairs in these; empty ones in the others' places."""
+    usual, counts = np.zeros(len(bodies), bool), np.zeros((2, len(bodies)), np.int64)
+    if kernel is None:
+        empty = Ragged(np.zeros(0, np.int32), _offsets(counts[0]))
+        return usual, Pairs(empty, empty)
+    data = b"".join(bodies)
+    stops = np.cumsum([len(body) for body in bodies], dtype=np.int64)
+    ids = [np.empty(len(data), np.int32) for _ in range(2)]  # a number takes a byte at least
+    written = kernel.pairs(data, stops, usual.view(np.uint8), *ids, counts)
+    return usual, Pairs(*(Ragged(ids[i][: written[i]].copy(), _offsets(counts[i])) for i in range(2)))
 
 
 def _decode_message(body: bytes, place: str, targets: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recordio import record_reader, text_kernel
+from recordio import record_reader, sequences, text_kernel
 from recordio.batches import Batch
 from recordio.content_type import parse
 from recordio.errors import DataError
@@ -172,9 +172,12 @@ def _sequences() -> Target:
         encode(Pairs(Ragged.of([[4], [5]]), Ragged.of([[], []]))),
     ]
 
+    def read(data: bytes, targets: bool) -> list[np.ndarray]:
+        pairs = decode_body(data, "request", targets=targets)
+        return [array for part in pairs for array in (part.values, part.offsets)]
+
     def check(data: bytes) -> None:
-        for targets in (True, False):
-            _outcome(lambda: [part.values for part in decode_body(data, "request", targets=targets)])  # noqa: B023
+        _both_ways(sequences, [lambda targets=targets: read(data, targets) for targets in (True, False)])  # type: ignore[misc]
 
     return Target(seeds, check)
 

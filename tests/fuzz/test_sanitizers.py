@@ -17,11 +17,12 @@ from tests.fuzz.test_fuzz import SECONDS, SEED
 SOURCES = {
     "recordio._text": "recordio/_text.c",
     "recordio._kernel": "recordio/_kernel.c",
+    "recordio._sequences": "recordio/_sequences.c",
     "algorithms.factorization_machines._kernel": "algorithms/factorization_machines/_kernel.c",
 }
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-I{sysconfig.get_path('include')}"]
 CHECKED = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-TARGETS = ("csv", "csv-space", "libsvm", "json", "recordio", "factorization-machines")
+TARGETS = ("csv", "csv-space", "libsvm", "json", "recordio", "sequences", "factorization-machines")
 
 
 def compiler() -> str:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recordio import sequences
 from recordio.errors import DataError, EmptyDataError, FrameError, RecordError
 from recordio.framing import frames, write_frame
 from recordio.record_message import Record
@@ -142,3 +143,28 @@ def test_many_blocks_are_joined() -> None:
     found = decode_body(encode(pairs), "train")
     assert np.array_equal(found.source.values, pairs.source.values)
     assert np.array_equal(found.target.offsets, pairs.target.offsets)
+
+
+def test_without_a_compiler_the_same_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    pairs = Pairs(
+        *(Ragged.of([random.integers(0, 2**31, random.integers(0, 9)) for _ in range(200)]) for _ in range(2))
+    )
+    written = encode(pairs)
+    compiled = decode_body(written, "train")
+    monkeypatch.setattr(sequences, "kernel", None)
+    for found in (compiled, decode_body(written, "train")):
+        for side, expected in zip(found, pairs, strict=True):
+            assert (side.values.dtype, side.values.tolist()) == (np.int32, expected.values.tolist())
+            assert side.offsets.tolist() == expected.offsets.tolist()
+
+
+@pytest.mark.skipif(sequences.kernel is None, reason="the kernel is not built")
+@pytest.mark.parametrize("stops", [[3, 2], [9], [-1], [0, 1, 99]])
+def test_records_beyond_the_data_are_refused(stops: list[int]) -> None:
+    n = len(stops)
+    arrays = np.zeros(n, np.uint8), np.zeros(8, np.int32), np.zeros(8, np.int32), np.zeros((2, n), np.int64)
+    with pytest.raises(ValueError, match="follow each other"):
+        sequences.kernel.pairs(b"12345678", np.array(stops, np.int64), *arrays)  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="fit each other"):
+        sequences.kernel.pairs(b"", np.zeros(n + 1, np.int64), *arrays)  # type: ignore[union-attr]
