@@ -1,4 +1,4 @@
-"""The one interface of all algorithms: the only file that the author of a new one must read.
+"""The one interface of all algorithms: all that the author of a new one must know, and so in one file, long as it is.
 
 An algorithm declares its hyperparameters, channels, output columns and metrics as data, and has two functions:
 ``fit`` turns streams of batches into a model, ``load`` turns a folder into a model. A model predicts and saves.

@@ -32,7 +32,7 @@ from algorithms.lda import LDA
 from algorithms.lda.likelihood import infer, ratios
 from benchmarks.common import SHARED_DATA, Contender, peak_memory, race, table
 from tests.algorithms.fakes import FakeJob, MemoryStream
-from tests.algorithms.test_lda import bars
+from tests.algorithms.lda.test_fit import bars
 
 CASES = ("bars", "text", "wide")
 GIBBS_SWEEPS = 200

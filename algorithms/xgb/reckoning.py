@@ -2,7 +2,7 @@
 
 Two things decide: bytes, each of which is held in a few forms at a time, and trees, for each of which XGBoost and this
 package hold some 8 kB however small it is: a file of 30,000 trees of one split takes 10 times its bytes, and 20 in the
-old binary format, where a file of large trees takes 3 to 5. Measured by ``tests/algorithms/test_xgb_memory.py``.
+old binary format, where a file of large trees takes 3 to 5. Measured by ``tests/algorithms/xgb/test_memory.py``.
 """
 
 from __future__ import annotations

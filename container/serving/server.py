@@ -121,8 +121,9 @@ def _serve(application: Any, settings: Settings, workers: int, metrics: Metrics)
 def options(settings: Settings, workers: int, metrics: Metrics) -> dict[str, Any]:
     """Gunicorn's options."""
     from container.serving import worker
+    from container.serving.connection import Bounds
 
-    bounds = worker.Bounds(
+    bounds = Bounds(
         body=settings.max_payload,
         buffered=max(4 * (settings.max_payload or 0), memory() // BUFFERED_SHARE // workers),
         seconds=settings.timeout,

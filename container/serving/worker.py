@@ -26,13 +26,11 @@ import contextlib
 import io
 import os
 import queue
-import resource
 import selectors
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -42,95 +40,14 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.workers.base import Worker
 
 from container.logs import logger
+from container.serving import connection as bounded
+from container.serving.connection import Bounds, Connection, Outbox
 from container.serving.framing import ChunkedBody, FixedBody, MalformedBodyError
 from container.serving.telemetry import ARRIVED, Metrics
 from recordio.limits import HEAD_SECONDS, LONGEST_DRAINED, LONGEST_HEAD, MOST_CONNECTIONS, STALL_SECONDS
 
-KEEP_ALIVE_SECONDS = 60
-"""How long a connection stays open without a request."""
-
-STOP_IDLE_SECONDS = 0.5
-"""After a stop: how long a connection without a request stays open, for one that is on its way already."""
-
-STOP_READ_SECONDS = 3
-"""After a stop: how long a request that is not whole, or a client that reads its answer, is waited for."""
-
-_LINGER_SECONDS = 2
-"""How long the rest of a refused request is read and dropped, so that the client sees the refusal, not a reset."""
-
 _SWEEP_SECONDS = 0.25
 _PIECE = 1 << 16
-_FILES_BESIDES = 64  # open files of a worker that are no connections
-
-_STATUSES = {
-    parsing.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
-    parsing.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    parsing.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
-    parsing.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
-}
-"""How heads that cannot be parsed are answered; all others with 400."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What a worker may hold.
-
-    Attributes:
-        body: bytes of a request's body; None for any number.
-        buffered: bytes of all bodies together, of which one may always be as large as ``body``.
-        seconds: from a request's first byte to its last.
-        stop: seconds that a stop waits for answers.
-    """
-
-    body: int | None
-    buffered: int
-    seconds: float
-    stop: float
-
-
-class Connection:
-    """One client's connection and where it stands.
-
-    Attributes:
-        incoming: bytes that were received and not read yet.
-        request, body: the request that is being received, once its head is whole.
-        busy: a thread computes the answer; the loop only collects bytes meanwhile.
-        outgoing: what is left of the answer for the loop to send.
-        arrived: when the request was whole.
-        began: when the first byte of the request came; None between requests.
-        deadline: when the connection is closed unless something moves.
-        keep: it stays open after the answer.
-        refused: an answer was sent without reading the request to its end; the rest is dropped.
-    """
-
-    __slots__ = (
-        "address", "arrived", "began", "body", "busy", "closed", "deadline", "held", "incoming", "keep", "lock",
-        "local", "outgoing", "refused", "request", "sock", "watched",
-    )  # fmt: skip
-
-    def __init__(self, sock: socket.socket, address: Any, local: Any, deadline: float) -> None:
-        self.sock, self.address, self.local, self.deadline = sock, address, local, deadline
-        self.incoming = bytearray()
-        self.request: Any = None
-        self.body: FixedBody | ChunkedBody | None = None
-        self.outgoing = memoryview(b"")
-        self.arrived = 0.0
-        self.began: float | None = None
-        self.busy = self.closed = self.refused = False
-        self.keep = True
-        self.held = 0
-        self.watched = 0
-        self.lock = threading.Lock()
-
-
-class _Outbox:
-    """What gunicorn's responses take for a socket: it collects."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-
-    def sendall(self, data: bytes) -> None:
-        self.parts.append(data)
 
 
 class BufferingWorker(Worker):
@@ -148,7 +65,7 @@ class BufferingWorker(Worker):
         self._quick = ThreadPoolExecutor(1, "quick")
         self._buffered = 0
         self._lock = threading.Lock()
-        self._most_connections = min(MOST_CONNECTIONS, _open_files() - _FILES_BESIDES)
+        self._most_connections = min(MOST_CONNECTIONS, bounded.most_connections())
         self._next_sweep = 0.0
         super().init_process()
 
@@ -173,7 +90,9 @@ class BufferingWorker(Worker):
         for one in self._connections:
             if not one.busy:
                 idle = one.began is None and not one.outgoing
-                one.deadline = min(one.deadline, now + (STOP_IDLE_SECONDS if idle else STOP_READ_SECONDS))
+                one.deadline = min(
+                    one.deadline, now + (bounded.STOP_IDLE_SECONDS if idle else bounded.STOP_READ_SECONDS)
+                )
         end = now + self.bounds.stop
         while self._connections and time.monotonic() < end:
             self.notify()
@@ -225,7 +144,7 @@ class BufferingWorker(Worker):
             except OSError:  # nobody is left, left again already, or another worker was faster
                 return
             sock.setblocking(False)
-            one = Connection(sock, address, listener.getsockname(), time.monotonic() + KEEP_ALIVE_SECONDS)
+            one = Connection(sock, address, listener.getsockname(), time.monotonic() + bounded.KEEP_ALIVE_SECONDS)
             self._connections.add(one)
             self._watch(one, selectors.EVENT_READ)
             if len(self._connections) > self._most_connections:
@@ -320,8 +239,7 @@ class BufferingWorker(Worker):
             chunked = any(name == "TRANSFER-ENCODING" for name, _ in request.headers)
             length = next((int(value) for name, value in request.headers if name == "CONTENT-LENGTH"), 0)
         except (parsing.ParseException, StopIteration, ValueError, OSError) as error:
-            status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), HTTPStatus.BAD_REQUEST)
-            self._refuse(one, status, str(error) or "the request is not HTTP")
+            self._refuse(one, bounded.status_of(error), str(error) or "the request is not HTTP")
             return False
         one.request = request
         one.body = ChunkedBody(self.bounds.body) if chunked else FixedBody(length, self.bounds.body)
@@ -387,7 +305,7 @@ class BufferingWorker(Worker):
             answer, keep = self._respond(one)
         except Exception:
             logger.exception("500: a request could not be answered")
-            answer, keep = _plain(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says why"), False
+            answer, keep = bounded.plain_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says why"), False
         self.metrics.computing.dec()
         sent = 0
         try:
@@ -400,7 +318,7 @@ class BufferingWorker(Worker):
         one.request = one.body = one.began = None
         one.keep = one.keep and keep
         one.outgoing = memoryview(answer)[sent:]
-        one.deadline = time.monotonic() + (STALL_SECONDS if one.outgoing else KEEP_ALIVE_SECONDS)
+        one.deadline = time.monotonic() + (STALL_SECONDS if one.outgoing else bounded.KEEP_ALIVE_SECONDS)
         with one.lock:
             one.busy = False
             if one.keep and not one.outgoing and not one.incoming and self.alive:
@@ -411,7 +329,7 @@ class BufferingWorker(Worker):
 
     def _respond(self, one: Connection) -> tuple[bytes, bool]:
         """The bytes of the answer, and whether the connection stays open after it."""
-        outbox, body = _Outbox(), one.body
+        outbox, body = Outbox(), one.body
         assert body is not None
         response, environ = wsgi.create(one.request, outbox, one.address, one.local, self.cfg)
         environ["wsgi.input"] = io.BytesIO(body.content)
@@ -451,16 +369,16 @@ class BufferingWorker(Worker):
             return
         now = time.monotonic()
         one.outgoing = one.outgoing[sent:]
-        one.deadline = now + (STALL_SECONDS if self.alive else STOP_READ_SECONDS)
+        one.deadline = now + (STALL_SECONDS if self.alive else bounded.STOP_READ_SECONDS)
         if not one.outgoing:
-            one.deadline = now + KEEP_ALIVE_SECONDS
+            one.deadline = now + bounded.KEEP_ALIVE_SECONDS
             self._resume(one)
 
     def _finish(self, one: Connection) -> None:
         """Close after the last byte, in a way that lets the client read it: not while it still sends."""
         one.sock.shutdown(socket.SHUT_WR)
         one.refused = True
-        one.deadline = time.monotonic() + (_LINGER_SECONDS if self.alive else STOP_IDLE_SECONDS)
+        one.deadline = time.monotonic() + (bounded.LINGER_SECONDS if self.alive else bounded.STOP_IDLE_SECONDS)
         self._watch(one, selectors.EVENT_READ)
 
     def _refuse(self, one: Connection, status: HTTPStatus, text: str) -> None:
@@ -471,7 +389,7 @@ class BufferingWorker(Worker):
         one.incoming.clear()
         one.request = one.body = None
         with contextlib.suppress(OSError):  # its answer is small; a client that takes none of it gets none
-            one.sock.send(_plain(status, text))
+            one.sock.send(bounded.plain_answer(status, text))
         try:
             self._finish(one)
         except OSError:
@@ -481,23 +399,3 @@ class BufferingWorker(Worker):
 def with_bounds(bounds: Bounds, metrics: Metrics) -> type[BufferingWorker]:
     """The worker's class, for gunicorn to make workers of."""
     return type("BufferingWorker", (BufferingWorker,), {"bounds": bounds, "metrics": metrics})
-
-
-def _plain(status: HTTPStatus, text: str) -> bytes:
-    body = f"{status.value} {status.phrase}: {text}"[:1024].encode("ascii", "backslashreplace")
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def _open_files() -> int:
-    """Files that the process may have open, after asking for as many as it may ask for."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + _FILES_BESIDES
-    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        return most
-    return wanted if soft == resource.RLIM_INFINITY else soft

@@ -22,7 +22,7 @@ from algorithms.image_classification import symbol
 from algorithms.image_classification.architecture import Architecture
 from algorithms.seq2seq import architecture as seq2seq
 from algorithms.seq2seq.vocabulary import SYMBOLS
-from tests.algorithms.test_mxnet_files import csr, file, row_sparse
+from tests.algorithms.common.test_mxnet_files import csr, file, row_sparse
 
 DEEP = "[" * 100_000 + "]" * 100_000
 FORM = Architecture(20, (3, 16, 16), 2)

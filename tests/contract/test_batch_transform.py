@@ -14,7 +14,7 @@ import pytest
 
 from local import __main__ as commands
 from tests.container.serving.test_media import records_of
-from tests.contract.test_serving import CASES, ROWS, WIDTH, encoded
+from tests.contract.serving_cases import CASES, ROWS, WIDTH, encoded
 from tests.server import ROOT, running
 
 SPLITS = {"text/csv": "Line", "application/jsonlines": "Line", "application/x-recordio-protobuf": "RecordIO"}

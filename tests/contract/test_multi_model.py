@@ -21,7 +21,7 @@ from container.serving.request import Endpoint, Request, respond
 from container.settings import Settings
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.samples import SAMPLES
-from tests.contract.test_serving import CASES, ROWS, decoded, encoded
+from tests.contract.serving_cases import CASES, ROWS, decoded, encoded
 from tests.server import Server, refusing, running
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from algorithms.common import mxnet_files
-from tests.contract.test_serving import make_kmeans
+from tests.contract.serving_cases import make_kmeans
 from tests.server import Server, running
 
 CLIENTS = 1000

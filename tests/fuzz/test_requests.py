@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from recordio import record_writer
-from tests.contract.test_serving import make_kmeans
+from tests.contract.serving_cases import make_kmeans
 from tests.server import running
 
 COUNT = int(os.environ.get("FUZZ_REQUESTS", "400"))

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from algorithms import registry
 from algorithms.ntm.model import TOPIC_WEIGHTS
 from recordio.batches import Batch
-from tests.algorithms.test_ntm import model
+from tests.algorithms.ntm.jobs import model
 from tests.interop.environments import python_of
 from tests.interop.test_mxnet import REQUIREMENTS, in_mxnet
 

@@ -11,10 +11,10 @@ import pytest
 from algorithms import registry
 from algorithms.interface import Items
 from recordio.batches import Batch
-from tests.algorithms import test_contract
+from tests.algorithms import cases
 from tests.algorithms.samples import picture
+from tests.contract.serving_cases import CASES, ROWS
 from tests.contract.test_multi_model import OTHERS, load, save, trained
-from tests.contract.test_serving import CASES, ROWS
 from tests.interop.environments import python_of, run
 from tests.server import running
 
@@ -96,7 +96,7 @@ def models(tmp_path_factory):
         save(model, base / "models" / name / "model")
         add(name, rows, {column: answer()})
     ntm = registry.find("ntm")
-    case = test_contract.Case(ntm, ntm.configurations[0])
+    case = cases.Case(ntm, ntm.configurations[0])
     model, counts = case.fit(), case.rows(1)
     save(model, base / "models" / "ntm" / "model")
     add("ntm", counts, model.predict(Batch(np.asarray(counts, np.float32))))

@@ -13,7 +13,7 @@ import xgboost as xgb
 from algorithms.errors import TrainingStopped
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
-from tests.algorithms.xgb_jobs import fit
+from tests.algorithms.xgb.jobs import fit
 from tests.interop.environments import python_of, run
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from algorithms.linear_learner.selection import calibrate
 from algorithms.linear_learner.trainer import Trainer
 from container.training.train import check_memory
 from recordio.batches import Batch
-from tests.algorithms.test_linear_learner_defaults import fit, hyperparameters, text
+from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters, text
 
 STEPS = {
     "mini_batch_size": 7, "epochs": 1, "learning_rate": 1e-5, "optimizer": "sgd", "momentum": 0.1, "init_scale": 3,

@@ -22,9 +22,9 @@ from algorithms.errors import ModelError
 from algorithms.xgb.documents import load_booster
 from algorithms.xgb.model import XGBModel
 from recordio.batches import Batch
-from tests.algorithms.xgb_jobs import rows
+from tests.algorithms.xgb.jobs import rows
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "xgboost"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "xgboost"
 MEGABYTES = 400
 
 # Loads and asks each model of the lines, in no more memory than the process has when it starts and MEGABYTES beside.

@@ -17,7 +17,7 @@ import xgboost as xgb
 
 from algorithms.xgb import ubjson
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "xgboost"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "xgboost"
 
 MEASURE = """
 import os, sys

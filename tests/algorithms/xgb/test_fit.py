@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,17 +13,13 @@ from algorithms.errors import AlgorithmInputError, ChannelError, ModelError, Tra
 from algorithms.xgb import boost
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
-from tests.algorithms.xgb_jobs import dumped, fit, library, round_by_round, rows
+from tests.algorithms.xgb.jobs import dumped, fit, groups, library, round_by_round, rows
 
 CUTS = (1, 120, 50)
 
 
-def groups(count: int = 300, size: int = 10) -> np.ndarray:
-    """Query ids that are contiguous but do not rise."""
-    return np.repeat(np.arange(count // size)[::-1], size).astype(np.int64)
-
-
 # ---- the same model as the library's --------------------------------------------------------------------------------
+
 
 PARAMETERS = [
     {},
@@ -206,204 +201,6 @@ def test_early_stopping_without_validation_says_so():
     model = fit(job=job, early_stopping_rounds=1)
     assert model.boosters[0].num_boosted_rounds() == 5
     assert "'early_stopping_rounds' has no effect" in job.warnings[0]
-
-
-# ---- checkpoints and stopping ---------------------------------------------------------------------------------------
-
-
-def checkpoint_numbers(folder: Path) -> list[int]:
-    return sorted(int(path.name.partition(".")[2]) for path in folder.glob("xgboost-checkpoint.*"))
-
-
-def kept_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("algorithms.xgb.checkpoints._SHARE_OF_TIME", float("inf"))
-
-
-def test_the_newest_checkpoints_are_kept(tmp_path, monkeypatch):
-    kept_all(monkeypatch)
-    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8)
-    assert checkpoint_numbers(tmp_path) == [3, 4, 5, 6, 7]
-    booster = xgb.Booster(model_file=bytearray((tmp_path / "xgboost-checkpoint.7").read_bytes()))
-    assert dumped(booster) == dumped(fit(num_round=8).boosters[0])
-
-
-def test_a_checkpoint_that_is_being_uploaded_stays(tmp_path, monkeypatch):
-    kept_all(monkeypatch)
-    for number, marks in ((0, ["uploading"]), (1, ["uploading", "uploaded"])):
-        for mark in marks:
-            (tmp_path / f"xgboost-checkpoint.{number}.sagemaker-{mark}").touch()
-    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8)
-    assert [path.name for path in tmp_path.iterdir() if path.suffix in (".0", ".1")] == ["xgboost-checkpoint.0"]
-
-
-def test_the_last_round_is_always_a_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr("algorithms.xgb.checkpoints._SHARE_OF_TIME", 0.0)
-    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=30)
-    assert checkpoint_numbers(tmp_path)[-1] == 29
-
-
-def test_a_resumed_job_gives_the_model_of_an_uninterrupted_one(tmp_path):
-    features = {"objective": "binary:logistic", "eval_metric": "logloss", "num_round": 12}
-    with pytest.raises(TrainingStopped):
-        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=5), validation=rows(seed=1), **features)
-    stopped_at = checkpoint_numbers(tmp_path)[-1]
-    assert 0 < stopped_at < 11
-    job, whole = FakeJob(checkpoint_directory=tmp_path), FakeJob()
-    resumed = fit(job=job, validation=rows(seed=1), **features)
-    straight = fit(job=whole, validation=rows(seed=1), **features)
-    assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
-    assert job.rounds == whole.rounds[stopped_at + 1 :]
-    assert f"Resuming from iteration {stopped_at + 1}" in job.messages
-
-
-RESUMED = [
-    {},
-    {"subsample": 0.5},
-    {"subsample": 0.5, "sampling_method": "gradient_based"},
-    {"objective": "binary:logistic", "subsample": 0.7, "colsample_bytree": 0.6, "seed": -7},
-    {"colsample_bylevel": 0.6, "colsample_bynode": 0.6, "seed": 2**31 - 2},
-    {"tree_method": "exact", "subsample": 0.5, "colsample_bylevel": 0.5},
-    {"tree_method": "approx", "subsample": 0.5, "colsample_bynode": 0.5},
-    {"updater": "grow_histmaker,prune", "subsample": 0.5, "max_bin": 8},
-    {"num_parallel_tree": 3, "subsample": 0.5, "colsample_bynode": 0.5},
-    {"objective": "multi:softprob", "num_class": 2, "subsample": 0.5, "base_score": 0.3},
-    {"objective": "reg:absoluteerror", "subsample": 0.5},
-    {"booster": "dart", "rate_drop": 0.5},
-    {"booster": "dart", "rate_drop": 0.5, "sample_type": "weighted", "one_drop": 1, "skip_drop": 0.3, "subsample": 0.5},
-    {"booster": "dart", "rate_drop": 0.3, "normalize_type": "forest", "num_parallel_tree": 2, "colsample_bytree": 0.5},
-    {"booster": "gblinear"},
-    {"booster": "gblinear", "updater": "coord_descent"},
-]
-
-
-@pytest.mark.filterwarnings("ignore:.*manually specified the `updater`")
-@pytest.mark.parametrize("given", RESUMED, ids=lambda given: ",".join(map(str, given.values())) or "defaults")
-def test_a_job_that_is_stopped_again_and_again_gives_the_model_of_an_undisturbed_one(given, tmp_path):
-    straight = fit(num_round=11, **given)
-    for _ in range(2):
-        with pytest.raises(TrainingStopped):
-            fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=4), num_round=11, **given)
-    resumed = fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=11, **given)
-    assert checkpoint_numbers(tmp_path)[-1] == 10
-    assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
-
-
-def test_each_round_draws_rows_of_its_own():
-    """One seed for all rounds would leave the same rows out of every tree."""
-    features, labels = rows(missing=0)
-    booster = fit((features, labels), num_round=6, subsample=0.5, eta=0).boosters[0]
-    roots = [json.loads(tree) for tree in booster.get_dump(with_stats=True, dump_format="json")]
-    assert len({root["cover"] for root in roots}) > 3  # the number of rows that a round drew
-
-
-def test_the_first_round_is_the_librarys_own_so_that_a_forest_is():
-    features, labels = rows()
-    forest = {"num_parallel_tree": 20, "subsample": 0.6, "colsample_bynode": 0.6, "eta": 1, "seed": 5}
-    expected = library(forest, xgb.DMatrix(features, label=labels), 1)
-    assert dumped(fit((features, labels), num_round=1, **forest).boosters[0]) == dumped(expected)
-
-
-def test_early_stopping_goes_on_counting_after_a_resume(tmp_path):
-    given = {"objective": "binary:logistic", "eval_metric": "logloss", "eta": 0.8, "num_round": 60}
-    given["early_stopping_rounds"] = 4
-    whole = FakeJob()
-    straight = fit(job=whole, validation=rows(seed=1), **given)
-    best = int(straight.boosters[0].attr("best_iteration"))
-    with pytest.raises(TrainingStopped):  # after the best round, and before the end; one reading is before training
-        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=best + 3), validation=rows(seed=1), **given)
-    assert checkpoint_numbers(tmp_path)[-1] > best
-    job = FakeJob(checkpoint_directory=tmp_path)
-    resumed = fit(job=job, validation=rows(seed=1), **given)
-    assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
-    assert job.rounds[-1] == whole.rounds[-1]
-    finished = fit(job=FakeJob(checkpoint_directory=tmp_path), validation=rows(seed=1), **given)
-    assert dumped(finished.boosters[0]) == dumped(straight.boosters[0])
-
-
-def test_damaged_checkpoints_are_passed_over(tmp_path, monkeypatch):
-    kept_all(monkeypatch)
-    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=4)
-    whole = (tmp_path / "xgboost-checkpoint.3").read_bytes()
-    (tmp_path / "xgboost-checkpoint.3").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "xgboost-checkpoint.2").write_bytes(b"")
-    job = FakeJob(checkpoint_directory=tmp_path)
-    resumed = fit(job=job, num_round=6)
-    assert len(job.warnings) == 2
-    assert [number for number, _ in job.rounds] == [2, 3, 4, 5]
-    assert dumped(resumed.boosters[0]) == dumped(fit(num_round=6).boosters[0])
-
-
-def test_a_stopped_job_leaves_its_model_where_that_was_asked_for():
-    job = FakeJob(stop_after=3)
-    model = fit(job=job, num_round=50, save_model_on_termination="true")
-    assert model.boosters[0].num_boosted_rounds() == 3
-    assert len(job.intermediates) == 3
-    with pytest.raises(TrainingStopped):
-        fit(job=FakeJob(stop_after=3), num_round=50)
-
-
-# ---- cross-validation -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("given", "labels"),
-    [
-        ({"objective": "binary:logistic", "eval_metric": "error,accuracy"}, rows()[1]),
-        ({"objective": "multi:softprob", "num_class": 3, "eval_metric": "merror"}, np.arange(300) % 3),
-        ({"objective": "multi:softmax", "num_class": 3}, np.arange(300) % 3),
-        ({"objective": "reg:squarederror"}, rows()[0][:, 1]),
-    ],
-)
-def test_folds_are_models_of_their_own_and_the_mean_is_theirs(tmp_path, given, labels):
-    job = FakeJob(output_directory=tmp_path)
-    labels = np.nan_to_num(labels).astype(np.float32)
-    features = rows()[0]
-    train, validation = (features[:200], labels[:200]), (features[200:], labels[200:])
-    model = fit(train, validation, job, kfold=3, num_cv_round=2, **given)
-    assert len(model.boosters) == 6
-    folds = [dict(scores) for number, scores in job.rounds if number == 4]
-    means = [dict(scores) for number, scores in job.rounds if number == 5]
-    assert len(folds) == 6
-    for mean, part in zip(means, (folds[:3], folds[3:], folds), strict=True):
-        for name, value in mean.items():
-            assert value == pytest.approx(np.mean([fold[name] for fold in part]))
-    written = np.loadtxt(tmp_path / "predictions.csv", delimiter=",")
-    np.testing.assert_allclose(written[:, 0], labels, atol=1e-5)
-    assert written.shape == (300, 2 if given["objective"].startswith("reg:") else 3)
-
-
-def test_held_out_predictions_are_those_of_the_fold_that_did_not_see_them(tmp_path):
-    features, labels = rows(seed=3)
-    job = FakeJob(output_directory=tmp_path)
-    model = fit((features, labels), job=job, kfold=3, objective="binary:logistic", eval_metric="error")
-    written = np.loadtxt(tmp_path / "predictions.csv", delimiter=",")
-    by_fold = np.stack([booster.predict(xgb.DMatrix(features)) for booster in model.boosters])
-    used = np.abs(by_fold - written[:, 1]).argmin(axis=0)
-    np.testing.assert_allclose(by_fold[used, np.arange(300)], written[:, 1], atol=1e-6)
-    np.testing.assert_array_equal(written[:, 2], written[:, 1] > 0.5)
-    shares = [labels[used == fold].mean() for fold in range(3)]
-    assert np.ptp(shares) < 0.02  # each fold has its share of both classes
-    means = dict(job.rounds[-1][1])
-    assert means["validation-error"] == pytest.approx(np.mean(written[:, 2] != labels), abs=1e-6)
-
-
-def test_folds_keep_queries_whole():
-    features, labels = rows()
-    stream = MemoryStream(features, labels, None, groups())
-    model = fit(stream, kfold=3, objective="rank:pairwise", eval_metric="ndcg")
-    assert len(model.boosters) == 3
-
-
-def test_folds_resume_from_their_checkpoints(tmp_path):
-    given = {"kfold": 3, "objective": "binary:logistic", "num_round": 6}
-    with pytest.raises(TrainingStopped):
-        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=11), **given)
-    assert (tmp_path / "model-0" / "xgboost-checkpoint.5").exists()
-    assert (tmp_path / "model-1").exists()
-    job = FakeJob(checkpoint_directory=tmp_path)
-    resumed, straight = fit(job=job, **given), fit(**given)
-    assert [dumped(one) for one in resumed.boosters] == [dumped(one) for one in straight.boosters]
-    assert len(job.rounds) < 3 * 6
 
 
 # ---- continuing from a model ----------------------------------------------------------------------------------------

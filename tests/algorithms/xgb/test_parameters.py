@@ -16,7 +16,7 @@ from algorithms.xgb import XGBoost, rules
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob
-from tests.algorithms.xgb_jobs import fit, parse, rows
+from tests.algorithms.xgb.jobs import fit, parse, rows
 
 # For every hyperparameter of the library: a value that is not its default, and what else that needs.
 REACHING: dict[str, tuple[str, dict[str, Any]]] = {

@@ -28,7 +28,7 @@ from algorithms.vision.inference import Network
 from tests.algorithms.samples import eagerly
 from tests.algorithms.test_hostile_artifacts import FORM, image_arrays
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 REQUIRED = {"num_classes": "3", "num_training_samples": "100"}
 
 

@@ -1,62 +1,22 @@
 """K-means: the arithmetic of one step by hand, scikit-learn beside it, and what the method promises."""
 
 import dataclasses
-import doctest
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.cluster import KMeans as Reference
-from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_limits
 
-from algorithms.common import mxnet_files
-from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
+from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Progress, Throughput
-from algorithms.hyperparameters import parse
-from algorithms.kmeans import KMeans, KMeansHyperparameters, KMeansModel
+from algorithms.kmeans import KMeans
 from algorithms.kmeans.fit import Options, State, extra_centers
-from algorithms.kmeans.lloyd import Points, breathe, lloyd, mean_squared_distance, nearest, plus_plus, sums, uniform
+from algorithms.kmeans.lloyd import Points
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
-
-README = Path(__file__).resolve().parents[2] / "algorithms" / "kmeans" / "README.md"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with threadpool_limits(1):
-        yield
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def digits():
-    return load_digits().data.astype(np.float32)
-
-
-def blobs(rows=2000, clusters=6, features=4, seed=0):
-    X, labels = make_blobs(rows, features, centers=clusters, cluster_std=0.5, center_box=(-40, 40), random_state=seed)
-    return X.astype(np.float32), labels
-
-
-def settings(X, k, **others):
-    return parse(KMeansHyperparameters, {"k": k, "feature_dim": X.shape[1]} | others)
-
-
-def fit(X, k, job=None, test=None, **others):
-    channels = {"train": MemoryStream(X)} | ({"test": MemoryStream(test)} if test is not None else {})
-    return KMeans.fit(settings(X, k, **others), channels, job or FakeJob())
-
-
-def msd(X, centers):
-    squared = ((X[:, None, :].astype(np.float64) - centers[None]) ** 2).sum(axis=2)
-    return squared.min(axis=1).mean()
+from tests.algorithms.kmeans.jobs import blobs, digits, fit, msd, rng, settings
 
 
 def state(size, X, *, seed=0, sample_size=10**6, batch=500, **others):
@@ -155,95 +115,6 @@ def test_any_k_from_one_state(k):
 def test_a_state_cannot_give_more_centers_than_it_has():
     with pytest.raises(ValueError, match="k is 11, with 10 working centers"):
         state(10, digits()).finalize(11, Options(), rng(), str)
-
-
-# The sample
-
-
-def test_the_state_does_not_grow_with_the_stream(monkeypatch):
-    monkeypatch.setattr("algorithms.kmeans.fit.CAPACITY", 1 << 16)
-    made = State(50, 1000, rng())
-    held = []
-    for seed in range(50):
-        made.update(rng(seed).normal(size=(2000, 8)).astype(np.float32))
-        held.append(len(made.sample))
-    assert max(held) <= (1 << 16) // (8 * 4)
-    assert made.centers.shape == (50, 8)
-
-
-# Clustering in memory
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_lloyd_is_scikit_learns_from_the_same_start(weighted):
-    X = digits()
-    start = X[rng(3).choice(len(X), 12, replace=False)].astype(np.float64)
-    weights = rng(4).uniform(0.1, 5, len(X)) if weighted else np.ones(len(X))
-    wide = X.astype(np.float64)  # in float32, rows half-way between two centers may go either way
-    ours = lloyd(Points.of(wide, weights), start, max_iter=300, tol=0)
-    theirs = Reference(12, init=start, n_init=1, tol=0).fit(wide, sample_weight=weights)
-    np.testing.assert_allclose(ours.centers, theirs.cluster_centers_, atol=1e-9)
-    assert ours.msd == pytest.approx(theirs.inertia_ / weights.sum())
-
-
-def test_lloyd_gives_empty_clusters_the_worst_served_rows():
-    X = np.float32([[0], [1], [10], [11], [50]])
-    found = lloyd(Points.of(X), np.array([[0.0], [1e6], [2e6]]), max_iter=100, tol=0)
-    assert found.msd == pytest.approx(msd(X, found.centers))
-    assert sorted(found.centers.ravel()) == [0.5, 10.5, 50]
-
-
-def test_nearest_and_sums_by_hand():
-    X = np.float32([[0, 0], [3, 4], [6, 8]])
-    points = Points.of(X, np.array([1.0, 2.0, 3.0]))
-    found = nearest(points, np.array([[0.0, 0.0], [6.0, 8.0]]))
-    assert found.labels.tolist() == [0, 0, 1]  # the row in the middle goes to the first
-    np.testing.assert_allclose(found.distances, [0, 25, 0])
-    totals, masses = sums(points, found.labels, 2)
-    np.testing.assert_allclose(totals, [[6, 8], [18, 24]])
-    np.testing.assert_allclose(masses, [3, 3])
-
-
-def test_several_blocks_are_one_set_of_points():
-    X, weights = digits(), rng().uniform(size=1797)
-    cuts = [(0, 1), (1, 1000), (1000, 1797)]
-    parts = Points.join([(X[a:b], weights[a:b]) for a, b in cuts])
-    whole = Points.of(X, weights)
-    start = X[:7].astype(np.float64)
-    np.testing.assert_array_equal(nearest(parts, start).labels, nearest(whole, start).labels)
-    np.testing.assert_array_equal(parts.rows(np.array([1796, 0, 5])), X[[1796, 0, 5]])
-    np.testing.assert_allclose(
-        lloyd(parts, start, max_iter=5, tol=0).centers, lloyd(whole, start, max_iter=5, tol=0).centers, rtol=1e-5
-    )
-
-
-def test_plus_plus_finds_one_row_of_each_blob():
-    X, labels = blobs()
-    rows = plus_plus(Points.of(X), 6, rng())
-    assert len(set(labels[nearest(Points.of(rows.astype(np.float32)), X.astype(np.float64)).labels])) == 6
-
-
-def test_plus_plus_keeps_away_from_centers_that_exist():
-    X, _ = blobs(clusters=2)
-    first = X[:1].astype(np.float64)
-    other = plus_plus(Points.of(X), 1, rng(), first)
-    assert np.linalg.norm(other - first) > 5
-
-
-def test_uniform_picks_no_row_twice_while_there_are_enough():
-    X = np.arange(10, dtype=np.float32)[:, None]
-    assert sorted(uniform(Points.of(X), 10, rng()).ravel()) == list(range(10))
-    assert set(uniform(Points.of(X), 15, rng()).ravel()) == set(range(10))
-
-
-def test_breathing_leaves_a_local_minimum():
-    X, _ = blobs(clusters=6)
-    stuck = np.concatenate([X[:1] + np.arange(5)[:, None] * 0.01, X.mean(axis=0)[None]]).astype(np.float64)
-    points = Points.of(X)
-    before = lloyd(points, stuck, max_iter=300, tol=0)
-    best = Reference(6, n_init=10, random_state=0).fit(X).inertia_ / len(X)
-    assert before.msd > 1.5 * best
-    assert breathe(points, before, rng()).msd == pytest.approx(best, rel=1e-2)
 
 
 # Training as a whole
@@ -422,110 +293,3 @@ def test_one_huge_row_among_small_ones():
     answers = model.predict(Batch(np.delete(X, 1234, axis=0)))
     assert np.isfinite(model.centers).all()
     assert answers["distance_to_cluster"].max() < 1e3
-
-
-# The model
-
-
-def test_predictions_by_hand():
-    model = KMeansModel(np.float32([[0, 0], [3, 4], [0, 0], [6, 0]]))
-    answers = model.predict(Batch(np.float32([[3, 4], [0, 0], [3, 0], [9, 4]])))
-    assert answers["closest_cluster"].tolist() == [1, 0, 0, 3]  # ties go to the lowest index
-    np.testing.assert_array_equal(answers["distance_to_cluster"], np.float32([0, 0, 3, 5]))
-    assert all(values.dtype == np.float32 for values in answers.values())
-
-
-@pytest.mark.parametrize("as_given", [np.asarray, sp.csr_array])
-def test_distances_are_accurate_next_to_large_values(as_given):
-    centers = (rng().normal(size=(5, 7)) + 1e4).astype(np.float32)
-    X = (centers[rng(1).integers(5, size=300)] + rng(2).normal(scale=1e-2, size=(300, 7))).astype(np.float32)
-    exact = np.sqrt(((X[:, None].astype(np.float64) - centers[None].astype(np.float64)) ** 2).sum(axis=2))
-    answers = KMeansModel(centers).predict(Batch(as_given(X)))
-    np.testing.assert_array_equal(answers["closest_cluster"], exact.argmin(axis=1))
-    np.testing.assert_allclose(answers["distance_to_cluster"], exact.min(axis=1), rtol=1e-6)
-
-
-def test_predictions_are_scikit_learns():
-    X = digits()
-    reference = Reference(30, n_init=1, random_state=0).fit(X)
-    answers = KMeansModel(reference.cluster_centers_).predict(Batch(X))
-    np.testing.assert_array_equal(answers["closest_cluster"], reference.predict(X))
-    np.testing.assert_allclose(answers["distance_to_cluster"], reference.transform(X).min(axis=1), rtol=1e-5)
-
-
-@pytest.mark.parametrize("rows", [0, 1])
-def test_predicting_none_and_one(rows):
-    model = KMeansModel(np.ones((3, 4), np.float32))
-    assert {name: values.shape for name, values in model.predict(Batch(np.ones((rows, 4), np.float32))).items()} == {
-        "closest_cluster": (rows,),
-        "distance_to_cluster": (rows,),
-    }
-
-
-def test_rows_of_another_width_are_refused():
-    with pytest.raises(PredictionError, match="rows have 3 features, but the model has 4"):
-        KMeansModel(np.ones((3, 4), np.float32)).predict(Batch(np.ones((2, 3), np.float32)))
-
-
-def test_the_artifact_is_a_list_of_one_array(tmp_path):
-    model = fit(digits(), 10)
-    model.save(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["model_algo-1"]
-    assert (tmp_path / "model_algo-1").stat().st_size == 72 + 4 * 10 * 64
-    (centers,) = mxnet_files.load(tmp_path / "model_algo-1")
-    np.testing.assert_array_equal(centers, model.centers)
-    assert KMeans.recognises(tmp_path)
-    np.testing.assert_array_equal(KMeans.load(tmp_path).centers, model.centers)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_model_made_by_hand_is_served(tmp_path, dtype):
-    mxnet_files.save(tmp_path / "model_algo-1", [np.array([[0, 0], [1, 1]], dtype)])
-    assert KMeans.recognises(tmp_path)
-    answers = KMeans.load(tmp_path).predict(Batch(np.float32([[1, 2]])))
-    assert answers["closest_cluster"].tolist() == [1]
-
-
-@pytest.mark.parametrize(
-    "arrays",
-    [
-        [],
-        [np.float32([1, 2])],
-        [np.ones((2, 2), np.float32)] * 2,
-        {"v": np.ones((2, 2), np.float32)},
-        [np.ones((2, 2, 2), np.float32)],
-    ],
-)
-def test_other_artifacts_are_refused(tmp_path, arrays):
-    mxnet_files.save(tmp_path / "model_algo-1", arrays)
-    assert not KMeans.recognises(tmp_path)
-    with pytest.raises(ModelError, match="model_algo-1"):
-        KMeans.load(tmp_path)
-
-
-def test_an_empty_folder_and_centers_that_are_not_numbers_are_refused(tmp_path):
-    assert not KMeans.recognises(tmp_path)
-    with pytest.raises(ModelError):
-        KMeans.load(tmp_path)
-    mxnet_files.save(tmp_path / "model_algo-1", [np.float32([[1, np.nan]])])
-    with pytest.raises(ModelError, match="NaN, infinite"):
-        KMeans.load(tmp_path)
-
-
-def test_what_the_sdk_sends_is_accepted_and_the_rest_refused():
-    sent = {"k": "10", "feature_dim": "784", "force_dense": "True", "_tuning_objective_metric": "test:msd"}
-    assert parse(KMeansHyperparameters, sent).k == 10
-    with pytest.raises(HyperparameterError) as caught:
-        parse(KMeansHyperparameters, {"k": "0", "eval_metrics": '["mse"]', "local_lloyd_tol": "2", "kk": "1"})
-    for name in ("'k'", "eval_metrics", "local_lloyd_tol", "'kk'", "'feature_dim'"):
-        assert name in str(caught.value)
-
-
-def test_msd_of_points_is_the_plain_mean():
-    X = digits()
-    centers = X[:9].astype(np.float64)
-    assert mean_squared_distance(Points.of(X), centers) == pytest.approx(msd(X, centers), rel=1e-5)
-
-
-def test_the_readme_runs():
-    assert doctest.testfile(str(README), module_relative=False) == (0, 7)

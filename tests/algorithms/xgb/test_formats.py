@@ -18,10 +18,10 @@ from recordio import content_type
 from recordio.readers import ChannelStream
 from recordio.record_writer import encode_records
 from recordio.sources import FileSource, PipeSource
-from tests.algorithms.xgb_jobs import dumped, fit, library, parse, round_by_round, rows
+from tests.algorithms.xgb.jobs import dumped, fit, library, parse, round_by_round, rows
 from tests.opt_ml import FifoWriter
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 TRAIN = XGBoost.channels[0]
 
 

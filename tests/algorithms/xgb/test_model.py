@@ -23,9 +23,9 @@ from algorithms.xgb import XGBoost
 from algorithms.xgb.documents import load_booster
 from algorithms.xgb.model import XGBModel
 from recordio.batches import Batch
-from tests.algorithms.xgb_jobs import fit, library, rows
+from tests.algorithms.xgb.jobs import fit, library, rows
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "xgboost"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "xgboost"
 VERSIONS = ("0.90", "1.2.1", "1.3.3", "1.7.6")
 
 
@@ -394,6 +394,6 @@ def test_threads_get_the_answers_that_one_gets(parameters):
 
 
 def test_the_readmes_examples_run():
-    readme = Path(__file__).resolve().parents[2] / "algorithms" / "xgb" / "README.md"
+    readme = Path(__file__).resolve().parents[3] / "algorithms" / "xgb" / "README.md"
     failed, tried = doctest.testfile(str(readme), module_relative=False)
     assert (failed, tried) == (0, 9)

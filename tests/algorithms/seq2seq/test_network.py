@@ -282,7 +282,7 @@ from algorithms.common.networks import load_keras
 keras = load_keras(0)
 from algorithms import hyperparameters
 from algorithms.seq2seq import Seq2Seq, data, network
-from tests.algorithms.test_seq2seq_network import SMALL, pairs, translator
+from tests.algorithms.seq2seq.test_network import SMALL, pairs, translator
 ours = translator(rnn_decoder_hidden_dropout="0.1")
 net = network.Network(ours.architecture, ours.parameters, {"rnn_decoder_hidden_dropout": 0.1}, seed=0)
 values = hyperparameters.parse(Seq2Seq.hyperparameters, SMALL | {"learning_rate": "0.05", "weight_decay": "0.001"})
@@ -299,7 +299,7 @@ print(keras.backend.backend(), losses[0], losses[-1])
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_each_backend_learns(backend: str) -> None:
     pytest.importorskip(backend)
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     environment: dict[str, Any] = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", LEARN], cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

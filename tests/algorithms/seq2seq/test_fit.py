@@ -297,7 +297,7 @@ def test_serving_imports_no_keras(trained: tuple[Seq2SeqModel, FakeJob], tmp_pat
         "print(len(model.predict(Items(['a b']))['target']))\n"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True
     )

@@ -10,7 +10,7 @@ from algorithms.xgb import XGBoost
 from container.training import exchange
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream, on_engine
-from tests.algorithms.xgb_jobs import dumped, parse, rows
+from tests.algorithms.xgb.jobs import dumped, parse, rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Empty dataset at worker")
 

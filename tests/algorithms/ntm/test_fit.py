@@ -1,4 +1,4 @@
-"""The neural topic model: its loss by hand and by scipy, optimizers beside MXNet's formulas, topics that are known."""
+"""Training of the neural topic model: topics that are known, words, whole jobs."""
 
 from __future__ import annotations
 
@@ -12,44 +12,23 @@ import textwrap
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from scipy.stats import multivariate_normal
 
-from algorithms import hyperparameters, registry
-from algorithms.common import mxnet_archive, topics
+from algorithms import registry
+from algorithms.common import topics
 from algorithms.errors import (
     ChannelError,
-    HyperparameterError,
-    ModelError,
-    PredictionError,
     TrainingDataError,
     TrainingStopped,
 )
 from algorithms.events import Progress, Throughput
 from algorithms.ntm import NTM, auxiliary, seeding
 from algorithms.ntm.fit import Patience
-from algorithms.ntm.model import TOPIC_WEIGHTS, Affine, NTMModel
+from algorithms.ntm.model import TOPIC_WEIGHTS
 from recordio.batches import Batch
 from recordio.record_writer import encode_records
 from tests.algorithms.fakes import FakeJob, MemoryStream
+from tests.algorithms.ntm.jobs import corpus, fit, model, parse
 from tests.opt_ml import OptMl
-
-
-def parse(**given):
-    strings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
-    return hyperparameters.parse(NTM.hyperparameters, strings)
-
-
-def fit(counts, num_topics, job=None, channels=None, **given):
-    values = parse(num_topics=num_topics, feature_dim=counts.shape[1], **{"mini_batch_size": 50, **given})
-    return NTM.fit(values, {"train": MemoryStream(counts), **(channels or {})}, job or FakeJob())
-
-
-def corpus(documents=400, words=5, num_topics=4, seed=0):
-    """Documents of mostly one topic each, of topics with ``words`` words of their own; and each document's topic."""
-    random = np.random.default_rng(seed)
-    own = random.integers(num_topics, size=documents)
-    beta = np.kron(np.eye(num_topics), np.full(words, 0.9 / words)) + 0.1 / (num_topics * words)
-    return np.array([random.multinomial(30, beta[topic]) for topic in own], np.float32), own
 
 
 @pytest.fixture(scope="module")
@@ -59,174 +38,6 @@ def trained():
     job = FakeJob()
     streams = {"validation": MemoryStream(counts[:100]), "test": MemoryStream(counts[100:200])}
     return fit(counts, 4, job, streams, epochs=12), job
-
-
-# ---- the loss -------------------------------------------------------------------------------------------------------
-
-
-def model(seed=0, words=6, hidden=(5, 3), num_topics=4, activation="tanh"):
-    random = np.random.default_rng(seed)
-
-    def affine(outputs, inputs):
-        return Affine(random.normal(size=(outputs, inputs)).astype("f4"), random.normal(size=outputs).astype("f4"))
-
-    layers = tuple(affine(*shape) for shape in zip(hidden, (words, *hidden), strict=False))
-    return NTMModel(layers, activation, affine(num_topics, 3), affine(num_topics, 3), affine(words, num_topics))
-
-
-def test_the_divergence_is_that_of_the_two_normal_distributions():
-    one = model()
-    counts = np.float32([[3, 0, 1, 0, 0, 2]])
-    hidden = np.tanh(one.layers[1](np.tanh(one.layers[0](np.log1p(counts)))))
-    mean, variance = one.mean(hidden)[0], np.exp(one.log_variance(hidden)[0])
-    random = np.random.default_rng(0)
-    q, p = multivariate_normal(mean, np.diag(variance)), multivariate_normal(np.zeros(4))
-    draws = q.rvs(200_000, random_state=random)
-    expected = np.mean(q.logpdf(draws) - p.logpdf(draws)) / 6  # by its definition, for each of six words
-    assert one.loss([Batch(counts)], random).divergence == pytest.approx(expected, rel=0.02)
-
-
-def test_the_loss_by_hand():
-    """Two words, two topics, an encoder that says the same of every document: mean (0, 0), almost no variance."""
-    zero = Affine(np.zeros((2, 2), np.float32), np.zeros(2, np.float32))
-    still = Affine(np.zeros((2, 2), np.float32), np.full(2, -20, np.float32))
-    decoder = Affine(np.float32([[2, 0], [0, 0]]), np.zeros(2, np.float32))  # z = (1/2, 1/2): logits (1, 0)
-    loss = NTMModel((zero,), "relu", zero, still, decoder).loss(
-        [Batch(np.float32([[1, 0], [3, 1], [0, 0]]))], np.random.default_rng(0)
-    )
-    first = np.log(np.e / (np.e + 1))
-    second = (3 * first + np.log(1 / (np.e + 1))) / 4
-    assert loss.documents == 2  # one without words says nothing
-    assert loss.reconstruction == pytest.approx(-(first + second) / 2, abs=1e-3)
-    # Each part of h: (exp(-20) + 20 - 1) / 2, in documents of one and of four words.
-    assert loss.divergence == pytest.approx(2 * 9.5 * (1 + 1 / 4) / 2, rel=1e-4)
-
-
-def test_the_network_and_numpy_compute_the_same_loss():
-    import keras
-
-    from algorithms.ntm.network import Losses, Network
-
-    counts, _ = corpus(40)
-    values = parse(num_topics=4, feature_dim=20, encoder_layers="7,3", batch_norm=True, learning_rate=0.01)
-    network = Network(values, 40, 1.0, seeding.find(sp.csr_array(counts), 4, np.random.default_rng(0)), 0)
-    for _ in range(3):
-        network.step(sp.csr_array(counts))
-    network.losses()
-    found = network.model()
-    graph = network._graph
-    latent = keras.Model(graph.model.inputs, [graph.mean.output, graph.log_variance.output])
-    mean, log_variance = (keras.ops.convert_to_numpy(value) for value in latent([counts], training=False))
-    weights = found.predict(Batch(counts))[TOPIC_WEIGHTS]
-    np.testing.assert_allclose(weights, np.exp(mean) / np.exp(mean).sum(axis=1, keepdims=True), rtol=1e-4)
-
-    noise = np.random.default_rng(5).standard_normal(mean.shape, np.float32)
-    z = np.exp(mean + np.exp(log_variance / 2) * noise)
-    logits = graph.projection(keras.ops.convert_to_tensor(z / z.sum(axis=1, keepdims=True)))
-    expected = keras.ops.convert_to_numpy(Losses()(counts, logits, mean, log_variance)).mean(axis=0)
-    loss = found.loss([Batch(counts)], np.random.default_rng(5))
-    np.testing.assert_allclose([loss.reconstruction, loss.divergence], expected, rtol=1e-4)
-
-
-def test_the_training_loss_is_the_mean_over_all_documents():
-    """With steps too small to matter, it is the loss of the model at the end; the last batch is a short one."""
-    counts, _ = corpus(107)
-    job = FakeJob()
-    found = fit(counts * np.arange(1, 108)[:, None], 4, job, epochs=1, optimizer="sgd", learning_rate=1e-6)
-    loss = found.loss([Batch(counts * np.arange(1, 108, dtype=np.float32)[:, None])], np.random.default_rng(0))
-    assert job.last("train", "total_loss") == pytest.approx(loss.total, rel=0.01)
-    assert job.of(Throughput)[0].rows == loss.documents == 107
-
-
-# ---- optimizers -----------------------------------------------------------------------------------------------------
-
-
-def mxnet_step(name, weight, gradient, wd):
-    """The first two steps with the same gradient, of the formulas in MXNet 1.x's documentation."""
-    state = [0.0, 0.0]
-    for step in (1, 2):
-        g = gradient + wd * weight if name in ("adam", "rmsprop") else gradient
-        if name == "sgd":
-            weight = weight - 0.1 * (g + wd * weight)
-        if name == "adam":
-            state = [0.9 * state[0] + 0.1 * g, 0.999 * state[1] + 0.001 * g**2]
-            rate = 0.1 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-            weight = weight - rate * state[0] / (np.sqrt(state[1]) + 1e-8)
-        if name == "adagrad":
-            state[0] += g**2
-            weight = weight - 0.1 * (g / np.sqrt(state[0] + 1e-7) + wd * weight)
-        if name == "adadelta":
-            state[0] = 0.9 * state[0] + 0.1 * g**2
-            delta = np.sqrt(state[1] + 1e-5) / np.sqrt(state[0] + 1e-5) * g
-            state[1] = 0.9 * state[1] + 0.1 * delta**2
-            weight = weight - delta - wd * weight
-        if name == "rmsprop":
-            state[0] = 0.9 * state[0] + 0.1 * g**2
-            weight = weight - 0.1 * g / np.sqrt(state[0] + 1e-8)
-    return weight
-
-
-@pytest.mark.parametrize("wd", [0.0, 0.01])
-@pytest.mark.parametrize("name", ["sgd", "adam", "adagrad", "adadelta", "rmsprop"])
-def test_optimizers_step_as_mxnets(name, wd):
-    import keras
-
-    from algorithms.ntm.network import _COUPLED, _optimizer
-
-    values = parse(num_topics=2, feature_dim=3, optimizer=name, learning_rate=0.1, weight_decay=wd)
-    optimizer = _optimizer(values)
-    start, gradient = np.float32([1, -2, 0.5]), np.float32([0.3, -0.02, 0.001])
-    variable = keras.Variable(start, name="kernel")
-    for _ in range(2):
-        # For these two the decay comes from the regularizer of the layers.
-        penalty = wd * variable.numpy() if name in _COUPLED else 0
-        optimizer.apply([keras.ops.convert_to_tensor(gradient + penalty)], [variable])
-    np.testing.assert_allclose(variable.numpy(), mxnet_step(name, start, gradient, wd), rtol=2e-3)
-
-
-@pytest.mark.parametrize("given", [{"clip_gradient": 0.001}, {"rescale_gradient": 0.001}])
-def test_gradients_are_cut_and_rescaled_before_the_step(given):
-    """One step of SGD of rate 1 on one mini-batch moves a component by no more than its limit, or by a thousandth."""
-    counts, _ = corpus(50)
-
-    def first_layer(rate, **more):
-        return fit(counts, 4, optimizer="sgd", learning_rate=rate, epochs=1, **more).layers[0].weight
-
-    start = first_layer(1e-6, clip_gradient=0.001)  # as good as not moved
-    plain, limited = first_layer(1.0) - start, first_layer(1.0, **given) - start
-    expected = np.clip(plain, -0.001, 0.001) if "clip_gradient" in given else plain / 1000
-    assert np.abs(plain).max() > 0.1
-    np.testing.assert_allclose(limited, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        *({"optimizer": name} for name in ("sgd", "adam", "adagrad", "rmsprop")),
-        {"encoder_layers": "8", "encoder_layers_activation": "relu"},
-        {"encoder_layers": [9, 5], "encoder_layers_activation": "tanh", "batch_norm": "True"},
-        {"sub_sample": 0.3, "weight_decay": 0.001, "clip_gradient": "Infinity"},
-    ],
-    ids=lambda given: "-".join(map(str, given.values())),
-)
-def test_every_setting_trains(given):
-    counts, _ = corpus(100)
-    job = FakeJob()
-    fit(counts, 4, job, epochs=4, **given, **({"learning_rate": 0.01} if "optimizer" in given else {}))
-    losses = job.values(metric="total_loss")
-    assert losses[-1] < losses[0]
-
-
-def test_encoder_layers_are_built_as_asked():
-    counts, _ = corpus(60)
-    assert [len(layer.bias) for layer in fit(counts, 4, epochs=1, encoder_layers=[9, 5]).layers] == [9, 5]
-    assert [len(layer.bias) for layer in fit(counts, 3, epochs=1).layers] == [9, 6]
-
-
-@pytest.mark.parametrize("value", ["0", "3,x", "[1.5]", "-2"])
-def test_layers_without_a_size_are_refused(value):
-    with pytest.raises(HyperparameterError, match="'encoder_layers'.* is not an integer of at least 1"):
-        parse(num_topics=2, feature_dim=3, encoder_layers=value)
 
 
 # ---- topics ---------------------------------------------------------------------------------------------------------
@@ -349,6 +160,7 @@ def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do():
 
 # ---- words ----------------------------------------------------------------------------------------------------------
 
+
 WORDS = [f"word{number}" for number in range(20)]
 
 
@@ -401,46 +213,6 @@ def test_vectors_of_glove_and_of_word2vec_are_read(tmp_path):
     found = auxiliary.read(tmp_path, 3)
     assert found.words == ["caf\xe9", "b", "c"] and found.unknown == 1
     np.testing.assert_allclose(found.vectors, [[1, 2], [0, 0], [0.5, -1e-3]])
-
-
-# ---- models ---------------------------------------------------------------------------------------------------------
-
-
-def test_negative_counts_are_refused_in_requests():
-    with pytest.raises(PredictionError, match="a feature is -1; counts of words are 0 or more"):
-        model().predict(Batch(np.float32([[1, -1, 0, 0, 0, 0]])))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"arg:mean_weight": np.ones((4, 7), np.float32)}, "do not fit each other"),
-        ({"arg:mean_bias": np.ones(3, np.float32)}, "do not fit each other"),
-        ({"arg:projection_bias": np.full(6, np.nan, np.float32)}, "projection_bias has values that are NaN"),
-        ({"arg:encoder0_weight": None}, "encoder0_weight"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(change, message, tmp_path):
-    model().save(tmp_path)
-    path = tmp_path / "model_algo-1"
-    from algorithms.common import mxnet_files
-
-    members = mxnet_archive.load(path)
-    arrays = {**mxnet_files.load(members["params"]), **change}
-    kept = {name: array for name, array in arrays.items() if array is not None}
-    meta, symbol = (members[name].decode() for name in ("meta.json", "symbol.json"))
-    mxnet_archive.save(path, {"meta.json": meta, "symbol.json": symbol, "params": kept})
-    with pytest.raises(ModelError, match=message):
-        NTM.load(tmp_path)
-
-
-def test_the_artifact_is_laid_out_as_sagemakers(tmp_path):
-    import zipfile
-
-    model().save(tmp_path)
-    with zipfile.ZipFile(tmp_path / "model_algo-1") as archive:
-        assert archive.namelist() == ["meta.json", "symbol.json", "params"]
-        assert all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
 
 
 # ---- a whole job, and Keras -----------------------------------------------------------------------------------------

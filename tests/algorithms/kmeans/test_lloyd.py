@@ -1,0 +1,97 @@
+"""Clustering of rows in memory beside scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans as Reference
+
+from algorithms.kmeans.fit import State
+from algorithms.kmeans.lloyd import Points, breathe, lloyd, nearest, plus_plus, sums, uniform
+from tests.algorithms.kmeans.jobs import blobs, digits, msd, rng
+
+# The sample
+
+
+def test_the_state_does_not_grow_with_the_stream(monkeypatch):
+    monkeypatch.setattr("algorithms.kmeans.fit.CAPACITY", 1 << 16)
+    made = State(50, 1000, rng())
+    held = []
+    for seed in range(50):
+        made.update(rng(seed).normal(size=(2000, 8)).astype(np.float32))
+        held.append(len(made.sample))
+    assert max(held) <= (1 << 16) // (8 * 4)
+    assert made.centers.shape == (50, 8)
+
+
+# Clustering in memory
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_lloyd_is_scikit_learns_from_the_same_start(weighted):
+    X = digits()
+    start = X[rng(3).choice(len(X), 12, replace=False)].astype(np.float64)
+    weights = rng(4).uniform(0.1, 5, len(X)) if weighted else np.ones(len(X))
+    wide = X.astype(np.float64)  # in float32, rows half-way between two centers may go either way
+    ours = lloyd(Points.of(wide, weights), start, max_iter=300, tol=0)
+    theirs = Reference(12, init=start, n_init=1, tol=0).fit(wide, sample_weight=weights)
+    np.testing.assert_allclose(ours.centers, theirs.cluster_centers_, atol=1e-9)
+    assert ours.msd == pytest.approx(theirs.inertia_ / weights.sum())
+
+
+def test_lloyd_gives_empty_clusters_the_worst_served_rows():
+    X = np.float32([[0], [1], [10], [11], [50]])
+    found = lloyd(Points.of(X), np.array([[0.0], [1e6], [2e6]]), max_iter=100, tol=0)
+    assert found.msd == pytest.approx(msd(X, found.centers))
+    assert sorted(found.centers.ravel()) == [0.5, 10.5, 50]
+
+
+def test_nearest_and_sums_by_hand():
+    X = np.float32([[0, 0], [3, 4], [6, 8]])
+    points = Points.of(X, np.array([1.0, 2.0, 3.0]))
+    found = nearest(points, np.array([[0.0, 0.0], [6.0, 8.0]]))
+    assert found.labels.tolist() == [0, 0, 1]  # the row in the middle goes to the first
+    np.testing.assert_allclose(found.distances, [0, 25, 0])
+    totals, masses = sums(points, found.labels, 2)
+    np.testing.assert_allclose(totals, [[6, 8], [18, 24]])
+    np.testing.assert_allclose(masses, [3, 3])
+
+
+def test_several_blocks_are_one_set_of_points():
+    X, weights = digits(), rng().uniform(size=1797)
+    cuts = [(0, 1), (1, 1000), (1000, 1797)]
+    parts = Points.join([(X[a:b], weights[a:b]) for a, b in cuts])
+    whole = Points.of(X, weights)
+    start = X[:7].astype(np.float64)
+    np.testing.assert_array_equal(nearest(parts, start).labels, nearest(whole, start).labels)
+    np.testing.assert_array_equal(parts.rows(np.array([1796, 0, 5])), X[[1796, 0, 5]])
+    np.testing.assert_allclose(
+        lloyd(parts, start, max_iter=5, tol=0).centers, lloyd(whole, start, max_iter=5, tol=0).centers, rtol=1e-5
+    )
+
+
+def test_plus_plus_finds_one_row_of_each_blob():
+    X, labels = blobs()
+    rows = plus_plus(Points.of(X), 6, rng())
+    assert len(set(labels[nearest(Points.of(rows.astype(np.float32)), X.astype(np.float64)).labels])) == 6
+
+
+def test_plus_plus_keeps_away_from_centers_that_exist():
+    X, _ = blobs(clusters=2)
+    first = X[:1].astype(np.float64)
+    other = plus_plus(Points.of(X), 1, rng(), first)
+    assert np.linalg.norm(other - first) > 5
+
+
+def test_uniform_picks_no_row_twice_while_there_are_enough():
+    X = np.arange(10, dtype=np.float32)[:, None]
+    assert sorted(uniform(Points.of(X), 10, rng()).ravel()) == list(range(10))
+    assert set(uniform(Points.of(X), 15, rng()).ravel()) == set(range(10))
+
+
+def test_breathing_leaves_a_local_minimum():
+    X, _ = blobs(clusters=6)
+    stuck = np.concatenate([X[:1] + np.arange(5)[:, None] * 0.01, X.mean(axis=0)[None]]).astype(np.float64)
+    points = Points.of(X)
+    before = lloyd(points, stuck, max_iter=300, tol=0)
+    best = Reference(6, n_init=10, random_state=0).fit(X).inertia_ / len(X)
+    assert before.msd > 1.5 * best
+    assert breathe(points, before, rng()).msd == pytest.approx(best, rel=1e-2)

@@ -1,0 +1,144 @@
+"""Checkpoints of xgboost, and jobs that are stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import xgboost as xgb
+
+from algorithms.errors import TrainingStopped
+from tests.algorithms.fakes import FakeJob
+from tests.algorithms.xgb.jobs import dumped, fit, library, rows
+
+
+def checkpoint_numbers(folder: Path) -> list[int]:
+    return sorted(int(path.name.partition(".")[2]) for path in folder.glob("xgboost-checkpoint.*"))
+
+
+def kept_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("algorithms.xgb.checkpoints._SHARE_OF_TIME", float("inf"))
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path, monkeypatch):
+    kept_all(monkeypatch)
+    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8)
+    assert checkpoint_numbers(tmp_path) == [3, 4, 5, 6, 7]
+    booster = xgb.Booster(model_file=bytearray((tmp_path / "xgboost-checkpoint.7").read_bytes()))
+    assert dumped(booster) == dumped(fit(num_round=8).boosters[0])
+
+
+def test_a_checkpoint_that_is_being_uploaded_stays(tmp_path, monkeypatch):
+    kept_all(monkeypatch)
+    for number, marks in ((0, ["uploading"]), (1, ["uploading", "uploaded"])):
+        for mark in marks:
+            (tmp_path / f"xgboost-checkpoint.{number}.sagemaker-{mark}").touch()
+    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix in (".0", ".1")] == ["xgboost-checkpoint.0"]
+
+
+def test_the_last_round_is_always_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("algorithms.xgb.checkpoints._SHARE_OF_TIME", 0.0)
+    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=30)
+    assert checkpoint_numbers(tmp_path)[-1] == 29
+
+
+def test_a_resumed_job_gives_the_model_of_an_uninterrupted_one(tmp_path):
+    features = {"objective": "binary:logistic", "eval_metric": "logloss", "num_round": 12}
+    with pytest.raises(TrainingStopped):
+        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=5), validation=rows(seed=1), **features)
+    stopped_at = checkpoint_numbers(tmp_path)[-1]
+    assert 0 < stopped_at < 11
+    job, whole = FakeJob(checkpoint_directory=tmp_path), FakeJob()
+    resumed = fit(job=job, validation=rows(seed=1), **features)
+    straight = fit(job=whole, validation=rows(seed=1), **features)
+    assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
+    assert job.rounds == whole.rounds[stopped_at + 1 :]
+    assert f"Resuming from iteration {stopped_at + 1}" in job.messages
+
+
+RESUMED = [
+    {},
+    {"subsample": 0.5},
+    {"subsample": 0.5, "sampling_method": "gradient_based"},
+    {"objective": "binary:logistic", "subsample": 0.7, "colsample_bytree": 0.6, "seed": -7},
+    {"colsample_bylevel": 0.6, "colsample_bynode": 0.6, "seed": 2**31 - 2},
+    {"tree_method": "exact", "subsample": 0.5, "colsample_bylevel": 0.5},
+    {"tree_method": "approx", "subsample": 0.5, "colsample_bynode": 0.5},
+    {"updater": "grow_histmaker,prune", "subsample": 0.5, "max_bin": 8},
+    {"num_parallel_tree": 3, "subsample": 0.5, "colsample_bynode": 0.5},
+    {"objective": "multi:softprob", "num_class": 2, "subsample": 0.5, "base_score": 0.3},
+    {"objective": "reg:absoluteerror", "subsample": 0.5},
+    {"booster": "dart", "rate_drop": 0.5},
+    {"booster": "dart", "rate_drop": 0.5, "sample_type": "weighted", "one_drop": 1, "skip_drop": 0.3, "subsample": 0.5},
+    {"booster": "dart", "rate_drop": 0.3, "normalize_type": "forest", "num_parallel_tree": 2, "colsample_bytree": 0.5},
+    {"booster": "gblinear"},
+    {"booster": "gblinear", "updater": "coord_descent"},
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*manually specified the `updater`")
+@pytest.mark.parametrize("given", RESUMED, ids=lambda given: ",".join(map(str, given.values())) or "defaults")
+def test_a_job_that_is_stopped_again_and_again_gives_the_model_of_an_undisturbed_one(given, tmp_path):
+    straight = fit(num_round=11, **given)
+    for _ in range(2):
+        with pytest.raises(TrainingStopped):
+            fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=4), num_round=11, **given)
+    resumed = fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=11, **given)
+    assert checkpoint_numbers(tmp_path)[-1] == 10
+    assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
+
+
+def test_each_round_draws_rows_of_its_own():
+    """One seed for all rounds would leave the same rows out of every tree."""
+    features, labels = rows(missing=0)
+    booster = fit((features, labels), num_round=6, subsample=0.5, eta=0).boosters[0]
+    roots = [json.loads(tree) for tree in booster.get_dump(with_stats=True, dump_format="json")]
+    assert len({root["cover"] for root in roots}) > 3  # the number of rows that a round drew
+
+
+def test_the_first_round_is_the_librarys_own_so_that_a_forest_is():
+    features, labels = rows()
+    forest = {"num_parallel_tree": 20, "subsample": 0.6, "colsample_bynode": 0.6, "eta": 1, "seed": 5}
+    expected = library(forest, xgb.DMatrix(features, label=labels), 1)
+    assert dumped(fit((features, labels), num_round=1, **forest).boosters[0]) == dumped(expected)
+
+
+def test_early_stopping_goes_on_counting_after_a_resume(tmp_path):
+    given = {"objective": "binary:logistic", "eval_metric": "logloss", "eta": 0.8, "num_round": 60}
+    given["early_stopping_rounds"] = 4
+    whole = FakeJob()
+    straight = fit(job=whole, validation=rows(seed=1), **given)
+    best = int(straight.boosters[0].attr("best_iteration"))
+    with pytest.raises(TrainingStopped):  # after the best round, and before the end; one reading is before training
+        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=best + 3), validation=rows(seed=1), **given)
+    assert checkpoint_numbers(tmp_path)[-1] > best
+    job = FakeJob(checkpoint_directory=tmp_path)
+    resumed = fit(job=job, validation=rows(seed=1), **given)
+    assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
+    assert job.rounds[-1] == whole.rounds[-1]
+    finished = fit(job=FakeJob(checkpoint_directory=tmp_path), validation=rows(seed=1), **given)
+    assert dumped(finished.boosters[0]) == dumped(straight.boosters[0])
+
+
+def test_damaged_checkpoints_are_passed_over(tmp_path, monkeypatch):
+    kept_all(monkeypatch)
+    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=4)
+    whole = (tmp_path / "xgboost-checkpoint.3").read_bytes()
+    (tmp_path / "xgboost-checkpoint.3").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "xgboost-checkpoint.2").write_bytes(b"")
+    job = FakeJob(checkpoint_directory=tmp_path)
+    resumed = fit(job=job, num_round=6)
+    assert len(job.warnings) == 2
+    assert [number for number, _ in job.rounds] == [2, 3, 4, 5]
+    assert dumped(resumed.boosters[0]) == dumped(fit(num_round=6).boosters[0])
+
+
+def test_a_stopped_job_leaves_its_model_where_that_was_asked_for():
+    job = FakeJob(stop_after=3)
+    model = fit(job=job, num_round=50, save_model_on_termination="true")
+    assert model.boosters[0].num_boosted_rounds() == 3
+    assert len(job.intermediates) == 3
+    with pytest.raises(TrainingStopped):
+        fit(job=FakeJob(stop_after=3), num_round=50)
