@@ -18,14 +18,21 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
         model = algorithms.load("model.tar.gz")
         model.predict(X)["closest_cluster"]
 
-    Args:
-        path: the folder or the archive.
-        algorithm: SageMaker's name of the algorithm; None finds it by the files.
+    Parameters
+    ----------
+    path
+        the folder or the archive.
+    algorithm
+        SageMaker's name of the algorithm; None finds it by the files.
 
-    Raises:
-        FileNotFoundError: there is no such path.
-        ModelError: it is empty, corrupt, or no algorithm that is installed here recognises it.
-        LookupError: there is no ``algorithm`` of that name, or it needs a package that is not installed.
+    Raises
+    ------
+    FileNotFoundError
+        there is no such path.
+    ModelError
+        it is empty, corrupt, or no algorithm that is installed here recognises it.
+    LookupError
+        there is no ``algorithm`` of that name, or it needs a package that is not installed.
     """
     from algorithms import loading  # NumPy is not imported before it is needed: ``serve`` sets its threads first
 

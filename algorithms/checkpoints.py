@@ -24,15 +24,21 @@ from recordio.batches import Features
 class Checkpoint:
     """The state of a training run.
 
-    Attributes:
-        position: how far training is, for the log: ``epoch 3, batch 120``.
-        state: numbers, texts, lists and objects that JSON can hold; keys are texts.
-        arrays: by name; no objects in them.
-        kept: groups of arrays that are the same in many checkpoints, such as the best model so far; each group is
-            written once, so a name must stand for the same arrays for the whole run. Only groups whose name is new are
-            asked for, one at a time.
-        reads_again: the run that goes on reads the training channel again from the start of its last epoch. It always
-            does so after a checkpoint in the midst of an epoch.
+    Attributes
+    ----------
+    position
+        how far training is, for the log: ``epoch 3, batch 120``.
+    state
+        numbers, texts, lists and objects that JSON can hold; keys are texts.
+    arrays
+        by name; no objects in them.
+    kept
+        groups of arrays that are the same in many checkpoints, such as the best model so far; each group is written
+        once, so a name must stand for the same arrays for the whole run. Only groups whose name is new are asked for,
+        one at a time.
+    reads_again
+        the run that goes on reads the training channel again from the start of its last epoch. It always does so after
+        a checkpoint in the midst of an epoch.
     """
 
     position: str
@@ -51,19 +57,24 @@ class Checkpoints(Protocol):
         To be called once, before the first line about an epoch: lines that an interrupted run has written after its
         last checkpoint are not written again from here on.
 
-        Args:
-            alone: each of several hosts goes on from its own newest one; otherwise all from the same point.
+        Parameters
+        ----------
+        alone
+            each of several hosts goes on from its own newest one; otherwise all from the same point.
         """
         ...
 
     def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False, alone: bool = False) -> None:
         """A point from which training could go on. ``make`` is called only where a checkpoint is written.
 
-        Args:
-            epoch_over: an epoch, or what stands for one, is over and its lines are written. Other points are in the
-                midst of one; where rows come from a pipe, there are no such points.
-            alone: of several hosts, each writes when it likes; otherwise all come to this point together, and all
-                write or none.
+        Parameters
+        ----------
+        epoch_over
+            an epoch, or what stands for one, is over and its lines are written. Other points are in the midst of one;
+            where rows come from a pipe, there are no such points.
+        alone
+            of several hosts, each writes when it likes; otherwise all come to this point together, and all write or
+            none.
         """
         ...
 
@@ -117,8 +128,10 @@ def variables_to_arrays(name: str, variables: Sequence[Any]) -> dict[str, np.nda
 def variables_from_arrays(name: str, variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Give the variables the values that ``variables_to_arrays`` took from them.
 
-    Raises:
-        ModelError: the arrays are of other variables.
+    Raises
+    ------
+    ModelError
+        the arrays are of other variables.
     """
     found = [arrays.get(f"{name}.{number}") for number in range(len(variables))]
     for number, (variable, array) in enumerate(zip(variables, found, strict=True)):

@@ -17,9 +17,12 @@ from dataclasses import dataclass, field
 class Score:
     """One value of a metric.
 
-    Attributes:
-        dataset: ``train``, ``validation`` or ``test``.
-        maximize: more is better.
+    Attributes
+    ----------
+    dataset
+        ``train``, ``validation`` or ``test``.
+    maximize
+        more is better.
     """
 
     dataset: str
@@ -32,9 +35,12 @@ class Score:
 class Measured:
     """What was measured together: at the end of an epoch, a round or a checkpoint, or of the model that is left.
 
-    Attributes:
-        step: the number of the epoch, round or checkpoint, as the algorithm counts them; None for the final model.
-        batch: the number of the batch within the epoch; None for the whole of it.
+    Attributes
+    ----------
+    step
+        the number of the epoch, round or checkpoint, as the algorithm counts them; None for the final model.
+    batch
+        the number of the batch within the epoch; None for the whole of it.
     """
 
     scores: tuple[Score, ...]
@@ -86,9 +92,12 @@ class Progress:
 class Throughput:
     """How fast rows were read: in an epoch, or in the last batches of one.
 
-    Attributes:
-        epoch, batch: the epoch, and the number of the last batch in it; None for a whole epoch.
-        scores: what was measured of the epoch up to this batch.
+    Attributes
+    ----------
+    epoch, batch
+        the epoch, and the number of the last batch in it; None for a whole epoch.
+    scores
+        what was measured of the epoch up to this batch.
     """
 
     rows: int
@@ -102,9 +111,12 @@ class Throughput:
 class Duration:
     """How long an epoch, or the time since the last checkpoint, took.
 
-    Attributes:
-        step: the number of the epoch or checkpoint.
-        counts: how much was done until then, as in ``{"updates": 100}``.
+    Attributes
+    ----------
+    step
+        the number of the epoch or checkpoint.
+    counts
+        how much was done until then, as in ``{"updates": 100}``.
     """
 
     step: int

@@ -69,14 +69,22 @@ TOKENS = "tokens"  # pairs of sequences of token ids, and the two vocabularies
 class Channel:
     """One input channel.
 
-    Attributes:
-        accepts: media types that can be read.
-        gives: what ``fit`` gets: ``ROWS``, ``RECORDS`` or ``FILES``. What follows is of use to ``ROWS`` alone.
-        modes: input modes; a pipe can be read only once an epoch, from front to back.
-        labels: ``LABELS_NONE`` or ``LABELS_REQUIRED``.
-        default_type: the media type where the job states none.
-        missing_values: an empty CSV field or Parquet null becomes NaN; elsewhere it is an error.
-        non_finite: NaN and infinity are let through to the algorithm; elsewhere they are an error.
+    Attributes
+    ----------
+    accepts
+        media types that can be read.
+    gives
+        what ``fit`` gets: ``ROWS``, ``RECORDS`` or ``FILES``. What follows is of use to ``ROWS`` alone.
+    modes
+        input modes; a pipe can be read only once an epoch, from front to back.
+    labels
+        ``LABELS_NONE`` or ``LABELS_REQUIRED``.
+    default_type
+        the media type where the job states none.
+    missing_values
+        an empty CSV field or Parquet null becomes NaN; elsewhere it is an error.
+    non_finite
+        NaN and infinity are let through to the algorithm; elsewhere they are an error.
     """
 
     name: str
@@ -110,11 +118,16 @@ class Column:
 class Metric:
     """One metric that tuning jobs or dashboards read from the log.
 
-    Attributes:
-        name: as in ``test:msd``.
-        regex: SageMaker's pattern for it; one group, the value.
-        maximize: True for scores, False for losses, None for what is only watched.
-        objective: it may be the objective of a tuning job.
+    Attributes
+    ----------
+    name
+        as in ``test:msd``.
+    regex
+        SageMaker's pattern for it; one group, the value.
+    maximize
+        True for scores, False for losses, None for what is only watched.
+    objective
+        it may be the objective of a tuning job.
     """
 
     name: str
@@ -130,13 +143,18 @@ class Configuration:
     The contract tests, the fuzz suite and ``make image-test`` run all configurations of an algorithm; the data is made
     by ``tests/algorithms/samples.py``.
 
-    Attributes:
-        name: unique within the algorithm; a part of the tests' ids.
-        hyperparameters: values by their name on the wire, as a job states them. ``feature_dim``, where an algorithm
-            requires it, is the width of the data; elsewhere rows have 4 features.
-        data: ``NUMBERS``, ``COUNTS``, ``IMAGES``, ``TAGGED_IMAGES`` or ``TOKENS``.
-        classes: labels are the numbers of so many classes, from 0; None where they are numbers above 0, or where the
-            algorithm reads none.
+    Attributes
+    ----------
+    name
+        unique within the algorithm; a part of the tests' ids.
+    hyperparameters
+        values by their name on the wire, as a job states them. ``feature_dim``, where an algorithm requires it, is the
+        width of the data; elsewhere rows have 4 features.
+    data
+        ``NUMBERS``, ``COUNTS``, ``IMAGES``, ``TAGGED_IMAGES`` or ``TOKENS``.
+    classes
+        labels are the numbers of so many classes, from 0; None where they are numbers above 0, or where the algorithm
+        reads none.
     """
 
     name: str
@@ -149,16 +167,26 @@ class Configuration:
 class Serving:
     """How a model is asked and answers.
 
-    Attributes:
-        accepts: media types of requests.
-        answers: media types of responses.
-        takes: what ``Model.predict`` is given: a Batch of ``ROWS``, or Items that are ``IMAGES`` or ``TEXTS``.
-        dialect: the family of habits in which SageMaker's containers differ from each other; ``container`` knows them.
-        json_key: the name of the list in a JSON answer.
-        missing_values: an empty CSV field in a request is a missing value (NaN); elsewhere it is an error.
-        outputs: names that a client may select instead of the columns.
-        multi_model: SageMaker's multi-model endpoints take this algorithm.
-        memory: bytes of memory that a model may need while it is loaded, for each byte of its files; measured.
+    Attributes
+    ----------
+    accepts
+        media types of requests.
+    answers
+        media types of responses.
+    takes
+        what ``Model.predict`` is given: a Batch of ``ROWS``, or Items that are ``IMAGES`` or ``TEXTS``.
+    dialect
+        the family of habits in which SageMaker's containers differ from each other; ``container`` knows them.
+    json_key
+        the name of the list in a JSON answer.
+    missing_values
+        an empty CSV field in a request is a missing value (NaN); elsewhere it is an error.
+    outputs
+        names that a client may select instead of the columns.
+    multi_model
+        SageMaker's multi-model endpoints take this algorithm.
+    memory
+        bytes of memory that a model may need while it is loaded, for each byte of its files; measured.
     """
 
     accepts: tuple[str, ...]
@@ -179,9 +207,12 @@ NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 class Items:
     """Things to predict from that are no rows of features.
 
-    Attributes:
-        values: of the kind that ``Serving.takes`` names.
-        parameters: what each of them asks for besides, as a request's own parameters do; empty where none asks.
+    Attributes
+    ----------
+    values
+        of the kind that ``Serving.takes`` names.
+    parameters
+        what each of them asks for besides, as a request's own parameters do; empty where none asks.
     """
 
     values: Sequence[Any]
@@ -206,8 +237,10 @@ class Stream(Protocol):
     def batches(self, size: int | None = None) -> Generator[Batch]:
         """One epoch in batches of ``size`` rows (the last may be shorter), or as they come where it is None.
 
-        Raises:
-            recordio.errors.DataError: the data is not what it claims to be.
+        Raises
+        ------
+        recordio.errors.DataError
+            the data is not what it claims to be.
         """
         ...
 
@@ -215,14 +248,21 @@ class Stream(Protocol):
 class RecordStream(Protocol):
     """A channel of records that are no rows: images, sequences of tokens.
 
-    Attributes:
-        media_type: how the records are written; one of those that the channel accepts.
-        parameters: those of the content type, as in ``label-format=class-id``; names in lower case.
-        folder: the channel's files, which may be read in any order and any number of times; None in Pipe mode.
-        wrapped: the job asked for each object of the channel in a record of its own (``RecordWrapperType``).
-        share: the part of the channel that this host takes, where the algorithm reads ``folder`` by itself; what
-            ``records`` gives is that part already.
-        may_be_empty: other hosts have the rest of the channel, so that having nothing is no error.
+    Attributes
+    ----------
+    media_type
+        how the records are written; one of those that the channel accepts.
+    parameters
+        those of the content type, as in ``label-format=class-id``; names in lower case.
+    folder
+        the channel's files, which may be read in any order and any number of times; None in Pipe mode.
+    wrapped
+        the job asked for each object of the channel in a record of its own (``RecordWrapperType``).
+    share
+        the part of the channel that this host takes, where the algorithm reads ``folder`` by itself; what ``records``
+        gives is that part already.
+    may_be_empty
+        other hosts have the rest of the channel, so that having nothing is no error.
     """
 
     media_type: str
@@ -235,8 +275,10 @@ class RecordStream(Protocol):
     def records(self) -> Generator[bytes]:
         """One epoch of RecordIO records, without their frames. In Pipe mode each one is a new FIFO, as for rows.
 
-        Raises:
-            recordio.errors.DataError: the data is no RecordIO.
+        Raises
+        ------
+        recordio.errors.DataError
+            the data is no RecordIO.
         """
         ...
 
@@ -248,9 +290,12 @@ class Hosts(Protocol):
     What differs from host to host (rows left, a stop that was asked for) must be exchanged before it may decide
     whether these are called again.
 
-    Attributes:
-        rank: the number of this host; 0 leads, and its model is the job's.
-        size: how many there are.
+    Attributes
+    ----------
+    rank
+        the number of this host; 0 leads, and its model is the job's.
+    size
+        how many there are.
     """
 
     rank: int
@@ -272,14 +317,18 @@ class Job(Protocol):
 
     Lines of the log are made of events by who implements this; an algorithm only names what it measured.
 
-    Attributes:
-        seed: for all random numbers.
-        checkpoints: to go on from where an interrupted run was.
-        checkpoint_directory: their folder, for an algorithm whose checkpoints other software knows by their names;
-            None where they are off.
-        output_directory: where a job may leave extra files for its user (``/opt/ml/output/data``); None where it
-            may not.
-        hosts: those that train together; one of its own where there are no others.
+    Attributes
+    ----------
+    seed
+        for all random numbers.
+    checkpoints
+        to go on from where an interrupted run was.
+    checkpoint_directory
+        their folder, for an algorithm whose checkpoints other software knows by their names; None where they are off.
+    output_directory
+        where a job may leave extra files for its user (``/opt/ml/output/data``); None where it may not.
+    hosts
+        those that train together; one of its own where there are no others.
     """
 
     seed: int
@@ -337,17 +386,23 @@ class Model(ABC):
     def predict(self, batch: Any, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, Any]:
         """Named values for n >= 0 rows or items. Safe to call from several threads.
 
-        Args:
-            batch: a ``Batch``, or ``Items`` where ``Serving.takes`` says so.
-            parameters: what the request asks for besides, as in ``application/json; verbose=true``; a model leaves
-                out of account what it does not know.
+        Parameters
+        ----------
+        batch
+            a ``Batch``, or ``Items`` where ``Serving.takes`` says so.
+        parameters
+            what the request asks for besides, as in ``application/json; verbose=true``; a model leaves out of account
+            what it does not know.
 
-        Returns:
+        Returns
+        -------
             The declared columns, arrays of shape (n, ...); lists of n texts or arrays where lengths differ, with None
             for an item that has no such value.
 
-        Raises:
-            PredictionError: the rows do not fit the model.
+        Raises
+        ------
+        PredictionError
+            the rows do not fit the model.
         """
 
     def predict_memory(self, batch: Any) -> int:
@@ -357,8 +412,10 @@ class Model(ABC):
     def check_width(self, batch: Batch) -> None:
         """For ``predict``.
 
-        Raises:
-            PredictionError: rows do not have as many features as the model.
+        Raises
+        ------
+        PredictionError
+            rows do not have as many features as the model.
         """
         if self.feature_dim not in (None, batch.feature_dim):
             raise PredictionError(f"rows have {batch.feature_dim} features, but the model has {self.feature_dim}")
@@ -403,9 +460,12 @@ class Algorithm(ABC):
     def fit(cls, hyperparameters: Any, channels: Mapping[str, Any], job: Job) -> Model:
         """Train. ``channels`` has an entry for each channel that the job configures; ``Channel.gives`` says which.
 
-        Raises:
-            TrainingDataError: the rows cannot be trained on.
-            TrainingStopped: a stop was asked for before there was a model.
+        Raises
+        ------
+        TrainingDataError
+            the rows cannot be trained on.
+        TrainingStopped
+            a stop was asked for before there was a model.
         """
 
     @staticmethod
@@ -413,8 +473,10 @@ class Algorithm(ABC):
     def load(directory: Path) -> Model:
         """The model in a folder that ``Model.save``, SageMaker or a user's own code wrote.
 
-        Raises:
-            ModelError: the folder is empty, corrupt, or holds something else.
+        Raises
+        ------
+        ModelError
+            the folder is empty, corrupt, or holds something else.
         """
 
     @classmethod
@@ -430,9 +492,12 @@ class Algorithm(ABC):
     def loading_memory(cls, directory: Path) -> int:
         """The most bytes of memory that ``load`` takes for a folder, its model included; no file is read whole.
 
-        Raises:
-            ModelError: there is no model.
-            OSError: a file cannot be read.
+        Raises
+        ------
+        ModelError
+            there is no model.
+        OSError
+            a file cannot be read.
         """
         return cls.serving.memory * sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
 

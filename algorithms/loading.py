@@ -36,14 +36,21 @@ from recordio.limits import MOST_MEMBERS
 def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedModel:
     """The model in a folder, or in a ``model.tar.gz`` of this project or of SageMaker.
 
-    Args:
-        path: the folder or the archive.
-        algorithm: SageMaker's name of the algorithm, such as ``linear-learner``; None finds it by the files.
+    Parameters
+    ----------
+    path
+        the folder or the archive.
+    algorithm
+        SageMaker's name of the algorithm, such as ``linear-learner``; None finds it by the files.
 
-    Raises:
-        FileNotFoundError: there is no such path.
-        ModelError: it is empty, corrupt, or no algorithm that is installed here recognises it.
-        LookupError: there is no ``algorithm`` of that name, or it needs a package that is not installed.
+    Raises
+    ------
+    FileNotFoundError
+        there is no such path.
+    ModelError
+        it is empty, corrupt, or no algorithm that is installed here recognises it.
+    LookupError
+        there is no ``algorithm`` of that name, or it needs a package that is not installed.
     """
     place = Path(path)
     if not place.exists():
@@ -65,9 +72,12 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
 class LoadedModel(Model):
     """A model that takes arrays, frames, matrices, texts and images as Python programs have them.
 
-    Attributes:
-        algorithm: whose model it is; ``algorithm.columns`` say what ``predict`` returns.
-        model: the model itself, which takes a ``Batch`` or ``Items``.
+    Attributes
+    ----------
+    algorithm
+        whose model it is; ``algorithm.columns`` say what ``predict`` returns.
+    model
+        the model itself, which takes a ``Batch`` or ``Items``.
     """
 
     def __init__(self, algorithm: type[Algorithm], model: Model) -> None:
@@ -86,19 +96,25 @@ class LoadedModel(Model):
     def predict(self, batch: Any, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, Any]:
         """Named values for each row, text or image.
 
-        Args:
-            batch: for algorithms on rows an array, a scipy.sparse matrix, a pandas or polars frame, or a list of
-                lists, of shape (n, d); numbers beyond float32 are refused. For seq2seq a list of texts, or of arrays
-                of token ids. For image classification a list of paths, of the bytes of image files, of Pillow's
-                images, or of arrays (height, width, channels) of uint8.
-            parameters: as those of a request's media type (``verbose``, ``beam_size``); a model leaves out of account
-                what it does not know.
+        Parameters
+        ----------
+        batch
+            for algorithms on rows an array, a scipy.sparse matrix, a pandas or polars frame, or a list of lists, of
+            shape (n, d); numbers beyond float32 are refused. For seq2seq a list of texts, or of arrays of token ids.
+            For image classification a list of paths, of the bytes of image files, of Pillow's images, or of arrays
+            (height, width, channels) of uint8.
+        parameters
+            as those of a request's media type (``verbose``, ``beam_size``); a model leaves out of account what it does
+            not know.
 
-        Returns:
+        Returns
+        -------
             By name: arrays of shape (n, ...); lists of n texts or arrays where lengths differ.
 
-        Raises:
-            PredictionError: the input cannot be understood, or does not fit the model.
+        Raises
+        ------
+        PredictionError
+            the input cannot be understood, or does not fit the model.
         """
         return self.model.predict(as_input(batch, self.algorithm), parameters)
 
@@ -121,8 +137,10 @@ class LoadedModel(Model):
 def as_input(values: Any, algorithm: type[Algorithm]) -> Batch | Items:
     """What ``Model.predict`` of ``algorithm`` takes, from what Python programs have; see ``LoadedModel.predict``.
 
-    Raises:
-        PredictionError: it is nothing of the kind.
+    Raises
+    ------
+    PredictionError
+        it is nothing of the kind.
     """
     if isinstance(values, Batch | Items):
         return values
@@ -203,8 +221,10 @@ def unpacked(directory: Path) -> Iterator[Path]:
 
     SageMaker unpacks the artifact before it starts a server; elsewhere that is easily forgotten.
 
-    Raises:
-        ModelError: the archive is damaged, or holds what no artifact does.
+    Raises
+    ------
+    ModelError
+        the archive is damaged, or holds what no artifact does.
     """
     archive = _archive(directory)
     if archive is None:
@@ -228,11 +248,15 @@ def _archive(directory: Path) -> Path | None:
 def check_files(directory: Path, root: Path | None = None) -> None:
     """Refuse what a model folder cannot hold, before anything in it is opened: reading a FIFO would never end.
 
-    Args:
-        root: where the files must really lie, followed through links; None for anywhere.
+    Parameters
+    ----------
+    root
+        where the files must really lie, followed through links; None for anywhere.
 
-    Raises:
-        ModelError: an entry is neither a file nor a folder, lies elsewhere, or there are too many.
+    Raises
+    ------
+    ModelError
+        an entry is neither a file nor a folder, lies elsewhere, or there are too many.
     """
     for number, entry in enumerate(directory.rglob("*")):
         if number >= MOST_MEMBERS:

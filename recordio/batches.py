@@ -18,11 +18,16 @@ Features: TypeAlias = "np.ndarray | sp.csr_array"
 class Batch:
     """Rows that travel together.
 
-    Attributes:
-        features: shape (n, d), float32, dense (C order) or CSR. Never modified by who receives it.
-        labels: shape (n,) or (n, label_size), float32; None where the data has none.
-        weights: shape (n,), float32, instance weights; None where the data has none.
-        groups: shape (n,), int64, query ids of ranking data (libsvm ``qid``); None where the data has none.
+    Attributes
+    ----------
+    features
+        shape (n, d), float32, dense (C order) or CSR. Never modified by who receives it.
+    labels
+        shape (n,) or (n, label_size), float32; None where the data has none.
+    weights
+        shape (n,), float32, instance weights; None where the data has none.
+    groups
+        shape (n,), int64, query ids of ranking data (libsvm ``qid``); None where the data has none.
     """
 
     features: Features
@@ -75,8 +80,10 @@ def _csr_rows(features: sp.csr_array, start: int, stop: int) -> sp.csr_array:
 def concatenate(batches: list[Batch]) -> Batch:
     """Join batches row-wise. Dense and sparse parts together become sparse, and as wide as the widest of them.
 
-    Raises:
-        ValueError: where ``batches`` is empty or only some of them have labels, weights or groups.
+    Raises
+    ------
+    ValueError
+        where ``batches`` is empty or only some of them have labels, weights or groups.
     """
     if not batches:
         raise ValueError("concatenate needs at least one batch")

@@ -74,8 +74,10 @@ class ContentType:
     def label_size(self) -> int | None:
         """How many leading columns of a CSV row are labels; None where the content type does not say.
 
-        Raises:
-            ContentTypeError: the value is not a count.
+        Raises
+        ------
+        ContentTypeError
+            the value is not a count.
         """
         text = self.parameters.get("label_size")
         if text is None:
@@ -88,8 +90,10 @@ class ContentType:
     def delimiter(self) -> bytes:
         """What stands between the fields of a CSV row: comma, semicolon, pipe, tab or space.
 
-        Raises:
-            ContentTypeError: the value is none of them, as such or in words.
+        Raises
+        ------
+        ContentTypeError
+            the value is none of them, as such or in words.
         """
         text = self.parameters.get("delimiter", ",")
         if text.lower() not in _DELIMITERS:
@@ -103,8 +107,10 @@ class ContentType:
     def recoding(self) -> str | None:
         """The charset that text must be decoded from before it is read; None where its bytes are those of ASCII.
 
-        Raises:
-            ContentTypeError: the charset is unknown, or not one of text.
+        Raises
+        ------
+        ContentTypeError
+            the charset is unknown, or not one of text.
         """
         text = self.parameters.get("charset", "utf-8")
         try:
@@ -124,8 +130,10 @@ def parse(text: str) -> ContentType:
 
     Media types without a reader are parsed too; whether one can be read is the business of who reads.
 
-    Raises:
-        ContentTypeError: the text is not a content type, or states a parameter twice.
+    Raises
+    ------
+    ContentTypeError
+        the text is not a content type, or states a parameter twice.
     """
     stripped = text.strip(" \t")
     head = _MEDIA_TYPE.match(stripped)

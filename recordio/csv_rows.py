@@ -57,12 +57,17 @@ _DELIMITERS = {byte: _Delimiter(byte) for byte in (b",", b";", b"|", b"\t", b" "
 def read_csv(stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType) -> Generator[Batch, None, None]:
     """Read rows from a file or FIFO, a block at a time; blocks are parsed in several threads and come in order.
 
-    Args:
-        stream: open binary stream.
-        name: what error messages call it.
+    Parameters
+    ----------
+    stream
+        open binary stream.
+    name
+        what error messages call it.
 
-    Raises:
-        ParseError, RaggedRowError, WidthError, ValueRangeError, ContentTypeError: each names file and line.
+    Raises
+    ------
+    ParseError, RaggedRowError, WidthError, ValueRangeError, ContentTypeError
+        each names file and line.
     """
     parse = partial(
         _parse, rows=rows, labels=label_columns(content_type, rows), delimiter=_DELIMITERS[content_type.delimiter]
@@ -125,8 +130,10 @@ def _table(block: Block, original: Block) -> tuple[np.ndarray, np.ndarray | None
 
     None where all lines are blank.
 
-    Raises:
-        ParseError, RaggedRowError: it is none.
+    Raises
+    ------
+    ParseError, RaggedRowError
+        it is none.
     """
     fields = _fields(block.text)
     if not len(fields.starts):
@@ -139,10 +146,14 @@ def _table(block: Block, original: Block) -> tuple[np.ndarray, np.ndarray | None
 class _Fields(NamedTuple):
     """The fields of a block in their order, blank lines left out.
 
-    Attributes:
-        text: the block's text, quotes replaced by blanks, so that positions stay what they are.
-        starts, ends: bounds without surrounding blanks; equal for an empty field.
-        last: the field is the last of its row.
+    Attributes
+    ----------
+    text
+        the block's text, quotes replaced by blanks, so that positions stay what they are.
+    starts, ends
+        bounds without surrounding blanks; equal for an empty field.
+    last
+        the field is the last of its row.
     """
 
     text: bytes
@@ -173,9 +184,12 @@ def _fields(text: bytes) -> _Fields:
 def _width(fields: _Fields, block: Block, original: Block) -> int:
     """Number of fields of each row.
 
-    Raises:
-        RaggedRowError: rows differ in it.
-        ParseError: a row before the first such row has a field that is not a number. So a header is called a header.
+    Raises
+    ------
+    RaggedRowError
+        rows differ in it.
+    ParseError
+        a row before the first such row has a field that is not a number. So a header is called a header.
     """
     stops = np.flatnonzero(fields.last) + 1
     widths = np.diff(stops, prepend=0)
@@ -191,8 +205,10 @@ def _width(fields: _Fields, block: Block, original: Block) -> int:
 def _values(fields: _Fields, original: Block) -> tuple[np.ndarray, np.ndarray | None]:
     """Values, shape (fields,), float32, with NaN for empty fields; and where those are, or None for nowhere.
 
-    Raises:
-        ParseError: a field is not a number.
+    Raises
+    ------
+    ParseError
+        a field is not a number.
     """
     starts, ends = fields.starts, fields.ends
     empty = starts == ends

@@ -118,9 +118,12 @@ class Frame(NamedTuple):
 def next_record(view: memoryview, start: int, stop: int, place: Place) -> Frame | None:
     """The record that starts at ``view[start]``; None where it does not end before ``stop``.
 
-    Raises:
-        BadMagicError: a frame does not start with the magic word.
-        FrameError: continuation flags are unknown or out of order.
+    Raises
+    ------
+    BadMagicError
+        a frame does not start with the magic word.
+    FrameError
+        continuation flags are unknown or out of order.
     """
     found = _parts(view, start, stop, place)
     if found is None:
@@ -152,12 +155,17 @@ def _parts(view: memoryview, start: int, stop: int, place: Place) -> tuple[list[
 def _length_word(header: bytes, begun: bool, place: Place, behind: int) -> int | None:
     """The word after the magic word: continuation flag and length; None where the header is cut off.
 
-    Args:
-        begun: the record has parts before this one.
-        behind: bytes between the start of the record and this header.
+    Parameters
+    ----------
+    begun
+        the record has parts before this one.
+    behind
+        bytes between the start of the record and this header.
 
-    Raises:
-        FrameError: see ``next_record``.
+    Raises
+    ------
+    FrameError
+        see ``next_record``.
     """
     if header[:4] != MAGIC_BYTES[: len(header[:4])]:
         raise _bad_magic(header[:4], place, behind)
@@ -202,8 +210,10 @@ def _ends_inside(header: bytes, held: int, place: Place) -> TruncatedRecordError
 def frames(stream: BinaryIO, name: str) -> Iterator[bytes]:
     """The records of a stream, one by one.
 
-    Raises:
-        FrameError: the framing is broken (``BadMagicError``) or cut short (``TruncatedRecordError``).
+    Raises
+    ------
+    FrameError
+        the framing is broken (``BadMagicError``) or cut short (``TruncatedRecordError``).
     """
     window = Window(stream)
     number = 0
@@ -232,8 +242,10 @@ class Span(NamedTuple):
 def spans(descriptor: int, name: str) -> Iterator[Span]:
     """Where each record of an open file is; only the headers of its frames are read.
 
-    Raises:
-        FrameError: as ``frames``.
+    Raises
+    ------
+    FrameError
+        as ``frames``.
     """
     size = os.fstat(descriptor).st_size
     at = number = 0
@@ -255,8 +267,10 @@ def spans(descriptor: int, name: str) -> Iterator[Span]:
 def write_frame(stream: BinaryIO, body: bytes) -> None:
     """Write one record as one frame, as the SageMaker SDK does.
 
-    Raises:
-        ValueError: the body does not fit the 29 bits of a length.
+    Raises
+    ------
+    ValueError
+        the body does not fit the 29 bits of a length.
     """
     if len(body) > MAX_LENGTH:
         raise ValueError(f"a RecordIO frame holds at most {MAX_LENGTH} bytes, got {len(body)}")

@@ -62,8 +62,10 @@ def encode_record(image: bytes, labels: Sequence[float], number: int = 0) -> byt
 def decode_record(body: bytes, where: str) -> ImageRecord:
     """The image and labels of a record; ``where`` it is, for errors.
 
-    Raises:
-        ImageError: it is too short for its header, for as many labels as it announces, or for an image after them.
+    Raises
+    ------
+    ImageError
+        it is too short for its header, for as many labels as it announces, or for an image after them.
     """
     labels, number, start = _header(memoryview(body), where)
     if start == len(body):
@@ -92,13 +94,19 @@ class RecordFile:
 
     The file is read, not mapped into memory: it may be cut short by somebody else while a job reads it.
 
-    Attributes:
-        labels: those of each record.
+    Attributes
+    ----------
+    labels
+        those of each record.
 
-    Raises:
-        FrameError: it is not framed as RecordIO, or cut short.
-        CompressedDataError: it is compressed, and damaged or cut short.
-        ImageError: a record is none of an image.
+    Raises
+    ------
+    FrameError
+        it is not framed as RecordIO, or cut short.
+    CompressedDataError
+        it is compressed, and damaged or cut short.
+    ImageError
+        a record is none of an image.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -118,9 +126,12 @@ class RecordFile:
     def read(self, number: int) -> bytes:
         """The image file of a record.
 
-        Raises:
-            ImageError: there is none.
-            FrameError: the file was changed since it was opened.
+        Raises
+        ------
+        ImageError
+            there is none.
+        FrameError
+            the file was changed since it was opened.
         """
         return decode_record(self._body(number), self.place(number)).image
 
@@ -174,8 +185,10 @@ class Labelled(NamedTuple):
 def image_records(records: Iterable[bytes], name: str) -> Iterator[Labelled]:
     """The images of a stream of image records.
 
-    Raises:
-        ImageError: a record is none of an image.
+    Raises
+    ------
+    ImageError
+        a record is none of an image.
     """
     try:
         for count, body in enumerate(records):
@@ -192,9 +205,12 @@ def image_records(records: Iterable[bytes], name: str) -> Iterator[Labelled]:
 def manifest_records(records: Iterable[bytes], name: str) -> Iterator[Labelled]:
     """The images of an augmented manifest: a record of an image and one of its label in turn.
 
-    Raises:
-        ImageError: an image has no label after it.
-        ParseError: a label is neither a number nor a list of numbers.
+    Raises
+    ------
+    ImageError
+        an image has no label after it.
+    ParseError
+        a label is neither a number nor a list of numbers.
     """
     image: bytes | None = None
     number = -1
@@ -215,8 +231,10 @@ def manifest_records(records: Iterable[bytes], name: str) -> Iterator[Labelled]:
 def parse_label(text: bytes, where: str) -> np.ndarray:
     """The label of an augmented manifest: JSON, a number (as text, too) or a list of them; float32 (labels,).
 
-    Raises:
-        ParseError: it is something else.
+    Raises
+    ------
+    ParseError
+        it is something else.
 
     >>> parse_label(b'"1"', "here"), parse_label(b"[0, 1, 1]", "here")
     (array([1.], dtype=float32), array([0., 1., 1.], dtype=float32))
@@ -261,9 +279,11 @@ class Listed(NamedTuple):
 def read_list(file: Path, name: str) -> list[Listed]:
     """The images that a ``.lst`` file names; empty lines do not count.
 
-    Raises:
-        ParseError: a line has too few columns, an index or label that is no number, an index that was there before,
-            or a path that leaves the folder.
+    Raises
+    ------
+    ParseError
+        a line has too few columns, an index or label that is no number, an index that was there before, or a path that
+        leaves the folder.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")

@@ -38,8 +38,10 @@ _FORMS = (
 def decode_json(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
     """Read the instances of a JSON request; ``content_type`` says nothing, since JSON is Unicode.
 
-    Raises:
-        ParseError, RaggedRowError, WidthError, ValueRangeError: each names the instance, counted from 0.
+    Raises
+    ------
+    ParseError, RaggedRowError, WidthError, ValueRangeError
+        each names the instance, counted from 0.
     """
     document = _loads(body, REQUEST)
     instances = document.get("instances") if isinstance(document, dict) else None

@@ -41,12 +41,17 @@ def read_libsvm(
 ) -> Generator[Batch, None, None]:
     """Read rows from a file or FIFO, a block at a time; blocks are parsed in several threads and come in order.
 
-    Args:
-        stream: open binary stream.
-        name: what error messages call it.
+    Parameters
+    ----------
+    stream
+        open binary stream.
+    name
+        what error messages call it.
 
-    Raises:
-        ParseError, WidthError, ValueRangeError: each names file and line.
+    Raises
+    ------
+    ParseError, WidthError, ValueRangeError
+        each names file and line.
     """
     parse = partial(_parse, rows=rows)
     for batch in parallel(parse, blocks(stream, name, content_type)):
@@ -64,14 +69,21 @@ def decode_libsvm(body: bytes, rows: RowFormat, content_type: ContentType) -> It
 class _Tokens(NamedTuple):
     """The tokens of a block in their order; each array has one entry for each of them.
 
-    Attributes:
-        text: the block's text, blanks in the place of comments and of pairs without a value, so that positions stay
-            what they are.
-        starts, ends: bounds in the text.
-        row: number of its row in the block; lines without tokens are no rows.
-        heads: it is the first of its row.
-        names: it stands before a colon, as an index or as a label with a weight.
-        values: it stands after a colon.
+    Attributes
+    ----------
+    text
+        the block's text, blanks in the place of comments and of pairs without a value, so that positions stay what they
+        are.
+    starts, ends
+        bounds in the text.
+    row
+        number of its row in the block; lines without tokens are no rows.
+    heads
+        it is the first of its row.
+    names
+        it stands before a colon, as an index or as a label with a weight.
+    values
+        it stands after a colon.
     """
 
     text: bytes
@@ -85,8 +97,10 @@ class _Tokens(NamedTuple):
     def numbers(self, chosen: np.ndarray, kind: type[np.generic] = np.float32) -> np.ndarray:
         """The tokens at the chosen positions as numbers, shape (count,).
 
-        Raises:
-            _WrongError: one is not a number of that type.
+        Raises
+        ------
+        _WrongError
+            one is not a number of that type.
         """
         try:
             return np.ascontiguousarray(numbers(self.text, self.starts[chosen], self.ends[chosen], kind))
@@ -129,8 +143,10 @@ def _parse(block: Block, rows: RowFormat) -> Batch | None:
 def _tokens(text: bytes) -> _Tokens | None:
     """Cut a block into tokens; None where there are none.
 
-    Raises:
-        _WrongError: a colon stands elsewhere than between two tokens, or a token has two.
+    Raises
+    ------
+    _WrongError
+        a colon stands elsewhere than between two tokens, or a token has two.
     """
     if b"#" in text:
         text = _COMMENT.sub(lambda comment: b" " * len(comment.group()), text)
@@ -168,8 +184,10 @@ def _tokens(text: bytes) -> _Tokens | None:
 def _sparse_rows(tokens: _Tokens, labelled: bool) -> tuple[text_kernel.SparseRows, np.ndarray | None]:
     """The rows of a block, and their query ids, shape (n,), int64, or None for none.
 
-    Raises:
-        _WrongError: a token is not what its place asks for, or a row has an index twice.
+    Raises
+    ------
+    _WrongError
+        a token is not what its place asks for, or a row has an index twice.
     """
     tokens.check(~(tokens.heads | tokens.names | tokens.values))
     heads = np.flatnonzero(tokens.heads)
@@ -213,8 +231,10 @@ def _check_order(tokens: _Tokens, pairs: np.ndarray, indices: np.ndarray, row: n
 def _weights(tokens: _Tokens, heads: np.ndarray) -> np.ndarray | None:
     """Instance weights, shape (n,); None where no label has one.
 
-    Raises:
-        _WrongError: only some labels have one, or one is not a number.
+    Raises
+    ------
+    _WrongError
+        only some labels have one, or one is not a number.
     """
     weighted = tokens.names[heads]
     if not weighted.any():
@@ -226,8 +246,10 @@ def _weights(tokens: _Tokens, heads: np.ndarray) -> np.ndarray | None:
 def _groups(tokens: _Tokens, heads: np.ndarray, queries: np.ndarray) -> np.ndarray | None:
     """Query ids, shape (n,), int64; None where no row has one.
 
-    Raises:
-        _WrongError: only some rows have one, a row has two, or one is not an integer.
+    Raises
+    ------
+    _WrongError
+        only some rows have one, a row has two, or one is not an integer.
     """
     if not len(queries):
         return None

@@ -36,12 +36,17 @@ def read_parquet(
 ) -> Generator[Batch, None, None]:
     """Read rows from a file, from bytes, or from a FIFO in which one or more files follow each other.
 
-    Args:
-        stream: open binary stream.
-        name: what error messages call it.
+    Parameters
+    ----------
+    stream
+        open binary stream.
+    name
+        what error messages call it.
 
-    Raises:
-        ParseError, WidthError, ValueRangeError: each names the file, and the column or row.
+    Raises
+    ------
+    ParseError, WidthError, ValueRangeError
+        each names the file, and the column or row.
     """
     labels = label_columns(content_type, rows)
     if stream.seekable():
@@ -107,8 +112,10 @@ def _as_parse_error(name: str) -> Iterator[None]:
 def _column_names(schema: pa.Schema, name: str) -> list[str]:
     """The columns of numbers, in order.
 
-    Raises:
-        ParseError: a column has another type, or two have the same name.
+    Raises
+    ------
+    ParseError
+        a column has another type, or two have the same name.
     """
     pandas = schema.pandas_metadata or {}
     index = {column for column in pandas.get("index_columns", []) if isinstance(column, str)}

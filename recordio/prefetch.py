@@ -45,10 +45,13 @@ class _Raised:
 def ahead(produce: Callable[[Callable[[], bool]], Iterator[T]], depth: int = 2) -> Generator[T]:
     """The items of an iterator that runs in a background thread, at most ``depth`` items ahead.
 
-    Args:
-        produce: makes the iterator, in that thread. It is given a function that says whether the consumer has left,
-            for waits that would otherwise never end.
-        depth: bound on the items that wait.
+    Parameters
+    ----------
+    produce
+        makes the iterator, in that thread. It is given a function that says whether the consumer has left, for waits
+        that would otherwise never end.
+    depth
+        bound on the items that wait.
 
     Leaving the loop (or closing the generator) closes the iterator in its thread and waits for the thread to end.
     An exception in the thread is raised here, after the items before it.

@@ -72,10 +72,14 @@ _DECODERS: dict[str, Callable[[bytes, RowFormat, ContentType], Iterator[Batch]]]
 def decode(body: bytes, content_type: ContentType, rows: RowFormat) -> Batch:
     """The rows of a request, with the readers that training uses.
 
-    Raises:
-        ContentTypeError: no reader takes the content type or its parameters.
-        EmptyDataError: there is no row.
-        DataError: the body is not what it claims to be.
+    Raises
+    ------
+    ContentTypeError
+        no reader takes the content type or its parameters.
+    EmptyDataError
+        there is no row.
+    DataError
+        the body is not what it claims to be.
     """
     decoder = _find(_DECODERS, content_type)
     batches = list(decoder(body, rows, content_type))
@@ -94,12 +98,17 @@ class ChannelStream:
     All rows of an epoch have the same width, with one exception: LIBSVM rows without ``feature_dim`` are as wide as
     the widest row so far, since nothing before the end of the data says more.
 
-    Args:
-        share: the rows that are taken; the others are read and dropped.
-        may_be_empty: other readers have the rest of the channel, so that having no rows is no error.
+    Parameters
+    ----------
+    share
+        the rows that are taken; the others are read and dropped.
+    may_be_empty
+        other readers have the rest of the channel, so that having no rows is no error.
 
-    Raises:
-        ContentTypeError: no reader takes the content type or its parameters.
+    Raises
+    ------
+    ContentTypeError
+        no reader takes the content type or its parameters.
     """
 
     def __init__(
@@ -136,9 +145,12 @@ class ChannelStream:
         closing the iterator, stops them and closes what is open. Files that are read a second time are likely to be
         read a third time: up to ``KEPT_BYTES``, what the second epoch reads is kept in memory for the later ones.
 
-        Raises:
-            DataError: the data is not what it claims to be, or there are no rows.
-            recordio.sources.ReadingStopped: a stop was asked for while waiting for data.
+        Raises
+        ------
+        DataError
+            the data is not what it claims to be, or there are no rows.
+        recordio.sources.ReadingStopped
+            a stop was asked for while waiting for data.
         """
         if self._kept is not None:
             aligned = self._kept if size in (None, self._kept_size) else in_multiples(self._kept, size)
@@ -179,10 +191,14 @@ class ChannelStream:
 class ChannelRecords:
     """The records of a channel as an ``algorithms.interface.RecordStream``: each call of ``records`` is one epoch.
 
-    Args:
-        folder: of the channel's files; None where it is a pipe.
-        wrapped: each object of the channel comes in a record of its own.
-        share, may_be_empty: as of ``ChannelStream``.
+    Parameters
+    ----------
+    folder
+        of the channel's files; None where it is a pipe.
+    wrapped
+        each object of the channel comes in a record of its own.
+    share, may_be_empty
+        as of ``ChannelStream``.
     """
 
     def __init__(
@@ -206,9 +222,12 @@ class ChannelRecords:
     def records(self) -> Generator[bytes]:
         """One epoch of the share's RecordIO records, read as they are asked for.
 
-        Raises:
-            DataError: the data is not framed, or there is none.
-            recordio.sources.ReadingStopped: a stop was asked for while waiting for data.
+        Raises
+        ------
+        DataError
+            the data is not framed, or there is none.
+        recordio.sources.ReadingStopped
+            a stop was asked for while waiting for data.
         """
         yield from self.share.records(self._all())
 
@@ -232,8 +251,10 @@ class ChannelRecords:
 class _Keeper:
     """Keeps the batches that pass, read-only, as long as they fit into ``room`` bytes all together.
 
-    Attributes:
-        kept: all batches of the epoch; None where they do not fit.
+    Attributes
+    ----------
+    kept
+        all batches of the epoch; None where they do not fit.
     """
 
     def __init__(self, room: int) -> None:
@@ -276,9 +297,12 @@ class _Alike:
     def checked(self, batch: Batch, name: str) -> Batch:
         """The batch, widened where that is allowed.
 
-        Raises:
-            WidthError: it is not as wide as the batches before it.
-            ParseError: it has weights or query ids where the batches before it have none, or the reverse.
+        Raises
+        ------
+        WidthError
+            it is not as wide as the batches before it.
+        ParseError
+            it has weights or query ids where the batches before it have none, or the reverse.
         """
         parts = (batch.weights is not None, batch.groups is not None)
         if self._first_name is None:

@@ -41,10 +41,14 @@ _FIELDS: dict[str, np.dtype] = {
 class Tensor(NamedTuple):
     """The numbers of one map entry, as they stand in the message.
 
-    Attributes:
-        values: shape (k,), float32, float64 or int32.
-        keys: shape (k,), uint64, positions of the values; empty where the tensor is dense.
-        shape: empty where the message has none.
+    Attributes
+    ----------
+    values
+        shape (k,), float32, float64 or int32.
+    keys
+        shape (k,), uint64, positions of the values; empty where the tensor is dense.
+    shape
+        empty where the message has none.
     """
 
     values: np.ndarray
@@ -55,11 +59,16 @@ class Tensor(NamedTuple):
 class Row(NamedTuple):
     """One row.
 
-    Attributes:
-        values: shape (k,), float32.
-        keys: shape (k,), int64, unsorted; None where the row is dense and k is its width.
-        width: number of features.
-        labels: shape (m,), float32; None where they were not asked for.
+    Attributes
+    ----------
+    values
+        shape (k,), float32.
+    keys
+        shape (k,), int64, unsorted; None where the row is dense and k is its width.
+    width
+        number of features.
+    labels
+        shape (m,), float32; None where they were not asked for.
     """
 
     values: np.ndarray
@@ -71,8 +80,10 @@ class Row(NamedTuple):
 def parse(body: bytes, place: Place | str) -> Any:
     """The message in the bytes of a record.
 
-    Raises:
-        RecordError: the bytes are not a Record message.
+    Raises
+    ------
+    RecordError
+        the bytes are not a Record message.
     """
     record = Record()
     try:
@@ -87,8 +98,10 @@ def parse(body: bytes, place: Place | str) -> Any:
 def tensor(value: Any, what: str, place: Place) -> Tensor:
     """The numbers of a map entry.
 
-    Raises:
-        RecordError: there are none, because the entry is empty or holds bytes.
+    Raises
+    ------
+    RecordError
+        there are none, because the entry is empty or holds bytes.
     """
     field = value.WhichOneof("value")
     if field not in _FIELDS:
@@ -116,10 +129,14 @@ def byte_strings(value: Any) -> list[bytes]:
 def row(record: Any, rows: RowFormat, width: int | None, place: Place) -> Row:
     """The row of a record; ``width`` is that of the records before it, None where there are none.
 
-    Raises:
-        RecordError: it has no features or lacks its labels, or its tensors contradict themselves.
-        WidthError: it has another width than ``rows.feature_dim`` or ``width``, or a key lies outside of it.
-        ValueRangeError: a label is NaN or infinite, or a feature where that is not allowed.
+    Raises
+    ------
+    RecordError
+        it has no features or lacks its labels, or its tensors contradict themselves.
+    WidthError
+        it has another width than ``rows.feature_dim`` or ``width``, or a key lies outside of it.
+    ValueRangeError
+        a label is NaN or infinite, or a feature where that is not allowed.
     """
     if VALUES not in record.features:
         names = ", ".join(sorted(map(repr, record.features)))  # protobuf gives names that are not UTF-8 as bytes
@@ -203,14 +220,21 @@ def message(
 ) -> Any:
     """The Record message of a row, as the SageMaker SDK makes it.
 
-    Args:
-        values: shape (k,), float32, float64 or an integer type; its type decides the kind of tensor.
-        keys: shape (k,), positions of the values; None makes a dense tensor.
-        width: number of features, written as the shape.
-        labels: shape (m,), of the same types.
+    Parameters
+    ----------
+    values
+        shape (k,), float32, float64 or an integer type; its type decides the kind of tensor.
+    keys
+        shape (k,), positions of the values; None makes a dense tensor.
+    width
+        number of features, written as the shape.
+    labels
+        shape (m,), of the same types.
 
-    Raises:
-        ValueError: a type or an integer has no place in a Record.
+    Raises
+    ------
+    ValueError
+        a type or an integer has no place in a Record.
 
     >>> message(np.float32([0.5]), keys=np.array([7]), width=9).features["values"].float32_tensor
     values: 0.5
@@ -244,8 +268,10 @@ def tensor_field(dtype: np.dtype) -> str:
     >>> tensor_field(np.dtype("int64"))
     'int32_tensor'
 
-    Raises:
-        ValueError: there is none.
+    Raises
+    ------
+    ValueError
+        there is none.
     """
     if dtype.name in ("float32", "float64"):
         return f"{dtype.name}_tensor"

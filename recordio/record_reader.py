@@ -41,16 +41,25 @@ def read_records(stream: BinaryIO, name: str, rows: RowFormat) -> Iterator[Batch
     A batch is CSR where any of its records is sparse, with each row's columns sorted and unique; dense rows among them
     keep their zeros as stored values. Labels have shape (n,) where a record has one, else (n, m).
 
-    Args:
-        stream: read from where it stands to its end; short reads are no trouble.
-        name: what error messages call it.
-        rows: what is expected of a row.
+    Parameters
+    ----------
+    stream
+        read from where it stands to its end; short reads are no trouble.
+    name
+        what error messages call it.
+    rows
+        what is expected of a row.
 
-    Raises:
-        FrameError: the framing is broken or cut short.
-        RecordError: a record is not what it should be.
-        WidthError: a row is not as wide as expected, or as the rows before it.
-        ValueRangeError: a label is NaN or infinite, or a feature where that is not allowed.
+    Raises
+    ------
+    FrameError
+        the framing is broken or cut short.
+    RecordError
+        a record is not what it should be.
+    WidthError
+        a row is not as wide as expected, or as the rows before it.
+    ValueRangeError
+        a label is NaN or infinite, or a feature where that is not allowed.
     """
     window = framing.Window(stream)
     reader = _Reader(window, name, rows)
@@ -69,9 +78,12 @@ def read_records(stream: BinaryIO, name: str, rows: RowFormat) -> Iterator[Batch
 class _Layout:
     """What all rows of a stream have in common.
 
-    Attributes:
-        width: number of features; -1 until the first record tells.
-        labels: number of labels of a record; -1 until the first record tells, 0 where they are left out.
+    Attributes
+    ----------
+    width
+        number of features; -1 until the first record tells.
+    labels
+        number of labels of a record; -1 until the first record tells, 0 where they are left out.
     """
 
     width: int
@@ -82,12 +94,18 @@ class _Layout:
 class _Part:
     """Rows that were read together.
 
-    Attributes:
-        values: shape (n, width), float32; (nnz,) where the rows are sparse.
-        indices: shape (nnz,); None where the rows are dense.
-        indptr: shape (n + 1,); None where the rows are dense.
-        labels: shape (n, m), float32; None where they are left out.
-        unsorted: the indices of some row do not rise.
+    Attributes
+    ----------
+    values
+        shape (n, width), float32; (nnz,) where the rows are sparse.
+    indices
+        shape (nnz,); None where the rows are dense.
+    indptr
+        shape (n + 1,); None where the rows are dense.
+    labels
+        shape (n, m), float32; None where they are left out.
+    unsorted
+        the indices of some row do not rise.
     """
 
     values: np.ndarray
@@ -169,8 +187,10 @@ class _Reader:
     def _slow(self) -> _Part | None:
         """The next record, whatever its layout; None where it is not whole.
 
-        Raises:
-            DataError: there is something wrong with it.
+        Raises
+        ------
+        DataError
+            there is something wrong with it.
         """
         window, layout, place = self._window, self.layout, self.place
         frame = framing.next_record(window.view, window.start, window.stop, place)

@@ -28,12 +28,17 @@ _FIELD_NUMBERS = {"float32_tensor": 2, "float64_tensor": 3}
 def encode_records(features: Features, labels: np.ndarray | None = None) -> bytes:
     """A record a row, byte for byte as the SageMaker SDK writes it.
 
-    Args:
-        features: shape (n, d), dense or CSR. float32 and float64 keep their type; integers become int32 tensors.
-        labels: shape (n,) or (n, m), of the same types.
+    Parameters
+    ----------
+    features
+        shape (n, d), dense or CSR. float32 and float64 keep their type; integers become int32 tensors.
+    labels
+        shape (n,) or (n, m), of the same types.
 
-    Raises:
-        ValueError: shapes or types do not fit.
+    Raises
+    ------
+    ValueError
+        shapes or types do not fit.
 
     >>> encode_records(np.float32([[1.0, 2.0]])).hex(" ")
     '0a 23 d7 ce 18 00 00 00 0a 16 0a 06 76 61 6c 75 65 73 12 0c 12 0a 0a 08 00 00 80 3f 00 00 00 40'
@@ -60,11 +65,15 @@ def encode_records(features: Features, labels: np.ndarray | None = None) -> byte
 def encode_columns(columns: Mapping[str, np.ndarray]) -> bytes:
     """A record a row, with results as named float32 tensors in its label map: the form of SageMaker's responses.
 
-    Args:
-        columns: arrays of shape (n,) or (n, m), at least one.
+    Parameters
+    ----------
+    columns
+        arrays of shape (n,) or (n, m), at least one.
 
-    Raises:
-        ValueError: the arrays differ in length, or there is none.
+    Raises
+    ------
+    ValueError
+        the arrays differ in length, or there is none.
 
     >>> encode_columns({"projection": np.array([[0.5, -2.0]])}).hex(" ", 4)
     '0a23d7ce 1c000000 121a0a0a 70726f6a 65637469 6f6e120c 120a0a08 0000003f 000000c0'

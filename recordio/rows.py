@@ -17,16 +17,24 @@ from recordio.errors import ContentTypeError, ValueRangeError, WidthError
 class RowFormat:
     """What rows must look like, whatever the format.
 
-    Attributes:
-        feature_dim: number of features of a row; None where the data decides.
-        labels: ``"required"``, or ``"none"``: there are none, and any that are found are left out.
-        label_size: the only value of the content type's ``label_size`` that the algorithm takes; None takes any.
-        weights: the column after the label of CSV and Parquet rows holds instance weights.
-        missing: an empty CSV field or a Parquet or JSON null becomes NaN; elsewhere it is an error.
-        leading_label: rows without stated ``label_size`` that are one column wider than ``feature_dim`` start with a
-            label. So it is for training, whose CSV has a label by default; a request has none that it does not state.
-        finite: NaN and infinity are errors, except the NaN of a missing value that is allowed. Labels and weights
-            must be finite in any case.
+    Attributes
+    ----------
+    feature_dim
+        number of features of a row; None where the data decides.
+    labels
+        ``"required"``, or ``"none"``: there are none, and any that are found are left out.
+    label_size
+        the only value of the content type's ``label_size`` that the algorithm takes; None takes any.
+    weights
+        the column after the label of CSV and Parquet rows holds instance weights.
+    missing
+        an empty CSV field or a Parquet or JSON null becomes NaN; elsewhere it is an error.
+    leading_label
+        rows without stated ``label_size`` that are one column wider than ``feature_dim`` start with a label. So it is
+        for training, whose CSV has a label by default; a request has none that it does not state.
+    finite
+        NaN and infinity are errors, except the NaN of a missing value that is allowed. Labels and weights must be
+        finite in any case.
     """
 
     feature_dim: int | None = None
@@ -48,8 +56,10 @@ def label_columns(content_type: ContentType, rows: RowFormat) -> int | None:
     An algorithm that takes only one ``label_size`` (XGBoost: 1) shares that rule between training and serving, so in
     a request without labels the parameter is checked, says nothing, and the width decides.
 
-    Raises:
-        ContentTypeError: ``label_size`` is malformed, or a value that the algorithm does not take.
+    Raises
+    ------
+    ContentTypeError
+        ``label_size`` is malformed, or a value that the algorithm does not take.
     """
     stated = content_type.label_size
     if stated is not None and rows.label_size not in (None, stated):
@@ -80,8 +90,10 @@ class Columns:
 def columns(width: int, labels: int | None, rows: RowFormat, name: str) -> Columns:
     """The columns of rows that are ``width`` columns wide; ``labels`` as ``label_columns`` says.
 
-    Raises:
-        WidthError: there is no column of features, or their number is not ``rows.feature_dim``.
+    Raises
+    ------
+    WidthError
+        there is no column of features, or their number is not ``rows.feature_dim``.
     """
     weights = int(rows.weights)
     if labels is None:
@@ -136,10 +148,14 @@ def check_values(
 ) -> None:
     """Raise ValueRangeError for a missing, NaN or infinite value that is not allowed.
 
-    Args:
-        values: shape (n, columns), with NaN where a value is missing.
-        missing: where values are missing, shape (n, columns); None for nowhere.
-        place: names the file, row and column of an index into ``values``.
+    Parameters
+    ----------
+    values
+        shape (n, columns), with NaN where a value is missing.
+    missing
+        where values are missing, shape (n, columns); None for nowhere.
+    place
+        names the file, row and column of an index into ``values``.
     """
     first = layout.features
     if missing is not None:

@@ -39,9 +39,12 @@ _BLOCK = 1 << 15  # records that are decoded together
 class Ragged:
     """Sequences of numbers, one after the other.
 
-    Attributes:
-        values: shape (total length,), int32.
-        offsets: shape (n + 1,), int64; sequence i is ``values[offsets[i]:offsets[i + 1]]``.
+    Attributes
+    ----------
+    values
+        shape (total length,), int32.
+    offsets
+        shape (n + 1,), int64; sequence i is ``values[offsets[i]:offsets[i + 1]]``.
 
     >>> [list(map(int, part)) for part in Ragged.of([[7, 8], [], [9]])]
     [[7, 8], [], [9]]
@@ -91,9 +94,12 @@ def decode(records: Iterable[bytes], name: str, *, targets: bool = True) -> Pair
 
     Without ``targets`` a record need not have one, and those that there are count as empty.
 
-    Raises:
-        EmptyDataError: there are no records.
-        RecordError: a record is no Record message, lacks a feature, or has one that holds no integers.
+    Raises
+    ------
+    EmptyDataError
+        there are no records.
+    RecordError
+        a record is no Record message, lacks a feature, or has one that holds no integers.
     """
     blocks: list[Pairs] = []
     bodies, done = iter(records), 0
@@ -108,8 +114,12 @@ def decode(records: Iterable[bytes], name: str, *, targets: bool = True) -> Pair
 def decode_body(body: bytes, name: str, *, targets: bool = True) -> Pairs:
     """The same for framed records in memory: the body of a request.
 
-    Raises:
-        FrameError: the framing is broken. EmptyDataError, RecordError: as ``decode``.
+    Raises
+    ------
+    FrameError
+        the framing is broken.
+    EmptyDataError, RecordError
+        as ``decode``.
     """
     return decode(frames(io.BytesIO(body), name), name, targets=targets)
 
@@ -147,8 +157,10 @@ def _compiled(bodies: list[bytes]) -> tuple[np.ndarray, Pairs]:
 def _decode_message(body: bytes, place: str, targets: bool) -> tuple[np.ndarray, np.ndarray]:
     """One record through the generated message class.
 
-    Raises:
-        RecordError: see ``decode``.
+    Raises
+    ------
+    RecordError
+        see ``decode``.
     """
     record = parse(body, place)
     source = _ids(record, SOURCE, place, required=True)

@@ -65,9 +65,12 @@ class Source(Protocol):
     def epoch(self, stopped: Stopped = never) -> AbstractContextManager[Iterator[Named]]:
         """The streams of the next epoch.
 
-        Raises:
-            EmptyDataError: there is nothing to open.
-            ReadingStopped: ``stopped()`` became true during a wait.
+        Raises
+        ------
+        EmptyDataError
+            there is nothing to open.
+        ReadingStopped
+            ``stopped()`` became true during a wait.
         """
         ...
 
@@ -89,8 +92,10 @@ class FileSource:
     def files(self) -> list[Path]:
         """The data files, in the order of reading.
 
-        Raises:
-            EmptyDataError: there are none.
+        Raises
+        ------
+        EmptyDataError
+            there are none.
         """
         if self._path.is_file():
             return [self._path]
@@ -119,8 +124,10 @@ class FileSource:
 def _readable(file: Path) -> BinaryIO:
     """The open file.
 
-    Raises:
-        DataError: this user may not read it, which is a matter of who put it there.
+    Raises
+    ------
+    DataError
+        this user may not read it, which is a matter of who put it there.
     """
     try:
         return file.open("rb", buffering=_BUFFER_BYTES)
@@ -212,11 +219,16 @@ class PipeSource:
     A FIFO that does not exist yet, or that nobody writes to yet, is waited for. A regular file of that name is read
     as it is.
 
-    Args:
-        folder: where the FIFOs are.
-        channel: the first part of their names.
-        stopped: asked during every wait, besides what ``epoch`` is given.
-        patience: seconds to wait for a FIFO to come into being.
+    Parameters
+    ----------
+    folder
+        where the FIFOs are.
+    channel
+        the first part of their names.
+    stopped
+        asked during every wait, besides what ``epoch`` is given.
+    patience
+        seconds to wait for a FIFO to come into being.
     """
 
     repeats = False

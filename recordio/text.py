@@ -47,10 +47,14 @@ _SHOWN = 40
 class Block(NamedTuple):
     """Whole lines of text.
 
-    Attributes:
-        text: ASCII-compatible, ends with a newline.
-        line: number of the first line, counted from 1.
-        name: of the stream it comes from.
+    Attributes
+    ----------
+    text
+        ASCII-compatible, ends with a newline.
+    line
+        number of the first line, counted from 1.
+    name
+        of the stream it comes from.
     """
 
     text: bytes
@@ -72,8 +76,10 @@ def blocks(stream: BinaryIO, name: str, content_type: ContentType, size: int = B
 
     A byte order mark is dropped, UTF-16 and UTF-32 are recoded, CRLF becomes LF.
 
-    Raises:
-        ParseError: the text is compressed, not in its charset, or has a line longer than ``LINE_LIMIT``.
+    Raises
+    ------
+    ParseError
+        the text is compressed, not in its charset, or has a line longer than ``LINE_LIMIT``.
     """
     line = 1
     for text in _whole_lines(_ascii_based(stream, name, content_type, size), name):
@@ -84,8 +90,10 @@ def blocks(stream: BinaryIO, name: str, content_type: ContentType, size: int = B
 def body_block(body: bytes, content_type: ContentType) -> Block:
     """The body of a request as one block.
 
-    Raises:
-        ParseError: as ``blocks``.
+    Raises
+    ------
+    ParseError
+        as ``blocks``.
     """
     text = b"".join(_ascii_based(io.BytesIO(body), REQUEST, content_type, len(body) + 1))
     return Block(_unix(text if text.endswith(b"\n") else text + b"\n"), 1, REQUEST)
@@ -148,8 +156,10 @@ def numbers(text: bytes, starts: np.ndarray, ends: np.ndarray, kind: type[np.gen
 
     Tokens must be apart from each other by at least one byte, not empty, and before the end of the text.
 
-    Raises:
-        NotNumberError: one of them, the first of which is named, is not a number of that type.
+    Raises
+    ------
+    NotNumberError
+        one of them, the first of which is named, is not a number of that type.
     """
     values = np.empty(len(starts), kind)
     index = 0
@@ -168,8 +178,10 @@ def number(token: bytes, kind: type[np.generic] = np.float32) -> np.generic:
     >>> number(b"-2.5e-1")
     np.float32(-0.25)
 
-    Raises:
-        ValueError: it is none.
+    Raises
+    ------
+    ValueError
+        it is none.
     """
     return _real(token) if kind is np.float32 else _integer(token, kind)
 
@@ -212,10 +224,12 @@ def _exponent(text: bytes) -> int:
 def _nearest(digits: bytes, behind: int, exponent: int) -> np.float32:
     """The float32 nearest to a number, ties to even.
 
-    Args:
-        digits: all of its digits, ``behind`` of them behind the point. No more than ``LONGEST_NUMBER`` significant
-            ones are looked at: the half between two float32 has at most 113. Of the rest it matters only whether one
-            is not zero; a digit 1 stands for them.
+    Parameters
+    ----------
+    digits
+        all of its digits, ``behind`` of them behind the point. No more than ``LONGEST_NUMBER`` significant ones are
+        looked at: the half between two float32 has at most 113. Of the rest it matters only whether one is not zero; a
+        digit 1 stands for them.
     """
     significant = digits.lstrip(b"0")
     if not significant:

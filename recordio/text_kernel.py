@@ -21,7 +21,8 @@ except ImportError:
 def table(text: bytes) -> tuple[np.ndarray, np.ndarray | None] | None:
     """CSV rows of bare numbers.
 
-    Returns:
+    Returns
+    -------
         Values, shape (n, width), float32, with NaN for empty fields; and where those are, or None for nowhere.
     """
     if kernel is None:
@@ -48,8 +49,10 @@ class SparseRows(NamedTuple):
 def sparse_rows(text: bytes, labelled: bool) -> SparseRows | None:
     """LIBSVM rows without comments and query ids, their indices in rising order.
 
-    Args:
-        labelled: rows have labels; where they have none, what is found of them is not returned.
+    Parameters
+    ----------
+    labelled
+        rows have labels; where they have none, what is found of them is not returned.
     """
     if kernel is None:
         return None
@@ -68,10 +71,17 @@ def sparse_rows(text: bytes, labelled: bool) -> SparseRows | None:
 def tokens(text: bytes, starts: np.ndarray, ends: np.ndarray, values: np.ndarray, first: int) -> int:
     """Read the numbers ``text[starts[i]:ends[i]]`` into ``values``, from number ``first`` on.
 
-    Args:
-        text: ends with a newline. starts, ends: shape (n,), int64. values: shape (n,), float32, int32 or int64.
+    Parameters
+    ----------
+    text
+        ends with a newline.
+    starts, ends
+        shape (n,), int64.
+    values
+        shape (n,), float32, int32 or int64.
 
-    Returns:
+    Returns
+    -------
         The first that is not read; n where all are.
     """
     if kernel is None:

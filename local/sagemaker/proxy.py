@@ -111,10 +111,10 @@ class Handler(MotoRequestHandler):
     def _answer_as(self, host: str) -> None:
         self.send_response(200)
         self.end_headers()
-        secured = self.authority.context(host).wrap_socket(self.request, server_side=True)  # type: ignore[has-type]
-        self.connection = self.request = secured
-        self.rfile = secured.makefile("rb", -1)
-        self.wfile = secured.makefile("wb", 0)
+        self.connection = self.authority.context(host).wrap_socket(self.connection, server_side=True)
+        self.request = self.connection
+        self.rfile = self.connection.makefile("rb", -1)
+        self.wfile = self.connection.makefile("wb", 0)
         self.close_connection = False
 
     def _pass_on(self, host: str, port: int) -> None:

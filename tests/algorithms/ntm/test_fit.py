@@ -245,7 +245,7 @@ def test_a_training_step_on_each_backend(backend):
     program = """
         import keras, numpy as np
         from algorithms.ntm.fit import Patience
-        from tests.algorithms.test_ntm import corpus, fit
+        from tests.algorithms.ntm.jobs import corpus, fit
         from tests.algorithms.fakes import FakeJob
         job = FakeJob()
         fit(corpus(100)[0], 4, job, epochs=2)
