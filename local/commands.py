@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from local.export.command import export
-from local.options import FOLDER, MODEL, loudness_of, with_loudness
-from local.parameters import AlgorithmName, Commands, Loudness, Pair, Setting
+from local.options import FOLDER, MODEL, loudness_of, with_channels, with_loudness
+from local.parameters import AlgorithmName, Commands, Loudness, Setting
 from local.run_command import run
 from local.sagemaker.command import up
 from local.tuning.command import tune
@@ -50,10 +50,7 @@ _accept = click.option("--accept", metavar="TYPE", help="Media type of the answe
 @oba.command()
 @click.argument("algorithm", type=AlgorithmName())
 @click.argument("settings", nargs=-1, type=Setting(), metavar="[NAME=VALUE]...")
-@click.option("--train", multiple=True, metavar="PATH", help=f"Channel train: {_INPUT}. May be given again.")
-@click.option("--validation", multiple=True, metavar="PATH", help="Channel validation, likewise.")
-@click.option("--test", multiple=True, metavar="PATH", help="Channel test, likewise.")
-@click.option("--channel", "others", multiple=True, type=Pair("PATH"), help="Any other channel, likewise.")
+@with_channels(_INPUT)
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets model/ and output/.")
 @click.option("--content-type", metavar="TYPE", help="Of the channels; by default the suffix of the files decides.")
 @click.option("--checkpoints", type=FOLDER, metavar="FOLDER", help="Kept there, and gone on from if there are any.")
@@ -62,10 +59,7 @@ _accept = click.option("--accept", metavar="TYPE", help="Media type of the answe
 def train(
     algorithm: str,
     settings: tuple[tuple[str, str], ...],
-    train: tuple[str, ...],
-    validation: tuple[str, ...],
-    test: tuple[str, ...],
-    others: tuple[tuple[str, str], ...],
+    channels: dict[str, list[str]],
     output: Path,
     content_type: str | None,
     checkpoints: Path | None,
@@ -78,10 +72,6 @@ def train(
 
     NAME=VALUE are its hyperparameters, in any place: oba train kmeans --train data.csv k=10 --output out
     """
-    channels = {"train": list(train), "validation": list(validation), "test": list(test)}
-    for name, path in others:
-        channels.setdefault(name, []).append(path)
-    channels = {name: paths for name, paths in channels.items() if paths}
     if sum(paths.count("-") for paths in channels.values()) > 1:
         raise click.UsageError("standard input (-) can be read once")
     loudness = loudness_of(quiet=quiet, verbose=verbose)

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
-from local.parameters import Loudness
+from local.parameters import Loudness, Pair
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 MODEL = click.Path(exists=True, path_type=Path)
+
+
+def with_channels(kinds: str) -> Callable[[F], F]:
+    """The options that name data, which become one argument: ``channels``, the paths of each channel that has any.
+
+    Args:
+        kinds: what a path may be, for the help text.
+    """
+    options = (
+        click.option("--train", multiple=True, metavar="PATH", help=f"Channel train: {kinds}. May be given again."),
+        click.option("--validation", multiple=True, metavar="PATH", help="Channel validation, likewise."),
+        click.option("--test", multiple=True, metavar="PATH", help="Channel test, likewise."),
+        click.option("--channel", "others", multiple=True, type=Pair("PATH"), help="Any other channel, likewise."),
+    )
+
+    def decorated(function: F) -> F:
+        @functools.wraps(function)
+        def command(
+            *arguments: Any,
+            train: Sequence[str],
+            validation: Sequence[str],
+            test: Sequence[str],
+            others: Sequence[tuple[str, str]],
+            **named: Any,
+        ) -> Any:
+            channels = {"train": list(train), "validation": list(validation), "test": list(test)}
+            for name, path in others:
+                channels.setdefault(name, []).append(path)
+            return function(*arguments, channels={name: paths for name, paths in channels.items() if paths}, **named)
+
+        return cast(F, functools.reduce(lambda inner, option: option(inner), reversed(options), command))
+
+    return decorated
 
 
 def with_loudness(function: F) -> F:

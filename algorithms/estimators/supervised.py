@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from algorithms.estimators.base import Estimator, as_csr
 from recordio.batches import Batch
 
 
-class Supervised(Estimator):
+class Supervised(ABC, Estimator):
     """Training from rows and labels, with checks in scikit-learn's words."""
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:  # noqa: N803
@@ -48,9 +49,9 @@ class Classifies(ClassifierMixin, Supervised):
             )
         return self._fit(Batch(rows, numbers.astype(np.float32), weights), self._kind(count))
 
+    @abstractmethod
     def _kind(self, count: int) -> dict[str, Any]:
         """Hyperparameters for so many classes."""
-        raise NotImplementedError
 
     def _probabilities(self, X: Any) -> np.ndarray:  # noqa: N803
         score = self._ask(X)["score"]
@@ -69,9 +70,9 @@ class Regresses(RegressorMixin, Supervised):
         rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True)
         return self._fit(Batch(rows, labels.astype(np.float32), weights), self._kind())
 
+    @abstractmethod
     def _kind(self) -> dict[str, Any]:
         """Hyperparameters of this kind."""
-        raise NotImplementedError
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """The number predicted of each row, (n,), float32."""

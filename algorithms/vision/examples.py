@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ class Example(NamedTuple):
     where: str
 
 
-class Examples:
+class Examples(ABC):
     """A channel's images.
 
     Attributes:
@@ -42,6 +43,7 @@ class Examples:
 
     targets: list[np.ndarray] | None = None
 
+    @abstractmethod
     def epoch(self, random: np.random.Generator | None = None) -> Iterator[Example]:
         """One pass over the images, in an order drawn from ``random`` where it is given.
 
@@ -49,7 +51,6 @@ class Examples:
             DataError: the data is not what it claims to be.
             TrainingDataError: a label is none that there can be.
         """
-        raise NotImplementedError
 
 
 class StoredExamples(Examples):

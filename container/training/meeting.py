@@ -20,6 +20,7 @@ import select
 import signal
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import metadata
 from types import FrameType
@@ -85,7 +86,7 @@ class Signals:
         return number
 
 
-class Host:
+class Host(ABC):
     """What leader and members have in common: the loop, and the training process.
 
     Attributes:
@@ -177,45 +178,45 @@ class Host:
         """The job has failed."""
         self.verdict = self.verdict or Verdict(failure.EXIT_CODE, text)
 
+    @abstractmethod
     def connections(self) -> list[Any]:
         """What may be read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, one: Any) -> None:
         """Something is there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def beat(self) -> None:
         """Give a sign of life."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, now: float) -> None:
         """Look at the clock."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tell_job(self) -> None:
         """The training process has read the job."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tell_tracker(self, port: int) -> None:
         """The training process has opened the tracker."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tell_stop(self) -> None:
         """This host was asked to stop: so are all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ended_here(self, code: int) -> None:
         """The training process has ended, with 0 or stopped."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed_here(self, text: str) -> None:
         """The training process has failed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def part(self, verdict: Verdict) -> None:
         """Say the last words."""
-        raise NotImplementedError
 
 
 def addresses(host: str) -> list[str]:

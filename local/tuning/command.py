@@ -6,17 +6,14 @@ from pathlib import Path
 
 import click
 
-from local.options import FOLDER, loudness_of, need, with_loudness
-from local.parameters import AlgorithmName, Pair, Setting
+from local.options import FOLDER, loudness_of, need, with_channels, with_loudness
+from local.parameters import AlgorithmName, Setting
 
 
 @click.command()
 @click.argument("algorithm", type=AlgorithmName())
 @click.argument("settings", nargs=-1, type=Setting(), metavar="[NAME=RANGE]... [NAME=VALUE]...")
-@click.option("--train", multiple=True, metavar="PATH", help="Channel train: a file, a folder or a quoted pattern.")
-@click.option("--validation", multiple=True, metavar="PATH", help="Channel validation, likewise.")
-@click.option("--test", multiple=True, metavar="PATH", help="Channel test, likewise.")
-@click.option("--channel", "others", multiple=True, type=Pair("PATH"), help="Any other channel, likewise.")
+@with_channels("a file, a folder or a quoted pattern")
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets jobs/, best/ and tuning.html.")
 @click.option("--objective", metavar="METRIC", help="What to optimise, as in validation:auc.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Training jobs in all.  [default: 20; a grid's size]")
@@ -37,10 +34,7 @@ from local.parameters import AlgorithmName, Pair, Setting
 def tune(
     algorithm: str,
     settings: tuple[tuple[str, str], ...],
-    train: tuple[str, ...],
-    validation: tuple[str, ...],
-    test: tuple[str, ...],
-    others: tuple[tuple[str, str], ...],
+    channels: dict[str, list[str]],
     output: Path,
     objective: str | None,
     jobs: int | None,
@@ -60,9 +54,6 @@ def tune(
     NAME=RANGE is searched, NAME=VALUE stays: k=5..50 learning_rate=0.001..1:log optimizer=sgd,adam epochs=10. The same
     command goes on with a search that was interrupted, or with --jobs raised.
     """
-    channels = {"train": list(train), "validation": list(validation), "test": list(test)}
-    for name, path in others:
-        channels.setdefault(name, []).append(path)
     loudness = loudness_of(quiet=quiet, verbose=verbose)
     need("optuna", "local")
 
@@ -71,7 +62,7 @@ def tune(
     return tune.run(
         tune.Request(
             algorithm=algorithm,
-            channels={name: paths for name, paths in channels.items() if paths},
+            channels=channels,
             given=settings,
             output=output,
             objective=objective,
