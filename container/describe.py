@@ -123,7 +123,7 @@ def training_specification(algorithm: type[Algorithm], image: str) -> dict[str, 
         "TrainingImage": image,
         "SupportedHyperParameters": [_hyperparameter(name, field) for name, field in declared.items()],
         "SupportedTrainingInstanceTypes": list(INSTANCE_TYPES),
-        "SupportsDistributedTraining": False,
+        "SupportsDistributedTraining": algorithm.several_hosts,
         "MetricDefinitions": [{"Name": metric.name, "Regex": metric.regex} for metric in metrics],
         "TrainingChannels": [_channel(channel) for channel in algorithm.channels],
         "SupportedTuningJobObjectiveMetrics": [

@@ -1,5 +1,8 @@
 import json
 
+import pytest
+
+from algorithms import registry
 from container import describe
 from tests.container.toy import Toy
 
@@ -70,3 +73,9 @@ def test_tables_are_markdown_whose_cells_hold_no_bars():
     assert "| `epochs` | an integer from 1 to 100 | `1` | Passes. |" in text
     assert r"A rate \| with a bar." in text
     assert "| `feature_dim` | an integer of at least 1 | required | Number of features. |" in text
+
+
+@pytest.mark.parametrize(("name", "hosts"), [("kmeans", True), ("seq2seq", False)])
+def test_whether_several_hosts_can_train(name, hosts):
+    found = describe.training_specification(registry.find(name), "registry/image:1")
+    assert found["SupportsDistributedTraining"] is hosts
