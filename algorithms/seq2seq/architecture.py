@@ -209,7 +209,7 @@ def initial(
 
     Xavier's fan is that of a product, and an embedding is none: drawn from it, words would begin a tenth as far apart
     as what a gate answers to. Those that a recurrent layer reads come from N(0, 1) instead, with which perplexity on
-    pairs of sentences falls in a third of the updates. Convolutions, whose inputs are scaled for them, do worse with it.
+    pairs of sentences falls in half of the updates. Convolutions, whose inputs are scaled for them, do worse so.
     """
     found = {}
     for name, shape in shapes(architecture).items():

@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Seq2SeqModel, Fak
         "num_embed_target": "24",
         "batch_size": "64",
         "learning_rate": "0.01",
-        "max_num_epochs": "4",
+        "max_num_epochs": "6",
         "checkpoint_frequency_num_batches": "60",
         "bleu_sample_size": "-1",
         "embed_dropout_source": "0.05",
@@ -65,7 +65,7 @@ def test_it_learns_to_write_backwards(trained: tuple[Seq2SeqModel, FakeJob]) -> 
     held_out = seq2seq_pairs(200, 2)
     found = model.translator.translate(list(held_out.source), 5)
     right = [a.tokens.tolist() == b.tolist() for a, b in zip(found, held_out.target, strict=True)]
-    assert np.mean(right) > 0.85
+    assert np.mean(right) > 0.9
 
 
 def test_attention_looks_where_it_reads(trained: tuple[Seq2SeqModel, FakeJob]) -> None:
