@@ -1,4 +1,5 @@
-"""Model archives (``model.tar.gz``), which come from outside: unpacked within bounds, and plain files only."""
+"""Model archives (``model.tar.gz``): made of a folder; and unpacked, since they come from outside, within bounds, and
+plain files only."""
 
 from __future__ import annotations
 
@@ -20,6 +21,9 @@ from recordio.limits import (
 )
 
 _OPENERS: tuple[tuple[bytes, Any], ...] = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+
+_LEVEL = 4
+"""Of compression: weights hardly get smaller beyond it, and take three times as long."""
 
 
 class ArchiveError(ValueError):
@@ -61,6 +65,14 @@ class _Bounded:
     def _check(self, position: int) -> None:
         if position > self._most + LONGEST_MEMBER_HEADER:
             raise ArchiveError(f"it unpacks to more than {self._most} bytes, which a file of its size does not")
+
+
+def pack(folder: Path, archive: Path) -> Path:
+    """Write what is in a folder as ``archive``, a compressed tar file, as SageMaker does; the archive."""
+    with tarfile.open(archive, "w:gz", compresslevel=_LEVEL) as tar:
+        for file in sorted(folder.iterdir()):
+            tar.add(file, file.name)
+    return archive
 
 
 def extract(archive: Path, folder: Path) -> None:

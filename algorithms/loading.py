@@ -34,24 +34,7 @@ from recordio.limits import MOST_MEMBERS
 
 
 def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedModel:
-    """The model in a folder, or in a ``model.tar.gz`` of this project or of SageMaker.
-
-    Parameters
-    ----------
-    path
-        the folder or the archive.
-    algorithm
-        SageMaker's name of the algorithm, such as ``linear-learner``; None finds it by the files.
-
-    Raises
-    ------
-    FileNotFoundError
-        there is no such path.
-    ModelError
-        it is empty, corrupt, or no algorithm that is installed here recognises it.
-    LookupError
-        there is no ``algorithm`` of that name, or it needs a package that is not installed.
-    """
+    """See ``algorithms.load``."""
     place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"there is no model at '{place}': no such file or folder")

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import io
 import json
 import logging
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from algorithms import hyperparameters, registry
-from algorithms.archives import extract
+from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
 from algorithms.interface import Algorithm, Model
 from recordio.batches import Batch
@@ -77,7 +75,9 @@ class Estimator(BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write the model as SageMaker's artifact: a ``model.tar.gz``, which ``algorithms.load`` and ``serve`` open."""
         check_is_fitted(self)
-        Path(path).write_bytes(_packed(self.model_))
+        with tempfile.TemporaryDirectory() as folder:
+            self.model_.save(Path(folder))
+            pack(Path(folder), Path(path))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")  # scikit-learn looks for names that end in _, as lambda_ does
@@ -85,7 +85,9 @@ class Estimator(BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "model_" in state:
-            state["model_"] = _packed(state["model_"])
+            with tempfile.TemporaryDirectory() as folder:
+                self.save(Path(folder) / "model.tar.gz")
+                state["model_"] = (Path(folder) / "model.tar.gz").read_bytes()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -97,6 +99,24 @@ class Estimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = self._missing
+        return tags
+
+
+class Transforms(TransformerMixin, Estimator):
+    """Rows to columns that the model computes, float32."""
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self._columns)
+
+    @property
+    def _columns(self) -> int:
+        """How many there are."""
+        return len(self.components_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
 
@@ -167,15 +187,6 @@ def _text(value: Any) -> str:
 def as_csr(rows: Any) -> Any:
     """Rows as a Batch has them: a CSR array where they are sparse."""
     return sp.csr_array(rows) if sp.issparse(rows) else np.ascontiguousarray(rows)
-
-
-def _packed(model: Model) -> bytes:
-    stream = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        model.save(Path(folder))
-        for file in sorted(Path(folder).iterdir()):
-            tar.add(file, file.name)
-    return stream.getvalue()
 
 
 def _unpacked(algorithm: str, content: bytes) -> Model:

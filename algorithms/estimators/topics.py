@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_non_negative
 
-from algorithms.estimators.base import Estimator
+from algorithms.estimators.base import Transforms
 from recordio.batches import Batch
 
 
-class Topics(TransformerMixin, Estimator):
+class Topics(Transforms):
     """Topics of documents, which are rows of counts.
 
     Attributes:
@@ -28,12 +27,7 @@ class Topics(TransformerMixin, Estimator):
         """The share of each topic in each document, (n, num_topics)."""
         return self._ask(X)[self.column]
 
-    @property
-    def _n_features_out(self) -> int:
-        return int(self.components_.shape[0])
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import ClusterMixin, TransformerMixin
+from sklearn.base import ClusterMixin
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from algorithms.estimators.base import Estimator
+from algorithms.estimators.base import Transforms
 from recordio.batches import Batch
 
 
-class KMeans(ClusterMixin, TransformerMixin, Estimator):
+class KMeans(ClusterMixin, Transforms):
     """Clusters; see ``algorithms/kmeans/README.md``.
 
     Attributes:
@@ -52,10 +52,5 @@ class KMeans(ClusterMixin, TransformerMixin, Estimator):
         return -float(np.square(self._ask(X)["distance_to_cluster"], dtype=np.float64).sum())
 
     @property
-    def _n_features_out(self) -> int:
-        return int(self.cluster_centers_.shape[0])
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
+    def _columns(self) -> int:
+        return len(self.cluster_centers_)

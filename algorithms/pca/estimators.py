@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from algorithms.estimators.base import Estimator
+from algorithms.estimators.base import Transforms
 
 
-class PCA(TransformerMixin, Estimator):
+class PCA(Transforms):
     """Principal components, the largest first; see ``algorithms/pca/README.md``.
 
     Attributes:
@@ -39,12 +38,3 @@ class PCA(TransformerMixin, Estimator):
         """Rows (n, d) whose projections are ``X``."""
         check_is_fitted(self)
         return np.asarray(X) @ self.components_ + self.mean_
-
-    @property
-    def _n_features_out(self) -> int:
-        return int(self.components_.shape[0])
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags

@@ -138,7 +138,7 @@ def serving(model: Path, algorithm: str | None, variables: Mapping[str, str]) ->
     with tempfile.TemporaryDirectory() as base:
         paths = Paths(Path(base))
         paths.model.symlink_to(model.resolve())
-        port = _free_port()
+        port = free_port()
         own = {"SAGEMAKER_BASE_DIR": base, "SAGEMAKER_BIND_TO_PORT": str(port)} | dict(variables)
         if algorithm is not None:
             own["ALGORITHM"] = algorithm
@@ -162,7 +162,8 @@ def _wait(client: Client, process: subprocess.Popen[bytes]) -> None:
             time.sleep(_PAUSE)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -114,11 +113,3 @@ def upload(client: Any, file: Path, uri: str) -> None:
             client.put_object(Bucket=bucket, Key=key, Body=stream)
     except ClientError as error:
         raise JobError(f"{uri} cannot be written: {error.response['Error']['Message']}") from error
-
-
-def archived(folder: Path, archive: Path) -> Path:
-    """The files of a folder as ``archive``, a compressed tar file."""
-    with tarfile.open(archive, "w:gz", compresslevel=4) as tar:
-        for file in sorted(folder.iterdir()):
-            tar.add(file, file.name)
-    return archive

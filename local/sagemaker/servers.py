@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 from algorithms.archives import ArchiveError, extract
 from container.paths import Paths
+from local.batch.client import free_port
 from local.sagemaker import images, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
@@ -60,7 +60,7 @@ class Server:
         self._paths = Paths(emptied(folder))
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._loading = threading.Lock()
-        self.port = _free_port()
+        self.port = free_port()
         self.many = container.get("Mode") == MULTI
         if not self.many:
             _bring_model(self._client, container, self._paths.model)
@@ -190,9 +190,3 @@ def _unpack(client: object, uri: str, folder: Path) -> None:
         except ArchiveError as error:
             shutil.rmtree(folder)
             raise JobError(f"{uri} is not a model archive: {error}") from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from algorithms.archives import pack
 from container.paths import Paths
 from local.sagemaker import channels, images, s3
 from local.sagemaker.checkpoints import Checkpoints
@@ -289,13 +290,13 @@ class Job:
             for file, name in s3.files(paths.model):
                 s3.upload(self._s3, file, f"{place}/model/{name}")
             return f"{place}/model/"
-        s3.upload(self._s3, s3.archived(paths.model, self._folder / "model.tar.gz"), f"{place}/model.tar.gz")
+        s3.upload(self._s3, pack(paths.model, self._folder / "model.tar.gz"), f"{place}/model.tar.gz")
         return f"{place}/model.tar.gz"
 
     def _upload_output(self, paths: Paths) -> None:
         if any(paths.output_data.iterdir()):
             place = f"{self._record['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self._name}/output"
-            archive = s3.archived(paths.output_data, self._folder / "output.tar.gz")
+            archive = pack(paths.output_data, self._folder / "output.tar.gz")
             s3.upload(self._s3, archive, f"{place}/output.tar.gz")
 
 

@@ -8,13 +8,13 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from algorithms import registry
+from algorithms.archives import pack
 from algorithms.interface import Algorithm
 from container.paths import Paths
 from container.settings import ConfigurationError
@@ -154,6 +154,4 @@ def _keep(paths: Paths, request: Mapping[str, Any], name: str) -> None:
         return
     folder = _local(where, "S3OutputPath") / name / "output"
     folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(folder / "model.tar.gz", "w:gz") as archive:
-        for file in sorted(paths.model.iterdir()):
-            archive.add(file, file.name)
+    pack(paths.model, folder / "model.tar.gz")
