@@ -29,7 +29,7 @@ from algorithms.archives import ArchiveError, extract
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample
 from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model
-from recordio.batches import Batch
+from recordio.batches import Batch, canonical
 from recordio.limits import MOST_MEMBERS
 
 
@@ -38,6 +38,8 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
     place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"there is no model at '{place}': no such file or folder")
+    if not (place.is_dir() or place.is_file()):
+        raise ModelError(f"'{place}' is neither a folder nor an archive")
     with unpacked(place) as folder:
         if not any(folder.iterdir()):
             raise ModelError(f"the model folder '{place}' is empty")
@@ -140,22 +142,33 @@ def _rows(values: Any, *, missing: bool) -> Batch:
     if sp.issparse(values):
         if values.ndim != 2:
             raise PredictionError(f"rows are expected, of shape (n, features), not {values.shape}")
-        rows: Any = sp.csr_array(values, dtype=np.float32)
+        rows: Any = canonical(sp.csr_array(_real(values), dtype=np.float32))
         numbers = rows.data
     else:
-        rows = numbers = _dense(values)
-    if not missing and not np.isfinite(numbers).all():
-        raise PredictionError(
-            "a feature is NaN or infinite, or beyond the range of float32; finite numbers are expected"
-        )
+        rows = numbers = _dense(values, missing=missing)
+    if not (np.isfinite(numbers) | (missing & np.isnan(numbers))).all():
+        expected = "finite numbers, or NaN for what is missing, are" if missing else "finite numbers are"
+        raise PredictionError(f"a feature is NaN or infinite, or beyond the range of float32; {expected} expected")
     return Batch(rows)
 
 
-def _dense(values: Any) -> np.ndarray:
-    """(n, d) float32. Frames of pandas and polars become arrays by NumPy's own protocol."""
+def _real(values: Any) -> Any:
+    """The values, if they are real numbers: NumPy would cut an imaginary part off, and count a date's nanoseconds."""
+    if np.dtype(values.dtype).kind in "cmM":
+        raise PredictionError(f"rows of numbers are expected, not of {values.dtype}")
+    return values
+
+
+def _dense(values: Any, *, missing: bool) -> np.ndarray:
+    """(n, d) float32. Frames of pandas and polars become arrays by NumPy's own protocol; what pandas calls missing is
+    NaN, where the algorithm takes that."""
     try:
+        if missing and hasattr(values, "dtypes") and hasattr(values, "to_numpy"):
+            values = values.to_numpy(np.float64, na_value=np.nan)
         with np.errstate(over="ignore"):
-            rows = np.ascontiguousarray(np.asarray(values), dtype=np.float32)
+            rows = np.ascontiguousarray(_real(np.asarray(values)), dtype=np.float32)
+    except PredictionError:
+        raise
     except (TypeError, ValueError, OverflowError) as error:
         raise PredictionError(f"rows of numbers are expected: {error}") from None
     if rows.ndim != 2:

@@ -77,15 +77,30 @@ def run(request: Request) -> int:
 
 
 def _search(request: Request, config: TuningConfig, metric: Metric) -> int:
-    storage = JournalStorage(
-        JournalFileBackend(str(request.output / _JOURNAL), lock_obj=JournalFileOpenLock(str(request.output / _JOURNAL)))
-    )
+    journal = request.output / _JOURNAL
+    _mend(journal)
+    try:
+        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{journal}, in which the search so far is kept, is damaged: {error}; give another --output"
+        ) from error
     told = _Teller(request, config)
     tuner = Tuner(config, _runner(request, config, metric), storage=storage, changed=told)
     told.follow(tuner)
     code = _until_the_end(tuner, told)
     history.write(request.output, f"{request.algorithm}: tuning", tuner, maximize=config.maximize)
     return _finish(request, tuner, told, code)
+
+
+def _mend(journal: Path) -> None:
+    """Cut off a last line that was not written to its end, as on a full disk: Optuna would write on in it."""
+    if journal.is_file():
+        content = journal.read_bytes()
+        if whole := content.rpartition(b"\n")[0]:
+            os.truncate(journal, len(whole) + 1)
+        elif content:
+            os.truncate(journal, 0)
 
 
 def _config(request: Request, algorithm: type[Algorithm], metric: Metric) -> TuningConfig:

@@ -77,6 +77,16 @@ def _csr_rows(features: sp.csr_array, start: int, stop: int) -> sp.csr_array:
     return part
 
 
+def canonical(rows: sp.csr_array) -> sp.csr_array:
+    """CSR rows in which each feature of a row stands once, as the readers give them: entries of the same place are
+    summed. A copy where that changes anything; XGBoost's own reading of repeated entries is undefined."""
+    if rows.has_canonical_format:
+        return rows
+    rows = rows.copy()
+    rows.sum_duplicates()
+    return rows
+
+
 def concatenate(batches: list[Batch]) -> Batch:
     """Join batches row-wise. Dense and sparse parts together become sparse, and as wide as the widest of them.
 

@@ -30,6 +30,8 @@ _MODULE = "estimators"
 
 def __getattr__(name: str) -> Any:
     found = _all()
+    if name == "__all__":
+        return sorted(found)
     if name not in found:
         raise AttributeError(f"there is no estimator {name!r}; there are: {', '.join(sorted(found))}")
     return found[name]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -20,7 +20,7 @@ from algorithms import hyperparameters, registry
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
 from algorithms.interface import Algorithm, Model
-from recordio.batches import Batch
+from recordio.batches import Batch, canonical
 
 logger = logging.getLogger("algorithms.estimators")
 
@@ -102,7 +102,7 @@ class Estimator(BaseEstimator):
         return tags
 
 
-class Transforms(TransformerMixin, Estimator):
+class Transforms(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     """Rows to columns that the model computes, float32."""
 
     @property
@@ -186,7 +186,7 @@ def _text(value: Any) -> str:
 
 def as_csr(rows: Any) -> Any:
     """Rows as a Batch has them: a CSR array where they are sparse."""
-    return sp.csr_array(rows) if sp.issparse(rows) else np.ascontiguousarray(rows)
+    return canonical(sp.csr_array(rows)) if sp.issparse(rows) else np.ascontiguousarray(rows)
 
 
 def _unpacked(algorithm: str, content: bytes) -> Model:

@@ -68,7 +68,11 @@ class Regresses(RegressorMixin, Supervised):
 
     def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:  # noqa: N803
         rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True)
-        return self._fit(Batch(rows, labels.astype(np.float32), weights), self._kind())
+        with np.errstate(over="ignore"):
+            labels = labels.astype(np.float32)
+        if not np.isfinite(labels).all():
+            raise ValueError("y has a value beyond the range of float32, in which models are trained")
+        return self._fit(Batch(rows, labels, weights), self._kind())
 
     @abstractmethod
     def _kind(self) -> dict[str, Any]:

@@ -173,6 +173,7 @@ def _score(model: KMeansModel, hyperparameters: KMeansHyperparameters, stream: S
         rows += len(batch)
     total, count = job.hosts.sum(np.array([total, rows]))[0].tolist()
     scores = {"msd": total / max(count, 1), "ssd": total}
-    for metric in hyperparameters.eval_metrics:
+    tuned = hyperparameters.tuning_objective_metric.removeprefix("test:")
+    for metric in dict.fromkeys([*hyperparameters.eval_metrics, *([tuned] if tuned in scores else [])]):
         job.report(FinalScore("test", metric, scores[metric]))
         job.report(Measured.of("test", metric, scores[metric]))

@@ -62,7 +62,9 @@ def _score(graph: Graph, booster: Any, objective: str) -> str:
     base = _base(parameters, objective, groups)
     if kind == "gblinear":
         weights = np.array(document["gradient_booster"]["model"]["weights"], np.float64).reshape(-1, groups)
-        margins = graph.affine(FEATURES, weights[:-1].T, weights[-1] + base[0])  # gblinear adds the first to all
+        missing = graph.add("IsNaN", FEATURES)  # to a linear booster what is missing is 0
+        given = graph.add("Where", missing, graph.constant(0), FEATURES)
+        margins = graph.affine(given, weights[:-1].T, weights[-1] + base[0])  # gblinear adds the first to all
     else:
         margins = _ensemble(graph, document["gradient_booster"], base, groups)
     return _linked(graph, margins, objective)

@@ -42,12 +42,15 @@ def split(algorithm: type[Algorithm], pairs: Sequence[tuple[str, str]]) -> tuple
     known = {name: field for wire, field in declared.items() for name in (wire, *field.aliases)}
     ranges: list[Range] = []
     static: dict[str, str] = {}
+    seen: dict[int, str] = {}  # by the declaration, which a name and its aliases share
     for name, value in pairs:
         if name not in known:
             public = [one for one in known if not one.startswith("_")]
             raise click.UsageError(f"{algorithm.name} has no hyperparameter '{name}'; {did_you_mean(name, public)}")
-        if name in static or any(one.name == name for one in ranges):
-            raise click.UsageError(f"hyperparameter '{name}' is given twice")
+        if (before := seen.get(id(known[name]))) is not None:
+            other = "" if before == name else f": it is '{before}' by another name"
+            raise click.UsageError(f"hyperparameter '{name}' is given twice{other}")
+        seen[id(known[name])] = name
         if (one := _range(name, value, known[name])) is not None:
             ranges.append(one)
         else:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris, make_blobs
 from sklearn.decomposition import PCA as TheirPCA  # noqa: N811
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import algorithms
@@ -135,6 +137,33 @@ def test_labels_of_any_kind_and_classes_that_cannot_be() -> None:
         estimators.FactorizationMachinesClassifier(num_factors=2).fit(rows, names)
     margins = estimators.LinearLearnerClassifier(loss="hinge_loss").fit(rows[:100], names[:100])
     assert not hasattr(margins, "predict_proba")
+
+
+@pytest.mark.parametrize("make", [lambda: estimators.XGBoostRegressor(num_round=5), estimators.LinearLearnerRegressor])
+def test_repeated_entries_of_sparse_rows_are_summed(make: Any) -> None:
+    """XGBoost's own reading of such rows ended the process."""
+    random = np.random.default_rng(0)
+    columns, values = np.tile([3, 2, 0, 0], 60), random.normal(size=240)
+    repeated = sp.csr_array((values, columns, np.arange(0, 241, 4)), shape=(60, 4))
+    numbers = random.normal(size=60)
+    summed = repeated.copy()
+    summed.sum_duplicates()
+    one, other = make().fit(repeated, numbers), make().fit(summed, numbers)
+    np.testing.assert_allclose(one.predict(repeated), other.predict(summed), rtol=1e-5, atol=1e-6)
+
+
+def test_labels_beyond_float32_are_refused() -> None:
+    with pytest.raises(ValueError, match="float32"):
+        estimators.LinearLearnerRegressor().fit(np.eye(4), [1e300, 0, 1, 2])
+
+
+def test_columns_have_names_and_all_estimators_are_listed() -> None:
+    pandas = pytest.importorskip("pandas")
+    rows, _ = load_iris(return_X_y=True, as_frame=True)
+    found = make_pipeline(StandardScaler(), estimators.PCA(num_components=2)).set_output(transform="pandas")
+    assert isinstance(found.fit_transform(rows), pandas.DataFrame)
+    assert estimators.KMeans(k=3).fit(rows).get_feature_names_out().tolist() == ["kmeans0", "kmeans1", "kmeans2"]
+    assert "XGBoostClassifier" in estimators.__all__
 
 
 def test_missing_values_and_weights_of_xgboost() -> None:

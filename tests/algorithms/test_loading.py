@@ -71,6 +71,9 @@ def test_any_kind_of_rows_is_the_same_rows(folder: Path, make: Any) -> None:
         ([[1.0, np.nan]], "NaN"),
         ([[1e300, 0.0]], "float32"),
         (sp.csr_array(np.array([[np.inf, 1.0]])), "infinite"),
+        (np.array([[1 + 2j, 0]]), "complex"),
+        (np.array([["2026-01-01", "2026-01-02"]], "datetime64[s]"), "datetime64"),
+        (sp.csr_array(np.array([[1j, 1.0]])), "complex"),
         (np.zeros((1, 3)), "3 features"),
         (np.zeros((2, 2, 2)), "shape"),
         (None, "rows"),
@@ -81,11 +84,20 @@ def test_what_is_no_row_of_the_model_is_named(folder: Path, rows: Any, said: str
         algorithms.load(folder).predict(rows)
 
 
+def test_repeated_entries_of_sparse_rows_are_summed(folder: Path) -> None:
+    rows = sp.csr_array((np.float32([1, 2, 1, 1]), np.array([0, 0, 1, 1]), np.array([0, 2, 4])), shape=(2, 2))
+    found = algorithms.load(folder).predict(rows)["distance_to_cluster"]
+    assert found == pytest.approx([3, 2])  # (3, 0) and (0, 2), nearest to (0, 0)
+    assert rows.nnz == 4  # the caller's rows are as they were
+
+
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         algorithms.load(tmp_path / "nowhere")
     with pytest.raises(ModelError, match="empty"):
         algorithms.load(tmp_path)
+    with pytest.raises(ModelError, match="neither a folder nor an archive"):
+        algorithms.load("/dev/null")
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(ModelError, match=r"notes\.txt"):
         algorithms.load(tmp_path)

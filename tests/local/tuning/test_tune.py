@@ -52,9 +52,14 @@ def test_a_grid_of_k_finds_the_clusters_and_goes_on_where_it_was(data, tmp_path,
         assert oba(*search) == 1
         assert "another oba tune is at work there" in capfd.readouterr().err
     began = time.monotonic()
+    with (output / "journal").open("ab") as journal:
+        journal.write(b'{"op_code": 4, "torn')  # as a full disk leaves it
     assert oba(*search) == 0
     assert "Going on after 3 training jobs of 3" in capfd.readouterr().out and time.monotonic() - began < 5
     assert oba("predict", "--model", output / "best" / "model", "--input", tmp_path / "test.csv") == 0
+    (output / "journal").write_bytes(b"{torn}\n" + (output / "journal").read_bytes())
+    assert oba(*search) == 1
+    assert "journal, in which the search so far is kept, is damaged" in capfd.readouterr().err
     assert oba("tune", "kmeans", *data, "k=2..9", "--output", output) == 1
     assert "another search has begun there" in capfd.readouterr().err
 
@@ -87,6 +92,10 @@ def test_a_stop_ends_the_processes_and_the_same_command_goes_on(data, tmp_path):
         (["kmeans", "--test", "{data}", "k=5..9:lag"], "the scale 'lag' is not one of auto, linear, log, reverse-log"),
         (["kmeans", "--test", "{data}", "k=5.."], "a range is written LOW..HIGH"),
         (["kmeans", "--test", "{data}", "k=2.5..9"], "k is an integer of at least 1"),
+        (
+            ["xgboost", "eta=0.1..0.9", "learning_rate=0.3"],
+            "'learning_rate' is given twice: it is 'eta' by another name",
+        ),
         (["kmeans", "--test", "{data}", "k=9..5"], "MinValue 9 is larger than MaxValue 5"),
         (["kmeans", "--test", "{data}", "k=5..9", "--objective", "test:mse"], "did you mean 'test:msd' or 'test:ssd'?"),
         (["linear-learner", "--validation", "{data}", "wd=0..1"], "say what to optimise: --objective validation:obj"),
