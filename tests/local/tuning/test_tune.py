@@ -93,7 +93,15 @@ def test_a_stop_ends_the_processes_and_the_same_command_goes_on(data, tmp_path):
         (["kmeans", "--test", "{data}", "k=5.."], "a range is written LOW..HIGH"),
         (["kmeans", "--test", "{data}", "k=2.5..9"], "k is an integer of at least 1"),
         (
-            ["xgboost", "eta=0.1..0.9", "learning_rate=0.3"],
+            [
+                "xgboost",
+                "eta=0.1..0.9",
+                "learning_rate=0.3",
+                "--validation",
+                "{data}",
+                "--objective",
+                "validation:rmse",
+            ],
             "'learning_rate' is given twice: it is 'eta' by another name",
         ),
         (["kmeans", "--test", "{data}", "k=9..5"], "MinValue 9 is larger than MaxValue 5"),
