@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from algorithms import registry
+from tests.algorithms import samples
 from tests.algorithms.test_hosts import corpus
 from tests.hosts.group import group, leader_model
 from tests.local.toy import oba
@@ -91,6 +92,30 @@ def test_oba_train_on_hosts_of_this_machine(tmp_path, rows, one, capsys):
     assert "All 2 hosts are here: 127.0.0.2, 127.0.0.3." in shown
     assert shown.splitlines()[-1].startswith("Next    oba predict")
     assert "#progress_metric: host=127.0.0.3" in (out / "hosts" / "127.0.0.3" / "log").read_text()
+
+
+EAGERLY = "import tensorflow; tensorflow.config.run_functions_eagerly(True)"
+"""A few steps take less than the compilation of a network."""
+
+
+def test_image_classification_on_two_hosts_of_which_one_has_no_images(tmp_path):
+    algorithm = registry.find("image-classification")
+    files = samples.files(algorithm, algorithm.configurations[0])
+    values = dict(algorithm.configurations[0].hyperparameters) | {"image_shape": "3,8,8", "kv_store": "dist_async"}
+    with group(tmp_path, 2, 67, "image-classification", values) as hosts:
+        for name, (content_type, found) in files.items():
+            hosts.sharded(name, [{}, found], content_type)
+        hosts.start(before=EAGERLY)
+        outcomes = hosts.outcomes()
+    paths = leader_model(outcomes)
+    algorithm.load(paths.model)
+    assert [file.name for file in paths.model.iterdir() if file.suffix == ".params"] == [
+        "image-classification-0001.params"
+    ]
+    assert "Epoch[0] Validation-accuracy=" in outcomes[0].log
+    assert "Epoch[0] Train-accuracy=" in outcomes[0].log
+    assert "Epoch[0] Validation-accuracy=" not in outcomes[1].log  # tuning jobs read the leader's
+    assert "Host 127.0.67.101: summed" in outcomes[1].log
 
 
 @pytest.mark.skipif(not THOROUGH, reason="networks are for OBA_THOROUGH=1")

@@ -15,8 +15,10 @@ from tests.hosts.group import Group, group, leader_model
 pytestmark = pytest.mark.slow
 
 THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
-ALL = {"factorization-machines": 90, "ntm": 91}
+ALL = {"factorization-machines": 90, "ntm": 91, "image-classification": 93}
 """Algorithms whose hosts write their checkpoints together, and the number of the group."""
+
+NETWORKS = {"ntm", "image-classification", "seq2seq"}
 
 _EVERY_POINT = """
 import os, signal, time
@@ -75,7 +77,7 @@ def assert_same(found: list[str], other: list[str]) -> None:
     assert all(one == two for one, two in zip(found, other, strict=False))
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if THOROUGH or name != "ntm"])
+@pytest.mark.parametrize("name", [name for name in ALL if THOROUGH or name not in NETWORKS])
 def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
     values = {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name]}
     with group(tmp_path / "plain", 2, ALL[name], name, values) as plain:
