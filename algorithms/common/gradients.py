@@ -31,7 +31,9 @@ class Kept(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """See Keras."""
-        self.assign(self.gradients[self._get_variable_index(variable)], ops.convert_to_tensor(gradient))
+        # The sum makes a plain array of the slices that TensorFlow has for embeddings, with those of a row added up.
+        whole = ops.add(ops.zeros_like(variable), gradient)
+        self.assign(self.gradients[self._get_variable_index(variable)], whole)
 
 
 class Together:

@@ -118,6 +118,21 @@ def test_image_classification_on_two_hosts_of_which_one_has_no_images(tmp_path):
     assert "Host 127.0.67.101: summed" in outcomes[1].log
 
 
+def test_seq2seq_on_two_hosts_with_the_same_pairs(tmp_path):
+    algorithm = registry.find("seq2seq")
+    values = dict(algorithm.configurations[0].hyperparameters) | {"max_num_epochs": "1"}
+    with group(tmp_path, 2, 68, "seq2seq", values) as hosts:
+        for name, (content_type, found) in samples.files(algorithm, algorithm.configurations[0]).items():
+            hosts.replicated(name, found, content_type)
+        hosts.start(before=EAGERLY)
+        outcomes = hosts.outcomes()
+    algorithm.load(leader_model(outcomes).model)
+    assert "Checkpoint [1]\tValidation-perplexity=" in outcomes[0].log
+    assert "Checkpoint [1]\tValidation-bleu=" in outcomes[0].log
+    assert "Validation-perplexity=" not in outcomes[1].log
+    assert "#progress_metric: host=127.0.68.101, completed 100.0 % of epochs" in outcomes[1].log
+
+
 @pytest.mark.skipif(not THOROUGH, reason="networks are for OBA_THOROUGH=1")
 @pytest.mark.parametrize("norm", ["false", "true"])
 def test_ntm_on_two_hosts_of_which_one_has_few_documents(tmp_path, norm):
