@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from algorithms.factorization_machines import FactorizationMachinesHyperparameters
 
 _NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
+_LARGE_DECAY = 1e-4  # ten times the default of factors_wd; a smaller one draws no interaction to zero that rows show
 _NO_ROWS = "No training data processed. Verify that channel 'train' contains non-empty files."
 
 
@@ -46,19 +47,29 @@ def train(
     bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
     if not all(np.isfinite(one).all() for one in (bias, linear, factors)):
         raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(hp)}")
-    if state.time < FEWEST_STEPS:
+    _warn(state, hp, job, open_ended=scaling is not None)
+    return bias, linear, factors
+
+
+def _warn(state: State, hp: FactorizationMachinesHyperparameters, job: Job, *, open_ended: bool) -> None:
+    """What may have kept the model from learning; ``open_ended`` where the number of passes was ours to choose."""
+    if state.time < FEWEST_STEPS and not open_ended:
+        more = "give none" if hp.epochs is not None else "read the channel in File mode"
         job.warning(
             f"Training ended after {state.time} steps, which are few at linear_lr={hp.linear_lr:g} and "
-            f"factors_lr={hp.factors_lr:g}: give more epochs or, in File mode, none: then training "
+            f"factors_lr={hp.factors_lr:g}: give more epochs, or {more}: a job in File mode whose epochs are not given "
             "takes as many as it needs."
         )
-    if state.share_of_interactions < _NO_INTERACTIONS:
-        job.warning(
-            f"The interactions of features have vanished from the scores: factors_wd={hp.factors_wd:g} draws the "
-            f"factors to zero faster than factors_lr={hp.factors_lr:g} learns them. A feature's gradient is a mean "
-            "over the batch, so that a weight decay of 0.001 is large already."
-        )
-    return bias, linear, factors
+    if state.share_of_interactions >= _NO_INTERACTIONS:
+        return
+    if hp.factors_wd < _LARGE_DECAY:
+        job.info("The interactions of features add next to nothing to the scores: none were found.")
+        return
+    job.warning(
+        f"The interactions of features have vanished from the scores: factors_wd={hp.factors_wd:g} draws the "
+        f"factors to zero faster than factors_lr={hp.factors_lr:g} learns them. A feature's gradient is a mean "
+        "over the batch, so that a weight decay of 0.001 is large already."
+    )
 
 
 def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Scaling:

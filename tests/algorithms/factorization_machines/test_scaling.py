@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.datasets import load_breast_cancer, load_diabetes, make_friedman1
+from sklearn.datasets import load_breast_cancer, load_diabetes, make_friedman1, make_regression
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -20,10 +20,11 @@ from tests.algorithms.fakes import FakeJob, MemoryStream
 SEEDS = range(3)
 
 
-def fitted(features, labels, predictor_type="regressor", **given):
+def fitted(features, labels, predictor_type="regressor", job=None, **given):
     given = {"feature_dim": str(features.shape[1]), "num_factors": "8", "predictor_type": predictor_type} | given
     values = hyperparameters.parse(FactorizationMachines.hyperparameters, given)
-    return FactorizationMachines.fit(values, {"train": MemoryStream(features, labels)}, FakeJob())
+    stream = MemoryStream(features.astype(np.float32), labels)
+    return FactorizationMachines.fit(values, {"train": stream}, job or FakeJob())
 
 
 def halves(features, labels, seed):
@@ -106,3 +107,18 @@ def test_rare_words_are_not_made_to_weigh_as_much_as_common_ones():
     scaling = measure.scaling(shifted=True, labels=False)
     assert scaling.shift is None
     np.testing.assert_allclose(scaling.scale, [1, np.sqrt((500**2 + 300**2) / 2)])
+
+
+@pytest.mark.parametrize("rows", [20, 50, 100, 200])
+def test_few_rows_are_learned_as_a_linear_model_learns_them(rows):
+    features, labels = make_regression(rows + 200, 3, noise=1, random_state=1)
+    job = FakeJob()
+    model = fitted(features[:rows], labels[:rows], job=job, num_factors="2")
+    peer = Ridge(0.1).fit(features[:rows], labels[:rows]).predict(features[rows:])
+    assert error(model, features[rows:], labels[rows:]) <= 1.5 * np.sqrt(np.mean((peer - labels[rows:]) ** 2))
+    assert not job.warnings
+
+
+def error(model, features, labels):
+    """Root mean square."""
+    return np.sqrt(np.mean((model.predict(Batch(features.astype(np.float32)))["score"] - labels) ** 2))
