@@ -16,7 +16,7 @@ from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.model import BINARY, REGRESSOR, FactorizationMachine
-from algorithms.factorization_machines.scaling import Measure, Scaling
+from algorithms.factorization_machines.scaling import FAR, Measure, Scaling
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
 from algorithms.factorization_machines.scores import Sums
 from algorithms.factorization_machines.steps import State
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
 _LARGE_DECAY = 1e-4  # ten times the default of factors_wd; a smaller one draws no interaction to zero that rows show
+_NAMED = 10  # columns in a warning
 _NO_ROWS = "No training data processed. Verify that channel 'train' contains non-empty files."
 
 
@@ -37,6 +38,8 @@ def train(
     """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
     found = job.checkpoints.latest()
     place = _first_place(stream, hp, job) if found is None else resume(state, found)
+    if place.scaling is not None:
+        state.leave_alone(place.scaling.far)
     stopped = False
     while place.epoch < place.schedule.epochs and not stopped:
         stopped = _one_epoch(state, stream, place, hp, job)
@@ -100,6 +103,12 @@ def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: 
         f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
         f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
     )
+    if (far := scaling.far).size:
+        named = ", ".join(map(str, far[:_NAMED])) + (f" and {far.size - _NAMED} more" if far.size > _NAMED else "")
+        job.warning(
+            f"Columns (from 0) {named} lie {FAR} standard deviations or more from 0 and take no part in interactions, "
+            "which float32 could not hold there: subtract their means from the data to have them."
+        )
     # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
     schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
     return Place(schedule, scores, scaling)
