@@ -22,12 +22,13 @@ from recordio.quoting import quoted
 class Leader(meeting.Host):
     """The first of the hosts: all others are connected to it."""
 
-    def __init__(self, group: Group, trainee: Trainee, signals: meeting.Signals) -> None:
-        super().__init__(group, trainee, signals)
+    def __init__(self, group: Group, token: str | None, trainee: Trainee, signals: meeting.Signals) -> None:
+        super().__init__(group, token, trainee, signals)
         self.address = ""
         self._listener: socket.socket | None = None
         self._problem = "it could not listen"
         self._strangers: dict[Lines, float] = {}  # with when they must have said who they are
+        self._warned: set[tuple[str, str]] = set()  # of strangers: their addresses and what is wrong with them
         self._others: dict[str, Lines] = {}
         self._heard: dict[str, float] = {}
         self._jobs: dict[str, Mapping[str, Any]] = {}
@@ -48,9 +49,8 @@ class Leader(meeting.Host):
         try:
             messages = one.receive()
         except MalformedLineError as error:
-            logger.warning("A connection to port %d was closed: %s.", meeting.PORT, error)
             messages = []
-            one.close()
+            self._turn_away(one, str(error))
         for message in messages:
             if one in self._strangers:
                 self._greet(one, message)
@@ -76,8 +76,11 @@ class Leader(meeting.Host):
         """A first message: whoever does not say that it is one of the hosts is none."""
         name = message.get("host")
         if name not in self.group.hosts or name == self.group.host or not self._is_from(one, str(name)):
-            logger.warning("A connection to port %d was closed: it is of no other host of this job.", meeting.PORT)
-            one.close()
+            self._turn_away(one, "it is of no other host of this job")
+            return
+        if message.get("token") != self.token:
+            one.send(another_job=True)
+            self._turn_away(one, f"host {name} is there of another job")
             return
         if self.verdict is not None:
             one.send(verdict=self.verdict.code, text=self.verdict.text)
@@ -97,6 +100,15 @@ class Leader(meeting.Host):
         if self.verdict is None:
             one.send(welcome=True)
             logger.info("Host %s is here; %d of %d are.", name, len(self._others) + 1, self.group.size)
+
+    def _turn_away(self, one: Lines, reason: str) -> None:
+        """Close a connection, with one line for an address and a reason: many try again and again."""
+        with contextlib.suppress(OSError):
+            known = one.connection.getpeername()[0], reason
+            if known not in self._warned and len(self._warned) < MOST_STRANGERS:
+                self._warned.add(known)
+                logger.warning("A connection of %s to port %d was closed: %s.", known[0], meeting.PORT, reason)
+        one.close()
 
     def _is_from(self, one: Lines, host: str) -> bool:
         """Whether a connection comes from one of the host's addresses; true where names are not, or slowly, known."""

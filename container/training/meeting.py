@@ -16,6 +16,7 @@ them in ``supervisor.py``.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import select
 import signal
 import socket
@@ -90,12 +91,14 @@ class Host(ABC):
     """What leader and members have in common: the loop, and the training process.
 
     Attributes:
+        token: which job this is, see ``token``.
         verdict: None until the job has ended.
         job: what the training process says of the job; None until it has read it.
     """
 
-    def __init__(self, group: Group, trainee: Trainee, signals: Signals) -> None:
+    def __init__(self, group: Group, token: str | None, trainee: Trainee, signals: Signals) -> None:
         self.group = group
+        self.token = token
         self.trainee = trainee
         self.verdict: Verdict | None = None
         self.job: Mapping[str, Any] | None = None
@@ -222,6 +225,11 @@ class Host(ABC):
 def addresses(host: str) -> list[str]:
     """The IPv4 addresses of a host. Raises OSError where its name has none, or none yet."""
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)]
+
+
+def token(job: str | None) -> str | None:
+    """What a host says of the job that it is of, whatever the length of its name; None where it has none."""
+    return None if job is None else hashlib.sha256(job.encode()).hexdigest()[:32]
 
 
 def version() -> str:

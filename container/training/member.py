@@ -17,13 +17,14 @@ from container.training.trainee import Trainee
 class Member(meeting.Host):
     """Any other host: it is connected to the leader."""
 
-    def __init__(self, group: Group, trainee: Trainee, signals: meeting.Signals) -> None:
-        super().__init__(group, trainee, signals)
+    def __init__(self, group: Group, token: str | None, trainee: Trainee, signals: meeting.Signals) -> None:
+        super().__init__(group, token, trainee, signals)
         self._leader = group.hosts[0]
         self._lines: Lines | None = None
         self._welcome = False
         self._heard = time.monotonic()
         self._retry_at = 0.0
+        self._another_job_since: float | None = None  # the leader of another job answers in the place of ours
         self._told: float | None = None  # when the leader was told that training has failed here
         self._ended = False
 
@@ -49,7 +50,10 @@ class Member(meeting.Host):
         self._heard = time.monotonic()
         if "welcome" in message:
             self._welcome = True
+            self._another_job_since = None
             self.tell_job()
+        elif "another_job" in message:
+            self._another_job_since = self._another_job_since or time.monotonic()
         elif "met" in message or "tracker" in message:
             self.trainee.lines.send(**message)
         elif "verdict" in message:
@@ -89,6 +93,9 @@ class Member(meeting.Host):
         if not self._welcome and now > self.deadline:
             within = f"within {meeting.PATIENCE:g} seconds"
             self.fail(f"{failure.CLIENT.failure}: Host {self._leader}, which leads, was not there {within}\n")
+        if self._another_job_since is not None and now - self._another_job_since > meeting.LINGER:
+            other = f"is not there: the leader of another job answers on port {meeting.PORT} of its address"
+            self.fail(f"{failure.CLIENT.failure}: Host {self._leader}, which leads, {other}\n")
         if self._welcome and now - self._heard > meeting.LOST:
             self.fail(meeting.lost(self._leader, meeting.SILENT.format(meeting.LOST)))
 
@@ -101,9 +108,10 @@ class Member(meeting.Host):
             connection.connect((meeting.addresses(self._leader)[0], meeting.PORT))
         except OSError:
             connection.close()
+            self._another_job_since = None
             return
         self._lines = Lines(connection)
-        self._lines.send(host=self.group.host, version=meeting.version())
+        self._lines.send(host=self.group.host, token=self.token, version=meeting.version())
         self._heard = time.monotonic()
 
     def ended_here(self, code: int) -> None:

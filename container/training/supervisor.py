@@ -14,12 +14,16 @@ from container.training.member import Member
 from container.training.trainee import Link, Trainee
 
 
-def supervise(paths: Paths, group: Group, train: Callable[[Link], int]) -> int:
-    """Run ``train`` in a process of its own, as one of the hosts of the job; the exit code, alike on all hosts."""
+def supervise(paths: Paths, group: Group, job: str | None, train: Callable[[Link], int]) -> int:
+    """Run ``train`` in a process of its own, as one of the hosts of the job; the exit code, alike on all hosts.
+
+    Args:
+        job: what the hosts of this job have in common and no other job has; None where nobody says.
+    """
     before = _identities(paths.model)
     trainee = Trainee.start(train)
     with meeting.Signals() as signals:
-        host = (Leader if group.rank == 0 else Member)(group, trainee, signals)
+        host = (Leader if group.rank == 0 else Member)(group, meeting.token(job), trainee, signals)
         verdict = host.run()
         trainee.kill()
         if verdict.code == failure.EXIT_CODE:

@@ -54,7 +54,9 @@ def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
     group = config.group(paths)
     if group is None or group.size == 1:
         return _run(paths, settings, output, SoleHost(paths.failure))
-    return supervisor.supervise(paths, group, lambda link: _run(paths, settings, output, HostOfSeveral(group, link)))
+    return supervisor.supervise(
+        paths, group, settings.job, lambda link: _run(paths, settings, output, HostOfSeveral(group, link))
+    )
 
 
 def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | HostOfSeveral) -> int:

@@ -111,6 +111,32 @@ def test_another_job(hosts):
     assert_all_say(hosts.outcomes(), *words)
 
 
+def test_a_host_of_another_job_at_a_hosts_address_is_turned_away(hosts):
+    hosts.start(0, OBA_JOB_TOKEN="a" * 40)
+    hosts.start(1, OBA_JOB_TOKEN="b" * 40)
+    hosts.wait_for("was closed: host", 0)
+    told = hosts.outcome(1)
+    assert told.code == 1
+    assert f"Host {hosts.names[0]}, which leads, is not there: the leader of another job answers" in told.failure
+    hosts.start(1, 2, OBA_JOB_TOKEN="a" * 40)
+    hosts.wait_until_met()
+    assert hosts.log(0).count("was closed") == 1
+    hosts.write("train", ROWS)
+    for outcome in hosts.outcomes():
+        assert outcome.code == 0, outcome.log
+
+
+@pytest.mark.parametrize(
+    "theirs", [ROWS[: ROWS.index(b"\n", 90) + 1], ROWS.replace(b"7", b"8")], ids=["size", "content"]
+)
+def test_other_files_of_a_channel_of_which_each_host_has_all(tmp_path, theirs):
+    with group(tmp_path, 2, next(NUMBERS), "pca", VALUES) as two:
+        two.replicated("train", ROWS, TYPE).hosts[1].channel("train", theirs, TYPE)
+        two.start()
+        words = f"Host {two.names[1]} runs another job than the leader {two.names[0]}", "'files of channel train'"
+        assert_all_say(two.outcomes(), *words)
+
+
 def test_another_version(hosts):
     hosts.start(0, 1)
     hosts.start(2, before="meeting.version = lambda: '0.0.1'")
