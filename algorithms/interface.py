@@ -454,6 +454,8 @@ class Algorithm(ABC):
     """How the log writes what the algorithm reports: a module of ``container/training/dialects``."""
     several_hosts: ClassVar[bool] = False
     """``fit`` uses ``job.hosts``; elsewhere a job of several hosts is refused."""
+    own_checkpoints: ClassVar[str | None] = None
+    """Pattern of files in ``job.checkpoint_directory`` that a job goes on from; None where it uses ``job.checkpoints``."""
 
     @classmethod
     @abstractmethod

@@ -14,13 +14,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from container.paths import Paths
 from container.settings import ConfigurationError
+from container.signals import STOPPING
 from container.training.job import Output
 from container.training.meeting import PORT
+from container.training.trainee import end_with
 
 FOLDER = "hosts"
 """The folder, in that of the job, of the hosts that do not lead."""
@@ -36,17 +40,16 @@ def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
     with contextlib.ExitStack() as stack:
         names = stack.enter_context(_addresses(size))
         paths.resource_config.write_text(_resources(names[0], names))
-        others = [stack.enter_context(_other(paths, algorithm, name, names, token)) for name in names[1:]]
-        leader = stack.enter_context(_start(paths, algorithm, size, token, subprocess.PIPE))
-        with _passing_on_signals(leader):
-            assert leader.stdout is not None
-            for line in leader.stdout:
-                output.write(line)
-                output.flush()
-            code = leader.wait()
-            for process in others:
-                process.wait()
-    return code
+        started = stack.enter_context(_Started())
+        leader = started.take(stack.enter_context(_start(paths, algorithm, size, token, subprocess.PIPE)))
+        for name in names[1:]:
+            started.take(stack.enter_context(_other(paths, algorithm, name, names, token)))
+        assert leader.stdout is not None
+        for line in leader.stdout:
+            output.write(line)
+            output.flush()
+        codes = [process.wait() for process in started.processes]
+    return codes[0]
 
 
 @contextlib.contextmanager
@@ -106,19 +109,40 @@ def _start(paths: Paths, algorithm: str, size: int, token: str, output: int) -> 
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,  # Ctrl-C comes from here, once
+        preexec_fn=partial(_begin, os.getpid()),
     )
 
 
-@contextlib.contextmanager
-def _passing_on_signals(leader: subprocess.Popen[str]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C go to the leader, which tells the others."""
+def _begin(parent: int) -> None:
+    """In a host that is about to begin: it ends with this process, and loses no signal before it takes them."""
+    end_with(parent)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        leader.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+class _Started:
+    """The hosts that are started, to all of which SIGTERM and Ctrl-C go, the leader first."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[str]] = []
+        self._came: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Started:
+        self._before = {number: signal.signal(number, self._pass_on) for number in STOPPING}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def take(self, process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        """One more, which is told of what came before it."""
+        self.processes.append(process)
+        if self._came is not None:
+            process.send_signal(self._came)
+        return process
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self._came = number
+        for process in self.processes:
+            process.send_signal(number)

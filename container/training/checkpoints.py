@@ -173,6 +173,11 @@ class CheckpointStore:
         self._sound: set[str] = set()  # parts that this run has written, or has gone on from
         self._is_over = False
 
+    @property
+    def has_any(self) -> bool:
+        """Whether there are checkpoints of this job, of this run or an earlier one."""
+        return any(path.is_file() for path in self._ours())
+
     # ---- finding ----------------------------------------------------------------------------------------------------
 
     def latest(self, *, alone: bool = False) -> Checkpoint | None:

@@ -18,7 +18,8 @@ from container.logs import logger
 from container.paths import Paths
 from container.settings import ConfigurationError
 from container.training import exchange, failure
-from container.training.config import Group, TrainingConfig, folder_problems
+from container.training.config import TrainingConfig, folder_problems
+from container.training.group import Group
 from container.training.trainee import Link
 from recordio.sources import FileSource
 

@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,8 +9,7 @@ import pytest
 from algorithms import registry
 from tests.algorithms.test_hosts import corpus
 from tests.hosts.group import group, leader_model
-from tests.local.toy import oba
-from tests.opt_ml import ROOT, OptMl
+from tests.opt_ml import OptMl
 
 pytestmark = pytest.mark.slow
 
@@ -80,42 +77,6 @@ def test_a_channel_that_is_empty_on_all_hosts_is_the_error_that_it_is_on_one(tmp
         assert outcome.code == 1
         assert "Channel 'train' is empty" in outcome.failure
         assert "has no data files" in outcome.failure
-
-
-def test_oba_train_on_hosts_of_this_machine(tmp_path, rows, one, capsys):
-    (tmp_path / "rows.csv").write_bytes(text(rows))
-    values = [f"{name}={value}" for name, value in VALUES.items()]
-    out = tmp_path / "out"
-    for _ in range(2):  # the second in the place of the first
-        assert oba("train", "pca", "--train", tmp_path / "rows.csv", *values, "--output", out, "--hosts", 2) == 0
-    np.testing.assert_allclose(registry.find("pca").load(out / "model").s, one.s, rtol=1e-5)
-    shown = capsys.readouterr().out
-    names = re.findall(r"All 2 hosts are here: ([\d.]+), ([\d.]+)\.", shown)
-    assert len(names) == 2
-    assert shown.splitlines()[-1].startswith("Next    oba predict")
-    member = names[1][1]
-    assert f"#progress_metric: host={member}" in (out / "hosts" / member / "log").read_text()
-
-
-def test_two_runs_of_oba_at_once_have_nothing_to_do_with_each_other(tmp_path, rows):
-    values = [f"{name}={value}" for name, value in VALUES.items()]
-    data = [rows, rows[::-1] * 3, rows + 1]
-    runs = []
-    for number, part in enumerate(data):
-        (tmp_path / f"{number}.csv").write_bytes(text(part))
-        out = ["--train", tmp_path / f"{number}.csv", "--output", tmp_path / str(number)]
-        command = [sys.executable, "-m", "local", "train", "pca", *out, *values, "--hosts", "2"]
-        with (tmp_path / f"{number}.log").open("w") as log:
-            runs.append(subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=log, stderr=log))
-    try:
-        assert [run.wait(90) for run in runs] == [0] * len(runs)
-    finally:
-        for run in runs:
-            run.terminate()
-            run.wait()
-    for number, part in enumerate(data):
-        mean = registry.find("pca").load(tmp_path / str(number) / "model").mean
-        np.testing.assert_allclose(np.ravel(mean), part.mean(axis=0), rtol=1e-4)
 
 
 @pytest.mark.skipif(not THOROUGH, reason="networks are for OBA_THOROUGH=1")
