@@ -32,8 +32,8 @@ def load_keras(seed: int) -> ModuleType:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals that come meanwhile are heard afterwards: an exception while a compiled module is imported comes out as an
-    ImportError, and leaves a module that cannot be imported again."""
+    """Signals that come meanwhile are heard afterwards: an exception while a compiled module is imported comes out as
+    an ImportError, and leaves a module that cannot be imported again."""
     if threading.current_thread() is not threading.main_thread():  # the only one that runs handlers
         yield
         return
