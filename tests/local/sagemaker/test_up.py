@@ -254,6 +254,7 @@ def test_one_request_runs_without_a_server(tmp_path):
     assert "#metrics" in told
     with tarfile.open(tmp_path / "out" / "model.tar.gz") as tar:
         assert tar.getnames()
+    assert told.endswith(f"Next    oba predict --model {tmp_path}/out/model.tar.gz --input FILE\n")
     code, told, errors = run(wrong)
     assert code == 1
     assert errors.startswith("Failed: ClientError: Hyperparameter 'k': '0' is not an integer of at least 1")
