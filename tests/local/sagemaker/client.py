@@ -22,9 +22,9 @@ CSV = "".join(f"{x},{y}\n" for x, y in ROWS)
 
 
 @contextmanager
-def running(state: Path):
+def running(state: Path, *options: str):
     """A server process and boto3's clients of it, as its printed environment makes them."""
-    command = [sys.executable, "-m", "local", "up", "--port", "0", "--state", str(state)]
+    command = [sys.executable, "-m", "local", "up", "--port", "0", "--state", str(state), *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         environment: dict[str, str] = {}
         assert process.stdout is not None
@@ -106,3 +106,16 @@ def deployed(up, name: str, **weights: float):
     up.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=variants)
     up.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
     return in_service(up, name)
+
+
+def processes_of(state: Path) -> list[int]:
+    """Processes whose environment names the state folder."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                if f"SAGEMAKER_BASE_DIR={state}/".encode() in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from tests.local.sagemaker.client import (
     deployed,
     in_service,
     object_at,
+    processes_of,
     request,
     running,
     trained,
@@ -145,19 +145,6 @@ def test_a_transform_job_joins_answers_to_its_input_and_names_what_it_cannot_rea
 
 
 # ---- the server's own end -------------------------------------------------------------------------------------------
-
-
-def processes_of(state: Path) -> list[int]:
-    """Processes whose environment names the state folder."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                if f"SAGEMAKER_BASE_DIR={state}".encode() in (folder / "environ").read_bytes():
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-    return found
 
 
 def test_a_killed_server_leaves_no_process_and_the_next_has_its_jobs_and_endpoints(tmp_path):
