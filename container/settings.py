@@ -37,6 +37,7 @@ class Settings:
         base_directory: root of the contract's folders.
         algorithm: SageMaker's name of the algorithm; None where the image holds several and none is chosen.
         max_payload: largest request body in bytes; None for no limit (``SAGEMAKER_MAX_PAYLOAD_IN_MB=0``).
+        address: of the network interface that the server listens on; no variable says it.
         workers: number of server processes; None leaves it to the machine.
         timeout: seconds that a request may take.
         safe_ports: first and last port that may be used besides ``port``.
@@ -55,6 +56,7 @@ class Settings:
     base_directory: Path = Path("/opt/ml")  # SAGEMAKER_BASE_DIR
     algorithm: str | None = None  # ALGORITHM
     port: int = 8080  # SAGEMAKER_BIND_TO_PORT
+    address: str = "0.0.0.0"
     safe_ports: tuple[int, int] | None = None  # SAGEMAKER_SAFE_PORT_RANGE
     workers: int | None = None  # SAGEMAKER_MODEL_SERVER_WORKERS
     timeout: int = 60  # SAGEMAKER_MODEL_SERVER_TIMEOUT

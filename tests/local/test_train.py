@@ -67,6 +67,11 @@ def test_train_then_predict(data, tmp_path, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert json.loads(captured.out)["predictions"][1]["distance"] == 1.0  # from (3, 4) to (3, 5)
     assert captured.err == ""
+    data.write_text("1,2,3\n")
+    assert oba("predict", "--algorithm", "toy", "--model", "out/model", "--input", data) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(r"Error: .*3 features.*\n", captured.err)  # once, and of one line
 
 
 def test_lines_for_programs_come_with_verbose_alone_and_nothing_with_quiet(data, tmp_path, capsys):
