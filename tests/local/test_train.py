@@ -259,8 +259,8 @@ def test_the_missing_packages_of_an_extra_are_named_before_anything_is_done(data
     ]
     monkeypatch.setattr(extras.metadata, "requires", lambda _: declared)
     assert oba("train", "toy", "--train", data, "--output", tmp_path / "out") == 1
-    expected = "needs keras-not-there and sacrebleu-not-there, not installed here: pip install '"
-    assert expected + "open-builtin-algorithms[seq2seq]'" in capsys.readouterr().err
+    expected = "needs keras-not-there and sacrebleu-not-there, not installed here: pip install "
+    assert expected + "'.[seq2seq]' in a clone of this project" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
