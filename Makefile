@@ -2,7 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ALGORITHM ?= kmeans
 READY := .venv/.ready
-BENCHMARKS := $(filter-out __init__ common,$(basename $(notdir $(wildcard benchmarks/*.py))))
+GPU = $(shell nvidia-smi --list-gpus > /dev/null 2>&1 && echo yes)
+BENCHMARKS = $(filter-out __init__ common $(if $(GPU),,gpu),$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench docs lock tables image image-test push clean
@@ -37,7 +38,7 @@ format: $(READY) ## format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: $(READY) ## measure beside other libraries, on the same data in the same run; NAME=kmeans for one
+bench: $(READY) ## measure beside other libraries, on the same data in the same run; NAME=kmeans for one (gpu: where there is one)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/peers.lock
 	set -e; for name in $(or $(NAME),$(BENCHMARKS)); do .venv/bin/python -m benchmarks.$$name; done
 

@@ -88,8 +88,14 @@ def _train_help(given: Sequence[str]) -> int:
     return 0
 
 
-def serve() -> int:
+def serve(arguments: Sequence[str] | None = None) -> int:
     """``serve``: answer requests with the model in /opt/ml/model, until told to stop."""
+    argparse.ArgumentParser(
+        "serve",
+        description="Answer requests over HTTP with the model in /opt/ml/model (or SAGEMAKER_BASE_DIR/model), on port "
+        "8080 (or SAGEMAKER_BIND_TO_PORT), until SIGTERM. Takes no arguments.",
+    ).parse_args(arguments)
+
     from container.serving import server
 
     logs.configure()
@@ -106,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m container", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     commands.add_parser("train", help="as the command train: the job in /opt/ml").set_defaults(run=lambda: train([]))
-    commands.add_parser("serve", help="as the command serve: the model in /opt/ml").set_defaults(run=serve)
+    commands.add_parser("serve", help="as the command serve: the model in /opt/ml").set_defaults(run=lambda: serve([]))
     run: Callable[[], int] = parser.parse_args(arguments).run
     return run()
 

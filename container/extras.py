@@ -25,9 +25,13 @@ def check(algorithm: str) -> None:
     missing = sorted({name for name in _packages(extra) if not _is_installed(name)}) if extra else []
     if missing:
         raise ConfigurationError(
-            f"algorithm '{algorithm}' needs {' and '.join(missing)}, not installed here: "
-            f"pip install '{DISTRIBUTION}[{extra}]', or make setup in a checkout"
+            f"algorithm '{algorithm}' needs {' and '.join(missing)}, not installed here: {installing(str(extra))}"
         )
+
+
+def installing(extra: str) -> str:
+    """How the packages of an extra are installed: what no index has is installed from its sources."""
+    return f"pip install '.[{extra}]' in a clone of this project, or make setup there"
 
 
 def _packages(extra: str) -> Iterator[str]:

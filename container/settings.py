@@ -38,6 +38,7 @@ class Settings:
         algorithm: SageMaker's name of the algorithm; None where the image holds several and none is chosen.
         job: what all hosts of a job have in common and no other job has; None where nobody says.
         max_payload: largest request body in bytes; None for no limit (``SAGEMAKER_MAX_PAYLOAD_IN_MB=0``).
+        address: of the network interface that the server listens on; no variable says it.
         workers: number of server processes; None leaves it to the machine.
         timeout: seconds that a request may take.
         safe_ports: first and last port that may be used besides ``port``.
@@ -57,6 +58,7 @@ class Settings:
     algorithm: str | None = None  # ALGORITHM
     job: str | None = None  # OBA_JOB_TOKEN, TRAINING_JOB_ARN, TRAINING_JOB_NAME
     port: int = 8080  # SAGEMAKER_BIND_TO_PORT
+    address: str = "0.0.0.0"
     safe_ports: tuple[int, int] | None = None  # SAGEMAKER_SAFE_PORT_RANGE
     workers: int | None = None  # SAGEMAKER_MODEL_SERVER_WORKERS
     timeout: int = 60  # SAGEMAKER_MODEL_SERVER_TIMEOUT
