@@ -11,7 +11,8 @@
 Extras for a user's machine (``oba``'s, the estimators') are in no image: development.lock alone has them.
 
 The smaller files take their versions from development.lock, so an image holds what the tests ran with. A lock file
-names no index: where packages come from is the business of the machine that installs them.
+holds for all platforms: Linux on x86 and ARM, and macOS; markers say which package is for which. It names no index:
+where packages come from is the business of the machine that installs them.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ HERE = Path(__file__).resolve().parent
 PYPROJECT = HERE.parent / "pyproject.toml"
 OPTIONS = [
     "--quiet",
+    "--universal",  # for all platforms, told apart by markers
+    "--python-version=3.11",  # and for later ones
+    "--fork-strategy=fewest",  # one version of a package wherever that can be
     "--generate-hashes",
-    "--allow-unsafe",
-    "--strip-extras",
     "--no-annotate",
     "--no-header",
-    *("--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links", "--no-emit-options"),
 ]
 HEADER = "# Written by `make lock` from pyproject.toml; do not edit.\n"
 DEVELOPMENT = "development"
@@ -97,7 +98,7 @@ def compile_lock(name: str, requirements: Sequence[str], upgrade: bool) -> None:
     constraints = [] if name == DEVELOPMENT else [f"--constraint={HERE / DEVELOPMENT}.lock"]
     if name.startswith(GPU):
         requirements = on_gpu(name, requirements)
-    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *constraints, f"--output-file={lock}", "-"]
+    command = [sys.executable, "-m", "uv", "pip", "compile", *OPTIONS, *constraints, f"--output-file={lock}", "-"]
     if upgrade:
         command.append("--upgrade")
     subprocess.run(command, input="\n".join(requirements), text=True, check=True, stdout=subprocess.DEVNULL)
