@@ -6,7 +6,9 @@
     core.lock          what every algorithm needs
     <extra>.lock       core and that extra, one file for each extra
     all.lock           core and all of these extras
-    gpu-….lock         the same two with the builds for NVIDIA's GPUs, in the versions of the CPU's
+    serve-….lock       the same two without what only training needs
+    gpu-….lock         those with the builds for NVIDIA's GPUs, in the versions of the CPU's
+    sbom.lock          what lists an image's packages and their licences when it is built
 
 Extras for a user's machine (``oba``'s, the estimators') are in no image: development.lock alone has them.
 
@@ -47,6 +49,8 @@ GPU_BUILDS = {"tensorflow-cpu": "tensorflow[and-cuda]", "xgboost-cpu": "xgboost"
 ON_CPU_ANYWAY = {"xgboost-cpu"}
 """Where it is not the algorithm but connects hosts alone."""
 TREES = {"gpu-xgboost", "gpu-all"}
+TRAINING_ONLY = {"tensorflow-cpu", "tensorflow", "keras", "sacrebleu", "pyarrow"}
+"""Models answer without: images/check.py tries it."""
 
 
 def wanted() -> dict[str, list[str]]:
@@ -61,14 +65,17 @@ def wanted() -> dict[str, list[str]]:
     everything = core + [requirement for extra in extras.values() for requirement in extra]
     tools = [requirement for extra in every_extra.values() for requirement in extra]
     groups = settings["dependency-groups"]
-    peers = groups.pop("peers")
+    peers, sbom = groups.pop("peers"), groups.pop("sbom")
     return {
         DEVELOPMENT: core + tools + [requirement for group in groups.values() for requirement in group] + build,
         "peers": peers,
+        "sbom": sbom,
         "build": build,
         "core": core,
         "all": everything,
         **{name: core + extra for name, extra in extras.items()},
+        **{f"serve-{name}": for_serving(core + extra) for name, extra in extras.items()},
+        "serve-all": for_serving(everything),
         **{f"{GPU}{name}": core + extra for name, extra in extras.items()},
         f"{GPU}all": everything,
     }
@@ -80,7 +87,17 @@ def on_gpu(name: str, requirements: Sequence[str]) -> list[str]:
     pinned = {cpu: f"{gpu}=={locked[cpu]}" for cpu, gpu in GPU_BUILDS.items()}
     if name not in TREES:
         pinned = {cpu: build for cpu, build in pinned.items() if cpu not in ON_CPU_ANYWAY}
-    return [pinned.get(re.split("[<>=!~ ;]", text)[0], text) for text in requirements]
+    return [pinned.get(package(text), text) for text in requirements]
+
+
+def for_serving(requirements: Sequence[str]) -> list[str]:
+    """The requirements without those that only training needs."""
+    return [text for text in requirements if package(text) not in TRAINING_ONLY]
+
+
+def package(requirement: str) -> str:
+    """The name that a requirement begins with."""
+    return re.split("[<>=!~ ;]", requirement)[0]
 
 
 def spelled_out(extra: str, project: dict[str, Any]) -> list[str]:

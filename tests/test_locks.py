@@ -24,7 +24,7 @@ EXTRAS = SETTINGS["project"]["optional-dependencies"]
 SHIPPED = {name: extra for name, extra in EXTRAS.items() if name in {entry.extra for entry in ALGORITHMS.values()}}
 """The extras of images; the others are for a user's machine."""
 GROUPS = SETTINGS["dependency-groups"]
-PEERS = GROUPS.pop("peers")
+PEERS, SBOM = GROUPS.pop("peers"), GROUPS.pop("sbom")
 
 
 def pins(name: str) -> dict[str, str]:
@@ -46,6 +46,7 @@ def every(*lists):
     [
         ("core", CORE),
         ("peers", PEERS),
+        ("sbom", SBOM),
         ("all", every(CORE, *SHIPPED.values())),
         ("build", SETTINGS["build-system"]["requires"]),
         ("development", every(CORE, *EXTRAS.values(), *GROUPS.values(), SETTINGS["build-system"]["requires"])),
@@ -77,7 +78,7 @@ def test_the_builds_for_gpus_are_of_the_same_versions(name, requirements):
     assert all(on_gpu[package.removesuffix("-cpu")] == on_cpu[package] for package in replaced)
 
 
-@pytest.mark.parametrize("name", ["core", "all", "build", *SHIPPED])
+@pytest.mark.parametrize("name", ["core", "all", "build", *SHIPPED, "serve-all", *(f"serve-{name}" for name in SHIPPED)])
 def test_images_hold_what_the_tests_ran_with(name):
     assert pins(name).items() <= pins("development").items()
 
