@@ -36,5 +36,6 @@ for secret in "$settings"/*; do
         set -- "$@" --secret id="$(basename "$secret"),src=$secret"
     fi
 done
-# The Docker format, because OCI's knows no health check.
-buildah bud --isolation chroot --format docker --layers --build-arg BASE_IMAGE="$base" "$@" .
+# The Docker format, because OCI's knows no health check. One time for all files (that of images/layers.py), so that what
+# did not change is the same layer.
+buildah bud --isolation chroot --format docker --layers --timestamp 315532800 --build-arg BASE_IMAGE="$base" "$@" .

@@ -28,7 +28,7 @@ def join(environment: Path, own: Path) -> None:
 def settle(*folders: Path) -> None:
     """Compile what Python finds there, and give all the same time.
 
-    The bytecode holds no time of its source and is not compared with it when it is imported: nothing changes in an image.
+    The bytecode holds no time of its source and is not compared with it on import: nothing changes in an image.
     """
     for folder in folders:
         if not compileall.compile_dir(

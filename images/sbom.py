@@ -1,8 +1,8 @@
 """Print an image's bill of materials as CycloneDX JSON: ``sbom.py ENVIRONMENT DEBIAN_PACKAGES``.
 
-The Python packages and their licences are those that cyclonedx-py finds in ENVIRONMENT; DEBIAN_PACKAGES is a file as
-``dpkg-query --show`` writes it, whose licences lie in the image, at ``/usr/share/doc/*/copyright``. Nothing in it depends
-on the time of the build.
+The Python packages and their licences are those that cyclonedx-py finds in ENVIRONMENT. DEBIAN_PACKAGES is a file as
+``dpkg-query --show`` writes it; the licences of those lie in the image, at ``/usr/share/doc/*/copyright``. Nothing
+depends on the time of the build.
 """
 
 from __future__ import annotations

@@ -78,7 +78,9 @@ def test_the_builds_for_gpus_are_of_the_same_versions(name, requirements):
     assert all(on_gpu[package.removesuffix("-cpu")] == on_cpu[package] for package in replaced)
 
 
-@pytest.mark.parametrize("name", ["core", "all", "build", *SHIPPED, "serve-all", *(f"serve-{name}" for name in SHIPPED)])
+@pytest.mark.parametrize(
+    "name", ["core", "all", "build", *SHIPPED, "serve-all", *(f"serve-{name}" for name in SHIPPED)]
+)
 def test_images_hold_what_the_tests_ran_with(name):
     assert pins(name).items() <= pins("development").items()
 
