@@ -39,5 +39,8 @@ def settle(*folders: Path) -> None:
 
 
 if __name__ == "__main__":
-    what, *paths = sys.argv[1:]
-    {"join": join, "settle": settle}[what](*map(Path, paths))
+    what, *paths = sys.argv[1], *map(Path, sys.argv[2:])
+    if what == "join":
+        join(*paths)
+    else:
+        settle(*paths)

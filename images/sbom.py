@@ -16,9 +16,9 @@ from typing import Any
 
 def bill(environment: Path, debian_packages: str) -> dict[str, Any]:
     """The document. ``debian_packages`` has a name and a version a line, with a tab between them."""
-    tool = [Path(sys.executable).with_name("cyclonedx-py"), "environment", "--output-reproducible"]
+    tool, python = Path(sys.executable).with_name("cyclonedx-py"), environment / "bin" / "python"
     printed = subprocess.run(
-        [*tool, environment / "bin" / "python"], check=True, stdout=subprocess.PIPE, text=True
+        [tool, "environment", "--output-reproducible", python], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
     document: dict[str, Any] = json.loads(printed)
     document["components"] += [debian(*line.split("\t")) for line in debian_packages.splitlines()]
