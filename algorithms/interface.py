@@ -455,7 +455,7 @@ class Algorithm(ABC):
     several_hosts: ClassVar[bool] = False
     """``fit`` uses ``job.hosts``; elsewhere a job of several hosts is refused."""
     own_checkpoints: ClassVar[str | None] = None
-    """Files in ``job.checkpoint_directory`` that a job goes on from, as a pattern; None: those of ``job.checkpoints``."""
+    """Files in ``job.checkpoint_directory`` that a job goes on from, as a pattern; None for ``job.checkpoints``."""
 
     @classmethod
     @abstractmethod
