@@ -129,8 +129,8 @@ def test_a_host_of_another_job_at_a_hosts_address_is_turned_away(hosts):
         assert outcome.code == 0, outcome.log
 
 
-@pytest.mark.parametrize("theirs", [ROWS[: ROWS.index(b"\n", 90) + 1], ROWS[:-2] + b"9\n"], ids=["size", "content"])
-def test_other_files_of_a_channel_of_which_each_host_has_all(tmp_path, theirs):
+def test_other_files_of_a_channel_of_which_each_host_has_all(tmp_path):
+    theirs = ROWS[:-2] + b"9\n"  # as many bytes
     with group(tmp_path, 2, next(NUMBERS), "pca", VALUES) as two:
         two.replicated("train", ROWS, TYPE).hosts[1].channel("train", theirs, TYPE)
         two.start()
