@@ -97,6 +97,40 @@ def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
         assert resuming.artifact(hosts.hosts[0]) == expected
 
 
+def test_another_number_of_hosts_starts_anew_and_says_so(tmp_path):
+    name = "factorization-machines"
+    values = {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name]}
+    plain = resuming.job(tmp_path / "plain", name, registry.find(name).configurations[0].name, resuming.MORE[name])
+    assert resuming.run(name, plain).code == 0
+    one = resuming.job(tmp_path / "one", name, registry.find(name).configurations[0].name, resuming.MORE[name])
+    with group(tmp_path / "two", 2, 93, name, values) as hosts:
+        for opt_ml in filled(hosts, name).hosts:
+            opt_ml.paths.checkpoints.symlink_to(one.paths.checkpoints)
+        hosts.start(before=every_point(3, "SIGTERM", "os.getppid()"))
+        assert [outcome.code for outcome in hosts.outcomes()] == [143, 143], hosts.log(0)
+    theirs = sorted(one.paths.checkpoints.glob("*.checkpoint"))
+    alone = resuming.run(name, one)
+    assert alone.code == 0
+    assert "number of hosts was 2 and is 1" in alone.log
+    assert "Training goes on after" not in alone.log
+    assert resuming.artifact(one) == resuming.artifact(plain)
+    assert all(file.exists() for file in theirs)
+
+
+def test_xgboosts_checkpoints_serve_any_number_of_hosts(tmp_path):
+    """They are models, as SageMaker's container writes them, and know no hosts."""
+    one = resuming.job(tmp_path / "one", "xgboost", registry.find("xgboost").configurations[0].name, {"num_round": "7"})
+    assert resuming.run("xgboost", one).code == 0
+    values = {**registry.find("xgboost").configurations[0].hyperparameters, "num_round": "9"}
+    with group(tmp_path / "two", 2, 94, "xgboost", values) as hosts:
+        for opt_ml in filled(hosts, "xgboost").hosts:
+            opt_ml.paths.checkpoints.symlink_to(one.paths.checkpoints)
+        hosts.start()
+        model = registry.find("xgboost").load(leader_model(hosts.outcomes()).model)
+    assert "Resuming from iteration 7" in hosts.log(0)
+    assert model.boosters[0].num_boosted_rounds() == 9
+
+
 def test_one_host_without_a_folder_for_checkpoints(tmp_path):
     name = "factorization-machines"
     values = {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name]}
