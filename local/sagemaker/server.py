@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -47,10 +47,14 @@ class _Request(Request):
 
 
 class Application:
-    """The WSGI application. Other addresses than SageMaker's are moto's."""
+    """The WSGI application. Other addresses than SageMaker's are moto's.
 
-    def __init__(self, cloud: Cloud, others: Any, *, only_loopback: bool) -> None:
-        self._cloud, self._others, self._only_loopback = cloud, others, only_loopback
+    Args:
+        written: called when moto has done a request, before it is answered.
+    """
+
+    def __init__(self, cloud: Cloud, others: Any, written: Callable[[], None], *, only_loopback: bool) -> None:
+        self._cloud, self._others, self._written, self._only_loopback = cloud, others, written, only_loopback
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer one request."""
@@ -63,7 +67,10 @@ class Application:
             return allowed(environ, start_response)
         invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if not (target.startswith(_TARGET) or invoked):
-            return self._others(environ, start_response)
+            response = self._others(environ, start_response)
+            if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+                self._written()
+            return response
         try:
             if invoked:
                 if invoked[2] != "invocations":  # moto would make up an answer
@@ -166,6 +173,7 @@ def _made(
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # or any page in the user's browser could ask this server
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    from local.sagemaker.kept_objects import KeptObjects
     from local.sagemaker.proxy import Authority, Handler
 
     others = DomainDispatcherApplication(create_backend_app)
@@ -187,7 +195,7 @@ def _made(
         running={},
         region=region,
     )
-    server.app = Application(cloud, others, only_loopback=host in _LOOPBACK)
+    server.app = Application(cloud, others, KeptObjects(state).write, only_loopback=host in _LOOPBACK)
     return server, cloud
 
 
@@ -231,7 +239,7 @@ def _told(host: str, port: int, state: Path, region: str, at_once: int) -> str:
         "",
         "The last two are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name.",
         f"Jobs and endpoints: http://{shown}:{port}/",
-        "S3, STS, IAM, ECR and CloudWatch are moto's, in memory. Ctrl-C ends it all.",
+        "S3, STS, IAM, ECR and CloudWatch are moto's; objects and logs outlive it in the state folder. Ctrl-C ends it.",
     ]
     if host not in _LOOPBACK:
         lines.append(f"Attention: {host} is not loopback. Whoever reaches it can run jobs here; nobody is asked who.")

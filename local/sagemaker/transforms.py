@@ -208,3 +208,10 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
             if not file.name.endswith(".partial"):
                 s3.upload(client, file, f"{place}/{path}")
     return f"ClientError: {failed} of {len(files)} files were not transformed. {errors.first}" if failed else None
+
+
+def recover(cloud: Cloud) -> None:
+    """Fail the jobs that ran when an earlier server ended."""
+    for record in cloud.store.all(KIND):
+        if record["TransformJobStatus"] in ("InProgress", "Stopping"):
+            _end(cloud, record["Name"], "Failed", "InternalServerError: oba up was ended while the job ran.")
