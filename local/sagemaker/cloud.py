@@ -41,6 +41,7 @@ class Cloud:
         folder: of the state.
         jobs: by kind and name, those that are queued or run.
         running: the servers of each endpoint, by its name; ``endpoints`` keeps them.
+        waiting: by endpoint, the threads that do its asynchronous requests.
         tuning: the tuning jobs of each region; ``tuning_jobs`` keeps them.
     """
 
@@ -53,6 +54,7 @@ class Cloud:
     jobs: dict[tuple[str, str], Queued]
     running: dict[str, Any]
     region: str
+    waiting: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
     tuning: dict[str, Any] = field(default_factory=dict)
 
     def at(self, region: str) -> Cloud:

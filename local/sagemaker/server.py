@@ -23,7 +23,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from container.settings import ConfigurationError
-from local.sagemaker import endpoints, operations, page, restart, role
+from local.sagemaker import asynchronous, endpoints, operations, page, restart, role
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
 from local.sagemaker.processes import Processes
@@ -73,9 +73,7 @@ class Application:
             return response
         try:
             if invoked:
-                if invoked[2] != "invocations":  # moto would make up an answer
-                    raise AwsError("ValidationException", f"oba up has no {invoked[2]}; InvokeEndpoint is there")
-                response = self._invocation(_Request(environ), invoked[1])
+                response = self._invocation(_Request(environ), invoked[1], invoked[2])
             else:
                 response = self._operation(_Request(environ), target.removeprefix(_TARGET))
         except HTTPException as error:
@@ -95,8 +93,13 @@ class Application:
         answer = operations.call(self._cloud.at(region_of(request, self._cloud.region)), name, body)
         return Response(json.dumps(answer), content_type="application/x-amz-json-1.1")
 
-    def _invocation(self, request: _Request, name: str) -> Response:
+    def _invocation(self, request: _Request, name: str, kind: str) -> Response:
         cloud = self._cloud.at(region_of(request, self._cloud.region))
+        if kind == "async-invocations":
+            told, places = asynchronous.invoke(cloud, name, request.get_data(), request.headers)
+            return Response(json.dumps(told), 202, places, content_type="application/json")
+        if kind != "invocations":  # moto would make up an answer
+            raise AwsError("ValidationException", f"oba up has no {kind}; InvokeEndpoint is there")
         answer, variant = endpoints.invoke(cloud, name, request.get_data(), request.headers)
         headers = {"x-Amzn-Invoked-Production-Variant": variant}
         if (attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes")) is not None:
