@@ -50,6 +50,7 @@ docs: $(READY) ## make the documentation site in out/site; every warning and eve
 
 tables: $(READY) ## write the tables of the pages anew from the declarations
 	.venv/bin/python examples/readme.py
+	.venv/bin/python -m examples.requests
 
 image: ## build the image of ALGORITHM (kmeans, pca, xgboost, … or all); DEVICE=gpu for NVIDIA's GPUs
 	DEVICE=$(or $(DEVICE),cpu) images/build.sh $(ALGORITHM)
