@@ -354,6 +354,8 @@ class LinearLearner(Algorithm):
             for name, value in results.kept_scores(model, trained, trained.train_rows, hp).items():
                 results.report_quality(job, "train", name, value)
         job.info(f"Best model found for hyperparameters: {results.described(trained, hp)}")
+        if (warning := results.doubtful(model, trained, hp)) is not None:
+            job.warning(warning)
         if "test" in channels:
             tested = results.test_scores(model, trained, channels["test"], hp)
             for name, value in tested.items():

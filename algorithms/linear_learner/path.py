@@ -25,7 +25,7 @@ from algorithms.hyperparameters import AUTO
 from algorithms.interface import Job
 from algorithms.linear_learner.design import Design, designs
 from algorithms.linear_learner.lbfgs import HISTORY, minimise_all
-from algorithms.linear_learner.losses import make_loss, objective_name
+from algorithms.linear_learner.losses import KINKED, make_loss, objective_name
 from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
 from algorithms.linear_learner.selection import calibrate, counted_rows
 from algorithms.linear_learner.validation import Rows, fold_count, folds
@@ -46,6 +46,11 @@ to text is fitted to chance, while rotated rows have them for next to nothing. T
 were that its penalty was chosen by."""
 SPARSE_STEPS = 200
 """With an l1 penalty rows cannot be rotated, and more steps are needed."""
+SPARSE_TOLERANCE, EXACT_STEPS = 1e-7, 1000
+"""The same of the model that is kept with an l1 penalty: which of its weights are 0 the last steps decide."""
+WIDTHS = (0.1, 0.01, 0.001)
+"""Kinks of losses are rounded over so much of the margin or of the labels' deviation, one after the other, where there
+is an l1 penalty: a search that stays where no weight changes its sign ends where two kinks meet."""
 WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
 STRONG = 1e-3
@@ -61,30 +66,32 @@ USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
 probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
 the normal prior of the weights that gives such scores."""
 _WITHOUT_EFFECT = (
-    *("num_models", "mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
+    *("mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
     *("init_method", "init_scale", "init_sigma", "init_bias"),
     *("optimizer", "learning_rate", "beta_1", "beta_2", "momentum", "bias_lr_mult"),
     *("use_lr_scheduler", "lr_scheduler_factor", "lr_scheduler_minimum_lr", "lr_scheduler_step"),
 )
 """Hyperparameters that do not change where the minimum of a convex loss is: where a descent starts and ends, how long
-its steps are, how many rows they look at, or how many such descents there are. The SageMaker Python SDK states a
-mini_batch_size in every job."""
+its steps are, or how many rows they look at. The SageMaker Python SDK states a mini_batch_size in every job."""
 
 
 def without_effect(hp: LinearLearnerHyperparameters) -> list[str]:
     """The stated hyperparameters that do not matter to an exact minimum."""
-    return [name for name in _WITHOUT_EFFECT if name in hp.given]
+    unused = [name for name in _WITHOUT_EFFECT if name in hp.given]
+    return unused if "num_models" not in hp.given or _is_one_penalty(hp) else ["num_models", *unused]
+
+
+def _is_one_penalty(hp: LinearLearnerHyperparameters) -> bool:
+    """Whether the job wants one model of the ``wd`` that it states: a tuning job searches by itself."""
+    return hp.wd != AUTO and (hp.num_models == 1 or bool(hp.tuning_objective_metric))
 
 
 def _penalties(hp: LinearLearnerHyperparameters, design: Design) -> tuple[float, ...]:
-    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours.
-
-    A tuning job searches by itself, and has the stated one alone.
-    """
+    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours."""
     if hp.wd == AUTO:
         return PENALTIES
     stated = hp.wd / design.size**2
-    if hp.tuning_objective_metric or not stated:
+    if _is_one_penalty(hp) or not stated:
         return (stated,)
     return (10 * stated, stated, 0.1 * stated)
 
@@ -186,7 +193,7 @@ def _finish(
         scores = of_folds.scores(solutions)[row, fold]
     objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool))
     objective.penalty = best.penalty
-    found = objective.minimise([start])[0].reshape(-1, problem.outputs)
+    found = objective.minimise([start], kept=True)[0].reshape(-1, problem.outputs)
     if validation is not None:
         rows = Rows.of(validation, replace(problem, scaler=best.design.scaler), problem.outputs)
         scores = np.concatenate([part for _, part in rows.scores(best.design.parameters(found))])
@@ -279,16 +286,32 @@ class Objective:
         self.share = inside / inside.sum(axis=0)  # (n, models): what a row's slope counts in the mean
 
     def inverse(self) -> np.ndarray:
-        """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's."""
+        """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's.
+
+        It is 0 for weights that neither depends on: those of columns without values, at a penalty of 0.
+        """
         curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
         diagonal = curvature + self.penalty * self.shrink
-        return np.repeat(1 / diagonal, self.outputs).astype(np.float32)
+        inverse = np.divide(1, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
+        return np.repeat(inverse, self.outputs).astype(np.float32)
 
-    def minimise(self, starts: list[np.ndarray]) -> list[np.ndarray]:
-        """The models at this penalty."""
-        tolerance = TOLERANCE if self.design.back is None and self.l1 is None else ROTATED_TOLERANCE
-        steps = STEPS if self.l1 is None else SPARSE_STEPS
-        return minimise_all(self, starts, self.inverse(), tolerance, steps, self.l1)
+    def minimise(self, starts: list[np.ndarray], *, kept: bool = False) -> list[np.ndarray]:
+        """The models at this penalty; ``kept`` where they are not only to be compared with others."""
+        if self.l1 is not None:
+            return self._minimise_sparse(starts, kept)
+        tolerance = TOLERANCE if self.design.back is None else ROTATED_TOLERANCE
+        return minimise_all(self, starts, self.inverse(), tolerance, STEPS)
+
+    def _minimise_sparse(self, starts: list[np.ndarray], kept: bool) -> list[np.ndarray]:
+        """The same with an l1 penalty."""
+        name, found = self.hp.loss_name, starts
+        unit = self.hp.margin if name == "hinge_loss" else float(self.labels.std(dtype=np.float64))
+        tolerance, steps = (SPARSE_TOLERANCE, EXACT_STEPS) if kept else (ROTATED_TOLERANCE, SPARSE_STEPS)
+        for width in (WIDTHS if kept else WIDTHS[:2]) if name in KINKED else (0.0,):
+            self.loss = make_loss(name, self.hp, width * (unit or 1.0))
+            found = minimise_all(self, found, self.inverse(), tolerance, steps, self.l1)
+        self.loss = make_loss(name, self.hp)
+        return found
 
     def scores(self, points: list[np.ndarray]) -> np.ndarray:
         """(n, m, c) scores of all rows by the models at these points."""

@@ -9,7 +9,6 @@ import pytest
 from algorithms import registry
 from tests.algorithms.test_hosts import corpus
 from tests.hosts.group import group, leader_model
-from tests.local.toy import oba
 from tests.opt_ml import OptMl
 
 pytestmark = pytest.mark.slow
@@ -78,19 +77,6 @@ def test_a_channel_that_is_empty_on_all_hosts_is_the_error_that_it_is_on_one(tmp
         assert outcome.code == 1
         assert "Channel 'train' is empty" in outcome.failure
         assert "has no data files" in outcome.failure
-
-
-def test_oba_train_on_hosts_of_this_machine(tmp_path, rows, one, capsys):
-    (tmp_path / "rows.csv").write_bytes(text(rows))
-    values = [f"{name}={value}" for name, value in VALUES.items()]
-    out = tmp_path / "out"
-    for _ in range(2):  # the second in the place of the first
-        assert oba("train", "pca", "--train", tmp_path / "rows.csv", *values, "--output", out, "--hosts", 2) == 0
-    np.testing.assert_allclose(registry.find("pca").load(out / "model").s, one.s, rtol=1e-5)
-    shown = capsys.readouterr().out
-    assert "All 2 hosts are here: 127.0.0.2, 127.0.0.3." in shown
-    assert shown.splitlines()[-1].startswith("Next    oba predict")
-    assert "#progress_metric: host=127.0.0.3" in (out / "hosts" / "127.0.0.3" / "log").read_text()
 
 
 @pytest.mark.skipif(not THOROUGH, reason="networks are for OBA_THOROUGH=1")

@@ -144,8 +144,8 @@ def test_why_all_jobs_failed_is_told(tmp_path, capsys):
 
 
 def test_a_request_of_a_tuning_job_with_files(data, tmp_path, capfd):
-    def channel(name, file):
-        source = {"S3DataType": "S3Prefix", "S3Uri": f"file://{file}"}
+    def channel(name, address):
+        source = {"S3DataType": "S3Prefix", "S3Uri": address}
         return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "ContentType": "text/csv;label_size=0"}
 
     request = {
@@ -160,21 +160,31 @@ def test_a_request_of_a_tuning_job_with_files(data, tmp_path, capfd):
         },
         "TrainingJobDefinition": {
             "AlgorithmSpecification": {"TrainingImage": "1.dkr.ecr.eu-west-1.amazonaws.com/kmeans:1"},
-            "InputDataConfig": [channel("train", data[1]), channel("test", data[3])],
+            "InputDataConfig": [
+                channel("train", "s3://bucket/clusters/train.csv"),
+                channel("test", f"file://{data[3]}"),
+            ],
             "OutputDataConfig": {"S3OutputPath": f"file://{tmp_path}/artifacts"},
             "StaticHyperParameters": {"k": "4", "feature_dim": "2"},
         },
     }
     file = tmp_path / "request.json"
     file.write_text(json.dumps(request))
-    assert oba("run", file, "--output", tmp_path / "out") == 0
+    stated = ("--data", f"s3://bucket/clusters={tmp_path}", "--output", tmp_path / "out")
+    assert oba("run", file, *stated) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[-2] == "clusters: Completed" and float(lines[-1].split()[-1]) == pytest.approx(2, rel=0.3)
-    best = lines[-1].split()[1]
+    assert lines[-4] == "clusters: Completed" and float(lines[-3].split()[-1]) == pytest.approx(2, rel=0.3)
+    best = lines[-3].split()[1]
+    assert lines[-2:] == [
+        f"Model   {tmp_path}/out/training-jobs/{best}/model",
+        f"Next    oba predict --model {tmp_path}/out/training-jobs/{best}/model --input FILE",
+    ]
+    assert oba("run", file, *stated) == 1
+    assert "take another --output, another HyperParameterTuningJobName, or remove" in capfd.readouterr().err
     assert oba("predict", "--model", tmp_path / "artifacts" / best / "output" / "model.tar.gz", "--input", data[3]) == 0
-    request["TrainingJobDefinition"]["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://bucket/train"
     file.write_text(json.dumps(request | {"HyperParameterTuningJobName": "other"}))
     assert oba("run", file, "--output", tmp_path / "out") == 1
-    assert "'s3://bucket/train' is no file:// address" in capfd.readouterr().out
+    assert "say which do: --data s3://bucket/clusters/train.csv=PATH" in capfd.readouterr().err
+    assert not (tmp_path / "out" / "tuning-jobs" / "other").exists()
     file.write_text("{}")
     assert oba("run", file, "--output", tmp_path / "out") == 1
