@@ -85,7 +85,8 @@ class HostOfSeveral:
         if self._engine:
             self._engine.gather(None)
             sums, size, seconds = self._engine.sums, self._engine.sent / 1e6, self._engine.seconds
-            logger.info("Summed %d times over all hosts, %.3f MB, in %.3f s with waiting.", sums, size, seconds)
+            told = "Host %s: summed %d times over all hosts, %.3f MB, in %.3f s with waiting."
+            logger.info(told, self._group.host, sums, size, seconds)
             self._engine.close()
 
     def failed(self, error: BaseException) -> None:

@@ -15,8 +15,15 @@ from tests.hosts.group import Group, group, leader_model
 pytestmark = pytest.mark.slow
 
 THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
-ALL = {"factorization-machines": 90, "ntm": 91}
+ALL = {"factorization-machines": 90, "ntm": 91, "image-classification": 93, "seq2seq": 94}
 """Algorithms whose hosts write their checkpoints together, and the number of the group."""
+
+NETWORKS = {"ntm", "image-classification", "seq2seq"}
+
+MORE = resuming.MORE | {  # smaller batches: each host has half of the data
+    "image-classification": {"epochs": "3", "mini_batch_size": "3"},
+    "seq2seq": {"max_num_epochs": "3", "batch_size": "8", "checkpoint_frequency_num_batches": "3"},
+}
 
 _EVERY_POINT = """
 import os, signal, time
@@ -75,9 +82,9 @@ def assert_same(found: list[str], other: list[str]) -> None:
     assert all(one == two for one, two in zip(found, other, strict=False))
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if THOROUGH or name != "ntm"])
+@pytest.mark.parametrize("name", [name for name in ALL if THOROUGH or name not in NETWORKS])
 def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
-    values = {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name]}
+    values = {**registry.find(name).configurations[0].hyperparameters, **MORE[name]}
     with group(tmp_path / "plain", 2, ALL[name], name, values) as plain:
         filled(plain, name).start()
         leader_model(plain.outcomes())
