@@ -4,6 +4,9 @@ Nocedal and Wright, "Numerical Optimization" (2006), algorithms 7.4 and 7.5, wit
 until the weak Wolfe conditions hold (Lewis and Overton, "Nonsmooth optimization via quasi-Newton methods", Mathematical
 Programming 141, 2013). Each problem is a generator that asks for its value at one point after the other, so that one
 matrix product can answer all of them at once.
+
+Of several hosts the leader searches, and the others evaluate where it asks: the same numbers may round otherwise on
+another processor, and two searches that part would wait for each other.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
+
+from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
 
 HISTORY = 8
 """Pairs of steps and changes of the gradient that are remembered."""
@@ -115,18 +121,49 @@ def minimise_all(
     tolerance: float,
     steps: int,
     l1: np.ndarray | None = None,
+    hosts: Hosts = ONE_HOST,
 ) -> list[np.ndarray]:
-    """The minimum of each problem; those that have ended are evaluated no more."""
+    """The minimum of each problem; those that have ended are evaluated no more.
+
+    Args:
+        evaluate: with the rows of all ``hosts``, which call it at the same time.
+        starts: float32, all of one size.
+    """
+    if hosts.rank:
+        return _followed(evaluate, starts, hosts)
     found = list(starts)
     running = {number: minimise(start, inverse, tolerance, steps, l1) for number, start in enumerate(starts)}
     asked = {number: next(search) for number, search in running.items()}
     while asked:
         numbers = list(asked)
-        values = evaluate(numbers, [asked[number] for number in numbers])
+        points = [asked[number] for number in numbers]
+        _announce(hosts, len(starts), numbers, points)
+        values = evaluate(numbers, points)
         for number, value in zip(numbers, values, strict=True):
             try:
                 asked[number] = running[number].send(value)
             except StopIteration as ended:
                 found[number] = ended.value
                 del asked[number]
+    _announce(hosts, len(starts), [], found)
     return found
+
+
+def _announce(hosts: Hosts, problems: int, numbers: list[int], points: list[np.ndarray]) -> None:
+    """Tell the other hosts the points of the problems of these ``numbers``, or of all where the search is over."""
+    if hosts.size > 1:
+        message = np.zeros((problems, 1 + len(points[0])), np.float32)
+        message[numbers, 0] = 1
+        message[numbers or slice(None), 1:] = points
+        hosts.sum(message)
+
+
+def _followed(evaluate: Evaluate, starts: list[np.ndarray], hosts: Hosts) -> list[np.ndarray]:
+    """What ``minimise_all`` gives on the leader."""
+    nothing = np.zeros((len(starts), 1 + len(starts[0])), np.float32)
+    while True:
+        (message,) = hosts.sum(nothing)
+        numbers = np.flatnonzero(message[:, 0]).tolist()
+        if not numbers:
+            return list(message[:, 1:])
+        evaluate(numbers, list(message[numbers, 1:]))
