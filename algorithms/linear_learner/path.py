@@ -349,7 +349,7 @@ class Objective:
         losses, slopes = self.losses(scores)
         share = self.share[:, numbers]
         slopes = slopes * share[:, :, None]
-        flat = np.ascontiguousarray(slopes.reshape(len(slopes), -1), np.float32)
+        flat = np.ascontiguousarray(slopes.reshape(len(slopes), len(numbers) * self.outputs), np.float32)
         gradient = np.empty((self.design.columns + 1, flat.shape[1]), np.float32)
         self.design.rows.gradient(flat, gradient[:-1])
         gradient[-1] = flat.sum(axis=0) if self.hp.use_bias else 0

@@ -171,10 +171,14 @@ def column_means(features: Features, hosts: Hosts = ONE_HOST) -> tuple[np.ndarra
         squares = np.einsum("nd,nd->d", features, features, dtype=np.float64)
     else:
         values = features.data.astype(np.float64)
-        sums = np.bincount(features.indices, values, width)
-        squares = np.bincount(features.indices, values * values, width)
+        sums, squares = _of_columns(features, values), _of_columns(features, values * values)
     count, sums, squares = hosts.sum(np.array([float(rows)]), sums, squares)
     return sums / count, squares / count
+
+
+def _of_columns(features: sp.csr_array, values: np.ndarray) -> np.ndarray:
+    """(d,) float64 sums of what stands for the values of each column."""
+    return np.bincount(features.indices, values, features.shape[1]).astype(np.float64)  # integers, where there are none
 
 
 def mean_and_deviation(values: np.ndarray, hosts: Hosts = ONE_HOST) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +221,7 @@ def sparse_scale(features: sp.csr_array, hosts: Hosts = ONE_HOST) -> np.ndarray:
     much as common ones.
     """
     width = features.shape[1]
-    squares = np.bincount(features.indices, np.square(features.data, dtype=np.float64), width)
+    squares = _of_columns(features, np.square(features.data, dtype=np.float64))
     squares, counts = hosts.sum(squares, np.bincount(features.indices, minlength=width))
     usual = float(np.sqrt(squares.sum() / max(counts.sum(), 1))) or 1.0
     size = np.where(squares > 0, np.sqrt(squares / np.maximum(counts, 1)), usual)

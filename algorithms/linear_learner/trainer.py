@@ -175,7 +175,7 @@ class Trainer:
         problem = self.problem
         if problem.outputs > 1:
             classes = labels.astype(np.int64)
-            loss, slopes = self.loss(scores.reshape(len(labels), -1, problem.outputs), classes)
+            loss, slopes = self.loss(scores.reshape(len(labels), len(self.settings), problem.outputs), classes)
             if problem.class_weights is not None:
                 weight = problem.class_weights[classes][:, None]
                 loss, slopes = loss * weight, slopes * weight[:, :, None]

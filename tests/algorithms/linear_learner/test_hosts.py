@@ -12,7 +12,7 @@ from algorithms.hyperparameters import parse
 from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters
 from algorithms.linear_learner.validation import row_keys
 from recordio.batches import Batch
-from tests.algorithms.fakes import FakeJob, MemoryStream, on_engine, on_hosts
+from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 
 BINARY, MULTICLASS = {"predictor_type": "binary_classifier"}, {"predictor_type": "multiclass_classifier"}
 TARGET = {**BINARY, "binary_classifier_model_selection_criteria": "precision_at_target_recall", "target_recall": 0.9}
@@ -52,7 +52,7 @@ def text(rows: int, words: int, seed: int = 0) -> tuple[sp.csr_array, np.ndarray
     return sp.csr_array(x.astype(np.float32)), y.astype(np.float32)
 
 
-def train(size: int, part, values, data, *, engine: bool = False, **channels):
+def train(size: int, part, values, data, **channels):
     """(model, job) of each host."""
     hp = parse(LinearLearnerHyperparameters, {name: str(value) for name, value in values.items()})
 
@@ -65,16 +65,16 @@ def train(size: int, part, values, data, *, engine: bool = False, **channels):
         streams = {name: stream(*rows) for name, rows in {"train": data, **channels}.items()}
         return LinearLearner.fit(hp, streams, job), job
 
-    return (on_engine if engine else on_hosts)(size, fit)
+    return on_hosts(size, fit)
 
 
-def assert_same(several, alone, data, *, close: float = 1e-3) -> None:
+def assert_same(several, alone, data, *, close: float = 1e-4) -> None:
     """All hosts have the model, and have measured what one host has."""
     ((one, job_of_one),) = alone
     probed = Batch(data[0][:200])
     for model, job in several:
         np.testing.assert_array_equal(model.weight, several[0][0].weight)
-        expected, spread = one.raw_scores(probed), one.raw_scores(probed).std()
+        expected, spread = one.raw_scores(probed), float(one.raw_scores(probed).std())
         np.testing.assert_allclose(model.raw_scores(probed), expected, atol=close * spread)
         assert model.threshold == pytest.approx(one.threshold, abs=close * spread)
         assert [message for message in job.messages if "Best" not in message] == [
@@ -145,7 +145,7 @@ def test_a_step_of_n_hosts_is_a_step_of_one(job, validated, monkeypatch):
     alone = train(1, dealt, {**values, "mini_batch_size": 40}, data, **channels)
     for size in (2, 4):
         several = train(size, dealt, {**values, "mini_batch_size": 40 // size}, data, **channels)
-        assert_same(several, alone, data, close=5e-3)
+        assert_same(several, alone, data)
     # Of rows that are spread otherwise, all hosts still take the same steps.
     several = train(3, lopsided, {**values, "mini_batch_size": 13}, data, **channels)
     for model, job_of_host in several:
@@ -157,17 +157,7 @@ def test_automatic_steps_are_as_long_in_all_as_on_one_host(monkeypatch):
     monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
     values, data = STEPS["binary"]
     alone = train(1, dealt, values, data)  # 32 rows a step
-    assert_same(train(2, dealt, values, data), alone, data, close=5e-3)
-
-
-@pytest.mark.parametrize("memory", [1 << 28, 0])
-def test_hosts_that_are_connected_by_the_engine(memory, monkeypatch):
-    monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", memory)
-    values, data = {**TARGET, "epochs": 2, "mini_batch_size": 15}, table(600)
-    alone = train(1, dealt, {**values, "mini_batch_size": 30}, data)
-    if memory:
-        alone[0][1].messages[0] = alone[0][1].messages[0]
-    assert_same(train(2, dealt, values, data, engine=True), alone, data, close=5e-3)
+    assert_same(train(2, dealt, values, data), alone, data)
 
 
 def test_the_way_is_chosen_by_the_rows_of_all_hosts(monkeypatch):
