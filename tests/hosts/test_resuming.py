@@ -15,10 +15,15 @@ from tests.hosts.group import Group, group, leader_model
 pytestmark = pytest.mark.slow
 
 THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
-ALL = {"factorization-machines": 90, "ntm": 91}
+ALL = {"factorization-machines": 90, "ntm": 91, "linear-learner": 93}
 """Algorithms whose hosts write their checkpoints together, and the number of the group."""
 
-_EVERY_POINT = """
+MINI_BATCHES = "from algorithms.linear_learner import path; path.PATH_MEMORY = 0"
+"""The linear learner's rows fit into no memory: its exact training, of seconds, begins anew after a stop."""
+
+_EVERY_POINT = (
+    MINI_BATCHES
+    + """
 import os, signal, time
 from container.training import checkpoints
 checkpoints.SECONDS, checkpoints.SHARE_OF_TIME = 0.0, float("inf")
@@ -33,6 +38,7 @@ class Store(checkpoints.CheckpointStore):
 from container.training import train
 train.CheckpointStore = Store
 """
+)
 
 
 def every_point(point: int = 0, number: str = "SIGKILL", process: str = "os.getpid()") -> str:
@@ -79,7 +85,7 @@ def assert_same(found: list[str], other: list[str]) -> None:
 def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
     values = {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name]}
     with group(tmp_path / "plain", 2, ALL[name], name, values) as plain:
-        filled(plain, name).start()
+        filled(plain, name).start(before=MINI_BATCHES)
         leader_model(plain.outcomes())
         expected = resuming.artifact(plain.hosts[0])
     with group(tmp_path / "disturbed", 2, ALL[name], name, values) as hosts:
