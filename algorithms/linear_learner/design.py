@@ -41,8 +41,10 @@ ROTATED_COLUMNS = 1024
 """Up to so many columns, or rows where these are fewer, a decomposition costs less than the steps that it saves."""
 RANK = 1e-12
 """Directions whose square is less than this share of the largest one's are noise."""
-EXACT_CELLS = 1 << 22
-"""Up to so many cells, products of columns are summed in float64: columns may differ by orders of magnitude."""
+EXACT_CELLS, EXACT_WEIGHTS = 1 << 22, 1 << 17
+"""Up to so many stored values and weights a search is in float64, which costs little then: columns may differ by orders
+of magnitude, and where a search ends does not depend on the order in which rows are summed, nor on the hosts that have
+them."""
 SAME = 0.1
 """Scales whose logarithms deviate by no more than this from each other are one: both measures would give one model."""
 MANY_ROWS = 20
@@ -69,6 +71,11 @@ class Design:
     back: np.ndarray | None
 
     @property
+    def dtype(self) -> np.dtype:
+        """In which products are taken."""
+        return self.rows.features.dtype
+
+    @property
     def columns(self) -> int:
         """Number of weights of one output."""
         return len(self.shrink)
@@ -76,7 +83,7 @@ class Design:
     def parameters(self, solution: np.ndarray) -> np.ndarray:
         """(d + 1, c) for scaled features of (r + 1, c)."""
         if self.back is None:
-            return solution
+            return solution.astype(np.float32)
         return np.vstack([self.back @ solution[:-1], solution[-1:]]).astype(np.float32)
 
 
@@ -103,12 +110,12 @@ def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, ho
     turn = hp.l1 in (AUTO, 0)  # absolute values of weights are not those of turned ones
     if not isinstance(features, np.ndarray):
         scale = scaler.scale if _stated(hp) else sparse_scale(features, hosts)
-        yield _design(Scaler(np.zeros_like(scale), scale), features, turn, hosts)
+        yield _design(problem, Scaler(np.zeros_like(scale), scale), features, turn, hosts)
         return
-    yield _design(scaler, features, turn, hosts)
+    yield _design(problem, scaler, features, turn, hosts)
     differ = from_leader(hosts, lambda: bool(np.log(scaler.scale).std() > SAME))
     if not _stated(hp) and hp.wd == AUTO and turn and n < MANY_ROWS * d and differ:
-        yield _design(Scaler(scaler.shift, np.ones_like(scaler.scale)), features, turn, hosts)
+        yield _design(problem, Scaler(scaler.shift, np.ones_like(scaler.scale)), features, turn, hosts)
 
 
 def _stated(hp: LinearLearnerHyperparameters) -> bool:
@@ -136,13 +143,16 @@ def _column_squares(scaler: Scaler, features: Features, hosts: Hosts) -> np.ndar
     return np.maximum(square - 2 * shift * mean + shift * shift, 0) / scaler.scale.astype(np.float64) ** 2
 
 
-def _design(scaler: Scaler, features: Features, turn: bool, hosts: Hosts) -> Design:
+def _design(problem: Problem, scaler: Scaler, features: Features, turn: bool, hosts: Hosts) -> Design:
     size = _size(scaler, features, hosts)
     scale = np.clip(scaler.scale.astype(np.float64) * size, SMALLEST, np.finfo(np.float32).max)
     scaler = Scaler(scaler.shift, scale.astype(np.float32))
     n, d = total(hosts, features.shape[0]), features.shape[1]
     if not isinstance(features, np.ndarray) and d <= ROTATED_COLUMNS and n * d <= DENSE_CELLS:
         features = features.toarray()
+    values = total(hosts, features.size if isinstance(features, np.ndarray) else features.nnz)
+    if values <= EXACT_CELLS and min(n if turn else d, d) * problem.outputs <= EXACT_WEIGHTS:
+        features = features.astype(np.float64)
     if turn and min(n, d) <= ROTATED_COLUMNS and (isinstance(features, np.ndarray) or n < d):
         return _rotated(scaler, features, size, hosts)
     squares = _column_squares(scaler, features, hosts).astype(np.float32)
@@ -161,15 +171,14 @@ def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts) -> D
         together = concatenate([Batch(part) for part in parts]).features
         squares, left = from_leader(hosts, lambda: _eigen(_products(together) / n))
         start = sum(part.shape[0] for part in parts[: hosts.rank])
-        turned = left[start : start + rows.shape[0]] * np.float32(np.sqrt(n))
+        turned = left[start : start + rows.shape[0]] * np.sqrt(n)
         back = np.asarray(together.T @ (left / np.sqrt(n)) / squares)
     else:
-        exact = rows.astype(np.float64) if n * d <= EXACT_CELLS else rows
-        (gram,) = hosts.sum((exact.T @ exact).astype(np.float64))
+        (gram,) = hosts.sum((rows.T @ rows).astype(np.float64))
         squares, right = from_leader(hosts, lambda: _eigen(gram / n))
         back = right / np.sqrt(squares)
-        turned = rows @ back.astype(np.float32)
-    turned, back = np.ascontiguousarray(turned, np.float32), np.ascontiguousarray(back, np.float32)
+        turned = rows @ back.astype(rows.dtype)
+    turned, back = np.ascontiguousarray(turned, rows.dtype), np.ascontiguousarray(back, np.float32)
     shrink = (1 / squares).astype(np.float32)
     return Design(scaler, PlainRows(turned), shrink, np.ones(len(squares), np.float32), size, back)
 

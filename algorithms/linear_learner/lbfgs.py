@@ -38,7 +38,7 @@ def minimise(
     """Ask for values and gradients until the value falls by less than a share ``tolerance`` of it; returns the point.
 
     Args:
-        start: (p,) float32.
+        start: (p,), float32 or float64, as all that is computed.
         inverse: (p,) approximate inverse of the diagonal of the second derivatives, the preconditioner.
         steps: at most so many.
         l1: (p,) penalties of absolute values, which the values and gradients asked for leave out. A search then stays
@@ -59,7 +59,7 @@ def minimise(
             break
         size, low, high = 1.0, 0.0, np.inf
         for _ in range(LINE_STEPS):
-            there = point + np.float32(size) * direction
+            there = point + point.dtype.type(size) * direction
             if l1 is not None:
                 there[(l1 > 0) & (there * np.where(point == 0, direction, point) < 0)] = 0
             new_value, new_gradient = yield there
@@ -100,7 +100,7 @@ def _direction(
     q = -gradient
     shares = []
     for move, change, curvature in reversed(pairs):
-        share = np.float32((move @ q) / curvature)
+        share = q.dtype.type((move @ q) / curvature)
         shares.append(share)
         q -= share * change
     scale = 1.0
@@ -108,9 +108,9 @@ def _direction(
         _, change, curvature = pairs[-1]
         size = float(change @ (inverse * change))
         scale = curvature / size if size > 0 else 1.0  # the squares of the last steps may be below float32's least
-    q *= np.float32(scale) * inverse
+    q *= q.dtype.type(scale) * inverse
     for (move, change, curvature), share in zip(pairs, reversed(shares), strict=True):
-        q += (share - np.float32((change @ q) / curvature)) * move
+        q += (share - q.dtype.type((change @ q) / curvature)) * move
     return q
 
 
@@ -127,7 +127,7 @@ def minimise_all(
 
     Args:
         evaluate: with the rows of all ``hosts``, which call it at the same time.
-        starts: float32, all of one size.
+        starts: all of one size.
     """
     if hosts.rank:
         return _followed(evaluate, starts, hosts)
@@ -152,7 +152,7 @@ def minimise_all(
 def _announce(hosts: Hosts, problems: int, numbers: list[int], points: list[np.ndarray]) -> None:
     """Tell the other hosts the points of the problems of these ``numbers``, or of all where the search is over."""
     if hosts.size > 1:
-        message = np.zeros((problems, 1 + len(points[0])), np.float32)
+        message = np.zeros((problems, 1 + len(points[0])), points[0].dtype)
         message[numbers, 0] = 1
         message[numbers or slice(None), 1:] = points
         hosts.sum(message)
@@ -160,7 +160,7 @@ def _announce(hosts: Hosts, problems: int, numbers: list[int], points: list[np.n
 
 def _followed(evaluate: Evaluate, starts: list[np.ndarray], hosts: Hosts) -> list[np.ndarray]:
     """What ``minimise_all`` gives on the leader."""
-    nothing = np.zeros((len(starts), 1 + len(starts[0])), np.float32)
+    nothing = np.zeros((len(starts), 1 + len(starts[0])), starts[0].dtype)
     while True:
         (message,) = hosts.sum(nothing)
         numbers = np.flatnonzero(message[:, 0]).tolist()

@@ -204,7 +204,8 @@ def _finish(
     best = replace(best, solution=found, scores=scores)
     if hp.criterion is None:
         return best
-    scores, labels = in_order(hosts, best.places, best.scores, best.labels)
+    # Equal rows have equal scores in float32, however their products were summed.
+    scores, labels = in_order(hosts, best.places, best.scores.astype(np.float32), best.labels)
     return replace(best, scores=scores, labels=labels, places=np.arange(len(labels)))
 
 
@@ -233,13 +234,13 @@ def _points(
     """The points of one path, the strongest penalty first."""
     objective = Objective(hp, problem, design, labels, held, hosts)
     rows = total(hosts, len(labels))
-    solutions = [np.zeros(objective.size, np.float32) for _ in range(objective.models)]
+    solutions = [np.zeros(objective.size, design.dtype) for _ in range(objective.models)]
     for penalty in _penalties(hp, design):
         objective.penalty = penalty
         solutions = objective.minimise(solutions)
         scores = objective.scores(solutions)
         losses = objective.losses(scores)[0]
-        middle = np.mean(solutions, axis=0, dtype=np.float32).reshape(-1, problem.outputs)
+        middle = np.mean(solutions, axis=0).reshape(-1, problem.outputs)
         if judged is not None:
             parameters = design.parameters(middle)
             out = np.concatenate([part for _, part in judged.scores(parameters)])
@@ -306,13 +307,13 @@ class Objective:
         inside = (~held if held.shape[1] else np.ones((len(labels), 1), bool)).astype(np.float32)
         self.models = inside.shape[1]
         (counts,) = hosts.sum(inside.sum(axis=0, dtype=np.float64))
-        self.share = (inside / counts).astype(np.float32)  # (n, models): what a row's slope counts in the mean
+        self.share = (inside / counts).astype(design.dtype)  # (n, models): what a row's slope counts in the mean
 
     def inverse(self) -> np.ndarray:
         """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's."""
         curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
         diagonal = curvature + self.penalty * self.shrink
-        return np.repeat(1 / diagonal, self.outputs).astype(np.float32)
+        return np.repeat(1 / diagonal, self.outputs).astype(self.design.dtype)
 
     def minimise(self, starts: list[np.ndarray]) -> list[np.ndarray]:
         """The models at this penalty."""
@@ -349,12 +350,12 @@ class Objective:
         losses, slopes = self.losses(scores)
         share = self.share[:, numbers]
         slopes = slopes * share[:, :, None]
-        flat = np.ascontiguousarray(slopes.reshape(len(slopes), len(numbers) * self.outputs), np.float32)
-        gradient = np.empty((self.design.columns + 1, flat.shape[1]), np.float32)
+        flat = np.ascontiguousarray(slopes.reshape(len(slopes), len(numbers) * self.outputs), self.design.dtype)
+        gradient = np.empty((self.design.columns + 1, flat.shape[1]), flat.dtype)
         self.design.rows.gradient(flat, gradient[:-1])
         gradient[-1] = flat.sum(axis=0) if self.hp.use_bias else 0
         gradient, values = self.hosts.sum(gradient, np.einsum("nm,nm->m", losses, share, dtype=np.float64))
-        shrink = np.float32(self.penalty) * self.shrink[:, None]
+        shrink = flat.dtype.type(self.penalty) * self.shrink[:, None]
         found = []
         for at, point in enumerate(points):
             weights = point.reshape(-1, self.outputs)
