@@ -45,6 +45,8 @@ EXACT_CELLS, EXACT_WEIGHTS = 1 << 22, 1 << 17
 """Up to so many stored values and weights a search is in float64, which costs little then: columns may differ by orders
 of magnitude, and where a search ends does not depend on the order in which rows are summed, nor on the hosts that have
 them."""
+GRAM_ROWS = 4096
+"""Rows whose products are taken at once."""
 SAME = 0.1
 """Scales whose logarithms deviate by no more than this from each other are one: both measures would give one model."""
 MANY_ROWS = 20
@@ -174,13 +176,23 @@ def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts) -> D
         turned = left[start : start + rows.shape[0]] * np.sqrt(n)
         back = np.asarray(together.T @ (left / np.sqrt(n)) / squares)
     else:
-        (gram,) = hosts.sum((rows.T @ rows).astype(np.float64))
+        (gram,) = hosts.sum(_gram(rows))
         squares, right = from_leader(hosts, lambda: _eigen(gram / n))
         back = right / np.sqrt(squares)
         turned = rows @ back.astype(rows.dtype)
     turned, back = np.ascontiguousarray(turned, rows.dtype), np.ascontiguousarray(back, np.float32)
     shrink = (1 / squares).astype(np.float32)
     return Design(scaler, PlainRows(turned), shrink, np.ones(len(squares), np.float32), size, back)
+
+
+def _gram(rows: np.ndarray) -> np.ndarray:
+    """(d, d) float64 products of the columns of (n, d) with each other: float32 would end at a ten-millionth of the
+    largest."""
+    gram = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), GRAM_ROWS):
+        block = rows[start : start + GRAM_ROWS].astype(np.float64)
+        gram += block.T @ block
+    return gram
 
 
 def _products(rows: Features) -> np.ndarray:

@@ -261,7 +261,7 @@ def _run_epoch(run: Run, batches: Iterable[Batch], size: int | None, repeats: bo
     problem, width = trainer.problem, trainer.parameters.shape[1]
     parts = (kept.take(index, batch) for index, batch in enumerate(batches))
     steps = filter(len, parts) if size is None else rebatch(parts, size)
-    for number, (part, count, thin) in enumerate(_in_step(steps, problem.feature_dim, job.hosts)):
+    for number, (part, count, thin, stopped) in enumerate(_in_step(steps, problem.feature_dim, job)):
         if number < run.steps:  # before an interruption
             continue
         labels = one_label(part)
@@ -269,7 +269,6 @@ def _run_epoch(run: Run, batches: Iterable[Batch], size: int | None, repeats: bo
         features = _scaled(part, problem.scaler, width, thin=thin)
         run.losses += trainer.update(features, problem.label_scaler.apply(labels), count)
         run.seen, run.steps = run.seen + len(part), number + 1
-        stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
         if repeats:
             job.checkpoints.offer(lambda: to_checkpoint(run))
         if stopped:
@@ -278,19 +277,21 @@ def _run_epoch(run: Run, batches: Iterable[Batch], size: int | None, repeats: bo
     return not stopped
 
 
-def _in_step(batches: Iterator[Batch], width: int, hosts: Hosts) -> Iterator[tuple[Batch, int, bool]]:
-    """Each batch with the number of rows of all hosts' batches, and whether they stay sparse.
+def _in_step(batches: Iterator[Batch], width: int, job: Job) -> Iterator[tuple[Batch, int, bool, bool]]:
+    """Each batch with the number of rows of all hosts' batches, whether they stay sparse, and whether a host was asked
+    to stop: one exchange a step tells all of it.
 
     It goes on until no host has rows left; those that have none get batches of 0 rows.
     """
     while True:
         batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
         values = batch.features.size if isinstance(batch.features, np.ndarray) else batch.features.nnz
-        count, sparse, values = hosts.sum(np.array([len(batch), batch.is_sparse, values]))[0].tolist()
+        mine = np.array([len(batch), batch.is_sparse, values, job.stop_requested])
+        count, sparse, values, stopped = job.hosts.sum(mine)[0].tolist()
         if not count:
             return
         cells = count * width
-        yield batch, count, bool(sparse and (cells > DENSE_CELLS or values < DENSE_SHARE * cells))
+        yield batch, count, bool(sparse and (cells > DENSE_CELLS or values < DENSE_SHARE * cells)), stopped > 0
 
 
 def _scaled(batch: Batch, scaler: Scaler, columns: int, *, thin: bool) -> ScaledRows:
