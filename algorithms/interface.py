@@ -454,6 +454,8 @@ class Algorithm(ABC):
     """How the log writes what the algorithm reports: a module of ``container/training/dialects``."""
     several_hosts: ClassVar[bool] = False
     """``fit`` uses ``job.hosts``; elsewhere a job of several hosts is refused."""
+    own_checkpoints: ClassVar[str | None] = None
+    """Files in ``job.checkpoint_directory`` to go on from, as a pattern; None where ``job.checkpoints`` has them."""
 
     @classmethod
     @abstractmethod

@@ -114,7 +114,7 @@ def predict(
 ) -> int:
     """Print a model's answer to one request, without a server."""
     if loudness_of(quiet=quiet, verbose=verbose) is not Loudness.VERBOSE:
-        _silence_below(logging.INFO)
+        _silence_below(logging.WARNING)  # of the server's code: it logs a refusal, which is printed here anyway
 
     from local import predict
 
@@ -123,17 +123,36 @@ def predict(
 
 @oba.command()
 @click.option("--model", required=True, type=MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    metavar="ADDRESS",
+    show_default=True,
+    help="Address to listen on. Nobody is asked who they are, so whoever reaches another address, such as 0.0.0.0 (all "
+    "of this machine), can use the model.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port to listen on.")
 @_algorithm
 @with_loudness
-def serve(model: Path, port: int, algorithm: str | None, *, quiet: bool, verbose: bool) -> int:
-    """Answer requests over HTTP: GET /ping, POST /invocations."""
+def serve(model: Path, host: str, port: int, algorithm: str | None, *, quiet: bool, verbose: bool) -> int:
+    """Answer requests over HTTP with a model, as the image does, until Ctrl-C or SIGTERM.
+
+    GET /ping answers 200: the model is loaded. POST /invocations predicts from its body, by the headers Content-Type
+    and Accept. /v2/models/... is the open inference protocol, and GET /metrics is for Prometheus.
+
+    \b
+      oba serve --model out/model
+      curl --data-binary @rows.csv --header 'Content-Type: text/csv' localhost:8080/invocations
+
+    What has no option is said by environment variables, such as OBA_LOG_FORMAT=json and SAGEMAKER_MODEL_SERVER_WORKERS;
+    docs/serving.md has them all.
+    """
     if loudness_of(quiet=quiet, verbose=verbose) is Loudness.QUIET:
         _silence_below(logging.INFO)
 
     from local import predict
 
-    return predict.serve(model, algorithm, port)
+    return predict.serve(model, algorithm, host, port)
 
 
 @oba.command()

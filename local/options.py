@@ -67,6 +67,6 @@ def loudness_of(*, quiet: bool, verbose: bool) -> Loudness:
 def need(package: str, extra: str) -> None:
     """Refuse a command whose package is not installed, by the name of the extra that has it."""
     if importlib.util.find_spec(package) is None:
-        raise click.ClickException(
-            f"this command needs the package '{package}': pip install 'open-builtin-algorithms[{extra}]'"
-        )
+        from container.extras import installing  # it imports NumPy, which `oba serve` must set up first
+
+        raise click.ClickException(f"this command needs the package '{package}': {installing(extra)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from algorithms.interface import LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel
+from container.extras import installing
 from container.settings import ConfigurationError
 from local import inputs, suffixes
 from recordio.record_writer import encode_records
@@ -32,7 +33,7 @@ def converted(channel: Channel, paths: Sequence[Path], stated: str | None, folde
         import pyarrow
     except ImportError as error:
         raise ConfigurationError(
-            f"channel '{channel.name}': Parquet needs the package pyarrow: pip install 'open-builtin-algorithms[local]'"
+            f"channel '{channel.name}': Parquet needs the package pyarrow: {installing('local')}"
         ) from error
     folder.mkdir(parents=True)
     written = []

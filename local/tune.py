@@ -30,7 +30,7 @@ from local.parameters import Loudness
 from local.tuning import arguments, history, process
 from local.tuning.checks import check
 from local.tuning.config import GRID, Definition, TuningConfig
-from local.tuning.ranges import CategoricalRange
+from local.tuning.ranges import CategoricalRange, Range
 from local.tuning.tuner import Ending, Status, Trial, Tuner
 
 _JOURNAL, _REQUEST, _JOBS, _BEST = "journal", "search.json", "jobs", "best"
@@ -68,9 +68,12 @@ def run(request: Request) -> int:
     """
     extras.check(request.algorithm)
     algorithm = registry.find(request.algorithm)
-    metric = arguments.objective(algorithm, request.objective, list(request.channels))
+    ranges, static = arguments.split(algorithm, request.given)
+    metric = arguments.objective(algorithm, request.objective, list(request.channels), ranges, static)
     train.declared_channels(algorithm, request.channels)
-    config = _config(request, algorithm, metric)
+    config = _config(request, algorithm, metric, ranges, static)
+    if why := arguments.why_never(algorithm, metric, ranges, static):
+        raise click.UsageError(why)
     _check_channels(request)
     with _claimed(request, config):
         return _search(request, config, metric)
@@ -103,11 +106,16 @@ def _mend(journal: Path) -> None:
             os.truncate(journal, 0)
 
 
-def _config(request: Request, algorithm: type[Algorithm], metric: Metric) -> TuningConfig:
-    ranges, static = arguments.split(algorithm, request.given)
+def _config(
+    request: Request,
+    algorithm: type[Algorithm],
+    metric: Metric,
+    ranges: tuple[Range, ...],
+    static: Mapping[str, str],
+) -> TuningConfig:
     if request.strategy == GRID:
         ranges = tuple(_listed(one) for one in ranges)
-    static |= {"_tuning_objective_metric": metric.name}
+    static = {**static, "_tuning_objective_metric": metric.name}
     definition = Definition(ranges=ranges, static=static, metric=metric.name, maximize=bool(metric.maximize))
     config = TuningConfig(
         definitions=(definition,),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -21,11 +23,30 @@ def load_keras(seed: int) -> ModuleType:
     Importing TensorFlow takes seconds and hundreds of megabytes, so nothing that serves or only reads may call this
     without need.
     """
-    with _without_notices():
+    with _undisturbed(), _without_notices():
         import keras
 
         keras.utils.set_random_seed(seed % 2**32)
     return keras
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals that come meanwhile are heard afterwards: an exception while a compiled module is imported comes out as
+    an ImportError, and leaves a module that cannot be imported again."""
+    if threading.current_thread() is not threading.main_thread():  # the only one that runs handlers
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {held: signal.signal(held, lambda number, _: came.append(number)) for held in numbers}
+    try:
+        yield
+    finally:
+        for held, handler in before.items():
+            signal.signal(held, signal.SIG_DFL if handler is None else handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 @contextlib.contextmanager

@@ -113,7 +113,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         losses=np.empty(0),
         objective=point.objective,
         lowest_objective=point.objective,
-        value=0.0,
+        value=path.criterion(point, hp, job.hosts)[0],
         margin=0.0,
         setting=Setting(1.0, point.penalty * point.design.size**2, 0.0 if hp.l1 == AUTO else float(hp.l1)),
     )

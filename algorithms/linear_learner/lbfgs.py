@@ -49,13 +49,14 @@ def minimise(
     value, gradient = yield point
     value += _size(point, l1)
     pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=HISTORY)
+    idle = 0
     for _ in range(steps):
         steepest = gradient if l1 is None else _with_kinks(point, gradient, l1)
         direction = _direction(steepest, pairs, inverse)
         if l1 is not None:
             direction[direction * steepest >= 0] = 0  # at 0 a weight without a slope stays
         slope = float(direction @ steepest)
-        if not slope < 0 or -slope <= NOISE * abs(value):
+        if not slope < 0 or -slope <= min(NOISE, tolerance) * abs(value):
             break
         size, low, high = 1.0, 0.0, np.inf
         for _ in range(LINE_STEPS):
@@ -78,8 +79,11 @@ def minimise(
         if curvature > 0:
             pairs.append((move, change, curvature))
         fall, point, value, gradient = value - new_value, there, new_value, new_gradient
-        if fall <= tolerance * abs(value):
+        idle = idle + 1 if fall <= tolerance * abs(value) else 0
+        if idle and (l1 is None or idle > 1):
             break
+        if idle:
+            pairs.clear()  # what they tell may be of weights that have changed their signs since
     return point
 
 

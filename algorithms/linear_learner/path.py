@@ -28,9 +28,10 @@ from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job
 from algorithms.linear_learner.design import Design, designs
-from algorithms.linear_learner.lbfgs import HISTORY, minimise_all
-from algorithms.linear_learner.losses import make_loss, objective_name
-from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
+from algorithms.linear_learner.lbfgs import HISTORY
+from algorithms.linear_learner.losses import objective_name
+from algorithms.linear_learner.objective import Objective
+from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.selection import calibrate, counted_rows
 from algorithms.linear_learner.validation import Rows, fold_count, folds, row_keys
 from recordio.batches import Batch
@@ -40,16 +41,8 @@ if TYPE_CHECKING:
 
 PATH_MEMORY = 1 << 28
 """Bytes of rows, and of models, up to which a job is trained in this way: what a Pipe job keeps stays bounded."""
-CURVATURES = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
-"""The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
 PENALTIES = (1.0, *(float(10 ** -(1 + step * 3 / 4)) for step in range(12)))
 """Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 6e-10."""
-TOLERANCE, ROTATED_TOLERANCE, STEPS = 1e-3, 1e-4, 50
-"""A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
-to text is fitted to chance, while rotated rows have them for next to nothing. The model that is kept is found as those
-were that its penalty was chosen by."""
-SPARSE_STEPS = 200
-"""With an l1 penalty rows cannot be rotated, and more steps are needed."""
 WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
 STRONG = 1e-3
@@ -65,30 +58,32 @@ USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
 probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
 the normal prior of the weights that gives such scores."""
 _WITHOUT_EFFECT = (
-    *("num_models", "mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
+    *("mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
     *("init_method", "init_scale", "init_sigma", "init_bias"),
     *("optimizer", "learning_rate", "beta_1", "beta_2", "momentum", "bias_lr_mult"),
     *("use_lr_scheduler", "lr_scheduler_factor", "lr_scheduler_minimum_lr", "lr_scheduler_step"),
 )
 """Hyperparameters that do not change where the minimum of a convex loss is: where a descent starts and ends, how long
-its steps are, how many rows they look at, or how many such descents there are. The SageMaker Python SDK states a
-mini_batch_size in every job."""
+its steps are, or how many rows they look at. The SageMaker Python SDK states a mini_batch_size in every job."""
 
 
 def without_effect(hp: LinearLearnerHyperparameters) -> list[str]:
     """The stated hyperparameters that do not matter to an exact minimum."""
-    return [name for name in _WITHOUT_EFFECT if name in hp.given]
+    unused = [name for name in _WITHOUT_EFFECT if name in hp.given]
+    return unused if "num_models" not in hp.given or _is_one_penalty(hp) else ["num_models", *unused]
+
+
+def _is_one_penalty(hp: LinearLearnerHyperparameters) -> bool:
+    """Whether the job wants one model of the ``wd`` that it states: a tuning job searches by itself."""
+    return hp.wd != AUTO and (hp.num_models == 1 or bool(hp.tuning_objective_metric))
 
 
 def _penalties(hp: LinearLearnerHyperparameters, design: Design) -> tuple[float, ...]:
-    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours.
-
-    A tuning job searches by itself, and has the stated one alone.
-    """
+    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours."""
     if hp.wd == AUTO:
         return PENALTIES
     stated = hp.wd / design.size**2
-    if hp.tuning_objective_metric or not stated:
+    if _is_one_penalty(hp) or not stated:
         return (stated,)
     return (10 * stated, stated, 0.1 * stated)
 
@@ -197,7 +192,7 @@ def _finish(
         scores = of_folds.scores(solutions)[row, fold]
     objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool), hosts)
     objective.penalty = best.penalty
-    found = objective.minimise([start])[0].reshape(-1, problem.outputs)
+    found = objective.minimise([start], kept=True)[0].reshape(-1, problem.outputs)
     if validation is not None:
         rows = Rows.of(validation, replace(problem, scaler=best.design.scaler), problem.outputs)
         scores = np.concatenate([part for _, part in rows.scores(best.design.parameters(found))])
@@ -277,93 +272,6 @@ def _unusual(hp: LinearLearnerHyperparameters, penalty: float, rows: int) -> flo
         return 0.0
     usual = (2 * USUAL_NOISE if hp.predictor_type == "regressor" else 1 / USUAL_VARIANCE) / rows
     return float(PRIOR / rows**1.5 * np.log10(penalty / usual) ** 2)
-
-
-class Objective:
-    """Mean weighted loss and penalty of the models of all folds, or where there are none of one of all rows.
-
-    ``labels`` (n,) and ``held`` (n, k) are of this host's rows, and so are scores and losses; values and gradients are
-    of all hosts'.
-    """
-
-    def __init__(
-        self,
-        hp: LinearLearnerHyperparameters,
-        problem: Problem,
-        design: Design,
-        labels: np.ndarray,
-        held: np.ndarray,
-        hosts: Hosts,
-    ) -> None:
-        self.hp, self.problem, self.design, self.labels, self.hosts = hp, problem, design, labels, hosts
-        self.outputs = problem.outputs
-        self.size = (design.columns + 1) * self.outputs
-        self.loss = make_loss(hp.loss_name, hp)
-        self.penalty = 0.0
-        bias = 0.0 if hp.bias_wd_mult == AUTO else float(hp.bias_wd_mult) * design.size**2
-        self.shrink = np.append(design.shrink, np.float32(bias))
-        l1 = 0.0 if hp.l1 == AUTO else float(hp.l1) / design.size
-        self.l1 = np.repeat(np.append(np.full(design.columns, l1), 0), self.outputs).astype(np.float32) if l1 else None
-        inside = (~held if held.shape[1] else np.ones((len(labels), 1), bool)).astype(np.float32)
-        self.models = inside.shape[1]
-        (counts,) = hosts.sum(inside.sum(axis=0, dtype=np.float64))
-        self.share = (inside / counts).astype(design.dtype)  # (n, models): what a row's slope counts in the mean
-
-    def inverse(self) -> np.ndarray:
-        """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's."""
-        curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
-        diagonal = curvature + self.penalty * self.shrink
-        return np.repeat(1 / diagonal, self.outputs).astype(self.design.dtype)
-
-    def minimise(self, starts: list[np.ndarray]) -> list[np.ndarray]:
-        """The models at this penalty."""
-        tolerance = TOLERANCE if self.design.back is None and self.l1 is None else ROTATED_TOLERANCE
-        steps = STEPS if self.l1 is None else SPARSE_STEPS
-        return minimise_all(self, starts, self.inverse(), tolerance, steps, self.l1, self.hosts)
-
-    def scores(self, points: list[np.ndarray]) -> np.ndarray:
-        """(n, m, c) scores of all rows by the models at these points."""
-        stacked = np.hstack([point.reshape(-1, self.outputs) for point in points])
-        scores = self.design.rows.scores(np.ascontiguousarray(stacked[:-1]))
-        scores += stacked[-1]
-        return scores.reshape(len(scores), len(points), self.outputs)
-
-    def of(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted losses (n, m) and slopes (n, m, c) of scores (n, m, c)."""
-        weights = row_weights(self.problem, labels, self.hp)
-        if self.outputs > 1:
-            losses, slopes = self.loss(scores, labels.astype(np.int64))
-        else:
-            losses, slopes = self.loss(scores[:, :, 0], labels[:, None])
-            slopes = slopes[:, :, None]
-        if weights is None:
-            return losses, slopes
-        return losses * weights[:, None], slopes * weights[:, None, None]
-
-    def losses(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same of the training rows."""
-        return self.of(scores, self.labels)
-
-    def __call__(self, numbers: list[int], points: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
-        """Values and gradients; see ``lbfgs.Evaluate``."""
-        scores = self.scores(points)
-        losses, slopes = self.losses(scores)
-        share = self.share[:, numbers]
-        slopes = slopes * share[:, :, None]
-        flat = np.ascontiguousarray(slopes.reshape(len(slopes), len(numbers) * self.outputs), self.design.dtype)
-        gradient = np.empty((self.design.columns + 1, flat.shape[1]), flat.dtype)
-        self.design.rows.gradient(flat, gradient[:-1])
-        gradient[-1] = flat.sum(axis=0) if self.hp.use_bias else 0
-        gradient, values = self.hosts.sum(gradient, np.einsum("nm,nm->m", losses, share, dtype=np.float64))
-        shrink = flat.dtype.type(self.penalty) * self.shrink[:, None]
-        found = []
-        for at, point in enumerate(points):
-            weights = point.reshape(-1, self.outputs)
-            own = gradient[:, at * self.outputs : (at + 1) * self.outputs].copy()
-            pulled = shrink * weights
-            own += pulled
-            found.append((float(values[at]) + 0.5 * float(np.vdot(pulled, weights)), own.ravel()))
-        return found
 
 
 def threshold(point: Point, hp: LinearLearnerHyperparameters) -> float:

@@ -15,6 +15,7 @@ from algorithms.linear_learner import metrics
 from algorithms.linear_learner.fit import Trained
 from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.model import BINARY, MULTICLASS, LinearModel, softmax
+from algorithms.linear_learner.selection import CONFIDENCE
 from algorithms.linear_learner.together import alike
 from algorithms.linear_learner.validation import Rows
 from recordio.batches import Batch, concatenate
@@ -22,6 +23,8 @@ from recordio.batches import Batch, concatenate
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
+ONE_SIDED = 0.99
+"""From this share of rows on that a threshold takes for positive it tells nothing apart."""
 VALIDATION_MEMORY = 1 << 30
 """Bytes of validation rows that all hosts keep; of a larger channel the first rows are used, with a warning."""
 
@@ -45,10 +48,21 @@ def validation_rows(stream: Stream, hp: LinearLearnerHyperparameters, job: Job) 
 
 
 def final_model(trained: Trained, hp: LinearLearnerHyperparameters) -> LinearModel:
-    """The winner for raw features and raw labels."""
+    """The winner for raw features and raw labels.
+
+    Raises:
+        TrainingDataError: values of features are so small that their weights are beyond float32.
+    """
     parameters, labels = trained.winner.parameters, trained.problem.label_scaler
     weight, bias = trained.problem.scaler.unscale(parameters[:-1], parameters[-1])
     weight, bias = weight * labels.scale, bias * labels.scale + labels.shift
+    beyond = np.flatnonzero((np.abs(weight) > np.finfo(np.float32).max).any(axis=1))
+    if beyond.size:
+        raise TrainingDataError(
+            f"weights of {beyond.size} of {len(weight)} features are beyond float32 (number {beyond[0]}, from 0, has "
+            f"{weight[beyond[0]][0]:g}), since the values of these features are tiny: multiply them in the data, so "
+            "that they are about 1"
+        )
     threshold = trained.winner.threshold
     return LinearModel(
         weight=np.ascontiguousarray(weight.T, np.float32),
@@ -65,6 +79,31 @@ def kept_scores(
     """All metrics of the final model on rows that were kept."""
     raw = np.concatenate([scores for _, scores in rows.scores(trained.winner.parameters)])
     return _all_metrics(raw, rows.labels, rows.scaled_labels, trained, model, hp, hosts)
+
+
+def doubtful(model: LinearModel, trained: Trained, hp: LinearLearnerHyperparameters, hosts: Hosts) -> str | None:
+    """What to say of a threshold that does not hold the stated target, or takes nearly all rows; None of others."""
+    if hp.criterion in (None, "accuracy"):
+        return None
+    name = {"precision_at_target_recall": "target_recall", "recall_at_target_precision": "target_precision"}.get(
+        str(hp.criterion)
+    )
+    target = (
+        "" if name is None else f"a {name} of {getattr(hp, name):g} that holds on rows to come with {CONFIDENCE:.0%}"
+    )
+    advice = "Give more positive rows or a lower target, or compare the scores with a threshold of your own."
+    if target and trained.winner.value < 0:
+        return f"No threshold reaches {target}, and the one that comes nearest is used. {advice}"
+    rows = trained.validation_rows or trained.train_rows
+    raw = np.concatenate([scores for _, scores in rows.scores(trained.winner.parameters)])[:, 0]
+    counts = hosts.sum(np.array([(raw >= model.threshold).sum(), (rows.labels > 0.5).sum(), len(raw)]))
+    taken, positives, count = counts[0].tolist()
+    if taken < ONE_SIDED * count or positives >= ONE_SIDED * count:
+        return None
+    return (
+        f"The threshold takes {taken} of {count} rows for positive, and {positives} are: "
+        f"no other serves {target or hp.criterion} better. {advice}"
+    )
 
 
 def test_scores(

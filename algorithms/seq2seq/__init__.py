@@ -279,6 +279,12 @@ class Seq2SeqHyperparameters(Hyperparameters):
         ]
         return problems
 
+    def unlogged(self, metric: str) -> str | None:
+        """BLEU, which takes long, where nobody asks for it."""
+        if metric != "validation:bleu" or self.optimized_metric == "bleu" or self.bleu_sample_size:
+            return None
+        return "bleu_sample_size is 0; set it to a number of pairs, or optimized_metric to bleu"
+
 
 def _metric(name: str, *, maximize: bool) -> Metric:
     """CloudWatch shows the tab of the line as ``#011``."""

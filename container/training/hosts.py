@@ -18,8 +18,12 @@ from container.logs import logger
 from container.paths import Paths
 from container.settings import ConfigurationError
 from container.training import exchange, failure
-from container.training.config import Group, TrainingConfig, folder_problems
+from container.training.config import TrainingConfig, folder_problems
+from container.training.group import Group
 from container.training.trainee import Link
+from recordio.sources import FileSource
+
+_BEGINNING = 1 << 16  # bytes
 
 
 class SoleHost:
@@ -61,7 +65,7 @@ class HostOfSeveral:
         """
         exchange.check_engine()
         rank, size = self._group.rank, self._group.size
-        address = self._link.meet(description(algorithm, configured))
+        address = self._link.meet(description(paths, algorithm, configured))
         if self.leads:
             tracker, port = exchange.start_tracker(address, size)
             self._link.open(port)
@@ -88,20 +92,35 @@ class HostOfSeveral:
         self._link.failed(text, of_communication=exchange.is_of_communication(error))
 
 
-def description(algorithm: type[Algorithm], configured: TrainingConfig) -> dict[str, str]:
+def description(paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig) -> dict[str, str]:
     """What must be the same on all hosts, by the name by which a difference is told: digests of the values."""
     channels = {
         f"channel {name}": [one.mode, str(one.content_type), one.sharded, one.wrapped]
         for name, one in configured.channels.items()
+    }
+    files = {
+        f"files of channel {name}": _listing(paths.channel(name))
+        for name, one in configured.channels.items()
+        if one.mode != PIPE and not one.sharded
     }
     values = {f"hyperparameter {name}": value for name, value in wire_values(configured.hyperparameters).items()}
     told = {
         "algorithm": algorithm.name,
         "whether checkpoints are kept": configured.checkpoint_directory is not None,
         **channels,
+        **files,
         **values,
     }
     return {name: _digest(value) for name, value in told.items()}
+
+
+def _listing(folder: Path) -> list[Any]:
+    """What tells the files of one job from those of another, of which reading them all would take long: names, sizes,
+    and how the first one begins."""
+    files = FileSource(folder).files()
+    with files[0].open("rb") as first:
+        begins = hashlib.sha256(first.read(_BEGINNING)).hexdigest()
+    return [begins, *((file.relative_to(folder).as_posix(), file.stat().st_size) for file in files)]
 
 
 def _digest(value: Any) -> str:

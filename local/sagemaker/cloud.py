@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,18 @@ ACCOUNT = "123456789012"
 """moto's."""
 
 
+@dataclass
+class Queued:
+    """A job that waits for its turn, or runs.
+
+    Attributes:
+        stop: is set when the job is to end.
+    """
+
+    stop: threading.Event
+    future: Future[None] | None = None
+
+
 @dataclass(frozen=True)
 class Cloud:
     """SageMaker in one region, as a request addresses it. All regions share records, processes and queue.
@@ -27,7 +39,7 @@ class Cloud:
     Attributes:
         url: of this server, where S3 and the logs are, too.
         folder: of the state.
-        stops: by kind and name, the event that ends a job that is queued or runs.
+        jobs: by kind and name, those that are queued or run.
         running: the servers of each endpoint, by its name; ``endpoints`` keeps them.
         tuning: the tuning jobs of each region; ``tuning_jobs`` keeps them.
     """
@@ -38,7 +50,7 @@ class Cloud:
     at_once: int
     url: str
     folder: Path
-    stops: dict[tuple[str, str], threading.Event]
+    jobs: dict[tuple[str, str], Queued]
     running: dict[str, Any]
     region: str
     tuning: dict[str, Any] = field(default_factory=dict)
@@ -56,16 +68,28 @@ class Cloud:
         return _client(service, self.region, self.url)
 
     def submit(self, kind: str, name: str, work: Callable[[threading.Event], None]) -> None:
-        """Have ``work`` done when it is its turn. It is given the event that tells it to stop."""
-        stop = self.stops[kind, name] = threading.Event()
+        """Have ``work`` done when it is its turn. It is given the event that tells it to stop.
+
+        Who calls this or ``stop`` holds the lock of ``store``.
+        """
+        queued = self.jobs[kind, name] = Queued(threading.Event())
 
         def run() -> None:
             try:
-                work(stop)
+                work(queued.stop)
             finally:
-                del self.stops[kind, name]
+                del self.jobs[kind, name]
 
-        self.queue.submit(run)
+        queued.future = self.queue.submit(run)
+
+    def stop(self, kind: str, name: str) -> bool:
+        """Tell a job to stop. True where it had not begun: it never will."""
+        queued = self.jobs[kind, name]
+        queued.stop.set()
+        if queued.future is None or not queued.future.cancel():
+            return False
+        del self.jobs[kind, name]
+        return True
 
 
 _making = threading.Lock()

@@ -7,8 +7,8 @@ import http.client
 import itertools
 import logging
 import random
+import secrets
 import threading
-import time
 from dataclasses import dataclass
 
 from werkzeug.datastructures import Headers
@@ -40,38 +40,50 @@ class Variant:
 # ---- servers --------------------------------------------------------------------------------------------------------
 
 
-def start(cloud: Cloud, name: str, config: str, variants: list[Record]) -> None:
+def start(cloud: Cloud, endpoint: Record, config: str, variants: list[Record]) -> None:
     """Start servers for ``variants`` in the background; those that run until then answer until the new ones do."""
-    threading.Thread(target=_start, args=(cloud, name, config, variants), daemon=True).start()
+    threading.Thread(target=_start, args=(cloud, endpoint, config, variants), daemon=True).start()
 
 
-def _start(cloud: Cloud, name: str, config: str, variants: list[Record]) -> None:
+def _start(cloud: Cloud, endpoint: Record, config: str, variants: list[Record]) -> None:
+    name = endpoint["Name"]
     new: list[Variant] = []
     try:
         for variant in variants:
             new.append(Variant(variant["VariantName"], variant.get("InitialVariantWeight", 1.0), []))
-            _start_variant(cloud, name, variant, new[-1])
-    except (JobError, AwsError, OSError) as error:
+            _start_variant(cloud, endpoint, variant, new[-1])
+    except Exception as error:  # whatever it is: an endpoint must not stay Creating, nor its servers without it
+        if not isinstance(error, (JobError, AwsError)):
+            _logger.exception("Endpoint %s", name)
         _close(new)
         last = new[-1].name if new else ""
         reason = f"The primary container for production variant {last}: {error}"
-        status = "InService" if name in cloud.running else "Failed"
-        cloud.store.update(KIND, name, EndpointStatus=status, FailureReason=reason)
+        with cloud.store.lock:
+            if _is_there(cloud, endpoint):
+                status = "InService" if name in cloud.running else "Failed"
+                cloud.store.update(KIND, name, EndpointStatus=status, FailureReason=reason)
         return
     with cloud.store.lock:
-        gone = cloud.store.get(KIND, name) is None
-        before = new if gone else cloud.running.get(name, [])
-        if not gone:
-            cloud.running[name] = new
+        before = new
+        if _is_there(cloud, endpoint):
+            before, cloud.running[name] = cloud.running.get(name, []), new
             cloud.store.update(
                 KIND, name, EndpointStatus="InService", EndpointConfigName=config, Variants=variants, FailureReason=None
             )
     _close(before)
 
 
-def _start_variant(cloud: Cloud, name: str, variant: Record, running: Variant) -> None:
-    container = models.container(cloud, variant["ModelName"])
+def _is_there(cloud: Cloud, endpoint: Record) -> bool:
+    """Whether the endpoint is still there; another one of its name is not it."""
+    record = cloud.store.get(KIND, endpoint["Name"])
+    return record is not None and record["Creation"] == endpoint["Creation"]
+
+
+def _start_variant(cloud: Cloud, endpoint: Record, variant: Record, running: Variant) -> None:
+    name, container = endpoint["Name"], models.container(cloud, variant["ModelName"])
     for _ in range(variant.get("InitialInstanceCount", 1)):
+        if not _is_there(cloud, endpoint):
+            raise JobError("the endpoint was deleted")
         number = next(_numbers)
         folder = cloud.folder / "endpoints" / name / f"{running.name}-{number}"
         stream = f"{running.name}/i-{number:017x}"
@@ -94,9 +106,9 @@ def create(cloud: Cloud, request: Record) -> Record:
     """Start the servers of a configuration."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
     variants = found(cloud, CONFIG, config, "endpoint configuration")["ProductionVariants"]
-    record = request | {"EndpointStatus": "Creating", "Variants": variants}
+    record = request | {"EndpointStatus": "Creating", "Variants": variants, "Creation": secrets.token_hex(8)}
     arn = models.put_new(cloud, KIND, name, record, "Cannot create already existing endpoint")
-    start(cloud, name, config, variants)
+    start(cloud, record | {"Name": name}, config, variants)
     return {"EndpointArn": arn}
 
 
@@ -138,7 +150,7 @@ def _updated(cloud: Cloud, name: str, config: str, variants: list[Record]) -> Re
         if record["EndpointStatus"] not in ("InService", "Failed"):
             raise invalid(f'Cannot update in-progress endpoint "{record["Arn"]}".')
         cloud.store.update(KIND, name, EndpointStatus="Updating")
-    start(cloud, name, config, variants)
+    start(cloud, record, config, variants)
     return {"EndpointArn": record["Arn"]}
 
 
@@ -245,5 +257,6 @@ def _model_error(cloud: Cloud, name: str, answer: Answer) -> AwsError:
 def recover(cloud: Cloud) -> None:
     """Start the endpoints of an earlier server again."""
     for record in cloud.store.all(KIND):
-        cloud.store.update(KIND, record["Name"], EndpointStatus="Creating", LastModifiedTime=time.time())
-        start(cloud.at(record["Region"]), record["Name"], record["EndpointConfigName"], record["Variants"])
+        begun = {"EndpointStatus": "Creating", "Creation": secrets.token_hex(8)}
+        cloud.store.update(KIND, record["Name"], **begun)
+        start(cloud.at(record["Region"]), record | begun, record["EndpointConfigName"], record["Variants"])

@@ -82,7 +82,7 @@ class Application:
 
     def _operation(self, request: _Request, name: str) -> Response:
         try:
-            body = json.loads(request.get_data() or b"{}")
+            body = json.loads(request.get_data() or b"{}", parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             raise AwsError("SerializationException", f"The request is not JSON: {error}") from error
         answer = operations.call(self._cloud.at(region_of(request, self._cloud.region)), name, body)
@@ -95,6 +95,11 @@ class Application:
         if (attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes")) is not None:
             headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
         return Response(answer.body, answer.status, headers, content_type=answer.headers.get("content-type"))
+
+
+def _no_number(text: str) -> None:
+    """NaN and Infinity are no JSON (RFC 8259), though Python reads them."""
+    raise ValueError(f"{text} is no number")
 
 
 def _is_browsing(environ: dict[str, Any]) -> bool:
@@ -178,7 +183,7 @@ def _made(
         at_once=at_once,
         url=f"http://{own}:{server.port}",
         folder=state,
-        stops={},
+        jobs={},
         running={},
         region=region,
     )

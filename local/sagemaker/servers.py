@@ -73,7 +73,11 @@ class Server:
         # An instance is one process here: there may be several, and jobs beside them.
         given = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **container.get("Environment", {}), **variables, **own}
         self._log = Log(cloud, folder.parent / f"{folder.name}.log", group, stream)
-        self._process = self._processes.start("serve", given)
+        try:
+            self._process = self._processes.start("serve", given)
+        except Exception:
+            self._log.close()
+            raise
         self._reader = threading.Thread(target=self._follow, args=(self._process,), daemon=True)
         self._reader.start()
 

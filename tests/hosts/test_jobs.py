@@ -9,7 +9,6 @@ import pytest
 from algorithms import registry
 from tests.algorithms.test_hosts import corpus
 from tests.hosts.group import group, leader_model
-from tests.local.toy import oba
 from tests.opt_ml import OptMl
 
 pytestmark = pytest.mark.slow
@@ -80,19 +79,6 @@ def test_a_channel_that_is_empty_on_all_hosts_is_the_error_that_it_is_on_one(tmp
         assert "has no data files" in outcome.failure
 
 
-def test_oba_train_on_hosts_of_this_machine(tmp_path, rows, one, capsys):
-    (tmp_path / "rows.csv").write_bytes(text(rows))
-    values = [f"{name}={value}" for name, value in VALUES.items()]
-    out = tmp_path / "out"
-    for _ in range(2):  # the second in the place of the first
-        assert oba("train", "pca", "--train", tmp_path / "rows.csv", *values, "--output", out, "--hosts", 2) == 0
-    np.testing.assert_allclose(registry.find("pca").load(out / "model").s, one.s, rtol=1e-5)
-    shown = capsys.readouterr().out
-    assert "All 2 hosts are here: 127.0.0.2, 127.0.0.3." in shown
-    assert shown.splitlines()[-1].startswith("Next    oba predict")
-    assert "#progress_metric: host=127.0.0.3" in (out / "hosts" / "127.0.0.3" / "log").read_text()
-
-
 def linear_rows():
     """Lines of a label and three features."""
     rng = np.random.default_rng(3)
@@ -105,7 +91,7 @@ def test_linear_learner_whose_hosts_have_unequal_parts_of_the_rows(tmp_path):
     rows, values = linear_rows(), {"predictor_type": "binary_classifier"}
     job = OptMl(tmp_path / "one").hyperparameters(values).channel("train", text(rows), "text/csv")
     alone = job.channel("test", text(rows[:50]), "text/csv").train("linear-learner")
-    with group(tmp_path, 3, 65, "linear-learner", values) as three:
+    with group(tmp_path, 3, 67, "linear-learner", values) as three:
         three.sharded("train", [{}, {"a": text(rows[:60])}, {"b": text(rows[60:])}], "text/csv")
         three.replicated("test", text(rows[:50]), "text/csv").start()
         outcomes = three.outcomes()
@@ -124,7 +110,7 @@ def test_linear_learner_whose_hosts_have_unequal_parts_of_the_rows(tmp_path):
 def test_a_label_that_is_wrong_on_one_host_ends_all_with_that_reason(tmp_path):
     rows = linear_rows()
     rows[500, 0] = 7
-    with group(tmp_path, 2, 66, "linear-learner", {"predictor_type": "binary_classifier"}) as two:
+    with group(tmp_path, 2, 68, "linear-learner", {"predictor_type": "binary_classifier"}) as two:
         two.sharded("train", [{"a": text(rows[:300])}, {"b": text(rows[300:])}], "text/csv").start()
         outcomes = two.outcomes()
     for outcome in outcomes:
