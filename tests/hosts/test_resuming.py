@@ -15,7 +15,7 @@ from tests.hosts.group import Group, group, leader_model
 pytestmark = pytest.mark.slow
 
 THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
-ALL = {"factorization-machines": 90, "ntm": 91, "image-classification": 93, "seq2seq": 94}
+ALL = {"factorization-machines": 90, "ntm": 91, "image-classification": 96, "seq2seq": 97, "linear-learner": 98}
 """Algorithms whose hosts write their checkpoints together, and the number of the group."""
 
 NETWORKS = {"ntm", "image-classification", "seq2seq"}
@@ -25,7 +25,12 @@ MORE = resuming.MORE | {  # smaller batches: each host has half of the data
     "seq2seq": {"max_num_epochs": "3", "batch_size": "8", "checkpoint_frequency_num_batches": "3"},
 }
 
-_EVERY_POINT = """
+MINI_BATCHES = "from algorithms.linear_learner import path; path.PATH_MEMORY = 0"
+"""The linear learner's rows fit into no memory: its exact training, of seconds, begins anew after a stop."""
+
+_EVERY_POINT = (
+    MINI_BATCHES
+    + """
 import os, signal, time
 from container.training import checkpoints
 checkpoints.SECONDS, checkpoints.SHARE_OF_TIME = 0.0, float("inf")
@@ -40,6 +45,7 @@ class Store(checkpoints.CheckpointStore):
 from container.training import train
 train.CheckpointStore = Store
 """
+)
 
 
 def every_point(point: int = 0, number: str = "SIGKILL", process: str = "os.getpid()") -> str:
@@ -86,7 +92,7 @@ def assert_same(found: list[str], other: list[str]) -> None:
 def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
     values = {**registry.find(name).configurations[0].hyperparameters, **MORE[name]}
     with group(tmp_path / "plain", 2, ALL[name], name, values) as plain:
-        filled(plain, name).start()
+        filled(plain, name).start(before=MINI_BATCHES)
         leader_model(plain.outcomes())
         expected = resuming.artifact(plain.hosts[0])
     with group(tmp_path / "disturbed", 2, ALL[name], name, values) as hosts:
