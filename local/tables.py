@@ -10,7 +10,7 @@ from pathlib import Path
 from algorithms.interface import CSV, LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel, Serving
 from container.settings import ConfigurationError
 from local import inputs, parquet, suffixes
-from local.columns import Columns, Form, Table, check_no_header, opened
+from local.columns import Columns, Form, Table, check, opened
 from recordio import content_type
 from recordio.content_type import ContentType
 from recordio.readers import ChannelStream, RowFormat, decode
@@ -57,9 +57,14 @@ def _media(channel: Channel, paths: Sequence[Path], stated: str | None) -> Conte
         return None
     if stated is not None:
         return content_type.parse(stated)
-    types = {suffixes.media_type(file, channel.accepts) for file in inputs.files_of(paths)}
+    types = {suffixes.media_type(file, channel.accepts) for file in _files(paths)}
     media = types.pop() if len(types) == 1 else None
     return None if media is None else ContentType(media)
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """The files among ``paths``, whatever they are called, and the data files in folders among them."""
+    return [file for path in paths for file in (inputs.files_of([path]) if path.is_dir() else [path])]
 
 
 def _of_csv(
@@ -73,11 +78,11 @@ def _of_csv(
 ) -> tuple[list[Path], list[str] | None, str | None]:
     """Files, the names of their columns, and the content type that is stated for them."""
     _check(media, columns)
-    files = inputs.files_of(paths)
+    files = _files(paths)
     if not columns.given:
         for file in files[:1]:
             with opened(inputs.opened(file), media) as text:
-                check_no_header(text, _form(f"channel '{channel.name}': {file}", media, columns))
+                check(text, _form(f"channel '{channel.name}': {file}", media, columns, channel))
         if CSV in channel.accepts or RECORDIO not in channel.accepts:
             return list(paths), None, stated
     made = []
@@ -134,9 +139,9 @@ def request(body: bytes, stated: str, columns: Columns, serving: Serving, what: 
         ConfigurationError: the body cannot be read as a table, or the command says of columns and it is none.
     """
     media = content_type.parse(stated)
-    if media.media_type != CSV:
+    if media.media_type != CSV or serving.takes != ROWS:
         if columns.given:
-            raise ConfigurationError(f"--label and --header are for CSV, and {what} is {media.media_type}")
+            raise ConfigurationError(f"--label and --header are for rows in CSV, and {what} is {media.media_type}")
         return body, stated
     _check(media, columns)
     form = _form(what, media, columns)
@@ -147,7 +152,7 @@ def request(body: bytes, stated: str, columns: Columns, serving: Serving, what: 
         kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
         body, media = out.getvalue().encode(), ContentType(CSV, kept)
     else:
-        check_no_header(opened(io.BytesIO(body), media), form)
+        check(opened(io.BytesIO(body), media), form)
     if CSV in serving.accepts or RECORDIO not in serving.accepts:
         return body, str(media)
     rows = RowFormat(labels="none", missing=serving.missing_values)

@@ -140,6 +140,10 @@ def text(*lines):
             ["--label", "y"],
             "row 2 (line 3), label 'y': the field is empty; fill it, or leave",
         ),
+        (text("a,y", "1,0", "inf,1"), ["--label", "y"], "row 2 (line 3), column 'a': 'inf' is not a finite number"),
+        (text("a,y", "1_000,1"), ["--label", "y"], "column 'a': '1_000' is text, and a number is expected"),
+        (text("1,2,3", "1,2,clerk"), [], "row 2, column 2 (counted from 0): 'clerk' is text, and a number is expected"),
+        (text("yes,2,3"), [], "row 1, label 0 (counted from 0): 'yes' is text, and a number is expected; number the"),
         (text("a,y", ",0"), ["--label", "y"], "row 1 (line 2), column 'a': the field is empty"),
         (text("a,target", "1,0"), ["--label", "traget"], "there is no column 'traget'; did you mean 'target'?"),
         (
