@@ -57,14 +57,9 @@ def _media(channel: Channel, paths: Sequence[Path], stated: str | None) -> Conte
         return None
     if stated is not None:
         return content_type.parse(stated)
-    types = {suffixes.media_type(file, channel.accepts) for file in _files(paths)}
+    types = {suffixes.media_type(file, channel.accepts) for file in inputs.files_of(paths)}
     media = types.pop() if len(types) == 1 else None
     return None if media is None else ContentType(media)
-
-
-def _files(paths: Sequence[Path]) -> list[Path]:
-    """The files among ``paths``, whatever they are called, and the data files in folders among them."""
-    return [file for path in paths for file in (inputs.files_of([path]) if path.is_dir() else [path])]
 
 
 def _of_csv(
@@ -78,7 +73,7 @@ def _of_csv(
 ) -> tuple[list[Path], list[str] | None, str | None]:
     """Files, the names of their columns, and the content type that is stated for them."""
     _check(media, columns)
-    files = _files(paths)
+    files = inputs.files_of(paths)
     if not columns.given:
         for file in files[:1]:
             with opened(inputs.opened(file), media) as text:
@@ -88,7 +83,8 @@ def _of_csv(
     made = []
     for number, file in enumerate(files):
         form = _form(f"channel '{channel.name}': {file}", media, columns, channel, names)
-        copy = folder / str(number) / f"{file.name.split('.')[0]}.csv"
+        name = file.name.lstrip("._").partition(".")[0] or "rows"  # a file that is named is data, whatever its name
+        copy = folder / str(number) / f"{name}.csv"
         copy.parent.mkdir(parents=True)
         with opened(inputs.opened(file), media) as text, copy.open("w", newline="") as stream:
             table = Table(text, form)
