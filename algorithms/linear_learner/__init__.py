@@ -334,6 +334,7 @@ class LinearLearner(Algorithm):
             ("regressor-sgd", REGRESSOR, {"optimizer": "sgd", "epochs": "5", "normalize_data": "false"}),
         )
     )
+    several_hosts = True
     load = staticmethod(model.load)
     recognises = staticmethod(model.recognises)
 
@@ -345,19 +346,20 @@ class LinearLearner(Algorithm):
         trained = train(hp, channels["train"], validation, job)
         model = results.final_model(trained, hp)
         dataset = "train" if trained.validation_rows is None else "validation"
-        final = results.kept_scores(model, trained, trained.validation_rows or trained.train_rows, hp)
+        judged = trained.validation_rows or trained.train_rows
+        final = results.kept_scores(model, trained, judged, hp, job.hosts)
         for name, value in final.items():
             job.report(FinalScore(dataset, name, value))
         for name, value in final.items():
             results.report_quality(job, dataset, name, value)
         if trained.validation_rows is not None:
-            for name, value in results.kept_scores(model, trained, trained.train_rows, hp).items():
+            for name, value in results.kept_scores(model, trained, trained.train_rows, hp, job.hosts).items():
                 results.report_quality(job, "train", name, value)
         job.info(f"Best model found for hyperparameters: {results.described(trained, hp)}")
-        if (warning := results.doubtful(model, trained, hp)) is not None:
+        if (warning := results.doubtful(model, trained, hp, job.hosts)) is not None:
             job.warning(warning)
         if "test" in channels:
-            tested = results.test_scores(model, trained, channels["test"], hp)
+            tested = results.test_scores(model, trained, channels["test"], hp, job.hosts)
             for name, value in tested.items():
                 job.report(FinalScore("test", name, value))
             for name, value in tested.items():
