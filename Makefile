@@ -52,6 +52,7 @@ docs: $(READY) ## make the documentation site in out/site; every warning and eve
 
 tables: $(READY) ## write the tables of the pages anew from the declarations
 	.venv/bin/python examples/readme.py
+	.venv/bin/python -m examples.requests
 
 image: ## build the image of ALGORITHM (kmeans, … or all); DEVICE=gpu, PURPOSE=serve, PLATFORM=linux/arm64
 	DEVICE=$(DEVICE) PURPOSE=$(PURPOSE) PLATFORM=$(PLATFORM) images/build.sh $(ALGORITHM)

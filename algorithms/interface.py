@@ -272,8 +272,9 @@ class RecordStream(Protocol):
     share: Share
     may_be_empty: bool
 
-    def records(self) -> Generator[bytes]:
-        """One epoch of RecordIO records, without their frames. In Pipe mode each one is a new FIFO, as for rows.
+    def records(self, *, whole: bool = False) -> Generator[bytes]:
+        """One epoch of RecordIO records, without their frames: those of this host's share, or the ``whole`` of what is
+        here. In Pipe mode each one is a new FIFO, as for rows.
 
         Raises
         ------

@@ -195,7 +195,7 @@ def _run(job: Job, data: Path, base: Path, size: int, *, sharded: bool) -> Run:
     seconds = time.perf_counter() - started
     logs = [(base / name / "log").read_text() for name in names]
     assert not any(status for _, status, _ in ends), "\n".join(logs)
-    found = re.search(r"Summed (.*) with waiting", logs[0])
+    found = re.search(r"summed (.*) with waiting", logs[0])
     scores = re.findall(rf"train {job.metric} <\w+>=(\S+)", logs[0]) if job.metric else []
     cpu = max(use.ru_utime + use.ru_stime for *_, use in ends)
     return Run(seconds, cpu, f"{float(scores[-1]):.4f}" if scores else "", found[1] if found else "")

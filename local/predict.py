@@ -17,6 +17,7 @@ import click
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from local import inputs, remote
+from local.columns import Columns
 
 FAILURE = 1
 
@@ -44,7 +45,14 @@ def serve(model: Path, algorithm: str | None, host: str, port: int) -> int:
         return server.run(paths, settings)
 
 
-def predict(model: Path, text: str, algorithm: str | None, content_type: str | None, accept: str | None) -> int:
+def predict(
+    model: Path,
+    text: str,
+    algorithm: str | None,
+    content_type: str | None,
+    accept: str | None,
+    columns: Columns,
+) -> int:
     """Print the answer to the one request whose body ``text`` names. 0 where it is a good one, else 1.
 
     Raises:
@@ -53,6 +61,7 @@ def predict(model: Path, text: str, algorithm: str | None, content_type: str | N
     from algorithms.loading import unpacked
     from container import logs
     from container.serving import app, models
+    from local import tables
 
     logs.configure(stream=sys.stderr)  # standard output is for the answer
     settings = Settings(algorithm=algorithm, max_payload=None)
@@ -60,6 +69,7 @@ def predict(model: Path, text: str, algorithm: str | None, content_type: str | N
     with unpacked(model) as folder:
         found, loaded = models.load(folder, settings)
     media = content_type or _media_type(text, found.serving.accepts)
+    body, media = tables.request(body, media, columns, found.serving, f"--input {text}")
     client = app.make_app(loaded, found, settings).test_client()
     headers = {"Accept": accept} if accept else {}
     answer = client.post("/invocations", data=body, content_type=media, headers=headers)

@@ -7,6 +7,7 @@ Optuna's record of them, by which a search that was interrupted goes on; OUTPUT/
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -26,6 +27,7 @@ from algorithms.interface import Algorithm, Metric
 from container import extras
 from container.settings import ConfigurationError
 from local import inputs, train
+from local.columns import Columns
 from local.parameters import Loudness
 from local.tuning import arguments, history, process
 from local.tuning.checks import check
@@ -55,6 +57,7 @@ class Request:
     max_seconds: float | None = None
     target: float | None = None
     content_type: str | None = None
+    columns: Columns = Columns()
     loudness: Loudness = Loudness.NORMAL
 
 
@@ -201,6 +204,7 @@ def _said(request: Request, config: TuningConfig) -> dict[str, Any]:
         "objective": config.definitions[0].metric,
         "strategy": request.strategy,
         "seed": request.seed,
+        **({"columns": dataclasses.asdict(request.columns)} if request.columns.given else {}),
     }
 
 
@@ -208,6 +212,10 @@ def _runner(request: Request, config: TuningConfig, metric: Metric) -> Any:
     options = [f"--channel={name}={text}" for name, texts in request.channels.items() for text in texts]
     if request.content_type:
         options += ["--content-type", request.content_type]
+    if request.columns.label is not None:
+        options.append(f"--label={request.columns.label}")
+    if request.columns.header:
+        options.append("--header")
     environment = {**process.threads(config.parallel, os.cpu_count() or 1), **os.environ}
 
     def run_one(trial: Trial) -> Ending:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from algorithms.errors import TrainingStopped
+
 
 def load_keras(seed: int) -> ModuleType:
     """The package, its random numbers (Python's, NumPy's and the backend's) started from ``seed``.
@@ -51,7 +53,7 @@ def _undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_notices() -> Iterator[None]:
-    """What native code writes to standard error meanwhile is dropped, unless an exception comes.
+    """What native code writes to standard error meanwhile is dropped, unless it fails; a stop is no failure.
 
     TensorFlow says there what processor it was built for, whatever its variables for the level of its log say: they
     are heard only after its log has been set up. People take it for an error, and parsers stumble over it.
@@ -62,6 +64,8 @@ def _without_notices() -> Iterator[None]:
         os.dup2(notices.fileno(), 2)
         try:
             yield
+        except (TrainingStopped, KeyboardInterrupt):
+            raise
         except BaseException:
             notices.seek(0)
             os.write(kept, notices.read())

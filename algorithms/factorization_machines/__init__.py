@@ -225,7 +225,7 @@ class FactorizationMachines(Algorithm):
         hp: FactorizationMachinesHyperparameters = hyperparameters
         job.info("[Sparse network] Building a sparse network.")
         state = State(hp, job.seed, job.hosts)
-        model = FactorizationMachine(*train(state, channels["train"], hp, job), hp.predictor_type)
+        model = train(state, channels["train"], hp, job)
         if "test" in channels:
             judge(model, channels["test"], hp, job)
         else:

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from algorithms.common.hosts import any_host
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
+from algorithms.factorization_machines import exactness
 from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.model import BINARY, REGRESSOR, FactorizationMachine
 from algorithms.factorization_machines.scaling import FAR, Measure, Scaling
@@ -32,10 +33,12 @@ _NAMED = 10  # columns in a warning
 _NO_ROWS = "No training data processed. Verify that channel 'train' contains non-empty files."
 
 
-def train(
-    state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
+def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> FactorizationMachine:
+    """All passes, and what the user should know of how they went.
+
+    Raises:
+        TrainingDataError: there is no row, a label is none, or float32 cannot hold what was learned.
+    """
     found = job.checkpoints.latest()
     place = _first_place(stream, hp, job) if found is None else resume(state, found)
     if place.scaling is not None:
@@ -48,10 +51,13 @@ def train(
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
     learned = state.bias, state.linear, state.factors
     bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
-    if not all(np.isfinite(one).all() for one in (bias, linear, factors)):
+    model = FactorizationMachine(bias, linear, factors, hp.predictor_type)
+    if not all(np.isfinite(one).all() for one in learned):
         raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(hp)}")
+    if scaling is not None:
+        exactness.check(model, state, scaling, stream, job)
     _warn(state, hp, job, open_ended=scaling is not None)
-    return bias, linear, factors
+    return model
 
 
 def _warn(state: State, hp: FactorizationMachinesHyperparameters, job: Job, *, open_ended: bool) -> None:

@@ -10,8 +10,9 @@ factorization machine on x' = (x - m) / s that predicts y' = (y - a) / c is one 
 Each line takes what the ones before it leave in float32, so that the bias makes up for what the others were rounded by.
 
 Dense columns get mean 0 and deviation 1; of those that lie far from 0 only the linear weights are learned, since
-interactions on the features as they are would be differences of large squares. Sparse columns are not shifted, and
-only made smaller: a rare word must not weigh as much as a common one.
+interactions on the features as they are would be differences of large squares. Sparse columns are not shifted. Large
+ones are made smaller, and where rows are shorter than 1, all are made larger by one factor: a rare word must not weigh
+as much as a common one.
 """
 
 from __future__ import annotations
@@ -68,7 +69,12 @@ class Scaling:
         return (scores * self.label_scale + self.label_shift).astype(np.float32)
 
     def restored(self, bias: np.ndarray, linear: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Bias (1,), linear weights (d,) and factors (d, k) on the features and labels as they are, float32."""
+        """Bias (1,), linear weights (d,) and factors (d, k) on the features and labels as they are, float32; not finite
+        where float32 cannot hold them."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._restored(bias, linear, factors)
+
+    def _restored(self, bias: np.ndarray, linear: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, ...]:
         weights = self.label_scale * linear.astype(np.float64) / self.scale
         vectors = (np.sqrt(self.label_scale) * factors / self.scale[:, None]).astype(np.float32)
         offset = self.label_shift + self.label_scale * bias.astype(np.float64)
@@ -116,7 +122,8 @@ class Measure:
     def scaling(self, *, shifted: bool, labels: bool) -> Scaling:
         """For a machine that may be ``shifted``, and where ``labels`` are numbers, not classes."""
         root = np.sqrt(self._squares / np.maximum(self._count, 1))
-        shift, scale = None, np.maximum(root, 1)
+        length = np.sqrt(self._squares.sum() / self.rows)
+        shift, scale = None, np.maximum(root, min(length, 1.0))
         if self._dense:
             mean = self._sum / self.rows
             deviation = np.sqrt(np.maximum(self._squares / self.rows - mean * mean, 0))

@@ -213,6 +213,10 @@ class State:
             self._step("bias", slice(None), bias, hp.bias_lr, hp.bias_wd)
         return scores
 
+    def scores(self, batch: Batch) -> np.ndarray:
+        """Scores (n,) as the parameters stand, float32."""
+        return self._rows(batch.features).scores + self.bias
+
     def _of_all_hosts(
         self, columns: np.ndarray | slice, gradients: list[np.ndarray]
     ) -> tuple[np.ndarray | slice, list[np.ndarray]]:

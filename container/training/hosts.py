@@ -23,7 +23,9 @@ from container.training.group import Group
 from container.training.trainee import Link
 from recordio.sources import FileSource
 
-_BEGINNING = 1 << 16  # bytes
+_SAMPLED = 8
+"""Files of a channel that are looked into, at most."""
+_PIECE = 1 << 16  # bytes
 
 
 class SoleHost:
@@ -83,7 +85,8 @@ class HostOfSeveral:
         if self._engine:
             self._engine.gather(None)
             sums, size, seconds = self._engine.sums, self._engine.sent / 1e6, self._engine.seconds
-            logger.info("Summed %d times over all hosts, %.3f MB, in %.3f s with waiting.", sums, size, seconds)
+            told = "Host %s: summed %d times over all hosts, %.3f MB, in %.3f s with waiting."
+            logger.info(told, self._group.host, sums, size, seconds)
             self._engine.close()
 
     def failed(self, error: BaseException) -> None:
@@ -115,12 +118,16 @@ def description(paths: Paths, algorithm: type[Algorithm], configured: TrainingCo
 
 
 def _listing(folder: Path) -> list[Any]:
-    """What tells the files of one job from those of another, of which reading them all would take long: names, sizes,
-    and how the first one begins."""
+    """What tells the files of one job from those of another, as reading them all would take long: names, sizes, and how
+    some of them begin and end."""
     files = FileSource(folder).files()
-    with files[0].open("rb") as first:
-        begins = hashlib.sha256(first.read(_BEGINNING)).hexdigest()
-    return [begins, *((file.relative_to(folder).as_posix(), file.stat().st_size) for file in files)]
+    content = hashlib.sha256()
+    for sampled in files[:: -(-len(files) // _SAMPLED)]:
+        with sampled.open("rb") as file:
+            content.update(file.read(_PIECE))
+            file.seek(max(sampled.stat().st_size - _PIECE, 0))
+            content.update(file.read(_PIECE))
+    return [content.hexdigest(), *((file.relative_to(folder).as_posix(), file.stat().st_size) for file in files)]
 
 
 def _digest(value: Any) -> str:

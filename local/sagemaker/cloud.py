@@ -37,10 +37,12 @@ class Cloud:
     """SageMaker in one region, as a request addresses it. All regions share records, processes and queue.
 
     Attributes:
-        url: of this server, where S3 and the logs are, too.
+        url: of this server, where the logs are, too, and S3.
+        s3: of another server that has S3.
         folder: of the state.
         jobs: by kind and name, those that are queued or run.
         running: the servers of each endpoint, by its name; ``endpoints`` keeps them.
+        waiting: by endpoint, the threads that do its asynchronous requests.
         tuning: the tuning jobs of each region; ``tuning_jobs`` keeps them.
     """
 
@@ -53,6 +55,8 @@ class Cloud:
     jobs: dict[tuple[str, str], Queued]
     running: dict[str, Any]
     region: str
+    s3: str | None = None
+    waiting: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
     tuning: dict[str, Any] = field(default_factory=dict)
 
     def at(self, region: str) -> Cloud:
@@ -64,8 +68,8 @@ class Cloud:
         return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:{kind}/{name.lower()}"
 
     def client(self, service: str) -> Any:
-        """boto3's client of another service of this server."""
-        return _client(service, self.region, self.url)
+        """boto3's client of another service of this server, or of the S3 that stands for its own."""
+        return _client(service, self.region, self.s3 if service == "s3" and self.s3 else self.url, self.url)
 
     def submit(self, kind: str, name: str, work: Callable[[threading.Event], None]) -> None:
         """Have ``work`` done when it is its turn. It is given the event that tells it to stop.
@@ -95,19 +99,24 @@ class Cloud:
 _making = threading.Lock()
 
 
-def _client(service: str, region: str, url: str) -> Any:
+def _client(service: str, region: str, url: str, own: str) -> Any:
     with _making:  # boto3 makes one client at a time
-        return _made(service, region, url)
+        return _made(service, region, url, own)
 
 
 @functools.cache
-def _made(service: str, region: str, url: str) -> Any:
-    """Nothing of the user's own AWS configuration is read: these requests go nowhere but to this server."""
+def _made(service: str, region: str, url: str, own: str) -> Any:
+    """Of the user's own AWS configuration, keys and proxies are read for another S3; nothing for this server."""
+    path = {"addressing_style": "path"}
+    if url != own:
+        return boto3.session.Session().client(
+            service, region_name=region, endpoint_url=url, verify=True, config=Config(s3=path)
+        )
     return boto3.session.Session().client(
         service,
         region_name=region,
         endpoint_url=url,
         aws_access_key_id="oba",
         aws_secret_access_key="oba",
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}, proxies={}),
+        config=Config(s3=path, retries={"max_attempts": 2}, proxies={}),
     )

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.metric_patterns import MetricPattern
 from local.sagemaker.cloud import Cloud
+from local.sagemaker.kept_logs import Journal
 
 _EVERY = 0.3
 """Seconds between two deliveries: `logs=True` of the SDKs asks every few seconds."""
@@ -49,6 +50,8 @@ class Log:
         self._lock = threading.Lock()
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file = file.open("a", encoding="utf-8")
+        place = {"region": cloud.region, "group": group, "stream": stream, "dimension": dimension}
+        self._journal = Journal(file, place)
         self._ended = threading.Event()
         self._sender = threading.Thread(target=self._deliver, daemon=True)
         self._sender.start()
@@ -69,10 +72,12 @@ class Log:
     def _keep(self, text: str, now: float) -> None:
         self._file.write(f"{text}\n")
         self._file.flush()
+        self._journal.line(int(now * 1000), text)
         with self._lock:
             self._lines.append({"timestamp": int(now * 1000), "message": text or " "})
 
     def _measure(self, name: str, value: float, now: float) -> None:
+        self._journal.metric(int(now * 1000), name, value)
         key, of = self._dimension
         datum = {"MetricName": name, "Value": value, "Timestamp": now, "Dimensions": [{"Name": key, "Value": of}]}
         with self._lock:
@@ -84,6 +89,7 @@ class Log:
         self._ended.set()
         self._sender.join()
         self._file.close()
+        self._journal.close()
 
     def _deliver(self) -> None:
         logs = self._cloud.client("logs")

@@ -32,19 +32,19 @@ _SHOWN = 256
 
 
 @functools.cache
-def _service() -> Any:
-    return botocore.session.get_session().get_service_model("sagemaker")
+def _service(name: str) -> Any:
+    return botocore.session.get_session().get_service_model(name)
 
 
-def model(operation: str) -> OperationModel:
+def model(operation: str, service: str = "sagemaker") -> OperationModel:
     """The operation as AWS describes it.
 
     Raises:
         AwsError: there is none of this name.
     """
-    if operation not in _service().operation_names:
+    if operation not in _service(service).operation_names:
         raise AwsError("UnknownOperationException", f"SageMaker has no operation {operation[:100]}")
-    return _service().operation_model(operation)
+    return _service(service).operation_model(operation)
 
 
 def check(shape: StructureShape, request: Any) -> None:

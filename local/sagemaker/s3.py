@@ -141,6 +141,29 @@ def files(folder: Path) -> Iterator[tuple[Path, str]]:
             yield file, file.relative_to(folder).as_posix()
 
 
+def get(client: Any, uri: str) -> tuple[bytes, str | None]:
+    """One object's content and media type.
+
+    Raises:
+        JobError: there is none.
+    """
+    bucket, key = split(uri)
+    with _asked(uri, "read"):
+        answer = client.get_object(Bucket=bucket, Key=key)
+        return answer["Body"].read(), answer.get("ContentType")
+
+
+def put(client: Any, uri: str, content: bytes, media_type: str | None) -> None:
+    """Write one object.
+
+    Raises:
+        JobError: the bucket is not there.
+    """
+    bucket, key = split(uri)
+    with _asked(uri, "written"):
+        client.put_object(Bucket=bucket, Key=key, Body=content, **({"ContentType": media_type} if media_type else {}))
+
+
 def delete(client: Any, uri: str) -> None:
     """Take one object away, where it is there.
 

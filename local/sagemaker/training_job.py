@@ -20,7 +20,7 @@ from typing import Any
 
 from algorithms.archives import pack
 from container.paths import Paths
-from local.sagemaker import channels, images, s3
+from local.sagemaker import channels, images, s3, without_effect
 from local.sagemaker.checkpoints import Checkpoints
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
@@ -245,6 +245,8 @@ class Job:
         file = self._folder / f"{host.paths.base.name}.log"
         dimension = ("TrainingJobName", self._name)
         log = Log(self._cloud, file, GROUP, stream, self._patterns() if leads else None, dimension)
+        if leads and (told := without_effect.told(KIND, self._record)):
+            log.write(told)
         host.process = self._cloud.processes.start("train", self._environment(host))
         for feeder in host.feeders:
             feeder.start()

@@ -15,7 +15,7 @@ from local.batch import transform
 from local.batch.client import Answer, Client
 from local.batch.options import Options
 from local.batch.processing import Processing
-from local.sagemaker import channels, models, s3
+from local.sagemaker import channels, models, s3, without_effect
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
 from local.sagemaker.errors import AwsError, JobError, invalid
@@ -191,6 +191,8 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
     variables = job.get("Environment", {}) | given.environment()
     server = Server(cloud, job["Container"], folder / "server", GROUP, f"{name}/i-0", variables)
     log = Log(cloud, folder / "data.log", GROUP, f"{name}/i-0/data-log")
+    if told := without_effect.told(KIND, job):
+        log.write(told)
     errors = _Errors(log)
     batch_logger.addHandler(errors)
     try:
@@ -208,3 +210,10 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
             if not file.name.endswith(".partial"):
                 s3.upload(client, file, f"{place}/{path}")
     return f"ClientError: {failed} of {len(files)} files were not transformed. {errors.first}" if failed else None
+
+
+def recover(cloud: Cloud) -> None:
+    """Fail the jobs that ran when an earlier server ended."""
+    for record in cloud.store.all(KIND):
+        if record["TransformJobStatus"] in ("InProgress", "Stopping"):
+            _end(cloud, record["Name"], "Failed", "InternalServerError: oba up was ended while the job ran.")

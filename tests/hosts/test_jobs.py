@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from algorithms import registry
+from tests.algorithms import samples
 from tests.algorithms.test_hosts import corpus
 from tests.hosts.group import group, leader_model
 from tests.opt_ml import OptMl
@@ -79,6 +80,45 @@ def test_a_channel_that_is_empty_on_all_hosts_is_the_error_that_it_is_on_one(tmp
         assert "has no data files" in outcome.failure
 
 
+EAGERLY = "import tensorflow; tensorflow.config.run_functions_eagerly(True)"
+"""A few steps take less than the compilation of a network."""
+
+
+def test_image_classification_on_two_hosts_of_which_one_has_no_images(tmp_path):
+    algorithm = registry.find("image-classification")
+    files = samples.files(algorithm, algorithm.configurations[0])
+    values = dict(algorithm.configurations[0].hyperparameters) | {"image_shape": "3,8,8", "kv_store": "dist_async"}
+    with group(tmp_path, 2, 67, "image-classification", values) as hosts:
+        for name, (content_type, found) in files.items():
+            hosts.sharded(name, [{}, found], content_type)
+        hosts.start(before=EAGERLY)
+        outcomes = hosts.outcomes()
+    paths = leader_model(outcomes)
+    algorithm.load(paths.model)
+    assert [file.name for file in paths.model.iterdir() if file.suffix == ".params"] == [
+        "image-classification-0001.params"
+    ]
+    assert "Epoch[0] Validation-accuracy=" in outcomes[0].log
+    assert "Epoch[0] Train-accuracy=" in outcomes[0].log
+    assert "Epoch[0] Validation-accuracy=" not in outcomes[1].log  # tuning jobs read the leader's
+    assert "Host 127.0.67.101: summed" in outcomes[1].log
+
+
+def test_seq2seq_on_two_hosts_with_the_same_pairs(tmp_path):
+    algorithm = registry.find("seq2seq")
+    values = dict(algorithm.configurations[0].hyperparameters) | {"max_num_epochs": "1"}
+    with group(tmp_path, 2, 68, "seq2seq", values) as hosts:
+        for name, (content_type, found) in samples.files(algorithm, algorithm.configurations[0]).items():
+            hosts.replicated(name, found, content_type)
+        hosts.start(before=EAGERLY)
+        outcomes = hosts.outcomes()
+    algorithm.load(leader_model(outcomes).model)
+    assert "Checkpoint [1]\tValidation-perplexity=" in outcomes[0].log
+    assert "Checkpoint [1]\tValidation-bleu=" in outcomes[0].log
+    assert "Validation-perplexity=" not in outcomes[1].log
+    assert "#progress_metric: host=127.0.68.101, completed 100.0 % of epochs" in outcomes[1].log
+
+
 def linear_rows():
     """Lines of a label and three features."""
     rng = np.random.default_rng(3)
@@ -91,7 +131,7 @@ def test_linear_learner_whose_hosts_have_unequal_parts_of_the_rows(tmp_path):
     rows, values = linear_rows(), {"predictor_type": "binary_classifier"}
     job = OptMl(tmp_path / "one").hyperparameters(values).channel("train", text(rows), "text/csv")
     alone = job.channel("test", text(rows[:50]), "text/csv").train("linear-learner")
-    with group(tmp_path, 3, 67, "linear-learner", values) as three:
+    with group(tmp_path, 3, 75, "linear-learner", values) as three:
         three.sharded("train", [{}, {"a": text(rows[:60])}, {"b": text(rows[60:])}], "text/csv")
         three.replicated("test", text(rows[:50]), "text/csv").start()
         outcomes = three.outcomes()
@@ -110,7 +150,7 @@ def test_linear_learner_whose_hosts_have_unequal_parts_of_the_rows(tmp_path):
 def test_a_label_that_is_wrong_on_one_host_ends_all_with_that_reason(tmp_path):
     rows = linear_rows()
     rows[500, 0] = 7
-    with group(tmp_path, 2, 68, "linear-learner", {"predictor_type": "binary_classifier"}) as two:
+    with group(tmp_path, 2, 76, "linear-learner", {"predictor_type": "binary_classifier"}) as two:
         two.sharded("train", [{"a": text(rows[:300])}, {"b": text(rows[300:])}], "text/csv").start()
         outcomes = two.outcomes()
     for outcome in outcomes:

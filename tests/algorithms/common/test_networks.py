@@ -1,4 +1,4 @@
-"""Loading Keras: a signal that comes meanwhile is heard afterwards."""
+"""Loading Keras: a signal that comes meanwhile is heard afterwards, and notices of libraries are not shown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from algorithms.common.networks import _without_notices
+from algorithms.errors import TrainingStopped
 from tests.opt_ml import ROOT
 
 KERAS = """
@@ -40,3 +42,24 @@ def test_a_stop_while_keras_is_imported_comes_when_it_is(tmp_path, number, code)
         [sys.executable, "-c", PROGRAM], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1:] == [f"stopped True {code}"], done.stderr
+
+
+def speaking(error: BaseException | None) -> None:
+    with _without_notices():
+        os.write(2, b"notice\n")
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize("stop", [TrainingStopped("no model"), KeyboardInterrupt()])
+def test_a_stop_in_the_midst_of_an_import_shows_no_notices(stop: BaseException, capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(type(stop)):
+        speaking(stop)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_was_said_before_an_import_failed_is_shown(capfd: pytest.CaptureFixture) -> None:
+    speaking(None)
+    with pytest.raises(ImportError):
+        speaking(ImportError("no such library"))
+    assert capfd.readouterr().err == "notice\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -12,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from algorithms import hyperparameters
+from algorithms.errors import TrainingDataError
 from algorithms.factorization_machines import FactorizationMachines
 from algorithms.factorization_machines.scaling import Measure
 from recordio.batches import Batch
@@ -107,6 +110,41 @@ def test_rare_words_are_not_made_to_weigh_as_much_as_common_ones():
     scaling = measure.scaling(shifted=True, labels=False)
     assert scaling.shift is None
     np.testing.assert_allclose(scaling.scale, [1, np.sqrt((500**2 + 300**2) / 2)])
+
+
+@pytest.mark.parametrize(
+    ("predictor_type", "size"), [("regressor", 1e-15), ("regressor", 0.1), ("binary_classifier", 0.01)]
+)
+def test_the_unit_of_sparse_values_does_not_matter(predictor_type, size):
+    """Users and items, one of each a row, whose effects add up."""
+    rng = np.random.default_rng(0)
+    pairs, effects = rng.integers(0, 30, (900, 2)) + [0, 30], rng.normal(size=60)
+    labels = effects[pairs].sum(axis=1) + 0.3 * rng.normal(size=900)
+    values = np.full(1800, size, np.float32)
+    rows = sp.csr_array((values, pairs.ravel(), np.arange(0, 1801, 2)), shape=(900, 60))
+    if predictor_type == "regressor":
+        found = error(fitted(rows[:700], labels[:700]), rows[700:], labels[700:])
+        assert found < 0.4 * labels.std()  # of ones 0.3; all but the noise would be 0.2, and nothing 1
+        return
+    model = fitted(rows[:700], labels[:700] > 0, predictor_type)
+    assert np.mean(model.predict(Batch(rows[700:]))["predicted_label"] == (labels[700:] > 0)) > 0.85
+
+
+@pytest.mark.parametrize("size", [1e-42, 1e-20, 1e30])
+@pytest.mark.parametrize("form", ["all", "one column", "sparse"])
+def test_features_that_float32_cannot_answer_on_are_named(size, form):
+    features, labels = make_classification(200, 5, n_informative=4, n_redundant=0, random_state=0)
+    features *= np.where(np.arange(5) == 2, size, 1) if form == "one column" else size
+    rows = sp.csr_array((features * (features > 0)).astype(np.float32)) if form == "sparse" else features
+    try:
+        model = fitted(rows, labels, "binary_classifier")
+    except TrainingDataError as refused:
+        named = (
+            rf"beyond float32 on the features as they are: features \(from 0\) {2 if form == 'one column' else 0} \("
+        )
+        assert re.search(named, str(refused))
+    else:  # what is not refused is answered as if it were of another size
+        assert np.mean(model.predict(Batch(rows.astype(np.float32)))["predicted_label"] == labels) > 0.6
 
 
 @pytest.mark.parametrize("rows", [20, 50, 100, 200])

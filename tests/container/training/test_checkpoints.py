@@ -160,6 +160,7 @@ def damages() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("damage", damages())
+@pytest.mark.usefixtures("at_most_20_seconds")
 def test_a_damaged_one_is_skipped_by_name_for_the_one_before_it(tmp_path, damage, caplog):
     spoil, reason = damages()[damage]
     newest = write(tmp_path, 1, 2)[-1]

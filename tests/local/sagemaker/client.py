@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -22,11 +23,12 @@ CSV = "".join(f"{x},{y}\n" for x, y in ROWS)
 
 
 @contextmanager
-def running(state: Path, *options: str):
+def running(state: Path, *options: str, **variables: str):
     """A server process and boto3's clients of it, as its printed environment makes them."""
     command = [sys.executable, "-m", "local", "up", "--port", "0", "--state", str(state), *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        environment: dict[str, str] = {}
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, **told) as process:
+        environment = dict(variables)
         assert process.stdout is not None
         for line in process.stdout:
             if match := re.match(r"export (\w+)=(.*)", line):
@@ -40,8 +42,9 @@ def running(state: Path, *options: str):
             "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
         }
         given = {name: environment[variable] for name, variable in names.items()}
-        services = ("s3", "sagemaker", "sagemaker-runtime", "logs", "cloudwatch")
-        clients = {name.rpartition("-")[2]: boto3.client(name, **given) for name in services}
+        services = ("s3", "sts", "sagemaker", "sagemaker-runtime", "logs", "cloudwatch")
+        of_s3 = {"s3": {"endpoint_url": environment.get("AWS_ENDPOINT_URL_S3", given["endpoint_url"])}}
+        clients = {name.rpartition("-")[2]: boto3.client(name, **given | of_s3.get(name, {})) for name in services}
         try:
             yield SimpleNamespace(process=process, url=given["endpoint_url"], **clients)
         finally:

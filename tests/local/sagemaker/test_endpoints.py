@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 
 import numpy as np
@@ -18,11 +17,7 @@ from tests.local.sagemaker.client import (
     ROLE,
     ROWS,
     deployed,
-    in_service,
     object_at,
-    processes_of,
-    request,
-    running,
     trained,
 )
 
@@ -142,37 +137,3 @@ def test_a_transform_job_joins_answers_to_its_input_and_names_what_it_cannot_rea
     assert job["TransformJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("ClientError: 1 of 2 files were not transformed.")
     assert "wrong.csv" in job["FailureReason"]
-
-
-# ---- the server's own end -------------------------------------------------------------------------------------------
-
-
-def test_a_killed_server_leaves_no_process_and_the_next_has_its_jobs_and_endpoints(tmp_path):
-    state = tmp_path / "state"
-    with running(state) as up:
-        up.s3.create_bucket(Bucket="bucket")
-        up.s3.put_object(Bucket="bucket", Key="train/a.csv", Body=CSV)
-        job = trained(up, "done")
-        container = {"Image": KMEANS, "ModelDataUrl": job["ModelArtifacts"]["S3ModelArtifacts"]}
-        up.sagemaker.create_model(ModelName="m", PrimaryContainer=container, ExecutionRoleArn=ROLE)
-        assert deployed(up, "e", m=1)["EndpointStatus"] == "InService"
-        up.sagemaker.create_training_job(
-            **request("runs", HyperParameters={"k": "3", "feature_dim": "2", "epochs": "10000000"})
-        )
-        while up.sagemaker.describe_training_job(TrainingJobName="runs")["SecondaryStatus"] != "Training":
-            time.sleep(0.05)
-        assert len(processes_of(state)) >= 2
-        up.process.send_signal(signal.SIGKILL)
-        up.process.wait()
-    deadline = time.monotonic() + 20
-    while processes_of(state) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_of(state) == []
-    with running(state) as up:
-        runs = up.sagemaker.describe_training_job(TrainingJobName="runs")
-        assert runs["TrainingJobStatus"] == "Failed"
-        assert "oba up was ended while the job ran" in runs["FailureReason"]
-        assert up.sagemaker.describe_training_job(TrainingJobName="done")["TrainingJobStatus"] == "Completed"
-        assert in_service(up, "e")["EndpointStatus"] == "InService"
-        answer = up.runtime.invoke_endpoint(EndpointName="e", ContentType="text/csv", Body=CSV)
-        assert len(json.loads(answer["Body"].read())["predictions"]) == len(ROWS)

@@ -194,7 +194,7 @@ def test_what_is_not_there_is_refused_by_name(up):
 
 
 def test_invocations_of_other_kinds_are_refused_and_not_made_up(up):
-    with pytest.raises(up.runtime.exceptions.ClientError, match="no async-invocations"):
+    with pytest.raises(up.runtime.exceptions.ClientError, match="Endpoint any of account 123456789012 not found"):
         up.runtime.invoke_endpoint_async(EndpointName="any", InputLocation="s3://bucket/train/part-0")
     with pytest.raises(up.runtime.exceptions.ClientError, match="no invocations-response-stream"):
         up.runtime.invoke_endpoint_with_response_stream(EndpointName="any", Body=b"1,2")
@@ -223,8 +223,13 @@ def test_lists_are_paged_filtered_and_sorted_and_tags_are_kept(up):
 def test_the_page_shows_jobs_and_links_to_logs_and_reports(up):
     import urllib.request
 
-    trained(up, "shown")
+    job = trained(up, "shown", HyperParameters={"k": "3", "feature_dim": "2", "epochs": "6"})
     page = urllib.request.urlopen(up.url).read().decode()
+    log = urllib.request.urlopen(f"{up.url}/_oba/training-job/shown/algo-1.log").read().decode()
+    for metric in ("train:msd", "train:progress"):
+        (regex,) = [one["Regex"] for one in job["AlgorithmSpecification"]["MetricDefinitions"] if one["Name"] == metric]
+        count = len(re.findall(regex, log))
+        assert (f"{metric}: {count} values" in page) == (count > 1 and metric == "train:msd")
     assert "shown" in page
     assert "train:msd" in page
     links = re.findall(r'href="(/_oba/training-job/shown/[^"]+)"', page)
