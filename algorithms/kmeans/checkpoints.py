@@ -42,6 +42,7 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
         "total": place.total.tolist(),
         "rows": state.rows,
         "time": state.time,
+        "sample_size": state.sample_size,
         "limit": sample["limit"],
         "parts": len(sample["parts"]),
         "random": state.rng.bit_generator.state,
@@ -64,6 +65,7 @@ def resume(state: State, found: Checkpoint, capacity: int) -> Place:
         [packed(rows_from_arrays(f"rows{number}", arrays)), arrays[f"keys{number}"], arrays[f"log_weights{number}"]]
         for number in range(numbers["parts"])
     ]
+    state.sample_size = numbers["sample_size"]
     sample = {"size": state.sample_size, "limit": numbers["limit"], "parts": parts}
     state.sample = Reservoir.unpacked(sample, state.rng, capacity)
     place = Place(**{name: numbers[name] for name in ("epoch", "batches", "before", "told")})

@@ -28,27 +28,18 @@ from algorithms.kmeans.lloyd import (
     lloyd,
     nearest,
     plus_plus,
+    squared_norms,
     sums,
     uniform,
 )
+from algorithms.kmeans.narrow import Coordinates, occurring, only
+from algorithms.kmeans.sizes import CAPACITY, extra_centers, more_starts, sample_rows, small_rows, trials, width
 from recordio.batches import Batch, Features
 
 if TYPE_CHECKING:
     from algorithms.kmeans import KMeansHyperparameters
 
 INITIALISERS = {"random": uniform, "kmeans++": plus_plus}
-
-CAPACITY = 256 << 20
-"""Bytes of rows that the sample may hold before it is cut back to its size: the fewer cuts the better."""
-_SAMPLE_NUMBERS = CAPACITY // 8  # rows x features of the sample: half of what may be held between cuts, in float32
-_ENOUGH_NUMBERS = 1 << 22  # size of the sample where few centers do not ask for more: some ms an iteration
-_ENOUGH_ROWS = 1 << 17
-_ROWS_A_CENTER = 512  # the mean of m rows misses by 1/m of the cluster's msd: 0.2 %
-_SMALL_ROWS = 4096  # the part of the sample on which starts are compared and local minima left
-_SMALL_ROWS_A_CENTER = 64
-_SMALL_ROWS_A_CENTER_NARROW = 128
-_SMALL_NUMBERS = 1 << 21  # up to this size, the larger number of rows a center costs little
-_WORKING_NUMBERS = 1 << 18  # working centers of 1 MB stay in the cache, and cost little more than k of them
 
 
 class Options(NamedTuple):
@@ -58,35 +49,6 @@ class Options(NamedTuple):
     max_iter: int = 300
     tol: float = 1e-4
     num_trials: int = 10
-
-
-def extra_centers(k: int, feature_dim: int) -> int:
-    """``extra_center_factor`` where it is ``auto``: 10, less for many wide centers, but 4 at least.
-
-    >>> extra_centers(8, 34), extra_centers(100, 784), extra_centers(1000, 2)
-    (10, 4, 10)
-    """
-    return int(np.clip(_WORKING_NUMBERS // (k * feature_dim), 4, 10))
-
-
-def trials(k: int) -> int:
-    """``local_lloyd_num_trials`` where it is ``auto``: 10, less for large k, whose trials differ less.
-
-    >>> trials(8), trials(100), trials(1000)
-    (10, 2, 1)
-    """
-    return int(np.clip(200 // k, 1, 10))
-
-
-def sample_rows(k: int, feature_dim: int) -> int:
-    """Rows that the sample of a state for up to k centers keeps."""
-    wanted = max(_ROWS_A_CENTER * k, min(_ENOUGH_ROWS, _ENOUGH_NUMBERS // feature_dim))
-    return max(k, min(wanted, _SAMPLE_NUMBERS // feature_dim))
-
-
-def _small_rows(k: int, feature_dim: int) -> int:
-    affordable = min(max(_SMALL_ROWS, _SMALL_ROWS_A_CENTER_NARROW * k), _SMALL_NUMBERS // feature_dim)
-    return max(_SMALL_ROWS_A_CENTER * k, affordable)
 
 
 class State:
@@ -127,8 +89,12 @@ class State:
         points = Points.of(features)
         count = min(self.size - len(self.centers), len(points))
         chosen = self._initialiser(points, count, self.rng, self.centers)
-        self.centers = np.concatenate([self.centers.reshape(-1, chosen.shape[1]), chosen])
+        self.centers = np.concatenate([self.centers, chosen]) if len(self.centers) else chosen
         self.weights = np.concatenate([self.weights, np.zeros(count)])
+
+    def keep(self, rows: int) -> None:
+        """The sample is to have so many rows."""
+        self.sample_size = self.sample.size = rows
 
     def update(self, features: Features, *, keep: bool = True) -> float:
         """Move the working centers by these rows (n, d), n >= 1.
@@ -143,20 +109,36 @@ class State:
             self.initialize(features)
         count = features.shape[0]
         ages = np.arange(count - 1, -1, -1.0)
-        points = Points.of(features, np.exp(-self.decay * ages))
-        found = nearest(points, self.centers)
+        weights = np.exp(-self.decay * ages)
+        columns = occurring([features])
+        if columns is None:
+            points = Points.of(features, weights)
+            found = nearest(points, self.centers)
+        else:  # only these features of the centers matter to the products
+            points = Points.of(only(features, columns), weights)
+            found = nearest(points, self.centers[:, columns], squared_norms(self.centers))
         totals, masses = sums(points, found.labels, len(self.centers))
         before = self.weights * np.exp(-self.decay * count)
         self.weights = before + masses
         moved = masses > 0
         share = (masses[moved] / self.weights[moved])[:, None]
+        means = totals[moved] / masses[moved][:, None]
         # A step from the old mean to the new rows' mean: no product of large weights, so nothing overflows.
-        self.centers[moved] += share * (totals[moved] / masses[moved][:, None] - self.centers[moved])
+        if columns is None:
+            self.centers[moved] += share * (means - self.centers[moved])
+        else:
+            self._step(np.flatnonzero(moved), columns, share, means)
         self.rows += count
         self.time += count
         if keep:
             self.sample.add(Batch(features), self.decay * (self.time - ages))
         return float(found.distances.sum())
+
+    def _step(self, moved: np.ndarray, columns: np.ndarray, share: np.ndarray, means: np.ndarray) -> None:
+        """Centers (m,) towards means that are 0 but for some features, (m, u), by a share of the way, (m, 1)."""
+        for center, part, mean in zip(moved, share[:, 0], means, strict=True):
+            self.centers[center] *= 1 - part
+            self.centers[center, columns] += part * mean
 
     def merge(self, others: Iterable[State]) -> None:
         """Take in states of other parts of the data, each as recent as this one.
@@ -182,6 +164,7 @@ class State:
         """
         if hosts.size == 1:
             return
+        self.keep(max(hosts.gather(self.sample_size)))  # a host without rows does not know of how many numbers they are
         clock = self.decay * self.time  # keys as they are now: the hosts' clocks have run differently far
         keys = np.concatenate(hosts.gather(self.sample.keys() + clock))
         if len(keys) > self.sample_size:
@@ -226,12 +209,19 @@ class State:
             raise ValueError(f"k is {k}, with {self.size} working centers and {self.rows} rows")
         starts = self._shrink(k, options, rng, log, stopped)
         now = self.decay * self.time
-        small = Points.join(self.sample.weighted(_small_rows(k, self.centers.shape[1]), now))
-        settled = sorted((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=_msd)
-        # The runner-up stays in the race: a few thousand rows tell good local minima apart only roughly.
-        finalists = [breathe(small, settled[0], rng), *settled[1:2]]
-        whole = Points.join(self.sample.weighted(self.sample_size, now))
-        return min((lloyd(whole, found.centers, max_iter=options.max_iter, tol=1e-3) for found in finalists), key=_msd)
+        whole = self.sample.weighted(self.sample_size, now)
+        rows = [features for features, _ in whole]
+        small = self.sample.weighted(small_rows(k, width(rows)), now)
+        columns = occurring(rows)
+        if columns is None:
+            return _refined(Points.join(small), Points.join(whole), starts, options, rng)
+        # A center is 0 where all of its rows are.
+        small, whole = ([(only(features, columns), weights) for features, weights in part] for part in (small, whole))
+        narrow = [start[:, columns] for start in starts]
+        found = _refined(Points.join(small), Points.join(whole), narrow, options, rng)
+        centers = np.zeros((k, self.centers.shape[1]))
+        centers[:, columns] = found.centers
+        return Clustering(centers, found.msd)
 
     def _weighted_centers(self) -> Points:
         used = self.weights > 0
@@ -249,7 +239,10 @@ class State:
         if self.size == k == len(self.centers):
             log("No shrinking is required as extra_center_factor is 1.")
             return [self.centers]
-        points = self._weighted_centers()
+        used = self.weights > 0
+        centers = self.centers if used.all() else self.centers[used]
+        coordinates = Coordinates.of(centers) if len(centers) < centers.shape[1] else None
+        points = Points.of(centers if coordinates is None else coordinates.values, self.weights[used])
         log(f"shrinking {len(self.centers)} centers into {k}")
         best: list[Clustering] = []
         for number in range(options.num_trials):
@@ -260,7 +253,25 @@ class State:
             if stopped():
                 break
         log(f"finished shrinking process. Mean Square Distance = {best[0].msd:g}")
-        return [clustering.centers for clustering in best]
+        return [found.centers if coordinates is None else coordinates.back(found.centers) for found in best]
+
+
+def _refined(
+    small: Points, whole: Points, starts: list[np.ndarray], options: Options, rng: np.random.Generator
+) -> Clustering:
+    """The best of ``starts``, each (k, d), compared on a part of the sample and settled on all of it."""
+    settled = sorted((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=_msd)
+    # The runner-up stays in the race: a few thousand rows tell good local minima apart only roughly.
+    finalists = [breathe(small, settled[0], rng), *settled[1:2]]
+    k, numbers = len(settled[0].centers), width([block.features for block in whole.blocks])
+    more = [
+        lloyd(whole, plus_plus(whole, k, rng), max_iter=options.max_iter, tol=options.tol)
+        for _ in range(more_starts(k, len(whole), numbers))
+    ]
+    if more:
+        best = min(more, key=_msd)
+        finalists += [best, breathe(whole, best, rng)]
+    return min((lloyd(whole, found.centers, max_iter=options.max_iter, tol=1e-3) for found in finalists), key=_msd)
 
 
 def _msd(clustering: Clustering) -> float:
@@ -286,7 +297,7 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
     own = seeds[0].spawn(job.hosts.rank)[-1] if job.hosts.rank else seeds[0]
     state = State(
         k * _resolved(hyperparameters.extra_center_factor, "extra_center_factor", extra_centers(k, dim), job),
-        sample_rows(k, dim),
+        k,
         np.random.default_rng(own),
         init_method=hyperparameters.init_method,
         half_life=hyperparameters.half_life_time_size / job.hosts.size,  # rows pass on all hosts at once
@@ -336,6 +347,8 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
     for number, batch in enumerate(stream.batches(hyperparameters.mini_batch_size)):
         if number < place.batches:  # seen before an interruption
             continue
+        if not state.rows:
+            state.keep(sample_rows(hyperparameters.k, width([batch.features])))
         _tell(place, batch, state.update(batch.features, keep=keep), hyperparameters.mini_batch_size, job)
         place.batches = number + 1
         stopped = job.stop_requested  # before the checkpoint, which is then written

@@ -84,7 +84,7 @@ class Points:
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """The rows at ``indices``, dense: shape (len(indices), d), float64."""
         if len(self.blocks) == 1:
-            return _dense(self.blocks[0].features[indices]).astype(np.float64)
+            return _dense(self.blocks[0].features[indices].astype(np.float64))
         starts = np.cumsum([0, *(block.features.shape[0] for block in self.blocks)])
         found = np.empty((len(indices), self.blocks[0].features.shape[1]))
         owners = np.searchsorted(starts, indices, side="right") - 1
@@ -93,10 +93,13 @@ class Points:
             found[mine] = _dense(self.blocks[at].features[indices[mine] - starts[at]])
         return found
 
-    def scores(self, centers: np.ndarray) -> Iterator[tuple[Block, np.ndarray]]:
-        """Blocks small enough for the cache, each with its scores of shape (rows, k), which the caller may change."""
+    def scores(self, centers: np.ndarray, norms: np.ndarray | None = None) -> Iterator[tuple[Block, np.ndarray]]:
+        """Blocks small enough for the cache, each with its scores of shape (rows, k), which the caller may change.
+
+        ``norms``, (k,), are the squared ones of the centers where these have more features than the rows given here.
+        """
         step = min(max(_BLOCK_SCORES // len(centers), 64), _BLOCK_ROWS)
-        half_norms = squared_norms(centers) / 2
+        half_norms = (squared_norms(centers) if norms is None else norms) / 2
         narrow = np.float32 if half_norms.max() < _TAME_NORM else np.float64
         for block in self.blocks:
             kind = np.result_type(block.features.dtype, narrow)
@@ -141,10 +144,11 @@ def _dense(features: Features) -> np.ndarray:
     return features if isinstance(features, np.ndarray) else features.toarray()
 
 
-def nearest(points: Points, centers: np.ndarray) -> Nearest:
-    """The nearest of ``centers`` (k, d) for each row; of several at the same distance the first."""
+def nearest(points: Points, centers: np.ndarray, norms: np.ndarray | None = None) -> Nearest:
+    """The nearest of ``centers`` (k, d) for each row; of several at the same distance the first. See ``Points.scores``
+    for ``norms``."""
     labels, distances = [], []
-    for block, scores in points.scores(centers):
+    for block, scores in points.scores(centers, norms):
         best = scores.argmax(axis=1)
         labels.append(best)
         distances.append(block.norms - 2.0 * scores[np.arange(len(best)), best])

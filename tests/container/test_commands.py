@@ -7,6 +7,8 @@ import pytest
 
 from algorithms import registry
 from container import __main__ as commands
+from tests.opt_ml import OptMl
+from tests.server import running
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +32,13 @@ def test_train_help_without_an_algorithm_names_them(monkeypatch, capsys):
     assert "set it to one of " in capsys.readouterr().out
 
 
+def test_serve_help_says_what_it_does(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        commands.serve(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith("usage: serve [-h] Answer requests over HTTP with the model in /opt/ml/model ")
+
+
 def test_train_takes_no_other_argument(monkeypatch, capsys):
     monkeypatch.setenv("ALGORITHM", "toy")
     with pytest.raises(SystemExit, match="2"):
@@ -47,3 +56,26 @@ def test_bad_variables_end_in_the_failure_file(tmp_path):
         "ClientError: Environment variable SAGEMAKER_BIND_TO_PORT: 'x' is not an integer from 1 to 65535 "
         "(caused by ConfigurationError)\n"
     )
+
+
+def test_neither_training_nor_serving_xgboost_imports_scikit_learn(tmp_path):
+    job = OptMl(tmp_path).hyperparameters(num_round=2, objective="reg:squarederror")
+    job.channel("train", "".join(f"{row % 3},{row % 2},{row % 3}\n" for row in range(60)).encode(), "text/csv")
+    listed = {"PYTHONPROFILEIMPORTTIME": "1"}  # each module that is imported becomes a line of the log
+    done = job.train("xgboost", **listed)
+    assert done.code == 0, done.log
+    with running(tmp_path, ALGORITHM="xgboost", **listed) as server:
+        assert server.invoke(b"1,2").status == 200
+    for log in (done.log, server.log):
+        imported = {line.rpartition("|")[2].strip() for line in log.splitlines() if line.startswith("import time:")}
+        assert "xgboost.core" in imported
+        assert imported.isdisjoint({"sklearn.base", "scipy.stats", "pandas"})
+
+
+def test_what_is_kept_from_a_command_can_be_imported_after_it():
+    code = (
+        "from container.__main__ import _without_unused_packages as without\n"
+        "with without():\n    import xgboost.compat\n"
+        "import sklearn.base\nassert not xgboost.compat.SKLEARN_INSTALLED"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

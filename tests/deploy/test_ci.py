@@ -43,7 +43,7 @@ def test_the_services_of_compose_find_each_other(tmp_path):
 
     def command(service: str) -> list[str]:
         shell, option, line = shlex.split(services[service]["command"])
-        return [shell, option, line.partition(" && ")[2]]
+        return [shell, option, line.rpartition("&& ")[2]]
 
     with subprocess.Popen(
         command("sagemaker"), env={**HERE, "HOME": str(tmp_path)}, stdout=subprocess.PIPE, text=True

@@ -82,6 +82,12 @@ def test_a_stop_ends_the_processes_and_the_same_command_goes_on(data, tmp_path):
     assert not any(str(output).encode() in file.read_bytes() for file in running if file.exists())
 
 
+LINEAR = ("linear-learner", "predictor_type=binary_classifier", "wd=0..1")
+MACHINES = ("factorization-machines", "predictor_type=binary_classifier", "num_factors=1..2", "--test", "{data}")
+TEXTS = ("seq2seq", "rnn_num_hidden=8,16", "--validation", "{data}", "--channel=vocab={data}")
+TREES = ("xgboost", "objective=binary:logistic", "num_round=1..2", "--validation", "{data}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -106,13 +112,25 @@ def test_a_stop_ends_the_processes_and_the_same_command_goes_on(data, tmp_path):
         ),
         (["kmeans", "--test", "{data}", "k=9..5"], "MinValue 9 is larger than MaxValue 5"),
         (["kmeans", "--test", "{data}", "k=5..9", "--objective", "test:mse"], "did you mean 'test:msd' or 'test:ssd'?"),
-        (["linear-learner", "--validation", "{data}", "wd=0..1"], "say what to optimise: --objective validation:obj"),
+        (
+            [*LINEAR, "--validation", "{data}"],
+            "say what to optimise: --objective validation:objective_loss|validation:b",
+        ),
+        (
+            [*LINEAR, "--validation", "{data}", "--objective", "validation:rmse"],
+            "never logged: predictor_type is binary",
+        ),
+        ([*LINEAR, "--objective", "validation:recall"], "the objective validation:recall needs the channel"),
+        (["linear-learner", "--validation", "{data}", "wd=0..1"], "'predictor_type' which are required"),
+        ([*MACHINES, "--objective", "test:rmse"], "test:rmse is never logged: predictor_type is binary_classifier"),
+        ([*TEXTS, "--objective", "validation:bleu"], "validation:bleu is never logged: bleu_sample_size is 0"),
+        ([*TREES, "--objective", "validation:merror"], "'merror' can only be applied to multi: objectives"),
         (["pca", "num_components=1..3"], "pca has no metric that a search could optimise"),
     ],
 )
 def test_what_cannot_be_searched_is_told_before_anything_is_made(arguments, told, data, tmp_path, capsys):
     output = tmp_path / "out"
-    given = [str(data[1]) if one == "{data}" else one for one in arguments]
+    given = [one.replace("{data}", str(data[1])) for one in arguments]
     assert oba("tune", *given, "--train", data[1], "--output", output) in (1, 2)
     assert told in capsys.readouterr().err and not output.exists()
 

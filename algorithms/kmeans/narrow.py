@@ -1,0 +1,74 @@
+"""The same clustering problem in fewer features: those that occur in sparse rows, or as many as there are rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recordio.batches import Features
+
+_WORTH = 2  # times fewer features than before
+_CHUNK = 1 << 14  # features of one product
+_NOISE = 1e-13  # eigenvalues below this share of the largest are rounding
+
+
+def occurring(parts: Sequence[Features]) -> np.ndarray | None:
+    """The features that are not 0 everywhere, rising, (u,); None where rows are dense, or where these are most."""
+    if not parts or not all(sp.issparse(part) for part in parts):
+        return None
+    sparse: list[Any] = list(parts)
+    width = sparse[0].shape[1]
+    if width <= _WORTH:
+        return None
+    occurs = np.zeros(width, bool)
+    for part in sparse:
+        occurs[part.indices] = True
+    columns = np.flatnonzero(occurs)
+    return columns if len(columns) * _WORTH < width else None
+
+
+def only(features: Any, columns: np.ndarray) -> sp.csr_array:
+    """CSR rows (n, d) as rows of these features, (n, u); there are no others in them."""
+    numbers = np.searchsorted(columns, features.indices)
+    return sp.csr_array((features.data, numbers, features.indptr), shape=(features.shape[0], len(columns)))
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Rows (n, d), n < d, in a basis of the space that they span: all distances between them are the same there.
+
+    From the products of the rows with each other (their Gram matrix), so that what is then done with them costs n and
+    not d.
+
+    Attributes:
+        values: (n, r), r <= n, float64.
+    """
+
+    values: np.ndarray
+    _rows: np.ndarray
+    _mean: np.ndarray
+    _inverse: np.ndarray  # (r, n): of values
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Coordinates:
+        """Of float64 rows."""
+        mean = rows.mean(axis=0)
+        products = np.zeros((len(rows), len(rows)))
+        for start in range(0, rows.shape[1], _CHUNK):
+            part = rows[:, start : start + _CHUNK] - mean[start : start + _CHUNK]
+            products += part @ part.T
+        squares, vectors = np.linalg.eigh(products)
+        kept = squares > max(squares[-1] * _NOISE, np.finfo(float).tiny)
+        kept[-1] = True  # where all rows are the same, all coordinates are 0
+        vectors, lengths = vectors[:, kept], np.sqrt(np.maximum(squares[kept], 0))
+        inverse = vectors.T / np.where(lengths > 0, lengths, 1)[:, None]
+        return cls(vectors * lengths, rows, mean, inverse)
+
+    def back(self, points: np.ndarray) -> np.ndarray:
+        """Points of this space, (k, r), where the rows are: (k, d)."""
+        shares = points @ self._inverse
+        return shares @ self._rows + (1 - shares.sum(axis=1))[:, None] * self._mean

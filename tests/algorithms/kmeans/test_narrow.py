@@ -1,0 +1,76 @@
+"""Clustering in fewer features gives what clustering in all of them does, and the quality is that of peers."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn import datasets
+from sklearn.cluster import KMeans as Reference
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.preprocessing import scale
+
+from algorithms.kmeans.lloyd import Points, lloyd
+from algorithms.kmeans.model import KMeansModel
+from algorithms.kmeans.narrow import Coordinates, occurring, only
+from tests.algorithms.fakes import FakeJob
+from tests.algorithms.kmeans.jobs import fit, msd, rng
+
+
+def groups_of_words(rows: int, features: int, nonzeros: int = 20, groups: int = 10) -> sp.csr_array:
+    """Sparse rows, half of whose non-zeros are among 50 features of the row's group, and half are any."""
+    random = rng()
+    group = random.integers(groups, size=(rows, 1))
+    own = random.random((rows, nonzeros)) < 0.5
+    anywhere = random.integers(features, size=(rows, nonzeros))
+    columns = np.where(own, group * 50 + random.integers(50, size=(rows, nonzeros)), anywhere).astype(np.int32)
+    starts = np.arange(rows + 1, dtype=np.int32) * nonzeros
+    found = sp.csr_array((np.ones(rows * nonzeros, np.float32), columns.reshape(-1), starts), shape=(rows, features))
+    found.sum_duplicates()
+    return found
+
+
+@pytest.mark.parametrize("offset", [0, 1e4])
+def test_rows_in_the_coordinates_of_their_span_are_as_far_apart_and_come_back(offset):
+    rows = rng().normal(size=(30, 500)) + offset
+    rows[7] = rows[3]
+    coordinates = Coordinates.of(rows)
+    assert coordinates.values.shape[1] == 28  # 29 of them differ, about their mean
+    np.testing.assert_allclose(coordinates.back(coordinates.values), rows, atol=1e-9 * max(offset, 1))
+    start = np.arange(0, 30, 6)
+    direct = lloyd(Points.of(rows), rows[start], max_iter=50, tol=0)
+    found = lloyd(Points.of(coordinates.values), coordinates.values[start], max_iter=50, tol=0)
+    assert found.msd == pytest.approx(direct.msd, rel=1e-6)
+    np.testing.assert_allclose(coordinates.back(found.centers), direct.centers, atol=1e-6)
+
+
+def test_rows_that_are_all_the_same_have_no_coordinates_but_their_mean():
+    rows = np.tile(rng().normal(size=9), (4, 1))
+    coordinates = Coordinates.of(rows)
+    assert not coordinates.values.any()
+    np.testing.assert_allclose(coordinates.back(coordinates.values), rows)
+
+
+def test_only_the_features_that_occur():
+    rows = sp.csr_array(np.float32([[0, 2, 0, 0, 0, 1], [0, 3, 0, 0, 0, 0]]))
+    columns = occurring([rows])
+    assert columns.tolist() == [1, 5]
+    np.testing.assert_array_equal(only(rows, columns).toarray(), [[2, 1], [3, 0]])
+    assert occurring([rows[:, [1, 5]]]) is None and occurring([rows.toarray()]) is None and occurring([]) is None
+
+
+def test_many_sparse_features_are_clustered_no_worse_than_by_mini_batches():
+    rows = groups_of_words(3000, 200_000)
+    peer = MiniBatchKMeans(10, n_init=3, random_state=0).fit(rows).cluster_centers_.astype(np.float64)
+    ours = fit(rows, 10).centers
+    losses = [KMeansModel(centers).nearest(rows)[1].mean() for centers in (ours, peer)]
+    assert losses[0] < 1.005 * losses[1]
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "diabetes"])
+def test_small_tables_are_clustered_as_well_as_by_the_best_of_ten(name):
+    rows = scale(getattr(datasets, f"load_{name}")(return_X_y=True)[0]).astype(np.float32)
+    ratios = []
+    for k in (5, 10):
+        for seed in range(3):
+            peer = Reference(k, n_init=10, random_state=seed).fit(rows).cluster_centers_
+            ratios.append(msd(rows, fit(rows, k, FakeJob(seed=seed)).centers) / msd(rows, peer))
+    assert np.mean(ratios) < 1.005
