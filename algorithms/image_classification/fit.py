@@ -81,12 +81,12 @@ def _pipelines(
     """
     pipelines = []
     for name, kind in (("train", values.augmentation_type or augment.NONE), ("validation", augment.NONE)):
+        found = examples.of_channel(name, channels, targets.of_channel(name, channels[name], form))
         if channels[name].media_type != IMAGE_RECORDIO and values.resize is None:
             raise TrainingDataError(
                 f"Channel '{name}' holds image files: the hyperparameter resize must say how long their shorter side "
                 "is made"
             )
-        found = examples.of_channel(name, channels, targets.of_channel(name, channels[name], form))
         if name == "train" and found.targets is not None:
             _check_count(len(found.targets), values, job)
         prepare = Preparation(form.image_shape, values.resize, kind)
