@@ -19,6 +19,8 @@ from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from container.training import failure
 
+_UNUSED = ("sklearn",)
+
 
 def train(arguments: Sequence[str] | None = None) -> int:
     """``train``: run the job that lies in /opt/ml, and return the exit code."""
@@ -30,8 +32,23 @@ def train(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow says at length which instructions it uses
     logs.configure()
     logs.entry()
-    with _ending_at_once():
+    with _ending_at_once(), _without_unused_packages():
         return _train_job()
+
+
+@contextlib.contextmanager
+def _without_unused_packages() -> Iterator[None]:
+    """Packages that nothing here uses are not found while a command runs, so that no other package imports them.
+
+    XGBoost imports scikit-learn where there is one, for estimators of its own: a second of processor time, and 60 MB.
+    """
+    absent = [name for name in _UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: an import of it is an ImportError
+    try:
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
 
 
 def _train_job() -> int:
@@ -88,7 +105,8 @@ def serve() -> int:
     except ConfigurationError as error:
         logs.error(failure.CLIENT.log, error.problems)
         return failure.EXIT_CODE
-    return server.run(Paths(settings.base_directory), settings)
+    with _without_unused_packages():
+        return server.run(Paths(settings.base_directory), settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
