@@ -1,8 +1,11 @@
-# `make help` lists the targets. The only settings: PYTHON (3.11 or later) and, for images, ALGORITHM.
+# `make help` lists the targets. Settings: PYTHON (3.11 or later) and, for images, ALGORITHM, DEVICE, PURPOSE, PLATFORM.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ALGORITHM ?= kmeans
+DEVICE ?= cpu
+PURPOSE ?= all
 READY := .venv/.ready
-BENCHMARKS := $(filter-out __init__ common,$(basename $(notdir $(wildcard benchmarks/*.py))))
+GPU = $(shell nvidia-smi --list-gpus > /dev/null 2>&1 && echo yes)
+BENCHMARKS = $(filter-out __init__ common $(if $(GPU),,gpu),$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench docs lock tables image image-test push clean
@@ -37,7 +40,7 @@ format: $(READY) ## format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: $(READY) ## measure beside other libraries, on the same data in the same run; NAME=kmeans for one
+bench: $(READY) ## measure beside other libraries, on the same data in the same run; NAME=kmeans for one (gpu: where there is one)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/peers.lock
 	set -e; for name in $(or $(NAME),$(BENCHMARKS)); do .venv/bin/python -m benchmarks.$$name; done
 
@@ -49,18 +52,25 @@ docs: $(READY) ## make the documentation site in out/site; every warning and eve
 
 tables: $(READY) ## write the tables of the pages anew from the declarations
 	.venv/bin/python examples/readme.py
+	.venv/bin/python -m examples.requests
 
-image: ## build the image of ALGORITHM (kmeans, pca, xgboost, … or all); DEVICE=gpu for NVIDIA's GPUs
-	DEVICE=$(or $(DEVICE),cpu) images/build.sh $(ALGORITHM)
+image: ## build the image of ALGORITHM (kmeans, … or all); DEVICE=gpu, PURPOSE=serve, PLATFORM=linux/arm64
+	DEVICE=$(DEVICE) PURPOSE=$(PURPOSE) PLATFORM=$(PLATFORM) images/build.sh $(ALGORITHM)
 
-image-test: $(READY) ## train and serve in that image, on real data
-	.venv/bin/python images/check.py $(ALGORITHM)
+# An image that trains is tried from a small environment, one for serving alone by models that are trained here.
+image-test: $(if $(filter serve,$(PURPOSE)),$(READY),.venv-images/.ready) ## train and serve in that image
+	$(<D)/bin/python images/check.py $(ALGORITHM) $$(DEVICE=$(DEVICE) PURPOSE=$(PURPOSE) PLATFORM=$(PLATFORM) images/name.sh $(ALGORITHM))
+
+.venv-images/.ready: locks/serve-all.lock
+	$(PYTHON) -m venv .venv-images
+	.venv-images/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/serve-all.lock
+	@touch $@
 
 push: ## push the images to REGISTRY, one under each algorithm's name; TAG=1, ALGORITHMS="kmeans pca" for some
 	@test -n "$(REGISTRY)" || { echo "where to? make push REGISTRY=registry.example.com/team" >&2; exit 2; }
-	images/push.sh $(REGISTRY) $(or $(TAG),latest) $(or $(ALGORITHMS),$(shell $(PYTHON) images/requirements.py))
+	DEVICE=$(DEVICE) PURPOSE=$(PURPOSE) PLATFORM=$(PLATFORM) images/push.sh $(REGISTRY) $(or $(TAG),latest) $(or $(ALGORITHMS),$(shell $(PYTHON) images/requirements.py))
 
 clean: ## remove all that was made here
-	rm -rf .venv .interop build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-images .interop build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f */*.so */*/*.so

@@ -8,10 +8,15 @@ bit for bit: parameters, the optimizer's state, random generators and the place 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -88,6 +93,59 @@ class NoCheckpoints:
 
     def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False, alone: bool = False) -> None:
         """Nothing is written."""
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file for reading, whoever has put what in its place.
+
+    Raises
+    ------
+    OSError
+        it is a folder, a FIFO, on which opening would wait for ever, or a device; or it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file but a folder, a FIFO or a device", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def make_way(path: Path) -> None:
+    """Give what is in the place of a file and is none, which nobody here has made, another name.
+
+    Raises
+    ------
+    OSError
+        it cannot be renamed.
+    """
+    if path.exists() and not path.is_file():
+        path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}.unusable"))
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which gets its name when the block has ended well, in one step.
+
+    Raises
+    ------
+    OSError
+        the disk is full, say; the file is as it was then.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        make_way(path)
+        temporary.replace(path)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Take a file away; a folder in its place, which nobody here has made, stays."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 _UPLOADING, _UPLOADED = ".sagemaker-uploading", ".sagemaker-uploaded"

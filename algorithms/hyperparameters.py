@@ -258,6 +258,11 @@ class Hyperparameters:
         """Sentences about what is wrong between fields that are right one by one; none by default."""
         return []
 
+    def unlogged(self, metric: str) -> str | None:
+        """Why a job with these values never logs ``metric``, as in ``validation:rmse``, whatever its channels; None
+        where it does. A tuning job with that objective would train in vain."""
+        return None
+
 
 def fields(declaration: type[Hyperparameters]) -> dict[str, Field]:
     """The declared fields by their name on the wire, in order of declaration."""

@@ -272,8 +272,9 @@ class RecordStream(Protocol):
     share: Share
     may_be_empty: bool
 
-    def records(self) -> Generator[bytes]:
-        """One epoch of RecordIO records, without their frames. In Pipe mode each one is a new FIFO, as for rows.
+    def records(self, *, whole: bool = False) -> Generator[bytes]:
+        """One epoch of RecordIO records, without their frames: those of this host's share, or the ``whole`` of what is
+        here. In Pipe mode each one is a new FIFO, as for rows.
 
         Raises
         ------
@@ -457,6 +458,8 @@ class Algorithm(ABC):
     """How the log writes what the algorithm reports: a module of ``container/training/dialects``."""
     several_hosts: ClassVar[bool] = False
     """``fit`` uses ``job.hosts``; elsewhere a job of several hosts is refused."""
+    own_checkpoints: ClassVar[str | None] = None
+    """Files in ``job.checkpoint_directory`` to go on from, as a pattern; None where ``job.checkpoints`` has them."""
 
     @classmethod
     @abstractmethod

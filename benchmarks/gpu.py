@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=[name for name in BACKENDS if _has(name)])
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
     arguments = parser.parse_args()
+    if np.isnan(_gpu_memory()):
+        raise SystemExit("benchmarks.gpu measures on an NVIDIA GPU, and nvidia-smi names none here")
     for case in arguments.only:
         with tempfile.TemporaryDirectory() as folder:
             print(CASES[case](Path(folder), arguments.backends), flush=True)

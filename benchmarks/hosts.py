@@ -128,7 +128,7 @@ def _run(job: Job, data: Path, base: Path, size: int, *, sharded: bool) -> Run:
     seconds = time.perf_counter() - started
     logs = [(base / name / "log").read_text() for name in names]
     assert not any(status for _, status, _ in ends), "\n".join(logs)
-    found = re.search(r"Summed (.*) with waiting", logs[0])
+    found = re.search(r"summed (.*) with waiting", logs[0])
     return Run(seconds, max(use.ru_utime + use.ru_stime for *_, use in ends), found[1] if found else "")
 
 

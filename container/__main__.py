@@ -17,7 +17,8 @@ from pathlib import Path
 from container import logs, resources
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
-from container.training import failure
+from container.signals import STOPPING, Signals
+from container.training import failure, group
 
 _UNUSED = ("sklearn",)
 
@@ -32,6 +33,10 @@ def train(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow says at length which instructions it uses
     logs.configure()
     logs.entry()
+    hosts = group.find(Paths(_base()))
+    if hosts is not None and hosts.size > 1:  # the others, who would wait for this one, are told of a stop
+        with Signals() as signals, _without_unused_packages():
+            return _train_job(signals)
     with _ending_at_once(), _without_unused_packages():
         return _train_job()
 
@@ -51,20 +56,25 @@ def _without_unused_packages() -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
-def _train_job() -> int:
+def _base() -> Path:
+    return Path(os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
+
+
+def _train_job(signals: Signals | None = None) -> int:
     try:
         settings = Settings.from_environment(os.environ)
         from container.training import train as training
     except (ConfigurationError, ImportError) as error:  # an image that lacks a package has failed, too
-        failure.report(error, Paths(Path(os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")).failure)
+        failure.report(error, Paths(_base()).failure)
         return failure.EXIT_CODE
-    return training.run(Paths(settings.base_directory), settings)
+    return training.run(Paths(settings.base_directory), settings, signals=signals)
 
 
 @contextlib.contextmanager
 def _ending_at_once() -> Iterator[None]:
     """SIGTERM and Ctrl-C end the process until the job sets its own handlers; imports leave nothing behind."""
-    before = {number: signal.signal(number, _end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _end) for number in STOPPING}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     try:
         yield
     finally:
@@ -95,8 +105,14 @@ def _train_help(given: Sequence[str]) -> int:
     return 0
 
 
-def serve() -> int:
+def serve(arguments: Sequence[str] | None = None) -> int:
     """``serve``: answer requests with the model in /opt/ml/model, until told to stop."""
+    argparse.ArgumentParser(
+        "serve",
+        description="Answer requests over HTTP with the model in /opt/ml/model (or SAGEMAKER_BASE_DIR/model), on port "
+        "8080 (or SAGEMAKER_BIND_TO_PORT), until SIGTERM. Takes no arguments.",
+    ).parse_args(arguments)
+
     from container.serving import server
 
     logs.configure()
@@ -114,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m container", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     commands.add_parser("train", help="as the command train: the job in /opt/ml").set_defaults(run=lambda: train([]))
-    commands.add_parser("serve", help="as the command serve: the model in /opt/ml").set_defaults(run=serve)
+    commands.add_parser("serve", help="as the command serve: the model in /opt/ml").set_defaults(run=lambda: serve([]))
     run: Callable[[], int] = parser.parse_args(arguments).run
     return run()
 

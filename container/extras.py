@@ -22,12 +22,16 @@ def check(algorithm: str) -> None:
         ConfigurationError: naming the packages, and the extra that brings them.
     """
     extra = registry.ALGORITHMS[algorithm].extra
-    missing = sorted({name for name in _packages(extra) if not _is_installed(name)}) if extra else []
+    missing = sorted({name for name in map(_general, _packages(extra)) if not _is_installed(name)}) if extra else []
     if missing:
         raise ConfigurationError(
-            f"algorithm '{algorithm}' needs {' and '.join(missing)}, not installed here: "
-            f"pip install '{DISTRIBUTION}[{extra}]', or make setup in a checkout"
+            f"algorithm '{algorithm}' needs {' and '.join(missing)}, not installed here: {installing(str(extra))}"
         )
+
+
+def installing(extra: str) -> str:
+    """How the packages of an extra are installed: what no index has is installed from its sources."""
+    return f"pip install '.[{extra}]' in a clone of this project, or make setup there"
 
 
 def _packages(extra: str) -> Iterator[str]:
@@ -48,12 +52,16 @@ def _requirements() -> list[str]:
         return []
 
 
+def _general(name: str) -> str:
+    """The distribution's name without what tells its builds apart: platforms have one or the other, or both."""
+    return name.removesuffix("-cpu")
+
+
 def _is_installed(name: str) -> bool:
-    """The distribution itself, or the build of it that is not for CPUs alone."""
-    general = name.removesuffix("-cpu")
-    if general == "tensorflow" and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    """The distribution itself, or the build of it that is for CPUs alone."""
+    if name == "tensorflow" and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return True  # Keras computes on something else
-    return _has(name) or _has(general)
+    return _has(name) or _has(f"{name}-cpu")
 
 
 def _has(distribution: str) -> bool:

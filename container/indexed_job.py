@@ -12,12 +12,14 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
+from container.signals import STOPPING
 
 INDEX = "JOB_COMPLETION_INDEX"
 
@@ -53,6 +55,7 @@ def write(paths: Paths, configuration: Path | None, names: Sequence[str], index:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Become ``train``; end with status 1 and a sentence where that cannot be."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # until ``train`` takes them: the other hosts are told
     parser = argparse.ArgumentParser("python3 -m container.indexed_job", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--name", required=True, help="what the Pods' names begin with: the Job's name")
     parser.add_argument("--hosts", required=True, type=int, help="the Job's completions and parallelism")

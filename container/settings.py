@@ -36,7 +36,9 @@ class Settings:
     Attributes:
         base_directory: root of the contract's folders.
         algorithm: SageMaker's name of the algorithm; None where the image holds several and none is chosen.
+        job: what all hosts of a job have in common and no other job has; None where nobody says.
         max_payload: largest request body in bytes; None for no limit (``SAGEMAKER_MAX_PAYLOAD_IN_MB=0``).
+        address: of the network interface that the server listens on; no variable says it.
         workers: number of server processes; None leaves it to the machine.
         timeout: seconds that a request may take.
         safe_ports: first and last port that may be used besides ``port``.
@@ -54,7 +56,9 @@ class Settings:
 
     base_directory: Path = Path("/opt/ml")  # SAGEMAKER_BASE_DIR
     algorithm: str | None = None  # ALGORITHM
+    job: str | None = None  # OBA_JOB_TOKEN, TRAINING_JOB_ARN, TRAINING_JOB_NAME
     port: int = 8080  # SAGEMAKER_BIND_TO_PORT
+    address: str = "0.0.0.0"
     safe_ports: tuple[int, int] | None = None  # SAGEMAKER_SAFE_PORT_RANGE
     workers: int | None = None  # SAGEMAKER_MODEL_SERVER_WORKERS
     timeout: int = 60  # SAGEMAKER_MODEL_SERVER_TIMEOUT
@@ -82,6 +86,7 @@ class Settings:
         values = cls(
             base_directory=Path(read.text("SAGEMAKER_BASE_DIR") or "/opt/ml"),
             algorithm=read.algorithm(),
+            job=read.job(),
             port=read.integer("SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
             safe_ports=read.port_range("SAGEMAKER_SAFE_PORT_RANGE"),
             workers=read.integer("SAGEMAKER_MODEL_SERVER_WORKERS", 1),
@@ -121,6 +126,11 @@ class _Reader:
         """``all``, which the image of all algorithms sets, chooses none."""
         name = self.text("ALGORITHM")
         return None if name == "all" else name
+
+    def job(self) -> str | None:
+        """The token that whoever starts the hosts has drawn, or the name by which SageMaker knows the job."""
+        names = ("OBA_JOB_TOKEN", "TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
+        return next((text for name in names if (text := self.text(name))), None)
 
     def integer(self, name: str, low: int, high: int | None = None) -> int | None:
         value = self.text(name)

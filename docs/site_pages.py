@@ -50,11 +50,13 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def algorithm_page(name: str) -> str:
-    """An algorithm's README, then its tables."""
+    """An algorithm's README, then where its requests are, and its tables."""
     algorithm = registry.find(name)
     folder = Path(*algorithm.__module__.split(".")[:2])
     tables = describe.tables(algorithm).partition("\n")[2].strip()
-    return f"{linked((ROOT / folder / 'README.md').read_text(), folder)}\n\n## Declaration\n\n{tables}\n"
+    requests = f"[Examples](../requests.md#{name}) in each content type, with their answers."
+    readme = linked((ROOT / folder / "README.md").read_text(), folder)
+    return f"{readme}\n\n## Requests and answers\n\n{requests}\n\n## Declaration\n\n{tables}\n"
 
 
 def linked(text: str, folder: Path) -> str:

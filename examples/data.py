@@ -3,6 +3,7 @@
 digits.csv                           1,797 images of handwritten digits, 64 pixels each; no labels
 digits-request.csv                   three of them
 cancer-train.csv, -validation.csv    569 tumours, 30 measures each; first column: is it benign?
+cancer.csv                           all of them as pandas writes a frame: a header, and the label last, called benign
 cancer-request.csv                   three of the latter without the label, so that a model can be asked
 cancer-train.pbr, -validation.pbr, -request.pbr
                                      the same as RecordIO-protobuf, each measure scaled to standard deviation 1
@@ -37,6 +38,9 @@ def main(folder: Path) -> None:
     write(folder / "digits.csv", digits)
     write(folder / "digits-request.csv", digits[:3])
     measures, benign = load_breast_cancer(return_X_y=True)
+    load_breast_cancer(as_frame=True).frame.rename(columns={"target": "benign"}).to_csv(
+        folder / "cancer.csv", index=False
+    )
     rows = np.column_stack([benign, measures])[np.random.default_rng(0).permutation(len(benign))]
     write(folder / "cancer-train.csv", rows[VALIDATION_ROWS:])
     write(folder / "cancer-validation.csv", rows[:VALIDATION_ROWS])

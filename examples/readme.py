@@ -21,7 +21,14 @@ from container.serving import dialects
 from recordio import limits as bounds
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-PAGES = [README, *(README.parent / "docs" / f"{name}.md" for name in ("laptop", "python", "sagemaker", "serving"))]
+_SERVING = ("sagemaker", "serving", "monitoring")
+PAGES = [
+    README,
+    *(
+        README.parent / "docs" / f"{name}.md"
+        for name in ("laptop", "python", "tune", "export", "checkpoints", *_SERVING)
+    ),
+]
 """What has tested commands, in the order of a reader."""
 
 FORMATS_PAGE = README.parent / "docs" / "formats.md"

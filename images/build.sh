@@ -1,31 +1,41 @@
 #!/bin/sh
-# Build the image of one algorithm: images/build.sh ALGORITHM [TAG]; with DEVICE=gpu in the environment, for GPUs.
+# Build the image of one algorithm: images/build.sh ALGORITHM [TAG]. From the environment: DEVICE=gpu for GPUs,
+# PURPOSE=serve for serving alone, PLATFORM=linux/arm64 for another processor than this machine's (by emulation).
 # With a Docker engine by `docker build`; else with buildah in a plain chroot, on a base that images/base.sh makes.
 set -eu
+cd "$(dirname "$0")/.."
 algorithm=$1
 device=${DEVICE:-cpu}
-tag=${2:-open-algorithms/$algorithm$([ "$device" = cpu ] || echo "-$device")}
-cd "$(dirname "$0")/.."
+purpose=${PURPOSE:-all}
+platform=${PLATFORM:-}
+tag=${2:-$(images/name.sh "$algorithm")}
 
+set -- --build-arg ALGORITHM="$algorithm" --build-arg DEVICE="$device" --build-arg PURPOSE="$purpose" \
+    --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+    --build-arg REVISION="$(git rev-parse HEAD 2> /dev/null || echo unknown)" \
+    --build-arg SOURCE="${SOURCE:-unknown}" --tag "$tag"
+[ -z "$platform" ] || set -- "$@" --platform "$platform"
 if docker info > /dev/null 2>&1; then
-    exec docker build --build-arg ALGORITHM="$algorithm" --build-arg DEVICE="$device" --tag "$tag" .
+    [ -z "${BASE_IMAGE:-}" ] || set -- "$@" --build-arg BASE_IMAGE="$BASE_IMAGE"
+    exec docker build "$@" .
 fi
 for tool in buildah debootstrap; do
     command -v $tool > /dev/null || { echo "there is no Docker engine; apt-get install buildah debootstrap" >&2; exit 1; }
 done
 
-base=${BASE_IMAGE:-localhost/bookworm-minbase}
-buildah inspect --type image "$base" > /dev/null 2>&1 || images/base.sh "$base"
+architecture=${platform#linux/}
+base=${BASE_IMAGE:-localhost/bookworm-minbase${architecture:+-$architecture}}
+buildah inspect --type image "$base" > /dev/null 2>&1 || images/base.sh "$base" $architecture
 
 # This machine's settings of pip, and the authority it trusts, reach the build as secrets: no layer keeps them.
 settings=$(mktemp --directory)
 trap 'rm -rf "$settings"' EXIT
 python3 images/pip_settings.py "$settings"
-set -- --build-arg BASE_IMAGE="$base" --build-arg ALGORITHM="$algorithm" --build-arg DEVICE="$device" --tag "$tag"
 for secret in "$settings"/*; do
     if [ -f "$secret" ]; then
         set -- "$@" --secret id="$(basename "$secret"),src=$secret"
     fi
 done
-# The Docker format, because OCI's knows no health check.
-buildah bud --isolation chroot --format docker --layers "$@" .
+# The Docker format, because OCI's knows no health check. One time for all files (that of images/layers.py), so that what
+# did not change is the same layer.
+buildah bud --isolation chroot --format docker --layers --timestamp 315532800 --build-arg BASE_IMAGE="$base" "$@" .

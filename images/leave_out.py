@@ -1,4 +1,6 @@
-"""Delete from a virtual environment what the image never uses: ``python images/leave_out.py /opt/venv``.
+"""Delete what the image never uses: ``python images/leave_out.py /opt/venv /opt/own``.
+
+The first is the environment of other people's packages, the second has this project's.
 
 Whole files are left out, each for a reason given below; none is changed. What stays of scipy is not a list to maintain:
 it is what importing all of the project loads.
@@ -67,14 +69,14 @@ print(*{name.split(".")[1] for name in sys.modules if name.startswith("scipy.")}
 """
 
 
-def main(environment: Path) -> None:
+def main(environment: Path, own: Path) -> None:
     """Leave out of ``environment`` all of the above, and the parts of scipy that no import of the project loads."""
     (packages,) = environment.glob("lib/python*/site-packages")
     for reason, patterns in LEFT_OUT.items():
         leave_out(reason, [path for pattern in patterns for path in packages.glob(pattern)])
     python = [environment / "bin" / "python", "-B", "-c", IMPORT_ALL]
     loaded = subprocess.run(python, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
-    leave_out("the user's command, whose package local/ is not in images", [environment / "bin" / "oba"])
+    leave_out("the user's command, whose package local/ is not in images", [own / "bin" / "oba"])
     parts = [path.parent for path in (packages / "scipy").glob("*/__init__.py")]
     leave_out("parts of scipy that nothing here imports", [path for path in parts if path.name not in loaded])
 
@@ -93,4 +95,4 @@ def leave_out(reason: str, paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

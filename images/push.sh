@@ -1,15 +1,25 @@
 #!/bin/sh
 # Push images to a registry, each under its algorithm's name: images/push.sh REGISTRY TAG ALGORITHM...
-# The images were built before (make image ALGORITHM=...). A registry on this machine may speak plain HTTP.
+# The images were built before (make image ALGORITHM=...), which is looked at for all of them before the first is pushed.
+# A registry on this machine may speak plain HTTP.
 set -eu
+cd "$(dirname "$0")/.."
 registry=$1
 tag=$2
 shift 2
 
 docker info > /dev/null 2>&1 && engine=docker || engine=buildah
+missing=
 for algorithm in "$@"; do
-    source=open-algorithms/$algorithm
-    target=$registry/$algorithm:$tag
+    $engine inspect --type image "$(images/name.sh "$algorithm")" > /dev/null 2>&1 || missing="$missing $algorithm"
+done
+if [ -n "$missing" ]; then
+    echo "nothing was pushed, for these images are not built:$missing; make image ALGORITHM=… builds one" >&2
+    exit 1
+fi
+for algorithm in "$@"; do
+    source=$(images/name.sh "$algorithm")
+    target=$registry/${source#open-algorithms/}:$tag
     if [ $engine = docker ]; then
         docker tag "$source" "$target"
         docker push "$target"

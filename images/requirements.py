@@ -1,6 +1,7 @@
 """Print the lock file of an algorithm's image: ``python images/requirements.py kmeans`` prints ``locks/core.lock``.
 
-With ``gpu`` after the name it is that of the builds for GPUs, where the algorithm has any. Without a name it prints the
+With ``gpu`` after the name it is that of the builds for GPUs, where the algorithm has any; with ``cpu serve``, that of
+what serving needs: models of the networks answer without the framework that trained them. Without a name it prints the
 names of all algorithms.
 """
 
@@ -14,17 +15,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from algorithms.registry import ALGORITHMS
 
 DEVICES = ("cpu", "gpu")
+PURPOSES = ("all", "serve")
 
 
-def lock_of(algorithm: str, device: str = "cpu") -> str:
+def lock_of(algorithm: str, device: str = "cpu", purpose: str = "all") -> str:
     """The file's path from the root of the project.
 
     Raises:
-        SystemExit: there is no such algorithm or device.
+        SystemExit: there is no such algorithm, device or purpose.
     """
     if device not in DEVICES:
         raise SystemExit(f"DEVICE is '{device}'; it must be one of {', '.join(DEVICES)}")
-    build = "gpu-" if device == "gpu" else ""
+    if purpose not in PURPOSES:
+        raise SystemExit(f"PURPOSE is '{purpose}'; it must be one of {', '.join(PURPOSES)}")
+    if purpose == "serve" and device == "gpu":
+        raise SystemExit("PURPOSE is 'serve' and DEVICE is 'gpu'; models are served on CPUs")
+    build = "gpu-" if device == "gpu" else "serve-" if purpose == "serve" else ""
     if algorithm == "all":
         return f"locks/{build}all.lock"
     if algorithm not in ALGORITHMS:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from local.export.command import export
-from local.options import FOLDER, MODEL, loudness_of, with_channels, with_loudness
+from local.options import FOLDER, MODEL, loudness_of, with_channels, with_columns, with_loudness
 from local.parameters import AlgorithmName, Commands, Loudness, Setting
 from local.run_command import run
 from local.sagemaker.command import up
@@ -53,6 +53,7 @@ _accept = click.option("--accept", metavar="TYPE", help="Media type of the answe
 @with_channels(_INPUT)
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets model/ and output/.")
 @click.option("--content-type", metavar="TYPE", help="Of the channels; by default the suffix of the files decides.")
+@with_columns
 @click.option("--checkpoints", type=FOLDER, metavar="FOLDER", help="Kept there, and gone on from if there are any.")
 @click.option("--hosts", type=click.IntRange(1, 100), default=1, help="Processes that train together, as hosts do.")
 @with_loudness
@@ -62,9 +63,11 @@ def train(
     channels: dict[str, list[str]],
     output: Path,
     content_type: str | None,
+    label: str | None,
     checkpoints: Path | None,
     hosts: int,
     *,
+    header: bool,
     quiet: bool,
     verbose: bool,
 ) -> int:
@@ -76,6 +79,7 @@ def train(
         raise click.UsageError("standard input (-) can be read once")
     loudness = loudness_of(quiet=quiet, verbose=verbose)
 
+    from local.columns import Columns
     from local.train import Request, run
 
     return run(
@@ -85,6 +89,7 @@ def train(
             given=settings,
             output=output,
             content_type=content_type,
+            columns=Columns(label, header),
             checkpoints=checkpoints,
             hosts=hosts,
             loudness=loudness,
@@ -99,6 +104,7 @@ def train(
 @click.option("--model", required=True, type=MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
 @click.option("--input", "text", required=True, metavar="FILE", help="The request; - for standard input; gzip too.")
 @click.option("--content-type", metavar="TYPE", help="By default the suffix of the file decides.")
+@with_columns
 @_accept
 @_algorithm
 @with_loudness
@@ -106,34 +112,59 @@ def predict(
     model: Path,
     text: str,
     content_type: str | None,
+    label: str | None,
     accept: str | None,
     algorithm: str | None,
     *,
+    header: bool,
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Print a model's answer to one request, without a server."""
+    """Print a model's answer to one request, without a server.
+
+    --label names a column of a CSV file that is left out, so that the files of training can be asked, too.
+    """
     if loudness_of(quiet=quiet, verbose=verbose) is not Loudness.VERBOSE:
-        _silence_below(logging.INFO)
+        _silence_below(logging.WARNING)  # of the server's code: it logs a refusal, which is printed here anyway
 
     from local import predict
+    from local.columns import Columns
 
-    return predict.predict(model, text, algorithm, content_type, accept)
+    return predict.predict(model, text, algorithm, content_type, accept, Columns(label, header))
 
 
 @oba.command()
 @click.option("--model", required=True, type=MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    metavar="ADDRESS",
+    show_default=True,
+    help="Address to listen on. Nobody is asked who they are, so whoever reaches another address, such as 0.0.0.0 (all "
+    "of this machine), can use the model.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port to listen on.")
 @_algorithm
 @with_loudness
-def serve(model: Path, port: int, algorithm: str | None, *, quiet: bool, verbose: bool) -> int:
-    """Answer requests over HTTP: GET /ping, POST /invocations."""
+def serve(model: Path, host: str, port: int, algorithm: str | None, *, quiet: bool, verbose: bool) -> int:
+    """Answer requests over HTTP with a model, as the image does, until Ctrl-C or SIGTERM.
+
+    GET /ping answers 200: the model is loaded. POST /invocations predicts from its body, by the headers Content-Type
+    and Accept. /v2/models/... is the open inference protocol, and GET /metrics is for Prometheus.
+
+    \b
+      oba serve --model out/model
+      curl --data-binary @rows.csv --header 'Content-Type: text/csv' localhost:8080/invocations
+
+    What has no option is said by environment variables, such as OBA_LOG_FORMAT=json and SAGEMAKER_MODEL_SERVER_WORKERS;
+    docs/serving.md has them all.
+    """
     if loudness_of(quiet=quiet, verbose=verbose) is Loudness.QUIET:
         _silence_below(logging.INFO)
 
     from local import predict
 
-    return predict.serve(model, algorithm, port)
+    return predict.serve(model, algorithm, host, port)
 
 
 @oba.command()

@@ -62,7 +62,12 @@ def media_type(paths: Sequence[Path], accepts: Sequence[str], what: str) -> str:
     Raises:
         ConfigurationError: naming ``what``: they say nothing, or different things.
     """
-    types = {suffixes.media_type(file, accepts) for file in files_of(paths)}
+    return media_type_of_names(files_of(paths), accepts, what)
+
+
+def media_type_of_names(paths: Sequence[Path], accepts: Sequence[str], what: str) -> str:
+    """The same of files that need not be on this machine."""
+    types = {suffixes.media_type(file, accepts) for file in paths}
     if types == {"image/jpeg", "image/png"}:
         types = {"application/x-image"}
     media = types.pop() if len(types) == 1 else None

@@ -51,6 +51,21 @@ def with_channels(kinds: str) -> Callable[[F], F]:
     return decorated
 
 
+def with_columns(function: F) -> F:
+    """The options ``--label`` and ``--header``."""
+    function = click.option(
+        "--header",
+        is_flag=True,
+        help="The first line of CSV files names the columns; --label NAME implies it.",
+    )(function)
+    return click.option(
+        "--label",
+        metavar="NAME|INDEX",
+        help="The label's column in CSV and Parquet files, by name or by number from 0; -1: the last.  "
+        "[default: the first]",
+    )(function)
+
+
 def with_loudness(function: F) -> F:
     """The options ``--quiet`` and ``--verbose``."""
     function = click.option("-v", "--verbose", is_flag=True, help="All lines that the image prints.")(function)
@@ -67,6 +82,6 @@ def loudness_of(*, quiet: bool, verbose: bool) -> Loudness:
 def need(package: str, extra: str) -> None:
     """Refuse a command whose package is not installed, by the name of the extra that has it."""
     if importlib.util.find_spec(package) is None:
-        raise click.ClickException(
-            f"this command needs the package '{package}': pip install 'open-builtin-algorithms[{extra}]'"
-        )
+        from container.extras import installing  # it imports NumPy, which `oba serve` must set up first
+
+        raise click.ClickException(f"this command needs the package '{package}': {installing(extra)}")

@@ -4,42 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from algorithms.interface import LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel
+from container.extras import installing
 from container.settings import ConfigurationError
 from local import inputs, suffixes
+from local.parameters import did_you_mean
 from recordio.record_writer import encode_records
 
 _ROWS = 8192
 
 
-def converted(channel: Channel, paths: Sequence[Path], stated: str | None, folder: Path) -> list[Path]:
-    """The same paths, or RecordIO files in ``folder`` where the channel has Parquet files and does not take them.
+def converted(
+    channel: Channel, paths: Sequence[Path], stated: str | None, folder: Path, label: str | None = None
+) -> list[Path]:
+    """The same paths, or RecordIO files in ``folder`` where the channel has Parquet files and does not take them as
+    they are.
 
-    As in CSV, the label is the first column where the channel has labels.
+    As in CSV, the label is the first column where the channel has labels, or the one that ``label`` names.
 
     Raises:
         ConfigurationError: pyarrow is missing, a file is damaged, or a column has no numbers.
     """
     files = inputs.files_of(paths)
     parquet = [file for file in files if suffixes.media_type(file, ()) == PARQUET]
-    wanted = stated in (None, PARQUET) and channel.gives == ROWS and PARQUET not in channel.accepts
+    rewritten = label is not None or PARQUET not in channel.accepts
+    wanted = stated in (None, PARQUET) and channel.gives == ROWS and rewritten
     if not wanted or not files or parquet != files or RECORDIO not in channel.accepts:
         return list(paths)
     try:
         import pyarrow
     except ImportError as error:
         raise ConfigurationError(
-            f"channel '{channel.name}': Parquet needs the package pyarrow: pip install 'open-builtin-algorithms[local]'"
+            f"channel '{channel.name}': Parquet needs the package pyarrow: {installing('local')}"
         ) from error
     folder.mkdir(parents=True)
     written = []
     for number, file in enumerate(files):
         copy = folder / f"{number}-{file.stem}.pbr"
         try:
-            _convert(file, copy, labelled=channel.labels == LABELS_REQUIRED)
+            _convert(file, copy, label, labelled=channel.labels == LABELS_REQUIRED)
         except (pyarrow.ArrowException, OSError) as error:
             raise ConfigurationError(f"channel '{channel.name}': {file} is not a Parquet file: {error}") from error
         except ConfigurationError as error:
@@ -48,17 +55,38 @@ def converted(channel: Channel, paths: Sequence[Path], stated: str | None, folde
     return written
 
 
-def _convert(file: Path, copy: Path, *, labelled: bool) -> None:
+def _convert(file: Path, copy: Path, label: str | None, *, labelled: bool) -> None:
     import pyarrow
     import pyarrow.parquet
 
     table = pyarrow.parquet.ParquetFile(file)
+    place = _place(table.schema_arrow.names, label, labelled=labelled)
     numeric = (pyarrow.types.is_integer, pyarrow.types.is_floating, pyarrow.types.is_boolean)
-    for column in table.schema_arrow:
+    for number, column in enumerate(table.schema_arrow):
+        if number == place and not labelled:
+            continue  # it is left out
         if not any(kind(column.type) for kind in numeric):
-            raise ConfigurationError(f"column {column.name!r} is of type {column.type}, and numbers are expected")
+            raise ConfigurationError(
+                f"column {column.name!r} is of type {column.type}, and numbers are expected; leave it "
+                "out, or make numbers of it, a column of each of its values, as pandas' get_dummies does"
+            )
     with copy.open("wb") as stream:
         for part in table.iter_batches(_ROWS):
-            columns = [np.asarray(one.to_numpy(zero_copy_only=False), np.float32) for one in part.columns]
-            rows = np.column_stack(columns[1:] if labelled else columns)
-            stream.write(encode_records(rows, columns[0] if labelled else None))
+            rows = np.column_stack([_numbers(one) for number, one in enumerate(part.columns) if number != place])
+            labels = _numbers(part.columns[place]) if labelled and place is not None else None
+            stream.write(encode_records(rows, labels))
+
+
+def _numbers(column: Any) -> np.ndarray:
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.float32)
+
+
+def _place(names: Sequence[str], label: str | None, *, labelled: bool) -> int | None:
+    """The label's column; None where there is none."""
+    if label is None:
+        return 0 if labelled else None
+    if label in names:
+        return names.index(label)
+    if label.removeprefix("-").isdecimal() and -len(names) <= int(label) < len(names):
+        return int(label) % len(names)
+    raise ConfigurationError(f"there is no column {label!r}; {did_you_mean(label, names)}")

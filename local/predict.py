@@ -5,28 +5,54 @@ What needs NumPy is imported in the functions: ``serve`` sets the number of BLAS
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
 
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
-from local import inputs
+from local import inputs, remote
+from local.columns import Columns
 
 FAILURE = 1
 
 
-def serve(model: Path, algorithm: str | None, port: int) -> int:
-    """Answer requests over HTTP until told to stop; the exit code of ``serve``."""
+def serve(model: Path, algorithm: str | None, host: str, port: int) -> int:
+    """Answer requests over HTTP at this address until told to stop; the exit code of ``serve``. What has no option is
+    taken from the image's environment variables, such as ``OBA_LOG_FORMAT``.
+
+    Raises:
+        ConfigurationError: one of them cannot be used.
+    """
     from container.serving import server
 
     with tempfile.TemporaryDirectory() as base:
         paths = Paths(Path(base))
         paths.model.symlink_to(model.resolve())
-        return server.run(paths, Settings(base_directory=paths.base, algorithm=algorithm, port=port))
+        settings = replace(
+            Settings.from_environment(os.environ),
+            base_directory=paths.base,
+            algorithm=algorithm,
+            address=host,
+            port=port,
+            multi_model=False,
+        )
+        return server.run(paths, settings)
 
 
-def predict(model: Path, text: str, algorithm: str | None, content_type: str | None, accept: str | None) -> int:
+def predict(
+    model: Path,
+    text: str,
+    algorithm: str | None,
+    content_type: str | None,
+    accept: str | None,
+    columns: Columns,
+) -> int:
     """Print the answer to the one request whose body ``text`` names. 0 where it is a good one, else 1.
 
     Raises:
@@ -35,6 +61,7 @@ def predict(model: Path, text: str, algorithm: str | None, content_type: str | N
     from algorithms.loading import unpacked
     from container import logs
     from container.serving import app, models
+    from local import tables
 
     logs.configure(stream=sys.stderr)  # standard output is for the answer
     settings = Settings(algorithm=algorithm, max_payload=None)
@@ -42,18 +69,23 @@ def predict(model: Path, text: str, algorithm: str | None, content_type: str | N
     with unpacked(model) as folder:
         found, loaded = models.load(folder, settings)
     media = content_type or _media_type(text, found.serving.accepts)
+    body, media = tables.request(body, media, columns, found.serving, f"--input {text}")
     client = app.make_app(loaded, found, settings).test_client()
     headers = {"Accept": accept} if accept else {}
     answer = client.post("/invocations", data=body, content_type=media, headers=headers)
-    stream = sys.stdout if answer.status_code == 200 else sys.stderr
-    stream.buffer.write(answer.data)
-    if not answer.data.endswith(b"\n") and stream.isatty():
-        stream.buffer.write(b"\n")  # or the prompt would stand behind the answer
-    stream.flush()
-    return 0 if answer.status_code == 200 else FAILURE
+    if answer.status_code != 200:
+        click.echo(f"Error: {answer.text.strip()}", err=True)
+        return FAILURE
+    sys.stdout.buffer.write(answer.data)
+    if not answer.data.endswith(b"\n") and sys.stdout.isatty():
+        sys.stdout.buffer.write(b"\n")  # or the prompt would stand behind the answer
+    sys.stdout.flush()
+    return 0
 
 
 def _media_type(text: str, accepts: tuple[str, ...]) -> str:
     if text == inputs.STANDARD_INPUT:
         raise ConfigurationError(f"standard input has no suffix to tell the format; use --content-type {accepts[0]}")
+    if remote.is_address(text):
+        return inputs.media_type_of_names([Path(urlsplit(text).path)], accepts, "--input")
     return inputs.media_type(inputs.found(text, "--input"), accepts, "--input")

@@ -29,9 +29,9 @@ def fetched(address: str, folder: Path, what: str) -> list[Path]:
     try:
         import fsspec
     except ImportError as error:
-        raise ConfigurationError(
-            f"{what}: {address} needs the package fsspec: pip install 'open-builtin-algorithms[local]'"
-        ) from error
+        from container.extras import installing  # it imports NumPy, which `oba serve` must set up first
+
+        raise ConfigurationError(f"{what}: {address} needs the package fsspec: {installing('local')}") from error
     try:
         system, path = fsspec.core.url_to_fs(address)
         return _copied(system, path, folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ from local.parameters import Pair
     "--data",
     multiple=True,
     type=Pair("PATH"),
-    help="An S3 prefix of a training job's request, and the files that stand for it: s3://bucket/train=data/",
+    help="An S3 prefix of the request, and the files that stand for it: s3://bucket/train=data/",
 )
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets the jobs' folders.")
 def run(request: Path, data: tuple[tuple[str, str], ...], output: Path) -> int:
     """Run a training job or a tuning job to its end, without a server.
 
-    REQUEST is the JSON of CreateTrainingJob, or of CreateHyperParameterTuningJob with data at file:// addresses. The
-    same command goes on with a tuning job that was interrupted.
+    REQUEST is the JSON of CreateTrainingJob, or of CreateHyperParameterTuningJob, whose data may also be at file://
+    addresses. The same command goes on with a tuning job that was interrupted.
     """
     need("optuna", "local")
     need("moto", "local")
@@ -39,20 +39,33 @@ def run(request: Path, data: tuple[tuple[str, str], ...], output: Path) -> int:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{request} is no JSON: {error}") from error
     if isinstance(document, dict) and tuning.is_tuning(document):
-        return _tuning(request, document, output)
+        return _tuning(request, document, data, output)
 
     from local.sagemaker import request_file
 
     return request_file.run(request, data, output)
 
 
-def _tuning(request: Path, document: Mapping[str, Any], output: Path) -> int:
+def _tuning(request: Path, document: Mapping[str, Any], data: Sequence[tuple[str, str]], output: Path) -> int:
     from container.settings import ConfigurationError
+    from local.sagemaker import request_data, request_file
     from local.tuning import request as tuning
     from local.tuning.file_jobs import FileTrainingJobs, algorithm_of
+    from local.tuning.service import InUseError, TuningJobs
 
+    kept, jobs = output / "tuning-jobs", FileTrainingJobs(output / "training-jobs")
     try:
-        jobs = FileTrainingJobs(output / "training-jobs")
-        return tuning.run(document, output / "tuning-jobs", jobs, algorithm_of, tuning.ARN_PREFIX, click.echo)
+        document = request_data.at_file_addresses(document, data)
+        code = tuning.run(document, kept, jobs, algorithm_of, tuning.ARN_PREFIX, click.echo)
     except KeyError as error:
         raise ConfigurationError(f"{request}: the field {error} is missing") from error
+    except InUseError as error:
+        name = document["HyperParameterTuningJobName"]
+        raise ConfigurationError(
+            f"{error}, in {output}, and has ended: take another --output, another HyperParameterTuningJobName, or "
+            f"remove {kept / name}"
+        ) from error
+    ended = TuningJobs(kept, jobs, algorithm_of, tuning.ARN_PREFIX).describe(document)
+    if best := ended.get("BestTrainingJob"):
+        click.echo(request_file.told(output / "training-jobs" / best["TrainingJobName"] / "model"), nl=False)
+    return code

@@ -1,22 +1,34 @@
-"""Several hosts on one machine: each runs the image's ``train`` in a folder of its own, at 127.0.0.2, 127.0.0.3 …"""
+"""Several hosts on one machine: each runs the image's ``train`` in its own folder, at its own loopback address.
+
+Each run has addresses that no other run on the machine has at the time, and a token that its hosts know each other by.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from container.paths import Paths
+from container.settings import ConfigurationError
+from container.signals import STOPPING
 from container.training.job import Output
+from container.training.meeting import PORT
+from container.training.trainee import end_with
 
 FOLDER = "hosts"
 """The folder, in that of the job, of the hosts that do not lead."""
+_ATTEMPTS = 20
 
 
 def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
@@ -24,20 +36,47 @@ def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
 
     The leader's lines go to ``output``, the others' to the file ``log`` in their folders.
     """
-    names = sorted(f"127.0.0.{number + 2}" for number in range(size))
-    (paths.config / paths.resource_config.name).write_text(_resources(names[0], names))
+    token = secrets.token_hex(16)
     with contextlib.ExitStack() as stack:
-        others = [stack.enter_context(_other(paths, algorithm, name, names)) for name in names[1:]]
-        leader = stack.enter_context(_start(paths, algorithm, size, subprocess.PIPE))
-        with _passing_on_signals(leader):
-            assert leader.stdout is not None
-            for line in leader.stdout:
-                output.write(line)
-                output.flush()
-            code = leader.wait()
-            for process in others:
-                process.wait()
-    return code
+        names = stack.enter_context(_addresses(size))
+        paths.resource_config.write_text(_resources(names[0], names))
+        started = stack.enter_context(_Started())
+        leader = started.take(stack.enter_context(_start(paths, algorithm, size, token, subprocess.PIPE)))
+        for name in names[1:]:
+            started.take(stack.enter_context(_other(paths, algorithm, name, names, token)))
+        assert leader.stdout is not None
+        for line in leader.stdout:
+            output.write(line)
+            output.flush()
+        codes = [process.wait() for process in started.processes]
+    return codes[0]
+
+
+@contextlib.contextmanager
+def _addresses(size: int) -> Iterator[list[str]]:
+    """The sorted addresses of so many hosts: 256 of 127.0.0.0/8 are a run's, while it holds a UDP port of the first.
+
+    Raises:
+        ConfigurationError: no such block was found.
+    """
+    for _ in range(_ATTEMPTS):
+        block = f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
+        names = sorted(f"{block}.{number + 2}" for number in range(size))
+        with socket.socket(type=socket.SOCK_DGRAM) as held, socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the leader does
+            try:
+                held.bind((f"{block}.1", PORT))
+                tried.bind((names[0], PORT))
+            except OSError as error:
+                reason = error.strerror
+                continue
+            tried.close()
+            yield names
+            return
+    raise ConfigurationError(
+        f"{size} hosts cannot train on this machine: port {PORT}, on which they meet, cannot be had on any of "
+        f"{_ATTEMPTS} addresses such as {names[0]}: {reason}"
+    )
 
 
 def _resources(host: str, names: list[str]) -> str:
@@ -45,7 +84,7 @@ def _resources(host: str, names: list[str]) -> str:
 
 
 @contextlib.contextmanager
-def _other(leader: Paths, algorithm: str, name: str, names: list[str]) -> Iterator[subprocess.Popen[str]]:
+def _other(leader: Paths, algorithm: str, name: str, names: list[str], token: str) -> Iterator[subprocess.Popen[str]]:
     """A running host that does not lead, with the leader's data and configuration."""
     paths = Paths(leader.base / FOLDER / name)
     paths.config.mkdir(parents=True)
@@ -56,12 +95,12 @@ def _other(leader: Paths, algorithm: str, name: str, names: list[str]) -> Iterat
         (paths.config / file.name).write_bytes(file.read_bytes())
     paths.resource_config.write_text(_resources(name, names))
     with (paths.base / "log").open("w") as log:
-        yield _start(paths, algorithm, len(names), log.fileno())
+        yield _start(paths, algorithm, len(names), token, log.fileno())
 
 
-def _start(paths: Paths, algorithm: str, size: int, output: int) -> subprocess.Popen[str]:
+def _start(paths: Paths, algorithm: str, size: int, token: str, output: int) -> subprocess.Popen[str]:
     threads = str(max(1, len(os.sched_getaffinity(0)) // size))
-    variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "ALGORITHM": algorithm}
+    variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "ALGORITHM": algorithm, "OBA_JOB_TOKEN": token}
     return subprocess.Popen(
         [sys.executable, "-m", "container", "train"],
         env={"OMP_NUM_THREADS": threads, **os.environ, **variables},
@@ -70,19 +109,40 @@ def _start(paths: Paths, algorithm: str, size: int, output: int) -> subprocess.P
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,  # Ctrl-C comes from here, once
+        preexec_fn=partial(_begin, os.getpid()),
     )
 
 
-@contextlib.contextmanager
-def _passing_on_signals(leader: subprocess.Popen[str]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C go to the leader, which tells the others."""
+def _begin(parent: int) -> None:
+    """In a host that is about to begin: it ends with this process, and loses no signal before it takes them."""
+    end_with(parent)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        leader.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+class _Started:
+    """The hosts that are started, to all of which SIGTERM and Ctrl-C go, the leader first."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[str]] = []
+        self._came: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Started:
+        self._before = {number: signal.signal(number, self._pass_on) for number in STOPPING}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def take(self, process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        """One more, which is told of what came before it."""
+        self.processes.append(process)
+        if self._came is not None:
+            process.send_signal(self._came)
+        return process
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self._came = number
+        for process in self.processes:
+            process.send_signal(number)

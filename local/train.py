@@ -23,7 +23,8 @@ from container import extras
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from container.training import train as training
-from local import inputs, parquet, remote, together
+from local import inputs, remote, tables, together
+from local.columns import Columns
 from local.parameters import Loudness, did_you_mean
 from local.progress import Console
 from recordio import content_type
@@ -42,6 +43,7 @@ class Request:
         channels: for each channel, the files, folders or patterns that it is read from.
         given: the hyperparameters, as they came.
         content_type: of all channels that take it; None leaves it to the suffixes.
+        columns: where the label is in CSV and Parquet files, and whether CSV has a header.
         checkpoints: a folder where they are kept between runs; None where there are none.
         hosts: how many processes train together, as hosts of their own.
     """
@@ -51,6 +53,7 @@ class Request:
     given: Sequence[tuple[str, str]]
     output: Path
     content_type: str | None = None
+    columns: Columns = Columns()
     checkpoints: Path | None = None
     hosts: int = 1
     loudness: Loudness = Loudness.NORMAL
@@ -72,11 +75,9 @@ def run(request: Request) -> int:
     request.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.base, prefix=".input-") as folder:
         files = {name: _files(name, texts, Path(folder)) for name, texts in request.channels.items()}
-        files = {
-            name: parquet.converted(declared[name], found, request.content_type, Path(folder) / "parquet" / name)
-            for name, found in files.items()
-        }
-        types = {name: _content_type(declared[name], files[name], request.content_type) for name in files}
+        readable = tables.converted(declared, files, request.content_type, request.columns, Path(folder) / "made")
+        files = {name: found for name, (found, _) in readable.items()}
+        types = {name: _content_type(declared[name], *readable[name]) for name in files}
         values = _feature_dim(algorithm, files, types) | given
         _check_values(algorithm, values)
         _clear(paths)

@@ -7,6 +7,7 @@ Optuna's record of them, by which a search that was interrupted goes on; OUTPUT/
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -26,11 +27,12 @@ from algorithms.interface import Algorithm, Metric
 from container import extras
 from container.settings import ConfigurationError
 from local import inputs, train
+from local.columns import Columns
 from local.parameters import Loudness
 from local.tuning import arguments, history, process
 from local.tuning.checks import check
 from local.tuning.config import GRID, Definition, TuningConfig
-from local.tuning.ranges import CategoricalRange
+from local.tuning.ranges import CategoricalRange, Range
 from local.tuning.tuner import Ending, Status, Trial, Tuner
 
 _JOURNAL, _REQUEST, _JOBS, _BEST = "journal", "search.json", "jobs", "best"
@@ -55,6 +57,7 @@ class Request:
     max_seconds: float | None = None
     target: float | None = None
     content_type: str | None = None
+    columns: Columns = Columns()
     loudness: Loudness = Loudness.NORMAL
 
 
@@ -68,9 +71,12 @@ def run(request: Request) -> int:
     """
     extras.check(request.algorithm)
     algorithm = registry.find(request.algorithm)
-    metric = arguments.objective(algorithm, request.objective, list(request.channels))
+    ranges, static = arguments.split(algorithm, request.given)
+    metric = arguments.objective(algorithm, request.objective, list(request.channels), ranges, static)
     train.declared_channels(algorithm, request.channels)
-    config = _config(request, algorithm, metric)
+    config = _config(request, algorithm, metric, ranges, static)
+    if why := arguments.why_never(algorithm, metric, ranges, static):
+        raise click.UsageError(why)
     _check_channels(request)
     with _claimed(request, config):
         return _search(request, config, metric)
@@ -103,11 +109,16 @@ def _mend(journal: Path) -> None:
             os.truncate(journal, 0)
 
 
-def _config(request: Request, algorithm: type[Algorithm], metric: Metric) -> TuningConfig:
-    ranges, static = arguments.split(algorithm, request.given)
+def _config(
+    request: Request,
+    algorithm: type[Algorithm],
+    metric: Metric,
+    ranges: tuple[Range, ...],
+    static: Mapping[str, str],
+) -> TuningConfig:
     if request.strategy == GRID:
         ranges = tuple(_listed(one) for one in ranges)
-    static |= {"_tuning_objective_metric": metric.name}
+    static = {**static, "_tuning_objective_metric": metric.name}
     definition = Definition(ranges=ranges, static=static, metric=metric.name, maximize=bool(metric.maximize))
     config = TuningConfig(
         definitions=(definition,),
@@ -193,6 +204,7 @@ def _said(request: Request, config: TuningConfig) -> dict[str, Any]:
         "objective": config.definitions[0].metric,
         "strategy": request.strategy,
         "seed": request.seed,
+        **({"columns": dataclasses.asdict(request.columns)} if request.columns.given else {}),
     }
 
 
@@ -200,6 +212,10 @@ def _runner(request: Request, config: TuningConfig, metric: Metric) -> Any:
     options = [f"--channel={name}={text}" for name, texts in request.channels.items() for text in texts]
     if request.content_type:
         options += ["--content-type", request.content_type]
+    if request.columns.label is not None:
+        options.append(f"--label={request.columns.label}")
+    if request.columns.header:
+        options.append("--header")
     environment = {**process.threads(config.parallel, os.cpu_count() or 1), **os.environ}
 
     def run_one(trial: Trial) -> Ending:

@@ -6,12 +6,15 @@
     core.lock          what every algorithm needs
     <extra>.lock       core and that extra, one file for each extra
     all.lock           core and all of these extras
-    gpu-….lock         the same two with the builds for NVIDIA's GPUs, in the versions of the CPU's
+    serve-….lock       the same two without what only training needs
+    gpu-….lock         those with the builds for NVIDIA's GPUs, in the versions of the CPU's
+    sbom.lock          what lists an image's packages and their licences when it is built
 
 Extras for a user's machine (``oba``'s, the estimators') are in no image: development.lock alone has them.
 
 The smaller files take their versions from development.lock, so an image holds what the tests ran with. A lock file
-names no index: where packages come from is the business of the machine that installs them.
+holds for all platforms: Linux on x86 and ARM, and macOS; markers say which package is for which. It names no index:
+where packages come from is the business of the machine that installs them.
 """
 
 from __future__ import annotations
@@ -32,12 +35,12 @@ HERE = Path(__file__).resolve().parent
 PYPROJECT = HERE.parent / "pyproject.toml"
 OPTIONS = [
     "--quiet",
+    "--universal",  # for all platforms, told apart by markers
+    "--python-version=3.11",  # and for later ones
+    "--fork-strategy=fewest",  # one version of a package wherever that can be
     "--generate-hashes",
-    "--allow-unsafe",
-    "--strip-extras",
     "--no-annotate",
     "--no-header",
-    *("--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links", "--no-emit-options"),
 ]
 HEADER = "# Written by `make lock` from pyproject.toml; do not edit.\n"
 DEVELOPMENT = "development"
@@ -46,6 +49,8 @@ GPU_BUILDS = {"tensorflow-cpu": "tensorflow[and-cuda]", "xgboost-cpu": "xgboost"
 ON_CPU_ANYWAY = {"xgboost-cpu"}
 """Where it is not the algorithm but connects hosts alone."""
 TREES = {"gpu-xgboost", "gpu-all"}
+TRAINING_ONLY = {"tensorflow-cpu", "tensorflow", "keras", "sacrebleu", "pyarrow"}
+"""Models answer without: images/check.py tries it."""
 
 
 def wanted() -> dict[str, list[str]]:
@@ -60,14 +65,17 @@ def wanted() -> dict[str, list[str]]:
     everything = core + [requirement for extra in extras.values() for requirement in extra]
     tools = [requirement for extra in every_extra.values() for requirement in extra]
     groups = settings["dependency-groups"]
-    peers = groups.pop("peers")
+    peers, sbom = groups.pop("peers"), groups.pop("sbom")
     return {
         DEVELOPMENT: core + tools + [requirement for group in groups.values() for requirement in group] + build,
         "peers": peers,
+        "sbom": sbom,
         "build": build,
         "core": core,
         "all": everything,
         **{name: core + extra for name, extra in extras.items()},
+        **{f"serve-{name}": for_serving(core + extra) for name, extra in extras.items()},
+        "serve-all": for_serving(everything),
         **{f"{GPU}{name}": core + extra for name, extra in extras.items()},
         f"{GPU}all": everything,
     }
@@ -79,7 +87,17 @@ def on_gpu(name: str, requirements: Sequence[str]) -> list[str]:
     pinned = {cpu: f"{gpu}=={locked[cpu]}" for cpu, gpu in GPU_BUILDS.items()}
     if name not in TREES:
         pinned = {cpu: build for cpu, build in pinned.items() if cpu not in ON_CPU_ANYWAY}
-    return [pinned.get(re.split("[<>=!~ ;]", text)[0], text) for text in requirements]
+    return [pinned.get(package(text), text) for text in requirements]
+
+
+def for_serving(requirements: Sequence[str]) -> list[str]:
+    """The requirements without those that only training needs."""
+    return [text for text in requirements if package(text) not in TRAINING_ONLY]
+
+
+def package(requirement: str) -> str:
+    """The name that a requirement begins with."""
+    return re.split("[<>=!~ ;]", requirement)[0]
 
 
 def spelled_out(extra: str, project: dict[str, Any]) -> list[str]:
@@ -97,7 +115,7 @@ def compile_lock(name: str, requirements: Sequence[str], upgrade: bool) -> None:
     constraints = [] if name == DEVELOPMENT else [f"--constraint={HERE / DEVELOPMENT}.lock"]
     if name.startswith(GPU):
         requirements = on_gpu(name, requirements)
-    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *constraints, f"--output-file={lock}", "-"]
+    command = [sys.executable, "-m", "uv", "pip", "compile", *OPTIONS, *constraints, f"--output-file={lock}", "-"]
     if upgrade:
         command.append("--upgrade")
     subprocess.run(command, input="\n".join(requirements), text=True, check=True, stdout=subprocess.DEVNULL)

@@ -78,6 +78,10 @@ ResNet, whose file has 1 MB, takes 40."""
 MOST_BEAM_NUMBERS = 2**26
 """Numbers that a beam search lays out at a time, 256 MB: a model may state any width, and 5 is common."""
 
+WIDEST_BEAM = 10_000
+"""Hypotheses of a beam search, however small they are: with a vocabulary of ten tokens, those that memory has room for
+took a minute."""
+
 MOST_PICKLE_CALLS = 4
 """Calls of functions in a pickled Booster: one or two make it, and one or two its bytes. Each may copy all bytes."""
 

@@ -219,8 +219,8 @@ class ChannelRecords:
         self.may_be_empty = may_be_empty
         self._source = source
 
-    def records(self) -> Generator[bytes]:
-        """One epoch of the share's RecordIO records, read as they are asked for.
+    def records(self, *, whole: bool = False) -> Generator[bytes]:
+        """One epoch of the share's RecordIO records, or of all that are here, read as they are asked for.
 
         Raises
         ------
@@ -229,7 +229,8 @@ class ChannelRecords:
         recordio.sources.ReadingStopped
             a stop was asked for while waiting for data.
         """
-        yield from self.share.records(self._all())
+        run = 2 if self.wrapped else 1  # an augmented manifest gives an image, then its label
+        yield from self._all() if whole else self.share.records(self._all(), run)
 
     def _all(self) -> Generator[bytes]:
         empty = True

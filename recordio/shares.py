@@ -41,9 +41,9 @@ class Share(NamedTuple):
             if len(mine):
                 yield _picked(batch, mine)
 
-    def records(self, records: Iterable[bytes]) -> Iterator[bytes]:
-        """The records of this share."""
-        return (record for number, record in enumerate(records) if number % self.of == self.rank)
+    def records(self, records: Iterable[bytes], run: int = 1) -> Iterator[bytes]:
+        """The records of this share; each ``run`` of them stay together."""
+        return (record for number, record in enumerate(records) if number // run % self.of == self.rank)
 
 
 ALL = Share()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -21,7 +24,7 @@ EXTRAS = SETTINGS["project"]["optional-dependencies"]
 SHIPPED = {name: extra for name, extra in EXTRAS.items() if name in {entry.extra for entry in ALGORITHMS.values()}}
 """The extras of images; the others are for a user's machine."""
 GROUPS = SETTINGS["dependency-groups"]
-PEERS = GROUPS.pop("peers")
+PEERS, SBOM = GROUPS.pop("peers"), GROUPS.pop("sbom")
 
 
 def pins(name: str) -> dict[str, str]:
@@ -43,6 +46,7 @@ def every(*lists):
     [
         ("core", CORE),
         ("peers", PEERS),
+        ("sbom", SBOM),
         ("all", every(CORE, *SHIPPED.values())),
         ("build", SETTINGS["build-system"]["requires"]),
         ("development", every(CORE, *EXTRAS.values(), *GROUPS.values(), SETTINGS["build-system"]["requires"])),
@@ -74,7 +78,9 @@ def test_the_builds_for_gpus_are_of_the_same_versions(name, requirements):
     assert all(on_gpu[package.removesuffix("-cpu")] == on_cpu[package] for package in replaced)
 
 
-@pytest.mark.parametrize("name", ["core", "all", "build", *SHIPPED])
+@pytest.mark.parametrize(
+    "name", ["core", "all", "build", *SHIPPED, "serve-all", *(f"serve-{name}" for name in SHIPPED)]
+)
 def test_images_hold_what_the_tests_ran_with(name):
     assert pins(name).items() <= pins("development").items()
 
@@ -82,3 +88,22 @@ def test_images_hold_what_the_tests_ran_with(name):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_each_algorithm_has_a_lock_for_its_image(algorithm):
     assert (ROOT / "locks" / f"{ALGORITHMS[algorithm].extra or 'core'}.lock").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin"])
+@pytest.mark.parametrize("name", ["core", "all"])
+def test_every_platform_has_wheels_of_all_that_is_locked(name, platform, tmp_path):
+    lock, target = ROOT / "locks" / f"{name}.lock", tmp_path / "target"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--target", target),
+            *("--only-binary", ":all:", "--require-hashes", "--python-platform", platform, "--requirement", lock),
+        ],
+        env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
+        capture_output=True,
+        text=True,
+    )
+    if "dns error" in done.stderr or "Failed to fetch" in done.stderr:
+        pytest.skip("the package index is not reachable from here")
+    assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ Importing this module imports Keras, which takes seconds; only training does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -30,45 +31,77 @@ class Kept(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """See Keras."""
-        self.assign(self.gradients[self._get_variable_index(variable)], ops.convert_to_tensor(gradient))
+        # The sum makes a plain array of the slices that TensorFlow has for embeddings, with those of a row added up.
+        whole = ops.add(ops.zeros_like(variable), gradient)
+        self.assign(self.gradients[self._get_variable_index(variable)], whole)
 
 
 class Together:
-    """The steps of a model, compiled with a ``Kept`` optimizer, by the sum of all hosts' gradients.
+    """The steps of a model, compiled with a ``Kept`` optimizer, by the gradients of all hosts.
+
+    Batch norms see the batch of their own host; what they keep of it is averaged over the hosts in each step, so that
+    all hosts have the same network between steps.
 
     Args:
-        optimizer: that of the job, built for the model's trainable variables; it is given sums.
+        optimizer: that of the job, built for the model's trainable variables.
+        means: the loss is a mean over a host's rows, and the optimizer is to follow that over all hosts' rows; else
+            both are sums.
     """
 
-    def __init__(self, model: Any, kept: Kept, optimizer: Any, hosts: Hosts) -> None:
-        self._model, self._kept, self._hosts = model, kept, hosts
-        self._apply = _compiled(lambda gradients: optimizer.apply(gradients, model.trainable_variables))
+    def __init__(self, model: Any, kept: Kept, optimizer: Any, hosts: Hosts, *, means: bool = False) -> None:
+        self._trained, self._seen = model.trainable_variables, _averages(model)
+        self._kept, self._hosts, self._means = kept, hosts, means
+        self._apply = _compiled(partial(_follow, optimizer, self._trained, self._seen))
 
-    def step(self, rows: int, stopped: Callable[[], bool]) -> tuple[int, bool]:
+    def step(self, rows: float, stopped: Callable[[], bool] = lambda: False) -> tuple[int, bool]:
         """Follow the gradients that the model has found for ``rows`` rows of this host; none where there are no rows.
 
         Returns the rows of all hosts, and whether one of them was ``stopped``. Without rows nothing has changed,
         and the epoch has ended: each host calls this until then.
         """
-        variables = self._model.trainable_variables
         if rows:
-            found = [to_numpy(gradient) for gradient in self._kept.gradients]
+            share = np.float32(rows if self._means else 1)
+            found = [to_numpy(gradient) * share for gradient in self._kept.gradients]
+            found += [to_numpy(average) * np.float32(rows) for average in self._seen]
         else:
-            found = [np.zeros(variable.shape, np.float32) for variable in variables]
+            found = [np.zeros(variable.shape, np.float32) for variable in (*self._trained, *self._seen)]
         *sums, told = self._hosts.sum(*found, np.array([rows, stopped()], np.float32))
         if told[0]:
-            self._apply([ops.convert_to_tensor(gradient) for gradient in sums])
+            count = len(self._trained)
+            gradients = [total / told[0] for total in sums[:count]] if self._means else sums[:count]
+            averages = [total / told[0] for total in sums[count:]]
+            self._apply(
+                [ops.convert_to_tensor(one) for one in gradients], [ops.convert_to_tensor(one) for one in averages]
+            )
         return int(told[0]), bool(told[1])
 
     def align(self) -> None:
-        """The leader's weights on all hosts, whose processors may round otherwise; and the mean of what each has seen
-        of its own batches, which are the averages of batch norms."""
-        trained, seen = self._model.trainable_variables, _averages(self._model)
-        weights = from_leader(self._hosts, lambda: [to_numpy(variable) for variable in trained])
-        for variable, value in zip(trained, weights, strict=True):
+        """The leader's weights on all hosts, whose processors may round otherwise."""
+        variables = [*self._trained, *self._seen]
+        weights = from_leader(self._hosts, lambda: [to_numpy(variable) for variable in variables])
+        for variable, value in zip(variables, weights, strict=True):
             variable.assign(value)
-        for variable, total in zip(seen, self._hosts.sum(*map(to_numpy, seen)), strict=True):
-            variable.assign(total / self._hosts.size)
+
+
+def compiled(model: Any, optimizer: Any, hosts: Hosts, **options: Any) -> Together | None:
+    """Compile a model, whose loss is a mean over rows, with ``options`` of Keras: where there are other hosts, for
+    steps that all make together, from the leader's weights on; None where there are none."""
+    optimizer.build(model.trainable_variables)
+    if hosts.size == 1:
+        model.compile(optimizer, **options)
+        return None
+    kept = Kept()
+    kept.build(model.trainable_variables)
+    model.compile(kept, **options)
+    together = Together(model, kept, optimizer, hosts, means=True)
+    together.align()
+    return together
+
+
+def _follow(optimizer: Any, trained: list[Any], seen: list[Any], gradients: list[Any], averages: list[Any]) -> None:
+    optimizer.apply(gradients, trained)
+    for variable, average in zip(seen, averages, strict=True):
+        variable.assign(average)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:

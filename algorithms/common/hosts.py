@@ -40,12 +40,42 @@ def from_leader(hosts: Hosts, make: Callable[[], Any]) -> Any:
     return hosts.gather(make() if hosts.rank == 0 else None)[0]
 
 
+def of_leader(hosts: Hosts, array: np.ndarray) -> np.ndarray:
+    """On all hosts the array of the leader, whose shape and dtype all know."""
+    return hosts.sum(array if hosts.rank == 0 else np.zeros_like(array))[0]
+
+
+def total(hosts: Hosts, count: int) -> int:
+    """The sum of a number of each host."""
+    return int(hosts.sum(np.array([count]))[0][0])
+
+
 def dealt(parts: list[Features]) -> Features:
     """The rows of all hosts as a channel has them that was dealt out to them row by row: (n, d) of each to (N, d)."""
-    places = [np.arange(part.shape[0]) for part in parts]
-    owners = np.repeat(np.arange(len(parts)), [len(place) for place in places])
     together = concatenate([Batch(part) for part in parts]).features
-    return together[np.lexsort((owners, np.concatenate(places)))] if len(parts) > 1 else together
+    return together[_dealt([np.arange(part.shape[0]) for part in parts])] if len(parts) > 1 else together
+
+
+def in_order(hosts: Hosts, places: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Values of the rows of all hosts, (n, ...) of each to (N, ...), in the order of a channel that was dealt out to
+    them row by row: by ``places`` (n,), the rows' numbers on their host, and then by host."""
+    parts = hosts.gather([places, *arrays])
+    order = _dealt([part[0] for part in parts])
+    return [np.concatenate(of_hosts)[order] for of_hosts in list(zip(*parts, strict=True))[1:]]
+
+
+def first_of_all(hosts: Hosts, rows: int, limit: int) -> int:
+    """How many of this host's rows are among the first ``limit`` of all hosts' in that order."""
+    counts = [min(count, limit) for count in hosts.gather(rows)]
+    order = _dealt([np.arange(count) for count in counts])[:limit]
+    start = sum(counts[: hosts.rank])
+    return int(np.sum((order >= start) & (order < start + counts[hosts.rank])))
+
+
+def _dealt(places: list[np.ndarray]) -> np.ndarray:
+    """The order of rows that are joined host by host, by the numbers that they have on their hosts."""
+    owners = np.repeat(np.arange(len(places)), [len(place) for place in places])
+    return np.lexsort((owners, np.concatenate(places)))
 
 
 def packed(features: Features) -> Any:

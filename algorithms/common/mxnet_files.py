@@ -229,11 +229,17 @@ class _Stored:
             return self.values.astype(self.values.dtype.newbyteorder("="), copy=False)
         return self._row_sparse() if self.storage == _ROW_SPARSE else self._csr()
 
+    def _zeros(self) -> np.ndarray:
+        try:
+            return np.zeros(self.shape, self.values.dtype.newbyteorder("="))
+        except ValueError:  # no element, and dimensions beyond any memory
+            raise _Malformed(f"a sparse array has the shape {self.shape}") from None
+
     def _row_sparse(self) -> np.ndarray:
         (rows,) = self.indices
         if rows.size and not 0 <= rows.min() <= rows.max() < self.shape[0]:
             raise _Malformed(f"a row-sparse array of {self.shape[0]} rows stores rows {rows.min()} to {rows.max()}")
-        dense = np.zeros(self.shape, self.values.dtype.newbyteorder("="))
+        dense = self._zeros()
         dense[rows] = self.values
         return dense
 
@@ -246,7 +252,7 @@ class _Stored:
         outside = columns.size and not 0 <= columns.min() <= columns.max() < self.shape[1]
         if outside or (bounds[1:] < bounds[:-1]).any():
             raise _Malformed(f"the row bounds or columns of a CSR array of shape {self.shape} are inconsistent")
-        dense = np.zeros(self.shape, self.values.dtype.newbyteorder("="))
+        dense = self._zeros()
         dense[np.repeat(np.arange(self.shape[0]), np.diff(bounds)), columns] = self.values
         return dense
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
+
+from algorithms.errors import TrainingStopped
 
 
 def load_keras(seed: int) -> ModuleType:
@@ -21,7 +25,7 @@ def load_keras(seed: int) -> ModuleType:
     Importing TensorFlow takes seconds and hundreds of megabytes, so nothing that serves or only reads may call this
     without need.
     """
-    with _without_notices():
+    with _undisturbed(), _without_notices():
         import keras
 
         keras.utils.set_random_seed(seed % 2**32)
@@ -29,8 +33,27 @@ def load_keras(seed: int) -> ModuleType:
 
 
 @contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals that come meanwhile are heard afterwards: an exception while a compiled module is imported comes out as
+    an ImportError, and leaves a module that cannot be imported again."""
+    if threading.current_thread() is not threading.main_thread():  # the only one that runs handlers
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {held: signal.signal(held, lambda number, _: came.append(number)) for held in numbers}
+    try:
+        yield
+    finally:
+        for held, handler in before.items():
+            signal.signal(held, signal.SIG_DFL if handler is None else handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
 def _without_notices() -> Iterator[None]:
-    """What native code writes to standard error meanwhile is dropped, unless an exception comes.
+    """What native code writes to standard error meanwhile is dropped, unless it fails; a stop is no failure.
 
     TensorFlow says there what processor it was built for, whatever its variables for the level of its log say: they
     are heard only after its log has been set up. People take it for an error, and parsers stumble over it.
@@ -41,6 +64,8 @@ def _without_notices() -> Iterator[None]:
         os.dup2(notices.fileno(), 2)
         try:
             yield
+        except (TrainingStopped, KeyboardInterrupt):
+            raise
         except BaseException:
             notices.seek(0)
             os.write(kept, notices.read())

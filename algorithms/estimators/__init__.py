@@ -48,7 +48,8 @@ def _all() -> dict[str, Any]:
         from algorithms.estimators.base import Estimator
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"algorithms.estimators needs the package '{error.name}': pip install 'open-builtin-algorithms[estimators]'"
+            f"algorithms.estimators needs the package '{error.name}': pip install '.[estimators]' in a clone of this "
+            "project"
         ) from error
 
     found: dict[str, Any] = {}

@@ -140,6 +140,15 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
                 problems.append(f"Hyperparameter '{name}' is required where {term}_init_method is {method}")
         return problems
 
+    def unlogged(self, metric: str) -> str | None:
+        """The test channel's scores of the other predictor type."""
+        dataset, _, name = metric.partition(":")
+        binary = name.startswith("binary")
+        if dataset != "test" or binary == (self.predictor_type == BINARY):
+            return None
+        own = "test:rmse is" if binary else "the metrics test:binary_* are"
+        return f"predictor_type is {self.predictor_type}, of which {own} logged"
+
 
 def _pattern(dataset: str, metric: str, kind: str) -> str:
     return rf"#quality_metric: host=\S+, {dataset} {metric} <{kind}>=(\S+)"
@@ -216,7 +225,7 @@ class FactorizationMachines(Algorithm):
         hp: FactorizationMachinesHyperparameters = hyperparameters
         job.info("[Sparse network] Building a sparse network.")
         state = State(hp, job.seed, job.hosts)
-        model = FactorizationMachine(*train(state, channels["train"], hp, job), hp.predictor_type)
+        model = train(state, channels["train"], hp, job)
         if "test" in channels:
             judge(model, channels["test"], hp, job)
         else:

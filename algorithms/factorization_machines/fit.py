@@ -14,9 +14,10 @@ import scipy.sparse as sp
 from algorithms.common.hosts import any_host
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
+from algorithms.factorization_machines import exactness
 from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.model import BINARY, REGRESSOR, FactorizationMachine
-from algorithms.factorization_machines.scaling import Measure, Scaling
+from algorithms.factorization_machines.scaling import FAR, Measure, Scaling
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
 from algorithms.factorization_machines.scores import Sums
 from algorithms.factorization_machines.steps import State
@@ -27,15 +28,21 @@ if TYPE_CHECKING:
     from algorithms.factorization_machines import FactorizationMachinesHyperparameters
 
 _NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
+_LARGE_DECAY = 1e-4  # ten times the default of factors_wd; a smaller one draws no interaction to zero that rows show
+_NAMED = 10  # columns in a warning
 _NO_ROWS = "No training data processed. Verify that channel 'train' contains non-empty files."
 
 
-def train(
-    state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All passes, and what the user should know of how they went. Returns bias, linear weights and factors."""
+def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> FactorizationMachine:
+    """All passes, and what the user should know of how they went.
+
+    Raises:
+        TrainingDataError: there is no row, a label is none, or float32 cannot hold what was learned.
+    """
     found = job.checkpoints.latest()
     place = _first_place(stream, hp, job) if found is None else resume(state, found)
+    if place.scaling is not None:
+        state.leave_alone(place.scaling.far)
     stopped = False
     while place.epoch < place.schedule.epochs and not stopped:
         stopped = _one_epoch(state, stream, place, hp, job)
@@ -44,21 +51,34 @@ def train(
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
     learned = state.bias, state.linear, state.factors
     bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
-    if not all(np.isfinite(one).all() for one in (bias, linear, factors)):
+    model = FactorizationMachine(bias, linear, factors, hp.predictor_type)
+    if not all(np.isfinite(one).all() for one in learned):
         raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(hp)}")
-    if state.time < FEWEST_STEPS:
+    if scaling is not None:
+        exactness.check(model, state, scaling, stream, job)
+    _warn(state, hp, job, open_ended=scaling is not None)
+    return model
+
+
+def _warn(state: State, hp: FactorizationMachinesHyperparameters, job: Job, *, open_ended: bool) -> None:
+    """What may have kept the model from learning; ``open_ended`` where the number of passes was ours to choose."""
+    if state.time < FEWEST_STEPS and not open_ended:
+        more = "give none" if hp.epochs is not None else "read the channel in File mode"
         job.warning(
             f"Training ended after {state.time} steps, which are few at linear_lr={hp.linear_lr:g} and "
-            f"factors_lr={hp.factors_lr:g}: give more epochs or, in File mode, none: then training "
+            f"factors_lr={hp.factors_lr:g}: give more epochs, or {more}: a job in File mode whose epochs are not given "
             "takes as many as it needs."
         )
-    if state.share_of_interactions < _NO_INTERACTIONS:
-        job.warning(
-            f"The interactions of features have vanished from the scores: factors_wd={hp.factors_wd:g} draws the "
-            f"factors to zero faster than factors_lr={hp.factors_lr:g} learns them. A feature's gradient is a mean "
-            "over the batch, so that a weight decay of 0.001 is large already."
-        )
-    return bias, linear, factors
+    if state.share_of_interactions >= _NO_INTERACTIONS:
+        return
+    if hp.factors_wd < _LARGE_DECAY:
+        job.info("The interactions of features add next to nothing to the scores: none were found.")
+        return
+    job.warning(
+        f"The interactions of features have vanished from the scores: factors_wd={hp.factors_wd:g} draws the "
+        f"factors to zero faster than factors_lr={hp.factors_lr:g} learns them. A feature's gradient is a mean "
+        "over the batch, so that a weight decay of 0.001 is large already."
+    )
 
 
 def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Scaling:
@@ -89,6 +109,12 @@ def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: 
         f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
         f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
     )
+    if (far := scaling.far).size:
+        named = ", ".join(map(str, far[:_NAMED])) + (f" and {far.size - _NAMED} more" if far.size > _NAMED else "")
+        job.warning(
+            f"Columns (from 0) {named} lie {FAR} standard deviations or more from 0 and take no part in interactions, "
+            "which float32 could not hold there: subtract their means from the data to have them."
+        )
     # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
     schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
     return Place(schedule, scores, scaling)

@@ -5,9 +5,13 @@ factorization machine on x' = (x - m) / s that predicts y' = (y - a) / c is one 
 
     v_i = sqrt(c) v'_i / s_i        S = sum_j v_j m_j
     w_i = c w'_i / s_i - <v_i, S - m_i v_i>
-    b = a + c b' - c sum_i w'_i m_i / s_i + (|S|^2 - sum_i m_i^2 |v_i|^2) / 2
+    b = a + c b' - sum_i w_i m_i - (|S|^2 - sum_i m_i^2 |v_i|^2) / 2
 
-Dense columns get mean 0 and deviation 1. Sparse ones are not shifted, and only made smaller: a rare word must not weigh
+Each line takes what the ones before it leave in float32, so that the bias makes up for what the others were rounded by.
+
+Dense columns get mean 0 and deviation 1; of those that lie far from 0 only the linear weights are learned, since
+interactions on the features as they are would be differences of large squares. Sparse columns are not shifted. Large
+ones are made smaller, and where rows are shorter than 1, all are made larger by one factor: a rare word must not weigh
 as much as a common one.
 """
 
@@ -21,9 +25,11 @@ import scipy.sparse as sp
 from algorithms.interface import Hosts
 from recordio.batches import Batch
 
-_FARTHEST = 100
-"""Deviations between a column's mean and 0, beyond which it is not shifted: brought back, the machine would
-subtract squares of the mean from each other, in float32."""
+FAR = 500
+"""Deviations between a column's mean and 0, from which on it has no interactions: brought back, they would be what is
+left of squares of the mean that are subtracted from each other, in float32."""
+_CONSTANT = 1e6
+"""The same from which on a column is taken for a constant: its values differ by a few of float32's last bits."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,11 @@ class Scaling:
     scale: np.ndarray
     label_shift: float = 0.0
     label_scale: float = 1.0
+
+    @property
+    def far(self) -> np.ndarray:
+        """The columns whose factors stay 0, (f,); see ``FAR``."""
+        return np.flatnonzero([] if self.shift is None else np.abs(self.shift) >= FAR * self.scale)
 
     def batch(self, batch: Batch) -> Batch:
         """A batch with its features scaled, of the same kind, float32."""
@@ -58,16 +69,23 @@ class Scaling:
         return (scores * self.label_scale + self.label_shift).astype(np.float32)
 
     def restored(self, bias: np.ndarray, linear: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Bias (1,), linear weights (d,) and factors (d, k) on the features and labels as they are, float32."""
-        weights = self.label_scale * linear / self.scale
-        vectors = np.sqrt(self.label_scale) * factors / self.scale[:, None]
+        """Bias (1,), linear weights (d,) and factors (d, k) on the features and labels as they are, float32; not finite
+        where float32 cannot hold them."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._restored(bias, linear, factors)
+
+    def _restored(self, bias: np.ndarray, linear: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, ...]:
+        weights = self.label_scale * linear.astype(np.float64) / self.scale
+        vectors = (np.sqrt(self.label_scale) * factors / self.scale[:, None]).astype(np.float32)
         offset = self.label_shift + self.label_scale * bias.astype(np.float64)
-        if self.shift is not None:
-            moved = self.shift[:, None] * vectors  # m_j v_j
-            total = moved.sum(axis=0)
-            offset += 0.5 * (total @ total - np.sum(moved * moved)) - weights @ self.shift
-            weights = weights - np.einsum("dk,dk->d", vectors, total - moved)
-        return offset.astype(np.float32), weights.astype(np.float32), vectors.astype(np.float32)
+        if self.shift is None:
+            return offset.astype(np.float32), weights.astype(np.float32), vectors
+        exact = vectors.astype(np.float64)
+        moved = self.shift[:, None] * exact  # m_j v_j
+        total = moved.sum(axis=0)
+        folded = (weights - np.einsum("dk,dk->d", exact, total - moved)).astype(np.float32)
+        offset -= folded.astype(np.float64) @ self.shift + 0.5 * (total @ total - np.sum(moved * moved))
+        return offset.astype(np.float32), folded, vectors
 
 
 class Measure:
@@ -104,13 +122,14 @@ class Measure:
     def scaling(self, *, shifted: bool, labels: bool) -> Scaling:
         """For a machine that may be ``shifted``, and where ``labels`` are numbers, not classes."""
         root = np.sqrt(self._squares / np.maximum(self._count, 1))
-        shift, scale = None, np.maximum(root, 1)
+        length = np.sqrt(self._squares.sum() / self.rows)
+        shift, scale = None, np.maximum(root, min(length, 1.0))
         if self._dense:
             mean = self._sum / self.rows
             deviation = np.sqrt(np.maximum(self._squares / self.rows - mean * mean, 0))
             if shifted:
-                near = np.abs(mean) < _FARTHEST * deviation
-                shift, scale = np.where(near, mean, 0), np.where(near, deviation, root)
+                varies = np.abs(mean) < _CONSTANT * deviation
+                shift, scale = np.where(varies, mean, 0), np.where(varies, deviation, root)
             else:
                 scale = root
         scale[scale == 0] = 1

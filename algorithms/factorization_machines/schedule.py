@@ -12,7 +12,9 @@ held-out loss no longer falls by more than a few thousandths beyond it."""
 FEWEST_STEPS = 1000
 """A job of fewer steps is told so."""
 
-_MOST_PASSES = 300
+PASSES, SMALL_STEPS = 300, 6000
+"""At most so many passes, except where they are fewer steps than these, in which a weight still gets from 0 to the 1
+that scaled features ask for. More passes fit the interactions of few rows to chance."""
 _STEPS_A_PASS = 100  # at least, where there are rows enough for it: small data would be at its 300 passes too soon
 _SMALLEST_BATCH = 32
 _LOG_LINES = 50
@@ -38,9 +40,12 @@ def enough(rows: int, mini_batch_size: int) -> Schedule:
     Schedule(epochs=300, batch_size=1000, log_every=6)
     >>> enough(2_000, 1000)
     Schedule(epochs=300, batch_size=32, log_every=6)
+    >>> enough(20, 1000)
+    Schedule(epochs=6000, batch_size=32, log_every=120)
     >>> enough(50_000_000, 1000)
     Schedule(epochs=1, batch_size=1000, log_every=1)
     """
     batch_size = min(mini_batch_size, max(rows // _STEPS_A_PASS, _SMALLEST_BATCH))
-    epochs = min(_MOST_PASSES, math.ceil(STEPS / math.ceil(rows / batch_size)))
+    steps = math.ceil(rows / batch_size)
+    epochs = min(max(PASSES, math.ceil(SMALL_STEPS / steps)), math.ceil(STEPS / steps))
     return Schedule(epochs, batch_size, math.ceil(epochs / _LOG_LINES))

@@ -190,7 +190,13 @@ class State:
         self.position = np.empty(d, np.int64)
         self.time = 0
         self.share = 1.0
+        self.alone = np.zeros(0, np.int64)
         self.last: Features = np.zeros((0, d), np.float32)
+
+    def leave_alone(self, columns: np.ndarray) -> None:
+        """From now on these columns of dense rows have no interactions: their factors are 0, and stay so."""
+        self.alone = columns
+        self.factors[columns] = 0
 
     def begin(self, epoch: int, epochs: int) -> None:
         """Set the learning rates for an epoch, from 0: they fall linearly, to the last epoch's ``1 / epochs``.
@@ -216,12 +222,18 @@ class State:
         gradients = [slopes.sum(keepdims=True), *rows.gradients(slopes)]
         columns, (bias, linear, factors) = self._of_all_hosts(rows.columns, gradients)
         self.time += 1
+        if self.alone.size:
+            factors[self.alone] = 0
         self._step("factors", columns, factors, hp.factors_lr, hp.factors_wd)
         if hp.use_linear:
             self._step("linear", columns, linear, hp.linear_lr, hp.linear_wd)
         if hp.use_bias:
             self._step("bias", slice(None), bias, hp.bias_lr, hp.bias_wd)
         return scores
+
+    def scores(self, batch: Batch) -> np.ndarray:
+        """Scores (n,) as the parameters stand, float32."""
+        return self._rows(batch.features).scores + self.bias
 
     def _of_all_hosts(
         self, columns: np.ndarray | slice, gradients: list[np.ndarray]

@@ -43,7 +43,7 @@ from algorithms.interface import (
 from algorithms.vision import augment
 
 _IMAGES = (IMAGE_RECORDIO, PNG, JPEG, IMAGE)
-_ONE_MACHINE = "Accepted; training is on one machine."
+_IN_STEP = "Accepted; several machines always take each step together, as with dist_sync."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class ImageClassificationHyperparameters(Hyperparameters):
     """See the README's table."""
 
     num_classes: int = integer(at_least=1, help="Number of classes.")
-    num_training_samples: int = integer(at_least=1, help="Number of training images.")
+    num_training_samples: int = integer(at_least=1, help="Number of training images, those of all hosts together.")
     num_layers: int = integer(
         default=152,
         help="Depth of the network: 18, 34, 50, 101, 152, 200 for large images, 20, 32, 44, 56, 110 for small ones.",
@@ -83,7 +83,9 @@ class ImageClassificationHyperparameters(Hyperparameters):
         default=0, at_least=0, at_most=1, help="1: start from trained weights; only the last layer is random."
     )
     epochs: int = integer(default=30, at_least=1, help="Passes over the training data.")
-    mini_batch_size: int = integer(default=32, at_least=1, tunable=Tunable(8, 512), help="Images of a step.")
+    mini_batch_size: int = integer(
+        default=32, at_least=1, tunable=Tunable(8, 512), help="Images of a step, on each host."
+    )
     optimizer: str = choice(
         "sgd",
         "adam",
@@ -183,7 +185,7 @@ class ImageClassificationHyperparameters(Hyperparameters):
         "dist_async",
         default=None,
         help="How several machines share weights.",
-        no_effect=_ONE_MACHINE,
+        no_effect=_IN_STEP,
     )
     tuning_objective_metric: str = tuning_metric()
 
@@ -311,6 +313,7 @@ class ImageClassification(Algorithm):
     )
     serving = Serving(accepts=(IMAGE, JPEG, PNG), answers=(JSON, JSON_LINES), takes=IMAGES, dialect="images")
     log_dialect = "mxnet"
+    several_hosts = True
     configurations = tuple(
         Configuration(
             name=name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from algorithms.common.hosts import any_host
 from algorithms.common.networks import has_gpu, load_keras, to_numpy
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 _LOG_BATCHES = 20
 """Batches between two lines of a running epoch, as MXNet's log has them."""
 
+_COUNT = "batches"
+
 
 def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any], job: Job) -> ImageModel:
     """See ``ImageClassification.fit``."""
@@ -41,6 +46,7 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
         trainer = Trainer(values, form, job)
         if weights is not None:
             network.set_parameters(trainer.network, weights.arrays, but=weights.random_layers)
+            trainer.align()
     keeper = Keeper(job, symbol.to_json(form), form.image_shape, values)
     stopping = EarlyStopping(maximize=True, tolerance=values.early_stopping_tolerance)
     resumer = Resumer(job, trainer, keeper, stopping)
@@ -49,9 +55,10 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     epoch, over = resumer.resume()
     while epoch < values.epochs and not over:
         trainer.epoch(training, epoch, resumer)
-        if job.stop_requested and not keeper.has_model:
+        stopped = any_host(job.hosts, job.stop_requested)
+        if stopped and not keeper.has_model:
             raise TrainingStopped("a stop was asked for before the first epoch was over")
-        if job.stop_requested:
+        if stopped:
             break
         accuracy = trainer.validate(validation, epoch)
         job.report(Progress(epoch + 1, values.epochs))
@@ -79,18 +86,19 @@ def _pipelines(
     Raises:
         TrainingDataError: there are fewer images than a batch has, or image files and no size to bring them to.
     """
-    pipelines = []
+    pipelines, hosts = [], job.hosts
     for name, kind in (("train", values.augmentation_type or augment.NONE), ("validation", augment.NONE)):
         if channels[name].media_type != IMAGE_RECORDIO and values.resize is None:
             raise TrainingDataError(
                 f"Channel '{name}' holds image files: the hyperparameter resize must say how long their shorter side "
                 "is made"
             )
-        found = examples.of_channel(name, channels, targets.of_channel(name, channels[name], form))
-        if name == "train" and found.targets is not None:
-            _check_count(len(found.targets), values, job)
+        found = examples.of_channel(name, channels, targets.of_channel(name, channels[name], form), hosts)
+        if name == "train" and found.count is not None:
+            _check_count(found.count, values, job)
         prepare = Preparation(form.image_shape, values.resize, kind)
-        pipelines.append(Pipeline(found, prepare, values.mini_batch_size, job.seed, shuffled=name == "train"))
+        size, shuffled = values.mini_batch_size, name == "train"
+        pipelines.append(Pipeline(found, prepare, size, job.seed, shuffled=shuffled, rank=hosts.rank))
     return pipelines[0], pipelines[1]
 
 
@@ -104,15 +112,25 @@ def _check_count(count: int, values: ImageClassificationHyperparameters, job: Jo
         job.warning(f"num_training_samples is {values.num_training_samples}; the channel 'train' has {count} images")
 
 
+def _means(totals: Mapping[str, float]) -> tuple[Score, ...]:
+    """What was measured on the batches of an epoch, without the loss."""
+    means = ((name, total / totals[_COUNT]) for name, total in totals.items() if name not in ("loss", _COUNT))
+    return tuple(Score("train", name, mean, maximize=True) for name, mean in means)
+
+
 class Trainer:
     """The network while it is trained.
 
     Attributes:
         network: a Keras model from uint8 pixels to scores.
+        batches: steps of the running epoch, alike on all hosts. totals: sums of what was measured in those of them
+            for which this host had a batch, and their number, ``_COUNT``.
     """
 
     def __init__(self, values: ImageClassificationHyperparameters, form: Architecture, job: Job) -> None:
         keras = load_keras(job.seed)
+        from algorithms.common import gradients  # after Keras was seeded
+
         gpu = has_gpu()
         policy = "float32"
         if values.precision_dtype == "float16":
@@ -131,7 +149,10 @@ class Trainer:
             loss = losses.binary_cross_entropy
         if values.top_k is not None:
             metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(values.top_k, f"top_k_accuracy_{values.top_k}"))
-        self.network.compile(optimizer(keras, values), loss, metrics=metrics, jit_compile="auto" if gpu else False)
+        self.optimizer, jit = optimizer(keras, values), "auto" if gpu else False
+        self._together = gradients.compiled(
+            self.network, self.optimizer, job.hosts, loss=loss, metrics=metrics, jit_compile=jit
+        )
         self.weights = losses.ClassWeights(form.num_classes) if values.use_weighted_loss else None
         self._values, self._form, self._job = values, form, job
         self._is_new = True
@@ -139,12 +160,16 @@ class Trainer:
 
     def variables(self) -> list[Any]:
         """All that a step changes: the network's variables, and the optimizer's."""
-        self.network.optimizer.build(self.network.trainable_variables)
-        return [*self.network.variables, *self.network.optimizer.variables]
+        return [*self.network.variables, *self.optimizer.variables]
 
     def parameters(self) -> dict[str, np.ndarray]:
         """As a checkpoint has them."""
         return network.parameters(self.network)
+
+    def align(self) -> None:
+        """Give all hosts the leader's weights."""
+        if self._together is not None:
+            self._together.align()
 
     def epoch(self, training: Pipeline, epoch: int, resumer: Resumer) -> None:
         """One pass over the training images, or what is left of it, until a stop is asked for.
@@ -153,48 +178,74 @@ class Trainer:
             TrainingDataError: there are fewer images than a batch has, or the loss is not finite any more.
         """
         started = since = time.perf_counter()
-        self.network.optimizer.learning_rate = learning_rate(self._values, epoch)
-        batches = training.epoch(epoch, self.batches)
-        for batch in batches:
-            if not self.batches and batch.valid < self._values.mini_batch_size:
-                batches.close()
-                raise TrainingDataError(
-                    f"The number of input images must be bigger or equal to the mini_batch_size: an epoch has "
-                    f"{batch.valid}, and mini_batch_size is {self._values.mini_batch_size}"
-                )
-            self._step(batch)
-            if (number := self.batches - 1) and number % _LOG_BATCHES == 0:
-                now = time.perf_counter()
-                rows = _LOG_BATCHES * self._values.mini_batch_size
-                self._job.report(Throughput(rows, now - since, epoch, number, self._means()))
-                since = now
-            stopped = self._job.stop_requested  # before the checkpoint, which is then written
-            if training.repeats:
-                resumer.offer(epoch)
-            if stopped:
-                batches.close()
-                return
-        if not np.isfinite(self.totals["loss"]):
+        self.optimizer.learning_rate = learning_rate(self._values, epoch)
+        with contextlib.closing(training.epoch(epoch, self.batches)) as batches:
+            for number in itertools.count(self.batches):
+                batch = next(batches, None)  # None where only other hosts have more, or none has
+                if not number:
+                    self._check_enough(0 if batch is None else batch.valid)
+                rows, stopped = self._step(batch)
+                if not rows:
+                    break
+                self.batches += 1
+                if batch is not None and number and number % _LOG_BATCHES == 0:
+                    now = time.perf_counter()
+                    told = _LOG_BATCHES * self._values.mini_batch_size
+                    self._job.report(Throughput(told, now - since, epoch, number, _means(self.totals)))
+                    since = now
+                if training.repeats:
+                    resumer.offer(epoch)  # a stop was looked for before: the checkpoint is then written
+                if stopped:
+                    return
+        self.align()
+        totals = self._totals_of_all()
+        if not np.isfinite(totals["loss"]):
             raise TrainingDataError(
-                f"The loss of epoch {epoch} is {self.totals['loss']}: training diverged; a smaller learning_rate helps"
+                f"The loss of epoch {epoch} is {totals['loss']}: training diverged; a smaller learning_rate helps"
             )
-        self._job.report(Measured(self._means(), step=epoch))
+        self._job.report(Measured(_means(totals), step=epoch))
         self._job.report(Duration(epoch, time.perf_counter() - started))
         self.batches, self.totals = 0, {}
 
-    def _step(self, batch: ImageBatch) -> None:
-        weights = self.weights.of(batch.targets) if self.weights is not None else None
-        self.network.reset_metrics()
-        with self._job.nothing_to_keep() if self._is_new else nullcontext():  # the network is compiled
-            logs = self.network.train_on_batch(batch.images, batch.targets, weights, return_dict=True)
-        self._is_new = False
-        self.totals = {name: self.totals.get(name, 0.0) + float(value) for name, value in logs.items()}
-        self.batches += 1
+    def _check_enough(self, images: int) -> None:
+        """See that the first batches of an epoch have enough images on all hosts together."""
+        found, least = int(self._job.hosts.sum(np.array([images]))[0][0]), self._values.mini_batch_size
+        if found < least:
+            raise TrainingDataError(
+                f"The number of input images must be bigger or equal to the mini_batch_size: an epoch has "
+                f"{found}, and mini_batch_size is {least}"
+            )
 
-    def _means(self) -> tuple[Score, ...]:
-        """What was measured on the batches of the epoch, without the loss."""
-        means = ((name, total / self.batches) for name, total in self.totals.items() if name != "loss")
-        return tuple(Score("train", name, mean, maximize=True) for name, mean in means)
+    def _step(self, batch: ImageBatch | None) -> tuple[int, bool]:
+        """The images of all hosts that were trained on, and whether one of the hosts was asked to stop."""
+        with self._job.nothing_to_keep() if self._is_new else nullcontext():  # the network is compiled
+            weights = None
+            if self.weights is not None:
+                none = np.zeros((0, self._form.num_classes), np.float32)
+                weights = self.weights.of(none if batch is None else batch.targets, self._job.hosts)
+            if batch is not None:
+                self._learn(batch, weights)
+            rows = 0 if batch is None else len(batch.images)
+            if self._together is not None:
+                found = self._together.step(rows, lambda: self._job.stop_requested)
+            else:
+                found = rows, rows > 0 and self._job.stop_requested
+        self._is_new = False
+        return found
+
+    def _learn(self, batch: ImageBatch, weights: np.ndarray | None) -> None:
+        self.network.reset_metrics()
+        logs = self.network.train_on_batch(batch.images, batch.targets, weights, return_dict=True)
+        for name, value in {**logs, _COUNT: 1.0}.items():
+            self.totals[name] = self.totals.get(name, 0.0) + float(value)
+
+    def _totals_of_all(self) -> dict[str, float]:
+        """The ``totals`` of all hosts together."""
+        found: dict[str, float] = {}
+        for totals in self._job.hosts.gather(self.totals):
+            for name, total in totals.items():
+                found[name] = found.get(name, 0.0) + total
+        return found
 
     def validate(self, validation: Pipeline, epoch: int) -> float:
         """The share of validation images whose class is the likeliest one; of labels that are right with several."""
@@ -204,6 +255,9 @@ class Trainer:
             targets = batch.targets[: batch.valid]
             hits = (scores > 0) == targets if self._form.multi_label else scores.argmax(axis=1) == targets
             right, total = right + int(hits.sum()), total + hits.size
+        right, total = (int(count) for count in self._job.hosts.sum(np.array([right, total]))[0])
+        if not total:
+            raise TrainingDataError("Channel 'validation' has no images")
         accuracy = right / total
         self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))
         return accuracy

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
+
 
 def binary_cross_entropy(targets: Any, scores: Any) -> Any:
     """Of each image and class, (n, num_classes), so that weights may be for each of them; Keras takes the mean."""
@@ -35,10 +38,12 @@ class ClassWeights:
         """Count on from there."""
         self._with, self._all = state[:-1].copy(), float(state[-1])
 
-    def of(self, targets: np.ndarray) -> np.ndarray:
-        """Count a batch, 0 and 1 of shape (n, num_classes), and give the weights of its losses, the same shape."""
-        self._with += targets.sum(axis=0)
-        self._all += len(targets)
+    def of(self, targets: np.ndarray, hosts: Hosts = ONE_HOST) -> np.ndarray:
+        """Count the batches of all hosts, 0 and 1 of shape (n, num_classes) with n >= 0, and give the weights of the
+        losses of this host's, the same shape."""
+        counts = hosts.sum(np.append(targets.sum(axis=0, dtype=np.float64), len(targets)))[0]
+        self._with += counts[:-1]
+        self._all += counts[-1]
         share = self._with / self._all
         weights = np.where(targets > 0, 1 / (2 * share), 1 / (2 * (1 - share)))
         return np.minimum(weights, self._MOST).astype(np.float32)

@@ -231,6 +231,35 @@ class LinearLearnerHyperparameters(Hyperparameters):
             problems.append(f"Hyperparameter 'loss': '{self.loss}' is not for a {self.predictor_type}, but {allowed}")
         return problems
 
+    def unlogged(self, metric: str) -> str | None:
+        """The scores of another predictor type."""
+        own = [name for name, _ in _SCORES[self.predictor_type]]
+        others = {name for names in _SCORES.values() for name, _ in names} - {*own}
+        if metric.partition(":")[2] not in others:
+            return None
+        return f"predictor_type is {self.predictor_type}, of which are logged objective_loss, {', '.join(own)}"
+
+
+_SCORES = {
+    REGRESSOR: (("mse", "mse"), ("absolute_loss", "absolute_loss"), ("rmse", "rmse")),
+    BINARY: (
+        ("binary_classification_accuracy", "binary_classification_accuracy"),
+        ("binary_f_beta", r"binary_f_\S+"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("roc_auc_score", "roc_auc_score"),
+    ),
+    MULTICLASS: (
+        ("multiclass_accuracy", "multiclass_accuracy"),
+        ("multiclass_top_k_accuracy", r"multiclass_top_k_accuracy_\S+"),
+        ("dcg", "dcg"),
+        ("macro_recall", "macro_recall"),
+        ("macro_precision", "macro_precision"),
+        ("macro_f_beta", r"macro_f_\S+"),
+    ),
+}
+"""What a predictor type is judged by besides the objective's loss: the name of the metric, and in the log."""
+
 
 def _pattern(dataset: str, metric: str, kind: str) -> str:
     return rf"#quality_metric: host=\S+, {dataset} {metric} <{kind}>=(\S+)"
@@ -238,20 +267,6 @@ def _pattern(dataset: str, metric: str, kind: str) -> str:
 
 def _metrics() -> tuple[Metric, ...]:
     """The published list of MetricDefinitions, completed for all three data sets."""
-    losses = (("mse", "mse"), ("absolute_loss", "absolute_loss"), ("rmse", "rmse"))
-    scores = (
-        ("binary_classification_accuracy", "binary_classification_accuracy"),
-        ("binary_f_beta", r"binary_f_\S+"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-        ("roc_auc_score", "roc_auc_score"),
-        ("multiclass_accuracy", "multiclass_accuracy"),
-        ("multiclass_top_k_accuracy", r"multiclass_top_k_accuracy_\S+"),
-        ("dcg", "dcg"),
-        ("macro_recall", "macro_recall"),
-        ("macro_precision", "macro_precision"),
-        ("macro_f_beta", r"macro_f_\S+"),
-    )
     declared = [
         PROGRESS,
         THROUGHPUT,
@@ -267,7 +282,7 @@ def _metrics() -> tuple[Metric, ...]:
         declared.append(Metric(name=f"{dataset}:objective_loss:final", regex=final, maximize=False))
     for dataset in ("train", "validation", "test"):
         tunable = dataset != "train"
-        for kind, names in (("loss", losses), ("score", scores)):
+        for kind, names in (("loss", _SCORES[REGRESSOR]), ("score", _SCORES[BINARY] + _SCORES[MULTICLASS])):
             declared += [
                 Metric(
                     name=f"{dataset}:{name}",
@@ -319,6 +334,7 @@ class LinearLearner(Algorithm):
             ("regressor-sgd", REGRESSOR, {"optimizer": "sgd", "epochs": "5", "normalize_data": "false"}),
         )
     )
+    several_hosts = True
     load = staticmethod(model.load)
     recognises = staticmethod(model.recognises)
 
@@ -330,17 +346,20 @@ class LinearLearner(Algorithm):
         trained = train(hp, channels["train"], validation, job)
         model = results.final_model(trained, hp)
         dataset = "train" if trained.validation_rows is None else "validation"
-        final = results.kept_scores(model, trained, trained.validation_rows or trained.train_rows, hp)
+        judged = trained.validation_rows or trained.train_rows
+        final = results.kept_scores(model, trained, judged, hp, job.hosts)
         for name, value in final.items():
             job.report(FinalScore(dataset, name, value))
         for name, value in final.items():
             results.report_quality(job, dataset, name, value)
         if trained.validation_rows is not None:
-            for name, value in results.kept_scores(model, trained, trained.train_rows, hp).items():
+            for name, value in results.kept_scores(model, trained, trained.train_rows, hp, job.hosts).items():
                 results.report_quality(job, "train", name, value)
         job.info(f"Best model found for hyperparameters: {results.described(trained, hp)}")
+        if (warning := results.doubtful(model, trained, hp, job.hosts)) is not None:
+            job.warning(warning)
         if "test" in channels:
-            tested = results.test_scores(model, trained, channels["test"], hp)
+            tested = results.test_scores(model, trained, channels["test"], hp, job.hosts)
             for name, value in tested.items():
                 job.report(FinalScore("test", name, value))
             for name, value in tested.items():

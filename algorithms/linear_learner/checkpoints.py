@@ -13,7 +13,7 @@ from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common.stopping import EarlyStopping
 from algorithms.linear_learner.trainer import Trainer, Winner
 from algorithms.linear_learner.validation import Kept
-from recordio.batches import Batch, concatenate
+from recordio.batches import Batch
 
 _NUMBERS = ("threshold", "objective", "lowest_objective", "value", "margin")
 
@@ -23,8 +23,8 @@ class Run:
     """How far training is.
 
     Attributes:
-        size: rows of a step in the running epoch. losses: (m,), each model's sum over the rows of that epoch.
-        epoch: epochs that are over. steps, seen: of the running one, and their rows. over: training has ended.
+        size: rows of a step on this host in the running epoch. losses: (m,), each model's sum over its rows of that
+            epoch. epoch: epochs that are over. steps, seen: of the running one, and its rows. over: training has ended.
         best, winner: of the epochs so far; see ``fit``.
     """
 
@@ -56,7 +56,7 @@ def to_checkpoint(run: Run) -> Checkpoint:
         if winner is not None:
             state[name] = {**{item: getattr(winner, item) for item in _NUMBERS}, "setting": _setting(trainer, winner)}
             arrays |= {f"{name}.parameters": winner.parameters, f"{name}.losses": winner.losses}
-    kept = {} if run.best is None else {"rows": _batch_to_arrays(concatenate(run.kept.rows))}
+    kept = {} if run.best is None else {"rows": _batch_to_arrays(run.kept.batch())}
     position = f"epoch {run.epoch}" + (f" and {run.steps} steps" if run.steps else "")
     return Checkpoint(position, state, arrays, kept)
 

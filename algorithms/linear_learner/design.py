@@ -4,6 +4,8 @@ With X = U S V' a weight vector w = V v costs |v|^2, so that columns X V may sta
 they are alike and uncorrelated, and a loss is nearly as steep in all directions. That costs one product of X with
 itself, and saves nine of ten steps. With fewer rows than columns it is the product of the rows, and what is left is as
 wide as there are rows.
+
+Of several hosts each has its rows of the design; what is summed over rows, and the directions, are those of all.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.common.hosts import from_leader, packed, total, unpacked
 from algorithms.hyperparameters import AUTO
+from algorithms.interface import Hosts
 from algorithms.linear_learner.preprocessing import Problem
 from algorithms.linear_learner.scaling import (
     DENSE_CELLS,
@@ -26,8 +30,9 @@ from algorithms.linear_learner.scaling import (
     UnscaledRows,
     column_means,
     sparse_scale,
+    stays_sparse,
 )
-from recordio.batches import Batch, Features
+from recordio.batches import Batch, Features, concatenate
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
@@ -36,8 +41,12 @@ ROTATED_COLUMNS = 1024
 """Up to so many columns, or rows where these are fewer, a decomposition costs less than the steps that it saves."""
 RANK = 1e-12
 """Directions whose square is less than this share of the largest one's are noise."""
-EXACT_CELLS = 1 << 22
-"""Up to so many cells, products of columns are summed in float64: columns may differ by orders of magnitude."""
+EXACT_CELLS, EXACT_WEIGHTS = 1 << 22, 1 << 17
+"""Up to so many stored values and weights a search is in float64, which costs little then: columns may differ by orders
+of magnitude, and where a search ends does not depend on the order in which rows are summed, nor on the hosts that have
+them."""
+GRAM_ROWS = 4096
+"""Rows whose products are taken at once."""
 SAME = 0.1
 """Scales whose logarithms deviate by no more than this from each other are one: both measures would give one model."""
 MANY_ROWS = 20
@@ -50,7 +59,7 @@ class Design:
 
     Attributes:
         scaler: of the features, before any rotation.
-        rows: (n, r), for products.
+        rows: (n, r) of this host, for products.
         shrink: (r,) what a squared weight costs. mean_square: (r,) of the columns.
         size: what rows are divided by, besides their scale, so that their mean square is 1.
         back: (d, r) from weights of ``rows`` to those of scaled features; None for the same.
@@ -64,6 +73,11 @@ class Design:
     back: np.ndarray | None
 
     @property
+    def dtype(self) -> np.dtype:
+        """In which products are taken."""
+        return self.rows.features.dtype
+
+    @property
     def columns(self) -> int:
         """Number of weights of one output."""
         return len(self.shrink)
@@ -71,7 +85,7 @@ class Design:
     def parameters(self, solution: np.ndarray) -> np.ndarray:
         """(d + 1, c) for scaled features of (r + 1, c)."""
         if self.back is None:
-            return solution
+            return solution.astype(np.float32)
         return np.vstack([self.back @ solution[:-1], solution[-1:]]).astype(np.float32)
 
 
@@ -90,79 +104,100 @@ class PlainRows:
         np.dot(self.features.T, slopes, out=out)
 
 
-def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters) -> Iterator[Design]:
+def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, hosts: Hosts) -> Iterator[Design]:
     """The rows in each scaling that is to be tried, one after the other."""
-    features = _as_stored(batch.features)
-    n, d = features.shape
+    features = _as_stored(batch.features, hosts)
+    n, d = total(hosts, features.shape[0]), features.shape[1]
     scaler = problem.scaler
     turn = hp.l1 in (AUTO, 0)  # absolute values of weights are not those of turned ones
     if not isinstance(features, np.ndarray):
-        scale = scaler.scale if _stated(hp) else sparse_scale(features)
-        yield _design(Scaler(np.zeros_like(scale), scale), features, turn)
+        scale = scaler.scale if _stated(hp) else sparse_scale(features, hosts)
+        yield _design(problem, Scaler(np.zeros_like(scale), scale), features, turn, hosts)
         return
-    yield _design(scaler, features, turn)
-    if not _stated(hp) and hp.wd == AUTO and turn and n < MANY_ROWS * d and np.log(scaler.scale).std() > SAME:
-        yield _design(Scaler(scaler.shift, np.ones_like(scaler.scale)), features, turn)
+    yield _design(problem, scaler, features, turn, hosts)
+    differ = from_leader(hosts, lambda: bool(np.log(scaler.scale).std() > SAME))
+    if not _stated(hp) and hp.wd == AUTO and turn and n < MANY_ROWS * d and differ:
+        yield _design(problem, Scaler(scaler.shift, np.ones_like(scaler.scale)), features, turn, hosts)
 
 
 def _stated(hp: LinearLearnerHyperparameters) -> bool:
     return "normalize_data" in hp.given and hp.normalize_data != AUTO
 
 
-def _as_stored(features: Features) -> Features:
+def _as_stored(features: Features, hosts: Hosts) -> Features:
     """Rows in the form that their share of values that are not zero asks for, so that both forms train alike."""
-    cells = features.shape[0] * features.shape[1]
     if isinstance(features, np.ndarray):
-        return sp.csr_array(features) if np.count_nonzero(features) < DENSE_SHARE * cells else features
-    return features.toarray() if cells <= DENSE_CELLS and features.nnz >= DENSE_SHARE * cells else features
+        values, cells = hosts.sum(np.array([np.count_nonzero(features), features.size]))[0].tolist()
+        return sp.csr_array(features) if values < DENSE_SHARE * cells else features
+    fits = total(hosts, features.shape[0]) * features.shape[1] <= DENSE_CELLS
+    return features.toarray() if not stays_sparse(features, hosts) and fits else features
 
 
-def _size(scaler: Scaler, features: Features) -> float:
+def _size(scaler: Scaler, features: Features, hosts: Hosts) -> float:
     """The root of the mean square of a scaled row; 1 where all are 0."""
-    return float(np.sqrt(_column_squares(scaler, features).sum())) or 1.0
+    return float(np.sqrt(_column_squares(scaler, features, hosts).sum())) or 1.0
 
 
-def _column_squares(scaler: Scaler, features: Features) -> np.ndarray:
+def _column_squares(scaler: Scaler, features: Features, hosts: Hosts) -> np.ndarray:
     """(d,) mean squares of the scaled columns."""
-    n = features.shape[0]
-    if isinstance(features, np.ndarray):
-        mean = features.mean(axis=0, dtype=np.float64)
-        square = np.einsum("nd,nd->d", features, features, dtype=np.float64) / n
-    else:
-        mean, square = column_means(features)
+    mean, square = column_means(features, hosts)
     shift = scaler.shift.astype(np.float64)
     return np.maximum(square - 2 * shift * mean + shift * shift, 0) / scaler.scale.astype(np.float64) ** 2
 
 
-def _design(scaler: Scaler, features: Features, turn: bool) -> Design:
-    size = _size(scaler, features)
+def _design(problem: Problem, scaler: Scaler, features: Features, turn: bool, hosts: Hosts) -> Design:
+    size = _size(scaler, features, hosts)
     scale = np.clip(scaler.scale.astype(np.float64) * size, SMALLEST, np.finfo(np.float32).max)
     scaler = Scaler(scaler.shift, scale.astype(np.float32))
-    n, d = features.shape
+    n, d = total(hosts, features.shape[0]), features.shape[1]
     if not isinstance(features, np.ndarray) and d <= ROTATED_COLUMNS and n * d <= DENSE_CELLS:
         features = features.toarray()
+    values = total(hosts, features.size if isinstance(features, np.ndarray) else features.nnz)
+    if values <= EXACT_CELLS and min(n if turn else d, d) * problem.outputs <= EXACT_WEIGHTS:
+        features = features.astype(np.float64)
     if turn and min(n, d) <= ROTATED_COLUMNS and (isinstance(features, np.ndarray) or n < d):
-        return _rotated(scaler, features, size)
-    squares = _column_squares(scaler, features).astype(np.float32)
+        return _rotated(scaler, features, size, hosts)
+    squares = _column_squares(scaler, features, hosts).astype(np.float32)
     return Design(scaler, UnscaledRows(features, scaler), np.ones(d, np.float32), squares, size, None)
 
 
-def _rotated(scaler: Scaler, features: Features, size: float) -> Design:
-    """Rows in the directions of their singular vectors, each of mean square 1."""
-    n, d = features.shape
+def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts) -> Design:
+    """Rows in the directions of their singular vectors, each of mean square 1.
+
+    The leader's directions are taken: of the same numbers other processors may find other signs.
+    """
+    n, d = total(hosts, features.shape[0]), features.shape[1]
     rows = DenseRows(features, scaler).features if isinstance(features, np.ndarray) else _scaled(scaler, features)
     if n < d:
-        squares, left = _eigen(np.asarray((rows @ rows.T).toarray() if sp.issparse(rows) else rows @ rows.T) / n)
-        turned = left * np.float32(np.sqrt(n))
-        back = np.asarray(rows.T @ (left / np.sqrt(n)) / squares)
+        parts = [unpacked(part) for part in hosts.gather(packed(rows))]
+        together = concatenate([Batch(part) for part in parts]).features
+        squares, left = from_leader(hosts, lambda: _eigen(_products(together) / n))
+        start = sum(part.shape[0] for part in parts[: hosts.rank])
+        turned = left[start : start + rows.shape[0]] * np.sqrt(n)
+        back = np.asarray(together.T @ (left / np.sqrt(n)) / squares)
     else:
-        exact = rows.astype(np.float64) if rows.size <= EXACT_CELLS else rows
-        squares, right = _eigen(exact.T @ exact / n)
+        (gram,) = hosts.sum(_gram(rows))
+        squares, right = from_leader(hosts, lambda: _eigen(gram / n))
         back = right / np.sqrt(squares)
-        turned = rows @ back.astype(np.float32)
-    turned, back = np.ascontiguousarray(turned, np.float32), np.ascontiguousarray(back, np.float32)
+        turned = rows @ back.astype(rows.dtype)
+    turned, back = np.ascontiguousarray(turned, rows.dtype), np.ascontiguousarray(back, np.float32)
     shrink = (1 / squares).astype(np.float32)
     return Design(scaler, PlainRows(turned), shrink, np.ones(len(squares), np.float32), size, back)
+
+
+def _gram(rows: np.ndarray) -> np.ndarray:
+    """(d, d) float64 products of the columns of (n, d) with each other: float32 would end at a ten-millionth of the
+    largest."""
+    gram = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), GRAM_ROWS):
+        block = rows[start : start + GRAM_ROWS].astype(np.float64)
+        gram += block.T @ block
+    return gram
+
+
+def _products(rows: Features) -> np.ndarray:
+    """(n, n) of rows (n, d) with each other."""
+    return rows @ rows.T if isinstance(rows, np.ndarray) else (rows @ rows.T).toarray()
 
 
 def _scaled(scaler: Scaler, features: sp.csr_array) -> sp.csr_array:

@@ -1,5 +1,8 @@
 """Training: exactly, along a path of penalties, where rows fit in memory; else many models
-in each pass over the data, by mini-batches."""
+in each pass over the data, by mini-batches.
+
+Several hosts take the same way, that of one with all their rows; each knows its own, and what is learned is of all.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from algorithms.common.hosts import any_host, first_of_all, total
 from algorithms.common.stopping import EarlyStopping
-from algorithms.errors import TrainingDataError
+from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
 from algorithms.hyperparameters import AUTO
-from algorithms.interface import Job, Stream
+from algorithms.interface import Hosts, Job, Stream
 from algorithms.linear_learner import path
 from algorithms.linear_learner.checkpoints import Run, resume, to_checkpoint
 from algorithms.linear_learner.grid import Setting, optimizer_name
 from algorithms.linear_learner.losses import Loss, make_loss, objective_name
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
+from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, ScaledRows, Scaler, UnscaledRows
 from algorithms.linear_learner.selection import half_standard_error
+from algorithms.linear_learner.together import alike
 from algorithms.linear_learner.trainer import Trainer, Winner
 from algorithms.linear_learner.validation import HeldOut, Kept, Rows
 from recordio.batches import Batch, concatenate, rebatch
@@ -46,7 +53,7 @@ SMALL_PRODUCT = 1e8
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves: the best model, and rows to report its scores on."""
+    """What training leaves: the best model, and rows of this host to report its scores on."""
 
     winner: Winner
     problem: Problem
@@ -60,26 +67,29 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
     """Train all models for at most ``epochs`` passes and keep the best one seen.
 
     Args:
-        validation: the rows to compare models on; None holds some of the training rows out for it.
+        validation: this host's rows to compare models on; None holds some of the training rows out for it.
 
     Raises:
         TrainingDataError: there is no row, or labels or features do not fit the job.
     """
     first = stream.batches(READ_ROWS)
     head, ended = _head(first, hp.num_point_for_scaler, path.PATH_MEMORY)
+    rows, size, reading = job.hosts.sum(np.array([sum(map(len, head)), _bytes(head), not ended]))[0].tolist()
+    head = alike(head, "train", job.hosts)
     if not head:
         raise TrainingDataError(
             "No training data processed. The training channel is empty: verify that it contains non-empty files."
         )
-    if ended and path.models_memory(hp, sum(map(len, head)), head[0].feature_dim) <= path.PATH_MEMORY:
+    beyond = reading or (rows >= hp.num_point_for_scaler and size >= path.PATH_MEMORY)
+    if not beyond and path.models_memory(hp, rows, head[0].feature_dim) <= path.PATH_MEMORY:
         batch = concatenate(head)
         head.clear()
         unused = path.without_effect(hp)
         without = f"; {', '.join(unused)} cannot change it" if unused else ""
-        job.info(f"Training exactly: L-BFGS finds the minimum on all {len(batch)} rows{without}.")
+        job.info(f"Training exactly: L-BFGS finds the minimum on all {rows} rows{without}.")
         return _train_whole(hp, batch, validation, job)
     job.info(f"Training by mini-batches: rows or models exceed {path.PATH_MEMORY >> 20} MiB.")
-    size = _batch_size(hp, sum(map(len, head)) if ended else None)
+    size = _batch_size(hp, None if reading else rows, job.hosts)
     with np.errstate(over="ignore", invalid="ignore"):  # losses that are not finite are told from the others
         return _train_batches(hp, head, first, size, stream, validation, job)
 
@@ -87,7 +97,9 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
 def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Batch | None, job: Job) -> Trained:
     """Train on rows that are all in memory; see ``path``."""
     check_labels(one_label(batch), hp)
-    problem = study(batch.rows(0, hp.num_point_for_scaler), hp)
+    stated = "num_point_for_scaler" in hp.given
+    sample = first_of_all(job.hosts, len(batch), hp.num_point_for_scaler) if stated else len(batch)
+    problem = study(batch.rows(0, sample), hp, job.hosts)
     if validation is not None:
         _check_validation(validation, problem, hp)
     threads = _threads(2.0 * len(batch) * problem.feature_dim * problem.outputs)
@@ -95,14 +107,13 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         point, problem = _best_weight(hp, problem, batch, validation, job)
     judged = None if validation is None else Rows.of(validation, problem, problem.outputs)
     rows = Rows.of(batch, problem, problem.outputs)
-    labels = one_label(validation) if validation is not None else point.labels
     winner = Winner(
         parameters=point.design.parameters(point.solution),
-        threshold=path.threshold(point, labels, hp),
+        threshold=path.threshold(point, hp),
         losses=np.empty(0),
         objective=point.objective,
         lowest_objective=point.objective,
-        value=0.0,
+        value=path.criterion(point, hp, job.hosts)[0],
         margin=0.0,
         setting=Setting(1.0, point.penalty * point.design.size**2, 0.0 if hp.l1 == AUTO else float(hp.l1)),
     )
@@ -117,15 +128,14 @@ def _best_weight(
     Another than the first is taken where it is better by more than half a standard error. Without a criterion losses
     decide, which weights change: the first one is kept.
     """
-    labels = one_label(validation if validation is not None else batch)
     best: tuple[path.Point, Problem] | None = None
     value = 0.0
     for weight in problem.positive_weights if hp.criterion is not None else problem.positive_weights[:1]:
         found = path.follow(hp, replace(problem, positive_weights=(weight,)), batch, validation, job)
-        reached, rows = path.criterion(found[0], labels if validation is not None else found[0].labels, hp)
+        reached, rows = path.criterion(found[0], hp, job.hosts)
         if best is None or reached > value + half_standard_error(value, rows):
             best, value = found, reached
-        if job.stop_requested:
+        if any_host(job.hosts, job.stop_requested):
             break
     assert best is not None, "there is at least one weight"
     return best
@@ -144,20 +154,21 @@ def _train_batches(
 
     Rows are read ``size`` at a time in every epoch, whatever a step takes: by that the held-out ones are known.
     """
-    sample, unit = concatenate(head), size
-    problem = study(sample.rows(0, max(hp.num_point_for_scaler, size)), hp)
-    trainer = Trainer(hp, problem, job.seed)
+    hosts, sample, unit = job.hosts, concatenate(head), size
+    studied = first_of_all(hosts, len(sample), max(hp.num_point_for_scaler, size * hosts.size))
+    problem = study(sample.rows(0, studied), hp, hosts)
+    trainer = Trainer(hp, problem, job.seed, hosts)
     width = trainer.parameters.shape[1]
     job.info(f"Training {len(trainer.settings)} models in parallel.")
     rows = None if validation is None else _validation_rows(validation, trainer)
-    kept = Kept(HeldOut(size, len(sample) if rows is None else 0))
+    kept = Kept(HeldOut(size, total(hosts, len(sample)) if rows is None else 0, hosts.size))
     stopping = EarlyStopping(tolerance=hp.early_stopping_tolerance)
     run = Run(trainer, kept, stopping, size, np.zeros(len(trainer.settings)))
     if (found := job.checkpoints.latest()) is not None:
         resume(run, found)
     if run.epoch:  # the rows from the start of the first one were read for the scaler alone
         first.close()
-        rows = rows or Rows.of(concatenate(kept.rows), problem, width)
+        rows = rows or Rows.of(kept.batch(), problem, width)
     while run.epoch < hp.epochs and not run.over:
         epoch, started = run.epoch, time.perf_counter()
         threads = _threads(2.0 * run.size * trainer.parameters.size)
@@ -165,12 +176,17 @@ def _train_batches(
             batches = rebatch(itertools.chain(head, source) if epoch == 0 else source, unit)
             is_whole = _run_epoch(run, batches, None if run.size == unit else run.size, stream.repeats, job)
             head = []
-        seen, losses = run.seen, run.losses / max(run.seen, 1)
-        rows = rows or Rows.of(concatenate(kept.rows), problem, width)
+        losses, counts = hosts.sum(run.losses, np.array([run.seen, sum(map(len, kept.rows))]))
+        seen, losses = int(counts[0]), losses / max(counts[0], 1)
+        if not kept.rows:
+            kept.rows = [Batch(sample.features[:0], np.zeros(0, np.float32))]
+        if not counts[1]:
+            raise TrainingStopped(f"in epoch {epoch}, after {seen} rows")
+        rows = rows or Rows.of(kept.batch(), problem, width)
         candidate = trainer.best(rows, losses)
-        if run.best is None or candidate.beats(run.best):
+        if run.best is None or candidate.beats(run.best, hosts):
             run.best = candidate
-        if candidate is run.best or candidate.equals(run.best):
+        if candidate is run.best or candidate.equals(run.best, hosts):
             run.winner = candidate  # the later of equals: its learning rate was smaller, so it owes less to chance
         criterion, loss = _stopping_criterion(hp, losses, candidate, validation is not None)
         _report_epoch(job, trainer, losses, candidate, epoch)
@@ -180,11 +196,11 @@ def _train_batches(
         improved = stopping.take(loss, epoch)
         run.over = stopping.waited >= hp.early_stopping_patience
         trainer.end_epoch(improved=improved)
-        stopped = job.stop_requested  # before the checkpoint, which is then written
+        stopped = any_host(hosts, job.stop_requested)  # before the checkpoint, which is then written
         if run.over or stopped:
             job.info("Early stop condition met. Stopping training.")
         run.epoch, run.steps, run.seen, run.losses = epoch + 1, 0, 0, np.zeros_like(losses)
-        run.size = _batch_size(hp, seen)
+        run.size = _batch_size(hp, seen, hosts)
         if is_whole:
             job.checkpoints.offer(lambda: to_checkpoint(run), epoch_over=True)
         if stopped:
@@ -202,18 +218,20 @@ def _train_batches(
     return Trained(
         winner,
         problem,
-        Rows.of(concatenate(kept.rows), problem, width),
+        Rows.of(kept.batch(), problem, width),
         rows,
         trainer.loss,
         optimizer_name(hp, problem.sparse),
     )
 
 
-def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None) -> int:
-    """Rows of a step: as the job states, or enough steps for the number of rows, where that is known."""
+def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None, hosts: Hosts) -> int:
+    """Rows of a host in a step: as the job states, or enough steps for the number of rows of all hosts, where that is
+    known, whatever the number of hosts."""
     if "mini_batch_size" in hp.given:
         return hp.mini_batch_size
-    return FIRST_BATCH if rows is None else min(max(rows // STEPS_PER_EPOCH, LEAST_BATCH), hp.mini_batch_size)
+    size = FIRST_BATCH if rows is None else min(max(rows // STEPS_PER_EPOCH, LEAST_BATCH), hp.mini_batch_size)
+    return -(-size // hosts.size)
 
 
 def _threads(operations: float) -> AbstractContextManager[object]:
@@ -242,21 +260,46 @@ def _run_epoch(run: Run, batches: Iterable[Batch], size: int | None, repeats: bo
     trainer, kept, stopped = run.trainer, run.kept, False
     problem, width = trainer.problem, trainer.parameters.shape[1]
     parts = (kept.take(index, batch) for index, batch in enumerate(batches))
-    for number, part in enumerate(filter(len, parts) if size is None else rebatch(parts, size)):
+    steps = filter(len, parts) if size is None else rebatch(parts, size)
+    for number, (part, count, thin, stopped) in enumerate(_in_step(steps, problem.feature_dim, job)):
         if number < run.steps:  # before an interruption
             continue
         labels = one_label(part)
         check_labels(labels, trainer.hp)
-        features = problem.scaler.rows(part.features, width)
-        run.losses += trainer.update(features, problem.label_scaler.apply(labels)) * len(part)
+        features = _scaled(part, problem.scaler, width, thin=thin)
+        run.losses += trainer.update(features, problem.label_scaler.apply(labels), count)
         run.seen, run.steps = run.seen + len(part), number + 1
-        stopped = job.stop_requested  # before the checkpoint, which is then written
         if repeats:
             job.checkpoints.offer(lambda: to_checkpoint(run))
         if stopped:
             break
     kept.full = True
     return not stopped
+
+
+def _in_step(batches: Iterator[Batch], width: int, job: Job) -> Iterator[tuple[Batch, int, bool, bool]]:
+    """Each batch with the number of rows of all hosts' batches, whether they stay sparse, and whether a host was asked
+    to stop: one exchange a step tells all of it.
+
+    It goes on until no host has rows left; those that have none get batches of 0 rows.
+    """
+    while True:
+        batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
+        values = batch.features.size if isinstance(batch.features, np.ndarray) else batch.features.nnz
+        mine = np.array([len(batch), batch.is_sparse, values, job.stop_requested])
+        count, sparse, values, stopped = job.hosts.sum(mine)[0].tolist()
+        if not count:
+            return
+        cells = count * width
+        yield batch, count, bool(sparse and (cells > DENSE_CELLS or values < DENSE_SHARE * cells)), stopped > 0
+
+
+def _scaled(batch: Batch, scaler: Scaler, columns: int, *, thin: bool) -> ScaledRows:
+    """Rows for products with parameters of so many columns: sparse ones where those of all hosts are ``thin``."""
+    features = batch.features
+    if thin:
+        return UnscaledRows(sp.csr_array(features), scaler)
+    return scaler.rows(features if isinstance(features, np.ndarray) else features.toarray(), columns)
 
 
 def _validation_rows(validation: Batch, trainer: Trainer) -> Rows:
@@ -279,10 +322,14 @@ def _head(batches: Iterator[Batch], rows: int, memory: int) -> tuple[list[Batch]
     for batch in batches:
         head.append(batch)
         count += len(batch)
-        size += sum(part.nbytes for part in batch.arrays())
+        size += _bytes([batch])
         if count >= rows and size >= memory:
             return head, False
     return head, True
+
+
+def _bytes(batches: list[Batch]) -> int:
+    return sum(part.nbytes for batch in batches for part in batch.arrays())
 
 
 def _report_epoch(job: Job, trainer: Trainer, losses: np.ndarray, best: Winner, epoch: int) -> None:

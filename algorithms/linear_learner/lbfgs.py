@@ -4,6 +4,9 @@ Nocedal and Wright, "Numerical Optimization" (2006), algorithms 7.4 and 7.5, wit
 until the weak Wolfe conditions hold (Lewis and Overton, "Nonsmooth optimization via quasi-Newton methods", Mathematical
 Programming 141, 2013). Each problem is a generator that asks for its value at one point after the other, so that one
 matrix product can answer all of them at once.
+
+Of several hosts the leader searches, and the others evaluate where it asks: the same numbers may round otherwise on
+another processor, and two searches that part would wait for each other.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
+
+from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
 
 HISTORY = 8
 """Pairs of steps and changes of the gradient that are remembered."""
@@ -32,7 +38,7 @@ def minimise(
     """Ask for values and gradients until the value falls by less than a share ``tolerance`` of it; returns the point.
 
     Args:
-        start: (p,) float32.
+        start: (p,), float32 or float64, as all that is computed.
         inverse: (p,) approximate inverse of the diagonal of the second derivatives, the preconditioner.
         steps: at most so many.
         l1: (p,) penalties of absolute values, which the values and gradients asked for leave out. A search then stays
@@ -43,17 +49,18 @@ def minimise(
     value, gradient = yield point
     value += _size(point, l1)
     pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=HISTORY)
+    idle = 0
     for _ in range(steps):
         steepest = gradient if l1 is None else _with_kinks(point, gradient, l1)
         direction = _direction(steepest, pairs, inverse)
         if l1 is not None:
             direction[direction * steepest >= 0] = 0  # at 0 a weight without a slope stays
         slope = float(direction @ steepest)
-        if not slope < 0 or -slope <= NOISE * abs(value):
+        if not slope < 0 or -slope <= min(NOISE, tolerance) * abs(value):
             break
         size, low, high = 1.0, 0.0, np.inf
         for _ in range(LINE_STEPS):
-            there = point + np.float32(size) * direction
+            there = point + point.dtype.type(size) * direction
             if l1 is not None:
                 there[(l1 > 0) & (there * np.where(point == 0, direction, point) < 0)] = 0
             new_value, new_gradient = yield there
@@ -72,8 +79,11 @@ def minimise(
         if curvature > 0:
             pairs.append((move, change, curvature))
         fall, point, value, gradient = value - new_value, there, new_value, new_gradient
-        if fall <= tolerance * abs(value):
+        idle = idle + 1 if fall <= tolerance * abs(value) else 0
+        if idle and (l1 is None or idle > 1):
             break
+        if idle:
+            pairs.clear()  # what they tell may be of weights that have changed their signs since
     return point
 
 
@@ -94,7 +104,7 @@ def _direction(
     q = -gradient
     shares = []
     for move, change, curvature in reversed(pairs):
-        share = np.float32((move @ q) / curvature)
+        share = q.dtype.type((move @ q) / curvature)
         shares.append(share)
         q -= share * change
     scale = 1.0
@@ -102,9 +112,9 @@ def _direction(
         _, change, curvature = pairs[-1]
         size = float(change @ (inverse * change))
         scale = curvature / size if size > 0 else 1.0  # the squares of the last steps may be below float32's least
-    q *= np.float32(scale) * inverse
+    q *= q.dtype.type(scale) * inverse
     for (move, change, curvature), share in zip(pairs, reversed(shares), strict=True):
-        q += (share - np.float32((change @ q) / curvature)) * move
+        q += (share - q.dtype.type((change @ q) / curvature)) * move
     return q
 
 
@@ -115,18 +125,49 @@ def minimise_all(
     tolerance: float,
     steps: int,
     l1: np.ndarray | None = None,
+    hosts: Hosts = ONE_HOST,
 ) -> list[np.ndarray]:
-    """The minimum of each problem; those that have ended are evaluated no more."""
+    """The minimum of each problem; those that have ended are evaluated no more.
+
+    Args:
+        evaluate: with the rows of all ``hosts``, which call it at the same time.
+        starts: all of one size.
+    """
+    if hosts.rank:
+        return _followed(evaluate, starts, hosts)
     found = list(starts)
     running = {number: minimise(start, inverse, tolerance, steps, l1) for number, start in enumerate(starts)}
     asked = {number: next(search) for number, search in running.items()}
     while asked:
         numbers = list(asked)
-        values = evaluate(numbers, [asked[number] for number in numbers])
+        points = [asked[number] for number in numbers]
+        _announce(hosts, len(starts), numbers, points)
+        values = evaluate(numbers, points)
         for number, value in zip(numbers, values, strict=True):
             try:
                 asked[number] = running[number].send(value)
             except StopIteration as ended:
                 found[number] = ended.value
                 del asked[number]
+    _announce(hosts, len(starts), [], found)
     return found
+
+
+def _announce(hosts: Hosts, problems: int, numbers: list[int], points: list[np.ndarray]) -> None:
+    """Tell the other hosts the points of the problems of these ``numbers``, or of all where the search is over."""
+    if hosts.size > 1:
+        message = np.zeros((problems, 1 + len(points[0])), points[0].dtype)
+        message[numbers, 0] = 1
+        message[numbers or slice(None), 1:] = points
+        hosts.sum(message)
+
+
+def _followed(evaluate: Evaluate, starts: list[np.ndarray], hosts: Hosts) -> list[np.ndarray]:
+    """What ``minimise_all`` gives on the leader."""
+    nothing = np.zeros((len(starts), 1 + len(starts[0])), starts[0].dtype)
+    while True:
+        (message,) = hosts.sum(nothing)
+        numbers = np.flatnonzero(message[:, 0]).tolist()
+        if not numbers:
+            return list(message[:, 1:])
+        evaluate(numbers, list(message[numbers, 1:]))

@@ -38,23 +38,27 @@ def logistic(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return loss, slope
 
 
-def hinge(z: np.ndarray, y: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """max(0, margin - s z) with s = 2 y - 1."""
+def _above(excess: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """max(0, excess) and its slope, the kink rounded to a parabola over ``width`` (Nesterov, "Smooth minimization of
+    non-smooth functions", Mathematical Programming 103, 2005): less by ``width / 2`` at most."""
+    if not width:
+        return np.maximum(excess, 0), (excess > 0).astype(np.float32)
+    bent = np.clip(excess, 0, np.float32(width))
+    slope = bent / np.float32(width)
+    return slope * (excess - np.float32(0.5) * bent), slope
+
+
+def hinge(z: np.ndarray, y: np.ndarray, margin: float, width: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """max(0, margin - s z) with s = 2 y - 1; ``width`` as in ``_above``, as for all losses with kinks."""
     sign = 2 * y - 1
-    gap = margin - sign * z
-    return np.maximum(gap, 0), np.where(gap > 0, -sign, np.float32(0))
+    loss, slope = _above(margin - sign * z, width)
+    return loss, -sign * slope
 
 
 def squared(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(z - y)^2."""
     error = z - y
     return error * error, 2 * error
-
-
-def absolute(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """|z - y|."""
-    error = z - y
-    return np.abs(error), np.sign(error)
 
 
 def eps_insensitive_squared(z: np.ndarray, y: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
@@ -64,21 +68,24 @@ def eps_insensitive_squared(z: np.ndarray, y: np.ndarray, eps: float) -> tuple[n
     return excess * excess, 2 * excess * np.sign(error)
 
 
-def eps_insensitive_absolute(z: np.ndarray, y: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """max(0, |z - y| - eps)."""
+def eps_insensitive_absolute(
+    z: np.ndarray, y: np.ndarray, eps: float = 0.0, width: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """max(0, |z - y| - eps); with ``eps`` 0 the absolute loss."""
     error = z - y
-    excess = np.maximum(np.abs(error) - eps, 0)
-    return excess, np.where(excess > 0, np.sign(error), np.float32(0))
+    loss, slope = _above(np.abs(error) - eps, width)
+    return loss, slope * np.sign(error)
 
 
-def pinball(z: np.ndarray, y: np.ndarray, quantile: float) -> tuple[np.ndarray, np.ndarray]:
+def pinball(z: np.ndarray, y: np.ndarray, quantile: float, width: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """q (y - z) where y > z, else (1 - q)(z - y): least where a share q of the labels lies below z.
 
     Koenker and Bassett, "Regression Quantiles", Econometrica 46 (1978).
     """
     error = z - y
-    over, under = np.float32(1 - quantile), np.float32(quantile)
-    return np.where(error > 0, over * error, -under * error), np.where(error > 0, over, -under)
+    loss, slope = _above(np.abs(error), width)
+    side = np.where(error > 0, np.float32(1 - quantile), np.float32(quantile))
+    return loss * side, slope * side * np.sign(error)
 
 
 def huber(z: np.ndarray, y: np.ndarray, delta: float) -> tuple[np.ndarray, np.ndarray]:
@@ -101,6 +108,8 @@ def softmax(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return loss, probability
 
 
+KINKED = ("hinge_loss", "absolute_loss", "eps_insensitive_absolute_loss", "quantile_loss")
+"""Losses whose slope jumps."""
 OBJECTIVES = {
     "logistic": "binary_classification_cross_entropy_objective",
     "softmax_loss": "multiclass_cross_entropy_objective",
@@ -114,16 +123,16 @@ def objective_name(loss: str) -> str:
     return OBJECTIVES.get(loss, f"{loss}_objective")
 
 
-def make_loss(name: str, hp: LinearLearnerHyperparameters) -> Loss:
-    """The loss of that name with its parameters from ``hp`` filled in."""
+def make_loss(name: str, hp: LinearLearnerHyperparameters, width: float = 0.0) -> Loss:
+    """The loss of that name with its parameters from ``hp``; ``width`` is that of the kinks of ``KINKED`` losses."""
     losses: dict[str, Loss] = {
         "logistic": logistic,
-        "hinge_loss": partial(hinge, margin=hp.margin),
+        "hinge_loss": partial(hinge, margin=hp.margin, width=width),
         "squared_loss": squared,
-        "absolute_loss": absolute,
+        "absolute_loss": partial(eps_insensitive_absolute, width=width),
         "eps_insensitive_squared_loss": partial(eps_insensitive_squared, eps=hp.loss_insensitivity),
-        "eps_insensitive_absolute_loss": partial(eps_insensitive_absolute, eps=hp.loss_insensitivity),
-        "quantile_loss": partial(pinball, quantile=hp.quantile),
+        "eps_insensitive_absolute_loss": partial(eps_insensitive_absolute, eps=hp.loss_insensitivity, width=width),
+        "quantile_loss": partial(pinball, quantile=hp.quantile, width=width),
         "huber_loss": partial(huber, delta=hp.huber_delta),
         "softmax_loss": softmax,
     }

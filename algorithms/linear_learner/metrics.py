@@ -1,8 +1,11 @@
-"""Scores of a final model, under the names that SageMaker's logs give them."""
+"""Scores of a final model on the rows of all hosts, under the names that SageMaker's logs give them."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
 
 EPSILON = 1e-15
 """Probabilities are kept this far from 0 and 1 in logarithms, as scikit-learn's log_loss does for float64."""
@@ -11,15 +14,20 @@ MINIMIZED = ("mse", "absolute_loss", "rmse")
 """Metrics printed as ``<loss>``, besides ``*_objective``; all others are printed as ``<score>``."""
 
 
-def regression(prediction: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def regression(prediction: np.ndarray, labels: np.ndarray, hosts: Hosts = ONE_HOST) -> dict[str, float]:
     """Of predictions and labels (n,), in the label's unit."""
     error = prediction.astype(np.float64) - labels
-    mse = float(np.mean(error * error))
-    return {"mse": mse, "absolute_loss": float(np.mean(np.abs(error))), "rmse": float(np.sqrt(mse))}
+    squares, sizes, rows = hosts.sum(np.array([np.sum(error * error), np.sum(np.abs(error)), len(error)]))[0].tolist()
+    mse = squares / rows
+    return {"mse": mse, "absolute_loss": sizes / rows, "rmse": float(np.sqrt(mse))}
 
 
-def binary(scores: np.ndarray, labels: np.ndarray, threshold: float, beta: float) -> dict[str, float]:
+def binary(
+    scores: np.ndarray, labels: np.ndarray, threshold: float, beta: float, hosts: Hosts = ONE_HOST
+) -> dict[str, float]:
     """Of scores (n,) and labels (n,) in {0, 1}; positive is what scores at least ``threshold``."""
+    parts = hosts.gather([scores, labels])
+    scores, labels = (np.concatenate(of_hosts) for of_hosts in zip(*parts, strict=True))
     positive, predicted = labels > 0.5, scores >= threshold
     hits = int(np.sum(positive & predicted))
     precision = _ratio(hits, int(predicted.sum()))
@@ -54,29 +62,35 @@ def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def multiclass(probabilities: np.ndarray, labels: np.ndarray, top_k: int, beta: float) -> dict[str, float]:
+def multiclass(
+    probabilities: np.ndarray, labels: np.ndarray, top_k: int, beta: float, hosts: Hosts = ONE_HOST
+) -> dict[str, float]:
     """Of class probabilities (n, c) and integer labels (n,). Macro means go over the classes that occur."""
     rows, classes = probabilities.shape
     true = probabilities[np.arange(rows), labels]
     rank = np.sum(probabilities > true[:, None], axis=1)  # 0 for the most probable class
     predicted = probabilities.argmax(axis=1)
-    hits = np.bincount(labels[predicted == labels], minlength=classes)
-    occurring = np.bincount(labels, minlength=classes)
-    claimed = np.bincount(predicted, minlength=classes)
+    hits, occurring, claimed = hosts.sum(
+        *(np.bincount(found, minlength=classes) for found in (labels[predicted == labels], labels, predicted))
+    )
+    logs = np.log(np.clip(true.astype(np.float64), EPSILON, 1))
+    top, gain, log, rows = hosts.sum(
+        np.array([np.sum(rank < top_k), np.sum(1 / np.log2(rank + 2)), np.sum(logs), rows])
+    )[0].tolist()
     present = (occurring > 0) | (claimed > 0)
     recall = hits[present] / np.maximum(occurring[present], 1)
     precision = hits[present] / np.maximum(claimed[present], 1)
     f = [f_score(p, r, beta) for p, r in zip(precision, recall, strict=True)]
     balanced = hits[occurring > 0] / occurring[occurring > 0]
     return {
-        "multiclass_accuracy": float(np.mean(predicted == labels)),
-        f"multiclass_top_k_accuracy_{top_k}": float(np.mean(rank < top_k)),
-        "dcg": float(np.mean(1 / np.log2(rank + 2))),
+        "multiclass_accuracy": float(hits.sum() / rows),
+        f"multiclass_top_k_accuracy_{top_k}": top / rows,
+        "dcg": gain / rows,
         "macro_recall": float(recall.mean()),
         "macro_precision": float(precision.mean()),
         f"macro_f_{beta:.3f}": float(np.mean(f)),
         "multiclass_balanced_accuracy": float(balanced.mean()),
-        "multiclass_log_loss": float(-np.mean(np.log(np.clip(true.astype(np.float64), EPSILON, 1)))),
+        "multiclass_log_loss": -log / rows,
     }
 
 

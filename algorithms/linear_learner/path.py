@@ -9,6 +9,9 @@ trained side by side; the model that is kept is then trained on all rows.
 
 Penalties are measured in features of deviation 1 and, unless ``normalize_data`` is stated, in features as they are,
 too: rare words that are blown up to deviation 1 would weigh as much as common ones.
+
+Several hosts minimise together: each has its rows, losses and gradients are summed, and what the sums decide is decided
+by the leader's.
 """
 
 from __future__ import annotations
@@ -20,15 +23,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from algorithms.common.hosts import any_host, from_leader, in_order, of_leader, total
 from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
 from algorithms.hyperparameters import AUTO
-from algorithms.interface import Job
+from algorithms.interface import Hosts, Job
 from algorithms.linear_learner.design import Design, designs
-from algorithms.linear_learner.lbfgs import HISTORY, minimise_all
-from algorithms.linear_learner.losses import make_loss, objective_name
-from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
+from algorithms.linear_learner.lbfgs import HISTORY
+from algorithms.linear_learner.losses import objective_name
+from algorithms.linear_learner.objective import Objective
+from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.selection import calibrate, counted_rows
-from algorithms.linear_learner.validation import Rows, fold_count, folds
+from algorithms.linear_learner.validation import Rows, fold_count, folds, row_keys
 from recordio.batches import Batch
 
 if TYPE_CHECKING:
@@ -36,16 +41,8 @@ if TYPE_CHECKING:
 
 PATH_MEMORY = 1 << 28
 """Bytes of rows, and of models, up to which a job is trained in this way: what a Pipe job keeps stays bounded."""
-CURVATURES = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
-"""The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
 PENALTIES = (1.0, *(float(10 ** -(1 + step * 3 / 4)) for step in range(12)))
 """Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 6e-10."""
-TOLERANCE, ROTATED_TOLERANCE, STEPS = 1e-3, 1e-4, 50
-"""A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
-to text is fitted to chance, while rotated rows have them for next to nothing. The model that is kept is found as those
-were that its penalty was chosen by."""
-SPARSE_STEPS = 200
-"""With an l1 penalty rows cannot be rotated, and more steps are needed."""
 WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
 STRONG = 1e-3
@@ -61,30 +58,32 @@ USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
 probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
 the normal prior of the weights that gives such scores."""
 _WITHOUT_EFFECT = (
-    *("num_models", "mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
+    *("mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
     *("init_method", "init_scale", "init_sigma", "init_bias"),
     *("optimizer", "learning_rate", "beta_1", "beta_2", "momentum", "bias_lr_mult"),
     *("use_lr_scheduler", "lr_scheduler_factor", "lr_scheduler_minimum_lr", "lr_scheduler_step"),
 )
 """Hyperparameters that do not change where the minimum of a convex loss is: where a descent starts and ends, how long
-its steps are, how many rows they look at, or how many such descents there are. The SageMaker Python SDK states a
-mini_batch_size in every job."""
+its steps are, or how many rows they look at. The SageMaker Python SDK states a mini_batch_size in every job."""
 
 
 def without_effect(hp: LinearLearnerHyperparameters) -> list[str]:
     """The stated hyperparameters that do not matter to an exact minimum."""
-    return [name for name in _WITHOUT_EFFECT if name in hp.given]
+    unused = [name for name in _WITHOUT_EFFECT if name in hp.given]
+    return unused if "num_models" not in hp.given or _is_one_penalty(hp) else ["num_models", *unused]
+
+
+def _is_one_penalty(hp: LinearLearnerHyperparameters) -> bool:
+    """Whether the job wants one model of the ``wd`` that it states: a tuning job searches by itself."""
+    return hp.wd != AUTO and (hp.num_models == 1 or bool(hp.tuning_objective_metric))
 
 
 def _penalties(hp: LinearLearnerHyperparameters, design: Design) -> tuple[float, ...]:
-    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours.
-
-    A tuning job searches by itself, and has the stated one alone.
-    """
+    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours."""
     if hp.wd == AUTO:
         return PENALTIES
     stated = hp.wd / design.size**2
-    if hp.tuning_objective_metric or not stated:
+    if _is_one_penalty(hp) or not stated:
         return (stated,)
     return (10 * stated, stated, 0.1 * stated)
 
@@ -106,7 +105,8 @@ class Point:
         objective: mean loss on the rows that it is judged by.
         train_objective: mean loss of the models on the rows that they are trained on.
         doubted: the same with the doubt that so few rows leave, by which points are compared.
-        scores: (v, c) of those rows. labels: (v,), scaled.
+        scores: (v, c) of those of these rows that this host has. labels: (v,), scaled. places: (v,), their numbers on
+            this host. Where there is a criterion, the finished point has those of all hosts, in order.
     """
 
     design: Design
@@ -117,6 +117,7 @@ class Point:
     doubted: float
     scores: np.ndarray
     labels: np.ndarray
+    places: np.ndarray
 
 
 def follow(
@@ -126,31 +127,35 @@ def follow(
 
     Logs an epoch for each point of the better path.
     """
+    hosts, rows = job.hosts, total(job.hosts, len(batch))
     labels = problem.label_scaler.apply(one_label(batch))
-    held = np.empty((len(batch), 0), bool) if validation is not None else folds(labels, hp, job.seed)
+    held = np.empty((len(batch), 0), bool)
+    if validation is None:
+        held = folds(one_label(batch), row_keys(batch.features, job.seed), hp, hosts)
     job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
     best: Point | None = None
     path: list[Point] = []
-    patience = WORSE if len(batch) < FEW_ROWS else 1
+    patience = WORSE if rows < FEW_ROWS else 1
     started = time.perf_counter()
-    for design in designs(problem, batch, hp):
+    for design in designs(problem, batch, hp, hosts):
         points: list[Point] = []
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
-        for point in _points(hp, problem, design, labels, held, judged):
+        for point in _points(hp, problem, design, labels, held, judged, hosts):
             points.append(point)
             since = len(points) - 1 - int(np.argmin([point.doubted for point in points]))
-            if (point.penalty < STRONG and since >= patience) or job.stop_requested:
+            stopped = any_host(hosts, job.stop_requested)
+            if (point.penalty < STRONG and since >= patience) or stopped:
                 break
         lowest = min(points, key=lambda point: point.doubted)
         if best is None or lowest.doubted < best.doubted:
             best, path = replace(lowest, penalty=_between(points)), points
-        if job.stop_requested:
+        if stopped:
             break
-    _report(hp, path, len(batch), (time.perf_counter() - started) / len(path), job)
+    _report(hp, path, rows, (time.perf_counter() - started) / len(path), job)
     job.info("Early stop condition met. Stopping training.")
     job.report(Progress(hp.epochs, hp.epochs))
     assert best is not None, "there is at least one scaling, and one penalty"
-    best = _finish(hp, problem, best, labels, held, validation)
+    best = _finish(hp, problem, best, labels, held, validation, hosts)
     return best, replace(problem, scaler=best.design.scaler)
 
 
@@ -174,23 +179,29 @@ def _finish(
     labels: np.ndarray,
     held: np.ndarray,
     validation: Batch | None,
+    hosts: Hosts,
 ) -> Point:
     """The same with a model of all rows, and with what the models of its very penalty make of rows they do not know."""
     start = np.ascontiguousarray(best.solution).ravel()
     scores = best.scores
     if hp.criterion is not None and held.shape[1]:
-        of_folds = Objective(hp, problem, best.design, labels, held)
+        of_folds = Objective(hp, problem, best.design, labels, held, hosts)
         of_folds.penalty = best.penalty
         solutions = of_folds.minimise([start] * held.shape[1])
         row, fold = np.nonzero(held)
         scores = of_folds.scores(solutions)[row, fold]
-    objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool))
+    objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool), hosts)
     objective.penalty = best.penalty
-    found = objective.minimise([start])[0].reshape(-1, problem.outputs)
+    found = objective.minimise([start], kept=True)[0].reshape(-1, problem.outputs)
     if validation is not None:
         rows = Rows.of(validation, replace(problem, scaler=best.design.scaler), problem.outputs)
         scores = np.concatenate([part for _, part in rows.scores(best.design.parameters(found))])
-    return replace(best, solution=found, scores=scores)
+    best = replace(best, solution=found, scores=scores)
+    if hp.criterion is None:
+        return best
+    # Equal rows have equal scores in float32, however their products were summed.
+    scores, labels = in_order(hosts, best.places, best.scores.astype(np.float32), best.labels)
+    return replace(best, scores=scores, labels=labels, places=np.arange(len(labels)))
 
 
 def _between(points: list[Point]) -> float:
@@ -213,27 +224,35 @@ def _points(
     labels: np.ndarray,
     held: np.ndarray,
     judged: Rows | None,
+    hosts: Hosts,
 ) -> Iterator[Point]:
     """The points of one path, the strongest penalty first."""
-    objective = Objective(hp, problem, design, labels, held)
-    solutions = [np.zeros(objective.size, np.float32) for _ in range(objective.models)]
+    objective = Objective(hp, problem, design, labels, held, hosts)
+    rows = total(hosts, len(labels))
+    solutions = [np.zeros(objective.size, design.dtype) for _ in range(objective.models)]
     for penalty in _penalties(hp, design):
         objective.penalty = penalty
         solutions = objective.minimise(solutions)
         scores = objective.scores(solutions)
         losses = objective.losses(scores)[0]
-        middle = np.mean(solutions, axis=0, dtype=np.float32).reshape(-1, problem.outputs)
+        middle = np.mean(solutions, axis=0).reshape(-1, problem.outputs)
         if judged is not None:
             parameters = design.parameters(middle)
             out = np.concatenate([part for _, part in judged.scores(parameters)])
             out_labels = judged.scaled_labels
             out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
+            places = np.arange(len(out))
         else:
-            row, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
-            out, out_losses, out_labels = scores[row, fold], losses[row, fold], labels[row]
-        mean = float(np.mean(np.einsum("nm,nm->m", losses, objective.share, dtype=np.float64)))
-        doubt = _doubt(hp, out, out_labels, len(labels)) + _unusual(hp, penalty, len(labels))
-        yield Point(design, middle, penalty, _mean(out_losses), mean, _mean(out_losses + doubt), out, out_labels)
+            places, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
+            out, out_losses, out_labels = scores[places, fold], losses[places, fold], labels[places]
+        doubts = out_losses + _doubt(hp, out, out_labels, rows)
+        trained = np.mean(np.einsum("nm,nm->m", losses, objective.share, dtype=np.float64))
+        sums = [len(out), trained, out_losses.sum(dtype=np.float64), doubts.sum(dtype=np.float64)]
+        count, mean, of_out, of_doubts = hosts.sum(np.array(sums))[0]
+        doubted = of_doubts / count + _unusual(hp, penalty, rows)
+        found = of_leader(hosts, np.nan_to_num([of_out / count, doubted, mean], nan=np.inf, posinf=np.inf))
+        value, doubted, mean = found.tolist()
+        yield Point(design, middle, penalty, value, mean, doubted, out, out_labels, places)
 
 
 def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray | float:
@@ -255,96 +274,17 @@ def _unusual(hp: LinearLearnerHyperparameters, penalty: float, rows: int) -> flo
     return float(PRIOR / rows**1.5 * np.log10(penalty / usual) ** 2)
 
 
-def _mean(losses: np.ndarray) -> float:
-    return float(np.nan_to_num(losses.mean(dtype=np.float64), nan=np.inf, posinf=np.inf))
-
-
-class Objective:
-    """Mean weighted loss and penalty of the models of all folds, or where there are none of one of all rows."""
-
-    def __init__(
-        self, hp: LinearLearnerHyperparameters, problem: Problem, design: Design, labels: np.ndarray, held: np.ndarray
-    ) -> None:
-        self.hp, self.problem, self.design, self.labels = hp, problem, design, labels
-        self.outputs = problem.outputs
-        self.size = (design.columns + 1) * self.outputs
-        self.loss = make_loss(hp.loss_name, hp)
-        self.penalty = 0.0
-        bias = 0.0 if hp.bias_wd_mult == AUTO else float(hp.bias_wd_mult) * design.size**2
-        self.shrink = np.append(design.shrink, np.float32(bias))
-        l1 = 0.0 if hp.l1 == AUTO else float(hp.l1) / design.size
-        self.l1 = np.repeat(np.append(np.full(design.columns, l1), 0), self.outputs).astype(np.float32) if l1 else None
-        inside = (~held if held.shape[1] else np.ones((len(labels), 1), bool)).astype(np.float32)
-        self.models = inside.shape[1]
-        self.share = inside / inside.sum(axis=0)  # (n, models): what a row's slope counts in the mean
-
-    def inverse(self) -> np.ndarray:
-        """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's."""
-        curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
-        diagonal = curvature + self.penalty * self.shrink
-        return np.repeat(1 / diagonal, self.outputs).astype(np.float32)
-
-    def minimise(self, starts: list[np.ndarray]) -> list[np.ndarray]:
-        """The models at this penalty."""
-        tolerance = TOLERANCE if self.design.back is None and self.l1 is None else ROTATED_TOLERANCE
-        steps = STEPS if self.l1 is None else SPARSE_STEPS
-        return minimise_all(self, starts, self.inverse(), tolerance, steps, self.l1)
-
-    def scores(self, points: list[np.ndarray]) -> np.ndarray:
-        """(n, m, c) scores of all rows by the models at these points."""
-        stacked = np.hstack([point.reshape(-1, self.outputs) for point in points])
-        scores = self.design.rows.scores(np.ascontiguousarray(stacked[:-1]))
-        scores += stacked[-1]
-        return scores.reshape(len(scores), len(points), self.outputs)
-
-    def of(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted losses (n, m) and slopes (n, m, c) of scores (n, m, c)."""
-        weights = row_weights(self.problem, labels, self.hp)
-        if self.outputs > 1:
-            losses, slopes = self.loss(scores, labels.astype(np.int64))
-        else:
-            losses, slopes = self.loss(scores[:, :, 0], labels[:, None])
-            slopes = slopes[:, :, None]
-        if weights is None:
-            return losses, slopes
-        return losses * weights[:, None], slopes * weights[:, None, None]
-
-    def losses(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same of the training rows."""
-        return self.of(scores, self.labels)
-
-    def __call__(self, numbers: list[int], points: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
-        """Values and gradients; see ``lbfgs.Evaluate``."""
-        scores = self.scores(points)
-        losses, slopes = self.losses(scores)
-        share = self.share[:, numbers]
-        slopes = slopes * share[:, :, None]
-        flat = np.ascontiguousarray(slopes.reshape(len(slopes), -1), np.float32)
-        gradient = np.empty((self.design.columns + 1, flat.shape[1]), np.float32)
-        self.design.rows.gradient(flat, gradient[:-1])
-        gradient[-1] = flat.sum(axis=0) if self.hp.use_bias else 0
-        values = np.einsum("nm,nm->m", losses, share, dtype=np.float64)
-        shrink = np.float32(self.penalty) * self.shrink[:, None]
-        found = []
-        for at, point in enumerate(points):
-            weights = point.reshape(-1, self.outputs)
-            own = gradient[:, at * self.outputs : (at + 1) * self.outputs].copy()
-            pulled = shrink * weights
-            own += pulled
-            found.append((float(values[at]) + 0.5 * float(np.vdot(pulled, weights)), own.ravel()))
-        return found
-
-
-def threshold(point: Point, labels: np.ndarray, hp: LinearLearnerHyperparameters) -> float:
+def threshold(point: Point, hp: LinearLearnerHyperparameters) -> float:
     """The raw score from which a row is positive, by the criterion on the rows that the point was judged by."""
     if hp.criterion is None:
         return 0.0
-    count = len(labels) if hp.num_calibration_samples == AUTO else int(hp.num_calibration_samples)
-    return float(calibrate(point.scores[:count], labels[:count], hp).threshold[0])
+    count = len(point.labels) if hp.num_calibration_samples == AUTO else int(hp.num_calibration_samples)
+    return float(calibrate(point.scores[:count], point.labels[:count], hp).threshold[0])
 
 
-def criterion(point: Point, labels: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[float, int]:
+def criterion(point: Point, hp: LinearLearnerHyperparameters, hosts: Hosts) -> tuple[float, int]:
     """What the criterion reaches at the best threshold, and how many rows it counts; 0 where the loss decides."""
     if hp.criterion is None:
         return 0.0, 1
-    return float(calibrate(point.scores, labels, hp).value[0]), counted_rows(labels, hp)
+    value = from_leader(hosts, lambda: float(calibrate(point.scores, point.labels, hp).value[0]))
+    return value, counted_rows(point.labels, hp)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from algorithms.common.hosts import ONE_HOST, first_of_all
 from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import AUTO
+from algorithms.interface import Hosts
 from algorithms.linear_learner.scaling import DenseRows, LabelScaler, Scaler, feature_scaler, stays_sparse
 from recordio.batches import Batch
 
@@ -42,16 +44,18 @@ class Problem:
     sparse: bool
 
 
-def _row_size(batch: Batch, scaler: Scaler) -> float:
-    features = batch.rows(0, SIZED_ROWS).features
+def _row_size(batch: Batch, scaler: Scaler, hosts: Hosts) -> float:
+    features = batch.rows(0, first_of_all(hosts, len(batch), SIZED_ROWS)).features
     if isinstance(features, np.ndarray):
-        return float(np.abs(DenseRows(features, scaler).features).sum(dtype=np.float64) / len(features))
-    sizes = np.abs(features.data * scaler.inverse[features.indices])
-    return float(sizes.sum(dtype=np.float64) / features.shape[0])
+        sizes = np.abs(DenseRows(features, scaler).features)
+    else:
+        sizes = np.abs(features.data * scaler.inverse[features.indices])
+    size, rows = hosts.sum(np.array([sizes.sum(dtype=np.float64), features.shape[0]]))[0]
+    return float(size / rows)
 
 
-def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
-    """Learn scales and class weights from the first rows."""
+def study(batch: Batch, hp: LinearLearnerHyperparameters, hosts: Hosts = ONE_HOST) -> Problem:
+    """Learn scales and class weights from the first rows, of which ``batch`` are this host's."""
     labels = one_label(batch)
     check_labels(labels, hp)
     unbias = hp.use_bias if hp.unbias_data == AUTO else hp.unbias_data
@@ -60,19 +64,21 @@ def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
         unbias=bool(unbias and hp.use_bias),
         normalize=hp.normalize_data is not False,
         stated="normalize_data" in hp.given and hp.normalize_data != AUTO,
+        hosts=hosts,
     )
     label_scaler, outputs, class_weights = LabelScaler(), 1, None
     positive_weights: tuple[float, ...] = (1.0,)
     if hp.predictor_type == "regressor":
         unbias_label = hp.use_bias if hp.unbias_label == AUTO else hp.unbias_label and hp.use_bias
-        label_scaler = LabelScaler.fit(labels, unbias=bool(unbias_label), normalize=hp.normalize_label is not False)
+        normalize = hp.normalize_label is not False
+        label_scaler = LabelScaler.fit(labels, unbias=bool(unbias_label), normalize=normalize, hosts=hosts)
     elif hp.predictor_type == "binary_classifier":
-        positive_weights = _positive_weights(labels, hp)
+        positive_weights = _positive_weights(labels, hp, hosts)
     else:
         outputs = hp.num_classes
         if hp.balance_multiclass_weights:
-            counts = np.bincount(labels.astype(np.int64), minlength=outputs)
-            class_weights = (len(labels) / (outputs * np.maximum(counts, 1))).astype(np.float32)
+            (counts,) = hosts.sum(np.bincount(labels.astype(np.int64), minlength=outputs))
+            class_weights = (counts.sum() / (outputs * np.maximum(counts, 1))).astype(np.float32)
     return Problem(
         batch.feature_dim,
         outputs,
@@ -80,18 +86,19 @@ def study(batch: Batch, hp: LinearLearnerHyperparameters) -> Problem:
         label_scaler,
         class_weights,
         positive_weights,
-        _row_size(batch, scaler),
-        stays_sparse(batch.features),
+        _row_size(batch, scaler, hosts),
+        stays_sparse(batch.features, hosts),
     )
 
 
-def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[float, ...]:
+def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters, hosts: Hosts) -> tuple[float, ...]:
     """The weights to try. ``auto`` tries none, full and half-way balancing, and lets the criterion choose."""
     given = hp.positive_example_weight_mult
     if given not in ("balanced", AUTO):
         return (float(given),)
-    positives = max(int((labels > 0.5).sum()), 1)
-    balanced = max(len(labels) - positives, 1) / positives
+    found, rows = hosts.sum(np.array([np.count_nonzero(labels > 0.5), len(labels)]))[0].tolist()
+    positives = max(found, 1)
+    balanced = max(rows - positives, 1) / positives
     return (balanced,) if given == "balanced" else (1.0, balanced, balanced**0.5)
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import polygamma
 
+from algorithms.common.hosts import ONE_HOST, total
+from algorithms.interface import Hosts
 from recordio.batches import Batch, Features
 
 DENSE_SHARE = 0.05
@@ -126,8 +128,10 @@ class UnscaledRows:
 ScaledRows = DenseRows | UnscaledRows
 
 
-def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool, stated: bool = True) -> Scaler:
-    """The scaler that brings the columns of ``batch`` to mean 0 (``unbias``) and deviation 1 (``normalize``).
+def feature_scaler(
+    batch: Batch, *, unbias: bool, normalize: bool, stated: bool = True, hosts: Hosts = ONE_HOST
+) -> Scaler:
+    """The scaler that brings the columns of all hosts' rows to mean 0 (``unbias``) and deviation 1 (``normalize``).
 
     Sparse rows, of fewer than ``DENSE_SHARE`` values that are not zero, are not shifted, as in SageMaker, and unless
     the job has ``stated`` that it wants it not brought to deviation 1; see ``sparse_scale``.
@@ -136,40 +140,61 @@ def feature_scaler(batch: Batch, *, unbias: bool, normalize: bool, stated: bool 
     shows up later is not blown up.
     """
     features = batch.features
-    thin = stays_sparse(features)
+    thin = stays_sparse(features, hosts)
     if thin and not stated:
-        scale = sparse_scale(features)
+        scale = sparse_scale(features, hosts)
         return Scaler(np.zeros_like(scale), scale)
+    mean, square = column_means(features, hosts)
+    rows = total(hosts, features.shape[0])
     if not isinstance(features, np.ndarray):
-        mean, square = column_means(features)
         deviation = np.sqrt(np.maximum(square - mean * mean, 0))
     else:
-        mean = features.mean(axis=0, dtype=np.float64)
         square = np.zeros_like(mean)
         for start in range(0, len(features), BLOCK_ROWS):  # so that the float64 copies stay in the cache
             centred = features[start : start + BLOCK_ROWS] - mean
             square += np.einsum("nd,nd->d", centred, centred)
-        deviation = np.sqrt(square / len(features))
+        deviation = np.sqrt(hosts.sum(square)[0] / rows)
     steady = (deviation <= 1e-6 * np.abs(mean)) | (deviation < SMALLEST)
-    if not stated and 1 < features.shape[0] < FEW_ROWS:
-        deviation[~steady] = drawn_together(deviation[~steady], features.shape[0])
+    if not stated and 1 < rows < FEW_ROWS:
+        deviation[~steady] = drawn_together(deviation[~steady], rows)
     deviation[steady] = 1
     shift = mean if unbias and not thin else np.zeros_like(mean)
     scale = deviation if normalize else np.ones_like(deviation)
     return Scaler(shift.astype(np.float32), scale.astype(np.float32))
 
 
-def column_means(features: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+def column_means(features: Features, hosts: Hosts = ONE_HOST) -> tuple[np.ndarray, np.ndarray]:
     """Means of the values of each column and of their squares, (d,), summed in float64: float32 ends at 3.4e38."""
     rows, width = features.shape
-    values = features.data.astype(np.float64)
-    mean = np.bincount(features.indices, values, width) / rows
-    return mean, np.bincount(features.indices, values * values, width) / rows
+    if isinstance(features, np.ndarray):
+        sums = features.sum(axis=0, dtype=np.float64)
+        squares = np.einsum("nd,nd->d", features, features, dtype=np.float64)
+    else:
+        values = features.data.astype(np.float64)
+        sums, squares = _of_columns(features, values), _of_columns(features, values * values)
+    count, sums, squares = hosts.sum(np.array([float(rows)]), sums, squares)
+    return sums / count, squares / count
 
 
-def stays_sparse(features: Features) -> bool:
+def _of_columns(features: sp.csr_array, values: np.ndarray) -> np.ndarray:
+    """(d,) float64 sums of what stands for the values of each column."""
+    return np.bincount(features.indices, values, features.shape[1]).astype(np.float64)  # integers, where there are none
+
+
+def mean_and_deviation(values: np.ndarray, hosts: Hosts = ONE_HOST) -> tuple[np.ndarray, np.ndarray]:
+    """Of what all hosts have of each row, (n, ...): two arrays (...), float64."""
+    count, sums = hosts.sum(np.array(float(len(values))), values.sum(axis=0, dtype=np.float64))
+    mean = sums / count
+    (squares,) = hosts.sum(np.square(values - mean, dtype=np.float64).sum(axis=0))
+    return mean, np.sqrt(squares / count)
+
+
+def stays_sparse(features: Features, hosts: Hosts = ONE_HOST) -> bool:
     """Whether rows have so few values that products with them are sparse, and that no column is shifted."""
-    return not isinstance(features, np.ndarray) and features.nnz < DENSE_SHARE * features.shape[0] * features.shape[1]
+    if isinstance(features, np.ndarray):
+        return False
+    values, rows = hosts.sum(np.array([features.nnz, features.shape[0]]))[0].tolist()
+    return bool(values < DENSE_SHARE * rows * features.shape[1])
 
 
 def drawn_together(deviation: np.ndarray, rows: int) -> np.ndarray:
@@ -188,7 +213,7 @@ def drawn_together(deviation: np.ndarray, rows: int) -> np.ndarray:
     return np.asarray(np.exp(size.mean() + own * (size - size.mean())))
 
 
-def sparse_scale(features: sp.csr_array) -> np.ndarray:
+def sparse_scale(features: sp.csr_array, hosts: Hosts = ONE_HOST) -> np.ndarray:
     """(d,) scales of sparse columns: one for all, or where their magnitudes differ, one for each.
 
     A magnitude is the root mean square of the values that are not zero; that of all of them where a column has none.
@@ -196,8 +221,8 @@ def sparse_scale(features: sp.csr_array) -> np.ndarray:
     much as common ones.
     """
     width = features.shape[1]
-    squares = np.bincount(features.indices, np.square(features.data, dtype=np.float64), width)
-    counts = np.bincount(features.indices, minlength=width)
+    squares = _of_columns(features, np.square(features.data, dtype=np.float64))
+    squares, counts = hosts.sum(squares, np.bincount(features.indices, minlength=width))
     usual = float(np.sqrt(squares.sum() / max(counts.sum(), 1))) or 1.0
     size = np.where(squares > 0, np.sqrt(squares / np.maximum(counts, 1)), usual)
     alike = np.quantile(size, 0.99) <= ALIKE * np.quantile(size, 0.01)
@@ -212,11 +237,10 @@ class LabelScaler:
     scale: float = 1.0
 
     @staticmethod
-    def fit(labels: np.ndarray, *, unbias: bool, normalize: bool) -> LabelScaler:
-        """The scaler that brings ``labels`` (n,) to mean 0 and deviation 1."""
-        deviation = float(labels.std(dtype=np.float64))
-        shift = float(labels.mean(dtype=np.float64)) if unbias else 0.0
-        return LabelScaler(shift, deviation if normalize and deviation > 0 else 1.0)
+    def fit(labels: np.ndarray, *, unbias: bool, normalize: bool, hosts: Hosts = ONE_HOST) -> LabelScaler:
+        """The scaler that brings all hosts' ``labels`` (n,) to mean 0 and deviation 1."""
+        mean, deviation = (float(found) for found in mean_and_deviation(labels, hosts))
+        return LabelScaler(mean if unbias else 0.0, deviation if normalize and deviation > 0 else 1.0)
 
     def apply(self, labels: np.ndarray) -> np.ndarray:
         """Scaled labels, float32."""

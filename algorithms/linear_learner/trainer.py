@@ -2,6 +2,8 @@
 
 A batch is read and scaled once; one matrix product gives the scores of all models, a second one all gradients. The
 parameters of m models with c outputs each are one array of shape (d + 1, m c), bias in the last row.
+
+Several hosts have the same parameters, and step by the sum of their gradients.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from algorithms.common.hosts import ONE_HOST, from_leader, in_order, total
 from algorithms.hyperparameters import AUTO
+from algorithms.interface import Hosts
 from algorithms.linear_learner.grid import Setting, model_count, optimizer_name, settings
 from algorithms.linear_learner.losses import make_loss
 from algorithms.linear_learner.optimizers import SGD, Adam, Optimizer, RMSProp, threshold
 from algorithms.linear_learner.preprocessing import Problem
-from algorithms.linear_learner.scaling import ScaledRows, UnscaledRows
+from algorithms.linear_learner.scaling import ScaledRows, UnscaledRows, mean_and_deviation
 from algorithms.linear_learner.selection import calibrate, counted_rows, half_standard_error
 from algorithms.linear_learner.validation import Rows
 
@@ -36,8 +40,8 @@ class Winner:
     Attributes:
         parameters: (d + 1, c).
         threshold: raw score from which a row is positive (binary classification).
-        losses: its loss on each of the rows that models were compared on, (n,).
-        objective: the mean of those.
+        losses: its loss on each of this host's rows that models were compared on, (n,).
+        objective: the mean of those of all hosts.
         lowest_objective: the lowest of all models' at the same time.
         value: its criterion on those rows, the higher the better; 0 where the loss is the criterion.
         margin: differences of ``value`` up to this one say nothing.
@@ -52,32 +56,29 @@ class Winner:
     margin: float
     setting: Setting
 
-    def beats(self, other: Winner) -> bool:
+    def beats(self, other: Winner, hosts: Hosts) -> bool:
         """Whether this model is to be kept rather than ``other``: as in ``Trainer.best``, by loss first."""
-        excess = self.losses - other.losses
-        error = excess.std() / np.sqrt(len(excess))
-        if abs(excess.mean()) > error:
-            return bool(excess.mean() < 0)
+        excess, error = _mean_and_error(self.losses - other.losses, hosts)
+        if abs(excess) > error:
+            return bool(excess < 0)
         if abs(self.value - other.value) <= self.margin:
             return self.objective < other.objective
         return self.value > other.value
 
-    def equals(self, best: Winner) -> bool:
+    def equals(self, best: Winner, hosts: Hosts) -> bool:
         """Whether this model is as good as ``best`` as far as the rows can tell: within one standard error.
 
         The losses are compared row by row, which tells far smaller differences apart than two means would.
         """
-        if self.value < best.value - best.margin:
-            return False
-        excess = self.losses - best.losses
-        return bool(excess.mean() <= excess.std() / np.sqrt(len(excess)))
+        excess, error = _mean_and_error(self.losses - best.losses, hosts)
+        return bool(self.value >= best.value - best.margin and excess <= error)
 
 
 class Trainer:
     """The state of training: parameters, optimizer, schedule. One call of ``update`` is one step."""
 
-    def __init__(self, hp: LinearLearnerHyperparameters, problem: Problem, seed: int) -> None:
-        self.hp, self.problem = hp, problem
+    def __init__(self, hp: LinearLearnerHyperparameters, problem: Problem, seed: int, hosts: Hosts = ONE_HOST) -> None:
+        self.hp, self.problem, self.hosts = hp, problem, hosts
         count = model_count(hp, problem.feature_dim, problem.outputs)
         self.settings = settings(hp, count, problem.positive_weights, problem.row_size, problem.sparse)
         count = len(self.settings)
@@ -115,48 +116,66 @@ class Trainer:
         values = np.array([getattr(setting, name) for setting in self.settings], np.float32)
         return np.repeat(values, self.problem.outputs)
 
-    def update(self, features: ScaledRows, labels: np.ndarray) -> np.ndarray:
-        """One step on scaled rows (n, d) and scaled labels (n,). Returns the mean loss of each model, (m,).
+    def update(self, features: ScaledRows, labels: np.ndarray, count: int | None = None) -> np.ndarray:
+        """One step on scaled rows (n, d) and scaled labels (n,). Returns the sum of their losses by each model, (m,).
 
         Of sparse rows only the columns that they have values in take a step. A weight's moments are then those of the
         rows that tell of it: rare words would otherwise go on to move for many steps by the gradient of one row.
+
+        Args:
+            features: n >= 0 rows of this host where there are others; sparse on all or on none.
+            count: rows of all hosts; None for those of this one.
         """
+        count = count or len(labels)
         narrowed = features.narrowed() if isinstance(features, UnscaledRows) else None
         if narrowed is None:
-            return self._step(features, labels, self.parameters, self.gradient, self.optimizer)
+            losses = self._gradient(features, labels, count, self.parameters, self.gradient)
+            (gradient,) = self.hosts.sum(self.gradient)
+            self._descend(self.parameters, gradient, self.optimizer)
+            return losses
         rows, columns = narrowed
         columns = np.append(columns, len(self.parameters) - 1)
-        parameters, optimizer = self.parameters[columns], self.optimizer.part(columns)
-        losses = self._step(rows, labels, parameters, np.empty_like(parameters), optimizer)
+        parameters = self.parameters[columns]
+        gradient = np.empty_like(parameters)
+        losses = self._gradient(rows, labels, count, parameters, gradient)
+        if self.hosts.size > 1:
+            columns, gradient = self._of_all_hosts(columns, gradient)
+            parameters = self.parameters[columns]
+        optimizer = self.optimizer.part(columns)
+        self._descend(parameters, gradient, optimizer)
         self.parameters[columns] = parameters
         self.optimizer.put(columns, optimizer)
         return losses
 
-    def _step(
-        self,
-        features: ScaledRows,
-        labels: np.ndarray,
-        parameters: np.ndarray,
-        gradient: np.ndarray,
-        optimizer: Optimizer,
+    def _of_all_hosts(self, columns: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Columns (u,) that occur on any host, in ascending order, and the sum of their gradients (u, m c)."""
+        everywhere = self.hosts.gather([columns, gradient])
+        together = np.unique(np.concatenate([own for own, _ in everywhere]))
+        summed = np.zeros((len(together), gradient.shape[1]), np.float32)
+        for own, part in everywhere:
+            summed[np.searchsorted(together, own)] += part  # no column occurs twice
+        return together, summed
+
+    def _gradient(
+        self, features: ScaledRows, labels: np.ndarray, count: int, parameters: np.ndarray, gradient: np.ndarray
     ) -> np.ndarray:
-        """See ``update``; of parameters (p + 1, m c), which change in place, with room for their gradient."""
+        """Puts the gradient of the mean over ``count`` rows, as far as these tell, into an array like ``parameters``
+        (p + 1, m c). Returns the sums of the losses, (m,)."""
         scores = features.scores(parameters[:-1])
         scores += parameters[-1]
         loss, slopes = self.weighted_loss(scores, labels)
         slopes = slopes.reshape(scores.shape)
-        slopes /= len(labels)
+        slopes /= count
         features.gradient(slopes, gradient[:-1])
         np.sum(slopes, axis=0, out=gradient[-1])
-        self._descend(parameters, gradient, optimizer)
-        return loss.mean(axis=0)
+        return loss.sum(axis=0)
 
     def weighted_loss(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Loss (n, m) and slopes (n, m) or (n, m, c) of scores (n, m c), rows weighted by their class."""
         problem = self.problem
         if problem.outputs > 1:
             classes = labels.astype(np.int64)
-            loss, slopes = self.loss(scores.reshape(len(labels), -1, problem.outputs), classes)
+            loss, slopes = self.loss(scores.reshape(len(labels), len(self.settings), problem.outputs), classes)
             if problem.class_weights is not None:
                 weight = problem.class_weights[classes][:, None]
                 loss, slopes = loss * weight, slopes * weight[:, :, None]
@@ -229,15 +248,17 @@ class Trainer:
         than ``rows``. So neither a lucky threshold nor chance on few rows prefers a model that has not converged.
         """
         losses, scores = self.evaluate(rows)
-        objective = np.nan_to_num(losses.mean(axis=0, dtype=np.float64), nan=np.inf, posinf=np.inf)
-        near = _near_lowest(losses, objective)
+        objective = np.nan_to_num(mean_and_deviation(losses, self.hosts)[0], nan=np.inf, posinf=np.inf)
+        near = _near_lowest(losses, objective, self.hosts)
         value, margin = np.zeros(len(self.settings)), 0.0
         thresholds = np.zeros(len(self.settings), np.float32)
         if self.hp.criterion is not None:
-            count = int(_or(self.hp.num_calibration_samples, len(rows.labels)))
-            value, thresholds = calibrate(scores[:count], rows.labels[:count], self.hp)
-            value = np.where(near, value, -np.inf)
-            margin = half_standard_error(float(value.max()), counted_rows(rows.labels[:count], self.hp))
+            scores, labels = in_order(self.hosts, np.arange(len(scores)), scores[:, near], rows.labels)
+            count = int(_or(self.hp.num_calibration_samples, len(labels)))
+            scores, labels = scores[:count], labels[:count]
+            value[~near] = -np.inf
+            value[near], thresholds[near] = from_leader(self.hosts, lambda: calibrate(scores, labels, self.hp))
+            margin = half_standard_error(float(value.max()), counted_rows(labels, self.hp))
         allowed = near & (value >= value.max() - margin)
         index = int(np.where(allowed, np.nan_to_num(training_losses, nan=np.inf), np.inf).argmin())
         columns = slice(index * self.problem.outputs, (index + 1) * self.problem.outputs)
@@ -253,11 +274,16 @@ class Trainer:
         )
 
 
-def _near_lowest(losses: np.ndarray, objective: np.ndarray) -> np.ndarray:
+def _near_lowest(losses: np.ndarray, objective: np.ndarray, hosts: Hosts) -> np.ndarray:
     """Which models' losses (n, m) are within one standard error of the lowest, compared row by row; (m,) bool."""
-    excess = losses - losses[:, [objective.argmin()]]
-    error = excess.std(axis=0, dtype=np.float64) / np.sqrt(len(excess))
-    return np.isfinite(objective) & ~(excess.mean(axis=0, dtype=np.float64) > error) | (objective == objective.min())
+    excess, error = _mean_and_error(losses - losses[:, [objective.argmin()]], hosts)
+    return np.isfinite(objective) & ~(excess > error) | (objective == objective.min())
+
+
+def _mean_and_error(excess: np.ndarray, hosts: Hosts) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over all hosts' rows (n, ...), and its standard error."""
+    mean, deviation = mean_and_deviation(excess, hosts)
+    return mean, deviation / np.sqrt(total(hosts, len(excess)))
 
 
 def _or(value: float | str, automatic: float) -> float:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
 from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import ScaledRows
-from recordio.batches import Batch
+from recordio.batches import Batch, Features, concatenate
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
@@ -35,23 +37,58 @@ def fold_count(rows: int) -> int:
     return next((count for most, count in FOLDS if rows <= most), 1)
 
 
-def folds(labels: np.ndarray, hp: LinearLearnerHyperparameters, seed: int) -> np.ndarray:
-    """Which rows are held out of which fold, (n, k) bool; every label is spread evenly over the folds.
+def row_keys(features: Features, seed: int) -> np.ndarray:
+    """A random number for each row, (n,) uint64, that its values alone decide.
 
-    A single row is held out of none.
+    It is the sum of the values' bits, each times a random number of its column, modulo 2^64 (multilinear hashing:
+    Lemire and Kaser, "Strongly universal string hashing is fast", The Computer Journal 57, 2014); zeros add nothing.
     """
+    rows, width = features.shape
+    factors = np.random.default_rng(seed).integers(1 << 64, size=(width,), dtype=np.uint64)
+    if not isinstance(features, np.ndarray):
+        products = _bits(features.data) * factors[features.indices]
+        sums = np.zeros(len(products) + 1, np.uint64)
+        np.cumsum(products, out=sums[1:])  # differences are right modulo 2^64, too
+        return np.asarray(np.diff(sums[features.indptr]))
+    keys = np.empty(rows, np.uint64)
+    size = max(EVALUATION_CELLS // width, 1)
+    for start in range(0, rows, size):
+        keys[start : start + size] = _bits(features[start : start + size]) @ factors
+    return keys
+
+
+def _bits(values: np.ndarray) -> np.ndarray:
+    """Those of float32 values as uint64; -0 has those of 0."""
+    return (values + np.float32(0)).view(np.uint32).astype(np.uint64)
+
+
+def folds(
+    labels: np.ndarray, keys: np.ndarray, hp: LinearLearnerHyperparameters, hosts: Hosts = ONE_HOST
+) -> np.ndarray:
+    """Which of this host's rows are held out of which fold, (n, k) bool; every label is spread evenly over the folds.
+
+    It is the same for a row whatever the order of the rows, and however they are spread over hosts. A single row is
+    held out of none.
+
+    Args:
+        labels: (n,), of this host. keys: its ``row_keys``.
+    """
+    parts = hosts.gather([labels, keys])
+    together = [np.concatenate(of_hosts) for of_hosts in zip(*parts, strict=True)]
+    held = _folds(together[0], together[1], hp)
+    start = sum(len(part[0]) for part in parts[: hosts.rank])
+    return held[start : start + len(labels)]
+
+
+def _folds(labels: np.ndarray, keys: np.ndarray, hp: LinearLearnerHyperparameters) -> np.ndarray:
     rows = len(labels)
     count = fold_count(rows)
     if hp.criterion is not None and rows <= RARE_ROWS and min(labels.sum(), rows - labels.sum()) < RARE:
         count = max(count, 5)
-    every = max(count, 5)
-    rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.random(rows), labels))
+    every = max(count, 5, -(-rows // HELD_OUT_ROWS) if count == 1 else 0)
     turn = np.empty(rows, np.int64)
-    turn[order] = np.arange(rows) % every
+    turn[np.lexsort((keys, labels))] = np.arange(rows) % every
     held = turn[:, None] == np.arange(count)
-    if count == 1:
-        held[np.flatnonzero(held)[HELD_OUT_ROWS:]] = False
     return np.asarray(held[:, held.any(axis=0) & ~held.all(axis=0)])
 
 
@@ -67,7 +104,7 @@ class Rows:
     def of(batch: Batch, problem: Problem, columns: int) -> Rows:
         """All of ``batch``, ready to be scored by parameters of so many columns."""
         size = max(EVALUATION_CELLS // columns, 1)
-        starts = range(0, len(batch), size)
+        starts = range(0, max(len(batch), 1), size)
         blocks = [problem.scaler.rows(batch.rows(start, start + size).features, columns) for start in starts]
         labels = one_label(batch)
         return Rows(blocks, labels, problem.label_scaler.apply(labels))
@@ -88,12 +125,18 @@ class HeldOut:
     that are too small for a share of each, one row of every few is taken.
     """
 
-    def __init__(self, mini_batch_size: int, rows: int) -> None:
-        """``rows``: how many there are as far as is known; 0 to hold none out."""
+    def __init__(self, mini_batch_size: int, rows: int, hosts: int = 1) -> None:
+        """
+        Args:
+            mini_batch_size: of a host.
+            rows: how many all hosts have as far as is known; 0 to hold none out.
+            hosts: their number.
+        """
+        self.most = HELD_OUT_ROWS // hosts
         share = SMALL_SHARE if rows < SMALL_ROWS else HELD_OUT_SHARE
         self.share = share if rows >= LEAST_ROWS_TO_HOLD_OUT else 0.0
         self.every = max(round(1 / (share * mini_batch_size)), 1)
-        self.batches = HELD_OUT_ROWS * self.every // max(int(mini_batch_size * share), 1) if self.share else 0
+        self.batches = self.most * self.every // max(int(mini_batch_size * share), 1) if self.share else 0
 
     def split(self, index: int, batch: Batch) -> tuple[Batch, Batch | None]:
         """The rows of batch number ``index`` to train on, which may be none, and those held out."""
@@ -119,5 +162,9 @@ class Kept:
         if candidate is not None and not self.full:
             self.rows.append(candidate)
             self.count += len(candidate)
-            self.full = self.count >= HELD_OUT_ROWS
+            self.full = self.count >= self.held_out.most
         return part
+
+    def batch(self) -> Batch:
+        """All of them."""
+        return concatenate(self.rows)

@@ -38,6 +38,7 @@ from algorithms.interface import (
 from algorithms.ntm import model
 from algorithms.ntm.fit import train
 from algorithms.ntm.model import TOPIC_WEIGHTS, NTMModel
+from recordio.quoting import quoted
 
 INFINITY = "Infinity"
 _LOSS = r"#quality_metric: host=\S+, epoch=\S+, {} total_loss <loss>=(\S+)"
@@ -124,7 +125,7 @@ class NTMHyperparameters(Hyperparameters):
         if self.encoder_layers == AUTO:
             return []
         return [
-            f"Hyperparameter 'encoder_layers': '{size}' is not an integer of at least 1"
+            f"Hyperparameter 'encoder_layers': {quoted(size)} is not an integer from 1 to 9,999,999"
             for size in self.encoder_layers
             if not re.fullmatch("[1-9][0-9]{0,6}", size)
         ]

@@ -179,3 +179,6 @@ class Exact:
         s, v, mean, total = self._held.decomposed(k, centred=self.centred)
         check_range(total)
         return ordered(s, v, mean, total)
+
+
+# 5

@@ -55,7 +55,7 @@ class Seq2SeqHyperparameters(Hyperparameters):
         default=64,
         at_least=1,
         tunable=Tunable(choices=tuple(str(1 << power) for power in range(4, 12))),
-        help="Pairs of an update.",
+        help="Pairs of an update, on each host.",
     )
     beam_size: int = integer(default=5, at_least=1, help="Hypotheses kept of each sentence when a target is searched.")
     bleu_sample_size: int = integer(
@@ -279,6 +279,12 @@ class Seq2SeqHyperparameters(Hyperparameters):
         ]
         return problems
 
+    def unlogged(self, metric: str) -> str | None:
+        """BLEU, which takes long, where nobody asks for it."""
+        if metric != "validation:bleu" or self.optimized_metric == "bleu" or self.bleu_sample_size:
+            return None
+        return "bleu_sample_size is 0; set it to a number of pairs, or optimized_metric to bleu"
+
 
 def _metric(name: str, *, maximize: bool) -> Metric:
     """CloudWatch shows the tab of the line as ``#011``."""
@@ -336,6 +342,7 @@ class Seq2Seq(Algorithm):
         accepts=(JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO), takes=TEXTS, dialect="sequences"
     )
     log_dialect = "sockeye"
+    several_hosts = True
     configurations = tuple(
         Configuration(
             name=kind,

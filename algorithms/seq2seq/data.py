@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from algorithms.common.hosts import ONE_HOST
 from algorithms.errors import TrainingDataError
+from algorithms.interface import Hosts
 from algorithms.seq2seq.layers import Source
 from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
 from recordio.sequences import Pairs, Ragged
+from recordio.shares import Share
 
 _POOL = 32
 """Batches whose sentences are sorted by length together: few places are filled up, and no two epochs are alike."""
@@ -69,6 +72,22 @@ def cut(ragged: Ragged, longest: int) -> Ragged:
     kept = np.minimum(lengths, longest)
     place = np.arange(len(ragged.values)) - np.repeat(ragged.offsets[:-1], lengths)
     return Ragged(ragged.values[place < longest], np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)]))
+
+
+def part(pairs: Pairs, share: Share) -> Pairs:
+    """The pairs of a share."""
+    if share.of == 1:
+        return pairs
+    mine = range(share.rank, len(pairs.source), share.of)
+    return Pairs(*(Ragged.of([ragged[number] for number in mine]) for ragged in pairs))
+
+
+def longest_ratio(pairs: Pairs, hosts: Hosts = ONE_HOST) -> float:
+    """Of the lengths of target and source in the pairs of all hosts: the mean, and twice the standard deviation."""
+    ratios = pairs.target.lengths / pairs.source.lengths
+    total, count = hosts.sum(np.array([ratios.sum(), len(ratios)], np.float64))[0]
+    squares = hosts.sum(np.array([np.square(ratios - total / count).sum()]))[0][0]
+    return float(total / count + 2 * np.sqrt(squares / count))
 
 
 def buckets(pairs: Pairs, width: int | None) -> list[np.ndarray]:

@@ -11,6 +11,8 @@ from typing import TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from algorithms.common.hosts import ONE_HOST, from_leader
+from algorithms.interface import Hosts
 from algorithms.seq2seq.data import batch, buckets
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import Vocabulary
@@ -23,16 +25,17 @@ _BATCH = 64
 _MOST_EXPONENT = 700.0  # of a float; a perplexity beyond it says no more
 
 
-def judge(translator: Translator, pairs: Pairs) -> dict[str, float]:
+def judge(translator: Translator, pairs: Pairs, hosts: Hosts = ONE_HOST) -> dict[str, float]:
     """``perplexity``, e to the mean negative log likelihood of a token, and ``accuracy``, the share of tokens that are
-    the likeliest; both with ``</s>``, and with the true tokens before each."""
+    the likeliest; both with ``</s>``, and with the true tokens before each. Of the pairs of all hosts."""
 
     def sums(numbers: np.ndarray) -> tuple[float, int, int]:
         losses, hits = translator.judge(batch(pairs, numbers))
         return float(losses.sum(dtype=np.float64)), int(hits.sum()), len(losses)
 
     parts = [group[at : at + _BATCH] for group in buckets(pairs, 5) for at in range(0, len(group), _BATCH)]
-    loss, right, count = np.sum(_in_threads(sums, parts), axis=0)
+    mine = np.sum([(0.0, 0, 0), *_in_threads(sums, parts)], axis=0)
+    loss, right, count = hosts.sum(mine)[0]
     return {"perplexity": perplexity(loss / count), "accuracy": float(right / count)}
 
 
@@ -64,11 +67,22 @@ def bleu(found: Sequence[str], true: Sequence[str]) -> float:
 
 
 def translate_and_score(
-    translator: Translator, pairs: Pairs, numbers: Sequence[int], beam: int, vocabulary: Vocabulary
+    translator: Translator,
+    pairs: Pairs,
+    numbers: Sequence[int],
+    beam: int,
+    vocabulary: Vocabulary,
+    hosts: Hosts = ONE_HOST,
 ) -> float:
-    """BLEU of the pairs of these numbers."""
+    """BLEU of the pairs of these numbers, and of those of the other hosts."""
     order = sorted(numbers, key=lambda number: len(pairs.source[number]))
     parts = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
     found = _in_threads(lambda part: translator.translate([pairs.source[number] for number in part], beam), parts)
     texts = [vocabulary.text(hypothesis.tokens) for part in found for hypothesis in part]
-    return bleu(texts, [vocabulary.text(pairs.target[number]) for number in order])
+    true = [vocabulary.text(pairs.target[number]) for number in order]
+    told = hosts.gather([texts, true])
+    return float(
+        from_leader(
+            hosts, lambda: bleu([one for part, _ in told for one in part], [one for _, part in told for one in part])
+        )
+    )

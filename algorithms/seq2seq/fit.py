@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -13,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from algorithms.checkpoints import Checkpoint, variables_from_arrays, variables_to_arrays
+from algorithms.common.hosts import ONE_HOST, any_host
 from algorithms.common.networks import load_keras
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
 from algorithms.events import Duration, Measured, Progress, Score, Throughput
-from algorithms.interface import Job
+from algorithms.interface import Hosts, Job
 from algorithms.seq2seq import data, evaluation, vocabulary
 from algorithms.seq2seq.architecture import Architecture, initial
 from algorithms.seq2seq.model import Seq2SeqModel
@@ -25,9 +28,12 @@ from algorithms.seq2seq.schedule import MAXIMIZED, Rate
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import Vocabulary
 from recordio import sequences
-from recordio.sequences import Pairs
+from recordio.errors import EmptyDataError
+from recordio.sequences import Pairs, Ragged
+from recordio.shares import Share
 
 if TYPE_CHECKING:
+    from algorithms.common.gradients import Together
     from algorithms.seq2seq import Seq2SeqHyperparameters
     from algorithms.seq2seq.network import Network
 
@@ -47,10 +53,13 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
     """
     folder = channels["vocab"]
     words = _vocabulary(folder, vocabulary.SOURCE_FILE), _vocabulary(folder, vocabulary.TARGET_FILE)
-    pairs = {name: _pairs(channels[name], name, values, words) for name in ("train", "validation")}
+    if len(set(job.hosts.gather(_digest(words)))) > 1:
+        raise ChannelError("vocab channel: the hosts have different vocabularies; all need the same")
+    pairs = {name: _pairs(channels[name], name, values, words, job.hosts) for name in ("train", "validation")}
+    shares = {name: channels[name].share for name in pairs}
     shape = Architecture.of(values, source_vocabulary=len(words[0]), target_vocabulary=len(words[1]))
     with job.nothing_to_keep():
-        run = _begin(values, shape, words, pairs, job)
+        run = _begin(values, shape, words, pairs, shares, job)
         run.resume()
     try:
         return run.to_the_end()
@@ -65,6 +74,7 @@ def _begin(
     shape: Architecture,
     words: tuple[Vocabulary, Vocabulary],
     pairs: dict[str, Pairs],
+    shares: dict[str, Share],
     job: Job,
 ) -> _Run:
     """The network, ready for its first update."""
@@ -79,10 +89,13 @@ def _begin(
     job.info(f"Total # of parameters: {sum(value.size for value in parameters.values())}")
     from algorithms.seq2seq import network  # after Keras was seeded
 
-    trained = network.Network(shape, parameters, {name: getattr(values, name) for name in _DROPOUTS}, job.seed)
-    network.prepare(trained, network.make_optimizer(values), accuracy=values.training_metric == "accuracy")
+    rates = {name: getattr(values, name) for name in _DROPOUTS}
+    draws = job.seed + job.hosts.rank * len(rates)  # each host drops other numbers
+    trained = network.Network(shape, parameters, rates, draws)
+    optimizer, accuracy = network.make_optimizer(values), values.training_metric == "accuracy"
+    together = network.prepare(trained, optimizer, job.hosts, accuracy=accuracy)
     step = None if network.DYNAMIC else values.bucket_width
-    return _Run(values, shape, words, pairs, trained, job, step)
+    return _Run(values, shape, words, pairs, shares, trained, optimizer, together, job, step)
 
 
 def _vocabulary(folder: Path, name: str) -> Vocabulary:
@@ -97,8 +110,24 @@ def _vocabulary(folder: Path, name: str) -> Vocabulary:
         raise ChannelError(f"vocab channel: {error}") from None
 
 
-def _pairs(channel: Any, name: str, values: Seq2SeqHyperparameters, words: Sequence[Vocabulary]) -> Pairs:
-    found = sequences.decode(channel.records(), name)
+def _digest(words: Sequence[Vocabulary]) -> str:
+    """Of the tokens, in their order."""
+    return hashlib.sha256("\n".join(one.text(range(len(one))) for one in words).encode()).hexdigest()
+
+
+def _pairs(channel: Any, name: str, values: Seq2SeqHyperparameters, words: Sequence[Vocabulary], hosts: Hosts) -> Pairs:
+    """All pairs that are here; where they are spread over the hosts, there may be none.
+
+    Raises:
+        EmptyDataError: no host has any. TrainingDataError: see ``train``.
+    """
+    nothing: EmptyDataError | None = None
+    try:
+        found = sequences.decode(channel.records(whole=True), name)
+    except EmptyDataError as error:
+        nothing, found = error, Pairs(Ragged.of([]), Ragged.of([]))
+    if not any_host(hosts, len(found.source) > 0):
+        raise nothing or EmptyDataError(f"{name}: there are no records")
     data.check(found, name, len(words[0]), len(words[1]))
     return Pairs(data.cut(found.source, values.max_seq_len_source), data.cut(found.target, values.max_seq_len_target))
 
@@ -111,7 +140,12 @@ class _Run:
     shape: Architecture
     words: tuple[Vocabulary, Vocabulary]
     pairs: dict[str, Pairs]
+    """All that are here, of each channel."""
+    shares: dict[str, Share]
+    """The part of them that this host takes."""
     network: Network
+    optimizer: Any
+    together: Together | None
     job: Job
     step: int | None
     epoch: int = 0
@@ -122,6 +156,7 @@ class _Run:
     best: Seq2SeqModel | None = None
     since: float = field(default_factory=time.perf_counter)
     done: bool = False
+    stopped: bool = False
     seen: dict[str, float] = field(default_factory=dict)
     """Sums over the tokens since the last checkpoint of what ``learn`` said, and their number."""
 
@@ -129,19 +164,26 @@ class _Run:
         self.stopping = EarlyStopping(maximize=self.values.optimized_metric in MAXIMIZED)
         self.rate = Rate(self.values)
         self.random = np.random.default_rng(self.job.seed)
-        lengths = self.pairs["train"].target.lengths / self.pairs["train"].source.lengths
-        self.ratio = float(lengths.mean() + 2 * lengths.std())
+        self.share, self.held_out = self.shares["train"], data.part(self.pairs["validation"], self.shares["validation"])
+        self.ratio = data.longest_ratio(self.pairs["train"], ONE_HOST if self.share.of > 1 else self.job.hosts)
         self.decoded = self._decoded()
         self.draws = self.random.bit_generator.state  # when the running epoch began
         width = self.values.bucket_width if self.values.bucketing_enabled else None
         self.groups = data.buckets(self.pairs["train"], width)
 
-    def _decoded(self) -> np.ndarray:
-        """The numbers of the validation pairs that BLEU is measured on."""
-        count, size = len(self.pairs["validation"].source), self.values.bleu_sample_size
+    def _decoded(self) -> np.ndarray | None:
+        """The numbers of this host's validation pairs that BLEU is measured on; None where it is not measured."""
+        counts, size = self.job.hosts.gather(len(self.held_out.source)), self.values.bleu_sample_size
         if self.values.optimized_metric == "bleu" and size == 0 or size == -1:
-            size = count
-        return np.sort(self.random.permutation(count)[:size])
+            size = sum(counts)
+        chosen = np.sort(self.random.permutation(sum(counts))[:size])
+        if not len(chosen):
+            return None
+        rank, share = self.job.hosts.rank, self.shares["validation"]
+        if share.of > 1:
+            return chosen[chosen % share.of == share.rank] // share.of
+        mine = chosen - sum(counts[:rank])
+        return mine[(mine >= 0) & (mine < counts[rank])]
 
     def to_the_end(self) -> Seq2SeqModel:
         """All epochs."""
@@ -149,12 +191,14 @@ class _Run:
             self.job.info("Training started.")
         while not self.done:
             self._one_epoch()
+            if self.stopped:
+                break
             self.epoch, self.batches, self.draws = self.epoch + 1, 0, self.random.bit_generator.state
             if self.values.max_num_epochs is not None:
                 self.job.report(Progress(self.epoch, self.values.max_num_epochs))
                 self.done |= self.epoch >= self.values.max_num_epochs
             self.job.checkpoints.offer(self._state, epoch_over=True)
-        if self.job.stop_requested:
+        if self.stopped or any_host(self.job.hosts, self.job.stop_requested):
             return self._stopped()
         if self.updates % self.values.checkpoint_frequency_num_batches:
             self._checkpoint()  # what the last updates brought
@@ -172,33 +216,39 @@ class _Run:
         return self.best or self._model(self.network.named_arrays())
 
     def _order(self) -> list[np.ndarray]:
-        """The numbers of the pairs of each batch of the next epoch."""
-        pairs, by_length = self.pairs["train"], self.values.bucketing_enabled
-        numbers = data.epoch(pairs, self.groups, self.values.batch_size, self.random, by_length=by_length)
-        return numbers if self.epoch else data.unlike_first(numbers, pairs)
+        """The numbers of the pairs of each batch of the next epoch; of some there are none.
+
+        Hosts that have the same pairs draw batches for all, and each takes its part: of lengths like the others'."""
+        pairs, by_length, share = self.pairs["train"], self.values.bucketing_enabled, self.share
+        numbers = data.epoch(pairs, self.groups, self.values.batch_size * share.of, self.random, by_length=by_length)
+        if not self.epoch:
+            numbers = data.unlike_first(numbers, pairs)
+        return [chosen[share.rank :: share.of] for chosen in numbers]
 
     def _batch(self, chosen: np.ndarray) -> data.Batch:
         return data.batch(self.pairs["train"], chosen, self.step, self.values.batch_size)
 
     def _one_epoch(self) -> None:
-        numbers = self._order()
-        first_update = self.updates
+        hosts, numbers = self.job.hosts, self._order()
+        first_update, most = self.updates, max(hosts.gather(len(numbers)))
         started, samples = time.perf_counter(), 0
-        for count in range(self.batches, len(numbers)):
-            stopped = self.job.stop_requested  # before the checkpoint, which is then written
-            if self.updates > first_update:
+        for count in range(self.batches, most):
+            self.stopped = any_host(hosts, self.job.stop_requested)  # before the checkpoint, which is then written
+            if self.updates > first_update or (self.stopped and self.updates):
                 self.job.checkpoints.offer(self._state)
-            if stopped or self.updates == self.values.max_num_batches:
+            if self.stopped or self.updates == self.values.max_num_batches:
                 self.done = True
                 return
-            self.network.optimizer.learning_rate = self.rate.at(self.updates)
-            self._learn(self._batch(numbers[count]))
+            self.optimizer.learning_rate = self.rate.at(self.updates)
+            chosen = numbers[count] if count < len(numbers) else np.zeros(0, np.int64)
+            self._learn(self._batch(chosen) if len(chosen) else None)
             self.batches = count + 1
-            self.samples += len(numbers[count])
-            samples += len(numbers[count])
-            if count and count % _SPEED_EVERY == 0:
+            self.samples += len(chosen)
+            samples += len(chosen)
+            if samples and count and count % _SPEED_EVERY == 0:
                 seconds = time.perf_counter() - started
-                self.job.report(Throughput(samples, seconds, self.epoch, count, (self._training_score(),)))
+                score = self._training_score(self.seen)
+                self.job.report(Throughput(samples, seconds, self.epoch, count, (score,)))
                 started, samples = time.perf_counter(), 0
             if self.updates % self.values.checkpoint_frequency_num_batches == 0:
                 self._checkpoint()
@@ -223,7 +273,7 @@ class _Run:
         return Checkpoint(position, state, variables_to_arrays("variable", self._variables()), kept)
 
     def _variables(self) -> list[Any]:
-        return [*self.network.variables, *self.network.optimizer.variables]
+        return [*self.network.variables, *self.optimizer.variables]
 
     def resume(self) -> None:
         """Take up the newest checkpoint, if there is one."""
@@ -232,7 +282,7 @@ class _Run:
             return
         # TensorFlow makes a program of the first batch, and another of the first that differs in shape, for all others.
         # Where they are made of other batches, sums may be rounded otherwise.
-        for chosen in self._order()[:2]:
+        for chosen in [chosen for chosen in self._order() if len(chosen)][:2]:
             self.network.learn(self._batch(chosen))
         for name in _COUNTS:
             setattr(self, name, found.state[name])
@@ -246,22 +296,34 @@ class _Run:
             self.best = self._model(parameters)
             self.job.save_intermediate(self.best)
 
-    def _learn(self, batch: data.Batch) -> None:
+    def _learn(self, batch: data.Batch | None) -> None:
+        """One update by the batches of all hosts; None where only others have one."""
         with nullcontext() if self.updates else self.job.nothing_to_keep():  # the network is compiled
-            logs = self.network.learn(batch)
+            tokens = 0.0 if batch is None else self._see(batch)
+            if self.together is not None:
+                self.together.step(tokens)
         self.updates += 1
+
+    def _see(self, batch: data.Batch) -> float:
+        """Find the gradients of a batch, and follow them where there are no other hosts; how many tokens it has."""
+        logs, tokens = self.network.learn(batch), float(batch.weights.sum())
         if not np.isfinite(logs["loss"]):
             raise TrainingDataError(
-                f"the loss became {logs['loss']} after {self.updates} updates; a lower learning_rate may help"
+                f"the loss became {logs['loss']} after {self.updates + 1} updates; a lower learning_rate may help"
             )
-        tokens = float(batch.weights.sum())
         for name, value in {**logs, "tokens": 1.0}.items():
             self.seen[name] = self.seen.get(name, 0.0) + value * tokens
+        return tokens
 
-    def _training_score(self) -> Score:
+    def _training_score(self, seen: Mapping[str, float]) -> Score:
         if self.values.training_metric == "accuracy":
-            return Score("train", "accuracy", self.seen["accuracy"] / self.seen["tokens"], maximize=True)
-        return Score("train", "perplexity", evaluation.perplexity(self.seen["loss"] / self.seen["tokens"]))
+            return Score("train", "accuracy", seen["accuracy"] / seen["tokens"], maximize=True)
+        return Score("train", "perplexity", evaluation.perplexity(seen["loss"] / seen["tokens"]))
+
+    def _seen_by_all(self) -> dict[str, float]:
+        """The sums of all hosts."""
+        parts = self.job.hosts.gather(self.seen)
+        return {name: sum(part.get(name, 0.0) for part in parts) for name in {*itertools.chain(*parts)}}
 
     def _model(self, parameters: Mapping[str, np.ndarray]) -> Seq2SeqModel:
         translator = Translator(self.shape, parameters, self.ratio)
@@ -272,8 +334,10 @@ class _Run:
         self.checkpoints += 1
         done = {"updates": self.updates, "epoch": self.epoch, "samples": self.samples}
         self.job.report(Duration(self.checkpoints, time.perf_counter() - self.since, done))
-        self.job.report(Measured((self._training_score(),), step=self.checkpoints))
+        self.job.report(Measured((self._training_score(self._seen_by_all()),), step=self.checkpoints))
         self.seen.clear()
+        if self.together is not None:
+            self.together.align()
         model = self._model(self.network.named_arrays())
         scores = self._validate(model)
         for name, value in scores.items():
@@ -292,12 +356,11 @@ class _Run:
         self.since = time.perf_counter()
 
     def _validate(self, model: Seq2SeqModel) -> dict[str, float]:
-        pairs = self.pairs["validation"]
-        scores = evaluation.judge(model.translator, pairs)
-        if len(self.decoded):
-            numbers = self.decoded.tolist()
+        scores = evaluation.judge(model.translator, self.held_out, self.job.hosts)
+        if self.decoded is not None:
+            beam, numbers = self.values.beam_size, self.decoded.tolist()
             scores["bleu"] = evaluation.translate_and_score(
-                model.translator, pairs, numbers, self.values.beam_size, self.words[1]
+                model.translator, self.held_out, numbers, beam, self.words[1], self.job.hosts
             )
         return scores
 

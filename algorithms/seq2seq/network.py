@@ -9,7 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from algorithms.common.gradients import Together, compiled
+from algorithms.common.hosts import ONE_HOST
 from algorithms.common.networks import to_numpy
+from algorithms.interface import Hosts
 from algorithms.seq2seq.architecture import Architecture
 from algorithms.seq2seq.data import Batch
 from algorithms.seq2seq.layers import Drops, Source, decode_with_teacher, encode, kernels, remember, score
@@ -92,7 +95,7 @@ class Network(keras.Model):
         """(n, V) scores for the n places of ``Batch.places``."""
         ids, lengths, reverse, mask, target, places = inputs
         source, a = Source(ids, lengths, reverse, mask), self._architecture
-        k = kernels(ops, a, {name: ops.convert_to_tensor(value) for name, value in self._named.items()})
+        k = kernels(ops, a, {name: _read(name, value) for name, value in self._named.items()})
         memory = remember(ops, a, k, encode(ops, loop, a, k, source, self._drops), source)
         hidden = decode_with_teacher(ops, loop, a, k, memory, source, target, self._drops)
         counted = ops.take(ops.reshape(hidden, (-1, a.decoder_width)), places, axis=0)
@@ -103,19 +106,28 @@ class Network(keras.Model):
         return {name: np.array(to_numpy(value), np.float32) for name, value in self._named.items()}
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """One update; ``loss``, the mean of its tokens, and ``accuracy`` where that was asked for."""
+        """One update, or this host's part of it; ``loss``, the mean of its tokens, and ``accuracy`` if asked for."""
         logs = self.train_on_batch(batch.inputs, batch.labels, sample_weight=batch.weights, return_dict=True)
         self.reset_metrics()
         return {name: float(value) for name, value in logs.items()}
 
 
-def prepare(network: Network, optimizer: Any, *, accuracy: bool) -> None:
-    """Make the network ready for ``learn``. The loss is the mean over tokens.
+def _read(name: str, value: Any) -> Any:
+    """A weight as a tensor. TensorFlow's gradient of an embedding has a row for each occurrence of a token, and Keras
+    clips and squares these one by one; times 1, it is the sum of them."""
+    return ops.multiply(value, 1.0) if name.endswith("embed_weight") else ops.convert_to_tensor(value)
+
+
+def prepare(network: Network, optimizer: Any, hosts: Hosts = ONE_HOST, *, accuracy: bool) -> Together | None:
+    """Make the network ready for ``learn``, where there are other hosts as a part of the steps of all. The loss is the
+    mean over tokens.
 
     XLA is for the backend that is built on it: TensorFlow's kernels take any shape without compiling anew.
     """
-    network.compile(
-        optimizer=optimizer,
+    return compiled(
+        network,
+        optimizer,
+        hosts,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")] if accuracy else [],
         jit_compile=keras.backend.backend() == "jax",

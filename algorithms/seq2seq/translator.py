@@ -12,7 +12,7 @@ from algorithms.seq2seq.architecture import Architecture
 from algorithms.seq2seq.beam import Hypothesis, Step, search
 from algorithms.seq2seq.data import Batch, sources
 from algorithms.seq2seq.layers import NO_DROPS, Arrays, Memory, Source, loop_over_time
-from recordio.limits import MOST_BEAM_NUMBERS
+from recordio.limits import MOST_BEAM_NUMBERS, WIDEST_BEAM
 
 _MOST_ROWS = 256
 """Hypotheses that are decoded together: enough for large products, few enough for the cache and the memory."""
@@ -59,11 +59,11 @@ class Translator:
 
     def translate(self, sequences: Sequence[np.ndarray], beam: int, *, weights: bool = False) -> list[Hypothesis]:
         """The likeliest target of each source, which has at least one token. The beam is narrower than ``beam``
-        where that many hypotheses would take more memory than ``MOST_BEAM_NUMBERS`` allows."""
+        where that is above ``WIDEST_BEAM``, or would take more memory than ``MOST_BEAM_NUMBERS`` allows."""
         found: list[Hypothesis | None] = [None] * len(sequences)
         order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
         longest = max((len(sequence) for sequence in sequences), default=1)
-        beam = min(beam, max(1, MOST_BEAM_NUMBERS // self._numbers_of_a_row(longest)))
+        beam = min(beam, WIDEST_BEAM, max(1, MOST_BEAM_NUMBERS // self._numbers_of_a_row(longest)))
         size = max(1, _MOST_ROWS // beam)
         for at in range(0, len(order), size):
             numbers = order[at : at + size]

@@ -40,13 +40,17 @@ class Pipeline:
             does, so that the network is compiled for one size.
         seed: of the order and the augmentation.
         shuffled: images come in another order each epoch.
+        rank: of the host; each augments its images otherwise.
     """
 
-    def __init__(self, examples: Examples, prepare: Preparation, size: int, seed: int, *, shuffled: bool) -> None:
+    def __init__(
+        self, examples: Examples, prepare: Preparation, size: int, seed: int, *, shuffled: bool, rank: int = 0
+    ) -> None:
         self._examples = examples
         self._prepare = prepare
         self._size = size
         self._seed = seed
+        self._rank = [rank] if rank else []
         self._shuffled = shuffled
         room = _MOST_BYTES // (size * prepare.height * prepare.width * prepare.channels)
         self._threads = max(1, min(len(os.sched_getaffinity(0)), _MOST_THREADS, room - 2))
@@ -54,7 +58,7 @@ class Pipeline:
     @property
     def repeats(self) -> bool:
         """An epoch can be read again from its start: False in Pipe mode."""
-        return self._examples.targets is not None
+        return self._examples.count is not None
 
     def epoch(self, number: int, after: int = 0) -> Generator[ImageBatch]:
         """One epoch, without its first ``after`` batches. Leaving it early closes what is open.
@@ -70,7 +74,7 @@ class Pipeline:
 
         def make(numbered: tuple[int, tuple[list[Example], int]]) -> ImageBatch:
             batch, (examples, count) = numbered
-            random = np.random.default_rng([self._seed, number, batch])
+            random = np.random.default_rng([self._seed, number, batch, *self._rank])
             images = np.stack([self._prepare(example.load(), example.where, random) for example in examples])
             return ImageBatch(images, np.stack([example.target for example in examples]), count)
 

@@ -108,6 +108,7 @@ class XGBoost(Algorithm):
     )
     log_dialect = "xgboost"
     several_hosts = True
+    own_checkpoints = "**/xgboost-checkpoint.*"
     configurations = (
         *(
             Configuration(

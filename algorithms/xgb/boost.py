@@ -115,6 +115,8 @@ def boost(
         raise
     if monitor.stopped and not hyperparameters.save_model_on_termination:
         raise TrainingStopped("training was stopped, and save_model_on_termination is false")
+    if monitor.stopped and checkpoints is not None:
+        job.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
     if stopping is None:
         return Boosted(booster, monitor.history[-1] if monitor.history else {}, monitor.stopped)
     at = stopping.best_iteration - monitor.first

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xgboost as xgb
 
-from algorithms.checkpoints import is_uploading
+from algorithms.checkpoints import is_uploading, open_file, remove, written
 from algorithms.errors import ModelError
 from algorithms.interface import Job
 from algorithms.xgb.documents import load_booster
@@ -16,6 +16,7 @@ from algorithms.xgb.portable import portable
 
 KEPT = 5
 _SHARE_OF_TIME = 0.05  # a model grows with each round: saving all of them would cost the square of the rounds
+_UNFINISHED = ".xgboost-checkpoint"
 _NAME = re.compile(r"xgboost-checkpoint\.([0-9]+)")
 
 
@@ -27,13 +28,15 @@ class Checkpoints:
         self._started = time.monotonic()
         self._spent = 0.0
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / ".xgboost-checkpoint").unlink(missing_ok=True)  # left by a job that was killed while writing
+        for left in directory.glob(f"{_UNFINISHED}*"):  # by a job that was killed while writing
+            remove(left)
 
     def newest(self, job: Job) -> tuple[xgb.Booster, int] | None:
         """The newest checkpoint that can be read, and its round; None where there is none."""
         for number, path in reversed(self._files()):
             try:
-                return load_booster(path.read_bytes(), str(path)), number
+                with open_file(path) as file:
+                    return load_booster(file.read(), str(path)), number
             except (ModelError, OSError) as error:
                 job.warning(f"Checkpoint {path} is skipped: {error}")
         return None
@@ -47,16 +50,12 @@ class Checkpoints:
         began = time.monotonic()
         if not now and self._spent > _SHARE_OF_TIME * (began - self._started):
             return
-        temporary = self._directory / ".xgboost-checkpoint"
-        try:
-            temporary.write_bytes(portable(booster))
-            temporary.replace(self._directory / f"xgboost-checkpoint.{number}")
-        except OSError:  # the disk is full, say
-            temporary.unlink(missing_ok=True)
-            raise
-        for _, path in self._files()[:-KEPT]:
+        with written(self._directory / f"xgboost-checkpoint.{number}") as file:
+            file.write(portable(booster))
+        # Beyond this round there are only such as could not be read.
+        for path in [path for round_, path in self._files() if round_ <= number][:-KEPT]:
             if not is_uploading(path):
-                path.unlink(missing_ok=True)
+                remove(path)
         self._spent += time.monotonic() - began
 
     def _files(self) -> list[tuple[int, Path]]:

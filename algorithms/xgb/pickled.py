@@ -47,7 +47,14 @@ _ADMITTED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _latin_1,
 }
 _CALLS = ("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD")
-_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
+_PUT = ("PUT", "BINPUT", "LONG_BINPUT")
+_GET = ("GET", "BINGET", "LONG_BINGET")
+_REUSED = (
+    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "STRING", "SHORT_BINSTRING", "BINSTRING"),
+    *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "GLOBAL", "STACK_GLOBAL", "EMPTY_LIST", "EMPTY_DICT"),
+)
+"""What may be used a second time: texts, bytes, names, and what can be no key of a dictionary. Tuples inside tuples,
+each of them twice, are a key whose hash takes 2**100 steps, and a few hundred bytes are enough to say so."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -64,17 +71,24 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check_sizes(data: bytes) -> None:
-    """Refuse what would take more memory than the file accounts for. Nothing is built of it here.
+    """Refuse what would take more memory, or more time, than the file accounts for. Nothing is built of it here.
 
     Python's own reader makes room for a length, or for a place in its memo, before it sees whether they are true.
     """
-    calls = 0
+    calls, last = 0, ""
+    kept: dict[int, str] = {}  # by the place in the memo, what was put there
     for number, (code, argument, _) in enumerate(pickletools.genops(io.BytesIO(data))):
         calls += code.name in _CALLS
         if calls > MOST_PICKLE_CALLS:
             raise PickleRefused(f"it calls more than {MOST_PICKLE_CALLS} functions")
-        if code.name in _MEMO and not 0 <= int(argument or 0) <= number:
+        if code.name in _PUT and not 0 <= int(argument or 0) <= number:
             raise PickleRefused(f"it numbers its {number}th part {argument}")
+        if code.name == "DUP" or (code.name in _GET and kept.get(int(argument or 0)) not in _REUSED):
+            raise PickleRefused("it uses a part of it twice that is no text")
+        if code.name == "MEMOIZE" or code.name in _PUT:
+            kept[len(kept) if argument is None else int(argument)] = last
+        else:
+            last = code.name
 
 
 def is_pickle(data: bytes) -> bool:

@@ -46,6 +46,8 @@ def check(document: dict[str, Any], size: int) -> None:
     attributes = learner["attributes"]
     if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
         raise ValueError("the attributes are malformed")
+    if attributes.get("best_iteration") == "":  # XGBoost's Python package fails on an empty text
+        raise ValueError("the attribute best_iteration is empty")
     for what in ("feature_names", "feature_types"):
         if len(learner.get(what, ())) not in (0, features):
             raise ValueError(f"{len(learner[what])} {what} for {features} features")

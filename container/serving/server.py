@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -50,11 +51,14 @@ FAILURE = 1
 def run(paths: Paths, settings: Settings) -> int:
     """Serve the model in ``paths`` until SIGTERM, SIGINT or SIGQUIT; the exit code of the process.
 
-    0: stopped as asked. 1: there is nothing to serve, and the log says why; a server that could answer nothing but
-    errors would only hide that until SageMaker's health check gives up minutes later.
+    0: stopped as asked. 1: there is nothing to serve, or nowhere to listen, and the log says why; a server that could
+    answer nothing but errors would only hide that until SageMaker's health check gives up minutes later.
     """
     started = time.perf_counter()
     logs.configure(structured=settings.structured_logs)
+    if (problem := _cannot_listen(settings)) is not None:
+        logs.error("Customer Error", [problem])
+        return FAILURE
     return_large_blocks(LARGE_BLOCK)
     workers = request_memory.workers(settings)
     if settings.multi_model and (settings.workers or 1) > 1:
@@ -70,8 +74,26 @@ def run(paths: Paths, settings: Settings) -> int:
             return FAILURE
         telemetry.observe(application, metrics)
         seconds = time.perf_counter() - started
-        logger.info("Serving on port %d with %d workers; loaded in %.2f s", settings.port, workers, seconds)
+        logger.info("Serving on %s with %d workers; loaded in %.2f s", _bound(settings), workers, seconds)
         return _serve(application, settings, workers, metrics)
+
+
+def _cannot_listen(settings: Settings) -> str | None:
+    """Why nothing can listen where the settings say; None where it can. Gunicorn would try five times, with two lines
+    of its own for each."""
+    family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
+        try:
+            probe.bind((settings.address, settings.port))
+        except OSError as error:
+            return f"cannot listen on {_bound(settings)}: {error.strerror}; choose another address or port"
+    return None
+
+
+def _bound(settings: Settings) -> str:
+    address = f"[{settings.address}]" if ":" in settings.address else settings.address
+    return f"{address}:{settings.port}"
 
 
 def _load(paths: Paths, settings: Settings, metrics: Metrics) -> Any:
@@ -130,7 +152,7 @@ def options(settings: Settings, workers: int, metrics: Metrics) -> dict[str, Any
         stop=min(settings.timeout, STOP_SECONDS),
     )
     return {
-        "bind": f"0.0.0.0:{settings.port}",
+        "bind": _bound(settings),
         "workers": workers,
         "worker_class": worker.with_bounds(bounds, metrics),
         "threads": max(THREADS, 2 * processes()) if settings.multi_model else THREADS,

@@ -35,6 +35,7 @@ IDENTITIES = (IDENTITY, "X-Amzn-RequestId", "X-Amzn-SageMaker-Inference-Id", "X-
 _IDENTITY = re.compile(r"[!-~]{1,256}")  # what may stand in a header and in a line of the log
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by the client when it is imported
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_REFUSALS = (400, 408, 413, 414, 417, 431, 501, 503)  # the statuses of ``BufferingWorker._refuse``
 _OTHER = "other"
 _STARTED, _ROWS = "started", "rows"
 
@@ -83,6 +84,8 @@ class Metrics:
         self.refused = client.Counter(
             "oba_refused", "Requests refused before they were whole: malformed, slow, too many.", ["status"], **kept
         )
+        for status in _REFUSALS:  # from 0 on: the first of a series that was not there is no increase to Prometheus
+            self.refused.labels(str(status))
         self.loads = client.Counter("oba_model_loads", "Models loaded, and not loaded.", ["outcome"], **kept)
         self.load_seconds = client.Histogram("oba_model_load_seconds", "Loading a model.", buckets=_SECONDS, **kept)
         self.models = client.Gauge("oba_models", "Models in memory.", multiprocess_mode="livemax", **kept)

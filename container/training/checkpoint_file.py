@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from algorithms.checkpoints import open_file, written
 from recordio.limits import MOST_CHECKPOINT_ARRAYS, MOST_CHECKPOINT_DOCUMENT
 
 _DOCUMENT, _SUFFIX = "checkpoint.json", ".npy"
@@ -31,20 +32,14 @@ def write(path: Path, document: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     Raises:
         OSError: the disk is full, say.
     """
-    temporary = path.with_name(f".{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                archive.writestr(_DOCUMENT, json.dumps(document))
-                for name, array in arrays.items():
-                    with archive.open(zipfile.ZipInfo(name + _SUFFIX), "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with written(path) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            archive.writestr(_DOCUMENT, json.dumps(document))
+            for name, array in arrays.items():
+                with archive.open(zipfile.ZipInfo(name + _SUFFIX), "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -72,7 +67,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             if not size:
                 raise DamagedCheckpointError("the file is empty")

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from algorithms import hyperparameters
-from algorithms.checkpoints import Checkpoint, is_uploading
+from algorithms.checkpoints import Checkpoint, is_uploading, remove
 from algorithms.common.hosts import OneHost
 from algorithms.interface import PIPE, Algorithm, Hosts
 from container.logs import logger
@@ -170,7 +170,13 @@ class CheckpointStore:
         self._spent = self._longest = 0.0
         self._number = 0
         self._written: dict[Path, set[str]] = {}  # our whole checkpoints, the newest last, and the parts of each
+        self._sound: set[str] = set()  # parts that this run has written, or has gone on from
         self._is_over = False
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there are checkpoints of this job, of this run or an earlier one."""
+        return any(path.is_file() for path in self._ours())
 
     # ---- finding ----------------------------------------------------------------------------------------------------
 
@@ -178,7 +184,7 @@ class CheckpointStore:
         """See ``algorithms.checkpoints.Checkpoints``. A damaged one is skipped, for the one before it."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for left in self._directory.glob(f".{self._prefix}*"):  # by a run that was killed while writing
-            left.unlink(missing_ok=True)
+            remove(left)
         self._tell_of_others()
         ours = self._ours()
         self._number = max(map(_number, ours), default=0)
@@ -193,11 +199,11 @@ class CheckpointStore:
                 logger.warning("Checkpoint %s is skipped: %s", path, error)
                 continue
             logger.info("Training goes on after %s, from checkpoint %s", document["position"], path)
-            self._written[path] = set(document["parts"])
+            self._written[path], self._sound = set(document["parts"]), set(document["parts"])
             self._log.resume(lines, document["log"])
             return Checkpoint(document["position"], document["state"], arrays, _Kept(kept))
         if self._number:  # none of them can be used: the log starts anew, too
-            lines.unlink(missing_ok=True)
+            remove(lines)
         self._log.resume(lines, None)
         return None
 
@@ -293,8 +299,9 @@ class CheckpointStore:
 
     def _write(self, checkpoint: Checkpoint, epoch_over: bool) -> None:
         for name in checkpoint.kept:
-            if not self._part(name).exists():
+            if name not in self._sound or not self._part(name).exists():
                 checkpoint_file.write(self._part(name), {}, checkpoint.kept[name])
+                self._sound.add(name)
         self._number += 1
         path = self._directory / f"{self._prefix}-{self._number:08d}.checkpoint"
         document = {
@@ -317,7 +324,7 @@ class CheckpointStore:
         for pattern, needed in (("checkpoint", set(self._written)), ("part", parts)):
             for path in self._directory.glob(f"{self._prefix}-*.{pattern}"):
                 if path not in needed and not is_uploading(path):
-                    path.unlink(missing_ok=True)
+                    remove(path)
 
 
 def _number(path: Path) -> int:

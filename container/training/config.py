@@ -7,8 +7,6 @@ present must be right. All problems of all files are reported together.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,10 +18,11 @@ from algorithms.hyperparameters import Hyperparameters
 from algorithms.interface import FAST_FILE, FILE, PIPE, RECORDIO, ROWS, Algorithm, Channel
 from container.paths import Paths
 from container.settings import ConfigurationError
+from container.training import group
+from container.training.group import Group, kind, read_object
 from recordio import content_type
 from recordio.content_type import ContentType
 from recordio.errors import ContentTypeError, EmptyDataError
-from recordio.limits import MOST_HOSTS
 from recordio.quoting import quoted
 from recordio.sources import FileSource
 
@@ -37,9 +36,6 @@ UNSUPPORTED = {
     "tensorboardoutputconfig.json": "output for TensorBoard",
 }
 """Files in which a job asks for what there is not here, and what that is."""
-
-_DEFAULT_HOST = "algo-1"
-_HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")  # what a name or an address is made of (RFC 1123, RFC 4007)
 
 
 @dataclass(frozen=True)
@@ -86,29 +82,6 @@ class TrainingConfig:
         return self.group.host
 
 
-@dataclass(frozen=True)
-class Group:
-    """The hosts that train together.
-
-    Attributes:
-        host: the name of this one.
-        hosts: the names of all, sorted; the first of them leads.
-    """
-
-    host: str
-    hosts: tuple[str, ...]
-
-    @property
-    def rank(self) -> int:
-        """The place of this host among all; the leader's is 0."""
-        return self.hosts.index(self.host)
-
-    @property
-    def size(self) -> int:
-        """Number of hosts."""
-        return len(self.hosts)
-
-
 def read(paths: Paths, algorithm: type[Algorithm]) -> TrainingConfig:
     """The configuration of the job in ``paths`` for ``algorithm``.
 
@@ -117,18 +90,18 @@ def read(paths: Paths, algorithm: type[Algorithm]) -> TrainingConfig:
     """
     problems: list[str] = []
     provided, values = _hyperparameters(paths, algorithm, problems)
-    group = _group(paths, problems)
-    if group.size > 1 and not algorithm.several_hosts:
+    hosts = group.checked(paths, problems)
+    if hosts.size > 1 and not algorithm.several_hosts:
         problems.append(
-            f"The job runs on {group.size} hosts ({', '.join(group.hosts)}), but {algorithm.name} trains on one: "
+            f"The job runs on {hosts.size} hosts ({', '.join(hosts.hosts)}), but {algorithm.name} trains on one: "
             "set the instance count to 1"
         )
-    channels = _channels(paths, algorithm, group, problems)
+    channels = _channels(paths, algorithm, hosts, problems)
     checkpoints = _checkpoint_directory(paths, problems)
     if problems or values is None:
         raise ConfigurationError(*problems)
     return TrainingConfig(
-        hyperparameters=values, provided=provided, channels=channels, group=group, checkpoint_directory=checkpoints
+        hyperparameters=values, provided=provided, channels=channels, group=hosts, checkpoint_directory=checkpoints
     )
 
 
@@ -137,33 +110,11 @@ def unsupported(paths: Paths) -> list[Path]:
     return [paths.config / name for name in UNSUPPORTED if (paths.config / name).exists()]
 
 
-def _read_object(file: Path, problems: list[str]) -> dict[str, Any] | None:
-    """The JSON object in ``file``; None where there is no file, or (with a problem noted) no object in it."""
-    try:
-        value = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        problems.append(f"{file} cannot be read: {error.strerror}")
-        return None
-    except (ValueError, RecursionError) as error:
-        problems.append(f"{file} is not JSON: {error}")
-        return None
-    if not isinstance(value, dict):
-        problems.append(f"{file} holds {_kind(value)} where a JSON object is expected")
-        return None
-    return value
-
-
-def _kind(value: Any) -> str:
-    return f"the JSON value {json.dumps(value)[:100]}"
-
-
 def _hyperparameters(
     paths: Paths, algorithm: type[Algorithm], problems: list[str]
 ) -> tuple[Mapping[str, Any], Hyperparameters | None]:
     """The hyperparameters as they came, and typed; the latter None where they cannot be used."""
-    provided = _read_object(paths.hyperparameters, problems)
+    provided = read_object(paths.hyperparameters, problems)
     if provided is None and problems:
         return {}, None  # which are missing cannot be said of a file that cannot be read
     try:
@@ -176,8 +127,8 @@ def _hyperparameters(
 # ---- channels -------------------------------------------------------------------------------------------------------
 
 
-def _channels(paths: Paths, algorithm: type[Algorithm], group: Group, problems: list[str]) -> dict[str, ChannelConfig]:
-    configured = _read_object(paths.input_data_config, problems)
+def _channels(paths: Paths, algorithm: type[Algorithm], hosts: Group, problems: list[str]) -> dict[str, ChannelConfig]:
+    configured = read_object(paths.input_data_config, problems)
     if configured is None:
         if paths.input_data_config.exists():
             return {}  # there is one problem already; what follows from it is noise
@@ -191,7 +142,7 @@ def _channels(paths: Paths, algorithm: type[Algorithm], group: Group, problems: 
         channel = _channel(declared[name], entry, problems)
         if channel is not None:
             channels[name] = channel
-            if group.size == 1 or not channel.sharded:  # of several hosts, some may have no file of a channel
+            if hosts.size == 1 or not channel.sharded:  # of several hosts, some may have no file of a channel
                 problems.extend(folder_problems(paths.channel(name), channel))
     problems.extend(
         f"Channel '{name}' is required, and the job has none: {algorithm.name} takes {_listed(declared)}"
@@ -215,7 +166,7 @@ def _channel(declared: Channel, entry: Any, problems: list[str]) -> ChannelConfi
     """The checked channel; None where it cannot be used, with the problems noted."""
     where = f"Channel '{declared.name}'"
     if not isinstance(entry, dict):
-        problems.append(f"{where}: {_kind(entry)} is not its configuration")
+        problems.append(f"{where}: {kind(entry)} is not its configuration")
         return None
     found: list[str] = []
     mode = _mode(declared, entry, found)
@@ -282,48 +233,17 @@ def folder_problems(folder: Path, channel: ChannelConfig) -> list[str]:
     return []
 
 
-# ---- hosts and checkpoints ------------------------------------------------------------------------------------------
-
-
-def group(paths: Paths) -> Group | None:
-    """The hosts of the job, before anything else of it is read; None where what the file says cannot be used."""
-    problems: list[str] = []
-    found = _group(paths, problems)
-    return None if problems else found
-
-
-def _group(paths: Paths, problems: list[str]) -> Group:
-    """The hosts, of which there is one where the job does not say; with problems noted, this one alone."""
-    resources = _read_object(paths.resource_config, problems) or {}
-    alone = Group(_DEFAULT_HOST, (_DEFAULT_HOST,))
-    hosts = resources.get("hosts") or [resources.get("current_host") or _DEFAULT_HOST]
-    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
-        problems.append(f"{paths.resource_config}: hosts is {_kind(hosts)}, not a list of names")
-        return alone
-    if not all(_HOST.fullmatch(host) for host in hosts):
-        problems.append(f"{paths.resource_config}: hosts is {_kind(hosts)}, and not all of them are names of hosts")
-        return alone
-    host = resources.get("current_host") or hosts[0]
-    if host not in hosts:
-        problems.append(f"{paths.resource_config}: current_host {_kind(host)} is not among hosts {hosts}")
-        return alone
-    if len(set(hosts)) < len(hosts):
-        problems.append(f"{paths.resource_config}: hosts is {_kind(hosts)}, and names a host twice")
-        return alone
-    if len(hosts) > MOST_HOSTS:
-        problems.append(f"{paths.resource_config}: hosts has {len(hosts)} names; {MOST_HOSTS} hosts at most can train")
-        return alone
-    return Group(host, tuple(sorted(hosts)))
+# ---- checkpoints ------------------------------------------------------------------------------------------------
 
 
 def _checkpoint_directory(paths: Paths, problems: list[str]) -> Path | None:
     """Where checkpoints go: where the job says, else ``/opt/ml/checkpoints`` where that exists."""
-    configured = _read_object(paths.checkpoint_config, problems)
+    configured = read_object(paths.checkpoint_config, problems)
     if configured is None:
         return paths.checkpoints if paths.checkpoints.is_dir() else None
     stated = configured.get("LocalPath") or str(_ROOT / "checkpoints")
     if not isinstance(stated, str) or not PurePosixPath(stated).is_absolute():
-        problems.append(f"{paths.checkpoint_config}: LocalPath {_kind(stated)} is not an absolute path")
+        problems.append(f"{paths.checkpoint_config}: LocalPath {kind(stated)} is not an absolute path")
         return None
     local = PurePosixPath(stated)
     # Another root than /opt/ml moves the contract's folders, this one included.

@@ -18,6 +18,7 @@ import struct
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from typing import Any
 import numpy as np
 
 from container.settings import ConfigurationError
+from recordio.quoting import shortened
 
 _ARRAY = "\0array"  # the one key of the JSON object that stands for an array
 _DAY = 86_400  # seconds; the engine's time-out cannot tell a slow host from a lost one, so it is as good as none
 _HEAD = struct.Struct("<Q")
+_MARK = (1 << 17) - 1  # the most of a mark: a hundred of them add up exactly in float32
 _COLLECTIVE = "src/collective/"  # in messages of the engine: the folder of its communicator
 
 
@@ -53,8 +56,10 @@ class Engine:
         places: dict[np.dtype, list[int]] = {}
         for place, array in enumerate(arrays):
             places.setdefault(array.dtype, []).append(place)
-        for together in places.values():
-            flat = self._sum(np.concatenate([arrays[place].ravel() for place in together]))
+        for dtype, together in places.items():
+            shapes = [arrays[place].shape for place in together]
+            what = f"{len(shapes)} arrays of {dtype} with the shapes {', '.join(map(str, shapes))}"
+            flat = self._sum([arrays[place].ravel() for place in together], what)
             ends = np.cumsum([arrays[place].size for place in together])
             for place, part in zip(together, np.split(flat, ends[:-1]), strict=True):
                 found[place] = part.reshape(arrays[place].shape)
@@ -65,11 +70,11 @@ class Engine:
         mine = encode(value)
         lengths = np.zeros(self.size, np.int64)
         lengths[self.rank] = len(mine)
-        ends = np.cumsum(self._sum(lengths))
+        ends = np.cumsum(self._sum([lengths], "the lengths of what they gather"))
         together = np.zeros(-(-int(ends[-1]) // 8), np.uint64)
         start = int(ends[self.rank]) - len(mine)
         together.view(np.uint8)[start : start + len(mine)] = np.frombuffer(mine, np.uint8)
-        texts = self._sum(together).tobytes()
+        texts = self._sum([together], f"{len(together)} words of what they gather").tobytes()
         return [decode(texts[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
     def close(self) -> None:
@@ -80,18 +85,30 @@ class Engine:
             warnings.simplefilter("ignore")  # it says goodbye to the tracker, which has ended, and to the shut socket
             collective.finalize()
 
-    def _sum(self, flat: np.ndarray) -> np.ndarray:
+    def _sum(self, parts: Sequence[np.ndarray], what: str) -> np.ndarray:
+        """The sum of the parts, one after the other; ``what`` says what they are, alike on all hosts.
+
+        A number that stands for ``what`` travels behind the parts. Where hosts add arrays of different sizes, the
+        engine gives those with the smaller one a wrong sum without an error; the number is wrong then, too.
+
+        Raises:
+            RuntimeError: another host adds something else.
+        """
         from xgboost import collective
 
         if threading.get_ident() != self._thread:
             raise RuntimeError("hosts must be asked from the thread that connected them: others get its own values")
-        if not flat.size:
-            return flat
+        mark = np.array([zlib.crc32(what.encode()) & _MARK | 1]).astype(parts[0].dtype)
+        flat = np.concatenate([*parts, mark])
         started = time.perf_counter()
         total = collective.allreduce(flat, collective.Op.SUM)
         self.sums, self.sent = self.sums + 1, self.sent + flat.nbytes
         self.seconds += time.perf_counter() - started
-        return total
+        if total[-1] != (mark * self.size).astype(mark.dtype)[0]:
+            raise RuntimeError(
+                f"host {self.rank} of {self.size} adds {shortened(what)}, and another host something else"
+            )
+        return total[:-1]
 
 
 def start_tracker(address: str, size: int) -> tuple[Any, int]:

@@ -16,6 +16,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from algorithms.checkpoints import make_way, open_file
+
 _ROOM = 4096
 """Bytes of the file: a number for each channel. One write of a page is not torn by the end of the process."""
 
@@ -44,6 +46,7 @@ class LinesWritten:
         """
         self._path = path
         self._counts = dict(counts or {})
+        make_way(path)
         self._written = _read(path)
 
     def counts(self) -> dict[str, int]:
@@ -88,7 +91,7 @@ class LinesWritten:
 def _read(path: Path) -> dict[str, int]:
     """The numbers in the file; none where it is absent or damaged."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             found = json.loads(file.read(_ROOM))
     except (OSError, ValueError):
         return {}

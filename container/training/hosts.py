@@ -18,8 +18,14 @@ from container.logs import logger
 from container.paths import Paths
 from container.settings import ConfigurationError
 from container.training import exchange, failure
-from container.training.config import Group, TrainingConfig, folder_problems
+from container.training.config import TrainingConfig, folder_problems
+from container.training.group import Group
 from container.training.trainee import Link
+from recordio.sources import FileSource
+
+_SAMPLED = 8
+"""Files of a channel that are looked into, at most."""
+_PIECE = 1 << 16  # bytes
 
 
 class SoleHost:
@@ -61,7 +67,7 @@ class HostOfSeveral:
         """
         exchange.check_engine()
         rank, size = self._group.rank, self._group.size
-        address = self._link.meet(description(algorithm, configured))
+        address = self._link.meet(description(paths, algorithm, configured))
         if self.leads:
             tracker, port = exchange.start_tracker(address, size)
             self._link.open(port)
@@ -79,7 +85,8 @@ class HostOfSeveral:
         if self._engine:
             self._engine.gather(None)
             sums, size, seconds = self._engine.sums, self._engine.sent / 1e6, self._engine.seconds
-            logger.info("Summed %d times over all hosts, %.3f MB, in %.3f s with waiting.", sums, size, seconds)
+            told = "Host %s: summed %d times over all hosts, %.3f MB, in %.3f s with waiting."
+            logger.info(told, self._group.host, sums, size, seconds)
             self._engine.close()
 
     def failed(self, error: BaseException) -> None:
@@ -88,20 +95,39 @@ class HostOfSeveral:
         self._link.failed(text, of_communication=exchange.is_of_communication(error))
 
 
-def description(algorithm: type[Algorithm], configured: TrainingConfig) -> dict[str, str]:
+def description(paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig) -> dict[str, str]:
     """What must be the same on all hosts, by the name by which a difference is told: digests of the values."""
     channels = {
         f"channel {name}": [one.mode, str(one.content_type), one.sharded, one.wrapped]
         for name, one in configured.channels.items()
+    }
+    files = {
+        f"files of channel {name}": _listing(paths.channel(name))
+        for name, one in configured.channels.items()
+        if one.mode != PIPE and not one.sharded
     }
     values = {f"hyperparameter {name}": value for name, value in wire_values(configured.hyperparameters).items()}
     told = {
         "algorithm": algorithm.name,
         "whether checkpoints are kept": configured.checkpoint_directory is not None,
         **channels,
+        **files,
         **values,
     }
     return {name: _digest(value) for name, value in told.items()}
+
+
+def _listing(folder: Path) -> list[Any]:
+    """What tells the files of one job from those of another, as reading them all would take long: names, sizes, and how
+    some of them begin and end."""
+    files = FileSource(folder).files()
+    content = hashlib.sha256()
+    for sampled in files[:: -(-len(files) // _SAMPLED)]:
+        with sampled.open("rb") as file:
+            content.update(file.read(_PIECE))
+            file.seek(max(sampled.stat().st_size - _PIECE, 0))
+            content.update(file.read(_PIECE))
+    return [content.hexdigest(), *((file.relative_to(folder).as_posix(), file.stat().st_size) for file in files)]
 
 
 def _digest(value: Any) -> str:

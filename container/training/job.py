@@ -319,6 +319,6 @@ class _WatchedRecords:
         self.folder, self.wrapped = stream.folder, stream.wrapped
         self.share, self.may_be_empty = stream.share, stream.may_be_empty
 
-    def records(self) -> Generator[bytes]:
+    def records(self, *, whole: bool = False) -> Generator[bytes]:
         """One epoch of the stream."""
-        return self._watcher.watch(self._stream.records(), lambda record: 1)
+        return self._watcher.watch(self._stream.records(whole=whole), lambda record: 1)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import signal
 import socket
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from container.logs import logger
+from container.signals import Signals
 from container.training import failure, meeting
-from container.training.config import Group
+from container.training.group import Group
 from container.training.lines import Lines, MalformedLineError
 from container.training.trainee import Trainee
 from recordio.limits import HELLO_SECONDS, MOST_STRANGERS
@@ -22,12 +22,14 @@ from recordio.quoting import quoted
 class Leader(meeting.Host):
     """The first of the hosts: all others are connected to it."""
 
-    def __init__(self, group: Group, trainee: Trainee, signals: meeting.Signals) -> None:
-        super().__init__(group, trainee, signals)
+    def __init__(self, group: Group, token: str | None, trainee: Trainee, signals: Signals) -> None:
+        super().__init__(group, token, trainee, signals)
         self.address = ""
         self._listener: socket.socket | None = None
         self._problem = "it could not listen"
+        self._in_use_since: float | None = None  # the port is another process's
         self._strangers: dict[Lines, float] = {}  # with when they must have said who they are
+        self._warned: set[tuple[str, str]] = set()  # of strangers: their addresses and what is wrong with them
         self._others: dict[str, Lines] = {}
         self._heard: dict[str, float] = {}
         self._jobs: dict[str, Mapping[str, Any]] = {}
@@ -48,9 +50,8 @@ class Leader(meeting.Host):
         try:
             messages = one.receive()
         except MalformedLineError as error:
-            logger.warning("A connection to port %d was closed: %s.", meeting.PORT, error)
             messages = []
-            one.close()
+            self._turn_away(one, str(error))
         for message in messages:
             if one in self._strangers:
                 self._greet(one, message)
@@ -76,8 +77,11 @@ class Leader(meeting.Host):
         """A first message: whoever does not say that it is one of the hosts is none."""
         name = message.get("host")
         if name not in self.group.hosts or name == self.group.host or not self._is_from(one, str(name)):
-            logger.warning("A connection to port %d was closed: it is of no other host of this job.", meeting.PORT)
-            one.close()
+            self._turn_away(one, "it is of no other host of this job")
+            return
+        if message.get("token") != self.token:
+            one.send(another_job=True)
+            self._turn_away(one, f"host {name} is there of another job")
             return
         if self.verdict is not None:
             one.send(verdict=self.verdict.code, text=self.verdict.text)
@@ -97,6 +101,15 @@ class Leader(meeting.Host):
         if self.verdict is None:
             one.send(welcome=True)
             logger.info("Host %s is here; %d of %d are.", name, len(self._others) + 1, self.group.size)
+
+    def _turn_away(self, one: Lines, reason: str) -> None:
+        """Close a connection, with one line for an address and a reason: many try again and again."""
+        with contextlib.suppress(OSError):
+            known = one.connection.getpeername()[0], reason
+            if known not in self._warned and len(self._warned) < MOST_STRANGERS:
+                self._warned.add(known)
+                logger.warning("A connection of %s to port %d was closed: %s.", known[0], meeting.PORT, reason)
+        one.close()
 
     def _is_from(self, one: Lines, host: str) -> bool:
         """Whether a connection comes from one of the host's addresses; true where names are not, or slowly, known."""
@@ -121,7 +134,7 @@ class Leader(meeting.Host):
             self._ended[name] = int(message["ended"])
             self._see_ends()
         elif "stop" in message:
-            self.trainee.signal(signal.SIGTERM)
+            self.told_to_stop()
             self.tell_stop()
 
     def tell_job(self) -> None:
@@ -174,8 +187,9 @@ class Leader(meeting.Host):
             listener.close()
             self._problem = f"it could not listen on port {meeting.PORT} of its own address: {error.strerror or error}"
             if error.errno == errno.EADDRINUSE:
-                self.deadline = min(self.deadline, time.monotonic() + meeting.LINGER)  # the last words of another job
+                self._in_use_since = self._in_use_since or time.monotonic()
             return
+        self._in_use_since = None
         listener.setblocking(False)
         self._listener = listener
 
@@ -185,20 +199,21 @@ class Leader(meeting.Host):
             self._strangers.pop(one)
             one.close()
         if not self._met and now > self.deadline:
-            self.fail(self._absent())
+            self.fail(self._absent(now))
+        if self._in_use_since is not None and now - self._in_use_since > meeting.LINGER:  # not another job's last words
+            self.fail(self._absent(now))
         for name, heard in self._heard.items():
             if name not in self._ended and now - heard > meeting.LOST:
                 self.fail(meeting.lost(name, meeting.SILENT.format(meeting.LOST)))
 
-    def _absent(self) -> str:
+    def _absent(self, now: float) -> str:
         if self._listener is None:
             return f"{failure.CLIENT.failure}: Host {self.group.host} leads, and {self._problem}\n"
         missing = [name for name in self.group.hosts if name not in self._jobs and name != self.group.host]
         shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
         hosts = f"Host {shown} was" if len(missing) == 1 else f"Hosts {shown} were"
-        return (
-            f"{failure.CLIENT.failure}: {hosts} not there within {meeting.PATIENCE:g} seconds of the leader's start\n"
-        )
+        seconds = f"{now - self.started:.0f} seconds of the leader's start"
+        return f"{failure.CLIENT.failure}: {hosts} not there within {seconds}\n"
 
     def ended_here(self, code: int) -> None:
         """The leader has ended, and its model is saved."""
@@ -218,7 +233,8 @@ class Leader(meeting.Host):
     def part(self, verdict: meeting.Verdict) -> None:
         """Tell all, those too who come late, and wait until they have heard."""
         self._tell_all(verdict=verdict.code, text=verdict.text)
-        until = time.monotonic() + (meeting.PARTING if self._met or not verdict.text else meeting.LINGER)
+        seconds = meeting.PARTING if self._met or not verdict.text else meeting.LINGER
+        until = time.monotonic() + (seconds if self._listener else 0)
         while time.monotonic() < until:
             waiting = [one for one in self._others.values() if not one.closed]
             if not waiting and len(self._others) == self.group.size - 1:

@@ -16,6 +16,7 @@ them in ``supervisor.py``.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import select
 import signal
 import socket
@@ -23,11 +24,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import metadata
-from types import FrameType
 from typing import Any, NamedTuple
 
+from container.signals import Signals
 from container.training import failure
-from container.training.config import Group
+from container.training.group import Group
 from container.training.lines import Lines
 from container.training.trainee import Trainee
 
@@ -62,48 +63,28 @@ GONE = "its connection ended without a word, as when its process is killed or it
 SILENT = "nothing was heard of it for {:g} seconds, as when its network is cut or its process is stopped"
 
 
-class Signals:
-    """SIGTERM and SIGINT, as they are asked for; the last one that came stands in ``number``."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Signals:
-        self._previous = {number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _take(self, number: int, _frame: FrameType | None) -> None:
-        self.number = number
-
-    def taken(self) -> int | None:
-        """The signal that came since the last call."""
-        number, self.number = self.number, None
-        return number
-
-
 class Host(ABC):
     """What leader and members have in common: the loop, and the training process.
 
     Attributes:
+        token: which job this is, see ``token``.
         verdict: None until the job has ended.
         job: what the training process says of the job; None until it has read it.
     """
 
-    def __init__(self, group: Group, trainee: Trainee, signals: Signals) -> None:
+    def __init__(self, group: Group, token: str | None, trainee: Trainee, signals: Signals) -> None:
         self.group = group
+        self.token = token
         self.trainee = trainee
         self.verdict: Verdict | None = None
         self.job: Mapping[str, Any] | None = None
-        self.deadline = time.monotonic() + PATIENCE
+        self.started = time.monotonic()
+        self.deadline = self.started + PATIENCE
         self._signals = signals
         self._beat_at = 0.0
         self._runs_since = time.monotonic()
         self._failed: tuple[str, float] | None = None  # own failure, and when it counts if nobody knows better
+        self._asked = self._asked_here = False  # to stop; by a signal of its own
 
     def run(self) -> Verdict:
         """Until the job has ended."""
@@ -122,12 +103,22 @@ class Host(ABC):
             self._beat_at = now + BEAT
             self.beat()
         if (number := self._signals.taken()) is not None:
-            self.trainee.signal(number)
+            if self._asked_here or not self._asked:  # a second Ctrl-C ends training at once, the first one never does
+                self.trainee.signal(number)
+            self._asked = self._asked_here = True
             self.tell_stop()
         if self.verdict is None:
             self._look_at_trainee(now)
         if self.verdict is None:
             self.check(now)
+
+    def told_to_stop(self) -> None:
+        """Another host was asked to stop; perhaps this one, too, and has not looked yet."""
+        if not self._asked:
+            number = self._signals.taken()
+            self._asked_here = number is not None
+            self._asked = True
+            self.trainee.signal(number or signal.SIGTERM)
 
     def exchange(self, connections: list[Any]) -> None:
         """Send what waits, and hear what is there or comes within a tick."""
@@ -222,6 +213,11 @@ class Host(ABC):
 def addresses(host: str) -> list[str]:
     """The IPv4 addresses of a host. Raises OSError where its name has none, or none yet."""
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)]
+
+
+def token(job: str | None) -> str | None:
+    """What a host says of the job that it is of, whatever the length of its name; None where it has none."""
+    return None if job is None else hashlib.sha256(job.encode()).hexdigest()[:32]
 
 
 def version() -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from container.signals import Signals
 from container.training import failure, meeting
-from container.training.config import Group
+from container.training.group import Group
 from container.training.lines import Lines, MalformedLineError
 from container.training.trainee import Trainee
 
@@ -17,15 +17,16 @@ from container.training.trainee import Trainee
 class Member(meeting.Host):
     """Any other host: it is connected to the leader."""
 
-    def __init__(self, group: Group, trainee: Trainee, signals: meeting.Signals) -> None:
-        super().__init__(group, trainee, signals)
+    def __init__(self, group: Group, token: str | None, trainee: Trainee, signals: Signals) -> None:
+        super().__init__(group, token, trainee, signals)
         self._leader = group.hosts[0]
         self._lines: Lines | None = None
         self._welcome = False
         self._heard = time.monotonic()
         self._retry_at = 0.0
+        self._another_job_since: float | None = None  # the leader of another job answers in the place of ours
         self._told: float | None = None  # when the leader was told that training has failed here
-        self._ended = False
+        self._ended: tuple[int, float] | None = None  # how training ended here, and when
 
     def connections(self) -> list[Any]:
         """The leader."""
@@ -49,7 +50,12 @@ class Member(meeting.Host):
         self._heard = time.monotonic()
         if "welcome" in message:
             self._welcome = True
+            self._another_job_since = None
             self.tell_job()
+            if self._ended:
+                self._send(ended=self._ended[0])
+        elif "another_job" in message:
+            self._another_job_since = self._another_job_since or time.monotonic()
         elif "met" in message or "tracker" in message:
             self.trainee.lines.send(**message)
         elif "verdict" in message:
@@ -57,7 +63,7 @@ class Member(meeting.Host):
         elif "failed" in message:
             self.fail(str(message["failed"]))
         elif "stop" in message:
-            self.trainee.signal(signal.SIGTERM)
+            self.told_to_stop()
 
     def tell_job(self) -> None:
         """Say which job this is."""
@@ -87,8 +93,11 @@ class Member(meeting.Host):
             self._retry_at = now + meeting.RETRY
             self._connect()
         if not self._welcome and now > self.deadline:
-            within = f"within {meeting.PATIENCE:g} seconds"
+            within = f"within {now - self.started:.0f} seconds"
             self.fail(f"{failure.CLIENT.failure}: Host {self._leader}, which leads, was not there {within}\n")
+        if self._another_job_since is not None and now - self._another_job_since > meeting.LINGER:
+            other = f"is not there: the leader of another job answers on port {meeting.PORT} of its address"
+            self.fail(f"{failure.CLIENT.failure}: Host {self._leader}, which leads, {other}\n")
         if self._welcome and now - self._heard > meeting.LOST:
             self.fail(meeting.lost(self._leader, meeting.SILENT.format(meeting.LOST)))
 
@@ -101,18 +110,20 @@ class Member(meeting.Host):
             connection.connect((meeting.addresses(self._leader)[0], meeting.PORT))
         except OSError:
             connection.close()
+            self._another_job_since = None
             return
         self._lines = Lines(connection)
-        self._lines.send(host=self.group.host, version=meeting.version())
+        self._lines.send(host=self.group.host, token=self.token, version=meeting.version())
         self._heard = time.monotonic()
 
     def ended_here(self, code: int) -> None:
-        """Say so, and wait for the others."""
-        if not self._ended:
-            self._ended = True
-            self._send(ended=code)
-            if not self._welcome:
-                self.verdict = meeting.Verdict(code)
+        """Say so, and wait for the others: for a while, where the leader is not there, who would wait for this host."""
+        if self._ended is None:
+            self._ended = code, time.monotonic()
+            if self._welcome:
+                self._send(ended=code)
+        elif not self._welcome and time.monotonic() - self._ended[1] > meeting.PARTING:
+            self.verdict = meeting.Verdict(code)
 
     def failed_here(self, text: str) -> None:
         """Say so, as soon as there is somebody to hear it; the leader knows whether it was the first failure."""

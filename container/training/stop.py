@@ -6,12 +6,13 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
 from algorithms.errors import TrainingStopped
 from container.logs import logger
+from container.signals import STOPPING
 
 GRACE_SECONDS = 90
 """How long a job may go on after SIGTERM. SageMaker and ``docker stop -t 120`` send SIGKILL after 120 seconds."""
@@ -33,6 +34,11 @@ class Stop:
     Python calls a handler between two of its own instructions only, which a library's code may be far from. A thread,
     woken by the signal itself, therefore says in the log what happens, and ends the process where it stays inside
     ``nothing_to_keep``.
+
+    Attributes:
+        signal: the first that came; None where none did.
+        insisted: an exception was raised in the midst of something, which may have made another one of it.
+        advice: gives what to do after a stop, for the log.
     """
 
     def __init__(self, grace: float = GRACE_SECONDS) -> None:
@@ -44,6 +50,8 @@ class Stop:
         self._wakeups = -1
         self._watcher: threading.Thread | None = None
         self.signal: int | None = None
+        self.insisted = False
+        self.advice: Callable[[], str] = str
 
     @property
     def requested(self) -> bool:
@@ -63,6 +71,7 @@ class Stop:
         signal.set_wakeup_fd(self._wakeups, warn_on_full_buffer=False)
         self._watcher = threading.Thread(target=self._watch, args=(woken,), name="stop", daemon=True)
         self._watcher.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,14 +99,15 @@ class Stop:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _ask(self, number: int, _: FrameType | None) -> None:
-        self.signal = number
-        signal.setitimer(signal.ITIMER_REAL, self._grace)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.signal is None:
+            self.signal = number
+            signal.setitimer(signal.ITIMER_REAL, self._grace)
+            signal.signal(signal.SIGINT, self._hurry)
         if not self._kept_nothing.is_set():
             self._gave_up()
 
     def _gave_up(self) -> NoReturn:
-        self._without_model = True
+        self._without_model = self.insisted = True
         raise TrainingStopped(_NO_MODEL)
 
     def _watch(self, woken: int) -> None:
@@ -114,8 +124,14 @@ class Stop:
         what = f"it keeps the model that it has, within {self._grace:g} seconds" if keeps else "there is no model yet"
         logger.warning("%s: training was asked to stop: %s. A second Ctrl-C ends it at once.", name, what)
         if not keeps and not self._kept_nothing.wait(_PATIENCE_SECONDS):
-            logger.warning("Training was stopped before there was a model, in the midst of a library's work.")
+            words = "Training was stopped before there was a model, in the midst of a library's work"
+            logger.warning("%s%s.", words, self.advice())
             os._exit(128 + number)
 
-    def _insist(self, _number: int, _frame: FrameType | None) -> None:
+    def _hurry(self, _number: int, _frame: FrameType | None) -> NoReturn:
+        self.insisted = True
+        raise KeyboardInterrupt
+
+    def _insist(self, _number: int, _frame: FrameType | None) -> NoReturn:
+        self.insisted = True
         raise TrainingStopped(f"training did not end within {self._grace:g} seconds of being asked to")

@@ -7,27 +7,32 @@ from pathlib import Path
 
 from container.logs import logger
 from container.paths import Paths
+from container.signals import Signals
 from container.training import failure, meeting
-from container.training.config import Group
+from container.training.group import Group
 from container.training.leader import Leader
 from container.training.member import Member
 from container.training.trainee import Link, Trainee
 
 
-def supervise(paths: Paths, group: Group, train: Callable[[Link], int]) -> int:
-    """Run ``train`` in a process of its own, as one of the hosts of the job; the exit code, alike on all hosts."""
+def supervise(paths: Paths, group: Group, job: str | None, signals: Signals, train: Callable[[Link], int]) -> int:
+    """Run ``train`` in a process of its own, as one of the hosts of the job; the exit code, alike on all hosts.
+
+    Args:
+        job: what the hosts of this job have in common and no other job has; None where nobody says.
+        signals: those that came since the start of the process: all hosts are told of a stop, however early.
+    """
     before = _identities(paths.model)
     trainee = Trainee.start(train)
-    with meeting.Signals() as signals:
-        host = (Leader if group.rank == 0 else Member)(group, trainee, signals)
-        verdict = host.run()
-        trainee.kill()
-        if verdict.code == failure.EXIT_CODE:
-            if group.rank == 0:
-                _remove_new(paths.model, before)
-            failure.write(verdict.text, paths.failure)
-            logger.error("Training has failed on all %d hosts. %s", group.size, verdict.text.partition("\n")[0])
-        host.part(verdict)
+    host = (Leader if group.rank == 0 else Member)(group, meeting.token(job), trainee, signals)
+    verdict = host.run()
+    trainee.kill()
+    if verdict.code == failure.EXIT_CODE:
+        if group.rank == 0:
+            _remove_new(paths.model, before)
+        failure.write(verdict.text, paths.failure)
+        logger.error("Training has failed on all %d hosts. %s", group.size, verdict.text.partition("\n")[0])
+    host.part(verdict)
     return verdict.code
 
 

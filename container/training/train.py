@@ -19,7 +19,8 @@ from container.logs import logger
 from container.paths import Paths
 from container.serving import models
 from container.settings import ConfigurationError, Settings
-from container.training import config, dialects, failure, report, supervisor
+from container.signals import Signals
+from container.training import config, dialects, failure, group, report, supervisor
 from container.training.artifact import Artifact
 from container.training.checkpoints import CheckpointStore, identity
 from container.training.config import ChannelConfig, TrainingConfig
@@ -32,13 +33,14 @@ from recordio.sources import FileSource, PipeSource, ReadingStopped, Source
 
 SUCCESS = 0
 GIB = 1 << 30
+_GOES_ON = ": start the job again, and it goes on"
 LARGE = 1000
 """Integers from here on are named where a model needs too much memory."""
 DEFAULT_SEED = 0
 """Two jobs with the same configuration and data give the same model."""
 
 
-def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
+def run(paths: Paths, settings: Settings, output: Output | None = None, signals: Signals | None = None) -> int:
     """Train the job in ``paths`` and return the exit code of the process.
 
     0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
@@ -47,14 +49,20 @@ def run(paths: Paths, settings: Settings, output: Output | None = None) -> int:
 
     Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
 
-    ``output`` is standard output by default.
+    ``output`` is standard output by default. ``signals`` are those that came since the process has started, where
+    there are several hosts.
     """
     output = output or PlainOutput()
     logs.configure(stream=output)
-    group = config.group(paths)
-    if group is None or group.size == 1:
+    hosts = group.find(paths)
+    if hosts is None or hosts.size == 1:
         return _run(paths, settings, output, SoleHost(paths.failure))
-    return supervisor.supervise(paths, group, lambda link: _run(paths, settings, output, HostOfSeveral(group, link)))
+    if signals is None:
+        with Signals() as signals:
+            return run(paths, settings, output, signals)
+    return supervisor.supervise(
+        paths, hosts, settings.job, signals, lambda link: _run(paths, settings, output, HostOfSeveral(hosts, link))
+    )
 
 
 def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | HostOfSeveral) -> int:
@@ -67,7 +75,8 @@ def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | Host
             stop.disarm()
             # That another host was asked to stop may be known here before this one is.
             asked = stop.requested or (isinstance(error, TrainingStopped) and not host.alone)
-            if asked and isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)):
+            of_stop = isinstance(error, (TrainingStopped, ReadingStopped, KeyboardInterrupt)) or stop.insisted
+            if asked and of_stop:
                 code = _stopped(artifact, stop, error)
             else:
                 artifact.discard()
@@ -77,10 +86,11 @@ def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | Host
 
 def _stopped(artifact: Artifact, stop: Stop, reason: BaseException) -> int:
     """The exit code of a job that was asked to stop before ``fit`` had a model to return."""
+    advice = stop.advice()
     if artifact.exists:
-        logger.warning("Training was stopped; the model is the one saved last. %s", reason)
-        return SUCCESS
-    logger.warning("Training was stopped before there was a model. %s", reason)
+        logger.warning("Training was stopped (%s); the model is the one saved last%s.", reason, advice)
+        return stop.exit_code if advice else SUCCESS
+    logger.warning("Training was stopped before there was a model (%s)%s.", reason, advice)
     return stop.exit_code
 
 
@@ -118,6 +128,7 @@ def _train(
         output=output,
         hosts=hosts,
     )
+    stop.advice = lambda: _GOES_ON if _has_checkpoints(algorithm, job) else ""
     with contextlib.ExitStack() as stack:
         channels = {
             name: stack.enter_context(_opened(paths, algorithm, configured, channel, job))
@@ -140,9 +151,17 @@ def _train(
     job.close(setup_seconds)
     host.leave()
     if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done
-        logger.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
+        logger.warning("The model is that of a job that was interrupted%s.", _GOES_ON)
         return stop.exit_code
     return SUCCESS
+
+
+def _has_checkpoints(algorithm: type[Algorithm], job: TrainingJob) -> bool:
+    """Whether there is something from which the job would go on."""
+    directory = job.checkpoint_directory
+    if directory is not None and algorithm.own_checkpoints is not None:
+        return any(directory.glob(algorithm.own_checkpoints))
+    return isinstance(job.checkpoints, CheckpointStore) and job.checkpoints.has_any
 
 
 def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: float) -> report.About:

@@ -17,9 +17,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from container.signals import STOPPING
 from container.training.lines import Lines
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def end_with(parent: int) -> None:
+    """Have the system end this process when ``parent`` ends, which has just started it from its main thread."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended before
+        os._exit(1)
 
 
 class Link:
@@ -73,18 +81,19 @@ class Trainee:
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         supervisor = os.getpid()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # in the child until it takes them, see Stop
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
             return cls(pid, Lines(ours))
         code = 1
         try:
             ours.close()
             os.setsid()  # Ctrl-C comes from the supervisor, once
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() == supervisor:
-                code = train(Link(Lines(theirs)))
-                sys.stdout.flush()
+            end_with(supervisor)
+            code = train(Link(Lines(theirs)))
+            sys.stdout.flush()
         finally:
             os._exit(code)  # not by way of the interpreter's end, where the engine might still wait for others
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -11,7 +10,7 @@ import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from container.paths import Paths
 from local.sagemaker import s3
@@ -93,17 +92,22 @@ def _listed(client: Any, uri: str) -> list[Object]:
         prefix, *names = json.loads(s3.body(client, *s3.split(uri)).read())
         bucket, start = s3.split(prefix["prefix"])
         return [Object(bucket, start + name, name.lstrip("/")) for name in names]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(f'{uri} is not a manifest: expected [{{"prefix": "s3://…"}}, "key", …]') from error
 
 
 class Feeder:
-    """Writes a channel into the FIFOs ``<channel>_<epoch>``, one after the other, straight from S3."""
+    """Writes a channel into the FIFOs ``<channel>_<epoch>``, one after the other, straight from S3.
+
+    Attributes:
+        error: why it ended before its reader did; None where it did not.
+    """
 
     def __init__(self, client: Any, found: list[Object], paths: Paths, channel: Record) -> None:
         self._client, self._objects, self._wrapped = client, found, channel.get("RecordWrapperType") == "RecordIO"
         self._folder, self._name = paths.data, channel["ChannelName"]
         self._ended = threading.Event()
+        self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -123,10 +127,19 @@ class Feeder:
             os.mkfifo(fifo)
             if (descriptor := self._opened(fifo)) is None:
                 return
-            with contextlib.suppress(OSError, JobError), os.fdopen(descriptor, "wb", buffering=0) as stream:
-                for piece in self._pieces():  # a reader that leaves early is no error
-                    stream.write(piece)
+            with os.fdopen(descriptor, "wb", buffering=0) as stream:
+                self._feed(stream)
             epoch += 1
+
+    def _feed(self, stream: BinaryIO) -> None:
+        try:
+            for piece in self._pieces():
+                stream.write(piece)
+        except BrokenPipeError:  # a reader that leaves early is no error
+            pass
+        except Exception as error:  # whatever it is: the reader must not take what came for all there is
+            self.error = error
+            self._ended.wait()
 
     def _opened(self, fifo: Path) -> int | None:
         """A descriptor for writing, once somebody reads; None where nobody will any more."""

@@ -49,9 +49,8 @@ class Checkpoints:
                 if self._stored.get(name) != state:
                     s3.upload(self._client, file, f"{self._uri}/{name}")
                 seen[name] = state
-        bucket, prefix = s3.split(self._uri)
         for name in self._stored.keys() - seen.keys():
-            self._client.delete_object(Bucket=bucket, Key=f"{prefix}/{name}")
+            s3.delete(self._client, f"{self._uri}/{name}")
         self._stored = seen
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,29 @@ ACCOUNT = "123456789012"
 """moto's."""
 
 
+@dataclass
+class Queued:
+    """A job that waits for its turn, or runs.
+
+    Attributes:
+        stop: is set when the job is to end.
+    """
+
+    stop: threading.Event
+    future: Future[None] | None = None
+
+
 @dataclass(frozen=True)
 class Cloud:
     """SageMaker in one region, as a request addresses it. All regions share records, processes and queue.
 
     Attributes:
-        url: of this server, where S3 and the logs are, too.
+        url: of this server, where the logs are, too, and S3.
+        s3: of another server that has S3.
         folder: of the state.
-        stops: by kind and name, the event that ends a job that is queued or runs.
+        jobs: by kind and name, those that are queued or run.
         running: the servers of each endpoint, by its name; ``endpoints`` keeps them.
+        waiting: by endpoint, the threads that do its asynchronous requests.
         tuning: the tuning jobs of each region; ``tuning_jobs`` keeps them.
     """
 
@@ -38,9 +52,11 @@ class Cloud:
     at_once: int
     url: str
     folder: Path
-    stops: dict[tuple[str, str], threading.Event]
+    jobs: dict[tuple[str, str], Queued]
     running: dict[str, Any]
     region: str
+    s3: str | None = None
+    waiting: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
     tuning: dict[str, Any] = field(default_factory=dict)
 
     def at(self, region: str) -> Cloud:
@@ -52,38 +68,55 @@ class Cloud:
         return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:{kind}/{name.lower()}"
 
     def client(self, service: str) -> Any:
-        """boto3's client of another service of this server."""
-        return _client(service, self.region, self.url)
+        """boto3's client of another service of this server, or of the S3 that stands for its own."""
+        return _client(service, self.region, self.s3 if service == "s3" and self.s3 else self.url, self.url)
 
     def submit(self, kind: str, name: str, work: Callable[[threading.Event], None]) -> None:
-        """Have ``work`` done when it is its turn. It is given the event that tells it to stop."""
-        stop = self.stops[kind, name] = threading.Event()
+        """Have ``work`` done when it is its turn. It is given the event that tells it to stop.
+
+        Who calls this or ``stop`` holds the lock of ``store``.
+        """
+        queued = self.jobs[kind, name] = Queued(threading.Event())
 
         def run() -> None:
             try:
-                work(stop)
+                work(queued.stop)
             finally:
-                del self.stops[kind, name]
+                del self.jobs[kind, name]
 
-        self.queue.submit(run)
+        queued.future = self.queue.submit(run)
+
+    def stop(self, kind: str, name: str) -> bool:
+        """Tell a job to stop. True where it had not begun: it never will."""
+        queued = self.jobs[kind, name]
+        queued.stop.set()
+        if queued.future is None or not queued.future.cancel():
+            return False
+        del self.jobs[kind, name]
+        return True
 
 
 _making = threading.Lock()
 
 
-def _client(service: str, region: str, url: str) -> Any:
+def _client(service: str, region: str, url: str, own: str) -> Any:
     with _making:  # boto3 makes one client at a time
-        return _made(service, region, url)
+        return _made(service, region, url, own)
 
 
 @functools.cache
-def _made(service: str, region: str, url: str) -> Any:
-    """Nothing of the user's own AWS configuration is read: these requests go nowhere but to this server."""
+def _made(service: str, region: str, url: str, own: str) -> Any:
+    """Of the user's own AWS configuration, keys and proxies are read for another S3; nothing for this server."""
+    path = {"addressing_style": "path"}
+    if url != own:
+        return boto3.session.Session().client(
+            service, region_name=region, endpoint_url=url, verify=True, config=Config(s3=path)
+        )
     return boto3.session.Session().client(
         service,
         region_name=region,
         endpoint_url=url,
         aws_access_key_id="oba",
         aws_secret_access_key="oba",
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}, proxies={}),
+        config=Config(s3=path, retries={"max_attempts": 2}, proxies={}),
     )

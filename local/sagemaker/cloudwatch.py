@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -13,7 +11,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.metric_patterns import MetricPattern
 from local.sagemaker.cloud import Cloud
+from local.sagemaker.kept_logs import Journal
 
 _EVERY = 0.3
 """Seconds between two deliveries: `logs=True` of the SDKs asks every few seconds."""
@@ -43,33 +43,41 @@ class Log:
         dimension: tuple[str, str] = ("", ""),
     ) -> None:
         self._cloud, self._group, self._stream, self._dimension = cloud, group, stream, dimension
-        self._patterns = {name: re.compile(pattern) for name, pattern in (patterns or {}).items()}
+        self._patterns = [MetricPattern(name, pattern) for name, pattern in (patterns or {}).items()]
         self.latest: dict[str, tuple[float, float]] = {}
         self._lines: list[dict[str, Any]] = []
         self._values: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file = file.open("a", encoding="utf-8")
+        place = {"region": cloud.region, "group": group, "stream": stream, "dimension": dimension}
+        self._journal = Journal(file, place)
         self._ended = threading.Event()
         self._sender = threading.Thread(target=self._deliver, daemon=True)
         self._sender.start()
 
     def write(self, line: str) -> None:
         """One line, with or without its end."""
-        text = line.rstrip("\n").replace("\t", "#011")
+        text, now = line.rstrip("\n").replace("\t", "#011"), time.time()
+        self._keep(text, now)
+        for pattern in self._patterns:
+            try:
+                value = pattern.value(text)
+            except TimeoutError as error:
+                self._keep(str(error), now)
+            else:
+                if value is not None:
+                    self._measure(pattern.name, value, now)
+
+    def _keep(self, text: str, now: float) -> None:
         self._file.write(f"{text}\n")
         self._file.flush()
-        now = time.time()
+        self._journal.line(int(now * 1000), text)
         with self._lock:
             self._lines.append({"timestamp": int(now * 1000), "message": text or " "})
-        for name, pattern in self._patterns.items():
-            if match := pattern.search(text):
-                with contextlib.suppress(ValueError, TypeError):  # a line that only resembles the metric
-                    self._measure(name, float(match[1]), now)
 
     def _measure(self, name: str, value: float, now: float) -> None:
-        if not math.isfinite(value):
-            return
+        self._journal.metric(int(now * 1000), name, value)
         key, of = self._dimension
         datum = {"MetricName": name, "Value": value, "Timestamp": now, "Dimensions": [{"Name": key, "Value": of}]}
         with self._lock:
@@ -81,6 +89,7 @@ class Log:
         self._ended.set()
         self._sender.join()
         self._file.close()
+        self._journal.close()
 
     def _deliver(self) -> None:
         logs = self._cloud.client("logs")

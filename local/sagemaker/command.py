@@ -24,7 +24,8 @@ from local.options import FOLDER, need
     metavar="N",
     help="Jobs at a time; others wait.  [default: half of the cores, at least 2]",
 )
-def up(port: int, host: str, state: Path, region: str, jobs: int) -> int:
+@click.option("--s3", metavar="URL", help="Another server that has S3, with the keys of your environment.")
+def up(port: int, host: str, state: Path, region: str, jobs: int, s3: str | None) -> int:
     """A SageMaker on this machine.
 
     Code for SageMaker (boto3, the SDKs, the AWS CLI) runs unmodified once the environment that is printed is set.
@@ -32,4 +33,4 @@ def up(port: int, host: str, state: Path, region: str, jobs: int) -> int:
     need("moto", "local")
     from local.sagemaker.server import run
 
-    return run(host=host, port=port, state=state, region=region, at_once=jobs)
+    return run(host=host, port=port, state=state, region=region, at_once=jobs, s3=s3)

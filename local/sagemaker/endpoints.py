@@ -7,13 +7,13 @@ import http.client
 import itertools
 import logging
 import random
+import secrets
 import threading
-import time
 from dataclasses import dataclass
 
 from werkzeug.datastructures import Headers
 
-from local.sagemaker import models
+from local.sagemaker import models, without_effect
 from local.sagemaker.cloud import ACCOUNT, Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.models import CONFIG, found
@@ -40,42 +40,69 @@ class Variant:
 # ---- servers --------------------------------------------------------------------------------------------------------
 
 
-def start(cloud: Cloud, name: str, config: str, variants: list[Record]) -> None:
-    """Start servers for ``variants`` in the background; those that run until then answer until the new ones do."""
-    threading.Thread(target=_start, args=(cloud, name, config, variants), daemon=True).start()
+def start(cloud: Cloud, endpoint: Record, config: Record) -> None:
+    """Start a configuration's servers in the background; those that run until then answer until the new ones do."""
+    threading.Thread(target=_start, args=(cloud, endpoint, config), daemon=True).start()
 
 
-def _start(cloud: Cloud, name: str, config: str, variants: list[Record]) -> None:
+def _start(cloud: Cloud, endpoint: Record, config: Record) -> None:
+    name, variants = endpoint["Name"], config["ProductionVariants"]
     new: list[Variant] = []
     try:
         for variant in variants:
             new.append(Variant(variant["VariantName"], variant.get("InitialVariantWeight", 1.0), []))
-            _start_variant(cloud, name, variant, new[-1])
-    except (JobError, AwsError, OSError) as error:
+            _start_variant(cloud, endpoint, config, variant, new[-1])
+    except Exception as error:  # whatever it is: an endpoint must not stay Creating, nor its servers without it
+        if not isinstance(error, (JobError, AwsError)):
+            _logger.exception("Endpoint %s", name)
         _close(new)
         last = new[-1].name if new else ""
         reason = f"The primary container for production variant {last}: {error}"
-        status = "InService" if name in cloud.running else "Failed"
-        cloud.store.update(KIND, name, EndpointStatus=status, FailureReason=reason)
+        with cloud.store.lock:
+            if _is_there(cloud, endpoint):
+                status = "InService" if name in cloud.running else "Failed"
+                cloud.store.update(KIND, name, EndpointStatus=status, FailureReason=reason)
         return
     with cloud.store.lock:
-        gone = cloud.store.get(KIND, name) is None
-        before = new if gone else cloud.running.get(name, [])
-        if not gone:
-            cloud.running[name] = new
-            cloud.store.update(
-                KIND, name, EndpointStatus="InService", EndpointConfigName=config, Variants=variants, FailureReason=None
-            )
+        before = new
+        if _is_there(cloud, endpoint):
+            before, cloud.running[name] = cloud.running.get(name, []), new
+            cloud.store.update(KIND, name, EndpointStatus="InService", FailureReason=None, **_configured(config))
     _close(before)
 
 
-def _start_variant(cloud: Cloud, name: str, variant: Record, running: Variant) -> None:
-    container = models.container(cloud, variant["ModelName"])
+def _configured(config: Record) -> Record:
+    """Of a configuration, what the record of an endpoint has."""
+    return {
+        "EndpointConfigName": config["EndpointConfigName"],
+        "Variants": config["ProductionVariants"],
+        "AsyncInferenceConfig": config.get("AsyncInferenceConfig"),
+    }
+
+
+def _config_of(record: Record) -> Record:
+    """The configuration that an endpoint has, which may be deleted."""
+    config = {"EndpointConfigName": record["EndpointConfigName"], "ProductionVariants": record["Variants"]}
+    return config | {"AsyncInferenceConfig": record.get("AsyncInferenceConfig")}
+
+
+def _is_there(cloud: Cloud, endpoint: Record) -> bool:
+    """Whether the endpoint is still there; another one of its name is not it."""
+    record = cloud.store.get(KIND, endpoint["Name"])
+    return record is not None and record["Creation"] == endpoint["Creation"]
+
+
+def _start_variant(cloud: Cloud, endpoint: Record, config: Record, variant: Record, running: Variant) -> None:
+    name, container = endpoint["Name"], models.container(cloud, variant["ModelName"])
+    of_model = without_effect.told(models.MODEL, found(cloud, models.MODEL, variant["ModelName"], "model"))
+    notes = [line for line in (without_effect.told(CONFIG, config), of_model) if line]
     for _ in range(variant.get("InitialInstanceCount", 1)):
+        if not _is_there(cloud, endpoint):
+            raise JobError("the endpoint was deleted")
         number = next(_numbers)
         folder = cloud.folder / "endpoints" / name / f"{running.name}-{number}"
         stream = f"{running.name}/i-{number:017x}"
-        running.servers.append(Server(cloud, container, folder, f"{GROUP}{name}", stream, {}))
+        running.servers.append(Server(cloud, container, folder, f"{GROUP}{name}", stream, {}, notes))
     for server in running.servers:
         server.wait()
 
@@ -92,11 +119,11 @@ def _close(variants: list[Variant]) -> None:
 @operation("CreateEndpoint")
 def create(cloud: Cloud, request: Record) -> Record:
     """Start the servers of a configuration."""
-    name, config = request["EndpointName"], request["EndpointConfigName"]
-    variants = found(cloud, CONFIG, config, "endpoint configuration")["ProductionVariants"]
-    record = request | {"EndpointStatus": "Creating", "Variants": variants}
+    name = request["EndpointName"]
+    config = found(cloud, CONFIG, request["EndpointConfigName"], "endpoint configuration")
+    record = request | _configured(config) | {"EndpointStatus": "Creating", "Creation": secrets.token_hex(8)}
     arn = models.put_new(cloud, KIND, name, record, "Cannot create already existing endpoint")
-    start(cloud, name, config, variants)
+    start(cloud, record | {"Name": name}, config)
     return {"EndpointArn": arn}
 
 
@@ -127,18 +154,17 @@ def _described(cloud: Cloud, variant: Record, running: Variant | None) -> Record
 @operation("UpdateEndpoint")
 def update(cloud: Cloud, request: Record) -> Record:
     """Start the servers of another configuration, then end the former ones."""
-    name, config = request["EndpointName"], request["EndpointConfigName"]
-    variants = found(cloud, CONFIG, config, "endpoint configuration")["ProductionVariants"]
-    return _updated(cloud, name, config, variants)
+    config = found(cloud, CONFIG, request["EndpointConfigName"], "endpoint configuration")
+    return _updated(cloud, request["EndpointName"], config)
 
 
-def _updated(cloud: Cloud, name: str, config: str, variants: list[Record]) -> Record:
+def _updated(cloud: Cloud, name: str, config: Record) -> Record:
     with cloud.store.lock:
         record = found(cloud, KIND, name, "endpoint")
         if record["EndpointStatus"] not in ("InService", "Failed"):
             raise invalid(f'Cannot update in-progress endpoint "{record["Arn"]}".')
         cloud.store.update(KIND, name, EndpointStatus="Updating")
-    start(cloud, name, config, variants)
+    start(cloud, record, config)
     return {"EndpointArn": record["Arn"]}
 
 
@@ -158,7 +184,7 @@ def update_weights(cloud: Cloud, request: Record) -> Record:
         variant["InitialInstanceCount"] = wanted.get("DesiredInstanceCount", count)
         changed = changed or variant["InitialInstanceCount"] != count
     if changed:
-        return _updated(cloud, record["Name"], record["EndpointConfigName"], variants)
+        return _updated(cloud, record["Name"], _config_of(record))
     with cloud.store.lock:
         for running, variant in zip(cloud.running.get(record["Name"], []), variants, strict=False):
             running.weight = variant["InitialVariantWeight"]
@@ -173,6 +199,8 @@ def delete(cloud: Cloud, request: Record) -> None:
         name = found(cloud, KIND, request["EndpointName"], "endpoint")["Name"]
         cloud.store.delete(KIND, name)
         running = cloud.running.pop(name, [])
+        if (waiting := cloud.waiting.pop(name, None)) is not None:
+            waiting.shutdown(wait=False, cancel_futures=True)
     _close(running)
 
 
@@ -194,11 +222,9 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
     Raises:
         AwsError: the request cannot be answered, or the model refused it (``ModelError``, as AWS words it).
     """
-    record = cloud.store.get(KIND, name)
-    if record is None or name not in cloud.running:
-        state = f" is {record['EndpointStatus']}" if record else " not found"
-        raise invalid(f"Endpoint {name} of account {ACCOUNT}{state}.")
-    variant = _chosen(cloud.running[name], headers.get("X-Amzn-SageMaker-Target-Variant"), name)
+    if running(cloud, name)[0].get("AsyncInferenceConfig"):
+        raise invalid(f"Endpoint {name} is asynchronous: InvokeEndpointAsync is for it")
+    variant = chosen(cloud, name, headers.get("X-Amzn-SageMaker-Target-Variant"))
     server = random.choice(variant.servers)
     target = headers.get("X-Amzn-SageMaker-Target-Model")
     if server.many and target is None:
@@ -217,7 +243,26 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
     return answer, variant.name
 
 
-def _chosen(variants: list[Variant], wanted: str | None, name: str) -> Variant:
+def running(cloud: Cloud, name: str) -> tuple[Record, list[Variant]]:
+    """The record and the variants of an endpoint that can answer.
+
+    Raises:
+        AwsError: there is none.
+    """
+    record, variants = cloud.store.get(KIND, name), cloud.running.get(name)
+    if record is None or variants is None:
+        state = f" is {record['EndpointStatus']}" if record else " not found"
+        raise invalid(f"Endpoint {name} of account {ACCOUNT}{state}.")
+    return record, variants
+
+
+def chosen(cloud: Cloud, name: str, wanted: str | None = None) -> Variant:
+    """The variant ``wanted``, or one by the weights.
+
+    Raises:
+        AwsError: there is none.
+    """
+    variants = running(cloud, name)[1]
     if wanted is None:
         weights = [variant.weight for variant in variants]
         return random.choices(variants, weights if any(weights) else None)[0]
@@ -245,5 +290,6 @@ def _model_error(cloud: Cloud, name: str, answer: Answer) -> AwsError:
 def recover(cloud: Cloud) -> None:
     """Start the endpoints of an earlier server again."""
     for record in cloud.store.all(KIND):
-        cloud.store.update(KIND, record["Name"], EndpointStatus="Creating", LastModifiedTime=time.time())
-        start(cloud.at(record["Region"]), record["Name"], record["EndpointConfigName"], record["Variants"])
+        begun = {"EndpointStatus": "Creating", "Creation": secrets.token_hex(8)}
+        cloud.store.update(KIND, record["Name"], **begun)
+        start(cloud.at(record["Region"]), record | begun, _config_of(record))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from local.sagemaker import images
+from local.sagemaker import images, s3
 from local.sagemaker.cloud import Cloud
-from local.sagemaker.errors import AwsError, invalid
+from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.operations import listed, operation
 from local.sagemaker.store import Record
 
@@ -98,9 +98,10 @@ def create_config(cloud: Cloud, request: Record) -> Record:
     names = [variant["VariantName"] for variant in request["ProductionVariants"]]
     if len(set(names)) < len(names):
         raise invalid(f"Production variant names must be unique: {', '.join(names)}")
-    for unknown in ("AsyncInferenceConfig", "ShadowProductionVariants"):
-        if unknown in request:
-            raise invalid(f"oba up does not have {unknown}")
+    if "ShadowProductionVariants" in request:
+        raise invalid("oba up does not have ShadowProductionVariants")
+    if "AsyncInferenceConfig" in request:
+        _check_asynchronous(request["AsyncInferenceConfig"]["OutputConfig"])
     for variant in request["ProductionVariants"]:
         if "ModelName" not in variant:
             raise invalid(f"Variant {variant['VariantName']}: oba up has variants with a ModelName only")
@@ -108,6 +109,15 @@ def create_config(cloud: Cloud, request: Record) -> Record:
     name = request["EndpointConfigName"]
     exists = "Cannot create already existing endpoint configuration"
     return {"EndpointConfigArn": put_new(cloud, CONFIG, name, request, exists)}
+
+
+def _check_asynchronous(output: Record) -> None:
+    """Refuse what has no place for its answers."""
+    try:
+        for name in ("S3OutputPath", *(["S3FailurePath"] if "S3FailurePath" in output else [])):
+            s3.split(output.get(name, ""))
+    except JobError as error:
+        raise invalid(f"AsyncInferenceConfig.OutputConfig.{name}: {error}") from error
 
 
 @operation("DescribeEndpointConfig")

@@ -10,17 +10,19 @@ the operation's output are sent; timestamps are seconds since 1970.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from typing import Any
 
 from local.sagemaker import protocol
 from local.sagemaker.cloud import Cloud
-from local.sagemaker.errors import AwsError
+from local.sagemaker.errors import AwsError, invalid
 from local.sagemaker.store import Record
 
 Operation = Callable[[Cloud, Record], Record | None]
 OPERATIONS: dict[str, Operation] = {}
 MODULES = ("tags", "training", "models", "endpoints", "transforms", "tuning_jobs")
+_TOKEN = re.compile(r"[0-9]{1,9}")
 _PAGE = 10
 """MaxResults where a request does not say."""
 
@@ -51,6 +53,8 @@ def call(cloud: Cloud, name: str, request: Any) -> Record:
     if name not in OPERATIONS:
         raise AwsError("UnknownOperationException", f"oba up does not have {name}; it has {', '.join(OPERATIONS)}")
     protocol.check(model.input_shape, request)
+    if not _TOKEN.fullmatch(token := request.get("NextToken") or "0"):
+        raise invalid(f"NextToken '{token[:40]}' is none that oba up gave")
     given = {key: value for key, value in request.items() if value is not None}
     return protocol.answer(model, OPERATIONS[name](cloud, given) or {})
 
@@ -77,7 +81,6 @@ def listed(found: list[Record], request: Record, *, name: str, status: str = "St
             found = [record for record in found if test(record, request[key])]
     field = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
     found = sorted(found, key=lambda record: record[field], reverse=request.get("SortOrder") != "Ascending")
-    token = request.get("NextToken", "0")
-    start = int(token) if token.isdecimal() else 0
+    start = int(request.get("NextToken") or "0")
     stop = start + request.get("MaxResults", _PAGE)
     return found[start:stop], {"NextToken": str(stop)} if stop < len(found) else {}

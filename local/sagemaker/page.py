@@ -9,7 +9,7 @@ from pathlib import Path
 
 from werkzeug.wrappers import Response
 
-from local.sagemaker import endpoints, training_job, transforms
+from local.sagemaker import curves, endpoints, kept_logs, training_job, transforms
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.store import Record
 
@@ -17,11 +17,10 @@ PREFIX = "/_oba/"
 """Of the page's own addresses: no bucket's name begins with an underscore."""
 
 _REFRESH_SECONDS = 3
-_METRICS = 4
 _STYLE = (
     "body{font:15px system-ui;margin:2em;max-width:75em}table{border-collapse:collapse;margin-bottom:2em}"
     "td,th{padding:.3em .9em;text-align:left;border-bottom:1px solid #ccc;vertical-align:top}"
-    ".Failed{color:#b00020}.Completed,.InService{color:#186a3b}.InProgress,.Creating,.Updating{color:#0b57d0}"
+    ".Failed{color:#b00020}.Completed,.InService{color:#186a3b}.metric{display:block}svg{display:block}p{margin:0}.InProgress,.Creating,.Updating{color:#0b57d0}"
 )
 
 
@@ -67,7 +66,7 @@ def _page(cloud: Cloud) -> str:
     trainings, batches = cloud.store.all(training_job.KIND), cloud.store.all(transforms.KIND)
     served = cloud.store.all(endpoints.KIND)
     training_rows = [
-        _row(one, "TrainingJobStatus", f"{_metrics(one)}{_failure(one)}", _files(cloud, one)) for one in trainings
+        _row(one, "TrainingJobStatus", f"{_curves(cloud, one)}{_failure(one)}", _files(cloud, one)) for one in trainings
     ]
     batch_rows = [_row(one, "TransformJobStatus", _failure(one), _transform_files(cloud, one)) for one in batches]
     served_rows = [_row(one, "EndpointStatus", _failure(one), _endpoint_files(cloud, one)) for one in served]
@@ -84,7 +83,7 @@ def _page(cloud: Cloud) -> str:
 
 
 def _table(title: str, rows: list[str]) -> str:
-    head = "<tr><th>Name<th>Status<th>Created<th>Seconds<th>What came<th>Files</tr>"
+    head = "<tr><th>Name<th>Status<th>Created<th>Seconds<th>Metrics, failures<th>Files</tr>"
     body = "".join(reversed(rows)) if rows else '<tr><td colspan="6">none</tr>'
     return f"<h2>{title}</h2><table>{head}{body}</table>"
 
@@ -102,9 +101,8 @@ def _row(record: Record, status: str, told: str, files: Iterable[tuple[str, Path
     return f"<tr>{''.join(f'<td>{cell}' for cell in cells)}</tr>"
 
 
-def _metrics(job: Record) -> str:
-    metrics = [one for one in job.get("FinalMetricDataList", ()) if not one["MetricName"].endswith("throughput")]
-    return html.escape(", ".join(f"{one['MetricName']} {one['Value']:.5g}" for one in metrics[:_METRICS]))
+def _curves(cloud: Cloud, job: Record) -> str:
+    return curves.drawn(cloud.folder / "training-jobs" / job["Name"] / f"algo-1{kept_logs.SUFFIX}")
 
 
 def _failure(record: Record) -> str:

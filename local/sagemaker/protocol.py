@@ -25,23 +25,26 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "timestamp": (int, float),
 }
+_ENVIRONMENT = "EnvironmentMap"
+"""The names of the shapes of environment variables end so."""
+
 _SHOWN = 256
 
 
 @functools.cache
-def _service() -> Any:
-    return botocore.session.get_session().get_service_model("sagemaker")
+def _service(name: str) -> Any:
+    return botocore.session.get_session().get_service_model(name)
 
 
-def model(operation: str) -> OperationModel:
+def model(operation: str, service: str = "sagemaker") -> OperationModel:
     """The operation as AWS describes it.
 
     Raises:
         AwsError: there is none of this name.
     """
-    if operation not in _service().operation_names:
+    if operation not in _service(service).operation_names:
         raise AwsError("UnknownOperationException", f"SageMaker has no operation {operation[:100]}")
-    return _service().operation_model(operation)
+    return _service(service).operation_model(operation)
 
 
 def check(shape: StructureShape, request: Any) -> None:
@@ -81,6 +84,8 @@ def _problems(shape: Shape, value: Any, path: str) -> Iterator[str]:
         for key, one in value.items():
             yield from _problems(shape.key, key, f"{path}.key")
             yield from _problems(shape.value, one, f"{path}.{key}.member")
+            if shape.name.endswith(_ENVIRONMENT) and isinstance(one, str) and "\0" in one:
+                yield _told(one, f"{path}.{key}.member", "Member must have no NUL: a process is given it")
     elif shape.type_name == "string":
         yield from _of_text(shape, value, path)
     elif shape.type_name in ("integer", "long", "float", "double"):
@@ -101,12 +106,22 @@ def _of_structure(shape: StructureShape, value: dict[str, Any], path: str) -> It
 
 def _of_text(shape: Shape, value: str, path: str) -> Iterator[str]:
     yield from _of_size(shape, value, len(value), path, "have length")
+    if not _is_unicode(value):
+        yield _told(value.encode(errors="replace").decode(), path, "Member must be Unicode, without lone surrogates")
     choices = shape.metadata.get("enum")
     if choices and value not in choices:
         yield _told(value, path, f"Member must satisfy enum value set: [{', '.join(choices)}]")
     pattern = shape.metadata.get("pattern")
     if pattern and (compiled := _compiled(pattern)) and not compiled.fullmatch(value):
         yield _told(value, path, f"Member must satisfy regular expression pattern: {pattern}")
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @functools.cache

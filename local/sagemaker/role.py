@@ -35,19 +35,43 @@ def assume(cloud: Cloud) -> None:
     session.access_key_id = KEY
 
 
+def identity(environ: dict[str, Any], key: str) -> Response | None:
+    """The answer to STS's GetCallerIdentity for the holder of ``key``, who has the role as well.
+
+    None where a request asks for something else or is another's; its body can be read as before.
+    """
+    signature = environ.get("HTTP_AUTHORIZATION", "")
+    if "/sts/aws4_request" not in signature or f"Credential={key}/" not in signature:
+        return None
+    if (asked := _form(environ)) is None or asked.get("Action") != ["GetCallerIdentity"]:
+        return None
+    text = (
+        '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
+        f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/{NAME}/oba</Arn><UserId>AROA:oba</UserId>"
+        f"<Account>{ACCOUNT}</Account></GetCallerIdentityResult>"
+        "<ResponseMetadata><RequestId>oba</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
+    )
+    return Response(text, content_type="text/xml")
+
+
+def _form(environ: dict[str, Any]) -> dict[str, list[str]] | None:
+    """The fields of a form that is sent; the body can be read again. None where it is no form, or too large."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    if environ["REQUEST_METHOD"] != "POST" or not length.isdecimal() or int(length) > _LARGEST_FORM:
+        return None
+    body = environ["wsgi.input"].read(int(length))
+    environ["wsgi.input"] = BytesIO(body)
+    return parse_qs(body.decode(errors="replace"))
+
+
 def permissions(environ: dict[str, Any]) -> Response | None:
     """The answer to IAM's SimulatePrincipalPolicy, which moto lacks: all is allowed, as everything else is here.
 
     None where a request asks for something else; its body can be read as before.
     """
-    is_iam = "/iam/aws4_request" in environ.get("HTTP_AUTHORIZATION", "") and environ["REQUEST_METHOD"] == "POST"
-    length = environ.get("CONTENT_LENGTH") or ""
-    if not is_iam or not length.isdecimal() or int(length) > _LARGEST_FORM:
+    if "/iam/aws4_request" not in environ.get("HTTP_AUTHORIZATION", ""):
         return None
-    body = environ["wsgi.input"].read(int(length))
-    environ["wsgi.input"] = BytesIO(body)
-    asked = parse_qs(body.decode(errors="replace"))
-    if asked.get("Action") != [_SIMULATE]:
+    if (asked := _form(environ)) is None or asked.get("Action") != [_SIMULATE]:
         return None
     names = [escape(value) for key, (value, *_) in asked.items() if key.startswith("ActionNames.member.")]
     members = "".join(

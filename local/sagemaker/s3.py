@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from local.sagemaker.errors import JobError
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name, as Linux's file systems have it."""
 
 
 class Object(NamedTuple):
@@ -36,6 +40,16 @@ def split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
+@contextlib.contextmanager
+def _asked(uri: str, what: str) -> Iterator[None]:
+    """What S3 or its client refuses, as a JobError: a bucket or key that is not there, or no name at all."""
+    try:
+        yield
+    except (ClientError, BotoCoreError, UnicodeError) as error:
+        said = error.response["Error"]["Message"] if isinstance(error, ClientError) else " ".join(str(error).split())
+        raise JobError(f"{uri} cannot be {what}: {said}") from error
+
+
 def below(client: Any, uri: str) -> list[Object]:
     """The objects whose keys begin with a prefix, sorted; markers of folders are none.
 
@@ -43,10 +57,8 @@ def below(client: Any, uri: str) -> list[Object]:
         JobError: the bucket is not there.
     """
     bucket, prefix = split(uri)
-    try:
+    with _asked(uri, "read"):
         pages = list(client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix))
-    except ClientError as error:
-        raise JobError(f"{uri} cannot be read: {error.response['Error']['Message']}") from error
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
     return [Object(bucket, key, _relative(key, prefix)) for key in sorted(keys) if not key.endswith("/")]
 
@@ -69,29 +81,57 @@ def body(client: Any, bucket: str, key: str) -> Any:
     Raises:
         JobError: there is none.
     """
-    try:
+    with _asked(f"s3://{bucket}/{key}", "read"):
         return client.get_object(Bucket=bucket, Key=key)["Body"]
-    except ClientError as error:
-        raise JobError(f"s3://{bucket}/{key} cannot be read: {error.response['Error']['Message']}") from error
 
 
 def download(client: Any, objects: list[Object], folder: Path) -> None:
-    """Write objects below ``folder``.
+    """Write objects below ``folder``, which has none of their files yet.
 
     Raises:
-        JobError: one cannot be read, or its key leads out of the folder.
+        JobError: one cannot be read, or its key is no file in the folder, or that of another object, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for bucket, key, path in objects:
-        if ".." in PurePosixPath(path).parts or PurePosixPath(path).is_absolute():
-            raise JobError(f"s3://{bucket}/{key}: the key leads out of the channel's folder")
-        file = folder / path
+    for one in dict.fromkeys(objects):
+        uri, file = f"s3://{one.bucket}/{one.key}", folder / _checked(one)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("wb") as stream:
-                shutil.copyfileobj(body(client, bucket, key), stream, 1 << 20)
+            stream = file.open("xb")
         except (IsADirectoryError, FileExistsError, NotADirectoryError) as error:
-            raise JobError(f"s3://{bucket}/{key}: its key, or another's, is both a file and a folder") from error
+            raise JobError(
+                f"{uri}: another object has the file {file.relative_to(folder)} or a part of its path already; keys "
+                "must differ as files do, for which a//b, a/./b and a/b are one, and not be both a file and a folder"
+            ) from error
+        with stream, _asked(uri, "read"):
+            shutil.copyfileobj(body(client, one.bucket, one.key), stream, 1 << 20)
+
+
+def _checked(one: Object) -> PurePosixPath:
+    """The relative path of an object's file.
+
+    Raises:
+        JobError: there can be no such file.
+    """
+    path = PurePosixPath(one.path)
+    if ".." in path.parts or path.is_absolute():
+        raise JobError(f"s3://{one.bucket}/{one.key}: the key leads out of the channel's folder")
+    if not path.parts or not all(_is_name(part) for part in path.parts):
+        raise JobError(
+            f"s3://{one.bucket}/{_shown(one.key)}: the key is no file's path: its names, between slashes, have 1 to "
+            f"{_LONGEST_NAME} bytes of UTF-8 and no NUL"
+        )
+    return path
+
+
+def _shown(key: str) -> str:
+    return key.encode(errors="backslashreplace").decode()
+
+
+def _is_name(part: str) -> bool:
+    try:
+        return len(part.encode()) <= _LONGEST_NAME and "\0" not in part
+    except UnicodeEncodeError:
+        return False
 
 
 def files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -101,6 +141,40 @@ def files(folder: Path) -> Iterator[tuple[Path, str]]:
             yield file, file.relative_to(folder).as_posix()
 
 
+def get(client: Any, uri: str) -> tuple[bytes, str | None]:
+    """One object's content and media type.
+
+    Raises:
+        JobError: there is none.
+    """
+    bucket, key = split(uri)
+    with _asked(uri, "read"):
+        answer = client.get_object(Bucket=bucket, Key=key)
+        return answer["Body"].read(), answer.get("ContentType")
+
+
+def put(client: Any, uri: str, content: bytes, media_type: str | None) -> None:
+    """Write one object.
+
+    Raises:
+        JobError: the bucket is not there.
+    """
+    bucket, key = split(uri)
+    with _asked(uri, "written"):
+        client.put_object(Bucket=bucket, Key=key, Body=content, **({"ContentType": media_type} if media_type else {}))
+
+
+def delete(client: Any, uri: str) -> None:
+    """Take one object away, where it is there.
+
+    Raises:
+        JobError: the bucket is not there.
+    """
+    bucket, key = split(uri)
+    with _asked(uri, "deleted"):
+        client.delete_object(Bucket=bucket, Key=key)
+
+
 def upload(client: Any, file: Path, uri: str) -> None:
     """Write one object.
 
@@ -108,8 +182,5 @@ def upload(client: Any, file: Path, uri: str) -> None:
         JobError: the bucket is not there.
     """
     bucket, key = split(uri)
-    try:
-        with file.open("rb") as stream:
-            client.put_object(Bucket=bucket, Key=key, Body=stream)
-    except ClientError as error:
-        raise JobError(f"{uri} cannot be written: {error.response['Error']['Message']}") from error
+    with file.open("rb") as stream, _asked(uri, "written"):
+        client.put_object(Bucket=bucket, Key=key, Body=stream)

@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from container.settings import ConfigurationError
-from local.sagemaker import endpoints, operations, page, restart, role
+from local.sagemaker import asynchronous, endpoints, external, operations, page, restart, role
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
 from local.sagemaker.processes import Processes
@@ -47,10 +47,15 @@ class _Request(Request):
 
 
 class Application:
-    """The WSGI application. Other addresses than SageMaker's are moto's."""
+    """The WSGI application. Other addresses than SageMaker's are moto's.
 
-    def __init__(self, cloud: Cloud, others: Any, *, only_loopback: bool) -> None:
-        self._cloud, self._others, self._only_loopback = cloud, others, only_loopback
+    Args:
+        written: called when moto has done a request, before it is answered.
+    """
+
+    def __init__(self, cloud: Cloud, others: Any, written: Callable[[], None], *, only_loopback: bool) -> None:
+        self._cloud, self._others, self._written, self._only_loopback = cloud, others, written, only_loopback
+        self._key = external.key() if cloud.s3 else None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer one request."""
@@ -61,14 +66,20 @@ class Application:
             return page.answer(self._cloud, environ["PATH_INFO"])(environ, start_response)
         if (allowed := role.permissions(environ)) is not None:
             return allowed(environ, start_response)
+        if self._cloud.s3 and self._key:
+            if "/s3/aws4_request" in environ.get("HTTP_AUTHORIZATION", ""):
+                return external.refusal(self._cloud.s3)(environ, start_response)
+            if (known := role.identity(environ, self._key)) is not None:
+                return known(environ, start_response)
         invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if not (target.startswith(_TARGET) or invoked):
-            return self._others(environ, start_response)
+            response = self._others(environ, start_response)
+            if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+                self._written()
+            return response
         try:
             if invoked:
-                if invoked[2] != "invocations":  # moto would make up an answer
-                    raise AwsError("ValidationException", f"oba up has no {invoked[2]}; InvokeEndpoint is there")
-                response = self._invocation(_Request(environ), invoked[1])
+                response = self._invocation(_Request(environ), invoked[1], invoked[2])
             else:
                 response = self._operation(_Request(environ), target.removeprefix(_TARGET))
         except HTTPException as error:
@@ -82,19 +93,29 @@ class Application:
 
     def _operation(self, request: _Request, name: str) -> Response:
         try:
-            body = json.loads(request.get_data() or b"{}")
+            body = json.loads(request.get_data() or b"{}", parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             raise AwsError("SerializationException", f"The request is not JSON: {error}") from error
         answer = operations.call(self._cloud.at(region_of(request, self._cloud.region)), name, body)
         return Response(json.dumps(answer), content_type="application/x-amz-json-1.1")
 
-    def _invocation(self, request: _Request, name: str) -> Response:
+    def _invocation(self, request: _Request, name: str, kind: str) -> Response:
         cloud = self._cloud.at(region_of(request, self._cloud.region))
+        if kind == "async-invocations":
+            told, places = asynchronous.invoke(cloud, name, request.get_data(), request.headers)
+            return Response(json.dumps(told), 202, places, content_type="application/json")
+        if kind != "invocations":  # moto would make up an answer
+            raise AwsError("ValidationException", f"oba up has no {kind}; InvokeEndpoint is there")
         answer, variant = endpoints.invoke(cloud, name, request.get_data(), request.headers)
         headers = {"x-Amzn-Invoked-Production-Variant": variant}
         if (attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes")) is not None:
             headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
         return Response(answer.body, answer.status, headers, content_type=answer.headers.get("content-type"))
+
+
+def _no_number(text: str) -> None:
+    """NaN and Infinity are no JSON (RFC 8259), though Python reads them."""
+    raise ValueError(f"{text} is no number")
 
 
 def _is_browsing(environ: dict[str, Any]) -> bool:
@@ -119,15 +140,15 @@ def refused(error: AwsError) -> Response:
 # ---- the process ----------------------------------------------------------------------------------------------------
 
 
-def run(*, host: str, port: int, state: Path, region: str, at_once: int) -> int:
+def run(*, host: str, port: int, state: Path, region: str, at_once: int, s3: str | None = None) -> int:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigurationError: the port or the state folder is in use.
+        ConfigurationError: the port or the state folder is in use, or ``s3`` cannot be.
     """
-    with started(host, port, state, region, at_once) as cloud:
+    with started(host, port, state, region, at_once, s3) as cloud:
         restart.recover(cloud)
-        click.echo(_told(host, int(cloud.url.rpartition(":")[2]), state, region, at_once))
+        click.echo(_told(cloud, host, state))
         sys.stdout.flush()
         _wait()
         click.echo("Stopped: jobs that ran are failed.", err=True)
@@ -137,17 +158,19 @@ def run(*, host: str, port: int, state: Path, region: str, at_once: int) -> int:
 
 
 @contextlib.contextmanager
-def started(host: str, port: int, state: Path, region: str, at_once: int) -> Iterator[Cloud]:
+def started(host: str, port: int, state: Path, region: str, at_once: int, s3: str | None = None) -> Iterator[Cloud]:
     """A server in threads of this process. All jobs and endpoints end with it.
 
     Raises:
         ConfigurationError: the port or the state folder is in use.
     """
+    if s3 is not None:
+        external.check(s3)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with _held(state), contextlib.ExitStack() as stack:
         processes = Processes()
         stack.callback(processes.close)
-        server, cloud = _made(host, port, state.resolve(), region, at_once, processes)
+        server, cloud = _made(host, port, state.resolve(), region, at_once, processes, s3)
         stack.callback(server.server_close)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         stack.callback(server.shutdown)
@@ -156,15 +179,18 @@ def started(host: str, port: int, state: Path, region: str, at_once: int) -> Ite
 
 
 def _made(
-    host: str, port: int, state: Path, region: str, at_once: int, processes: Processes
+    host: str, port: int, state: Path, region: str, at_once: int, processes: Processes, s3: str | None
 ) -> tuple[BaseWSGIServer, Cloud]:
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # or any page in the user's browser could ask this server
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    from local.sagemaker.kept_objects import KeptObjects
     from local.sagemaker.proxy import Authority, Handler
 
     others = DomainDispatcherApplication(create_backend_app)
     Handler.authority = Authority(state)
+    if s3 is not None:
+        external.trust_public(Handler.authority.file)
     try:
         server = make_server(host, port, others, threaded=True, request_handler=Handler)
     except (OSError, SystemExit) as error:  # werkzeug exits where the port is taken
@@ -178,11 +204,12 @@ def _made(
         at_once=at_once,
         url=f"http://{own}:{server.port}",
         folder=state,
-        stops={},
+        jobs={},
         running={},
         region=region,
+        s3=s3,
     )
-    server.app = Application(cloud, others, only_loopback=host in _LOOPBACK)
+    server.app = Application(cloud, others, KeptObjects(state).write, only_loopback=host in _LOOPBACK)
     return server, cloud
 
 
@@ -211,22 +238,24 @@ def _wait() -> None:
         pass
 
 
-def _told(host: str, port: int, state: Path, region: str, at_once: int) -> str:
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+def _told(cloud: Cloud, host: str, state: Path) -> str:
     lines = [
-        f"SageMaker on this machine: http://{shown}:{port}, jobs at a time: {at_once}, state in {state}. "
+        f"SageMaker on this machine: {cloud.url}, jobs at a time: {cloud.at_once}, state in {state}. "
         "In the shell of your code:",
         "",
-        f"export AWS_ENDPOINT_URL=http://{shown}:{port}",
-        f"export AWS_DEFAULT_REGION={region}",
-        f"export AWS_ACCESS_KEY_ID={role.KEY}",
-        "export AWS_SECRET_ACCESS_KEY=oba",
+        f"export AWS_ENDPOINT_URL={cloud.url}",
+        *([f"export AWS_ENDPOINT_URL_S3={cloud.s3}"] if cloud.s3 else ()),
+        f"export AWS_DEFAULT_REGION={cloud.region}",
+        *(() if cloud.s3 else (f"export AWS_ACCESS_KEY_ID={role.KEY}", "export AWS_SECRET_ACCESS_KEY=oba")),
         f"export AWS_CA_BUNDLE={state.resolve() / 'ca.pem'}",
-        f"export HTTPS_PROXY=http://{shown}:{port}",
+        f"export HTTPS_PROXY={cloud.url}",
         "",
         "The last two are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name.",
-        f"Jobs and endpoints: http://{shown}:{port}/",
-        "S3, STS, IAM, ECR and CloudWatch are moto's, in memory. Ctrl-C ends it all.",
+        f"Jobs and endpoints: {cloud.url}/",
+        f"S3 is at {cloud.s3}, with the keys of this environment; use the same in your code's."
+        if cloud.s3
+        else "S3 is moto's; its objects outlive the server in the state folder.",
+        "STS, IAM, ECR and CloudWatch are moto's; logs outlive it in the state folder. Ctrl-C ends it all.",
     ]
     if host not in _LOOPBACK:
         lines.append(f"Attention: {host} is not loopback. Whoever reaches it can run jobs here; nobody is asked who.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import shutil
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,10 +51,18 @@ class Server:
         folder: gets the model; what is there is taken away.
         group, stream: of its lines in CloudWatch Logs.
         variables: besides the container's own.
+        notes: lines that its log begins with.
     """
 
     def __init__(
-        self, cloud: Cloud, container: Record, folder: Path, group: str, stream: str, variables: Mapping[str, str]
+        self,
+        cloud: Cloud,
+        container: Record,
+        folder: Path,
+        group: str,
+        stream: str,
+        variables: Mapping[str, str],
+        notes: Iterable[str] = (),
     ) -> None:
         self._client, self._container = cloud.client("s3"), container
         self._processes = cloud.processes
@@ -73,7 +82,13 @@ class Server:
         # An instance is one process here: there may be several, and jobs beside them.
         given = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **container.get("Environment", {}), **variables, **own}
         self._log = Log(cloud, folder.parent / f"{folder.name}.log", group, stream)
-        self._process = self._processes.start("serve", given)
+        for note in notes:
+            self.tell(note)
+        try:
+            self._process = self._processes.start("serve", given)
+        except Exception:
+            self._log.close()
+            raise
         self._reader = threading.Thread(target=self._follow, args=(self._process,), daemon=True)
         self._reader.start()
 
@@ -94,13 +109,25 @@ class Server:
                 raise JobError("did not pass the ping health check. Please check CloudWatch logs for this endpoint.")
             time.sleep(_PAUSE)
 
-    def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        """The answer to one request.
+    def tell(self, line: str) -> None:
+        """Write a line into its log, unless it has ended."""
+        with contextlib.suppress(ValueError):
+            self._log.write(line)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        seconds: float = ANSWER_SECONDS,
+    ) -> Answer:
+        """The answer to one request, which may take so many seconds.
 
         Raises:
             OSError, http.client.HTTPException: there was none.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -110,7 +137,9 @@ class Server:
         finally:
             connection.close()
 
-    def invoke(self, body: bytes, headers: Mapping[str, str], target: str | None) -> Answer:
+    def invoke(
+        self, body: bytes, headers: Mapping[str, str], target: str | None, seconds: float | None = None
+    ) -> Answer:
         """The model's answer; that of the model ``target`` below the prefix of a multi-model container.
 
         Raises:
@@ -118,7 +147,7 @@ class Server:
             OSError, http.client.HTTPException: there was no answer.
         """
         if target is None:
-            return self.ask("POST", "/invocations", body, headers)
+            return self.ask("POST", "/invocations", body, headers, seconds or ANSWER_SECONDS)
         name = hashlib.sha256(target.encode()).hexdigest()
         for _ in range(2):
             self._load(name, target)

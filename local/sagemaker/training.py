@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import re
 import time
 
 from algorithms import registry
+from local.metric_patterns import MetricPattern
 from local.sagemaker import channels, images, training_job
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
@@ -56,7 +56,7 @@ def create(cloud: Cloud, request: Record) -> Record:
                 f"name already exists ({arn})",
             )
         cloud.store.put(KIND, name, record)
-    cloud.submit(KIND, name, functools.partial(training_job.run, cloud, name))
+        cloud.submit(KIND, name, functools.partial(training_job.run, cloud, name))
     return {"TrainingJobArn": arn}
 
 
@@ -100,23 +100,17 @@ def _check(request: Record) -> None:
     if not 1 <= count <= training_job.MOST_HOSTS:
         raise invalid(f"ResourceConfig.InstanceCount: {count} is not from 1 to {training_job.MOST_HOSTS}")
     channels.check(request)
-    for one in specification.get("MetricDefinitions", ()):
-        _check_metric(one["Name"], one["Regex"])
+    try:
+        for one in specification.get("MetricDefinitions", ()):
+            MetricPattern(one["Name"], one["Regex"])
+    except ValueError as error:
+        raise invalid(f"MetricDefinitions: {error}") from error
     local = request.get("CheckpointConfig", {}).get("LocalPath", training_job.CHECKPOINTS)
     if local.rstrip("/") != training_job.CHECKPOINTS:
         raise invalid(f"CheckpointConfig.LocalPath: oba up has {training_job.CHECKPOINTS} only, not {local}")
     longest, wait = (request["StoppingCondition"].get(name) for name in ("MaxRuntimeInSeconds", "MaxWaitTimeInSeconds"))
     if request.get("EnableManagedSpotTraining") and (wait is None or wait < (longest or 0)):
         raise invalid("MaxWaitTimeInSeconds above or equal to MaxRuntimeInSeconds is required for spot training")
-
-
-def _check_metric(name: str, regex: str) -> None:
-    try:
-        groups = re.compile(regex).groups
-    except re.error as error:
-        raise invalid(f"MetricDefinitions: the Regex of {name} cannot be used: {error}") from error
-    if not groups:
-        raise invalid(f"MetricDefinitions: the Regex of {name} has no group for the value: {regex}")
 
 
 def found(cloud: Cloud, name: str) -> Record:
@@ -146,7 +140,7 @@ def list_jobs(cloud: Cloud, request: Record) -> Record:
 
 @operation("StopTrainingJob")
 def stop(cloud: Cloud, request: Record) -> None:
-    """Ask the job to stop: it has 120 seconds to save what it has."""
+    """Ask the job to stop: it has 120 seconds to save what it has. One that waits for its turn ends at once."""
     name = request["TrainingJobName"]
     with cloud.store.lock:
         record = found(cloud, name)
@@ -156,7 +150,8 @@ def stop(cloud: Cloud, request: Record) -> None:
             )
         cloud.store.update(KIND, name, TrainingJobStatus="Stopping")
         training_job.transition(cloud, name, "Stopping", "Stopping the training job")
-        cloud.stops[KIND, name].set()
+        if cloud.stop(KIND, name):
+            training_job.end_before_begin(cloud, name)
 
 
 @operation("UpdateTrainingJob")

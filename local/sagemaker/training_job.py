@@ -20,7 +20,7 @@ from typing import Any
 
 from algorithms.archives import pack
 from container.paths import Paths
-from local.sagemaker import channels, images, s3
+from local.sagemaker import channels, images, s3, without_effect
 from local.sagemaker.checkpoints import Checkpoints
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
@@ -45,15 +45,17 @@ _logger = logging.getLogger("oba.up")
 def run(cloud: Cloud, name: str, stop: threading.Event) -> None:
     """Run a job that is queued, to one of its ends: nothing is raised."""
     try:
-        if stop.is_set():
-            _end(cloud, name, "Stopped", "Stopped")
-        else:
-            Job(cloud, name, stop).run()
+        Job(cloud, name, stop).run()
     except (JobError, AwsError) as error:
         _end(cloud, name, "Failed", "Failed", f"ClientError: {error}")
     except Exception as error:
         _logger.exception("Training job %s", name)
         _end(cloud, name, "Failed", "Failed", f"InternalServerError: {type(error).__name__}: {error}")
+
+
+def end_before_begin(cloud: Cloud, name: str) -> None:
+    """The job was stopped while it waited for its turn."""
+    _end(cloud, name, "Stopped", "Stopped")
 
 
 def instances(job: Record) -> int:
@@ -215,10 +217,11 @@ class Job:
                 self._timed_out = self._timed_out or now > deadline
                 if killed == math.inf and (self._stop.is_set() or self._timed_out):
                     killed = now + GRACE_SECONDS
-                    processes[0].terminate()  # the leader tells the others
+                    for process in processes:  # each: who has not met the others yet hears of nothing from them
+                        process.terminate()
                 elif killed == math.inf and processes[0].poll() is not None:
                     killed = now + GRACE_SECONDS
-                if now > killed:
+                if now > killed or self._unfed():
                     break
                 checkpoints.store_now_and_then()
                 time.sleep(_PAUSE)
@@ -226,7 +229,13 @@ class Job:
                 if host.process:
                     self._cloud.processes.end(host.process)
         checkpoints.store()
+        if error := self._unfed():
+            raise error
         return [process.returncode for process in processes]
+
+    def _unfed(self) -> Exception | None:
+        """Why a channel that is streamed stays short; None where none does."""
+        return next((feeder.error for host in self._hosts for feeder in host.feeders if feeder.error), None)
 
     @contextlib.contextmanager
     def _started(self, host: _Host) -> Iterator[None]:
@@ -236,6 +245,8 @@ class Job:
         file = self._folder / f"{host.paths.base.name}.log"
         dimension = ("TrainingJobName", self._name)
         log = Log(self._cloud, file, GROUP, stream, self._patterns() if leads else None, dimension)
+        if leads and (told := without_effect.told(KIND, self._record)):
+            log.write(told)
         host.process = self._cloud.processes.start("train", self._environment(host))
         for feeder in host.feeders:
             feeder.start()

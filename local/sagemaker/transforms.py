@@ -15,7 +15,7 @@ from local.batch import transform
 from local.batch.client import Answer, Client
 from local.batch.options import Options
 from local.batch.processing import Processing
-from local.sagemaker import channels, models, s3
+from local.sagemaker import channels, models, s3, without_effect
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
 from local.sagemaker.errors import AwsError, JobError, invalid
@@ -44,11 +44,12 @@ def create(cloud: Cloud, request: Record) -> Record:
     except (AlgorithmInputError, JobError) as error:
         raise invalid(str(error)) from error
     record = request | {"TransformJobStatus": "InProgress", "Container": container}
-    try:
-        arn = models.put_new(cloud, KIND, name, record, "A transform job with this name exists already")
-    except AwsError as error:
-        raise AwsError("ResourceInUse", error.message) from error
-    cloud.submit(KIND, name, functools.partial(run, cloud, name))
+    with cloud.store.lock:
+        try:
+            arn = models.put_new(cloud, KIND, name, record, "A transform job with this name exists already")
+        except AwsError as error:
+            raise AwsError("ResourceInUse", error.message) from error
+        cloud.submit(KIND, name, functools.partial(run, cloud, name))
     return {"TransformJobArn": arn}
 
 
@@ -83,14 +84,15 @@ def list_jobs(cloud: Cloud, request: Record) -> Record:
 
 @operation("StopTransformJob")
 def stop(cloud: Cloud, request: Record) -> None:
-    """Send no more requests; the files that are done are kept."""
+    """Send no more requests; the files that are done are kept. One that waits for its turn ends at once."""
     name = request["TransformJobName"]
     with cloud.store.lock:
         record = found(cloud, name)
         if record["TransformJobStatus"] != "InProgress":
             raise invalid(f"The transform job is in status {record['TransformJobStatus']} and cannot be stopped.")
         cloud.store.update(KIND, name, TransformJobStatus="Stopping")
-        cloud.stops[KIND, name].set()
+        if cloud.stop(KIND, name):
+            _end(cloud, name, "Stopped", None)
 
 
 # ---- the job --------------------------------------------------------------------------------------------------------
@@ -158,7 +160,7 @@ def run(cloud: Cloud, name: str, stop: threading.Event) -> None:
     """Run a job that is queued, to one of its ends: nothing is raised."""
     status, reason = "Completed", None
     try:
-        reason = None if stop.is_set() else _transform(cloud, name, stop)
+        reason = _transform(cloud, name, stop)
         status = "Failed" if reason else status
     except _StoppedError:
         pass
@@ -169,6 +171,10 @@ def run(cloud: Cloud, name: str, stop: threading.Event) -> None:
         status, reason = "Failed", f"InternalServerError: {type(error).__name__}: {error}"
     if stop.is_set():
         status, reason = "Stopped", None
+    _end(cloud, name, status, reason)
+
+
+def _end(cloud: Cloud, name: str, status: str, reason: str | None) -> None:
     shown = reason[:_REASON] if reason else None
     cloud.store.update(KIND, name, TransformJobStatus=status, FailureReason=shown, TransformEndTime=time.time())
 
@@ -185,6 +191,8 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
     variables = job.get("Environment", {}) | given.environment()
     server = Server(cloud, job["Container"], folder / "server", GROUP, f"{name}/i-0", variables)
     log = Log(cloud, folder / "data.log", GROUP, f"{name}/i-0/data-log")
+    if told := without_effect.told(KIND, job):
+        log.write(told)
     errors = _Errors(log)
     batch_logger.addHandler(errors)
     try:
@@ -202,3 +210,10 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
             if not file.name.endswith(".partial"):
                 s3.upload(client, file, f"{place}/{path}")
     return f"ClientError: {failed} of {len(files)} files were not transformed. {errors.first}" if failed else None
+
+
+def recover(cloud: Cloud) -> None:
+    """Fail the jobs that ran when an earlier server ended."""
+    for record in cloud.store.all(KIND):
+        if record["TransformJobStatus"] in ("InProgress", "Stopping"):
+            _end(cloud, record["Name"], "Failed", "InternalServerError: oba up was ended while the job ran.")

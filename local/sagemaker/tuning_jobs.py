@@ -89,7 +89,7 @@ def _jobs(cloud: Cloud) -> TuningJobs:
 
 
 def recover(cloud: Cloud) -> None:
-    """Know the tuning jobs of an earlier server again. What ran is failed: S3 has forgotten its data."""
+    """Know the tuning jobs of an earlier server again. What ran is failed, as its training jobs are."""
     for folder in sorted((cloud.folder / _FOLDER).glob("*/")):
         _jobs(cloud.at(folder.name)).give_up(_LOST)
 

@@ -7,12 +7,16 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import click
 
 from algorithms import hyperparameters
+from algorithms.errors import HyperparameterError
 from algorithms.hyperparameters import Field
 from algorithms.interface import Algorithm, Metric
 from local.parameters import did_you_mean
@@ -29,6 +33,9 @@ from local.tuning.ranges import (
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER})(?::(?P<scale>[\w-]+))?")
+_MOST_CORNERS = 256
+_ANY_WIDTH = "1000000"
+"""A feature_dim for checks before the data is looked at: more than any other hyperparameter asks for."""
 _SCALES = {"auto": AUTO, "linear": LINEAR, "log": LOGARITHMIC, "reverse-log": REVERSE_LOGARITHMIC}
 
 
@@ -82,8 +89,14 @@ def _range(name: str, value: str, field: Field) -> Range | None:
     return None
 
 
-def objective(algorithm: type[Algorithm], stated: str | None, channels: Sequence[str]) -> Metric:
-    """The metric to optimise: the stated one, or the one that the channels leave.
+def objective(
+    algorithm: type[Algorithm],
+    stated: str | None,
+    channels: Sequence[str],
+    ranges: Sequence[Range] = (),
+    static: Mapping[str, str] = MappingProxyType({}),
+) -> Metric:
+    """The metric to optimise: the stated one, or the one that the channels and the hyperparameters leave.
 
     Raises:
         click.UsageError: the algorithm has no such metric, its channel is not given, or there are several that say
@@ -98,14 +111,54 @@ def objective(algorithm: type[Algorithm], stated: str | None, channels: Sequence
         if (channel := stated.partition(":")[0]) not in channels:
             raise click.UsageError(f"the objective {stated} needs the channel '{channel}': --{channel} PATH")
         return metrics[stated]
-    candidates = [metric for name, metric in metrics.items() if name.partition(":")[0] in channels]
+    reasons = {name: why_never(algorithm, metric, ranges, static) for name, metric in metrics.items()}
+    logged = {name: metric for name, metric in metrics.items() if reasons[name] is None}
+    if not logged:
+        raise click.UsageError(next(why for why in reasons.values() if why is not None))
+    candidates = [metric for name, metric in logged.items() if name.partition(":")[0] in channels]
     if not candidates:
-        needed = sorted({name.partition(":")[0] for name in metrics})
+        needed = sorted({name.partition(":")[0] for name in logged})
         options = " or ".join(f"--{channel} PATH" for channel in needed)
-        raise click.UsageError(f"{algorithm.name} is judged by {', '.join(metrics)}: give {options}")
+        raise click.UsageError(f"{algorithm.name} is judged by {', '.join(logged)}: give {options}")
     if (
         len({metric.maximize for metric in candidates}) > 1
         or len({one.name.partition(":")[0] for one in candidates}) > 1
     ):
         raise click.UsageError(f"say what to optimise: --objective {'|'.join(metric.name for metric in candidates)}")
     return candidates[0]
+
+
+def why_never(
+    algorithm: type[Algorithm], metric: Metric, ranges: Sequence[Range], static: Mapping[str, str]
+) -> str | None:
+    """Why no training job of the search can log its objective, by the declaration alone; None where some can.
+
+    Tried are the ends of all ranges and all listed values with each other. A search of very many of them is let pass.
+    """
+    if math.prod(len(_ends(one)) for one in ranges) > _MOST_CORNERS:
+        return None
+    reasons = []
+    for values in _corners(algorithm, ranges, {**static, "_tuning_objective_metric": metric.name}):
+        try:
+            why = hyperparameters.parse(algorithm.hyperparameters, values).unlogged(metric.name)
+        except HyperparameterError as error:
+            reasons.append(str(error))
+            continue
+        if why is None:
+            return None
+        reasons.append(f"the objective {metric.name} is never logged: {why}")
+    return reasons[0]
+
+
+def _corners(
+    algorithm: type[Algorithm], ranges: Sequence[Range], static: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    field = hyperparameters.fields(algorithm.hyperparameters).get("feature_dim")
+    told = {"feature_dim": _ANY_WIDTH} if field is not None and field.required else {}
+    names = [one.name for one in ranges]
+    for values in itertools.product(*(_ends(one) for one in ranges)):
+        yield told | dict(static) | dict(zip(names, values, strict=True))
+
+
+def _ends(one: Range) -> tuple[str, ...]:
+    return one.values if isinstance(one, CategoricalRange) else (one.written(one.low), one.written(one.high))

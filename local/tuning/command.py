@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from local.options import FOLDER, loudness_of, need, with_channels, with_loudness
+from local.options import FOLDER, loudness_of, need, with_channels, with_columns, with_loudness
 from local.parameters import AlgorithmName, Setting
 
 
@@ -30,6 +30,7 @@ from local.parameters import AlgorithmName, Setting
 @click.option("--target", type=float, metavar="VALUE", help="End once the objective is at least as good.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search; --parallel 1 repeats it exactly.")
 @click.option("--content-type", metavar="TYPE", help="Of the channels; by default the suffix of the files decides.")
+@with_columns
 @with_loudness
 def tune(
     algorithm: str,
@@ -45,7 +46,9 @@ def tune(
     target: float | None,
     seed: int,
     content_type: str | None,
+    label: str | None,
     *,
+    header: bool,
     quiet: bool,
     verbose: bool,
 ) -> int:
@@ -58,6 +61,7 @@ def tune(
     need("optuna", "local")
 
     from local import tune
+    from local.columns import Columns
 
     return tune.run(
         tune.Request(
@@ -74,6 +78,7 @@ def tune(
             max_seconds=max_runtime,
             target=target,
             content_type=content_type,
+            columns=Columns(label, header),
             loudness=loudness,
         )
     )

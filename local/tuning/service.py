@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import secrets
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 from algorithms.interface import Algorithm
 from container.settings import ConfigurationError
+from local.metric_patterns import MetricPattern
 from local.tuning import checks
 from local.tuning.config import IDENTICAL, Definition, TuningConfig, TuningError, from_request
 from local.tuning.job import TuningJob
@@ -223,8 +225,8 @@ class TuningJobs:
         named = request.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", [])
         return [self.find(one["HyperParameterTuningJobName"]) for one in named]
 
-    def _pattern(self, definition: Mapping[str, Any], config: Definition) -> str:
-        """The objective's regular expression: the request's own, or that of the algorithm."""
+    def _pattern(self, definition: Mapping[str, Any], config: Definition) -> MetricPattern:
+        """The objective's pattern: the request's own, or that of the algorithm."""
         specification = definition["AlgorithmSpecification"]
         patterns = {one["Name"]: one["Regex"] for one in specification.get("MetricDefinitions", [])}
         if (algorithm := self._algorithm_of(_image(definition))) is not None:
@@ -234,7 +236,10 @@ class TuningJobs:
                 "A metric is required for this hyperparameter tuning job objective. Provide a metric in the metric "
                 f"definitions: there is no [{config.metric}]."
             )
-        return patterns[config.metric]
+        try:
+            return MetricPattern(config.metric, patterns[config.metric])
+        except ValueError as error:
+            raise TuningError(f"MetricDefinitions: {error}") from error
 
     # ---- training jobs ----------------------------------------------------------------------------------------------
 
@@ -246,7 +251,7 @@ class TuningJobs:
 
         def run(trial: Trial) -> Ending:
             stated = by_name[trial.definition.name]
-            pattern = re.compile(self._pattern(stated, trial.definition))
+            pattern = self._pattern(stated, trial.definition)
             name = f"{job.name[:19].rstrip('-')}-{trial.number + 1:03d}-{secrets.token_hex(4)}"
             try:
                 self._training.create(training_request(stated, name, trial), job.arn)
@@ -256,9 +261,8 @@ class TuningJobs:
             job.name_trial(trial, name)
 
             def line(text: str) -> None:
-                if match := pattern.search(text.replace("\t", "#011")):
-                    value = _number(match)
-                    if value is not None:
+                with contextlib.suppress(TimeoutError):  # said in the training job's own log
+                    if (value := pattern.value(text.replace("\t", "#011"))) is not None:
                         trial.report(value)
 
             over = threading.Event()
@@ -318,13 +322,6 @@ def _definitions(request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def _image(definition: Mapping[str, Any]) -> str:
     specification = definition["AlgorithmSpecification"]
     return str(specification.get("TrainingImage") or specification.get("AlgorithmName", ""))
-
-
-def _number(match: re.Match[str]) -> float | None:
-    try:
-        return float(match[1])
-    except (ValueError, IndexError):  # a line that only resembles the metric
-        return None
 
 
 def _within(summary: Mapping[str, Any], request: Mapping[str, Any]) -> bool:

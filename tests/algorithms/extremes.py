@@ -6,6 +6,7 @@ the algorithm once and forks for every case, before anything has started a threa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -44,6 +45,8 @@ MEMORY = 4 << 30
 STOP_SECONDS, CPU_SECONDS, WALL_SECONDS = 1.0, 20, 90
 """A job is asked to stop after the first, and must have ended before the others: nobody waits for 2^31 epochs, but
 stopping must work with them."""
+LEAVE_SECONDS = 12.0
+"""Of the processor, after which a library that builds a network is left."""
 WIDEST = 1000
 """More features than this are given as sparse rows."""
 
@@ -128,6 +131,21 @@ class ImpatientJob(FakeJob):
     @property
     def stop_requested(self) -> bool:
         return time.monotonic() - self.started > STOP_SECONDS
+
+    @contextlib.contextmanager
+    def nothing_to_keep(self) -> Iterator[None]:
+        """As ``container.training.stop``: what cannot hear of the stop, as a library that builds a network of 100,000
+        layers, is left soon after it."""
+
+        def leave(*_: object) -> None:
+            raise TrainingStopped("there was no model yet")
+
+        signal.signal(signal.SIGPROF, leave)
+        signal.setitimer(signal.ITIMER_PROF, LEAVE_SECONDS)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def run(algorithm: type[Algorithm], case: Case) -> dict[str, str]:

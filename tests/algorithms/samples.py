@@ -44,6 +44,7 @@ from recordio.framing import frames, write_frame
 from recordio.images import encode_record
 from recordio.record_writer import encode_records
 from recordio.sequences import Pairs, Ragged, encode
+from recordio.shares import ALL, Share
 from tests.algorithms.fakes import MemoryStream
 
 COUNT, WIDTH = 61, 4  # a number of rows that leaves a last batch of one for sizes of 2, 3, 4, 5, 6, 10, 12, 15, 20, 30
@@ -163,11 +164,13 @@ class Records:
         self.folder = folder
         self.parameters: dict[str, str] = options.get("parameters", {})
         self.wrapped: bool = options.get("wrapped", False)
+        self.share: Share = options.get("share", ALL)
+        self.may_be_empty: bool = options.get("may_be_empty", False)
         self.epochs_begun = 0
 
-    def records(self) -> Generator[bytes]:
+    def records(self, *, whole: bool = False) -> Generator[bytes]:
         self.epochs_begun += 1
-        yield from self._records
+        yield from self._records if whole else self.share.records(self._records, 2 if self.wrapped else 1)
 
 
 def picture(label: int, seed: int, size: tuple[int, int] = (18, 16), kind: str = "PNG") -> bytes:

@@ -22,7 +22,7 @@ from algorithms import hyperparameters, registry
 from algorithms.errors import AlgorithmInputError, ModelError, PredictionError, TrainingStopped
 from algorithms.figures import Sample
 from algorithms.interface import ROWS, Configuration
-from container.training import charts
+from container.training import charts, dialects
 from container.training.train import row_format
 from recordio import content_type
 from recordio.batches import Batch
@@ -160,6 +160,19 @@ def check_only_declared_metrics_are_reported(case: Case, tmp_path: Path) -> None
         written = list(lines(case.algorithm, f"{dataset}:{metric}"))
         known = [one for one in case.algorithm.metrics if any(re.search(one.regex, line) for line in written)]
         assert known, f"{dataset}:{metric} is written, but not declared"
+
+
+def check_an_objective_is_logged_unless_the_declaration_says_not(case: Case, tmp_path: Path) -> None:
+    """``oba tune`` asks ``unlogged`` before it trains anything, so it must be right both ways."""
+    _, job = trained(case.algorithm, case.configuration.name)
+    dialect = dialects.find(case.algorithm.log_dialect)(case.algorithm.title, "algo-1")
+    written = [line.text.replace("\t", "#011") for event in job.events for line in dialect.event(event)]
+    values = case.values()
+    chosen = hasattr(values, "eval_metric") or hasattr(values, "eval_metrics")  # what is asked for is logged then
+    for metric in case.algorithm.metrics:
+        if metric.objective:
+            logged = any(re.search(metric.regex, line) for line in written)
+            assert logged == (values.unlogged(metric.name) is None) or (chosen and not logged), metric.name
 
 
 # ---- checks of models -----------------------------------------------------------------------------------------------

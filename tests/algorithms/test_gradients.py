@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from algorithms.common.hosts import ONE_HOST
 from algorithms.common.networks import load_keras
+from tests.algorithms.fakes import on_hosts
 
 
 class TwoHosts:
@@ -59,27 +61,57 @@ def test_two_hosts_make_the_steps_of_one(keras, name):
         if split:
             first.train_on_batch(rows[:split], values[:split])
         gradients = [np.asarray(gradient) for gradient in others.gradients]
-        hosts.others = [*gradients, np.array([9 - split, step == 2], np.float32)]
+        averages = [(9 - split) * np.asarray(second.layers[1].get_weights()[number]) for number in (2, 3)]
+        hosts.others = [*gradients, *averages, np.array([9 - split, step == 2], np.float32)]
         assert together.step(split, lambda: False) == (9, step == 2)
         second.set_weights(first.get_weights())
     for found, expected in zip(first.get_weights(), one.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    hosts.others = [np.zeros_like(gradient) for gradient in gradients] + [np.zeros(2, np.float32)]
+    hosts.others = [np.zeros_like(one) for one in (*gradients, *averages)] + [np.zeros(2, np.float32)]
     before = first.get_weights()
     assert together.step(0, lambda: False) == (0, False)
     for found, expected in zip(first.get_weights(), before, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_what_batch_norms_have_seen_is_averaged(keras):
+def test_what_batch_norms_have_seen_is_averaged_in_each_step(keras):
     from algorithms.common.gradients import Kept, Together
 
     kept = Kept()
     model = network(keras, kept)
     optimizer = keras.optimizers.SGD()
     optimizer.build(model.trainable_variables)
+    kept.build(model.trainable_variables)
     norm = model.layers[1]
     norm.moving_mean.assign(np.full(5, 3.0))
-    Together(model, kept, optimizer, TwoHosts([np.full(5, 1.0), np.full(5, 5.0)])).align()
-    np.testing.assert_allclose(np.asarray(norm.moving_mean), 2)  # of 3 and 1
-    np.testing.assert_allclose(np.asarray(norm.moving_variance), 3)  # of 1 and 5
+    zeros = [np.zeros(variable.shape, np.float32) for variable in model.trainable_variables]
+    others = [*zeros, np.full(5, 2 * 6.0), np.full(5, 2 * 4.0), np.array([2, 0], np.float32)]
+    assert Together(model, kept, optimizer, TwoHosts(others)).step(1) == (3, False)
+    np.testing.assert_allclose(np.asarray(norm.moving_mean), 5)  # of 3 on one row, and 6 on two
+    np.testing.assert_allclose(np.asarray(norm.moving_variance), 3)  # of 1 and 4
+
+
+def test_the_step_of_means_is_that_of_the_mean_over_all_rows(keras):
+    """Of hosts with 2 and 7 rows; the loss of each is the mean over its own."""
+    from algorithms.common import gradients
+
+    random = np.random.default_rng(3)
+    rows, values = random.standard_normal((9, 3)).astype(np.float32), random.standard_normal((9, 1))
+    models = [network(keras, "sgd") for _ in range(3)]
+
+    def optimizer():
+        return keras.optimizers.Adam(0.05)
+
+    assert gradients.compiled(models[0], optimizer(), ONE_HOST, loss="mse") is None
+    models[0].train_on_batch(rows, values)
+
+    def train(hosts):
+        model, part = models[1 + hosts.rank], slice(2) if hosts.rank else slice(2, 9)
+        together = gradients.compiled(model, optimizer(), hosts, loss="mse")
+        model.train_on_batch(rows[part], values[part])
+        assert together.step(len(rows[part])) == (9, False)
+
+    on_hosts(2, train)
+    for one, first, second in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(first, one, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(first, second)

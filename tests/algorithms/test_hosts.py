@@ -226,7 +226,8 @@ def test_factorization_machines_on_n_hosts_are_those_of_one(size, part, kind, mo
             assert job.last("test", metric) == pytest.approx(job_of_one.last("test", metric), rel=1e-4)
             assert len(job.events) == len(job_of_one.events)
     if size == 2 and part is lopsided:  # the number of passes is left open, and features are measured beforehand
-        monkeypatch.setattr("algorithms.factorization_machines.schedule._MOST_PASSES", 10)
+        for bound, value in (("PASSES", 10), ("SMALL_STEPS", 0)):
+            monkeypatch.setattr(f"algorithms.factorization_machines.schedule.{bound}", value)
         values.pop("epochs")
         ((one, job_of_one),), several = train(1, 36), train(2, 36)
         assert several[0][1].last("test", metric) == pytest.approx(job_of_one.last("test", metric), rel=0.02)

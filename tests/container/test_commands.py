@@ -32,6 +32,13 @@ def test_train_help_without_an_algorithm_names_them(monkeypatch, capsys):
     assert "set it to one of " in capsys.readouterr().out
 
 
+def test_serve_help_says_what_it_does(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        commands.serve(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith("usage: serve [-h] Answer requests over HTTP with the model in /opt/ml/model ")
+
+
 def test_train_takes_no_other_argument(monkeypatch, capsys):
     monkeypatch.setenv("ALGORITHM", "toy")
     with pytest.raises(SystemExit, match="2"):

@@ -75,7 +75,7 @@ def test_tables_are_markdown_whose_cells_hold_no_bars():
     assert "| `feature_dim` | an integer of at least 1 | required | Number of features. |" in text
 
 
-@pytest.mark.parametrize(("name", "hosts"), [("kmeans", True), ("seq2seq", False)])
+@pytest.mark.parametrize(("name", "hosts"), [("kmeans", True), ("linear-learner", True), ("seq2seq", True)])
 def test_whether_several_hosts_can_train(name, hosts):
     found = describe.training_specification(registry.find(name), "registry/image:1")
     assert found["SupportsDistributedTraining"] is hosts

@@ -18,6 +18,7 @@ def test_every_variable_arrives():
     settings = read(
         SAGEMAKER_BASE_DIR="/tmp/x",
         ALGORITHM="kmeans",
+        TRAINING_JOB_NAME="digits",
         SAGEMAKER_BIND_TO_PORT="1234",
         SAGEMAKER_SAFE_PORT_RANGE="1111-2222",
         SAGEMAKER_MODEL_SERVER_WORKERS="3",
@@ -34,6 +35,7 @@ def test_every_variable_arrives():
     assert settings == Settings(
         base_directory=Path("/tmp/x"),
         algorithm="kmeans",
+        job="digits",
         port=1234,
         safe_ports=(1111, 2222),
         workers=3,
@@ -48,6 +50,12 @@ def test_every_variable_arrives():
         inference_outputs=("predicted_label", "probability"),
         ensemble=False,
     )
+
+
+def test_the_token_of_a_job_goes_before_its_name():
+    names = {"TRAINING_JOB_NAME": "digits", "TRAINING_JOB_ARN": "arn:aws:sagemaker:eu-west-1:1:training-job/digits"}
+    assert read(**names).job == names["TRAINING_JOB_ARN"]
+    assert read(**names, OBA_JOB_TOKEN="4f1c").job == "4f1c"
 
 
 def test_an_empty_variable_is_an_unset_one():

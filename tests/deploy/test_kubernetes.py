@@ -33,7 +33,7 @@ def embedded(document):
         for job in document["spec"]["replicatedJobs"]:
             yield {"apiVersion": "batch/v1", "kind": "Job", "metadata": document["metadata"], **job["template"]}
     elif document["kind"] == "ServingRuntime":
-        spec = {"containers": document["spec"]["containers"]}
+        spec = {name: document["spec"][name] for name in ("containers", "volumes")}
         yield {"apiVersion": "v1", "kind": "Pod", "metadata": document["metadata"], "spec": spec}
     elif document["kind"] not in OURS:
         yield document
@@ -46,6 +46,25 @@ def test_manifests_are_valid(file, version):
     assert checked
     for part in checked:
         kubernetes_validate.validate(part, version, strict=True)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_pods_have_no_rights_and_write_to_volumes_alone(file):
+    text = file.read_text()
+    for part in (part for document in documents(file.name) for part in embedded(document)):
+        spec = part.get("spec", {})
+        template = spec["template"]["spec"] if "template" in spec else spec
+        for container in template.get("containers", ()):
+            rights = template.get("securityContext", {}) | container["securityContext"]
+            assert rights["readOnlyRootFilesystem"] and rights["runAsNonRoot"] and rights["runAsUser"], text
+            assert rights["capabilities"] == {"drop": ["ALL"]} and not rights["allowPrivilegeEscalation"]
+            assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_the_job_in_the_page_of_checkpoints_is_valid():
+    page = (FOLDER.parents[1] / "docs" / "checkpoints.md").read_text()
+    (job,) = yaml.safe_load_all(page.partition("```yaml\n")[2].partition("```")[0])
+    kubernetes_validate.validate(job, VERSIONS[0], strict=True)
 
 
 def test_a_wrong_manifest_would_be_found():

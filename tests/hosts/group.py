@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ class Group:
         self.names = [f"{network}.{number}.{100 + host}" for host in range(size)]  # sorted as texts and as numbers
         self.algorithm = algorithm
         self.hosts = [OptMl(base / name) for name in self.names]
+        self.bounds: Mapping[str, float] = BOUNDS
+        self.cut: Callable[[], None] = lambda: None
         self.processes: list[subprocess.Popen[str] | None] = [None] * size
         self.prefixes: list[list[str]] = [[] for _ in range(size)]  # of the command line
         for name, opt_ml in zip(self.names, self.hosts, strict=True):
@@ -67,16 +71,19 @@ class Group:
         for opt_ml in self.hosts:
             (opt_ml.paths.data / f"{name}_0").write_bytes(content)
 
-    def start(self, *places: int, before: str = "", bounds: Mapping[str, float] = BOUNDS, **environment: str) -> None:
+    def start(
+        self, *places: int, before: str = "", bounds: Mapping[str, float] | None = None, **environment: str
+    ) -> None:
         """Start the hosts at ``places`` (all by default); ``before`` is run in them first."""
         for place in places or range(len(self.hosts)):
             paths = self.hosts[place].paths
+            program = _PROGRAM.format(bounds=dict(bounds or self.bounds), before=before)
             variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "OMP_NUM_THREADS": "1", "ALGORITHM": self.algorithm}
             log = (paths.base / "log").open("w")
             for writer in self.hosts[place]._writers:
                 writer.start()
             self.processes[place] = subprocess.Popen(
-                [*self.prefixes[place], sys.executable, "-c", _PROGRAM.format(bounds=dict(bounds), before=before)],
+                [*self.prefixes[place], sys.executable, "-c", program],
                 cwd=ROOT,
                 env={**os.environ, **variables, **environment},
                 text=True,
@@ -141,3 +148,42 @@ def leader_model(outcomes: Sequence[Outcome]) -> Paths:
         assert (outcome.code, outcome.failure) == (0, None), outcome.log
     assert [len(outcome.model_files) for outcome in outcomes[1:]] == [0] * (len(outcomes) - 1)
     return outcomes[0].paths
+
+
+# ---- a network that can be cut ---------------------------------------------------------------------------------------
+
+
+class NoNetworkError(Exception):
+    """Network namespaces, or cables between them, cannot be made here."""
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True)
+    if done.returncode:
+        raise NoNetworkError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def cable(number: int) -> Iterator[tuple[list[list[str]], Callable[[], None]]]:
+    """Two network namespaces with a cable between them, at the addresses of a group of two in the network 10.99: what
+    goes before the command of each host, and what cuts the cable.
+
+    Raises:
+        NoNetworkError: see there.
+    """
+    if shutil.which("ip") is None:
+        raise NoNetworkError("there is no command ip")
+    spaces = [f"oba-{number}-{place}" for place in range(2)]
+    with contextlib.ExitStack() as stack:
+        for space in spaces:
+            _ip("netns", "add", space)
+            stack.callback(_ip, "netns", "del", space)
+        _ip("link", "add", "end", "netns", spaces[0], "type", "veth", "peer", "end", "netns", spaces[1])
+        for place, space in enumerate(spaces):
+            _ip("-n", space, "addr", "add", f"10.99.{number}.{100 + place}/24", "dev", "end")
+            _ip("-n", space, "link", "set", "end", "up")
+            _ip("-n", space, "link", "set", "lo", "up")
+        yield (
+            [["ip", "netns", "exec", space] for space in spaces],
+            partial(_ip, "-n", spaces[0], "link", "set", "end", "down"),
+        )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from algorithms import registry
+from tests.algorithms import samples
 from tests.algorithms.test_hosts import corpus
 from tests.hosts.group import group, leader_model
-from tests.local.toy import oba
 from tests.opt_ml import OptMl
 
 pytestmark = pytest.mark.slow
@@ -80,17 +80,83 @@ def test_a_channel_that_is_empty_on_all_hosts_is_the_error_that_it_is_on_one(tmp
         assert "has no data files" in outcome.failure
 
 
-def test_oba_train_on_hosts_of_this_machine(tmp_path, rows, one, capsys):
-    (tmp_path / "rows.csv").write_bytes(text(rows))
-    values = [f"{name}={value}" for name, value in VALUES.items()]
-    out = tmp_path / "out"
-    for _ in range(2):  # the second in the place of the first
-        assert oba("train", "pca", "--train", tmp_path / "rows.csv", *values, "--output", out, "--hosts", 2) == 0
-    np.testing.assert_allclose(registry.find("pca").load(out / "model").s, one.s, rtol=1e-5)
-    shown = capsys.readouterr().out
-    assert "All 2 hosts are here: 127.0.0.2, 127.0.0.3." in shown
-    assert shown.splitlines()[-1].startswith("Next    oba predict")
-    assert "#progress_metric: host=127.0.0.3" in (out / "hosts" / "127.0.0.3" / "log").read_text()
+EAGERLY = "import tensorflow; tensorflow.config.run_functions_eagerly(True)"
+"""A few steps take less than the compilation of a network."""
+
+
+def test_image_classification_on_two_hosts_of_which_one_has_no_images(tmp_path):
+    algorithm = registry.find("image-classification")
+    files = samples.files(algorithm, algorithm.configurations[0])
+    values = dict(algorithm.configurations[0].hyperparameters) | {"image_shape": "3,8,8", "kv_store": "dist_async"}
+    with group(tmp_path, 2, 67, "image-classification", values) as hosts:
+        for name, (content_type, found) in files.items():
+            hosts.sharded(name, [{}, found], content_type)
+        hosts.start(before=EAGERLY)
+        outcomes = hosts.outcomes()
+    paths = leader_model(outcomes)
+    algorithm.load(paths.model)
+    assert [file.name for file in paths.model.iterdir() if file.suffix == ".params"] == [
+        "image-classification-0001.params"
+    ]
+    assert "Epoch[0] Validation-accuracy=" in outcomes[0].log
+    assert "Epoch[0] Train-accuracy=" in outcomes[0].log
+    assert "Epoch[0] Validation-accuracy=" not in outcomes[1].log  # tuning jobs read the leader's
+    assert "Host 127.0.67.101: summed" in outcomes[1].log
+
+
+def test_seq2seq_on_two_hosts_with_the_same_pairs(tmp_path):
+    algorithm = registry.find("seq2seq")
+    values = dict(algorithm.configurations[0].hyperparameters) | {"max_num_epochs": "1"}
+    with group(tmp_path, 2, 68, "seq2seq", values) as hosts:
+        for name, (content_type, found) in samples.files(algorithm, algorithm.configurations[0]).items():
+            hosts.replicated(name, found, content_type)
+        hosts.start(before=EAGERLY)
+        outcomes = hosts.outcomes()
+    algorithm.load(leader_model(outcomes).model)
+    assert "Checkpoint [1]\tValidation-perplexity=" in outcomes[0].log
+    assert "Checkpoint [1]\tValidation-bleu=" in outcomes[0].log
+    assert "Validation-perplexity=" not in outcomes[1].log
+    assert "#progress_metric: host=127.0.68.101, completed 100.0 % of epochs" in outcomes[1].log
+
+
+def linear_rows():
+    """Lines of a label and three features."""
+    rng = np.random.default_rng(3)
+    features = rng.standard_normal((600, 3)) * [1, 5, 30] + 2
+    chance = 1 / (1 + np.exp(-(features[:, 0] - features[:, 1] / 5)))
+    return np.c_[(rng.random(600) < chance).astype(float), features].astype(np.float32)
+
+
+def test_linear_learner_whose_hosts_have_unequal_parts_of_the_rows(tmp_path):
+    rows, values = linear_rows(), {"predictor_type": "binary_classifier"}
+    job = OptMl(tmp_path / "one").hyperparameters(values).channel("train", text(rows), "text/csv")
+    alone = job.channel("test", text(rows[:50]), "text/csv").train("linear-learner")
+    with group(tmp_path, 3, 75, "linear-learner", values) as three:
+        three.sharded("train", [{}, {"a": text(rows[:60])}, {"b": text(rows[60:])}], "text/csv")
+        three.replicated("test", text(rows[:50]), "text/csv").start()
+        outcomes = three.outcomes()
+    one, found = (registry.find("linear-learner").load(paths.model) for paths in (alone.paths, leader_model(outcomes)))
+    np.testing.assert_allclose(found.weight, one.weight, rtol=1e-4)
+    np.testing.assert_allclose(found.bias, one.bias, rtol=1e-4, atol=1e-6)
+    scores = re.compile(r"#quality_metric: host=\S+ ((?:epoch=\d+, )?\S+ \S+) <\w+>=(\S+)")
+    several, expected = (dict(scores.findall(log)) for log in (outcomes[0].log, alone.log))
+    assert several.keys() == expected.keys() and len(expected) > 20
+    for name, value in several.items():
+        assert float(value) == pytest.approx(float(expected[name]), rel=1e-4), name
+    assert "#quality_metric" not in outcomes[1].log
+    assert "finds the minimum on all 600 rows" in outcomes[0].log
+
+
+def test_a_label_that_is_wrong_on_one_host_ends_all_with_that_reason(tmp_path):
+    rows = linear_rows()
+    rows[500, 0] = 7
+    with group(tmp_path, 2, 76, "linear-learner", {"predictor_type": "binary_classifier"}) as two:
+        two.sharded("train", [{"a": text(rows[:300])}, {"b": text(rows[300:])}], "text/csv").start()
+        outcomes = two.outcomes()
+    for outcome in outcomes:
+        assert outcome.code == 1
+        assert "must be whole numbers from 0 to 1, but one is 7" in outcome.failure
+        assert two.names[1] in outcome.failure
 
 
 @pytest.mark.skipif(not THOROUGH, reason="networks are for OBA_THOROUGH=1")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-import shutil
+import re
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from container.training import meeting
-from tests.hosts.group import BOUNDS, group, leader_model
+from tests.hosts.group import BOUNDS, NoNetworkError, cable, group, leader_model
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +113,31 @@ def test_another_job(hosts):
     assert_all_say(hosts.outcomes(), *words)
 
 
+def test_a_host_of_another_job_at_a_hosts_address_is_turned_away(hosts):
+    hosts.start(0, OBA_JOB_TOKEN="a" * 40)
+    hosts.start(1, OBA_JOB_TOKEN="b" * 40)
+    hosts.wait_for("was closed: host", 0)
+    told = hosts.outcome(1)
+    assert told.code == 1
+    assert f"Host {hosts.names[0]}, which leads, is not there: the leader of another job answers" in told.failure
+    hosts.hosts[1]._writers.clear()  # of a pipe that is there already
+    hosts.start(1, 2, OBA_JOB_TOKEN="a" * 40)
+    hosts.wait_until_met()
+    assert hosts.log(0).count("was closed") == 1
+    hosts.write("train", ROWS)
+    for outcome in hosts.outcomes():
+        assert outcome.code == 0, outcome.log
+
+
+def test_other_files_of_a_channel_of_which_each_host_has_all(tmp_path):
+    theirs = ROWS[:-2] + b"9\n"  # as many bytes
+    with group(tmp_path, 2, next(NUMBERS), "pca", VALUES) as two:
+        two.replicated("train", ROWS, TYPE).hosts[1].channel("train", theirs, TYPE)
+        two.start()
+        words = f"Host {two.names[1]} runs another job than the leader {two.names[0]}", "'files of channel train'"
+        assert_all_say(two.outcomes(), *words)
+
+
 def test_another_version(hosts):
     hosts.start(0, 1)
     hosts.start(2, before="meeting.version = lambda: '0.0.1'")
@@ -119,12 +146,31 @@ def test_another_version(hosts):
 
 def test_an_absent_member(hosts):
     hosts.start(0, 1, bounds={**BOUNDS, "PATIENCE": 10.0})
-    assert_all_say(hosts.outcomes(), f"Host {hosts.names[2]} was not there within 10 seconds")
+    assert_all_say(hosts.outcomes(), f"Host {hosts.names[2]} was not there within 1")  # to 13 seconds
 
 
 def test_an_absent_leader(hosts):
     hosts.start(1, bounds={**BOUNDS, "PATIENCE": 3.0})
     assert_all_say(hosts.outcomes(), f"Host {hosts.names[0]}, which leads, was not there within 3 seconds")
+
+
+def test_a_port_that_is_in_use_for_a_while(hosts):
+    with socket.create_server((hosts.names[0], meeting.PORT)):
+        hosts.start(0)
+        hosts.wait_for("Reading default configuration", 0)
+        time.sleep(1)
+    time.sleep(1.5 * BOUNDS["LINGER"])  # for as long as the port may be in use
+    hosts.start(1, 2)
+    hosts.wait_until_met()
+    hosts.write("train", ROWS)
+    leader_model(hosts.outcomes())
+
+
+def test_a_port_that_stays_in_use(hosts):
+    with socket.create_server((hosts.names[0], meeting.PORT)):
+        hosts.start(0)
+        words = f"could not listen on port {meeting.PORT} of its own address: Address already in use"
+        assert_all_say([hosts.outcome(0)], f"Host {hosts.names[0]} leads, and it {words}")
 
 
 def test_a_full_disk(tmp_path):
@@ -188,44 +234,53 @@ def test_a_stop_of_one_stops_all(hosts):
     assert [(outcome.code, outcome.failure) for outcome in hosts.outcomes()] == [(143, None)] * 3
 
 
+def wait_until_it_takes(process, number):
+    """Until a process has a handler for a signal."""
+    until = time.monotonic() + 60
+    while (
+        not int(re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())[0], 16) >> number - 1
+        & 1
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["leader", "member"])
+def test_a_stop_before_the_hosts_have_met_stops_all(hosts, place):
+    """While the process still imports what it needs; the others start later."""
+    hosts.start(place)
+    wait_until_it_takes(hosts.processes[place], signal.SIGTERM)
+    hosts.signal(place, signal.SIGTERM)
+    hosts.start(*(other for other in range(3) if other != place), bounds={**BOUNDS, "PARTING": 20.0})
+    assert [(outcome.code, outcome.failure) for outcome in hosts.outcomes()] == [(143, None)] * 3
+
+
+def test_one_ctrl_c_for_all_hosts_is_one(hosts):
+    """Each hears of it from whoever sent it and from the others, and none takes that for a second one."""
+    hosts.start()
+    hosts.wait_until_met()
+    for place in range(3):
+        hosts.signal(place, signal.SIGINT)
+    outcomes = hosts.outcomes()
+    assert [(outcome.code, outcome.failure) for outcome in outcomes] == [(130, None)] * 3
+    assert not any("KeyboardInterrupt" in outcome.log for outcome in outcomes)
+
+
 # ---- a network that can be cut ---------------------------------------------------------------------------------------
 
 
-def ip(*words):
-    return subprocess.run(["ip", *words], capture_output=True, text=True)
-
-
-@pytest.fixture
-def cable():
-    """Network namespaces oba-100 and oba-101 with a cable between them; gives what cuts it."""
-    spaces = ("oba-100", "oba-101")
-    if shutil.which("ip") is None or any(ip("netns", "add", space).returncode for space in spaces):
-        pytest.skip("network namespaces cannot be made here")
-    try:
-        made = ip("link", "add", "end", "netns", spaces[0], "type", "veth", "peer", "end", "netns", spaces[1])
-        if made.returncode:
-            pytest.skip(f"no cable between network namespaces here: {made.stderr.strip()}")
-        for space in spaces:
-            address = f"10.99.0.{space[-3:]}/24"
-            for words in (
-                ("addr", "add", address, "dev", "end"),
-                ("link", "set", "end", "up"),
-                ("link", "set", "lo", "up"),
-            ):
-                assert ip("-n", space, *words).returncode == 0
-        yield lambda: ip("-n", spaces[0], "link", "set", "end", "down")
-    finally:
-        for space in spaces:
-            ip("netns", "del", space)
-
-
-def test_a_cut_network(tmp_path, cable):
-    with group(tmp_path, 2, 0, "pca", VALUES, network="10.99") as two:
-        two.prefixes = [["ip", "netns", "exec", f"oba-{name[-3:]}"] for name in two.names]
+def test_a_cut_network(tmp_path):
+    with contextlib.ExitStack() as stack:
+        try:
+            prefixes, cut = stack.enter_context(cable(0))
+        except NoNetworkError as error:
+            pytest.skip(f"no network that can be cut: {error}")
+        two = stack.enter_context(group(tmp_path, 2, 0, "pca", VALUES, network="10.99"))
+        two.prefixes = prefixes
         two.piped("train", TYPE)
         two.start()
         two.wait_until_met()
-        cable()
+        cut()
         outcomes = two.outcomes()
         for outcome, other in zip(outcomes, reversed(two.names), strict=True):
             assert_all_say([outcome], f"Host {other} was lost: nothing was heard of it for 3 seconds")

@@ -15,10 +15,22 @@ from tests.hosts.group import Group, group, leader_model
 pytestmark = pytest.mark.slow
 
 THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
-ALL = {"factorization-machines": 90, "ntm": 91}
+ALL = {"factorization-machines": 90, "ntm": 91, "image-classification": 96, "seq2seq": 97, "linear-learner": 98}
 """Algorithms whose hosts write their checkpoints together, and the number of the group."""
 
-_EVERY_POINT = """
+NETWORKS = {"ntm", "image-classification", "seq2seq"}
+
+MORE = resuming.MORE | {  # smaller batches: each host has half of the data
+    "image-classification": {"epochs": "3", "mini_batch_size": "3"},
+    "seq2seq": {"max_num_epochs": "3", "batch_size": "8", "checkpoint_frequency_num_batches": "3"},
+}
+
+MINI_BATCHES = "from algorithms.linear_learner import path; path.PATH_MEMORY = 0"
+"""The linear learner's rows fit into no memory: its exact training, of seconds, begins anew after a stop."""
+
+_EVERY_POINT = (
+    MINI_BATCHES
+    + """
 import os, signal, time
 from container.training import checkpoints
 checkpoints.SECONDS, checkpoints.SHARE_OF_TIME = 0.0, float("inf")
@@ -33,6 +45,7 @@ class Store(checkpoints.CheckpointStore):
 from container.training import train
 train.CheckpointStore = Store
 """
+)
 
 
 def every_point(point: int = 0, number: str = "SIGKILL", process: str = "os.getpid()") -> str:
@@ -75,11 +88,11 @@ def assert_same(found: list[str], other: list[str]) -> None:
     assert all(one == two for one, two in zip(found, other, strict=False))
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if THOROUGH or name != "ntm"])
+@pytest.mark.parametrize("name", [name for name in ALL if THOROUGH or name not in NETWORKS])
 def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
-    values = {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name]}
+    values = {**registry.find(name).configurations[0].hyperparameters, **MORE[name]}
     with group(tmp_path / "plain", 2, ALL[name], name, values) as plain:
-        filled(plain, name).start()
+        filled(plain, name).start(before=MINI_BATCHES)
         leader_model(plain.outcomes())
         expected = resuming.artifact(plain.hosts[0])
     with group(tmp_path / "disturbed", 2, ALL[name], name, values) as hosts:
@@ -95,6 +108,40 @@ def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
         assert points(hosts, 0) == points(hosts, 1)
         assert "Training goes on after" in hosts.log(1)
         assert resuming.artifact(hosts.hosts[0]) == expected
+
+
+def test_another_number_of_hosts_starts_anew_and_says_so(tmp_path):
+    name = "factorization-machines"
+    values = {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name]}
+    plain = resuming.job(tmp_path / "plain", name, registry.find(name).configurations[0].name, resuming.MORE[name])
+    assert resuming.run(name, plain).code == 0
+    one = resuming.job(tmp_path / "one", name, registry.find(name).configurations[0].name, resuming.MORE[name])
+    with group(tmp_path / "two", 2, 93, name, values) as hosts:
+        for opt_ml in filled(hosts, name).hosts:
+            opt_ml.paths.checkpoints.symlink_to(one.paths.checkpoints)
+        hosts.start(before=every_point(3, "SIGTERM", "os.getppid()"))
+        assert [outcome.code for outcome in hosts.outcomes()] == [143, 143], hosts.log(0)
+    theirs = sorted(one.paths.checkpoints.glob("*.checkpoint"))
+    alone = resuming.run(name, one)
+    assert alone.code == 0
+    assert "number of hosts was 2 and is 1" in alone.log
+    assert "Training goes on after" not in alone.log
+    assert resuming.artifact(one) == resuming.artifact(plain)
+    assert all(file.exists() for file in theirs)
+
+
+def test_xgboosts_checkpoints_serve_any_number_of_hosts(tmp_path):
+    """They are models, as SageMaker's container writes them, and know no hosts."""
+    one = resuming.job(tmp_path / "one", "xgboost", registry.find("xgboost").configurations[0].name, {"num_round": "7"})
+    assert resuming.run("xgboost", one).code == 0
+    values = {**registry.find("xgboost").configurations[0].hyperparameters, "num_round": "9"}
+    with group(tmp_path / "two", 2, 94, "xgboost", values) as hosts:
+        for opt_ml in filled(hosts, "xgboost").hosts:
+            opt_ml.paths.checkpoints.symlink_to(one.paths.checkpoints)
+        hosts.start()
+        model = registry.find("xgboost").load(leader_model(hosts.outcomes()).model)
+    assert "Resuming from iteration 7" in hosts.log(0)
+    assert model.boosters[0].num_boosted_rounds() == 9
 
 
 def test_one_host_without_a_folder_for_checkpoints(tmp_path):

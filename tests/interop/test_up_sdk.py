@@ -21,7 +21,7 @@ pytest.importorskip("moto")
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
-CASES = ("kmeans", "linear-learner", "xgboost", "wrong")
+CASES = ("kmeans", "linear-learner", "xgboost", "serving", "wrong")
 SECONDS = 400
 LABELS = load_digits().target[:100]
 
@@ -103,6 +103,17 @@ def test_an_xgboost_estimator_shows_its_log_is_attached_to_transforms_and_serves
     assert np.ravel(rows).astype(float).tolist() == found["joined"]
     assert found["metrics"] > 0
     assert found["endpoints"] == 0
+
+
+def test_an_asynchronous_predictor_and_a_model_of_many_answer_as_one_of_their_own(results):
+    found = results["serving"]
+    assert "later" in found, found["log"][-5000:]
+    later, two, ten = (np.array(found[name], float) for name in ("later", "two", "ten"))
+    assert np.mean(later == LABELS) > 0.9
+    np.testing.assert_array_equal(ten, later)
+    assert set(two) == {0, 1}
+    assert "feature" in found["failure"].lower()
+    assert found["listed"] == ["ten", "two"]
 
 
 def test_a_job_that_fails_raises_in_the_sdk_with_its_reason(results):

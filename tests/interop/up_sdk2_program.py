@@ -13,9 +13,12 @@ from typing import Any
 import boto3
 import numpy as np
 import sagemaker
-from sagemaker.deserializers import JSONDeserializer
+from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
+from sagemaker.deserializers import CSVDeserializer, JSONDeserializer
 from sagemaker.estimator import Estimator
+from sagemaker.exceptions import AsyncInferenceModelError
 from sagemaker.inputs import TrainingInput
+from sagemaker.multidatamodel import MultiDataModel
 from sagemaker.serializers import CSVSerializer
 
 ROLE = sagemaker.get_execution_role()
@@ -85,6 +88,45 @@ def xgboost(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
     }
 
 
+def serving(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
+    """A model behind an asynchronous endpoint, and beside another behind one of many models."""
+    session = sagemaker.Session()
+    models = []
+    for classes in (2, 10):
+        kept = labels < classes
+        np.savetxt(folder / "train.csv", np.column_stack([labels[kept], rows[kept]]), delimiter=",", fmt="%g")
+        train = session.upload_data(str(folder / "train.csv"), key_prefix=f"digits/{classes}")
+        estimator = Estimator(
+            image_uri=sagemaker.image_uris.retrieve("xgboost", session.boto_region_name, version="1.7-1"),
+            role=ROLE,
+            instance_count=1,
+            instance_type="ml.m5.large",
+            hyperparameters={"objective": "multi:softmax", "num_class": classes, "num_round": 5},
+        )
+        estimator.fit({"train": TrainingInput(train, content_type="text/csv")}, logs=False)
+        models.append(estimator)
+    bucket, kinds = session.default_bucket(), {"serializer": CSVSerializer(), "deserializer": CSVDeserializer()}
+    config = AsyncInferenceConfig(output_path=f"s3://{bucket}/answers", failure_path=f"s3://{bucket}/failures")
+    later = models[1].deploy(1, "ml.m5.large", async_inference_config=config, **kinds)
+    waiter = WaiterConfig(max_attempts=60, delay=1)
+    answers = later.predict(rows[:ASKED], waiter_config=waiter)
+    failure = ""
+    try:
+        later.predict_async(rows[:2, :3]).get_result(waiter)
+    except AsyncInferenceModelError as error:
+        failure = str(error)
+    later.delete_endpoint()
+    many = MultiDataModel(f"many-{folder.parent.name[-6:]}", f"s3://{bucket}/many/", model=models[0].create_model())
+    predictor = many.deploy(1, "ml.m5.large", **kinds)
+    for name, estimator in zip(("two", "ten"), models, strict=True):
+        many.add_model(estimator.model_data, name)
+    of_many = {name: predictor.predict(rows[:ASKED], target_model=name) for name in ("two", "ten")}
+    predictor.delete_endpoint()
+    return {"later": np.ravel(answers).tolist(), "failure": failure, "listed": sorted(many.list_models())} | {
+        name: np.ravel(rows).tolist() for name, rows in of_many.items()
+    }
+
+
 def wrong(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
     """A job that fails: what the SDK raises."""
     estimator = sagemaker.PCA(ROLE, 1, "ml.m5.large", num_components=65)
@@ -97,7 +139,7 @@ def wrong(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     where, case = Path(sys.argv[1]), sys.argv[2]
-    cases = {"kmeans": kmeans, "linear-learner": linear_learner, "xgboost": xgboost, "wrong": wrong}
+    cases = {"kmeans": kmeans, "linear-learner": linear_learner, "xgboost": xgboost, "serving": serving, "wrong": wrong}
     given_rows, given_labels = np.load(where / "rows.npy"), np.load(where / "labels.npy")
     (where / case).mkdir()
     found = cases[case](given_rows, given_labels, where / case)

@@ -63,7 +63,7 @@ def test_addresses_of_folders_and_patterns(tmp_path, memory, expected, address):
 
 def test_an_address_as_request(tmp_path, csv, memory):
     assert train(tmp_path / "out", f"file://{csv}").exit_code == 0
-    words = ["predict", "--model", str(tmp_path / "out" / "model"), "--content-type", "text/csv", "--input"]
+    words = ["predict", "--model", str(tmp_path / "out" / "model"), "--input"]
     done = CliRunner().invoke(oba, [*words, "memory://bucket/rows/a.csv"])
     assert (done.exit_code, done.output.count('projection"')) == (0, 90)
 

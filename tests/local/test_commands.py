@@ -2,14 +2,20 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 import tomllib
+import urllib.request
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
+from algorithms.common import mxnet_files
 from local.commands import oba as group
 from tests.local import toy
 from tests.local.toy import oba
@@ -83,3 +89,57 @@ def test_the_shell_completes(words, expected):
     command = [sys.executable, "-c", "from local.__main__ import main; main()"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
     assert f"plain,{expected}" in done.stdout.split()
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder with a model of k-means."""
+    mxnet_files.save(tmp_path / "model_algo-1", [np.eye(3, 2, dtype=np.float32)])
+    return tmp_path
+
+
+def serve(model, *options, **variables):
+    command = [sys.executable, "-m", "local", "serve", "--model", str(model), *options]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_serve_listens_on_this_machine_alone_and_logs_as_it_is_told(model):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serve(model, "--port", str(port), OBA_LOG_FORMAT="json") as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(json.loads(line))
+            if "Serving on" in lines[-1]["message"]:
+                break
+        address = lines[-1]["message"].split()[2]
+        asked = urllib.request.Request(f"http://{address}/invocations", b"1,0\n", {"Content-Type": "text/csv"})
+        for _ in range(100):
+            try:
+                answer = json.loads(urllib.request.urlopen(asked, timeout=30).read())
+                break
+            except OSError:  # it is about to listen
+                time.sleep(0.05)
+        with socket.socket() as other, pytest.raises(ConnectionRefusedError):
+            other.connect(("127.0.0.2", port))  # another address of this machine
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+    assert address == f"127.0.0.1:{port}"
+    assert answer["predictions"][0]["closest_cluster"] == 0
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("host", "why"), [("127.0.0.1", "in use"), ("192.0.2.1", "assign"), ("no.invalid", "known")])
+def test_where_serve_cannot_listen_it_says_so_in_one_line(model, host, why):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with serve(model, "--host", host, "--port", str(port)) as process:
+            (line,) = process.stdout.read().splitlines()
+    assert process.returncode == 1
+    assert f"Customer Error: cannot listen on {host}:{port}: " in line
+    assert why in line

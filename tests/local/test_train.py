@@ -67,6 +67,11 @@ def test_train_then_predict(data, tmp_path, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert json.loads(captured.out)["predictions"][1]["distance"] == 1.0  # from (3, 4) to (3, 5)
     assert captured.err == ""
+    data.write_text("1,2,3\n")
+    assert oba("predict", "--algorithm", "toy", "--model", "out/model", "--input", data) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(r"Error: .*3 features.*\n", captured.err)  # once, and of one line
 
 
 def test_lines_for_programs_come_with_verbose_alone_and_nothing_with_quiet(data, tmp_path, capsys):
@@ -254,8 +259,8 @@ def test_the_missing_packages_of_an_extra_are_named_before_anything_is_done(data
     ]
     monkeypatch.setattr(extras.metadata, "requires", lambda _: declared)
     assert oba("train", "toy", "--train", data, "--output", tmp_path / "out") == 1
-    expected = "needs keras-not-there and sacrebleu-not-there, not installed here: pip install '"
-    assert expected + "open-builtin-algorithms[seq2seq]'" in capsys.readouterr().err
+    expected = "needs keras-not-there and sacrebleu-not-there, not installed here: pip install "
+    assert expected + "'.[seq2seq]' in a clone of this project" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from recordio import content_type
 from recordio.errors import EmptyDataError
+from recordio.framing import write_frame
 from recordio.readers import ChannelRecords, ChannelStream, RowFormat
 from recordio.shares import Share
 from recordio.sources import FileSource, PipeSource
@@ -67,3 +68,13 @@ def test_nothing_is_an_error_only_where_there_is_nobody_else(tmp_path):
         with pytest.raises(EmptyDataError):
             rows_of(ChannelStream(source, CSV, LABELLED))
     assert list(ChannelRecords(FileSource(tmp_path / "none"), CSV, may_be_empty=True).records()) == []
+
+
+def test_images_of_a_manifest_stay_with_their_labels(tmp_path):
+    with (tmp_path / "data").open("wb") as file:
+        for number in range(6):
+            write_frame(file, b"%d" % number)
+    for wrapped, mine in ((True, [b"2", b"3"]), (False, [b"1", b"4"])):
+        records = ChannelRecords(FileSource(tmp_path), CSV, wrapped=wrapped, share=Share(1, 3))
+        assert list(records.records()) == mine
+        assert len(list(records.records(whole=True))) == 6

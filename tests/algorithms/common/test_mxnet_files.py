@@ -180,6 +180,7 @@ MALFORMED = {
     "csr that is huge when dense": file(csr([0, 1], [0], [1], (1, HUGE))),
     "row beyond": file(row_sparse([5], np.ones((1, 2)), (5, 2))),
     "row negative": file(row_sparse([-1], np.ones((1, 2)), (5, 2))),
+    "no element of a huge array of rows": file(row_sparse([], np.ones((0, 0)), (1 << 62, 0))),
     "rows that are huge when dense": file(row_sparse([1], np.ones((1, 2)), (HUGE, 2))),
 }
 

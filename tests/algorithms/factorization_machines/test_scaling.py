@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.datasets import load_breast_cancer, load_diabetes, make_friedman1
+from sklearn.datasets import load_breast_cancer, load_diabetes, make_classification, make_friedman1, make_regression
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from algorithms import hyperparameters
+from algorithms.errors import TrainingDataError
 from algorithms.factorization_machines import FactorizationMachines
 from algorithms.factorization_machines.scaling import Measure
 from recordio.batches import Batch
@@ -20,10 +23,11 @@ from tests.algorithms.fakes import FakeJob, MemoryStream
 SEEDS = range(3)
 
 
-def fitted(features, labels, predictor_type="regressor", **given):
+def fitted(features, labels, predictor_type="regressor", job=None, **given):
     given = {"feature_dim": str(features.shape[1]), "num_factors": "8", "predictor_type": predictor_type} | given
     values = hyperparameters.parse(FactorizationMachines.hyperparameters, given)
-    return FactorizationMachines.fit(values, {"train": MemoryStream(features, labels)}, FakeJob())
+    stream = MemoryStream(features.astype(np.float32), labels)
+    return FactorizationMachines.fit(values, {"train": stream}, job or FakeJob())
 
 
 def halves(features, labels, seed):
@@ -106,3 +110,99 @@ def test_rare_words_are_not_made_to_weigh_as_much_as_common_ones():
     scaling = measure.scaling(shifted=True, labels=False)
     assert scaling.shift is None
     np.testing.assert_allclose(scaling.scale, [1, np.sqrt((500**2 + 300**2) / 2)])
+
+
+@pytest.mark.parametrize(
+    ("predictor_type", "size"), [("regressor", 1e-15), ("regressor", 0.1), ("binary_classifier", 0.01)]
+)
+def test_the_unit_of_sparse_values_does_not_matter(predictor_type, size):
+    """Users and items, one of each a row, whose effects add up."""
+    rng = np.random.default_rng(0)
+    pairs, effects = rng.integers(0, 30, (900, 2)) + [0, 30], rng.normal(size=60)
+    labels = effects[pairs].sum(axis=1) + 0.3 * rng.normal(size=900)
+    values = np.full(1800, size, np.float32)
+    rows = sp.csr_array((values, pairs.ravel(), np.arange(0, 1801, 2)), shape=(900, 60))
+    if predictor_type == "regressor":
+        found = error(fitted(rows[:700], labels[:700]), rows[700:], labels[700:])
+        assert found < 0.4 * labels.std()  # of ones 0.3; all but the noise would be 0.2, and nothing 1
+        return
+    model = fitted(rows[:700], labels[:700] > 0, predictor_type)
+    assert np.mean(model.predict(Batch(rows[700:]))["predicted_label"] == (labels[700:] > 0)) > 0.85
+
+
+@pytest.mark.parametrize("size", [1e-42, 1e-20, 1e30])
+@pytest.mark.parametrize("form", ["all", "one column", "sparse"])
+def test_features_that_float32_cannot_answer_on_are_named(size, form):
+    features, labels = make_classification(200, 5, n_informative=4, n_redundant=0, random_state=0)
+    features *= np.where(np.arange(5) == 2, size, 1) if form == "one column" else size
+    rows = sp.csr_array((features * (features > 0)).astype(np.float32)) if form == "sparse" else features
+    try:
+        model = fitted(rows, labels, "binary_classifier")
+    except TrainingDataError as refused:
+        named = (
+            rf"beyond float32 on the features as they are: features \(from 0\) {2 if form == 'one column' else 0} \("
+        )
+        assert re.search(named, str(refused))
+    else:  # what is not refused is answered as if it were of another size
+        assert np.mean(model.predict(Batch(rows.astype(np.float32)))["predicted_label"] == labels) > 0.6
+
+
+@pytest.mark.parametrize("rows", [20, 50, 100, 200])
+def test_few_rows_are_learned_as_a_linear_model_learns_them(rows):
+    features, labels = make_regression(rows + 200, 3, noise=1, random_state=1)
+    job = FakeJob()
+    model = fitted(features[:rows], labels[:rows], job=job, num_factors="2")
+    peer = Ridge(0.1).fit(features[:rows], labels[:rows]).predict(features[rows:])
+    assert error(model, features[rows:], labels[rows:]) <= 1.5 * np.sqrt(np.mean((peer - labels[rows:]) ** 2))
+    assert not job.warnings
+
+
+@pytest.mark.parametrize("offset", [100, 400, 3000, 1e4])
+def test_columns_far_from_0_are_learned_as_a_linear_model_learns_them(offset):
+    features, labels = make_regression(400, 10, noise=5, random_state=1)
+    features = (features + offset).astype(np.float32)
+    model = fitted(features[:280], labels[:280], num_factors="4")
+    peer = make_pipeline(StandardScaler(), Ridge(1e-3)).fit(features[:280].astype(float), labels[:280])
+    expected = np.sqrt(np.mean((peer.predict(features[280:]) - labels[280:]) ** 2))
+    assert error(model, features[280:], labels[280:]) <= 1.05 * expected
+
+
+def test_interactions_of_columns_far_from_0_are_learned_where_they_can_be_and_the_others_are_named():
+    rng = np.random.default_rng(2)
+    features, vectors = rng.normal(size=(1500, 10)), rng.normal(size=(10, 3)) / 2
+    pairs = (np.square(features @ vectors) - np.square(features) @ np.square(vectors)).sum(axis=1) / 2
+    labels = features[:, 0] + pairs + rng.normal(size=1500) / 2
+    job = FakeJob()
+    near = fitted(features[:1000] + 300, labels[:1000], job=job)
+    assert not job.warnings
+    assert error(near, features[1000:] + 300, labels[1000:]) < 0.5 * labels.std()
+    mixed = features + np.where(np.arange(10) == 3, 2000, 0)
+    far = fitted(mixed[:1000], labels[:1000], job=job)
+    assert ["Columns (from 0) 3 lie 500 " in line for line in job.warnings] == [True]
+    assert not far.factors[3].any()
+    assert error(far, mixed[1000:], labels[1000:]) < 0.8 * labels.std()
+
+
+def test_classes_and_tables_of_columns_far_from_0_are_learned():
+    features, classes = make_classification(600, 10, random_state=0)
+    features = (features + 1e4).astype(np.float32)
+    model = fitted(features[:400], classes[:400], "binary_classifier")
+    peer = make_pipeline(StandardScaler(), LogisticRegression()).fit(features[:400].astype(float), classes[:400])
+    found = np.mean(model.predict(Batch(features[400:]))["predicted_label"] == classes[400:])
+    assert found >= peer.score(features[400:], classes[400:]) - 0.02
+    rng = np.random.default_rng(0)
+    columns = (
+        rng.integers(1990, 2024, 600),
+        rng.normal(1e5, 2e4, 600),
+        rng.normal(40, 0.5, 600),
+        rng.normal(-74, 0.5, 600),
+    )
+    table = np.column_stack([*columns, np.full(600, 7e5)])  # years, prices, latitudes, longitudes, a constant
+    labels = (table[:, :4] - table[:, :4].mean(axis=0)) / table[:, :4].std(axis=0) @ [1, 2, -1, 0.5]
+    labels += 0.1 * rng.normal(size=600)
+    assert error(fitted(table[:400], labels[:400]), table[400:], labels[400:]) <= 0.115
+
+
+def error(model, features, labels):
+    """Root mean square."""
+    return np.sqrt(np.mean((model.predict(Batch(features.astype(np.float32)))["score"] - labels) ** 2))

@@ -19,7 +19,7 @@ from algorithms.linear_learner.model import LinearModel
 from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.selection import calibrate, half_standard_error
 from algorithms.linear_learner.trainer import Trainer
-from algorithms.linear_learner.validation import HeldOut, Kept, Rows, folds
+from algorithms.linear_learner.validation import HeldOut, Kept, Rows, folds, row_keys
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
@@ -222,7 +222,8 @@ def test_data_beyond_the_bound_train_by_mini_batches(monkeypatch):
 
 def test_folds_spread_labels_and_hold_each_row_out_once():
     labels = (np.arange(500) < 25).astype(np.float32)  # sorted, and rare
-    held = folds(labels, hyperparameters("binary_classifier"), 0)
+    rows = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+    held = folds(labels, row_keys(rows, 0), hyperparameters("binary_classifier"))
     assert (held.sum(axis=1) == 1).all()
     assert (labels @ held == 5).all()
 

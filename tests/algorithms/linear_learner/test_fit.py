@@ -53,7 +53,7 @@ BY_NAME = {
     "logistic": losses.logistic,
     "hinge": lambda z, y: losses.hinge(z, y, 0.7),
     "squared": losses.squared,
-    "absolute": losses.absolute,
+    "absolute": losses.eps_insensitive_absolute,
     "eps_squared": lambda z, y: losses.eps_insensitive_squared(z, y, 0.3),
     "eps_absolute": lambda z, y: losses.eps_insensitive_absolute(z, y, 0.3),
     "quantile": lambda z, y: losses.pinball(z, y, 0.8),

@@ -198,9 +198,9 @@ def test_rows_held_out_of_mini_batches_are_not_trained_on_in_any_epoch(monkeypat
     epochs: list[list[np.ndarray]] = [[]]
     step, end = Trainer.update, Trainer.end_epoch
 
-    def update(self, features, labels):
+    def update(self, features, labels, count):
         epochs[-1].append(np.round(labels * 1.0))
-        return step(self, features, labels)
+        return step(self, features, labels, count)
 
     def end_epoch(self, improved):
         epochs.append([])

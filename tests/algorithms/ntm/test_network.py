@@ -171,5 +171,5 @@ def test_encoder_layers_are_built_as_asked():
 
 @pytest.mark.parametrize("value", ["0", "3,x", "[1.5]", "-2"])
 def test_layers_without_a_size_are_refused(value):
-    with pytest.raises(HyperparameterError, match="'encoder_layers'.* is not an integer of at least 1"):
+    with pytest.raises(HyperparameterError, match="'encoder_layers'.* is not an integer from 1 to 9,999,999"):
         parse(num_topics=2, feature_dim=3, encoder_layers=value)

@@ -22,6 +22,7 @@ from algorithms.seq2seq.evaluation import judge
 from algorithms.seq2seq.schedule import Rate
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
+from recordio.limits import WIDEST_BEAM
 from recordio.sequences import Pairs, Ragged
 
 SMALL = {
@@ -201,6 +202,19 @@ def test_a_beam_of_one_is_greedy(seed: int) -> None:
                 break
             words.append(last)
         assert hypothesis.tokens.tolist() == words
+
+
+def test_a_beam_wider_than_any_use_is_narrowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's file may state any width; memory alone had room for 300,000 hypotheses of this small vocabulary."""
+    asked = []
+
+    def watched(*args: Any, **more: Any) -> Any:
+        asked.append(args[3])
+        return search(*args[:3], 2, **more)
+
+    monkeypatch.setattr("algorithms.seq2seq.translator.search", watched)
+    translator().translate([np.array([4, 5])], 2_000_000_000)
+    assert asked == [WIDEST_BEAM]
 
 
 @pytest.mark.parametrize("size", [10, 64, 700, 5003])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,32 @@ def test_a_checkpoint_that_is_being_uploaded_stays(tmp_path, monkeypatch):
             (tmp_path / f"xgboost-checkpoint.{number}.sagemaker-{mark}").touch()
     fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8)
     assert [path.name for path in tmp_path.iterdir() if path.suffix in (".0", ".1")] == ["xgboost-checkpoint.0"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "FIFO", "damaged"])
+def test_what_is_no_checkpoint_in_the_place_of_one_harms_no_job(tmp_path, monkeypatch, kind):
+    kept_all(monkeypatch)
+    for name in (".xgboost-checkpoint", *(f"xgboost-checkpoint.{number}" for number in (0, 2, 4, 5, 6, 20))):
+        path = tmp_path / name
+        if kind == "folder":
+            path.mkdir()
+            (path / "something").touch()
+        elif kind == "FIFO":
+            os.mkfifo(path)
+        else:
+            path.write_bytes(b"damaged")
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits for a FIFO"))
+    signal.alarm(30)
+    try:
+        job = FakeJob(checkpoint_directory=tmp_path)
+        expected = dumped(fit(job=job, num_round=8).boosters[0])
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert any("xgboost-checkpoint.20 is skipped" in message for message in job.warnings)
+    for number in (3, 4, 5, 6, 7):
+        xgb.Booster(model_file=bytearray((tmp_path / f"xgboost-checkpoint.{number}").read_bytes()))
+    assert dumped(fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8).boosters[0]) == expected
 
 
 def test_the_last_round_is_always_a_checkpoint(tmp_path, monkeypatch):

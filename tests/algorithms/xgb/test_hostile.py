@@ -220,6 +220,19 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         ),
         "calls more than",
     ),
+    "a pickled key that takes ages to hash": (
+        lambda: (
+            b"\x80\x04\x8c\x07xgboost\x94"
+            + b"".join(b"h%c" % at * 2 + b"\x86\x94" for at in range(60))
+            + b"}h\x3cK\x01s."
+        ),
+        "twice",
+    ),
+    "a pickled key of copies": (lambda: b"\x80\x04}\x8c\x07xgboost" + b"2\x86" * 60 + b"K\x01s.", "twice"),
+    "an empty best round": (
+        lambda: of_learner(lambda it: it["attributes"].update(best_iteration="")),
+        "best_iteration",
+    ),
     "a legacy model of many classes": (lambda: _legacy(8, 300_000_000), ""),
     "a legacy model of many features": (lambda: _legacy(4, 2**32 - 1), ""),
     "a legacy model of negative trees": (lambda: _legacy_trees(-5), ""),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from algorithms.common import mxnet_files
-from container.serving import multi_model
+from container.serving import connection, multi_model, worker
 from container.serving.telemetry import Metrics, observe
 from container.settings import Settings
 from tests.server import running
@@ -39,7 +42,9 @@ def folder(tmp_path_factory):
 
 def test_the_numbers_are_those_of_all_workers_together(folder):
     with running(folder, SAGEMAKER_MODEL_SERVER_WORKERS="3", OBA_LOG_FORMAT="json") as server:
-        pings = numbers(server.request("GET", "/metrics").text)[("oba_requests_total", "/ping", "200")]
+        first = numbers(server.request("GET", "/metrics").text)
+        pings = first[("oba_requests_total", "/ping", "200")]
+        assert first[("oba_refused_total", "400")] == 0  # so that the first one is an increase
         with ThreadPoolExecutor(8) as pool:
             assert {one.status for one in pool.map(lambda _: server.invoke(3 * ROW), range(40))} == {200}
             assert {one.status for one in pool.map(lambda _: server.invoke(b"text"), range(5))} == {400}
@@ -70,6 +75,16 @@ def test_the_numbers_are_those_of_all_workers_together(folder):
     assert identities <= {line.get("request_id") for line in lines}
     assert {"time", "level", "message"} <= set.intersection(*(set(line) for line in lines))
     assert any(line["level"] == "WARNING" and line["message"].startswith("400") for line in lines)
+
+
+def test_every_status_of_a_refusal_is_told_from_the_start():
+    refusals = re.findall(r"_refuse\(\w+, HTTPStatus\.(\w+)", inspect.getsource(worker))
+    statuses = {HTTPStatus[name] for name in refusals} | {connection.status_of(ValueError())}
+    statuses |= set(connection._STATUSES.values())
+    found = {
+        key[1]: value for key, value in numbers(Metrics().text().decode()).items() if key[0] == "oba_refused_total"
+    }
+    assert found == {str(status.value): 0 for status in statuses}
 
 
 def test_a_request_keeps_its_identity_and_bad_ones_are_not_repeated():

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import time
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from algorithms.checkpoints import Checkpoint
-from container.training import checkpoint_file, checkpoints
+from container.training import checkpoint_file, checkpoints, history
 from container.training.checkpoint_file import DamagedCheckpointError
 from container.training.checkpoints import CheckpointStore
 from container.training.history import LinesWritten
@@ -154,10 +155,12 @@ def damages() -> dict[str, Any]:
             "format is 2",
         ),
         "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
+        "a FIFO": (lambda path: (path.unlink(), os.mkfifo(path)), "cannot be read"),
     }
 
 
 @pytest.mark.parametrize("damage", damages())
+@pytest.mark.usefixtures("at_most_20_seconds")
 def test_a_damaged_one_is_skipped_by_name_for_the_one_before_it(tmp_path, damage, caplog):
     spoil, reason = damages()[damage]
     newest = write(tmp_path, 1, 2)[-1]
@@ -168,6 +171,65 @@ def test_a_damaged_one_is_skipped_by_name_for_the_one_before_it(tmp_path, damage
     assert epoch(tmp_path) == 1
     assert f"Checkpoint {newest} is skipped: " in caplog.text
     assert reason in caplog.text
+
+
+@pytest.fixture
+def at_most_20_seconds():
+    """A FIFO that is opened waits for ever."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits for a FIFO"))
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def folder_with_something(path: Path) -> None:
+    path.mkdir()
+    (path / "something").touch()
+
+
+@pytest.mark.parametrize("place", ["{}-00000002.checkpoint", ".{}-00000003.checkpoint", "{}-best-2.part", "{}.lines"])
+@pytest.mark.parametrize("make", [folder_with_something, os.mkfifo], ids=["folder", "FIFO"])
+@pytest.mark.usefixtures("at_most_20_seconds")
+def test_what_is_no_file_in_the_place_of_one_harms_no_job(tmp_path, place, make):
+    write(tmp_path, 1, 2)
+    path = tmp_path / place.format(store(tmp_path)._prefix)
+    path.unlink(missing_ok=True)
+    make(path)
+    found = epoch(tmp_path)
+    assert found == (1 if place.startswith("{}-00000002") else 2)
+    log, lines = Log(), LinesWritten()
+    log.resume = lambda file, state: lines.begin(file, {})  # type: ignore[method-assign]
+    one = store(tmp_path, log=log)
+    one.latest()
+    for number in range(3, 8):
+        one._write(numbered(number), epoch_over=True)
+        lines.wrote()
+    assert epoch(tmp_path) == 7
+    assert history._read(tmp_path / f"{one._prefix}.lines") == {"lines": 5}
+    assert len([other for other in tmp_path.glob("*.checkpoint") if other.is_file()]) == 2
+
+
+def test_a_part_that_was_damaged_is_written_anew(tmp_path):
+    write(tmp_path, 1)
+    part = next(tmp_path.glob("*.part"))
+    os.truncate(part, part.stat().st_size // 2)
+    assert epoch(tmp_path) is None
+    write(tmp_path, 1)  # the new run has a part of the same name
+    found = store(tmp_path).latest()
+    assert found is not None
+    assert found.kept["best-0"]["vector"].tolist() == [0]
+
+
+def test_a_part_is_written_once_in_a_run(tmp_path, monkeypatch):
+    written: list[str] = []
+    original = checkpoint_file.write
+    monkeypatch.setattr(
+        checkpoint_file, "write", lambda path, *rest: (written.append(path.suffix), original(path, *rest))
+    )
+    write(tmp_path, 2, 3)
+    write(tmp_path, 3)  # a run that goes on from there
+    assert written.count(".part") == 1
 
 
 def test_one_whose_part_is_missing_is_damaged(tmp_path, caplog):

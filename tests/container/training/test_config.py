@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from container.settings import ConfigurationError
-from container.training import config
+from container.training import config, group
 from tests.container.toy import Toy, ToyHyperparameters
 from tests.opt_ml import OptMl
 
@@ -216,11 +216,12 @@ def test_hosts_that_cannot_be(opt_ml, resources, problem):
     opt_ml.write(opt_ml.paths.resource_config, resources)
     (found,) = problems(opt_ml)
     assert problem in found
-    assert config.group(opt_ml.paths) is None
+    assert group.find(opt_ml.paths) is None
 
 
 def test_the_first_of_the_sorted_hosts_leads(opt_ml):
-    hosts = ["algo-2", "algo-10", "algo-1"]
-    opt_ml.write(opt_ml.paths.resource_config, {"current_host": "algo-2", "hosts": hosts})
-    group = config.group(opt_ml.paths)
-    assert (group.hosts, group.rank, group.size) == (("algo-1", "algo-10", "algo-2"), 2, 3)
+    names = ["algo-2", "algo-10", "algo-1"]
+    opt_ml.write(opt_ml.paths.resource_config, {"current_host": "algo-2", "hosts": names})
+    hosts = group.find(opt_ml.paths)
+    assert hosts is not None
+    assert (hosts.hosts, hosts.rank, hosts.size) == (("algo-1", "algo-10", "algo-2"), 2, 3)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from algorithms import registry
+from algorithms.checkpoints import Checkpoint
 from algorithms.errors import ChannelError, TrainingStopped
 from container import extras
 from container.settings import Settings
@@ -200,6 +201,43 @@ def test_a_stop_with_a_model_saved_earlier_leaves_that(run, monkeypatch):
     fit_instead(monkeypatch, stop_in(fit))
     outcome = run()
     assert (outcome.code, outcome.failure, outcome.model_files) == (0, None, ["model_algo-1"])
+
+
+@pytest.mark.parametrize("kind", ["of an earlier run", "of this run", "of the algorithm's own"])
+def test_a_stop_after_a_checkpoint_says_that_the_job_goes_on(run, monkeypatch, opt_ml, kind):
+    def checkpointed(values, channels, job):
+        job.checkpoints.latest()
+        job.checkpoints.offer(lambda: Checkpoint("here"), epoch_over=True)
+        if kind == "of the algorithm's own":
+            next(job.checkpoint_directory.glob("*.checkpoint")).rename(job.checkpoint_directory / "own-checkpoint.7")
+        return give_up(values, channels, job)
+
+    opt_ml.paths.checkpoints.mkdir()
+    monkeypatch.setattr(Toy, "own_checkpoints", "**/own-*" if kind == "of the algorithm's own" else None)
+    fit_instead(monkeypatch, stop_in(give_up))
+    outcome = run()
+    assert (outcome.code, "goes on" in outcome.log) == (143, False)
+    fit_instead(monkeypatch, stop_in(checkpointed))
+    outcome = run()
+    if kind == "of an earlier run":
+        fit_instead(monkeypatch, stop_in(give_up))
+        outcome = run()
+    assert (outcome.code, outcome.failure, outcome.model_files) == (143, None, [])
+    assert "before there was a model (no model yet): start the job again, and it goes on." in outcome.log
+
+
+def test_what_a_library_makes_of_a_stop_in_the_midst_of_it_is_a_stop(run, monkeypatch):
+    def fit(values, channels, job):
+        try:
+            with job.nothing_to_keep():
+                os.kill(os.getpid(), signal.SIGTERM)
+        except TrainingStopped as error:
+            raise ImportError("initialization failed") from error
+
+    fit_instead(monkeypatch, fit)
+    outcome = run()
+    assert (outcome.code, outcome.failure, outcome.model_files) == (143, None, [])
+    assert "Traceback" not in outcome.log
 
 
 def test_to_stop_without_being_asked_is_an_error(run, monkeypatch):

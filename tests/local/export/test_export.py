@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from algorithms import registry
 from algorithms.interface import Items
 from algorithms.vision.augment import squeezed
 from container.settings import ConfigurationError
-from local.export.exporting import ONNX, exported
+from local.export.exporting import JSON, ONNX, exported
 from recordio.batches import Batch
 from tests.algorithms import samples
 from tests.algorithms.fakes import FakeJob
@@ -35,6 +36,26 @@ def trained(name, configured):
     with tempfile.TemporaryDirectory() as folder, samples.around(configuration):
         channels = samples.channels(algorithm, configuration, Path(folder))
         return algorithm.fit(samples.parsed(algorithm, configuration), channels, FakeJob())
+
+
+def documented(form):
+    """The cells after the name of each algorithm in the table of docs/export.md."""
+    page = (Path(__file__).parents[3] / "docs" / "export.md").read_text()
+    rows = page.partition(f"<!-- {form}:start -->\n")[2].partition(f"<!-- {form}:end -->")[0].splitlines()[2:]
+    return {cells[0].strip("`"): cells[1:] for cells in (row.strip("| ").split(" | ") for row in rows)}
+
+
+@pytest.mark.parametrize("name", ONNX)
+def test_the_page_names_the_inputs_and_outputs(name):
+    first = next(iter(samples.configurations(name)))  # a classifier, where there is a choice
+    session = onnxruntime.InferenceSession(exported(name, trained(name, first), "onnx"))
+    given, found = session.get_inputs(), session.get_outputs()
+    said, outputs = documented("onnx")[name]
+    assert [one.name for one in given] == re.findall("`(\\w+)`", said)
+    assert len(given[0].shape) == 1 + re.search(r"\((.*?)\)", said)[1].count(",")
+    named = re.findall(r"`(\w+)`: (\w+) \((rows[^)]*)\)", outputs)
+    kinds = [(one.name, one.type[len("tensor(") : -1], len(one.shape)) for one in found]
+    assert kinds == [(name, kind, 1 + shape.count(",")) for name, kind, shape in named]
 
 
 def answers(content, **given):
@@ -144,11 +165,13 @@ def test_the_command_writes_and_refuses(tmp_path, capsys):
         exported("image-classification", None, "json")
 
 
-@pytest.mark.parametrize("name", ["linear-learner", "pca", "factorization-machines", "ntm", "xgboost"])
-def test_json_has_the_models_numbers(name):
-    model = trained(name, next(iter(samples.configurations(name))))
+@pytest.mark.parametrize("name", JSON)
+def test_json_has_the_models_numbers(name, tmp_path):
+    trained(name, next(iter(samples.configurations(name)))).save(tmp_path)
+    model = registry.find(name).load(tmp_path)
     document = json.loads(exported(name, model, "json"))
-    assert document["algorithm"] == name
+    assert document.pop("algorithm") == name
+    assert list(document) == re.findall("`(\\w+)`", documented("json")[name][0].partition(":")[0])
     if name == "xgboost":
         again = xgboost.Booster(model_file=bytearray(json.dumps(document["boosters"][0]).encode()))
         assert again.get_dump() == model.boosters[0].get_dump()

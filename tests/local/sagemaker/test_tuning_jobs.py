@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("moto")
 pytest.importorskip("optuna")
 
-from tests.local.sagemaker.test_up import CSV, request, running
+from tests.local.sagemaker.client import CSV, request, running
 
 pytestmark = pytest.mark.slow
 

@@ -82,6 +82,12 @@ def test_a_stop_ends_the_processes_and_the_same_command_goes_on(data, tmp_path):
     assert not any(str(output).encode() in file.read_bytes() for file in running if file.exists())
 
 
+LINEAR = ("linear-learner", "predictor_type=binary_classifier", "wd=0..1")
+MACHINES = ("factorization-machines", "predictor_type=binary_classifier", "num_factors=1..2", "--test", "{data}")
+TEXTS = ("seq2seq", "rnn_num_hidden=8,16", "--validation", "{data}", "--channel=vocab={data}")
+TREES = ("xgboost", "objective=binary:logistic", "num_round=1..2", "--validation", "{data}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -106,13 +112,25 @@ def test_a_stop_ends_the_processes_and_the_same_command_goes_on(data, tmp_path):
         ),
         (["kmeans", "--test", "{data}", "k=9..5"], "MinValue 9 is larger than MaxValue 5"),
         (["kmeans", "--test", "{data}", "k=5..9", "--objective", "test:mse"], "did you mean 'test:msd' or 'test:ssd'?"),
-        (["linear-learner", "--validation", "{data}", "wd=0..1"], "say what to optimise: --objective validation:obj"),
+        (
+            [*LINEAR, "--validation", "{data}"],
+            "say what to optimise: --objective validation:objective_loss|validation:b",
+        ),
+        (
+            [*LINEAR, "--validation", "{data}", "--objective", "validation:rmse"],
+            "never logged: predictor_type is binary",
+        ),
+        ([*LINEAR, "--objective", "validation:recall"], "the objective validation:recall needs the channel"),
+        (["linear-learner", "--validation", "{data}", "wd=0..1"], "'predictor_type' which are required"),
+        ([*MACHINES, "--objective", "test:rmse"], "test:rmse is never logged: predictor_type is binary_classifier"),
+        ([*TEXTS, "--objective", "validation:bleu"], "validation:bleu is never logged: bleu_sample_size is 0"),
+        ([*TREES, "--objective", "validation:merror"], "'merror' can only be applied to multi: objectives"),
         (["pca", "num_components=1..3"], "pca has no metric that a search could optimise"),
     ],
 )
 def test_what_cannot_be_searched_is_told_before_anything_is_made(arguments, told, data, tmp_path, capsys):
     output = tmp_path / "out"
-    given = [str(data[1]) if one == "{data}" else one for one in arguments]
+    given = [one.replace("{data}", str(data[1])) for one in arguments]
     assert oba("tune", *given, "--train", data[1], "--output", output) in (1, 2)
     assert told in capsys.readouterr().err and not output.exists()
 
@@ -126,8 +144,8 @@ def test_why_all_jobs_failed_is_told(tmp_path, capsys):
 
 
 def test_a_request_of_a_tuning_job_with_files(data, tmp_path, capfd):
-    def channel(name, file):
-        source = {"S3DataType": "S3Prefix", "S3Uri": f"file://{file}"}
+    def channel(name, address):
+        source = {"S3DataType": "S3Prefix", "S3Uri": address}
         return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "ContentType": "text/csv;label_size=0"}
 
     request = {
@@ -142,21 +160,31 @@ def test_a_request_of_a_tuning_job_with_files(data, tmp_path, capfd):
         },
         "TrainingJobDefinition": {
             "AlgorithmSpecification": {"TrainingImage": "1.dkr.ecr.eu-west-1.amazonaws.com/kmeans:1"},
-            "InputDataConfig": [channel("train", data[1]), channel("test", data[3])],
+            "InputDataConfig": [
+                channel("train", "s3://bucket/clusters/train.csv"),
+                channel("test", f"file://{data[3]}"),
+            ],
             "OutputDataConfig": {"S3OutputPath": f"file://{tmp_path}/artifacts"},
             "StaticHyperParameters": {"k": "4", "feature_dim": "2"},
         },
     }
     file = tmp_path / "request.json"
     file.write_text(json.dumps(request))
-    assert oba("run", file, "--output", tmp_path / "out") == 0
+    stated = ("--data", f"s3://bucket/clusters={tmp_path}", "--output", tmp_path / "out")
+    assert oba("run", file, *stated) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[-2] == "clusters: Completed" and float(lines[-1].split()[-1]) == pytest.approx(2, rel=0.3)
-    best = lines[-1].split()[1]
+    assert lines[-4] == "clusters: Completed" and float(lines[-3].split()[-1]) == pytest.approx(2, rel=0.3)
+    best = lines[-3].split()[1]
+    assert lines[-2:] == [
+        f"Model   {tmp_path}/out/training-jobs/{best}/model",
+        f"Next    oba predict --model {tmp_path}/out/training-jobs/{best}/model --input FILE",
+    ]
+    assert oba("run", file, *stated) == 1
+    assert "take another --output, another HyperParameterTuningJobName, or remove" in capfd.readouterr().err
     assert oba("predict", "--model", tmp_path / "artifacts" / best / "output" / "model.tar.gz", "--input", data[3]) == 0
-    request["TrainingJobDefinition"]["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://bucket/train"
     file.write_text(json.dumps(request | {"HyperParameterTuningJobName": "other"}))
     assert oba("run", file, "--output", tmp_path / "out") == 1
-    assert "'s3://bucket/train' is no file:// address" in capfd.readouterr().out
+    assert "say which do: --data s3://bucket/clusters/train.csv=PATH" in capfd.readouterr().err
+    assert not (tmp_path / "out" / "tuning-jobs" / "other").exists()
     file.write_text("{}")
     assert oba("run", file, "--output", tmp_path / "out") == 1

@@ -1,0 +1,135 @@
+"""What exact training minimises, and how closely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms.hyperparameters import AUTO
+from algorithms.interface import Hosts
+from algorithms.linear_learner.design import Design
+from algorithms.linear_learner.lbfgs import minimise_all
+from algorithms.linear_learner.losses import KINKED, make_loss
+from algorithms.linear_learner.preprocessing import Problem, row_weights
+from algorithms.linear_learner.scaling import mean_and_deviation
+
+if TYPE_CHECKING:
+    from algorithms.linear_learner import LinearLearnerHyperparameters
+
+CURVATURES = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
+"""The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
+TOLERANCE, ROTATED_TOLERANCE, STEPS = 1e-3, 1e-4, 50
+"""A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
+to text is fitted to chance, while rotated rows have them for next to nothing. The model that is kept is found as those
+were that its penalty was chosen by."""
+SPARSE_STEPS = 200
+"""With an l1 penalty rows cannot be rotated, and more steps are needed."""
+SPARSE_TOLERANCE, EXACT_STEPS = 1e-7, 1000
+"""The same of the model that is kept with an l1 penalty: which of its weights are 0 the last steps decide."""
+WIDTHS = (0.1, 0.01, 0.001)
+"""Kinks of losses are rounded over so much of the margin or of the labels' deviation, one after the other, where there
+is an l1 penalty: a search that stays where no weight changes its sign ends where two kinks meet."""
+
+
+class Objective:
+    """Mean weighted loss and penalty of the models of all folds, or where there are none of one of all rows.
+
+    ``labels`` (n,) and ``held`` (n, k) are of this host's rows, and so are scores and losses; values and gradients are
+    of all hosts'.
+    """
+
+    def __init__(
+        self,
+        hp: LinearLearnerHyperparameters,
+        problem: Problem,
+        design: Design,
+        labels: np.ndarray,
+        held: np.ndarray,
+        hosts: Hosts,
+    ) -> None:
+        self.hp, self.problem, self.design, self.labels, self.hosts = hp, problem, design, labels, hosts
+        self.outputs = problem.outputs
+        self.size = (design.columns + 1) * self.outputs
+        self.loss = make_loss(hp.loss_name, hp)
+        self.penalty = 0.0
+        bias = 0.0 if hp.bias_wd_mult == AUTO else float(hp.bias_wd_mult) * design.size**2
+        self.shrink = np.append(design.shrink, np.float32(bias))
+        l1 = 0.0 if hp.l1 == AUTO else float(hp.l1) / design.size
+        self.l1 = np.repeat(np.append(np.full(design.columns, l1), 0), self.outputs).astype(np.float32) if l1 else None
+        inside = (~held if held.shape[1] else np.ones((len(labels), 1), bool)).astype(np.float32)
+        self.models = inside.shape[1]
+        (counts,) = hosts.sum(inside.sum(axis=0, dtype=np.float64))
+        self.share = (inside / counts).astype(design.dtype)  # (n, models): what a row's slope counts in the mean
+
+    def inverse(self) -> np.ndarray:
+        """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's.
+
+        It is 0 for weights that neither depends on: those of columns without values, at a penalty of 0.
+        """
+        curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
+        diagonal = curvature + self.penalty * self.shrink
+        inverse = np.divide(1, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
+        return np.repeat(inverse, self.outputs).astype(self.design.dtype)
+
+    def minimise(self, starts: list[np.ndarray], *, kept: bool = False) -> list[np.ndarray]:
+        """The models at this penalty; ``kept`` where they are not only to be compared with others."""
+        if self.l1 is not None:
+            return self._minimise_sparse(starts, kept)
+        tolerance = TOLERANCE if self.design.back is None else ROTATED_TOLERANCE
+        return minimise_all(self, starts, self.inverse(), tolerance, STEPS, hosts=self.hosts)
+
+    def _minimise_sparse(self, starts: list[np.ndarray], kept: bool) -> list[np.ndarray]:
+        """The same with an l1 penalty."""
+        name, found = self.hp.loss_name, starts
+        unit = self.hp.margin if name == "hinge_loss" else float(mean_and_deviation(self.labels, self.hosts)[1])
+        tolerance, steps = (SPARSE_TOLERANCE, EXACT_STEPS) if kept else (ROTATED_TOLERANCE, SPARSE_STEPS)
+        for width in (WIDTHS if kept else WIDTHS[:2]) if name in KINKED else (0.0,):
+            self.loss = make_loss(name, self.hp, width * (unit or 1.0))
+            found = minimise_all(self, found, self.inverse(), tolerance, steps, self.l1, self.hosts)
+        self.loss = make_loss(name, self.hp)
+        return found
+
+    def scores(self, points: list[np.ndarray]) -> np.ndarray:
+        """(n, m, c) scores of all rows by the models at these points."""
+        stacked = np.hstack([point.reshape(-1, self.outputs) for point in points])
+        scores = self.design.rows.scores(np.ascontiguousarray(stacked[:-1]))
+        scores += stacked[-1]
+        return scores.reshape(len(scores), len(points), self.outputs)
+
+    def of(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted losses (n, m) and slopes (n, m, c) of scores (n, m, c)."""
+        weights = row_weights(self.problem, labels, self.hp)
+        if self.outputs > 1:
+            losses, slopes = self.loss(scores, labels.astype(np.int64))
+        else:
+            losses, slopes = self.loss(scores[:, :, 0], labels[:, None])
+            slopes = slopes[:, :, None]
+        if weights is None:
+            return losses, slopes
+        return losses * weights[:, None], slopes * weights[:, None, None]
+
+    def losses(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the training rows."""
+        return self.of(scores, self.labels)
+
+    def __call__(self, numbers: list[int], points: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
+        """Values and gradients; see ``lbfgs.Evaluate``."""
+        scores = self.scores(points)
+        losses, slopes = self.losses(scores)
+        share = self.share[:, numbers]
+        slopes = slopes * share[:, :, None]
+        flat = np.ascontiguousarray(slopes.reshape(len(slopes), len(numbers) * self.outputs), self.design.dtype)
+        gradient = np.empty((self.design.columns + 1, flat.shape[1]), flat.dtype)
+        self.design.rows.gradient(flat, gradient[:-1])
+        gradient[-1] = flat.sum(axis=0) if self.hp.use_bias else 0
+        gradient, values = self.hosts.sum(gradient, np.einsum("nm,nm->m", losses, share, dtype=np.float64))
+        shrink = flat.dtype.type(self.penalty) * self.shrink[:, None]
+        found = []
+        for at, point in enumerate(points):
+            weights = point.reshape(-1, self.outputs)
+            own = gradient[:, at * self.outputs : (at + 1) * self.outputs].copy()
+            pulled = shrink * weights
+            own += pulled
+            found.append((float(values[at]) + 0.5 * float(np.vdot(pulled, weights)), own.ravel()))
+        return found

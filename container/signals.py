@@ -1,0 +1,35 @@
+"""SIGTERM and Ctrl-C as wishes that are heard when there is time for them. Imports nothing that takes long."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+"""What asks a job to stop. Whoever starts a process may block them until it takes them: none is lost then."""
+
+
+class Signals:
+    """A context in which SIGTERM and SIGINT are only noted; the last one that came stands in ``number``."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        self._previous = {number: signal.signal(number, self._take) for number in STOPPING}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+
+    def taken(self) -> int | None:
+        """The signal that came since the last call."""
+        number, self.number = self.number, None
+        return number

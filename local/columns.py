@@ -1,0 +1,229 @@
+"""CSV files as spreadsheets and pandas write them: a header, the label in any column.
+
+They are rewritten as the algorithms read CSV: rows of numbers, the label first. Where an algorithm reads no CSV, they
+become RecordIO-protobuf. What is no number is named with its row and column, and with what to do about it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import difflib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, TextIO
+
+from container.settings import ConfigurationError
+from recordio.content_type import ContentType
+from recordio.quoting import quoted
+
+_INDEX = re.compile(r"-?[0-9]{1,9}")
+_FLAGS = {"true": "1", "false": "0"}  # pandas' columns of truth values, such as those of get_dummies
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the command says of the columns of CSV and Parquet files.
+
+    Attributes:
+        label: the name of the label's column, or its number, from 0 or (negative) from the end; None for the first.
+        header: the first line of a CSV file has the names. A label that is named implies it.
+    """
+
+    label: str | None = None
+    header: bool = False
+
+    @property
+    def given(self) -> bool:
+        """There is something to do."""
+        return self.header or self.label is not None
+
+    @property
+    def named(self) -> bool:
+        """The files have headers."""
+        return self.header or (self.label is not None and not _INDEX.fullmatch(self.label))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How the text of a file is to be read.
+
+    Attributes:
+        what: names the file in messages.
+        labelled: the label comes first in the rows that are made; elsewhere a label that is named is left out.
+        missing: an empty field is a missing value; elsewhere it is an error.
+        like: the names of the columns of an earlier file, whose order these take; None where there is none.
+    """
+
+    columns: Columns
+    what: str
+    delimiter: str = ","
+    labelled: bool = False
+    missing: bool = False
+    like: Sequence[str] | None = None
+
+
+class Table:
+    """The rows of one CSV file, in the order that algorithms want; can be iterated once.
+
+    ``names`` are those of its header, None without one.
+
+    Raises:
+        ConfigurationError: there is no row, the label's column is not there, a row has another number of fields, or a
+            field is no number.
+    """
+
+    def __init__(self, text: TextIO, form: Form) -> None:
+        self._form = form
+        self._lines = csv.reader(text, delimiter=form.delimiter, skipinitialspace=True)
+        self._row = 0
+        first = next(self._filled(), None)
+        if first is None:
+            raise ConfigurationError(f"{form.what}: there are no rows")
+        self.names = [name.strip() for name in first] if form.columns.named else None
+        if self.names is not None and not self.names[0]:
+            raise ConfigurationError(
+                f"{form.what}: the first column has no name. pandas writes a frame's index so, which is no feature: "
+                "frame.to_csv(FILE, index=False) leaves it out"
+            )
+        self._first = None if self.names is not None else first
+        self._width = len(first)
+        self._label = self._place()
+        self._order = self._ordered()
+
+    def __iter__(self) -> Iterator[list[str]]:
+        if self._first is not None:
+            yield self._numbers(self._first)
+        for row in self._filled():
+            yield self._numbers(row)
+
+    def _filled(self) -> Iterator[list[str]]:
+        try:
+            for row in self._lines:
+                if any(field.strip() for field in row):
+                    yield row
+        except csv.Error as error:
+            raise ConfigurationError(f"{self._form.what}, line {self._lines.line_num}: {error}") from error
+
+    def _place(self) -> int | None:
+        """The label's column; None where there is none."""
+        label = self._form.columns.label
+        if label is None:
+            return 0 if self._form.labelled else None
+        if self.names is not None and label in self.names:
+            if self.names.count(label) > 1:
+                raise ConfigurationError(f"{self._form.what}: two columns are called {quoted(label)}")
+            return self.names.index(label)
+        if _INDEX.fullmatch(label) and -self._width <= int(label) < self._width:
+            return int(label) % self._width
+        raise ConfigurationError(f"{self._form.what}: there is no column {quoted(label)}; {self._known(label)}")
+
+    def _known(self, label: str) -> str:
+        if self.names is None or _INDEX.fullmatch(label):
+            return f"there are {self._width}, from 0 to {self._width - 1}, and -1 is the last"
+        near = difflib.get_close_matches(label, self.names, n=1)
+        return f"did you mean {quoted(near[0])}?" if near else f"there are {_listed(self.names)}"
+
+    def _ordered(self) -> list[int]:
+        """The columns in the order in which they are written: the label, if it is, then the features."""
+        columns = list(range(self._width))
+        if (like := self._form.like) is not None and self.names is not None and list(like) != self.names:
+            if sorted(like) != sorted(self.names) or len(set(like)) < len(like):
+                lacking = [name for name in like if name not in self.names]
+                more = [name for name in self.names if name not in like]
+                raise ConfigurationError(
+                    f"{self._form.what}: the columns are not those of the first file: "
+                    f"{_listed(lacking) if lacking else 'none'} lacking, {_listed(more) if more else 'none'} added"
+                )
+            columns = [self.names.index(name) for name in like]
+        features = [column for column in columns if column != self._label]
+        if not features:
+            raise ConfigurationError(f"{self._form.what}: there is no column beside the label")
+        return [self._label, *features] if self._label is not None and self._form.labelled else features
+
+    def _numbers(self, row: list[str]) -> list[str]:
+        self._row += 1
+        if len(row) != self._width:
+            raise ConfigurationError(
+                f"{self._place_of_row()}: {len(row)} fields, and {self._width} in the first line"
+                + ("; is another delimiter meant? --content-type 'text/csv; delimiter=semicolon'" * (len(row) == 1))
+            )
+        fields = [row[column] for column in self._order]
+        try:
+            for field in fields:
+                float(field)
+        except ValueError:
+            return [self._number(field, column) for field, column in zip(fields, self._order, strict=True)]
+        return fields
+
+    def _number(self, field: str, column: int) -> str:
+        text = field.strip()
+        if text.lower() in _FLAGS:
+            return _FLAGS[text.lower()]
+        is_label = column == self._label
+        if not text:
+            if self._form.missing and not is_label:
+                return ""
+            raise ConfigurationError(
+                f"{self._place_of_row()}, {self._called(column)}: the field is empty; fill it, or leave the "
+                + ("row out, as pandas' dropna does" if is_label else "column out: pandas' fillna, drop")
+            )
+        try:
+            float(text)
+        except ValueError as error:
+            name = quoted(self.names[column]) if self.names else str(column)
+            advice = (
+                f"number the classes from 0, as pandas does: frame[{name}].factorize()[0]"
+                if is_label
+                else "leave the column out, or make numbers of it, a column of each of its values, as pandas does: "
+                f"get_dummies(frame, columns=[{name}])"
+            )
+            raise ConfigurationError(
+                f"{self._place_of_row()}, {self._called(column)}: {quoted(text)} is text, and a number is expected; "
+                f"{advice}"
+            ) from error
+        return text
+
+    def _place_of_row(self) -> str:
+        return f"{self._form.what}, row {self._row} (line {self._lines.line_num})"
+
+    def _called(self, column: int) -> str:
+        kind = "label" if column == self._label else "column"
+        return f"{kind} {quoted(self.names[column])}" if self.names else f"{kind} {column} (counted from 0)"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(quoted(name) for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+
+
+def opened(stream: BinaryIO, content_type: ContentType) -> io.TextIOWrapper:
+    """The text of a CSV file. A byte order mark, as Excel writes it, is left out."""
+    charset = codecs.lookup(content_type.parameters.get("charset", "utf-8")).name
+    charset = "utf-8-sig" if charset == "utf-8" else charset
+    return io.TextIOWrapper(stream, charset, errors="replace", newline="")
+
+
+def check_no_header(text: TextIO, form: Form) -> None:
+    """Refuse a file whose first line has no number, where the command says of no header.
+
+    Raises:
+        ConfigurationError: saying what to add to the command.
+    """
+    fields = next(csv.reader([text.readline(1 << 20)], delimiter=form.delimiter, skipinitialspace=True), [])
+    if fields and not any(_is_value(field) for field in fields):
+        raise ConfigurationError(
+            f"{form.what}: the first line has no numbers, but {_listed(fields)}. If these are the names of the "
+            "columns, add --header; with --label NAME, where the label is not the first of them"
+        )
+
+
+def _is_value(field: str) -> bool:
+    try:
+        float(field or 0)
+    except ValueError:
+        return field.strip().lower() in _FLAGS
+    return True

@@ -1,0 +1,59 @@
+"""Metrics in the lines of a log, by patterns that users write."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import regex
+
+LINE_SECONDS = 0.2
+"""For one pattern on one line. A usual one takes microseconds; one that backtracks may take years."""
+
+LONGEST_LINE = 16384
+"""Characters of a line that are searched: metrics stand at the begin, and time grows with the length."""
+
+
+class MetricPattern:
+    """The regular expression of a metric, whose first group is the value.
+
+    The search neither holds up other threads nor lasts longer than ``LINE_SECONDS``: a pattern that would is not
+    used any more.
+
+    Args:
+        name: of the metric, for messages.
+        pattern: in Python's syntax.
+
+    Raises:
+        ValueError: it is none, or has no group.
+    """
+
+    def __init__(self, name: str, pattern: str) -> None:
+        self.name, self._given_up = name, False
+        try:
+            self._pattern = regex.compile(pattern)
+        except (regex.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"the Regex of {name} cannot be used: {error}") from error
+        if not self._pattern.groups:
+            raise ValueError(f"the Regex of {name} has no group for the value: {pattern}")
+
+    def value(self, line: str) -> float | None:
+        """The finite value that ``line`` has; None where it has none.
+
+        Raises:
+            TimeoutError: the search took too long; it is not tried again.
+        """
+        if self._given_up:
+            return None
+        try:
+            match = self._pattern.search(line[:LONGEST_LINE], timeout=LINE_SECONDS, concurrent=True)
+        except TimeoutError as error:
+            self._given_up = True
+            raise TimeoutError(
+                f"The Regex of the metric {self.name} took more than {LINE_SECONDS} s on one line: the metric is no "
+                "longer looked for. Repetitions inside of repetitions, as in (a+)+, take so long"
+            ) from error
+        with contextlib.suppress(ValueError, TypeError):  # a line that only resembles the metric
+            if match and math.isfinite(value := float(match[1])):
+                return value
+        return None

@@ -1,0 +1,155 @@
+"""The data of ``oba`` in a form that the algorithm reads, where people have it in another; see ``columns``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from algorithms.interface import CSV, LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel, Serving
+from container.settings import ConfigurationError
+from local import inputs, parquet, suffixes
+from local.columns import Columns, Form, Table, check_no_header, opened
+from recordio import content_type
+from recordio.content_type import ContentType
+from recordio.readers import ChannelStream, RowFormat, decode
+from recordio.record_writer import encode_records
+from recordio.sources import FileSource
+
+
+def converted(
+    declared: Mapping[str, Channel],
+    files: Mapping[str, Sequence[Path]],
+    stated: str | None,
+    columns: Columns,
+    folder: Path,
+) -> dict[str, tuple[list[Path], str | None]]:
+    """For each channel its files, or others in ``folder`` that say the same, and the content type that is stated for
+    them; None where their suffixes tell it.
+
+    Raises:
+        ConfigurationError: the files cannot be read as tables, or the command says of columns and there are none.
+    """
+    made: dict[str, tuple[list[Path], str | None]] = {}
+    names: list[str] | None = None
+    used = False
+    for name in sorted(files, key=lambda name: name != "train"):  # whose columns the others must have
+        channel, paths = declared[name], files[name]
+        media = _media(channel, paths, stated)
+        if media is not None and media.media_type == CSV:
+            used = True
+            found, names, stated_now = _of_csv(channel, paths, media, stated, columns, names, folder / name)
+            made[name] = found, stated_now
+        else:
+            used = used or (media is not None and media.media_type == PARQUET)
+            made[name] = parquet.converted(channel, paths, stated, folder / "parquet" / name, columns.label), stated
+            if made[name][0] != list(paths):
+                made[name] = made[name][0], None
+    if columns.given and not used:
+        raise ConfigurationError("--label and --header are for CSV and Parquet files of rows, and there are none")
+    return {name: made[name] for name in files}
+
+
+def _media(channel: Channel, paths: Sequence[Path], stated: str | None) -> ContentType | None:
+    """The content type of a channel of rows; None where nothing tells it, or where there are no rows."""
+    if channel.gives != ROWS:
+        return None
+    if stated is not None:
+        return content_type.parse(stated)
+    types = {suffixes.media_type(file, channel.accepts) for file in inputs.files_of(paths)}
+    media = types.pop() if len(types) == 1 else None
+    return None if media is None else ContentType(media)
+
+
+def _of_csv(
+    channel: Channel,
+    paths: Sequence[Path],
+    media: ContentType,
+    stated: str | None,
+    columns: Columns,
+    names: list[str] | None,
+    folder: Path,
+) -> tuple[list[Path], list[str] | None, str | None]:
+    """Files, the names of their columns, and the content type that is stated for them."""
+    _check(media, columns)
+    files = inputs.files_of(paths)
+    if not columns.given:
+        for file in files[:1]:
+            with opened(inputs.opened(file), media) as text:
+                check_no_header(text, _form(f"channel '{channel.name}': {file}", media, columns))
+        if CSV in channel.accepts or RECORDIO not in channel.accepts:
+            return list(paths), None, stated
+    made = []
+    for number, file in enumerate(files):
+        form = _form(f"channel '{channel.name}': {file}", media, columns, channel, names)
+        copy = folder / str(number) / f"{file.name.split('.')[0]}.csv"
+        copy.parent.mkdir(parents=True)
+        with opened(inputs.opened(file), media) as text, copy.open("w", newline="") as stream:
+            table = Table(text, form)
+            names = names or table.names
+            csv.writer(stream, lineterminator="\n").writerows(table)
+        made.append(copy if CSV in channel.accepts else _records(copy, channel))
+    label_size = media.parameters.get("label_size")
+    kept = f"{CSV};label_size={label_size}" if label_size is not None and CSV in channel.accepts else None
+    return made, names, kept
+
+
+def _check(media: ContentType, columns: Columns) -> None:
+    _ = media.recoding, media.delimiter  # refuse what is unknown
+    if columns.label is not None and "label_size" in media.parameters:
+        raise ConfigurationError(f"--label {columns.label} and '{media}' both say where the label is; leave one out")
+
+
+def _form(
+    what: str, media: ContentType, columns: Columns, channel: Channel | None = None, like: list[str] | None = None
+) -> Form:
+    return Form(
+        columns=columns,
+        what=what,
+        delimiter=media.delimiter.decode(),
+        labelled=channel is not None and channel.labels == LABELS_REQUIRED,
+        missing=channel is not None and channel.missing_values,
+        like=like,
+    )
+
+
+def _records(file: Path, channel: Channel) -> Path:
+    """The same rows as RecordIO-protobuf."""
+    labelled = channel.labels == LABELS_REQUIRED
+    rows = RowFormat(labels="required" if labelled else "none", missing=channel.missing_values)
+    stream = ChannelStream(FileSource(file), ContentType(CSV, {"label_size": str(int(labelled))}), rows)
+    copy = file.with_suffix(".pbr")
+    with copy.open("wb") as out:
+        for batch in stream.batches():
+            out.write(encode_records(batch.features, batch.labels))
+    file.unlink()
+    return copy
+
+
+def request(body: bytes, stated: str, columns: Columns, serving: Serving, what: str) -> tuple[bytes, str]:
+    """A request's body and content type, as the model reads them; the label is left out.
+
+    Raises:
+        ConfigurationError: the body cannot be read as a table, or the command says of columns and it is none.
+    """
+    media = content_type.parse(stated)
+    if media.media_type != CSV:
+        if columns.given:
+            raise ConfigurationError(f"--label and --header are for CSV, and {what} is {media.media_type}")
+        return body, stated
+    _check(media, columns)
+    form = _form(what, media, columns)
+    if columns.given:
+        out = io.StringIO(newline="")
+        form = Form(columns=columns, what=what, delimiter=form.delimiter, missing=serving.missing_values)
+        csv.writer(out, lineterminator="\n").writerows(Table(opened(io.BytesIO(body), media), form))
+        kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
+        body, media = out.getvalue().encode(), ContentType(CSV, kept)
+    else:
+        check_no_header(opened(io.BytesIO(body), media), form)
+    if CSV in serving.accepts or RECORDIO not in serving.accepts:
+        return body, str(media)
+    rows = RowFormat(labels="none", missing=serving.missing_values)
+    features = decode(body, ContentType(CSV, {"label_size": "0", **media.parameters}), rows).features
+    return encode_records(features), RECORDIO

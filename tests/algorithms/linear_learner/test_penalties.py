@@ -1,0 +1,151 @@
+"""Stated penalties of the linear learner are those of the model, whatever else a job states; and what it warns of."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import linprog
+from sklearn import datasets, linear_model
+from sklearn.preprocessing import StandardScaler
+
+from algorithms.errors import TrainingDataError
+from algorithms.linear_learner import losses
+from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters, text
+
+
+def classes(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    x, y = datasets.make_classification(rows, width, n_informative=5, random_state=1, class_sep=0.6, flip_y=0.1)
+    return StandardScaler().fit_transform(x).astype(np.float32), y.astype(np.float32)
+
+
+def used(job) -> dict:
+    """What the log's last line says."""
+    line = next(line for line in job.messages if line.startswith("Best model found"))
+    return json.loads(line.partition(": ")[2])
+
+
+@pytest.mark.parametrize("l1", [0.01, 0.02])
+@pytest.mark.parametrize(("rows", "width"), [(300, 12), (150, 400), (2000, 50)])
+def test_l1_gives_scikit_learns_weights(rows, width, l1):
+    x, y = classes(rows, width)
+    model, job = fit(hyperparameters("binary_classifier", wd=0, l1=l1), x, y)
+    how = {"solver": "saga", "l1_ratio": 1, "tol": 1e-6, "max_iter": 20_000, "random_state": 0}
+    peer = linear_model.LogisticRegression(C=1 / (rows * l1), **how).fit(x, y)
+    np.testing.assert_allclose(model.weight[0], peer.coef_[0], atol=0.005)
+    assert np.sum((model.weight[0] == 0) != (peer.coef_[0] == 0)) <= 1
+    assert used(job)["l1"] == l1
+
+
+def least(loss: str, x, y, l1: float) -> float:
+    """The least mean loss with an l1 penalty, by linear programming."""
+    n, d = x.shape
+    weights = np.full(2 * d, l1)
+    if loss == "hinge_loss":
+        sign = (2 * y - 1)[:, None]
+        parts = [-sign * x, sign * x, -sign, sign, -np.eye(n)]
+        return linprog(np.r_[weights, 0, 0, np.full(n, 1 / n)], A_ub=np.hstack(parts), b_ub=-np.ones(n)).fun
+    below, above = {"absolute_loss": (1, 1), "quantile_loss": (0.9, 0.1)}[loss]
+    costs = np.r_[weights, 0, 0, np.full(n, below / n), np.full(n, above / n)]
+    ones = np.ones((n, 1))
+    return linprog(costs, A_eq=np.hstack([x, -x, ones, -ones, np.eye(n), -np.eye(n)]), b_eq=y).fun
+
+
+@pytest.mark.parametrize("loss", ["hinge_loss", "absolute_loss", "quantile_loss"])
+@pytest.mark.parametrize(("rows", "width", "l1"), [(300, 12, 0.01), (150, 300, 0.02)])
+def test_l1_beside_a_loss_with_kinks_is_within_a_hundredth_of_the_least(loss, rows, width, l1):
+    if loss == "hinge_loss":
+        x, y = classes(rows, width)
+        kind, more = "binary_classifier", {}
+    else:
+        x, y = datasets.make_regression(rows, width, n_informative=6, noise=30, random_state=1)
+        x, y = (StandardScaler().fit_transform(part.reshape(rows, -1)).astype(np.float32) for part in (x, y))
+        y = y[:, 0]
+        kind, more = "regressor", {"normalize_label": "false", "quantile": 0.9}
+    model, _ = fit(hyperparameters(kind, wd=0, l1=l1, loss=loss, **more), x, y)
+    scores = x.astype(float) @ model.weight[0] + model.bias[0]
+    error = y - scores
+    losses = {
+        "hinge_loss": np.maximum(1 - (2 * y - 1) * scores, 0),
+        "absolute_loss": np.abs(error),
+        "quantile_loss": np.maximum(0.9 * error, -0.1 * error),
+    }
+    found = losses[loss].mean() + l1 * np.abs(model.weight).sum()
+    assert found <= 1.005 * least(loss, x.astype(float), y.astype(float), l1)
+    assert (model.weight == 0).mean() > (0.3 if width > rows else 0)
+
+
+@pytest.mark.parametrize("loss", [partial(losses.hinge, margin=0.7), losses.eps_insensitive_absolute,
+                                  partial(losses.pinball, quantile=0.8)])  # fmt: skip
+def test_a_rounded_kink_is_smooth_and_near_the_loss(loss):
+    z, y = np.random.default_rng(0).normal(size=(200, 3)), np.float32([[0.0], [1.0]] * 100)
+    smooth, slope = loss(z, y, width=0.1)
+    numeric = (loss(z + 1e-5, y, width=0.1)[0] - loss(z - 1e-5, y, width=0.1)[0]) / 2e-5
+    np.testing.assert_allclose(slope, numeric, atol=1e-4)
+    less = loss(z, y)[0] - smooth
+    assert less.min() > -1e-6
+    assert 0.01 < less.max() < 0.05 + 1e-6
+
+
+@pytest.mark.parametrize("stored", [np.asarray, sp.csr_array])
+def test_l1_alone_learns_beside_columns_without_values(stored):
+    """Neither a penalty nor a row says anything of such a column: its weight is 0, and the others are learned."""
+    words, y = text(200, 100, 2, 0)
+    plain, _ = fit(hyperparameters("binary_classifier", wd=0, l1=0.002), words.toarray(), y)
+    wide = np.hstack([words.toarray(), np.zeros((200, 20), np.float32)])
+    model, _ = fit(hyperparameters("binary_classifier", wd=0, l1=0.002), stored(wide), y)
+    assert (plain.weight != 0).sum() > 10
+    np.testing.assert_allclose(model.weight[0, :100], plain.weight[0], atol=0.02)
+    assert not model.weight[0, 100:].any()
+
+
+def test_one_model_has_the_wd_that_is_stated():
+    x, y = classes(300, 12)
+    one, job = fit(hyperparameters("binary_classifier", num_models=1, wd=0.1), x, y)
+    peer = linear_model.LogisticRegression(C=1 / (300 * 0.1), tol=1e-8, max_iter=1000).fit(x, y)
+    np.testing.assert_allclose(one.weight, peer.coef_, atol=0.002)
+    assert used(job)["wd"] == pytest.approx(0.1)
+    assert not any("num_models" in line for line in job.messages)
+    _, job = fit(hyperparameters("binary_classifier", num_models=3, wd=0.1), x, y)
+    assert 0.01 <= used(job)["wd"] <= 1
+    assert any("num_models cannot change it" in line for line in job.messages)
+
+
+@pytest.mark.parametrize("kind", ["binary_classifier", "regressor"])
+def test_weights_beyond_float32_are_refused(kind):
+    x, y = classes(300, 8)
+    for size in (1e-36, 1e30):
+        model, _ = fit(hyperparameters(kind), x * np.float32(size), y)
+        assert np.isfinite(model.weight).all()
+    with pytest.raises(TrainingDataError, match="weights of [1-8] of 8 features are beyond float32"):
+        fit(hyperparameters(kind), x * np.float32(1e-40), y)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "said"),
+    [
+        ({"binary_classifier_model_selection_criteria": "precision_at_target_recall", "target_recall": 0.9},
+         r"takes (9[0-9]{2}|1000) of 1000 rows for positive, and 50 are: no other serves a target_recall of 0.9 that"),
+        ({"binary_classifier_model_selection_criteria": "precision_at_target_recall", "target_recall": 0.98},
+         "No threshold reaches a target_recall of 0.98 that holds on rows to come with 98%"),
+        ({"binary_classifier_model_selection_criteria": "recall_at_target_precision", "target_precision": 0.9},
+         "No threshold reaches a target_precision of 0.9 that holds on rows to come with 98%"),
+    ],
+)  # fmt: skip
+def test_a_threshold_that_serves_nobody_is_warned_of(criterion, said):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(1000, 5)).astype(np.float32)
+    y = (np.arange(1000) < 50).astype(np.float32)  # nothing tells of it
+    _, job = fit(hyperparameters("binary_classifier", **criterion), x, y)
+    assert len(job.warnings) == 1
+    assert re.search(said, job.warnings[0]), job.warnings
+    for chosen, features in (
+        ({}, x),
+        (criterion | {"target_recall": 0.8, "target_precision": 0.6}, x + 6 * y[:, None]),
+    ):
+        _, job = fit(hyperparameters("binary_classifier", **chosen), features, y)
+        assert not job.warnings

@@ -1,0 +1,357 @@
+"""Random losses of hosts, and random kills of jobs that go on.
+
+``python -m tests.hosts losses --count 100 --seed 7``: three hosts train, and something happens to one of them at a
+random moment from its start on. All others must end, in time, with code 1 and the same words in their failure files,
+which name a host; or all with 0, where the job was over before, or where what happened harms nothing. The bounds are
+those of the tests, a tenth of the real ones, which ``--real`` takes.
+
+``python -m tests.hosts kills --count 50 --seed 7``: two hosts train with checkpoints; one of them or its training
+process is killed at random moments, and both are started again until they come to their end. The model must be that of
+hosts that were left alone, bit for bit.
+
+What goes wrong is printed with its number: ``--only 17`` with the same seed does that one again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from algorithms import registry
+from container.training import meeting
+from tests import resuming
+from tests.hosts.group import BOUNDS, Group, cable, group
+from tests.hosts.test_losses import wait_until_it_takes
+from tests.hosts.test_resuming import every_point, filled, keeping, start_again
+from tests.kill.__main__ import EARLY, LONGER, is_half
+from tests.opt_ml import Outcome
+
+TYPE = "text/csv;label_size=0"
+VALUES: dict[str, dict[str, str]] = {
+    "pca": {"feature_dim": "20", "num_components": "3", "mini_batch_size": "20"},
+    "kmeans": {"feature_dim": "20", "k": "5", "mini_batch_size": "50", "epochs": "3"},
+    "lda": {"feature_dim": "20", "num_topics": "3", "mini_batch_size": "100"},
+}
+GOING_ON = ("kmeans", "pca", "lda", "factorization-machines", "xgboost")
+MOST_STARTS = 8
+SECONDS = 8.0
+"""From the start of a process; jobs here take about as long, most of it to import what they need and to meet."""
+
+
+def rows() -> bytes:
+    counts = np.random.default_rng(4).poisson(1.0, (4000, 20))
+    return b"\n".join(b",".join(b"%d" % value for value in row) for row in counts)
+
+
+# ---- what happens to a host: each returns whether its own end is that of the others --------------------------------
+
+
+def training_process(hosts: Group, place: int) -> int | None:
+    """The process that trains, as soon as there is one."""
+    process, until = hosts.processes[place], time.monotonic() + 30
+    while process and process.poll() is None and time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            if found := Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                return int(found[0])
+        time.sleep(0.01)
+    return None
+
+
+def killed(hosts: Group, place: int, moments: random.Random) -> bool:
+    hosts.start()
+    time.sleep(moments.uniform(0, SECONDS))
+    hosts.signal(place, signal.SIGKILL)
+    return False
+
+
+def killed_training(hosts: Group, place: int, moments: random.Random) -> bool:
+    hosts.start()
+    process = training_process(hosts, place)
+    time.sleep(moments.uniform(0, SECONDS))
+    if process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return True
+
+
+def stopped(hosts: Group, place: int, moments: random.Random) -> bool:
+    """Longer than a host may be silent; it wakes when the others have ended."""
+    hosts.start()
+    time.sleep(moments.uniform(0, SECONDS))
+    hosts.signal(place, signal.SIGSTOP)
+    for other in range(len(hosts.hosts)):
+        if other != place:
+            hosts.outcome(other)
+    hosts.signal(place, signal.SIGCONT)
+    return True
+
+
+def terminated(hosts: Group, place: int, moments: random.Random) -> bool:
+    hosts.start()
+    process = hosts.processes[place]
+    assert process is not None
+    wait_until_it_takes(process, signal.SIGTERM)
+    time.sleep(moments.uniform(0, SECONDS))
+    hosts.signal(place, signal.SIGTERM)
+    return True
+
+
+def failing(hosts: Group, place: int, moments: random.Random) -> bool:
+    """An exception at the n-th sum."""
+    before = f"""
+from container.training import exchange
+class Failing(exchange.Engine):
+    def sum(self, *arrays):
+        if self.sums >= {moments.randrange(6)}:
+            raise RuntimeError("it is broken")
+        return super().sum(*arrays)
+exchange.Engine = Failing
+"""
+    hosts.start(*(other for other in range(3) if other != place))
+    hosts.start(place, before=before)
+    return True
+
+
+def full_disk(hosts: Group, place: int, moments: random.Random) -> bool:
+    for opt_ml in hosts.hosts:
+        opt_ml.paths.checkpoints.mkdir()
+    folder = moments.choice([hosts.hosts[0].paths.model, hosts.hosts[place].paths.checkpoints])
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", folder], check=True)
+    (folder / "filler").write_bytes(bytes(4096))
+    hosts.start()
+    for other in range(3):
+        hosts.outcome(other)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+    return True
+
+
+def strangers(hosts: Group, place: int, moments: random.Random) -> bool:
+    """Who send garbage, what a host would send, or nothing, all the time."""
+    name = hosts.names[place].encode()
+    hosts.start()
+    lines = [b"", b"\n", b"[]\n", moments.randbytes(3000), b"GET / HTTP/1.1\r\n\r\n", b'{"host": "%s"}\n' % name]
+    lines += [b'{"host": "%s", "version": "1"}\n{"failed": "no"}\n' % name, b"[" * 70_000, bytes(1 << 17)]
+    until = time.monotonic() + 2 * SECONDS
+    with contextlib.ExitStack() as stack:
+        while time.monotonic() < until and any(process and process.poll() is None for process in hosts.processes):
+            with contextlib.suppress(OSError):
+                connection = stack.enter_context(socket.create_connection((hosts.names[0], meeting.PORT), 1))
+                connection.sendall(moments.choice(lines))
+            time.sleep(0.02)
+    return True
+
+
+def late(hosts: Group, place: int, moments: random.Random) -> bool:
+    hosts.start(*(other for other in range(3) if other != place))
+    time.sleep(moments.uniform(0, BOUNDS["PATIENCE"]))
+    hosts.start(place)
+    return True
+
+
+def cut(hosts: Group, place: int, moments: random.Random) -> bool:
+    """Both of two hosts lose the other."""
+    hosts.start()
+    time.sleep(moments.uniform(0, SECONDS))
+    hosts.cut()
+    return True
+
+
+def absent(hosts: Group, place: int, moments: random.Random) -> bool:
+    hosts.start(*(other for other in range(3) if other != place))
+    return False
+
+
+def other_job(hosts: Group, place: int, moments: random.Random) -> bool:
+    """Other hyperparameters, other data, another version, another token."""
+    kind, before, token = moments.randrange(4), "", "1"
+    if kind == 0:
+        hosts.hosts[place].hyperparameters(VALUES[hosts.algorithm], mini_batch_size="21")
+    elif kind == 1:
+        hosts.hosts[place].channel("train", rows()[:-9] + b"1,1,1,1,1", TYPE)
+    elif kind == 2:
+        before = "meeting.version = lambda: '0.0.1'"
+    else:
+        token = "2"
+    hosts.start(*(other for other in range(3) if other != place), OBA_JOB_TOKEN="1")
+    hosts.start(place, before=before, OBA_JOB_TOKEN=token)
+    return kind != 3
+
+
+KINDS: list[Callable[[Group, int, random.Random], bool]] = [
+    killed,
+    killed_training,
+    stopped,
+    terminated,
+    failing,
+    full_disk,
+    strangers,
+    late,
+    absent,
+    cut,
+    other_job,
+]
+MUST_FAIL = (failing, full_disk, absent, other_job)
+MUST_TRAIN = (strangers,)
+
+
+def wrong(kind: Callable[..., bool], outcomes: dict[int, Outcome], hosts: Group) -> str | None:
+    """What is not as it should be of the ends that should be alike; None where all is well."""
+    codes = {outcome.code for outcome in outcomes.values()}
+    texts = {outcome.failure for outcome in outcomes.values()}
+    if len(codes) != 1 or not codes <= {0, 1, 143}:
+        return f"codes {codes}: {texts}"
+    code = codes.pop()
+    if (code == 1 and kind in MUST_TRAIN) or (code != 1 and kind in MUST_FAIL) or (code == 143) > (kind is terminated):
+        return f"code {code}: {texts}"
+    if code != 1:
+        return f"failure files {texts}" if texts != {None} else None
+    same = {str(text).replace(hosts.names[0], "leader") for text in texts}
+    if None in texts or not all(any(name in str(text) for name in hosts.names) for text in texts):
+        return f"failure files {texts}"
+    if len(same) > 1 and kind not in (absent, cut) and not all("not there" in text for text in same):
+        return f"different failure files {texts}"
+    left = [file for outcome in outcomes.values() for file in outcome.model_files if file != "filler"]
+    return f"left {left}" if left else None
+
+
+def lose(number: int, seed: int, bounds: dict[str, float]) -> tuple[str, str | None, float]:
+    """One loss: its kind, what is wrong, and how long the others took to end."""
+    moments = random.Random(f"{seed} {number}")
+    kind, name, place = KINDS[number % len(KINDS)], moments.choice(sorted(VALUES)), moments.randrange(3)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        size, network, own = (2, "10.99", 1 + number % 250) if kind is cut else (3, "127.77", 1 + number % 250)
+        place = min(place, size - 1)
+        prefixes, cutting = stack.enter_context(cable(own)) if kind is cut else ([[]] * size, lambda: None)
+        hosts = stack.enter_context(group(folder, size, own, name, VALUES[name], network))
+        hosts.replicated("train", rows(), TYPE)
+        hosts.bounds, hosts.prefixes, hosts.cut = bounds, prefixes, cutting
+        alike = kind(hosts, place, moments)
+        happened = time.monotonic()
+        counted = [other for other in range(size) if alike or other != place]
+        try:
+            outcomes = {other: hosts.outcome(other, bounds["PATIENCE"] + 60) for other in counted}
+        except subprocess.TimeoutExpired:
+            return kind.__name__, f"{name}, host {place}: one does not end", time.monotonic() - happened
+        problem = wrong(kind, outcomes, hosts)
+        return kind.__name__, problem and f"{name}, host {place}: {problem}", time.monotonic() - happened
+
+
+# ---- kills of jobs that go on ---------------------------------------------------------------------------------------
+
+_EAGER_XGBOOST = """
+from algorithms.xgb import checkpoints as of_xgboost
+of_xgboost._SHARE_OF_TIME = float("inf")
+"""
+
+
+def values_of(name: str) -> dict[str, str]:
+    """A job long enough to be killed in."""
+    return {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name], **LONGER.get(name, {})}
+
+
+@cache
+def undisturbed(name: str) -> tuple[dict[str, bytes], float]:
+    """The model of two hosts that were left alone, and the seconds that they took after they had met."""
+    with tempfile.TemporaryDirectory() as folder, group(Path(folder), 2, 1, name, values_of(name), "127.78") as hosts:
+        filled(hosts, name).start()
+        hosts.wait_for("hosts are here", 0)
+        began = time.monotonic()
+        for outcome in hosts.outcomes(300):
+            assert outcome.code == 0, outcome.log
+        return resuming.artifact(hosts.hosts[0]), time.monotonic() - began
+
+
+def kill_one(hosts: Group, moments: random.Random, counts: Counter[str]) -> None:
+    place, number = moments.randrange(2), signal.SIGTERM if moments.random() < 0.25 else signal.SIGKILL
+    process = training_process(hosts, place) if moments.random() < 0.5 else None
+    with contextlib.suppress(ProcessLookupError):
+        if process is None:
+            hosts.signal(place, number)
+        else:
+            os.kill(process, number)
+    counts[number.name] += 1
+
+
+def go_on(number: int, seed: int, names: tuple[str, ...]) -> Counter[str]:
+    """Kills of one job, until it comes to its end."""
+    moments, counts, name = random.Random(f"{seed} {number}"), Counter[str](jobs=1), names[number % len(names)]
+    expected, seconds = undisturbed(name)
+    before = every_point() + (_EAGER_XGBOOST if name == "xgboost" else "")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        group(Path(folder), 2, 2 + number % 250, name, values_of(name), "127.78") as hosts,
+    ):
+        keeping(filled(hosts, name))
+        for attempt in range(MOST_STARTS + 1):
+            start_again(hosts, before)
+            if moments.random() > EARLY:
+                hosts.wait_for("hosts are here", 0)
+            wait = moments.uniform(0, 1.1 * seconds)
+            if attempt < MOST_STARTS:
+                time.sleep(wait)
+                kill_one(hosts, moments, counts)
+            outcomes = hosts.outcomes(300)
+            counts["half"] += is_half(name, hosts.hosts[0])
+            counts["went on"] += any(words in hosts.log(0) for words in ("Training goes on after", "Resuming from"))
+            if [outcome.code for outcome in outcomes] == [0, 0]:
+                break
+        counts["unequal"] += resuming.artifact(hosts.hosts[0]) != expected
+        if counts["unequal"]:
+            print(number, name, *(outcome.log[-1500:] for outcome in outcomes), sep="\n", flush=True)
+    return counts
+
+
+def main() -> int:
+    """Whether anything went wrong, as an exit code."""
+    parser = argparse.ArgumentParser("python -m tests.hosts", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("what", choices=["losses", "kills"])
+    parser.add_argument("--count", type=int, default=20, help="losses, or jobs that are killed")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="the number of one of them")
+    parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("--real", action="store_true", help="with the bounds of the product")
+    parser.add_argument("--algorithm", action="append", choices=[*GOING_ON, "ntm"])
+    options = parser.parse_args()
+    until, total, wrongs = time.monotonic() + 60 * options.minutes, Counter[str](), 0
+    bounds = {name: getattr(meeting, name) for name in BOUNDS} if options.real else BOUNDS
+
+    def one(number: int) -> None:
+        nonlocal wrongs
+        if time.monotonic() > until:
+            return
+        if options.what == "kills":
+            total.update(go_on(number, options.seed, tuple(options.algorithm or GOING_ON)))
+            return
+        kind, problem, seconds = lose(number, options.seed, bounds)
+        total[kind] += 1
+        total["as they should"] += problem is None
+        total["later than 60 s"] += seconds > 60
+        if problem:
+            wrongs += 1
+            print(f"{number} {kind}: {problem}", flush=True)
+
+    with ThreadPoolExecutor(options.at_once) as pool:
+        list(pool.map(one, range(options.count) if options.only is None else [options.only]))
+    print(f"--seed {options.seed}: " + ", ".join(f"{count} {what}" for what, count in sorted(total.items())))
+    return int(bool(wrongs or total["half"] or total["unequal"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

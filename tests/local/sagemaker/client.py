@@ -1,0 +1,124 @@
+"""`oba up` as a process, boto3's clients of it, and what all of its tests ask."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import boto3
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLE = "arn:aws:iam::123456789012:role/service-role/x"
+KMEANS = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"
+CENTERS = np.array([[0, 0], [10, 10], [0, 10]], np.float64)
+ROWS = np.concatenate([center + np.random.default_rng(3).normal(0, 0.1, (40, 2)) for center in CENTERS])
+CSV = "".join(f"{x},{y}\n" for x, y in ROWS)
+
+
+@contextmanager
+def running(state: Path, *options: str, **variables: str):
+    """A server process and boto3's clients of it, as its printed environment makes them."""
+    command = [sys.executable, "-m", "local", "up", "--port", "0", "--state", str(state), *options]
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, **told) as process:
+        environment = dict(variables)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if match := re.match(r"export (\w+)=(.*)", line):
+                environment[match[1]] = match[2]
+            if "Ctrl-C" in line:
+                break
+        names = {
+            "endpoint_url": "AWS_ENDPOINT_URL",
+            "region_name": "AWS_DEFAULT_REGION",
+            "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+            "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+        }
+        given = {name: environment[variable] for name, variable in names.items()}
+        services = ("s3", "sts", "sagemaker", "sagemaker-runtime", "logs", "cloudwatch")
+        of_s3 = {"s3": {"endpoint_url": environment.get("AWS_ENDPOINT_URL_S3", given["endpoint_url"])}}
+        clients = {name.rpartition("-")[2]: boto3.client(name, **given | of_s3.get(name, {})) for name in services}
+        try:
+            yield SimpleNamespace(process=process, url=given["endpoint_url"], **clients)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def request(name: str, mode: str = "File", uri: str = "s3://bucket/train", kind: str = "S3Prefix", **more):
+    source = {"S3DataType": kind, "S3Uri": uri, "S3DataDistributionType": more.pop("distribution", "FullyReplicated")}
+    channel = {"ChannelName": "train", "ContentType": "text/csv;label_size=0", "DataSource": {"S3DataSource": source}}
+    return {
+        "TrainingJobName": name,
+        "RoleArn": ROLE,
+        "AlgorithmSpecification": {"TrainingImage": more.pop("image", KMEANS), "TrainingInputMode": mode},
+        "HyperParameters": {"k": "3", "feature_dim": "2"},
+        "InputDataConfig": [channel],
+        "OutputDataConfig": {"S3OutputPath": "s3://bucket/out/"},
+        "ResourceConfig": {"InstanceCount": more.pop("hosts", 1), "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 600},
+        **more,
+    }
+
+
+def ended(up, name: str):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        job = up.sagemaker.describe_training_job(TrainingJobName=name)
+        if job["TrainingJobStatus"] not in ("InProgress", "Stopping"):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"{name} does not end: {job}")
+
+
+def trained(up, name: str, **more):
+    up.sagemaker.create_training_job(**request(name, **more))
+    job = ended(up, name)
+    assert job["TrainingJobStatus"] == "Completed", job
+    return job
+
+
+def object_at(up, uri: str) -> bytes:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return up.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def in_service(up, name: str):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        endpoint = up.sagemaker.describe_endpoint(EndpointName=name)
+        if endpoint["EndpointStatus"] not in ("Creating", "Updating"):
+            return endpoint
+        time.sleep(0.1)
+    raise AssertionError(endpoint)
+
+
+def deployed(up, name: str, **weights: float):
+    variants = [
+        {"VariantName": f"v-{model}", "ModelName": model, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+        | {"InitialVariantWeight": weight}
+        for model, weight in weights.items()
+    ]
+    up.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=variants)
+    up.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    return in_service(up, name)
+
+
+def processes_of(state: Path) -> list[int]:
+    """Processes whose environment names the state folder."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                if f"SAGEMAKER_BASE_DIR={state}/".encode() in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found

@@ -1,0 +1,139 @@
+"""Endpoints and transform jobs of `oba up` as boto3 sees them, and what outlives the server."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("boto3")
+pytest.importorskip("moto")
+
+from tests.local.sagemaker.client import (
+    CSV,
+    KMEANS,
+    ROLE,
+    ROWS,
+    deployed,
+    object_at,
+    trained,
+)
+
+pytestmark = pytest.mark.slow
+
+
+# ---- endpoints ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def models(up):
+    """Two jobs' models: of 3 and of 2 clusters."""
+    place = {}
+    for name, k in (("three", 3), ("two", 2)):
+        job = trained(up, name, HyperParameters={"k": str(k), "feature_dim": "2"})
+        place[name] = job["ModelArtifacts"]["S3ModelArtifacts"]
+        up.sagemaker.create_model(
+            ModelName=name, PrimaryContainer={"Image": KMEANS, "ModelDataUrl": place[name]}, ExecutionRoleArn=ROLE
+        )
+    return place
+
+
+def test_an_endpoint_answers_by_its_variants_and_is_gone_when_deleted(up, models):
+    endpoint = deployed(up, "ab", three=1, two=0)
+    assert endpoint["EndpointStatus"] == "InService"
+
+    def invoke(**more):
+        return up.runtime.invoke_endpoint(EndpointName="ab", ContentType="text/csv", Body=CSV, **more)
+
+    answer = invoke()
+    rows = json.loads(answer["Body"].read())["predictions"]
+    assert answer["InvokedProductionVariant"] == "v-three"
+    labels = np.array([row["closest_cluster"] for row in rows]).reshape(3, 40)
+    assert (labels == labels[:, :1]).all()
+    assert len(set(labels[:, 0])) == 3
+    other = invoke(TargetVariant="v-two", Accept="application/x-recordio-protobuf")
+    assert other["InvokedProductionVariant"] == "v-two"
+    assert other["ContentType"] == "application/x-recordio-protobuf"
+    binary = other["Body"].read()
+    assert binary.startswith(b"\x0a\x23\xd7\xce")
+    with pytest.raises(up.runtime.exceptions.ModelError) as caught:
+        up.runtime.invoke_endpoint(
+            EndpointName="ab", ContentType="application/x-recordio-protobuf", Body=b"\xff\x00\xfe"
+        )
+    assert caught.value.response["OriginalStatusCode"] == 400
+    assert "RecordIO" in caught.value.response["OriginalMessage"]
+    up.sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName="ab",
+        DesiredWeightsAndCapacities=[
+            {"VariantName": "v-three", "DesiredWeight": 0},
+            {"VariantName": "v-two", "DesiredWeight": 2},
+        ],
+    )
+    assert invoke()["InvokedProductionVariant"] == "v-two"
+    up.sagemaker.delete_endpoint(EndpointName="ab")
+    with pytest.raises(up.runtime.exceptions.ClientError, match="Endpoint ab of account 123456789012 not found"):
+        invoke()
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match="Could not find endpoint"):
+        up.sagemaker.describe_endpoint(EndpointName="ab")
+
+
+def test_a_multi_model_endpoint_loads_models_as_they_are_asked_for(up, models):
+    container = {"Image": KMEANS, "ModelDataUrl": "s3://bucket/out/", "Mode": "MultiModel"}
+    up.sagemaker.create_model(ModelName="many", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    assert deployed(up, "many", many=1)["EndpointStatus"] == "InService"
+
+    def clusters(target: str) -> int:
+        answer = up.runtime.invoke_endpoint(EndpointName="many", ContentType="text/csv", Body=CSV, TargetModel=target)
+        return len({row["closest_cluster"] for row in json.loads(answer["Body"].read())["predictions"]})
+
+    assert [clusters(f"{name}/output/model.tar.gz") for name in ("three", "two", "three")] == [3, 2, 3]
+    with pytest.raises(up.runtime.exceptions.ClientError, match="Could not find model data at s3://bucket/out/none"):
+        clusters("none")
+    up.sagemaker.delete_endpoint(EndpointName="many")
+
+
+def test_an_endpoint_whose_model_is_broken_fails_with_the_reason(up):
+    up.s3.put_object(Bucket="bucket", Key="broken.tar.gz", Body=b"no archive")
+    container = {"Image": KMEANS, "ModelDataUrl": "s3://bucket/broken.tar.gz"}
+    up.sagemaker.create_model(ModelName="broken", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    endpoint = deployed(up, "broken", broken=1)
+    assert endpoint["EndpointStatus"] == "Failed"
+    assert "s3://bucket/broken.tar.gz is not a model archive" in endpoint["FailureReason"]
+
+
+def transformed(up, name: str, key: str):
+    up.sagemaker.create_transform_job(
+        TransformJobName=name,
+        ModelName="three",
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://bucket/{key}/"}},
+            "ContentType": "text/csv",
+            "SplitType": "Line",
+        },
+        TransformOutput={"S3OutputPath": f"s3://bucket/{name}", "Accept": "text/csv", "AssembleWith": "Line"},
+        DataProcessing={"JoinSource": "Input"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        job = up.sagemaker.describe_transform_job(TransformJobName=name)
+        if job["TransformJobStatus"] != "InProgress":
+            return job
+        time.sleep(0.1)
+    raise AssertionError(job)
+
+
+def test_a_transform_job_joins_answers_to_its_input_and_names_what_it_cannot_read(up, models):
+    up.s3.put_object(Bucket="bucket", Key="asked/a/b.csv", Body=CSV)
+    assert transformed(up, "joined", "asked")["TransformJobStatus"] == "Completed"
+    lines = object_at(up, "s3://bucket/joined/a/b.csv.out").decode().splitlines()
+    rows = np.array([line.split(",")[:3] for line in lines], np.float64)
+    np.testing.assert_allclose(rows[:, :2], ROWS, rtol=1e-6)
+    assert len(set(rows[:40, 2])) == 1
+    up.s3.put_object(Bucket="bucket", Key="asked/wrong.csv", Body="1,x\n")
+    job = transformed(up, "wrong-rows", "asked")
+    assert job["TransformJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: 1 of 2 files were not transformed.")
+    assert "wrong.csv" in job["FailureReason"]

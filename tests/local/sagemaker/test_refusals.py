@@ -1,0 +1,231 @@
+"""What an attack on `oba up` tried: inputs that are malformed or hostile, and stops and names at the wrong moment."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+pytest.importorskip("boto3")
+pytest.importorskip("moto")
+
+from tests.local.sagemaker.client import (
+    CSV,
+    KMEANS,
+    ROLE,
+    deployed,
+    ended,
+    in_service,
+    processes_of,
+    request,
+    running,
+    trained,
+)
+
+pytestmark = pytest.mark.slow
+
+LONG = {"k": "3", "feature_dim": "2", "epochs": "10000000"}
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def up(state):
+    """Jobs run one after the other."""
+    with running(state, "--jobs", "1") as server:
+        server.s3.create_bucket(Bucket="bucket")
+        server.s3.put_object(Bucket="bucket", Key="train/rows.csv", Body=CSV)
+        yield server
+
+
+def asked(up, operation: str, body: str):
+    """Status and answer of a request as it stands, which boto3 would not send."""
+    target = {"X-Amz-Target": f"SageMaker.{operation}"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(up.url, body.encode(), target)) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+# ---- requests -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", ["9" * 5000, "zzz", "-1", "1" * 10, "٣"])
+@pytest.mark.parametrize("operation", ["ListTrainingJobs", "ListEndpoints", "ListHyperParameterTuningJobs"])
+def test_a_token_that_no_page_gave_is_refused(up, operation, token):
+    status, answer = asked(up, operation, json.dumps({"NextToken": token}))
+    assert (status, answer["__type"]) == (400, "ValidationException")
+    assert "NextToken" in answer["message"]
+
+
+@pytest.mark.parametrize("value", ["x\0y", "\ud800"])
+def test_an_environment_that_no_process_can_have_is_refused(up, value):
+    container = {"Image": KMEANS, "Environment": {"A": value}}
+    model = {"ModelName": "env", "PrimaryContainer": container, "ExecutionRoleArn": ROLE}
+    bodies = {"CreateModel": model, "CreateTrainingJob": request("env", Environment={"A": value})}
+    for operation, body in bodies.items():
+        status, answer = asked(up, operation, json.dumps(body))
+        assert (status, answer["__type"]) == (400, "ValidationException")
+        assert ".A.member' failed to satisfy constraint" in answer["message"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_refused(up, number):
+    status, answer = asked(up, "ListTrainingJobs", f'{{"CreationTimeAfter": {number}}}')
+    assert (status, answer["__type"]) == (400, "SerializationException")
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("s3://No Such_Bucket!/x", "Invalid bucket name"),
+        (f"s3://bucket/long/{'n' * 256}", "is no file's path"),
+        ("s3://bucket/twice/", "another object has the file"),
+    ],
+)
+def test_data_that_cannot_be_brought_fails_the_job_as_the_users(up, uri, told):
+    up.s3.put_object(Bucket="bucket", Key=f"long/{'n' * 256}", Body=CSV)
+    for key in ("twice/a.csv", "twice//a.csv"):
+        up.s3.put_object(Bucket="bucket", Key=key, Body=CSV)
+    name = f"uri-{abs(hash(uri))}"
+    up.sagemaker.create_training_job(**request(name, uri=uri))
+    reason = ended(up, name)["FailureReason"]
+    assert reason.startswith("ClientError: s3://")
+    assert told in reason
+
+
+def test_a_streamed_object_that_is_not_there_fails_the_job_instead_of_shortening_it(up):
+    up.s3.put_object(
+        Bucket="bucket", Key="short/manifest", Body='[{"prefix": "s3://bucket/train/"}, "rows.csv", "none"]'
+    )
+    up.sagemaker.create_training_job(
+        **request("short", mode="Pipe", kind="ManifestFile", uri="s3://bucket/short/manifest")
+    )
+    reason = ended(up, "short")["FailureReason"]
+    assert reason == "ClientError: s3://bucket/train/none cannot be read: The specified key does not exist."
+
+
+# ---- metrics --------------------------------------------------------------------------------------------------------
+
+
+def test_a_pattern_that_backtracks_for_ever_leaves_the_server_answering(up):
+    specification = request("x")["AlgorithmSpecification"]
+    slow = [{"Name": "slow", "Regex": r"(.|..|...)+$(?<!.)(x)?"}]
+    up.sagemaker.create_training_job(
+        **request("slow", AlgorithmSpecification=specification | {"MetricDefinitions": slow})
+    )
+    longest, job = 0.0, {"TrainingJobStatus": "InProgress"}
+    while job["TrainingJobStatus"] == "InProgress":
+        begun = time.monotonic()
+        job = up.sagemaker.describe_training_job(TrainingJobName="slow")
+        longest = max(longest, time.monotonic() - begun)
+        time.sleep(0.05)
+    assert job["TrainingJobStatus"] == "Completed"
+    assert longest < 5
+    assert "train:msd" in {metric["MetricName"] for metric in job["FinalMetricDataList"]}
+    log = urllib.request.urlopen(f"{up.url}/_oba/training-job/slow/algo-1.log").read().decode()
+    assert "The Regex of the metric slow took more than" in log
+
+
+# ---- stops ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_waits_for_its_turn_is_stopped_at_once(up):
+    for name in ("runs", "waits"):
+        up.sagemaker.create_training_job(**request(name, mode="Pipe", HyperParameters=LONG))
+    begun = time.monotonic()
+    up.sagemaker.stop_training_job(TrainingJobName="waits")
+    job = up.sagemaker.describe_training_job(TrainingJobName="waits")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
+    assert time.monotonic() - begun < 2
+    assert up.sagemaker.describe_training_job(TrainingJobName="runs")["TrainingJobStatus"] == "InProgress"
+    up.sagemaker.stop_training_job(TrainingJobName="runs")
+    ended(up, "runs")
+
+
+def test_a_stop_that_comes_with_the_job_finds_it_or_not_and_never_fails(up):
+    found: list[str] = []
+
+    def stop(name: str) -> None:
+        told = "not found"
+        while "not found" in told:
+            try:
+                up.sagemaker.stop_training_job(TrainingJobName=name)
+                told = "stopped"
+            except up.sagemaker.exceptions.ClientError as error:
+                told = str(error)
+        found.append(told)
+
+    for name in (names := [f"race-{number}" for number in range(8)]):
+        thread = threading.Thread(target=stop, args=(name,))
+        thread.start()
+        up.sagemaker.create_training_job(**request(name))
+        thread.join()
+    assert found == ["stopped"] * len(names)
+    assert {ended(up, name)["TrainingJobStatus"] for name in names} == {"Stopped"}
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.7, 1.2])
+def test_a_stop_reaches_all_hosts_however_early_it_comes(up, seconds):
+    name = f"hosts-{int(seconds * 10)}"
+    up.sagemaker.create_training_job(**request(name, hosts=2, HyperParameters=LONG, distribution="ShardedByS3Key"))
+    time.sleep(seconds)
+    begun = time.monotonic()
+    up.sagemaker.stop_training_job(TrainingJobName=name)
+    assert ended(up, name)["TrainingJobStatus"] == "Stopped"
+    assert time.monotonic() - begun < 30
+
+
+# ---- endpoints ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sound(up):
+    """The name of a model that serves."""
+    job = trained(up, "model")
+    container = {"Image": KMEANS, "ModelDataUrl": job["ModelArtifacts"]["S3ModelArtifacts"]}
+    up.sagemaker.create_model(ModelName="sound", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    return "sound"
+
+
+@pytest.mark.parametrize(("name", "url"), [("no-key", "s3://bucket/"), ("no-bucket", "s3://bad_bucket!/m.tar.gz")])
+def test_an_endpoint_fails_whatever_its_model_is_and_its_other_servers_end(up, state, sound, name, url):
+    container = {"Image": KMEANS, "ModelDataUrl": url}
+    up.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    endpoint = deployed(up, name, **{sound: 1, name: 1})
+    assert endpoint["EndpointStatus"] == "Failed"
+    assert f"production variant v-{name}" in endpoint["FailureReason"]
+    up.sagemaker.delete_endpoint(EndpointName=name)
+    assert processes_of(state) == []
+
+
+def test_the_servers_of_a_deleted_endpoint_do_not_come_up_under_its_successor(up, state, sound):
+    for config, count in (("first", 5), ("second", 1)):
+        variant = {
+            "VariantName": config,
+            "ModelName": sound,
+            "InitialInstanceCount": count,
+            "InstanceType": "ml.m5.large",
+        }
+        up.sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant])
+    up.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="first")
+    time.sleep(0.3)
+    up.sagemaker.delete_endpoint(EndpointName="e")
+    up.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="second")
+    assert in_service(up, "e")["EndpointStatus"] == "InService"
+    deadline = time.monotonic() + 60
+    while len(processes_of(state)) != 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    endpoint = up.sagemaker.describe_endpoint(EndpointName="e")
+    assert endpoint["EndpointConfigName"] == "second"
+    assert [variant["VariantName"] for variant in endpoint["ProductionVariants"]] == ["second"]
+    assert len(processes_of(state)) == 2  # a server and its worker
+    up.sagemaker.delete_endpoint(EndpointName="e")

@@ -1,0 +1,205 @@
+"""CSV and Parquet files as pandas writes them, with ``--label`` and ``--header``: models and answers are those of files
+in the order that the algorithms read."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from local.columns import Columns, Form, Table, opened
+from recordio.content_type import ContentType
+from recordio.record_writer import encode_records
+from tests.local.toy import oba
+
+RANDOM = np.random.default_rng(7)
+FEATURES = pd.DataFrame(RANDOM.normal(size=(120, 3)), columns=["height", "sepal width, cm", 'a "b"']).astype(np.float32)
+FEATURES["wild"] = RANDOM.random(120) < 0.5  # written as True and False
+NUMBERS = FEATURES.astype(np.float32).to_numpy()
+LABELS = (NUMBERS @ np.array([1, -2, 3, 0.5], np.float32) > 0).astype(np.float32)
+FRAME = FEATURES.assign(species=np.where(LABELS, "setosa", "virginica"))
+SUPERVISED = {
+    "linear-learner": ["predictor_type=binary_classifier"],
+    "xgboost": ["objective=binary:logistic", "num_round=3", "nthread=1"],
+    "factorization-machines": ["predictor_type=binary_classifier", "num_factors=2", "epochs=2", "mini_batch_size=20"],
+}
+
+
+def model(folder):
+    return {
+        file.name: file.read_bytes()
+        for file in sorted((folder / "model").rglob("*"))
+        if file.is_file() and not file.name.endswith("-meta.json")
+    }
+
+
+@pytest.fixture
+def answer(capsys):
+    """What ``oba predict`` prints."""
+
+    def ask(*words):
+        capsys.readouterr()
+        assert oba("predict", *words) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return ask
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_a_supervised_algorithm_takes_pandas_files_as_they_are(name, tmp_path, answer):
+    order = FEATURES.assign(y=LABELS.astype(int))
+    order.to_csv(tmp_path / "train.csv", index=False)
+    order[order.columns[::-1]].to_csv(tmp_path / "test.csv.gz", index=False)  # another order: the names decide
+    order.to_parquet(tmp_path / "train.parquet")
+    order.to_parquet(tmp_path / "test.parquet")
+    (tmp_path / "train.pbr").write_bytes(encode_records(NUMBERS, LABELS))
+    (tmp_path / "test.pbr").write_bytes(encode_records(NUMBERS, LABELS))
+    held_out = "--validation" if name == "xgboost" else "--test"
+    models = {}
+    for kind, *columns in (
+        ("pbr",),
+        ("csv", "--label", "y"),
+        ("csv", "--header", "--label", -1),
+        ("parquet", "--label", "y"),
+    ):
+        out = tmp_path / f"{kind}{len(columns)}"
+        test = next(tmp_path.glob(f"test.{kind}*"))
+        data = ["--train", tmp_path / f"train.{kind}", held_out, test, *columns]
+        if -1 in columns:  # whose last column is no label
+            data[3] = tmp_path / "train.csv"
+        assert oba("train", name, *SUPERVISED[name], *data, "--output", out, "--quiet") == 0
+        models[out.name] = model(out)
+    assert models["pbr0"] and all(one == models["pbr0"] for one in models.values())
+    of_model = ["--model", tmp_path / "csv2" / "model", "--input"]
+    FEATURES.to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "rows.pbr").write_bytes(encode_records(NUMBERS))
+    expected = answer(*of_model, tmp_path / "rows.pbr")
+    assert answer(*of_model, tmp_path / "rows.csv", "--header") == expected
+    assert answer(*of_model, tmp_path / "train.csv", "--label", "y") == expected
+
+
+def test_labels_that_an_algorithm_does_not_use_are_left_out(tmp_path, answer):
+    FRAME.to_csv(tmp_path / "labelled.csv", index=False, sep=";", encoding="utf-8-sig")  # as Excel writes it in Europe
+    FRAME.to_parquet(tmp_path / "labelled.parquet")
+    np.savetxt(tmp_path / "plain.csv", NUMBERS, delimiter=",", fmt="%.9g")
+    semicolon = ["--content-type", "text/csv; delimiter=semicolon"]
+    for file, *more in (
+        ("plain.csv",),
+        ("labelled.csv", *semicolon, "--label", "species"),
+        ("labelled.parquet", "--label", "species"),
+    ):
+        out = tmp_path / file.rpartition(".")[2] / str(len(more))
+        assert oba("train", "kmeans", "k=3", "--train", tmp_path / file, *more, "--output", out, "--quiet") == 0
+        assert model(out) == model(tmp_path / "csv" / "0")
+    of_model = ["--model", tmp_path / "csv" / "0" / "model", "--input"]
+    labelled = answer(*of_model, tmp_path / "labelled.csv", *semicolon, "--label", "species")
+    assert labelled == answer(*of_model, tmp_path / "plain.csv")
+
+
+@pytest.mark.parametrize("options", [{"sep": "\t"}, {"lineterminator": "\r\n"}, {"encoding": "utf-16"}, {"quoting": 1}])
+def test_a_table_is_what_pandas_reads(options, tmp_path):
+    frame = FEATURES.assign(**{"größe\n(cm)": RANDOM.normal(size=120)})
+    frame.iloc[3, 1] = math.nan
+    frame.to_csv(tmp_path / "a.csv", index=False, **options)
+    parameters = {"charset": options.get("encoding", "utf-8")}
+    with opened((tmp_path / "a.csv").open("rb"), ContentType("text/csv", parameters)) as text:
+        form = Form(columns=Columns("-2", header=True), what="a.csv", delimiter=options.get("sep", ","), missing=True)
+        table = Table(text, form)
+        rows = [[float(field or "nan") for field in row] for row in table]
+    read = {name: options[name] for name in ("sep", "encoding") if name in options}
+    expected = pd.read_csv(tmp_path / "a.csv", **read)
+    assert table.names == list(expected.columns)
+    np.testing.assert_array_equal(rows, expected.drop(columns="wild").astype(float))
+
+
+def text(*lines):
+    return "\n".join(lines).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "told"),
+    [
+        (
+            text("y,a", "1,2"),
+            [],
+            "the first line has no numbers, but 'y', 'a'. If these are the names of the columns, add",
+        ),
+        (
+            text("y,job", "1,2", "0,clerk"),
+            ["--header"],
+            "row 2 (line 3), column 'job': 'clerk' is text, and a number is",
+        ),
+        (text("y,job", "1,2", "0,clerk"), ["--header"], "get_dummies(frame, columns=['job'])"),
+        (text("1,2", "0,clerk"), ["--label", "0"], "row 2 (line 2), column 1 (counted from 0): 'clerk' is text"),
+        (text("a,y", "1,good"), ["--label", "y"], "label 'y': 'good' is text, and a number is expected; number the"),
+        (
+            text("a,y", "1,0", "1,"),
+            ["--label", "y"],
+            "row 2 (line 3), label 'y': the field is empty; fill it, or leave",
+        ),
+        (text("a,y", ",0"), ["--label", "y"], "row 1 (line 2), column 'a': the field is empty"),
+        (text("a,target", "1,0"), ["--label", "traget"], "there is no column 'traget'; did you mean 'target'?"),
+        (
+            text("a,y", "1,0"),
+            ["--label", "2", "--header"],
+            "no column '2'; there are 2, from 0 to 1, and -1 is the last",
+        ),
+        (text("a,a", "1,0"), ["--label", "a"], "two columns are called 'a'"),
+        (text(",a,y", "0,1,0"), ["--label", "y"], "frame.to_csv(FILE, index=False) leaves it out"),
+        (text("a,y", "1,0,3"), ["--label", "y"], "row 1 (line 2): 3 fields, and 2 in the first line"),
+        (text("a,y", "1;0"), ["--label", "y"], "is another delimiter meant?"),
+        (text("y", "1"), ["--label", "y"], "there is no column beside the label"),
+        (b"", ["--header"], "there are no rows"),
+        (b'a,y\n"1', ["--label", "y", "--content-type", "text/csv;charset=what"], "charset"),
+        (
+            text("a,y", "1,0"),
+            ["--label", "y", "--content-type", "text/csv;label_size=1"],
+            "both say where the label is",
+        ),
+        (
+            text("a,y", "1,0"),
+            ["--label", "y", "--content-type", "text/libsvm"],
+            "are for CSV and Parquet files of rows",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_to_do(content, options, told, tmp_path, capsys):
+    (tmp_path / "rows.csv").write_bytes(content)
+    data = ["--train", tmp_path / "rows.csv", *options]
+    name = "xgboost" if "text/libsvm" in options else "linear-learner"
+    given = ["num_round=1"] if name == "xgboost" else ["predictor_type=regressor"]
+    assert oba("train", name, *given, *data, "--output", tmp_path / "out") == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_other_channels_have_the_columns_of_the_first(tmp_path, capsys):
+    (tmp_path / "train.csv").write_bytes(text("a,b,y", "1,2,0", "2,1,1"))
+    (tmp_path / "test.csv").write_bytes(text("a,c,y", "1,2,0"))
+    data = ["--train", tmp_path / "train.csv", "--test", tmp_path / "test.csv", "--label", "y"]
+    assert oba("train", "linear-learner", "predictor_type=regressor", *data, "--output", tmp_path / "out") == 1
+    assert "not those of the first file: 'b' lacking, 'c' added" in capsys.readouterr().err
+
+
+def test_a_request_with_a_header_is_told_what_to_add(tmp_path, capsys):
+    FEATURES.to_csv(tmp_path / "rows.csv", index=False)
+    job = ["train", "kmeans", "k=2", "--train", tmp_path / "rows.csv", "--header", "--output", tmp_path / "out", "-q"]
+    assert oba(*job) == 0
+    assert oba("predict", "--model", tmp_path / "out" / "model", "--input", tmp_path / "rows.csv") == 1
+    assert "the first line has no numbers, but 'height'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_search_and_standard_input_take_them_too(tmp_path, monkeypatch):
+    content = FEATURES.assign(y=LABELS).to_csv(index=False)
+    (tmp_path / "rows.csv").write_text(content)
+    data = ["--train", tmp_path / "rows.csv", "--validation", tmp_path / "rows.csv", "--label", "y"]
+    words = ["linear-learner", "predictor_type=regressor"]
+    assert oba("tune", *words, "wd=0.01..1", "--jobs", 1, *data, "--output", tmp_path / "search", "--quiet") == 0
+    stdin = io.TextIOWrapper(io.BytesIO(content.encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    data = ["--train", "-", "--content-type", "text/csv", "--label", "y"]
+    assert oba("train", *words, *data, "--output", tmp_path / "out", "--quiet") == 0
