@@ -37,7 +37,7 @@ class Rows:
         """Keep a copy of these rows."""
         self.blocks.append(features.copy())
         self.count += features.shape[0]
-        self.nonzeros += features.nnz if sp.issparse(features) else 0
+        self.nonzeros += 0 if isinstance(features, np.ndarray) else features.nnz
 
     def decomposed(
         self, k: int, *, centred: bool, tolerance: float = 0
