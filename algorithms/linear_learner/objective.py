@@ -8,7 +8,7 @@ import numpy as np
 
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
-from algorithms.linear_learner.design import Design
+from algorithms.linear_learner.design import Design, blockwise
 from algorithms.linear_learner.lbfgs import minimise_all
 from algorithms.linear_learner.losses import KINKED, make_loss
 from algorithms.linear_learner.preprocessing import Problem, row_weights
@@ -115,16 +115,23 @@ class Objective:
 
     def __call__(self, numbers: list[int], points: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
         """Values and gradients; see ``lbfgs.Evaluate``."""
-        scores = self.scores(points)
-        losses, slopes = self.losses(scores)
-        share = self.share[:, numbers]
-        slopes = slopes * share[:, :, None]
-        flat = np.ascontiguousarray(slopes.reshape(len(slopes), len(numbers) * self.outputs), self.design.dtype)
-        gradient = np.empty((self.design.columns + 1, flat.shape[1]), flat.dtype)
-        self.design.rows.gradient(flat, gradient[:-1])
-        gradient[-1] = flat.sum(axis=0) if self.hp.use_bias else 0
-        gradient, values = self.hosts.sum(gradient, np.einsum("nm,nm->m", losses, share, dtype=np.float64))
-        shrink = flat.dtype.type(self.penalty) * self.shrink[:, None]
+        stacked = np.hstack([point.reshape(-1, self.outputs) for point in points])
+        values, bias = np.zeros(len(points)), np.zeros(stacked.shape[1], self.design.dtype)
+
+        def slopes(part: slice, scores: np.ndarray) -> np.ndarray:
+            nonlocal values, bias
+            share = self.share[part, numbers]
+            of_rows = (scores + stacked[-1]).reshape(len(scores), len(points), self.outputs)
+            losses, derivatives = self.of(of_rows, self.labels[part])
+            values = values + np.einsum("nm,nm->m", losses, share, dtype=np.float64)
+            flat = np.ascontiguousarray((derivatives * share[:, :, None]).reshape(scores.shape), self.design.dtype)
+            bias = bias + flat.sum(axis=0)
+            return flat
+
+        weighted = blockwise(self.design.rows, np.ascontiguousarray(stacked[:-1]), slopes)
+        gradient = np.vstack([weighted, bias if self.hp.use_bias else np.zeros_like(bias)])
+        gradient, values = self.hosts.sum(gradient, values)
+        shrink = gradient.dtype.type(self.penalty) * self.shrink[:, None]
         found = []
         for at, point in enumerate(points):
             weights = point.reshape(-1, self.outputs)
