@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from algorithms.checkpoints import Checkpoint
 from container.training import checkpoint_file, checkpoints, history
 from container.training.checkpoint_file import DamagedCheckpointError
 from container.training.checkpoints import CheckpointStore
-from container.training.history import LinesWritten
 
 WHO = {"algorithm": "toy", "version": "1", "hyperparameter": {"k": 3, "rate": 0.1}, "channel": {"train": {"files": 2}}}
 
@@ -359,49 +357,3 @@ def test_a_host_writes_when_another_is_due(tmp_path, clock):
         one = CheckpointStore(tmp_path, WHO, Log(), started=0, stopped=lambda: False, hosts=TwoHosts(due=due))
         clock.now = 0
         assert len(written(one, clock, every=1, cost=0, until=3, over=False)) == expected
-
-
-# ---- lines of the log -----------------------------------------------------------------------------------------------
-
-
-def lines(count: LinesWritten, wanted: int, kind: str = "lines") -> int:
-    """How many of so many lines are written."""
-    told = 0
-    for _ in range(wanted):
-        if count.is_new(kind):
-            told += 1
-            count.wrote(kind)
-    return told
-
-
-def test_lines_after_a_checkpoint_that_were_written_are_not_written_again(tmp_path):
-    first = LinesWritten()
-    first.begin(tmp_path / "lines", None)
-    lines(first, 5)
-    at = first.counts()
-    lines(first, 3)
-    lines(first, 1, "train")
-    second = LinesWritten()
-    second.begin(tmp_path / "lines", at)
-    assert lines(second, 2, "train") == 1
-    assert lines(second, 10) == 7
-    second.forget()
-    third = LinesWritten()
-    third.begin(tmp_path / "lines", at)
-    assert lines(third, 10) == 10
-
-
-@pytest.mark.parametrize("content", [b"", b"[1]", b'{"lines": "9"}', b"\xff"])
-def test_a_damaged_count_leaves_no_line_out(tmp_path, content):
-    (tmp_path / "lines").write_bytes(content)
-    count = LinesWritten()
-    count.begin(tmp_path / "lines", None)
-    assert lines(count, 4) == 4
-
-
-def test_counting_a_line_takes_microseconds(tmp_path):
-    count = LinesWritten()
-    count.begin(tmp_path / "lines", None)
-    began = time.process_time()
-    lines(count, 2000)
-    assert time.process_time() - began < 1
