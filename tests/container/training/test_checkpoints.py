@@ -18,6 +18,7 @@ from algorithms.checkpoints import Checkpoint
 from container.training import checkpoint_file, checkpoints, history
 from container.training.checkpoint_file import DamagedCheckpointError
 from container.training.checkpoints import CheckpointStore
+from container.training.history import LinesWritten
 
 WHO = {"algorithm": "toy", "version": "1", "hyperparameter": {"k": 3, "rate": 0.1}, "channel": {"train": {"files": 2}}}
 
