@@ -223,10 +223,13 @@ def _resume(state: State, new_state: Callable[[], State], job: Job) -> tuple[int
 
     def join(size: int, found: Mapping[int, Checkpoint]) -> tuple[Checkpoint, int]:
         together = new_state()
-        for _, one in sorted(found.items()):
-            other = new_state()
-            other.from_arrays(one.arrays)
-            together.merge(other)
+        for number, (_, one) in enumerate(sorted(found.items())):
+            if number == 0:
+                together.from_arrays(one.arrays)
+            else:
+                other = new_state()
+                other.from_arrays(one.arrays)
+                together.merge(other)
         passed, behind = joined(size, {rank: _passed(one) for rank, one in found.items()}, job.hosts)
         return _checkpoint(together, 0, passed), behind
 

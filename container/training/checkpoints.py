@@ -197,6 +197,11 @@ class CheckpointStore:
         everywhere = max(one.number for of_host in told for one in of_host) if any(told) else 0
         chosen = other_hosts.choose(told, self._hosts.size, alone=alone)
         if chosen is None or chosen.size == self._hosts.size:
+            if chosen is None and others:
+                told_of = (
+                    "Checkpoints of another number of hosts are left alone, as some of their hosts' are missing: %s"
+                )
+                logger.warning(told_of, ", ".join(map(str, others)))
             if not alone:
                 self._number = max(self._number, everywhere, *(number for number, _ in gathered))
             number = None if chosen is None else chosen.numbers.get(self._hosts.rank)
