@@ -103,7 +103,7 @@ def _dense(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
     return rows, (group < 5).astype(np.float32)
 
 
-def _sparse(shape: Shape, nonzeros: int = 20) -> tuple[sp.csr_array, np.ndarray]:
+def sparse(shape: Shape, nonzeros: int = 20) -> tuple[sp.csr_array, np.ndarray]:
     """Counts of words, half of each row among fifty words of its group of twenty."""
     random = np.random.default_rng(0)
     group = random.integers(20, size=(shape.rows, 1))
@@ -149,7 +149,7 @@ CASES = {
     "factorization-machines": Case(
         Shape(16_000, 4_000, 8),
         "factors",
-        _sparse,
+        sparse,
         lambda shape: {
             "predictor_type": "binary_classifier",
             "feature_dim": shape.features,
@@ -160,7 +160,7 @@ CASES = {
     "lda": Case(
         Shape(4_000, 1_000, 8),
         "topics",
-        _unlabelled(_sparse),
+        _unlabelled(sparse),
         lambda shape: {"num_topics": shape.parts, "feature_dim": shape.features, "mini_batch_size": shape.rows},
     ),
     "xgboost": Case(

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from benchmarks import common, growth
+from benchmarks import common, growth, wide
 
 
 def test_a_cost_is_the_processors_and_the_memory_that_a_call_takes_at_its_most():
@@ -41,3 +41,10 @@ def test_a_quick_run_prints_a_table_and_draws_a_plot(monkeypatch, capsys, tmp_pa
     for axis in ("rows", "features", "components"):
         assert f"| {axis}" in said
     assert len(list(ElementTree.parse(tmp_path / "pca.svg").getroot())) > 10
+
+
+@pytest.mark.parametrize("case", wide.CASES)
+def test_wide_cases_print_a_table(case, monkeypatch):
+    monkeypatch.setattr(wide, "apart", lambda run: run())
+    said = wide.compared(case, 200)
+    assert said.count("| ours") >= 1 or "training" in said

@@ -64,7 +64,9 @@ class Moments:
             raise TrainingDataError(
                 "no document of the train channel has three words or more; features must be the counts of words"
             )
-        self.counts = counts if long_enough.all() else counts[long_enough]
+        kept = counts if long_enough.all() else counts[long_enough]
+        # Once, since each of a thousand products would do so.
+        self.counts = sp.csr_array((kept.data.astype(np.float64), kept.indices, kept.indptr), shape=kept.shape)
         self.alpha0 = alpha0
         self._hosts = hosts
         lengths = lengths[long_enough]

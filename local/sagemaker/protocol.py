@@ -111,7 +111,7 @@ def _of_text(shape: Shape, value: str, path: str) -> Iterator[str]:
     choices = shape.metadata.get("enum")
     if choices and value not in choices:
         yield _told(value, path, f"Member must satisfy enum value set: [{', '.join(choices)}]")
-    pattern = shape.metadata.get("pattern")
+    pattern = shape.metadata.get("pattern") if len(value) <= shape.metadata.get("max", len(value)) else None
     if pattern and (compiled := _compiled(pattern)) and not compiled.fullmatch(value):
         yield _told(value, path, f"Member must satisfy regular expression pattern: {pattern}")
 

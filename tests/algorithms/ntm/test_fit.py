@@ -65,7 +65,7 @@ def test_what_is_logged(trained):
     assert job.last("test", "total_loss") == pytest.approx(held_out[-1], abs=0.1)
     assert [message for message in job.messages if message.startswith("#validation_score (1): ")]
     topic_lines = job.messages[
-        [m.startswith("Topics from epoch:final (num_topics:4) [tu ") for m in job.messages].index(True) :
+        [m.startswith("Topics from epoch:final (num_topics:4) [, tu ") for m in job.messages].index(True) :
     ]
     assert len(topic_lines[1].split()) == 20
 
