@@ -53,10 +53,16 @@ class Checkpoint:
     reads_again: bool = False
 
 
+Join = Callable[[int, Mapping[int, Checkpoint]], tuple[Checkpoint, int]]
+"""Makes the checkpoint from which this host goes on out of those that another number of hosts has written. It is
+given that number, and the checkpoints that this host is to take up, by the ranks of who wrote them. Each is given to
+one host, and all hosts call it. The second thing that it returns is the rank whose log lines go on here."""
+
+
 class Checkpoints(Protocol):
     """The checkpoints of one job."""
 
-    def latest(self, *, alone: bool = False) -> Checkpoint | None:
+    def latest(self, *, alone: bool = False, join: Join | None = None) -> Checkpoint | None:
         """The newest checkpoint of this very job; None where there is none, or checkpoints are off.
 
         To be called once, before the first line about an epoch: lines that an interrupted run has written after its
@@ -66,6 +72,9 @@ class Checkpoints(Protocol):
         ----------
         alone
             each of several hosts goes on from its own newest one; otherwise all from the same point.
+        join
+            the algorithm can go on from what another number of hosts has written, in this way; where it is None, the
+            job starts anew. Where ``alone``, a host whose checkpoint nobody has is left out; elsewhere all are there.
         """
         ...
 
@@ -87,7 +96,7 @@ class Checkpoints(Protocol):
 class NoCheckpoints:
     """Checkpoints of a job that keeps none."""
 
-    def latest(self, *, alone: bool = False) -> Checkpoint | None:
+    def latest(self, *, alone: bool = False, join: Join | None = None) -> Checkpoint | None:
         """None."""
         return None
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common.hosts import packed, unpacked
+from algorithms.common.passed import Passed, joined
 from algorithms.common.reservoir import Reservoir
+from algorithms.interface import Hosts
 
 if TYPE_CHECKING:
     from algorithms.kmeans.fit import State
@@ -20,12 +23,13 @@ class Place:
     """How far training is.
 
     Attributes:
-        epoch: epochs that are over. batches: of the running one that were seen. before: rows seen before it.
+        passed: epochs that are over, and rows of the running one. batches: of it that were seen. before: rows seen
+            before it.
         told: batches of all epochs, for the log. recent, total: rows and sum of squared distances, (2,), since its last
             line, and up to it.
     """
 
-    epoch: int = 0
+    passed: Passed = field(default_factory=Passed)
     batches: int = 0
     before: int = 0
     told: int = 0
@@ -37,10 +41,11 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
     """Centers, sample, random generator, and the place."""
     sample = state.sample.packed()
     numbers = {
-        **{name: getattr(place, name) for name in ("epoch", "batches", "before", "told")},
+        **{name: getattr(place, name) for name in ("batches", "before", "told")},
+        **asdict(place.passed),
         "recent": place.recent.tolist(),
         "total": place.total.tolist(),
-        "rows": state.rows,
+        "all_rows": state.rows,
         "time": state.time,
         "sample_size": state.sample_size,
         "limit": sample["limit"],
@@ -51,7 +56,7 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
     for number, (rows, keys, log_weights) in enumerate(sample["parts"]):
         arrays |= rows_to_arrays(f"rows{number}", unpacked(rows))
         arrays |= {f"keys{number}": keys, f"log_weights{number}": log_weights}
-    position = f"epoch {place.epoch}" + (f" and {place.batches} batches" if place.batches else "")
+    position = f"epoch {place.passed.epoch}" + (f" and {place.batches} batches" if place.batches else "")
     return Checkpoint(position, numbers, arrays)
 
 
@@ -59,7 +64,7 @@ def resume(state: State, found: Checkpoint, capacity: int) -> Place:
     """Give ``state`` what the checkpoint has, with a sample of ``capacity`` bytes, and return the place."""
     numbers, arrays = found.state, found.arrays
     state.centers, state.weights = arrays["centers"], arrays["weights"]
-    state.rows, state.time = numbers["rows"], numbers["time"]
+    state.rows, state.time = numbers["all_rows"], numbers["time"]
     state.rng.bit_generator.state = numbers["random"]
     parts = [
         [packed(rows_from_arrays(f"rows{number}", arrays)), arrays[f"keys{number}"], arrays[f"log_weights{number}"]]
@@ -68,6 +73,35 @@ def resume(state: State, found: Checkpoint, capacity: int) -> Place:
     state.sample_size = numbers["sample_size"]
     sample = {"size": state.sample_size, "limit": numbers["limit"], "parts": parts}
     state.sample = Reservoir.unpacked(sample, state.rng, capacity)
-    place = Place(**{name: numbers[name] for name in ("epoch", "batches", "before", "told")})
+    place = Place(_passed(found), *(numbers[name] for name in ("batches", "before", "told")))
     place.recent, place.total = np.array(numbers["recent"]), np.array(numbers["total"])
     return place
+
+
+def _passed(found: Checkpoint) -> Passed:
+    return Passed(**{name: found.state[name] for name in ("epoch", "rows", "earlier")})
+
+
+def join(
+    size: int, found: Mapping[int, Checkpoint], make: Callable[[], State], capacity: int, hosts: Hosts
+) -> tuple[Checkpoint, int]:
+    """See ``algorithms.checkpoints.Join``. Clusters and samples are merged as at the end of a job; the host goes on
+    with what is left of the first epoch that is not over on all.
+
+    Args:
+        make: a new state of this host.
+    """
+    state, place = make(), Place()
+    passed, behind = joined(size, {rank: _passed(one) for rank, one in found.items()}, hosts)
+    for number, (_, one) in enumerate(sorted(found.items())):
+        if number == 0:
+            place = resume(state, one, capacity)
+            state.time *= size / hosts.size  # a host's clock counts its own rows, and weights decay by all hosts'
+        else:
+            other = make()
+            resume(other, one, capacity)
+            other.time *= size / hosts.size
+            state.keep(max(state.sample_size, other.sample_size))
+            state.merge([other])
+    place.passed, place.batches, place.before = passed, 0, state.rows
+    return to_checkpoint(state, place), behind

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Progress, Throughput
 from algorithms.interface import Hosts, Job, Stream
-from algorithms.kmeans.checkpoints import Place, resume, to_checkpoint
+from algorithms.kmeans.checkpoints import Place, join, resume, to_checkpoint
 from algorithms.kmeans.lloyd import (
     Clustering,
     Points,
@@ -77,7 +78,7 @@ class State:
         self.centers = np.empty((0, 0))
         self.weights = np.empty(0)
         self.rows = 0
-        self.time = 0
+        self.time: float = 0
         self.decay = float(np.log(2) / half_life) if half_life else 0.0
         self.sample = Reservoir(rng, CAPACITY, sample_size)
         self.sample_size = sample_size
@@ -295,26 +296,34 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
     k, dim = hyperparameters.k, hyperparameters.feature_dim
     seeds = np.random.SeedSequence(job.seed).spawn(2)
     own = seeds[0].spawn(job.hosts.rank)[-1] if job.hosts.rank else seeds[0]
-    state = State(
-        k * _resolved(hyperparameters.extra_center_factor, "extra_center_factor", extra_centers(k, dim), job),
-        k,
-        np.random.default_rng(own),
-        init_method=hyperparameters.init_method,
-        half_life=hyperparameters.half_life_time_size / job.hosts.size,  # rows pass on all hosts at once
-    )
+    factor = _resolved(hyperparameters.extra_center_factor, "extra_center_factor", extra_centers(k, dim), job)
+
+    def new_state() -> State:
+        return State(
+            k * factor,
+            k,
+            np.random.default_rng(own),
+            init_method=hyperparameters.init_method,
+            half_life=hyperparameters.half_life_time_size / job.hosts.size,  # rows pass on all hosts at once
+        )
+
+    state = new_state()
     options = Options(
         hyperparameters.local_lloyd_init_method,
         hyperparameters.local_lloyd_max_iter,
         hyperparameters.local_lloyd_tol,
         _resolved(hyperparameters.local_lloyd_num_trials, "local_lloyd_num_trials", trials(k), job),
     )
-    place = Place() if (found := job.checkpoints.latest(alone=True)) is None else resume(state, found, CAPACITY)
-    while place.epoch < hyperparameters.epochs:
+    of_others = partial(join, make=new_state, capacity=CAPACITY, hosts=job.hosts)
+    found = job.checkpoints.latest(alone=True, join=of_others)
+    place = Place() if found is None else resume(state, found, CAPACITY)
+    while place.passed.epoch < hyperparameters.epochs:
         started = time.perf_counter()
         with job.timer("update.time"):
             _one_epoch(state, place, hyperparameters, stream, job)
-        place.epoch, place.batches = place.epoch + 1, 0
-        job.report(Progress(place.epoch, hyperparameters.epochs))
+        place.passed.epoch_over()
+        place.batches = 0
+        job.report(Progress(place.passed.epoch, hyperparameters.epochs))
         job.report(Throughput(state.rows - place.before, time.perf_counter() - started))
         place.before = state.rows
         job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True, alone=True)
@@ -343,13 +352,15 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
     Raises:
         TrainingStopped: a stop was asked for.
     """
-    keep = place.epoch == hyperparameters.epochs - 1
+    keep = place.passed.epoch == hyperparameters.epochs - 1
     for number, batch in enumerate(stream.batches(hyperparameters.mini_batch_size)):
         if number < place.batches:  # seen before an interruption
             continue
-        if not state.rows:
-            state.keep(sample_rows(hyperparameters.k, width([batch.features])))
-        _tell(place, batch, state.update(batch.features, keep=keep), hyperparameters.mini_batch_size, job)
+        features = place.passed.unseen(batch.features, job.hosts)
+        if features.shape[0]:
+            if not state.rows:
+                state.keep(sample_rows(hyperparameters.k, width([features])))
+            _tell(place, features, state.update(features, keep=keep), hyperparameters.mini_batch_size, job)
         place.batches = number + 1
         stopped = job.stop_requested  # before the checkpoint, which is then written
         if stream.repeats:
@@ -358,15 +369,15 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
             raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
 
 
-def _tell(place: Place, batch: Batch, squared_distances: float, size: int, job: Job) -> None:
+def _tell(place: Place, rows: Features, squared_distances: float, size: int, job: Job) -> None:
     """Log how far rows are from the working centers, at batches 10, 20, ... 90, 100, 200, ... 900, 1000 and so on."""
-    if place.told == 0 and len(batch) < size:
+    if place.told == 0 and rows.shape[0] < size:
         job.warning(
             f"Batch size {size} is bigger than the first batch data. "
-            f"Effective batch size used to initialize is {len(batch)}"
+            f"Effective batch size used to initialize is {rows.shape[0]}"
         )
     place.told += 1
-    place.recent += (len(batch), squared_distances)
+    place.recent += (rows.shape[0], squared_distances)
     if place.told < 10 or place.told % 10 ** int(np.log10(place.told)):
         return
     place.total += place.recent

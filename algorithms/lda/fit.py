@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +14,7 @@ import scipy.sparse as sp
 
 from algorithms.checkpoints import Checkpoint, Checkpoints, NoCheckpoints
 from algorithms.common import topics
-from algorithms.common.hosts import any_host, from_leader
+from algorithms.common.hosts import any_host, dealt, from_leader
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Progress, Throughput
 from algorithms.interface import Hosts, Job, Stream
@@ -45,7 +48,7 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     wanted = hyperparameters.num_topics
     fitted = min(math.ceil(_EXTRA * wanted), hyperparameters.feature_dim)
     job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
-    found = job.checkpoints.latest()
+    found = job.checkpoints.latest(join=partial(_joined, hosts=job.hosts))
     started = time.perf_counter()
     with job.timer("get_all_batches_from_iter.time"):
         counts = read(stream, hyperparameters.feature_dim, job)
@@ -70,6 +73,20 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
             job.output_directory, "Topics of the corpus", model.beta, model.shares, counts, hosts=job.hosts
         )
     return model
+
+
+def _joined(size: int, found: Mapping[int, Checkpoint], hosts: Hosts) -> tuple[Checkpoint, int]:
+    """See ``algorithms.checkpoints.Join``. Hosts differ in nothing but the mixtures of their documents."""
+    leaders = found.get(0)
+    own = None if leaders is None else [leaders.position, json.dumps(leaders.state), dict(leaders.arrays)]
+    position, state, arrays = next(told for told in hosts.gather(own) if told is not None)
+    if "mixtures" in arrays:
+        mixtures: dict[int, np.ndarray] = {}
+        for of_host in hosts.gather([[rank, one.arrays["mixtures"]] for rank, one in found.items()]):
+            mixtures |= dict(of_host)
+        whole = dealt([mixtures[rank] for rank in range(size)])
+        arrays["mixtures"] = np.ascontiguousarray(whole[hosts.rank :: hosts.size])
+    return Checkpoint(position, json.loads(state), arrays, reads_again="mixtures" in arrays), 0
 
 
 def _first_topics(

@@ -9,8 +9,8 @@ Reference: N. Halko, P.-G. Martinsson, J. Tropp, "Finding structure with randomn
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from algorithms.checkpoints import Checkpoint
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
 from algorithms.common.hosts import any_host, from_leader
+from algorithms.common.passed import Passed, joined
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.hyperparameters import Hyperparameters, choice, flag, integer
@@ -146,14 +147,7 @@ class PCA(Algorithm):
         """Train in one pass."""
         k = hyperparameters.num_components
         with job.timer("initialize.time"):
-            state = initialize(
-                hyperparameters.feature_dim,
-                k,
-                centred=hyperparameters.subtract_mean,
-                extra=hyperparameters.sketch_extra,
-                seed=job.seed,
-                memory=job.memory,
-            )
+            state = _new_state(hyperparameters, job)
         job.info(f"{hyperparameters.feature_dim} feature(s) found in 'data'.")
         _see(state, channels["train"], hyperparameters, job)
         with job.timer("finalize.time"):
@@ -167,29 +161,44 @@ class PCA(Algorithm):
         return model
 
 
+def _new_state(hyperparameters: PCAHyperparameters, job: Job) -> State:
+    return initialize(
+        hyperparameters.feature_dim,
+        hyperparameters.num_components,
+        centred=hyperparameters.subtract_mean,
+        extra=hyperparameters.sketch_extra,
+        seed=job.seed,
+        memory=job.memory,
+    )
+
+
 def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job: Job) -> None:
     """One pass over the training data."""
     started = time.perf_counter()
-    seen, over = _resume(state, job)
+    batches, passed = _resume(state, partial(_new_state, hyperparameters, job), job)
+    over = passed.epoch > 0
     for number, batch in enumerate(stream.batches(state.block_rows) if not over else ()):
-        if number < seen:  # before an interruption
+        if number < batches:  # before an interruption
             continue
         if batch.feature_dim != hyperparameters.feature_dim:
             raise TrainingDataError(
                 f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {batch.feature_dim} features"
             )
         with job.timer("update.time"):
-            state.update(batch.features)
+            features = passed.unseen(batch.features, job.hosts)
+            if features.shape[0]:
+                state.update(features)
         stopped = job.stop_requested  # before the checkpoint, which is then written
         if stream.repeats:
-            job.checkpoints.offer(partial(_checkpoint, state, number + 1), alone=True)
+            job.checkpoints.offer(partial(_checkpoint, state, number + 1, passed), alone=True)
         if stopped:
             break
     if not over:
         job.report(Progress(1, 1))
         job.report(Throughput(state.rows, time.perf_counter() - started))
         if not job.stop_requested:
-            job.checkpoints.offer(partial(_checkpoint, state, 0, over=True), epoch_over=True, alone=True)
+            passed.epoch_over()
+            job.checkpoints.offer(partial(_checkpoint, state, 0, passed), epoch_over=True, alone=True)
     stopped = any_host(job.hosts, job.stop_requested)
     state.shared(job.hosts)
     if not state.rows:
@@ -200,18 +209,35 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
         job.warning(f"Training was asked to stop: the model is that of the {state.rows} rows read so far.")
 
 
-def _checkpoint(state: State, batches: int, *, over: bool = False) -> Checkpoint:
+def _checkpoint(state: State, batches: int, passed: Passed) -> Checkpoint:
     """The sums so far, which hosts would merge, so that others may go on from them."""
-    return Checkpoint(f"{state.rows} rows", {"batches": batches, "over": over}, state.to_arrays())
+    return Checkpoint(f"{state.rows} rows", {"batches": batches, **asdict(passed)}, state.to_arrays())
 
 
-def _resume(state: State, job: Job) -> tuple[int, bool]:
-    """Take up the newest checkpoint, if there is one: batches that were seen, and whether these were all."""
-    found = job.checkpoints.latest(alone=True)
+def _passed(found: Checkpoint) -> Passed:
+    return Passed(**{name: found.state[name] for name in ("epoch", "rows", "earlier")})
+
+
+def _resume(state: State, new_state: Callable[[], State], job: Job) -> tuple[int, Passed]:
+    """Take up the newest checkpoint, if there is one: batches that were seen, and how far they come."""
+
+    def join(size: int, found: Mapping[int, Checkpoint]) -> tuple[Checkpoint, int]:
+        together = new_state()
+        for number, (_, one) in enumerate(sorted(found.items())):
+            if number == 0:
+                together.from_arrays(one.arrays)
+            else:
+                other = new_state()
+                other.from_arrays(one.arrays)
+                together.merge(other)
+        passed, behind = joined(size, {rank: _passed(one) for rank, one in found.items()}, job.hosts)
+        return _checkpoint(together, 0, passed), behind
+
+    found = job.checkpoints.latest(alone=True, join=join)
     if found is None:
-        return 0, False
+        return 0, Passed()
     state.from_arrays(found.arrays)
-    return found.state["batches"], found.state["over"]
+    return found.state["batches"], _passed(found)
 
 
 def explained_variance_ratio(model: PCAModel, stream: Stream, hosts: Hosts) -> float:

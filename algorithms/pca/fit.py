@@ -12,7 +12,7 @@ Names: X (n, d) rows, c (d,) a fixed shift, mu (d,) the mean, C (d, d) the scatt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -44,6 +44,10 @@ class State(Protocol):
 
     def update(self, features: Features) -> None:
         """See these rows (m, d), once."""
+        ...
+
+    def merge(self, other: Any) -> None:
+        """Take in what another state has seen, which was initialised alike."""
         ...
 
     def shared(self, hosts: Hosts) -> None:

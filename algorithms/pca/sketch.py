@@ -141,7 +141,9 @@ class Sketch:
 
     def merge(self, other: Sketch) -> None:
         """Take in what another state has seen, which was initialised alike."""
-        if not other.rows:
+        if not other._sketched:  # rows that are held stay exact
+            for block in other._held.blocks:
+                self.update(block)
             return
         self._pour()
         other._pour()

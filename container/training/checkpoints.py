@@ -9,29 +9,24 @@ Beside them are groups of arrays that several checkpoints share (``….part``) a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from algorithms import hyperparameters
-from algorithms.checkpoints import Checkpoint, is_uploading, remove
+from algorithms.checkpoints import Checkpoint, Join, is_uploading, remove
 from algorithms.common.hosts import OneHost
-from algorithms.interface import PIPE, Algorithm, Hosts
+from algorithms.interface import Hosts
 from container.logs import logger
-from container.paths import Paths
-from container.training import checkpoint_file
+from container.training import checkpoint_file, other_hosts
 from container.training.checkpoint_file import DamagedCheckpointError
-from container.training.config import ChannelConfig, TrainingConfig
-from recordio.quoting import shortened
-from recordio.sources import FileSource
+from container.training.identity import DIGITS, RANK, SIZE, Identity, differences, digest
+from container.training.other_hosts import Seen
 
 SECONDS = 30.0
 """Between two checkpoints in the midst of an epoch: no more than a minute's work may be lost, the writing included."""
@@ -41,69 +36,9 @@ SHARE_OF_TIME = 0.02
 
 KEPT = 2
 _FORMAT = 1
-_DIGITS = 12
 _FOREIGN_TOLD = 3
-_VALUE_CHARACTERS = 60
-_NAME = re.compile(rf"[a-z0-9-]+-[0-9a-f]{{{_DIGITS}}}-([0-9]{{8}})\.checkpoint")
+_NAME = re.compile(rf"[a-z0-9-]+-[0-9a-f]{{{DIGITS}}}-([0-9]{{8}})\.checkpoint")
 _PART_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
-
-
-# ---- what a job is --------------------------------------------------------------------------------------------------
-
-Identity = Mapping[str, Any]
-"""JSON's values by name, nested: all that two jobs must agree in so that one goes on from the other's state."""
-
-
-def identity(algorithm: type[Algorithm], configured: TrainingConfig, paths: Paths, hosts: Hosts) -> Identity:
-    """What the job in ``paths`` is. Each of several hosts has checkpoints of its own: they may be in one folder."""
-    values = hyperparameters.wire_values(configured.hyperparameters)
-    return {
-        "algorithm": algorithm.name,
-        "version": _version(),
-        "number of hosts": hosts.size,
-        "host": hosts.rank,
-        "hyperparameter": {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
-        "channel": {name: _channel(channel, paths.channel(name)) for name, channel in configured.channels.items()},
-    }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("open-builtin-algorithms")
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _channel(channel: ChannelConfig, folder: Path) -> dict[str, Any]:
-    """How a channel is read, and which files it has: paths and sizes, as copying a file anew changes its times."""
-    told: dict[str, Any] = {
-        "content type": str(channel.content_type),
-        "input mode": channel.mode,
-        "wrapped": channel.wrapped,
-        "spread over the hosts": channel.sharded,
-    }
-    if channel.mode != PIPE:
-        files = FileSource(folder).files()
-        listing = [(file.relative_to(folder).as_posix(), file.stat().st_size) for file in files]
-        told["files"], told["bytes"] = len(listing), sum(size for _, size in listing)
-        told["digest of their names and sizes"] = digest(listing)
-    return told
-
-
-def digest(value: Any) -> str:
-    """Of anything that JSON can hold."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
-
-
-def differences(theirs: Any, ours: Any, name: str = "") -> Iterator[str]:
-    """Sentences about what two identities differ in."""
-    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
-        for key in sorted(theirs.keys() | ours.keys()):
-            yield from differences(theirs.get(key), ours.get(key), f"{name} {key}".strip())
-    elif theirs != ours:
-        then, now = (shortened(json.dumps(value, default=str), _VALUE_CHARACTERS) for value in (theirs, ours))
-        yield f"{name} was {then} and is {now}"
 
 
 # ---- the folder -----------------------------------------------------------------------------------------------------
@@ -168,7 +103,7 @@ class CheckpointStore:
         self._hosts = hosts or OneHost()
         self._started = self._last = started
         self._spent = self._longest = 0.0
-        self._number = 0
+        self._number = self._joined = 0
         self._written: dict[Path, set[str]] = {}  # our whole checkpoints, the newest last, and the parts of each
         self._sound: set[str] = set()  # parts that this run has written, or has gone on from
         self._is_over = False
@@ -180,17 +115,22 @@ class CheckpointStore:
 
     # ---- finding ----------------------------------------------------------------------------------------------------
 
-    def latest(self, *, alone: bool = False) -> Checkpoint | None:
+    def latest(self, *, alone: bool = False, join: Join | None = None) -> Checkpoint | None:
         """See ``algorithms.checkpoints.Checkpoints``. A damaged one is skipped, for the one before it."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for left in self._directory.glob(f".{self._prefix}*"):  # by a run that was killed while writing
             remove(left)
-        self._tell_of_others()
+        others = {} if join is None else self._of_other_hosts()
+        self._tell_of_others(set(others))
         ours = self._ours()
         self._number = max(map(_number, ours), default=0)
-        if self._hosts.size > 1 and not alone:
-            ours = self._common(ours)
         lines = self._directory / f"{self._prefix}.lines"
+        if join is not None and (others or self._hosts.size > 1):
+            ours, joined = self._of_any_number(ours, others, alone, join, lines)
+            if joined is not None:
+                return joined
+        elif self._hosts.size > 1 and not alone:
+            ours = self._common(ours)
         for path in ours:
             try:
                 document, arrays = checkpoint_file.read(path)
@@ -200,6 +140,7 @@ class CheckpointStore:
                 continue
             logger.info("Training goes on after %s, from checkpoint %s", document["position"], path)
             self._written[path], self._sound = set(document["parts"]), set(document["parts"])
+            self._joined = _joined(document)
             self._log.resume(lines, document["log"])
             return Checkpoint(document["position"], document["state"], arrays, _Kept(kept))
         if self._number:  # none of them can be used: the log starts anew, too
@@ -220,6 +161,76 @@ class CheckpointStore:
         self._number = max(number for number, _ in told)  # so that all hosts count alike
         shared = set.intersection(*(set(numbers) for _, numbers in told))
         return [path for path in ours if shared and _number(path) == max(shared)]
+
+    def _of_other_hosts(self) -> dict[Path, Seen]:
+        """Whole checkpoints of this job that another number of hosts has written."""
+        found = {}
+        for path in sorted(self._directory.glob(f"{self._who['algorithm']}-*.checkpoint")):
+            if not _NAME.fullmatch(path.name) or path.name.startswith(self._prefix):
+                continue
+            try:
+                document = checkpoint_file.read_document(path)
+                _check_form(document)
+                who = document["identity"]
+                if other_hosts.can_join(who, self._who) and who[SIZE] != self._hosts.size and not document["parts"]:
+                    checkpoint_file.read(path)
+                    found[path] = Seen(who[SIZE], who[RANK], _number(path), _joined(document))
+            except DamagedCheckpointError as error:
+                logger.warning("Checkpoint %s is skipped: %s", path, error)
+        return found
+
+    def _of_any_number(
+        self, ours: list[Path], others: Mapping[Path, Seen], alone: bool, join: Join, lines: Path
+    ) -> tuple[list[Path], Checkpoint | None]:
+        """Our checkpoints to go on from, of which the newest was read, or what is made of those of another number of
+        hosts."""
+        seen = dict(others)
+        for path in ours:
+            try:
+                document = checkpoint_file.read(path)[0]
+                self._checked(document)
+                seen[path] = Seen(self._hosts.size, self._hosts.rank, _number(path), _joined(document))
+            except DamagedCheckpointError as error:
+                logger.warning("Checkpoint %s is skipped: %s", path, error)
+        gathered = self._hosts.gather([self._number, [list(one) for one in seen.values()]])
+        told = [[Seen(*one) for one in of_host] for _, of_host in gathered]
+        everywhere = max(one.number for of_host in told for one in of_host) if any(told) else 0
+        chosen = other_hosts.choose(told, self._hosts.size, alone=alone)
+        if chosen is None or chosen.size == self._hosts.size:
+            if chosen is None and others:
+                told_of = (
+                    "Checkpoints of another number of hosts are left alone, as some of their hosts' are missing: %s"
+                )
+                logger.warning(told_of, ", ".join(map(str, others)))
+            if not alone:
+                self._number = max(self._number, everywhere, *(number for number, _ in gathered))
+            number = None if chosen is None else chosen.numbers.get(self._hosts.rank)
+            return [path for path in ours if _number(path) == number], None
+        self._number = self._joined = max(everywhere, *(number for number, _ in gathered), 0)
+        takers = chosen.takers(told)
+        mine = {
+            one.rank: path
+            for path, one in others.items()
+            if one.size == chosen.size
+            and one.number == chosen.numbers.get(one.rank)
+            and takers[one.rank] == self._hosts.rank
+        }
+        return [], self._made_of(chosen.size, mine, set(range(chosen.size)) - set(takers), join, lines)
+
+    def _made_of(self, size: int, mine: Mapping[int, Path], absent: set[int], join: Join, lines: Path) -> Checkpoint:
+        """The state of another number of hosts as that of these."""
+        read = {rank: checkpoint_file.read(path) for rank, path in mine.items()}
+        parts = {rank: Checkpoint(one["position"], one["state"], arrays) for rank, (one, arrays) in read.items()}
+        made, behind = join(size, parts)
+        logs = self._hosts.gather({str(rank): json.dumps(one["log"]) for rank, (one, _) in read.items()})
+        log = next((json.loads(of_host[str(behind)]) for of_host in logs if str(behind) in of_host), None)
+        remove(lines)  # of a run with as many hosts as now, before that of the others
+        self._log.resume(lines, log)
+        names = ", ".join(str(path) for path in mine.values()) or "none here"
+        logger.info("Training goes on after %s, from checkpoints of %d host(s): %s", made.position, size, names)
+        for rank in sorted(absent):
+            logger.warning("Of host number %d of %d there is no checkpoint: what it read is read again", rank + 1, size)
+        return made
 
     def _ours(self) -> list[Path]:
         """Our checkpoints, the newest first."""
@@ -248,11 +259,12 @@ class CheckpointStore:
     def _part(self, name: str) -> Path:
         return self._directory / f"{self._prefix}-{name}.part"
 
-    def _tell_of_others(self) -> None:
-        """Warn of checkpoints in the folder that are of other jobs: whose they are, and in what these differ."""
+    def _tell_of_others(self, usable: set[Path]) -> None:
+        """Warn of checkpoints in the folder that are of other jobs: whose they are, and in what these differ. The
+        ``usable`` are of this one with another number of hosts."""
         newest: dict[str, Path] = {}
         for path in sorted(self._directory.glob("*.checkpoint")):
-            if _NAME.fullmatch(path.name) and not path.name.startswith(self._prefix):
+            if _NAME.fullmatch(path.name) and not path.name.startswith(self._prefix) and path not in usable:
                 newest[path.name.rpartition("-")[0]] = path
         for number, path in enumerate(newest.values()):
             if number == _FOREIGN_TOLD:
@@ -261,7 +273,7 @@ class CheckpointStore:
             try:
                 document = checkpoint_file.read_document(path)
                 _check_form(document)
-                if document["identity"] | {"host": self._who.get("host")} == self._who:
+                if document["identity"] | {RANK: self._who.get(RANK)} == self._who:
                     continue  # another host of this job
                 unlike = "; ".join(differences(document["identity"], self._who))
             except DamagedCheckpointError as error:
@@ -312,6 +324,8 @@ class CheckpointStore:
             "parts": list(checkpoint.kept),
             "log": self._log.state(epoch_over=epoch_over and not checkpoint.reads_again),
         }
+        if self._joined:
+            document["joined"] = self._joined
         checkpoint_file.write(path, document, checkpoint.arrays)
         self._written[path] = set(checkpoint.kept)
         self._prune()
@@ -331,6 +345,12 @@ def _number(path: Path) -> int:
     match = _NAME.fullmatch(path.name)
     assert match is not None
     return int(match[1])
+
+
+def _joined(document: Mapping[str, Any]) -> int:
+    """The highest number that there was when these hosts took up what another number of them had written."""
+    number = document.get("joined", 0)
+    return number if type(number) is int else 0
 
 
 _FORM = {"position": str, "state": dict, "parts": list, "log": dict, "identity": dict}

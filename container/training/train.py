@@ -22,9 +22,10 @@ from container.settings import ConfigurationError, Settings
 from container.signals import Signals
 from container.training import config, dialects, failure, group, report, supervisor
 from container.training.artifact import Artifact
-from container.training.checkpoints import CheckpointStore, identity
+from container.training.checkpoints import CheckpointStore
 from container.training.config import ChannelConfig, TrainingConfig
 from container.training.hosts import HostOfSeveral, SoleHost
+from container.training.identity import identity
 from container.training.job import Output, PlainOutput, TrainingJob
 from container.training.stop import Stop
 from recordio.readers import ChannelRecords, ChannelStream, RowFormat

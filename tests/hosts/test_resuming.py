@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from algorithms import registry
+from algorithms.pca import covariance
+from recordio.batches import Batch
 from tests import resuming
 from tests.algorithms import samples
 from tests.hosts.group import Group, group, leader_model
@@ -128,6 +132,53 @@ def test_another_number_of_hosts_starts_anew_and_says_so(tmp_path):
     assert "Training goes on after" not in alone.log
     assert resuming.artifact(one) == resuming.artifact(plain)
     assert all(file.exists() for file in theirs)
+
+
+SMALL_BLOCKS = "from algorithms.pca import covariance; covariance._BLOCK_ROWS = 7"
+"""PCA reads seven rows at a time: its single epoch has a midst."""
+
+LATE_KILL = every_point(2).replace("os.kill(os", "time.sleep(1.5); os.kill(os")
+"""The second host ends after its second checkpoint, and leaves the first the time to go on."""
+
+
+@pytest.mark.parametrize(("number", "name"), [(101, "kmeans"), (102, "pca"), (103, "lda")])
+def test_mergeable_states_go_on_with_another_number_of_hosts(tmp_path, monkeypatch, number, name):
+    """From one host to two, of which one is killed while the other runs on, and back to one."""
+    monkeypatch.setattr(covariance, "_BLOCK_ROWS", 7)
+    chosen = registry.find(name).configurations[0]
+    more = {"epochs": "3", "mini_batch_size": "11"} if name == "kmeans" else {}
+    plain = resuming.job(tmp_path / "plain", name, chosen.name, more)
+    assert resuming.run(name, plain).code == 0
+    one = resuming.job(tmp_path / "one", name, chosen.name, more)
+    assert resuming.run(name, one, lambda writes: writes == 3).code is None
+    with group(tmp_path / "two", 2, number, name, {**chosen.hyperparameters, **more}) as hosts:
+        for opt_ml in filled(hosts, name).hosts:
+            opt_ml.paths.checkpoints.symlink_to(one.paths.checkpoints)
+        hosts.start(before=f"{SMALL_BLOCKS}\n{LATE_KILL}")
+        assert [outcome.code for outcome in hosts.outcomes()] == [1, 1]
+        for place in range(2):
+            assert "from checkpoints of 1 host(s)" in hosts.log(place)
+            assert "of another job" not in hosts.log(place)
+    alone = resuming.run(name, one)
+    assert alone.code == 0
+    assert "from checkpoints of 2 host(s)" in alone.log
+    assert_alike(name, plain.paths.model, one.paths.model)
+
+
+def assert_alike(name: str, expected: Path, found: Path) -> None:
+    """The models of two jobs on the same data are equal to float error; k-means', in the mean squared distance."""
+    first, second = (registry.find(name).load(folder) for folder in (expected, found))
+    if name == "kmeans":
+        rows = samples.features(registry.find(name).configurations[0], width=first.feature_dim)
+        one, two = (np.square(model.predict(Batch(rows))["distance_to_cluster"]).mean() for model in (first, second))
+        assert two == pytest.approx(one, rel=0.005)
+    elif name == "pca":
+        np.testing.assert_allclose(second.s, first.s, rtol=1e-6)
+        np.testing.assert_allclose(second.v, first.v, atol=1e-6)
+        np.testing.assert_allclose(second.mean, first.mean, atol=1e-6)
+    else:
+        np.testing.assert_allclose(second.beta, first.beta, atol=1e-5)
+        np.testing.assert_allclose(second.alpha, first.alpha, rtol=1e-4)
 
 
 def test_xgboosts_checkpoints_serve_any_number_of_hosts(tmp_path):

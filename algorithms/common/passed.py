@@ -1,0 +1,64 @@
+"""Which rows of a channel were seen, where the number of hosts among which they are dealt out has changed since.
+
+Of n hosts, the one of rank r takes row i where i modulo n is r. So how far each of them has come tells of every row
+whether it was seen, in which epoch, for whatever number of hosts reads the channel next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from algorithms.interface import Hosts
+from recordio.batches import Features
+
+Layer = list[list[int]]
+"""Of each of the hosts that trained together: epochs that it has read to the end, and rows of its share of the next."""
+
+
+@dataclass
+class Passed:
+    """How far a host is.
+
+    Attributes:
+        epoch: epochs that are over.
+        rows: of its share of the running epoch that it has passed: seen, or left out as others have seen them.
+        earlier: how far the hosts were, each time when their number changed.
+    """
+
+    epoch: int = 0
+    rows: int = 0
+    earlier: list[Layer] = field(default_factory=list)
+
+    def unseen(self, features: Features, hosts: Hosts) -> Features:
+        """Those of the next rows of its share, (n, d), that no host has seen in this epoch: (m, d), m <= n."""
+        numbers = np.arange(self.rows, self.rows + features.shape[0]) * hosts.size + hosts.rank
+        self.rows += features.shape[0]
+        seen = np.zeros(len(numbers), bool)
+        for layer in self.earlier:
+            epochs, rows = np.array(layer).T
+            owners = numbers % len(layer)
+            beyond = (epochs[owners] == self.epoch) & (numbers // len(layer) < rows[owners])
+            seen |= (epochs[owners] > self.epoch) | beyond
+        return features[~seen] if seen.any() else features
+
+    def epoch_over(self) -> None:
+        """The running epoch was read to its end."""
+        self.epoch, self.rows = self.epoch + 1, 0
+
+
+def joined(size: int, mine: Mapping[int, Passed], hosts: Hosts) -> tuple[Passed, int]:
+    """Where all hosts go on that ``size`` other hosts have left, and the rank of the first one that was least far.
+
+    Args:
+        mine: how far those of them were whose states this host takes up, by rank. Of one whose state nobody has, what
+            it saw is seen anew.
+    """
+    layer: Layer = [[0, 0] for _ in range(size)]
+    told = hosts.gather([[rank, one.epoch, one.rows, one.earlier] for rank, one in mine.items()])
+    earlier: list[Layer] = []
+    for rank, epoch, rows, before in (one for of_host in told for one in of_host):
+        layer[rank], earlier = [epoch, rows], before
+    return Passed(min(layer)[0], 0, [*earlier, layer]), layer.index(min(layer))
