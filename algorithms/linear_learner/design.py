@@ -10,7 +10,7 @@ Of several hosts each has its rows of the design; what is summed over rows, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,18 @@ EXACT_CELLS, EXACT_WEIGHTS = 1 << 22, 1 << 17
 """Up to so many stored values and weights a search is in float64, which costs little then: columns may differ by orders
 of magnitude, and where a search ends does not depend on the order in which rows are summed, nor on the hosts that have
 them."""
+BLOCK_CELLS = 1 << 19
+"""Values of rows that are scored, and whose gradient is taken, while they are in the processor's cache."""
 GRAM_ROWS = 4096
 """Rows whose products are taken at once."""
 SAME = 0.1
 """Scales whose logarithms deviate by no more than this from each other are one: both measures would give one model."""
 MANY_ROWS = 20
 """From so many rows for each column on, a penalty matters so little that its measure does not."""
+
+
+Slopes = Callable[[slice, np.ndarray], np.ndarray]
+"""Derivatives (k, m) of the objective by the scores (k, m) of these rows."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Design:
     """
 
     scaler: Scaler
-    rows: DenseRows | UnscaledRows | PlainRows
+    rows: DenseRows | UnscaledRows | PlainRows | TurnedRows
     shrink: np.ndarray
     mean_square: np.ndarray
     size: float
@@ -102,6 +108,43 @@ class PlainRows:
     def gradient(self, slopes: np.ndarray, out: np.ndarray) -> None:
         """(d, n) times (n, m), into ``out`` of shape (d, m)."""
         np.dot(self.features.T, slopes, out=out)
+
+
+class TurnedRows:
+    """Dense rows (n, d) that stand for their product with ``back`` (d, r), which is never made: weights are turned
+    instead, at a cost that does not grow with the rows."""
+
+    def __init__(self, features: np.ndarray, back: np.ndarray) -> None:
+        self.features, self.back = features, back
+
+    def scores(self, weights: np.ndarray) -> np.ndarray:
+        """(n, r) times (r, m)."""
+        return self.features @ self._inner(weights)
+
+    def blockwise(self, weights: np.ndarray, slopes: Slopes) -> np.ndarray:
+        """See ``blockwise``."""
+        inner = self._inner(weights)
+        gradient = np.zeros_like(inner)
+        size = max(BLOCK_CELLS // self.features.shape[1], 1)
+        for start in range(0, len(self.features), size):
+            part = slice(start, start + size)
+            gradient += self.features[part].T @ slopes(part, self.features[part] @ inner)
+        return self.back.T @ gradient
+
+    def _inner(self, weights: np.ndarray) -> np.ndarray:
+        return self.back @ weights
+
+
+def blockwise(
+    rows: DenseRows | UnscaledRows | PlainRows | TurnedRows, weights: np.ndarray, slopes: Slopes
+) -> np.ndarray:
+    """The gradient (r, m) in ``weights`` (r, m); ``slopes`` is asked for some rows, with their scores, at a time."""
+    if isinstance(rows, TurnedRows):
+        return rows.blockwise(weights, slopes)
+    asked = slopes(slice(None), rows.scores(weights))
+    gradient = np.empty(weights.shape, asked.dtype)
+    rows.gradient(asked, gradient)
+    return gradient
 
 
 def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, hosts: Hosts) -> Iterator[Design]:
@@ -179,10 +222,17 @@ def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts) -> D
         (gram,) = hosts.sum(_gram(rows))
         squares, right = from_leader(hosts, lambda: _eigen(gram / n))
         back = right / np.sqrt(squares)
-        turned = rows @ back.astype(rows.dtype)
+        if rows.dtype == np.float32:
+            turn = np.ascontiguousarray(back, np.float32)
+            return _turned(scaler, TurnedRows(rows, turn), squares, size, turn)
+        turned = rows @ back
     turned, back = np.ascontiguousarray(turned, rows.dtype), np.ascontiguousarray(back, np.float32)
+    return _turned(scaler, PlainRows(turned), squares, size, back)
+
+
+def _turned(scaler: Scaler, rows: PlainRows | TurnedRows, squares: np.ndarray, size: float, back: np.ndarray) -> Design:
     shrink = (1 / squares).astype(np.float32)
-    return Design(scaler, PlainRows(turned), shrink, np.ones(len(squares), np.float32), size, back)
+    return Design(scaler, rows, shrink, np.ones(len(squares), np.float32), size, back)
 
 
 def _gram(rows: np.ndarray) -> np.ndarray:
