@@ -34,6 +34,7 @@ class QuietJob:
 
     checkpoints: Checkpoints = NoCheckpoints()
     checkpoint_directory: Path | None = None
+    memory: int | None = None
     output_directory: Path | None = None
     stop_requested = False
 

@@ -330,6 +330,8 @@ class Job(Protocol):
         where a job may leave extra files for its user (``/opt/ml/output/data``); None where it may not.
     hosts
         those that train together; one of its own where there are no others.
+    memory
+        bytes that this machine or container has; None where that is not known.
     """
 
     seed: int
@@ -337,6 +339,7 @@ class Job(Protocol):
     hosts: Hosts
     checkpoint_directory: Path | None
     output_directory: Path | None
+    memory: int | None
 
     @property
     def stop_requested(self) -> bool:

@@ -200,7 +200,13 @@ def _image(value: Any) -> Any:
 
 
 def recognised(directory: Path) -> type[Algorithm] | None:
-    """The first algorithm installed here that recognises the folder as a model of its own."""
+    """The first algorithm installed here that recognises the folder as a model of its own.
+
+    Raises
+    ------
+    ModelError
+        none does, and a file there may not be read.
+    """
     for candidate in registry.ALGORITHMS:
         try:
             algorithm = registry.find(candidate)
@@ -208,6 +214,9 @@ def recognised(directory: Path) -> type[Algorithm] | None:
             continue  # a package that it needs is not installed
         if algorithm.recognises(directory):
             return algorithm
+    for entry in sorted(directory.iterdir()):
+        if not os.access(entry, os.R_OK):
+            raise ModelError(f"{shown(entry.name)} in the model folder cannot be read: Permission denied")
     return None
 
 

@@ -7,9 +7,12 @@ become RecordIO-protobuf. What is no number is named with its row and column, an
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import difflib
 import io
+import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ from recordio.quoting import quoted
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 _FLAGS = {"true": "1", "false": "0"}  # pandas' columns of truth values, such as those of get_dummies
 _SHOWN = 8
+_LOOKED_AT = 1000  # rows of a file that is read as it is
 
 
 @dataclass(frozen=True)
@@ -152,40 +156,25 @@ class Table:
                 + ("; is another delimiter meant? --content-type 'text/csv; delimiter=semicolon'" * (len(row) == 1))
             )
         fields = [row[column] for column in self._order]
-        try:
-            for field in fields:
-                float(field)
-        except ValueError:
-            return [self._number(field, column) for field, column in zip(fields, self._order, strict=True)]
-        return fields
+        if all(map(_is_plain, fields)):
+            return fields
+        return [self._number(field.strip(), column) for field, column in zip(fields, self._order, strict=True)]
 
-    def _number(self, field: str, column: int) -> str:
-        text = field.strip()
+    def _number(self, text: str, column: int) -> str:
         if text.lower() in _FLAGS:
             return _FLAGS[text.lower()]
         is_label = column == self._label
+        if _is_plain(text) or (self._form.missing and not is_label and (not text or _is_number(text))):
+            return text
+        place = f"{self._place_of_row()}, {self._called(column)}"
         if not text:
-            if self._form.missing and not is_label:
-                return ""
             raise ConfigurationError(
-                f"{self._place_of_row()}, {self._called(column)}: the field is empty; fill it, or leave the "
+                f"{place}: the field is empty; fill it, or leave the "
                 + ("row out, as pandas' dropna does" if is_label else "column out: pandas' fillna, drop")
             )
-        try:
-            float(text)
-        except ValueError as error:
-            name = quoted(self.names[column]) if self.names else str(column)
-            advice = (
-                f"number the classes from 0, as pandas does: frame[{name}].factorize()[0]"
-                if is_label
-                else "leave the column out, or make numbers of it, a column of each of its values, as pandas does: "
-                f"get_dummies(frame, columns=[{name}])"
-            )
-            raise ConfigurationError(
-                f"{self._place_of_row()}, {self._called(column)}: {quoted(text)} is text, and a number is expected; "
-                f"{advice}"
-            ) from error
-        return text
+        if _is_number(text):
+            raise ConfigurationError(f"{place}: {quoted(text)} is not a finite number")
+        raise _text(place, text, quoted(self.names[column]) if self.names else str(column), is_label=is_label)
 
     def _place_of_row(self) -> str:
         return f"{self._form.what}, row {self._row} (line {self._lines.line_num})"
@@ -207,23 +196,55 @@ def opened(stream: BinaryIO, content_type: ContentType) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, charset, errors="replace", newline="")
 
 
-def check_no_header(text: TextIO, form: Form) -> None:
-    """Refuse a file whose first line has no number, where the command says of no header.
+def check(text: TextIO, form: Form) -> None:
+    """Refuse a file whose first line has no number, and text in its first rows, where the command says nothing of its
+    columns. Readers find the rest, and name line and column.
 
     Raises:
-        ConfigurationError: saying what to add to the command.
+        ConfigurationError: saying what to do.
     """
-    fields = next(csv.reader([text.readline(1 << 20)], delimiter=form.delimiter, skipinitialspace=True), [])
-    if fields and not any(_is_value(field) for field in fields):
-        raise ConfigurationError(
-            f"{form.what}: the first line has no numbers, but {_listed(fields)}. If these are the names of the "
-            "columns, add --header; with --label NAME, where the label is not the first of them"
-        )
+    rows = csv.reader(text, delimiter=form.delimiter, skipinitialspace=True)
+    with contextlib.suppress(csv.Error):  # it is the reader's to say what is wrong
+        for number, row in enumerate(itertools.islice(rows, _LOOKED_AT), 1):
+            fields = [field.strip() for field in row]
+            if number == 1 and fields and not any(map(_is_value, fields)):
+                raise ConfigurationError(
+                    f"{form.what}: the first line has no numbers, but {_listed(fields)}. If these are the names of the "
+                    "columns, add --header; with --label NAME, where the label is not the first of them"
+                )
+            for column, field in enumerate(fields):
+                if not _is_value(field):
+                    is_label = form.labelled and column == 0
+                    place = f"{form.what}, row {number}, {'label' if is_label else 'column'} {column} (counted from 0)"
+                    raise _text(place, field, str(column), is_label=is_label)
 
 
-def _is_value(field: str) -> bool:
+def _text(place: str, text: str, name: str, *, is_label: bool) -> ConfigurationError:
+    advice = (
+        f"number the classes from 0, as pandas does: frame[{name}].factorize()[0]"
+        if is_label
+        else "leave the column out, or make numbers of it, a column of each of its values, as pandas does: "
+        f"get_dummies(frame, columns=[{name}])"
+    )
+    return ConfigurationError(f"{place}: {quoted(text)} is text, and a number is expected; {advice}")
+
+
+def _is_plain(text: str) -> bool:
+    """It is a finite number."""
     try:
-        float(field or 0)
+        return math.isfinite(float(text)) and "_" not in text
     except ValueError:
-        return field.strip().lower() in _FLAGS
-    return True
+        return False
+
+
+def _is_number(text: str) -> bool:
+    """It is a number, NaN or infinite."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def _is_value(text: str) -> bool:
+    return not text or _is_number(text) or text.lower() in _FLAGS

@@ -51,9 +51,13 @@ def spooled(file: Path) -> Path:
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
-    """The data files among ``paths`` and in folders among them. A dot or an underscore begins the name of no such."""
-    every = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    return [file for file in every if file.is_file() and not file.name.startswith((".", "_"))]
+    """The files among ``paths``, and the data files in folders among them: those whose names begin with no dot and no
+    underscore."""
+    return [file for path in paths for file in (_data_files(path) if path.is_dir() else [path])]
+
+
+def _data_files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith((".", "_"))]
 
 
 def media_type(paths: Sequence[Path], accepts: Sequence[str], what: str) -> str:

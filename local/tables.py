@@ -10,7 +10,7 @@ from pathlib import Path
 from algorithms.interface import CSV, LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel, Serving
 from container.settings import ConfigurationError
 from local import inputs, parquet, suffixes
-from local.columns import Columns, Form, Table, check_no_header, opened
+from local.columns import Columns, Form, Table, check, opened
 from recordio import content_type
 from recordio.content_type import ContentType
 from recordio.readers import ChannelStream, RowFormat, decode
@@ -77,13 +77,14 @@ def _of_csv(
     if not columns.given:
         for file in files[:1]:
             with opened(inputs.opened(file), media) as text:
-                check_no_header(text, _form(f"channel '{channel.name}': {file}", media, columns))
+                check(text, _form(f"channel '{channel.name}': {file}", media, columns, channel))
         if CSV in channel.accepts or RECORDIO not in channel.accepts:
             return list(paths), None, stated
     made = []
     for number, file in enumerate(files):
         form = _form(f"channel '{channel.name}': {file}", media, columns, channel, names)
-        copy = folder / str(number) / f"{file.name.split('.')[0]}.csv"
+        name = file.name.lstrip("._").partition(".")[0] or "rows"  # a file that is named is data, whatever its name
+        copy = folder / str(number) / f"{name}.csv"
         copy.parent.mkdir(parents=True)
         with opened(inputs.opened(file), media) as text, copy.open("w", newline="") as stream:
             table = Table(text, form)
@@ -134,9 +135,9 @@ def request(body: bytes, stated: str, columns: Columns, serving: Serving, what: 
         ConfigurationError: the body cannot be read as a table, or the command says of columns and it is none.
     """
     media = content_type.parse(stated)
-    if media.media_type != CSV:
+    if media.media_type != CSV or serving.takes != ROWS:
         if columns.given:
-            raise ConfigurationError(f"--label and --header are for CSV, and {what} is {media.media_type}")
+            raise ConfigurationError(f"--label and --header are for rows in CSV, and {what} is {media.media_type}")
         return body, stated
     _check(media, columns)
     form = _form(what, media, columns)
@@ -147,7 +148,7 @@ def request(body: bytes, stated: str, columns: Columns, serving: Serving, what: 
         kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
         body, media = out.getvalue().encode(), ContentType(CSV, kept)
     else:
-        check_no_header(opened(io.BytesIO(body), media), form)
+        check(opened(io.BytesIO(body), media), form)
     if CSV in serving.accepts or RECORDIO not in serving.accepts:
         return body, str(media)
     rows = RowFormat(labels="none", missing=serving.missing_values)

@@ -38,7 +38,7 @@ def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
     """
     token = secrets.token_hex(16)
     with contextlib.ExitStack() as stack:
-        names = stack.enter_context(_addresses(size))
+        names = stack.enter_context(addresses(size))
         paths.resource_config.write_text(_resources(names[0], names))
         started = stack.enter_context(_Started())
         leader = started.take(stack.enter_context(_start(paths, algorithm, size, token, subprocess.PIPE)))
@@ -53,7 +53,7 @@ def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
 
 
 @contextlib.contextmanager
-def _addresses(size: int) -> Iterator[list[str]]:
+def addresses(size: int) -> Iterator[list[str]]:
     """The sorted addresses of so many hosts: 256 of 127.0.0.0/8 are a run's, while it holds a UDP port of the first.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -81,3 +82,15 @@ def test_the_site_is_whole(tmp_path):
         for address in re.findall(r"<(?:link|script|img)[^>]+(?:href|src)=\"?(https?://[^\" >]+)", page.read_text())
     }
     assert not loaded, "the site asks other servers for something"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_make_bench_leaves_the_gpu_out_where_there_is_none(there, tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\nexit {0 if there else 9}\n")
+    tool.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    command = ["make", "--dry-run", "--old-file=.venv/.ready", "bench"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    names = re.search(r"for name in (.*?);", done.stdout)[1].split()
+    assert ("gpu" in names, "kmeans" in names) == (there, True)

@@ -47,6 +47,7 @@ _DENSE, _ROW_SPARSE, _CSR = 0, 1, 2
 _CPU = (1, 0)  # device type and id
 _INDEX_ARRAYS = {_DENSE: 0, _ROW_SPARSE: 1, _CSR: 2}
 _DTYPES = [np.dtype(f"<{code}") for code in ("f4", "f8", "f2", "u1", "i4", "i1", "i8", "?")]
+_PART = 1 << 20  # numbers that are checked at a time
 _MAX_NDIM = 32
 
 
@@ -85,9 +86,22 @@ def load(source: Path | str | bytes) -> Arrays:
         ModelError: the file cannot be read, or is not a complete, consistent NDArray file.
     """
     with _naming(source):
-        stored, names = _parse(source, values=True)
-        _refuse_expansion(stored)
-        arrays = [item.dense() for item in stored]
+        return _dense(*_parse(source, values=True))
+
+
+def load_from(file: BinaryIO, size: int) -> Arrays:
+    """As ``load``, of ``size`` bytes that are read once from the start, into the arrays themselves.
+
+    Raises:
+        ModelError: as ``load``.
+    """
+    with _naming(b""):
+        return _dense(*_parse_file(_Cursor(file, size, values=True)))
+
+
+def _dense(stored: list[_Stored], names: list[str]) -> Arrays:
+    _refuse_expansion(stored)
+    arrays = [item.dense() for item in stored]
     return dict(zip(names, arrays, strict=True)) if names else arrays
 
 
@@ -113,7 +127,8 @@ def float32(array: np.ndarray, what: str) -> np.ndarray:
         raise ModelError(f"{what} holds truth values instead of numbers")
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, np.float32)
-    if not np.isfinite(converted).all():
+    flat = converted.reshape(-1)  # a part at a time: a model may fill most of the memory
+    if not all(np.isfinite(flat[start : start + _PART]).all() for start in range(0, flat.size, _PART)):
         raise ModelError(f"{what} has values that are NaN, infinite or beyond float32")
     return converted
 

@@ -93,7 +93,7 @@ def recognises(directory: Path) -> bool:
     if not mxnet_archive.holds(directory, SYMBOL, PARAMETERS):
         return False
     try:
-        return '"w1_weight"' in mxnet_archive.load(mxnet_files.find(directory))[SYMBOL].decode()
+        return '"w1_weight"' in mxnet_archive.member(mxnet_files.find(directory), SYMBOL).decode()
     except (ModelError, UnicodeDecodeError):
         return False
 
@@ -105,9 +105,9 @@ def load(directory: Path) -> FactorizationMachine:
         ModelError: there is no such file, or it is damaged.
     """
     path = mxnet_files.find(directory)
-    members = mxnet_archive.load(path)
+    members = mxnet_archive.load(path, arrays=(PARAMETERS,))
     try:
-        arrays = _named(mxnet_files.load(members[PARAMETERS]))
+        arrays = _named(members.pop(PARAMETERS))
         symbol = members[SYMBOL].decode()
         meta = read_json(members.get(META, b"{}"), f"{META} in {path.name}")
         factors, linear, bias = (

@@ -10,6 +10,9 @@ of a row decayed only when the row occurs, as MXNet's lazy update does.
 
 from __future__ import annotations
 
+import contextlib
+import math
+import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 BETA_1, BETA_2 = np.float32(0.9), np.float32(0.999)
 DEFAULT_EPSILON = 1e-8
+_LARGE = 1 << 22  # bytes from which NumPy asks for huge pages
 
 
 class DenseRows:
@@ -116,12 +120,26 @@ class Term:
     clip: float
 
 
+def _zeros(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros, float32, of which a row that is written takes a page of 4 kB.
+
+    NumPy asks for huge pages, and so a row here and a row there would soon fill all of the memory with zeros.
+    """
+    size = 4 * math.prod(shape)
+    if size < _LARGE or not hasattr(mmap, "MADV_NOHUGEPAGE"):
+        return np.zeros(shape, np.float32)
+    pages = mmap.mmap(-1, size)
+    with contextlib.suppress(OSError):  # a kernel without huge pages
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, np.float32).reshape(shape)
+
+
 class Moments:
     """Adam's two running means of one parameter array, zero at the start. Pages never touched cost no memory."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.first = np.zeros(shape, np.float32)
-        self.second = np.zeros(shape, np.float32)
+        self.first = _zeros(shape)
+        self.second = _zeros(shape)
 
     def step(
         self, parameters: np.ndarray, columns: np.ndarray | slice, gradient: np.ndarray, term: Term, time: int

@@ -88,12 +88,12 @@ def _pipelines(
     """
     pipelines, hosts = [], job.hosts
     for name, kind in (("train", values.augmentation_type or augment.NONE), ("validation", augment.NONE)):
+        found = examples.of_channel(name, channels, targets.of_channel(name, channels[name], form), hosts)
         if channels[name].media_type != IMAGE_RECORDIO and values.resize is None:
             raise TrainingDataError(
                 f"Channel '{name}' holds image files: the hyperparameter resize must say how long their shorter side "
                 "is made"
             )
-        found = examples.of_channel(name, channels, targets.of_channel(name, channels[name], form), hosts)
         if name == "train" and found.count is not None:
             _check_count(found.count, values, job)
         prepare = Preparation(form.image_shape, values.resize, kind)

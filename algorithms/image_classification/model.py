@@ -20,7 +20,7 @@ from algorithms.common.documents import read_json
 from algorithms.errors import ModelError, PredictionError
 from algorithms.interface import NO_PARAMETERS, Items, Model
 from algorithms.vision.augment import resized, squeezed
-from algorithms.vision.decode import decoding_and_scaling_bytes
+from algorithms.vision.decode import check_installed, decoding_and_scaling_bytes
 from algorithms.vision.graph import Graph, read_graph
 from algorithms.vision.inference import Network
 
@@ -132,8 +132,9 @@ def load(directory: Path) -> ImageModel:
     """The model in a folder; of several checkpoints, that of the last epoch.
 
     Raises:
-        ModelError: a file is missing, damaged, or does not fit the others.
+        ModelError: a file is missing, damaged, or does not fit the others; or Pillow is not installed.
     """
+    check_installed()
     path = last_checkpoint(directory)
     symbol = _text(directory / SYMBOL_FILE)
     batch, *image_shape = _data_shape(_text(directory / SHAPES_FILE))

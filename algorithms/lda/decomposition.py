@@ -14,6 +14,10 @@ import numpy as np
 _SAME = 1e-5
 """Errors of two starts that differ by less, relative to the tensor, are those of the same decomposition."""
 
+_MOST_PRODUCTS = 1 << 35
+"""Multiplications of all starts together, of which an iteration takes r^4: some seconds, and no bound up to 40 terms.
+What the last iterations of a start gain, and the better one of several, no longer shows after the steps that follow."""
+
 
 @dataclass(frozen=True)
 class Decomposition:
@@ -38,21 +42,26 @@ def decompose(
     random: np.random.Generator,
     report: Callable[[Decomposition], None],
 ) -> Decomposition:
-    """The best of up to ``max_restarts`` random starts; the search ends once the best has been found twice.
+    """The best of up to ``max_restarts`` random starts; the search ends once the best has been found twice, or with
+    the work that large tensors are given.
 
     Args:
         tensor: (r, r, r), symmetric, float64.
         report: called with the outcome of each start.
     """
     best: Decomposition | None = None
+    left = max(1, _MOST_PRODUCTS // len(tensor) ** 4)  # iterations
     for _ in range(max_restarts):
         start = np.linalg.qr(random.standard_normal(tensor.shape[:2]))[0]
-        found = _descend(tensor, start, max_iterations, tolerance)
+        found = _descend(tensor, start, min(max_iterations, left), tolerance)
+        left -= found.iterations
         report(found)
         if best is not None and abs(found.error - best.error) < _SAME:
             break
         if best is None or found.error < best.error:
             best = found
+        if not left:
+            break
     assert best is not None
     return best
 

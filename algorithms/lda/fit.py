@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from algorithms.lda import LDAHyperparameters
 
 _EXTRA = 1.25  # a quarter more topics are fitted than asked for
-_MOST_TENSOR_BYTES = 1 << 31
-_FIRST_SWEEPS, _SWEEPS_A_DROP, _LAST_ROUNDS, _LAST_SWEEPS = 12, 4, 10, 5
+_MOST_RANK = 128
+"""Topics that are read off the tensor, which costs (D + 2 V) r^3; documents start those beyond."""
+_FIRST_SWEEPS, _LAST_ROUNDS, _LAST_SWEEPS = 12, 10, 5
+_MOST_DROPS = 25  # phases that begin by leaving out topics: with more topics to leave out, several at a time
+_SWEEPS_A_DROP, _SWEEPS_OF_MANY = 4, 2  # of such a phase, and where several topics go at a time
 MOMENTS = "moments"
 _ENOUGH = 1e-5
 """The steps end when one gains less of a word's log likelihood, relative to it."""
@@ -41,7 +44,6 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     """
     wanted = hyperparameters.num_topics
     fitted = min(math.ceil(_EXTRA * wanted), hyperparameters.feature_dim)
-    _check_tensor(fitted, wanted)
     job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
     found = job.checkpoints.latest()
     started = time.perf_counter()
@@ -82,7 +84,7 @@ def _first_topics(
     random = np.random.default_rng(job.seed)
     if resumed is None:
         with job.timer("moment1.time"):
-            whitened = Moments(counts, hyperparameters.alpha0, job.hosts).whiten(fitted, random)
+            whitened = Moments(counts, hyperparameters.alpha0, job.hosts).whiten(min(fitted, _MOST_RANK), random)
         state = {"stage": MOMENTS, "random": random.bit_generator.state}
         checkpoints.offer(lambda: Checkpoint("the moments", state, vars(whitened)))
     else:
@@ -112,16 +114,6 @@ def _decomposed(
         return [best.weights, best.factors, best.error, best.iterations, best.converged]
 
     return Decomposition(*from_leader(job.hosts, found))
-
-
-def _check_tensor(fitted: int, wanted: int) -> None:
-    needed = 8 * fitted**3
-    if needed > _MOST_TENSOR_BYTES:
-        most = int((_MOST_TENSOR_BYTES / 8) ** (1 / 3) / _EXTRA)
-        raise TrainingDataError(
-            f"num_topics is {wanted}: the third moment of {fitted} topics takes {needed / 1e9:.1f} GB; "
-            f"the most that fit are {most}"
-        )
 
 
 def _report(found: Decomposition, job: Job) -> None:
@@ -217,7 +209,7 @@ class Climb:
     """Steps up the likelihood, on the way of which the topics that say least are left out until ``wanted`` remain.
 
     Then the prior, of which ``alpha`` is a first guess, is fitted too. A phase is a number of sweeps, with what is done
-    before the first of them: none, then a topic that is left out, and then a step of the prior.
+    before the first of them: none, then topics that are left out, and then a step of the prior.
     """
 
     def __init__(
@@ -231,7 +223,7 @@ class Climb:
     ) -> None:
         self._ascent = Ascent(counts, alpha, beta, job.hosts)
         self._alpha0 = float(alpha.sum())
-        self._drops = len(alpha) - wanted
+        self._drops, self._wanted = len(alpha) - wanted, wanted
         self._job, self._checkpoints = job, checkpoints
         self._phase = self._sweeps = 0
         self._before = -np.inf  # the likelihood
@@ -246,9 +238,14 @@ class Climb:
         climb._phase, climb._sweeps, climb._before = state["phase"], state["sweeps"], state["before"]
         return climb
 
+    @property
+    def _rounds(self) -> int:
+        """Phases that begin by leaving out topics."""
+        return min(self._drops, _MOST_DROPS)
+
     def run(self) -> LDAModel:
         """All phases that are left."""
-        while self._phase < 1 + self._drops + _LAST_ROUNDS:
+        while self._phase < 1 + self._rounds + _LAST_ROUNDS:
             if not self._sweeps:
                 self._begin_phase()
             self._sweep()
@@ -260,17 +257,19 @@ class Climb:
         return LDAModel(*from_leader(self._job.hosts, lambda: [alpha.astype(np.float32), words]))
 
     def _begin_phase(self) -> None:
-        if 1 <= self._phase <= self._drops:
-            self._ascent.drop_least()
+        if 1 <= self._phase <= self._rounds:
+            left = self._wanted + self._drops * (self._rounds - self._phase) // self._rounds
+            self._ascent.drop_least(len(self._ascent.alpha) - left)
         elif self._phase:
-            if self._phase == self._drops + 1:
+            if self._phase == self._rounds + 1:
                 self._ascent.alpha = _prior(self._ascent, self._alpha0)
             self._ascent.fit_prior()
 
     def _sweep(self) -> None:
         """The sweeps of a phase; fewer, once they gain little or a stop was asked for."""
-        is_last = self._phase > self._drops
-        times = _LAST_SWEEPS if is_last and self._phase else _SWEEPS_A_DROP if self._phase else _FIRST_SWEEPS
+        is_last = self._phase > self._rounds
+        a_drop = _SWEEPS_A_DROP if self._drops <= _MOST_DROPS else _SWEEPS_OF_MANY
+        times = _LAST_SWEEPS if is_last and self._phase else a_drop if self._phase else _FIRST_SWEEPS
         phase = self._phase
         while self._phase == phase:
             likelihood = self._ascent.sweep(collapsed=is_last and phase > 0)

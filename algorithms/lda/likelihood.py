@@ -8,7 +8,6 @@ there a word's own belonging is taken out of the document's mixture, which matte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -17,38 +16,16 @@ from scipy.special import gammaln, psi, rel_entr
 
 from algorithms.common.hosts import ONE_HOST, from_leader
 from algorithms.interface import Hosts
+from algorithms.lda.belonging import blocks, divide, ratios, update_blocks
 
 SMOOTHING = 0.01
 """Words that each topic is taken to have had of every word beforehand, so that no word is impossible."""
 
 _PRIOR_DOCUMENTS, _PRIOR_STEPS, _PRIOR_TOLERANCE = 1 << 13, 20, 1e-4
 _LEAST_PRIOR = 1e-5
-_BLOCK_NUMBERS, _CACHED_NUMBERS = 1 << 22, 1 << 19
 _TINY = 1e-30
+_DIVERGED_WORDS = 1 << 9  # words whose divergences are computed at a time: what stays in the cache
 _INFERENCE_STEPS, _INFERENCE_ROUNDS, _INFERENCE_TOLERANCE = 10, 20, 1e-5
-
-
-def blocks(counts: sp.csr_array, topics: int, numbers: int = _BLOCK_NUMBERS) -> Iterator[slice]:
-    """Slices of documents whose words times ``topics`` are so many ``numbers`` at most (one document at the least)."""
-    limit = max(1, numbers // topics)
-    start, documents = 0, counts.shape[0]
-    while start < documents:
-        stop = int(np.searchsorted(counts.indptr, counts.indptr[start] + limit, side="right")) - 1
-        stop = min(max(stop, start + 1), documents)
-        yield slice(start, stop)
-        start = stop
-
-
-def ratios(counts: sp.csr_array, mixtures: np.ndarray, words: np.ndarray) -> tuple[sp.csr_array, np.ndarray]:
-    """Counts over the probabilities of their words, CSR as ``counts``, and these probabilities, (non-zeros,).
-
-    Args:
-        counts: (n, V) CSR. mixtures: (n, K). words: topics in columns, (V, K).
-    """
-    documents = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
-    probabilities = np.einsum("nk,nk->n", mixtures[documents], words[counts.indices])
-    np.maximum(probabilities, _TINY, out=probabilities)
-    return sp.csr_array((counts.data / probabilities, counts.indices, counts.indptr), counts.shape), probabilities
 
 
 class Ascent:
@@ -75,56 +52,36 @@ class Ascent:
         self._documents, self._every_word = int(sizes[0]), max(float(sizes[1]), 1.0)
 
     def sweep(self, *, collapsed: bool = False) -> float:
-        """One update of all mixtures, then of all topics; ``collapsed`` for that of CVB0, which takes twice as long.
+        """One update of all mixtures, then of all topics; ``collapsed`` for that of CVB0.
 
         Returns the mean log likelihood of a word before it.
         """
-        expected = np.zeros(self.words.shape)
         alpha = self.alpha.astype(np.float32)
-        update = self._collapsed if collapsed else self._mean_field
+        parts = list(update_blocks(self.counts, len(alpha)))
+        of_block = np.empty(self.words.shape, np.float32)
+        expected = of_block if len(parts) == 1 else np.zeros(self.words.shape)  # beyond a block float32 loses words
         likelihood = 0.0
-        for rows in blocks(self.counts, len(alpha)):
-            belonging, gained = update(rows, alpha, expected)
-            self.mixtures[rows] = (belonging + alpha) / (self._lengths[rows] + alpha.sum())
+        for rows in parts:
+            of_block[:] = 0
+            sizes = self._lengths[rows] + alpha.sum()
+            belonging, gained = divide(
+                self.counts[rows],
+                self.mixtures[rows],
+                self.words,
+                sizes=sizes[:, 0] if collapsed else None,
+                expected=of_block,
+            )
+            self.mixtures[rows] = (belonging + alpha) / sizes
             likelihood += gained
-        expected, likelihoods = self._hosts.sum(expected, np.array([likelihood]))
-        expected += SMOOTHING
-        self.words = (expected / expected.sum(axis=0)).astype(np.float32)
+            if expected is not of_block:
+                expected += of_block
+        expected, likelihoods = self._hosts.sum(
+            expected if self._hosts.size == 1 else expected.astype(np.float64), np.array([likelihood])
+        )
+        expected += expected.dtype.type(SMOOTHING)
+        expected /= expected.sum(axis=0, dtype=np.float64).astype(expected.dtype)
+        self.words = expected.astype(np.float32, copy=False)
         return float(likelihoods[0]) / self._every_word
-
-    def _mean_field(self, rows: slice, alpha: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, float]:
-        """The words of documents that belong to each topic, (n, K), and the log likelihood of all their words.
-
-        ``expected``, (V, K), is added to: how many of each word belong to each topic.
-        """
-        block, theta = self.counts[rows], self.mixtures[rows]
-        weights, probabilities = ratios(block, theta, self.words)
-        expected += self.words * np.asarray(weights.T @ theta)
-        return theta * np.asarray(weights @ self.words), float(block.data @ np.log(probabilities))
-
-    def _collapsed(self, rows: slice, alpha: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, float]:
-        """The same, where each word is left out of the mixture by which it is divided among the topics."""
-        counts, lengths = self.counts[rows], self._lengths[rows]
-        mixtures, parts, likelihood = self.mixtures[rows], [], 0.0
-        # The arrays of words times topics stay in the cache, unless the topics themselves are larger than they are.
-        for part in blocks(counts, len(alpha), max(_CACHED_NUMBERS, self.words.size)):
-            block, theta = counts[part], mixtures[part]
-            of_each, every = np.diff(block.indptr), np.arange(block.nnz + 1)
-            words = self.words[block.indices]  # (non-zeros, K), as what follows
-            before = np.repeat(theta, of_each, axis=0)
-            before *= words
-            probabilities = np.maximum(before.sum(axis=1), _TINY)
-            before /= probabilities[:, None]
-            after = np.repeat(theta * (lengths[part] + alpha.sum()), of_each, axis=0)
-            after -= before
-            np.maximum(after, 0, out=after)
-            after *= words
-            after *= (block.data / np.maximum(after.sum(axis=1), _TINY))[:, None]
-            ones = np.ones(block.nnz, np.float32)
-            expected += sp.csc_array((ones, block.indices, every), (len(self.words), block.nnz)) @ after
-            parts.append(sp.csr_array((ones, every[:-1], block.indptr), (block.shape[0], block.nnz)) @ after)
-            likelihood += float(block.data @ np.log(probabilities))
-        return np.concatenate(parts), likelihood
 
     def fit_prior(self) -> None:
         """Move ``alpha`` to where the topics of the documents are likeliest, given how many words each topic has.
@@ -158,20 +115,23 @@ class Ascent:
         (mass,) = self._hosts.sum(np.asarray((self._lengths * self.mixtures).sum(axis=0, dtype=np.float64)))
         return mass / mass.sum()
 
-    def drop_least(self) -> None:
-        """Leave out the topic that says least, and spread its prior over the others.
+    def drop_least(self, number: int) -> None:
+        """Leave out so many topics that say least, and spread their prior over the others.
 
         Share times divergence from the mixture of the others is what the words of a topic would lose in likelihood
         without it; so a small topic that nothing else tells of stays before a large one of common words. But noise of a
         few words diverges most of all, and the cube root keeps it in its place: with it both the corpora of known
         topics and the texts of ``benchmarks/topics.py`` come out no worse than by share alone, and mostly better.
         """
-        shares, words = self.shares(), self.words.astype(np.float64)
-        others = (words @ shares)[:, None] - shares * words
-        others /= np.maximum(1 - shares, _TINY)
-        divergences = rel_entr(words, np.maximum(others, _TINY)).sum(axis=0)
-        least = from_leader(self._hosts, lambda: int(np.argmin(shares * np.cbrt(divergences))))
-        kept = np.delete(np.arange(len(shares)), least)
+        shares = self.shares()
+        divergences = np.zeros(len(shares))
+        for start in range(0, len(self.words), _DIVERGED_WORDS):
+            words = self.words[start : start + _DIVERGED_WORDS].astype(np.float64)
+            others = (words @ shares)[:, None] - shares * words
+            others /= np.maximum(1 - shares, _TINY)
+            divergences += rel_entr(words, np.maximum(others, _TINY)).sum(axis=0)
+        order = from_leader(self._hosts, lambda: np.argsort(shares * np.cbrt(divergences), kind="stable"))
+        kept = np.sort(order[number:])
         self.alpha = self.alpha[kept] * (self.alpha.sum() / self.alpha[kept].sum())
         self.words = np.ascontiguousarray(self.words[:, kept])
         mixtures = self.mixtures[:, kept] + np.float32(_TINY)
@@ -206,8 +166,7 @@ def _converge(counts: sp.csr_array, gamma: np.ndarray, alpha: np.ndarray, words:
         part, current = counts[moving], gamma[moving]
         for _ in range(_INFERENCE_STEPS):
             before = current / current.sum(axis=1, keepdims=True)
-            weights, _ = ratios(part, before, words)
-            current = alpha + before * np.asarray(weights @ words)
+            current = alpha + divide(part, before, words)[0]
         gamma[moving] = current
         change = np.abs(current / current.sum(axis=1, keepdims=True) - before).max(axis=1)
         moving = moving[change > _INFERENCE_TOLERANCE]

@@ -127,7 +127,7 @@ class Moments:
         return values, vectors
 
     def _third(self, whitener: np.ndarray) -> np.ndarray:
-        """M3(W, W, W), (r, r, r). Cost: (D + V) r^3."""
+        """M3(W, W, W), (r, r, r). Cost: (D + V) r^3 / 2."""
         rank = whitener.shape[1]
         documents = np.asarray(self.counts @ whitener)  # c'W, (D, r)
         triples, words, corner = self._hosts.sum(
@@ -135,8 +135,8 @@ class Moments:
             np.asarray(self.counts.T @ (self._triple_weights[:, None] * documents)),  # (V, r)
             2 * np.asarray(self.counts.T @ self._triple_weights),  # of each word thrice
         )
-        triples += _cubes(whitener, whitener * corner[:, None])
-        triples -= _symmetric(_cubes(whitener, words))
+        # The words thrice are a symmetric tensor, a third of the sum of its permutations.
+        triples -= _symmetric(_cubes(whitener, words - whitener * (corner / 3)[:, None]))
         share = self.alpha0 / (self.alpha0 + 2)
         first = whitener.T @ self.first
         pairs = whitener.T @ self.pairs(whitener)
@@ -148,13 +148,15 @@ class Moments:
 def _cubes(rows: np.ndarray, last: np.ndarray) -> np.ndarray:
     """sum over n of rows_n o rows_n o last_n, as (r r, r); in blocks that bound the memory."""
     rank = rows.shape[1]
-    total = np.zeros((rank * rank, rank))
-    step = max(1, _BLOCK_NUMBERS // (rank * rank))
+    first, second = np.triu_indices(rank)  # the squares are symmetric
+    total = np.zeros((len(first), rank))
+    step = max(1, _BLOCK_NUMBERS // len(first))
     for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        squares = (block[:, :, None] * block[:, None, :]).reshape(len(block), -1)
-        total += squares.T @ last[start : start + step]
-    return total
+        block = np.ascontiguousarray(rows[start : start + step].T)
+        total += (block[first] * block[second]) @ last[start : start + step]
+    whole = np.empty((rank, rank, rank))
+    whole[first, second] = whole[second, first] = total
+    return whole.reshape(-1, rank)
 
 
 def _symmetric(tensor: np.ndarray) -> np.ndarray:

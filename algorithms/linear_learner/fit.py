@@ -89,7 +89,7 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
         job.info(f"Training exactly: L-BFGS finds the minimum on all {rows} rows{without}.")
         return _train_whole(hp, batch, validation, job)
     job.info(f"Training by mini-batches: rows or models exceed {path.PATH_MEMORY >> 20} MiB.")
-    size = _batch_size(hp, None if reading else rows, job.hosts)
+    size = _batch_size(hp, None if beyond else rows, job.hosts)  # one host would not have read them all
     with np.errstate(over="ignore", invalid="ignore"):  # losses that are not finite are told from the others
         return _train_batches(hp, head, first, size, stream, validation, job)
 
@@ -227,11 +227,11 @@ def _train_batches(
 
 def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None, hosts: Hosts) -> int:
     """Rows of a host in a step: as the job states, or enough steps for the number of rows of all hosts, where that is
-    known, whatever the number of hosts."""
+    known. All hosts together take the steps of one, but each takes up to SageMaker's ``mini_batch_size``."""
     if "mini_batch_size" in hp.given:
         return hp.mini_batch_size
-    size = FIRST_BATCH if rows is None else min(max(rows // STEPS_PER_EPOCH, LEAST_BATCH), hp.mini_batch_size)
-    return -(-size // hosts.size)
+    size = FIRST_BATCH if rows is None else max(rows // STEPS_PER_EPOCH, LEAST_BATCH)
+    return min(-(-size // hosts.size), hp.mini_batch_size)
 
 
 def _threads(operations: float) -> AbstractContextManager[object]:

@@ -304,7 +304,8 @@ class Training:
         if not any_host(hosts, bool(head)):
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
         first = self._first_of_all(head)
-        seed = seeding.Seed(*from_leader(hosts, lambda: seeding.find(first, self.values.num_topics, self.random)))
+        with self.job.nothing_to_keep() if self._found is None else nullcontext():  # it may take ten seconds
+            seed = seeding.Seed(*from_leader(hosts, lambda: seeding.find(first, self.values.num_topics, self.random)))
         # Each document has the same weight, that of one of mean length: the gradient is in nats for a document.
         weight = self.values.rescale_gradient * float(first.sum()) / first.shape[0]
         size = min(self.values.mini_batch_size, max(hosts.gather(count)))

@@ -24,8 +24,9 @@ def report(model: NTMModel, documents: sp.csr_array, words: Auxiliary | None, jo
     shown = topics.top_words(beta, _SHOWN_WORDS)
     unique = topics.uniqueness(shown)
     similar = None if words is None or words.vectors is None else topics.wetc(shown, words.vectors)
-    # SageMaker writes [wetc NUMBER, tu NUMBER]; without word vectors there is no such number, and nothing is written.
-    mean = "" if similar is None else f"wetc {similar.mean():.2f}, "
+    # SageMaker writes [, tu NUMBER] without a vocabulary, and [wetc NUMBER, tu NUMBER] with one. Where there is one but
+    # no word vectors, there is no such number, and nothing is written of it.
+    mean = ", " if words is None else "" if similar is None else f"wetc {similar.mean():.2f}, "
     job.info(f"Topics from epoch:final (num_topics:{len(beta)}) [{mean}tu {unique.mean():.2f}]:")
     for topic, ids in enumerate(shown):
         said = " ".join(map(str, ids) if words is None else (words.words[word] for word in ids))

@@ -152,6 +152,7 @@ class PCA(Algorithm):
                 centred=hyperparameters.subtract_mean,
                 extra=hyperparameters.sketch_extra,
                 seed=job.seed,
+                memory=job.memory,
             )
         job.info(f"{hyperparameters.feature_dim} feature(s) found in 'data'.")
         _see(state, channels["train"], hyperparameters, job)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_finite, check_rows, ordered
@@ -16,6 +17,9 @@ from recordio.batches import Features
 _BLOCK_ROWS = 4096  # rows of one float32 product: enough for BLAS' full speed, few enough for its accuracy
 _SHIFT_ROWS = 512  # first rows whose mean is the shift
 _DOUBLE_DIM = 256  # up to here float64 products cost less than reading the rows
+_WHOLE_DIM = 2048  # up to here all eigenvectors cost little more than the wanted ones
+_FEW = 20  # times the components: with so many features the wanted ones alone are cheaper
+_NOISE = 1e-12  # of a scatter matrix that is the difference of two
 _DENSE_SHARE = 0.05  # from this share of nonzeros on, a dense product of a block is faster than a sparse one
 
 
@@ -25,7 +29,8 @@ class Covariance:
     The shift c is the mean of the first rows, 0 where these are sparse. It keeps the products small where the mean is
     large beside the spread; what it misses of the mean is corrected in the end.
 
-    Memory: 12 d^2 bytes, and as much again while the components are computed. Time: d^2 multiplications a row.
+    Memory: 12 d^2 bytes, and up to 2,048 features twice as much again while the components are computed; beyond, the
+    wanted ones alone are iterated on, by products of the scatter matrix with vectors. Time: d^2 multiplications a row.
     """
 
     def __init__(self, feature_dim: int, *, centred: bool) -> None:
@@ -109,15 +114,38 @@ class Covariance:
         """The k leading eigenvectors of the scatter matrix."""
         check_rows(self.rows, k)
         d = self.feature_dim
-        scatter, mean = self._moments[:d, :d], None
-        if self.centred:
-            offset = self._moments[d, :d] / self.rows
-            mean = self._shift + offset
-            scatter = scatter - np.outer(self.rows * offset, offset)
-        check_finite(scatter)
-        total = float(np.trace(scatter))
-        squares, v = linalg.eigh(scatter, subset_by_index=(d - k, d - 1), check_finite=False)
+        sums = self._moments[d, :d]
+        mean = self._shift + sums / self.rows if self.centred else None
+        scatter = self._moments[:d, :d]
+        missed = (
+            sums / np.sqrt(self.rows) if self.centred else np.zeros(d)
+        )  # scatter - missed missed' is about the mean
+        check_finite(self._moments[: d + 1, : d + 1].sum(axis=0))
+        total = float(np.trace(scatter) - missed @ missed)
+        if d > _WHOLE_DIM and d > _FEW * k and total > _NOISE * float(np.trace(scatter)):
+            squares, v = _iterated(scatter, missed, k)
+        else:
+            centred = scatter - np.outer(missed, missed)
+            squares, v = linalg.eigh(centred, subset_by_index=(d - k, d - 1), check_finite=False, overwrite_a=True)
         return ordered(np.sqrt(np.maximum(squares, 0)), v, mean, total)
+
+
+def reckoned(feature_dim: int) -> int:
+    """Bytes that the covariance of so many features takes at least."""
+    return 12 * (feature_dim + 1) ** 2
+
+
+def _iterated(scatter: np.ndarray, missed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest eigenvalues of scatter - missed missed', rising, and their eigenvectors (d, k), to float64's
+    rounding: Lanczos' method."""
+
+    def times(vector: np.ndarray) -> np.ndarray:
+        return scatter @ vector - np.multiply.outer(missed, missed @ vector)
+
+    operator = LinearOperator(scatter.shape, matvec=times, matmat=times, dtype=np.float64)
+    squares, v = eigsh(operator, k=k, which="LA", v0=np.random.default_rng(0).standard_normal(len(missed)))
+    order = np.argsort(squares)
+    return squares[order], v[:, order]
 
 
 def _terms_of_step(sums: np.ndarray, count: int, step: np.ndarray) -> np.ndarray:

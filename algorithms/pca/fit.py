@@ -18,14 +18,16 @@ import numpy as np
 
 from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
 from algorithms.common.hosts import packed, unpacked
+from algorithms.errors import TrainingDataError
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_range, check_rows, ordered
-from algorithms.pca.covariance import Covariance
+from algorithms.pca.covariance import Covariance, reckoned
 from algorithms.pca.gram import Rows
 from algorithms.pca.sketch import Sketch
 from recordio.batches import Features
 
 _BLOCK_ROWS = 4096  # rows of one float32 product: enough for BLAS' full speed, few enough for its accuracy
+GIB = 1 << 30
 _DOUBLE_DIM = 256  # up to here float64 products cost less than reading the rows
 _SMALL_DIM = 1024  # up to here, and up to 4 times its rows, a sketch is slower than the covariance and hardly smaller
 
@@ -61,13 +63,16 @@ class State(Protocol):
         ...
 
 
-def initialize(feature_dim: int, k: int, *, centred: bool, extra: int | None = None, seed: int = 0) -> State:
+def initialize(
+    feature_dim: int, k: int, *, centred: bool, extra: int | None = None, seed: int = 0, memory: int | None = None
+) -> State:
     """The state to start with.
 
     Args:
         k: number of components that will be asked for.
         extra: None for exact components; for a sketch, the number of its rows beyond k.
         seed: of the sketch. States that will be merged need the same.
+        memory: bytes that there are; None where that is not known.
     """
     if extra is not None:
         sketch_rows = min(k + extra, feature_dim)
@@ -75,7 +80,7 @@ def initialize(feature_dim: int, k: int, *, centred: bool, extra: int | None = N
             return Sketch(feature_dim, sketch_rows, centred=centred, seed=seed)
     if feature_dim <= _DOUBLE_DIM:
         return Covariance(feature_dim, centred=centred)
-    return Exact(feature_dim, centred=centred)
+    return Exact(feature_dim, centred=centred, memory=memory)
 
 
 class Exact:
@@ -86,10 +91,11 @@ class Exact:
     ``Covariance`` beyond d rows.
     """
 
-    def __init__(self, feature_dim: int, *, centred: bool) -> None:
+    def __init__(self, feature_dim: int, *, centred: bool, memory: int | None = None) -> None:
         self.feature_dim = feature_dim
         self.centred = centred
         self.block_rows = _BLOCK_ROWS
+        self._memory = memory
         self._held = Rows(feature_dim)
         self._covariance: Covariance | None = None
 
@@ -106,13 +112,27 @@ class Exact:
             self._poured().update(features)
 
     def _poured(self) -> Covariance:
-        """The covariance, which has seen the rows that were held."""
+        """The covariance, which has seen the rows that were held.
+
+        Raises:
+            TrainingDataError: there is less memory than it takes.
+        """
         if self._covariance is None:
+            self._check_memory()
             self._covariance = Covariance(self.feature_dim, centred=self.centred)
             for block in self._held.blocks:
                 self._covariance.update(block)
             self._held = Rows(self.feature_dim)
         return self._covariance
+
+    def _check_memory(self) -> None:
+        needed = reckoned(self.feature_dim)
+        if self._memory is not None and needed > self._memory:
+            raise TrainingDataError(
+                f"there are more rows than the {self.feature_dim} features, whose exact covariance takes "
+                f"{needed / GIB:,.1f} GiB of memory, and this machine or container has {self._memory / GIB:,.1f} GiB: "
+                "set algorithm_mode=randomized, whose memory grows with feature_dim and not with its square"
+            )
 
     def merge(self, other: Exact) -> None:
         """Take in what another state has seen."""

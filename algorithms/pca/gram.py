@@ -2,7 +2,8 @@
 
 With n rows X (n, d) less their mean, X X' is of n x n and X' X of d x d; both have the squared singular values for
 eigenvalues, and an eigenvector u of the one gives that of the other as X'u / s (the "snapshot method"). With n < d the
-first is the smaller: 200 rows of 10,000 features take a fraction of a second where the second takes minutes.
+first is the smaller: 200 rows of 10,000 features take a fraction of a second where the second takes minutes. Of many
+sparse rows neither is formed; see ``iterate``.
 
 Reference: L. Sirovich, "Turbulence and the dynamics of coherent structures", Quarterly of Applied Mathematics 45, 1987.
 """
@@ -15,8 +16,10 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
+from algorithms.pca.iterate import leading
 from recordio.batches import Features
 
+_FORMED = 1000  # rows, or four times the components, up to which the products of sparse rows are formed
 _CHUNK = 4096  # features of one float64 product
 _NOISE = 1e-7  # singular values below this share of the rows' norm are rounding errors of float32 rows
 
@@ -28,21 +31,30 @@ class Rows:
         self.feature_dim = feature_dim
         self.blocks: list[Any] = []
         self.count = 0
+        self.nonzeros = 0  # of sparse rows
 
     def add(self, features: Features) -> None:
         """Keep a copy of these rows."""
         self.blocks.append(features.copy())
         self.count += features.shape[0]
+        self.nonzeros += 0 if isinstance(features, np.ndarray) else features.nnz
 
-    def decomposed(self, k: int, *, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, float]:
+    def decomposed(
+        self, k: int, *, centred: bool, tolerance: float = 0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, float]:
         """The k <= n leading components, all float64.
+
+        Args:
+            tolerance: of the squares of s where the products of the rows are not formed; see ``iterate``.
 
         Returns:
             s (k,) in ascending order; v (d, k), orthonormal columns; the mean (d,), None where it is not subtracted;
             the sum of all squared singular values.
         """
-        rows = self._together()
+        rows = self.together()
         mean = np.asarray(rows.mean(axis=0, dtype=np.float64)).reshape(-1) if centred else None
+        if sp.issparse(rows) and min(rows.shape) > max(_FORMED, 4 * k):
+            return self._iterated(rows, mean, k, tolerance)
         products = _sparse_products(rows, mean) if sp.issparse(rows) else _dense_products(rows, mean)
         count = self.count
         squares, u = linalg.eigh(products, subset_by_index=(count - k, count - 1))
@@ -51,7 +63,20 @@ class Rows:
         v = _completed(_turned(rows, mean, u[:, sound] / s[sound]), k)
         return np.where(sound, s, 0), v, mean, float(np.trace(products))
 
-    def _together(self) -> Any:
+    def _iterated(
+        self, rows: Any, mean: np.ndarray | None, k: int, tolerance: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, float]:
+        norm = _norm(rows)
+        total = max(norm**2 - (0 if mean is None else self.count * float(mean @ mean)), 0)
+        if total <= (_NOISE * norm) ** 2:  # all rows are the same
+            return np.zeros(k), _completed(np.zeros((self.feature_dim, 0)), k), mean, total
+        s, vt = leading(rows, mean, k, tolerance=tolerance)
+        sound = s > _NOISE * norm
+        v = vt[sound][::-1].T
+        return np.where(sound, s, 0)[::-1], v if sound.all() else _completed(v, k), mean, total
+
+    def together(self) -> Any:
+        """All rows, (n, d): CSR where all blocks are."""
         if all(sp.issparse(block) for block in self.blocks):
             return sp.csr_array(sp.vstack(self.blocks, format="csr"))
         return np.concatenate([block.toarray() if sp.issparse(block) else block for block in self.blocks])

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
+from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
+from algorithms.common.hosts import packed, unpacked
 from algorithms.interface import Hosts
-from algorithms.pca.components import Components, check_finite, check_rows, ordered
+from algorithms.pca.components import Components, check_finite, check_range, check_rows, ordered
+from algorithms.pca.gram import Rows
+from algorithms.pca.iterate import leading
 from recordio.batches import Features
 
 _STEP_ROWS = 128  # least rows of a step of the sketch
+_FEW = 4  # times the rows of the sketch: so few rows make a step
 _NOISE = 1e-6  # relative error of sums of float32 products
+_HELD = 1 << 24  # non-zeros of sparse rows that are held before they enter the sketch: 128 MB
+_TOLERANCE = 1e-3  # of the squared singular values of rows that are held
 
 
 class Sketch:
@@ -28,7 +36,11 @@ class Sketch:
     A batch is centred by its own mean; one more row, which points from the mean so far to the batch's, then makes up
     the scatter about the common mean.
 
-    Memory: 16 l d bytes and a block of rows. Time: about 8 l d multiplications a row.
+    Sparse rows are held as they come, and enter the sketch many at a time: a step costs l d, however few non-zeros its
+    rows have. Where all rows can be held there is no sketch, and the components are those of the rows.
+
+    Memory: 16 l d bytes and a block of rows; sparse rows up to 256 MB. Time: about 8 l d multiplications a row; for
+    sparse rows some ten or hundred times their non-zeros.
 
     References: Levy, Lindenbaum, "Sequential Karhunen-Loeve basis extraction", IEEE Trans. Image Processing 2000;
     Ross et al., "Incremental learning for robust visual tracking", IJCV 2008 (the mean); Tropp et al., "Fixed-rank
@@ -39,16 +51,35 @@ class Sketch:
         self.feature_dim = feature_dim
         self.size = size
         self.centred = centred
-        self.rows = 0
+        self._sketched = 0  # rows that the sketch stands for; there are more, which are held
         self.block_rows = _step_rows(size)
-        self._omega = np.random.default_rng(seed).standard_normal((feature_dim, size), dtype=np.float32)
+        self._seed = seed
         self._mean = np.zeros(feature_dim)
         self._total = 0.0  # trace of C
         self._kept = np.zeros((0, feature_dim), np.float32)  # R
-        self._projected = np.zeros((feature_dim, size))  # Y
+        self._held = Rows(feature_dim)
+
+    @cached_property
+    def _omega(self) -> np.ndarray:
+        return np.random.default_rng(self._seed).standard_normal((self.feature_dim, self.size), dtype=np.float32)
+
+    @cached_property
+    def _projected(self) -> np.ndarray:  # Y
+        return np.zeros((self.feature_dim, self.size))
+
+    @property
+    def rows(self) -> int:
+        """Number of rows seen."""
+        return self._sketched + self._held.count
 
     def update(self, features: Features) -> None:
         """See these rows (m, d)."""
+        if sp.issparse(features):
+            self._held.add(features)
+            if self._held.nonzeros > _HELD:
+                self._pour()
+            return
+        self._pour()
         for start in range(0, features.shape[0], self.block_rows):
             block = features[start : start + self.block_rows]
             count = block.shape[0]
@@ -57,15 +88,37 @@ class Sketch:
             self._absorb(np.concatenate([self._kept, bridge]), _Block.of(block, mean))
             self._add_projected(bridge)
 
+    def _pour(self) -> None:
+        """Sparse rows that are held enter the sketch."""
+        if not self._held.count:
+            return
+        rows = self._held.together()
+        self._held = Rows(self.feature_dim)
+        count = rows.shape[0]
+        mean = rows.mean(axis=0, dtype=np.float64) if self.centred else np.zeros(self.feature_dim)
+        bridge = self._bridge(count, mean)
+        block = _Block.of(rows, mean)
+        squares = float(np.square(rows.data, dtype=np.float64).sum()) - count * float(mean @ mean)
+        if count <= _FEW * self.size or not squares > 0:
+            self._absorb(np.concatenate([self._kept, bridge]), block)
+        else:
+            before = np.concatenate([self._kept, bridge]).astype(np.float64)
+            s, vt = leading(rows, mean, self.size, tolerance=_TOLERANCE, others=before)
+            check_finite(s)
+            self._kept = (s[:, None] * vt).astype(np.float32)
+            self._projected += block.transposed_times(block.times(self._omega))
+            self._total += squares
+        self._add_projected(bridge)
+
     def _bridge(self, count: int, mean: np.ndarray) -> np.ndarray:
         """The row (1, d), or none (0, d), that stands for the step between two means; the mean moves on."""
+        before = self._sketched
+        self._sketched += count
         if not self.centred:
-            self.rows += count
             return np.zeros((0, self.feature_dim), np.float32)
         step = mean - self._mean
-        weight = np.sqrt(self.rows * count / (self.rows + count))
-        self.rows += count
-        self._mean += step * (count / self.rows)
+        weight = np.sqrt(before * count / self._sketched)
+        self._mean += step * (count / self._sketched)
         return (weight * step)[None].astype(np.float32)
 
     def _add_projected(self, rows: np.ndarray) -> None:
@@ -90,6 +143,8 @@ class Sketch:
         """Take in what another state has seen, which was initialised alike."""
         if not other.rows:
             return
+        self._pour()
+        other._pour()
         bridge = self._bridge(other.rows, other._mean)
         self._absorb(np.concatenate([self._kept, other._kept, bridge]))
         self._add_projected(bridge)
@@ -97,24 +152,38 @@ class Sketch:
         self._total += other._total
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """All but the random directions, which follow from the seed."""
-        return {
-            "mean": self._mean,
-            "total": np.array(self._total),
-            "kept": self._kept,
-            "projected": self._projected,
-            "rows": np.array(self.rows),
-        }
+        """The rows that are held, and the sketch but for its random directions, which follow from the seed."""
+        blocks = self._held.blocks
+        arrays = {"blocks": np.array(len(blocks)), "rows": np.array(self._sketched)}
+        for number, block in enumerate(blocks):
+            arrays |= rows_to_arrays(f"block{number}", block)
+        if self._sketched:
+            arrays |= {"total": np.array(self._total), "mean": self._mean, "kept": self._kept}
+            arrays["projected"] = self._projected
+        return arrays
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See ``State``."""
-        self._mean, self._total, self.rows = arrays["mean"], float(arrays["total"]), int(arrays["rows"])
-        self._kept, self._projected = arrays["kept"], arrays["projected"]
+        self._sketched = int(arrays["rows"])
+        if self._sketched:
+            self._mean, self._total = arrays["mean"], float(arrays["total"])
+            self._kept, self._projected = arrays["kept"], arrays["projected"]
+        for number in range(int(arrays["blocks"])):
+            self._held.add(rows_from_arrays(f"block{number}", arrays))
 
     def shared(self, hosts: Hosts) -> None:
         """The sketches of all hosts, with a row each for the step from the common mean to the host's own."""
         if hosts.size == 1:
             return
+        sketched, nonzeros = hosts.sum(np.array([self._sketched, self._held.nonzeros]))[0]
+        if not sketched and nonzeros <= _HELD:
+            parts = hosts.gather([packed(block) for block in self._held.blocks])
+            self._held = Rows(self.feature_dim)
+            for part in parts:
+                for block in part:
+                    self._held.add(unpacked(block))
+            return
+        self._pour()
         own, count = self._mean, self.rows
         counts, sums = hosts.sum(np.array([count]), count * own)
         total = max(int(counts[0]), 1)
@@ -123,7 +192,7 @@ class Sketch:
             bridge = (np.sqrt(count) * (own - self._mean))[None].astype(np.float32)
             self._kept = np.concatenate([self._kept, bridge])
             self._add_projected(bridge)
-        self.rows = int(counts[0])
+        self._sketched = int(counts[0])
         self._projected, traces = hosts.sum(self._projected, np.array([self._total]))
         self._total = float(traces[0])
         kept = hosts.gather(self._kept)
@@ -133,6 +202,11 @@ class Sketch:
     def finalize(self, k: int) -> Components:
         """The k leading components of R'R and of what is restored of the rest."""
         check_rows(self.rows, k)
+        if not self._sketched:
+            held = self._held.decomposed(k, centred=self.centred, tolerance=_TOLERANCE)
+            check_range(held[3])
+            return ordered(*held)
+        self._pour()
         check_finite(self._projected)
         rows = np.concatenate([self._kept.astype(np.float64), self._restored()])
         _, s, vt = linalg.svd(rows, full_matrices=False, overwrite_a=True, check_finite=False)

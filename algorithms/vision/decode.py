@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.errors import ModelError
 from recordio.errors import ImageError
 from recordio.limits import (
     MOST_DECODING_AT_ONCE,
@@ -61,11 +62,21 @@ _BLOCK_PIXELS = 1 << 20
 @cache
 def _pillow() -> ModuleType:
     """The package; imported on use, since nothing else needs it."""
-    from PIL import Image
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ModelError(
+            "images need the package Pillow: pip install 'open-builtin-algorithms[image-classification]'"
+        ) from error
 
     # Pillow's own check, an error from twice this on: WebP and GIF have buffers made already while they are opened.
     Image.MAX_IMAGE_PIXELS = MOST_IMAGE_PIXELS // 2
     return Image
+
+
+def check_installed() -> None:
+    """Raise ModelError where Pillow lacks, without which a model answers no request."""
+    _pillow()
 
 
 def _open(body: bytes) -> Any:

@@ -16,6 +16,7 @@ from algorithms.common.hosts import OneHost
 from algorithms.common.reservoir import Reservoir
 from algorithms.events import Event, FinalScore, Measured, Progress, StoppingCriterion
 from algorithms.interface import Hosts, Model, RecordStream, Stream
+from container import resources
 from container.logs import DataIterator, Summary, logger
 from container.training import dialects
 from container.training.artifact import Artifact
@@ -96,6 +97,7 @@ class TrainingJob:
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
         self.output = output
+        self.memory: int | None = resources.memory()
         self.history = History()
         self._dialect = dialect
         self._artifact = artifact

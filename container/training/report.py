@@ -79,6 +79,8 @@ def write(folder: Path, about: About, history: History, model: Model) -> None:
     try:
         figures = _curves(history.curves) + model.figures(history.sample())
         (folder / FILE).write_text(page(about, history.finals, figures, _others(folder)), encoding="utf-8")
+    except OSError as error:
+        logger.warning("The report could not be written; the model is not affected. %s", error)
     except Exception:
         logger.warning("The report could not be written; the model is not affected.", exc_info=True)
 

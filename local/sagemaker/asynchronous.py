@@ -6,6 +6,7 @@ import functools
 import http.client
 import logging
 import random
+import re
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +33,15 @@ _MEMBERS = {
     "RequestTTLSeconds": "RequestTTLSeconds",
     "InvocationTimeoutSeconds": "InvocationTimeoutSeconds",
 }
-_NUMBERS = ("RequestTTLSeconds", "InvocationTimeoutSeconds")
+_NUMBERS, _NUMBER = ("RequestTTLSeconds", "InvocationTimeoutSeconds"), re.compile(r"[0-9]{1,9}")
 _TTL_SECONDS = 6 * 3600
 """A request that has waited longer is not sent, where it does not say otherwise."""
 
 _AT_ONCE = 4
 """Requests at a time for each server, where the configuration does not say."""
+
+_NO_ANSWER = 599
+"""Stands for a status where the model gave none."""
 
 _logger = logging.getLogger("oba.up")
 
@@ -61,8 +65,7 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Reco
         AwsError: it is refused.
     """
     request = _read(name, headers)
-    record, variants = endpoints.running(cloud, name)
-    config = record.get("AsyncInferenceConfig")
+    config = endpoints.running(cloud, name)[0].get("AsyncInferenceConfig")
     if config is None:
         raise invalid(f"Endpoint {name} is not asynchronous: its configuration has no AsyncInferenceConfig")
     if ("InputLocation" in request) == bool(body):
@@ -74,10 +77,11 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Reco
     failed_to = f"{failures.rstrip('/')}/{identity}-error.out" if failures else None
     invocation = _Invocation(name, request, body, put_to, failed_to, time.time())
     at_once = config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", _AT_ONCE)
-    servers = sum(len(variant.servers) for variant in variants)
     with cloud.store.lock:
-        pool = cloud.waiting.setdefault(name, ThreadPoolExecutor(at_once * servers))
-        pool.submit(functools.partial(_run, cloud, invocation))
+        servers = sum(len(variant.servers) for variant in endpoints.running(cloud, name)[1])
+        if name not in cloud.waiting:
+            cloud.waiting[name] = ThreadPoolExecutor(at_once * servers)
+        cloud.waiting[name].submit(functools.partial(_run, cloud, invocation))
     places = {f"{_PREFIX}OutputLocation": put_to} | ({f"{_PREFIX}FailureLocation": failed_to} if failed_to else {})
     return {"InferenceId": request.get("InferenceId", str(identity))}, places
 
@@ -87,7 +91,7 @@ def _read(name: str, headers: Headers) -> Record:
     request: dict[str, Any] = {"EndpointName": name}
     for member, header in _MEMBERS.items():
         if (text := headers.get(f"{_PREFIX}{header}")) is not None:
-            request[member] = int(text) if member in _NUMBERS and text.isdecimal() else text
+            request[member] = int(text) if member in _NUMBERS and _NUMBER.fullmatch(text) else text
     protocol.check(protocol.model("InvokeEndpointAsync", "sagemaker-runtime").input_shape, request)
     return request
 
@@ -101,18 +105,13 @@ def _run(cloud: Cloud, invocation: _Invocation) -> None:
     try:
         server = random.choice(endpoints.chosen(cloud, invocation.endpoint).servers)
         answer = _answer(cloud, invocation, server)
-        place = invocation.put_to if answer.status < 400 else invocation.failed_to
         told = f"answered with status {answer.status}"
-    except (AwsError, JobError, OSError, http.client.HTTPException) as error:
-        answer, place, told = (
-            Answer(0, {"content-type": "text/plain"}, str(error).encode()),
-            invocation.failed_to,
-            str(error),
-        )
     except Exception as error:
-        _logger.exception("Asynchronous invocation of %s", invocation.endpoint)
-        told = f"{type(error).__name__}: {error}"
-        answer, place = Answer(0, {"content-type": "text/plain"}, told.encode()), invocation.failed_to
+        if not isinstance(error, (AwsError, JobError, OSError, http.client.HTTPException)):
+            _logger.exception("Asynchronous invocation of %s", invocation.endpoint)
+        told = str(error) or type(error).__name__
+        answer = Answer(_NO_ANSWER, {"content-type": "text/plain"}, told.encode())
+    place = invocation.put_to if answer.status < 400 else invocation.failed_to
     try:
         if place is not None:
             s3.put(cloud.client("s3"), place, answer.body, answer.headers.get("content-type"))

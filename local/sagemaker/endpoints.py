@@ -67,6 +67,8 @@ def _start(cloud: Cloud, endpoint: Record, config: Record) -> None:
         before = new
         if _is_there(cloud, endpoint):
             before, cloud.running[name] = cloud.running.get(name, []), new
+            if (waiting := cloud.waiting.pop(name, None)) is not None:  # as many as the former servers
+                waiting.shutdown(wait=False)
             cloud.store.update(KIND, name, EndpointStatus="InService", FailureReason=None, **_configured(config))
     _close(before)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import re
 import secrets
 import shutil
 import threading
@@ -18,12 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from moto.s3.exceptions import InvalidBucketName
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, s3_backends
 from moto.s3.utils import _VersionedKeyStore
 
 from local.sagemaker.cloud import ACCOUNT
 
 _PARTITION = "aws"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 _FIELDS = (
     *("_version_id", "_storage_class", "_etag", "encryption", "kms_key_id", "bucket_key_enabled", "contentsize"),
     *("lock_mode", "lock_legal_status", "lock_until", "website_redirect_location"),
@@ -80,6 +83,9 @@ class _Buckets(dict[str, FakeBucket]):
         self._changed = changed
 
     def __setitem__(self, name: str, bucket: FakeBucket) -> None:
+        if not _NAME.fullmatch(name):  # it becomes a folder's
+            s3_backends.bucket_accounts.pop(name, None)
+            raise InvalidBucketName
         bucket.keys = _Keys(name, self._changed)
         super().__setitem__(name, bucket)
 

@@ -1,12 +1,11 @@
 """One training job, from its data in S3 to its model there: a folder for each host, laid out as /opt/ml, and ``train``.
 
-Several hosts are several processes, at addresses of their own: 127.0.0.0/8 has some for each job.
+Several hosts are several processes, at addresses of their own, as those of ``oba train --hosts`` are.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import logging
 import math
@@ -20,6 +19,7 @@ from typing import Any
 
 from algorithms.archives import pack
 from container.paths import Paths
+from local import together
 from local.sagemaker import channels, images, s3, without_effect
 from local.sagemaker.checkpoints import Checkpoints
 from local.sagemaker.cloud import Cloud
@@ -38,7 +38,6 @@ GRACE_SECONDS = 120
 
 _PAUSE = 0.02
 _REASON = 1024
-_jobs = itertools.count()
 _logger = logging.getLogger("oba.up")
 
 
@@ -120,9 +119,7 @@ class Job:
         self._folder = emptied(cloud.folder / "training-jobs" / name)
         self._algorithm = images.algorithm(record["AlgorithmSpecification"]["TrainingImage"])
         self._timed_out = False
-        number, size = next(_jobs) % 250 + 1, instances(record)
-        names = sorted(f"127.0.{number}.{host + 2}" for host in range(size)) if size > 1 else ["algo-1"]
-        self._hosts = [_Host(host, Paths(self._folder / f"algo-{rank}")) for rank, host in enumerate(names, 1)]
+        self._hosts: list[_Host] = []
 
     def run(self) -> None:
         """From the first status to the last.
@@ -130,6 +127,13 @@ class Job:
         Raises:
             JobError: it fails for a reason that its user can act on.
         """
+        with contextlib.ExitStack() as stack:
+            size = instances(self._record)
+            names = stack.enter_context(together.addresses(size)) if size > 1 else ["algo-1"]
+            self._hosts = [_Host(host, Paths(self._folder / f"algo-{rank}")) for rank, host in enumerate(names, 1)]
+            self._run()
+
+    def _run(self) -> None:
         transition(self._cloud, self._name, "Downloading", "Downloading input data", TrainingStartTime=time.time())
         self._lay_out()
         checkpoints = Checkpoints(self._s3, self._record, self._hosts[0].paths)

@@ -36,6 +36,7 @@ class FakeJob:
     checkpoint_directory: Path | None = None
     output_directory: Path | None = None
     hosts: Hosts = field(default_factory=OneHost)
+    memory: int | None = None
     stop_after: int | None = None
     messages: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

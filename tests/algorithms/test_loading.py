@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import algorithms
 from algorithms import registry
 from algorithms.errors import ModelError, PredictionError
 from algorithms.kmeans.model import KMeansModel
+from algorithms.vision import decode
 from recordio.batches import Batch
 from tests.algorithms import samples
 from tests.algorithms.fakes import FakeJob
@@ -153,3 +155,18 @@ def test_images_as_paths_bytes_pillow_and_pixels(tmp_path: Path) -> None:
         model.predict([np.zeros((40, 40, 3))])
     with pytest.raises(PredictionError, match=r"b\.png"):
         model.predict([tmp_path / "b.png"])
+
+
+def test_a_model_that_may_not_be_read_is_not_taken_for_another_s(tmp_path, monkeypatch):
+    (tmp_path / "model_algo-1").write_bytes(b"")  # as it looks to those who recognise it; and root may read all
+    monkeypatch.setattr("algorithms.loading.os.access", lambda path, mode: False)
+    with pytest.raises(ModelError, match="'model_algo-1' in the model folder cannot be read: Permission denied"):
+        algorithms.load(tmp_path)
+
+
+def test_an_image_model_without_pillow_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "image-classification-symbol.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    decode._pillow.cache_clear()
+    with pytest.raises(ModelError, match=r"Pillow: pip install 'open-builtin-algorithms\[image-classification\]'"):
+        algorithms.load(tmp_path, "image-classification")

@@ -75,6 +75,33 @@ def _kernel_of_factorization_machines() -> Target:
     return Target([bytes(range(200)), b"\0\0\1" * 30], check)
 
 
+def _random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+def _kernel_of_lda() -> Target:
+    """The compiled update of topics on arrays that the input decides, whose indices may be out of bounds."""
+    from algorithms.lda.belonging import _kernel
+
+    assert _kernel is not None, "there is no compiled code: there was no C compiler"
+
+    def check(data: bytes) -> None:
+        numbers = np.frombuffer(bytes((data + bytes(32))[:32]), np.int8)
+        rows, topics, words = (1 + int(number) % 5 for number in numbers[:3])
+        starts = np.append(0, numbers[3 : 3 + rows]).astype(np.int64)
+        columns = numbers[8 : 8 + max(0, int(starts[-1]) % 24)].astype(np.int32)
+        values = np.abs(numbers[: len(columns)]).astype(np.float32)
+        with contextlib.suppress(ValueError):
+            _kernel.divide(
+                *(values, columns, starts, _random(rows, topics), _random(words, topics)),
+                *(_random(rows)[: rows * (int(numbers[3]) % 2)], _random(rows, topics)),
+                *(_random(words, topics)[: words * (int(numbers[4]) % 2)], topics),
+            )
+
+    return Target([bytes(32), bytes([1, 2, 2, 2, 5]) + bytes(3) + bytes([0, 1, 2, 0, 1])], check)
+
+
 MAKERS: dict[str, Callable[[], Target]] = {f"model-{name}": partial(_make, name) for name in MODELS} | {
-    "factorization-machines": _kernel_of_factorization_machines
+    "factorization-machines": _kernel_of_factorization_machines,
+    "lda": _kernel_of_lda,
 }

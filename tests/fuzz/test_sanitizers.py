@@ -19,10 +19,11 @@ SOURCES = {
     "recordio._kernel": "recordio/_kernel.c",
     "recordio._sequences": "recordio/_sequences.c",
     "algorithms.factorization_machines._kernel": "algorithms/factorization_machines/_kernel.c",
+    "algorithms.lda._kernel": "algorithms/lda/_kernel.c",
 }
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-I{sysconfig.get_path('include')}"]
 CHECKED = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-TARGETS = ("csv", "csv-space", "libsvm", "json", "recordio", "sequences", "factorization-machines")
+TARGETS = ("csv", "csv-space", "libsvm", "json", "recordio", "sequences", "factorization-machines", "lda")
 
 
 def compiler() -> str:

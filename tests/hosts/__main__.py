@@ -265,12 +265,19 @@ def values_of(name: str) -> dict[str, str]:
     return {**registry.find(name).configurations[0].hyperparameters, **resuming.MORE[name], **LONGER.get(name, {})}
 
 
+def wait_until_met(hosts: Group) -> None:
+    """Or until the leader has ended."""
+    leader = hosts.processes[0]
+    while leader and leader.poll() is None and "hosts are here" not in hosts.log(0):
+        time.sleep(0.02)
+
+
 @cache
 def undisturbed(name: str) -> tuple[dict[str, bytes], float]:
     """The model of two hosts that were left alone, and the seconds that they took after they had met."""
     with tempfile.TemporaryDirectory() as folder, group(Path(folder), 2, 1, name, values_of(name), "127.78") as hosts:
         filled(hosts, name).start()
-        hosts.wait_for("hosts are here", 0)
+        wait_until_met(hosts)
         began = time.monotonic()
         for outcome in hosts.outcomes(300):
             assert outcome.code == 0, outcome.log
@@ -301,7 +308,7 @@ def go_on(number: int, seed: int, names: tuple[str, ...]) -> Counter[str]:
         for attempt in range(MOST_STARTS + 1):
             start_again(hosts, before)
             if moments.random() > EARLY:
-                hosts.wait_for("hosts are here", 0)
+                wait_until_met(hosts)
             wait = moments.uniform(0, 1.1 * seconds)
             if attempt < MOST_STARTS:
                 time.sleep(wait)
@@ -332,12 +339,16 @@ def main() -> int:
     until, total, wrongs = time.monotonic() + 60 * options.minutes, Counter[str](), 0
     bounds = {name: getattr(meeting, name) for name in BOUNDS} if options.real else BOUNDS
 
+    names = tuple(options.algorithm or GOING_ON)
+    for name in names if options.what == "kills" else ():
+        undisturbed(name)
+
     def one(number: int) -> None:
         nonlocal wrongs
         if time.monotonic() > until:
             return
         if options.what == "kills":
-            total.update(go_on(number, options.seed, tuple(options.algorithm or GOING_ON)))
+            total.update(go_on(number, options.seed, names))
             return
         kind, problem, seconds = lose(number, options.seed, bounds)
         total[kind] += 1

@@ -92,7 +92,7 @@ def test_image_classification_on_two_hosts_of_which_one_has_no_images(tmp_path):
         for name, (content_type, found) in files.items():
             hosts.sharded(name, [{}, found], content_type)
         hosts.start(before=EAGERLY)
-        outcomes = hosts.outcomes()
+        outcomes = hosts.outcomes(200)
     paths = leader_model(outcomes)
     algorithm.load(paths.model)
     assert [file.name for file in paths.model.iterdir() if file.suffix == ".params"] == [
@@ -111,7 +111,7 @@ def test_seq2seq_on_two_hosts_with_the_same_pairs(tmp_path):
         for name, (content_type, found) in samples.files(algorithm, algorithm.configurations[0]).items():
             hosts.replicated(name, found, content_type)
         hosts.start(before=EAGERLY)
-        outcomes = hosts.outcomes()
+        outcomes = hosts.outcomes(200)
     algorithm.load(leader_model(outcomes).model)
     assert "Checkpoint [1]\tValidation-perplexity=" in outcomes[0].log
     assert "Checkpoint [1]\tValidation-bleu=" in outcomes[0].log

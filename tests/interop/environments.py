@@ -17,6 +17,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[2] / ".interop"
 INSTALL_SECONDS = 900
 SDK2 = ("sagemaker-sdk", ("sagemaker==2.245.0",))
+AWS_CLI = ("aws-cli", ("awscli==1.46.3",))
 SDK3 = ("sagemaker-sdk3", ("sagemaker-train==1.27.0", "sagemaker-core==2.27.0"))
 
 

@@ -51,7 +51,7 @@ def answer(capsys):
 @pytest.mark.parametrize("name", SUPERVISED)
 def test_a_supervised_algorithm_takes_pandas_files_as_they_are(name, tmp_path, answer):
     order = FEATURES.assign(y=LABELS.astype(int))
-    order.to_csv(tmp_path / "train.csv", index=False)
+    order.to_csv(tmp_path / "_train.csv", index=False)  # no data in a folder, and data where it is named
     order[order.columns[::-1]].to_csv(tmp_path / "test.csv.gz", index=False)  # another order: the names decide
     order.to_parquet(tmp_path / "train.parquet")
     order.to_parquet(tmp_path / "test.parquet")
@@ -67,9 +67,9 @@ def test_a_supervised_algorithm_takes_pandas_files_as_they_are(name, tmp_path, a
     ):
         out = tmp_path / f"{kind}{len(columns)}"
         test = next(tmp_path.glob(f"test.{kind}*"))
-        data = ["--train", tmp_path / f"train.{kind}", held_out, test, *columns]
+        data = ["--train", next(tmp_path.glob(f"*train.{kind}")), held_out, test, *columns]
         if -1 in columns:  # whose last column is no label
-            data[3] = tmp_path / "train.csv"
+            data[3] = tmp_path / "_train.csv"
         assert oba("train", name, *SUPERVISED[name], *data, "--output", out, "--quiet") == 0
         models[out.name] = model(out)
     assert models["pbr0"] and all(one == models["pbr0"] for one in models.values())
@@ -78,7 +78,7 @@ def test_a_supervised_algorithm_takes_pandas_files_as_they_are(name, tmp_path, a
     (tmp_path / "rows.pbr").write_bytes(encode_records(NUMBERS))
     expected = answer(*of_model, tmp_path / "rows.pbr")
     assert answer(*of_model, tmp_path / "rows.csv", "--header") == expected
-    assert answer(*of_model, tmp_path / "train.csv", "--label", "y") == expected
+    assert answer(*of_model, tmp_path / "_train.csv", "--label", "y") == expected
 
 
 def test_labels_that_an_algorithm_does_not_use_are_left_out(tmp_path, answer):
@@ -140,6 +140,10 @@ def text(*lines):
             ["--label", "y"],
             "row 2 (line 3), label 'y': the field is empty; fill it, or leave",
         ),
+        (text("a,y", "1,0", "inf,1"), ["--label", "y"], "row 2 (line 3), column 'a': 'inf' is not a finite number"),
+        (text("a,y", "1_000,1"), ["--label", "y"], "column 'a': '1_000' is text, and a number is expected"),
+        (text("1,2,3", "1,2,clerk"), [], "row 2, column 2 (counted from 0): 'clerk' is text, and a number is expected"),
+        (text("yes,2,3"), [], "row 1, label 0 (counted from 0): 'yes' is text, and a number is expected; number the"),
         (text("a,y", ",0"), ["--label", "y"], "row 1 (line 2), column 'a': the field is empty"),
         (text("a,target", "1,0"), ["--label", "traget"], "there is no column 'traget'; did you mean 'target'?"),
         (

@@ -131,7 +131,7 @@ def test_image_files_with_a_list(tmp_path: Path) -> None:
     with pytest.raises(
         ChannelError, match="'a.rec' looks like records of images: their ContentType is application/x-rec"
     ):
-        fit(channels, resize=18)
+        fit(channels)
 
 
 def manifest(labels: list[str]) -> Records:
@@ -165,7 +165,7 @@ def test_an_augmented_manifest_with_several_labels(label_format: str, labels: li
 def test_pipes_without_labels_are_refused() -> None:
     bare = Records(FILES, media_type="image/png")
     with pytest.raises(ChannelError, match="Channel 'train': image/png in Pipe mode needs an augmented manifest"):
-        fit({"train": bare}, resize=16)
+        fit({"train": bare})
     unlike = Records(pictures(12), parameters={"label-format": "one-hot"})
     with pytest.raises(ChannelError, match="label-format 'one-hot' is not one of multi-hot, class-id"):
         fit({"train": unlike})

@@ -15,7 +15,7 @@ from sklearn.decomposition import LatentDirichletAllocation
 from algorithms import hyperparameters, registry
 from algorithms.common import mxnet_files, topics
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
-from algorithms.lda import LDA
+from algorithms.lda import LDA, belonging
 from algorithms.lda.decomposition import decompose
 from algorithms.lda.model import TOPIC_MIXTURE, LDAModel
 from algorithms.lda.moments import Moments
@@ -179,9 +179,53 @@ def test_more_topics_than_words_are_refused():
         fit(np.ones((9, 3), np.float32), 5)
 
 
-def test_a_tensor_that_no_memory_holds_is_refused():
-    with pytest.raises(TrainingDataError, match="num_topics is 1000: the third moment of 1250 topics takes 15.6 GB"):
-        fit(np.ones((9, 3000), np.float32), 1000)
+def test_topics_beyond_those_of_the_tensor_are_found_too(monkeypatch):
+    """Documents start them: as with many topics, whose tensor would take days."""
+    counts, beta, _ = bars(1, documents=1500)
+    monkeypatch.setattr("algorithms.lda.fit._MOST_RANK", 6)
+    model = fit(counts, 10)
+    assert matched(beta, model.beta)[1].mean() < 0.04
+    peer = LatentDirichletAllocation(10, learning_method="batch", max_iter=10, random_state=0).fit(counts)
+    theirs = peer.components_ / peer.components_.sum(axis=1, keepdims=True)
+    assert matched(beta, model.beta)[1].mean() < matched(beta, theirs)[1].mean()
+
+
+def test_starts_that_never_agree_end_with_the_work_they_are_given(monkeypatch):
+    counts, beta, _ = bars(2, documents=3000)
+    monkeypatch.setattr("algorithms.lda.decomposition._MOST_PRODUCTS", 20 * 13**4)
+    job = FakeJob()
+    model = fit(counts, 10, job, tol=1e-30)
+    assert [message for message in job.messages if "CPDecomp" in message][0].startswith("[CPDecomp] iter=20,")
+    assert sum("CPDecomp" in message for message in job.messages) == 1
+    assert matched(beta, model.beta)[1].max() < 0.02
+
+
+def test_more_topics_than_a_tensor_could_have_are_fitted():
+    """More than the tensor's most; 1,000 would take 15.6 GB."""
+    counts = sp.random_array((100, 400), density=0.02, rng=np.random.default_rng(0), dtype=np.float32, format="csr")
+    counts.data[:] = 1
+    model = fit(counts.toarray(), 300)
+    assert model.beta.shape == (300, 400)
+    np.testing.assert_allclose(model.beta.sum(axis=1), 1, rtol=1e-4)
+
+
+@pytest.mark.skipif(belonging._kernel is None, reason="the compiled code was not built: there was no C compiler")
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_the_compiled_update_is_that_of_numpy(collapsed, monkeypatch):
+    random = np.random.default_rng(0)
+    counts = sp.csr_array(random.poisson(0.3, (70, 40)).astype(np.float32))
+    mixtures = random.dirichlet(np.full(13, 0.1), 70).astype(np.float32)
+    words = random.dirichlet(np.full(40, 0.1), 13).T.astype(np.float32)
+    sizes = np.asarray(counts.sum(axis=1), np.float32).reshape(-1) + 1 if collapsed else None
+    outcomes = []
+    for kernel in (belonging._kernel, None):
+        monkeypatch.setattr(belonging, "_kernel", kernel)
+        expected = np.ones((40, 13), np.float32)
+        found, likelihood = belonging.divide(counts, mixtures, words, sizes=sizes, expected=expected)
+        outcomes.append((found, expected, likelihood))
+    for one, other in zip(*outcomes, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outcomes[0][0].sum(), counts.sum(), rtol=1e-3)  # each word belongs somewhere
 
 
 def test_negative_counts_are_refused_in_requests():

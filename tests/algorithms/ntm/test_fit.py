@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -64,7 +65,7 @@ def test_what_is_logged(trained):
     assert job.last("test", "total_loss") == pytest.approx(held_out[-1], abs=0.1)
     assert [message for message in job.messages if message.startswith("#validation_score (1): ")]
     topic_lines = job.messages[
-        [m.startswith("Topics from epoch:final (num_topics:4) [tu ") for m in job.messages].index(True) :
+        [m.startswith("Topics from epoch:final (num_topics:4) [, tu ") for m in job.messages].index(True) :
     ]
     assert len(topic_lines[1].split()) == 20
 
@@ -99,6 +100,27 @@ def test_training_stops_early_and_keeps_the_best(trained):
     fit(counts, 4, job, {"validation": MemoryStream(counts[:50])}, tolerance=0.1, num_patience_epochs=1, epochs=40)
     assert len(job.of(Progress)) < 10
     assert any("Stopping training early" in message for message in job.messages)
+
+
+class Leavable(FakeJob):
+    """A job that knows whether it may be left in the midst of what it does, as there is no model yet."""
+
+    inside = False
+
+    @contextlib.contextmanager
+    def nothing_to_keep(self):
+        self.inside = True
+        yield
+        self.inside = False
+
+
+def test_a_job_may_be_left_while_the_first_topics_are_sought(monkeypatch):
+    """With 8,000 documents of 2,000 words that took ten seconds, in which a stop was not heard."""
+    job, find, seen = Leavable(), seeding.find, []
+    monkeypatch.setattr(seeding, "find", lambda *args: seen.append(job.inside) or find(*args))
+    fit(corpus(60)[0], 4, job, epochs=1)
+    assert seen == [True]
+    assert not job.inside
 
 
 def test_a_stop_in_the_midst_leaves_the_model_so_far():

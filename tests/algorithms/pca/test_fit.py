@@ -53,16 +53,20 @@ def test_merged_parts_give_what_the_whole_gives(which: int, centred: bool) -> No
 @pytest.mark.parametrize("share", [0.02, 0.5])
 def test_sparse_rows_give_what_dense_rows_give(share: float, which: int, centred: bool) -> None:
     rows = sp.random_array((1500, 400), density=share, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    exact = Covariance(400, centred=centred)
     dense, sparse, mixed = (states(400, centred=centred)[which] for _ in range(3))
+    exact.update(rows.toarray())
     dense.update(rows.toarray())
     sparse.update(rows)
     mixed.update(rows[:700].toarray())
     mixed.update(rows[700:])
-    for state in (sparse, mixed):
-        found, expected = state.finalize(3), dense.finalize(3)
-        np.testing.assert_allclose(found.s, expected.s, rtol=1e-3 if which == 0 else 0.02)
-        if centred:
-            np.testing.assert_allclose(found.mean, expected.mean, atol=1e-6)
+    expected = exact.finalize(3)
+    np.testing.assert_allclose(sparse.finalize(3).s, expected.s, rtol=1e-3)  # a sketch holds rows that are so few
+    assert (mixed.finalize(3).s > 0.98 * dense.finalize(3).s).all()
+    assert (mixed.finalize(3).s < 1.001 * expected.s).all()
+    if centred:
+        for state in (sparse, mixed):
+            np.testing.assert_allclose(state.finalize(3).mean, expected.mean, atol=1e-6)
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -91,6 +95,71 @@ def test_batches_are_not_modified() -> None:
     for state in states(400, centred=True):
         state.update(rows)
         np.testing.assert_array_equal(rows, before)
+
+
+# ---- sparse rows that are iterated on, and wide covariances -------------------------------------------------------
+
+
+def sparse_groups(n: int, d: int, nonzeros: int = 20) -> sp.csr_array:
+    """Half of the non-zeros of a row are among 50 features of its group of 20, and half are any."""
+    random = np.random.default_rng(0)
+    own = random.random((n, nonzeros)) < 0.5
+    of_group = random.integers(20, size=(n, 1)) * 50 + random.integers(50, size=(n, nonzeros))
+    columns = np.where(own, of_group, random.integers(d, size=(n, nonzeros))).astype(np.int32)
+    starts = np.arange(n + 1, dtype=np.int32) * nonzeros
+    rows = sp.csr_array((random.random(n * nonzeros, dtype=np.float32), columns.reshape(-1), starts), shape=(n, d))
+    rows.sum_duplicates()
+    return rows
+
+
+def held(rows: sp.csr_array, v: np.ndarray) -> float:
+    """The share of the rows' variance that components hold."""
+    mean = np.asarray(rows.mean(axis=0, dtype=np.float64)).reshape(-1)
+    basis = np.linalg.qr(v.astype(np.float64))[0]
+    projected = rows @ basis - mean @ basis
+    total = float(np.square(rows.data, dtype=np.float64).sum()) - rows.shape[0] * float(mean @ mean)
+    return float(np.vdot(projected, projected)) / total
+
+
+@pytest.mark.parametrize(
+    ("mode", "steps", "least"), [("regular", 1, 0.99999), ("randomized", 1, 0.995), ("randomized", 6, 0.97)]
+)
+def test_wide_sparse_rows_hold_the_variance_that_arpack_finds(mode, steps, least, monkeypatch) -> None:
+    """Also where only a sixth of the rows may be held at a time."""
+    rows = sparse_groups(4000, 30_000)
+    monkeypatch.setattr("algorithms.pca.sketch._HELD", rows.nnz // steps)
+    peer = decomposition.PCA(8, svd_solver="arpack", random_state=0).fit(rows)
+    model = train(rows, num_components=8, algorithm_mode=mode)
+    np.testing.assert_allclose(model.v.T @ model.v, np.eye(8), atol=1e-5)
+    assert held(rows, model.v) > least * held(rows, peer.components_.T)
+    np.testing.assert_allclose(model.s[::-1], peer.singular_values_, rtol=1e-5 if mode == "regular" else 0.02)
+
+
+@pytest.mark.parametrize("mode", ["regular", "randomized"])
+def test_sparse_rows_that_are_all_the_same_have_no_variance(mode: str) -> None:
+    row = sp.csr_array(np.eye(1, 3000, 7, dtype=np.float32))
+    model = train(sp.csr_array(sp.vstack([row] * 1500)), num_components=3, algorithm_mode=mode)
+    assert not model.s.any()
+    np.testing.assert_allclose(model.v.T @ model.v, np.eye(3), atol=1e-5)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_wanted_components_of_a_wide_covariance_are_those_of_all(centred: bool, monkeypatch) -> None:
+    rows = rows_of(900, 300)
+    every = fitted(rows, 5, centred=centred)
+    monkeypatch.setattr("algorithms.pca.covariance._WHOLE_DIM", 256)
+    wanted = fitted(rows, 5, centred=centred)
+    np.testing.assert_allclose(wanted.s, every.s, rtol=1e-6)
+    np.testing.assert_allclose(wanted.v, every.v, atol=1e-6)
+    assert wanted.total == pytest.approx(every.total)
+
+
+def test_a_covariance_that_memory_does_not_hold_is_refused_with_what_helps() -> None:
+    rows = sparse_groups(1200, 1100)
+    with pytest.raises(TrainingDataError, match="more rows than the 1100 features.*set algorithm_mode=randomized"):
+        train(rows, FakeJob(memory=10 << 20), num_components=2)
+    train(rows[:1000], FakeJob(memory=10 << 20), num_components=2)  # fewer rows than features need none
+    train(rows, FakeJob(memory=10 << 20), num_components=2, algorithm_mode="randomized")
 
 
 # ---- fit ----------------------------------------------------------------------------------------------------------

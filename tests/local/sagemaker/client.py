@@ -46,7 +46,7 @@ def running(state: Path, *options: str, **variables: str):
         of_s3 = {"s3": {"endpoint_url": environment.get("AWS_ENDPOINT_URL_S3", given["endpoint_url"])}}
         clients = {name.rpartition("-")[2]: boto3.client(name, **given | of_s3.get(name, {})) for name in services}
         try:
-            yield SimpleNamespace(process=process, url=given["endpoint_url"], **clients)
+            yield SimpleNamespace(process=process, url=given["endpoint_url"], environment=environment, **clients)
         finally:
             process.terminate()
             process.wait(20)

@@ -113,6 +113,18 @@ def test_a_streamed_object_that_is_not_there_fails_the_job_instead_of_shortening
     assert reason == "ClientError: s3://bucket/train/none cannot be read: The specified key does not exist."
 
 
+@pytest.mark.parametrize("path", ["/a%00b", "/..%2fx%2f", "/.oba", "/a%20b", "/%c3%a4bc"])
+def test_a_bucket_that_is_no_name_is_refused_and_harms_no_other(up, path):
+    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request"}
+    try:
+        urllib.request.urlopen(urllib.request.Request(up.url + path, headers=signed, method="PUT"))
+    except urllib.error.HTTPError as error:
+        assert 400 <= error.code < 500, error.read()
+    else:
+        raise AssertionError("made")
+    up.s3.put_object(Bucket="bucket", Key="still", Body=b"works")
+
+
 # ---- metrics --------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,43 @@
+"""The benchmark of growth runs, counts what it says, and draws it."""
+
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from benchmarks import common, growth
+
+
+def test_a_cost_is_the_processors_and_the_memory_that_a_call_takes_at_its_most():
+    def burn():
+        return float(np.ones(40 << 20, np.uint8).sum())  # 40 MB, which are given back
+
+    found = common.cost(burn)
+    assert found.result == 40 << 20
+    assert 0 < found.seconds < 10
+    if sys.platform == "linux":
+        assert 40e6 <= found.memory < 60e6
+        assert common.cost(lambda: None).memory < 10e6
+
+
+def test_exponents():
+    assert growth.exponent(2, 8) == pytest.approx(1)
+    assert growth.exponent(2, 32) == pytest.approx(2)
+    assert growth.exponent(5, 5) == 0
+
+
+@pytest.mark.parametrize("name", growth.CASES)
+def test_every_algorithm_trains_at_its_base(name):
+    base = growth.CASES[name].base
+    assert growth._trained(name, base._replace(rows=base.rows // growth.QUICK)).seconds > 0
+
+
+def test_a_quick_run_prints_a_table_and_draws_a_plot(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(growth, "apart", lambda run, *arguments: run(*arguments))
+    monkeypatch.setattr(sys, "argv", ["growth", "--quick", "--only", "pca", "--plots", str(tmp_path)])
+    growth.main()
+    said = capsys.readouterr().out
+    for axis in ("rows", "features", "components"):
+        assert f"| {axis}" in said
+    assert len(list(ElementTree.parse(tmp_path / "pca.svg").getroot())) > 10
