@@ -1,12 +1,14 @@
-"""Two hosts of one core each beside one host of one core, from the same files to a saved model.
+"""Several hosts of one core each beside one host of one core, from the same files to a saved model.
 
-    python -m benchmarks.hosts                     # all algorithms that train on several hosts
+    python -m benchmarks.hosts                     # two hosts, all jobs
     python -m benchmarks.hosts --only pca --scale 0.1
+    python -m benchmarks.hosts --only covertype --hosts 2 4
 
 Each host is a real ``train`` process with its own /opt/ml at a loopback address, bound to a core of its own where the
-machine has enough. In the column "sharded" each of two hosts has half of the files (ShardedByS3Key), in "replicated"
-all of them. CPU is the processor time of the busiest host, which is what a run would take on machines with nothing else
-to do; seconds are those of the clock, and mean nothing on a machine that does. The ratio is of the CPU times.
+machine has enough. In the column "sharded" each host has its part of the files (ShardedByS3Key), in "replicated" all of
+them. The score is that of the training rows, where the log has one. CPU is the processor time of the busiest host,
+which is what a run would take on machines with nothing else to do; seconds are those of the clock, and mean nothing on
+a machine that does. The ratio is of the CPU times.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
+from sklearn.datasets import load_svmlight_file
 
-from benchmarks.common import table
+from benchmarks.common import SHARED_DATA, covertype, mnist, table
 from container.paths import Paths
+from recordio.batches import Features
 from recordio.record_writer import encode_records
 
 RECORDIO = "application/x-recordio-protobuf"
@@ -35,19 +40,22 @@ ADDRESS = "127.9.9.{}"
 
 
 class Job(NamedTuple):
-    """An algorithm with its hyperparameters, and rows (n, d) with labels (n,) or None."""
+    """An algorithm with its hyperparameters, rows (n, d) with labels (n,) or None, and the metric that is its score."""
 
     algorithm: str
     hyperparameters: Mapping[str, Any]
-    rows: np.ndarray
+    rows: Features
     labels: np.ndarray | None = None
+    metric: str = ""
 
 
 class Run(NamedTuple):
-    """Seconds by the clock, processor seconds of the busiest host, and what the leader's log says of its sums."""
+    """Seconds by the clock, processor seconds of the busiest host, the last score, and what the leader's log says of
+    its sums."""
 
     seconds: float
     cpu: float
+    score: str
     exchanged: str
 
 
@@ -78,11 +86,66 @@ def _xgboost(scale: float, random: np.random.Generator) -> Job:
     return Job("xgboost", {"num_round": 100, "objective": "binary:logistic", "nthread": 1}, rows, labels)
 
 
+def _classes(rows: Features, labels: np.ndarray, **values: Any) -> Job:
+    kind = "multiclass" if labels.max() > 1 else "binary"
+    metric = "multiclass_accuracy" if kind == "multiclass" else "binary_classification_accuracy"
+    classes = {"num_classes": int(labels.max()) + 1} if kind == "multiclass" else {}
+    given = {"predictor_type": f"{kind}_classifier", **classes, **values}
+    return Job("linear-learner", given, rows, labels.astype(np.float32), metric)
+
+
+def _covertype(scale: float, random: np.random.Generator) -> Job:
+    data = covertype()
+    if data is None:
+        raise SystemExit("covertype-20k is not here")
+    count = int(len(data.labels) * scale)
+    return _classes(data.features[:count], data.labels[:count] - 1)
+
+
+def _a9a(scale: float, random: np.random.Generator) -> Job:
+    rows, labels = load_svmlight_file(str(SHARED_DATA / "a9a" / "a9a"), n_features=123, dtype=np.float32)
+    count = int(len(labels) * scale)
+    return _classes(sp.csr_array(rows)[:count], labels[:count] > 0)
+
+
+def _mnist(scale: float, random: np.random.Generator) -> Job:
+    data = mnist()
+    count = int(len(data.labels) * scale)
+    return _classes(data.features[:count], data.labels[:count])
+
+
+def _linear(scale: float, random: np.random.Generator) -> Job:
+    """More than 256 MiB: by mini-batches, of a size that is stated, as the SageMaker Python SDK does."""
+    rows = random.standard_normal((int(1_500_000 * scale), 100), np.float32)
+    labels = rows @ np.linspace(-1, 1, 100, dtype=np.float32) > random.standard_normal(len(rows)) * 3
+    return _classes(rows, labels, epochs=4, mini_batch_size=1000)
+
+
+def _factorization_machines(scale: float, random: np.random.Generator) -> Job:
+    """Rows of 20 of ten million features, as sparse as advertisements."""
+    count, width = int(200_000 * scale), 10_000_000
+    columns = (width * random.random((count, 20)) ** 4).astype(np.int32)
+    columns.sort(axis=1)
+    rows = sp.csr_array(
+        (np.ones(columns.size, np.float32), columns.ravel(), np.arange(0, columns.size + 1, 20)), shape=(count, width)
+    )
+    rows.sum_duplicates()
+    tastes = random.standard_normal(width).astype(np.float32)
+    labels = (rows @ tastes > 0).astype(np.float32)
+    values = {"feature_dim": width, "num_factors": 8, "predictor_type": "binary_classifier", "epochs": 2}
+    return Job("factorization-machines", values, rows, labels, "binary_classification_accuracy")
+
+
 JOBS: dict[str, Callable[[float, np.random.Generator], Job]] = {
     "pca": _pca,
     "kmeans": _kmeans,
     "lda": _lda,
     "xgboost": _xgboost,
+    "covertype": _covertype,
+    "a9a": _a9a,
+    "mnist": _mnist,
+    "linear-learner": _linear,
+    "factorization-machines": _factorization_machines,
 }
 
 
@@ -91,32 +154,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=JOBS)
     parser.add_argument("--scale", type=float, default=1.0, help="of the data; 1 takes one host a minute or so")
+    parser.add_argument("--hosts", type=int, nargs="+", default=[2], help="how many hosts to compare with one")
     arguments = parser.parse_args()
     rows = []
     for name, make in JOBS.items():
         if arguments.only in (None, name):
-            found = _compared(make(arguments.scale, np.random.default_rng(0)))
+            found = _compared(name, make(arguments.scale, np.random.default_rng(0)), arguments.hosts)
             print(*found, sep="\n", file=sys.stderr, flush=True)
             rows += found
-    print(table("Several hosts", ("job", "hosts", "seconds", "CPU of one", "ratio", "sums of the leader"), rows))
+    print(
+        table("Several hosts", ("job", "hosts", "seconds", "CPU of one", "ratio", "score", "sums of the leader"), rows)
+    )
 
 
-def _compared(job: Job) -> list[tuple[str, ...]]:
+def _compared(name: str, job: Job, sizes: list[int]) -> list[tuple[str, ...]]:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         data.mkdir()
-        for number, part in enumerate(np.array_split(np.arange(len(job.rows)), FILES)):
+        for number, part in enumerate(np.array_split(np.arange(job.rows.shape[0]), FILES)):
             labels = None if job.labels is None else job.labels[part]
             (data / f"part-{number}").write_bytes(encode_records(job.rows[part], labels))
-        shape = f"{job.algorithm}, {len(job.rows):,} x {job.rows.shape[1]}"
+        shape = f"{name}, {job.rows.shape[0]:,} x {job.rows.shape[1]:,}"
         job = job._replace(rows=job.rows[:0])
         one = _run(job, data, Path(folder) / "one", 1, sharded=False)
-        lines = [(shape, "1", f"{one.seconds:.1f}", f"{one.cpu:.1f}", "", "")]
-        for sharded in (True, False):
-            name = "sharded" if sharded else "replicated"
-            two = _run(job, data, Path(folder) / name, 2, sharded=sharded)
-            figures = f"{two.seconds:.1f}", f"{two.cpu:.1f}", f"{one.cpu / two.cpu:.2f}", two.exchanged
-            lines.append((shape, f"2, {name}", *figures))
+        lines = [(shape, "1", f"{one.seconds:.1f}", f"{one.cpu:.1f}", "", one.score, "")]
+        for size in sizes:
+            for sharded in (True, False):
+                way = "sharded" if sharded else "replicated"
+                run = _run(job, data, Path(folder) / f"{size}-{way}", size, sharded=sharded)
+                figures = f"{run.seconds:.1f}", f"{run.cpu:.1f}", f"{one.cpu / run.cpu:.2f}", run.score, run.exchanged
+                lines.append((shape, f"{size}, {way}", *figures))
     return lines
 
 
@@ -129,7 +196,9 @@ def _run(job: Job, data: Path, base: Path, size: int, *, sharded: bool) -> Run:
     logs = [(base / name / "log").read_text() for name in names]
     assert not any(status for _, status, _ in ends), "\n".join(logs)
     found = re.search(r"summed (.*) with waiting", logs[0])
-    return Run(seconds, max(use.ru_utime + use.ru_stime for *_, use in ends), found[1] if found else "")
+    scores = re.findall(rf"train {job.metric} <\w+>=(\S+)", logs[0]) if job.metric else []
+    cpu = max(use.ru_utime + use.ru_stime for *_, use in ends)
+    return Run(seconds, cpu, f"{float(scores[-1]):.4f}" if scores else "", found[1] if found else "")
 
 
 def _start(job: Job, data: Path, paths: Paths, names: list[str], host: int, sharded: bool) -> subprocess.Popen[bytes]:

@@ -29,7 +29,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from algorithms import hyperparameters
 from algorithms.common import topics
 from algorithms.lda import LDA
-from algorithms.lda.likelihood import infer, ratios
+from algorithms.lda.belonging import ratios
+from algorithms.lda.likelihood import infer
 from benchmarks.common import SHARED_DATA, Contender, peak_memory, race, table
 from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.algorithms.lda.test_fit import bars
