@@ -344,13 +344,14 @@ def peers(split: Split) -> list[Score]:
         models += [] if sp.issparse(split.train) else [linear_model.HuberRegressor()]
     if not sp.issparse(split.train) and split.train.size > SVM_CELLS:
         models = [model for model in models if not isinstance(model, svm.LinearSVC)]
-    found = [_peer(split, model) for model in models]
+    found = [peer(split, model) for model in models]
     if not sp.issparse(split.train):
-        found += [_peer(split, make_pipeline(StandardScaler(), model)) for model in models]
+        found += [peer(split, make_pipeline(StandardScaler(), model)) for model in models]
     return found
 
 
-def _peer(split: Split, model: Any) -> Score:
+def peer(split: Split, model: Any) -> Score:
+    """The score of a scikit-learn model of these rows."""
     started = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

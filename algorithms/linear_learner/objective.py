@@ -8,7 +8,7 @@ import numpy as np
 
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
-from algorithms.linear_learner.design import Design, blockwise
+from algorithms.linear_learner.design import Design, TurnedRows, blockwise
 from algorithms.linear_learner.lbfgs import minimise_all
 from algorithms.linear_learner.losses import KINKED, make_loss
 from algorithms.linear_learner.preprocessing import Problem, row_weights
@@ -21,8 +21,8 @@ CURVATURES = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_
 """The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
 TOLERANCE, ROTATED_TOLERANCE, STEPS = 1e-3, 1e-4, 50
 """A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
-to text is fitted to chance, while rotated rows have them for next to nothing. The model that is kept is found as those
-were that its penalty was chosen by."""
+to text is fitted to chance, while rotated rows have them for next to nothing. Where rotated rows are many, only the
+model that is kept has them: which penalty is best shows before."""
 SPARSE_STEPS = 200
 """With an l1 penalty rows cannot be rotated, and more steps are needed."""
 SPARSE_TOLERANCE, EXACT_STEPS = 1e-7, 1000
@@ -76,7 +76,8 @@ class Objective:
         """The models at this penalty; ``kept`` where they are not only to be compared with others."""
         if self.l1 is not None:
             return self._minimise_sparse(starts, kept)
-        tolerance = TOLERANCE if self.design.back is None else ROTATED_TOLERANCE
+        closely = self.design.back is not None and (kept or not isinstance(self.design.rows, TurnedRows))
+        tolerance = ROTATED_TOLERANCE if closely else TOLERANCE
         return minimise_all(self, starts, self.inverse(), tolerance, STEPS, hosts=self.hosts)
 
     def _minimise_sparse(self, starts: list[np.ndarray], kept: bool) -> list[np.ndarray]:

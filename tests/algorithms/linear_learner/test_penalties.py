@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from algorithms.errors import TrainingDataError
 from algorithms.linear_learner import losses
+from recordio.batches import Batch
 from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters, text
 
 
@@ -149,3 +150,28 @@ def test_a_threshold_that_serves_nobody_is_warned_of(criterion, said):
     ):
         _, job = fit(hyperparameters("binary_classifier", **chosen), features, y)
         assert not job.warnings
+
+
+@pytest.mark.parametrize("kind", ["binary_classifier", "multiclass_classifier", "regressor"])
+def test_many_rows_in_blocks_give_the_model_of_all_at_once(kind, monkeypatch):
+    """Among them columns of other sizes, and two that are nearly one."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1500, 10)) * np.geomspace(0.01, 100, 10) + 3
+    x = np.hstack([x, x[:, :1] + 1e-4 * rng.normal(size=(1500, 1))]).astype(np.float32)
+    scores = StandardScaler().fit_transform(x)[:, :3] @ rng.normal(size=(3, 3)) + rng.normal(size=(1500, 3))
+    y = {
+        "binary_classifier": scores[:, 0] > 0,
+        "multiclass_classifier": scores.argmax(axis=1),
+        "regressor": scores[:, 0],
+    }
+    more = {"num_classes": 3} if kind == "multiclass_classifier" else {}
+    for stated in ({}, {"wd": 0.01, "num_models": 1}):
+        hp = hyperparameters(kind, **more, **stated)
+        plain, _ = fit(hp, x, y[kind].astype(np.float32))
+        with monkeypatch.context() as patch:
+            patch.setattr("algorithms.linear_learner.design.EXACT_CELLS", 0)
+            patch.setattr("algorithms.linear_learner.design.BLOCK_CELLS", 2000)
+            blocks, _ = fit(hp, x, y[kind].astype(np.float32))
+        found, expected = (model.predict(Batch(x))["score"] for model in (blocks, plain))
+        off = np.abs(found - expected)
+        assert off.max() < 0.005 if stated else off.mean() < 0.01  # a penalty that is chosen may be a neighbour
