@@ -12,10 +12,9 @@ from sklearn import metrics as reference
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
 from algorithms.events import FinalScore, Progress
 from algorithms.hyperparameters import parse
-from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters, losses, metrics
+from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters, metrics
 from algorithms.linear_learner.grid import settings
 from algorithms.linear_learner.model import LinearModel, load, recognises
-from algorithms.linear_learner.optimizers import SGD, Adam, RMSProp, threshold
 from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.scaling import DenseRows, UnscaledRows, feature_scaler
 from algorithms.linear_learner.selection import calibrate
@@ -49,78 +48,11 @@ def fit(hp: LinearLearnerHyperparameters, x, y, **channels) -> tuple[LinearModel
     return LinearLearner.fit(hp, streams, job), job
 
 
-BY_NAME = {
-    "logistic": losses.logistic,
-    "hinge": lambda z, y: losses.hinge(z, y, 0.7),
-    "squared": losses.squared,
-    "absolute": losses.eps_insensitive_absolute,
-    "eps_squared": lambda z, y: losses.eps_insensitive_squared(z, y, 0.3),
-    "eps_absolute": lambda z, y: losses.eps_insensitive_absolute(z, y, 0.3),
-    "quantile": lambda z, y: losses.pinball(z, y, 0.8),
-    "huber": lambda z, y: losses.huber(z, y, 0.4),
-}
-
-
 @pytest.fixture(autouse=True)
 def _by_batches(request, monkeypatch):
     """A case whose id or test says mini-batches trains as data that cannot be kept does."""
     if "mini-batches" in request.node.name or "mini_batches" in request.node.name:
         monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
-
-
-@pytest.mark.parametrize("name", BY_NAME)
-def test_slopes_are_those_of_numerical_differentiation(name):
-    z = RNG.normal(size=(40, 3))
-    y = (RNG.random((40, 1)) < 0.5).astype(float)
-    h = 1e-6
-    numeric = (BY_NAME[name](z + h, y)[0] - BY_NAME[name](z - h, y)[0]) / (2 * h)
-    np.testing.assert_allclose(BY_NAME[name](z, y)[1], numeric, atol=1e-4)
-
-
-def test_softmax_is_scikit_learns_log_loss_and_its_slope_is_numerical():
-    z, y = RNG.normal(size=(20, 2, 4)), RNG.integers(0, 4, 20)
-    loss, slope = losses.softmax(z, y)
-    for model in range(2):
-        exponentials = np.exp(z[:, model])
-        expected = reference.log_loss(y, exponentials / exponentials.sum(axis=1, keepdims=True), labels=range(4))
-        assert loss[:, model].mean() == pytest.approx(expected)
-    for c in range(4):
-        h = np.zeros(4)
-        h[c] = 1e-6
-        numeric = (losses.softmax(z + h, y)[0] - losses.softmax(z - h, y)[0]) / 2e-6
-        np.testing.assert_allclose(slope[:, :, c], numeric, atol=1e-4)
-
-
-def test_steps_by_hand():
-    w, g = np.array([[1.0, 2.0]], np.float32), np.array([[0.5, -4.0]], np.float32)
-    rate = np.array([0.1, 0.01], np.float32)
-    sgd, moved = SGD((1, 2), 0.9), w.copy()
-    sgd.step(moved, g.copy(), rate)  # u = -rate g
-    np.testing.assert_allclose(moved, [[0.95, 2.04]], rtol=1e-6)
-    sgd.step(moved, g.copy(), rate)  # u = 0.9 u - rate g
-    np.testing.assert_allclose(moved, [[0.95 - 0.095, 2.04 + 0.076]], rtol=1e-6)
-    moved = w.copy()
-    Adam((1, 2), 0.9, 0.999).step(moved, g.copy(), rate)  # the first step is rate * sign(g)
-    np.testing.assert_allclose(moved, [[0.9, 2.01]], rtol=1e-5)
-    moved = w.copy()
-    RMSProp((1, 2)).step(moved, g.copy(), rate)  # n = 0.1 g^2, so rate * g / sqrt(n) = rate * sign(g) / sqrt(0.1)
-    np.testing.assert_allclose(moved, [[1 - 0.1 / 0.1**0.5, 2 + 0.01 / 0.1**0.5]], rtol=1e-5)
-
-
-def test_second_step_of_adam_by_the_paper():
-    w, m, v = 1.0, 0.0, 0.0
-    moved, adam = np.array([[w]], np.float32), Adam((1, 1), 0.9, 0.999)
-    for t, g in ((1, 0.5), (2, -0.2), (3, 0.1)):
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        w -= 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        adam.step(moved, np.array([[g]], np.float32), np.array([0.1], np.float32))
-    assert moved[0, 0] == pytest.approx(w, rel=1e-4)
-
-
-def test_soft_threshold():
-    w = np.array([[0.5, -0.2, 0.1]], np.float32)
-    threshold(w, np.float32(0.2))
-    np.testing.assert_allclose(w, [[0.3, 0, 0]], atol=1e-7)
 
 
 @pytest.mark.parametrize("unbias", [True, False])
