@@ -136,7 +136,7 @@ class State:
         return float(found.distances.sum())
 
     def _step(self, moved: np.ndarray, columns: np.ndarray, share: np.ndarray, means: np.ndarray) -> None:
-        """Centers (m,) towards means that are 0 but for some features, (m, u), by a share of the way, (m, 1)."""
+        """Centers (m,) towards means that are 0 except in some features, (m, u), by a share of the way, (m, 1)."""
         for center, part, mean in zip(moved, share[:, 0], means, strict=True):
             self.centers[center] *= 1 - part
             self.centers[center, columns] += part * mean

@@ -154,7 +154,7 @@ class Sketch:
         self._total += other._total
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The rows that are held, and the sketch but for its random directions, which follow from the seed."""
+        """The rows that are held, and the sketch except its random directions, which follow from the seed."""
         blocks = self._held.blocks
         arrays = {"blocks": np.array(len(blocks)), "rows": np.array(self._sketched)}
         for number, block in enumerate(blocks):
