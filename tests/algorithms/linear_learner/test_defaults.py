@@ -181,6 +181,22 @@ def test_a_target_recall_holds_on_rows_to_come(target, shift):
     assert min(held) >= target - 0.04
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
+def test_no_lucky_cut_passes_for_a_target_precision(share):
+    """Scores that tell nothing: no cut has more than the target on rows to come, and 2 % of jobs may say so."""
+    hp = hyperparameters(
+        "binary_classifier",
+        binary_classifier_model_selection_criteria="recall_at_target_precision",
+        target_precision=share,
+    )
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(1000, 1)).astype(np.float32)
+    said = [calibrate(scores, (rng.random(1000) < share).astype(np.float32), hp).value[0] >= 0 for _ in range(500)]
+    assert sum(said) <= 17  # 10 are allowed for, and chance exceeds 17 once in a hundred times
+    sure = calibrate(scores, (scores[:, 0] > 1.6).astype(np.float32), hp)  # 50 positives, the highest
+    assert sure.value[0] == 1 and 1.5 < sure.threshold[0] < 1.7
+
+
 def test_the_bound_on_recall_is_the_binomials():
     """The fewest of 20 positives to claim, so that a recall of 0.7 holds with 98 %: a sum of binomial probabilities."""
     from scipy.stats import binom
