@@ -10,7 +10,7 @@ from sklearn import metrics as reference
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from algorithms.errors import HyperparameterError
+from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.events import Progress
 from algorithms.hyperparameters import parse
 from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters
@@ -234,6 +234,15 @@ def test_data_beyond_the_bound_train_by_mini_batches(monkeypatch):
     assert "Training 32 models in parallel." in job.messages
     peer = linear_model.LogisticRegression().fit(x, y)
     assert log_loss(model, x, y) <= 1.05 * reference.log_loss(y, peer.predict_proba(x))
+
+
+def test_models_that_cannot_fit_are_refused_once_the_features_are_counted_by_mini_batches(monkeypatch):
+    monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
+    x = sp.csr_array((np.ones(100), (np.arange(100), np.arange(100) * 10_000)), shape=(100, 1_000_000))
+    x, y = x.astype(np.float32), np.arange(100) % 2
+    job = FakeJob(memory=100 << 20)
+    with pytest.raises(TrainingDataError, match=r"models of 1000000 features.* need at least \d.\d GiB .* has 0.1 GiB"):
+        LinearLearner.fit(hyperparameters("binary_classifier", num_models=100_000), {"train": MemoryStream(x, y)}, job)
 
 
 def test_folds_spread_labels_and_hold_each_row_out_once():
