@@ -142,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m container``: ``train`` or ``serve``."""
     parser = argparse.ArgumentParser("python -m container", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    commands.add_parser("train", help="as the command train: the job in /opt/ml").set_defaults(run=lambda: train_command([]))
+    commands.add_parser("train", help="as the command train: the job in /opt/ml").set_defaults(
+        run=lambda: train_command([])
+    )
     commands.add_parser("serve", help="as the command serve: the model in /opt/ml").set_defaults(run=lambda: serve([]))
     run: Callable[[], int] = parser.parse_args(arguments).run
     return run()
