@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from container import logs, resources
 from container.paths import Paths
@@ -39,6 +41,17 @@ def train(arguments: Sequence[str] | None = None) -> int:
             return _train_job(signals)
     with _ending_at_once(), _without_unused_packages():
         return _train_job()
+
+
+def train_command(arguments: Sequence[str] | None = None) -> NoReturn:
+    """``train`` as a process, which ends without taking TensorFlow apart: all is on disk by then, and whoever has sent
+    SIGTERM waits."""
+    code = train(arguments)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it has gone
+            stream.flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager
@@ -129,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m container``: ``train`` or ``serve``."""
     parser = argparse.ArgumentParser("python -m container", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    commands.add_parser("train", help="as the command train: the job in /opt/ml").set_defaults(run=lambda: train([]))
+    commands.add_parser("train", help="as the command train: the job in /opt/ml").set_defaults(
+        run=lambda: train_command([])
+    )
     commands.add_parser("serve", help="as the command serve: the model in /opt/ml").set_defaults(run=lambda: serve([]))
     run: Callable[[], int] = parser.parse_args(arguments).run
     return run()

@@ -42,7 +42,7 @@ from algorithms.interface import (
 )
 from algorithms.linear_learner import model, results
 from algorithms.linear_learner.fit import train
-from algorithms.linear_learner.grid import BYTES_A_WEIGHT, model_count
+from algorithms.linear_learner.grid import models_memory
 from algorithms.linear_learner.model import BINARY, MULTICLASS, REGRESSOR, LinearModel
 
 LOSSES = {
@@ -373,8 +373,7 @@ class LinearLearner(Algorithm):
         """Weights, gradients and moments of the models; of one feature where the data decides their number."""
         hp: LinearLearnerHyperparameters = hyperparameters
         outputs = hp.num_classes if hp.predictor_type == MULTICLASS else 1
-        features = cls.feature_dim(hp) or 1
-        return int(model_count(hp, features, outputs) * outputs * (features + 1) * BYTES_A_WEIGHT)
+        return models_memory(hp, cls.feature_dim(hp) or 1, outputs)
 
     @classmethod
     def feature_dim(cls, hyperparameters: Any) -> int | None:

@@ -25,7 +25,7 @@ from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.linear_learner import path
 from algorithms.linear_learner.checkpoints import Run, resume, to_checkpoint
-from algorithms.linear_learner.grid import Setting, optimizer_name
+from algorithms.linear_learner.grid import Setting, models_memory, optimizer_name
 from algorithms.linear_learner.losses import Loss, make_loss, objective_name
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
 from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, ScaledRows, Scaler, UnscaledRows
@@ -47,6 +47,7 @@ READ_ROWS = 1000
 """Rows read at once where all of them are kept."""
 STARTS = ("init_scale", "init_sigma", "init_bias")
 """Hyperparameters of the point to start from, named where no loss is finite."""
+GIB = 1 << 30
 SMALL_PRODUCT = 1e8
 """Floating-point operations below which a matrix product is over before a second thread has begun."""
 
@@ -157,6 +158,12 @@ def _train_batches(
     hosts, sample, unit = job.hosts, concatenate(head), size
     studied = first_of_all(hosts, len(sample), max(hp.num_point_for_scaler, size * hosts.size))
     problem = study(sample.rows(0, studied), hp, hosts)
+    needed = models_memory(hp, problem.feature_dim, problem.outputs)
+    if job.memory is not None and needed > job.memory:
+        raise TrainingDataError(
+            f"the models of {problem.feature_dim} features, as channel 'train' has, need at least {needed / GIB:,.1f} "
+            f"GiB of memory, and this machine or container has {job.memory / GIB:,.1f} GiB: set a smaller num_models"
+        )
     trainer = Trainer(hp, problem, job.seed, hosts)
     width = trainer.parameters.shape[1]
     job.info(f"Training {len(trainer.settings)} models in parallel.")

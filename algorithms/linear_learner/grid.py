@@ -71,6 +71,11 @@ def model_count(hp: LinearLearnerHyperparameters, feature_dim: int, outputs: int
     return max(1, min(NUM_MODELS, wide, different, MEMORY // bytes_each))
 
 
+def models_memory(hp: LinearLearnerHyperparameters, feature_dim: int, outputs: int) -> int:
+    """Bytes of weights, gradients and moments of all models."""
+    return model_count(hp, feature_dim, outputs) * outputs * (feature_dim + 1) * BYTES_A_WEIGHT
+
+
 def settings(
     hp: LinearLearnerHyperparameters,
     count: int,

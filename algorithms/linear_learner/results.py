@@ -15,7 +15,7 @@ from algorithms.linear_learner import metrics
 from algorithms.linear_learner.fit import Trained
 from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.model import BINARY, MULTICLASS, LinearModel, softmax
-from algorithms.linear_learner.selection import CONFIDENCE
+from algorithms.linear_learner.selection import CONFIDENCE, held
 from algorithms.linear_learner.together import alike
 from algorithms.linear_learner.validation import Rows
 from recordio.batches import Batch, concatenate
@@ -92,8 +92,11 @@ def doubtful(model: LinearModel, trained: Trained, hp: LinearLearnerHyperparamet
         "" if name is None else f"a {name} of {getattr(hp, name):g} that holds on rows to come with {CONFIDENCE:.0%}"
     )
     advice = "Give more positive rows or a lower target, or compare the scores with a threshold of your own."
-    if target and trained.winner.value < 0:
-        return f"No threshold reaches {target}, and the one that comes nearest is used. {advice}"
+    if (reached := held(trained.winner.value, hp)) is not None:
+        return (
+            f"No threshold reaches {target}: the one that comes nearest is used, and by the rows at hand "
+            f"{reached:.2g} holds of it alone. {advice}"
+        )
     rows = trained.validation_rows or trained.train_rows
     raw = np.concatenate([scores for _, scores in rows.scores(trained.winner.parameters)])[:, 0]
     counts = hosts.sum(np.array([(raw >= model.threshold).sum(), (rows.labels > 0.5).sum(), len(raw)]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
@@ -95,7 +95,11 @@ def _middle_of_best(value: np.ndarray, best: np.ndarray, counted: int) -> np.nda
 def _values(
     hits: np.ndarray, claimed: np.ndarray, positives: np.ndarray, n: int, hp: LinearLearnerHyperparameters
 ) -> np.ndarray:
-    """The criterion at each cut, shape (n + 1, m)."""
+    """The criterion at each cut, shape (n + 1, m).
+
+    Of rows that share a precision whatever their score, the luckiest cut passes one cut's bound in 15 to 40 % of jobs.
+    Cuts of up to twice as many rows are much alike, so that all count as the doublings, and half as many again.
+    """
     precision = hits / np.maximum(claimed, 1)
     recall = hits / np.maximum(positives, 1)
     match hp.binary_classifier_model_selection_criteria:
@@ -105,7 +109,8 @@ def _values(
         case "precision_at_target_recall":
             return _at_target(precision, _safe_recall(hits, int(positives[0])), hp.target_recall)
         case "recall_at_target_precision":
-            return _at_target(recall, _safe_share(hits, claimed), hp.target_precision)
+            alone, of_all = _safe_share(hits, claimed), _safe_share(hits, claimed, 1.5 * np.log2(n + 1))
+            return np.where(of_all >= hp.target_precision, recall, alone - hp.target_precision - 1)
         case _:
             return (hits + (n - claimed) - (positives - hits)) / n
 
@@ -122,16 +127,22 @@ def _safe_recall(hits: np.ndarray, positives: int) -> np.ndarray:
     return np.asarray(bounds[hits.astype(np.int64)])
 
 
-def _safe_share(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The share that ``hits`` of ``rows`` stand for with ``CONFIDENCE``: the lower end of Wilson's interval (Journal of
-    the American Statistical Association 22, 1927)."""
-    z = float(ndtri(CONFIDENCE))
+def _safe_share(hits: np.ndarray, rows: np.ndarray, cuts: float = 1.0) -> np.ndarray:
+    """The share that ``hits`` of ``rows`` stand for with ``CONFIDENCE``, where the luckiest of ``cuts`` is chosen: the
+    lower end of Clopper and Pearson's interval (Biometrika 26, 1934)."""
     rows = np.maximum(rows, 1)
-    share = hits / rows
-    spread = z * np.sqrt(share * (1 - share) / rows + (z / (2 * rows)) ** 2)
-    return np.asarray((share + z * z / (2 * rows) - spread) / (1 + z * z / rows))
+    bounds = betaincinv(np.maximum(hits, 1), rows - hits + 1, (1 - CONFIDENCE) / cuts)
+    return np.asarray(np.where(hits > 0, bounds, 0.0))
 
 
 def _at_target(value: np.ndarray, constraint: np.ndarray, target: float) -> np.ndarray:
     """``value`` where the constraint is met; elsewhere below zero by how far it is missed."""
     return np.where(constraint >= target, value, constraint - target - 1)
+
+
+def held(value: float, hp: LinearLearnerHyperparameters) -> float | None:
+    """What a threshold that misses its target would hold with ``CONFIDENCE`` if it were the only one that is tried, by
+    its ``Calibration.value``; None of others."""
+    targets = {"precision_at_target_recall": hp.target_recall, "recall_at_target_precision": hp.target_precision}
+    target = targets.get(str(hp.criterion))
+    return None if target is None or value >= 0 else value + target + 1

@@ -22,7 +22,7 @@ from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
 from algorithms.events import Duration, Measured, Progress, Score, Throughput
 from algorithms.interface import Hosts, Job
 from algorithms.seq2seq import data, evaluation, vocabulary
-from algorithms.seq2seq.architecture import Architecture, initial
+from algorithms.seq2seq.architecture import Architecture, initial, parameter_count
 from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.schedule import MAXIMIZED, Rate
 from algorithms.seq2seq.translator import Translator
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from algorithms.seq2seq.network import Network
 
 _COUNTS = ("epoch", "batches", "updates", "samples", "checkpoints", "done")
+GIB = 1 << 30
 _SPEED_EVERY = 50  # batches between two lines of the speed, as in Sockeye
 _DROPOUTS = ("embed_dropout_source", "embed_dropout_target", "cnn_hidden_dropout", "rnn_decoder_hidden_dropout")
 
@@ -58,6 +59,7 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
     pairs = {name: _pairs(channels[name], name, values, words, job.hosts) for name in ("train", "validation")}
     shares = {name: channels[name].share for name in pairs}
     shape = Architecture.of(values, source_vocabulary=len(words[0]), target_vocabulary=len(words[1]))
+    _check_memory(values, shape, pairs["train"], shares["train"], job.memory)
     with job.nothing_to_keep():
         run = _begin(values, shape, words, pairs, shares, job)
         run.resume()
@@ -67,6 +69,27 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
         import keras
 
         keras.backend.clear_session()
+
+
+def _check_memory(
+    values: Seq2SeqHyperparameters, shape: Architecture, pairs: Pairs, share: Share, memory: int | None
+) -> None:
+    """See that the largest batch can be scored: every token of its targets has a score of each word, and its gradient.
+
+    Raises:
+        TrainingDataError: it needs more than the ``memory`` bytes that there are.
+    """
+    lengths = pairs.target.lengths + 1
+    groups = data.buckets(pairs, values.bucket_width if values.bucketing_enabled else None)
+    sizes = [min(values.batch_size * share.of, len(group)) for group in groups]
+    tokens = max((lengths[group].mean() * size for group, size in zip(groups, sizes, strict=True)), default=0)
+    needed = 4 * (3 * parameter_count(shape) + 2 * tokens / share.of * shape.target_vocabulary)
+    if memory is not None and needed > memory:
+        raise TrainingDataError(
+            f"batch_size={values.batch_size}: a batch of {max(sizes)} pairs, with scores of {shape.target_vocabulary} "
+            f"words, needs at least {needed / GIB:,.1f} GiB of memory, and this machine or container has "
+            f"{memory / GIB:,.1f} GiB"
+        )
 
 
 def _begin(

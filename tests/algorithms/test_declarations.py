@@ -16,6 +16,8 @@ from algorithms.hyperparameters import Field
 from algorithms.interface import JSON, Algorithm
 from container import describe
 from container.serving import dialects as serving_dialects
+from container.serving.media import request_type
+from container.serving.responses import UnsupportedTypeError
 from recordio import content_type
 from tests.algorithms import samples
 from tests.algorithms.cases import (
@@ -95,6 +97,16 @@ def declared_formats_exist(algorithm: type[Algorithm]) -> None:
         assert dialect.default_answer in serving.answers
         assert dialect.default_in_batch is None or dialect.default_in_batch in serving.answers
     assert JSON in serving.answers
+
+
+def declared_refusals_list_what_requests_take(algorithm: type[Algorithm]) -> None:
+    """A 415 names every media type of requests, and no other."""
+    for multi_model in (False, True):
+        dialect = serving_dialects.find(algorithm.serving.dialect, multi_model=multi_model)
+        with pytest.raises(UnsupportedTypeError) as caught:
+            request_type(b"1", "image/tiff", algorithm.serving, dialect)
+        named = set(re.findall(r"[a-z]+/[a-z0-9.-]*[a-z0-9]", str(caught.value))) - {"image/tiff"}
+        assert named == set(algorithm.serving.accepts)
 
 
 def declared_every_pattern_finds_the_metric_in_our_lines(algorithm: type[Algorithm]) -> None:

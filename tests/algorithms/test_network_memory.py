@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from algorithms import hyperparameters, registry
-from algorithms.errors import HyperparameterError
+from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.architecture import parameter_count as image_parameters
 from algorithms.seq2seq import architecture as seq2seq
 from algorithms.seq2seq.architecture import parameter_count
+from algorithms.seq2seq.fit import _check_memory
 from container.training.train import check_memory
+from recordio.sequences import Pairs, Ragged
+from recordio.shares import Share
 from tests.algorithms import samples
 from tests.algorithms.test_hostile_artifacts import FORM, image_arrays
 
@@ -35,6 +40,8 @@ def values(algorithm: str, **given: str) -> Any:
         ("seq2seq", {"num_embed_target": "2147483647"}),
         ("seq2seq", {"num_layers_encoder": "2147483647"}),
         ("seq2seq", {"num_layers_decoder": "2147483647"}),
+        ("seq2seq", {"num_layers_encoder": "100000"}),
+        ("seq2seq", {"encoder_type": "cnn", "decoder_type": "cnn", "num_layers_decoder": "100000"}),
         ("seq2seq", {"encoder_type": "cnn", "decoder_type": "cnn", "cnn_num_hidden": "1000000000"}),
         ("seq2seq", {"encoder_type": "cnn", "max_seq_len_source": "2147483647"}),
         ("seq2seq", {"encoder_type": "cnn", "cnn_kernel_width_encoder": "2147483647"}),
@@ -75,3 +82,13 @@ def test_the_parameters_of_many_layers_are_counted(kinds: tuple[str, str], upper
             size *= length
         listed += size
     assert parameter_count(form) == listed
+
+
+def test_a_batch_whose_scores_cannot_fit_is_refused() -> None:
+    """10,000 targets of 9 words, and the symbol that ends each, times 50,000 words, twice in float32: 40 GB."""
+    hp = values("seq2seq", batch_size="2147483647")
+    shape = seq2seq.Architecture.of(hp, source_vocabulary=9, target_vocabulary=50_000)
+    same = Ragged(np.full(90_000, 5, np.int32), np.arange(0, 90_001, 9))
+    with pytest.raises(TrainingDataError, match=r"batch of 10000 pairs, .* needs at least 37.\d GiB .* has 8.0 GiB"):
+        _check_memory(hp, shape, Pairs(same, same), Share(), 8 * GIB)
+    _check_memory(replace(hp, batch_size=64), shape, Pairs(same, same), Share(), 8 * GIB)

@@ -79,3 +79,17 @@ def test_what_is_kept_from_a_command_can_be_imported_after_it():
         "import sklearn.base\nassert not xgboost.compat.SKLEARN_INSTALLED"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_training_ends_without_the_interpreters_teardown(tmp_path):
+    """TensorFlow's takes a processor second and more; what was logged is there, although the pipe was buffered."""
+    program = (
+        "import atexit, sys\nfrom container.__main__ import main\n"
+        "atexit.register(print, 'torn down')\nsys.exit(main(['train']))"
+    )
+    variables = {**os.environ, "SAGEMAKER_BASE_DIR": str(tmp_path), "ALGORITHM": "none"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.startswith("Docker entrypoint called with argument(s): train\n")
+    assert "'none'" in done.stdout
+    assert "torn down" not in done.stdout

@@ -10,7 +10,7 @@ from sklearn import metrics as reference
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from algorithms.errors import HyperparameterError
+from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.events import Progress
 from algorithms.hyperparameters import parse
 from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters
@@ -181,6 +181,22 @@ def test_a_target_recall_holds_on_rows_to_come(target, shift):
     assert min(held) >= target - 0.04
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
+def test_no_lucky_cut_passes_for_a_target_precision(share):
+    """Scores that tell nothing: no cut has more than the target on rows to come, and 2 % of jobs may say so."""
+    hp = hyperparameters(
+        "binary_classifier",
+        binary_classifier_model_selection_criteria="recall_at_target_precision",
+        target_precision=share,
+    )
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(1000, 1)).astype(np.float32)
+    said = [calibrate(scores, (rng.random(1000) < share).astype(np.float32), hp).value[0] >= 0 for _ in range(500)]
+    assert sum(said) <= 17  # 10 are allowed for, and chance exceeds 17 once in a hundred times
+    sure = calibrate(scores, (scores[:, 0] > 1.6).astype(np.float32), hp)  # 50 positives, the highest
+    assert sure.value[0] == 1 and 1.5 < sure.threshold[0] < 1.7
+
+
 def test_the_bound_on_recall_is_the_binomials():
     """The fewest of 20 positives to claim, so that a recall of 0.7 holds with 98 %: a sum of binomial probabilities."""
     from scipy.stats import binom
@@ -218,6 +234,15 @@ def test_data_beyond_the_bound_train_by_mini_batches(monkeypatch):
     assert "Training 32 models in parallel." in job.messages
     peer = linear_model.LogisticRegression().fit(x, y)
     assert log_loss(model, x, y) <= 1.05 * reference.log_loss(y, peer.predict_proba(x))
+
+
+def test_models_that_cannot_fit_are_refused_once_the_features_are_counted_by_mini_batches(monkeypatch):
+    monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
+    x = sp.csr_array((np.ones(100), (np.arange(100), np.arange(100) * 10_000)), shape=(100, 1_000_000))
+    x, y = x.astype(np.float32), np.arange(100) % 2
+    job = FakeJob(memory=100 << 20)
+    with pytest.raises(TrainingDataError, match=r"models of 1000000 features.* need at least \d.\d GiB .* has 0.1 GiB"):
+        LinearLearner.fit(hyperparameters("binary_classifier", num_models=100_000), {"train": MemoryStream(x, y)}, job)
 
 
 def test_folds_spread_labels_and_hold_each_row_out_once():

@@ -152,9 +152,16 @@ def test_sparse_rows_train_as_dense_ones_do():
     "criterion", ["accuracy", "f_beta", "precision_at_target_recall", "recall_at_target_precision"]
 )
 def test_thresholds_are_as_good_as_the_best_of_all_cuts(criterion):
-    labels = (RNG.random(300) < 0.3).astype(np.float32)
-    scores = (labels[:, None] + RNG.normal(size=(300, 2))).astype(np.float32)
-    hp = hyperparameters("binary_classifier", binary_classifier_model_selection_criteria=criterion, target_recall=0.7)
+    rows = 5000 if criterion == "recall_at_target_precision" else 300  # of few rows no cut holds a precision
+    rng = np.random.default_rng(0)
+    labels = (rng.random(rows) < 0.3).astype(np.float32)
+    scores = (1.5 * labels[:, None] + rng.normal(size=(rows, 2))).astype(np.float32)
+    hp = hyperparameters(
+        "binary_classifier",
+        binary_classifier_model_selection_criteria=criterion,
+        target_recall=0.7,
+        target_precision=0.6,
+    )
 
     def value(threshold: float, column: int) -> float:
         predicted = scores[:, column] >= threshold
@@ -168,7 +175,7 @@ def test_thresholds_are_as_good_as_the_best_of_all_cuts(criterion):
             case "precision_at_target_recall":
                 return precision if recall >= 0.7 else -1
             case _:
-                return recall if precision >= 0.8 else -1
+                return recall if precision >= 0.6 else -1
 
     for column, threshold_ in enumerate(calibrate(scores, labels, hp).threshold):
         best = max(value(cut, column) for cut in scores[:, column])

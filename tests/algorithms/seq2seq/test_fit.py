@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from algorithms import hyperparameters
+from algorithms import hyperparameters, registry
 from algorithms.errors import ChannelError, HyperparameterError, ModelError, PredictionError, TrainingDataError
 from algorithms.events import Duration, Measured
 from algorithms.interface import JSON, JSON_LINES, RECORDIO
@@ -21,17 +22,21 @@ from algorithms.seq2seq import Seq2Seq
 from algorithms.seq2seq.evaluation import bleu
 from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.vocabulary import Vocabulary
+from container.__main__ import train
 from container.serving import request
 from container.serving.app import make_app
 from container.serving.request import Endpoint, Request
 from container.settings import Settings
 from container.training import dialects
+from recordio import sequences
 from recordio.errors import DataError
 from recordio.framing import frames
 from recordio.record_message import Record
 from recordio.sequences import Pairs, Ragged, encode
+from tests.algorithms import samples
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.samples import SEQ2SEQ, seq2seq_channels, seq2seq_pairs
+from tests.opt_ml import OptMl
 
 
 def parsed(**given: str) -> Any:
@@ -325,3 +330,27 @@ def test_over_http_an_answer_is_in_the_request_s_format(trained: tuple[Seq2SeqMo
         assert client.post("/invocations", data=body, content_type=media).status_code == 200
     for media, body in HOSTILE:
         assert client.post("/invocations", data=body, content_type=media).status_code == 400
+
+
+def test_records_that_are_cut_while_they_are_read_are_the_customers_error(tmp_path, monkeypatch):
+    algorithm = registry.find("seq2seq")
+    first = algorithm.configurations[0]
+    job = OptMl(tmp_path).hyperparameters(dict(first.hyperparameters))
+    for channel, (content_type, files) in samples.files(algorithm, first).items():
+        times = 3000 if channel == "train" else 1
+        job.channel(channel, {name: times * data for name, data in files.items()}, content_type)
+    file = next(path for path in (tmp_path / "input" / "data" / "train").rglob("*") if path.is_file())
+    whole, decode = file.stat().st_size, sequences._decode_block
+
+    def cut(*given):
+        os.truncate(file, whole // 2 + 2)
+        return decode(*given)
+
+    monkeypatch.setattr(sequences, "_decode_block", cut)
+    monkeypatch.setattr(sequences, "_BLOCK", 100)
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    monkeypatch.setenv("ALGORITHM", "seq2seq")
+    assert train([]) == 1
+    failure = (tmp_path / "output" / "failure").read_text()
+    assert failure.startswith("ClientError: "), failure
+    assert file.name in failure
