@@ -45,6 +45,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "check_estimator_sparse_array": NO_WORDS,
         "check_estimator_sparse_matrix": NO_WORDS,
     },
+    "FactorizationMachinesClassifier": {"check_methods_sample_order_invariance": BITS},
     "FactorizationMachinesRegressor": {"check_methods_sample_order_invariance": BITS},
     "LinearLearnerRegressor": {"check_methods_sample_order_invariance": BITS},
     "XGBoostClassifier": {
