@@ -16,7 +16,7 @@ help: ## this list
 setup: $(READY) ## make .venv with everything, .venv/bin/train and .venv/bin/serve in it
 
 # The lock has every package with its hashes; the project itself is installed in place, with no look at the index.
-$(READY): pyproject.toml locks/development.lock $(wildcard */*.[ch] */*/*.c)
+$(READY): pyproject.toml locks/development.lock $(wildcard */*.[ch] */*/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=…")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/development.lock

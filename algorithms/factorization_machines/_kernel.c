@@ -4,16 +4,9 @@
  * optional: fit.py has the same arithmetic in numpy for where no compiler was at hand. Arrays come through the buffer
  * protocol: float32 values, int64 indices, C order; every index is checked before it is used.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <math.h>
-#include <stdint.h>
+#include "../common/_arrays.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
-#define VECTORISED __attribute__((target_clones("avx512f", "avx2,fma", "default")))
-#else
-#define VECTORISED
-#endif
+#include <math.h>
 
 typedef struct {
     const float *values;     /* (nnz,) */
@@ -93,12 +86,6 @@ static int check_indices(const int64_t *indices, int64_t count, int64_t limit, c
             return -1;
         }
     return 0;
-}
-
-static int check_length(const Py_buffer *buffer, int64_t items, int64_t size, const char *name) {
-    if (buffer->len == items * size) return 0;
-    PyErr_Format(PyExc_ValueError, "%s has %zd bytes, not %lld", name, buffer->len, (long long)(items * size));
-    return -1;
 }
 
 /* Fill rows from buffers and check that every index and every start is in bounds. */

@@ -358,8 +358,8 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
             continue
         features = place.passed.unseen(batch.features, job.hosts)
         if features.shape[0]:
-            if not state.rows:
-                state.keep(sample_rows(hyperparameters.k, width([features])))
+            wanted = sample_rows(hyperparameters.k, width([features]))
+            state.keep(min(wanted, state.sample_size) if state.rows else wanted)  # the fullest batch bounds its bytes
             _tell(place, features, state.update(features, keep=keep), hyperparameters.mini_batch_size, job)
         place.batches = number + 1
         stopped = job.stop_requested  # before the checkpoint, which is then written

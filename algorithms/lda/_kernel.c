@@ -4,16 +4,9 @@
  * module is optional: belonging.py has the same arithmetic in numpy for where no compiler was at hand. Arrays come
  * through the buffer protocol, in C order; every index is checked before it is used.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <math.h>
-#include <stdint.h>
+#include "../common/_arrays.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
-#define VECTORISED __attribute__((target_clones("avx512f", "avx2,fma", "default")))
-#else
-#define VECTORISED
-#endif
+#include <math.h>
 
 #define TINY 1e-30f
 
@@ -68,12 +61,6 @@ VECTORISED static double divide(const Counts *x, const float *mixtures, const fl
         }
     }
     return likelihood;
-}
-
-static int check_length(const Py_buffer *buffer, int64_t items, int64_t size, const char *name) {
-    if (buffer->len == items * size) return 0;
-    PyErr_Format(PyExc_ValueError, "%s has %zd bytes, not %lld", name, buffer->len, (long long)(items * size));
-    return -1;
 }
 
 /* Fill counts from buffers and check that every index and every start is in bounds. */

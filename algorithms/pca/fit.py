@@ -183,6 +183,3 @@ class Exact:
         s, v, mean, total = self._held.decomposed(k, centred=self.centred)
         check_range(total)
         return ordered(s, v, mean, total)
-
-
-# 5

@@ -8,6 +8,8 @@ from sklearn.cluster import KMeans as Reference
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.preprocessing import scale
 
+from algorithms.kmeans import sizes
+from algorithms.kmeans.fit import State
 from algorithms.kmeans.lloyd import Points, lloyd
 from algorithms.kmeans.model import KMeansModel
 from algorithms.kmeans.narrow import Coordinates, occurring, only
@@ -74,3 +76,22 @@ def test_small_tables_are_clustered_as_well_as_by_the_best_of_ten(name):
             peer = Reference(k, n_init=10, random_state=seed).fit(rows).cluster_centers_
             ratios.append(msd(rows, fit(rows, k, FakeJob(seed=seed)).centers) / msd(rows, peer))
     assert np.mean(ratios) < 1.005
+
+
+def test_sparse_rows_that_become_fuller_take_no_more_memory(monkeypatch):
+    """Files are often sorted: the first rows say little about the others."""
+    monkeypatch.setattr(sizes, "_SAMPLE_NUMBERS", 1 << 16)
+    monkeypatch.setattr("algorithms.kmeans.fit.CAPACITY", 1 << 19)
+    nearly_empty, full = groups_of_words(500, 2000, nonzeros=1), groups_of_words(3000, 2000, nonzeros=100)
+    rows = sp.vstack([nearly_empty, full], format="csr")
+    seen: list[State] = []
+    update = State.update
+
+    def spying(state: State, features: object, *, keep: bool) -> float:
+        seen.append(state)
+        return update(state, features, keep=keep)
+
+    monkeypatch.setattr(State, "update", spying)
+    fit(rows, 5, mini_batch_size=500)
+    held = sum(part.nnz for part, _ in seen[-1].sample.weighted(1 << 30, 0.0))
+    assert held <= 1 << 16

@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +21,8 @@ ROLE = "arn:aws:iam::123456789012:role/service-role/x"
 KMEANS = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"
 CENTERS = np.array([[0, 0], [10, 10], [0, 10]], np.float64)
 ROWS = np.concatenate([center + np.random.default_rng(3).normal(0, 0.1, (40, 2)) for center in CENTERS])
+LONG = {"k": "3", "feature_dim": "2", "epochs": "10000000"}
+"""Of a job that does not end by itself."""
 CSV = "".join(f"{x},{y}\n" for x, y in ROWS)
 
 
@@ -52,6 +56,15 @@ def running(state: Path, *options: str, **variables: str):
             process.wait(20)
 
 
+@contextmanager
+def with_rows(state: Path, *options: str):
+    """A server whose S3 has the rows in one object."""
+    with running(state, *options) as server:
+        server.s3.create_bucket(Bucket="bucket")
+        server.s3.put_object(Bucket="bucket", Key="train/rows.csv", Body=CSV)
+        yield server
+
+
 def request(name: str, mode: str = "File", uri: str = "s3://bucket/train", kind: str = "S3Prefix", **more):
     source = {"S3DataType": kind, "S3Uri": uri, "S3DataDistributionType": more.pop("distribution", "FullyReplicated")}
     channel = {"ChannelName": "train", "ContentType": "text/csv;label_size=0", "DataSource": {"S3DataSource": source}}
@@ -69,13 +82,16 @@ def request(name: str, mode: str = "File", uri: str = "s3://bucket/train", kind:
 
 
 def ended(up, name: str):
+    return _settled(partial(up.sagemaker.describe_training_job, TrainingJobName=name), "TrainingJobStatus")
+
+
+def _settled(describe: Callable[[], dict], status: str) -> dict:
+    """What ``describe`` answers when the status is no longer one that passes."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        job = up.sagemaker.describe_training_job(TrainingJobName=name)
-        if job["TrainingJobStatus"] not in ("InProgress", "Stopping"):
-            return job
+    while (found := describe())[status] in ("InProgress", "Stopping", "Creating", "Updating"):
+        assert time.monotonic() < deadline, f"it stays {found[status]}: {found}"
         time.sleep(0.05)
-    raise AssertionError(f"{name} does not end: {job}")
+    return found
 
 
 def trained(up, name: str, **more):
@@ -91,13 +107,7 @@ def object_at(up, uri: str) -> bytes:
 
 
 def in_service(up, name: str):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        endpoint = up.sagemaker.describe_endpoint(EndpointName=name)
-        if endpoint["EndpointStatus"] not in ("Creating", "Updating"):
-            return endpoint
-        time.sleep(0.1)
-    raise AssertionError(endpoint)
+    return _settled(partial(up.sagemaker.describe_endpoint, EndpointName=name), "EndpointStatus")
 
 
 def deployed(up, name: str, **weights: float):

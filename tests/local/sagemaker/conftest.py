@@ -7,6 +7,12 @@ import pytest
 
 
 @pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    """The folder that a module's server keeps its state in."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
 def up(tmp_path_factory):
     pytest.importorskip("moto")
     from tests.local.sagemaker.client import ROWS, running

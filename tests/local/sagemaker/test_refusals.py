@@ -15,31 +15,23 @@ pytest.importorskip("moto")
 from tests.local.sagemaker.client import (
     CSV,
     KMEANS,
+    LONG,
     ROLE,
     deployed,
     ended,
     processes_of,
     request,
-    running,
     trained,
+    with_rows,
 )
 
 pytestmark = pytest.mark.slow
-
-LONG = {"k": "3", "feature_dim": "2", "epochs": "10000000"}
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory):
-    return tmp_path_factory.mktemp("state")
 
 
 @pytest.fixture(scope="module")
 def up(state):
     """Jobs run one after the other."""
-    with running(state, "--jobs", "1") as server:
-        server.s3.create_bucket(Bucket="bucket")
-        server.s3.put_object(Bucket="bucket", Key="train/rows.csv", Body=CSV)
+    with with_rows(state, "--jobs", "1") as server:
         yield server
 
 

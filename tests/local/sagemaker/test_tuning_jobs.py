@@ -11,23 +11,14 @@ import pytest
 pytest.importorskip("moto")
 pytest.importorskip("optuna")
 
-from tests.local.sagemaker.client import CSV, request, running
+from tests.local.sagemaker.client import LONG, request, running, with_rows
 
 pytestmark = pytest.mark.slow
-
-LONG = {"k": "3", "feature_dim": "2", "epochs": "10000000"}
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory):
-    return tmp_path_factory.mktemp("state")
 
 
 @pytest.fixture(scope="module")
 def up(state):
-    with running(state) as server:
-        server.s3.create_bucket(Bucket="bucket")
-        server.s3.put_object(Bucket="bucket", Key="train/rows.csv", Body=CSV)
+    with with_rows(state) as server:
         yield server
 
 
@@ -144,9 +135,7 @@ def test_training_jobs_that_are_refused_or_fail_say_why(up):
 
 
 def test_the_next_server_knows_the_tuning_jobs(tmp_path):
-    with running(tmp_path) as up:
-        up.s3.create_bucket(Bucket="bucket")
-        up.s3.put_object(Bucket="bucket", Key="train/rows.csv", Body=CSV)
+    with with_rows(tmp_path) as up:
         short = tuning("done", hyperparameters={"k": "3", "feature_dim": "2"}, mode="File")
         up.sagemaker.create_hyper_parameter_tuning_job(**short)
         before = until(up, "done", "Completed", "Failed")
