@@ -47,7 +47,9 @@ def converted(
             if made[name][0] != list(paths):
                 made[name] = made[name][0], None
     if columns.given and not used:
-        raise ConfigurationError("--label and --header are for CSV and Parquet files of rows, and there are none")
+        raise ConfigurationError(
+            "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any"
+        )
     return {name: made[name] for name in files}
 
 
