@@ -25,6 +25,7 @@ from recordio.quoting import quoted
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 _FLAGS = {"true": "1", "false": "0"}  # pandas' columns of truth values, such as those of get_dummies
 _SHOWN = 8
+_DELIMITER = "is another delimiter meant? --content-type 'text/csv; delimiter=semicolon'"
 _LOOKED_AT = 1000  # rows of a file that is read as it is
 
 
@@ -93,6 +94,11 @@ class Table:
                 f"{form.what}: the first column has no name. pandas writes a frame's index so, which is no feature: "
                 "frame.to_csv(FILE, index=False) leaves it out"
             )
+        if self.names is None and not any(_is_value(field.strip()) for field in first):
+            raise ConfigurationError(
+                f"{form.what}: the first line has no numbers, but {_listed(first)}. If these are the names of the "
+                "columns, add --header"
+            )
         self._first = None if self.names is not None else first
         self._width = len(first)
         self._label = self._place()
@@ -128,6 +134,8 @@ class Table:
     def _known(self, label: str) -> str:
         if self.names is None or _INDEX.fullmatch(label):
             return f"there are {self._width}, from 0 to {self._width - 1}, and -1 is the last"
+        if len(self.names) == 1:
+            return f"there is one, {quoted(self.names[0])}; {_DELIMITER}"
         near = difflib.get_close_matches(label, self.names, n=1)
         return f"did you mean {quoted(near[0])}?" if near else f"there are {_listed(self.names)}"
 
@@ -153,7 +161,7 @@ class Table:
         if len(row) != self._width:
             raise ConfigurationError(
                 f"{self._place_of_row()}: {len(row)} fields, and {self._width} in the first line"
-                + ("; is another delimiter meant? --content-type 'text/csv; delimiter=semicolon'" * (len(row) == 1))
+                + (f"; {_DELIMITER}" * (len(row) == 1))
             )
         fields = [row[column] for column in self._order]
         if all(map(_is_plain, fields)):

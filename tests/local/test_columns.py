@@ -145,6 +145,8 @@ def text(*lines):
         (text("1,2,3", "1,2,clerk"), [], "row 2, column 2 (counted from 0): 'clerk' is text, and a number is expected"),
         (text("yes,2,3"), [], "row 1, label 0 (counted from 0): 'yes' is text, and a number is expected; number the"),
         (text("a,y", ",0"), ["--label", "y"], "row 1 (line 2), column 'a': the field is empty"),
+        (text("a,y", "1,0"), ["--label", "-1"], "the first line has no numbers, but 'a', 'y'. If these are the names"),
+        (text("a;y", "1;0"), ["--label", "y"], "there is one, 'a;y'; is another delimiter meant? --"),
         (text("a,target", "1,0"), ["--label", "traget"], "there is no column 'traget'; did you mean 'target'?"),
         (
             text("a,y", "1,0"),
