@@ -78,6 +78,7 @@ def _train_job(signals: Signals | None = None) -> int:
         settings = Settings.from_environment(os.environ)
         from container.training import train as training
     except (ConfigurationError, ImportError) as error:  # an image that lacks a package has failed, too
+        failure.forget(Paths(_base()).failure)
         failure.report(error, Paths(_base()).failure)
         return failure.EXIT_CODE
     return training.run(Paths(settings.base_directory), settings, signals=signals)

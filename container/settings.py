@@ -38,7 +38,7 @@ class Settings:
         algorithm: SageMaker's name of the algorithm; None where the image holds several and none is chosen.
         job: what all hosts of a job have in common and no other job has; None where nobody says.
         max_payload: largest request body in bytes; None for no limit (``SAGEMAKER_MAX_PAYLOAD_IN_MB=0``).
-        address: of the network interface that the server listens on; no variable says it.
+        address: of the network interface that the server listens on.
         workers: number of server processes; None leaves it to the machine.
         timeout: seconds that a request may take.
         safe_ports: first and last port that may be used besides ``port``.
@@ -58,7 +58,7 @@ class Settings:
     algorithm: str | None = None  # ALGORITHM
     job: str | None = None  # OBA_JOB_TOKEN, TRAINING_JOB_ARN, TRAINING_JOB_NAME
     port: int = 8080  # SAGEMAKER_BIND_TO_PORT
-    address: str = "0.0.0.0"
+    address: str = "0.0.0.0"  # OBA_BIND_ADDRESS
     safe_ports: tuple[int, int] | None = None  # SAGEMAKER_SAFE_PORT_RANGE
     workers: int | None = None  # SAGEMAKER_MODEL_SERVER_WORKERS
     timeout: int = 60  # SAGEMAKER_MODEL_SERVER_TIMEOUT
@@ -88,6 +88,7 @@ class Settings:
             algorithm=read.algorithm(),
             job=read.job(),
             port=read.integer("SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
+            address=read.text("OBA_BIND_ADDRESS") or "0.0.0.0",
             safe_ports=read.port_range("SAGEMAKER_SAFE_PORT_RANGE"),
             workers=read.integer("SAGEMAKER_MODEL_SERVER_WORKERS", 1),
             timeout=read.integer("SAGEMAKER_MODEL_SERVER_TIMEOUT", 1) or 60,

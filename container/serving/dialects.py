@@ -62,7 +62,10 @@ XGBOOST = Dialect(
     bracket_csv=True,
     label_size=1,
     empty_status=204,
-    unsupported="{0} is not an accepted ContentType: {1}.",  # theirs lists Parquet, which its requests do not take
+    unsupported=(  # their words, which list Parquet, though their requests cannot be that
+        "{0} is not an accepted ContentType: csv, libsvm, parquet, recordio-protobuf, text/csv, text/libsvm, "
+        "text/x-libsvm, application/x-parquet, application/x-recordio-protobuf."
+    ),
     unreadable_status=415,
     prediction_prefix="Unable to evaluate payload provided: ",
 )

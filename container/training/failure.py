@@ -6,6 +6,7 @@ families: ``ClientError``, on which they can act, and ``AlgorithmError``, which 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import traceback
 from collections.abc import Sequence
@@ -92,6 +93,12 @@ def write(text: str, file: Path) -> None:
             stream.write(text)
     except OSError as problem:
         logger.error("The failure file was not written: %s", problem)
+
+
+def forget(file: Path) -> None:
+    """Remove what an earlier run in the same folders has left: the cause to show is this run's."""
+    with contextlib.suppress(OSError):
+        file.unlink()
 
 
 def _shown(kind: Family, lines: Sequence[str], trace: str) -> str:

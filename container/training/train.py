@@ -55,6 +55,7 @@ def run(paths: Paths, settings: Settings, output: Output | None = None, signals:
     """
     output = output or PlainOutput()
     logs.configure(stream=output)
+    failure.forget(paths.failure)
     hosts = group.find(paths)
     if hosts is None or hosts.size == 1:
         return _run(paths, settings, output, SoleHost(paths.failure))

@@ -27,6 +27,9 @@ from recordio.errors import ContentTypeError
 START_SECONDS = 240
 """So long has a container on SageMaker to become healthy."""
 
+LOOPBACK = "127.0.0.1"
+"""Where servers that are for this machine alone listen."""
+
 _PAUSE = 0.05
 _AGAIN = 0.2  # seconds before a request is sent again; doubled each time
 _TEXT = 300
@@ -139,15 +142,16 @@ def serving(model: Path, algorithm: str | None, variables: Mapping[str, str]) ->
         paths = Paths(Path(base))
         paths.model.symlink_to(model.resolve())
         port = free_port()
-        own = {"SAGEMAKER_BASE_DIR": base, "SAGEMAKER_BIND_TO_PORT": str(port)} | dict(variables)
+        own = {"SAGEMAKER_BASE_DIR": base, "SAGEMAKER_BIND_TO_PORT": str(port), "OBA_BIND_ADDRESS": LOOPBACK}
+        own |= variables
         if algorithm is not None:
             own["ALGORITHM"] = algorithm
         command = [sys.executable, "-m", "container", "serve"]
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # or the server would live on
         with subprocess.Popen(command, env={**os.environ, **own}, stdout=sys.stderr.fileno()) as process:
             try:
-                _wait(Client(f"http://127.0.0.1:{port}"), process)
-                yield f"http://127.0.0.1:{port}"
+                _wait(Client(f"http://{LOOPBACK}:{port}"), process)
+                yield f"http://{LOOPBACK}:{port}"
             finally:
                 process.terminate()
                 signal.signal(signal.SIGTERM, before)
@@ -165,5 +169,5 @@ def _wait(client: Client, process: subprocess.Popen[bytes]) -> None:
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

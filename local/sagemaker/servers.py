@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from algorithms.archives import ArchiveError, extract
 from container.paths import Paths
-from local.batch.client import free_port
+from local.batch.client import LOOPBACK, free_port
 from local.sagemaker import images, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
@@ -76,6 +76,7 @@ class Server:
         own = {
             "SAGEMAKER_BASE_DIR": str(self._paths.base),
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
+            "OBA_BIND_ADDRESS": LOOPBACK,
             "SAGEMAKER_MULTI_MODEL": "true" if self.many else "false",
             "ALGORITHM": images.algorithm(container["Image"]),
         }
@@ -127,7 +128,7 @@ class Server:
         Raises:
             OSError, http.client.HTTPException: there was none.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=seconds)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()

@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from algorithms.kmeans.model import KMeansModel
 from local import __main__ as commands
+from local.batch.client import serving
 from recordio.framing import frames
 from recordio.record_writer import encode_records
 
@@ -359,3 +362,10 @@ def test_a_job_that_cannot_be_is_refused_at_once(server, batch, tmp_path, monkey
     assert batch(*options) == (1, {})
     assert text in capsys.readouterr().err
     assert server.bodies == []
+
+
+@pytest.mark.slow
+def test_nobody_else_reaches_the_server_of_a_model(tmp_path):
+    KMeansModel(np.eye(3, dtype=np.float32)).save(tmp_path)
+    with serving(tmp_path, "kmeans", {}) as url, socket.socket() as other:
+        other.bind(("127.0.0.2", int(url.rpartition(":")[2])))  # it would be taken, were it that of all addresses

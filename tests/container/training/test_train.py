@@ -13,7 +13,7 @@ import pytest
 
 from algorithms import registry
 from algorithms.checkpoints import Checkpoint
-from algorithms.errors import ChannelError, TrainingStopped
+from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
 from container import extras
 from container.settings import Settings
 from container.training import train
@@ -336,3 +336,18 @@ def test_a_package_that_lacks_is_named_before_anything_is_read(run, monkeypatch)
     outcome = run()
     assert outcome.code == 1
     assert "needs no-such-package, not installed here" in outcome.failure
+
+
+def test_a_failure_is_that_of_the_last_run(run, monkeypatch, opt_ml):
+    def failing(reason):
+        def fit(values, channels, job):
+            raise TrainingDataError(reason)
+
+        return fit
+
+    for reason in ("the first", "the second"):
+        with monkeypatch.context() as patched:
+            fit_instead(patched, failing(reason))
+            assert reason in run().failure
+    assert run().code == 0
+    assert not opt_ml.paths.failure.exists()
