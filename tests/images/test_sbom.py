@@ -28,4 +28,4 @@ def test_it_is_valid_and_names_what_is_installed():
     assert "BSD" in json.dumps(numpy["licenses"])
     packages = {component["purl"] for component in document["components"] if "purl" in component}
     assert {"pkg:deb/debian/libc6@2.36-9+deb12u14?arch=amd64", "pkg:deb/debian/tzdata@2026b-0+deb12u1"} <= packages
-    assert document == sbom.bill(Path(sys.prefix), "libc6:amd64\t2.36-9+deb12u14\ntzdata\t2026b-0+deb12u1\n")
+    assert "serialNumber" not in document and "timestamp" not in document.get("metadata", {})  # each build has the same
