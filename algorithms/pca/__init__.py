@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from algorithms.checkpoints import Checkpoint
-from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, quality, tuning_metric
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.passed import Passed, joined
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -34,7 +34,6 @@ from algorithms.interface import (
     Configuration,
     Hosts,
     Job,
-    Metric,
     Serving,
     Stream,
 )
@@ -111,11 +110,7 @@ class PCA(Algorithm):
     metrics = (
         PROGRESS,
         THROUGHPUT,
-        Metric(
-            name=f"test:{EXPLAINED}",
-            regex=rf"#quality_metric: host=\S+, test {EXPLAINED} <score>=(\S+)",
-            maximize=True,
-        ),
+        quality(f"test:{EXPLAINED}", score=True),
     )
     serving = Serving(
         accepts=(CSV, JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO, CSV), json_key="projections"
