@@ -1,6 +1,7 @@
 """Imports go downwards only, and a light algorithm stays light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,8 @@ def test_the_lower_layers_know_neither_http_nor_the_environment_nor_sagemakers_f
     docstrings = {id(node.value) for node in ast.walk(parsed) if isinstance(node, ast.Expr)}
     texts = [node for node in ast.walk(parsed) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     assert [node.value for node in texts if id(node) not in docstrings and "/opt/ml" in node.value] == []
+    if file.relative_to(ROOT).parts[0] == "algorithms":
+        assert [node.value for node in texts if re.search("SAGEMAKER_[A-Z]|OBA_[A-Z]|/opt/ml/", node.value)] == []
 
 
 ALGORITHM_FOLDERS = {entry.location.split(".")[1].split(":")[0] for entry in registry.ALGORITHMS.values()}
