@@ -248,7 +248,11 @@ class Trainer:
         return found
 
     def validate(self, validation: Pipeline, epoch: int) -> float:
-        """The share of validation images whose class is the likeliest one; of labels that are right with several."""
+        """The share of validation images whose class is the likeliest one; of labels that are right with several.
+
+        Raises:
+            TrainingDataError: there are no images.
+        """
         right = total = 0
         for batch in validation.epoch(epoch):
             scores = to_numpy(self.network.predict_on_batch(batch.images))[: batch.valid]

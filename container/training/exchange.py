@@ -127,7 +127,11 @@ def stop_tracker(tracker: Any) -> None:
 
 
 def connect(address: str, port: int, rank: int, size: int) -> Engine:
-    """The engine of this host, when all others have called this too."""
+    """The engine of this host, when all others have called this too.
+
+    Raises:
+        RuntimeError: the engine numbers the hosts otherwise.
+    """
     import xgboost
     from xgboost import collective
 
@@ -182,6 +186,9 @@ def _borrowed(descriptor: int) -> socket.socket:
 
 def encode(value: Any) -> bytes:
     """A value of ``Hosts.gather`` as bytes: a JSON text with its length, then the arrays.
+
+    Raises:
+        TypeError: a value is of another type, or an array holds no numbers.
 
     >>> decode(encode({"a": [1, None, 0.5], "b": np.arange(3)}))
     {'a': [1, None, 0.5], 'b': array([0, 1, 2])}
