@@ -68,6 +68,18 @@ def sparse_rows(text: bytes, labelled: bool) -> SparseRows | None:
     )
 
 
+def instances(text: bytes, lines: bool) -> np.ndarray | None:
+    """The dense rows of a JSON request, shape (n, width), float32; with ``lines``, of JSON Lines."""
+    if kernel is None:
+        return None
+    values = np.empty(text.count(b",") + text.count(b"[") + 1, np.float32)  # each number has one of them before it
+    found = kernel.json(text + b"\n\0", lines, values)
+    if found is None:
+        return None
+    count, width = found
+    return values[:count].reshape(-1, width)
+
+
 def tokens(text: bytes, starts: np.ndarray, ends: np.ndarray, values: np.ndarray, first: int) -> int:
     """Read the numbers ``text[starts[i]:ends[i]]`` into ``values``, from number ``first`` on.
 
