@@ -40,6 +40,7 @@ NAMES = (
     "seq2seq",
     "serving",
     "wide",
+    "processes",
 )
 PACKAGES = ("numpy", "scipy", "xgboost", "tensorflow", "scikit-learn", "pyarrow", "faiss-cpu", "tomotopy", "gensim")
 PACKAGES += ("myfm", "xlearn", "vowpalwabbit", "polars")

@@ -1,7 +1,7 @@
 /* The fast path of recordio/csv_rows.py, libsvm.py and json_rows.py: a block of text to arrays of numbers.
  *
- * It knows the plainest spelling of each format: CSV of bare numbers, LIBSVM with rising indices, JSON of dense rows and
- * nothing else. Anything else (a quote, a comment, nan, a header, a ragged row, another key) is not an error here but
+ * It knows the plainest spelling of each format: CSV of numbers, quoted or not, LIBSVM with rising indices, JSON of dense rows and
+ * nothing else. Anything else (a word, a comment, nan, a header, a ragged row, another key) is not an error here but
  * "unusual": the functions return None, and the Python code reads the same block, or says what is wrong with it. So there is not one error message about data in
  * this file, and what it returns is to the last bit what the numpy code returns.
  *
@@ -21,6 +21,18 @@ static inline int is_blank(char byte) { return byte == ' ' || byte == '\t'; }
 
 typedef struct { Py_ssize_t values, width, missing; } Table;
 
+/* Reads a field in quotation marks and moves past it; NaN where they are empty, 0 where something is unusual. */
+SELDOM static int read_quoted(const char **at, float *value)
+{
+    const char *p = *at + 1;
+    if (*p == '"')
+        *value = NAN;
+    else if (!read_number(&p, value))
+        return 0;
+    *at = p + 1;
+    return *p == '"';
+}
+
 /* Reads rows of equal width; 0 where something is unusual, or there are more than `room` values. */
 static int read_table(const char *p, const char *stop, float *values, Py_ssize_t room, Table *table)
 {
@@ -36,7 +48,10 @@ static int read_table(const char *p, const char *stop, float *values, Py_ssize_t
                 values[table->values] = NAN;
                 table->missing++;
             } else if (!read_number(&p, &values[table->values])) {
-                return 0;
+                if (*p != '"' || !read_quoted(&p, &values[table->values])) return 0;
+                int empty = isnan(values[table->values]);
+                if (empty && *p == '\n' && table->values == first) return 0; /* a blank line */
+                table->missing += empty;
             }
             table->values++;
             if (*p == '\n') break;

@@ -19,7 +19,7 @@ except ImportError:
 
 
 def table(text: bytes) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """CSV rows of bare numbers.
+    """CSV rows of numbers, in quotation marks or not.
 
     Returns
     -------

@@ -182,7 +182,17 @@ def test_numbers_of_json_are_equal_bit_for_bit(monkeypatch):
         assert equal(first, second), token
 
 
-@pytest.mark.parametrize("text", [b"", b"1", b"\n", b"1,2\n3\n", b"1 2\n", b'"1"\n', b"nan\n", b"1\r\n"])
+def test_quoted_numbers_take_the_fast_path(monkeypatch):
+    body = b'"1.5","","-2"\n"",4,"5e-1"\n,"",""\n'
+    assert text_kernel.table(body) is not None
+    for text in (body, body.replace(b",", b";"), body[:-9], b'""\n' + body, body + b'"",""\n', b'"1"\n""\n"2"\n'):
+        for media in ("text/csv", "text/csv; delimiter=;"):
+            assert equal(*both(monkeypatch, text, media))
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"1", b"\n", b"1,2\n3\n", b"1 2\n", b'"1\n', b'" 1"\n', b'""\n', b'"1"2\n', b"nan\n", b"1\r\n"]
+)
 def test_what_is_not_plain_csv_is_left_alone(text):
     assert text_kernel.table(text) is None
 
