@@ -17,7 +17,7 @@ from typing import Any
 from container.paths import Paths
 from tests.opt_ml import ROOT, OptMl, Outcome
 
-BOUNDS = {"PATIENCE": 20.0, "BEAT": 0.2, "LOST": 3.0, "LINGER": 3.0, "PARTING": 3.0}
+BOUNDS = {"PATIENCE": 60.0, "BEAT": 0.2, "LOST": 3.0, "LINGER": 3.0, "PARTING": 3.0}
 """Of ``container.training.meeting``, in which they are 2 seconds to 10 minutes."""
 
 _PROGRAM = """

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("moto")
 
-from local.batch.client import free_port
 from tests.local.sagemaker.client import CSV, KMEANS, ROLE, ROOT, deployed, object_at, running, trained
+from tests.server import free_port
 
 pytestmark = pytest.mark.slow
 
