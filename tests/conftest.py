@@ -1,9 +1,13 @@
-"""Fixtures for the tests of all layers."""
+"""Fixtures for the tests of all layers, and the order in which tests run."""
 
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("any-load", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("any-load")
 
 
 @pytest.fixture(scope="session")

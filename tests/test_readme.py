@@ -145,7 +145,7 @@ def run(block, folder: Path) -> bool:
         refused = f"http://127.0.0.1:{free_port()}"
         variables |= {"HOME": str(folder), "HTTPS_PROXY": refused, "AWS_MAX_ATTEMPTS": "1"}
         variables["AWS_EC2_METADATA_DISABLED"] = "true"
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{block.heading}:\n{text}\n{done.stdout}\n{done.stderr}"
     for expected in re.findall(r"^print\(.*\)  # (.*)$", text, re.M):
         assert numbers(done.stdout) == pytest.approx(numbers(expected), rel=1e-3)

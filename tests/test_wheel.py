@@ -44,7 +44,7 @@ def installed(wheel, tmp_path_factory):
     python = environments.python_of("wheel", PROJECT["dependencies"])
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     install = [*pip, "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall", wheel]
-    subprocess.run(install, check=True, timeout=300)
+    subprocess.run(install, check=True, timeout=900)
     home = tmp_path_factory.mktemp("home")
     (home / "bin").mkdir()
     for name in ("oba", "train", "serve"):
@@ -55,7 +55,7 @@ def installed(wheel, tmp_path_factory):
         command = [str(word) for word in words]
         if command[0] == "python":
             command[0] = str(python)
-        done = subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True, timeout=900)
         assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 

@@ -293,7 +293,7 @@ def stop_when(opt_ml, algorithm, text):
                     break
             process.send_signal(signal.SIGTERM)
             started = time.monotonic()
-            process.communicate(timeout=60)
+            process.communicate(timeout=300)
             return process.returncode, time.monotonic() - started
         finally:
             process.kill()

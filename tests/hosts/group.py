@@ -96,7 +96,7 @@ class Group:
         """What a host has printed so far."""
         return (self.hosts[place].paths.base / "log").read_text()
 
-    def wait_for(self, text: str, *places: int, seconds: float = 60) -> None:
+    def wait_for(self, text: str, *places: int, seconds: float = 240) -> None:
         """Until the hosts have printed ``text``."""
         until = time.monotonic() + seconds
         for place in places or range(len(self.hosts)):
@@ -109,14 +109,14 @@ class Group:
         self.wait_for("hosts are here", 0)
         self.wait_for("feature(s) found")
 
-    def outcome(self, place: int, seconds: float = 90) -> Outcome:
+    def outcome(self, place: int, seconds: float = 240) -> Outcome:
         """What a host left, when it has ended."""
         process = self.processes[place]
         assert process is not None
         code = process.wait(seconds)
         return Outcome(code, self.log(place), self.hosts[place].paths)
 
-    def outcomes(self, seconds: float = 90) -> list[Outcome]:
+    def outcomes(self, seconds: float = 240) -> list[Outcome]:
         """The same of all that were started."""
         return [self.outcome(place, seconds) for place, process in enumerate(self.processes) if process]
 

@@ -59,6 +59,6 @@ def run(python: Path, program: str, *arguments: str | Path) -> str:
         AssertionError: it failed; the message is what it wrote.
     """
     command = [str(python), "-c", program, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     return result.stdout
