@@ -30,7 +30,7 @@ def job(base) -> OptMl:
 
 
 def stopped(opt_ml: OptMl, number: signal.Signals, after: int) -> tuple[int, float, str]:
-    """Exit code, processor seconds that the job went on for, and its log, where it gets a signal after so many epochs."""
+    """Exit code, processor seconds that the job went on for, and log of one that gets a signal after so many epochs."""
     log, before, until_asked = [], cpu.of_children(), 0.0
     with opt_ml.start(NAME) as process:
         assert process.stdout is not None
