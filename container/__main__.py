@@ -19,7 +19,7 @@ from typing import NoReturn
 from container import logs, resources
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
-from container.signals import STOPPING, Signals
+from container.signals import STOPPING, Signals, end
 from container.training import failure, group
 
 _UNUSED = ("sklearn",)
@@ -47,6 +47,8 @@ def train_command(arguments: Sequence[str] | None = None) -> NoReturn:
     """``train`` as a process, which ends without taking TensorFlow apart: all is on disk by then, and whoever has sent
     SIGTERM waits."""
     code = train(arguments)
+    for number in STOPPING:  # the job is over, and its code stands
+        signal.signal(number, signal.SIG_IGN)
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # whoever read it has gone
@@ -87,18 +89,13 @@ def _train_job(signals: Signals | None = None) -> int:
 @contextlib.contextmanager
 def _ending_at_once() -> Iterator[None]:
     """SIGTERM and Ctrl-C end the process until the job sets its own handlers; imports leave nothing behind."""
-    before = {number: signal.signal(number, _end) for number in STOPPING}
+    before = {number: signal.signal(number, end) for number in STOPPING}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _end(number: int, _frame: object) -> None:
-    os.write(1, b"Training was stopped before it began.\n")  # logging may hold its lock where the signal came
-    os._exit(128 + number)
 
 
 def _train_help(given: Sequence[str]) -> int:

@@ -23,6 +23,8 @@ from recordio.content_type import ContentType
 from recordio.quoting import quoted
 
 _INDEX = re.compile(r"-?[0-9]{1,9}")
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+(e[-+]?[0-9]+)?", re.IGNORECASE)
+_DELIMITERS = {";": "semicolon", "\t": "tab", " ": "space"}
 _FLAGS = {"true": "1", "false": "0"}  # pandas' columns of truth values, such as those of get_dummies
 _SHOWN = 8
 _DELIMITER = "is another delimiter meant? --content-type 'text/csv; delimiter=semicolon'"
@@ -95,6 +97,7 @@ class Table:
                 "frame.to_csv(FILE, index=False) leaves it out"
             )
         if self.names is None and not any(_is_value(field.strip()) for field in first):
+            _check_commas(f"{form.what}, line 1", first)
             raise ConfigurationError(
                 f"{form.what}: the first line has no numbers, but {_listed(first)}. If these are the names of the "
                 "columns, add --header"
@@ -204,6 +207,14 @@ def opened(stream: BinaryIO, content_type: ContentType) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, charset, errors="replace", newline="")
 
 
+def header(text: TextIO, delimiter: str) -> list[str]:
+    """The names of the columns in the first line; [] where nothing is in it that csv could read."""
+    with contextlib.suppress(csv.Error):
+        for row in csv.reader(text, delimiter=delimiter, skipinitialspace=True):
+            return [field.strip() for field in row]
+    return []
+
+
 def check(text: TextIO, form: Form) -> None:
     """Refuse a file whose first line has no number, and text in its first rows, where the command says nothing of its
     columns. Readers find the rest, and name line and column.
@@ -216,6 +227,7 @@ def check(text: TextIO, form: Form) -> None:
         for number, row in enumerate(itertools.islice(rows, _LOOKED_AT), 1):
             fields = [field.strip() for field in row]
             if number == 1 and fields and not any(map(_is_value, fields)):
+                _check_commas(f"{form.what}, line 1", fields)
                 raise ConfigurationError(
                     f"{form.what}: the first line has no numbers, but {_listed(fields)}. If these are the names of the "
                     "columns, add --header; with --label NAME, where the label is not the first of them"
@@ -227,7 +239,29 @@ def check(text: TextIO, form: Form) -> None:
                     raise _text(place, field, str(column), is_label=is_label)
 
 
+def _check_commas(place: str, fields: Sequence[str]) -> None:
+    for field in fields:
+        if _DECIMAL_COMMA.fullmatch(field.strip()):
+            raise _decimal_comma(place, field.strip())
+
+
+def _decimal_comma(place: str, text: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{place}: {quoted(text)} has a decimal comma, and a decimal point is expected; as pandas makes it: "
+        "read_csv(FILE, decimal=',', sep=SEPARATOR).to_csv(NEW, index=False)"
+    )
+
+
 def _text(place: str, text: str, name: str, *, is_label: bool) -> ConfigurationError:
+    if _DECIMAL_COMMA.fullmatch(text):
+        return _decimal_comma(place, text)
+    for mark, delimiter in _DELIMITERS.items():
+        if mark in text and all(map(_is_number, text.split(mark))):
+            return ConfigurationError(
+                f"{place}: {quoted(text)} is no number, and numbers with another delimiter: --content-type 'text/csv; "
+                f"delimiter={delimiter}'. Where commas are decimal ones, write points, as pandas does: "
+                f"read_csv(FILE, sep={mark!r}, decimal=',').to_csv(NEW, index=False)"
+            )
     advice = (
         f"number the classes from 0, as pandas does: frame[{name}].factorize()[0]"
         if is_label
