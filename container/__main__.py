@@ -46,6 +46,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
 def train_command(arguments: Sequence[str] | None = None) -> NoReturn:
     """``train`` as a process, which ends without taking TensorFlow apart: all is on disk by then, and whoever has sent
     SIGTERM waits."""
+    _open_streams()
     code = train(arguments)
     for number in STOPPING:  # the job is over, and its code stands
         signal.signal(number, signal.SIG_IGN)
@@ -54,6 +55,20 @@ def train_command(arguments: Sequence[str] | None = None) -> NoReturn:
         with contextlib.suppress(OSError):  # whoever read it has gone
             stream.flush()
     os._exit(code)
+
+
+def _open_streams() -> None:
+    """Give standard input, output and error to a process that was started without.
+
+    The first files that are opened would take their numbers, and what libraries print would end in a model.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 @contextlib.contextmanager
@@ -126,6 +141,7 @@ def serve(arguments: Sequence[str] | None = None) -> int:
 
     from container.serving import server
 
+    _open_streams()
     logs.configure()
     try:
         settings = Settings.from_environment(os.environ)

@@ -28,6 +28,7 @@ _DELIMITERS = {";": "semicolon", "\t": "tab", " ": "space"}
 _FLAGS = {"true": "1", "false": "0"}  # pandas' columns of truth values, such as those of get_dummies
 _SHOWN = 8
 _DELIMITER = "is another delimiter meant? --content-type 'text/csv; delimiter=semicolon'"
+_UNCLOSED = "a quotation mark is not closed"
 _LOOKED_AT = 1000  # rows of a file that is read as it is
 
 
@@ -139,7 +140,10 @@ class Table:
             return f"there are {self._width}, from 0 to {self._width - 1}, and -1 is the last"
         if len(self.names) == 1:
             return f"there is one, {quoted(self.names[0])}; {_DELIMITER}"
-        near = difflib.get_close_matches(label, self.names, n=1)
+        if any("\ufffd" in name or "\0" in name for name in self.names):
+            return "the file is not UTF-8; --content-type 'text/csv; charset=latin-1' (or utf-16) says what it is"
+        near = [name for name in self.names if name.lower() == label.lower()]
+        near = near or difflib.get_close_matches(label, self.names, n=1)
         return f"did you mean {quoted(near[0])}?" if near else f"there are {_listed(self.names)}"
 
     def _ordered(self) -> list[int]:
@@ -162,9 +166,10 @@ class Table:
     def _numbers(self, row: list[str]) -> list[str]:
         self._row += 1
         if len(row) != self._width:
+            advice = _UNCLOSED if "\n" in row[0] else _DELIMITER
             raise ConfigurationError(
                 f"{self._place_of_row()}: {len(row)} fields, and {self._width} in the first line"
-                + (f"; {_DELIMITER}" * (len(row) == 1))
+                + (f"; {advice}" if len(row) == 1 else "")
             )
         fields = [row[column] for column in self._order]
         if all(map(_is_plain, fields)):

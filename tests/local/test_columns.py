@@ -239,3 +239,19 @@ def test_a_header_without_a_label_says_which_column_is_taken_for_it(tmp_path, ca
     assert oba(*words, "--label", "y") == 0
     shown = capsys.readouterr()
     assert "--label NAME" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"A,B,Y\n1,2,3\n2,3,4\n", "did you mean 'Y'?"),
+        ("a,b,y\n1,2,3\n".encode("utf-16"), "the file is not UTF-8; --content-type 'text/csv; charset="),
+        (b'a,b,y\n"1,2,3\n2,3,4\n', "a quotation mark is not closed"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(content, words, tmp_path, capsys):
+    file = tmp_path / "rows.csv"
+    file.write_bytes(content)
+    more = ["predictor_type=regressor", "--label", "y", "--output", tmp_path / "out"]
+    assert oba("train", "linear-learner", "--train", file, *more) == 1
+    assert words in capsys.readouterr().err
