@@ -8,8 +8,10 @@ import itertools
 import logging
 import random
 import secrets
+import shutil
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from werkzeug.datastructures import Headers
 
@@ -23,6 +25,9 @@ from local.sagemaker.store import Record
 
 KIND = "endpoint"
 GROUP = "/aws/sagemaker/Endpoints/"
+INVOCATIONS = "invocations"
+"""The folder of what endpoints have yet to answer, with one for each."""
+
 _FORWARDED = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Target-Model")
 _numbers = itertools.count()
 _logger = logging.getLogger("oba.up")
@@ -203,6 +208,7 @@ def delete(cloud: Cloud, request: Record) -> None:
         running = cloud.running.pop(name, [])
         if (waiting := cloud.waiting.pop(name, None)) is not None:
             waiting.shutdown(wait=False, cancel_futures=True)
+        shutil.rmtree(invocations(cloud, name), ignore_errors=True)
     _close(running)
 
 
@@ -272,6 +278,11 @@ def chosen(cloud: Cloud, name: str, wanted: str | None = None) -> Variant:
         if variant.name == wanted:
             return variant
     raise invalid(f"Variant {wanted} not found in endpoint {name}.")
+
+
+def invocations(cloud: Cloud, name: str) -> Path:
+    """Where the asynchronous requests of an endpoint lie until they are answered."""
+    return cloud.folder / INVOCATIONS / name
 
 
 def _model_error(cloud: Cloud, name: str, answer: Answer) -> AwsError:

@@ -29,7 +29,7 @@ def create(cloud: Cloud, request: Record) -> Record:
     record's ``FinalMetricDataList`` while it runs.
     """
     name = request["TrainingJobName"]
-    _check(request)
+    _check(cloud, request)
     arn, now = cloud.arn(KIND, name), time.time()
     record = request | {
         **_completed(request),
@@ -77,7 +77,7 @@ def _completed(request: Record) -> Record:
     }
 
 
-def _check(request: Record) -> None:
+def _check(cloud: Cloud, request: Record) -> None:
     """Refuse a job that cannot be.
 
     Raises:
@@ -99,7 +99,7 @@ def _check(request: Record) -> None:
     count = training_job.instances(request)
     if not 1 <= count <= training_job.MOST_HOSTS:
         raise invalid(f"ResourceConfig.InstanceCount: {count} is not from 1 to {training_job.MOST_HOSTS}")
-    channels.check(request)
+    channels.check(request, files=cloud.only_here)
     try:
         for one in specification.get("MetricDefinitions", ()):
             MetricPattern(one["Name"], one["Regex"])
