@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local.sagemaker.invocation_metrics import InvocationMetrics
 from local.sagemaker.processes import Processes
 from local.sagemaker.store import Store
 
@@ -45,6 +46,7 @@ class Cloud:
         only_here: whether nobody but this machine reaches it, so that requests may name its files.
         kept: the file with the bytes of an object, by bucket and key; None where S3 is another server's.
         waiting: by endpoint, the threads that do its asynchronous requests.
+        metrics: of what endpoints are asked.
         tuning: the tuning jobs of each region; ``tuning_jobs`` keeps them.
     """
 
@@ -61,6 +63,7 @@ class Cloud:
     only_here: bool = True
     kept: Callable[[str, str], Path | None] | None = None
     waiting: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
+    metrics: InvocationMetrics = field(default_factory=InvocationMetrics)
     tuning: dict[str, Any] = field(default_factory=dict)
 
     def at(self, region: str) -> Cloud:

@@ -85,6 +85,8 @@ class Application:
         except HTTPException as error:
             response = refused(AwsError("SerializationException", error.description or "", error.code or 400))
         except AwsError as error:
+            if invoked and error.code == "ValidationException":  # SageMaker Runtime's has a name of its own
+                error.code = "ValidationError"
             response = refused(error)
         except Exception as error:
             _logger.exception("%s %s", environ["PATH_INFO"], target)

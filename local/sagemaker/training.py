@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import time
 
 from algorithms import registry
@@ -134,7 +135,8 @@ def describe(cloud: Cloud, request: Record) -> Record:
 @operation("ListTrainingJobs")
 def list_jobs(cloud: Cloud, request: Record) -> Record:
     """Jobs, a page of them."""
-    page, token = listed(cloud.store.all(KIND), request, name="Name", status="TrainingJobStatus")
+    jobs = [] if "WarmPoolStatusEquals" in request else cloud.store.all(KIND)  # no job keeps its instances warm
+    page, token = listed(jobs, request, name="Name", status="TrainingJobStatus")
     return {"TrainingJobSummaries": [{key: one[key] for key in _SUMMARY if key in one} for one in page], **token}
 
 
@@ -152,6 +154,20 @@ def stop(cloud: Cloud, request: Record) -> None:
         training_job.transition(cloud, name, "Stopping", "Stopping the training job")
         if cloud.stop(KIND, name):
             training_job.end_before_begin(cloud, name)
+
+
+@operation("DeleteTrainingJob")
+def delete(cloud: Cloud, request: Record) -> None:
+    """Forget a job that has ended; what it wrote to S3 stays."""
+    name = request["TrainingJobName"]
+    with cloud.store.lock:
+        record = found(cloud, name)
+        if record["TrainingJobStatus"] in ("InProgress", "Stopping"):
+            raise AwsError(
+                "ResourceInUse", f"The training job is in status {record['TrainingJobStatus']}; stop it first."
+            )
+        cloud.store.delete(KIND, name)
+        shutil.rmtree(cloud.folder / "training-jobs" / name, ignore_errors=True)
 
 
 @operation("UpdateTrainingJob")
