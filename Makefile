@@ -7,7 +7,7 @@ READY := .venv/.ready
 GPU = $(shell nvidia-smi --list-gpus > /dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench docs lock tables image image-test push clean
+.PHONY: help setup demo test check format bench soak docs lock tables image image-test push clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -47,6 +47,9 @@ else
 	.venv/bin/python -m benchmarks $(if $(QUICK),--quick,--write docs/measured.md)
 	$(if $(GPU),.venv/bin/python -m benchmarks.gpu)
 endif
+
+soak: $(READY) ## mixed requests on 64 connections, an hour for each algorithm (SECONDS=60): no error, no growth of memory
+	.venv/bin/python -m benchmarks.soak --seconds $(or $(SECONDS),3600)
 
 lock: $(READY) ## write locks/ anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	.venv/bin/python locks/compile.py $(if $(UPGRADE),--upgrade)

@@ -80,7 +80,8 @@ def _read(file: Any, name: str, rows: RowFormat, labels: int | None) -> Iterator
         names = _column_names(parquet.schema_arrow, name)
     layout = columns(len(names), labels, rows, name)
     first_row = 0
-    parts = _parts(parquet, names)
+    # Batch by batch even where a row group is small: read at once, it takes what its columns claim to have.
+    parts = parquet.iter_batches(batch_size=max(1, _BATCH_VALUES // len(names)), columns=names)
     while True:
         with _as_parse_error(name):
             part = next(parts, None)
@@ -91,32 +92,6 @@ def _read(file: Any, name: str, rows: RowFormat, labels: int | None) -> Iterator
         first_row += len(values)
         if len(values):
             yield take(values, layout, rows)
-
-
-def _parts(parquet: pq.ParquetFile, names: list[str]) -> Iterator[pa.Table | pa.RecordBatch]:
-    """Rows of a bounded size: as many row groups as fit, which Arrow reads at once and with all threads; one that is
-    larger in batches."""
-    most = max(1, _BATCH_VALUES // len(names))
-    groups: list[int] = []
-    rows = 0
-    for group in range(parquet.num_row_groups):
-        more = _values_of_a_column(parquet.metadata.row_group(group))
-        if groups and rows + more > most:
-            yield parquet.read_row_groups(groups, columns=names)
-            groups, rows = [], 0
-        if more > most:
-            yield from parquet.iter_batches(batch_size=most, row_groups=[group], columns=names)
-        else:
-            groups.append(group)
-            rows += more
-    if groups:
-        yield parquet.read_row_groups(groups, columns=names)
-
-
-def _values_of_a_column(group: pq.RowGroupMetaData) -> int:
-    """The largest number of values that a column of the row group claims to have: its rows, if nobody lies. Arrow makes
-    room for what the column claims when it reads it at once."""
-    return max([group.num_rows, *(group.column(number).num_values for number in range(group.num_columns))])
 
 
 def _place(name: str, first_row: int, names: list[str], row: int, column: int) -> str:
@@ -156,7 +131,7 @@ def _column_names(schema: pa.Schema, name: str) -> list[str]:
     return [field.name for field in chosen]
 
 
-def _values(part: pa.Table | pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
+def _values(part: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
     """Values, shape (n, columns), float32, with NaN for nulls; and where those are, or None for nowhere.
 
     A column lies in one piece, as in Arrow: ``take`` copies the features into rows, all at once, which is faster.

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from benchmarks import common, costs, growth, lines, summary
+from benchmarks import common, costs, growth, lines, soak, summary
 from benchmarks.common import Contender
 
 
@@ -74,3 +74,12 @@ def test_the_page_names_the_command_and_the_machine(tmp_path, monkeypatch, capsy
     page = (tmp_path / "page.md").read_text()
     assert "Written by `python -m benchmarks" in page and "numpy" in page and "| x " in page
     assert "Behind in 0 of 1 lines." in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_short_soak(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["soak", "--seconds", "2", "--only", "kmeans"])
+    with pytest.raises(SystemExit) as ended:
+        soak.main()
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and " 0 errors" in said and "| kmeans" in said, said
