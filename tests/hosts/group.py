@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from container.paths import Paths
+from container.training import meeting
 from tests.opt_ml import ROOT, OptMl, Outcome
 
 BOUNDS = {"PATIENCE": 60.0, "BEAT": 0.2, "LOST": 3.0, "LINGER": 3.0, "PARTING": 3.0}
@@ -30,11 +33,29 @@ sys.exit(commands.train([]))
 """
 
 
+_CLAIMS: list[socket.socket] = []
+
+
+@cache
+def own_network() -> str:
+    """127.<n>, of this process as long as it lives: others that run such tests at the same time have other numbers."""
+    for number in random.sample(range(1, 64), 63):
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind((f"127.{number}.0.1", meeting.PORT))
+        except OSError:
+            claim.close()
+            continue
+        _CLAIMS.append(claim)
+        return f"127.{number}"
+    raise AssertionError("63 processes run tests of several hosts on this machine")
+
+
 class Group:
-    """``size`` hosts. Their addresses are 127.0.<number>.100 and on, with a number of the test's own."""
+    """``size`` hosts. Their addresses are <network>.<number>.100 and on, with a number of the test's own."""
 
     def __init__(
-        self, base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str = "127.0"
+        self, base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str
     ) -> None:
         self.names = [f"{network}.{number}.{100 + host}" for host in range(size)]  # sorted as texts and as numbers
         self.algorithm = algorithm
@@ -129,10 +150,10 @@ class Group:
 
 @contextlib.contextmanager
 def group(
-    base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str = "127.0"
+    base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str = ""
 ) -> Iterator[Group]:
     """Hosts that are gone afterwards, whatever the test does."""
-    hosts = Group(base, size, number, algorithm, values, network)
+    hosts = Group(base, size, number, algorithm, values, network or own_network())
     try:
         yield hosts
     finally:
@@ -173,7 +194,7 @@ def cable(number: int) -> Iterator[tuple[list[list[str]], Callable[[], None]]]:
     """
     if shutil.which("ip") is None:
         raise NoNetworkError("there is no command ip")
-    spaces = [f"oba-{number}-{place}" for place in range(2)]
+    spaces = [f"oba-{os.getpid()}-{place}" for place in range(2)]
     with contextlib.ExitStack() as stack:
         for space in spaces:
             _ip("netns", "add", space)
