@@ -75,8 +75,11 @@ def all_blocks(readme):
 
 
 def test_tables_are_up_to_date(readme):
-    page = readme.FORMATS_PAGE.read_text()
-    assert readme.with_tables(page) == page, "the tables of docs/formats.md are old: make tables"
+    pages = {page: page.read_text() for page in (readme.README, readme.FORMATS_PAGE)}
+    for page, text in pages.items():
+        assert readme.with_tables(text) == text, f"the tables of {page.name} are old: make tables"
+    found = [name for name in readme.TABLES if any(f"<!-- {name}:end -->" in text for text in pages.values())]
+    assert found == [*readme.TABLES]
 
 
 def test_the_readme_is_short(readme):

@@ -100,7 +100,7 @@ class PCA(Algorithm):
 
     name = "pca"
     title = "PCA"
-    summary = "Principal component analysis: the orthogonal directions along which the data varies most."
+    summary = "Finds the orthogonal directions along which the data varies most, for rows of fewer columns."
     hyperparameters = PCAHyperparameters
     channels = (
         Channel(name="train", required=True, accepts=(RECORDIO, CSV), help="Rows of features; labels are left out."),
