@@ -79,19 +79,44 @@ def _read(file: Any, name: str, rows: RowFormat, labels: int | None) -> Iterator
         parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
         names = _column_names(parquet.schema_arrow, name)
     layout = columns(len(names), labels, rows, name)
-    size = max(1, _BATCH_VALUES // len(names))
     first_row = 0
-    table = parquet.iter_batches(batch_size=size, columns=names)
+    parts = _parts(parquet, names)
     while True:
         with _as_parse_error(name):
-            batch = next(table, None)
-            if batch is None:
+            part = next(parts, None)
+            if part is None:
                 return
-            values, nulls = _values(batch)
+            values, nulls = _values(part)
         check_values(values, nulls, layout, rows, partial(_place, name, first_row, names))
         first_row += len(values)
         if len(values):
             yield take(values, layout, rows)
+
+
+def _parts(parquet: pq.ParquetFile, names: list[str]) -> Iterator[pa.Table | pa.RecordBatch]:
+    """Rows of a bounded size: as many row groups as fit, which Arrow reads at once and with all threads; one that is
+    larger in batches."""
+    most = max(1, _BATCH_VALUES // len(names))
+    groups: list[int] = []
+    rows = 0
+    for group in range(parquet.num_row_groups):
+        more = _values_of_a_column(parquet.metadata.row_group(group))
+        if groups and rows + more > most:
+            yield parquet.read_row_groups(groups, columns=names)
+            groups, rows = [], 0
+        if more > most:
+            yield from parquet.iter_batches(batch_size=most, row_groups=[group], columns=names)
+        else:
+            groups.append(group)
+            rows += more
+    if groups:
+        yield parquet.read_row_groups(groups, columns=names)
+
+
+def _values_of_a_column(group: pq.RowGroupMetaData) -> int:
+    """The largest number of values that a column of the row group claims to have: its rows, if nobody lies. Arrow makes
+    room for what the column claims when it reads it at once."""
+    return max([group.num_rows, *(group.column(number).num_values for number in range(group.num_columns))])
 
 
 def _place(name: str, first_row: int, names: list[str], row: int, column: int) -> str:
@@ -131,17 +156,20 @@ def _column_names(schema: pa.Schema, name: str) -> list[str]:
     return [field.name for field in chosen]
 
 
-def _values(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
+def _values(part: pa.Table | pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
     """Values, shape (n, columns), float32, with NaN for nulls; and where those are, or None for nowhere.
 
     A column lies in one piece, as in Arrow: ``take`` copies the features into rows, all at once, which is faster.
     """
-    values = np.empty((batch.num_columns, batch.num_rows), np.float32)
+    values = np.empty((part.num_columns, part.num_rows), np.float32)
     nulls = None
-    for number, column in enumerate(batch.columns):
-        numbers = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
-        values[number] = numbers.to_numpy(zero_copy_only=False)
-        if column.null_count:
+    for number, column in enumerate(part.columns):
+        if not column.null_count:
+            with np.errstate(over="ignore"):  # beyond float32 is infinite, of which the caller speaks
+                values[number] = column.to_numpy(zero_copy_only=False)
+        else:
+            numbers = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
+            values[number] = numbers.to_numpy(zero_copy_only=False)
             nulls = np.zeros(values.shape, np.bool_) if nulls is None else nulls
             nulls[number] = column.is_null().to_numpy(zero_copy_only=False)
     return values.T, None if nulls is None else nulls.T

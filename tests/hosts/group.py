@@ -17,7 +17,7 @@ from typing import Any
 from container.paths import Paths
 from tests.opt_ml import ROOT, OptMl, Outcome
 
-BOUNDS = {"PATIENCE": 20.0, "BEAT": 0.2, "LOST": 3.0, "LINGER": 3.0, "PARTING": 3.0}
+BOUNDS = {"PATIENCE": 60.0, "BEAT": 0.2, "LOST": 3.0, "LINGER": 3.0, "PARTING": 3.0}
 """Of ``container.training.meeting``, in which they are 2 seconds to 10 minutes."""
 
 _PROGRAM = """
@@ -96,7 +96,7 @@ class Group:
         """What a host has printed so far."""
         return (self.hosts[place].paths.base / "log").read_text()
 
-    def wait_for(self, text: str, *places: int, seconds: float = 60) -> None:
+    def wait_for(self, text: str, *places: int, seconds: float = 240) -> None:
         """Until the hosts have printed ``text``."""
         until = time.monotonic() + seconds
         for place in places or range(len(self.hosts)):
@@ -109,14 +109,14 @@ class Group:
         self.wait_for("hosts are here", 0)
         self.wait_for("feature(s) found")
 
-    def outcome(self, place: int, seconds: float = 90) -> Outcome:
+    def outcome(self, place: int, seconds: float = 240) -> Outcome:
         """What a host left, when it has ended."""
         process = self.processes[place]
         assert process is not None
         code = process.wait(seconds)
         return Outcome(code, self.log(place), self.hosts[place].paths)
 
-    def outcomes(self, seconds: float = 90) -> list[Outcome]:
+    def outcomes(self, seconds: float = 240) -> list[Outcome]:
         """The same of all that were started."""
         return [self.outcome(place, seconds) for place, process in enumerate(self.processes) if process]
 
