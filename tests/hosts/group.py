@@ -29,7 +29,7 @@ from container import __main__ as commands
 from container.training import meeting
 vars(meeting).update({bounds})
 {before}
-sys.exit(commands.train([]))
+commands.train_command([])
 """
 
 
