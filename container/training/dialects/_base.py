@@ -26,6 +26,8 @@ class Dialect:
     """
 
     frame: ClassVar[Frame]
+    step: ClassVar[str] = "epoch"
+    """What the numbers of measurements count."""
 
     def __init__(self, algorithm: str, host: str) -> None:
         self._algorithm = algorithm
