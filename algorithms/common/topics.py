@@ -1,4 +1,4 @@
-"""What makes topics readable: their top words, how coherent and how distinct these are, and a page to look at.
+"""What makes topics readable: their top words, how coherent and how distinct these are, and figures of it.
 
 NPMI: G. Bouma, "Normalized (pointwise) mutual information in collocation extraction", 2009; as the coherence of a
 topic's top words, J. H. Lau, D. Newman, T. Baldwin, EACL 2014. Topic uniqueness: F. Nan et al., ACL 2019. WETC, the
@@ -7,9 +7,9 @@ coherence by word vectors: R. Ding, R. Nallapati, B. Xiang, EMNLP 2018.
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,14 @@ import scipy.sparse as sp
 
 from algorithms.common.hosts import ONE_HOST
 from algorithms.errors import PredictionError
+from algorithms.figures import Card, Cards, Figure, Sample
 from algorithms.interface import Hosts
 from recordio.batches import Features
 
-REPORT, PAGE = "topics.json", "topics.html"
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; width: 100% } td, th { padding: .4rem .6rem; text-align: left; vertical-align: top }
-tr + tr { border-top: 1px solid #ddd } .bar { background: #4a7ab5; height: .7rem; border-radius: 2px }
-.word { white-space: nowrap } small { color: #777 }
-"""
+REPORT = "topics.json"
+_EXAMPLES, _EXAMPLE_WORDS = 3, 12
+_LONG_DOCUMENT = 100
+"""Words from which on a longer document is no better an example."""
 
 
 def check_counts(features: Features) -> None:
@@ -111,26 +109,34 @@ def distinct(words: np.ndarray) -> int:
     return len(kept)
 
 
-def write_report(
-    directory: Path | None,
-    title: str,
+@dataclass(frozen=True)
+class Described:
+    """What is known of topics when they are trained; for the page about the job.
+
+    Attributes:
+        topics: what ``topics.json`` says of each.
+        vocabulary: of all words; None where they have numbers alone.
+    """
+
+    topics: Sequence[Mapping[str, Any]]
+    vocabulary: Sequence[str] | None
+
+
+def describe(
     beta: np.ndarray,
     shares: np.ndarray,
     documents: sp.csr_array,
     vocabulary: Sequence[str] | None = None,
     hosts: Hosts = ONE_HOST,
-) -> None:
-    """Write ``topics.json``, and ``topics.html`` for people, into ``directory``.
+) -> Described:
+    """Their words, sizes, coherence and uniqueness.
 
     Args:
         beta: (K, V). shares: of the topics in the corpus, (K,). documents: counts, (D, V). vocabulary: V words, in
-            whose place their numbers stand where there are none. hosts: which have documents, and all call this, with
-            None for the directory where they write nothing.
+            whose place their numbers stand where there are none. hosts: which have documents, and all call this.
     """
     words = top_words(beta)
     coherences = npmi(words, documents, hosts) if words.shape[1] > 1 else np.full(len(words), np.nan)
-    if directory is None:
-        return
     distinct = uniqueness(words)
     topics = [
         {
@@ -149,37 +155,58 @@ def write_report(
         }
         for topic in range(len(beta))
     ]
-    (directory / REPORT).write_text(json.dumps({"topics": topics}, indent=2))
-    (directory / PAGE).write_text(_page(title, topics, float(np.nanmean(coherences)) if words.shape[1] > 1 else None))
+    return Described(topics, vocabulary)
 
 
-def _page(title: str, topics: list[dict[str, Any]], coherence: float | None) -> str:
-    """The page: a row for each topic, the largest first."""
-    largest = max(topic["share"] for topic in topics) or 1
-    rows = "\n".join(
-        f"<tr><td>{topic['topic']}</td>"
-        f'<td style="width: 12rem"><div class="bar" style="width: {100 * topic["share"] / largest:.0f}%"></div>'
-        f"<small>{100 * topic['share']:.1f} %</small></td><td>{_number(topic['npmi'])}</td>"
-        f"<td>{topic['uniqueness']:.2f}</td><td>{_words(topic['words'])}</td></tr>"
-        for topic in sorted(topics, key=lambda topic: -topic["share"])
+def write_report(directory: Path, described: Described) -> None:
+    """Write ``topics.json`` into ``directory``."""
+    (directory / REPORT).write_text(json.dumps({"topics": described.topics}, indent=2))
+
+
+def figures(described: Described | None, sample: Sample | None, mixtures: np.ndarray | None) -> list[Figure]:
+    """The topics side by side, the largest first, with documents of ``sample`` that have most of them.
+
+    Args:
+        mixtures: of the topics in each document of the sample, (n, K); None where there is no sample.
+    """
+    if described is None:
+        return []
+    documents = None if sample is None else sp.csr_array(sample.rows.features)
+    cards = [
+        Card(
+            title=f"Topic {topic['topic']}",
+            share=topic["share"],
+            words=[(word["word"], word["probability"]) for word in topic["words"]],
+            facts=", ".join(
+                ([] if topic["npmi"] is None else [f"NPMI {topic['npmi']:.2f}"])
+                + [f"uniqueness {topic['uniqueness']:.2f}"]
+            ),
+            examples=[]
+            if documents is None or mixtures is None
+            else _examples(documents, mixtures[:, topic["topic"]], described.vocabulary),
+        )
+        for topic in sorted(described.topics, key=lambda topic: -topic["share"])
+    ]
+    known = [topic["npmi"] for topic in described.topics if topic["npmi"] is not None]
+    mean = f"Mean coherence (NPMI) {np.mean(known):.3f}. " if known else ""
+    whose = "" if sample is None else f" Examples are documents of {sample.dataset} by their most frequent words."
+    note = (
+        f"{mean}The share is that of the topic in all words. NPMI says how often its words occur in the same "
+        f"documents, from \N{MINUS SIGN}1 (never) to 1 (always), and uniqueness how few other topics "
+        f"have them, up to 1.{whose}"
     )
-    mean = "" if coherence is None else f"Mean coherence (NPMI): {coherence:.3f}. "
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style>\n<h1>{html.escape(title)}</h1>\n<p>{len(topics)} topics. {mean}A topic's words are "
-        "followed by their probability in per cent; NPMI says how often they occur in the same documents, from -1 "
-        "(never) to 1 (always), and uniqueness how few other topics have the same words.</p>\n"
-        "<table><tr><th>topic</th><th>share</th><th>NPMI</th><th>uniqueness</th><th>words</th></tr>\n"
-        f"{rows}\n</table></html>\n"
-    )
+    return [Cards(title="Topics", cards=cards, note=note)]
 
 
-def _words(words: list[dict[str, Any]]) -> str:
-    return ", ".join(
-        f'<span class="word">{html.escape(word["word"])} <small>{100 * word["probability"]:.1f}</small></span>'
-        for word in words
-    )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _examples(documents: sp.csr_array, weights: np.ndarray, vocabulary: Sequence[str] | None) -> list[str]:
+    """Documents of most words that are of one topic, by their most frequent words."""
+    lengths = np.asarray(documents.sum(axis=1)).reshape(-1)
+    found = []
+    for row in np.argsort(-weights * np.minimum(lengths, _LONG_DOCUMENT), kind="stable")[:_EXAMPLES]:
+        if not lengths[row] or weights[row] <= 0:
+            break
+        begin, end = documents.indptr[row], documents.indptr[row + 1]
+        words = documents.indices[begin:end][np.argsort(-documents.data[begin:end], kind="stable")][:_EXAMPLE_WORDS]
+        named = " ".join(str(word) if vocabulary is None else vocabulary[word] for word in words)
+        found.append(f"{weights[row]:.0%} of {lengths[row]:g} words: {named}")
+    return found

@@ -15,8 +15,10 @@ from scipy.special import expit
 from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.common.documents import read_json
 from algorithms.errors import ModelError
-from algorithms.figures import Figure, Sample, answered, effects
+from algorithms.factorization_machines.neighbours import nearest
+from algorithms.figures import Figure, Sample, effects
 from algorithms.interface import NO_PARAMETERS, Model
+from algorithms.quality import answered
 from recordio.batches import Batch
 
 META, SYMBOL, PARAMETERS = "meta.json", "symbol.json", "params"
@@ -65,9 +67,10 @@ class FactorizationMachine(Model):
         return {"score": probability, "predicted_label": (probability >= 0.5).astype(np.int32)}
 
     def figures(self, sample: Sample | None) -> list[Figure]:
-        """How well ``sample`` is answered, and the linear weights."""
+        """How well ``sample`` is answered, the linear weights, and which features have factors alike."""
         figures = answered(sample, self.predict, self.predictor_type)
-        return [*figures, effects("Linear weights", self.linear, sample)]
+        near = nearest(self.factors, sample)
+        return [*figures, effects("Linear weights", self.linear, sample), *([near] if near else [])]
 
     def save(self, directory: Path) -> None:
         """Write ``model_algo-1``."""

@@ -108,7 +108,8 @@ class ImageModel(Model):
         """Of each class, (classes,) float32, for the bytes of an image's file or its pixels, (h, w, channels) uint8.
 
         Raises:
-            PredictionError: the image cannot be read, or the pixels are no image of the model's channels.
+            ImageError: the file is no image that can be read.
+            PredictionError: the pixels are no image of the model's channels.
         """
         if isinstance(image, bytes):
             return self.network(squeezed(image, self.image_shape, _REQUEST))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -69,9 +70,10 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     job.report(Progress(1, 1))
     job.report(Throughput(counts.shape[0], time.perf_counter() - started))
     if job.output_directory is not None or job.hosts.size > 1:
-        topics.write_report(
-            job.output_directory, "Topics of the corpus", model.beta, model.shares, counts, hosts=job.hosts
-        )
+        described = topics.describe(model.beta, model.shares, counts, hosts=job.hosts)
+        if job.output_directory is not None:
+            topics.write_report(job.output_directory, described)
+            return dataclasses.replace(model, described=described)
     return model
 
 

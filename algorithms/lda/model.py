@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from algorithms.common import mxnet_files, topics
 from algorithms.common.hosts import ONE_HOST
 from algorithms.errors import ModelError
+from algorithms.figures import Figure, Sample
 from algorithms.interface import NO_PARAMETERS, Hosts, Model
 from algorithms.lda.likelihood import infer, log_likelihood_bound
 from recordio.batches import Batch
@@ -25,10 +26,12 @@ class LDAModel(Model):
     """Attributes:
     alpha: the Dirichlet prior of a document's topics, (K,) float32.
     beta: the probability of each word in each topic, (K, V) float32, rows that sum to 1.
+    described: what training knows of the topics besides; the artifact does not hold it.
     """
 
     alpha: np.ndarray
     beta: np.ndarray
+    described: topics.Described | None = None
 
     @property
     def feature_dim(self) -> int:
@@ -65,6 +68,11 @@ class LDAModel(Model):
         self.check_width(batch)
         topics.check_counts(batch.features)
         return sp.csr_array(batch.features)
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """The topics, with documents of ``sample``."""
+        mixtures = None if sample is None else self.predict(sample.rows)[TOPIC_MIXTURE]
+        return topics.figures(self.described, sample, mixtures)
 
     def save(self, directory: Path) -> None:
         """Write ``model_algo-1``."""

@@ -17,8 +17,9 @@ from scipy.special import expit, logit
 from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.common.documents import read_json
 from algorithms.errors import ModelError
-from algorithms.figures import Figure, Heatmap, Sample, answered, effects
+from algorithms.figures import Figure, Heatmap, Sample, effects
 from algorithms.interface import NO_PARAMETERS, Model
+from algorithms.quality import answered
 from recordio.batches import Batch
 
 PARAMETERS = "additional-params.json"

@@ -48,7 +48,7 @@ def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job:
         job.info("Vocab file is not provided")
     training = Training(hyperparameters, channels, job)
     model = training.run()
-    report(model, training.documents(), words, job)
+    model = report(model, training.documents(), words, job)
     if "test" in channels and not any_host(job.hosts, job.stop_requested):
         loss = training.score(model, "test").total
         job.report(FinalScore("test", "total_loss", loss))

@@ -20,6 +20,7 @@ from algorithms.common.documents import read_json
 from algorithms.common.hosts import ONE_HOST
 from algorithms.common.mxnet_symbols import Graph
 from algorithms.errors import ModelError
+from algorithms.figures import Figure, Sample
 from algorithms.interface import NO_PARAMETERS, Hosts, Model
 from recordio.batches import Batch, cut
 
@@ -70,6 +71,7 @@ class NTMModel(Model):
         mean, log_variance: of h, of which the softmax is the document's topic weights.
         projection: the decoder, from K topic weights to logits of V words. The softmax of column k of its weight is
             topic k.
+        described: what training knows of the topics besides; the artifact does not hold it.
     """
 
     layers: tuple[Affine, ...]
@@ -77,6 +79,7 @@ class NTMModel(Model):
     mean: Affine
     log_variance: Affine
     projection: Affine
+    described: topics.Described | None = None
 
     @property
     def feature_dim(self) -> int:
@@ -146,6 +149,11 @@ class NTMModel(Model):
         for layer in self.layers:
             rows = ACTIVATIONS[self.activation](layer(rows))
         return rows
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """The topics, with documents of ``sample``."""
+        weights = None if sample is None else self.predict(sample.rows)[TOPIC_WEIGHTS]
+        return topics.figures(self.described, sample, weights)
 
     def save(self, directory: Path) -> None:
         """Write ``model_algo-1``."""

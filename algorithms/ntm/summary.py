@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -14,8 +16,8 @@ from recordio.batches import Batch
 _SHOWN_WORDS = 20
 
 
-def report(model: NTMModel, documents: sp.csr_array, words: Auxiliary | None, job: Job) -> None:
-    """The topics, in the log as SageMaker writes them and in the output folder.
+def report(model: NTMModel, documents: sp.csr_array, words: Auxiliary | None, job: Job) -> NTMModel:
+    """The topics, in the log as SageMaker writes them and in the output folder; the model that knows them.
 
     Args:
         documents: training documents, (D, V), on which coherence is measured.
@@ -39,12 +41,9 @@ def report(model: NTMModel, documents: sp.csr_array, words: Auxiliary | None, jo
         weights = model.predict(Batch(documents))[TOPIC_WEIGHTS]
         lengths = np.asarray(documents.sum(axis=1), np.float64).reshape(-1)
         shares, total = job.hosts.sum(lengths @ weights, np.array([lengths.sum()]))
-        topics.write_report(
-            job.output_directory,
-            "Topics of the corpus",
-            beta,
-            shares / total,
-            documents,
-            None if words is None else words.words,
-            job.hosts,
-        )
+        vocabulary = None if words is None else words.words
+        described = topics.describe(beta, shares / total, documents, vocabulary, job.hosts)
+        if job.output_directory is not None:
+            topics.write_report(job.output_directory, described)
+            return dataclasses.replace(model, described=described)
+    return model

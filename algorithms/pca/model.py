@@ -56,8 +56,10 @@ class PCAModel(Model):
             Lines(
                 title="Scree",
                 x="component, the largest first",
-                y="share of the variance" if self.total else "share of the variance of the components that were kept",
+                y="share of the variance" + ("" if self.total else " of the kept components"),
+                note=f"{shares.sum():.1%} of all variance is in these components." if self.total else "",
                 series={"each": _numbered(shares), "together": _numbered(np.cumsum(shares))},
+                whole=True,
             ),
             Heatmap(title="Components", values=self.v.T[::-1], x="feature", y="component, the largest on top"),
         ]
@@ -66,8 +68,18 @@ class PCAModel(Model):
             counts, _, _ = np.histogram2d(projection[:, -2], projection[:, -1], 60)
             note = f"{len(projection):,} rows of {sample.dataset}; darker where there are more."
             values = np.log1p(counts[::-1])
-            names = "the largest component", "the second"
-            figures.append(Heatmap(title="Rows", values=values, x=names[0], y=names[1], note=note))
+            across, up = (np.linspace(one.min(), one.max(), 61) for one in (projection[:, -1], projection[:, -2]))
+            figures.append(
+                Heatmap(
+                    title="Rows",
+                    values=values,
+                    x="on the largest component",
+                    y="on the second",
+                    rows=[f"{edge:.3g}" for edge in up[::-1]],
+                    columns=[f"{edge:.3g}" for edge in across],
+                    note=note,
+                )
+            )
         return figures
 
     def save(self, directory: Path) -> None:

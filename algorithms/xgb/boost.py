@@ -80,6 +80,11 @@ def boost(
         done = number + 1 - base
         job.info(f"Checkpoint loaded from {checkpoint_directory}/xgboost-checkpoint.{number}")
         job.info(f"Resuming from iteration {done}")
+        if done > hyperparameters.num_round:
+            job.warning(
+                f"num_round is {hyperparameters.num_round}, and the checkpoint has {done} rounds: the model keeps them "
+                "all. To train fewer, empty the folder of checkpoints."
+            )
     stopping = None
     if hyperparameters.early_stopping_rounds is not None and validation is not None:
         stopping = Watcher(hyperparameters, start)

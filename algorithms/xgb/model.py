@@ -14,8 +14,9 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.errors import ModelError, PredictionError
-from algorithms.figures import Figure, Sample, against, classified, confusion, largest
+from algorithms.figures import Figure, Sample, largest
 from algorithms.interface import NO_PARAMETERS, Model
+from algorithms.quality import classified, confusion, regressed
 from algorithms.xgb.data import widened
 from algorithms.xgb.documents import load_booster, looks_like_model
 from algorithms.xgb.messages import first_line
@@ -133,7 +134,7 @@ def _answered(objective: str, sample: Sample, scores: np.ndarray) -> list[Figure
         classes = scores.argmax(axis=1) if scores.ndim == 2 else scores
         return [confusion(labels, classes, note)]
     if objective.startswith("reg:") and objective != "reg:logistic":
-        return [against(labels, scores, note)]
+        return regressed(labels, scores, note)
     return []
 
 

@@ -1,4 +1,5 @@
-"""The page about a job in its output data: ``/opt/ml/output/data/report.html``, one file, no network needed.
+"""The page about a job in its output data: ``/opt/ml/output/data/report.html``, one file, no network needed; and
+what it shows as data, ``report.json`` beside it.
 
 Learning curves come from the very metrics that the log has; the rest is what the model has to show of itself
 (``Model.figures``). A page that cannot be made is a line in the log, and never the end of a job that went well.
@@ -7,6 +8,7 @@ Learning curves come from the very metrics that the log has; the rest is what th
 from __future__ import annotations
 
 import html
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +23,12 @@ from algorithms.figures import Figure, Lines, Sample
 from algorithms.interface import Model
 from container.logs import logger
 from container.training import charts
+from container.training.style import STYLE
 
-FILE = "report.html"
+FILE, DATA = "report.html", "report.json"
 SAMPLE_ROWS = 4096
 _SAMPLE_BYTES = 16 << 20
+_SETS = ("train", "validation", "test")
 _BEST_SAMPLES = ("test", "validation", "train")  # the first of these that there is: the least known to the model
 
 
@@ -65,19 +69,22 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What the page says of the job besides its figures: each a list of (name, value)."""
+    """What the page says of the job besides its figures: each a list of (name, value). ``step`` is what the numbers of
+    measurements count."""
 
     algorithm: str
     summary: str
     hyperparameters: Sequence[tuple[str, str]]
     channels: Sequence[tuple[str, str]]
     seconds: float
+    step: str = "epoch"
 
 
 def write(folder: Path, about: About, history: History, model: Model) -> None:
     """Write the page into ``folder``; where that fails, say so in the log."""
     try:
-        figures = _curves(history.curves) + model.figures(history.sample())
+        figures = _curves(history.curves, about.step) + model.figures(history.sample())
+        (folder / DATA).write_text(data(about, history.finals, figures), encoding="utf-8")
         (folder / FILE).write_text(page(about, history.finals, figures, _others(folder)), encoding="utf-8")
     except OSError as error:
         logger.warning("The report could not be written; the model is not affected. %s", error)
@@ -85,10 +92,10 @@ def write(folder: Path, about: About, history: History, model: Model) -> None:
         logger.warning("The report could not be written; the model is not affected.", exc_info=True)
 
 
-def _curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> list[Figure]:
+def _curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], step: str) -> list[Figure]:
     """One figure a metric, for those that were measured more than once."""
     return [
-        Lines(title=metric, x="epoch or round", y="", series=series)
+        Lines(title=f"Learning curve: {metric}", x=step, y=metric, series=series, whole=True)
         for metric, series in curves.items()
         if any(len(points) > 1 for points in series.values())
     ]
@@ -99,17 +106,30 @@ def _others(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != FILE)
 
 
+def data(about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure]) -> str:
+    """All that the page shows except pictures, as JSON: ``algorithm``, ``seconds`` of training, ``hyperparameters``,
+    ``channels``, ``scores`` (those measured last), and ``figures``, each with its ``kind`` and ``title``."""
+    told = {
+        "algorithm": about.algorithm,
+        "seconds": round(about.seconds, 3),
+        "hyperparameters": dict(about.hyperparameters),
+        "channels": dict(about.channels),
+        "scores": {f"{dataset}:{metric}": charts.plain(value) for (dataset, metric), value in finals.items()},
+        "figures": [charts.as_data(one) for one in figures],
+    }
+    return json.dumps(told, allow_nan=False) + "\n"
+
+
 def page(
     about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure], others: Sequence[str]
 ) -> str:
     """The HTML text."""
-    measured = [(f"{dataset}:{metric}", f"{value:.6g}") for (dataset, metric), value in finals.items()]
     links = ", ".join(f'<a href="{html.escape(name)}">{html.escape(name)}</a>' for name in others)
     parts = [
         f"<h1>{html.escape(about.algorithm)}</h1><p>{html.escape(about.summary)} Trained in {about.seconds:.1f} s, "
         f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC.</p>",
         f"<p>Beside this page: {links}.</p>" if links else "",
-        f"<section>{_facts('Measured last', measured)}{_facts('Channels', about.channels)}"
+        f"<section>{_scores(finals)}{_facts('Channels', about.channels)}"
         f"{''.join(charts.figure(one) for one in figures)}</section>",
         f"<details><summary>Hyperparameters</summary>"
         f"{charts.table(('name', 'value'), about.hyperparameters)}</details>",
@@ -121,10 +141,27 @@ def page(
     )
 
 
+def _scores(finals: Mapping[tuple[str, str], float]) -> str:
+    """What was measured last, a row for each metric and a column for each data set."""
+    if not finals:
+        return ""
+    datasets = sorted({dataset for dataset, _ in finals}, key=_rank)
+    metrics = dict.fromkeys(metric for _, metric in finals)
+    rows = [
+        [metric, *(f"{finals[one, metric]:.5g}" if (one, metric) in finals else "" for one in datasets)]
+        for metric in metrics
+    ]
+    return f"<figure class=scores><h2>Scores</h2>{charts.table(('metric', *datasets), rows)}</figure>"
+
+
+def _rank(dataset: str) -> tuple[int, str]:
+    return (_SETS.index(dataset) if dataset in _SETS else len(_SETS), dataset)
+
+
 def _facts(title: str, rows: Sequence[tuple[str, str]]) -> str:
     if not rows:
         return ""
-    return f"<figure><h3>{html.escape(title)}</h3>{charts.table(('name', 'value'), rows)}</figure>"
+    return f"<figure class=channels><h2>{html.escape(title)}</h2>{charts.table(('name', 'value'), rows)}</figure>"
 
 
 def shown(value: Any) -> str:
@@ -134,27 +171,3 @@ def shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return "" if value is None else f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
-
-
-STYLE = """
-body { font: 15px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #1d2733; background: #f5f6f8; margin: 0 }
-main { max-width: 1060px; margin: 0 auto; padding: 32px 20px 56px }
-h1 { font-size: 28px; margin: 0 } h3 { font-size: 16px; margin: 0 0 8px } p { color: #4a5766; margin: 6px 0 }
-section { columns: 440px 2; column-gap: 14px; margin: 18px 0 }
-figure { background: #fff; border-radius: 10px; box-shadow: 0 1px 3px #1d273322; margin: 0 0 14px; padding: 14px 16px;
-         break-inside: avoid }
-figure p { font-size: 13px } .wide { column-span: all }
-svg { width: 100%; display: block } svg text { font-size: 11px; fill: #4a5766 } .grid { stroke: #e6e9ee }
-table { border-collapse: collapse; font-size: 13px } th { text-align: left; font-weight: 500; color: #4a5766 }
-td, th { padding: 2px 12px 2px 0; vertical-align: top; overflow-wrap: anywhere }
-.bars { width: 100% } .bars td:first-child { white-space: nowrap } .bar { width: 60% }
-.bar i { display: block; height: 13px; border-radius: 2px } .number { text-align: right; padding-right: 0 }
-.scroll { overflow-x: auto } .cells { border-collapse: separate; border-spacing: 2px; text-align: center }
-.cells td { padding: 3px 7px; border-radius: 3px;
-            background: color-mix(in srgb, #2f6db3 calc(var(--share) * 75%), #f5f6f8) }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 12px; color: #4a5766; margin-top: 4px }
-.legend i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 6px }
-.heat { width: 100%; max-height: 420px; image-rendering: pixelated; border-radius: 4px }
-.pictures { display: flex; flex-wrap: wrap; gap: 10px } .pictures img { image-rendering: pixelated; display: block }
-.pictures span { font-size: 12px; color: #4a5766 } details { margin-top: 12px } summary { cursor: pointer }
-"""

@@ -149,7 +149,8 @@ def _train(
     for file in files:
         dialects.write(dialect.serialized(paths.model / file))
     if host.leads:
-        report.write(paths.output_data, _about(algorithm, configured, time.time() - started), job.history, model)
+        about = _about(algorithm, configured, time.time() - started, dialect_of.step)
+        report.write(paths.output_data, about, job.history, model)
     job.close(setup_seconds)
     host.leave()
     if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done
@@ -166,7 +167,7 @@ def _has_checkpoints(algorithm: type[Algorithm], job: TrainingJob) -> bool:
     return isinstance(job.checkpoints, CheckpointStore) and job.checkpoints.has_any
 
 
-def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: float) -> report.About:
+def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: float, step: str) -> report.About:
     """What the report says of the job."""
     values = hyperparameters.wire_values(configured.hyperparameters)
     channels = [(name, f"{one.content_type}, {one.mode}") for name, one in configured.channels.items()]
@@ -176,6 +177,7 @@ def _about(algorithm: type[Algorithm], configured: TrainingConfig, seconds: floa
         hyperparameters=[(name, report.shown(value)) for name, value in values.items()],
         channels=channels,
         seconds=seconds,
+        step=step,
     )
 
 

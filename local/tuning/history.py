@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from algorithms.figures import Bars, Figure, Lines
+from algorithms.figures import Bars, Figure, Lines, Table
 from container.training import charts
-from container.training.report import STYLE
+from container.training.style import STYLE
 from local.tuning.tuner import Status, Trial, Tuner
 
 PAGE, TABLE, SUMMARY = "tuning.html", "jobs.csv", "tuning.json"
@@ -103,7 +103,7 @@ def _page(title: str, trials: Sequence[Trial], best: Trial | None, *, maximize: 
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}{_STYLE}</style>\n<main><h1>{html.escape(title)}</h1>"
         f"<p>{html.escape(told)}</p><section>{drawn}</section>"
-        f"<figure><h3>Training jobs</h3><div class=scroll>{charts.table(head, shown)}</div></figure></main>\n"
+        f"{charts.figure(Table(title='Training jobs', columns=head, rows=shown))}</main>\n"
     )
 
 
@@ -120,8 +120,8 @@ def figures(trials: Sequence[Trial], *, maximize: bool) -> list[Figure]:
         best.append((trial.number + 1, pick(value, best[-1][1]) if best else value))
     points = [(float(trial.number + 1), trial.objective or 0.0) for trial in scored]
     found: list[Figure] = [
-        Lines(title="Best so far", x="job", y=metric, series={metric: best}),
-        Lines(title="Each job", x="job", y=metric, series={metric: points}, joined=False),
+        Lines(title="Best so far", x="job", y=metric, series={metric: best}, whole=True),
+        Lines(title="Each job", x="job", y=metric, series={metric: points}, joined=False, whole=True),
     ]
     names = dict.fromkeys(name for trial in scored for name in trial.tuned)
     found += [_by_hyperparameter(name, metric, scored, maximize=maximize) for name in names]

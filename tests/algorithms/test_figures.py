@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import brier_score_loss, confusion_matrix
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    confusion_matrix,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 from sklearn.preprocessing import StandardScaler
 
-from algorithms import figures
+from algorithms import figures, quality
 from algorithms.figures import Sample
 from recordio.batches import Batch
 
@@ -21,7 +29,7 @@ def random():
 
 def test_confusion_is_scikit_learns(random):
     labels, predicted = random.choice([1, 3, 7], 200), random.choice([1, 3, 9], 200)
-    drawn = figures.confusion(labels, predicted)
+    drawn = quality.confusion(labels, predicted)
     np.testing.assert_array_equal(drawn.values, confusion_matrix(labels, predicted))
     assert drawn.rows == drawn.columns == ["1", "3", "7", "9"]
 
@@ -29,20 +37,20 @@ def test_confusion_is_scikit_learns(random):
 def test_calibration_is_scikit_learns(random):
     probabilities = random.random(500)
     labels = (random.random(500) < probabilities).astype(float)
-    drawn = figures.calibration(labels, probabilities)
+    drawn = quality.calibration(labels, probabilities)
     share, mean = calibration_curve(labels, probabilities, n_bins=10)
     np.testing.assert_allclose(drawn.series["model"], np.column_stack([mean, share]))
     assert f"{brier_score_loss(labels, probabilities):.4f}" in drawn.note
 
 
 def test_a_certain_prediction_is_in_the_last_bin():
-    assert figures.calibration(np.array([1.0]), np.array([1.0])).series["model"] == [(1.0, 1.0)]
+    assert quality.calibration(np.array([1.0]), np.array([1.0])).series["model"] == [(1.0, 1.0)]
 
 
 def test_every_row_of_a_regression_is_on_the_grid(random):
     labels = random.normal(size=1000)
-    assert figures.against(labels, labels + 0.1).values.sum() == 1000
-    assert figures.against(np.ones(3), np.ones(3)).values.sum() == 3
+    assert quality.against(labels, labels + 0.1).values.sum() == 1000
+    assert quality.against(np.ones(3), np.ones(3)).values.sum() == 3
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -61,3 +69,29 @@ def test_no_more_bars_than_can_be_read():
     drawn = figures.largest("w", np.arange(100.0))
     assert len(drawn.labels) == figures.MOST_BARS
     assert drawn.values[0] == 99 and "30 largest of 100" in drawn.note
+
+
+@pytest.mark.parametrize("decimals", [1, 8])  # with few, many rows have the same score
+def test_roc_and_precision_recall_are_scikit_learns(random, decimals):
+    scores = random.random(500).round(decimals)
+    labels = (random.random(500) < scores**2).astype(int)
+    predicted = (scores >= 0.7).astype(int)
+    roc, precision = quality.separation(labels, scores, predicted)
+    expected = roc_curve(labels, scores, drop_intermediate=False)
+    np.testing.assert_allclose(roc.series["model"], np.column_stack(expected[:2]))
+    assert f"{roc_auc_score(labels, scores):.4f}" in roc.note
+    assert f"{average_precision_score(labels, scores):.4f}" in precision.note
+    chosen = recall_score(labels, predicted), precision_score(labels, predicted)
+    assert precision.marks["chosen threshold"] == pytest.approx(chosen)
+    fall_out = (predicted[labels == 0] == 1).mean()
+    assert roc.marks["chosen threshold"] == pytest.approx((fall_out, chosen[0]))
+
+
+def test_of_one_class_alone_there_is_no_roc():
+    assert quality.separation(np.ones(3), np.arange(3.0), np.ones(3)) == []
+
+
+def test_residuals_are_what_is_missing():
+    drawn = quality.residuals(np.array([1.0, 2.0]), np.array([0.5, 4.0]))
+    assert drawn.series["rows"] == [(0.5, 0.5), (4.0, -2.0)]
+    assert "Mean -0.75" in drawn.note

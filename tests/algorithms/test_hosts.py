@@ -162,11 +162,11 @@ def test_ldas_report_is_of_the_documents_of_all_hosts(tmp_path):
     beta = np.random.default_rng(1).dirichlet(np.ones(30), 3)
 
     def report(hosts):
-        folder = tmp_path / str(hosts.size) if hosts.rank == 0 else None
-        if folder:
-            folder.mkdir()
         mine = sp.csr_array(counts[hosts.rank :: hosts.size])
-        topics.write_report(folder, "Topics", beta, beta.sum(axis=1), mine, hosts=hosts)
+        described = topics.describe(beta, beta.sum(axis=1), mine, hosts=hosts)
+        if hosts.rank == 0:
+            (folder := tmp_path / str(hosts.size)).mkdir()
+            topics.write_report(folder, described)
 
     for size in (1, 3):
         on_hosts(size, report)

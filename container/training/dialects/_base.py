@@ -29,6 +29,8 @@ class Dialect:
     """
 
     frame: ClassVar[Frame] = CLOSED
+    step: ClassVar[str] = "epoch"
+    """What the numbers of measurements count."""
 
     def __init__(self, algorithm: str, host: str) -> None:
         self._algorithm = algorithm

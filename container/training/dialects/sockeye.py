@@ -12,6 +12,8 @@ from container.training.dialects._base import Line
 class Dialect(_closed.Dialect):
     """See above."""
 
+    step = "checkpoint"
+
     def event(self, event: Event) -> Iterator[Line]:
         """``Checkpoint [1]<tab>Validation-perplexity=70.123456`` and its like; tabs, where MXNet has blanks."""
         match event:

@@ -14,6 +14,7 @@ class Dialect(_base.Dialect):
     """See above."""
 
     frame = logs.Frame("[%(asctime)s:%(levelname)s] %(message)s", "%Y-%m-%d:%H:%M:%S")
+    step = "round"
 
     def event(self, event: Event) -> Iterator[Line]:
         """One bare line a round. CloudWatch shows its tabs as ``#011``, and SageMaker's patterns look for that."""

@@ -15,6 +15,7 @@ from sklearn.decomposition import LatentDirichletAllocation
 from algorithms import hyperparameters, registry
 from algorithms.common import mxnet_files, topics
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
+from algorithms.figures import Sample
 from algorithms.lda import LDA, belonging
 from algorithms.lda.decomposition import decompose
 from algorithms.lda.model import TOPIC_MIXTURE, LDAModel
@@ -258,16 +259,12 @@ def test_the_report_names_the_words_of_each_topic(tmp_path):
     for truth, topic in zip(beta, order, strict=True):
         assert {word["id"] for word in report[topic]["words"][:5]} == set(np.flatnonzero(truth))
     assert sum(topic["share"] for topic in report) == pytest.approx(1, abs=1e-4)
-    page = (tmp_path / topics.PAGE).read_text()
-    assert page.count("<tr><td>") == 10 and "http" not in page
-
-
-def test_words_in_the_page_are_escaped(tmp_path):
-    topics.write_report(
-        tmp_path, "<T>", np.float32([[0.6, 0.4]]), np.ones(1), sp.csr_array(np.ones((2, 2))), ["<b>", "&"]
-    )
-    page = (tmp_path / topics.PAGE).read_text()
-    assert "<b>" not in page and "&lt;b&gt;" in page and "&lt;T&gt;" in page
+    (cards,) = model.figures(Sample("train", Batch(counts[:50].astype(np.float32))))
+    assert [card.share for card in cards.cards] == sorted((topic["share"] for topic in report), reverse=True)
+    by_title = {card.title: card for card in cards.cards}
+    for truth, topic in zip(beta, order, strict=True):  # an example's most frequent words are of the topic
+        for example in by_title[f"Topic {topic}"].examples[:1]:
+            assert int(example.partition(": ")[2].split()[0]) in np.flatnonzero(truth)
 
 
 @pytest.mark.parametrize("alpha0", ["2.4e-38", "1e-20", "1e9", "1e30", "3.4e38"])

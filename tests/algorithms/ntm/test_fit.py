@@ -256,7 +256,9 @@ def test_a_job_of_pipes_with_a_vocabulary(tmp_path):
     topics = outcome.log.split("Topics from epoch:final (num_topics:4) ")[1]  # no wetc: there are no word vectors
     assert re.match(r"\[tu [01]\.[0-9]{2}\]:\n.*\[[01]\.[0-9]{2}\] word", topics)
     assert "nan" not in topics.partition("NPMI")[0]
-    assert (opt_ml.paths.output_data / "topics.html").is_file()
+    shown = json.loads((opt_ml.paths.output_data / "report.json").read_text())["figures"][-1]
+    assert (shown["kind"], len(shown["cards"])) == ("cards", 4)
+    assert all(word.startswith("word") for card in shown["cards"] for word, _ in card["words"])
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from lxml import html as parser
 from PIL import Image
 
 from algorithms.events import FinalScore, Measured
-from algorithms.figures import Bars, Heatmap, Lines, Pictures, Sample, Table
+from algorithms.figures import Bars, Card, Cards, Heatmap, Lines, Pictures, Sample, Table
 from container.training import charts, report
 from container.training.report import About, History
 from recordio.batches import Batch
@@ -36,7 +36,9 @@ FIGURES = [
     Heatmap(title="shades", values=np.arange(600_000.0).reshape(600, 1000), x="x", y="y"),
     Heatmap(title="nothing", values=np.zeros((0, 3)), x="x", y="y"),
     Pictures(title="pictures", images=np.arange(8.0).reshape(2, 2, 2), captions=["<a>", "b"]),
+    Pictures(title="colours", images=np.zeros((1, 2, 2, 3), np.uint8), captions=["c"]),
     Table(title="table", columns=["c"], rows=[["<i>"]]),
+    Cards(title="cards", cards=[Card(title="<t>", share=0.5, words=[("<w>", 0.1)], facts="f", examples=["<e>"])]),
 ]
 
 
@@ -61,10 +63,12 @@ def test_the_page_has_every_figure_and_nothing_from_elsewhere(tmp_path):
     (tmp_path / "topics.json").write_text("{}")
     text = written(tmp_path)
     tree = parser.fromstring(text)
-    assert [title.text for title in tree.iter("h3")] == ["Channels", *(one.title for one in FIGURES)]
+    assert [title.text for title in tree.iter("h2")] == ["Channels", *(one.title for one in FIGURES)]
     assert not list(tree.iter("script", "link", "iframe"))
     sources = [element.get("src") for element in tree.iter("img")] + [element.get("href") for element in tree.iter("a")]
-    assert [source for source in sources if not source.startswith("data:")] == ["topics.json"]
+    assert [source for source in sources if not source.startswith("data:")] == ["report.json", "topics.json"]
+    for drawing in tree.iter("svg"):
+        assert (drawing.get("role"), drawing[0].tag) == ("img", "title")
     assert "<script>" not in text and "&lt;script&gt;" in text
 
 
@@ -103,9 +107,10 @@ def test_curves_are_of_what_was_measured_more_than_once(tmp_path):
     history.add(FinalScore("test", "loss", 0.25))
     history.add(Measured.of("train", "loss", 9.0, step=0, batch=3))  # for the log alone
     tree = parser.fromstring(written(tmp_path, [], history))
-    assert [title.text for title in tree.iter("h3")] == ["Measured last", "Channels", "loss"]
+    assert [title.text for title in tree.iter("h2")] == ["Scores", "Channels", "Learning curve: loss"]
     assert len(list(tree.iter("polyline"))) == 2
-    assert {"train:loss", "validation:loss", "test:loss", "0.25"} <= {cell.text for cell in tree.iter("td")}
+    cells = [cell.text for cell in next(tree.iter("table")).iter("th", "td")]
+    assert cells == ["metric", "train", "validation", "test", "loss", "0", "1", "0.25"]
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -146,6 +151,26 @@ def test_values_are_shown_as_they_are_written_on_the_wire():
     assert shown == ["true", "1", "0.5", "", "a, b", "x"]
 
 
+def test_what_the_page_shows_is_data_beside_it(tmp_path):
+    history = History()
+    history.add(FinalScore("test", "loss", float("nan")))
+    history.add(FinalScore("test", "rmse", 0.25))
+    written(tmp_path, history=history)
+    told = json.loads((tmp_path / report.DATA).read_text(), parse_constant=pytest.fail)  # no NaN, which JSON lacks
+    assert told["scores"] == {"test:loss": None, "test:rmse": 0.25}
+    assert [one["title"] for one in told["figures"]] == [one.title for one in FIGURES]
+    by_title = {one["title"]: one for one in told["figures"]}
+    assert by_title["a & b"]["series"]["broken"] == [[0, None], [2, 3]]
+    assert by_title["counts"]["values"] == [[1, 0], [0, 1]]
+    assert np.shape(by_title["shades"]["values"]) == (250, 250)
+    assert by_title["cards"]["cards"][0]["words"] == [["<w>", 0.1]]
+
+
+def test_numbers_are_told_from_words():
+    drawn = parser.fromstring(charts.table(["a"], [["1,234.5"], ["-2e-05"], ["12.5 %"], ["a1"], ["text/csv"], ["1 a"]]))
+    assert [cell.text for cell in drawn.iter("td") if cell.get("class") == "number"] == ["1,234.5", "-2e-05", "12.5 %"]
+
+
 def test_json_beside_the_page_is_left_alone(tmp_path):
     (tmp_path / "own.json").write_text(json.dumps([1]))
     written(tmp_path)
@@ -154,7 +179,7 @@ def test_json_beside_the_page_is_left_alone(tmp_path):
 
 def pixels_of(page: str) -> np.ndarray:
     """The first heat map of a page, decoded by Pillow: (height, width, 3)."""
-    encoded = page.split('<img class=heat src="data:image/png;base64,')[1].split('"')[0]
+    encoded = page.split('<image href="data:image/png;base64,')[1].split('"')[0]
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"), int)
 
 
@@ -165,7 +190,7 @@ def test_numbers_of_both_signs_have_colours_of_both_sides_of_white() -> None:
     assert below[0] > below[2]  # red
     assert most[2] > most[0]  # blue
     assert (255 - above).sum() == pytest.approx((255 - most).sum() / 4, abs=3)
-    assert "red -4, white 0, blue 4" in page
+    assert "<span>-4</span>" in page and "<span>4</span>" in page and "both" in page
 
 
 def test_numbers_of_one_sign_go_from_white_to_blue() -> None:
@@ -173,4 +198,4 @@ def test_numbers_of_one_sign_go_from_white_to_blue() -> None:
     least, _, most = pixels_of(page)[0]
     assert least.tolist() == [255, 255, 255]
     assert most[2] > most[0]
-    assert "white 1, blue 3" in page
+    assert "<span>1</span>" in page and "<span>3</span>" in page and "one" in page
