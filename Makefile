@@ -5,10 +5,9 @@ DEVICE ?= cpu
 PURPOSE ?= all
 READY := .venv/.ready
 GPU = $(shell nvidia-smi --list-gpus > /dev/null 2>&1 && echo yes)
-BENCHMARKS = $(filter-out __init__ common $(if $(GPU),,gpu),$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench docs lock tables image image-test push clean
+.PHONY: help setup demo test check format bench soak docs lock tables image image-test push clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -40,9 +39,17 @@ format: $(READY) ## format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: $(READY) ## measure beside other libraries, on the same data in the same run; NAME=kmeans for one (gpu: where there is one)
+bench: $(READY) ## measure beside other libraries and write docs/measured.md: an hour; QUICK=1, NAME=kmeans for one in detail
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/peers.lock
-	set -e; for name in $(or $(NAME),$(BENCHMARKS)); do .venv/bin/python -m benchmarks.$$name; done
+ifdef NAME
+	.venv/bin/python -m $(if $(QUICK),benchmarks --quick --only $(NAME),benchmarks.$(NAME))
+else
+	.venv/bin/python -m benchmarks $(if $(QUICK),--quick,--write docs/measured.md)
+	$(if $(GPU),.venv/bin/python -m benchmarks.gpu)
+endif
+
+soak: $(READY) ## mixed requests on 64 connections, an hour for each algorithm (SECONDS=60): no error, no growth of memory
+	.venv/bin/python -m benchmarks.soak --seconds $(or $(SECONDS),3600)
 
 lock: $(READY) ## write locks/ anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	.venv/bin/python locks/compile.py $(if $(UPGRADE),--upgrade)

@@ -4,7 +4,8 @@ AlgorithmInputError             the user can act on it
 ├── HyperparameterError         one or more hyperparameters are missing, unknown or out of range
 ├── ChannelError                a channel is missing, unknown, empty or configured in an unsupported way
 ├── TrainingDataError           the data was read, but this algorithm cannot be trained on it
-└── ModelError                  a model folder is empty, corrupt or of another algorithm
+├── ModelError                  a model folder is empty, corrupt or of another algorithm
+└── ExportError                 a model cannot be written in another program's format
 PredictionError                 a request was read, but this model cannot answer it (wrong width, say)
 TrainingStopped                 a stop was asked for before there was a model; not an error of anybody
 """
@@ -34,6 +35,10 @@ class TrainingDataError(AlgorithmInputError):
 
 class ModelError(AlgorithmInputError):
     """A model folder is empty, corrupt, or holds a model of another algorithm."""
+
+
+class ExportError(AlgorithmInputError):
+    """A model cannot be written in another program's format; the message says why."""
 
 
 class PredictionError(ValueError):

@@ -56,10 +56,9 @@ LABELS_REQUIRED = "required"
 # What a configuration's small data must be.
 NUMBERS = "numbers"  # rows of numbers of either sign, many of them 0
 COUNTS = "counts"  # rows that say how often each word occurs
-IMAGES = (
-    "images"  # images, each with the number of its class; a model is asked Items, each the bytes of an image's file
-)
-# or its pixels, (height, width, channels) uint8
+IMAGES = "images"
+"""Images, each with the number of its class. A model is asked Items, each the bytes of an image's file, or its pixels,
+(height, width, channels) uint8."""
 TAGGED_IMAGES = "tagged images"  # images, each with a 0 or 1 for every class
 TEXTS = "texts"  # what a model of TOKENS is asked: Items, each a text or its tokens' numbers, (n,) integers
 TOKENS = "tokens"  # pairs of sequences of token ids, and the two vocabularies
@@ -327,7 +326,7 @@ class Job(Protocol):
     checkpoint_directory
         their folder, for an algorithm whose checkpoints other software knows by their names; None where they are off.
     output_directory
-        where a job may leave extra files for its user (``/opt/ml/output/data``); None where it may not.
+        where a job may leave extra files for its user; None where it may not.
     hosts
         those that train together; one of its own where there are no others.
     memory
@@ -489,7 +488,7 @@ class Algorithm(ABC):
     def load_first(cls, directory: Path) -> Model:
         """The first by name of several models in a folder that otherwise answer together.
 
-        Only for algorithms whose folder may hold several (``SAGEMAKER_INFERENCE_ENSEMBLE=false``); the same as
+        Only for algorithms whose folder may hold several, where a server is told not to let them vote; the same as
         ``load`` for the others.
         """
         return cls.load(directory)

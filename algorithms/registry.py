@@ -4,6 +4,8 @@ k-means never imports XGBoost."""
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from algorithms.interface import Algorithm
@@ -48,3 +50,22 @@ def find(name: str) -> type[Algorithm]:
             f"algorithm '{name}' needs the package '{error.name}', which is not installed here: "
             f"use an image built with ALGORITHM={name}, or install the extra '{extra}'"
         ) from error
+
+
+def having(module: str) -> list[str]:
+    """The names of the algorithms whose folders have a module that not every folder has, such as ``estimators``."""
+    folders = {name: entry.location.partition(":")[0].rpartition(".")[2] for name, entry in ALGORITHMS.items()}
+    root = Path(__file__).parent
+    return [name for name, folder in folders.items() if (root / folder / f"{module}.py").is_file()]
+
+
+def part(name: str, module: str) -> ModuleType | None:
+    """Such a module of an algorithm; None where its folder has none.
+
+    Raises:
+        LookupError: as ``find``.
+        ModuleNotFoundError: a package that the module needs is not installed.
+    """
+    if name not in having(module):
+        return None
+    return importlib.import_module(f"{find(name).__module__}.{module}")

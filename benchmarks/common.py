@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import multiprocessing
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 """Data sets kept beside the checkout; benchmarks fall back to scikit-learn's digits where they are absent."""
@@ -83,10 +85,11 @@ class Contender:
         return statistics.median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
 
 
-def race(contenders: Mapping[str, Callable[[], Any]], rounds: int = 5) -> list[Contender]:
-    """Run all contenders once unmeasured, then ``rounds`` times in turn, every other round in reverse order."""
+def race(contenders: Mapping[str, Callable[[], Any]], rounds: int = 5, *, warm: bool = True) -> list[Contender]:
+    """Run all contenders once unmeasured, unless ``warm`` is false, then ``rounds`` times in turn, every other round in
+    reverse order."""
     entered = [Contender(name, run) for name, run in contenders.items()]
-    for contender in entered:
+    for contender in entered if warm else []:
         contender.result = contender.run()
     for number in range(rounds):
         for contender in entered[:: -1 if number % 2 else 1]:
@@ -168,19 +171,42 @@ class Cost(NamedTuple):
 
 
 def cost(run: Callable[..., Any], *arguments: Any) -> Cost:
-    """What a call costs, in this process. The processor's seconds are those of all its threads, and do not depend on
-    what else the machine does; memory is told on Linux alone, and is 0 elsewhere."""
+    """What a call costs, in this process. The processor's seconds do not depend on what else the machine does, and BLAS
+    has one thread, since others would count while they wait; memory is told on Linux alone, and is 0 elsewhere."""
     status, references = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if references.exists():
         references.write_text("5")  # the peak starts anew
-    before, started = _resident(status), time.process_time()
-    result = run(*arguments)
-    return Cost(time.process_time() - started, max(0, _resident(status, "VmHWM") - before), result)
+    with threadpool_limits(1):
+        before, started = _resident(status), time.process_time()
+        result = run(*arguments)
+        seconds = time.process_time() - started
+    return Cost(seconds, max(0, _resident(status, "VmHWM") - before), result)
 
 
 def _resident(status: Path, what: str = "VmRSS") -> int:
     found = re.findall(rf"{what}:\s+(\d+) kB", status.read_text()) if status.exists() else []
     return 1024 * int(found[0]) if found else 0
+
+
+def kept(name: str, arrays: Sequence[np.ndarray], compute: Callable[[], float]) -> float:
+    """What ``compute`` finds in minutes, computed once for the data and kept in ``out/oracles.json`` by its digest."""
+    digest = hashlib.sha256(name.encode())
+    for array in arrays:
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    file = Path(__file__).resolve().parents[1] / "out" / "oracles.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    key = f"{name} {digest.hexdigest()[:32]}"
+    if key not in known:
+        known[key] = compute()
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(known, indent=1))
+    return float(known[key])
+
+
+def copied(data: bytes | np.ndarray, part: int = 1 << 20) -> int:
+    """Copy all bytes into fresh arrays of ``part`` bytes: the least that a reader does."""
+    source = np.frombuffer(data, np.uint8)
+    return sum(len(source[start : start + part].copy()) for start in range(0, len(source), part))
 
 
 def apart(run: Callable[..., Any], *arguments: Any) -> Any:

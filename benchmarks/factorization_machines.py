@@ -17,6 +17,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from sklearn.datasets import dump_svmlight_file
 
 from algorithms.factorization_machines import FactorizationMachines
 from benchmarks.common import SHARED_DATA, peak_memory, table, train, write_job
+from benchmarks.lines import Line
 from recordio.batches import Batch
 from recordio.record_writer import encode_records
 
@@ -51,8 +53,41 @@ def main() -> None:
         print(movielens())
 
 
+def lines(quick: bool) -> Iterator[Line]:
+    """Rows a second of AWS's retail shape beside its log, and MovieLens beside myfm and xLearn."""
+    speeds = _retail_speeds(20_000 if quick else 219_500)[0]
+    yield Line(
+        "factorization machines, AWS's retail shape, 64 factors",
+        *(speeds, "rows/s", "AWS's log (4 vCPU)", 125_330.0, speeds / 125_330),
+    )
+    if quick or not (SHARED_DATA / "movielens-latest-small").is_dir():
+        return
+    found = {name: (rmse, seconds) for name, rmse, seconds in _movielens()}
+    mine, *_ = found
+    peers = {name: one for name, one in found.items() if not name.startswith("ours")}
+    for peer, (rmse, seconds) in peers.items():
+        yield Line(
+            "factorization machines, MovieLens latest-small",
+            *(found[mine][1], "s", peer, seconds, seconds / found[mine][1], "", None),
+            *(f"RMSE {found[mine][0]:.4f}", f"RMSE {rmse:.4f}"),
+        )
+
+
 def retail_shape(rows: int = 219_500, features: int = 9_284, nonzeros: int = 8) -> str:
-    """Rows a second of the last of five epochs, as SageMaker's log counts them, and of the whole job."""
+    """Rows a second of an epoch, the median of five, as SageMaker's log counts them, and of the whole job."""
+    speed, whole = _retail_speeds(rows, features, nonzeros)
+    return table(
+        f"{rows:,} x {features:,}, {nonzeros} non-zeros a row, 64 factors, batch 1000",
+        ("", "rows a second", "times AWS's log"),
+        [
+            ("epochs, median", speed, speed / 125_330),
+            ("whole job of 5 epochs, start and artifact included", whole, whole / 125_330),
+        ],
+    )
+
+
+def _retail_speeds(rows: int, features: int = 9_284, nonzeros: int = 8) -> tuple[float, float]:
+    """Of the epochs and of the whole job."""
     rng = np.random.default_rng(0)
     users = rng.integers(0, 4300, rows)
     items = 4300 + rng.zipf(1.3, rows) % 3600
@@ -69,14 +104,7 @@ def retail_shape(rows: int = 219_500, features: int = 9_284, nonzeros: int = 8) 
         log = train(Path(folder) / "job", "factorization-machines").log
         seconds = time.perf_counter() - started
     speeds = [float(value) for value in re.findall(r"train throughput=(\S+) records/second", log)]
-    return table(
-        f"{rows:,} x {features:,}, {nonzeros} non-zeros a row, 64 factors, batch 1000",
-        ("", "rows a second", "times AWS's log"),
-        [
-            ("epochs, median", float(np.median(speeds)), float(np.median(speeds)) / 125_330),
-            ("whole job of 5 epochs, start and artifact included", 5 * rows / seconds, 5 * rows / seconds / 125_330),
-        ],
-    )
+    return float(np.median(speeds)), 5 * rows / seconds
 
 
 def wide(rows: int = 200_000, features: int = 10_000_000, nonzeros: int = 8, factors: int = 64) -> str:
@@ -111,6 +139,11 @@ def wide(rows: int = 200_000, features: int = 10_000_000, nonzeros: int = 8, fac
 
 def movielens() -> str:
     """RMSE on a tenth of the ratings, and seconds from file to model."""
+    return table("MovieLens latest-small, nine tenths of the ratings", ("", "RMSE", "seconds"), _movielens())
+
+
+def _movielens() -> list[tuple[str, float, float]]:
+    """Name, RMSE and seconds of each, ours first."""
     ratings = np.loadtxt(
         SHARED_DATA / "movielens-latest-small" / "ratings.csv", delimiter=",", skiprows=1, usecols=(0, 1, 2)
     )
@@ -143,7 +176,7 @@ def movielens() -> str:
         if importlib.util.find_spec(peer):
             name, predicted, seconds = score(matrix[first], labels[first], matrix[rest], groups)
             rows.append((name, float(np.sqrt(np.mean((predicted - labels[rest]) ** 2))), seconds))
-    return table(f"MovieLens latest-small, {len(first):,} ratings", ("", "RMSE", "seconds"), rows)
+    return rows
 
 
 Scored = tuple[str, np.ndarray, float]

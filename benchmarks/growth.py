@@ -2,7 +2,7 @@
 
     python -m benchmarks.growth                         # minutes; --only kmeans lda for some
     python -m benchmarks.growth --quick                 # the same on small data, in under a minute
-    python -m benchmarks.growth --plots docs/growth     # and one SVG an algorithm
+    python -m benchmarks.growth --page docs/growth.md   # and a page, with one SVG an algorithm in docs/growth
 
 What is measured is ``fit`` alone, on rows in memory: seconds of the processor (not of the clock, so other work on the
 machine does not matter much), and the peak of memory beyond what the rows take. The exponent is that of the last step,
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,14 +59,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=list(CASES), default=list(CASES))
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--plots", type=Path, help="a folder for one SVG an algorithm")
+    parser.add_argument("--page", type=Path, help="a Markdown page; plots go into a folder of its name beside it")
     arguments = parser.parse_args()
+    found = {}
     for name in arguments.only:
-        grown = apart(measure, name, arguments.quick)
-        print(_table(name, grown), flush=True)
-        if arguments.plots is not None:
-            arguments.plots.mkdir(parents=True, exist_ok=True)
-            (arguments.plots / f"{name}.svg").write_text(drawn(name, grown))
+        found[name] = apart(measure, name, arguments.quick)
+        print(_table(name, found[name]), flush=True)
+    if arguments.page is not None:
+        write_page(arguments.page, found)
+
+
+PAGE = """# How time and memory grow
+
+Written by `python -m benchmarks.growth --page docs/growth.md`. One thing is 1, 4 and 16 times as large, all else the
+same. Measured is `fit` alone, on rows in memory and on one thread: seconds of the processor, and the peak of memory
+beyond the rows. The exponent is that of the last step, from 4 times to 16: 1 is proportional, 0 is flat.
+
+Memory over rows: k-means keeps a sample of 16 MB and works on copies of it, the linear learner keeps what it has held
+out, LDA the documents and XGBoost its matrix of bins; PCA and factorization machines keep nothing.
+"""
+
+
+def write_page(page: Path, found: Mapping[str, Sequence[Growth]]) -> None:
+    """The documentation's page: a table and a plot of each algorithm."""
+    plots = page.with_suffix("")
+    plots.mkdir(parents=True, exist_ok=True)
+    parts = [PAGE]
+    for name, grown in found.items():
+        (plots / f"{name}.svg").write_text(drawn(name, grown))
+        parts.append(f"{_table(name, grown)}\n\n![Processor seconds and memory of {name}]({plots.name}/{name}.svg)")
+    page.write_text("\n".join(parts) + "\n")
 
 
 def measure(name: str, quick: bool = False) -> list[Growth]:

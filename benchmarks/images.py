@@ -21,6 +21,7 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
 import zipfile  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NamedTuple  # noqa: E402
@@ -35,6 +36,7 @@ from algorithms.image_classification.model import ImageModel  # noqa: E402
 from algorithms.vision import augment, pipeline  # noqa: E402
 from algorithms.vision.examples import of_channel  # noqa: E402
 from benchmarks.common import SHARED_DATA, table  # noqa: E402
+from benchmarks.lines import Line  # noqa: E402
 from recordio.framing import write_frame  # noqa: E402
 from recordio.images import encode_record  # noqa: E402
 from tests.algorithms.fakes import FakeJob  # noqa: E402
@@ -79,6 +81,29 @@ def main() -> None:
                 )
     if arguments.only in (None, "serving"):
         print(_serving(), flush=True)
+
+
+def lines(quick: bool) -> Iterator[Line]:
+    """Training beside a plain ResNet in Keras, and one image answered beside TensorFlow."""
+    if quick:
+        return
+    for task in TASKS:
+        if (SHARED_DATA / task.name).is_dir():
+            with tempfile.TemporaryDirectory() as folder:
+                data = Data(task, Path(folder) / task.name)
+                mine, theirs = (_summed(runs, data) for runs in _both(task, data, 1).values())
+            yield Line(
+                f"image classification, {task.name}, {task.layers} layers, {task.epochs} epochs",
+                *(mine[2], "images/s", "plain Keras", theirs[2], mine[2] / theirs[2], "", None),
+                *(f"accuracy {mine[0]:.3f}", f"accuracy {theirs[0]:.3f}"),
+            )
+    served = _served()
+    mine, theirs = served["NumPy"], served["TensorFlow"]
+    for at, what, unit in ((1, "an image", "ms"), (0, "first answer", "s"), (3, "memory", "MB")):
+        yield Line(
+            f"image classification, serving 50 layers at 224 x 224, one thread: {what}",
+            *(mine[at], unit, "TensorFlow", theirs[at], theirs[at] / mine[at]),
+        )
 
 
 class Data:
@@ -135,26 +160,35 @@ def _pipeline(task: Task, data: Data) -> str:
 
 def _training(task: Task, data: Data, seeds: int) -> str:
     """Accuracies are means over the seeds, seconds those of all of them together."""
-    found: dict[str, list[tuple[list[float], list[float]]]] = {"ours": [], "plain Keras": []}
-    for seed in range(seeds):
-        for name, run in zip(found, (_ours, _plain_keras), strict=True):
-            found[name].append(run(task, data, seed))
-    rows = []
-    for name, runs in found.items():
-        later = [seconds for _, epochs in runs for seconds in epochs[1:]]  # the first epoch compiles
-        rows.append(
-            [
-                name,
-                statistics.mean(accuracies[-1] for accuracies, _ in runs),
-                statistics.mean(max(accuracies) for accuracies, _ in runs),
-                data.counts["train"] / statistics.median(later),
-                statistics.mean(sum(epochs) for _, epochs in runs),
-                statistics.mean(epochs[0] for _, epochs in runs),
-            ]
-        )
+    rows = [[name, *_summed(runs, data)] for name, runs in _both(task, data, seeds).items()]
     columns = ["", "last accuracy", "best", "images/s", "s in all", "of that, first epoch"]
     title = f"{task.name}: {task.layers} layers, {task.side} x {task.side}, {task.epochs} epochs, {seeds} seeds"
     return table(title, columns, rows)
+
+
+Run = tuple[list[float], list[float]]
+"""Accuracy and seconds of each epoch."""
+
+
+def _both(task: Task, data: Data, seeds: int) -> dict[str, list[Run]]:
+    """The runs of each side, in turn."""
+    found: dict[str, list[Run]] = {"ours": [], "plain Keras": []}
+    for seed in range(seeds):
+        for name, run in zip(found, (_ours, _plain_keras), strict=True):
+            found[name].append(run(task, data, seed))
+    return found
+
+
+def _summed(runs: list[Run], data: Data) -> list[float]:
+    """Last and best accuracy, images a second, seconds in all and of the first epoch, which compiles."""
+    later = [seconds for _, epochs in runs for seconds in epochs[1:]]
+    return [
+        statistics.mean(accuracies[-1] for accuracies, _ in runs),
+        statistics.mean(max(accuracies) for accuracies, _ in runs),
+        data.counts["train"] / statistics.median(later),
+        statistics.mean(sum(epochs) for _, epochs in runs),
+        statistics.mean(epochs[0] for _, epochs in runs),
+    ]
 
 
 def _ours(task: Task, data: Data, seed: int) -> tuple[list[float], list[float]]:
@@ -291,8 +325,15 @@ print(json.dumps([start, statistics.median(times), max(times), memory, float(fir
 """
 
 
-def _serving(rounds: int = 3, asked: int = 15) -> str:
-    """ResNet of 50 layers for 224 x 224 pixels, one thread each, processes in turn."""
+def _serving() -> str:
+    rows = [[how, *numbers[:4]] for how, numbers in _served().items()]
+    columns = ["", "s to the first answer", "ms an image", "longest", "peak MB"]
+    return table("Serving 50 layers, 224 x 224 pixels, one thread", columns, rows)
+
+
+def _served(rounds: int = 3, asked: int = 15) -> dict[str, list[float]]:
+    """ResNet of 50 layers for 224 x 224 pixels, one thread each, processes in turn: medians of the seconds to the first
+    answer, milliseconds an image, the longest, and the peak of memory in megabytes."""
     import keras
 
     from algorithms.image_classification import network
@@ -322,12 +363,7 @@ def _serving(rounds: int = 3, asked: int = 15) -> str:
                 environment = {**os.environ, "OMP_NUM_THREADS": "1"}
                 done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
                 found[how].append(json.loads(done.stdout))
-    rows = [
-        [how, *(statistics.median(column) for column in zip(*numbers, strict=True))][:5]
-        for how, numbers in found.items()
-    ]
-    columns = ["", "s to the first answer", "ms an image", "longest", "peak MB"]
-    return table("Serving 50 layers, 224 x 224 pixels, one thread", columns, rows)
+    return {how: [statistics.median(column) for column in zip(*numbers, strict=True)] for how, numbers in found.items()}
 
 
 if __name__ == "__main__":

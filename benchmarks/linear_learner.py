@@ -22,6 +22,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,9 +36,10 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from algorithms.linear_learner import LinearLearner
-from benchmarks.common import SHARED_DATA, covertype, digits, mnist, table, train, write_job
+from benchmarks.common import SHARED_DATA, covertype, digits, mnist, race, table, train, write_job
 from benchmarks.linear_defaults import defaults
 from benchmarks.linear_small import small
+from benchmarks.lines import Line, Quality, raced
 from recordio.batches import Batch, Features
 from recordio.record_writer import encode_records
 
@@ -99,6 +101,53 @@ def cases() -> Iterator[Case]:
         yield Case("mnist-10", rows.features, rows.labels, test.features, test.labels, tenth)
 
 
+def lines(quick: bool) -> Iterator[Line]:
+    """At defaults, on dense, sparse and wide rows, beside the fastest peer that is about as good; and AWS's job."""
+    wanted = ("digits",) if quick else ("digits", "covertype-20k", "a9a", "mnist-10")
+    for case in cases():
+        if case.name in wanted:
+            runs = {"ours": partial(_trained, case)}
+            runs |= {
+                f"{type(peer).__name__} of {_package(peer)}": partial(_fitted, case, peer) for peer in _peers(case)
+            }
+            if importlib.util.find_spec("vowpalwabbit"):
+                runs["Vowpal Wabbit"] = lambda case=case: _vowpal_wabbit(case)[0]
+            entered = race(runs, 1, warm=quick)
+            what = f"linear learner, {case.name} {case.train.shape[0]:,} x {case.train.shape[1]}, defaults"
+            quality = Quality(_measure(case), float, higher=_measure(case) == "accuracy")
+            yield raced(what, entered, quality=quality)
+    if not quick and (SHARED_DATA / "mnist").is_dir():
+        done = published()
+        yield Line(
+            "linear learner, AWS's job: mnist, 0 against the rest, 32 models, 15 epochs",
+            *(done.cpu, "processor s", "AWS's log (4 vCPU, seconds)", 77.0, 77.0 / done.cpu),
+            *("its products at BLAS's speed", done.products / done.cpu, f"F1 {done.f1:.4f}", "F1 0.9653"),
+        )
+
+
+def _trained(case: Case) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        return _score(case, _predicted(case, Path(folder)))
+
+
+def _predicted(case: Case, folder: Path) -> np.ndarray:
+    """Of a job from a file of the rows."""
+    file = folder / "train.pbr"
+    file.write_bytes(encode_records(case.train, case.train_labels))
+    write_job(folder / "job", case.hyperparameters, {"train": file})
+    result = LinearLearner.load(train(folder / "job", "linear-learner").model).predict(Batch(case.test))
+    return result.get("predicted_label", result["score"])
+
+
+def _fitted(case: Case, peer: Any) -> float:
+    pipeline = make_pipeline(StandardScaler(with_mean=not sp.issparse(case.train)), peer)
+    return _score(case, pipeline.fit(case.train, case.train_labels).predict(case.test))
+
+
+def _package(peer: Any) -> str:
+    return type(peer).__module__.partition(".")[0]
+
+
 def _float(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
@@ -158,22 +207,13 @@ def compare(case: Case) -> str:
     """A table of ours and the peers on one data set."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "train.pbr"
-        file.write_bytes(encode_records(case.train, case.train_labels))
-        write_job(Path(folder) / "job", case.hyperparameters, {"train": file})
         started = time.perf_counter()
-        trained = train(Path(folder) / "job", "linear-learner")
-        seconds = time.perf_counter() - started
-        result = LinearLearner.load(trained.model).predict(Batch(case.test))
-        predicted = result.get("predicted_label", result["score"])
-        rows.append(("ours", _score(case, predicted), seconds))
+        predicted = _predicted(case, Path(folder))
+        rows.append(("ours", _score(case, predicted), time.perf_counter() - started))
     for peer in _peers(case):
         started = time.perf_counter()
-        pipeline = make_pipeline(StandardScaler(with_mean=not sp.issparse(case.train)), peer)
-        pipeline.fit(case.train, case.train_labels)
-        seconds = time.perf_counter() - started
-        package = type(peer).__module__.partition(".")[0]
-        rows.append((f"{type(peer).__name__} ({package})", _score(case, pipeline.predict(case.test)), seconds))
+        score = _fitted(case, peer)
+        rows.append((f"{type(peer).__name__} ({_package(peer)})", score, time.perf_counter() - started))
     if importlib.util.find_spec("vowpalwabbit"):
         rows.append(("Vowpal Wabbit", *_vowpal_wabbit(case)))
     title = f"{case.name}, {case.train.shape[0]:,} x {case.train.shape[1]}"
@@ -268,7 +308,19 @@ def _write_text(path: Path, features: Features, labels: np.ndarray) -> None:
             file.write(f"{label:g} | {' '.join(f'{column}:{value:g}' for column, value in cells)}\n")
 
 
-def published_job() -> str:
+class Published(NamedTuple):
+    """What the job took here, a peer, and its products alone, in seconds; and its scores in training."""
+
+    title: str
+    seconds: float
+    cpu: float
+    peer: float
+    products: float
+    accuracy: float
+    f1: float
+
+
+def published() -> Published:
     """AWS's run of 2021 on ml.c4.xlarge (4 vCPU): 77 s, train accuracy 0.99318, F1 0.96527."""
     rows = mnist()
     features, labels = rows.features[:50_000], _float(rows.labels[:50_000] == 0)
@@ -286,14 +338,21 @@ def published_job() -> str:
     peer = time.perf_counter() - started
     work = 15 * 2 * 2.0 * len(features) * features.shape[1] * 32
     accuracy, f1 = float(np.mean(predicted == labels)), float(f1_score(labels, predicted))
+    title = f"{rows.name}, 0 against the rest, {len(features):,} rows, 32 models, 15 epochs, mini_batch_size 200"
+    return Published(title, seconds, cpu, 32 * peer, work / _blas_limit(), accuracy, f1)
+
+
+def published_job() -> str:
+    """The table of AWS's job."""
+    done = published()
     return table(
-        f"{rows.name}, 0 against the rest, {len(features):,} rows, 32 models, 15 epochs, mini_batch_size 200",
+        done.title,
         ("", "seconds", "CPU seconds", "train accuracy", "train F1"),
         [
-            ("ours", seconds, cpu, accuracy, f1),
+            ("ours", done.seconds, done.cpu, done.accuracy, done.f1),
             ("AWS's log (ml.c4.xlarge)", 77.0, "", 0.99318, 0.96527),
-            ("32 fits of SGDClassifier, 15 passes (one timed, times 32)", 32 * peer, "", "", ""),
-            ("the products alone at the BLAS limit of one thread", work / _blas_limit(), "", "", ""),
+            ("32 fits of SGDClassifier, 15 passes (one timed, times 32)", done.peer, "", "", ""),
+            ("the products alone at the BLAS limit of one thread", done.products, "", "", ""),
         ],
     )
 

@@ -27,6 +27,7 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ from threadpoolctl import threadpool_limits
 from algorithms import hyperparameters, registry
 from algorithms.common import topics
 from benchmarks.common import SHARED_DATA, race, table, write_job
+from benchmarks.lines import Line
 from recordio.batches import Batch
 from recordio.record_writer import encode_records
 from tests.algorithms.fakes import FakeJob, MemoryStream
@@ -77,6 +79,25 @@ def main() -> None:
         print(_newsgroups(arguments.seeds), flush=True)
     if arguments.only in (None, "serving"):
         print(_serving(), flush=True)
+
+
+def lines(quick: bool) -> Iterator[Line]:
+    """AWS's example: the whole job beside ProdLDA, and its loss beside AWS's log."""
+    corpus = None if quick else newsgroups()
+    if corpus is None:
+        return
+    started = time.perf_counter()
+    loss, beta = job(corpus)
+    seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    theirs = prodlda(corpus)
+    peer = time.perf_counter() - started
+    coherence = [f"NPMI {topics.npmi(topics.top_words(one), corpus.train).mean():.3f}" for one in (beta, theirs)]
+    yield Line(
+        "NTM, 20 newsgroups, 20 topics", seconds, "s", "ProdLDA in Keras", peer, peer / seconds, "", None, *coherence
+    )
+    aws = ("AWS's log (2 x 4 vCPU)", 86.0, 86.0 / seconds, "", None)
+    yield Line("NTM, 20 newsgroups, 20 topics", seconds, "s", *aws, f"loss {loss:.3f}", "loss 6.67")
 
 
 # ---- AWS's example --------------------------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ from sklearn.decomposition import PCA, IncrementalPCA
 from algorithms import pca
 from algorithms.pca.covariance import Covariance
 from algorithms.pca.sketch import Sketch
-from benchmarks.common import Contender, mnist, peak_memory, race, table, train, write_job
+from benchmarks.common import Contender, digits, mnist, peak_memory, race, table, train, write_job
+from benchmarks.lines import LIMIT, Line, Quality, raced
 from recordio.batches import Batch, Features, concatenate
 from recordio.content_type import parse
 from recordio.readers import ChannelStream, RowFormat
@@ -123,6 +124,33 @@ def _compare(title: str, parts: Any, k: int, solvers: tuple[str, ...], rounds: i
         lines = [_line(one, contenders[0], held, exact, peak_memory(runs[one.name]) / 1e6) for one in contenders]
     columns = ("", "seconds", "times ours", "variance held", "angle, degrees", "peak MB")
     return table(f"{title}, {n:,} x {d:,}, k = {k}; exact components hold {held(exact):.5f}", columns, lines)
+
+
+def lines(quick: bool) -> Iterator[Line]:
+    """MNIST, and rows enough that the products of rows take all the time, with that product alone as the limit."""
+    cases = [("digits", [digits().features], 10)]
+    if not quick:
+        cases = [("MNIST", [mnist().features], 10), ("synthetic", _synthetic(200_000, 784), 50)]
+    for name, parts, k in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            job = _job(Path(folder), parts, k)
+            features = _loaded(job.file)
+            held = _quality(features, k)[0]
+            runs: dict[str, Callable[[], Any]] = {"ours, regular": partial(_ours, job, "regular")}
+            solvers = ("covariance_eigh", "randomized")
+            runs |= {f"sklearn PCA, {solver}": partial(_sklearn, job, solver) for solver in solvers}
+            if importlib.util.find_spec("faiss"):
+                runs["faiss PCAMatrix"] = partial(_faiss, job)
+            runs[LIMIT] = lambda features=features: features.T @ features
+            entered = race(runs, 1 if quick else 3)
+        what = f"PCA, {name} {features.shape[0]:,} x {features.shape[1]}, {k} components"
+        quality = Quality("variance held", held, higher=True)
+        yield raced(what, entered, limit="X'X in one call of BLAS", quality=quality)
+
+
+def _job(folder: Path, parts: Any, k: int) -> Job:
+    file = _written(folder, parts)
+    return Job(file, _loaded(file).shape[1], k)
 
 
 def _line(one: Contender, ours: Contender, held: Callable, exact: np.ndarray, peak: float) -> tuple[object, ...]:

@@ -22,8 +22,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,8 @@ import pyarrow.csv
 import pyarrow.parquet
 import scipy.sparse as sp
 
-from benchmarks.common import SHARED_DATA, Contender, covertype, mnist, race, table
+from benchmarks.common import SHARED_DATA, Contender, copied, covertype, digits, mnist, race, table
+from benchmarks.lines import LIMIT, Line, raced
 from recordio.batches import Features
 from recordio.content_type import parse
 from recordio.framing import CHUNK
@@ -65,13 +67,51 @@ def main() -> None:
             print(make(arguments.rounds), flush=True)
 
 
+def lines(quick: bool) -> Iterator[Line]:
+    """RecordIO from memory, from a FIFO and written, beside the usual loop; text and Parquet beside their readers."""
+    rounds = 1 if quick else 5
+    few = a9a()
+    few = Rows("2,000 rows of a9a", few.features[:2000], few.labels[:2000])
+    for rows in [few] if quick else recordio_rows():
+        data = encode(rows)
+        size = len(data) / 1e6
+        runs = {"ours": partial(ours, data), "SDK's loop": partial(sdk_loop, data), LIMIT: partial(copied, data, CHUNK)}
+        yield raced(f"reading RecordIO, {rows.name}", race(runs, rounds), limit="a copy", megabytes=size)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            path = Path(file.name)
+            runs = {"ours": partial(through_fifo, path, pipe_mode), "SDK's loop": partial(through_fifo, path, looped)}
+            runs[LIMIT] = partial(through_fifo, path, drain)
+            yield raced(f"RecordIO from a FIFO, {rows.name}", race(runs, rounds), limit="a plain read", megabytes=size)
+        runs = {"ours": partial(encode, rows), "a message a row": partial(write_by_message, rows)}
+        runs[LIMIT] = partial(copied, data, CHUNK)
+        yield raced(f"writing RecordIO, {rows.name}", race(runs, 1), limit="a copy", megabytes=size)
+    with tempfile.TemporaryDirectory() as folder:
+        for path, content_type, peers in text_files(Path(folder), quick):
+            runs = {"ours": partial(channel, path, content_type), **peers, LIMIT: partial(read_and_copied, path)}
+            megabytes = path.stat().st_size / 1e6
+            yield raced(f"reading {path.name}", race(runs, rounds), limit="a copy of the file", megabytes=megabytes)
+
+
+def read_and_copied(path: Path) -> int:
+    """The file's bytes, copied."""
+    return copied(path.read_bytes(), CHUNK)
+
+
+def looped(folder: Path) -> int:
+    """The usual loop over what comes through the FIFO."""
+    with (folder / "train_0").open("rb") as fifo:
+        return sum(1 for _ in frame_by_frame(fifo))
+
+
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
 def recordio_rows() -> Iterator[Rows]:
     """Wide dense, narrow dense and sparse rows; real ones where they are at hand."""
-    digits = mnist()
-    yield Rows(f"{digits.name}, dense {digits.features.shape[1]} wide", digits.features, digits.labels)
+    images = mnist()
+    yield Rows(f"{images.name}, dense {images.features.shape[1]} wide", images.features, images.labels)
     random = np.random.default_rng(0)
     yield Rows("random, dense 8 wide", random.normal(size=(200_000, 8)).astype("f4"), np.zeros(200_000, np.float32))
     yield a9a()
@@ -106,7 +146,7 @@ def kos_words() -> Rows | None:
 # ---- RecordIO-protobuf -----------------------------------------------------------------------------------------------
 
 
-def frame_by_frame(stream: io.BytesIO) -> Iterator[Record]:
+def frame_by_frame(stream: IO[bytes]) -> Iterator[Record]:
     """The usual loop: a header, a body and its padding from the stream, and a message made of the body."""
     while header := stream.read(8):
         _, length = struct.unpack("<II", header)
@@ -140,12 +180,6 @@ def container_loop(data: bytes) -> int:
 def ours(data: bytes) -> int:
     """All rows, batch by batch."""
     return sum(len(batch) for batch in read_records(io.BytesIO(data), "memory", ROWS))
-
-
-def copy(data: bytes) -> int:
-    """The bytes into fresh arrays, as large as a batch."""
-    source = np.frombuffer(data, np.uint8)
-    return sum(len(source[start : start + CHUNK].copy()) for start in range(0, len(data), CHUNK))
 
 
 def write_by_message(rows: Rows) -> int:
@@ -198,11 +232,11 @@ def recordio_table(rounds: int) -> str:
             file.write(data)
             file.flush()
             path = Path(file.name)
-            sdk, container, copied, mine, fifo, pipe = race(
+            sdk, container, plain, mine, fifo, pipe = race(
                 {
                     "SDK": lambda data=data: sdk_loop(data),
                     "XGBoost container": lambda data=data: container_loop(data),
-                    "copy": lambda data=data: copy(data),
+                    "copy": lambda data=data: copied(data, CHUNK),
                     "ours": lambda data=data: ours(data),
                     "FIFO": lambda path=path: through_fifo(path, drain),
                     "pipe mode": lambda path=path: through_fifo(path, pipe_mode),
@@ -225,8 +259,8 @@ def recordio_table(rounds: int) -> str:
                 *map(rate, (sdk, container, mine)),
                 f"{sdk.times_slower_than(mine):.0f} x",
                 f"{container.times_slower_than(mine):.0f} x",
-                rate(copied),
-                f"{100 * copied.times_slower_than(mine):.0f} %",
+                rate(plain),
+                f"{100 * plain.times_slower_than(mine):.0f} %",
                 rate(fifo),
                 rate(pipe),
                 f"{100 * fifo.times_slower_than(pipe):.0f} %",
@@ -299,10 +333,10 @@ def text_table(rounds: int) -> str:
     return table("Text and Parquet, MB/s", ("data", "MB", "peer", "peer reads", "ours", "ours / peer"), lines)
 
 
-def text_files(folder: Path) -> Iterator[tuple[Path, str, dict[str, Callable[[], int]]]]:
+def text_files(folder: Path, quick: bool = False) -> Iterator[tuple[Path, str, dict[str, Callable[[], int]]]]:
     """Files to read, and who else reads them."""
-    digits, forest = mnist("t10k"), covertype()
-    sets = [digits] if forest is None else [digits, forest._replace(features=np.tile(forest.features, (10, 1)))]
+    images, forest = (digits(), None) if quick else (mnist("t10k"), covertype())
+    sets = [images] if forest is None else [images, forest._replace(features=np.tile(forest.features, (10, 1)))]
     for rows in sets:
         repeats = len(rows.features) // len(rows.labels)
         joined = np.column_stack([np.tile(rows.labels, repeats), rows.features])
@@ -327,9 +361,10 @@ def text_files(folder: Path) -> Iterator[tuple[Path, str, dict[str, Callable[[],
     path = folder / "a9a.libsvm"
     from sklearn.datasets import dump_svmlight_file
 
-    tenfold = sp.csr_matrix(sp.vstack([rows.features] * 10, format="csr"))
+    times = 1 if quick else 10
+    tenfold = sp.csr_matrix(sp.vstack([rows.features] * times, format="csr"))
     tenfold.indices, tenfold.indptr = tenfold.indices.astype(np.int32), tenfold.indptr.astype(np.int32)
-    dump_svmlight_file(tenfold, np.tile(rows.labels, 10), str(path))
+    dump_svmlight_file(tenfold, np.tile(rows.labels, times), str(path))
     yield path, "text/libsvm", {"scikit-learn": lambda path=path: sklearn_libsvm(path)}
 
 

@@ -35,6 +35,7 @@ from algorithms.seq2seq import texts
 from algorithms.seq2seq.evaluation import bleu
 from algorithms.seq2seq.model import load
 from benchmarks.common import SHARED_DATA
+from benchmarks.lines import Line
 
 REQUIREMENTS = ("torch==2.13.0", "joeynmt==2.3.0", "importlib_metadata")
 HIDDEN, BATCH, RATE, BEAM, WORDS = 256, 64, 0.001, 5, 8000
@@ -258,6 +259,28 @@ def ask(address: str, sources: Sequence[str]) -> None:
         assert len(json.load(answer)["predictions"]) == len(sources)
 
 
+def lines(quick: bool) -> Iterator[Line]:
+    """400 updates on pronunciations and 600 on sentences, beside Joey NMT."""
+    if quick or not (SHARED_DATA / "cmudict-g2p").is_dir():
+        return
+    python = peer(None)
+    for make, updates in ((pronunciations, 400), (sentences, 600)):
+        task = make()
+        true = [target for _, target in task.test]
+        with tempfile.TemporaryDirectory() as name:
+            sides = ours(task, Path(name), updates), joey(task, Path(name), updates, python)
+        mine, theirs = (side.tokens_a_second for side in sides)
+        quality = [_quality(side.found, true, make is sentences) for side in sides]
+        what = f"seq2seq, {task.name}, {updates} updates of {BATCH}"
+        yield Line(what, mine, "tokens/s", "Joey NMT", theirs, mine / theirs, "", None, *quality)
+
+
+def _quality(found: Sequence[str], true: Sequence[str], translated: bool) -> str:
+    if translated:
+        return f"BLEU {100 * bleu(found, true):.2f}"
+    return f"phonemes wrong {100 * error_rate(found, true):.1f} %"
+
+
 def peer(named: Path | None) -> Path:
     """The Python of Joey NMT's environment."""
     if named is not None:
@@ -291,11 +314,7 @@ def main() -> None:
             mine = ours(task, folder, options.updates)
             theirs = joey(task, folder, options.updates, python)
             for side, result in (("ours", mine), ("Joey NMT", theirs)):
-                quality = (
-                    f"BLEU {100 * bleu(result.found, true):.2f}"
-                    if make is sentences
-                    else f"phonemes wrong {100 * error_rate(result.found, true):.1f} %"
-                )
+                quality = _quality(result.found, true, make is sentences)
                 print(
                     f"{task.name:16} {side:9} {result.tokens_a_second:9.0f} {result.seconds:8.1f} "
                     f"{result.cpu_seconds:7.1f}  {quality}"

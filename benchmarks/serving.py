@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import common
+from benchmarks.lines import Line
 from recordio import record_writer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,6 +150,21 @@ def main() -> None:
             print("\nAmazon's container: left out, for want of --aws-source and --aws-python")
 
 
+def lines(quick: bool) -> Iterator[Line]:
+    """Requests to k-means beside Flask with scikit-learn; the quality is the latency of 99 % of them."""
+    options = argparse.Namespace(seconds=0.2 if quick else SECONDS, rounds=1 if quick else ROUNDS)
+    with tempfile.TemporaryDirectory() as folder, _beside_sklearn(Path(folder)) as (title, servers, requests):
+        mine, theirs = servers
+        _measure(servers, requests, options, CONNECTIONS)
+        for name in requests:
+            ours, other = (_figures(server.rounds[name]) for server in servers)
+            latency = [f"p99 {figures[2]:.1f} ms" for figures in (ours, other)]
+            ahead = _ratio(mine, theirs, name)
+            yield Line(f"{title}, {name}", ours[0], "requests/s", theirs.name, other[0], ahead, "", None, *latency)
+        first = (mine.start_seconds, "s", theirs.name, theirs.start_seconds, theirs.start_seconds / mine.start_seconds)
+        yield Line("serving: first ping", *first)
+
+
 def _worker_types(folder: Path, options: argparse.Namespace) -> None:
     """Small rows, where the server is what takes the time, at 1, 8 and 32 connections."""
     from algorithms.common import mxnet_files
@@ -167,6 +183,13 @@ def _worker_types(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _against_sklearn(folder: Path, options: argparse.Namespace) -> None:
+    with _beside_sklearn(folder) as (title, servers, requests):
+        _compare(f"{title}, JSON out", servers, requests, options)
+
+
+@contextmanager
+def _beside_sklearn(folder: Path) -> Iterator[tuple[str, list[Server], dict[str, bytes]]]:
+    """A title, our server and scikit-learn's behind Flask, of the same centers, and requests."""
     import pickle
 
     from sklearn.cluster import KMeans
@@ -193,7 +216,7 @@ def _against_sklearn(folder: Path, options: argparse.Namespace) -> None:
             stack.enter_context(_ours(ours, "kmeans")),
             stack.enter_context(_started("Flask + scikit-learn", [*gunicorn, "sklearn_application:app"], folder)),
         ]
-        _compare(f"k-means on {data.name}, JSON out", servers, requests, options)
+        yield f"serving k-means, {data.name}", servers, requests
 
 
 def _against_aws(folder: Path, options: argparse.Namespace) -> None:
@@ -236,22 +259,34 @@ def _compare(
     options: argparse.Namespace,
     connections: int = CONNECTIONS,
 ) -> None:
-    for name, request in requests.items():
-        for server in servers:
-            _load(server.port, request, 0.5, connections)
-        for number in range(options.rounds):
-            for server in servers[:: -1 if number % 2 else 1]:
-                server.rounds.setdefault(name, []).append(_load(server.port, request, options.seconds, connections))
+    _measure(servers, requests, options, connections)
     first, other = servers
-    rows = []
-    for name in requests:
-        mine, theirs = first.rounds[name], other.rounds[name]
-        ratio = statistics.median(a.rate / b.rate for a, b in zip(mine, theirs, strict=True))
-        rows.append((name, *_figures(mine), *_figures(theirs), ratio))
+    rows = [
+        (name, *_figures(first.rounds[name]), *_figures(other.rounds[name]), _ratio(first, other, name))
+        for name in requests
+    ]
     columns = ["request", *(f"{server.name}: {what}" for server in servers for what in ("req/s", "p50 ms", "p99 ms"))]
     print(common.table(title, [*columns, "times as many"], rows))
     starts = ", ".join(f"{server.name} {server.start_seconds:.2f} s" for server in servers)
     print(f"\nFrom start to first answer: {starts}")
+
+
+def _measure(
+    servers: Sequence[Server], requests: Mapping[str, bytes], options: argparse.Namespace, connections: int
+) -> None:
+    """Each request to each server, in turn, as many rounds as are asked for, after a short one to warm up."""
+    for name, request in requests.items():
+        for server in servers:
+            _load(server.port, request, options.seconds / 4, connections)
+        for number in range(options.rounds):
+            for server in servers[:: -1 if number % 2 else 1]:
+                server.rounds.setdefault(name, []).append(_load(server.port, request, options.seconds, connections))
+
+
+def _ratio(first: Server, other: Server, name: str) -> float:
+    """How many times as many requests the first answers, by the median of the rounds."""
+    rounds = zip(first.rounds[name], other.rounds[name], strict=True)
+    return statistics.median(mine.rate / theirs.rate for mine, theirs in rounds)
 
 
 def _figures(loads: Sequence[Load]) -> tuple[float, float, float]:

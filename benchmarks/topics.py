@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import importlib.util
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ from algorithms.lda import LDA
 from algorithms.lda.belonging import ratios
 from algorithms.lda.likelihood import infer
 from benchmarks.common import SHARED_DATA, Contender, peak_memory, race, table
+from benchmarks.lines import Line, Quality, raced
 from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.algorithms.lda.test_fit import bars
 
@@ -70,6 +72,26 @@ def main() -> None:
                 print(_text(corpus, arguments.topics), flush=True)
     if arguments.only in (None, "wide"):
         print(_wide(), flush=True)
+
+
+def lines(quick: bool) -> Iterator[Line]:
+    """Bars by their error, real text by perplexity."""
+    counts, beta, _ = bars(0, 5, 600 if quick else 6000)
+    corpus = sp.csr_array(counts)
+    error = Quality("L1 error", lambda found: _error(beta, found.beta)[0])
+    yield raced(f"LDA, bars, {corpus.shape[0]:,} documents", compete(corpus, len(beta), 0), quality=error, allowed=0.1)
+    for text in () if quick else (newsgroups(), dblp()):
+        if text is not None:
+            judged = Quality("perplexity", partial(perplexity, text.test))
+            documents, words = text.train.shape
+            entered = compete(text.train, 20, 0)
+            yield raced(f"LDA, {text.name} {documents:,} x {words:,}, 20 topics", entered, quality=judged, allowed=0.03)
+            npmi = Quality("NPMI", lambda found, text=text: _coherence(found, text), higher=True)
+            yield raced(f"LDA, {text.name}, by NPMI", entered, quality=npmi, allowed=0.03)
+
+
+def _coherence(found: Topics, text: Corpus) -> float:
+    return float(topics.npmi(topics.top_words(found.beta), text.train).mean())
 
 
 # ---- contenders -----------------------------------------------------------------------------------------------------
@@ -130,7 +152,9 @@ CONTENDERS: dict[str, Callable[[sp.csr_array, int, int], Topics]] = {
 
 def compete(counts: sp.csr_array, k: int, seed: int) -> list[Contender]:
     """Each contender once, one after the other."""
-    return race({name: partial(run, counts, k, seed) for name, run in CONTENDERS.items()}, rounds=1)
+    needs = {"tomotopy, Gibbs": "tomotopy", "gensim, online VB": "gensim"}
+    here = {name: run for name, run in CONTENDERS.items() if importlib.util.find_spec(needs.get(name, "sklearn"))}
+    return race({name: partial(run, counts, k, seed) for name, run in here.items()}, rounds=1)
 
 
 # ---- known topics ---------------------------------------------------------------------------------------------------
@@ -163,6 +187,7 @@ def _bars(side: int, documents: int, seeds: int) -> str:
             float(np.median(ratios_[name])),
         ]
         for name in CONTENDERS
+        if errors[name]
     ]
     columns = ["", "seeds", "mean L1 error", "largest", "largest operator norm", "s", "times ours"]
     return table(f"Bars: {documents:,} documents, {side * side} words, {2 * side} topics", columns, rows)

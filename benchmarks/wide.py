@@ -11,11 +11,12 @@ the rows, and a loss or score of what it found (lower is better for ``loss``, hi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import scipy.sparse as sp
 from algorithms import hyperparameters, registry
 from benchmarks.common import Cost, apart, cost, table
 from benchmarks.growth import Shape, sparse
+from benchmarks.lines import Line
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
 CASES = ("lda", "kmeans", "pca", "factorization-machines", "xgboost")
@@ -40,6 +42,20 @@ def main() -> None:
     arguments = parser.parse_args()
     for case in arguments.only:
         print(compared(case, 10 if arguments.quick else 1), flush=True)
+
+
+def lines(quick: bool) -> Iterator[Line]:
+    """Millions of sparse features, and hundreds of topics: processor seconds of each beside its peers."""
+    for case in ("kmeans", "pca") if quick else ("kmeans", "pca", "lda"):
+        sides: dict[str, list[tuple[str, Cost, str]]] = {}
+        for title, name, side in _SIDES[case](200 if quick else 1):
+            with contextlib.suppress(ModuleNotFoundError):
+                sides.setdefault(title, []).append((name, *apart(side)))
+        for title, (mine, *peers) in sides.items():
+            for name, measured, quality in peers:
+                seconds = mine[1].seconds
+                figures = (seconds, "processor s", name, measured.seconds, measured.seconds / seconds, "", None)
+                yield Line(f"{case}, {title}", *figures, mine[2], quality)
 
 
 def compared(case: str, smaller: int) -> str:

@@ -19,7 +19,7 @@ import struct
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from algorithms.xgb import data as ours
 from algorithms.xgb.boost import boost
 from algorithms.xgb.model import XGBModel
 from benchmarks.common import SHARED_DATA, covertype, mnist, race, table, train, write_job
+from benchmarks.lines import Line, raced
 from container.training.train import row_format
 from recordio.batches import Batch
 from recordio.content_type import parse
@@ -233,19 +234,7 @@ def fitting(rounds: int) -> str:
 
         boosted, called = race({"ours": alone, "library": plain}, rounds)
         with tempfile.TemporaryDirectory() as folder:
-            data, model = Path(folder) / "data", Path(folder) / "saved"
-            data.mkdir()
-            (data / "part").write_bytes(FORMATS[media](case))
-
-            def whole(folder: str = folder, data: Path = data, case: Case = case, media: str = media) -> Path:
-                with tempfile.TemporaryDirectory(dir=folder) as base, contextlib.redirect_stdout(io.StringIO()):
-                    write_job(Path(base), case.parameters, {"train": data}, media)
-                    return (train(Path(base), "xgboost").model / "xgboost-model").rename(Path(folder) / "ours")
-
-            def script(data: Path = data, case: Case = case, media: str = media, model: Path = model) -> None:
-                library(case, lambda: load_theirs(data, media)).save_model(model.with_suffix(".ubj"))
-
-            job, written = race({"ours": whole, "library": script}, rounds)
+            job, written = race(_from_files(Path(folder), case, media), rounds)
         same = bytes(boosted.result.save_raw("json")) == bytes(called.result.save_raw("json"))
         rows.append(
             [case.name, called.median, f"{boosted.times_slower_than(called):.3f}", "yes" if same else "NO"]
@@ -281,6 +270,35 @@ def predicting(rounds: int) -> str:
         rows.append([count, *micro, f"{second.times_slower_than(first):.1f}", "yes" if same else "NO"])
     columns = ["rows", "ours, us", "a DMatrix a request, us", "times faster", "same scores"]
     return table(f"Predicting {case.name} with {booster.num_boosted_rounds()} rounds", columns, rows)
+
+
+def lines(quick: bool) -> Iterator[Line]:
+    """Files to a saved model beside a script with the same calls of the library, reading, and requests."""
+    warnings.filterwarnings("ignore", message=r"(?s).*WARNING", category=UserWarning)
+    few = [case._replace(parameters=case.parameters | {"num_round": 5}) for case in cases()[:1]]
+    for case in few if quick else cases():
+        media = "text/libsvm" if sp.issparse(case.features) else "text/csv"
+        with tempfile.TemporaryDirectory() as folder:
+            entered = race(_from_files(Path(folder), case, media), 1 if quick else 5)
+        rounds = case.parameters["num_round"]
+        yield raced(f"XGBoost, {case.name}, {rounds} rounds, {media} to saved model", entered)
+
+
+def _from_files(folder: Path, case: Case, media: str) -> dict[str, Callable[[], Any]]:
+    """A job, and a script that makes the same model of the same file."""
+    data, model = folder / "data", folder / "saved.ubj"
+    data.mkdir()
+    (data / "part").write_bytes(FORMATS[media](case))
+
+    def whole() -> Path:
+        with tempfile.TemporaryDirectory(dir=folder) as base, contextlib.redirect_stdout(io.StringIO()):
+            write_job(Path(base), case.parameters, {"train": data}, media)
+            return (train(Path(base), "xgboost").model / "xgboost-model").rename(folder / "ours")
+
+    def script() -> None:
+        library(case, lambda: load_theirs(data, media)).save_model(model)
+
+    return {"ours": whole, "the library's calls": script}
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from typing import NoReturn
 from container import logs, resources
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
-from container.signals import STOPPING, Signals
+from container.signals import STOPPING, Signals, end
 from container.training import failure, group
 
 _UNUSED = ("sklearn",)
@@ -46,12 +46,29 @@ def train(arguments: Sequence[str] | None = None) -> int:
 def train_command(arguments: Sequence[str] | None = None) -> NoReturn:
     """``train`` as a process, which ends without taking TensorFlow apart: all is on disk by then, and whoever has sent
     SIGTERM waits."""
+    _open_streams()
     code = train(arguments)
+    for number in STOPPING:  # the job is over, and its code stands
+        signal.signal(number, signal.SIG_IGN)
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # whoever read it has gone
             stream.flush()
     os._exit(code)
+
+
+def _open_streams() -> None:
+    """Give standard input, output and error to a process that was started without.
+
+    The first files that are opened would take their numbers, and what libraries print would end in a model.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 @contextlib.contextmanager
@@ -87,18 +104,13 @@ def _train_job(signals: Signals | None = None) -> int:
 @contextlib.contextmanager
 def _ending_at_once() -> Iterator[None]:
     """SIGTERM and Ctrl-C end the process until the job sets its own handlers; imports leave nothing behind."""
-    before = {number: signal.signal(number, _end) for number in STOPPING}
+    before = {number: signal.signal(number, end) for number in STOPPING}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _end(number: int, _frame: object) -> None:
-    os.write(1, b"Training was stopped before it began.\n")  # logging may hold its lock where the signal came
-    os._exit(128 + number)
 
 
 def _train_help(given: Sequence[str]) -> int:
@@ -129,6 +141,7 @@ def serve(arguments: Sequence[str] | None = None) -> int:
 
     from container.serving import server
 
+    _open_streams()
     logs.configure()
     try:
         settings = Settings.from_environment(os.environ)

@@ -112,10 +112,19 @@ class Writer(Protocol):
         ...
 
 
+class _Handler(logging.StreamHandler[Any]):
+    """Lines that cannot be written, for the disk is full or the reader has gone, are lost: a job does not end for them,
+    nor is standard error filled with a traceback for each."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name in logging
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def configure(frame: Frame = CLOSED, stream: Writer | None = None, *, structured: bool = False) -> None:
     """Send all log lines of the process to ``stream`` (standard output by default) in ``frame``, or as JSON objects.
     Training has no such choice: tuning jobs and dashboards read its lines as they are."""
-    handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or sys.stdout)
+    handler = _Handler(stream or sys.stdout)
     handler.setFormatter(_Structured() if structured else _Formatter(frame.form, frame.times))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -1,6 +1,6 @@
 """The moving parts of the README and the pages: commands that they show, and tables that come from the declarations.
 
-    python examples/readme.py    writes the tables anew, and docs/limits.md
+    python examples/readme.py    writes the tables of the README and of docs/formats.md anew, and docs/limits.md
 
 A block of commands with ``<!-- tested -->`` on the line above is run by tests/test_readme.py. After a colon stands what
 it needs beyond this project: ``docker``, ``mxnet``, or one of the SageMaker SDKs, ``sdk2`` and ``sdk3``.
@@ -116,13 +116,31 @@ def _bounds() -> Iterator[tuple[str, float, int, str]]:
                 yield name, value, statement.lineno, str(below.value.value)
 
 
+def algorithms() -> str:
+    """Each algorithm by its name, the heading of its page, and its summary."""
+    rows = ["| `ALGORITHM` | what | page |", "| --- | --- | --- |"]
+    for name, entry in registry.ALGORITHMS.items():
+        page = f"algorithms/{entry.location.partition(':')[0].split('.')[1]}/README.md"
+        title = (README.parent / page).read_text().partition("\n")[0].removeprefix("# ")
+        rows.append(f"| `{name}` | {title}. {registry.find(name).summary} | [how, and what differs]({page}) |")
+    return "".join(f"{row}\n" for row in rows)
+
+
+TABLES = {"content-types": content_types, "algorithms": algorithms}
+"""What is made of the declarations, by the name that its markers in a page have."""
+
+
 def with_tables(page: str) -> str:
-    """The page of formats with its table made anew."""
-    start, end = "<!-- content-types:start -->", "<!-- content-types:end -->"
-    before, _, rest = page.partition(start)
-    return f"{before}{start}\n{content_types()}{end}{rest.partition(end)[2]}"
+    """A page with its tables made anew."""
+    for name, make in TABLES.items():
+        start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+        if start in page:
+            before, _, rest = page.partition(start)
+            page = f"{before}{start}\n{make()}{end}{rest.partition(end)[2]}"
+    return page
 
 
 if __name__ == "__main__":
-    FORMATS_PAGE.write_text(with_tables(FORMATS_PAGE.read_text()))
+    for page in (README, FORMATS_PAGE):
+        page.write_text(with_tables(page.read_text()))
     LIMITS_PAGE.write_text(limits())

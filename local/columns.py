@@ -23,9 +23,12 @@ from recordio.content_type import ContentType
 from recordio.quoting import quoted
 
 _INDEX = re.compile(r"-?[0-9]{1,9}")
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+(e[-+]?[0-9]+)?", re.IGNORECASE)
+_DELIMITERS = {";": "semicolon", "\t": "tab", " ": "space"}
 _FLAGS = {"true": "1", "false": "0"}  # pandas' columns of truth values, such as those of get_dummies
 _SHOWN = 8
 _DELIMITER = "is another delimiter meant? --content-type 'text/csv; delimiter=semicolon'"
+_UNCLOSED = "a quotation mark is not closed"
 _LOOKED_AT = 1000  # rows of a file that is read as it is
 
 
@@ -95,6 +98,7 @@ class Table:
                 "frame.to_csv(FILE, index=False) leaves it out"
             )
         if self.names is None and not any(_is_value(field.strip()) for field in first):
+            _check_commas(f"{form.what}, line 1", first)
             raise ConfigurationError(
                 f"{form.what}: the first line has no numbers, but {_listed(first)}. If these are the names of the "
                 "columns, add --header"
@@ -136,7 +140,10 @@ class Table:
             return f"there are {self._width}, from 0 to {self._width - 1}, and -1 is the last"
         if len(self.names) == 1:
             return f"there is one, {quoted(self.names[0])}; {_DELIMITER}"
-        near = difflib.get_close_matches(label, self.names, n=1)
+        if any("\ufffd" in name or "\0" in name for name in self.names):
+            return "the file is not UTF-8; --content-type 'text/csv; charset=latin-1' (or utf-16) says what it is"
+        near = [name for name in self.names if name.lower() == label.lower()]
+        near = near or difflib.get_close_matches(label, self.names, n=1)
         return f"did you mean {quoted(near[0])}?" if near else f"there are {_listed(self.names)}"
 
     def _ordered(self) -> list[int]:
@@ -159,9 +166,10 @@ class Table:
     def _numbers(self, row: list[str]) -> list[str]:
         self._row += 1
         if len(row) != self._width:
+            advice = _UNCLOSED if "\n" in row[0] else _DELIMITER
             raise ConfigurationError(
                 f"{self._place_of_row()}: {len(row)} fields, and {self._width} in the first line"
-                + (f"; {_DELIMITER}" * (len(row) == 1))
+                + (f"; {advice}" if len(row) == 1 else "")
             )
         fields = [row[column] for column in self._order]
         if all(map(_is_plain, fields)):
@@ -204,6 +212,14 @@ def opened(stream: BinaryIO, content_type: ContentType) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, charset, errors="replace", newline="")
 
 
+def header(text: TextIO, delimiter: str) -> list[str]:
+    """The names of the columns in the first line; [] where nothing is in it that csv could read."""
+    with contextlib.suppress(csv.Error):
+        for row in csv.reader(text, delimiter=delimiter, skipinitialspace=True):
+            return [field.strip() for field in row]
+    return []
+
+
 def check(text: TextIO, form: Form) -> None:
     """Refuse a file whose first line has no number, and text in its first rows, where the command says nothing of its
     columns. Readers find the rest, and name line and column.
@@ -216,6 +232,7 @@ def check(text: TextIO, form: Form) -> None:
         for number, row in enumerate(itertools.islice(rows, _LOOKED_AT), 1):
             fields = [field.strip() for field in row]
             if number == 1 and fields and not any(map(_is_value, fields)):
+                _check_commas(f"{form.what}, line 1", fields)
                 raise ConfigurationError(
                     f"{form.what}: the first line has no numbers, but {_listed(fields)}. If these are the names of the "
                     "columns, add --header; with --label NAME, where the label is not the first of them"
@@ -227,7 +244,29 @@ def check(text: TextIO, form: Form) -> None:
                     raise _text(place, field, str(column), is_label=is_label)
 
 
+def _check_commas(place: str, fields: Sequence[str]) -> None:
+    for field in fields:
+        if _DECIMAL_COMMA.fullmatch(field.strip()):
+            raise _decimal_comma(place, field.strip())
+
+
+def _decimal_comma(place: str, text: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{place}: {quoted(text)} has a decimal comma, and a decimal point is expected; as pandas makes it: "
+        "read_csv(FILE, decimal=',', sep=SEPARATOR).to_csv(NEW, index=False)"
+    )
+
+
 def _text(place: str, text: str, name: str, *, is_label: bool) -> ConfigurationError:
+    if _DECIMAL_COMMA.fullmatch(text):
+        return _decimal_comma(place, text)
+    for mark, delimiter in _DELIMITERS.items():
+        if mark in text and all(map(_is_number, text.split(mark))):
+            return ConfigurationError(
+                f"{place}: {quoted(text)} is no number, and numbers with another delimiter: --content-type 'text/csv; "
+                f"delimiter={delimiter}'. Where commas are decimal ones, write points, as pandas does: "
+                f"read_csv(FILE, sep={mark!r}, decimal=',').to_csv(NEW, index=False)"
+            )
     advice = (
         f"number the classes from 0, as pandas does: frame[{name}].factorize()[0]"
         if is_label

@@ -316,7 +316,7 @@ def tokens(
     *,
     lower: bool,
 ) -> None:
-    """Make the channels of seq2seq from parallel text files."""
+    """Make the channels of sequence to sequence from parallel text files."""
     if (validation_source is None) != (validation_target is None):
         raise click.UsageError("--validation-source and --validation-target belong together")
     held_out = (validation_source, validation_target) if validation_source and validation_target else None

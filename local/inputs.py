@@ -17,6 +17,8 @@ from container.settings import ConfigurationError
 from local import remote, suffixes
 
 STANDARD_INPUT = "-"
+SPOOLED = "standard-input"
+"""The name of the file that holds what came from standard input."""
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -76,6 +78,8 @@ def media_type_of_names(paths: Sequence[Path], accepts: Sequence[str], what: str
         types = {"application/x-image"}
     media = types.pop() if len(types) == 1 else None
     if media is None:
+        if any(path.name == SPOOLED for path in paths):
+            raise ConfigurationError(f"{what}: standard input has no suffix to tell the format; use --content-type")
         names = ", ".join(str(path) for path in paths[:3])
         raise ConfigurationError(f"{what}: the suffix in {names} does not tell the format; use --content-type")
     return media

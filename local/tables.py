@@ -10,7 +10,7 @@ from pathlib import Path
 from algorithms.interface import CSV, LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel, Serving
 from container.settings import ConfigurationError
 from local import inputs, parquet, suffixes
-from local.columns import Columns, Form, Table, check, opened
+from local.columns import Columns, Form, Table, check, header, opened
 from recordio import content_type
 from recordio.content_type import ContentType
 from recordio.readers import ChannelStream, RowFormat, decode
@@ -96,6 +96,17 @@ def _of_csv(
     label_size = media.parameters.get("label_size")
     kept = f"{CSV};label_size={label_size}" if label_size is not None and CSV in channel.accepts else None
     return made, names, kept
+
+
+def label_by_default(channel: Channel, paths: Sequence[Path], stated: str | None, columns: Columns) -> str | None:
+    """The name of the column that is the label since the command names none; None where there is no such column."""
+    media = _media(channel, paths, stated)
+    if columns.label is not None or not columns.header or channel.labels != LABELS_REQUIRED:
+        return None
+    if media is None or media.media_type != CSV or "label_size" in media.parameters:
+        return None
+    with opened(inputs.opened(inputs.files_of(paths)[0]), media) as text:
+        return next(iter(header(text, media.delimiter.decode())), None)
 
 
 def _check(media: ContentType, columns: Columns) -> None:

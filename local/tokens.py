@@ -1,12 +1,13 @@
-"""``oba tokens``: the channels of sequence to sequence from parallel text files."""
+"""``oba tokens``: channels of pairs of token sequences from parallel text files."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from algorithms.seq2seq import texts
+from algorithms import registry
 
 
 def make(
@@ -20,12 +21,15 @@ def make(
     least: int,
     lower: bool,
 ) -> None:
-    """Write records and vocabularies into ``output``, and say how much of what there is.
+    """Write records and vocabularies into ``output``, and say how much of what there is, and who is trained on them:
+    the algorithm whose folder has ``texts.py``.
 
     Args:
         validation: source and target of the validation pairs; None takes ``share`` of the lines.
         size: most tokens of a side. least: how often a token occurs at least. lower: fold to lower case.
     """
+    (name,) = registry.having("texts")
+    texts: Any = registry.part(name, "texts")
     made = texts.make(source, target, output, validation=validation, share=share, size=size, least=least, lower=lower)
     click.echo(
         f"{made.train} pairs to train on, {made.validation} to validate with, "
@@ -33,6 +37,6 @@ def make(
         f"{made.source_vocabulary} source and {made.target_vocabulary} target tokens"
     )
     click.echo(
-        f"Next    oba train seq2seq --train {output / 'train'} --validation {output / 'validation'} "
+        f"Next    oba train {name} --train {output / 'train'} --validation {output / 'validation'} "
         f"--channel vocab={output / 'vocab'} --output FOLDER"
     )

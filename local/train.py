@@ -29,6 +29,7 @@ from local.parameters import Loudness, did_you_mean
 from local.progress import Console
 from recordio import content_type
 from recordio.errors import DataError
+from recordio.quoting import quoted
 from recordio.readers import ChannelStream, RowFormat
 from recordio.sources import FileSource
 
@@ -75,6 +76,11 @@ def run(request: Request) -> int:
     request.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.base, prefix=".input-") as folder:
         files = {name: _files(name, texts, Path(folder)) for name, texts in request.channels.items()}
+        label = (
+            tables.label_by_default(declared["train"], files["train"], request.content_type, request.columns)
+            if "train" in files
+            else None
+        )
         readable = tables.converted(declared, files, request.content_type, request.columns, Path(folder) / "made")
         files = {name: found for name, (found, _) in readable.items()}
         types = {name: _content_type(declared[name], *readable[name]) for name in files}
@@ -88,6 +94,8 @@ def run(request: Request) -> int:
         request.checkpoints.mkdir(parents=True, exist_ok=True)
         paths.checkpoints.symlink_to(request.checkpoints.resolve())
     console = Console(sys.stdout, sys.stderr, request.loudness, algorithm.metrics)
+    if label is not None:
+        console.tell(f"Label   the first column, {quoted(label)}; --label NAME takes another")
     try:
         if request.hosts > 1:
             code = together.run(paths, request.algorithm, request.hosts, console)
@@ -179,7 +187,7 @@ def _files(channel: str, texts: Sequence[str], folder: Path) -> list[Path]:
     found = []
     for text in texts:
         if text == inputs.STANDARD_INPUT:
-            found.append(inputs.spooled(folder / "standard-input"))
+            found.append(inputs.spooled(folder / inputs.SPOOLED))
         elif remote.is_address(text):
             found += remote.fetched(text, folder / channel / str(len(found)), f"channel '{channel}'")
         else:

@@ -6,11 +6,12 @@
  * record, and the caller hands it to google's protobuf library, which decides what it means or what is wrong with it.
  * So there is not one error message about data in this file.
  *
- * A chunk is read twice. scan() counts records and values, so that the caller can make arrays of the right size;
+ * To read, a chunk is gone through twice. scan() counts records and values, so that the caller can make arrays of the right size;
  * fill() writes into them. fill() trusts nothing that scan() found: it checks all again, and every write against the
  * size of the array, for the bytes may have changed meanwhile (a file mapped into memory).
  *
- * Neither function keeps state or touches a Python object while it works, so the interpreter is released.
+ * Neither function keeps state or touches a Python object while it works, so the interpreter is released. sparse()
+ * writes; it keeps the interpreter, so that the arrays stay as it has measured them.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -378,7 +379,146 @@ done:
     return result;
 }
 
+/* ---- writing sparse rows ---------------------------------------------------------------------------------------- */
+
+/* Sparse rows to write, and for each its labels, which stand ready to be copied after `label_head`. */
+typedef struct {
+    Py_buffer data, indices, indptr, label_head, labels;
+    Py_ssize_t rows, value_size;
+    uint64_t width;
+    uint8_t kind; /* VALUE_FLOAT32 or VALUE_FLOAT64 */
+} Sparse;
+
+/* The lengths within a record, from the innermost to its own. */
+typedef struct { uint64_t values, keys, tensor, value, entry, body; } Lengths;
+
+static inline int varint_size(uint64_t number)
+{
+    int size = 1;
+    for (; number >= 0x80; number >>= 7) size++;
+    return size;
+}
+
+static inline uint8_t *write_varint(uint8_t *at, uint64_t number)
+{
+    for (; number >= 0x80; number >>= 7) *at++ = (uint8_t)(number | 0x80);
+    *at++ = (uint8_t)number;
+    return at;
+}
+
+static inline uint8_t *write_bytes(uint8_t *at, const void *from, size_t size)
+{
+    memcpy(at, from, size);
+    return at + size;
+}
+
+/* A tag and the length of what follows. */
+static inline uint8_t *write_head(uint8_t *at, uint8_t tag, uint64_t length)
+{
+    *at++ = tag;
+    return write_varint(at, length);
+}
+
+static Lengths lengths_of(const Sparse *rows, Py_ssize_t row, Py_ssize_t label_size)
+{
+    const int64_t *bounds = rows->indptr.buf;
+    const int32_t *indices = rows->indices.buf;
+    Lengths found = {(uint64_t)((bounds[row + 1] - bounds[row]) * rows->value_size), 0, 0, 0, 0, 0};
+    for (int64_t i = bounds[row]; i < bounds[row + 1]; i++) found.keys += varint_size((uint32_t)indices[i]);
+    uint64_t shape = varint_size(rows->width);
+    found.tensor = 1 + varint_size(shape) + shape;
+    if (found.values)
+        found.tensor += 2 + varint_size(found.values) + found.values + varint_size(found.keys) + found.keys;
+    found.value = 1 + varint_size(found.tensor) + found.tensor;
+    found.entry = sizeof ENTRY_KEY + 1 + varint_size(found.value) + found.value;
+    found.body = 1 + varint_size(found.entry) + found.entry + rows->label_head.len + label_size;
+    return found;
+}
+
+static uint8_t *write_row(uint8_t *at, const Sparse *rows, Py_ssize_t row, Lengths sizes, Py_ssize_t label_size)
+{
+    const int64_t *bounds = rows->indptr.buf;
+    const int32_t *indices = rows->indices.buf;
+    uint32_t header[2] = {MAGIC, (uint32_t)sizes.body};
+    at = write_bytes(at, header, HEADER);
+    at = write_head(at, RECORD_FEATURES, sizes.entry);
+    at = write_bytes(at, ENTRY_KEY, sizeof ENTRY_KEY);
+    at = write_head(at, ENTRY_VALUE, sizes.value);
+    at = write_head(at, rows->kind, sizes.tensor);
+    if (sizes.values) {
+        at = write_head(at, TENSOR_VALUES, sizes.values);
+        at = write_bytes(at, (const uint8_t *)rows->data.buf + bounds[row] * rows->value_size, sizes.values);
+        at = write_head(at, TENSOR_KEYS, sizes.keys);
+        for (int64_t i = bounds[row]; i < bounds[row + 1]; i++) at = write_varint(at, (uint32_t)indices[i]);
+    }
+    at = write_head(at, TENSOR_SHAPE, varint_size(rows->width));
+    at = write_varint(at, rows->width);
+    at = write_bytes(at, rows->label_head.buf, rows->label_head.len);
+    at = write_bytes(at, (const uint8_t *)rows->labels.buf + row * label_size, label_size);
+    int padding = -(int)sizes.body & 3;
+    memset(at, 0, padding);
+    return at + padding;
+}
+
+/* The bytes of all frames; 0 where a record is longer than `longest`, or the arrays do not fit each other. */
+static uint64_t size_of(const Sparse *rows, Py_ssize_t label_size, uint64_t longest)
+{
+    const int64_t *bounds = rows->indptr.buf;
+    int64_t entries = rows->indices.len / 4;
+    uint64_t total = 0;
+    if (bounds[0] < 0 || rows->data.len / rows->value_size < entries) return 0;
+    for (Py_ssize_t row = 0; row < rows->rows; row++) {
+        if (bounds[row + 1] < bounds[row] || bounds[row + 1] > entries) return 0;
+        uint64_t body = lengths_of(rows, row, label_size).body;
+        if (body > longest || body >> WHOLE_RECORD) return 0;
+        total += HEADER + ((body + 3) & ~(uint64_t)3);
+    }
+    return total;
+}
+
+PyDoc_STRVAR(sparse_doc,
+    "sparse(data, value_size, indices, indptr, width, label_head, labels, longest) -> bytes or None\n\n"
+    "A frame for each CSR row: `data` of float32 or float64 (4 or 8 bytes), `indices` int32, `indptr` int64. `labels`\n"
+    "are as many bytes for each row, which follow `label_head`. None where a row needs more than `longest` bytes.");
+
+static PyObject *sparse(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Sparse rows = {0};
+    PyObject *result = NULL;
+    unsigned long long width, longest;
+    if (!PyArg_ParseTuple(args, "y*ny*y*Ky*y*K", &rows.data, &rows.value_size, &rows.indices, &rows.indptr, &width,
+                          &rows.label_head, &rows.labels, &longest))
+        return NULL;
+    rows.rows = rows.indptr.len / 8 - 1;
+    rows.width = width;
+    if (rows.rows < 1 || (rows.value_size != 4 && rows.value_size != 8) || rows.labels.len % rows.rows) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        goto done;
+    }
+    rows.kind = rows.value_size == 4 ? VALUE_FLOAT32 : VALUE_FLOAT64;
+    Py_ssize_t label_size = rows.labels.len / rows.rows;
+    uint64_t size = size_of(&rows, label_size, longest);
+    if (size == 0) {
+        result = Py_NewRef(Py_None);
+        goto done;
+    }
+    result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (result) {
+        uint8_t *at = (uint8_t *)PyBytes_AS_STRING(result);
+        for (Py_ssize_t row = 0; row < rows.rows; row++)
+            at = write_row(at, &rows, row, lengths_of(&rows, row, label_size), label_size);
+    }
+done:
+    PyBuffer_Release(&rows.data);
+    PyBuffer_Release(&rows.indices);
+    PyBuffer_Release(&rows.indptr);
+    PyBuffer_Release(&rows.label_head);
+    PyBuffer_Release(&rows.labels);
+    return result;
+}
+
 static PyMethodDef methods[] = {
+    {"sparse", sparse, METH_VARARGS, sparse_doc},
     {"scan", scan, METH_VARARGS, scan_doc},
     {"fill", fill, METH_VARARGS, fill_doc},
     {NULL, NULL, 0, NULL},

@@ -1,8 +1,8 @@
-/* The fast path of recordio/csv_rows.py and libsvm.py: a block of text to arrays of numbers.
+/* The fast path of recordio/csv_rows.py, libsvm.py and json_rows.py: a block of text to arrays of numbers.
  *
- * It knows the plainest spelling of each format: CSV of bare numbers, LIBSVM with rising indices. Anything else (a
- * quote, a comment, nan, a header, a ragged row) is not an error here but "unusual": the functions return None, and
- * the numpy code reads the same block, or says what is wrong with it. So there is not one error message about data in
+ * It knows the plainest spelling of each format: CSV of numbers, quoted or not, LIBSVM with rising indices, JSON of dense rows and
+ * nothing else. Anything else (a word, a comment, nan, a header, a ragged row, another key) is not an error here but
+ * "unusual": the functions return None, and the Python code reads the same block, or says what is wrong with it. So there is not one error message about data in
  * this file, and what it returns is to the last bit what the numpy code returns.
  *
  * A block is bytes and ends with a newline, which stops every loop over digits. The functions keep no state and touch
@@ -21,6 +21,18 @@ static inline int is_blank(char byte) { return byte == ' ' || byte == '\t'; }
 
 typedef struct { Py_ssize_t values, width, missing; } Table;
 
+/* Reads a field in quotation marks and moves past it; NaN where they are empty, 0 where something is unusual. */
+SELDOM static int read_quoted(const char **at, float *value)
+{
+    const char *p = *at + 1;
+    if (*p == '"')
+        *value = NAN;
+    else if (!read_number(&p, value))
+        return 0;
+    *at = p + 1;
+    return *p == '"';
+}
+
 /* Reads rows of equal width; 0 where something is unusual, or there are more than `room` values. */
 static int read_table(const char *p, const char *stop, float *values, Py_ssize_t room, Table *table)
 {
@@ -36,7 +48,10 @@ static int read_table(const char *p, const char *stop, float *values, Py_ssize_t
                 values[table->values] = NAN;
                 table->missing++;
             } else if (!read_number(&p, &values[table->values])) {
-                return 0;
+                if (*p != '"' || !read_quoted(&p, &values[table->values])) return 0;
+                int empty = isnan(values[table->values]);
+                if (empty && *p == '\n' && table->values == first) return 0; /* a blank line */
+                table->missing += empty;
             }
             table->values++;
             if (*p == '\n') break;
@@ -246,7 +261,125 @@ static PyObject *real(PyObject *Py_UNUSED(module), PyObject *text)
     return PyFloat_FromDouble(value);
 }
 
+/* ---- rows of JSON ------------------------------------------------------------------------------------------------ */
+
+/* Moves past white space; in JSON Lines a newline is none, since it ends the row. */
+static inline const char *past_space(const char *p, int lines)
+{
+    while (*p == ' ' || *p == '\t' || *p == '\r' || (*p == '\n' && !lines)) p++;
+    return p;
+}
+
+/* Moves past white space and then `text`, which has none within; 0 where something else is there. */
+static inline int skip(const char **at, const char *text, int lines)
+{
+    const char *p = past_space(*at, lines);
+    for (; *text; text++, p++)
+        if (*p != *text) return 0;
+    *at = p;
+    return 1;
+}
+
+/* Moves past `{"name":`; 0, and nothing moved, where something else is there. */
+static inline int open_object(const char **at, const char *name, int lines)
+{
+    const char *p = *at;
+    if (!skip(&p, "{", lines) || !skip(&p, name, lines) || !skip(&p, ":", lines)) return 0;
+    *at = p;
+    return 1;
+}
+
+/* Reads a number in the grammar of RFC 8259 and moves past it; 0 where it is unusual, or not finite. */
+static inline int read_json_number(const char **at, float *value)
+{
+    const char *p = *at + (**at == '-');
+    if (!is_digit(*p) || (*p == '0' && is_digit(p[1]))) return 0;
+    while (is_digit(*p)) p++;
+    if (*p == '.' && !is_digit(p[1])) return 0;
+    if (!read_number(at, value) || !isfinite(*value)) return 0;
+    if (*at == p && *value == 0) *value = 0; /* -0, an integer, has no sign */
+    return 1;
+}
+
+/* Reads `[number, ...]`, at least one, and moves past it. */
+static int read_list(const char **at, int lines, float *values, Py_ssize_t room, Table *table)
+{
+    const char *p = *at;
+    if (!skip(&p, "[", lines)) return 0;
+    for (;;) {
+        p = past_space(p, lines);
+        if (table->values == room || !read_json_number(&p, &values[table->values])) return 0;
+        table->values++;
+        p = past_space(p, lines);
+        if (*p == ']') break;
+        if (*p++ != ',') return 0;
+    }
+    *at = p + 1;
+    return 1;
+}
+
+/* Reads {"features": [...]} or {"data": {"features": {"values": [...]}}} and moves past it. */
+static int read_instance(const char **at, int lines, float *values, Py_ssize_t room, Table *table)
+{
+    Py_ssize_t first = table->values;
+    int closing = 1;
+    if (!open_object(at, "\"features\"", lines)) {
+        if (!open_object(at, "\"data\"", lines) || !open_object(at, "\"features\"", lines) ||
+            !open_object(at, "\"values\"", lines))
+            return 0;
+        closing = 3;
+    }
+    if (!read_list(at, lines, values, room, table)) return 0;
+    for (; closing; closing--)
+        if (!skip(at, "}", lines)) return 0;
+    if (table->width < 0) table->width = table->values - first;
+    return table->values - first == table->width;
+}
+
+/* Reads all instances of a JSON text, or of JSON Lines; 0 where something is unusual. */
+static int read_instances(const char *p, const char *stop, int lines, float *values, Py_ssize_t room, Table *table)
+{
+    if (lines) {
+        for (;; p++) {
+            p = past_space(p, 1);
+            if (*p != '\n' && (!read_instance(&p, 1, values, room, table) || *(p = past_space(p, 1)) != '\n')) return 0;
+            if (p + 1 == stop) return 1;
+        }
+    }
+    if (!open_object(&p, "\"instances\"", 0) || !skip(&p, "[", 0)) return 0;
+    do {
+        if (!read_instance(&p, 0, values, room, table)) return 0;
+    } while (skip(&p, ",", 0));
+    if (!skip(&p, "]", 0) || !skip(&p, "}", 0)) return 0;
+    while (p < stop && past_space(p, 0) > p) p++;
+    return p == stop;
+}
+
+PyDoc_STRVAR(json_doc,
+    "json(text, lines, values) -> (count, width) or None\n\n"
+    "Read the dense rows of a request, JSON or JSON Lines, into `values`, float32.");
+
+static PyObject *json(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Py_buffer text, values;
+    int lines;
+    if (!PyArg_ParseTuple(args, "y*pw*", &text, &lines, &values)) return NULL;
+    const char *start = text.buf, *stop = start + text.len;
+    Table table = {0, -1, 0};
+    int plain = text.len > 1 && stop[-1] == '\0';
+    Py_BEGIN_ALLOW_THREADS
+    /* The zero byte at the end is part of no JSON text, and stops every loop. */
+    plain = plain &&
+            read_instances(start, stop - 1, lines, values.buf, values.len / (Py_ssize_t)sizeof(float), &table);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&text);
+    PyBuffer_Release(&values);
+    if (!plain || table.values == 0) Py_RETURN_NONE;
+    return Py_BuildValue("nn", table.values, table.width);
+}
+
 static PyMethodDef methods[] = {
+    {"json", json, METH_VARARGS, json_doc},
     {"real", real, METH_O, real_doc},
     {"tokens", tokens, METH_VARARGS, tokens_doc},
     {"csv", csv, METH_VARARGS, csv_doc},

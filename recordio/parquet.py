@@ -79,15 +79,15 @@ def _read(file: Any, name: str, rows: RowFormat, labels: int | None) -> Iterator
         parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
         names = _column_names(parquet.schema_arrow, name)
     layout = columns(len(names), labels, rows, name)
-    size = max(1, _BATCH_VALUES // len(names))
     first_row = 0
-    table = parquet.iter_batches(batch_size=size, columns=names)
+    # Batch by batch even where a row group is small: read at once, it takes what its columns claim to have.
+    parts = parquet.iter_batches(batch_size=max(1, _BATCH_VALUES // len(names)), columns=names)
     while True:
         with _as_parse_error(name):
-            batch = next(table, None)
-            if batch is None:
+            part = next(parts, None)
+            if part is None:
                 return
-            values, nulls = _values(batch)
+            values, nulls = _values(part)
         check_values(values, nulls, layout, rows, partial(_place, name, first_row, names))
         first_row += len(values)
         if len(values):
@@ -131,17 +131,20 @@ def _column_names(schema: pa.Schema, name: str) -> list[str]:
     return [field.name for field in chosen]
 
 
-def _values(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
+def _values(part: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
     """Values, shape (n, columns), float32, with NaN for nulls; and where those are, or None for nowhere.
 
     A column lies in one piece, as in Arrow: ``take`` copies the features into rows, all at once, which is faster.
     """
-    values = np.empty((batch.num_columns, batch.num_rows), np.float32)
+    values = np.empty((part.num_columns, part.num_rows), np.float32)
     nulls = None
-    for number, column in enumerate(batch.columns):
-        numbers = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
-        values[number] = numbers.to_numpy(zero_copy_only=False)
-        if column.null_count:
+    for number, column in enumerate(part.columns):
+        if not column.null_count:
+            with np.errstate(over="ignore"):  # beyond float32 is infinite, of which the caller speaks
+                values[number] = column.to_numpy(zero_copy_only=False)
+        else:
+            numbers = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
+            values[number] = numbers.to_numpy(zero_copy_only=False)
             nulls = np.zeros(values.shape, np.bool_) if nulls is None else nulls
             nulls[number] = column.is_null().to_numpy(zero_copy_only=False)
     return values.T, None if nulls is None else nulls.T

@@ -1,14 +1,16 @@
 """Rows to RecordIO-protobuf: requests and training data as the SageMaker SDK writes them, and responses.
 
 Rows of one width have frames of one length, so the frames of all rows are one structured array: the bytes that rows
-have in common are set once, the numbers column by column. Sparse rows differ in length; there, each part of all
-frames is written at once. Integers, which protobuf writes with 1 to 10 bytes each, go message by message.
+have in common are set once, the numbers column by column. Sparse rows differ in length; compiled code (``_kernel.c``)
+writes them one after the other, and where that was not built, each part of all frames is written at once. Integers,
+which protobuf writes with 1 to 10 bytes each, go message by message.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,12 @@ import scipy.sparse as sp
 from recordio.batches import Features
 from recordio.framing import HEADER, MAGIC, MAGIC_BYTES, MAX_LENGTH, write_frame
 from recordio.record_message import VALUES, message, tensor_field
+
+kernel: ModuleType | None
+try:
+    from recordio import _kernel as kernel  # type: ignore[attr-defined,no-redef]  # built where there is a compiler
+except ImportError:
+    kernel = None
 
 FEATURES, LABEL = 1, 2
 """Field numbers of the maps in Record."""
@@ -176,6 +184,8 @@ def _encode_dense(columns: Sequence[Column]) -> bytes:
 
 def _encode_sparse(features: sp.csr_array, labels: np.ndarray | None) -> bytes:
     """Frames of sparse rows. All lengths are known before a byte is written, from the innermost to the frame's own."""
+    if (written := _compiled(features, labels)) is not None:
+        return written
     counts = np.diff(features.indptr).astype(np.int64)
     filled = np.flatnonzero(counts)
     kind = _tag(_FIELD_NUMBERS[tensor_field(features.dtype)])
@@ -220,6 +230,27 @@ def _encode_sparse(features: sp.csr_array, labels: np.ndarray | None) -> bytes:
         out.constant(label)
         out.numbers(labels)
     return out.bytes.tobytes()
+
+
+def _compiled(features: sp.csr_array, labels: np.ndarray | None) -> bytes | None:
+    """The same by compiled code; None where there is none, and where a row is too large for a frame."""
+    if kernel is None or features.shape[1] > 1 << 31 or features.nnz == 0:
+        return None
+    head = b"" if labels is None else _head(Column(LABEL, VALUES, labels), labels.itemsize * labels.shape[1])
+    return kernel.sparse(
+        _little_endian(features.data),
+        features.dtype.itemsize,
+        np.ascontiguousarray(features.indices, np.int32),
+        np.ascontiguousarray(features.indptr, np.int64),
+        features.shape[1],
+        head,
+        b"" if labels is None else _little_endian(labels),
+        MAX_LENGTH,
+    )
+
+
+def _little_endian(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
 
 
 def _varint_sizes(numbers: np.ndarray) -> np.ndarray:

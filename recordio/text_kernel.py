@@ -19,7 +19,7 @@ except ImportError:
 
 
 def table(text: bytes) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """CSV rows of bare numbers.
+    """CSV rows of numbers, in quotation marks or not.
 
     Returns
     -------
@@ -66,6 +66,18 @@ def sparse_rows(text: bytes, labelled: bool) -> SparseRows | None:
     return SparseRows(
         labels[:rows], weights[:rows] if weighted else None, values[:pairs], indices[:pairs], bounds[: rows + 1]
     )
+
+
+def instances(text: bytes, lines: bool) -> np.ndarray | None:
+    """The dense rows of a JSON request, shape (n, width), float32; with ``lines``, of JSON Lines."""
+    if kernel is None:
+        return None
+    values = np.empty(text.count(b",") + text.count(b"[") + 1, np.float32)  # each number has one of them before it
+    found = kernel.json(text + b"\n\0", lines, values)
+    if found is None:
+        return None
+    count, width = found
+    return values[:count].reshape(-1, width)
 
 
 def tokens(text: bytes, starts: np.ndarray, ends: np.ndarray, values: np.ndarray, first: int) -> int:

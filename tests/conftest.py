@@ -1,9 +1,44 @@
-"""Fixtures for the tests of all layers."""
+"""Fixtures for the tests of all layers, and the order in which several processes run them."""
 
+from __future__ import annotations
+
+import itertools
+import os
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("any-load", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("any-load")
+
+LONGEST = ("test_readme", "test_sdk_jobs", "test_up_sdk", "test_up_tuning", "test_sdk_tuning", "test_extremes")
+"""Modules of tests, each by far longer than most: they are begun first, or one of them would be what all wait for."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first in each of the parts that pytest-xdist (``--dist worksteal``) gives its processes at the start:
+    they take turns at the modules, so that what a module makes once is not made in each of them."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes < 2:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    others = [item for item in items if not item.get_closest_marker("slow")]
+    modules = [list(group) for _, group in itertools.groupby(slow, lambda item: item.path)]
+    modules.sort(key=lambda group: _place(group[0].path))
+    items.clear()
+    for number in range(processes):
+        end = (number + 1) * (len(slow) + len(others)) // processes
+        items += itertools.chain.from_iterable(modules[number::processes])
+        more = max(end - len(items), 0) if number < processes - 1 else len(others)
+        items += others[:more]
+        del others[:more]
+
+
+def _place(module: Path) -> int:
+    return LONGEST.index(module.stem) if module.stem in LONGEST else len(LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ class OptMl:
             stderr=subprocess.STDOUT,
         )
 
-    def train(self, algorithm: str | None, *, timeout: float = 120, **environment: str) -> Outcome:
+    def train(self, algorithm: str | None, *, timeout: float = 600, **environment: str) -> Outcome:
         """Run the job to its end."""
         with self.start(algorithm, **environment) as process:
             try:

@@ -30,7 +30,8 @@ MORE = {
     "lda": {},
     "linear-learner": {"epochs": "4", "mini_batch_size": "8", "early_stopping_patience": "4", "num_models": "4"},
 }
-"""What makes the jobs of the configurations long enough to be interrupted; ``xgboost`` writes other checkpoints."""
+"""What makes the jobs of the configurations long enough to be interrupted, where they are not; ``xgboost`` writes other
+checkpoints."""
 
 
 TOLD = re.compile(

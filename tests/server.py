@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 60
-STOP_SECONDS = 30
+START_SECONDS = 120
+STOP_SECONDS = 120
+"""Far longer than either takes, on a machine that is busy with other things too."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Server:
         self, method: str, path: str, body: bytes | Iterable[bytes] | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
         """One request on a connection of its own. A ``body`` that is not bytes is sent in chunks."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -128,8 +129,17 @@ def refusing(base: Path, **environment: str) -> tuple[int, str]:
         server.process.wait()
 
 
+_RESERVED: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of this machine that nobody listens on.
+
+    It stays bound as long as this process lives: the system gives it to nobody who asks for any port, as tests that
+    run beside do. Whoever asks for this very one with SO_REUSEADDR, as servers do, gets it.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    _RESERVED.append(probe)
+    return probe.getsockname()[1]

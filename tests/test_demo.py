@@ -16,7 +16,7 @@ DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
 
 @pytest.mark.slow
 def test_it_leaves_a_page_that_needs_nothing_else(tmp_path):
-    done = subprocess.run([sys.executable, DEMO, tmp_path], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, DEMO, tmp_path], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     page = tmp_path / "index.html"
     assert done.stdout.endswith(f"Look at {page}\n")

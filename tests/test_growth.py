@@ -35,12 +35,14 @@ def test_every_algorithm_trains_at_its_base(name):
 
 def test_a_quick_run_prints_a_table_and_draws_a_plot(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(growth, "apart", lambda run, *arguments: run(*arguments))
-    monkeypatch.setattr(sys, "argv", ["growth", "--quick", "--only", "pca", "--plots", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["growth", "--quick", "--only", "pca", "--page", str(tmp_path / "growth.md")])
     growth.main()
     said = capsys.readouterr().out
+    page = (tmp_path / "growth.md").read_text()
+    assert "](growth/pca.svg)" in page
     for axis in ("rows", "features", "components"):
-        assert f"| {axis}" in said
-    assert len(list(ElementTree.parse(tmp_path / "pca.svg").getroot())) > 10
+        assert f"| {axis}" in said and f"| {axis}" in page
+    assert len(list(ElementTree.parse(tmp_path / "growth" / "pca.svg").getroot())) > 10
 
 
 @pytest.mark.parametrize("case", wide.CASES)

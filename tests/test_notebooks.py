@@ -21,4 +21,4 @@ def test_notebooks_run(file, monkeypatch):
     assert not any(cell.get("outputs") for cell in notebook.cells), "a notebook is kept without its outputs"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the kernel's own packages
-        nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+        nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from algorithms import hyperparameters, registry
 from local.commands import oba
 from tests.interop import environments
 from tests.interop.environments import SDK2, SDK3
+from tests.server import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 MXNET = ("mxnet", ["mxnet==1.9.1", "numpy<1.24"])
@@ -75,8 +75,11 @@ def all_blocks(readme):
 
 
 def test_tables_are_up_to_date(readme):
-    page = readme.FORMATS_PAGE.read_text()
-    assert readme.with_tables(page) == page, "the tables of docs/formats.md are old: make tables"
+    pages = {page: page.read_text() for page in (readme.README, readme.FORMATS_PAGE)}
+    for page, text in pages.items():
+        assert readme.with_tables(text) == text, f"the tables of {page.name} are old: make tables"
+    found = [name for name in readme.TABLES if any(f"<!-- {name}:end -->" in text for text in pages.values())]
+    assert found == [*readme.TABLES]
 
 
 def test_the_readme_is_short(readme):
@@ -145,7 +148,7 @@ def run(block, folder: Path) -> bool:
         refused = f"http://127.0.0.1:{free_port()}"
         variables |= {"HOME": str(folder), "HTTPS_PROXY": refused, "AWS_MAX_ATTEMPTS": "1"}
         variables["AWS_EC2_METADATA_DISABLED"] = "true"
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{block.heading}:\n{text}\n{done.stdout}\n{done.stderr}"
     for expected in re.findall(r"^print\(.*\)  # (.*)$", text, re.M):
         assert numbers(done.stdout) == pytest.approx(numbers(expected), rel=1e-3)
@@ -155,13 +158,6 @@ def run(block, folder: Path) -> bool:
 def numbers(text: str) -> list[float]:
     """The numbers in a text."""
     return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", text)]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.mark.parametrize("sdk", ["sdk2", "sdk3"])

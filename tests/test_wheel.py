@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -40,12 +41,21 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
     """Runs a command of the wheel in an environment that has it and what it asks for, and nothing else; as pipx does,
-    through a link in a folder on the path."""
-    python = environments.python_of("wheel", PROJECT["dependencies"])
-    pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    install = [*pip, "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall", wheel]
-    subprocess.run(install, check=True, timeout=300)
+    through a link in a folder on the path.
+
+    What it asks for is in an environment that is kept, and seen from a new one: processes that run these tests at the
+    same time do not install into the same.
+    """
+    needed = environments.python_of("wheel-dependencies", [*PROJECT["dependencies"], "pip"])
     home = tmp_path_factory.mktemp("home")
+    venv.create(home / "venv", symlinks=True)
+    python = home / "venv" / "bin" / "python"
+    where = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = Path(subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip())
+    (packages / "needed.pth").write_text(str(needed.parents[1] / packages.relative_to(home / "venv")))
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    install = [*pip, "install", "--quiet", "--no-index", "--no-deps", "--no-compile", wheel]
+    subprocess.run(install, check=True, timeout=900)
     (home / "bin").mkdir()
     for name in ("oba", "train", "serve"):
         (home / "bin" / name).symlink_to(python.parent / name)
@@ -55,7 +65,7 @@ def installed(wheel, tmp_path_factory):
         command = [str(word) for word in words]
         if command[0] == "python":
             command[0] = str(python)
-        done = subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True, timeout=900)
         assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 

@@ -1,13 +1,18 @@
-"""JSON inside model artifacts, which come from outside: whatever is wrong with it is a ModelError."""
+"""JSON inside model artifacts, which come from outside: whatever is wrong with it is a ModelError. And models as JSON,
+for other programs."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from algorithms.errors import ModelError
+from algorithms.interface import Model
 
 
 def read_json(content: str | bytes, name: str) -> Any:
@@ -54,3 +59,21 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is beyond the range of a double")
     return number
+
+
+def arrays_as_json(model: Model) -> dict[str, Any]:
+    """What a model of a few arrays holds, by the names of its own attributes, with lists for arrays: the fields of a
+    dataclass, or the public attributes."""
+    if dataclasses.is_dataclass(model):
+        held = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    else:
+        held = {name: value for name, value in vars(model).items() if not name.startswith("_") and value is not None}
+    return {name: _as_json(value) for name, value in held.items()}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if hasattr(value, "_asdict"):
+        return {name: _as_json(one) for name, one in value._asdict().items()}
+    return [_as_json(one) for one in value] if isinstance(value, tuple) else value

@@ -25,6 +25,36 @@ THROUGHPUT = Metric(
 )
 
 
+def quality(
+    name: str,
+    *,
+    score: bool = False,
+    logged: str | None = None,
+    each_epoch: bool = False,
+    maximize: bool | None = None,
+    objective: bool = False,
+) -> Metric:
+    """A metric that the ``#quality_metric`` lines of most closed algorithms tell, by its name, as in ``test:msd``.
+
+    Args:
+        score: the line calls it ``<score>`` and not ``<loss>``; it is to be maximized, unless ``maximize`` says else.
+        logged: a pattern of what the line calls it; what follows the data set in the name, where it is None.
+        each_epoch: of the lines of epochs, not of those of the final model.
+        objective: it may be the objective of a tuning job.
+
+    >>> quality("test:msd").regex
+    '#quality_metric: host=\\\\S+, test msd <loss>=(\\\\S+)'
+    """
+    dataset, _, metric = name.partition(":")
+    epoch, kind = r"epoch=\S+, " if each_epoch else "", "score" if score else "loss"
+    return Metric(
+        name=name,
+        regex=rf"#quality_metric: host=\S+, {epoch}{dataset} {logged or metric} <{kind}>=(\S+)",
+        maximize=score if maximize is None else maximize,
+        objective=objective,
+    )
+
+
 def engine(name: str, default: str) -> Any:
     """A hyperparameter that set up MXNet in the closed containers: any value is taken, and has no effect."""
     return text(

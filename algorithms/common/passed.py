@@ -1,4 +1,4 @@
-"""Which rows of a channel were seen, where the number of hosts among which they are dealt out has changed since.
+"""Which rows of a channel were seen: by this host, and where the number of hosts has changed since, by those before.
 
 Of n hosts, the one of rank r takes row i where i modulo n is r. So how far each of them has come tells of every row
 whether it was seen, in which epoch, for whatever number of hosts reads the channel next.
@@ -6,12 +6,14 @@ whether it was seen, in which epoch, for whatever number of hosts reads the chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from algorithms.interface import Hosts
+from algorithms.checkpoints import Checkpoint
+from algorithms.interface import Hosts, Job, Stream
 from recordio.batches import Features
 
 Layer = list[list[int]]
@@ -25,12 +27,45 @@ class Passed:
     Attributes:
         epoch: epochs that are over.
         rows: of its share of the running epoch that it has passed: seen, or left out as others have seen them.
+        batches: in which they came.
         earlier: how far the hosts were, each time when their number changed.
+        stopped: a stop was asked for in the midst of the epoch, before it was read to its end.
     """
 
     epoch: int = 0
     rows: int = 0
+    batches: int = 0
     earlier: list[Layer] = field(default_factory=list)
+    stopped: bool = False
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"epoch": self.epoch, "rows": self.rows, "batches": self.batches, "earlier": self.earlier}
+
+    @classmethod
+    def of(cls, found: Checkpoint) -> Passed:
+        """How far the host was that wrote a checkpoint with our ``state`` in its own."""
+        return cls(**{name: found.state[name] for name in ("epoch", "rows", "batches", "earlier")})
+
+    def read(self, stream: Stream, size: int, job: Job, checkpoint: Callable[[], Checkpoint]) -> Iterator[Features]:
+        """What no host has seen of the running epoch, (m, d), m >= 1, batch by batch of ``size`` rows.
+
+        After each one that was taken care of the job may write a ``checkpoint``, and where a stop was asked for, it is
+        the last.
+        """
+        before = self.batches
+        for number, batch in enumerate(stream.batches(size)):
+            if number < before:  # seen before an interruption
+                continue
+            features = self.unseen(batch.features, job.hosts)
+            self.batches = number + 1
+            if features.shape[0]:
+                yield features
+            self.stopped = job.stop_requested  # asked before the checkpoint, which is then written
+            if stream.repeats:
+                job.checkpoints.offer(checkpoint, alone=True)
+            if self.stopped:
+                return
 
     def unseen(self, features: Features, hosts: Hosts) -> Features:
         """Those of the next rows of its share, (n, d), that no host has seen in this epoch: (m, d), m <= n."""
@@ -46,7 +81,7 @@ class Passed:
 
     def epoch_over(self) -> None:
         """The running epoch was read to its end."""
-        self.epoch, self.rows = self.epoch + 1, 0
+        self.epoch, self.rows, self.batches = self.epoch + 1, 0, 0
 
 
 def joined(size: int, mine: Mapping[int, Passed], hosts: Hosts) -> tuple[Passed, int]:
@@ -61,4 +96,4 @@ def joined(size: int, mine: Mapping[int, Passed], hosts: Hosts) -> tuple[Passed,
     earlier: list[Layer] = []
     for rank, epoch, rows, before in (one for of_host in told for one in of_host):
         layer[rank], earlier = [epoch, rows], before
-    return Passed(min(layer)[0], 0, [*earlier, layer]), layer.index(min(layer))
+    return Passed(min(layer)[0], earlier=[*earlier, layer]), layer.index(min(layer))

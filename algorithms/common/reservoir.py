@@ -13,11 +13,12 @@ References:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from algorithms.common.hosts import packed, unpacked
+from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
 from recordio.batches import Batch, Features, concatenate
 
 _PART_BYTES = 1 << 20
@@ -81,18 +82,22 @@ class Reservoir:
         self._limit = min(self._limit, key)
         self._parts = [_below(part, self._limit) for part in self._parts]
 
-    def packed(self) -> dict[str, Any]:
-        """The features of a sample with a size as what ``Hosts.gather`` takes: numbers, lists and arrays."""
-        parts = [[packed(part.rows.features), part.keys, part.log_weights] for part in self._parts]
-        return {"size": self.size, "limit": self._limit, "parts": parts}
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The features and keys that are kept, for a checkpoint or for other hosts."""
+        arrays = {"sample.limit": np.array([self._limit])}
+        for number, part in enumerate(self._parts):
+            arrays |= rows_to_arrays(f"sample.rows{number}", part.rows.features)
+            arrays |= {f"sample.keys{number}": part.keys, f"sample.log_weights{number}": part.log_weights}
+        return arrays
 
-    @classmethod
-    def unpacked(cls, packed: dict[str, Any], rng: np.random.Generator, capacity: int) -> Reservoir:
-        """The sample that was packed."""
-        sample = cls(rng, capacity, packed["size"])
-        sample._limit = packed["limit"]
-        sample._parts = [_Part(Batch(unpacked(rows)), keys, weights) for rows, keys, weights in packed["parts"]]
-        return sample
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Be the sample of which these are ``to_arrays``."""
+        self._limit = float(arrays["sample.limit"][0])
+        self._parts = []
+        while f"sample.keys{len(self._parts)}" in arrays:
+            number = len(self._parts)
+            rows = Batch(rows_from_arrays(f"sample.rows{number}", arrays))
+            self._parts.append(_Part(rows, arrays[f"sample.keys{number}"], arrays[f"sample.log_weights{number}"]))
 
     def rows(self, most: int | None = None) -> Batch | None:
         """All that are kept, or ``most`` of them where there are more, in the order of the stream; None for none."""

@@ -19,7 +19,6 @@ have none: their data is no matrix of features. There is no ``partial_fit``: eac
 or decides by all of it.
 """
 
-import importlib
 from typing import Any
 
 from algorithms import registry
@@ -53,11 +52,12 @@ def _all() -> dict[str, Any]:
         ) from error
 
     found: dict[str, Any] = {}
-    for name in registry.ALGORITHMS:
+    for name in registry.having(_MODULE):
         try:
-            package = registry.find(name).__module__
-            module = importlib.import_module(f"{package}.{_MODULE}")
+            module = registry.part(name, _MODULE)
         except (LookupError, ModuleNotFoundError):
+            continue
+        if module is None:
             continue
         found |= {
             key: value

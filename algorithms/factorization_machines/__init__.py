@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, quality, tuning_metric
 from algorithms.factorization_machines import model
 from algorithms.factorization_machines.fit import judge, train
 from algorithms.factorization_machines.model import BINARY, REGRESSOR, FactorizationMachine
@@ -29,7 +29,6 @@ from algorithms.interface import (
     Column,
     Configuration,
     Job,
-    Metric,
     Serving,
     Stream,
 )
@@ -150,10 +149,6 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
         return f"predictor_type is {self.predictor_type}, of which {own} logged"
 
 
-def _pattern(dataset: str, metric: str, kind: str) -> str:
-    return rf"#quality_metric: host=\S+, {dataset} {metric} <{kind}>=(\S+)"
-
-
 class FactorizationMachines(Algorithm):
     """Factorization machines for sparse regression and two-class classification."""
 
@@ -172,26 +167,11 @@ class FactorizationMachines(Algorithm):
         Column("predicted_label", "The class; classification only."),
     )
     metrics = (
-        Metric(name="test:rmse", regex=_pattern("test", "rmse", "loss"), maximize=False, objective=True),
-        Metric(
-            name="test:binary_classification_accuracy",
-            regex=_pattern("test", "binary_classification_accuracy", "score"),
-            maximize=True,
-            objective=True,
-        ),
-        Metric(
-            name="test:binary_classification_cross_entropy",
-            regex=_pattern("test", "binary_classification_cross_entropy", "loss"),
-            maximize=False,
-            objective=True,
-        ),
-        Metric(
-            name="test:binary_f_beta", regex=_pattern("test", r"binary_f_\S+", "score"), maximize=True, objective=True
-        ),
-        *(
-            Metric(name=f"train:{name}", regex=_pattern(r"epoch=\S+, train", name, "loss"), maximize=False)
-            for name in ("rmse", "mse", "absolute_loss")
-        ),
+        quality("test:rmse", objective=True),
+        quality("test:binary_classification_accuracy", score=True, objective=True),
+        quality("test:binary_classification_cross_entropy", objective=True),
+        quality("test:binary_f_beta", logged=r"binary_f_\S+", score=True, objective=True),
+        *(quality(f"train:{name}", each_epoch=True) for name in ("rmse", "mse", "absolute_loss")),
         PROGRESS,
         THROUGHPUT,
     )

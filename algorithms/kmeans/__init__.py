@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, quality, tuning_metric
 from algorithms.events import FinalScore, Measured
 from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real, text
 from algorithms.interface import (
@@ -27,7 +27,6 @@ from algorithms.interface import (
     Column,
     Configuration,
     Job,
-    Metric,
     Serving,
     Stream,
 )
@@ -98,16 +97,6 @@ class KMeansHyperparameters(Hyperparameters):
     tuning_objective_metric: str = tuning_metric()
 
 
-def _loss(name: str, *, objective: bool) -> Metric:
-    dataset, _, metric = name.partition(":")
-    return Metric(
-        name=name,
-        regex=rf"#quality_metric: host=\S+, {dataset} {metric} <loss>=(\S+)",
-        maximize=False,
-        objective=objective,
-    )
-
-
 class KMeans(Algorithm):
     """SageMaker's ``kmeans``."""
 
@@ -124,9 +113,9 @@ class KMeans(Algorithm):
         Column("distance_to_cluster", "Euclidean distance to it."),
     )
     metrics = (
-        _loss("test:msd", objective=True),
-        _loss("test:ssd", objective=True),
-        _loss("train:msd", objective=False),
+        quality("test:msd", objective=True),
+        quality("test:ssd", objective=True),
+        quality("train:msd"),
         PROGRESS,
         THROUGHPUT,
     )

@@ -176,7 +176,7 @@ class State:
                 "weights": self.weights,
                 "rows": self.rows,
                 "time": self.time,
-                "sample": self.sample.packed(),
+                "sample": self.sample.to_arrays(),
             }
         )
         if hosts.rank == 0:
@@ -187,7 +187,7 @@ class State:
         state = State(self.size, self.sample_size, self.rng)
         state.centers, state.weights = packed["centers"], packed["weights"]
         state.rows, state.time = packed["rows"], packed["time"]
-        state.sample = Reservoir.unpacked(packed["sample"], self.rng, CAPACITY)
+        state.sample.from_arrays(packed["sample"])
         return state
 
     def finalize(
@@ -314,15 +314,14 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         hyperparameters.local_lloyd_tol,
         _resolved(hyperparameters.local_lloyd_num_trials, "local_lloyd_num_trials", trials(k), job),
     )
-    of_others = partial(join, make=new_state, capacity=CAPACITY, hosts=job.hosts)
+    of_others = partial(join, make=new_state, hosts=job.hosts)
     found = job.checkpoints.latest(alone=True, join=of_others)
-    place = Place() if found is None else resume(state, found, CAPACITY)
+    place = Place() if found is None else resume(state, found)
     while place.passed.epoch < hyperparameters.epochs:
         started = time.perf_counter()
         with job.timer("update.time"):
             _one_epoch(state, place, hyperparameters, stream, job)
         place.passed.epoch_over()
-        place.batches = 0
         job.report(Progress(place.passed.epoch, hyperparameters.epochs))
         job.report(Throughput(state.rows - place.before, time.perf_counter() - started))
         place.before = state.rows
@@ -353,20 +352,13 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
         TrainingStopped: a stop was asked for.
     """
     keep = place.passed.epoch == hyperparameters.epochs - 1
-    for number, batch in enumerate(stream.batches(hyperparameters.mini_batch_size)):
-        if number < place.batches:  # seen before an interruption
-            continue
-        features = place.passed.unseen(batch.features, job.hosts)
-        if features.shape[0]:
-            wanted = sample_rows(hyperparameters.k, width([features]))
-            state.keep(min(wanted, state.sample_size) if state.rows else wanted)  # the fullest batch bounds its bytes
-            _tell(place, features, state.update(features, keep=keep), hyperparameters.mini_batch_size, job)
-        place.batches = number + 1
-        stopped = job.stop_requested  # before the checkpoint, which is then written
-        if stream.repeats:
-            job.checkpoints.offer(lambda: to_checkpoint(state, place), alone=True)
-        if stopped:
-            raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
+    size = hyperparameters.mini_batch_size
+    for features in place.passed.read(stream, size, job, lambda: to_checkpoint(state, place)):
+        wanted = sample_rows(hyperparameters.k, width([features]))
+        state.keep(min(wanted, state.sample_size) if state.rows else wanted)  # the fullest batch bounds its bytes
+        _tell(place, features, state.update(features, keep=keep), size, job)
+    if place.passed.stopped:
+        raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
 
 
 def _tell(place: Place, rows: Features, squared_distances: float, size: int, job: Job) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from algorithms.common.engine import PROGRESS, THROUGHPUT, tuning_metric
+from algorithms.common.engine import PROGRESS, THROUGHPUT, quality, tuning_metric
 from algorithms.common.hosts import any_host
 from algorithms.events import FinalScore, Measured
 from algorithms.hyperparameters import Hyperparameters, Tunable, integer, real
@@ -29,7 +29,6 @@ from algorithms.interface import (
     Column,
     Configuration,
     Job,
-    Metric,
     Serving,
     Stream,
 )
@@ -90,12 +89,7 @@ class LDA(Algorithm):
     )
     columns = (Column(TOPIC_MIXTURE, "Share of each topic in the document.", (None,)),)
     metrics = (
-        Metric(
-            name="test:pwll",
-            regex=r"#quality_metric: host=\S+, test pwll <score>=(\S+)",
-            maximize=True,
-            objective=True,
-        ),
+        quality("test:pwll", score=True, objective=True),
         PROGRESS,
         THROUGHPUT,
     )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, quality, tuning_metric
 from algorithms.events import FinalScore
 from algorithms.hyperparameters import (
     AUTO,
@@ -259,10 +259,8 @@ _SCORES = {
     ),
 }
 """What a predictor type is judged by besides the objective's loss: the name of the metric, and in the log."""
-
-
-def _pattern(dataset: str, metric: str, kind: str) -> str:
-    return rf"#quality_metric: host=\S+, {dataset} {metric} <{kind}>=(\S+)"
+_OBJECTIVE = r"\S+_objective"
+"""What the log calls the objective's loss, by the name of the loss."""
 
 
 def _metrics() -> tuple[Metric, ...]:
@@ -270,30 +268,22 @@ def _metrics() -> tuple[Metric, ...]:
     declared = [
         PROGRESS,
         THROUGHPUT,
-        Metric(
-            name="test:objective_loss", regex=_pattern("test", r"\S+_objective", "loss"), maximize=False, objective=True
-        ),
+        quality("test:objective_loss", logged=_OBJECTIVE, objective=True),
     ]
     for dataset in ("train", "validation"):
-        each = rf"#quality_metric: host=\S+, epoch=\S+, {dataset} \S+_objective <loss>=(\S+)"
         tunable = dataset == "validation"
-        declared.append(Metric(name=f"{dataset}:objective_loss", regex=each, maximize=False, objective=tunable))
-        final = _pattern(dataset, r"\S+_objective", "loss")
-        declared.append(Metric(name=f"{dataset}:objective_loss:final", regex=final, maximize=False))
+        declared += [
+            quality(f"{dataset}:objective_loss", logged=_OBJECTIVE, each_epoch=True, objective=tunable),
+            quality(f"{dataset}:objective_loss:final", logged=_OBJECTIVE),
+        ]
     for dataset in ("train", "validation", "test"):
         tunable = dataset != "train"
-        for kind, names in (("loss", _SCORES[REGRESSOR]), ("score", _SCORES[BINARY] + _SCORES[MULTICLASS])):
+        for score, names in ((False, _SCORES[REGRESSOR]), (True, _SCORES[BINARY] + _SCORES[MULTICLASS])):
             declared += [
-                Metric(
-                    name=f"{dataset}:{name}",
-                    regex=_pattern(dataset, pattern, kind),
-                    maximize=kind == "score",
-                    objective=tunable,
-                )
-                for name, pattern in names
+                quality(f"{dataset}:{name}", logged=pattern, score=score, objective=tunable) for name, pattern in names
             ]
         declared += [
-            Metric(name=f"{dataset}:{name}", regex=_pattern(dataset, name, "score"), maximize=maximize)
+            quality(f"{dataset}:{name}", score=True, maximize=maximize)
             for name, maximize in (("multiclass_balanced_accuracy", True), ("multiclass_log_loss", False))
         ]
     return tuple(declared)

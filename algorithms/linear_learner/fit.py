@@ -158,12 +158,7 @@ def _train_batches(
     hosts, sample, unit = job.hosts, concatenate(head), size
     studied = first_of_all(hosts, len(sample), max(hp.num_point_for_scaler, size * hosts.size))
     problem = study(sample.rows(0, studied), hp, hosts)
-    needed = models_memory(hp, problem.feature_dim, problem.outputs)
-    if job.memory is not None and needed > job.memory:
-        raise TrainingDataError(
-            f"the models of {problem.feature_dim} features, as channel 'train' has, need at least {needed / GIB:,.1f} "
-            f"GiB of memory, and this machine or container has {job.memory / GIB:,.1f} GiB: set a smaller num_models"
-        )
+    _check_memory(hp, problem, job)
     trainer = Trainer(hp, problem, job.seed, hosts)
     width = trainer.parameters.shape[1]
     job.info(f"Training {len(trainer.settings)} models in parallel.")
@@ -177,36 +172,20 @@ def _train_batches(
         first.close()
         rows = rows or Rows.of(kept.batch(), problem, width)
     while run.epoch < hp.epochs and not run.over:
-        epoch, started = run.epoch, time.perf_counter()
+        is_first, started = run.epoch == 0, time.perf_counter()
         threads = _threads(2.0 * run.size * trainer.parameters.size)
-        with threads, closing(first if epoch == 0 else stream.batches(unit)) as source:
-            batches = rebatch(itertools.chain(head, source) if epoch == 0 else source, unit)
+        with threads, closing(first if is_first else stream.batches(unit)) as source:
+            batches = rebatch(itertools.chain(head, source) if is_first else source, unit)
             is_whole = _run_epoch(run, batches, None if run.size == unit else run.size, stream.repeats, job)
             head = []
-        losses, counts = hosts.sum(run.losses, np.array([run.seen, sum(map(len, kept.rows))]))
-        seen, losses = int(counts[0]), losses / max(counts[0], 1)
-        if not kept.rows:
-            kept.rows = [Batch(sample.features[:0], np.zeros(0, np.float32))]
-        if not counts[1]:
-            raise TrainingStopped(f"in epoch {epoch}, after {seen} rows")
+        seen, losses = _of_all_hosts(run, sample, hosts)
         rows = rows or Rows.of(kept.batch(), problem, width)
-        candidate = trainer.best(rows, losses)
-        if run.best is None or candidate.beats(run.best, hosts):
-            run.best = candidate
-        if candidate is run.best or candidate.equals(run.best, hosts):
-            run.winner = candidate  # the later of equals: its learning rate was smaller, so it owes less to chance
-        criterion, loss = _stopping_criterion(hp, losses, candidate, validation is not None)
-        _report_epoch(job, trainer, losses, candidate, epoch)
-        job.report(StoppingCriterion(epoch, criterion, abs(loss)))
-        job.report(Progress(epoch + 1, hp.epochs))
+        _judge_epoch(run, hp, rows, losses, job, validated=validation is not None)
         job.report(Throughput(seen, time.perf_counter() - started))
-        improved = stopping.take(loss, epoch)
-        run.over = stopping.waited >= hp.early_stopping_patience
-        trainer.end_epoch(improved=improved)
         stopped = any_host(hosts, job.stop_requested)  # before the checkpoint, which is then written
         if run.over or stopped:
             job.info("Early stop condition met. Stopping training.")
-        run.epoch, run.steps, run.seen, run.losses = epoch + 1, 0, 0, np.zeros_like(losses)
+        run.epoch, run.steps, run.seen, run.losses = run.epoch + 1, 0, 0, np.zeros_like(losses)
         run.size = _batch_size(hp, seen, hosts)
         if is_whole:
             job.checkpoints.offer(lambda: to_checkpoint(run), epoch_over=True)
@@ -220,16 +199,49 @@ def _train_batches(
             f"the loss is not finite with learning_rate {winner.setting.learning_rate:g}{start}: choose smaller "
             "values, or look for extreme ones in the data"
         )
-    if validation is None:
-        return Trained(winner, problem, rows, None, trainer.loss, optimizer_name(hp, problem.sparse))
-    return Trained(
-        winner,
-        problem,
-        Rows.of(kept.batch(), problem, width),
-        rows,
-        trainer.loss,
-        optimizer_name(hp, problem.sparse),
-    )
+    held_out, validated = (rows, None) if validation is None else (Rows.of(kept.batch(), problem, width), rows)
+    return Trained(winner, problem, held_out, validated, trainer.loss, optimizer_name(hp, problem.sparse))
+
+
+def _check_memory(hp: LinearLearnerHyperparameters, problem: Problem, job: Job) -> None:
+    needed = models_memory(hp, problem.feature_dim, problem.outputs)
+    if job.memory is not None and needed > job.memory:
+        raise TrainingDataError(
+            f"the models of {problem.feature_dim} features, as channel 'train' has, need at least {needed / GIB:,.1f} "
+            f"GiB of memory, and this machine or container has {job.memory / GIB:,.1f} GiB: set a smaller num_models"
+        )
+
+
+def _of_all_hosts(run: Run, sample: Batch, hosts: Hosts) -> tuple[int, np.ndarray]:
+    """How many rows all hosts have seen in the epoch, and the mean loss on them of each model, (models,).
+
+    Raises:
+        TrainingStopped: the epoch was left before there were rows to score the models on.
+    """
+    losses, counts = hosts.sum(run.losses, np.array([run.seen, sum(map(len, run.kept.rows))]))
+    if not run.kept.rows:
+        run.kept.rows = [Batch(sample.features[:0], np.zeros(0, np.float32))]
+    if not counts[1]:
+        raise TrainingStopped(f"in epoch {run.epoch}, after {int(counts[0])} rows")
+    return int(counts[0]), losses / max(counts[0], 1)
+
+
+def _judge_epoch(
+    run: Run, hp: LinearLearnerHyperparameters, rows: Rows, losses: np.ndarray, job: Job, *, validated: bool
+) -> None:
+    """Score the models (of which ``losses`` are) on ``rows``, keep the best so far, and tell whether to go on."""
+    candidate = run.trainer.best(rows, losses)
+    if run.best is None or candidate.beats(run.best, job.hosts):
+        run.best = candidate
+    if candidate is run.best or candidate.equals(run.best, job.hosts):
+        run.winner = candidate  # the later of equals: its learning rate was smaller, so it owes less to chance
+    criterion, loss = _stopping_criterion(hp, losses, candidate, validated)
+    _report_epoch(job, run.trainer, losses, candidate, run.epoch)
+    job.report(StoppingCriterion(run.epoch, criterion, abs(loss)))
+    job.report(Progress(run.epoch + 1, hp.epochs))
+    improved = run.stopping.take(loss, run.epoch)
+    run.over = run.stopping.waited >= hp.early_stopping_patience
+    run.trainer.end_epoch(improved=improved)
 
 
 def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None, hosts: Hosts) -> int:

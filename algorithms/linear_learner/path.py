@@ -52,7 +52,8 @@ DOUBT = 2.5
 that are all classified rightly from asking for scores without end, and is nothing at a thousand."""
 PRIOR = 3.0
 """Times the number of rows to the power of -1.5, and the square of the decades between a penalty and the usual one:
-what speaks against it before any row is seen. Few rows say little, and by chance that no feature counts."""
+what speaks against it before any row is seen, in logarithms of likelihood. Few rows say little, and by chance that no
+feature counts."""
 USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
 """The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 2.2 is a
 probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
@@ -249,7 +250,7 @@ def _points(
         trained = np.mean(np.einsum("nm,nm->m", losses, objective.share, dtype=np.float64))
         sums = [len(out), trained, out_losses.sum(dtype=np.float64), doubts.sum(dtype=np.float64)]
         count, mean, of_out, of_doubts = hosts.sum(np.array(sums))[0]
-        doubted = of_doubts / count + _unusual(hp, penalty, rows)
+        doubted = _against(hp, of_doubts / count, penalty, rows)
         found = of_leader(hosts, np.nan_to_num([of_out / count, doubted, mean], nan=np.inf, posinf=np.inf))
         value, doubted, mean = found.tolist()
         yield Point(design, middle, penalty, value, mean, doubted, out, out_labels, places)
@@ -266,12 +267,18 @@ def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndar
     return 0.0
 
 
-def _unusual(hp: LinearLearnerHyperparameters, penalty: float, rows: int) -> float:
-    """What speaks against a penalty before any row is seen; see ``PRIOR``."""
+def _against(hp: LinearLearnerHyperparameters, loss: float, penalty: float, rows: int) -> float:
+    """The mean loss with what speaks against a penalty before any row is seen; see ``PRIOR``.
+
+    A loss of classes is minus a logarithm of likelihood, and so is half the logarithm of the mean squared error: where
+    labels have next to no noise, what is left of the error still tells penalties apart.
+    """
     if hp.wd != AUTO:
-        return 0.0
-    usual = (2 * USUAL_NOISE if hp.predictor_type == "regressor" else 1 / USUAL_VARIANCE) / rows
-    return float(PRIOR / rows**1.5 * np.log10(penalty / usual) ** 2)
+        return loss
+    regression = hp.predictor_type == "regressor"
+    usual = (2 * USUAL_NOISE if regression else 1 / USUAL_VARIANCE) / rows
+    unusual = float(PRIOR / rows**1.5 * np.log10(penalty / usual) ** 2)
+    return loss * float(np.exp(2 * unusual)) if regression else loss + unusual
 
 
 def threshold(point: Point, hp: LinearLearnerHyperparameters) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, quality, tuning_metric
 from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real
 from algorithms.interface import (
     COUNTS,
@@ -32,7 +32,6 @@ from algorithms.interface import (
     Column,
     Configuration,
     Job,
-    Metric,
     Serving,
 )
 from algorithms.ntm import model
@@ -41,7 +40,6 @@ from algorithms.ntm.model import TOPIC_WEIGHTS, NTMModel
 from recordio.quoting import quoted
 
 INFINITY = "Infinity"
-_LOSS = r"#quality_metric: host=\S+, epoch=\S+, {} total_loss <loss>=(\S+)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +168,9 @@ class NTM(Algorithm):
     )
     columns = (Column(TOPIC_WEIGHTS, "Share of each topic in the document; they sum to 1.", (None,)),)
     metrics = (
-        Metric(name="validation:total_loss", regex=_LOSS.format("validation"), maximize=False, objective=True),
-        Metric(name="train:total_loss", regex=_LOSS.format("train"), maximize=False),
-        Metric(
-            name="test:total_loss", regex=r"#quality_metric: host=\S+, test total_loss <loss>=(\S+)", maximize=False
-        ),
+        quality("validation:total_loss", each_epoch=True, objective=True),
+        quality("train:total_loss", each_epoch=True),
+        quality("test:total_loss"),
         PROGRESS,
         THROUGHPUT,
     )

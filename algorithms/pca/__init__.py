@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from algorithms.checkpoints import Checkpoint
-from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, tuning_metric
+from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, quality, tuning_metric
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.passed import Passed, joined
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -34,7 +34,6 @@ from algorithms.interface import (
     Configuration,
     Hosts,
     Job,
-    Metric,
     Serving,
     Stream,
 )
@@ -101,7 +100,7 @@ class PCA(Algorithm):
 
     name = "pca"
     title = "PCA"
-    summary = "Principal component analysis: the orthogonal directions along which the data varies most."
+    summary = "Finds the orthogonal directions along which the data varies most, for rows of fewer columns."
     hyperparameters = PCAHyperparameters
     channels = (
         Channel(name="train", required=True, accepts=(RECORDIO, CSV), help="Rows of features; labels are left out."),
@@ -111,11 +110,7 @@ class PCA(Algorithm):
     metrics = (
         PROGRESS,
         THROUGHPUT,
-        Metric(
-            name=f"test:{EXPLAINED}",
-            regex=rf"#quality_metric: host=\S+, test {EXPLAINED} <score>=(\S+)",
-            maximize=True,
-        ),
+        quality(f"test:{EXPLAINED}", score=True),
     )
     serving = Serving(
         accepts=(CSV, JSON, JSON_LINES, RECORDIO), answers=(JSON, JSON_LINES, RECORDIO, CSV), json_key="projections"
@@ -175,30 +170,22 @@ def _new_state(hyperparameters: PCAHyperparameters, job: Job) -> State:
 def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job: Job) -> None:
     """One pass over the training data."""
     started = time.perf_counter()
-    batches, passed = _resume(state, partial(_new_state, hyperparameters, job), job)
-    over = passed.epoch > 0
-    for number, batch in enumerate(stream.batches(state.block_rows) if not over else ()):
-        if number < batches:  # before an interruption
-            continue
-        if batch.feature_dim != hyperparameters.feature_dim:
-            raise TrainingDataError(
-                f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {batch.feature_dim} features"
-            )
-        with job.timer("update.time"):
-            features = passed.unseen(batch.features, job.hosts)
-            if features.shape[0]:
+    passed = _resume(state, partial(_new_state, hyperparameters, job), job)
+    checkpoint = partial(_checkpoint, state, passed)
+    if passed.epoch == 0:
+        for features in passed.read(stream, state.block_rows, job, checkpoint):
+            if features.shape[1] != hyperparameters.feature_dim:
+                raise TrainingDataError(
+                    f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {features.shape[1]} "
+                    "features"
+                )
+            with job.timer("update.time"):
                 state.update(features)
-        stopped = job.stop_requested  # before the checkpoint, which is then written
-        if stream.repeats:
-            job.checkpoints.offer(partial(_checkpoint, state, number + 1, passed), alone=True)
-        if stopped:
-            break
-    if not over:
         job.report(Progress(1, 1))
         job.report(Throughput(state.rows, time.perf_counter() - started))
         if not job.stop_requested:
             passed.epoch_over()
-            job.checkpoints.offer(partial(_checkpoint, state, 0, passed), epoch_over=True, alone=True)
+            job.checkpoints.offer(checkpoint, epoch_over=True, alone=True)
     stopped = any_host(job.hosts, job.stop_requested)
     state.shared(job.hosts)
     if not state.rows:
@@ -209,17 +196,13 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
         job.warning(f"Training was asked to stop: the model is that of the {state.rows} rows read so far.")
 
 
-def _checkpoint(state: State, batches: int, passed: Passed) -> Checkpoint:
+def _checkpoint(state: State, passed: Passed) -> Checkpoint:
     """The sums so far, which hosts would merge, so that others may go on from them."""
-    return Checkpoint(f"{state.rows} rows", {"batches": batches, **asdict(passed)}, state.to_arrays())
+    return Checkpoint(f"{state.rows} rows", passed.state(), state.to_arrays())
 
 
-def _passed(found: Checkpoint) -> Passed:
-    return Passed(**{name: found.state[name] for name in ("epoch", "rows", "earlier")})
-
-
-def _resume(state: State, new_state: Callable[[], State], job: Job) -> tuple[int, Passed]:
-    """Take up the newest checkpoint, if there is one: batches that were seen, and how far they come."""
+def _resume(state: State, new_state: Callable[[], State], job: Job) -> Passed:
+    """Take up the newest checkpoint, if there is one: how far it is."""
 
     def join(size: int, found: Mapping[int, Checkpoint]) -> tuple[Checkpoint, int]:
         together = new_state()
@@ -230,14 +213,14 @@ def _resume(state: State, new_state: Callable[[], State], job: Job) -> tuple[int
                 other = new_state()
                 other.from_arrays(one.arrays)
                 together.merge(other)
-        passed, behind = joined(size, {rank: _passed(one) for rank, one in found.items()}, job.hosts)
-        return _checkpoint(together, 0, passed), behind
+        passed, behind = joined(size, {rank: Passed.of(one) for rank, one in found.items()}, job.hosts)
+        return _checkpoint(together, passed), behind
 
     found = job.checkpoints.latest(alone=True, join=join)
     if found is None:
-        return 0, Passed()
+        return Passed()
     state.from_arrays(found.arrays)
-    return found.state["batches"], _passed(found)
+    return Passed.of(found)
 
 
 def explained_variance_ratio(model: PCAModel, stream: Stream, hosts: Hosts) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,11 @@ def boost(
         done = number + 1 - base
         job.info(f"Checkpoint loaded from {checkpoint_directory}/xgboost-checkpoint.{number}")
         job.info(f"Resuming from iteration {done}")
+        if done > hyperparameters.num_round:
+            job.warning(
+                f"num_round is {hyperparameters.num_round}, and the checkpoint has {done} rounds: the model keeps them "
+                "all. To train fewer, empty the folder of checkpoints."
+            )
     stopping = None
     if hyperparameters.early_stopping_rounds is not None and validation is not None:
         stopping = Watcher(hyperparameters, start)
@@ -90,29 +97,12 @@ def boost(
     quantized = hyperparameters.grows_histograms and start is None and many
     if any_host(job.hosts, job.stop_requested):
         raise TrainingStopped("training was stopped before the first round")
-    parameters = {**hyperparameters.library(), **_own_metrics(hyperparameters)}
-    if start is not None:
-        parameters.pop("base_score", None)  # its trees were grown upon its own, which XGBoost would replace
-    try:
+
+    with _in_our_words():
         matrices = [(data.matrix(train, hyperparameters, quantized=quantized), "train")]
         if validation is not None:
             matrices.append((data.matrix(validation, hyperparameters), "validation"))
-        if start is not None and done and hyperparameters.keeps_sampled_bins:
-            xgb.train(parameters, matrices[0][0], 1)  # leaves the bins of the first round with the matrix
-        booster = xgb.train(
-            parameters,
-            matrices[0][0],
-            num_boost_round=left,
-            evals=matrices,
-            custom_metric=evaluator(hyperparameters.metrics, hyperparameters.target, job.hosts),
-            callbacks=[monitor],
-            xgb_model=None if start is None else start.save_raw("ubj"),
-            verbose_eval=False,
-        )
-    except (xgb.core.XGBoostError, ValueError) as error:
-        if (known := translated(error)) is not None:
-            raise known from error
-        raise
+        booster = _rounds(hyperparameters, matrices, start, left, monitor, job, resumed=done > 0)
     if monitor.stopped and not hyperparameters.save_model_on_termination:
         raise TrainingStopped("training was stopped, and save_model_on_termination is false")
     if monitor.stopped and checkpoints is not None:
@@ -122,6 +112,46 @@ def boost(
     at = stopping.best_iteration - monitor.first
     scores = monitor.history[at] if 0 <= at < len(monitor.history) else {}
     return Boosted(stopping.best(booster), scores, monitor.stopped)
+
+
+def _rounds(
+    hyperparameters: XGBoostHyperparameters,
+    matrices: list[tuple[xgb.DMatrix, str]],
+    start: xgb.Booster | None,
+    rounds: int,
+    monitor: Monitor,
+    job: Job,
+    *,
+    resumed: bool,
+) -> xgb.Booster:
+    """So many more rounds on the first of the matrices, all of which are scored."""
+    train = matrices[0][0]
+    parameters = {**hyperparameters.library(), **_own_metrics(hyperparameters)}
+    if start is not None:
+        parameters.pop("base_score", None)  # its trees were grown upon its own, which XGBoost would replace
+    if start is not None and resumed and hyperparameters.keeps_sampled_bins:
+        xgb.train(parameters, train, 1)  # leaves the bins of the first round with the matrix
+    return xgb.train(
+        parameters,
+        train,
+        num_boost_round=rounds,
+        evals=matrices,
+        custom_metric=evaluator(hyperparameters.metrics, hyperparameters.target, job.hosts),
+        callbacks=[monitor],
+        xgb_model=None if start is None else start.save_raw("ubj"),
+        verbose_eval=False,
+    )
+
+
+@contextlib.contextmanager
+def _in_our_words() -> Iterator[None]:
+    """Errors of the library that are the user's are told as ours."""
+    try:
+        yield
+    except (xgb.core.XGBoostError, ValueError) as error:
+        if (known := translated(error)) is not None:
+            raise known from error
+        raise
 
 
 def _newest(checkpoints: Checkpoints, job: Job) -> tuple[xgb.Booster, int] | None:

@@ -121,7 +121,11 @@ class Stop:
 
     def _tell(self, number: int) -> None:
         name, keeps = signal.Signals(number).name, self._kept_nothing.is_set() and not self._without_model
-        what = f"it keeps the model that it has, within {self._grace:g} seconds" if keeps else "there is no model yet"
+        what = (
+            f"it ends within {self._grace:g} seconds, with a model if there is one by then"
+            if keeps
+            else "there is no model yet"
+        )
         logger.warning("%s: training was asked to stop: %s. A second Ctrl-C ends it at once.", name, what)
         if not keeps and not self._kept_nothing.wait(_PATIENCE_SECONDS):
             words = "Training was stopped before there was a model, in the midst of a library's work"

@@ -21,11 +21,7 @@ from local.parameters import AlgorithmName
 )
 @click.option("--algorithm", type=AlgorithmName(), metavar="NAME", help="By default the model's files decide.")
 def export(model: Path, form: str, output: Path | None, algorithm: str | None) -> int:
-    """Write a model for other programs.
-
-    As ONNX: linear models, k-means, PCA, factorization machines, NTM, XGBoost and image classification; as JSON: the
-    same except for images.
-    """
+    """Write a model for other programs, where its algorithm has such a form: docs/export.md lists them."""
     if form == "onnx":
         need("onnx", "export")
 

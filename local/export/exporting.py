@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
+from algorithms import registry
+from algorithms.errors import ExportError
 from algorithms.interface import Model
 from algorithms.loading import unpacked
 from container.serving import models
-from container.settings import ConfigurationError, Settings
-
-ONNX: dict[str, str] = {
-    "linear-learner": "local.export.models:linear",
-    "kmeans": "local.export.models:kmeans",
-    "pca": "local.export.models:pca",
-    "factorization-machines": "local.export.models:factorization_machine",
-    "ntm": "local.export.models:topics",
-    "xgboost": "local.export.trees:boosters",
-    "image-classification": "local.export.images:network",
-}
-"""Where the function is that makes an ONNX model of an algorithm's: ``module:function``."""
-JSON: dict[str, str] = {
-    **dict.fromkeys(("linear-learner", "kmeans", "pca", "ntm"), "local.export.documents:arrays"),
-    "factorization-machines": "local.export.documents:arrays",
-    "xgboost": "local.export.documents:boosters",
-}
-_WHY_NOT = {
-    ("seq2seq", "onnx"): "a translation is a search that asks the network again for each word, and no graph of fixed "
-    "size",
-    ("lda", "onnx"): "a document's topics are found by an iteration until it converges, and not by a graph of fixed "
-    "size",
-    ("image-classification", "json"): "a network of millions of weights is no document; use --to onnx",
-}
+from container.settings import Settings
 
 
 def run(model: Path, form: str, output: Path, algorithm: str | None) -> int:
     """Write ``output``; 0.
 
     Raises:
-        ConfigurationError: this model has no such form, with the reason.
+        ExportError: this model has no such form, with the reason.
         ModelError: the model cannot be loaded.
     """
     with unpacked(model) as folder:
@@ -56,17 +32,17 @@ def run(model: Path, form: str, output: Path, algorithm: str | None) -> int:
 
 
 def exported(algorithm: str, model: Model, form: str) -> bytes:
-    """The file's bytes.
+    """The file's bytes. The functions that make it, ``to_onnx`` and ``to_json``, are in the ``export.py`` of the
+    algorithm's folder, and so are reasons why there is none.
 
     Raises:
-        ConfigurationError: this model has no such form, with the reason.
+        ExportError: this model has no such form, with the reason.
     """
-    makers = ONNX if form == "onnx" else JSON
-    if algorithm not in makers:
-        reason = _WHY_NOT.get((algorithm, form), f"there is no such form of it; there is one of {', '.join(makers)}")
-        raise ConfigurationError(f"a model of {algorithm} cannot be exported to {form}: {reason}")
-    module, _, function = makers[algorithm].partition(":")
-    make: Callable[[Any], Any] = getattr(importlib.import_module(module), function)
+    module = registry.part(algorithm, "export")
+    make = getattr(module, f"to_{form}", None)
+    if make is None:
+        reason = getattr(module, "WHY_NOT", {}).get(form, "there is no such form of it; docs/export.md lists them")
+        raise ExportError(f"a model of {algorithm} cannot be exported to {form}: {reason}")
     made = make(model)
     if form == "onnx":
         return made.SerializeToString()

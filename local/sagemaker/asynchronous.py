@@ -1,16 +1,23 @@
-"""InvokeEndpointAsync: the request's payload comes from S3, and the answer goes there when it is ready."""
+"""InvokeEndpointAsync: the request's payload comes from S3, and the answer goes there when it is ready.
+
+A request lies in the state folder until it is answered, so that the next server answers those which an earlier one had
+taken; one that was just being answered is sent a second time.
+"""
 
 from __future__ import annotations
 
 import functools
 import http.client
+import json
 import logging
 import random
 import re
+import shutil
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from werkzeug.datastructures import Headers
@@ -40,6 +47,8 @@ _TTL_SECONDS = 6 * 3600
 _AT_ONCE = 4
 """Requests at a time for each server, where the configuration does not say."""
 
+_PAUSE = 0.1
+_BODY = ".body"
 _NO_ANSWER = 599
 """Stands for a status where the model gave none."""
 
@@ -48,14 +57,37 @@ _logger = logging.getLogger("oba.up")
 
 @dataclass(frozen=True)
 class _Invocation:
-    """One request and its places in S3; ``failed_to`` is None where the configuration has none."""
+    """One request and its places in S3; ``failed_to`` is None where the configuration has none.
 
+    Attributes:
+        file: has it all until it is answered; its neighbour ``.body`` has the payload that came with it.
+        came: when, in seconds since 1970.
+    """
+
+    file: Path
     endpoint: str
+    region: str
     request: Record
-    body: bytes
     put_to: str
     failed_to: str | None
     came: float
+
+    def keep(self, body: bytes) -> None:
+        """Write it to disk, the payload first: what has a record is whole."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_suffix(".partial")
+        self.file.with_suffix(_BODY).write_bytes(body)
+        partial.write_text(json.dumps({**vars(self), "file": self.file.name}))
+        partial.replace(self.file)
+
+    def body(self) -> bytes:
+        """The payload that came with it."""
+        return self.file.with_suffix(_BODY).read_bytes()
+
+    def forget(self) -> None:
+        """It is answered."""
+        self.file.unlink(missing_ok=True)
+        self.file.with_suffix(_BODY).unlink(missing_ok=True)
 
 
 def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Record, dict[str, str]]:
@@ -75,15 +107,46 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Reco
     put_to = "/".join([*filter(None, parts), request.get("Filename", f"{identity}.out")])
     failures = output.get("S3FailurePath")
     failed_to = f"{failures.rstrip('/')}/{identity}-error.out" if failures else None
-    invocation = _Invocation(name, request, body, put_to, failed_to, time.time())
-    at_once = config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", _AT_ONCE)
     with cloud.store.lock:
-        servers = sum(len(variant.servers) for variant in endpoints.running(cloud, name)[1])
-        if name not in cloud.waiting:
-            cloud.waiting[name] = ThreadPoolExecutor(at_once * servers)
-        cloud.waiting[name].submit(functools.partial(_run, cloud, invocation))
+        file = endpoints.invocations(cloud, name) / f"{identity}.json"
+        invocation = _Invocation(file, name, cloud.region, request, put_to, failed_to, time.time())
+        _keep(invocation, body)
+        _submit(cloud, endpoints.running(cloud, name)[0], invocation)
     places = {f"{_PREFIX}OutputLocation": put_to} | ({f"{_PREFIX}FailureLocation": failed_to} if failed_to else {})
     return {"InferenceId": request.get("InferenceId", str(identity))}, places
+
+
+def _keep(invocation: _Invocation, body: bytes) -> None:
+    try:
+        invocation.keep(body)
+    except OSError as error:
+        invocation.forget()
+        raise AwsError("InternalFailure", f"The request cannot be kept: {error.strerror}", 500) from error
+
+
+def _submit(cloud: Cloud, endpoint: Record, invocation: _Invocation) -> None:
+    """Have it done when it is its turn: so many at a time as the endpoint's instances may be given."""
+    name, config = endpoint["Name"], endpoint["AsyncInferenceConfig"]
+    at_once = config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", _AT_ONCE)
+    servers = sum(variant.get("InitialInstanceCount", 1) for variant in endpoint["Variants"])
+    if name not in cloud.waiting:
+        cloud.waiting[name] = ThreadPoolExecutor(at_once * servers)
+    cloud.waiting[name].submit(functools.partial(_run, cloud, invocation))
+
+
+def recover(cloud: Cloud) -> None:
+    """Take up the requests that an earlier server had not answered, the oldest first."""
+    for folder in sorted((cloud.folder / endpoints.INVOCATIONS).glob("*/")):
+        endpoint = cloud.store.get(endpoints.KIND, folder.name)
+        if endpoint is None or not endpoint.get("AsyncInferenceConfig"):
+            shutil.rmtree(folder)
+            continue
+        for invocation in sorted(map(_kept, folder.glob("*.json")), key=lambda one: one.came):
+            _submit(cloud.at(invocation.region), endpoint, invocation)
+
+
+def _kept(file: Path) -> _Invocation:
+    return _Invocation(**json.loads(file.read_text()) | {"file": file})
 
 
 def _read(name: str, headers: Headers) -> Record:
@@ -100,7 +163,13 @@ def _read(name: str, headers: Headers) -> Record:
 
 
 def _run(cloud: Cloud, invocation: _Invocation) -> None:
-    """Send it, and put the answer or the failure where it belongs: nothing is raised."""
+    """Send it, and put the answer or the failure where it belongs: nothing is raised.
+
+    One that is gone from the disk went with its endpoint.
+    """
+    _wait_for_start(cloud, invocation)
+    if not invocation.file.exists():
+        return
     server: Server | None = None
     try:
         server = random.choice(endpoints.chosen(cloud, invocation.endpoint).servers)
@@ -117,15 +186,25 @@ def _run(cloud: Cloud, invocation: _Invocation) -> None:
             s3.put(cloud.client("s3"), place, answer.body, answer.headers.get("content-type"))
     except JobError as error:
         told = f"{told}; {error}"
+    invocation.forget()
     if server is not None:
         server.tell(f"Asynchronous invocation {invocation.put_to}: {told}")
+
+
+def _wait_for_start(cloud: Cloud, invocation: _Invocation) -> None:
+    """Until the endpoint that a new server starts again runs, or has failed, or is deleted."""
+    while invocation.file.exists() and invocation.endpoint not in cloud.running:
+        record = cloud.store.get(endpoints.KIND, invocation.endpoint)
+        if record is None or record["EndpointStatus"] == "Failed":
+            return
+        time.sleep(_PAUSE)
 
 
 def _answer(cloud: Cloud, invocation: _Invocation, server: Server) -> Answer:
     request = invocation.request
     if time.time() - invocation.came > request.get("RequestTTLSeconds", _TTL_SECONDS):
         raise JobError("the request has waited longer than RequestTTLSeconds")
-    body, media_type = invocation.body, None
+    body, media_type = invocation.body(), None
     if "InputLocation" in request:
         body, media_type = s3.get(cloud.client("s3"), request["InputLocation"])
     sent = {

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import threading
-import time
-from collections.abc import Iterator
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO
+import random
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
-from container.paths import Paths
 from local.sagemaker import s3
 from local.sagemaker.errors import JobError, invalid
 from local.sagemaker.s3 import Object
 from local.sagemaker.store import Record
-from recordio.framing import write_frame
 
-_PAUSE = 0.02
-_PIECE = 1 << 20
+AUGMENTED = "AugmentedManifestFile"
+_KINDS = ("S3Prefix", "ManifestFile", AUGMENTED)
+_T = TypeVar("_T")
 
 
-def check(job: Record) -> None:
+def check(job: Record, *, files: bool) -> None:
     """Refuse what this engine cannot bring.
+
+    Args:
+        files: whether ``file://`` addresses may be read.
 
     Raises:
         AwsError: naming the channel.
@@ -33,14 +30,29 @@ def check(job: Record) -> None:
     if twice := {name for name in names if names.count(name) > 1}:
         raise invalid(f"Channel names must be unique: '{sorted(twice)[0]}' is given twice")
     for channel in job.get("InputDataConfig", ()):
-        source = channel["DataSource"].get("S3DataSource")
-        if source is None:
-            raise invalid(f"Channel '{channel['ChannelName']}': oba up reads S3DataSource only")
-        if source["S3DataType"] not in ("S3Prefix", "ManifestFile"):
-            raise invalid(
-                f"Channel '{channel['ChannelName']}': oba up reads S3DataType S3Prefix and ManifestFile, "
-                f"not {source['S3DataType']}"
-            )
+        if problem := _problem(job, channel, files):
+            raise invalid(f"Channel '{channel['ChannelName']}': {problem}")
+
+
+def _problem(job: Record, channel: Record, files: bool) -> str | None:
+    source = channel["DataSource"].get("S3DataSource")
+    if source is None:
+        return "oba up reads S3DataSource only"
+    kind, how = source["S3DataType"], mode(job, channel)
+    if kind not in _KINDS:
+        return f"oba up reads S3DataType {', '.join(_KINDS)}, not {kind}"
+    if kind == AUGMENTED and how != "Pipe":
+        return f"{AUGMENTED} can only be used if the channel's input mode is Pipe, not {how}"
+    if kind == AUGMENTED and not source.get("AttributeNames"):
+        return f"{AUGMENTED} needs AttributeNames: the attributes of each line to send, in their order"
+    if kind != AUGMENTED and source.get("AttributeNames"):
+        return f"AttributeNames are for {AUGMENTED}, not {kind}"
+    if source["S3Uri"].startswith(s3.FILE):
+        if kind != "S3Prefix":
+            return f"a file:// address is a folder or a file of data (S3Prefix), not a {kind}"
+        if not files:
+            return "file:// addresses are read only where oba up listens on loopback"
+    return None
 
 
 def mode(job: Record, channel: Record) -> str:
@@ -51,6 +63,16 @@ def mode(job: Record, channel: Record) -> str:
 def sharded(channel: Record) -> bool:
     """Whether each host gets objects of its own."""
     return channel["DataSource"]["S3DataSource"].get("S3DataDistributionType") == "ShardedByS3Key"
+
+
+def seed(channel: Record) -> int | None:
+    """By which the order of the channel's objects or lines is shuffled; None where it stays."""
+    return channel.get("ShuffleConfig", {}).get("Seed")
+
+
+def shuffled(entries: Sequence[_T], seed: int, epoch: int) -> list[_T]:
+    """The entries in the order of an epoch: the same on all hosts, another in each epoch."""
+    return random.Random(f"{seed}/{epoch}").sample(entries, len(entries))
 
 
 def configuration(job: Record) -> Record:
@@ -76,6 +98,8 @@ def objects(client: Any, channel: Record, job: Record) -> list[Object]:
     source = channel["DataSource"]["S3DataSource"]
     uri = source["S3Uri"]
     found = _listed(client, uri) if source["S3DataType"] == "ManifestFile" else s3.below(client, uri)
+    if not found and uri.startswith(s3.FILE):
+        raise JobError(f"There is no file at {uri}, nor below it")
     if not found:
         bucket = s3.split(uri)[0]
         raise JobError(
@@ -94,73 +118,3 @@ def _listed(client: Any, uri: str) -> list[Object]:
         return [Object(bucket, start + name, name.lstrip("/")) for name in names]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(f'{uri} is not a manifest: expected [{{"prefix": "s3://…"}}, "key", …]') from error
-
-
-class Feeder:
-    """Writes a channel into the FIFOs ``<channel>_<epoch>``, one after the other, straight from S3.
-
-    Attributes:
-        error: why it ended before its reader did; None where it did not.
-    """
-
-    def __init__(self, client: Any, found: list[Object], paths: Paths, channel: Record) -> None:
-        self._client, self._objects, self._wrapped = client, found, channel.get("RecordWrapperType") == "RecordIO"
-        self._folder, self._name = paths.data, channel["ChannelName"]
-        self._ended = threading.Event()
-        self.error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        """Begin with the first epoch."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """The process that reads has ended."""
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        epoch = 0
-        while not self._ended.is_set():
-            fifo = self._folder / f"{self._name}_{epoch}"
-            os.mkfifo(fifo)
-            if (descriptor := self._opened(fifo)) is None:
-                return
-            with os.fdopen(descriptor, "wb", buffering=0) as stream:
-                self._feed(stream)
-            epoch += 1
-
-    def _feed(self, stream: BinaryIO) -> None:
-        try:
-            for piece in self._pieces():
-                stream.write(piece)
-        except BrokenPipeError:  # a reader that leaves early is no error
-            pass
-        except Exception as error:  # whatever it is: the reader must not take what came for all there is
-            self.error = error
-            self._ended.wait()
-
-    def _opened(self, fifo: Path) -> int | None:
-        """A descriptor for writing, once somebody reads; None where nobody will any more."""
-        while not self._ended.is_set():
-            try:
-                descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError as error:
-                if error.errno != errno.ENXIO:
-                    return None
-                time.sleep(_PAUSE)
-                continue
-            os.set_blocking(descriptor, True)
-            return descriptor
-        return None
-
-    def _pieces(self) -> Iterator[bytes]:
-        for one in self._objects:
-            stream = s3.body(self._client, one.bucket, one.key)
-            if self._wrapped:
-                frame = BytesIO()
-                write_frame(frame, stream.read())
-                yield frame.getvalue()
-            else:
-                yield from stream.iter_chunks(_PIECE)

@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local.sagemaker.invocation_metrics import InvocationMetrics
 from local.sagemaker.processes import Processes
 from local.sagemaker.store import Store
 
@@ -42,7 +43,10 @@ class Cloud:
         folder: of the state.
         jobs: by kind and name, those that are queued or run.
         running: the servers of each endpoint, by its name; ``endpoints`` keeps them.
+        only_here: whether nobody but this machine reaches it, so that requests may name its files.
+        kept: the file with the bytes of an object, by bucket and key; None where S3 is another server's.
         waiting: by endpoint, the threads that do its asynchronous requests.
+        metrics: of what endpoints are asked.
         tuning: the tuning jobs of each region; ``tuning_jobs`` keeps them.
     """
 
@@ -56,7 +60,10 @@ class Cloud:
     running: dict[str, Any]
     region: str
     s3: str | None = None
+    only_here: bool = True
+    kept: Callable[[str, str], Path | None] | None = None
     waiting: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
+    metrics: InvocationMetrics = field(default_factory=InvocationMetrics)
     tuning: dict[str, Any] = field(default_factory=dict)
 
     def at(self, region: str) -> Cloud:

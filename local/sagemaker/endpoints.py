@@ -8,12 +8,15 @@ import itertools
 import logging
 import random
 import secrets
+import shutil
 import threading
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from werkzeug.datastructures import Headers
 
-from local.sagemaker import models, without_effect
+from local.sagemaker import invocation_metrics, models, without_effect
 from local.sagemaker.cloud import ACCOUNT, Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.models import CONFIG, found
@@ -23,6 +26,9 @@ from local.sagemaker.store import Record
 
 KIND = "endpoint"
 GROUP = "/aws/sagemaker/Endpoints/"
+INVOCATIONS = "invocations"
+"""The folder of what endpoints have yet to answer, with one for each."""
+
 _FORWARDED = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Target-Model")
 _numbers = itertools.count()
 _logger = logging.getLogger("oba.up")
@@ -157,7 +163,22 @@ def _described(cloud: Cloud, variant: Record, running: Variant | None) -> Record
 def update(cloud: Cloud, request: Record) -> Record:
     """Start the servers of another configuration, then end the former ones."""
     config = found(cloud, CONFIG, request["EndpointConfigName"], "endpoint configuration")
+    if request.get("RetainAllVariantProperties"):
+        excluded = {one["VariantPropertyType"] for one in request.get("ExcludeRetainedVariantProperties", ())}
+        config = _retaining(found(cloud, KIND, request["EndpointName"], "endpoint"), config, excluded)
     return _updated(cloud, request["EndpointName"], config)
+
+
+def _retaining(endpoint: Record, config: Record, excluded: set[str]) -> Record:
+    """The configuration with the weights and numbers of instances that the endpoint's variants have by now."""
+    fields = {"DesiredWeight": "InitialVariantWeight", "DesiredInstanceCount": "InitialInstanceCount"}
+    kept = [field for name, field in fields.items() if name not in excluded]
+    now = {
+        variant["VariantName"]: {field: variant[field] for field in kept if field in variant}
+        for variant in endpoint["Variants"]
+    }
+    variants = [variant | now.get(variant["VariantName"], {}) for variant in config["ProductionVariants"]]
+    return config | {"ProductionVariants": variants}
 
 
 def _updated(cloud: Cloud, name: str, config: Record) -> Record:
@@ -203,6 +224,7 @@ def delete(cloud: Cloud, request: Record) -> None:
         running = cloud.running.pop(name, [])
         if (waiting := cloud.waiting.pop(name, None)) is not None:
             waiting.shutdown(wait=False, cancel_futures=True)
+        shutil.rmtree(invocations(cloud, name), ignore_errors=True)
     _close(running)
 
 
@@ -224,6 +246,7 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
     Raises:
         AwsError: the request cannot be answered, or the model refused it (``ModelError``, as AWS words it).
     """
+    came = time.monotonic()
     if running(cloud, name)[0].get("AsyncInferenceConfig"):
         raise invalid(f"Endpoint {name} is asynchronous: InvokeEndpointAsync is for it")
     variant = chosen(cloud, name, headers.get("X-Amzn-SageMaker-Target-Variant"))
@@ -234,12 +257,16 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
     if not server.many and target is not None:
         raise invalid("TargetModel is for endpoints with many models only")
     sent = {key: headers[key] for key in _FORWARDED if key in headers}
+    asked = time.monotonic()
     try:
         answer = server.invoke(body, sent, target)
     except JobError as error:
         raise invalid(str(error)) from error
     except (OSError, http.client.HTTPException) as error:
         raise AwsError("ModelNotReadyException", f"No answer from {variant.name}: {error}", 429) from error
+    ended = time.monotonic()
+    values = invocation_metrics.of_answer(answer.status, ended - asked, ended - came)
+    cloud.metrics.add(cloud.client("cloudwatch"), name, variant.name, values)
     if answer.status >= 400:
         raise _model_error(cloud, name, answer)
     return answer, variant.name
@@ -272,6 +299,11 @@ def chosen(cloud: Cloud, name: str, wanted: str | None = None) -> Variant:
         if variant.name == wanted:
             return variant
     raise invalid(f"Variant {wanted} not found in endpoint {name}.")
+
+
+def invocations(cloud: Cloud, name: str) -> Path:
+    """Where the asynchronous requests of an endpoint lie until they are answered."""
+    return cloud.folder / INVOCATIONS / name
 
 
 def _model_error(cloud: Cloud, name: str, answer: Answer) -> AwsError:

@@ -129,6 +129,16 @@ class KeptObjects:
                     self._write_key(bucket, key)
             self._changed.keys.clear()
 
+    def file(self, bucket: str, key: str) -> Path | None:
+        """The file with the bytes of a key's newest version, which is never written to again; None where there is none.
+
+        It is gone when the object is: who needs it longer gives it a name of its own.
+        """
+        with self._lock:
+            found = self._buckets[bucket].keys.get(key) if bucket in self._buckets else None
+        content = getattr(found, "_value_buffer", None)
+        return content.file if isinstance(content, _Content) else None
+
     # ---- to disk ----------------------------------------------------------------------------------------------------
 
     def _write_buckets(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 
-from local.sagemaker import endpoints, kept_logs, transforms, tuning_jobs
+from local.sagemaker import asynchronous, endpoints, kept_logs, transforms, tuning_jobs
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.training_job import KIND
 
 
 def recover(cloud: Cloud) -> None:
-    """Give CloudWatch its logs again, end the jobs that ran, and start the endpoints."""
+    """Give CloudWatch its logs again, end the jobs that ran, start the endpoints and
+    answer what they were asked."""
     kept_logs.restore(cloud)
     for record in cloud.store.all(KIND):
         if record["TrainingJobStatus"] in ("InProgress", "Stopping"):
@@ -30,3 +31,4 @@ def recover(cloud: Cloud) -> None:
     transforms.recover(cloud)
     tuning_jobs.recover(cloud)
     endpoints.recover(cloud)
+    asynchronous.recover(cloud)

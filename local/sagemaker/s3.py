@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.response import StreamingBody
 
 from local.sagemaker.errors import JobError
+
+FILE = "file://"
+"""Before the path of a folder or file of this machine, where an S3 URI could stand."""
 
 _LONGEST_NAME = 255
 """Bytes of a file's name, as Linux's file systems have it."""
 
 
 class Object(NamedTuple):
-    """An object, and the relative path that it gets in a folder."""
+    """An object, and the relative path that it gets in a folder.
+
+    A file of this machine, of a ``file://`` address, is one whose bucket is empty and whose key is its path.
+    """
 
     bucket: str
     key: str
     path: str
+
+
+def _none(_bucket: str, _key: str) -> None:
+    """No object is a file that is kept."""
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -51,16 +64,25 @@ def _asked(uri: str, what: str) -> Iterator[None]:
 
 
 def below(client: Any, uri: str) -> list[Object]:
-    """The objects whose keys begin with a prefix, sorted; markers of folders are none.
+    """The objects whose keys begin with a prefix, sorted; markers of folders are none. At a ``file://`` address, the
+    file, or those below the folder.
 
     Raises:
         JobError: the bucket is not there.
     """
+    if uri.startswith(FILE):
+        return _of_machine(uri)
     bucket, prefix = split(uri)
     with _asked(uri, "read"):
         pages = list(client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix))
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
     return [Object(bucket, key, _relative(key, prefix)) for key in sorted(keys) if not key.endswith("/")]
+
+
+def _of_machine(uri: str) -> list[Object]:
+    place = Path(unquote(urlsplit(uri).path))
+    found = files(place) if place.is_dir() else [(place, place.name)] if place.is_file() else []
+    return [Object("", str(file), name) for file, name in found]
 
 
 def _relative(key: str, prefix: str) -> str:
@@ -81,12 +103,21 @@ def body(client: Any, bucket: str, key: str) -> Any:
     Raises:
         JobError: there is none.
     """
+    if not bucket:
+        try:
+            return StreamingBody(Path(key).open("rb"), content_length=None)
+        except OSError as error:
+            raise JobError(f"{FILE}{key} cannot be read: {error.strerror}") from error
     with _asked(f"s3://{bucket}/{key}", "read"):
         return client.get_object(Bucket=bucket, Key=key)["Body"]
 
 
-def download(client: Any, objects: list[Object], folder: Path) -> None:
+def download(client: Any, objects: list[Object], folder: Path, kept: Callable[[str, str], Path | None] = _none) -> None:
     """Write objects below ``folder``, which has none of their files yet.
+
+    Args:
+        kept: the file of this machine that has the bytes of a bucket's key, and which nobody writes to. It gets a
+            second name in the folder, and nothing is copied. None where there is no such file.
 
     Raises:
         JobError: one cannot be read, or its key is no file in the folder, or that of another object, too.
@@ -96,6 +127,8 @@ def download(client: Any, objects: list[Object], folder: Path) -> None:
         uri, file = f"s3://{one.bucket}/{one.key}", folder / _checked(one)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            if _linked(kept(one.bucket, one.key), file):
+                continue
             stream = file.open("xb")
         except (IsADirectoryError, FileExistsError, NotADirectoryError) as error:
             raise JobError(
@@ -104,6 +137,19 @@ def download(client: Any, objects: list[Object], folder: Path) -> None:
             ) from error
         with stream, _asked(uri, "read"):
             shutil.copyfileobj(body(client, one.bucket, one.key), stream, 1 << 20)
+
+
+def _linked(source: Path | None, file: Path) -> bool:
+    """Whether ``file`` has become a name of what ``source`` names; not every pair of file systems can."""
+    if source is None:
+        return False
+    try:
+        file.hardlink_to(source)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOENT, errno.ENOTSUP):
+            return False
+        raise
+    return True
 
 
 def _checked(one: Object) -> PurePosixPath:

@@ -85,6 +85,8 @@ class Application:
         except HTTPException as error:
             response = refused(AwsError("SerializationException", error.description or "", error.code or 400))
         except AwsError as error:
+            if invoked and error.code == "ValidationException":  # SageMaker Runtime's has a name of its own
+                error.code = "ValidationError"
             response = refused(error)
         except Exception as error:
             _logger.exception("%s %s", environ["PATH_INFO"], target)
@@ -196,6 +198,7 @@ def _made(
     except (OSError, SystemExit) as error:  # werkzeug exits where the port is taken
         raise ConfigurationError(f"--host {host} --port {port}: cannot be listened on") from error
     operations.load()
+    objects = KeptObjects(state)
     own = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
     cloud = Cloud(
         store=Store(state),
@@ -208,8 +211,10 @@ def _made(
         running={},
         region=region,
         s3=s3,
+        only_here=host in _LOOPBACK,
+        kept=None if s3 else objects.file,
     )
-    server.app = Application(cloud, others, KeptObjects(state).write, only_loopback=host in _LOOPBACK)
+    server.app = Application(cloud, others, objects.write, only_loopback=host in _LOOPBACK)
     return server, cloud
 
 

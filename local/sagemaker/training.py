@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import time
 
 from algorithms import registry
@@ -29,7 +30,7 @@ def create(cloud: Cloud, request: Record) -> Record:
     record's ``FinalMetricDataList`` while it runs.
     """
     name = request["TrainingJobName"]
-    _check(request)
+    _check(cloud, request)
     arn, now = cloud.arn(KIND, name), time.time()
     record = request | {
         **_completed(request),
@@ -77,7 +78,7 @@ def _completed(request: Record) -> Record:
     }
 
 
-def _check(request: Record) -> None:
+def _check(cloud: Cloud, request: Record) -> None:
     """Refuse a job that cannot be.
 
     Raises:
@@ -99,7 +100,7 @@ def _check(request: Record) -> None:
     count = training_job.instances(request)
     if not 1 <= count <= training_job.MOST_HOSTS:
         raise invalid(f"ResourceConfig.InstanceCount: {count} is not from 1 to {training_job.MOST_HOSTS}")
-    channels.check(request)
+    channels.check(request, files=cloud.only_here)
     try:
         for one in specification.get("MetricDefinitions", ()):
             MetricPattern(one["Name"], one["Regex"])
@@ -134,7 +135,8 @@ def describe(cloud: Cloud, request: Record) -> Record:
 @operation("ListTrainingJobs")
 def list_jobs(cloud: Cloud, request: Record) -> Record:
     """Jobs, a page of them."""
-    page, token = listed(cloud.store.all(KIND), request, name="Name", status="TrainingJobStatus")
+    jobs = [] if "WarmPoolStatusEquals" in request else cloud.store.all(KIND)  # no job keeps its instances warm
+    page, token = listed(jobs, request, name="Name", status="TrainingJobStatus")
     return {"TrainingJobSummaries": [{key: one[key] for key in _SUMMARY if key in one} for one in page], **token}
 
 
@@ -152,6 +154,20 @@ def stop(cloud: Cloud, request: Record) -> None:
         training_job.transition(cloud, name, "Stopping", "Stopping the training job")
         if cloud.stop(KIND, name):
             training_job.end_before_begin(cloud, name)
+
+
+@operation("DeleteTrainingJob")
+def delete(cloud: Cloud, request: Record) -> None:
+    """Forget a job that has ended; what it wrote to S3 stays."""
+    name = request["TrainingJobName"]
+    with cloud.store.lock:
+        record = found(cloud, name)
+        if record["TrainingJobStatus"] in ("InProgress", "Stopping"):
+            raise AwsError(
+                "ResourceInUse", f"The training job is in status {record['TrainingJobStatus']}; stop it first."
+            )
+        cloud.store.delete(KIND, name)
+        shutil.rmtree(cloud.folder / "training-jobs" / name, ignore_errors=True)
 
 
 @operation("UpdateTrainingJob")

@@ -20,7 +20,7 @@ from typing import Any
 from algorithms.archives import pack
 from container.paths import Paths
 from local import together
-from local.sagemaker import channels, images, s3, without_effect
+from local.sagemaker import channels, images, pipes, s3, without_effect
 from local.sagemaker.checkpoints import Checkpoints
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
@@ -103,7 +103,7 @@ class _Host:
 
     def __init__(self, name: str, paths: Paths) -> None:
         self.name, self.paths = name, paths
-        self.feeders: list[channels.Feeder] = []
+        self.feeders: list[pipes.Feeder] = []
         self.process: subprocess.Popen[str] | None = None
         self.reader: threading.Thread | None = None
 
@@ -192,18 +192,27 @@ class Job:
             _write(host.paths.hyperparameters, self._record.get("HyperParameters", {}))
             _write(host.paths.input_data_config, channels.configuration(self._record))
         for channel in self._record.get("InputDataConfig", ()):
-            self._bring(channel, channels.objects(self._s3, channel, self._record))
+            if channels.mode(self._record, channel) == "Pipe":
+                self._stream(channel)
+            else:
+                self._bring(channel, channels.objects(self._s3, channel, self._record))
+
+    def _stream(self, channel: Record) -> None:
+        content, size = pipes.content(self._s3, channel, self._record), len(self._hosts)
+        for rank, host in enumerate(self._hosts):
+            share = (rank, size) if channels.sharded(channel) else (0, 1)
+            host.feeders.append(pipes.Feeder(content, host.paths, channel, share))
 
     def _bring(self, channel: Record, found: list[s3.Object]) -> None:
-        name, size = channel["ChannelName"], len(self._hosts)
+        name, size, seed = channel["ChannelName"], len(self._hosts), channels.seed(channel)
+        found = found if seed is None else channels.shuffled(found, seed, 0)
+        fast = channels.mode(self._record, channel) == "FastFile" and self._cloud.kept
         for rank, host in enumerate(self._hosts):
             mine = found[rank::size] if channels.sharded(channel) else found
-            if channels.mode(self._record, channel) == "Pipe":
-                host.feeders.append(channels.Feeder(self._s3, mine, host.paths, channel))
-            elif rank and not channels.sharded(channel):
+            if rank and not channels.sharded(channel):
                 host.paths.channel(name).symlink_to(self._hosts[0].paths.channel(name))
             else:
-                s3.download(self._s3, mine, host.paths.channel(name))
+                s3.download(self._s3, mine, host.paths.channel(name), **({"kept": fast} if fast else {}))
 
     # ---- training ----------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,11 @@ def create(cloud: Cloud, request: Record) -> Record:
         raise invalid("A transform job takes a model of one container with one model")
     if request["TransformInput"].get("SplitType") == "TFRecord":
         raise invalid("TransformInput.SplitType: oba up has None, Line and RecordIO, not TFRecord")
+    source = request["TransformInput"]["DataSource"]["S3DataSource"]
+    if source["S3DataType"] == channels.AUGMENTED:
+        raise invalid(f"TransformInput: S3DataType {channels.AUGMENTED} is for training jobs here")
+    if source["S3Uri"].startswith(s3.FILE) and not cloud.only_here:
+        raise invalid("TransformInput: file:// addresses are read only where oba up listens on loopback")
     try:
         options(request, cloud.folder).check()
         s3.split(request["TransformOutput"]["S3OutputPath"])

@@ -14,7 +14,6 @@ _TRAINING = (
     *("ResourceConfig.KeepAlivePeriodInSeconds", "ResourceConfig.TrainingPlanArn"),
     *("ResourceConfig.InstancePlacementConfig", "StoppingCondition.MaxPendingTimeInSeconds"),
     *("AlgorithmSpecification.TrainingImageConfig", "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries"),
-    "InputDataConfig.ShuffleConfig",
 )
 _TRANSFORM = (
     *("DataCaptureConfig", "ExperimentConfig", "TransformOutput.KmsKeyId", "TransformResources.VolumeKmsKeyId"),

@@ -42,7 +42,7 @@ TINY, HUGE = 2 * float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).ma
 """The smallest and the largest number that a hyperparameter can be, besides 0."""
 MEMORY = 4 << 30
 """Bytes of the machine that ``Algorithm.memory`` is compared with; a job may map 2 GiB more before it fails."""
-STOP_SECONDS, CPU_SECONDS, WALL_SECONDS = 1.0, 20, 90
+STOP_SECONDS, CPU_SECONDS, WALL_SECONDS = 1.0, 20, 400
 """A job is asked to stop after the first, and must have ended before the others: nobody waits for 2^31 epochs, but
 stopping must work with them."""
 LEAVE_SECONDS = 12.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import unittest.mock
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -155,7 +156,16 @@ def on_hosts(size: int, run: Callable[[Hosts], Any]) -> list[Any]:
 
 
 def on_engine(size: int, run: Callable[[Hosts], Any]) -> list[Any]:
-    """The same with the real engine, whose communicators are of threads."""
+    """The same with the real engine, whose communicators are of threads.
+
+    Such hosts have their listening sockets in common: none may shut those of the others, nor look at one that another
+    is about to close.
+    """
+    with unittest.mock.patch.object(exchange, "_listening", lambda: iter(())):
+        return _on_engine(size, run)
+
+
+def _on_engine(size: int, run: Callable[[Hosts], Any]) -> list[Any]:
     tracker, port = exchange.start_tracker("127.0.0.1", size)
 
     def connected(rank: int) -> Any:

@@ -1,14 +1,16 @@
-"""A small model of each algorithm, made from a few numbers instead of trained, except for XGBoost's."""
+"""A small model of each algorithm, made from a few numbers instead of trained where that is possible."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from algorithms import hyperparameters, registry
+from tests.algorithms.cases import trained
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
 WIDTH = 4
@@ -110,7 +112,13 @@ def fit(name: str, rows: np.ndarray, **given: str) -> Any:
     return algorithm.fit(values, {"train": MemoryStream(rows, labels)}, FakeJob())
 
 
-MODELS: dict[str, Callable[[], Any]] = {
+def _trained(name: str) -> Any:
+    """That of the first of an algorithm's configurations."""
+    algorithm = registry.find(name)
+    return trained(algorithm, algorithm.configurations[0].name)[0]
+
+
+MODELS: dict[str, Callable[[], Any]] = {name: partial(_trained, name) for name in registry.ALGORITHMS} | {
     "kmeans": _kmeans, "pca": _pca, "lda": _lda, "linear-learner": _linear_learner,
     "factorization-machines": _factorization_machines, "ntm": _ntm, "image-classification": _image_classification,
     "seq2seq": _seq2seq, "xgboost": _xgboost,

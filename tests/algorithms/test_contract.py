@@ -42,7 +42,7 @@ from tests.algorithms.cases import (
     trained,
     trains,
 )
-from tests.algorithms.fakes import FakeJob
+from tests.algorithms.fakes import FakeJob, on_hosts
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +133,22 @@ def check_a_last_batch_of_one_row(case: Case, tmp_path: Path) -> None:
     sizes = {"mini_batch_size": "20"} if "mini_batch_size" in declared else {}
     answers = case.fit(**sizes).predict(Batch(case.rows()))
     assert len(answers[case.algorithm.columns[0].name]) == samples.COUNT
+
+
+@trains
+@rows_only
+def check_hosts_that_train_together_have_one_model(case: Case, tmp_path: Path) -> None:
+    """Where an algorithm declares several hosts: the same on each, though one of them has no rows."""
+    if not case.algorithm.several_hosts:
+        pytest.skip("its jobs have one host")
+    rows = case.rows()
+    once = {"epochs": "1"} if "epochs" in hyperparameters.fields(case.algorithm.hyperparameters) else {}
+    for parts in ([rows[:0], rows], [rows[0::3], rows[1::3], rows[2::3]]):
+        models = on_hosts(
+            len(parts), lambda hosts, parts=parts: case.fit(parts[hosts.rank], FakeJob(hosts=hosts), **once)
+        )
+        of_leader, *others = [case.predicted(model) for model in models]
+        assert all(same(of_leader, other) for other in others)
 
 
 @trains
@@ -279,6 +295,10 @@ the others are trained once for the checks that look at models."""
 LEFT_OUT = {
     # (algorithm, check): why it does not apply
     ("factorization-machines", "dense_equals_sparse"): "lazy Adam steps only the factors of what a row has",
+    **{
+        (name, "hosts_that_train_together_have_one_model"): "its hosts are processes: tests/hosts"
+        for name in ("xgboost", *NETWORKS)
+    },
     ("xgboost", "dense_equals_sparse"): "what is absent from a sparse row is missing, and not zero",
     ("xgboost", "a_last_batch_of_one_row"): "all rows are one batch",
 }

@@ -33,6 +33,11 @@ SMALL = [
     estimators.XGBoostClassifier(num_round=10),
     estimators.XGBoostRegressor(num_round=10),
 ]
+SMALL += [
+    getattr(estimators, name)()
+    for name in sorted(set(estimators.__all__) - {"NTM"} - {type(one).__name__ for one in SMALL})
+]
+"""NTM, which takes a second a model, has tests of its own. New ones that need no argument are checked."""
 
 NO_WORDS = "the check's rows are numbers below 1, of which no document has three words: LDA refuses them by name"
 BITS = "float32: sums in another order differ in the last bit, and the check wants float64's"

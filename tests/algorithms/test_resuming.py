@@ -25,7 +25,7 @@ def jobs() -> list[tuple[str, str, dict[str, str]]]:
     """Algorithm, configuration, and hyperparameters on top."""
     found = [
         (name, configuration.name, more)
-        for name, more in resuming.MORE.items()
+        for name, more in {**dict.fromkeys(registry.ALGORITHMS, {}), **resuming.MORE}.items()
         for configuration in configurations(name)
         if name != "xgboost"
     ]

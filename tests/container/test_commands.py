@@ -93,3 +93,20 @@ def test_training_ends_without_the_interpreters_teardown(tmp_path):
     assert done.stdout.startswith("Docker entrypoint called with argument(s): train\n")
     assert "'none'" in done.stdout
     assert "torn down" not in done.stdout
+
+
+@pytest.mark.parametrize("predictor", ["regressor", "none"])
+@pytest.mark.parametrize("streams", [">&- 2>&-", "<&- >&-", "> /dev/full"])
+def test_a_job_does_not_need_anybody_who_reads_its_log(streams, predictor, tmp_path):
+    """Without standard output, or with a full disk behind it: the same model, or the same failure file."""
+    job = OptMl(tmp_path).hyperparameters(predictor_type=predictor)
+    job.channel("train", "".join(f"{2 * x},{x},{x % 3}\n" for x in range(40)).encode(), "text/csv")
+    variables = {**os.environ, "SAGEMAKER_BASE_DIR": str(tmp_path), "ALGORITHM": "linear-learner"}
+    command = f"exec {sys.executable} -m container train {streams}"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True)  # noqa: S603, S607
+    assert not done.stderr
+    assert done.returncode == (0 if predictor == "regressor" else 1)
+    if predictor == "regressor":
+        assert [file.name for file in job.paths.model.iterdir()] == ["model_algo-1"]
+    else:
+        assert job.paths.failure.read_text().startswith("ClientError: Hyperparameter 'predictor_type': 'none'")

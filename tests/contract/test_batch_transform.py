@@ -122,5 +122,5 @@ def test_a_job_that_is_ended_takes_its_server_along(tmp_path):
             log += job.stderr.readline()
         job.terminate()
         log += job.stderr.read()  # to its end: nobody writes any more, not the server either
-        assert job.wait(20) == 128 + signal.SIGTERM, log
+        assert job.wait(60) == 128 + signal.SIGTERM, log
     assert list((tmp_path / "out").iterdir()) == []

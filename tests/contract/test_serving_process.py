@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -9,17 +10,22 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from container.serving import connection
+from container.serving import server as serving
 from tests.contract.serving_cases import (
     ROWS,
     encoded,
     make_kmeans,
 )
 from tests.server import Server, refusing, running
+
+WAITED = min(serving.STOP_SECONDS, connection.KEEP_ALIVE_SECONDS)
+"""Seconds that a stop takes which waits for clients or for workers. One that does not takes less than a second, but on
+a busy machine."""
 
 
 @pytest.fixture
@@ -33,13 +39,13 @@ def kmeans_base(tmp_path):
 def test_a_stop_is_clean_and_quick(kmeans_base, how):
     with (
         running(kmeans_base, ALGORITHM="kmeans") as server,
-        closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection,
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as client,
     ):
-        connection.request("GET", "/ping")
-        connection.getresponse().read()  # and stays open, as SageMaker's does
+        client.request("GET", "/ping")
+        client.getresponse().read()  # and stays open, as SageMaker's does
         started = time.monotonic()
         assert server.stop(how) == 0
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < WAITED
 
 
 WITH_SLOW_WORKERS = """
@@ -64,26 +70,36 @@ def test_a_stop_is_heard_by_workers_that_are_still_starting(kmeans_base):
             time.sleep(0.02)
         started = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < WAITED
     finally:
         server.process.kill()
         server.process.wait()
 
 
 def test_a_request_on_the_way_is_answered_before_the_stop(kmeans_base):
-    with running(kmeans_base, ALGORITHM="kmeans") as server:
-        going = threading.Event()
+    with running(kmeans_base, ALGORITHM="kmeans", SAGEMAKER_MODEL_SERVER_WORKERS="1") as server:
+        going, stopping = threading.Event(), threading.Event()
 
         def slowly():
             yield b"1,2,3,4\n"
             going.set()
-            time.sleep(1)
+            stopping.wait(60)
             yield b"5,6,7,8\n"
 
-        with ThreadPoolExecutor(1) as pool:
+        def in_time():
+            """The rest of the request, when the one worker no longer takes others."""
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    server.ping()
+                    time.sleep(0.02)
+            stopping.set()
+
+        with ThreadPoolExecutor(2) as pool:
             answer = pool.submit(server.invoke, slowly(), "text/csv", "text/csv")
-            going.wait(10)
-            time.sleep(0.3)
+            assert going.wait(60)
+            for _ in range(2):
+                server.ping()  # which comes after it
+            pool.submit(in_time)
             assert server.stop() == 0
             assert (answer.result().status, answer.result().text.count("\n")) == (200, 2)
             assert answer.result().headers["connection"] == "close"
@@ -94,7 +110,7 @@ def test_a_killed_worker_is_replaced(kmeans_base):
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
         (worker,) = map(int, children.read_text().split())
         os.kill(worker, signal.SIGKILL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         status = 0
         while status != 200 and time.monotonic() < deadline:
             try:

@@ -293,7 +293,7 @@ def stop_when(opt_ml, algorithm, text):
                     break
             process.send_signal(signal.SIGTERM)
             started = time.monotonic()
-            process.communicate(timeout=60)
+            process.communicate(timeout=300)
             return process.returncode, time.monotonic() - started
         finally:
             process.kill()
@@ -303,7 +303,7 @@ def test_sigterm_while_waiting_for_a_pipe_that_nobody_writes(opt_ml):
     opt_ml.hyperparameters(KMEANS).pipe("train", [], RECORDIO)
     code, seconds = stop_when(opt_ml, "kmeans", "Create Store")
     assert code == 143
-    assert seconds < 10
+    assert seconds < 30
     assert not opt_ml.paths.failure.exists()
     assert not list(opt_ml.paths.model.iterdir())
 
@@ -311,7 +311,7 @@ def test_sigterm_while_waiting_for_a_pipe_that_nobody_writes(opt_ml):
 def test_sigterm_in_the_midst_of_many_epochs_leaves_a_whole_model_or_nothing(opt_ml):
     opt_ml.hyperparameters(KMEANS, epochs=100000).channel("train", DENSE, RECORDIO)
     code, seconds = stop_when(opt_ml, "kmeans", "#progress_metric")
-    assert seconds < 10
+    assert seconds < 30
     assert not opt_ml.paths.failure.exists()
     files = [file.name for file in opt_ml.paths.model.iterdir()]
     if code == 0:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from local.batch.client import free_port
+from tests.server import free_port
 
 pytest.importorskip("moto")
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def test_the_services_of_compose_find_each_other(tmp_path):
             assert [f"export {name}={value}" for name, value in given.items()] == [
                 line for line in told.splitlines() if line.startswith("export")
             ]
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while subprocess.run(services["sagemaker"]["healthcheck"]["test"][1:], env=HERE).returncode:
                 assert time.monotonic() < deadline
             done = subprocess.run(

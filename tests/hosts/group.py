@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from container.paths import Paths
+from container.training import meeting
 from tests.opt_ml import ROOT, OptMl, Outcome
 
-BOUNDS = {"PATIENCE": 20.0, "BEAT": 0.2, "LOST": 3.0, "LINGER": 3.0, "PARTING": 3.0}
+BOUNDS = {"PATIENCE": 60.0, "BEAT": 0.2, "LOST": 3.0, "LINGER": 3.0, "PARTING": 3.0}
 """Of ``container.training.meeting``, in which they are 2 seconds to 10 minutes."""
 
 _PROGRAM = """
@@ -26,15 +29,33 @@ from container import __main__ as commands
 from container.training import meeting
 vars(meeting).update({bounds})
 {before}
-sys.exit(commands.train([]))
+commands.train_command([])
 """
 
 
+_CLAIMS: list[socket.socket] = []
+
+
+@cache
+def own_network() -> str:
+    """127.<n>, of this process as long as it lives: others that run such tests at the same time have other numbers."""
+    for number in random.sample(range(1, 64), 63):
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind((f"127.{number}.0.1", meeting.PORT))
+        except OSError:
+            claim.close()
+            continue
+        _CLAIMS.append(claim)
+        return f"127.{number}"
+    raise AssertionError("63 processes run tests of several hosts on this machine")
+
+
 class Group:
-    """``size`` hosts. Their addresses are 127.0.<number>.100 and on, with a number of the test's own."""
+    """``size`` hosts. Their addresses are <network>.<number>.100 and on, with a number of the test's own."""
 
     def __init__(
-        self, base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str = "127.0"
+        self, base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str
     ) -> None:
         self.names = [f"{network}.{number}.{100 + host}" for host in range(size)]  # sorted as texts and as numbers
         self.algorithm = algorithm
@@ -96,7 +117,7 @@ class Group:
         """What a host has printed so far."""
         return (self.hosts[place].paths.base / "log").read_text()
 
-    def wait_for(self, text: str, *places: int, seconds: float = 60) -> None:
+    def wait_for(self, text: str, *places: int, seconds: float = 240) -> None:
         """Until the hosts have printed ``text``."""
         until = time.monotonic() + seconds
         for place in places or range(len(self.hosts)):
@@ -109,14 +130,14 @@ class Group:
         self.wait_for("hosts are here", 0)
         self.wait_for("feature(s) found")
 
-    def outcome(self, place: int, seconds: float = 90) -> Outcome:
+    def outcome(self, place: int, seconds: float = 240) -> Outcome:
         """What a host left, when it has ended."""
         process = self.processes[place]
         assert process is not None
         code = process.wait(seconds)
         return Outcome(code, self.log(place), self.hosts[place].paths)
 
-    def outcomes(self, seconds: float = 90) -> list[Outcome]:
+    def outcomes(self, seconds: float = 240) -> list[Outcome]:
         """The same of all that were started."""
         return [self.outcome(place, seconds) for place, process in enumerate(self.processes) if process]
 
@@ -129,10 +150,10 @@ class Group:
 
 @contextlib.contextmanager
 def group(
-    base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str = "127.0"
+    base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str = ""
 ) -> Iterator[Group]:
     """Hosts that are gone afterwards, whatever the test does."""
-    hosts = Group(base, size, number, algorithm, values, network)
+    hosts = Group(base, size, number, algorithm, values, network or own_network())
     try:
         yield hosts
     finally:
@@ -173,7 +194,7 @@ def cable(number: int) -> Iterator[tuple[list[list[str]], Callable[[], None]]]:
     """
     if shutil.which("ip") is None:
         raise NoNetworkError("there is no command ip")
-    spaces = [f"oba-{number}-{place}" for place in range(2)]
+    spaces = [f"oba-{os.getpid()}-{place}" for place in range(2)]
     with contextlib.ExitStack() as stack:
         for space in spaces:
             _ip("netns", "add", space)

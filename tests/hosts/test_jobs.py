@@ -51,10 +51,10 @@ def test_replicated_data_and_the_lines_of_the_log(tmp_path, rows, one):
         two.start()
         outcomes = two.outcomes()
     assert_alike(leader_model(outcomes), one)
-    assert "#quality_metric: host=127.0.60.100, test explained_variance_ratio <score>=" in outcomes[0].log
+    assert f"#quality_metric: host={two.names[0]}, test explained_variance_ratio <score>=" in outcomes[0].log
     assert "#quality_metric" not in outcomes[1].log  # tuning jobs read the leader's
-    assert "#progress_metric: host=127.0.60.101, completed 100.0 % of epochs" in outcomes[1].log
-    assert {line["Dimensions"]["Host"] for line in outcomes[1].metrics()} == {"127.0.60.101"}
+    assert f"#progress_metric: host={two.names[1]}, completed 100.0 % of epochs" in outcomes[1].log
+    assert {line["Dimensions"]["Host"] for line in outcomes[1].metrics()} == {two.names[1]}
     assert (outcomes[0].paths.output_data / "report.html").exists()
     assert list(outcomes[1].paths.output_data.iterdir()) == []
 
@@ -101,7 +101,7 @@ def test_image_classification_on_two_hosts_of_which_one_has_no_images(tmp_path):
     assert "Epoch[0] Validation-accuracy=" in outcomes[0].log
     assert "Epoch[0] Train-accuracy=" in outcomes[0].log
     assert "Epoch[0] Validation-accuracy=" not in outcomes[1].log  # tuning jobs read the leader's
-    assert "Host 127.0.67.101: summed" in outcomes[1].log
+    assert f"Host {hosts.names[1]}: summed" in outcomes[1].log
 
 
 def test_seq2seq_on_two_hosts_with_the_same_pairs(tmp_path):
@@ -116,7 +116,7 @@ def test_seq2seq_on_two_hosts_with_the_same_pairs(tmp_path):
     assert "Checkpoint [1]\tValidation-perplexity=" in outcomes[0].log
     assert "Checkpoint [1]\tValidation-bleu=" in outcomes[0].log
     assert "Validation-perplexity=" not in outcomes[1].log
-    assert "#progress_metric: host=127.0.68.101, completed 100.0 % of epochs" in outcomes[1].log
+    assert f"#progress_metric: host={hosts.names[1]}, completed 100.0 % of epochs" in outcomes[1].log
 
 
 def linear_rows():

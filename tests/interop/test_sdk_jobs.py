@@ -27,7 +27,7 @@ from tests.server import free_port
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
-SECONDS = 300
+SECONDS = 900
 ROWS = load_digits().data.astype(np.float32)
 DIGITS = load_digits().target.astype(np.float32)
 ASKED = 200

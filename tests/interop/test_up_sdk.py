@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
 CASES = ("kmeans", "linear-learner", "xgboost", "serving", "wrong")
-SECONDS = 400
+SECONDS = 900
 LABELS = load_digits().target[:100]
 
 

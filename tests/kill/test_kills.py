@@ -63,7 +63,7 @@ def killed(opt_ml: OptMl, name: str, number: signal.Signals, after: float) -> Ou
             log, _ = process.communicate(timeout=after)
         except subprocess.TimeoutExpired:
             process.send_signal(number)
-            log, _ = process.communicate(timeout=60)
+            log, _ = process.communicate(timeout=300)
     return Outcome(process.returncode, log, opt_ml.paths)
 
 

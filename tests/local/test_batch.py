@@ -133,7 +133,7 @@ def test_lines_are_packed_up_to_the_payload_and_answers_keep_their_order(server,
 
 def test_single_records_are_sent_one_by_one_and_several_at_a_time(server, batch, tmp_path):
     write(tmp_path, {"a.csv": b"1\r\n\n2\r\n  \n3"})
-    barrier = threading.Barrier(3, timeout=20)
+    barrier = threading.Barrier(3, timeout=60)
 
     def answer(body, accept):
         barrier.wait()
@@ -149,7 +149,7 @@ def test_single_records_are_sent_one_by_one_and_several_at_a_time(server, batch,
 
 def test_files_are_asked_side_by_side_too(server, batch, tmp_path):
     write(tmp_path, {f"{number}.csv": b"%d" % number for number in range(4)})
-    barrier = threading.Barrier(4, timeout=20)
+    barrier = threading.Barrier(4, timeout=60)
     server.answer = lambda body, accept: (barrier.wait(), body)[1]
     code, files = batch("--max-concurrent-transforms", "4")
     assert (code, files) == (0, {f"{number}.csv.out": b"%d" % number for number in range(4)})

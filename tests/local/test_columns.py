@@ -209,3 +209,49 @@ def test_a_search_and_standard_input_take_them_too(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", stdin)
     data = ["--train", "-", "--content-type", "text/csv", "--label", "y"]
     assert oba("train", *words, *data, "--output", tmp_path / "out", "--quiet") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1,5;2,5\n2,5;3,5\n", ["'5;2' is no number", "delimiter=semicolon", "read_csv(FILE, sep=';', decimal=',')"]),
+        ("1,5\t2,5\n2,5\t3,5\n", ["delimiter=tab"]),
+        ('"1,5","2,5"\n"2,5","3,5"\n', ["'1,5' has a decimal comma"]),
+        ('1.5,"2,5"\n2.5,"3,5"\n', ["'2,5' has a decimal comma"]),
+    ],
+)
+def test_decimal_commas_are_told_with_what_to_do(text, words, tmp_path, capsys):
+    file = tmp_path / "rows.csv"
+    file.write_text(text)
+    assert oba("train", "kmeans", "--train", file, "k=2", "--output", tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert not [word for word in words if word not in message], message
+    assert "get_dummies" not in message
+
+
+def test_a_header_without_a_label_says_which_column_is_taken_for_it(tmp_path, capsys):
+    file, out = tmp_path / "rows.csv", tmp_path / "out"
+    FEATURES.assign(y=LABELS).to_csv(file, index=False)
+    words = ["train", "linear-learner", "--train", file, "predictor_type=regressor", "--output", out, "--header"]
+    assert oba(*words) == 0
+    shown = capsys.readouterr()
+    assert "Label   the first column, 'height'; --label NAME takes another" in shown.out + shown.err
+    assert oba(*words, "--label", "y") == 0
+    shown = capsys.readouterr()
+    assert "--label NAME" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"A,B,Y\n1,2,3\n2,3,4\n", "did you mean 'Y'?"),
+        ("a,b,y\n1,2,3\n".encode("utf-16"), "the file is not UTF-8; --content-type 'text/csv; charset="),
+        (b'a,b,y\n"1,2,3\n2,3,4\n', "a quotation mark is not closed"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(content, words, tmp_path, capsys):
+    file = tmp_path / "rows.csv"
+    file.write_bytes(content)
+    more = ["predictor_type=regressor", "--label", "y", "--output", tmp_path / "out"]
+    assert oba("train", "linear-learner", "--train", file, *more) == 1
+    assert words in capsys.readouterr().err

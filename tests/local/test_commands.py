@@ -19,6 +19,7 @@ from algorithms.common import mxnet_files
 from local.commands import oba as group
 from tests.local import toy
 from tests.local.toy import oba
+from tests.server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,9 +106,7 @@ def serve(model, *options, **variables):
 
 @pytest.mark.slow
 def test_serve_listens_on_this_machine_alone_and_logs_as_it_is_told(model):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with serve(model, "--port", str(port), OBA_LOG_FORMAT="json") as process:
         lines = []
         for line in process.stdout:

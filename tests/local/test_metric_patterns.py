@@ -46,5 +46,5 @@ def test_a_pattern_that_backtracks_for_ever_is_given_up_and_holds_no_thread_up(p
         slow.value(line)
     ended.set()
     assert slow.value(line) is None
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     assert len(gaps) > LINE_SECONDS / 0.1  # Python's own re would let no other thread run

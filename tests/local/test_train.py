@@ -277,7 +277,7 @@ def test_every_extra_of_the_registry_is_one_of_the_distribution():
 def test_a_terminal_has_a_bar_while_the_job_runs_and_none_after(data, tmp_path):
     terminal, inside = pty.openpty()
     command = [sys.executable, "-m", "local", "train", "kmeans", "--train", str(data), "k=2", "epochs=4"]
-    done = subprocess.run([*command, "--output", str(tmp_path / "out")], cwd=ROOT, stdout=inside, timeout=60)
+    done = subprocess.run([*command, "--output", str(tmp_path / "out")], cwd=ROOT, stdout=inside, timeout=300)
     os.close(inside)
     shown = os.read(terminal, 1 << 16).decode()
     os.close(terminal)
@@ -292,7 +292,7 @@ def test_a_reader_that_goes_away_does_not_end_the_job(data, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [*command, "--output", str(tmp_path / "out")], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, timeout=60
+        [*command, "--output", str(tmp_path / "out")], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, timeout=300
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")

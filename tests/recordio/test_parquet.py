@@ -152,3 +152,15 @@ def test_cut_files_are_refused():
     body = written({"y": np.arange(100), "x": np.arange(100)})
     for length in range(1, len(body), 7):
         refused(body[:length], ParseError)
+
+
+@pytest.mark.parametrize("group_rows", [1, 7, 1000])
+def test_row_groups_of_any_size_give_the_same_rows(monkeypatch, group_rows):
+    monkeypatch.setattr("recordio.parquet._BATCH_VALUES", 60)
+    values = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    sink = io.BytesIO()
+    pq.write_table(pa.table(dict(zip("abc", values.T, strict=True))), sink, group_rows)
+    sink.seek(0)
+    read = list(read_parquet(sink, "x", RowFormat(), PARQUET))
+    assert max(len(batch) for batch in read) <= 20
+    np.testing.assert_array_equal(np.concatenate([batch.features for batch in read]), values)

@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 import sys
@@ -60,14 +61,14 @@ class TestPipe(SourceSuite):
         for _ in stream.batches(10):
             break
         assert [len(batch) for batch in stream.batches()] == [1]
-        writer.join(10)
+        writer.join(60)
         assert writer.left_early == [0]
 
 
-def stopping(folder, after):
-    """A source whose job is asked to stop some time from now."""
-    deadline = time.monotonic() + after
-    return PipeSource(folder, "train", stopped=lambda: time.monotonic() > deadline)
+def stopping(folder, looks):
+    """A source whose job is asked to stop when the source has looked for that so many times."""
+    asked = itertools.count()
+    return PipeSource(folder, "train", stopped=lambda: next(asked) >= looks)
 
 
 def test_a_fifo_that_comes_late(tmp_path):
@@ -85,14 +86,14 @@ def test_a_fifo_that_never_comes(tmp_path):
 
 def test_a_stop_ends_the_wait_for_a_fifo(tmp_path):
     with pytest.raises(ReadingStopped, match="train_0"):
-        list(ChannelStream(stopping(tmp_path, 0.2), CSV, RowFormat()).batches())
+        list(ChannelStream(stopping(tmp_path, 3), CSV, RowFormat()).batches())
     assert no_threads_left()
 
 
 def test_a_stop_ends_the_wait_for_a_writer(tmp_path):
     os.mkfifo(tmp_path / "train_0")
     with pytest.raises(ReadingStopped, match="waiting for data"):
-        list(ChannelStream(stopping(tmp_path, 0.2), CSV, RowFormat()).batches())
+        list(ChannelStream(stopping(tmp_path, 3), CSV, RowFormat()).batches())
     assert no_threads_left()
 
 
@@ -102,7 +103,7 @@ def test_a_stop_ends_the_wait_for_a_writer_that_pauses(tmp_path):
     try:
         os.write(writer, b"1,2\n")
         with pytest.raises(ReadingStopped, match="waiting for data"):
-            list(ChannelStream(stopping(tmp_path, 0.2), CSV, RowFormat()).batches())
+            list(ChannelStream(stopping(tmp_path, 3), CSV, RowFormat()).batches())
     finally:
         os.close(writer)
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from recordio import record_writer
 from recordio.framing import frames
 from recordio.record_message import Record
 from recordio.record_writer import encode_columns, encode_records
@@ -65,7 +66,34 @@ def test_sparse_rows_equal_protobufs_own_bytes(data, width, label_size):
     features = sp.csr_array((np.arange(len(indices), dtype=np.float32), indices, indptr), shape=(len(rows), width))
     labels = np.ones((len(rows), label_size), np.float32) if label_size else None
     expected = by_messages(features, labels, [width])
-    assert list(frames(io.BytesIO(encode_records(features, labels)), "x")) == expected
+    for kernel in {record_writer.kernel, None}:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(record_writer, "kernel", kernel)
+            assert list(frames(io.BytesIO(encode_records(features, labels)), "x")) == expected
+
+
+@pytest.mark.skipif(record_writer.kernel is None, reason="the compiled code was not built")
+@pytest.mark.parametrize(("type_", "label_type"), [("f4", "f4"), ("f4", ">f8"), ("f8", "f4"), ("f8", None)])
+def test_compiled_and_plain_code_write_the_same_sparse_rows(monkeypatch, type_, label_type):
+    rng = np.random.default_rng(0)
+    features = sp.random_array((500, 40_000), density=0.01, format="csr", rng=rng).astype(type_)
+    features = sp.csr_array(sp.vstack([features[7:9], features, sp.csr_array((3, 40_000), dtype=type_)]))
+    labels = None if label_type is None else rng.normal(size=(features.shape[0], 3)).astype(label_type)
+    compiled = encode_records(features, labels)
+    monkeypatch.setattr(record_writer, "kernel", None)
+    assert compiled == encode_records(features, labels)
+
+
+def test_the_compiled_writer_reads_within_its_arrays():
+    kernel = pytest.importorskip("recordio._kernel")
+    data, indices, bounds = np.ones(3, np.float32), np.arange(3, dtype=np.int32), np.array([0, 2, 3])
+    assert kernel.sparse(data, 4, indices, bounds, 9, b"", b"", 99) is not None
+    for wrong in ([0, 2, 4], [0, 2, 1], [-1, 2, 3], [5, 5, 5]):
+        assert kernel.sparse(data, 4, indices, np.array(wrong), 9, b"", b"", 99) is None
+    assert kernel.sparse(data[:2], 4, indices, bounds, 9, b"", b"", 99) is None
+    for size, wrong, labels in ((2, bounds, b""), (4, bounds[:1], b""), (4, bounds[:0], b""), (4, bounds, b"123")):
+        with pytest.raises(ValueError, match="do not fit"):
+            kernel.sparse(data, size, indices, wrong, 9, b"", labels, 99)
 
 
 def test_float64_and_integers_keep_their_kind():

@@ -54,7 +54,7 @@ def test_a_pipe_is_read_to_its_end(tmp_path):
     writer.start()
     stream = ChannelStream(PipeSource(tmp_path, "train"), CSV, LABELLED, share=Share(1, 4))
     assert sum(map(len, rows_of(stream))) == 50_000
-    writer.join(10)
+    writer.join(60)
     assert not writer.is_alive()
 
 

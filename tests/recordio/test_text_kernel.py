@@ -115,7 +115,84 @@ def test_plain_libsvm_takes_the_fast_path(monkeypatch, body, rows):
     assert equal(*both(monkeypatch, body, "text/libsvm", rows))
 
 
-@pytest.mark.parametrize("text", [b"", b"1", b"\n", b"1,2\n3\n", b"1 2\n", b'"1"\n', b"nan\n", b"1\r\n"])
+PLAIN_JSON = [
+    (b'{"instances": [{"features": [1.5, -2, 0]}, {"features": [1e-3, 16777217, -0]}]}', False),
+    (b' {\t"instances"\r\n:[ { "data":{"features" : {"values":[ 1 , -0.0 ] } } } ] }\n ', False),
+    (b'{"features": [1, 2]}\n\n {"data": {"features": {"values": [3, 4.25E+2]}}}\r\n', True),
+    (b'{"features":[9007199254740993,123456789012345678901234567890,1.0000000596046447753906251]}', True),
+]
+
+
+@pytest.mark.parametrize(("body", "lines"), PLAIN_JSON)
+def test_plain_json_takes_the_fast_path(monkeypatch, body, lines):
+    assert text_kernel.instances(body, lines) is not None
+    media = "application/jsonlines" if lines else "application/json"
+    for rows in (LOOSE, RowFormat(), RowFormat(feature_dim=3), RowFormat(feature_dim=2)):
+        assert equal(*both(monkeypatch, body, media, rows))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "01",
+        "+1",
+        "1.",
+        ".5",
+        "1.e5",
+        "1e",
+        "- 1",
+        "NaN",
+        "Infinity",
+        "1e39",
+        "9" * 400,
+        "null",
+        '"1"',
+        "true",
+        "[1]",
+        "",
+    ]
+    + ["1,", ",1", "1 2", "1,,2", "0x1", "1f", "1\0"],
+)
+def test_numbers_that_are_not_plain_json_are_left_alone(monkeypatch, row):
+    body = b'{"instances": [{"features": [%s]}]}' % row.encode()
+    assert text_kernel.instances(body, False) is None
+    assert text_kernel.instances(b'{"features": [%s]}' % row.encode(), True) is None
+    for rows in (LOOSE, RowFormat()):
+        assert equal(*both(monkeypatch, body, "application/json", rows))
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "{}", "[]", '{"instances": []}', '{"instances": [{"features": [1]}]} 1', '{"instances": [{"features": [1]}]}}']
+    + ['{"instances": [{"features": [1]}, {"features": [1, 2]}]}', '{"instances": [{"features": [1]},]}']
+    + ['{"instances": [{"features": [1]} {"features": [1]}]}', '{"instances": [{"features": [1], "id": 3}]}']
+    + ['{"instances": [{"features": [1]}], "verbose": true}', '{"instance": [{"features": [1]}]}']
+    + ['{"instances": [{"data": {"features": {"keys": [0], "shape": [2], "values": [1]}}}]}']
+    + ['{"instances": [{"data": {"features": {"values": [1]}}]}', '{"instances": [{"features": [1'],
+)
+def test_what_is_not_plain_json_is_left_alone(monkeypatch, body):
+    assert text_kernel.instances(body.encode(), False) is None
+    assert equal(*both(monkeypatch, body.encode(), "application/json", RowFormat()))
+
+
+def test_numbers_of_json_are_equal_bit_for_bit(monkeypatch):
+    for token in random_numbers(2000, 6):
+        body = f'{{"features": [{token.lstrip("+")}]}}'.encode()
+        first, second = both(monkeypatch, body, "application/jsonlines")
+        assert equal(first, second), token
+
+
+def test_quoted_numbers_take_the_fast_path(monkeypatch):
+    body = b'"1.5","","-2"\n"",4,"5e-1"\n,"",""\n'
+    assert text_kernel.table(body) is not None
+    for text in (body, body.replace(b",", b";"), body[:-9], b'""\n' + body, body + b'"",""\n', b'"1"\n""\n"2"\n'):
+        for media in ("text/csv", "text/csv; delimiter=;"):
+            assert equal(*both(monkeypatch, text, media))
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"1", b"\n", b"1,2\n3\n", b"1 2\n", b'"1\n', b'" 1"\n', b'""\n', b'"1"2\n', b"nan\n", b"1\r\n"]
+)
 def test_what_is_not_plain_csv_is_left_alone(text):
     assert text_kernel.table(text) is None
 
@@ -126,6 +203,9 @@ def test_what_is_not_plain_libsvm_is_left_alone(text):
 
 
 def test_nothing_is_written_beyond_the_arrays():
+    assert text_kernel.kernel.json(b'{"features": [1, 2]}\n\0', True, np.empty(1, np.float32)) is None
+    assert text_kernel.kernel.json(b'{"features": [1]}\n', True, np.empty(1, np.float32)) is None  # no zero byte
+    assert text_kernel.kernel.json(b'{"features": [1', True, np.empty(9, np.float32)) is None
     assert text_kernel.kernel.csv(b"1,2\n3,4\n", np.empty(3, np.float32)) is None
     empty = [np.empty(0, np.float32)] * 2 + [np.empty(1, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)]
     assert text_kernel.kernel.libsvm(b"1 1:1\n", True, *empty) is None

@@ -49,7 +49,7 @@ def size(name):
     if limit is not None:
         setup += f"ends = size('VmSize') + {limit}\nresource.setrlimit(resource.RLIMIT_AS, (ends, ends))\n"
     done = subprocess.run(
-        [sys.executable, "-c", setup + program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", setup + program], capture_output=True, text=True, check=True, timeout=300
     )
     return json.loads(done.stdout)
 

@@ -160,10 +160,10 @@ def png(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("size", [(60000, 60000), (1, MOST_IMAGE_PIXELS + 1), (9000, 9000)])
 def test_decompression_bombs_are_refused_before_they_go_off(size: tuple[int, int]) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ImageError, match=f"PNG image has {size[0]} x {size[1]} pixels; {MOST_IMAGE_PIXELS} are"):
         decoded(png(*size))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_large_jpeg_is_decoded_smaller_but_not_too_small() -> None:

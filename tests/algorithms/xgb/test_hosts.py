@@ -7,18 +7,11 @@ from sklearn import metrics
 
 from algorithms.errors import ChannelError, HyperparameterError, TrainingDataError
 from algorithms.xgb import XGBoost
-from container.training import exchange
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream, on_engine
 from tests.algorithms.xgb.jobs import dumped, parse, rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Empty dataset at worker")
-
-
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    """Hosts that are threads have their listening sockets in common: none may shut those of the others."""
-    monkeypatch.setattr(exchange, "_listening", lambda: iter(()))
 
 
 def trained(size, train, validation=None, groups=None, checkpoints=None, stop_after=None, **given):

@@ -256,7 +256,10 @@ def test_no_malformed_body_is_the_servers_fault(algorithm, content_type):
     assert post(client, b"1,2,3").status_code == 200
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@MANY
 @given(st.binary(max_size=200), st.sampled_from(TYPES), st.one_of(st.none(), st.text(st.characters(codec="latin-1"))))
 def test_no_random_request_is_the_servers_fault(client, body, content_type, accept):
     headers = {} if accept is None else {"Accept": "".join(c for c in accept if c not in "\r\n")}
@@ -297,7 +300,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@MANY
 @given(JSON_VALUES)
 def test_no_json_is_the_servers_fault(client, value):
     for content_type, body in (

@@ -171,7 +171,7 @@ def test_what_would_never_end_is_not_opened(tmp_path, kind, name):
 
     thread = threading.Thread(target=load, daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert len(outcome) == 1
     assert "in the model folder is no plain file" in outcome[0]
 

@@ -34,7 +34,7 @@ def test_unloading_waits_for_the_requests_that_the_model_is_answering(store, tmp
                 with pytest.raises(LoadedError):  # its memory is not free yet
                     store.load("m", str(tmp_path))
             assert not unloading.done()
-        unloading.result(timeout=20)
+        unloading.result(timeout=60)
     store.load("m", str(tmp_path))
     assert store.get("m").users == 0
 
@@ -58,4 +58,4 @@ def test_two_requests_to_unload_are_answered_once(store):
         with pytest.raises(UnknownModelError):
             store.unload("m")
         assert not first.done()
-    first.result(timeout=20)
+    first.result(timeout=60)

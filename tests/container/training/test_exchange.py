@@ -3,14 +3,7 @@
 import numpy as np
 import pytest
 
-from container.training import exchange
 from tests.algorithms.fakes import on_engine
-
-
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    """Hosts that are threads have their listening sockets in common: none may shut those of the others."""
-    monkeypatch.setattr(exchange, "_listening", lambda: iter(()))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int32", "uint64"])

@@ -11,10 +11,10 @@ import pytest
 import xgboost
 
 from algorithms import registry
+from algorithms.errors import ExportError
 from algorithms.interface import Items
 from algorithms.vision.augment import squeezed
-from container.settings import ConfigurationError
-from local.export.exporting import JSON, ONNX, exported
+from local.export.exporting import exported
 from recordio.batches import Batch
 from tests.algorithms import samples
 from tests.algorithms.fakes import FakeJob
@@ -22,6 +22,10 @@ from tests.local.toy import oba
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
+ONNX, JSON = (
+    [name for name in registry.having("export") if hasattr(registry.part(name, "export"), f"to_{form}")]
+    for form in ("onnx", "json")
+)
 MOST = 3  # configurations of an algorithm: the networks take seconds each
 CASES = [
     pytest.param(name, configuration.name, id=f"{name}-{configuration.name}")
@@ -77,7 +81,7 @@ def test_onnxruntime_answers_as_the_model_does(name, configured):
     algorithm, configuration = registry.find(name), samples.configurations(name)[configured]
     try:
         content = exported(name, model, "onnx")
-    except ConfigurationError as error:
+    except ExportError as error:
         assert "vote" in str(error) or "objective" in str(error)
         return
     if not samples.has_rows(configuration):
@@ -132,7 +136,7 @@ def test_categories_are_refused_with_the_reason():
     column = np.random.default_rng(0).integers(0, 6, (100, 1)).astype(np.float32)
     matrix = xgboost.DMatrix(column, column[:, 0] % 2, feature_types=["c"], enable_categorical=True)
     model = XGBModel([xgboost.train({"max_cat_to_onehot": 1, "tree_method": "hist"}, matrix, 2)])
-    with pytest.raises(ConfigurationError, match="sets of categories"):
+    with pytest.raises(ExportError, match="sets of categories"):
         exported("xgboost", model, "onnx")
 
 
@@ -159,9 +163,9 @@ def test_the_command_writes_and_refuses(tmp_path, capsys):
     assert document["algorithm"] == "kmeans"
     capsys.readouterr()
     for name, told in (("lda", "an iteration until it converges"), ("seq2seq", "a search that asks the network")):
-        with pytest.raises(ConfigurationError, match=told):
+        with pytest.raises(ExportError, match=told):
             exported(name, None, "onnx")
-    with pytest.raises(ConfigurationError, match="use --to onnx"):
+    with pytest.raises(ExportError, match="use --to onnx"):
         exported("image-classification", None, "json")
 
 

@@ -53,7 +53,7 @@ def running(state: Path, *options: str, **variables: str):
             yield SimpleNamespace(process=process, url=given["endpoint_url"], environment=environment, **clients)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def ended(up, name: str):
 
 def _settled(describe: Callable[[], dict], status: str) -> dict:
     """What ``describe`` answers when the status is no longer one that passes."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while (found := describe())[status] in ("InProgress", "Stopping", "Creating", "Updating"):
         assert time.monotonic() < deadline, f"it stays {found[status]}: {found}"
         time.sleep(0.05)

@@ -13,11 +13,11 @@ def state(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory):
+def up(state):
     pytest.importorskip("moto")
     from tests.local.sagemaker.client import ROWS, running
 
-    with running(tmp_path_factory.mktemp("state")) as server:
+    with running(state) as server:
         server.s3.create_bucket(Bucket="bucket")
         for number, part in enumerate(np.array_split(ROWS, 4)):
             text = "".join(f"{x},{y}\n" for x, y in part)

@@ -52,7 +52,7 @@ def endpoint(up):
 def there(up, uri: str) -> dict:
     """The object, once it is there."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    up.s3.get_waiter("object_exists").wait(Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    up.s3.get_waiter("object_exists").wait(Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 300})
     return up.s3.get_object(Bucket=bucket, Key=key)
 
 
@@ -121,7 +121,7 @@ def test_what_has_no_effect_is_named_in_the_logs(up, endpoint):
     assert f"oba up: without effect on this machine: {named}\n" in texts[1]
     assert "oba up: without effect on this machine: KmsKeyId\n" in texts[0]
     assert "oba up: without effect on this machine: VpcConfig\n" in texts[0]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while "answered with status 400" not in texts[0] and time.monotonic() < deadline:
         texts[0] = urllib.request.urlopen(up.url + link).read().decode()
     assert "Asynchronous invocation s3://bucket/answers/" in texts[0]

@@ -116,7 +116,7 @@ def transformed(up, name: str, key: str):
         DataProcessing={"JoinSource": "Input"},
         TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         job = up.sagemaker.describe_transform_job(TransformJobName=name)
         if job["TransformJobStatus"] != "InProgress":

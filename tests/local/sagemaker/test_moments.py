@@ -70,19 +70,19 @@ def test_a_stop_finds_a_job_as_soon_as_it_is_there(cloud, monkeypatch):
                 told.append(repr(error))
 
     monkeypatch.setattr(Cloud, "submit", late)
-    monkeypatch.setattr(training_job, "run", lambda _cloud, _name, stop: stop.wait(20))
+    monkeypatch.setattr(training_job, "run", lambda _cloud, _name, stop: stop.wait(120))
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     training.create(cloud, request("job"))
-    thread.join(20)
+    thread.join(120)
     assert told == ["stopped"]
 
 
 def test_a_stop_goes_to_each_host(cloud):
     training.create(cloud, request("job", hosts=3) | {"InputDataConfig": []})
-    assert within(20, lambda: len(cloud.processes.started) == 3)
+    assert within(120, lambda: len(cloud.processes.started) == 3)
     training.stop(cloud, {"TrainingJobName": "job"})
-    assert within(20, lambda: training.found(cloud, "job")["TrainingJobStatus"] == "Stopped")
+    assert within(120, lambda: training.found(cloud, "job")["TrainingJobStatus"] == "Stopped")
     assert [process.returncode for process in cloud.processes.started] == [-15] * 3
 
 
@@ -98,7 +98,7 @@ def test_a_deleted_endpoint_does_not_touch_its_successor(cloud, monkeypatch, end
             made[self.name].append(self)
 
         def wait(self) -> None:
-            held[self.name].wait(20)
+            held[self.name].wait(120)
             if self.name == "first" and ends:
                 raise ends
 
@@ -112,13 +112,13 @@ def test_a_deleted_endpoint_does_not_touch_its_successor(cloud, monkeypatch, end
         variants = [{"VariantName": name, "ModelName": name}]
         models.create_config(cloud, {"EndpointConfigName": name, "ProductionVariants": variants})
     endpoints.create(cloud, {"EndpointName": "e", "EndpointConfigName": "first"})
-    assert within(20, lambda: made["first"])
+    assert within(120, lambda: made["first"])
     endpoints.delete(cloud, {"EndpointName": "e"})
     endpoints.create(cloud, {"EndpointName": "e", "EndpointConfigName": "second"})
     held["second"].set()
-    assert within(20, lambda: "e" in cloud.running)
+    assert within(120, lambda: "e" in cloud.running)
     held["first"].set()
-    assert within(20, lambda: made["first"][0].closed)
+    assert within(120, lambda: made["first"][0].closed)
     endpoint = endpoints.describe(cloud, {"EndpointName": "e"})
     assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", "second")
     assert not endpoint["FailureReason"]

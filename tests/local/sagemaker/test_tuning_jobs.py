@@ -51,7 +51,7 @@ def described(up, name: str):
 
 
 def until(up, name: str, *statuses: str):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         job = described(up, name)
         if job["HyperParameterTuningJobStatus"] in statuses:
@@ -67,7 +67,7 @@ def jobs_of(up, name: str):
 
 def wait_for_training(up, name: str):
     """Until two of its training jobs are in the midst of training."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         names = [one["TrainingJobName"] for one in jobs_of(up, name)]
         jobs = [up.sagemaker.describe_training_job(TrainingJobName=one) for one in names]

@@ -100,7 +100,7 @@ def test_a_tuning_job_from_its_creation_to_its_best_training_job(tmp_path):
     jobs, training = service(tmp_path)
     arn = jobs.create(request(parallel=2))["HyperParameterTuningJobArn"]
     assert arn == f"{PREFIX}:hyper-parameter-tuning-job/tune"
-    jobs.find("tune").join(30)
+    jobs.find("tune").join(60)
     answer = described(jobs)
     assert answer["HyperParameterTuningJobStatus"] == "Completed"
     assert answer["TrainingJobStatusCounters"]["Completed"] == answer["ObjectiveStatusCounters"]["Succeeded"] == 6
@@ -141,7 +141,7 @@ def test_botocores_model_accepts_request_and_answers(tmp_path):
     model = session.get_session().get_service_model("sagemaker")
     jobs, _ = service(tmp_path)
     jobs.create(request())
-    jobs.find("tune").join(30)
+    jobs.find("tune").join(60)
     shapes = [(model.operation_model("CreateHyperParameterTuningJob").input_shape, request())]
     for operation, answer in (
         ("DescribeHyperParameterTuningJob", described(jobs)),
@@ -161,14 +161,14 @@ def test_a_stop_ends_the_training_jobs_that_run(tmp_path):
     def wait(_, line, stopped):
         line("#quality_metric: host=algo-1, test msd <loss>=5.0\n")
         started.put(1)
-        return ("Stopped", "") if stopped.wait(20) else ("Completed", "")
+        return ("Stopped", "") if stopped.wait(60) else ("Completed", "")
 
     jobs, _ = service(tmp_path, wait)
     jobs.create(request(parallel=2))
-    started.get(timeout=10), started.get(timeout=10)
+    started.get(timeout=60), started.get(timeout=60)
     assert described(jobs)["TrainingJobStatusCounters"]["InProgress"] == 2
     jobs.stop({"HyperParameterTuningJobName": "tune"})
-    jobs.find("tune").join(10)
+    jobs.find("tune").join(60)
     answer = described(jobs)
     assert answer["HyperParameterTuningJobStatus"] == "Stopped"
     assert answer["TrainingJobStatusCounters"]["Stopped"] == 2
@@ -177,7 +177,7 @@ def test_a_stop_ends_the_training_jobs_that_run(tmp_path):
 def test_failures_have_sagemakers_words(tmp_path):
     jobs, _ = service(tmp_path, lambda *_: ("Failed", "AlgorithmError: no data"))
     jobs.create(request())
-    jobs.find("tune").join(10)
+    jobs.find("tune").join(60)
     answer = described(jobs)
     assert answer["HyperParameterTuningJobStatus"] == "Failed"
     assert answer["FailureReason"].startswith("All training jobs failed. Please take a look at the training jobs")
@@ -195,24 +195,24 @@ def test_failures_have_sagemakers_words(tmp_path):
 def test_another_server_knows_the_jobs_and_goes_on_with_what_was_cut_off(tmp_path):
     def slow(made, line, stopped):
         if len(training.requests) > 3:
-            return ("Stopped", "") if stopped.wait(20) else ("Completed", "")
+            return ("Stopped", "") if stopped.wait(60) else ("Completed", "")
         return Pretended.square(made, line, stopped)
 
     jobs, training = service(tmp_path, slow)
     jobs.create(request())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(training.requests) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     jobs.close()
-    jobs.find("tune").join(10)
+    jobs.find("tune").join(60)
     again, more = service(tmp_path)
     assert described(again)["HyperParameterTuningJobStatus"] == "InProgress"
     again.resume()
-    again.find("tune").join(10)
+    again.find("tune").join(60)
     assert described(again)["TrainingJobStatusCounters"]["Completed"] == 6 and len(more.requests) == 3
     whole, _ = service(tmp_path / "other")
     whole.create(request())
-    whole.find("tune").join(10)
+    whole.find("tune").join(60)
     assert [one["TunedHyperParameters"] for one in listed(again)] == [
         one["TunedHyperParameters"] for one in listed(whole)
     ]
@@ -222,19 +222,19 @@ def test_warm_starts(tmp_path):
     jobs, _ = service(tmp_path)
     jobs.create(request("parent", jobs=8))
     parents = {"ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "parent"}]}
-    jobs.find("parent").join(10)
+    jobs.find("parent").join(60)
     warm = {"WarmStartConfig": parents | {"WarmStartType": "IdenticalDataAndAlgorithm"}}
     child = request("child", jobs=2, **warm)
     child["HyperParameterTuningJobConfig"]["ParameterRanges"] = ranges("5", "8")
     jobs.create(child)
-    jobs.find("child").join(10)
+    jobs.find("child").join(60)
     answer = described(jobs, "child")
     assert answer["BestTrainingJob"][FINAL]["Value"] >= 5
     assert answer["OverallBestTrainingJob"][FINAL]["Value"] == 1
     assert answer["OverallBestTrainingJob"]["TuningJobName"] == "parent"
     transfer = {"WarmStartConfig": parents | {"WarmStartType": "TransferLearning"}}
     jobs.create(request("third", jobs=1, **transfer))
-    jobs.find("third").join(10)
+    jobs.find("third").join(60)
     assert described(jobs, "third")["BestTrainingJob"]["TunedHyperParameters"] == {"epochs": "3"}
     unknown = {"ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "nobody"}]}
     with pytest.raises(NotFoundError):
@@ -266,7 +266,7 @@ def test_several_algorithms_in_one_tuning_job(tmp_path):
     ]
     jobs, _ = service(tmp_path, both)
     jobs.create(made)
-    jobs.find("tune").join(20)
+    jobs.find("tune").join(60)
     answer = described(jobs)
     assert answer["BestTrainingJob"]["TrainingJobDefinitionName"] == "theirs"
     assert {one["TrainingJobDefinitionName"] for one in listed(jobs)} == {"ours", "theirs"}
@@ -282,7 +282,7 @@ def test_automatic_ranges_are_those_of_the_declaration(tmp_path):
         "AutoParameters": [{"Name": "epochs", "ValueHint": "2"}, {"Name": "init_method", "ValueHint": "random"}]
     }
     jobs.create(made)
-    jobs.find("tune").join(10)
+    jobs.find("tune").join(60)
     assert all(1 <= int(one["TunedHyperParameters"]["epochs"]) <= 10 for one in listed(jobs))
     assert {one["TunedHyperParameters"]["init_method"] for one in listed(jobs)} <= {"random", "kmeans++"}
     with pytest.raises(TuningError, match=r"\[k\] isn't one that \[kmeans\] tunes"):

@@ -197,11 +197,11 @@ def test_a_tuning_job_is_over_by_each_of_its_criteria():
     assert len(tuned(ranges, falling, max_jobs=9).trials) == 9
 
     def slow(trial):
-        return Ending(Status.STOPPED) if trial.stopping.wait(30) else DONE
+        return Ending(Status.STOPPED) if trial.stopping.wait(600) else DONE
 
     began = time.monotonic()
     timed = tuned(ranges, slow, parallel=2, max_jobs=9, max_seconds=0.3)
-    assert (timed.why, len(timed.trials)) == (OUT_OF_TIME, 2) and time.monotonic() - began < 10
+    assert (timed.why, len(timed.trials)) == (OUT_OF_TIME, 2) and time.monotonic() - began < 60
 
 
 def test_failures_are_told_and_end_the_tuning_job_where_all_fail():
@@ -225,8 +225,8 @@ def test_jobs_run_side_by_side_and_stop_when_asked():
     together = threading.Barrier(3)
 
     def run(trial):
-        together.wait(10)
-        return Ending(Status.STOPPED) if trial.stopping.wait(10) else DONE
+        together.wait(60)
+        return Ending(Status.STOPPED) if trial.stopping.wait(60) else DONE
 
     tuner = Tuner(config([ContinuousRange("x", 0, 1)], parallel=3, max_jobs=9), run)
     threading.Timer(0.3, tuner.stop).start()

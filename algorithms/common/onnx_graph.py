@@ -1,4 +1,4 @@
-"""ONNX graphs, node by node.
+"""ONNX graphs, node by node, for the ``export.py`` of an algorithm.
 
 Operators are those of ONNX 17 (onnxruntime 1.12 and later) and of ONNX-ML 3, whose trees all runtimes know.
 """
@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPERATORS, ML_OPERATORS, IR_VERSION = 17, 3, 8
 ROWS = "rows"  # the name of the dimension that is free
-_TYPES = {"float": TensorProto.FLOAT, "int64": TensorProto.INT64}
+FEATURES = "features"  # the input of models of rows, (rows, d) float32
+_TYPES = {"float": TensorProto.FLOAT, "double": TensorProto.DOUBLE, "int64": TensorProto.INT64}
 
 
 class Graph:
@@ -41,6 +42,14 @@ class Graph:
     def affine(self, rows: str, weight: np.ndarray, bias: np.ndarray) -> str:
         """(n, inputs) to (n, outputs), with a weight (outputs, inputs)."""
         return self.add("Gemm", rows, self.constant(weight), self.constant(bias), transB=1)
+
+    def cast(self, value: str, kind: str) -> str:
+        """The same numbers as ``float``, ``double`` or ``int64``."""
+        return self.add("Cast", value, to=_TYPES[kind])
+
+    def reached(self, score: str, threshold: float) -> str:
+        """1 from the threshold on, else 0; int64."""
+        return self.cast(self.add("GreaterOrEqual", score, self.constant(threshold)), "int64")
 
     def column(self, values: str) -> str:
         """(n, 1) to (n,)."""

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
+from algorithms.common.onnx_graph import ROWS, Graph
 from algorithms.errors import ModelError
 from algorithms.image_classification.model import PREDICTION, ImageModel
 from algorithms.vision.graph import HEADS, Node, flag, window
 from algorithms.vision.inference import IDENTITIES, SUMS
-from local.export.graph import ROWS, Graph
 
 IMAGE = "image"
 _EPSILON = 1e-3  # of MXNet's batch norm, where it states none

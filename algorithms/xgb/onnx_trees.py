@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto
 
+from algorithms.common.onnx_graph import FEATURES, ROWS, Graph
+from algorithms.errors import ExportError
 from algorithms.xgb.model import XGBModel
-from container.settings import ConfigurationError
-from local.export.graph import ROWS, Graph
-from local.export.models import FEATURES
 
 _IDENTITY = (
     "reg:squarederror", "reg:linear", "reg:absoluteerror", "reg:pseudohubererror", "reg:squaredlogerror",
@@ -33,7 +31,7 @@ def boosters(model: XGBModel) -> onnx.ModelProto:
     """``score``, as ``Booster.predict`` gives it.
 
     Raises:
-        ConfigurationError: the model has something that ONNX cannot say.
+        ExportError: the model has something that ONNX cannot say.
     """
     if len(model.boosters) > 1 and (model.objective in _CLASSES[1:] or model.objective == _HINGE):
         raise _refused(f"{len(model.boosters)} models vote, and ONNX has no vote")
@@ -50,8 +48,8 @@ def boosters(model: XGBModel) -> onnx.ModelProto:
     return graph.model("xgboost", (FEATURES, (ROWS, features)), {"score": (score, "float", width)})
 
 
-def _refused(reason: str) -> ConfigurationError:
-    return ConfigurationError(f"this model of xgboost cannot be exported to onnx: {reason}")
+def _refused(reason: str) -> ExportError:
+    return ExportError(f"this model of xgboost cannot be exported to onnx: {reason}")
 
 
 def _score(graph: Graph, booster: Any, objective: str) -> str:
@@ -131,12 +129,12 @@ def _linked(graph: Graph, margins: str, objective: str) -> str:
     if objective == "multi:softprob":
         return graph.add("Softmax", margins, axis=1)
     if objective == "multi:softmax":
-        return graph.add("Cast", graph.add("ArgMax", margins, axis=1, keepdims=0), to=TensorProto.FLOAT)
+        return graph.cast(graph.add("ArgMax", margins, axis=1, keepdims=0), "float")
     score = graph.column(margins)
     if objective in _LOGISTIC:
         return graph.add("Sigmoid", score)
     if objective in _EXPONENTIAL:
         return graph.add("Exp", score)
     if objective == _HINGE:
-        return graph.add("Cast", graph.add("Greater", score, graph.constant(0.0)), to=TensorProto.FLOAT)
+        return graph.cast(graph.add("Greater", score, graph.constant(0.0)), "float")
     return score

@@ -1,0 +1,16 @@
+"""An image network for other programs: see ``docs/export.md``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from algorithms.image_classification.model import ImageModel
+
+WHY_NOT = {"json": "a network of millions of weights is no document; use --to onnx"}
+
+
+def to_onnx(model: ImageModel) -> Any:
+    """``prediction``, (rows, classes)."""
+    from algorithms.image_classification import onnx_network
+
+    return onnx_network.network(model)

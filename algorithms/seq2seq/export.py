@@ -1,0 +1,5 @@
+"""Why translations cannot be made by other programs: see ``docs/export.md``."""
+
+WHY_NOT = {
+    "onnx": "a translation is a search that asks the network again for each word, and no graph of fixed size",
+}

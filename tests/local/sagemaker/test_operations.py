@@ -1,0 +1,146 @@
+"""Operations beyond those of a first job: searches, deletions, what an update keeps, the metrics of endpoints."""
+
+from __future__ import annotations
+
+import datetime
+import time
+
+import pytest
+
+pytest.importorskip("boto3")
+pytest.importorskip("moto")
+
+from tests.local.sagemaker.client import KMEANS, LONG, ROLE, deployed, ended, in_service, request, trained
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def endpoint(up):
+    """The name of an endpoint of two variants, `v-a` and `v-b`, and of its configuration."""
+    job = trained(up, "of-endpoint")
+    container = {"Image": KMEANS, "ModelDataUrl": job["ModelArtifacts"]["S3ModelArtifacts"]}
+    for name in ("a", "b"):
+        up.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    assert deployed(up, "both", a=1, b=1)["EndpointStatus"] == "InService"
+    return "both"
+
+
+def weights(up, name: str) -> list[tuple[float, float]]:
+    in_service(up, name)
+    variants = up.sagemaker.describe_endpoint(EndpointName=name)["ProductionVariants"]
+    return [(one["CurrentWeight"], one["DesiredWeight"]) for one in variants]
+
+
+def test_an_update_keeps_what_variants_have_become_where_it_is_asked_to(up, endpoint):
+    desired = [{"VariantName": "v-a", "DesiredWeight": 0.25}, {"VariantName": "v-b", "DesiredWeight": 3}]
+    up.sagemaker.update_endpoint_weights_and_capacities(EndpointName=endpoint, DesiredWeightsAndCapacities=desired)
+    given = {"EndpointName": endpoint, "EndpointConfigName": endpoint, "RetainAllVariantProperties": True}
+    up.sagemaker.update_endpoint(**given)
+    assert weights(up, endpoint) == [(0.25, 0.25), (3, 3)]
+    excluded = [{"VariantPropertyType": "DesiredWeight"}]
+    up.sagemaker.update_endpoint(**given, ExcludeRetainedVariantProperties=excluded)
+    assert weights(up, endpoint) == [(1, 1), (1, 1)]
+
+
+def metric(up, variant: str, name: str) -> list[float]:
+    now = datetime.datetime.now(datetime.UTC)
+    found = up.cloudwatch.get_metric_statistics(
+        Namespace="AWS/SageMaker",
+        MetricName=name,
+        Dimensions=[{"Name": "EndpointName", "Value": "both"}, {"Name": "VariantName", "Value": variant}],
+        StartTime=now - datetime.timedelta(minutes=5),
+        EndTime=now + datetime.timedelta(minutes=5),
+        Period=3600,
+        Statistics=["Sum", "Average", "Maximum"],
+    )["Datapoints"]
+    return [sum(point["Sum"] for point in found), max((point["Maximum"] for point in found), default=0)]
+
+
+def test_cloudwatch_counts_what_variants_are_asked_and_how_long_it_took(up, endpoint):
+    in_service(up, endpoint)
+    given = {"EndpointName": endpoint, "ContentType": "text/csv"}
+    for _ in range(5):
+        up.runtime.invoke_endpoint(**given, Body=b"1,2", TargetVariant="v-a")
+    with pytest.raises(up.runtime.exceptions.ModelError) as caught:
+        up.runtime.invoke_endpoint(**given, Body=b"a,b\n1", TargetVariant="v-b")
+    assert caught.value.response["OriginalStatusCode"] == 400
+    deadline = time.monotonic() + 20
+    while metric(up, "v-b", "Invocations")[0] < 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [metric(up, variant, "Invocations")[0] for variant in ("v-a", "v-b")] == [5, 1]
+    assert [metric(up, variant, "Invocation4XXErrors")[0] for variant in ("v-a", "v-b")] == [0, 1]
+    assert 100 < metric(up, "v-a", "ModelLatency")[1] < 60e6
+
+
+def test_the_runtime_calls_its_errors_as_its_model_does(up, endpoint):
+    for given in ({"EndpointName": "none"}, {"EndpointName": endpoint, "TargetVariant": "none"}):
+        with pytest.raises(up.runtime.exceptions.ValidationError, match="not found"):
+            up.runtime.invoke_endpoint(**given, Body=b"1,2", ContentType="text/csv")
+
+
+def found(up, *filters: tuple[str, str, str], operator: str = "And", **more) -> list[str]:
+    named = [{"Name": name, "Operator": how} | ({"Value": value} if value else {}) for name, how, value in filters]
+    expression = {"Filters": named, "Operator": operator}
+    results = up.sagemaker.search(Resource="TrainingJob", SearchExpression=expression, **more)["Results"]
+    return [one["TrainingJob"]["TrainingJobName"] for one in results]
+
+
+def test_a_search_finds_jobs_by_all_kinds_of_properties(up):
+    started = datetime.datetime.now(datetime.UTC).isoformat()
+    for name, k in (("s-one", "1"), ("s-two", "2"), ("s-three", "3")):
+        hyperparameters = {"k": k, "feature_dim": "2"}
+        up.sagemaker.create_training_job(
+            **request(name, HyperParameters=hyperparameters, Tags=[{"Key": "team", "Value": name[-1]}])
+        )
+    for name in ("s-one", "s-two", "s-three"):
+        assert ended(up, name)["TrainingJobStatus"] == "Completed"
+    ours = ("TrainingJobName", "Contains", "S-")
+    by_metric = {"SortBy": "Metrics.train:msd", "SortOrder": "Ascending"}
+    # more clusters, smaller distances: the order by k is the other way round
+    assert found(up, ours, **by_metric) == ["s-three", "s-two", "s-one"]
+    assert found(up, ours, ("HyperParameters.k", "GreaterThan", "1"), **by_metric) == ["s-three", "s-two"]
+    assert found(up, ours, ("HyperParameters.k", "In", "1, 3"), **by_metric) == ["s-three", "s-one"]
+    assert found(up, ("Tags.team", "Equals", "o"), ours, **by_metric) == ["s-two"]
+    assert found(up, ours, ("Metrics.train:msd", "LessThan", "0.5")) == ["s-three"]
+    assert found(up, ours, ("ModelArtifacts.S3ModelArtifacts", "NotExists", "")) == []
+    either = [("TrainingJobName", "Equals", "s-one"), ("HyperParameters.k", "Equals", "2")]
+    assert set(found(up, *either, operator="Or")) == {"s-one", "s-two"}
+    assert set(found(up, ("CreationTime", "GreaterThan", started))) == {"s-one", "s-two", "s-three"}
+    nested = {
+        "NestedPropertyName": "InputDataConfig.DataSource.S3DataSource",
+        "Filters": [
+            {
+                "Name": "InputDataConfig.DataSource.S3DataSource.S3Uri",
+                "Operator": "Contains",
+                "Value": "bucket/train",
+            }
+        ],
+    }
+    named = [{"Name": "TrainingJobName", "Operator": "Equals", "Value": "s-one"}]
+    expression = {"NestedFilters": [nested], "SubExpressions": [{"Filters": named}]}
+    (only,) = up.sagemaker.search(Resource="TrainingJob", SearchExpression=expression)["Results"]
+    assert only["TrainingJob"]["TrainingJobName"] == "s-one"
+    pages = up.sagemaker.get_paginator("search").paginate(
+        Resource="TrainingJob", SearchExpression={"Filters": named}, PaginationConfig={"PageSize": 1}
+    )
+    assert sum(len(page["Results"]) for page in pages) == 1
+    assert up.sagemaker.search(Resource="ExperimentTrialComponent")["Results"] == []
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match="compares numbers and times, not 'many'"):
+        found(up, ours, ("HyperParameters.k", "GreaterThan", "many"))
+
+
+def test_a_job_is_deleted_when_it_has_ended(up, state):
+    up.sagemaker.create_training_job(**request("gone", HyperParameters=LONG))
+    with pytest.raises(up.sagemaker.exceptions.ResourceInUse, match="stop it first"):
+        up.sagemaker.delete_training_job(TrainingJobName="gone")
+    up.sagemaker.stop_training_job(TrainingJobName="gone")
+    ended(up, "gone")
+    assert "gone" not in [
+        job["TrainingJobName"]
+        for job in up.sagemaker.list_training_jobs(WarmPoolStatusEquals="Available")["TrainingJobSummaries"]
+    ]
+    up.sagemaker.delete_training_job(TrainingJobName="gone")
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match="Requested resource not found"):
+        up.sagemaker.describe_training_job(TrainingJobName="gone")
+    assert not (state / "training-jobs" / "gone").exists()

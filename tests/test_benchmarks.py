@@ -1,0 +1,85 @@
+"""The one table: which peer a line names, what it says of ratios and shares, and that every benchmark still runs."""
+
+import importlib
+
+import pytest
+
+from benchmarks import common, costs, growth, lines, soak, summary
+from benchmarks.common import Contender
+
+
+def contender(name, seconds, result=None):
+    return Contender(name, lambda: None, result, seconds)
+
+
+def test_the_best_peer_is_the_fastest_of_those_that_are_as_good():
+    ours = contender("ours", [1.0, 2.0, 1.0], 100.0)
+    fast_and_wrong, slow, fair = (
+        contender(*one) for one in (("a", [0.1] * 3, 150.0), ("b", [9.0] * 3, 90.0), ("c", [4.0] * 3, 100.9))
+    )
+    limit = contender(lines.LIMIT, [0.5, 1.0, 0.5])
+    line = lines.raced(
+        "x", [ours, fast_and_wrong, slow, fair, limit], limit="a copy", quality=lines.Quality("loss", float)
+    )
+    assert (line.peer, line.ours, line.theirs, line.ahead, line.share) == ("c", 1.0, 4.0, 4.0, 0.5)
+    assert (line.quality, line.peer_quality) == ("loss 100", "loss 100.9")
+    assert lines.raced("x", [ours, fast_and_wrong, slow]).peer == "a"
+    higher = lines.raced(
+        "x", [ours, fast_and_wrong, fair], quality=lines.Quality("accuracy", float, higher=True), megabytes=3
+    )
+    assert (higher.peer, higher.ours, higher.unit) == ("a", 3.0, "MB/s")
+
+
+def test_without_a_peer_as_good_the_best_is_named():
+    ours, one, other = contender("ours", [1.0], 1.0), contender("a", [0.1], 3.0), contender("b", [0.2], 2.0)
+    line = lines.raced("x", [ours, one, other], quality=lines.Quality("loss", float))
+    assert (line.peer, line.ahead) == ("b", 0.2)
+    assert "Behind in 1 of 1 lines: x (0.20)." in summary.behind([line])
+    assert "| x " in lines.as_table("", [line]) and "| 0.20 " in lines.as_table("", [line])
+
+
+def test_an_oracle_is_computed_once_for_the_same_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "__file__", str(tmp_path / "benchmarks" / "common.py"))
+    found = [common.kept("best", [growth._dense(growth.Shape(n, 2, 1))[0]], lambda n=n: float(n)) for n in (3, 4)]
+    again = common.kept("best", [growth._dense(growth.Shape(3, 2, 1))[0]], lambda: pytest.fail("computed again"))
+    assert (found, again) == ([3.0, 4.0], 3.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", summary.NAMES)
+def test_every_benchmark_runs(name, monkeypatch):
+    """In quick mode, which leaves out what takes minutes: there it says nothing, and is imported all the same."""
+    monkeypatch.setattr(common, "SHARED_DATA", common.SHARED_DATA / "absent")
+    module = importlib.import_module(f"benchmarks.{name}")
+    if hasattr(module, "SHARED_DATA"):
+        monkeypatch.setattr(module, "SHARED_DATA", common.SHARED_DATA)
+    if name == "wide":
+        monkeypatch.setattr(module, "apart", lambda run, *arguments: run(*arguments))
+    found = list(module.lines(True))
+    assert bool(found) == (name not in ("ntm", "images", "seq2seq"))
+    for line in found:
+        assert line.ours > 0 and line.ahead is not None and line.ahead > 0
+
+
+def test_costs_are_stated_for_a_million_rows():
+    found = costs.measured("kmeans", quick=True)
+    assert found.rows == growth.CASES["kmeans"].base.rows // growth.QUICK
+    assert 0 < found.predicting_seconds < found.training_seconds
+
+
+def test_the_page_names_the_command_and_the_machine(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(summary, "apart", lambda run, *arguments: [lines.Line("x", 1.0, "s", "y", 2.0, 2.0)])
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "pca", "--write", str(tmp_path / "page.md")])
+    summary.main()
+    page = (tmp_path / "page.md").read_text()
+    assert "Written by `python -m benchmarks" in page and "numpy" in page and "| x " in page
+    assert "Behind in 0 of 1 lines." in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_short_soak(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["soak", "--seconds", "2", "--only", "kmeans"])
+    with pytest.raises(SystemExit) as ended:
+        soak.main()
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and " 0 errors" in said and "| kmeans" in said, said
