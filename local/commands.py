@@ -335,5 +335,29 @@ def tokens(
     )
 
 
+# ---- pretrained models ----------------------------------------------------------------------------------------------
+
+
+@oba.command()
+@click.argument("name", metavar="NAME")
+@click.option("--output", type=FOLDER, metavar="FOLDER", help="By default where training on this machine looks.")
+@click.option("--address", metavar="URL", help="Of the file itself, where it is not MXNet's: a mirror of your own.")
+@click.option("--sha256", metavar="HEX", help="Of the file, if you know it: another one is refused.")
+@with_loudness
+def pretrained(
+    name: str, output: Path | None, address: str | None, sha256: str | None, *, quiet: bool, verbose: bool
+) -> None:
+    """Fetch one of MXNet's public checkpoints, for use_pretrained_model=1 of image classification.
+
+    NAME is resnet-18, -34, -50, -101, -152 or -200.
+    """
+    loudness = loudness_of(quiet=quiet, verbose=verbose)
+
+    from algorithms.image_classification.pretrained import OF_USER
+    from local.pretrained import fetch
+
+    fetch(name, output or OF_USER.expanduser(), address, sha256, quiet=loudness is Loudness.QUIET)
+
+
 for _command in (tune, export, run, up):
     oba.add_command(_command)

@@ -44,6 +44,9 @@ file of many pixels meets: 67 megapixels of PNG and 25 of WebP pass."""
 
 # ---- model files and archives ----------------------------------------------------------------------------------------
 
+LARGEST_CHECKPOINT = 1 << 30
+"""Bytes of a checkpoint that ``oba pretrained`` fetches: MXNet's largest, of 200 layers, has a quarter of it."""
+
 DEEPEST_TREE = 10_000
 """Levels of a tree in an XGBoost model. Its own code walks trees by recursion, and 300,000 levels end the process."""
 

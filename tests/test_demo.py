@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from algorithms import registry
+
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
 
 
@@ -19,9 +21,14 @@ def test_it_leaves_a_page_that_needs_nothing_else(tmp_path):
     page = tmp_path / "index.html"
     assert done.stdout.endswith(f"Look at {page}\n")
     text = page.read_text()
-    assert text.count("<article") == 10
+    assert text.count('<article style="--colour') == 10
     assert text.count("<text ") == 1797
-    addresses = re.findall(r'(?:src|href)="([^"]{0,10})', text)
-    assert addresses and all(address.startswith("data:image") for address in addresses)
+    pictures = re.findall(r'src="([^"]{0,10})', text)
+    assert pictures and all(address.startswith("data:image") for address in pictures)
+    links = re.findall(r'href="([^"]+)"', text)
+    reports = [link for link in links if link.endswith(".html")]
+    assert len(reports) == 2 and all((tmp_path / link).is_file() for link in reports)
+    read_on = {(DEMO.parent.parent / link.removeprefix("../../")) for link in links if link not in reports}
+    assert len(read_on) == len(registry.ALGORITHMS) and all(file.is_file() for file in read_on)
     right = re.search(r"<b>(\d+)%</b>", text)
     assert right and int(right[1]) >= 70  # scikit-learn's KMeans gets 78 % on the same rows

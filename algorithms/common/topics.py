@@ -189,11 +189,12 @@ def figures(described: Described | None, sample: Sample | None, mixtures: np.nda
     ]
     known = [topic["npmi"] for topic in described.topics if topic["npmi"] is not None]
     mean = f"Mean coherence (NPMI) {np.mean(known):.3f}. " if known else ""
+    named = "" if described.vocabulary is not None else " Words are numbered from 0: the job has no vocabulary."
     whose = "" if sample is None else f" Examples are documents of {sample.dataset} by their most frequent words."
     note = (
         f"{mean}The share is that of the topic in all words. NPMI says how often its words occur in the same "
         f"documents, from \N{MINUS SIGN}1 (never) to 1 (always), and uniqueness how few other topics "
-        f"have them, up to 1.{whose}"
+        f"have them, up to 1.{named}{whose}"
     )
     return [Cards(title="Topics", cards=cards, note=note)]
 

@@ -22,6 +22,7 @@ from algorithms.image_classification.checkpoints import Resumer
 from algorithms.image_classification.keeping import Keeper
 from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
+from algorithms.image_classification.shown import Kept
 from algorithms.interface import IMAGE_RECORDIO, Job
 from algorithms.vision import augment, examples
 from algorithms.vision.augment import Preparation
@@ -69,7 +70,9 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
             job.info(f"Early stopping after epoch {epoch}: best validation accuracy {stopping.best:.6f}")
         epoch += 1
         resumer.offer(epoch, epoch_over=True, over=over)
-    return keeper.model()
+    model = keeper.model()
+    model.shown = trainer.shown
+    return model
 
 
 def ends(values: ImageClassificationHyperparameters, stopping: EarlyStopping, epoch: int) -> bool:
@@ -124,7 +127,7 @@ class Trainer:
     Attributes:
         network: a Keras model from uint8 pixels to scores.
         batches: steps of the running epoch, alike on all hosts. totals: sums of what was measured in those of them
-            for which this host had a batch, and their number, ``_COUNT``.
+            for which this host had a batch, and their number, ``_COUNT``. shown: some validation images.
     """
 
     def __init__(self, values: ImageClassificationHyperparameters, form: Architecture, job: Job) -> None:
@@ -157,6 +160,7 @@ class Trainer:
         self._values, self._form, self._job = values, form, job
         self._is_new = True
         self.batches, self.totals = 0, dict[str, float]()
+        self.shown: Kept | None = None
 
     def variables(self) -> list[Any]:
         """All that a step changes: the network's variables, and the optimizer's."""
@@ -254,14 +258,17 @@ class Trainer:
             TrainingDataError: there are no images.
         """
         right = total = 0
+        shown = Kept() if self.shown is None else None  # always the same: one epoch is enough
         for batch in validation.epoch(epoch):
             scores = to_numpy(self.network.predict_on_batch(batch.images))[: batch.valid]
             targets = batch.targets[: batch.valid]
+            if shown is not None:
+                shown.add(batch.images[: batch.valid], targets)
             hits = (scores > 0) == targets if self._form.multi_label else scores.argmax(axis=1) == targets
             right, total = right + int(hits.sum()), total + hits.size
         right, total = (int(count) for count in self._job.hosts.sum(np.array([right, total]))[0])
         if not total:
             raise TrainingDataError("Channel 'validation' has no images")
-        accuracy = right / total
+        self.shown, accuracy = self.shown or shown, right / total
         self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))
         return accuracy

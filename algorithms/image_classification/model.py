@@ -12,17 +12,22 @@ import shutil
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from algorithms.common import mxnet_files
 from algorithms.common.documents import read_json
 from algorithms.errors import ModelError, PredictionError
+from algorithms.figures import Figure, Sample
 from algorithms.interface import NO_PARAMETERS, Items, Model
 from algorithms.vision.augment import resized, squeezed
 from algorithms.vision.decode import check_installed, decoding_and_scaling_bytes
 from algorithms.vision.graph import Graph, read_graph
 from algorithms.vision.inference import Network
+
+if TYPE_CHECKING:
+    from algorithms.image_classification.shown import Kept
 
 PREFIX = "image-classification"
 SYMBOL_FILE = f"{PREFIX}-symbol.json"
@@ -53,6 +58,9 @@ class ImageModel(Model):
         batch: the batch size of training, which ``model-shapes.json`` states.
         earlier: files of checkpoints before this one, kept in the artifact.
 
+    Attributes:
+        shown: validation images for the page about the job; the artifact does not hold them.
+
     Raises:
         ModelError: the graph, or a parameter of it, cannot be used.
     """
@@ -73,6 +81,7 @@ class ImageModel(Model):
         self._symbol = symbol
         self._batch = batch
         self._earlier = earlier
+        self.shown: Kept | None = None
 
     @cached_property
     def network(self) -> Network:
@@ -118,6 +127,12 @@ class ImageModel(Model):
                 f"pixels of shape {image.shape}: expected height, width and {self.image_shape[0]} channels"
             )
         return self.network(resized(image, self.image_shape))
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """What is said of the validation images of the job."""
+        from algorithms.image_classification import shown  # which needs this module
+
+        return [] if self.shown is None else shown.figures(self, self.shown)
 
     def _blank(self) -> np.ndarray:
         channels, height, width = self.image_shape

@@ -1,7 +1,8 @@
 """Weights to start from: those of an earlier job, or of a network that was trained on other images.
 
-With ``use_pretrained_model`` they are in the channel ``model`` or, put there when an image is built, in
-``/opt/pretrained-models``: ``resnet-50.params`` for 50 layers, a checkpoint of MXNet's network of that depth.
+With ``use_pretrained_model`` they are in the channel ``model``; or in ``/opt/pretrained-models``, put there when an
+image is built; or, on a user's machine, in a folder below the home folder. ``resnet-50.params`` for 50 layers is a
+checkpoint of MXNet's network of that depth.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.model import image_shape, last_checkpoint, load_arrays
 
 PRETRAINED = Path("/opt/pretrained-models")
+OF_USER = Path("~/.cache/open-builtin-algorithms/pretrained")
+PUBLISHED = (18, 34, 50, 101, 152, 200)
+"""Layers of the networks that MXNet's authors have published, trained on the 1,000 classes of ImageNet."""
+ADDRESS = "http://data.mxnet.io/models/imagenet/resnet/{layers}-layers/resnet-{layers}-0000.params"
+"""Of those, as MXNet's tutorials name it."""
 _LAST_LAYER = "fc1"
 
 
@@ -46,14 +52,36 @@ def find(form: Architecture, channel: Path | None, *, pretrained: bool) -> Weigh
     return _checked(load_arrays(last_checkpoint(channel)), "Channel 'model'", form, random_layers=())
 
 
+def file_name(num_layers: int) -> str:
+    """The name of a checkpoint where training looks for it.
+
+    >>> file_name(50)
+    'resnet-50.params'
+    """
+    return f"resnet-{num_layers}.params"
+
+
+def check(path: Path, num_layers: int) -> None:
+    """See that a file is a checkpoint of MXNet's ResNet of that depth.
+
+    Raises:
+        ModelError: it is not.
+    """
+    layers = _layers(load_arrays(path))
+    if layers != num_layers:
+        raise ModelError(f"it has {layers} layers with weights, and resnet-{num_layers} has {num_layers}")
+
+
 def _in_image(num_layers: int) -> Path:
-    path = PRETRAINED / f"resnet-{num_layers}.params"
-    if not path.is_file():
-        raise ModelError(
-            f"use_pretrained_model is 1, but this image has no {path}: put a checkpoint of MXNet's ResNet of "
-            f"{num_layers} layers there when the image is built, or give one in the channel 'model'"
-        )
-    return path
+    name = file_name(num_layers)
+    for folder in (PRETRAINED, OF_USER.expanduser()):
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(
+        f"use_pretrained_model is 1, but this image has no {PRETRAINED / name}: put a checkpoint of MXNet's ResNet of "
+        f"{num_layers} layers there when the image is built, or give one in the channel 'model'; `oba pretrained "
+        f"resnet-{num_layers}` fetches the public one"
+    )
 
 
 def _params(folder: Path) -> Path:

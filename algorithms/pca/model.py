@@ -61,12 +61,18 @@ class PCAModel(Model):
                 series={"each": _numbered(shares), "together": _numbered(np.cumsum(shares))},
                 whole=True,
             ),
-            Heatmap(title="Components", values=self.v.T[::-1], x="feature", y="component, the largest on top"),
+            Heatmap(
+                title="Components",
+                values=self.v.T[::-1],
+                x="feature",
+                y="component, the largest on top",
+                rows=[str(number + 1) for number in range(len(falling))],
+            ),
         ]
         if sample is not None and len(falling) > 1:
             projection = self.predict(sample.rows)[PROJECTION]
             counts, _, _ = np.histogram2d(projection[:, -2], projection[:, -1], 60)
-            note = f"{len(projection):,} rows of {sample.dataset}; darker where there are more."
+            note = f"{len(projection):,} rows of {sample.dataset}; the shade is the logarithm of 1 + rows."
             values = np.log1p(counts[::-1])
             across, up = (np.linspace(one.min(), one.max(), 61) for one in (projection[:, -1], projection[:, -2]))
             figures.append(

@@ -66,6 +66,17 @@ def bleu(found: Sequence[str], true: Sequence[str]) -> float:
     return sacrebleu.corpus_bleu(list(found), [list(true)], tokenize="none", force=True).score / 100
 
 
+def sentence_bleu(found: str, true: str) -> float:
+    """BLEU of a single sentence, 0 to 1: of the n-grams that it is long enough for, smoothed (sacrebleu's own).
+
+    >>> sentence_bleu("a b", "a b"), sentence_bleu("a b", "c d")
+    (1.0, 0.0)
+    """
+    import sacrebleu
+
+    return sacrebleu.sentence_bleu(found, [true], tokenize="none").score / 100
+
+
 def translate_and_score(
     translator: Translator,
     pairs: Pairs,

@@ -64,7 +64,7 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
         run = _begin(values, shape, words, pairs, shares, job)
         run.resume()
     try:
-        return run.to_the_end()
+        return dataclasses.replace(run.to_the_end(), held_out=run.held_out)
     finally:
         import keras
 

@@ -19,11 +19,13 @@ import numpy as np
 from algorithms.common import mxnet_files
 from algorithms.common.documents import read_json_file
 from algorithms.errors import ModelError
+from algorithms.figures import Figure, Sample
 from algorithms.interface import NO_PARAMETERS, Items, Model
-from algorithms.seq2seq import architecture, requests, vocabulary
+from algorithms.seq2seq import architecture, requests, shown, vocabulary
 from algorithms.seq2seq.architecture import Architecture
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import Vocabulary
+from recordio.sequences import Pairs
 
 PARAMETERS_FILE, CONFIG_FILE = "params.best", "config"
 _PREFIX = "arg:"
@@ -35,12 +37,14 @@ _MOST_PROBLEMS = 5  # that a message names
 class Seq2SeqModel(Model):
     """Attributes:
     translator: the network. source, target: the vocabularies. beam_size: hypotheses kept of each sentence.
+    held_out: validation pairs for the page about the job; the artifact does not hold them.
     """
 
     translator: Translator
     source: Vocabulary
     target: Vocabulary
     beam_size: int
+    held_out: Pairs | None = None
 
     def predict(self, batch: Items, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, list[Any]]:
         """``target``, n texts; ``tokens``, their ids; ``matrix``, attention of shape (target tokens, source tokens)
@@ -63,6 +67,10 @@ class Seq2SeqModel(Model):
                 for one, asked in zip(found, wanted, strict=True)
             ]
         return made
+
+    def figures(self, sample: Sample | None) -> list[Figure]:
+        """Translations of validation pairs."""
+        return [] if self.held_out is None else shown.figures(self, self.held_out)
 
     def save(self, directory: Path) -> None:
         """Write the four files."""

@@ -19,6 +19,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 16, 28, 42
 _RIGHT_EDGE, _FLOOR = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 _MOST_POINTS = 400
 _MOST_DOTTED = 40
+_NEAR_ZERO = 1 / 3
 _NOTHING = "<p>There is nothing to draw.</p>"
 
 Place: TypeAlias = Callable[[float, float], tuple[float, float]]
@@ -61,7 +62,7 @@ def lines(one: Lines) -> str:
     if not every:
         return _NOTHING
     low_x, high_x = _range([x for x, _ in every])
-    low_y, high_y = _range([y for _, y in every])
+    low_y, high_y = _from_zero(*_range([y for _, y in every]))
 
     def place(x: float, y: float) -> tuple[float, float]:
         right, down = (x - low_x) / (high_x - low_x), (high_y - y) / (high_y - low_y)
@@ -110,6 +111,11 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
         margin = abs(low) / 10 or 1.0
         return low - margin, high + margin
     return low, high
+
+
+def _from_zero(low: float, high: float) -> tuple[float, float]:
+    """With zero where it is not far: the distance from it is then to be seen."""
+    return (0.0 if 0 < low < _NEAR_ZERO * high else low), high
 
 
 def _grid(across: Sequence[float], up: Sequence[float], place: Place) -> str:
@@ -164,6 +170,7 @@ def heatmap(one: Heatmap) -> str:
     parts = [
         f'<image href="{png(coloured(values))}" x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}" '
         'preserveAspectRatio="none"/>',
+        f'<rect x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}" class="frame"/>',
         *(
             _text(_LEFT + at * width, _FLOOR + 17, name, anchor)
             for (at, name), anchor in zip(_ends(one.columns, size[1]), ("start", "end"), strict=True)

@@ -20,6 +20,10 @@ from container.training.shades import grey, png, squeezed
 __all__ = ["as_data", "figure", "plain", "png", "table", "ticks"]
 
 _PICTURE = 88
+_HALF_PAGE, _CELL, _LETTER = 460, 36, 7
+"""Pixels."""
+_LONGEST_NUMBER = 24
+"""Characters; a number of more must break on a phone."""
 _NUMBER = re.compile(r"[-+−]?[\d., ]*\d(e[-+]?\d+)?( ?%)?")
 
 
@@ -27,8 +31,18 @@ def figure(one: Figure) -> str:
     """A figure with its title and note."""
     drawn = _DRAWN[type(one)](one)
     note = f"<p>{html.escape(one.note)}</p>" if one.note else ""
-    wide = isinstance(one, (Pictures, Table, Cards))
+    wide = isinstance(one, (Pictures, Table, Cards)) or (isinstance(one, Heatmap) and _is_wide(one))
     return f"<figure{' class=wide' if wide else ''}><h2>{_text(one.title)}</h2>{drawn}{note}</figure>"
+
+
+def _is_wide(one: Heatmap) -> bool:
+    """Whether it is a table that half a page has no room for."""
+    if not one.written:
+        return False
+    longest = max(len(f"{value:g}") for value in np.asarray(one.values, np.float64).flat) if np.size(one.values) else 0
+    columns = sum(max(_CELL, _LETTER * max(len(name), longest) + 16) for name in one.columns)
+    corner = max(len(one.x) + len(one.y) + 3, *map(len, one.rows), 0)
+    return columns + _LETTER * corner > _HALF_PAGE
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -39,7 +53,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    kind = " class=number" if _NUMBER.fullmatch(text) else ""
+    kind = " class=number" if len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text) else ""
     return f"<td{kind}>{_text(text)}</td>"
 
 

@@ -25,10 +25,10 @@ p { color: var(--soft); margin: 6px 0 } a { color: var(--link) }
 section { columns: 440px 2; column-gap: 16px; margin: 20px 0 0 }
 figure { background: var(--card); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 16px; padding: 16px;
          break-inside: avoid }
-figure > p { font-size: 13px; margin: 10px 0 0 } .wide { column-span: all }
+figure > p { font-size: 13px; margin: 10px 0 0 } .wide { column-span: all; margin-top: 16px }
 svg { width: 100%; display: block } svg text { font-size: 14px; fill: var(--soft) }
 svg .axis { fill: var(--ink) } svg image { image-rendering: pixelated }
-.grid { stroke: var(--line) } .zero { stroke: var(--edge) }
+.frame { fill: none; stroke: var(--line) } .grid { stroke: var(--line) } .zero { stroke: var(--edge) }
 .line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round } .dot { fill: var(--c) }
 .mark { fill: var(--card); stroke: var(--c); stroke-width: 3 }
 .s0 { --c: var(--c0) } .s1 { --c: var(--c1); stroke-dasharray: 7 4 } .s2 { --c: var(--c2); stroke-dasharray: 2 3 }
@@ -46,7 +46,7 @@ svg .axis { fill: var(--ink) } svg image { image-rendering: pixelated }
 table { border-collapse: collapse; font-size: 13px; line-height: 1.4 }
 th { text-align: left; font-weight: 500; color: var(--soft) }
 td, th { padding: 3px 14px 3px 0; vertical-align: top; overflow-wrap: anywhere }
-td:last-child, th:last-child { padding-right: 0 }
+th[scope=col] { white-space: nowrap } td:last-child, th:last-child { padding-right: 0 }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 .scores th:not(:first-child) { text-align: right }
 .facts { width: 100%; table-layout: fixed } .facts td { overflow-wrap: anywhere } .facts .number { text-align: left }

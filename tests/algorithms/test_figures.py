@@ -18,7 +18,9 @@ from sklearn.metrics import (
 from sklearn.preprocessing import StandardScaler
 
 from algorithms import figures, quality
+from algorithms.factorization_machines import neighbours
 from algorithms.figures import Sample
+from algorithms.image_classification import shown as image_shown
 from recordio.batches import Batch
 
 
@@ -95,3 +97,44 @@ def test_residuals_are_what_is_missing():
     drawn = quality.residuals(np.array([1.0, 2.0]), np.array([0.5, 4.0]))
     assert drawn.series["rows"] == [(0.5, 0.5), (4.0, -2.0)]
     assert "Mean -0.75" in drawn.note
+
+
+def test_worst_mistakes_come_first_and_all_images_are_counted():
+    class Network:
+        def probabilities(self, image):
+            return np.array([1 - image.max() / 255, image.max() / 255])
+
+    kept = image_shown.Kept()
+    values, targets = np.uint8([255, 0, 230, 153]), np.array([0, 0, 1, 0])  # wrong, right, right, wrong
+    kept.add(np.ones((4, 3, 2, 1), np.uint8) * values[:, None, None, None], targets)
+    matrix, pictures = image_shown.figures(Network(), kept)
+    np.testing.assert_array_equal(matrix.values, confusion_matrix(targets, [1, 0, 1, 1]))
+    assert pictures.captions[:2] == ["1 (100%); is 0 (0%)", "1 (60%); is 0 (40%)"]
+    assert pictures.captions[2:] == ["1, which is right (90%)", "0, which is right (100%)"]
+    assert pictures.images.shape == (4, 3, 2, 3)
+    assert pictures.images[:, 0, 0, 0].tolist() == [255, 153, 230, 0]
+
+
+def test_images_are_an_even_sample_of_all(monkeypatch):
+    monkeypatch.setattr(image_shown, "MOST_IMAGES", 100)
+    kept = image_shown.Kept()
+    for start in range(0, 5000, 50):
+        numbers = np.arange(start, start + 50)
+        kept.add(np.zeros((50, 1, 1, 1), np.uint8), numbers)
+    assert len(kept.images) == len(set(map(int, kept.targets))) == 100
+    assert np.mean(kept.targets) == pytest.approx(2500, abs=600)
+
+
+def test_nearest_features_are_of_the_same_kind(random):
+    """Users are features 0 to 4, items 5 to 9; 0 and 1 are alike, and so are 5 and 6."""
+    factors = random.normal(size=(10, 8)).astype(np.float32)
+    factors[[1, 5, 6]] = factors[0] * [[2.0], [1.0], [3.0]]
+    users, items = random.integers(0, 5, 300), random.integers(5, 10, 300)
+    rows = np.zeros((300, 10), np.float32)
+    rows[np.arange(300), users] = rows[np.arange(300), items] = 1
+    drawn = neighbours.nearest(factors, Sample("test", Batch(sp.csr_array(rows))))
+    near = {row[0]: row[2] for row in drawn.rows}
+    assert near["0"].startswith("1 (1.00)") and near["6"].startswith("5 (1.00)")
+    listed = [int(part.split()[0]) for part in near["0"].split(", ")]
+    assert sorted(listed) == [1, 2, 3, 4]
+    assert neighbours.nearest(factors, None) is None

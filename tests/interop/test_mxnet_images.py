@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from algorithms.hyperparameters import parse
@@ -16,11 +18,13 @@ from algorithms.image_classification import ImageClassification, model, symbol
 from algorithms.image_classification.architecture import Architecture, resnet
 from algorithms.image_classification.model import ImageModel
 from algorithms.interface import Items
-from recordio.images import RecordFile
+from local.commands import oba
+from recordio.images import RecordFile, encode_record
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.samples import SAMPLES, Records, eagerly, picture
 from tests.interop.environments import python_of, run
 from tests.interop.test_mxnet import REQUIREMENTS
+from tests.local.test_pretrained import Server
 
 pytestmark = pytest.mark.slow
 
@@ -239,3 +243,41 @@ def test_a_zip_is_no_checkpoint(tmp_path: Path) -> None:
         archive.writestr("params", b"")
     with pytest.raises(model.ModelError, match="not an MXNet NDArray file"):
         ImageClassification.load(tmp_path)
+
+
+PUBLISHED = """
+sym = mx.sym.load('resnet-18-symbol.json')
+arg_shapes, _, aux_shapes = sym.infer_shape(data=(1, 3, 224, 224))
+arrays = {'arg:' + name: mx.nd.random.normal(0, 0.05, shape) for name, shape in zip(sym.list_arguments(), arg_shapes)
+          if name not in ('data', 'softmax_label')}
+arrays.update({'aux:' + name: mx.nd.ones(shape) for name, shape in zip(sym.list_auxiliary_states(), aux_shapes)})
+mx.nd.save('resnet-18-0000.params', arrays)
+out['conv0'] = arrays['arg:conv0_weight'].asnumpy()
+"""
+
+
+def test_a_published_checkpoint_of_mxnet_is_fetched_and_trained_on(
+    python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the public one: 18 layers of 1,000 classes at 224 pixels, written by MXNet, from a server on loopback."""
+    form = Architecture(18, (3, 224, 224), 1000)
+    (tmp_path / "resnet-18-symbol.json").write_text(symbol.to_json(form))
+    expected = in_mxnet(python, tmp_path, PUBLISHED)["conv0"]
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        address = server.at("/resnet-18-0000.params", (tmp_path / "resnet-18-0000.params").read_bytes())
+        done = CliRunner().invoke(oba, ["pretrained", "resnet-18", "--address", address])
+        server.shutdown()
+    assert done.exit_code == 0, done.output
+    given = {"num_layers": 18, "image_shape": "3,64,64", "resize": 64, "use_pretrained_model": 1, "learning_rate": 0}
+    values = parse(
+        ImageClassification.hyperparameters,
+        SAMPLES["image-classification"].hyperparameters | {name: str(value) for name, value in given.items()},
+    )
+    records = [encode_record(picture(number % 2, number), [number % 2]) for number in range(16)]
+    with eagerly():
+        channels = {"train": Records(records), "validation": Records(records[:4])}
+        found = ImageClassification.fit(values, channels, FakeJob())
+    np.testing.assert_array_equal(found.arrays["arg:conv0_weight"], expected)
+    assert found.arrays["arg:fc1_weight"].shape == (values.num_classes, 512)

@@ -1,0 +1,129 @@
+"""``oba pretrained``: MXNet's public checkpoints, brought to where training looks for them.
+
+The public address has no TLS, and MXNet has never published digests of these files. So what came is checked for all
+that can be checked: its length, the MD5 that the server states (S3's ETag), the network that it must be; and its
+SHA-256, if the caller knows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+
+import click
+
+from algorithms.errors import ModelError
+from algorithms.image_classification import pretrained
+from container.settings import ConfigurationError
+from recordio.limits import LARGEST_CHECKPOINT
+
+_PART = 1 << 20
+_SECONDS = 60
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+def fetch(name: str, folder: Path, address: str | None, sha256: str | None, *, quiet: bool) -> None:
+    """Bring the checkpoint of ``name``, such as ``resnet-50``, into ``folder``, and say where it is.
+
+    A file that is there already is left as it is where it is the same network.
+
+    Raises:
+        ConfigurationError: there is no such checkpoint, it cannot be had, or it is not what it should be.
+    """
+    layers = _layers(name)
+    file = folder / pretrained.file_name(layers)
+    if file.is_file():
+        _check(file, layers, sha256, _digest(file), str(file))
+        click.echo(f"Already here: {file}")
+    else:
+        address = address or pretrained.ADDRESS.format(layers=layers)
+        found = _downloaded(address, file, layers, sha256, quiet=quiet)
+        click.echo(f"Fetched {file}: {file.stat().st_size:,} bytes, SHA-256 {found}")
+    click.echo(f"Next    oba train image-classification use_pretrained_model=1 num_layers={layers} …")
+
+
+def _layers(name: str) -> int:
+    known = {f"resnet-{layers}": layers for layers in pretrained.PUBLISHED}
+    if name not in known:
+        raise ConfigurationError(f"there is no pretrained model '{name}'; there are: {', '.join(known)}")
+    return known[name]
+
+
+def _downloaded(address: str, file: Path, layers: int, sha256: str | None, *, quiet: bool) -> str:
+    """Put what is at ``address`` into ``file``, whole and checked, or leave nothing; its SHA-256."""
+    if not address.startswith(("http://", "https://")):
+        raise ConfigurationError(f"--address {address}: expected an address that starts with http:// or https://")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    except OSError as error:
+        raise ConfigurationError(f"--output {file.parent}: {error.strerror}") from error
+    os.close(descriptor)
+    part = Path(name)
+    try:
+        with urllib.request.urlopen(address, timeout=_SECONDS) as response:
+            found = _copied(response, part, address, quiet=quiet)
+        _check(part, layers, sha256, found, address)
+        part.chmod(0o644)  # a temporary file is its owner's alone
+        part.replace(file)
+    except urllib.error.HTTPError as error:
+        error.close()  # it is an answer, with its connection
+        raise ConfigurationError(f"{address} cannot be fetched: {error}") from None
+    except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError; a broken address a ValueError
+        raise ConfigurationError(f"{address} cannot be fetched: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return found
+
+
+def _copied(response: HTTPResponse, part: Path, address: str, *, quiet: bool) -> str:
+    """Write the body of ``response``; its SHA-256.
+
+    Raises:
+        ConfigurationError: it is longer than any checkpoint, or of other bytes than the server says.
+    """
+    stated = int(response.headers.get("Content-Length") or -1)
+    md5, sha, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
+    with part.open("wb") as file, click.progressbar(length=max(stated, 0), label="Fetching", hidden=quiet) as bar:
+        for data in _parts(response):
+            size += len(data)
+            if size > LARGEST_CHECKPOINT:
+                raise ConfigurationError(f"{address} has more than {LARGEST_CHECKPOINT:,} bytes: that is no checkpoint")
+            file.write(data)
+            md5.update(data)
+            sha.update(data)
+            bar.update(len(data))
+    if stated not in (-1, size):
+        raise ConfigurationError(f"{address}: {size:,} of {stated:,} bytes came; try again")
+    tag = _MD5.fullmatch(response.headers.get("ETag") or "")
+    if tag and tag[1] != md5.hexdigest():
+        raise ConfigurationError(
+            f"{address}: the MD5 of what came is {md5.hexdigest()}, and the server states {tag[1]}"
+        )
+    return sha.hexdigest()
+
+
+def _parts(response: HTTPResponse) -> Iterator[bytes]:
+    while data := response.read(_PART):
+        yield data
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check(file: Path, layers: int, sha256: str | None, found: str, what: str) -> None:
+    if sha256 is not None and sha256.lower() != found:
+        raise ConfigurationError(f"{what}: its SHA-256 is {found}, and --sha256 says {sha256.lower()}")
+    try:
+        pretrained.check(file, layers)
+    except ModelError as error:
+        raise ConfigurationError(f"{what} is not the checkpoint of resnet-{layers}: {error}") from error

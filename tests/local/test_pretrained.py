@@ -1,0 +1,134 @@
+"""``oba pretrained`` against a server on loopback: what is right is kept, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from algorithms.common import mxnet_files
+from algorithms.image_classification import pretrained
+from container.settings import ConfigurationError
+from local.commands import oba
+from recordio import limits
+
+
+def checkpoint(folder: Path, layers: int) -> bytes:
+    """A file with the names of a network's parameters, small ones."""
+    names = [f"arg:stage1_unit{number}_conv1_weight" for number in range(layers - 1)]
+    arrays = {
+        name: np.ones(2, np.float32) for name in [*names, "arg:fc1_weight", "arg:fc1_bias", "arg:unit1_sc_weight"]
+    }
+    mxnet_files.save(folder / "made.params", arrays)
+    return (folder / "made.params").read_bytes()
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each path with what ``answers`` has for it: status, headers, body."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
+
+    def at(self, path: str, body: bytes, status: int = 200, **headers: str) -> str:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answers[path] = status, {"Content-Length": str(len(body)), **named}, body
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:  # noqa: N802 - the name that the library calls
+        status, headers, body = self.server.answers.get(self.path, (404, {"Content-Length": "0"}, b""))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as one:
+        thread = threading.Thread(target=one.serve_forever, args=(0.02,))
+        thread.start()
+        yield one
+        one.shutdown()
+        thread.join()
+
+
+def fetched(folder: Path, address: str, *more: str, name: str = "resnet-18") -> Result:
+    words = ["pretrained", name, "--output", str(folder), "--address", address]
+    return CliRunner().invoke(oba, [*words, *more])
+
+
+def said(done: Result) -> str:
+    """What a user reads: the command's own lines, and the error that ``local.__main__`` prints."""
+    return f"{done.output}{done.exception}"
+
+
+def test_a_checkpoint_is_put_where_training_looks(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = checkpoint(tmp_path, 18)
+    home, sha = tmp_path / "home", hashlib.sha256(data).hexdigest()
+    monkeypatch.setenv("HOME", str(home))
+    etag = f'"{hashlib.md5(data).hexdigest()}"'
+    address = server.at("/resnet-18-0000.params", data, ETag=etag)
+    words = ["pretrained", "resnet-18", "--address", address, "--sha256", sha.upper()]
+    done = CliRunner().invoke(oba, words)
+    assert done.exit_code == 0, done.output
+    file = home / ".cache/open-builtin-algorithms/pretrained/resnet-18.params"
+    assert file.read_bytes() == data
+    assert f"{len(data):,} bytes, SHA-256 {sha}" in done.output and "use_pretrained_model=1" in done.output
+    assert pretrained._in_image(18) == file
+    server.answers.clear()  # it is not fetched again
+    assert "Already here" in CliRunner().invoke(oba, words).output
+    refused = CliRunner().invoke(oba, [*words[:-1], "0" * 64])
+    assert refused.exit_code != 0 and "its SHA-256 is" in said(refused)
+
+
+def test_what_is_not_the_checkpoint_is_refused_and_leaves_nothing(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, folder = checkpoint(tmp_path, 18), tmp_path / "out"
+    folder.mkdir()
+    monkeypatch.setattr("local.pretrained.LARGEST_CHECKPOINT", len(data))
+    cases = {
+        "other layers": (server.at("/20", checkpoint(tmp_path, 17)), "it has 17 layers with weights"),
+        "a page": (server.at("/page", b"<html>moved</html>"), "is not the checkpoint of resnet-18"),
+        "cut": (server.at("/cut", data[:-9], Content_Length=str(len(data))), f"of {len(data):,} bytes came"),
+        "changed": (server.at("/changed", data, ETag='"' + "0" * 32 + '"'), "the server states 0000"),
+        "too long": (server.at("/long", data + b"0"), f"more than {len(data):,} bytes"),
+        "missing": (server.at("/gone", b"", status=404), "HTTP Error 404"),
+        "no server": ("http://127.0.0.1:9/x", "cannot be fetched"),
+        "a file": ("file:///etc/passwd", "expected an address that starts with http"),
+        "broken": ("http://[", "cannot be fetched"),
+    }
+    for case, (address, reason) in cases.items():
+        done = fetched(folder, address)
+        assert isinstance(done.exception, ConfigurationError), (case, done.exception)
+        assert reason in said(done), (case, said(done))
+        assert not list(folder.iterdir()), case
+    wrong = fetched(folder, server.at("/right", data), "--sha256", "ab" * 32)
+    assert "--sha256 says abab" in said(wrong)
+    assert not list(folder.iterdir())
+
+
+def test_an_unknown_name_is_answered_by_those_that_there_are(tmp_path: Path) -> None:
+    done = fetched(tmp_path, "http://127.0.0.1:9/", name="resnet-51")
+    assert "resnet-18, resnet-34, resnet-50, resnet-101, resnet-152, resnet-200" in said(done)
+
+
+def test_the_bound_has_room_for_the_largest() -> None:
+    assert limits.LARGEST_CHECKPOINT > 4 * 65_000_000  # parameters of 200 layers, float32
