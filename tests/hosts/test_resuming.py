@@ -32,8 +32,14 @@ MORE = resuming.MORE | {  # smaller batches: each host has half of the data
 MINI_BATCHES = "from algorithms.linear_learner import path; path.PATH_MEMORY = 0"
 """The linear learner's rows fit into no memory: its exact training, of seconds, begins anew after a stop."""
 
+SOON_ALONE = f"""{MINI_BATCHES}
+from algorithms.common import local_steps
+local_steps.TOGETHER, local_steps.FIRST, local_steps.MOST = 2, 2, 4
+"""
+"""It and factorization machines take two steps together, and then each host some of its own between exchanges."""
+
 _EVERY_POINT = (
-    MINI_BATCHES
+    SOON_ALONE
     + """
 import os, signal, time
 from container.training import checkpoints
@@ -96,7 +102,7 @@ def assert_same(found: list[str], other: list[str]) -> None:
 def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
     values = {**registry.find(name).configurations[0].hyperparameters, **MORE[name]}
     with group(tmp_path / "plain", 2, ALL[name], name, values) as plain:
-        filled(plain, name).start(before=MINI_BATCHES)
+        filled(plain, name).start(before=SOON_ALONE)
         leader_model(plain.outcomes())
         expected = resuming.artifact(plain.hosts[0])
     with group(tmp_path / "disturbed", 2, ALL[name], name, values) as hosts:
