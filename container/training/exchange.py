@@ -91,8 +91,8 @@ class Engine:
     def _sum(self, parts: Sequence[np.ndarray], what: str) -> np.ndarray:
         """The sum of the parts, one after the other; ``what`` says what they are, alike on all hosts.
 
-        A number that stands for ``what`` travels behind every piece of them. Where hosts add arrays of different sizes, the
-        engine gives those with the smaller one a wrong sum without an error; the number is wrong then, too.
+        A number that stands for ``what`` travels behind every piece of them. Where hosts add arrays of different sizes,
+        the engine gives those with the smaller one a wrong sum without an error; the number is wrong then, too.
 
         Raises:
             RuntimeError: another host adds something else.

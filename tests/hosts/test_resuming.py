@@ -210,3 +210,26 @@ def test_one_host_without_a_folder_for_checkpoints(tmp_path):
         for outcome in hosts.outcomes():
             assert outcome.code == 1
             assert "'whether checkpoints are kept'" in (outcome.failure or "")
+
+
+def test_data_that_is_spread_over_hosts_starts_anew_on_another_number_of_them(tmp_path):
+    """Files move to other hosts then: no host knows which of its rows were seen. Each row still counts once."""
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((300, 4)).astype(np.float32) * np.float32([4, 3, 2, 1])
+    files = {f"part-{at}": "\n".join(",".join(map(str, row)) for row in rows[at::6]).encode() for at in range(6)}
+    values = {"feature_dim": "4", "num_components": "2", "mini_batch_size": "10"}
+    shared, expected = tmp_path / "checkpoints", np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)[:2]
+    shared.mkdir()
+    for size, number, code in ((2, 104, 1), (3, 105, 0)):
+        with group(tmp_path / str(size), size, number, "pca", values) as hosts:
+            parts = [{name: files[name] for name in sorted(files)[rank::size]} for rank in range(size)]
+            for opt_ml in hosts.sharded("train", parts, "text/csv;label_size=0").hosts:
+                opt_ml.paths.checkpoints.symlink_to(shared)
+            hosts.start(before=f"{SMALL_BLOCKS}\n{LATE_KILL if code else ''}")
+            outcomes = hosts.outcomes()
+        assert [outcome.code for outcome in outcomes] == [code] * size, outcomes[0].log
+        assert len(list(shared.glob("*.checkpoint"))) > 1
+    assert "number of hosts was 2 and is 3" in outcomes[0].log
+    assert "Training goes on after" not in outcomes[0].log
+    model = registry.find("pca").load(leader_model(outcomes).model)
+    np.testing.assert_allclose(np.sort(model.s)[::-1], expected, rtol=1e-5)
