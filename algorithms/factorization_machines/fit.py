@@ -223,7 +223,11 @@ def _report_batch(
 
 
 def judge(model: FactorizationMachine, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:
-    """Report the scores of the model on the test channel."""
+    """Report the scores of the model on the test channel.
+
+    Raises:
+        TrainingDataError: the test channel has no rows.
+    """
     sums = Sums(hp.predictor_type == BINARY)
     for batch in stream.batches(hp.mini_batch_size):
         sums.add(model.scores(batch), _labels(batch, hp))

@@ -61,7 +61,7 @@ class Scaling:
         return Batch(sp.csr_array((data, features.indices, features.indptr), shape=features.shape), batch.labels)
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
-        """Scaled, float32."""
+        """Scaled labels (n,), float32."""
         return ((labels - self.label_shift) / self.label_scale).astype(np.float32)
 
     def scores(self, scores: np.ndarray) -> np.ndarray:

@@ -252,7 +252,11 @@ class Trainer:
         return found
 
     def validate(self, validation: Pipeline, epoch: int) -> float:
-        """The share of validation images whose class is the likeliest one; of labels that are right with several."""
+        """The share of validation images whose class is the likeliest one; of labels that are right with several.
+
+        Raises:
+            TrainingDataError: there are no images.
+        """
         right = total = 0
         shown = Kept() if self.shown is None else None  # always the same: one epoch is enough
         for batch in validation.epoch(epoch):

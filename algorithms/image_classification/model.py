@@ -114,7 +114,12 @@ class ImageModel(Model):
         return largest + self.network.memory
 
     def probabilities(self, image: bytes | np.ndarray) -> np.ndarray:
-        """Of each class, (classes,) float32, for the bytes of an image's file or its pixels, (h, w, channels) uint8."""
+        """Of each class, (classes,) float32, for the bytes of an image's file or its pixels, (h, w, channels) uint8.
+
+        Raises:
+            ImageError: the file is no image that can be read.
+            PredictionError: the pixels are no image of the model's channels.
+        """
         if isinstance(image, bytes):
             return self.network(squeezed(image, self.image_shape, _REQUEST))
         if image.ndim != 3 or image.shape[2] != self.image_shape[0] or not image.size:
@@ -181,7 +186,7 @@ def last_checkpoint(directory: Path) -> Path:
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The parameters of a checkpoint, by name.
+    """The parameters of a checkpoint, by name (``arg:`` or ``aux:`` before the node's), float32.
 
     Raises:
         ModelError: it is damaged, or has no names as MXNet gives them.

@@ -60,7 +60,7 @@ class Points:
 
     @classmethod
     def of(cls, features: Features, weights: np.ndarray | None = None) -> Points:
-        """Points of one block; weights are 1 where none are given."""
+        """Points of one block of rows (n, d); weights (n,) are 1 where none are given."""
         return cls((_block(features, np.ones(features.shape[0]) if weights is None else weights),))
 
     @classmethod
@@ -265,7 +265,7 @@ def _means(points: Points, found: Nearest, k: int) -> np.ndarray:
 
 
 def mean_squared_distance(points: Points, centers: np.ndarray) -> float:
-    """Weighted mean of the squared distance to the nearest center."""
+    """Weighted mean of the squared distance to the nearest of the centers (k, d)."""
     weights = points.weights
     return float(weights @ nearest(points, centers).distances / weights.sum())
 

@@ -55,7 +55,7 @@ class Coordinates:
 
     @classmethod
     def of(cls, rows: np.ndarray) -> Coordinates:
-        """Of float64 rows."""
+        """Of rows (n, d), float64."""
         mean = rows.mean(axis=0)
         products = np.zeros((len(rows), len(rows)))
         for start in range(0, rows.shape[1], _CHUNK):

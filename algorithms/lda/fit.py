@@ -200,6 +200,7 @@ def fill(
     hosts: Hosts,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As many topics as ``fitted``: where the moments had fewer, the words of a document or so start the others.
+    ``alpha`` is (k,), ``beta`` (k, words), and both come back with ``fitted`` for k.
 
     All are smoothed, so that the steps that follow can give a topic any word.
     """

@@ -97,7 +97,7 @@ def huber(z: np.ndarray, y: np.ndarray, delta: float) -> tuple[np.ndarray, np.nd
 
 
 def softmax(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """-log of the softmax probability of the true class."""
+    """-log of the softmax probability of the true class: of z (n, classes) and class numbers y (n,)."""
     z = z - z.max(axis=2, keepdims=True)
     probability = np.exp(z)
     total = probability.sum(axis=2, keepdims=True)

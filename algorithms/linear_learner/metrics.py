@@ -48,7 +48,8 @@ def f_score(precision: float, recall: float, beta: float) -> float:
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve, by the rank sum of Mann and Whitney with ties at their mean rank.
+    """Area under the ROC curve of scores (n,) and truth values (n,): the rank sum of Mann and Whitney, ties at
+    their mean rank.
 
     0.5 where only one class is present.
     """

@@ -30,7 +30,11 @@ VALIDATION_MEMORY = 1 << 30
 
 
 def validation_rows(stream: Stream, hp: LinearLearnerHyperparameters, job: Job) -> Batch:
-    """This host's validation rows, read once: in Pipe mode there may be no second FIFO."""
+    """This host's validation rows, read once: in Pipe mode there may be no second FIFO.
+
+    Raises:
+        TrainingDataError: there are none.
+    """
     kept: list[Batch] = []
     size = 0
     for batch in stream.batches(hp.mini_batch_size):
@@ -112,7 +116,11 @@ def doubtful(model: LinearModel, trained: Trained, hp: LinearLearnerHyperparamet
 def test_scores(
     model: LinearModel, trained: Trained, stream: Stream, hp: LinearLearnerHyperparameters, hosts: Hosts
 ) -> dict[str, float]:
-    """All metrics of the final model on the test channel. Memory: the scores and labels of all rows."""
+    """All metrics of the final model on the test channel. Memory: the scores and labels of all rows.
+
+    Raises:
+        TrainingDataError: the channel has no rows.
+    """
     scaler = trained.problem.scaler
     parameters = trained.winner.parameters
     raw, labels = [np.empty((0, parameters.shape[1]), np.float32)], [np.empty(0, np.float32)]

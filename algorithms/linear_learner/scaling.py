@@ -243,5 +243,5 @@ class LabelScaler:
         return LabelScaler(mean if unbias else 0.0, deviation if normalize and deviation > 0 else 1.0)
 
     def apply(self, labels: np.ndarray) -> np.ndarray:
-        """Scaled labels, float32."""
+        """Scaled labels (n,), float32."""
         return ((labels - self.shift) / self.scale).astype(np.float32)

@@ -20,7 +20,7 @@ MATRIX = "attention_matrix"
 
 
 def sources(values: Sequence[str | np.ndarray], vocabulary: Vocabulary, longest: int) -> list[np.ndarray]:
-    """The tokens' ids of each source; of one that is longer than ``longest`` tokens, as many, as in training.
+    """The tokens' ids of each source, (n,) integers; of one longer than ``longest`` tokens, as many, as in training.
 
     Raises:
         PredictionError: there is none; one is empty, or not of the vocabulary.

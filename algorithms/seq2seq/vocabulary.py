@@ -51,7 +51,7 @@ class Vocabulary:
         return len(self._tokens)
 
     def ids(self, text: str) -> np.ndarray:
-        """The ids of the tokens of a text, which white space separates, int32."""
+        """The ids of the tokens of a text, which white space separates, (n,) int32."""
         return np.array([self._ids.get(token, UNKNOWN) for token in text.split()], np.int32)
 
     def text(self, ids: Sequence[int] | np.ndarray) -> str:

@@ -137,7 +137,8 @@ def transformed(image: Any, random: np.random.Generator) -> Any:
 
 
 def shifted(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Other hue, saturation and lightness, the same shift for all pixels; lightness alone for one channel."""
+    """(h, w, channels) uint8 with other hue, saturation and lightness, the same shift for all pixels; lightness
+    alone for one channel."""
     hue = random.uniform(-_HUE, _HUE) / 30  # in sixths of the circle
     saturation = random.uniform(-_SATURATION, _SATURATION) / 255
     lightness = random.uniform(-_LIGHTNESS, _LIGHTNESS) / 255

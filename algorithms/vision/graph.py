@@ -71,7 +71,11 @@ def window(node: Node) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int
 
 
 def pair(node: Node, name: str, default: int) -> tuple[int, int]:
-    """An attribute of two numbers, as in ``(3, 3)`` or ``[3, 3]``; () stands for the default."""
+    """An attribute of two numbers, as in ``(3, 3)`` or ``[3, 3]``; () stands for the default.
+
+    Raises:
+        ModelError: the attribute is something else.
+    """
     text = node.attributes.get(name)
     if text is None or text in ("()", "[]"):
         return default, default

@@ -50,7 +50,11 @@ def _checked(batches: list[Batch], channel: str) -> Batch:
 
 
 def join(batches: list[Batch]) -> Batch:
-    """One batch of all; empties the list, so that dense rows are never held twice."""
+    """One batch of all; empties the list, so that dense rows are never held twice.
+
+    Raises:
+        TrainingDataError: the batches differ in their number of features.
+    """
     if len(batches) == 1 or any(batch.is_sparse for batch in batches):
         return _join_sparse(batches) if len(batches) > 1 else batches.pop()
     widths = {batch.feature_dim for batch in batches}
@@ -174,7 +178,7 @@ def matrix(rows: Batch, hyperparameters: XGBoostHyperparameters, *, quantized: b
 
 
 def group_starts(groups: np.ndarray) -> np.ndarray:
-    """First row of each query.
+    """Number of the first row of each query, (queries,), by the query ids of rows (n,).
 
     Raises:
         TrainingDataError: rows of one query lie apart.

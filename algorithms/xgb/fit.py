@@ -24,7 +24,12 @@ from recordio.limits import MOST_FEATURES
 
 
 def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream], job: Job) -> XGBModel:
-    """A model of the ``train`` channel; see ``algorithms.xgb.XGBoost``."""
+    """A model of the ``train`` channel; see ``algorithms.xgb.XGBoost``.
+
+    Raises:
+        ChannelError: ``process_type`` is update, and there is no model to update.
+        TrainingDataError: the rows have more features than can be served, or labels that the objective cannot learn.
+    """
     _warn_of_unused(hyperparameters, channels, job)
     if hyperparameters.process_type == "update" and "model" not in channels:
         raise ChannelError("process_type update changes the trees of an earlier model: give it in a channel 'model'")

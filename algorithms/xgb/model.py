@@ -153,7 +153,11 @@ def majority(votes: np.ndarray) -> np.ndarray:
 
 
 def load(directory: Path, *, first: bool = False) -> XGBModel:
-    """All models of a folder as one that gives their common answer, or only the ``first``; see ``XGBoost.load``."""
+    """All models of a folder as one that gives their common answer, or only the ``first``; see ``XGBoost.load``.
+
+    Raises:
+        ModelError: there is no model, one cannot be read, or they differ in objective or classes.
+    """
     files = _model_files(directory)[: 1 if first else None]
     boosters = [load_booster(path.read_bytes(), path.name) for path in files]
     for booster in boosters:

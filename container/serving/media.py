@@ -61,7 +61,11 @@ def row_format(serving: Serving, feature_dim: int | None) -> RowFormat:
 
 
 def check_finite(batch: Batch, serving: Serving) -> None:
-    """Refuse infinite values where readers let NaN through: it is a missing value, and an infinity is a mistake."""
+    """Refuse infinite values where readers let NaN through: it is a missing value, and an infinity is a mistake.
+
+    Raises:
+        ValueRangeError: there is an infinite value.
+    """
     if serving.missing_values:
         values = batch.features.data if batch.is_sparse else batch.features
         if np.isinf(values).any():

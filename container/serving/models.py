@@ -30,7 +30,12 @@ def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
 
 
 def find(name: str | None, directory: Path) -> type[Algorithm]:
-    """The algorithm called ``name``, else the first that recognises the folder as its own."""
+    """The algorithm called ``name``, else the first that recognises the folder as its own.
+
+    Raises:
+        ModelError: none of this image's recognises it.
+        ConfigurationError: there is no algorithm called ``name``.
+    """
     if name is not None:
         return named(name)
     if (algorithm := recognised(directory)) is not None:
@@ -43,7 +48,11 @@ def find(name: str | None, directory: Path) -> type[Algorithm]:
 
 
 def named(name: str) -> type[Algorithm]:
-    """The algorithm called ``name``, which ``ALGORITHM`` says."""
+    """The algorithm called ``name``, which ``ALGORITHM`` says.
+
+    Raises:
+        ConfigurationError: there is none of that name, or it needs a package that is not installed.
+    """
     try:
         return registry.find(name)
     except LookupError as error:
@@ -51,7 +60,11 @@ def named(name: str) -> type[Algorithm]:
 
 
 def check(algorithm: type[Algorithm], settings: Settings) -> None:
-    """Refuse settings that ``algorithm`` cannot follow, all of them together."""
+    """Refuse settings that ``algorithm`` cannot follow, all of them together.
+
+    Raises:
+        ConfigurationError: naming each of them.
+    """
     serving, problems = algorithm.serving, []
     if settings.default_accept is not None and settings.default_accept not in serving.answers:
         problems.append(

@@ -91,8 +91,8 @@ class Engine:
     def _sum(self, parts: Sequence[np.ndarray], what: str) -> np.ndarray:
         """The sum of the parts, one after the other; ``what`` says what they are, alike on all hosts.
 
-        A number that stands for ``what`` travels behind every piece of them. Where hosts add arrays of different sizes, the
-        engine gives those with the smaller one a wrong sum without an error; the number is wrong then, too.
+        A number that stands for ``what`` travels behind every piece of them. Where hosts add arrays of different sizes,
+        the engine gives those with the smaller one a wrong sum without an error; the number is wrong then, too.
 
         Raises:
             RuntimeError: another host adds something else.
@@ -133,7 +133,11 @@ def stop_tracker(tracker: Any) -> None:
 
 
 def connect(address: str, port: int, rank: int, size: int) -> Engine:
-    """The engine of this host, when all others have called this too."""
+    """The engine of this host, when all others have called this too.
+
+    Raises:
+        RuntimeError: the engine numbers the hosts otherwise.
+    """
     import xgboost
     from xgboost import collective
 
@@ -188,6 +192,9 @@ def _borrowed(descriptor: int) -> socket.socket:
 
 def encode(value: Any) -> bytes:
     """A value of ``Hosts.gather`` as bytes: a JSON text with its length, then the arrays.
+
+    Raises:
+        TypeError: a value is of another type, or an array holds no numbers.
 
     >>> decode(encode({"a": [1, None, 0.5], "b": np.arange(3)}))
     {'a': [1, None, 0.5], 'b': array([0, 1, 2])}

@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local.sagemaker.engines import Engine
 from local.sagemaker.invocation_metrics import InvocationMetrics
 from local.sagemaker.processes import Processes
 from local.sagemaker.store import Store
@@ -38,6 +39,7 @@ class Cloud:
     """SageMaker in one region, as a request addresses it. All regions share records, processes and queue.
 
     Attributes:
+        engine: starts the processes of images.
         url: of this server, where the logs are, too, and S3.
         s3: of another server that has S3.
         folder: of the state.
@@ -52,6 +54,7 @@ class Cloud:
 
     store: Store
     processes: Processes
+    engine: Engine
     queue: ThreadPoolExecutor
     at_once: int
     url: str

@@ -9,6 +9,9 @@ import click
 
 from local.options import FOLDER, need
 
+NAMES = ("process", "docker", "buildah")
+"""Of the engines; what they are is in ``engines``, which is not imported for a look at the options."""
+
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=5005, show_default=True, help="0: any that is free.")
@@ -25,7 +28,14 @@ from local.options import FOLDER, need
     help="Jobs at a time; others wait.  [default: half of the cores, at least 2]",
 )
 @click.option("--s3", metavar="URL", help="Another server that has S3, with the keys of your environment.")
-def up(port: int, host: str, state: Path, region: str, jobs: int, s3: str | None) -> int:
+@click.option(
+    "--engine",
+    type=click.Choice(NAMES),
+    default="process",
+    show_default=True,
+    help="What runs images: processes of this installation, or containers of docker or buildah.",
+)
+def up(port: int, host: str, state: Path, region: str, jobs: int, s3: str | None, engine: str) -> int:
     """A SageMaker on this machine.
 
     Code for SageMaker (boto3, the SDKs, the AWS CLI) runs unmodified once the environment that is printed is set.
@@ -33,4 +43,4 @@ def up(port: int, host: str, state: Path, region: str, jobs: int, s3: str | None
     need("moto", "local")
     from local.sagemaker.server import run
 
-    return run(host=host, port=port, state=state, region=region, at_once=jobs, s3=s3)
+    return run(host=host, port=port, state=state, region=region, at_once=jobs, s3=s3, engine=engine)

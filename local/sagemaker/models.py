@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from local.sagemaker import images, s3
+from local.sagemaker import s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.operations import listed, operation
@@ -63,7 +63,7 @@ def create_model(cloud: Cloud, request: Record) -> Record:
         )
     if "Image" not in containers[0]:
         raise invalid("The container has no Image, and oba up has no model packages")
-    images.algorithm(containers[0]["Image"])
+    cloud.engine.check(containers[0]["Image"])
     if containers[0].get("Mode") == "MultiModel" and "ModelDataUrl" not in containers[0]:
         raise invalid("A container of Mode MultiModel needs a ModelDataUrl: the prefix of its models")
     name = request["ModelName"]

@@ -23,7 +23,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from container.settings import ConfigurationError
-from local.sagemaker import asynchronous, endpoints, external, operations, page, restart, role
+from local.sagemaker import asynchronous, endpoints, engines, external, operations, page, restart, role
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
 from local.sagemaker.processes import Processes
@@ -142,13 +142,15 @@ def refused(error: AwsError) -> Response:
 # ---- the process ----------------------------------------------------------------------------------------------------
 
 
-def run(*, host: str, port: int, state: Path, region: str, at_once: int, s3: str | None = None) -> int:
+def run(
+    *, host: str, port: int, state: Path, region: str, at_once: int, s3: str | None = None, engine: str = "process"
+) -> int:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigurationError: the port or the state folder is in use, or ``s3`` cannot be.
+        ConfigurationError: the port or the state folder is in use, or ``s3`` or ``engine`` cannot be.
     """
-    with started(host, port, state, region, at_once, s3) as cloud:
+    with started(host, port, state, region, at_once, s3, engine) as cloud:
         restart.recover(cloud)
         click.echo(_told(cloud, host, state))
         sys.stdout.flush()
@@ -160,7 +162,9 @@ def run(*, host: str, port: int, state: Path, region: str, at_once: int, s3: str
 
 
 @contextlib.contextmanager
-def started(host: str, port: int, state: Path, region: str, at_once: int, s3: str | None = None) -> Iterator[Cloud]:
+def started(
+    host: str, port: int, state: Path, region: str, at_once: int, s3: str | None = None, engine: str = "process"
+) -> Iterator[Cloud]:
     """A server in threads of this process. All jobs and endpoints end with it.
 
     Raises:
@@ -172,7 +176,7 @@ def started(host: str, port: int, state: Path, region: str, at_once: int, s3: st
     with _held(state), contextlib.ExitStack() as stack:
         processes = Processes()
         stack.callback(processes.close)
-        server, cloud = _made(host, port, state.resolve(), region, at_once, processes, s3)
+        server, cloud = _made(host, port, state.resolve(), region, at_once, processes, s3, engine)
         stack.callback(server.server_close)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         stack.callback(server.shutdown)
@@ -181,7 +185,7 @@ def started(host: str, port: int, state: Path, region: str, at_once: int, s3: st
 
 
 def _made(
-    host: str, port: int, state: Path, region: str, at_once: int, processes: Processes, s3: str | None
+    host: str, port: int, state: Path, region: str, at_once: int, processes: Processes, s3: str | None, engine: str
 ) -> tuple[BaseWSGIServer, Cloud]:
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # or any page in the user's browser could ask this server
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -203,6 +207,7 @@ def _made(
     cloud = Cloud(
         store=Store(state),
         processes=processes,
+        engine=engines.of(engine, processes),
         queue=ThreadPoolExecutor(at_once),
         at_once=at_once,
         url=f"http://{own}:{server.port}",

@@ -18,9 +18,10 @@ from typing import NamedTuple
 from algorithms.archives import ArchiveError, extract
 from container.paths import Paths
 from local.batch.client import LOOPBACK, free_port
-from local.sagemaker import images, s3
+from local.sagemaker import s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
+from local.sagemaker.engines import Run
 from local.sagemaker.errors import JobError
 from local.sagemaker.store import Record, emptied
 
@@ -65,7 +66,7 @@ class Server:
         notes: Iterable[str] = (),
     ) -> None:
         self._client, self._container = cloud.client("s3"), container
-        self._processes = cloud.processes
+        self._processes, self._engine = cloud.processes, cloud.engine
         self._paths = Paths(emptied(folder))
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._loading = threading.Lock()
@@ -73,20 +74,16 @@ class Server:
         self.many = container.get("Mode") == MULTI
         if not self.many:
             _bring_model(self._client, container, self._paths.model)
-        own = {
-            "SAGEMAKER_BASE_DIR": str(self._paths.base),
-            "SAGEMAKER_BIND_TO_PORT": str(self.port),
-            "OBA_BIND_ADDRESS": LOOPBACK,
-            "SAGEMAKER_MULTI_MODEL": "true" if self.many else "false",
-            "ALGORITHM": images.algorithm(container["Image"]),
-        }
+        own = {"SAGEMAKER_MULTI_MODEL": "true" if self.many else "false"}
         # An instance is one process here: there may be several, and jobs beside them.
         given = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **container.get("Environment", {}), **variables, **own}
         self._log = Log(cloud, folder.parent / f"{folder.name}.log", group, stream)
         for note in notes:
             self.tell(note)
         try:
-            self._process = self._processes.start("serve", given)
+            self._process = cloud.engine.start(
+                Run(container["Image"], "serve", self._paths.base, self._paths.base, given, self.port)
+            )
         except Exception:
             self._log.close()
             raise
@@ -173,7 +170,7 @@ class Server:
             if not folder.exists():
                 uri = f"{self._container['ModelDataUrl'].rstrip('/')}/{target.lstrip('/')}"
                 _unpack(self._client, uri, folder)
-            request = f'{{"model_name": "{name}", "url": "{folder}"}}'.encode()
+            request = f'{{"model_name": "{name}", "url": "{self._engine.inside(folder, self._paths.base)}"}}'.encode()
             answer = self.ask("POST", "/models", request, {"Content-Type": "application/json"})
             while answer.status == _NO_MEMORY and self._loaded:
                 longest_unused, _ = self._loaded.popitem(last=False)

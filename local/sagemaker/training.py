@@ -6,7 +6,6 @@ import functools
 import shutil
 import time
 
-from algorithms import registry
 from local.metric_patterns import MetricPattern
 from local.sagemaker import channels, images, training_job
 from local.sagemaker.cloud import Cloud
@@ -64,8 +63,8 @@ def create(cloud: Cloud, request: Record) -> Record:
 def _completed(request: Record) -> Record:
     """The parts of a request that AWS returns with its defaults: its SDKs look for them."""
     specification = request["AlgorithmSpecification"]
-    declared = registry.find(images.algorithm(specification["TrainingImage"])).metrics
-    given = [{"Name": one.name, "Regex": one.regex} for one in declared]
+    declared = images.declaration(specification["TrainingImage"])
+    given = [{"Name": one.name, "Regex": one.regex} for one in declared.metrics] if declared else []
     names = {one["Name"] for one in given}
     given += [one for one in specification.get("MetricDefinitions", ()) if one["Name"] not in names]
     channel = {"CompressionType": "None", "RecordWrapperType": "None"}
@@ -90,7 +89,8 @@ def _check(cloud: Cloud, request: Record) -> None:
     if "ContainerEntrypoint" in specification or "ContainerArguments" in specification:
         raise invalid("AlgorithmSpecification: the images that oba up runs take no ContainerEntrypoint or Arguments")
     try:
-        registry.find(images.algorithm(specification["TrainingImage"]))
+        cloud.engine.check(specification["TrainingImage"])
+        images.declaration(specification["TrainingImage"])
         split(request["OutputDataConfig"]["S3OutputPath"])
     except (LookupError, JobError) as error:
         raise invalid(str(error)) from error

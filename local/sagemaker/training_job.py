@@ -20,10 +20,11 @@ from typing import Any
 from algorithms.archives import pack
 from container.paths import Paths
 from local import together
-from local.sagemaker import channels, images, pipes, s3, without_effect
+from local.sagemaker import channels, pipes, s3, without_effect
 from local.sagemaker.checkpoints import Checkpoints
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
+from local.sagemaker.engines import Run
 from local.sagemaker.errors import AwsError, JobError
 from local.sagemaker.store import Record, emptied
 
@@ -117,7 +118,6 @@ class Job:
         self._record, self._cloud, self._name, self._stop = record, cloud, name, stop
         self._s3 = cloud.client("s3")
         self._folder = emptied(cloud.folder / "training-jobs" / name)
-        self._algorithm = images.algorithm(record["AlgorithmSpecification"]["TrainingImage"])
         self._timed_out = False
         self._hosts: list[_Host] = []
 
@@ -231,7 +231,7 @@ class Job:
                 if killed == math.inf and (self._stop.is_set() or self._timed_out):
                     killed = now + GRACE_SECONDS
                     for process in processes:  # each: who has not met the others yet hears of nothing from them
-                        process.terminate()
+                        self._cloud.engine.ask_to_end(process)
                 elif killed == math.inf and processes[0].poll() is not None:
                     killed = now + GRACE_SECONDS
                 if now > killed or self._unfed():
@@ -260,7 +260,16 @@ class Job:
         log = Log(self._cloud, file, GROUP, stream, self._patterns() if leads else None, dimension)
         if leads and (told := without_effect.told(KIND, self._record)):
             log.write(told)
-        host.process = self._cloud.processes.start("train", self._environment(host))
+        host.process = self._cloud.engine.start(
+            Run(
+                self._record["AlgorithmSpecification"]["TrainingImage"],
+                "train",
+                host.paths.base,
+                self._folder,
+                self._environment(),
+                meets=len(self._hosts) > 1,
+            )
+        )
         for feeder in host.feeders:
             feeder.start()
         reader = threading.Thread(target=self._follow, args=(host.process, log, leads), daemon=True)
@@ -289,7 +298,7 @@ class Job:
     def _patterns(self) -> dict[str, str]:
         return {one["Name"]: one["Regex"] for one in self._record["AlgorithmSpecification"]["MetricDefinitions"]}
 
-    def _environment(self, host: _Host) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         sharing = self._cloud.at_once * len(self._hosts)
         threads = str(max(1, len(os.sched_getaffinity(0)) // sharing))
         return {
@@ -298,8 +307,6 @@ class Job:
             "TRAINING_JOB_NAME": self._name,
             "TRAINING_JOB_ARN": self._record["Arn"],
             "AWS_REGION": self._cloud.region,
-            "SAGEMAKER_BASE_DIR": str(host.paths.base),
-            "ALGORITHM": self._algorithm,
         }
 
     # ---- after -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from algorithms import registry
 from algorithms.interface import Algorithm
 from container.settings import ConfigurationError
 from local.sagemaker import images, protocol, training
@@ -74,8 +73,12 @@ class _TrainingJobs:
             training.stop(self._cloud, {"TrainingJobName": name})
 
 
-def _algorithm(image: str) -> type[Algorithm]:
-    return registry.find(images.algorithm(image))
+def _algorithm_of(cloud: Cloud) -> Callable[[str], type[Algorithm] | None]:
+    def algorithm_of(image: str) -> type[Algorithm] | None:
+        cloud.engine.check(image)
+        return images.declaration(image)
+
+    return algorithm_of
 
 
 def _jobs(cloud: Cloud) -> TuningJobs:
@@ -84,7 +87,7 @@ def _jobs(cloud: Cloud) -> TuningJobs:
         if cloud.region not in cloud.tuning:
             prefix = f"arn:aws:sagemaker:{cloud.region}:{ACCOUNT}"
             folder = cloud.folder / _FOLDER / cloud.region
-            cloud.tuning[cloud.region] = TuningJobs(folder, _TrainingJobs(cloud), _algorithm, prefix)
+            cloud.tuning[cloud.region] = TuningJobs(folder, _TrainingJobs(cloud), _algorithm_of(cloud), prefix)
         return cloud.tuning[cloud.region]
 
 

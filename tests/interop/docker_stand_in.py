@@ -1,6 +1,8 @@
-"""A `docker` for machines without an engine: as much of it as the local modes of the SageMaker SDK call.
+"""A `docker` for machines without an engine: as much of it as the local modes of the SageMaker SDK and `oba up` call.
 
     docker compose -f FILE up --build --abort-on-container-exit
+    docker run --rm --name NAME --network=host --publish=127.0.0.1:PORT:8080 --volume=… --env=… IMAGE COMMAND
+    docker rm --force NAME
 
 The images that it has are this project's commands: the last part of an image's name is the algorithm. A container is a
 process in a folder whose links are the container's mounts, which the command takes for /opt/ml; it has its own
@@ -49,6 +51,14 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if arguments[:2] == ["compose", "-f"] and arguments[3:4] == ["up"]:
         return up(Path(arguments[2]))
+    if arguments[:1] == ["info"]:
+        return 0
+    if arguments[:2] == ["image", "inspect"]:
+        return 0 if has(arguments[2]) else 1
+    if arguments[:1] == ["run"]:
+        return run(arguments[1:])
+    if arguments[:2] == ["rm", "--force"]:
+        return remove(arguments[2])
     print(f"docker: the stand-in knows no 'docker {' '.join(arguments)}'", file=sys.stderr)
     return 125
 
@@ -67,6 +77,48 @@ def has(image: str) -> bool:
     if BUILDAH:
         return subprocess.run(["buildah", "inspect", "--type=image", image], capture_output=True).returncode == 0
     return algorithm(image) in os.environ["STAND_IN_IMAGES"].split(",")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """``docker run``: the exit code of the container, which goes on where this client is killed."""
+    options: dict[str, list[str]] = {}
+    rest = list(arguments)
+    while rest[0].startswith("--"):
+        name, _, value = rest.pop(0).partition("=")
+        if name in ("--name", "--user"):
+            value = rest.pop(0)
+        options.setdefault(name, []).append(value)
+    image, *words_given = rest
+    if not has(image):
+        print(f"Unable to find image '{image}' locally: pull access denied for {image}")
+        return 125
+    inside = [text for text in options["--volume"] if PurePosixPath(text.split(":")[1]).is_relative_to(ROOT)]
+    service = {"image": image, "command": words_given, "environment": options.get("--env", [])}
+    if published := options.get("--publish"):
+        service["ports"] = [published[0].partition(":")[2]]
+    base = Path(inside[0].split(":")[0])
+    process = subprocess.Popen(command(service), env=environment(service, base), cwd=base, start_new_session=True)
+    record = running(options["--name"][0])
+    record.write_text(str(process.pid))
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    finally:
+        record.unlink(missing_ok=True)
+
+
+def running(name: str) -> Path:
+    """Has the process of a container by this name while it runs."""
+    return Path(tempfile.gettempdir()) / f"stand-in-{name}"
+
+
+def remove(name: str) -> int:
+    """``docker rm --force``."""
+    if not (record := running(name)).exists():
+        return 1
+    os.killpg(int(record.read_text()), signal.SIGKILL)
+    record.unlink(missing_ok=True)
+    return 0
 
 
 def up(file: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from algorithms.events import Event
-from container.logs import Frame, Summary
+from container.logs import CLOSED, Frame, Summary
 
 
 class Line(NamedTuple):
@@ -20,12 +20,15 @@ class Line(NamedTuple):
 class Dialect:
     """Writes the lines of one job; what a dialect has no line for, it leaves out.
 
+    Attributes:
+        frame: what surrounds the text of a line.
+
     Args:
         algorithm: its name in SageMaker's ``#metrics`` lines.
         host: the name of this host.
     """
 
-    frame: ClassVar[Frame]
+    frame: ClassVar[Frame] = CLOSED
     step: ClassVar[str] = "epoch"
     """What the numbers of measurements count."""
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from container import logs
 from container.training.dialects import _base
 from container.training.dialects._base import Line
 
 
 class Dialect(_base.Dialect):
-    """The frame and the first lines of the closed algorithms."""
-
-    frame = logs.CLOSED
+    """The first lines of the closed algorithms."""
 
     def worker(self, *, checkpoints: bool) -> Iterator[Line]:
         """The lines about the machine."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,14 +94,21 @@ def test_lines_are_those_of_published_logs(published, dialect, event):
     assert lines(dialect, event) == [published]
 
 
-def test_each_score_has_its_line_but_for_xgboost():
+def test_each_score_has_its_line_except_for_xgboost():
     event = Measured((Score("train", "a", 1.0), Score("validation", "a", 2.0)), step=3)
-    assert {name: len(lines(name, event)) for name in dialects.names()} == {
-        "mxnet": 2,
-        "sagemaker": 2,
-        "sockeye": 2,
-        "xgboost": 1,
-    }
+    wanted = {"mxnet": 2, "sagemaker": 2, "sockeye": 2, "xgboost": 1}
+    assert {name: len(lines(name, event)) for name in wanted} == wanted
+
+
+def test_a_further_dialect_is_one_class_with_what_it_alone_says():
+    class Plain(dialects.Dialect):
+        def event(self, event):
+            yield dialects.Line(f"seen {event.done}")
+
+    plain = Plain("title", "algo-1")
+    assert plain.frame == dialects.find("sagemaker").frame
+    assert [line.text for line in plain.event(Progress(1, 4))] == ["seen 1"]
+    assert [*plain.worker(checkpoints=True), *plain.saved(Path("a")), *plain.serialized(Path("a"))] == []
 
 
 def test_sagemakers_pattern_finds_an_xgboost_metric_once_cloudwatch_has_shown_the_tab():

@@ -15,6 +15,7 @@ pytest.importorskip("boto3")
 
 from local.sagemaker import endpoints, models, training, training_job
 from local.sagemaker.cloud import Cloud
+from local.sagemaker.engines import ProcessEngine
 from local.sagemaker.errors import AwsError, JobError
 from local.sagemaker.store import Store
 from tests.local.sagemaker.client import KMEANS, ROLE, request
@@ -38,7 +39,9 @@ class Processes:
 @pytest.fixture
 def cloud(tmp_path, monkeypatch):
     monkeypatch.setattr(Cloud, "client", lambda *_: MagicMock())
-    given = {"store": Store(tmp_path), "processes": Processes(), "queue": ThreadPoolExecutor(1), "at_once": 1}
+    processes = Processes()
+    given = {"store": Store(tmp_path), "processes": processes, "engine": ProcessEngine(processes)}
+    given |= {"queue": ThreadPoolExecutor(1), "at_once": 1}
     yield Cloud(**given, url="", folder=tmp_path, jobs={}, running={}, region="us-east-1")
     given["queue"].shutdown()
     for process in given["processes"].started:

@@ -1,0 +1,143 @@
+"""`oba up --engine docker` and `--engine buildah`: containers run what processes run, and none stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("boto3")
+pytest.importorskip("moto")
+
+from algorithms import registry
+from tests.local.sagemaker.client import (
+    CSV,
+    KMEANS,
+    LONG,
+    ROLE,
+    ROOT,
+    deployed,
+    ended,
+    processes_of,
+    request,
+    running,
+    trained,
+)
+
+pytestmark = pytest.mark.slow
+OTHER = "123456789012.dkr.ecr.us-east-1.amazonaws.com/somebody:1"
+
+
+@pytest.fixture
+def docker(tmp_path):
+    """The environment in which `docker` is the stand-in: it has our images, and somebody's with `train` in it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "docker"
+    stand_in = ROOT / "tests" / "interop" / "docker_stand_in.py"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} {stand_in} "$@"\n')
+    script.chmod(0o755)
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    for name in ("train", "serve"):
+        own = commands / name
+        own.write_text(
+            f'#!/bin/sh\nif [ "$ALGORITHM" = somebody ]; then cat $SAGEMAKER_BASE_DIR/input/data/train/*; '
+            f'echo "score=0.5;"; echo made > $SAGEMAKER_BASE_DIR/model/weights; exit 0; fi\n'
+            f"exec {Path(sys.executable).with_name(name)}\n"
+        )
+        own.chmod(0o755)
+    images = {"STAND_IN_COMMANDS": str(commands), "STAND_IN_IMAGES": ",".join([*registry.ALGORITHMS, "somebody"])}
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": str(tmp_path), **images}
+
+
+def with_data(up) -> None:
+    up.s3.create_bucket(Bucket="bucket")
+    up.s3.put_object(Bucket="bucket", Key="train/rows.csv", Body=CSV)
+
+
+def test_docker_runs_our_images_and_others_and_leaves_no_container_when_it_is_killed(tmp_path, docker):
+    state = tmp_path / "state"
+    with running(state, "--engine", "docker", **docker) as up:
+        with_data(up)
+        job = trained(up, "two", hosts=2, mode="Pipe")
+        container = {"Image": KMEANS, "ModelDataUrl": job["ModelArtifacts"]["S3ModelArtifacts"]}
+        up.sagemaker.create_model(ModelName="m", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+        deployed(up, "e", m=1)
+        answer = up.runtime.invoke_endpoint(EndpointName="e", ContentType="text/csv", Body=CSV)
+        assert len(json.load(answer["Body"])["predictions"]) == CSV.count("\n")
+        metrics = [{"Name": "score", "Regex": "score=(.*?);"}]
+        specification = {"TrainingImage": OTHER, "TrainingInputMode": "File", "MetricDefinitions": metrics}
+        other = trained(up, "other", AlgorithmSpecification=specification)
+        assert {one["MetricName"]: one["Value"] for one in other["FinalMetricDataList"]} == {"score": 0.5}
+        up.sagemaker.create_training_job(**request("missing", image="elsewhere/nobody"))
+        assert ended(up, "missing")["FailureReason"].endswith("exit code: 125")
+        up.sagemaker.create_training_job(**request("stopped", HyperParameters=LONG))
+        until_it_trains(up, "stopped")
+        up.sagemaker.stop_training_job(TrainingJobName="stopped")
+        assert ended(up, "stopped")["TrainingJobStatus"] == "Stopped"
+        assert "stop was asked for" in (state / "training-jobs" / "stopped" / "algo-1.log").read_text()
+        up.sagemaker.create_training_job(**request("runs", HyperParameters=LONG))
+        until_it_trains(up, "runs")
+        assert processes_of(state)
+        up.process.send_signal(signal.SIGKILL)
+        up.process.wait()
+    deadline = time.monotonic() + 20
+    while processes_of(state) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(state) == []
+    assert not list(tmp_path.glob("stand-in-*"))
+
+
+def until_it_trains(up, name: str) -> None:
+    """Until its first lines of metrics are there."""
+    group, prefix = "/aws/sagemaker/TrainingJobs", f"{name}/"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for stream in up.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix)["logStreams"]:
+            given = {"logGroupName": group, "logStreamName": stream["logStreamName"]}
+            if any("#metrics" in event["message"] for event in up.logs.get_log_events(**given)["events"]):
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"{name} does not train")
+
+
+@pytest.mark.parametrize("engine", ["docker", "buildah"])
+def test_an_engine_that_is_not_here_is_said_at_once(tmp_path, engine):
+    command = [sys.executable, "-m", "local", "up", "--port", "0", "--state", str(tmp_path), "--engine", engine]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": "/nowhere"}, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"--engine {engine}: there is no program {engine} on PATH" in done.stderr
+
+
+def has_image(name: str) -> bool:
+    if shutil.which("buildah") is None:
+        return False
+    return subprocess.run(["buildah", "inspect", "--type=image", name], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not has_image("open-algorithms/kmeans"), reason="make image ALGORITHM=kmeans makes the image")
+def test_buildah_trains_serves_and_stops_in_a_chroot(tmp_path):
+    with running(tmp_path / "state", "--engine", "buildah") as up:
+        with_data(up)
+        trained(up, "job", HyperParameters={"k": "3", "feature_dim": "2", "epochs": "100"})
+        log = (tmp_path / "state/training-jobs/job/algo-1.log").read_text()
+        assert "totaltime" in log.splitlines()[-2]  # what buildah itself loses: the last lines of many
+        container = {"Image": KMEANS, "Mode": "MultiModel", "ModelDataUrl": "s3://bucket/out/"}
+        up.sagemaker.create_model(ModelName="m", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+        deployed(up, "e", m=1)
+        given = {"EndpointName": "e", "ContentType": "text/csv", "TargetModel": "job/output/model.tar.gz"}
+        answer = up.runtime.invoke_endpoint(**given, Body=CSV)
+        assert len(json.load(answer["Body"])["predictions"]) == CSV.count("\n")
+        up.sagemaker.create_training_job(**request("stopped", HyperParameters=LONG))
+        until_it_trains(up, "stopped")
+        up.sagemaker.stop_training_job(TrainingJobName="stopped")
+        assert ended(up, "stopped")["TrainingJobStatus"] == "Stopped"
+        assert "stop was asked for" in (tmp_path / "state/training-jobs/stopped/algo-1.log").read_text()
