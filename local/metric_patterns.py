@@ -7,6 +7,8 @@ import math
 
 import regex
 
+from local.metric_lines import TAB
+
 LINE_SECONDS = 0.2
 """For one pattern on one line. A usual one takes microseconds; one that backtracks may take years."""
 
@@ -53,7 +55,7 @@ class MetricPattern:
                 f"The Regex of the metric {self.name} took more than {LINE_SECONDS} s on one line: the metric is no "
                 "longer looked for. Repetitions inside of repetitions, as in (a+)+, take so long"
             ) from error
-        with contextlib.suppress(ValueError, TypeError):  # a line that only resembles the metric
-            if match and math.isfinite(value := float(match[1])):
+        with contextlib.suppress(ValueError, AttributeError):  # a line that only resembles the metric
+            if match and math.isfinite(value := float(match[1].partition(TAB)[0])):
                 return value
         return None

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from algorithms.interface import Metric
+from local.metric_lines import TAB
 from local.parameters import Loudness
 
 _FRAME = re.compile(r"\[[^\]\n]*?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)[^\]\n]*\] ")
@@ -122,11 +123,11 @@ class Console:
             self._bar.hide()
 
     def _look_for_scores(self, text: str) -> None:
-        line = text.replace("\t", "#011")  # as CloudWatch shows tabs: XGBoost's patterns look for that
+        line = text.replace("\t", TAB)  # as CloudWatch shows tabs: XGBoost's patterns look for that
         for name, pattern in self._patterns:
             if match := pattern.search(line):
                 try:
-                    self._scores[name] = float(match[1])
+                    self._scores[name] = float(match[1].partition(TAB)[0])
                 except ValueError:  # a line that only resembles a score
                     continue
 

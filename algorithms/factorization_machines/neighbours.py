@@ -24,7 +24,7 @@ def nearest(factors: np.ndarray, sample: Sample | None) -> Table | None:
     """
     if sample is None:
         return None
-    features = sp.csr_array(sample.rows.features)
+    features = sp.csr_array(sample.rows.features, copy=True)
     features.eliminate_zeros()
     seen = np.bincount(features.indices, minlength=features.shape[1])
     order = np.argsort(-seen, kind="stable")[:_MOST_CANDIDATES]

@@ -15,7 +15,7 @@ from container.training.shades import coloured, png, signed, squeezed
 STYLES = 6
 """Colours of series that the page's style has: classes s0, s1 and so on."""
 _WIDTH, _HEIGHT = 400, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 16, 28, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 16, 32, 42
 _RIGHT_EDGE, _FLOOR = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 _MOST_POINTS = 400
 _MOST_DOTTED = 40

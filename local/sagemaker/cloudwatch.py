@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.metric_lines import TAB
 from local.metric_patterns import MetricPattern
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.kept_logs import Journal
@@ -58,7 +59,7 @@ class Log:
 
     def write(self, line: str) -> None:
         """One line, with or without its end."""
-        text, now = line.rstrip("\n").replace("\t", "#011"), time.time()
+        text, now = line.rstrip("\n").replace("\t", TAB), time.time()
         self._keep(text, now)
         for pattern in self._patterns:
             try:

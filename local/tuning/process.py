@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from local.metric_lines import TAB
 from local.tuning.tuner import Ending, Status, Trial
 
 LOG = "log.txt"
@@ -45,9 +46,9 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], tr
         for line in process.stdout:
             log.write(line)
             log.flush()
-            if match := objective.search(line.replace("\t", "#011")):
+            if match := objective.search(line.replace("\t", TAB)):
                 with contextlib.suppress(ValueError):  # a line that only resembles the metric
-                    trial.report(float(match[1]))
+                    trial.report(float(match[1].partition(TAB)[0]))
             if match := _LAST_WORDS.match(line):
                 reason = match[1].strip()
         code = process.wait()

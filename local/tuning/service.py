@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from algorithms.interface import Algorithm
 from container.settings import ConfigurationError
+from local.metric_lines import TAB
 from local.metric_patterns import MetricPattern
 from local.tuning import checks
 from local.tuning.config import IDENTICAL, Definition, TuningConfig, TuningError, from_request
@@ -262,7 +263,7 @@ class TuningJobs:
 
             def line(text: str) -> None:
                 with contextlib.suppress(TimeoutError):  # said in the training job's own log
-                    if (value := pattern.value(text.replace("\t", "#011"))) is not None:
+                    if (value := pattern.value(text.replace("\t", TAB))) is not None:
                         trial.report(value)
 
             over = threading.Event()

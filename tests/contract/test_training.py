@@ -122,8 +122,8 @@ def test_a_page_about_the_job_is_in_its_output_data(opt_ml):
     outcome = opt_ml.channel("validation", csv(FEATURES, LABELS), "csv").train("xgboost")
     assert outcome.code == 0, outcome.log
     page = (opt_ml.paths.output_data / "report.html").read_text()
-    for title in ("logloss", "Confusion", "Calibration", "Importance of features"):
-        assert f"<h3>{title}" in page
+    for title in ("Learning curve: logloss", "Confusion", "ROC", "Calibration", "Importance of features"):
+        assert f"<h2>{title}" in page
     assert f"{len(FEATURES)} rows of validation" in page
 
 

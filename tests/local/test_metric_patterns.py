@@ -48,3 +48,8 @@ def test_a_pattern_that_backtracks_for_ever_is_given_up_and_holds_no_thread_up(p
     assert slow.value(line) is None
     assert time.monotonic() - begun < 60
     assert len(gaps) > LINE_SECONDS / 0.1  # Python's own re would let no other thread run
+
+
+def test_a_value_ends_where_the_next_metric_begins():
+    pattern = MetricPattern("validation:auc", r".*\[[0-9]+\].*#011validation-auc:(\S+)")
+    assert pattern.value("[0]#011validation-auc:0.75#011validation-logloss:0.5") == 0.75

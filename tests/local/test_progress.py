@@ -72,3 +72,9 @@ def test_rounds_without_an_end_are_counted():
     bar = ProgressBar(io.StringIO())
     bar.steps(7, None)
     assert bar.line().startswith("round 7, ")
+
+
+def test_every_metric_of_a_round_is_a_score():
+    console = Console(io.StringIO(), io.StringIO(), Loudness.NORMAL, registry.find("xgboost").metrics)
+    console.write("[3]\ttrain-auc:0.9\ttrain-logloss:0.2\tvalidation-auc:0.8\tvalidation-logloss:0.3\n")
+    assert sorted(console.scores()) == [("validation:auc", 0.8), ("validation:logloss", 0.3)]
