@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import re
 import secrets
 import shutil
@@ -43,6 +44,9 @@ class NotFoundError(TuningError):
 
 class InUseError(TuningError):
     """There is a tuning job of that name already, or it has not ended yet."""
+
+
+_logger = logging.getLogger("oba.tuning")
 
 
 class TrainingJobs(Protocol):
@@ -84,7 +88,7 @@ class TuningJobs:
         self._folder, self._training, self._algorithm_of, self._prefix = folder, training, algorithm_of, prefix
         self._lock = threading.RLock()
         kept = sorted(folder.glob("*/state.json")) if folder.is_dir() else []
-        self._jobs = {job.name: job for job in (TuningJob.kept(file.parent) for file in kept)}
+        self._jobs = {job.name: job for job in map(_kept, kept) if job is not None}
 
     def resume(self) -> None:
         """Go on with the tuning jobs that a server before this one was in the midst of."""
@@ -313,6 +317,15 @@ def _completed(definition: Definition, algorithm: type[Algorithm] | None, automa
     if algorithm is None:
         return definition
     return dataclasses.replace(definition, static={**definition.static, _OBJECTIVE: definition.metric})
+
+
+def _kept(state: Path) -> TuningJob | None:
+    """A tuning job of an earlier process; None, and a word on standard error, where its files are damaged."""
+    try:
+        return TuningJob.kept(state.parent)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        _logger.warning("%s is damaged (%r): its tuning job is left out", state, error)
+        return None
 
 
 def _definitions(request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
