@@ -19,14 +19,16 @@ from typing import Any, Protocol
 from algorithms.interface import Algorithm
 from container.settings import ConfigurationError
 from local.metric_patterns import MetricPattern
-from local.tuning import checks
+from local.tuning import checks, definitions
 from local.tuning.config import IDENTICAL, Definition, TuningConfig, TuningError, from_request
+from local.tuning.definitions import OBJECTIVE, resources
+from local.tuning.definitions import image as _image
+from local.tuning.definitions import of as _definitions
 from local.tuning.job import TuningJob
 from local.tuning.tuner import Ending, Run, Status, Trial
 from recordio.quoting import quoted
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}")  # as in CreateHyperParameterTuningJob
-_OBJECTIVE = "_tuning_objective_metric"
 _NOT_OF_A_TRAINING_JOB = (
     "DefinitionName",
     "TuningObjective",
@@ -135,7 +137,7 @@ class TuningJobs:
     def describe(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """DescribeHyperParameterTuningJob. Raises NotFoundError."""
         job = self.find(request["HyperParameterTuningJobName"])
-        return job.described(self._parents(job.request))
+        return definitions.described(job.described(self._parents(job.request)), self._algorithm_of)
 
     def stop(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """StopHyperParameterTuningJob. Raises NotFoundError."""
@@ -293,18 +295,11 @@ def training_request(definition: Mapping[str, Any], name: str, trial: Trial) -> 
     request = {key: value for key, value in definition.items() if key not in _NOT_OF_A_TRAINING_JOB}
     request |= {"TrainingJobName": name, "HyperParameters": trial.hyperparameters}
     if "ResourceConfig" not in request:
-        request["ResourceConfig"] = _resources(definition.get("HyperParameterTuningResourceConfig", {}))
+        request["ResourceConfig"] = resources(definition.get("HyperParameterTuningResourceConfig", {}))
     if "CheckpointConfig" in request:  # each training job has checkpoints of its own
         config = dict(request["CheckpointConfig"])
         request["CheckpointConfig"] = config | {"S3Uri": f"{config['S3Uri'].rstrip('/')}/{name}"}
     return request
-
-
-def _resources(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """ResourceConfig from HyperParameterTuningResourceConfig: the first of its instance types."""
-    first = next(iter(stated.get("InstanceConfigs", [])), stated)
-    chosen = {name: first[name] for name in ("InstanceType", "InstanceCount", "VolumeSizeInGB") if name in first}
-    return {"VolumeSizeInGB": stated.get("VolumeSizeInGB", 1), **chosen}
 
 
 def _completed(definition: Definition, algorithm: type[Algorithm] | None, automatic: bool) -> Definition:
@@ -316,7 +311,7 @@ def _completed(definition: Definition, algorithm: type[Algorithm] | None, automa
     definition = checks.with_automatic_ranges(definition, algorithm)
     if algorithm is None:
         return definition
-    return dataclasses.replace(definition, static={**definition.static, _OBJECTIVE: definition.metric})
+    return dataclasses.replace(definition, static={**definition.static, OBJECTIVE: definition.metric})
 
 
 def _kept(state: Path) -> TuningJob | None:
@@ -326,15 +321,6 @@ def _kept(state: Path) -> TuningJob | None:
     except (ValueError, KeyError, TypeError, OSError) as error:
         _logger.warning("%s is damaged (%r): its tuning job is left out", state, error)
         return None
-
-
-def _definitions(request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return request.get("TrainingJobDefinitions") or [request["TrainingJobDefinition"]]
-
-
-def _image(definition: Mapping[str, Any]) -> str:
-    specification = definition["AlgorithmSpecification"]
-    return str(specification.get("TrainingImage") or specification.get("AlgorithmName", ""))
 
 
 def _within(summary: Mapping[str, Any], request: Mapping[str, Any]) -> bool:

@@ -56,15 +56,12 @@ def test_one_request_is_answered_with_the_model_that_is_named(tmp_path):
     assert [len(group) for group in groups] == [1, 1, 1]
     assert len(set.union(*groups)) == 3
     assert "--model says which model it is about" in run(job, *given)[2]
-    assert "--model is for a CreateTransformJob request" in run(train, "--model", tmp_path / "out", *given)[2]
     damaged = tmp_path / "damaged.tar.gz"
     damaged.write_bytes(b"no archive")
     code, _, errors = run(job, "--model", damaged, *given)
     assert code == 1
     assert "cannot be unpacked" in errors
     assert "Traceback" not in errors
-    code, _, errors = run(job, "--model", tmp_path / "out" / "model.tar.gz", "--output", tmp_path / "answers")
-    assert "no data stand for s3://bucket/asked; say which do: --data s3://bucket/asked=PATH" in errors
     (tmp_path / "rows.csv").write_text("a,b\nc,d\n")
     code, _, errors = run(job, "--model", tmp_path / "out" / "model.tar.gz", *given)
     assert code == 1
