@@ -1,8 +1,7 @@
 """The linear learner with only its required hyperparameters beside the best of scikit-learn's linear models.
 
-Every peer has its own defaults, too, and is tried on the rows as they are and, where they are dense, on standardised
-ones. The goals: log loss at most 1.1 times the lowest of theirs (mean squared error in regression), accuracy at least
-0.995 of their highest, in at most 5 times the processor seconds of the slower of those two peers.
+Peers have defaults, too, and rows as they are and, where dense, standardised. Goals: log loss (mean squared error) at
+most 1.1 times their lowest, accuracy 0.995 of their highest, in 5 times the seconds of the slower of those two.
 """
 
 from __future__ import annotations

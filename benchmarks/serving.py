@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import signal
 import socket
@@ -32,6 +31,7 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.lines import Line
+from benchmarks.load import Load, load
 from recordio import record_writer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,14 +110,6 @@ def invocations():
     ]
     return flask.jsonify(predictions=answers)
 """
-
-
-@dataclass
-class Load:
-    """What a server did in one round: requests a second and the seconds of each request."""
-
-    rate: float
-    latencies: np.ndarray
 
 
 @dataclass
@@ -277,10 +269,10 @@ def _measure(
     """Each request to each server, in turn, as many rounds as are asked for, after a short one to warm up."""
     for name, request in requests.items():
         for server in servers:
-            _load(server.port, request, options.seconds / 4, connections)
+            load(server.port, request, options.seconds / 4, connections)
         for number in range(options.rounds):
             for server in servers[:: -1 if number % 2 else 1]:
-                server.rounds.setdefault(name, []).append(_load(server.port, request, options.seconds, connections))
+                server.rounds.setdefault(name, []).append(load(server.port, request, options.seconds, connections))
 
 
 def _ratio(first: Server, other: Server, name: str) -> float:
@@ -375,47 +367,6 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         except OSError:
             time.sleep(0.01)
     raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
-
-
-# ---- load -----------------------------------------------------------------------------------------------------------
-
-
-def _load(port: int, request: bytes, seconds: float, connections: int) -> Load:
-    """Send ``request`` over and over on each of ``connections``, each from a process of its own."""
-    with multiprocessing.get_context("fork").Pool(connections) as pool:
-        started = time.monotonic() + 0.1
-        jobs = [(port, request, started, started + seconds)] * connections
-        latencies = np.concatenate(pool.starmap(_client, jobs, chunksize=1))
-    return Load(len(latencies) / seconds, latencies)
-
-
-def _client(port: int, request: bytes, start: float, stop: float) -> np.ndarray:
-    latencies = []
-    with socket.create_connection(("127.0.0.1", port), 30) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        time.sleep(max(0.0, start - time.monotonic()))
-        before = time.monotonic()
-        while before < stop:
-            connection.sendall(request)
-            _receive(connection)
-            after = time.monotonic()
-            latencies.append(after - before)
-            before = after
-    return np.array(latencies)
-
-
-def _receive(connection: socket.socket) -> None:
-    """Read one response to its end; anything but a 200 ends the benchmark."""
-    received = connection.recv(1 << 16)
-    while (end := received.find(b"\r\n\r\n")) < 0:
-        received += connection.recv(1 << 16)
-    head = received[:end].lower()
-    if not head.startswith(b"http/1.1 200"):
-        raise RuntimeError(received[:1000])
-    length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-    missing = end + 4 + length - len(received)
-    while missing > 0:
-        missing -= len(connection.recv(min(missing, 1 << 20)))
 
 
 if __name__ == "__main__":
