@@ -16,12 +16,12 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_command_line_trains_describes_lists_and_asks(tmp_path):
-    aws = python_of(*AWS_CLI).with_name("aws")
+    aws = [python_of(*AWS_CLI), "-m", "awscli"]  # the script "aws" names the folder in which it was made
     with running(tmp_path / "state") as up:
         environment = {**up.environment, "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "AWS_PAGER": ""}
 
         def run(*arguments: object, code: int = 0) -> str:
-            command = [aws, *map(str, arguments)]
+            command = [*aws, *map(str, arguments)]
             done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
             assert done.returncode == code, done.stderr
             return done.stdout if code == 0 else done.stderr
