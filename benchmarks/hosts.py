@@ -3,6 +3,7 @@
     python -m benchmarks.hosts                     # two hosts, all jobs
     python -m benchmarks.hosts --only pca --scale 0.1
     python -m benchmarks.hosts --only covertype --hosts 2 4
+    python -m benchmarks.hosts --sizes --scale 0.1 # what two hosts exchange, and what that would cost more of them
 
 Each host is a real ``train`` process with its own /opt/ml at a loopback address, bound to a core of its own where the
 machine has enough. In the column "sharded" each host has its part of the files (ShardedByS3Key), in "replicated" all of
@@ -37,6 +38,9 @@ from recordio.record_writer import encode_records
 RECORDIO = "application/x-recordio-protobuf"
 FILES = 8
 ADDRESS = "127.9.9.{}"
+PREDICTED = (2, 4, 16, 64)
+HOP, RATE = 1e-4, 1.25e9
+"""Seconds for a message from host to host, and bytes a second, at 10 Gb/s in one data centre."""
 
 
 class Job(NamedTuple):
@@ -84,6 +88,11 @@ def _xgboost(scale: float, random: np.random.Generator) -> Job:
     rows = random.standard_normal((int(2_000_000 * scale), 30), np.float32)
     labels = (rows[:, 0] * rows[:, 1] + rows[:, 2] > random.standard_normal(len(rows))).astype(np.float32)
     return Job("xgboost", {"num_round": 100, "objective": "binary:logistic", "nthread": 1}, rows, labels)
+
+
+def _ntm(scale: float, random: np.random.Generator) -> Job:
+    rows = random.poisson(0.1, (int(100_000 * scale), 2000)).astype(np.float32)
+    return Job("ntm", {"feature_dim": 2000, "num_topics": 20, "epochs": 2, "mini_batch_size": 256}, rows)
 
 
 def _classes(rows: Features, labels: np.ndarray, **values: Any) -> Job:
@@ -141,6 +150,7 @@ JOBS: dict[str, Callable[[float, np.random.Generator], Job]] = {
     "kmeans": _kmeans,
     "lda": _lda,
     "xgboost": _xgboost,
+    "ntm": _ntm,
     "covertype": _covertype,
     "a9a": _a9a,
     "mnist": _mnist,
@@ -155,8 +165,15 @@ def main() -> None:
     parser.add_argument("--only", choices=JOBS)
     parser.add_argument("--scale", type=float, default=1.0, help="of the data; 1 takes one host a minute or so")
     parser.add_argument("--hosts", type=int, nargs="+", default=[2], help="how many hosts to compare with one")
+    parser.add_argument("--sizes", action="store_true", help="what two hosts exchange, instead of how fast they are")
     arguments = parser.parse_args()
     rows = []
+    if arguments.sizes:
+        chosen = {name: make for name, make in JOBS.items() if arguments.only in (None, name)}
+        rows = [_exchanged(name, make(arguments.scale, np.random.default_rng(0))) for name, make in chosen.items()]
+        found = ("job", "sums", "MB", "kB a sum", "ms a sum, waiting too")
+        print(table("What hosts exchange", (*found, *(f"{count} hosts, s" for count in PREDICTED)), rows))
+        return
     for name, make in JOBS.items():
         if arguments.only in (None, name):
             found = _compared(name, make(arguments.scale, np.random.default_rng(0)), arguments.hosts)
@@ -167,13 +184,33 @@ def main() -> None:
     )
 
 
+def _exchanged(name: str, job: Job) -> tuple[object, ...]:
+    """What two hosts with half of the rows each have summed, and what the sums would take n hosts in all: of n each
+    sends an n-th to its neighbour 2 (n - 1) times (a ring)."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = _written(job, Path(folder))
+        run = _run(job._replace(rows=job.rows[:0]), data, Path(folder) / "two", 2, sharded=True)
+    found = re.match(r"(\d+) times over all hosts, (\S+) MB, in (\S+) s", run.exchanged)
+    assert found, run.exchanged
+    sums, size, seconds = int(found[1]), float(found[2]) * 1e6, float(found[3])
+    predicted = (2 * (count - 1) * (sums * HOP + size / count / RATE) for count in PREDICTED)
+    shape = f"{name}, {job.rows.shape[0]:,} x {job.rows.shape[1]:,}"
+    return (shape, str(sums), size / 1e6, size / sums / 1e3, 1e3 * seconds / sums, *predicted)
+
+
+def _written(job: Job, folder: Path) -> Path:
+    """The folder with the files of a job."""
+    data = folder / "data"
+    data.mkdir()
+    for number, part in enumerate(np.array_split(np.arange(job.rows.shape[0]), FILES)):
+        labels = None if job.labels is None else job.labels[part]
+        (data / f"part-{number}").write_bytes(encode_records(job.rows[part], labels))
+    return data
+
+
 def _compared(name: str, job: Job, sizes: list[int]) -> list[tuple[str, ...]]:
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
-        data.mkdir()
-        for number, part in enumerate(np.array_split(np.arange(job.rows.shape[0]), FILES)):
-            labels = None if job.labels is None else job.labels[part]
-            (data / f"part-{number}").write_bytes(encode_records(job.rows[part], labels))
+        data = _written(job, Path(folder))
         shape = f"{name}, {job.rows.shape[0]:,} x {job.rows.shape[1]:,}"
         job = job._replace(rows=job.rows[:0])
         one = _run(job, data, Path(folder) / "one", 1, sharded=False)

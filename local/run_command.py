@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from local.options import FOLDER, need
+from local.options import FOLDER, MODEL, need
 from local.parameters import Pair
 
 
@@ -21,12 +21,13 @@ from local.parameters import Pair
     type=Pair("PATH"),
     help="An S3 prefix of the request, and the files that stand for it: s3://bucket/train=data/",
 )
+@click.option("--model", type=MODEL, metavar="PATH", help="Of a transform job: a folder or model.tar.gz.")
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets the jobs' folders.")
-def run(request: Path, data: tuple[tuple[str, str], ...], output: Path) -> int:
-    """Run a training job or a tuning job to its end, without a server.
+def run(request: Path, data: tuple[tuple[str, str], ...], model: Path | None, output: Path) -> int:
+    """Run a training, transform or tuning job to its end, without a server.
 
-    REQUEST is the JSON of CreateTrainingJob, or of CreateHyperParameterTuningJob, whose data may also be at file://
-    addresses. The same command goes on with a tuning job that was interrupted.
+    REQUEST is the JSON of CreateTrainingJob, CreateTransformJob or CreateHyperParameterTuningJob; its data may also be
+    at file:// addresses. The same command goes on with a tuning job that was interrupted.
     """
     need("optuna", "local")
     need("moto", "local")
@@ -38,10 +39,14 @@ def run(request: Path, data: tuple[tuple[str, str], ...], output: Path) -> int:
         document = json.loads(request.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{request} is no JSON: {error}") from error
+    from local.sagemaker import request_file, transform_file
+
+    if transform_file.is_transform(document):
+        return transform_file.run(request, document, data, output, model)
+    if model is not None:
+        raise ConfigurationError(f"--model is for a CreateTransformJob request, which {request} is not")
     if isinstance(document, dict) and tuning.is_tuning(document):
         return _tuning(request, document, data, output)
-
-    from local.sagemaker import request_file
 
     return request_file.run(request, data, output)
 

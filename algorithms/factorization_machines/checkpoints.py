@@ -22,6 +22,8 @@ class Place:
     Attributes:
         schedule: what is to be done. scaling: of the data, where they are brought to one scale.
         epoch: epochs that are over. batches: of the running one that were trained on. total: their scores.
+        period: steps between exchanges with other hosts, 1 where all steps are taken together. step: seconds that one
+            takes, as its sizes tell.
     """
 
     schedule: Schedule
@@ -29,6 +31,8 @@ class Place:
     scaling: Scaling | None = None
     epoch: int = 0
     batches: int = 0
+    period: int = 1
+    step: float = 0.0
 
     def next_epoch(self) -> None:
         """The running epoch is over."""
@@ -40,6 +44,8 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
     numbers = {
         "epoch": place.epoch,
         "batches": place.batches,
+        "period": place.period,
+        "step": place.step,
         "total": vars(place.total),
         "schedule": dataclasses.asdict(place.schedule),
         "time": state.time,
@@ -57,7 +63,8 @@ def resume(state: State, found: Checkpoint) -> Place:
     total = Sums(found.state["total"]["binary"])
     vars(total).update(found.state["total"])
     scaling = _scaling_from_arrays(found.kept["scaling"]) if "scaling" in found.kept else None
-    return Place(Schedule(**found.state["schedule"]), total, scaling, found.state["epoch"], found.state["batches"])
+    how_far = {name: found.state[name] for name in ("epoch", "batches", "period", "step")}
+    return Place(Schedule(**found.state["schedule"]), total, scaling, **how_far)
 
 
 def _scaling_to_arrays(scaling: Scaling) -> dict[str, np.ndarray]:

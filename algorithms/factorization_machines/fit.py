@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.common import local_steps
 from algorithms.common.hosts import any_host
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
@@ -21,7 +24,7 @@ from algorithms.factorization_machines.scaling import FAR, Measure, Scaling
 from algorithms.factorization_machines.schedule import FEWEST_STEPS, Schedule, enough
 from algorithms.factorization_machines.scores import Sums
 from algorithms.factorization_machines.steps import State
-from algorithms.interface import Hosts, Job, Stream
+from algorithms.interface import Job, Stream
 from recordio.batches import Batch
 
 if TYPE_CHECKING:
@@ -138,27 +141,19 @@ def _one_epoch(state: State, stream: Stream, place: Place, hp: FactorizationMach
 
 def _pass(state: State, stream: Stream, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
     """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
-    total, scaling, stopped = place.total, place.scaling, False
+    total, stopped = place.total, False
     with closing(stream.batches(place.schedule.batch_size)) as batches:
-        for number, (batch, count) in enumerate(_in_step(batches, hp.feature_dim, job.hosts)):
-            if number < place.batches:  # trained on before an interruption
-                continue
-            labels = _labels(batch, hp)
-            if scaling is None:
-                raw = state.update(batch, labels, count)
-            else:
-                raw = scaling.scores(state.update(scaling.batch(batch), scaling.labels(labels), count))
-            total.add(raw, labels)
-            place.batches = number + 1
-            if place.schedule.logs(place.epoch) and number % hp.batch_metrics_publish_interval == 0:
-                _report_batch(raw, labels, hp, job, place.epoch, number)
-            stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
+        left = itertools.islice(batches, place.batches, None)  # without those before an interruption
+        while not stopped:
+            steps = _together if place.period == 1 else _apart
+            count, stopped = steps(left, state, place, hp, job)
+            if not count:
+                stopped = False  # that is heard after the epoch, which is whole
+                break
             if stream.repeats:
                 job.checkpoints.offer(lambda: to_checkpoint(state, place))
-            if stopped:
-                if place.epoch == 0:
-                    raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
-                break
+            if stopped and place.epoch == 0:
+                raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
     total.shared(job.hosts)
     if not total.rows:
         raise TrainingDataError(_NO_ROWS)
@@ -167,20 +162,70 @@ def _pass(state: State, stream: Stream, place: Place, hp: FactorizationMachinesH
     return not stopped
 
 
-def _in_step(batches: Iterator[Batch], width: int, hosts: Hosts) -> Iterator[tuple[Batch, int]]:
-    """Each batch with the number of rows of all hosts' batches.
+def _together(
+    batches: Iterator[Batch], state: State, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+) -> tuple[int, bool]:
+    """A step by the next batches of all hosts. Returns their rows, and whether a stop was asked for.
 
-    It goes on until no host has rows left; those that have none get batches of 0 rows. Batches are sparse on all hosts
+    A host that has no rows left takes part with a batch of none, until no host has any. Batches are sparse on all hosts
     where they are so on one.
     """
-    while True:
-        batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
-        count, sparse = hosts.sum(np.array([len(batch), batch.is_sparse]))[0].tolist()
-        if not count:
-            return
+    none = Batch(np.zeros((0, hp.feature_dim), np.float32), np.zeros(0, np.float32))
+    batch = next(batches, none)
+    values = batch.features.size if isinstance(batch.features, np.ndarray) else batch.features.nnz
+    mine = np.array([len(batch), batch.is_sparse, values, job.stop_requested])
+    count, sparse, values, stopped = job.hosts.sum(mine)[0].tolist()
+    if count:
         if sparse and not batch.is_sparse:
             batch = Batch(sp.csr_array(batch.features), batch.labels)
-        yield batch, count
+        labels = _labels(batch, hp)
+        raw = _scores(partial(state.update, count=count), batch, labels, place.scaling)
+        place.total.add(raw, labels)
+        if _reports(place, hp, place.batches):
+            _report_batch([(raw, labels)], hp, job, place.epoch, place.batches)
+        place.batches += 1
+        if (
+            state.time == local_steps.TOGETHER and hp.rescale_grad is None
+        ):  # a sum over rows would be another one on each host
+            size = job.hosts.size
+            place.step = state.seconds(count / size, values / size)
+            touched = values // size if sparse else hp.feature_dim
+            place.period = local_steps.next_period(1, size, place.step, touched, hp.num_factors + 1)
+    return count, stopped > 0
+
+
+def _apart(
+    batches: Iterator[Batch], state: State, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+) -> tuple[int, bool]:
+    """Steps of this host alone, then the exchange after which all have the same parameters; see ``_together``."""
+    taken = range(place.batches, place.batches + place.period)
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for number, batch in zip(taken, batches, strict=False):
+        labels = _labels(batch, hp)
+        raw = _scores(state.step_alone, batch, labels, place.scaling)
+        place.total.add(raw, labels)
+        if _reports(place, hp, number):
+            found[number] = raw, labels
+    agreed = state.agree(stopped=job.stop_requested)
+    for number in filter(partial(_reports, place, hp), taken[: agreed.steps]):
+        _report_batch([found[number]] if number in found else [], hp, job, place.epoch, number)
+    place.batches += place.period
+    place.period = local_steps.next_period(place.period, job.hosts.size, place.step, agreed.touched, hp.num_factors + 1)
+    return agreed.rows, agreed.stopped
+
+
+def _scores(
+    step: Callable[[Batch, np.ndarray], np.ndarray], batch: Batch, labels: np.ndarray, scaling: Scaling | None
+) -> np.ndarray:
+    """Take a step. Returns the scores (n,) of the rows before it."""
+    if scaling is None:
+        return step(batch, labels)
+    return scaling.scores(step(scaling.batch(batch), scaling.labels(labels)))
+
+
+def _reports(place: Place, hp: FactorizationMachinesHyperparameters, number: int) -> bool:
+    """Whether the scores of a batch are logged."""
+    return place.schedule.logs(place.epoch) and number % hp.batch_metrics_publish_interval == 0
 
 
 def _advice(hp: FactorizationMachinesHyperparameters) -> str:
@@ -214,10 +259,16 @@ def _labels(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndarra
 
 
 def _report_batch(
-    raw: np.ndarray, labels: np.ndarray, hp: FactorizationMachinesHyperparameters, job: Job, epoch: int, number: int
+    rows: list[tuple[np.ndarray, np.ndarray]],
+    hp: FactorizationMachinesHyperparameters,
+    job: Job,
+    epoch: int,
+    number: int,
 ) -> None:
+    """Scores of a batch of all hosts, by the scores and labels of this host's ``rows``."""
     sums = Sums(hp.predictor_type == BINARY)
-    sums.add(raw, labels)
+    for raw, labels in rows:
+        sums.add(raw, labels)
     sums.shared(job.hosts)
     job.report(Measured(sums.scores("train"), step=epoch, batch=number))
 

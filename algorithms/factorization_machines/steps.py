@@ -21,6 +21,7 @@ import scipy.sparse as sp
 from scipy.special import expit
 
 from algorithms.common.hosts import ONE_HOST
+from algorithms.common.local_steps import Agreed, LocalSteps
 from algorithms.interface import Hosts
 from recordio.batches import Batch, Features
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 BETA_1, BETA_2 = np.float32(0.9), np.float32(0.999)
 DEFAULT_EPSILON = 1e-8
+_STEP, _ROW, _VALUE, _FACTOR = 2e-4, 1e-7, 1e-7, 1e-8
+"""Seconds of a step, of each row, of each value and of each factor of that, where parameters are in no cache."""
 _LARGE = 1 << 22  # bytes from which NumPy asks for huge pages
 
 
@@ -164,7 +167,8 @@ class Moments:
 class State:
     """Parameters and optimizer state: fixed in size from the first batch on.
 
-    Several hosts have the same, and step by the sum of their gradients, over the columns that occur on any.
+    Several hosts have the same, and step by the sum of their gradients, over the columns that occur on any, or each by
+    itself with ``step_alone`` until ``agree``.
 
     Attributes:
         bias: (1,) float32; linear: (d,) float32; factors: (d, k) float32.
@@ -190,6 +194,8 @@ class State:
         self.position = np.empty(d, np.int64)
         self.time = 0
         self.share = 1.0
+        if hosts.size > 1:
+            self._alone = LocalSteps(hosts, [self.linear, self.factors], by_rows=False)
         self.alone = np.zeros(0, np.int64)
         self.last: Features = np.zeros((0, d), np.float32)
 
@@ -213,14 +219,49 @@ class State:
             batch: of this host; of n >= 0 rows where there are others, sparse on all hosts or on none.
             count: rows of all hosts; None for those of this one.
         """
-        hp = self.hp
+        rows, scores, gradients = self._found(batch, labels, count or len(labels))
+        columns, gradients = self._of_all_hosts(rows.columns, gradients)
+        self._follow(columns, gradients)
+        return scores
+
+    def step_alone(self, batch: Batch, labels: np.ndarray) -> np.ndarray:
+        """The same by this host's rows alone, n > 0, which other hosts know of after ``agree``."""
+        rows, scores, gradients = self._found(batch, labels, len(labels))
+        columns = np.arange(len(self.linear)) if isinstance(rows.columns, slice) else rows.columns
+        if not self._alone.steps:
+            self._bias_before = self.bias.copy()
+        self._alone.begin(columns, len(labels))
+        self._follow(rows.columns, gradients)
+        return scores
+
+    def agree(self, *, stopped: bool) -> Agreed:
+        """Give all hosts the same parameters, after steps of their own."""
+        started = self.time - self._alone.steps
+        before = self._bias_before if self._alone.steps else self.bias
+        agreed = self._alone.exchange(self.bias - before, stopped=stopped)
+        self.bias = before + agreed.common
+        self.time = started + agreed.steps
+        return agreed
+
+    def seconds(self, rows: float, values: float) -> float:
+        """What a step by so many rows with so many values that are not 0 takes, about."""
+        return _STEP + _ROW * rows + (_VALUE + _FACTOR * self.factors.shape[1]) * values
+
+    def _found(
+        self, batch: Batch, labels: np.ndarray, count: int
+    ) -> tuple[DenseRows | SparseRows, np.ndarray, list[np.ndarray]]:
+        """Of this host's rows: themselves, their scores (n,), and the gradients of the bias, the linear weights and
+        the factors, of the mean over ``count`` rows."""
         rows = self._rows(batch.features)
         if len(batch):
             self.last = batch.features
         scores = rows.scores + self.bias
-        slopes = self._slopes(scores, labels, count or len(labels))
-        gradients = [slopes.sum(keepdims=True), *rows.gradients(slopes)]
-        columns, (bias, linear, factors) = self._of_all_hosts(rows.columns, gradients)
+        slopes = self._slopes(scores, labels, count)
+        return rows, scores, [slopes.sum(keepdims=True), *rows.gradients(slopes)]
+
+    def _follow(self, columns: np.ndarray | slice, gradients: list[np.ndarray]) -> None:
+        """One step by gradients of the bias, the linear weights and the factors."""
+        hp, (bias, linear, factors) = self.hp, gradients
         self.time += 1
         if self.alone.size:
             factors[self.alone] = 0
@@ -229,7 +270,6 @@ class State:
             self._step("linear", columns, linear, hp.linear_lr, hp.linear_wd)
         if hp.use_bias:
             self._step("bias", slice(None), bias, hp.bias_lr, hp.bias_wd)
-        return scores
 
     def scores(self, batch: Batch) -> np.ndarray:
         """Scores (n,) as the parameters stand, float32."""

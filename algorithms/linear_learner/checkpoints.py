@@ -15,6 +15,7 @@ from algorithms.linear_learner.trainer import Trainer, Winner
 from algorithms.linear_learner.validation import Kept
 from recordio.batches import Batch
 
+_PLACE = ("size", "epoch", "steps", "seen", "over", "period", "step")
 _NUMBERS = ("threshold", "objective", "lowest_objective", "value", "margin")
 
 
@@ -25,6 +26,8 @@ class Run:
     Attributes:
         size: rows of a step on this host in the running epoch. losses: (m,), each model's sum over its rows of that
             epoch. epoch: epochs that are over. steps, seen: of the running one, and its rows. over: training has ended.
+        period: steps between exchanges with other hosts, 1 where all steps are taken together. step: seconds that one
+            takes, as its sizes tell.
         best, winner: of the epochs so far; see ``fit``.
     """
 
@@ -36,6 +39,8 @@ class Run:
     epoch: int = 0
     steps: int = 0
     seen: int = 0
+    period: int = 1
+    step: float = 0.0
     best: Winner | None = None
     winner: Winner | None = None
     over: bool = False
@@ -46,7 +51,7 @@ def to_checkpoint(run: Run) -> Checkpoint:
     first: within that they are collected once more."""
     trainer, stopping = run.trainer, run.stopping
     state = {
-        **{name: getattr(run, name) for name in ("size", "epoch", "steps", "seen", "over")},
+        **{name: getattr(run, name) for name in _PLACE},
         "trainer": {name: getattr(trainer, name) for name in ("steps", "epoch", "damping")},
         "time": trainer.optimizer.time,
         "stopping": dataclasses.asdict(stopping),
@@ -64,7 +69,7 @@ def to_checkpoint(run: Run) -> Checkpoint:
 def resume(run: Run, found: Checkpoint) -> None:
     """Give ``run`` what the checkpoint has."""
     state, trainer = found.state, run.trainer
-    for name in ("size", "epoch", "steps", "seen", "over"):
+    for name in _PLACE:
         setattr(run, name, state[name])
     for name, value in state["trainer"].items():
         setattr(trainer, name, value)

@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from algorithms.common import local_steps
 from algorithms.common.hosts import any_host, first_of_all, total
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -28,7 +29,7 @@ from algorithms.linear_learner.checkpoints import Run, resume, to_checkpoint
 from algorithms.linear_learner.grid import Setting, models_memory, optimizer_name
 from algorithms.linear_learner.losses import Loss, make_loss, objective_name
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
-from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, ScaledRows, Scaler, UnscaledRows
+from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, ScaledRows, UnscaledRows
 from algorithms.linear_learner.selection import half_standard_error
 from algorithms.linear_learner.together import alike
 from algorithms.linear_learner.trainer import Trainer, Winner
@@ -276,49 +277,77 @@ def _stopping_criterion(
 def _run_epoch(run: Run, batches: Iterable[Batch], size: int | None, repeats: bool, job: Job) -> bool:
     """One pass, or what is left of it, in steps of ``size`` rows, or of what ``run.kept`` leaves of each batch. Returns
     whether it was whole: a stop cuts it short."""
-    trainer, kept, stopped = run.trainer, run.kept, False
-    problem, width = trainer.problem, trainer.parameters.shape[1]
+    kept, stopped = run.kept, False
     parts = (kept.take(index, batch) for index, batch in enumerate(batches))
-    steps = filter(len, parts) if size is None else rebatch(parts, size)
-    for number, (part, count, thin, stopped) in enumerate(_in_step(steps, problem.feature_dim, job)):
-        if number < run.steps:  # before an interruption
-            continue
-        labels = one_label(part)
-        check_labels(labels, trainer.hp)
-        features = _scaled(part, problem.scaler, width, thin=thin)
-        run.losses += trainer.update(features, problem.label_scaler.apply(labels), count)
-        run.seen, run.steps = run.seen + len(part), number + 1
+    # What was trained on before an interruption is only kept.
+    steps = itertools.islice(filter(len, parts) if size is None else rebatch(parts, size), run.steps, None)
+    while not stopped:
+        count, stopped = (_together if run.period == 1 else _apart)(run, steps, job)
+        if not count:
+            stopped = False  # that is heard after the epoch, which is whole
+            break
         if repeats:
             job.checkpoints.offer(lambda: to_checkpoint(run))
-        if stopped:
-            break
     kept.full = True
     return not stopped
 
 
-def _in_step(batches: Iterator[Batch], width: int, job: Job) -> Iterator[tuple[Batch, int, bool, bool]]:
-    """Each batch with the number of rows of all hosts' batches, whether they stay sparse, and whether a host was asked
-    to stop: one exchange a step tells all of it.
+def _together(run: Run, batches: Iterator[Batch], job: Job) -> tuple[int, bool]:
+    """A step by the next batches of all hosts, of which one exchange tells all. Returns their rows, and whether a host
+    was asked to stop.
 
-    It goes on until no host has rows left; those that have none get batches of 0 rows.
+    A host that has no rows left takes part with a batch of none, until no host has any.
     """
-    while True:
-        batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
-        values = batch.features.size if isinstance(batch.features, np.ndarray) else batch.features.nnz
-        mine = np.array([len(batch), batch.is_sparse, values, job.stop_requested])
-        count, sparse, values, stopped = job.hosts.sum(mine)[0].tolist()
-        if not count:
-            return
-        cells = count * width
-        yield batch, count, bool(sparse and (cells > DENSE_CELLS or values < DENSE_SHARE * cells)), stopped > 0
+    trainer, size = run.trainer, job.hosts.size
+    width = trainer.problem.feature_dim
+    batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
+    mine = np.array([len(batch), batch.is_sparse, _values(batch), job.stop_requested])
+    count, sparse, values, stopped = job.hosts.sum(mine)[0].tolist()
+    if count:
+        thin = bool(sparse and _are_thin(values, count * width))
+        run.losses += trainer.update(*_scaled(batch, trainer, thin=thin), count)
+        run.seen, run.steps = run.seen + len(batch), run.steps + 1
+        if trainer.steps == local_steps.TOGETHER:
+            read = values if thin else count * width
+            run.step = trainer.seconds(count / size, read / size)
+            touched = min(values // size, width) if thin else width
+            run.period = local_steps.next_period(1, size, run.step, touched, trainer.parameters.shape[1])
+    return count, stopped > 0
 
 
-def _scaled(batch: Batch, scaler: Scaler, columns: int, *, thin: bool) -> ScaledRows:
-    """Rows for products with parameters of so many columns: sparse ones where those of all hosts are ``thin``."""
-    features = batch.features
+def _apart(run: Run, batches: Iterator[Batch], job: Job) -> tuple[int, bool]:
+    """Steps of this host alone, then the exchange after which all have the same parameters; see ``_together``."""
+    trainer = run.trainer
+    for batch in itertools.islice(batches, run.period):
+        thin = batch.is_sparse and _are_thin(_values(batch), len(batch) * trainer.problem.feature_dim)
+        run.losses += trainer.step_alone(*_scaled(batch, trainer, thin=thin))
+        run.seen += len(batch)
+    agreed = trainer.agree(stopped=job.stop_requested)
+    run.steps += run.period
+    run.period = local_steps.next_period(
+        run.period, job.hosts.size, run.step, agreed.touched, trainer.parameters.shape[1]
+    )
+    return agreed.rows, agreed.stopped
+
+
+def _values(batch: Batch) -> int:
+    return batch.features.size if isinstance(batch.features, np.ndarray) else batch.features.nnz
+
+
+def _are_thin(values: int, cells: int) -> bool:
+    """Whether sparse rows stay so for products with them."""
+    return cells > DENSE_CELLS or values < DENSE_SHARE * cells
+
+
+def _scaled(batch: Batch, trainer: Trainer, *, thin: bool) -> tuple[ScaledRows, np.ndarray]:
+    """Rows for products with the trainer's parameters, sparse ones where they are ``thin``, and scaled labels."""
+    labels, features, problem = one_label(batch), batch.features, trainer.problem
+    check_labels(labels, trainer.hp)
+    scaled = problem.label_scaler.apply(labels)
     if thin:
-        return UnscaledRows(sp.csr_array(features), scaler)
-    return scaler.rows(features if isinstance(features, np.ndarray) else features.toarray(), columns)
+        return UnscaledRows(sp.csr_array(features), problem.scaler), scaled
+    dense = features if isinstance(features, np.ndarray) else features.toarray()
+    return problem.scaler.rows(dense, trainer.parameters.shape[1]), scaled
 
 
 def _validation_rows(validation: Batch, trainer: Trainer) -> Rows:

@@ -3,7 +3,8 @@
 A batch is read and scaled once; one matrix product gives the scores of all models, a second one all gradients. The
 parameters of m models with c outputs each are one array of shape (d + 1, m c), bias in the last row.
 
-Several hosts have the same parameters, and step by the sum of their gradients.
+Several hosts have the same parameters, and step by the sum of their gradients, or each by itself with ``step_alone``
+until ``agree``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from algorithms.common.hosts import ONE_HOST, from_leader, in_order, total
+from algorithms.common.local_steps import Agreed, LocalSteps
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
 from algorithms.linear_learner.grid import Setting, model_count, optimizer_name, settings
@@ -31,6 +33,9 @@ FINAL_RATE = 0.01
 """The automatic schedule brings the learning rate to this share of its start by the last epoch."""
 PLATEAU_RATE = 0.3
 """An epoch without improvement brings it to this share at once."""
+
+_STEP, _SCORE, _PRODUCT = 1e-4, 1e-8, 2e-10
+"""Seconds of a step, of each score, and of each value that is multiplied for it."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,9 @@ class Trainer:
         self.steps = 0
         self.epoch = 0
         self.damping = 1.0
+        if hosts.size > 1:
+            by_rows = isinstance(self.optimizer, SGD)
+            self._alone = LocalSteps(hosts, [self.parameters], by_rows=by_rows)
 
     def _initial(self, width: int, rng: np.random.Generator) -> np.ndarray:
         """Every model starts at the same point, so that they differ by their settings only.
@@ -126,11 +134,35 @@ class Trainer:
             features: n >= 0 rows of this host where there are others; sparse on all or on none.
             count: rows of all hosts; None for those of this one.
         """
-        count = count or len(labels)
+        return self._step(features, labels, count or len(labels), alone=self.hosts.size == 1)
+
+    def step_alone(self, features: ScaledRows, labels: np.ndarray) -> np.ndarray:
+        """The same by this host's rows alone, n > 0, which other hosts know of after ``agree``."""
+        columns = np.arange(len(self.parameters))
+        if isinstance(features, UnscaledRows) and not isinstance(features.features, np.ndarray):
+            columns = np.append(np.unique(features.features.indices), len(columns) - 1)
+        self._alone.begin(columns, len(labels))
+        return self._step(features, labels, len(labels), alone=True)
+
+    def agree(self, *, stopped: bool) -> Agreed:
+        """Give all hosts the same parameters, after steps of their own."""
+        taken = self._alone.steps
+        agreed = self._alone.exchange(np.zeros(0, np.float32), stopped=stopped)
+        self.steps += agreed.steps - taken
+        return agreed
+
+    def seconds(self, rows: float, values: float) -> float:
+        """What a step by so many rows with so many values that are read takes, about."""
+        width = self.parameters.shape[1]
+        return _STEP + width * (_SCORE * rows + _PRODUCT * values)
+
+    def _step(self, features: ScaledRows, labels: np.ndarray, count: int, *, alone: bool) -> np.ndarray:
         narrowed = features.narrowed() if isinstance(features, UnscaledRows) else None
         if narrowed is None:
-            losses = self._gradient(features, labels, count, self.parameters, self.gradient)
-            (gradient,) = self.hosts.sum(self.gradient)
+            gradient = self.gradient
+            losses = self._gradient(features, labels, count, self.parameters, gradient)
+            if not alone:
+                (gradient,) = self.hosts.sum(gradient)
             self._descend(self.parameters, gradient, self.optimizer)
             return losses
         rows, columns = narrowed
@@ -138,7 +170,7 @@ class Trainer:
         parameters = self.parameters[columns]
         gradient = np.empty_like(parameters)
         losses = self._gradient(rows, labels, count, parameters, gradient)
-        if self.hosts.size > 1:
+        if not alone:
             columns, gradient = self._of_all_hosts(columns, gradient)
             parameters = self.parameters[columns]
         optimizer = self.optimizer.part(columns)

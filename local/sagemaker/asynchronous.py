@@ -26,7 +26,7 @@ from local.sagemaker import endpoints, protocol, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.servers import Answer, Server
-from local.sagemaker.store import Record
+from local.sagemaker.store import Record, whole
 
 _PREFIX = "X-Amzn-SageMaker-"
 _MEMBERS = {
@@ -141,12 +141,9 @@ def recover(cloud: Cloud) -> None:
         if endpoint is None or not endpoint.get("AsyncInferenceConfig"):
             shutil.rmtree(folder)
             continue
-        for invocation in sorted(map(_kept, folder.glob("*.json")), key=lambda one: one.came):
+        kept = [_Invocation(**record | {"file": file}) for file in folder.glob("*.json") if (record := whole(file))]
+        for invocation in sorted(kept, key=lambda one: one.came):
             _submit(cloud.at(invocation.region), endpoint, invocation)
-
-
-def _kept(file: Path) -> _Invocation:
-    return _Invocation(**json.loads(file.read_text()) | {"file": file})
 
 
 def _read(name: str, headers: Headers) -> Record:

@@ -16,6 +16,7 @@ from botocore.config import Config
 from local.sagemaker.engines import Engine
 from local.sagemaker.invocation_metrics import InvocationMetrics
 from local.sagemaker.processes import Processes
+from local.sagemaker.s3 import LocalClient
 from local.sagemaker.store import Store
 
 ACCOUNT = "123456789012"
@@ -79,7 +80,8 @@ class Cloud:
 
     def client(self, service: str) -> Any:
         """boto3's client of another service of this server, or of the S3 that stands for its own."""
-        return _client(service, self.region, self.s3 if service == "s3" and self.s3 else self.url, self.url)
+        client = _client(service, self.region, self.s3 if service == "s3" and self.s3 else self.url, self.url)
+        return LocalClient(client, self.kept) if service == "s3" and self.kept else client
 
     def submit(self, kind: str, name: str, work: Callable[[threading.Event], None]) -> None:
         """Have ``work`` done when it is its turn. It is given the event that tells it to stop.

@@ -9,6 +9,7 @@ policies, access lists, notifications and uploads in parts that are not complete
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 import re
@@ -24,8 +25,10 @@ from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, s3_backends
 from moto.s3.utils import _VersionedKeyStore
 
 from local.sagemaker.cloud import ACCOUNT
+from local.sagemaker.store import whole
 
 _PARTITION = "aws"
+_NOW = functools.partial(datetime.datetime.now, datetime.UTC)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 _FIELDS = (
     *("_version_id", "_storage_class", "_etag", "encryption", "kms_key_id", "bucket_key_enabled", "contentsize"),
@@ -176,7 +179,9 @@ class KeptObjects:
         if not isinstance(version._value_buffer, _Content):
             _ = version.etag  # made of the bytes, unless it is known
             file = record.with_name(f"{record.stem}.{secrets.token_hex(8)}")
-            file.write_bytes(version.value)
+            version._value_buffer.seek(0)
+            with file.open("wb") as stream:
+                shutil.copyfileobj(version._value_buffer, stream, 1 << 20)
             version._value_buffer.close()
             version._value_buffer = _Content(file)
         if version.multipart is not None:
@@ -192,20 +197,23 @@ class KeptObjects:
     # ---- from disk --------------------------------------------------------------------------------------------------
 
     def _read_bucket(self, file: Path) -> None:
-        name, about = file.parent.name, json.loads(file.read_text())
+        name, about = file.parent.name, whole(file)
+        if about is None:
+            about = {"region": "us-east-1", "created": _NOW().isoformat(), "versioning": None, "tags": {}}
+            _replace(file, json.dumps(about))
         bucket: Any = FakeBucket(name=name, account_id=ACCOUNT, region_name=about["region"])  # type: ignore[abstract]
         bucket.creation_date = datetime.datetime.fromisoformat(about["created"])
         bucket.versioning_status = about["versioning"]
-        self._buckets[name], self._told[name] = bucket, file.read_text()
+        self._buckets[name], self._told[name] = bucket, json.dumps(about)
         self._tag(bucket.arn, about["tags"])
         known: set[Path] = {file}
         for record in file.parent.glob("*.json"):
-            if record != file:
-                content = json.loads(record.read_text())
+            if record != file and (content := whole(record)) is not None:
                 bucket.keys.setlist(content["key"], list(self._read_versions(bucket, content, record)))
                 known |= {record, *(record.with_name(one) for one in _files(content["versions"]))}
+        damaged = list(file.parent.glob("*.damaged"))  # whose bytes may be among them
         for other in file.parent.iterdir():
-            if other not in known:  # a server was ended while it wrote
+            if other not in known and not damaged:  # a server was ended while it wrote
                 other.unlink()
 
     def _read_versions(

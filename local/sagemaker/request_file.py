@@ -42,22 +42,22 @@ def run(file: Path, data: Data, output: Path) -> int:
         raise ConfigurationError(f"{file} is not JSON: {error}") from error
     if not isinstance(request, dict) or "TrainingJobName" not in request:
         raise ConfigurationError(
-            f"{file}: expected a CreateTrainingJob or CreateHyperParameterTuningJob request, an object with a "
-            "TrainingJobName or HyperParameterTuningJobName"
+            f"{file}: expected a request of CreateTrainingJob, CreateTransformJob or "
+            "CreateHyperParameterTuningJob, an object with the name of its job"
         )
     with tempfile.TemporaryDirectory() as state, server.started("127.0.0.1", 0, Path(state), "us-east-1", 1) as cloud:
         try:
             protocol.check(protocol.model("CreateTrainingJob").input_shape, request)
-            _put_all(cloud, data)
+            put_all(cloud, data)
             _check_data(cloud, request)
-            _bucket(cloud, request["OutputDataConfig"]["S3OutputPath"])
+            make_bucket(cloud, request["OutputDataConfig"]["S3OutputPath"])
             operations.call(cloud, "CreateTrainingJob", request)
         except (AwsError, JobError) as error:
             raise ConfigurationError(f"{file}: {error}") from error
         return _follow(cloud, request["TrainingJobName"], output)
 
 
-def _put_all(cloud: Cloud, data: Data) -> None:
+def put_all(cloud: Cloud, data: Data) -> None:
     """What the prefixes stand for, in the server's S3.
 
     Raises:
@@ -66,7 +66,7 @@ def _put_all(cloud: Cloud, data: Data) -> None:
     put: dict[str, Path] = {}
     for prefix, text in data:
         bucket, key = s3.split(prefix)
-        _bucket(cloud, prefix)
+        make_bucket(cloud, prefix)
         for found in inputs.found(text, f"--data {prefix}"):
             for file, name in s3.files(found) if found.is_dir() else [(found, found.name)]:
                 uri = f"s3://{bucket}/{'/'.join(filter(None, (key.rstrip('/'), name)))}"
@@ -93,7 +93,8 @@ def _check_data(cloud: Cloud, request: Record) -> None:
         raise ConfigurationError("; ".join(problems))
 
 
-def _bucket(cloud: Cloud, uri: str) -> None:
+def make_bucket(cloud: Cloud, uri: str) -> None:
+    """The bucket of an S3 URI, where there is none."""
     with contextlib.suppress(ClientError, JobError):  # it is there already, or the request is refused for it
         cloud.client("s3").create_bucket(Bucket=s3.split(uri)[0])
 

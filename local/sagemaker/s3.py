@@ -97,6 +97,29 @@ def _relative(key: str, prefix: str) -> str:
     return key[prefix.rstrip("/").rfind("/") + 1 :]
 
 
+class LocalClient:
+    """boto3's client of a server whose objects lie in files of this machine: their contents come from there.
+
+    Args:
+        kept: the file with the bytes of a bucket's key; None where there is none.
+    """
+
+    def __init__(self, client: Any, kept: Callable[[str, str], Path | None]) -> None:
+        self._client, self._kept = client, kept
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def opened(self, bucket: str, key: str) -> Any:
+        """An object's content as a stream; None where it has to be asked for."""
+        if (file := self._kept(bucket, key)) is None:
+            return None
+        try:
+            return StreamingBody(file.open("rb"), content_length=None)
+        except FileNotFoundError:  # it was deleted meanwhile
+            return None
+
+
 def body(client: Any, bucket: str, key: str) -> Any:
     """An object's content, as a stream that is yet to be read.
 
@@ -108,6 +131,8 @@ def body(client: Any, bucket: str, key: str) -> Any:
             return StreamingBody(Path(key).open("rb"), content_length=None)
         except OSError as error:
             raise JobError(f"{FILE}{key} cannot be read: {error.strerror}") from error
+    if isinstance(client, LocalClient) and (stream := client.opened(bucket, key)) is not None:
+        return stream
     with _asked(f"s3://{bucket}/{key}", "read"):
         return client.get_object(Bucket=bucket, Key=key)["Body"]
 

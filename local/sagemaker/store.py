@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
+_logger = logging.getLogger("oba.up")
 
 
 class Store:
@@ -26,7 +28,8 @@ class Store:
         self._folder = folder / "records"
         self._records: dict[str, dict[str, Record]] = {}
         for file in sorted(self._folder.glob("*/*.json")):
-            self._records.setdefault(file.parent.name, {})[file.stem] = json.loads(file.read_text())
+            if isinstance(record := whole(file), dict):
+                self._records.setdefault(file.parent.name, {})[file.stem] = record
 
     def get(self, kind: str, name: str) -> Record | None:
         """The record; None where there is none."""
@@ -69,3 +72,14 @@ def emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def whole(file: Path) -> Any:
+    """The JSON in a file; None where it is damaged. Such a file gets another name, and a word on standard error."""
+    try:
+        return json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        aside = file.with_name(f"{file.name}.damaged")
+        _logger.warning("%s is damaged (%s): it is left out, and called %s from now on", file, error, aside.name)
+        file.replace(aside)
+        return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import re
 import secrets
 import shutil
@@ -19,14 +20,16 @@ from algorithms.interface import Algorithm
 from container.settings import ConfigurationError
 from local.metric_lines import TAB
 from local.metric_patterns import MetricPattern
-from local.tuning import checks
+from local.tuning import checks, definitions
 from local.tuning.config import IDENTICAL, Definition, TuningConfig, TuningError, from_request
+from local.tuning.definitions import OBJECTIVE, resources
+from local.tuning.definitions import image as _image
+from local.tuning.definitions import of as _definitions
 from local.tuning.job import TuningJob
 from local.tuning.tuner import Ending, Run, Status, Trial
 from recordio.quoting import quoted
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}")  # as in CreateHyperParameterTuningJob
-_OBJECTIVE = "_tuning_objective_metric"
 _NOT_OF_A_TRAINING_JOB = (
     "DefinitionName",
     "TuningObjective",
@@ -44,6 +47,9 @@ class NotFoundError(TuningError):
 
 class InUseError(TuningError):
     """There is a tuning job of that name already, or it has not ended yet."""
+
+
+_logger = logging.getLogger("oba.tuning")
 
 
 class TrainingJobs(Protocol):
@@ -85,7 +91,7 @@ class TuningJobs:
         self._folder, self._training, self._algorithm_of, self._prefix = folder, training, algorithm_of, prefix
         self._lock = threading.RLock()
         kept = sorted(folder.glob("*/state.json")) if folder.is_dir() else []
-        self._jobs = {job.name: job for job in (TuningJob.kept(file.parent) for file in kept)}
+        self._jobs = {job.name: job for job in map(_kept, kept) if job is not None}
 
     def resume(self) -> None:
         """Go on with the tuning jobs that a server before this one was in the midst of."""
@@ -132,7 +138,7 @@ class TuningJobs:
     def describe(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """DescribeHyperParameterTuningJob. Raises NotFoundError."""
         job = self.find(request["HyperParameterTuningJobName"])
-        return job.described(self._parents(job.request))
+        return definitions.described(job.described(self._parents(job.request)), self._algorithm_of)
 
     def stop(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """StopHyperParameterTuningJob. Raises NotFoundError."""
@@ -290,18 +296,11 @@ def training_request(definition: Mapping[str, Any], name: str, trial: Trial) -> 
     request = {key: value for key, value in definition.items() if key not in _NOT_OF_A_TRAINING_JOB}
     request |= {"TrainingJobName": name, "HyperParameters": trial.hyperparameters}
     if "ResourceConfig" not in request:
-        request["ResourceConfig"] = _resources(definition.get("HyperParameterTuningResourceConfig", {}))
+        request["ResourceConfig"] = resources(definition.get("HyperParameterTuningResourceConfig", {}))
     if "CheckpointConfig" in request:  # each training job has checkpoints of its own
         config = dict(request["CheckpointConfig"])
         request["CheckpointConfig"] = config | {"S3Uri": f"{config['S3Uri'].rstrip('/')}/{name}"}
     return request
-
-
-def _resources(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """ResourceConfig from HyperParameterTuningResourceConfig: the first of its instance types."""
-    first = next(iter(stated.get("InstanceConfigs", [])), stated)
-    chosen = {name: first[name] for name in ("InstanceType", "InstanceCount", "VolumeSizeInGB") if name in first}
-    return {"VolumeSizeInGB": stated.get("VolumeSizeInGB", 1), **chosen}
 
 
 def _completed(definition: Definition, algorithm: type[Algorithm] | None, automatic: bool) -> Definition:
@@ -313,16 +312,16 @@ def _completed(definition: Definition, algorithm: type[Algorithm] | None, automa
     definition = checks.with_automatic_ranges(definition, algorithm)
     if algorithm is None:
         return definition
-    return dataclasses.replace(definition, static={**definition.static, _OBJECTIVE: definition.metric})
+    return dataclasses.replace(definition, static={**definition.static, OBJECTIVE: definition.metric})
 
 
-def _definitions(request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return request.get("TrainingJobDefinitions") or [request["TrainingJobDefinition"]]
-
-
-def _image(definition: Mapping[str, Any]) -> str:
-    specification = definition["AlgorithmSpecification"]
-    return str(specification.get("TrainingImage") or specification.get("AlgorithmName", ""))
+def _kept(state: Path) -> TuningJob | None:
+    """A tuning job of an earlier process; None, and a word on standard error, where its files are damaged."""
+    try:
+        return TuningJob.kept(state.parent)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        _logger.warning("%s is damaged (%r): its tuning job is left out", state, error)
+        return None
 
 
 def _within(summary: Mapping[str, Any], request: Mapping[str, Any]) -> bool:

@@ -32,8 +32,14 @@ MORE = resuming.MORE | {  # smaller batches: each host has half of the data
 MINI_BATCHES = "from algorithms.linear_learner import path; path.PATH_MEMORY = 0"
 """The linear learner's rows fit into no memory: its exact training, of seconds, begins anew after a stop."""
 
+SOON_ALONE = f"""{MINI_BATCHES}
+from algorithms.common import local_steps
+local_steps.TOGETHER, local_steps.FIRST, local_steps.MOST = 2, 2, 4
+"""
+"""It and factorization machines take two steps together, and then each host some of its own between exchanges."""
+
 _EVERY_POINT = (
-    MINI_BATCHES
+    SOON_ALONE
     + """
 import os, signal, time
 from container.training import checkpoints
@@ -96,7 +102,7 @@ def assert_same(found: list[str], other: list[str]) -> None:
 def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
     values = {**registry.find(name).configurations[0].hyperparameters, **MORE[name]}
     with group(tmp_path / "plain", 2, ALL[name], name, values) as plain:
-        filled(plain, name).start(before=MINI_BATCHES)
+        filled(plain, name).start(before=SOON_ALONE)
         leader_model(plain.outcomes())
         expected = resuming.artifact(plain.hosts[0])
     with group(tmp_path / "disturbed", 2, ALL[name], name, values) as hosts:
@@ -204,3 +210,26 @@ def test_one_host_without_a_folder_for_checkpoints(tmp_path):
         for outcome in hosts.outcomes():
             assert outcome.code == 1
             assert "'whether checkpoints are kept'" in (outcome.failure or "")
+
+
+def test_data_that_is_spread_over_hosts_starts_anew_on_another_number_of_them(tmp_path):
+    """Files move to other hosts then: no host knows which of its rows were seen. Each row still counts once."""
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((300, 4)).astype(np.float32) * np.float32([4, 3, 2, 1])
+    files = {f"part-{at}": "\n".join(",".join(map(str, row)) for row in rows[at::6]).encode() for at in range(6)}
+    values = {"feature_dim": "4", "num_components": "2", "mini_batch_size": "10"}
+    shared, expected = tmp_path / "checkpoints", np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)[:2]
+    shared.mkdir()
+    for size, number, code in ((2, 104, 1), (3, 105, 0)):
+        with group(tmp_path / str(size), size, number, "pca", values) as hosts:
+            parts = [{name: files[name] for name in sorted(files)[rank::size]} for rank in range(size)]
+            for opt_ml in hosts.sharded("train", parts, "text/csv;label_size=0").hosts:
+                opt_ml.paths.checkpoints.symlink_to(shared)
+            hosts.start(before=f"{SMALL_BLOCKS}\n{LATE_KILL if code else ''}")
+            outcomes = hosts.outcomes()
+        assert [outcome.code for outcome in outcomes] == [code] * size, outcomes[0].log
+        assert len(list(shared.glob("*.checkpoint"))) > 1
+    assert "number of hosts was 2 and is 3" in outcomes[0].log
+    assert "Training goes on after" not in outcomes[0].log
+    model = registry.find("pca").load(leader_model(outcomes).model)
+    np.testing.assert_allclose(np.sort(model.s)[::-1], expected, rtol=1e-5)

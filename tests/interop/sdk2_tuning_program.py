@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import boto3
+import impatient  # noqa: F401 - no long sleep between two looks at a job
 from sagemaker.estimator import Estimator
 from sagemaker.inputs import TrainingInput
 from sagemaker.session import Session

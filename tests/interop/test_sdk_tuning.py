@@ -87,7 +87,7 @@ def server(tmp_path):
 
 
 def test_the_sdks_tuner(server):
-    ran = subprocess.run([python_of(*SDK2), PROGRAM, server], capture_output=True, text=True, timeout=240, check=False)
+    ran = subprocess.run([python_of(*SDK2), PROGRAM, server], capture_output=True, text=True, timeout=900, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     found = json.loads(ran.stdout.strip().splitlines()[-1])
     assert found["statuses"] == ["Completed", "Completed"]

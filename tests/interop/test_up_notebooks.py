@@ -64,6 +64,7 @@ def test_factorization_machines_and_the_best_of_a_search_tell_zeros(came):
         assert np.mean(np.array(predicted) == zeros) > 0.95
         assert sum(predicted) > 0
     assert came("linear_learner")["jobs"] == 2
+    assert came("linear_learner")["attached"]
 
 
 def test_lda_finds_the_mixtures_of_the_documents(came):

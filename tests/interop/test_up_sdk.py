@@ -30,9 +30,10 @@ LABELS = load_digits().target[:100]
 def results(tmp_path_factory):
     """What came of each case, and what it printed. They run side by side: the SDK sleeps for most of its time."""
     folder = tmp_path_factory.mktemp("up")
-    sdk2 = [python_of(*SDK2), HERE / "up_sdk2_program.py", folder]
-    commands = {case: [*sdk2, case] for case in CASES}
-    commands["sdk3"] = [python_of(*SDK3), HERE / "up_sdk3_program.py", folder]
+    commands = {
+        "sdk2": [python_of(*SDK2), HERE / "up_sdk2_program.py", folder, *CASES],
+        "sdk3": [python_of(*SDK3), HERE / "up_sdk3_program.py", folder],
+    }
     table = np.column_stack([load_digits().target, load_digits().data])
     np.savetxt(folder / "train.csv", table, delimiter=",", fmt="%g")
     np.save(folder / "rows.npy", load_digits().data.astype(np.float32))
@@ -53,9 +54,9 @@ def results(tmp_path_factory):
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-        def run(case: str) -> str:
+        def run(sdk: str) -> str:
             done = subprocess.run(
-                commands[case],
+                commands[sdk],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -69,10 +70,11 @@ def results(tmp_path_factory):
                 logs = dict(zip(commands, pool.map(run, commands), strict=True))
         finally:
             server.terminate()
+    logs |= {case: (folder / f"{case}.log").read_text() for case in CASES if (folder / f"{case}.log").is_file()}
     found = {}
-    for case, log in logs.items():
+    for case in (*CASES, "sdk3"):
         file = folder / f"{case}.json"
-        found[case] = {"log": log} | (json.loads(file.read_text()) if file.is_file() else {})
+        found[case] = {"log": logs.get(case, logs["sdk2"])} | (json.loads(file.read_text()) if file.is_file() else {})
     return found
 
 

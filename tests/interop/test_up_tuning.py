@@ -21,7 +21,7 @@ pytest.importorskip("moto")
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
-SECONDS = 300
+SECONDS = 900
 
 
 def test_the_sdks_tuner_finds_the_best_of_real_jobs_and_deploys_it(tmp_path):

@@ -154,7 +154,9 @@ def linear_learner() -> Any:
     predictor.delete_model()
     predictor.delete_endpoint()
     analysed = sagemaker.HyperparameterTuningJobAnalytics("DEMO-ll-digits").dataframe()
-    return {"labels": [row["predicted_label"] for row in rows], "jobs": len(analysed)}
+    attached = HyperparameterTuner.attach("DEMO-ll-digits")
+    same = attached.best_training_job() == tuner.best_training_job()
+    return {"labels": [row["predicted_label"] for row in rows], "jobs": len(analysed), "attached": same}
 
 
 def training_request(name: str, image: str, hyperparameters: dict[str, str], channels: dict[str, str], **more: Any):

@@ -1,16 +1,21 @@
-"""What a user of the SageMaker SDK 2 writes, in the environment that `oba up` prints: `python … FOLDER CASE`.
+"""What a user of the SageMaker SDK 2 writes, in the environment that `oba up` prints: `python … FOLDER CASE …`.
 
-FOLDER has rows.npy and labels.npy; what came of the case is written there as CASE.json.
+FOLDER has rows.npy and labels.npy; what came of a case is written there as CASE.json, what it printed as CASE.log. Each
+case has a process of its own, forked from this one: importing the SDK takes seconds.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import boto3
+import impatient  # noqa: F401 - no long sleep between two looks at a job
 import numpy as np
 import sagemaker
 from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
@@ -108,7 +113,7 @@ def serving(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
     bucket, kinds = session.default_bucket(), {"serializer": CSVSerializer(), "deserializer": CSVDeserializer()}
     config = AsyncInferenceConfig(output_path=f"s3://{bucket}/answers", failure_path=f"s3://{bucket}/failures")
     later = models[1].deploy(1, "ml.m5.large", async_inference_config=config, **kinds)
-    waiter = WaiterConfig(max_attempts=60, delay=1)
+    waiter = WaiterConfig(max_attempts=1200, delay=1)
     answers = later.predict(rows[:ASKED], waiter_config=waiter)
     failure = ""
     try:
@@ -137,10 +142,30 @@ def wrong(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
     return {}
 
 
+CASES = {"kmeans": kmeans, "linear-learner": linear_learner, "xgboost": xgboost, "serving": serving, "wrong": wrong}
+
+
+def run(case: str, folder: Path) -> None:
+    """One case, which prints into a file."""
+    with (folder / f"{case}.log").open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        rows, labels = np.load(folder / "rows.npy"), np.load(folder / "labels.npy")
+        (folder / case).mkdir()
+        found = CASES[case](rows, labels, folder / case)
+        (folder / f"{case}.json").write_text(json.dumps(found, default=float))
+    except Exception:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # a thread of an asynchronous predictor waits for minutes for the failure that did not come
+
+
 if __name__ == "__main__":
-    where, case = Path(sys.argv[1]), sys.argv[2]
-    cases = {"kmeans": kmeans, "linear-learner": linear_learner, "xgboost": xgboost, "serving": serving, "wrong": wrong}
-    given_rows, given_labels = np.load(where / "rows.npy"), np.load(where / "labels.npy")
-    (where / case).mkdir()
-    found = cases[case](given_rows, given_labels, where / case)
-    (where / f"{case}.json").write_text(json.dumps(found, default=float))
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=run, args=(case, Path(sys.argv[1]))) for case in sys.argv[2:]]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()

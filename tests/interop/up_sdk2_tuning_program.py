@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import boto3
+import impatient  # noqa: F401 - no long sleep between two looks at a job
 import numpy as np
 import sagemaker
 from sagemaker.tuner import CategoricalParameter, HyperparameterTuner, IntegerParameter

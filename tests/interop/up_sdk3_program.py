@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import boto3
+import impatient  # noqa: F401 - no long sleep between two looks at a job
 from sagemaker.train import ModelTrainer
 from sagemaker.train.configs import Compute, InputData, OutputDataConfig
 

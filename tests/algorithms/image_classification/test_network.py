@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.vision.graph import read_graph
 from algorithms.vision.inference import Network
+from tests.algorithms import backends
 from tests.algorithms.samples import eagerly
 from tests.algorithms.test_hostile_artifacts import FORM, image_arrays
 
@@ -247,13 +245,7 @@ print(json.dumps({**told, "answer": model.probabilities(picture(0, 1)).tolist()}
 def test_a_step_on_another_backend(backend: str) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    # One step is not worth an optimizing compiler.
-    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": quick}
-    command = [sys.executable, "-c", STEP, "nag"]
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
-    assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout.splitlines()[-1])
+    told = json.loads(backends.printed(backend, STEP, "nag").splitlines()[-1])
     assert told["backend"] == backend
     assert [name for _, name, _, _ in told["scores"]] == ["train", "validation"]
     assert sum(told["answer"]) == pytest.approx(1, abs=1e-5)

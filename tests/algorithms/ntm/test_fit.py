@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from algorithms.ntm.fit import Patience
 from algorithms.ntm.model import TOPIC_WEIGHTS
 from recordio.batches import Batch
 from recordio.record_writer import encode_records
+from tests.algorithms import backends
 from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.algorithms.ntm.jobs import corpus, fit, model, parse
 from tests.opt_ml import OptMl
@@ -276,14 +276,7 @@ def test_a_training_step_on_each_backend(backend):
         losses = job.values("train")
         print(keras.backend.backend(), *losses)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env=os.environ | {"KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    name, *losses = done.stdout.split()
+    name, *losses = backends.printed(backend, textwrap.dedent(program)).split()
     assert name == backend
     assert float(losses[0]) == pytest.approx(3.2, abs=0.2) and float(losses[-1]) < float(losses[0])
 

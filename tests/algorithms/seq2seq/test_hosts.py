@@ -110,6 +110,19 @@ def test_hosts_with_the_same_pairs_make_the_steps_of_one(vocab: Path) -> None:
             np.testing.assert_allclose(several[0][0].translator.parameters[name], array, rtol=1e-3, atol=1e-5)
 
 
+def test_recurrent_networks_of_two_hosts_make_the_steps_of_one(vocab: Path) -> None:
+    """To float error, with pairs of unlike lengths: what a cell sees of padding is masked on each host alike."""
+    channels = replicated(vocab, seq2seq_pairs(12, longest=9), seq2seq_pairs(5, 1, longest=9))
+    given: dict[str, Any] = {"encoder_type": "rnn", "decoder_type": "rnn", "max_num_epochs": 1, "bleu_sample_size": 2}
+    given |= {"optimizer_type": "sgd", "learning_rate": 0.1, "rnn_decoder_hidden_dropout": 0, "bucket_width": 10}
+    ((one, job),) = fit(1, channels, batch_size=6, **given)
+    several = fit(2, channels, batch_size=3, **given)
+    assert_same(several)
+    assert several[0][1].values() == pytest.approx(job.values(), rel=1e-4, abs=1e-6)
+    for name, array in one.translator.parameters.items():
+        np.testing.assert_allclose(several[0][0].translator.parameters[name], array, rtol=1e-4, atol=1e-6)
+
+
 def test_a_host_without_pairs_and_two_with_unlike_numbers_and_lengths(vocab: Path) -> None:
     train = [NOTHING, seq2seq_pairs(5, 1, longest=3), seq2seq_pairs(40, 2, longest=12)]
     channels = spread(vocab, train, [seq2seq_pairs(9, 3), NOTHING, seq2seq_pairs(4, 4)])

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +20,7 @@ from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
 from recordio.limits import WIDEST_BEAM
 from recordio.sequences import Pairs, Ragged
+from tests.algorithms import backends
 
 SMALL = {
     "num_embed_source": "6",
@@ -296,6 +293,7 @@ from algorithms.common.networks import load_keras
 keras = load_keras(0)
 from algorithms import hyperparameters
 from algorithms.seq2seq import Seq2Seq, data, network
+from tests.algorithms import backends
 from tests.algorithms.seq2seq.test_network import SMALL, pairs, translator
 ours = translator(rnn_decoder_hidden_dropout="0.1")
 net = network.Network(ours.architecture, ours.parameters, {"rnn_decoder_hidden_dropout": 0.1}, seed=0)
@@ -313,10 +311,6 @@ print(keras.backend.backend(), losses[0], losses[-1])
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_each_backend_learns(backend: str) -> None:
     pytest.importorskip(backend)
-    root = Path(__file__).resolve().parents[3]
-    environment: dict[str, Any] = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, "-c", LEARN], cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    name, first, last = done.stdout.split()[-3:]
+    name, first, last = backends.printed(backend, LEARN).split()[-3:]
     assert name == backend
     assert float(last) < 0.7 * float(first)

@@ -170,3 +170,14 @@ def test_a_stopped_job_leaves_its_model_where_that_was_asked_for():
     assert len(job.intermediates) == 3
     with pytest.raises(TrainingStopped):
         fit(job=FakeJob(stop_after=3), num_round=50)
+
+
+def test_checkpoints_of_more_rounds_than_asked_for_are_the_model_and_the_log_says_so(tmp_path):
+    """SageMaker's container does so: num_boost_round is then below 0, and XGBoost returns what it was given."""
+    longer = dumped(fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8).boosters[0])
+    job = FakeJob(checkpoint_directory=tmp_path)
+    assert dumped(fit(job=job, num_round=3).boosters[0]) == longer
+    assert any("num_round is 3, and the checkpoint has 8 rounds" in line for line in job.warnings)
+    again = FakeJob(checkpoint_directory=tmp_path)
+    fit(job=again, num_round=8)
+    assert not any("num_round is" in line for line in again.warnings)

@@ -1,0 +1,145 @@
+"""Steps that hosts take by themselves, and what they then agree on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from algorithms import hyperparameters, registry
+from algorithms.common import local_steps
+from algorithms.common.local_steps import LocalSteps, next_period
+from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Small jobs, too, come to steps of their own."""
+    monkeypatch.setattr(local_steps, "TOGETHER", 8)
+    monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("block", [1 << 14, 7])
+def test_columns_move_as_far_as_steps_of_all_hosts_would_have_moved_them(by_rows, block, monkeypatch):
+    """Against the same in float64, column by column, on three hosts of which one has ended."""
+    monkeypatch.setattr(local_steps, "_BLOCK", block)
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((50, 4)).astype(np.float32)
+    steps = [[rng.permutation(50)[: rng.integers(1, 20)] for _ in range(count)] for count in (6, 4, 0)]
+    moves = [[rng.standard_normal((len(columns), 4)).astype(np.float32) for columns in host] for host in steps]
+
+    def run(hosts):
+        linear, factors = start[:, 0].copy(), start[:, 1:].copy()
+        local = LocalSteps(hosts, [linear, factors], by_rows=by_rows)
+        agreed = []
+        for period in (slice(0, 4), slice(4, 6)):
+            for columns, move in zip(steps[hosts.rank][period], moves[hosts.rank][period], strict=True):
+                local.begin(columns, 10 + hosts.rank)
+                linear[columns] += move[:, 0]
+                factors[columns] += move[:, 1:]
+            agreed.append(local.exchange(np.full(2, float(hosts.rank == 1)), stopped=hosts.rank == 1))
+        return np.column_stack([linear, factors]), agreed
+
+    expected = start.astype(np.float64)
+    for period in (slice(0, 4), slice(4, 6)):
+        taken, moved = np.zeros((3, 50)), np.zeros((3, 50, 4))
+        for host in range(3):
+            for columns, move in zip(steps[host][period], moves[host][period], strict=True):
+                taken[host, columns] += 1
+                moved[host, columns] += move
+        most = max(len(host[period]) for host in steps)
+        rows = np.array([(10 + rank) * len(steps[rank][period]) for rank in range(3)])
+        if by_rows:
+            expected += np.tensordot(rows / rows.sum(), moved, 1)
+        else:
+            together = most * (1 - np.prod(1 - taken / most, axis=0))
+            expected += (together / np.maximum(taken.sum(axis=0), 1))[:, None] * moved.sum(axis=0)
+    found = on_hosts(3, run)
+    for parameters, agreed in found:
+        np.testing.assert_allclose(parameters, expected, atol=1e-5)
+        np.testing.assert_array_equal(parameters, found[0][0])
+        assert [(one.rows, one.steps, one.stopped) for one in agreed] == [(84, 4, True), (20, 2, True)]
+        shares = (40 / 84, 44 / 84) if by_rows else (0.5, 0.5)
+        np.testing.assert_allclose(agreed[0].common, shares[1], rtol=1e-6)
+
+
+def test_steps_between_exchanges_follow_from_sizes():
+    long, short = 1.0, 1e-3
+    assert next_period(1, 1, short, 100, 10) == 1, "one host has nobody to wait for"
+    assert next_period(1, 2, long, 100, 10) == 1, "a sum is nothing beside such a step"
+    period = periods = 1
+    while (longer := next_period(period, 2, short, 100, 10)) != period:
+        period, periods = longer, periods + 1
+    assert local_steps.FIRST <= period < local_steps.MOST
+    assert local_steps.exchange_seconds(2, 100, 10) <= local_steps.SHARE * period * short
+    assert next_period(period, 64, short, 100, 10) > period, "more hosts have more to wait for"
+    assert next_period(local_steps.MOST, 64, 1e-9, 10**6, 65) == local_steps.MOST
+
+
+def clicks(rows):
+    """Sparse rows of six fields, of common and rare values, with classes that pairs of them decide."""
+    rng = np.random.default_rng(1)
+    values = (300 * rng.random((rows, 6)) ** 3).astype(int) + 300 * np.arange(6)
+    x = sp.csr_array((np.ones(values.size, np.float32), values.ravel(), np.arange(0, values.size + 1, 6)))
+    x.resize((rows, 1800))
+    weights, factors = rng.standard_normal(1800), rng.standard_normal((1800, 3))
+    total = x @ factors
+    scores = x @ weights + 0.5 * np.square(total).sum(axis=1) - 0.5 * np.square(factors).sum(axis=1)[values].sum(axis=1)
+    return x, (scores > np.median(scores)).astype(np.float32)
+
+
+def numbers(rows):
+    """Dense rows of three classes."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((rows, 12)).astype(np.float32)
+    return x, np.argmax(x @ rng.standard_normal((12, 3)) + rng.gumbel(size=(rows, 3)), axis=1).astype(np.float32)
+
+
+JOBS = {
+    "factorization-machines": ({"feature_dim": 1800, "num_factors": 4, "epochs": 6, "mini_batch_size": 20}, clicks),
+    "linear-learner-sparse": ({"epochs": 4, "mini_batch_size": 20, "num_models": 4}, clicks),
+    "linear-learner-adam-sparse": ({"epochs": 4, "mini_batch_size": 20, "optimizer": "adam", "num_models": 4}, clicks),
+    "linear-learner": ({"epochs": 4, "mini_batch_size": 20, "num_classes": 3, "num_models": 4}, numbers),
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_hosts_that_step_by_themselves_learn_what_they_learn_together(job, soon, monkeypatch):
+    values, made = JOBS[job]
+    name = "factorization-machines" if job.startswith("fact") else "linear-learner"
+    kind = "multiclass_classifier" if "num_classes" in values else "binary_classifier"
+    algorithm = registry.find(name)
+    hp = hyperparameters.parse(
+        algorithm.hyperparameters, {name: str(value) for name, value in {**values, "predictor_type": kind}.items()}
+    )
+    x, y = made(7000)
+
+    def train(parts):
+        def fit(hosts):
+            own = parts[hosts.rank]
+            fake = FakeJob(hosts=hosts)
+            sums, plain = [0], hosts.sum
+            hosts.sum = lambda *arrays: (sums.append(1), plain(*arrays))[1]
+            test = MemoryStream(x[6000 + hosts.rank :: len(parts)], y[6000 + hosts.rank :: len(parts)])
+            return algorithm.fit(hp, {"train": MemoryStream(x[own], y[own]), "test": test}, fake), fake, sum(sums)
+
+        return on_hosts(len(parts), fit)
+
+    def score(found):
+        names = ("binary_classification_accuracy", "multiclass_accuracy")
+        return [value for name in names for value in found[0][1].values("test", name)][-1]
+
+    dealt = [np.arange(rank, 6000, 3) for rank in range(3)]
+    alone = train(dealt)
+    lopsided = train([np.arange(0), np.arange(1000), np.arange(1000, 6000)])
+    monkeypatch.setattr(local_steps, "TOGETHER", 0)
+    together = train(dealt)
+    assert score(alone) > score(together) * 0.995
+    assert score(lopsided) > score(together) * 0.97  # its steps are fewer
+    assert alone[0][2] < 0.5 * together[0][2]
+    for found in (alone, lopsided):
+        for model, *_ in found[1:]:
+            for array in ("factors", "linear", "weight", "bias"):
+                if hasattr(model, array):
+                    np.testing.assert_array_equal(getattr(model, array), getattr(found[0][0], array))
