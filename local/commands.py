@@ -347,16 +347,15 @@ def tokens(
 def pretrained(
     name: str, output: Path | None, address: str | None, sha256: str | None, *, quiet: bool, verbose: bool
 ) -> None:
-    """Fetch one of MXNet's public checkpoints, for use_pretrained_model=1 of image classification.
+    """Fetch one of MXNet's public checkpoints of image classifiers, for use_pretrained_model=1.
 
     NAME is resnet-18, -34, -50, -101, -152 or -200.
     """
     loudness = loudness_of(quiet=quiet, verbose=verbose)
 
-    from algorithms.image_classification.pretrained import OF_USER
     from local.pretrained import fetch
 
-    fetch(name, output or OF_USER.expanduser(), address, sha256, quiet=loudness is Loudness.QUIET)
+    fetch(name, output, address, sha256, quiet=loudness is Loudness.QUIET)
 
 
 for _command in (tune, export, run, up):

@@ -7,20 +7,22 @@ SHA-256, if the caller knows it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import Any
 
 import click
 
+from algorithms import registry
 from algorithms.errors import ModelError
-from algorithms.image_classification import pretrained
 from container.settings import ConfigurationError
 from recordio.limits import LARGEST_CHECKPOINT
 
@@ -29,34 +31,39 @@ _SECONDS = 60
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 
-def fetch(name: str, folder: Path, address: str | None, sha256: str | None, *, quiet: bool) -> None:
-    """Bring the checkpoint of ``name``, such as ``resnet-50``, into ``folder``, and say where it is.
+def fetch(name: str, folder: Path | None, address: str | None, sha256: str | None, *, quiet: bool) -> None:
+    """Bring the checkpoint of ``name``, such as ``resnet-50``, into ``folder``, and say where it is, and who starts
+    from it: the algorithm whose folder has ``pretrained.py``.
 
-    A file that is there already is left as it is where it is the same network.
+    A file that is there already is left as it is where it is the same network. Without a folder it is put where
+    training on this machine looks.
 
     Raises:
         ConfigurationError: there is no such checkpoint, it cannot be had, or it is not what it should be.
     """
-    layers = _layers(name)
-    file = folder / pretrained.file_name(layers)
+    (algorithm,) = registry.having("pretrained")
+    pretrained: Any = registry.part(algorithm, "pretrained")
+    layers = _layers(name, pretrained.PUBLISHED)
+    check = functools.partial(_check, pretrained, layers, sha256)
+    file = (folder or pretrained.OF_USER.expanduser()) / pretrained.file_name(layers)
     if file.is_file():
-        _check(file, layers, sha256, _digest(file), str(file))
+        check(file, _digest(file), str(file))
         click.echo(f"Already here: {file}")
     else:
         address = address or pretrained.ADDRESS.format(layers=layers)
-        found = _downloaded(address, file, layers, sha256, quiet=quiet)
+        found = _downloaded(address, file, check, quiet=quiet)
         click.echo(f"Fetched {file}: {file.stat().st_size:,} bytes, SHA-256 {found}")
-    click.echo(f"Next    oba train image-classification use_pretrained_model=1 num_layers={layers} …")
+    click.echo(f"Next    oba train {algorithm} use_pretrained_model=1 num_layers={layers} …")
 
 
-def _layers(name: str) -> int:
-    known = {f"resnet-{layers}": layers for layers in pretrained.PUBLISHED}
+def _layers(name: str, published: Iterable[int]) -> int:
+    known = {f"resnet-{layers}": layers for layers in published}
     if name not in known:
         raise ConfigurationError(f"there is no pretrained model '{name}'; there are: {', '.join(known)}")
     return known[name]
 
 
-def _downloaded(address: str, file: Path, layers: int, sha256: str | None, *, quiet: bool) -> str:
+def _downloaded(address: str, file: Path, check: Callable[[Path, str, str], None], *, quiet: bool) -> str:
     """Put what is at ``address`` into ``file``, whole and checked, or leave nothing; its SHA-256."""
     if not address.startswith(("http://", "https://")):
         raise ConfigurationError(f"--address {address}: expected an address that starts with http:// or https://")
@@ -70,7 +77,7 @@ def _downloaded(address: str, file: Path, layers: int, sha256: str | None, *, qu
     try:
         with urllib.request.urlopen(address, timeout=_SECONDS) as response:
             found = _copied(response, part, address, quiet=quiet)
-        _check(part, layers, sha256, found, address)
+        check(part, found, address)
         part.chmod(0o644)  # a temporary file is its owner's alone
         part.replace(file)
     except urllib.error.HTTPError as error:
@@ -120,7 +127,8 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check(file: Path, layers: int, sha256: str | None, found: str, what: str) -> None:
+def _check(pretrained: Any, layers: int, sha256: str | None, file: Path, found: str, what: str) -> None:
+    """See that ``file``, whose SHA-256 is ``found``, is the checkpoint; ``what`` says where it came from."""
     if sha256 is not None and sha256.lower() != found:
         raise ConfigurationError(f"{what}: its SHA-256 is {found}, and --sha256 says {sha256.lower()}")
     try:
