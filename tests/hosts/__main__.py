@@ -37,7 +37,7 @@ from container.training import meeting
 from tests import resuming
 from tests.hosts.group import BOUNDS, Group, cable, group
 from tests.hosts.test_losses import wait_until_it_takes
-from tests.hosts.test_resuming import every_point, filled, keeping, start_again
+from tests.hosts.test_resuming import SOON_ALONE, every_point, filled, keeping, start_again
 from tests.kill.__main__ import EARLY, LONGER, is_half
 from tests.opt_ml import Outcome
 
@@ -278,7 +278,7 @@ def wait_until_met(hosts: Group) -> None:
 def undisturbed(name: str) -> tuple[dict[str, bytes], float]:
     """The model of two hosts that were left alone, and the seconds that they took after they had met."""
     with tempfile.TemporaryDirectory() as folder, group(Path(folder), 2, 1, name, values_of(name), "127.78") as hosts:
-        filled(hosts, name).start()
+        filled(hosts, name).start(before=SOON_ALONE)
         wait_until_met(hosts)
         began = time.monotonic()
         for outcome in hosts.outcomes(300):
