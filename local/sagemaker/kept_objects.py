@@ -180,8 +180,12 @@ class KeptObjects:
             _ = version.etag  # made of the bytes, unless it is known
             file = record.with_name(f"{record.stem}.{secrets.token_hex(8)}")
             version._value_buffer.seek(0)
-            with file.open("wb") as stream:
-                shutil.copyfileobj(version._value_buffer, stream, 1 << 20)
+            try:
+                with file.open("wb") as stream:
+                    shutil.copyfileobj(version._value_buffer, stream, 1 << 20)
+            except OSError:  # a full disk must not stay full of half an object
+                file.unlink(missing_ok=True)
+                raise
             version._value_buffer.close()
             version._value_buffer = _Content(file)
         if version.multipart is not None:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from xml.sax.saxutils import escape
 
 import click
 from werkzeug.exceptions import HTTPException
@@ -75,7 +76,10 @@ class Application:
         if not (target.startswith(_TARGET) or invoked):
             response = self._others(environ, start_response)
             if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-                self._written()
+                try:
+                    self._written()
+                except OSError as error:
+                    return _unwritten(error)(environ, _again(start_response))
             return response
         try:
             if invoked:
@@ -88,6 +92,10 @@ class Application:
             if invoked and error.code == "ValidationException":  # SageMaker Runtime's has a name of its own
                 error.code = "ValidationError"
             response = refused(error)
+        except OSError as error:
+            _logger.exception("%s %s", environ["PATH_INFO"], target)
+            told = f"oba up cannot do it: {error.strerror or type(error).__name__}; see its log"
+            response = refused(AwsError("InternalFailure", told, 500))
         except Exception as error:
             _logger.exception("%s %s", environ["PATH_INFO"], target)
             response = refused(AwsError("InternalFailure", f"oba up failed: {type(error).__name__}; see its log", 500))
@@ -113,6 +121,17 @@ class Application:
         if (attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes")) is not None:
             headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
         return Response(answer.body, answer.status, headers, content_type=answer.headers.get("content-type"))
+
+
+def _unwritten(error: OSError) -> Response:
+    """What S3 answers where an object cannot be kept."""
+    told = escape(f"the state folder cannot be written: {error.strerror}")
+    return Response(f"<Error><Code>InternalError</Code><Message>{told}</Message></Error>", 500, mimetype="text/xml")
+
+
+def _again(start_response: Any) -> Any:
+    """For another answer in place of one that has begun (PEP 3333)."""
+    return lambda status, headers, _=None: start_response(status, headers, sys.exc_info())
 
 
 def _no_number(text: str) -> None:
