@@ -63,12 +63,12 @@ def _finite(text: str) -> float:
 
 def arrays_as_json(model: Model) -> dict[str, Any]:
     """What a model of a few arrays holds, by the names of its own attributes, with lists for arrays: the fields of a
-    dataclass, or the public attributes."""
+    dataclass, or the public attributes, without those that are None."""
     if dataclasses.is_dataclass(model):
         held = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     else:
-        held = {name: value for name, value in vars(model).items() if not name.startswith("_") and value is not None}
-    return {name: _as_json(value) for name, value in held.items()}
+        held = {name: value for name, value in vars(model).items() if not name.startswith("_")}
+    return {name: _as_json(value) for name, value in held.items() if value is not None}
 
 
 def _as_json(value: Any) -> Any:
