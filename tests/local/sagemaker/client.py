@@ -121,6 +121,18 @@ def deployed(up, name: str, **weights: float):
     return in_service(up, name)
 
 
+def wait_until_gone(state: Path, seconds: float = 120) -> None:
+    """Until no process names the state folder.
+
+    Raises:
+        AssertionError: some still do after so long.
+    """
+    deadline = time.monotonic() + seconds
+    while processes_of(state) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(state) == []
+
+
 def processes_of(state: Path) -> list[int]:
     """Processes whose environment names the state folder."""
     found = []

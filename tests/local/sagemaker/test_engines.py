@@ -29,6 +29,7 @@ from tests.local.sagemaker.client import (
     request,
     running,
     trained,
+    wait_until_gone,
 )
 
 pytestmark = pytest.mark.slow
@@ -89,10 +90,7 @@ def test_docker_runs_our_images_and_others_and_leaves_no_container_when_it_is_ki
         assert processes_of(state)
         up.process.send_signal(signal.SIGKILL)
         up.process.wait()
-    deadline = time.monotonic() + 20
-    while processes_of(state) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_of(state) == []
+    wait_until_gone(state)
     assert not list(tmp_path.glob("stand-in-*"))
 
 

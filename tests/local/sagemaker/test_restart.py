@@ -23,6 +23,7 @@ from tests.local.sagemaker.client import (
     request,
     running,
     trained,
+    wait_until_gone,
 )
 
 pytestmark = pytest.mark.slow
@@ -133,10 +134,7 @@ def test_a_killed_server_leaves_no_process_and_the_next_has_all_that_it_had(tmp_
         before, told = objects(up), told_by_cloudwatch(up)
         up.process.send_signal(signal.SIGKILL)
         up.process.wait()
-    deadline = time.monotonic() + 120
-    while processes_of(state) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_of(state) == []
+    wait_until_gone(state)
     with running(state) as up:
         runs = up.sagemaker.describe_training_job(TrainingJobName="runs")
         assert runs["TrainingJobStatus"] == "Failed"
