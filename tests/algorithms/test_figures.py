@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -34,6 +36,24 @@ def test_confusion_is_scikit_learns(random):
     drawn = quality.confusion(labels, predicted)
     np.testing.assert_array_equal(drawn.values, confusion_matrix(labels, predicted))
     assert drawn.rows == drawn.columns == ["1", "3", "7", "9"]
+
+
+def test_confusion_of_many_classes_is_that_of_their_neighbours(random):
+    """Each cell is a block of scikit-learn's; a million classes take no memory for all of their pairs."""
+    labels, predicted = random.integers(0, 700, (2, 4000)) * 3
+    drawn = quality.confusion(labels, predicted)
+    whole = confusion_matrix(labels, predicted)
+    groups = np.arange(len(whole)) * 250 // len(whole)
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    blocks = np.add.reduceat(np.add.reduceat(whole, starts, axis=0), starts, axis=1)
+    np.testing.assert_array_equal(drawn.values, blocks)
+    assert drawn.rows == [str(one) for one in np.unique([labels, predicted])[starts]]
+    assert drawn.note.startswith(f"{np.trace(whole) / 4000:.1%} on the diagonal. Neighbouring classes")
+    tracemalloc.start()
+    quality.confusion(random.integers(0, 10**6, 4096).astype(np.float32), random.integers(0, 10**6, 4096))
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+    assert quality.confusion(labels[:0], predicted[:0]).values.shape == (0, 0)
 
 
 def test_calibration_is_scikit_learns(random):
