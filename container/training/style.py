@@ -31,6 +31,7 @@ svg .axis { fill: var(--ink) } svg image { image-rendering: pixelated }
 .frame { fill: none; stroke: var(--line) } .grid { stroke: var(--line) } .zero { stroke: var(--edge) }
 .line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round } .dot { fill: var(--c) }
 .mark { fill: var(--card); stroke: var(--c); stroke-width: 3 }
+span { unicode-bidi: isolate }
 .s0 { --c: var(--c0) } .s1 { --c: var(--c1); stroke-dasharray: 7 4 } .s2 { --c: var(--c2); stroke-dasharray: 2 3 }
 .s3 { --c: var(--c3); stroke-dasharray: 10 3 2 3 } .s4 { --c: var(--c4); stroke-dasharray: 4 2 } .s5 { --c: var(--c5) }
 .mark, .dot { stroke-dasharray: none }
