@@ -64,8 +64,8 @@ class Run(NamedTuple):
 
 
 def _pca(scale: float, random: np.random.Generator) -> Job:
-    rows = random.standard_normal((int(200_000 * scale), 4000), np.float32)
-    return Job("pca", {"feature_dim": 4000, "num_components": 10, "mini_batch_size": 500}, rows)
+    rows = random.standard_normal((int(600_000 * scale), 2000), np.float32)
+    return Job("pca", {"feature_dim": 2000, "num_components": 10, "mini_batch_size": 500}, rows)
 
 
 def _kmeans(scale: float, random: np.random.Generator) -> Job:
