@@ -7,15 +7,18 @@ SHA-256, if the caller knows it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
+import signal
+import sys
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,13 @@ from algorithms import registry
 from algorithms.errors import ModelError
 from container.settings import ConfigurationError
 from recordio.limits import LARGEST_CHECKPOINT
+from recordio.quoting import escaped
 
 _PART = 1 << 20
 _SECONDS = 60
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
+_SCHEMES = ("http://", "https://")
 
 
 def fetch(name: str, folder: Path | None, address: str | None, sha256: str | None, *, quiet: bool) -> None:
@@ -44,6 +50,8 @@ def fetch(name: str, folder: Path | None, address: str | None, sha256: str | Non
     (algorithm,) = registry.having("pretrained")
     pretrained: Any = registry.part(algorithm, "pretrained")
     layers = _layers(name, pretrained.PUBLISHED)
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise ConfigurationError(f"--sha256 '{sha256}': expected 64 hexadecimal digits")
     check = functools.partial(_check, pretrained, layers, sha256)
     file = (folder or pretrained.OF_USER.expanduser()) / pretrained.file_name(layers)
     if file.is_file():
@@ -65,8 +73,8 @@ def _layers(name: str, published: Iterable[int]) -> int:
 
 def _downloaded(address: str, file: Path, check: Callable[[Path, str, str], None], *, quiet: bool) -> str:
     """Put what is at ``address`` into ``file``, whole and checked, or leave nothing; its SHA-256."""
-    if not address.startswith(("http://", "https://")):
-        raise ConfigurationError(f"--address {address}: expected an address that starts with http:// or https://")
+    if not address.startswith(_SCHEMES):
+        raise ConfigurationError(f"--address {address}: expected an address that starts with {' or '.join(_SCHEMES)}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
@@ -75,19 +83,44 @@ def _downloaded(address: str, file: Path, check: Callable[[Path, str, str], None
     os.close(descriptor)
     part = Path(name)
     try:
-        with urllib.request.urlopen(address, timeout=_SECONDS) as response:
-            found = _copied(response, part, address, quiet=quiet)
-        check(part, found, address)
-        part.chmod(0o644)  # a temporary file is its owner's alone
-        part.replace(file)
+        with _ended_by_sigterm():
+            with urllib.request.build_opener(_Redirects).open(address, timeout=_SECONDS) as response:
+                found = _copied(response, part, address, quiet=quiet)
+            check(part, found, address)
+            part.chmod(0o644)  # a temporary file is its owner's alone
+            part.replace(file)
+    except ConfigurationError:
+        raise
     except urllib.error.HTTPError as error:
         error.close()  # it is an answer, with its connection
-        raise ConfigurationError(f"{address} cannot be fetched: {error}") from None
+        raise ConfigurationError(f"{address} cannot be fetched: {escaped(str(error))}") from None
     except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError; a broken address a ValueError
-        raise ConfigurationError(f"{address} cannot be fetched: {error}") from error
+        raise ConfigurationError(f"{address} cannot be fetched: {escaped(str(error))}") from error
     finally:
         part.unlink(missing_ok=True)
     return found
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that what it has begun is taken away."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows those that stay with HTTP; the library follows others to FTP."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request to follow with."""
+        if not newurl.startswith(_SCHEMES):
+            raise urllib.error.HTTPError(req.full_url, code, f"it leads to {newurl}, which is not HTTP", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _copied(response: HTTPResponse, part: Path, address: str, *, quiet: bool) -> str:
@@ -96,13 +129,16 @@ def _copied(response: HTTPResponse, part: Path, address: str, *, quiet: bool) ->
     Raises:
         ConfigurationError: it is longer than any checkpoint, or of other bytes than the server says.
     """
-    stated = int(response.headers.get("Content-Length") or -1)
+    length = response.headers.get("Content-Length") or ""
+    stated = int(length) if re.fullmatch("[0-9]{1,18}", length) else -1
+    if stated > LARGEST_CHECKPOINT:
+        raise _too_long(address)
     md5, sha, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
     with part.open("wb") as file, click.progressbar(length=max(stated, 0), label="Fetching", hidden=quiet) as bar:
         for data in _parts(response):
             size += len(data)
             if size > LARGEST_CHECKPOINT:
-                raise ConfigurationError(f"{address} has more than {LARGEST_CHECKPOINT:,} bytes: that is no checkpoint")
+                raise _too_long(address)
             file.write(data)
             md5.update(data)
             sha.update(data)
@@ -117,8 +153,13 @@ def _copied(response: HTTPResponse, part: Path, address: str, *, quiet: bool) ->
     return sha.hexdigest()
 
 
+def _too_long(address: str) -> ConfigurationError:
+    return ConfigurationError(f"{address} has more than {LARGEST_CHECKPOINT:,} bytes: that is no checkpoint")
+
+
 def _parts(response: HTTPResponse) -> Iterator[bytes]:
-    while data := response.read(_PART):
+    """The body as it comes, so that a slow server is seen to be slow."""
+    while data := response.read1(_PART):
         yield data
 
 

@@ -6,7 +6,9 @@ JSON is ``{"instances": [instance, ...]}``; JSON Lines has an instance on each l
     {"data": {"features": {"values": [1.5, 16.0, 14.0]}}}
     {"data": {"features": {"keys": [0, 26], "shape": [2000], "values": [1.5, 14.0]}}}
 
-The last is sparse. Source: "Common data formats for inference" of the SageMaker developer guide.
+The last is sparse; without keys, or with ``[]`` for them, its values are those of a dense row, as in RecordIO-protobuf.
+What stands for ``features`` may be either, a list or an object, with or without ``data`` around it. Source: "Common
+data formats for inference" of the SageMaker developer guide.
 """
 
 from __future__ import annotations
@@ -94,17 +96,25 @@ class _Instance(NamedTuple):
 def _instance(place: str, instance: Any) -> _Instance:
     """Find the lists in an instance."""
     place = f"{REQUEST}, {place}"
-    features = instance.get("features") if isinstance(instance, dict) else None
+    features = _features(instance)
+    if features is None:
+        features = _features(instance.get("data")) if isinstance(instance, dict) else None
     if isinstance(features, list):
         return _Instance(place, features, None, None)
-    for name in ("data", "features"):
-        instance = instance.get(name) if isinstance(instance, dict) else None
-    if not isinstance(instance, dict) or not isinstance(instance.get("values"), list):
+    values = features.get("values") if isinstance(features, dict) else None
+    if not isinstance(features, dict) or not isinstance(values, list):
         raise ParseError(f"{place}: an instance must be {_FORMS}")
-    keys, shape = instance.get("keys"), instance.get("shape")
+    keys, shape = features.get("keys"), features.get("shape")
     if keys is not None and not isinstance(keys, list):
         raise ParseError(f"{place}: 'keys' must be a list of integers and is {_shown(keys)}")
-    return _Instance(place, instance["values"], keys, None if shape is None else _width(shape, place))
+    if keys == [] and values:
+        keys = None
+    return _Instance(place, values, keys, None if shape in (None, []) else _width(shape, place))
+
+
+def _features(instance: Any) -> Any:
+    """What an object has under this name; None where it has nothing, or is none."""
+    return instance.get("features") if isinstance(instance, dict) else None
 
 
 def _width(shape: Any, place: str) -> int:

@@ -59,8 +59,9 @@ class Vocabulary:
         return " ".join(self._tokens[int(value)] for value in ids)
 
     def to_json(self) -> str:
-        """The text of the file."""
-        return json.dumps(self._ids, ensure_ascii=False, indent=0)
+        """The text of the file: a lone surrogate, which UTF-8 cannot hold, stays the escape that JSON has for it."""
+        text = json.dumps(self._ids, ensure_ascii=False, indent=0)
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def read(file: Path) -> Vocabulary:

@@ -11,6 +11,7 @@ import xgboost as xgb
 from algorithms.common.hosts import any_host
 from algorithms.errors import ChannelError, TrainingDataError
 from algorithms.interface import Hosts, Stream
+from algorithms.xgb.metrics import OF_CLASSES
 from algorithms.xgb.names import MULTI
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch, concatenate
@@ -125,13 +126,13 @@ def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyper
     objective = hyperparameters.target
     rules: dict[str, tuple[np.ndarray, str]] = {
         "finite": (np.isfinite(labels), "a finite number"),
-        "binary:": ((labels == 0) | (labels == 1), "0 or 1"),
-        "reg:logistic": ((labels >= 0) & (labels <= 1), "from 0 to 1"),
+        "binary:hinge": ((labels == 0) | (labels == 1), "0 or 1"),
+        **dict.fromkeys(("binary:log", "reg:logistic"), ((labels >= 0) & (labels <= 1), "from 0 to 1")),
         "count:poisson": (labels >= 0, "0 or more"),
         "reg:tweedie": (labels >= 0, "0 or more"),
         "reg:gamma": (labels > 0, "above 0"),
         "reg:squaredlogerror": (labels > -1, "above -1"),
-        "survival:": (labels != 0, "a time, or minus the time until which a row was seen"),
+        "survival:aft": (labels != 0, "a time, or minus the time until which a row was seen"),
         "rank:map": ((labels == 0) | (labels == 1), "0 or 1"),
         "rank:": ((labels >= 0) & (labels == np.floor(labels)) & (labels <= 31), "a whole number from 0 to 31"),
     }
@@ -139,6 +140,8 @@ def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyper
         last = (hyperparameters.num_class or 0) - 1
         whole = (labels >= 0) & (labels <= last) & (labels == np.floor(labels))
         rules[objective] = (whole, f"a whole number from 0 to {last} (num_class is {last + 1})")
+    if of_classes := [metric for metric in hyperparameters.metrics if metric in OF_CLASSES]:
+        rules[""] = (labels == np.floor(labels), f"the number of a class for its metric {of_classes[0]}")
     without_base = objective == "reg:tweedie" and hyperparameters.base_score is None
     if without_base and not any_host(hosts, bool(labels.any())):
         raise TrainingDataError(

@@ -95,7 +95,9 @@ def _r2(labels: np.ndarray, values: np.ndarray, weights: np.ndarray, hosts: Host
 
 
 _OF_NUMBERS = {"mse": _mse, "r2": _r2}
-CUSTOM = frozenset([*_OF_CLASSES, *_OF_POSITIVES, *_OF_NUMBERS])
+OF_CLASSES = frozenset([*_OF_CLASSES, *_OF_POSITIVES])
+"""Metrics that labels must be the numbers of classes for."""
+CUSTOM = frozenset([*OF_CLASSES, *_OF_NUMBERS])
 
 
 def score(

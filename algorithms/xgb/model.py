@@ -128,6 +128,8 @@ def _answered(objective: str, sample: Sample, scores: np.ndarray) -> list[Figure
     """Figures of classifiers and of plain regression; rankings and survival times have none here."""
     labels = np.asarray(sample.rows.labels).reshape(-1)
     note = f"{len(labels):,} rows of {sample.dataset}."
+    if objective == "binary:logistic" and (labels != np.floor(labels)).any():  # labels are probabilities
+        return regressed(labels, scores, note)
     if objective in ("binary:logistic", "binary:hinge"):
         return classified(labels, scores, (scores >= 0.5).astype(int), note)
     if objective in ("multi:softmax", "multi:softprob"):

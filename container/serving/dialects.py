@@ -27,6 +27,7 @@ class Dialect:
             alone; ``FIRST`` the first of these alone.
         bracket_csv: in batch transform, and where all rows are on one line, several values of one row are written to
             CSV as a list in brackets; elsewhere they are fields of their own.
+        lines_in_batch: in batch transform an answer in JSON or JSON Lines has the lines of one in CSV.
         one_line_csv: outside of batch transform, all rows of a CSV answer are joined by commas.
         always_csv: outside of batch transform the answer is CSV, whatever Accept says.
         label_size: the only ``label_size`` that the content type of a CSV request may state, without any effect; None
@@ -45,6 +46,7 @@ class Dialect:
     in_kind: bool = False
     json_form: str = WRAPPED
     bracket_csv: bool = False
+    lines_in_batch: bool = False
     one_line_csv: bool = False
     always_csv: bool = False
     label_size: int | None = None
@@ -60,6 +62,7 @@ XGBOOST = Dialect(
     default_request=LIBSVM,
     default_answer=CSV,
     bracket_csv=True,
+    lines_in_batch=True,
     label_size=1,
     empty_status=204,
     unsupported=(  # their words, which list Parquet, though their requests cannot be that

@@ -196,7 +196,7 @@ def write(
         return texts.write(columns, media_type, serving.json_key)
     if media_type == RECORDIO:
         return record_writer.encode_columns({name: values.astype(np.float32) for name, values in columns.items()})
-    if media_type == CSV:
+    if media_type == CSV or (batch and dialect.lines_in_batch and media_type in (JSON, JSON_LINES)):
         on_one_line = dialect.one_line_csv and not batch
         rows = _csv_rows(columns, "[{}]" if dialect.bracket_csv and (batch or on_one_line) else None)
         return ",".join(rows).encode() if on_one_line else _lines(rows)

@@ -87,8 +87,10 @@ def write(columns: Mapping[str, Any], media_type: str, json_key: str) -> bytes:
         {name: _plain(values[at]) for name, values in named.items() if values[at] is not None} for at in range(count)
     ]
     if media_type == JSON_LINES:
-        return "".join(f"{json.dumps(answer, ensure_ascii=False)}\n" for answer in answers).encode()
-    return json.dumps({json_key: answers}, ensure_ascii=False).encode()
+        text = "".join(f"{json.dumps(answer, ensure_ascii=False)}\n" for answer in answers)
+    else:
+        text = json.dumps({json_key: answers}, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")  # a lone surrogate stays the escape that JSON has for it
 
 
 def _plain(value: Any) -> Any:

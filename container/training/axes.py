@@ -19,6 +19,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 16, 32, 42
 _RIGHT_EDGE, _FLOOR = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 _MOST_POINTS = 400
 _MOST_DOTTED = 40
+_LARGEST = 1e300
+"""Beyond it the length of an axis is no float any more, and below its inverse there is none between two ticks."""
 _NEAR_ZERO = 1 / 3
 _NOTHING = "<p>There is nothing to draw.</p>"
 
@@ -31,8 +33,8 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
     >>> ticks(0, 1)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    >>> ticks(3, 3)
-    [3.0]
+    >>> ticks(3, 3), ticks(0, 2e-15)
+    ([3.0], [0.0, 5e-16, 1e-15, 1.5e-15, 2e-15])
     """
     if not high > low:
         return [float(low)]
@@ -40,7 +42,7 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    return [round(number * step, 3 - math.floor(math.log10(step))) for number in range(first, last + 1)]
 
 
 def labels(values: Sequence[float]) -> list[str]:
@@ -100,9 +102,13 @@ def _svg(title: str, parts: Sequence[str]) -> str:
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Finite points, no more than can be told apart, the last among them."""
-    finite = [(float(x), float(y)) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    finite = [(_drawable(x), _drawable(y)) for x, y in points if math.isfinite(x) and math.isfinite(y)]
     step = -(-len(finite) // _MOST_POINTS) if finite else 1
     return finite[::step] + (finite[-1:] if step > 1 and (len(finite) - 1) % step else [])
+
+
+def _drawable(value: float) -> float:
+    return 0.0 if abs(value) < 1 / _LARGEST else float(min(max(value, -_LARGEST), _LARGEST))
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import time
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,8 @@ def write(folder: Path, about: About, history: History, model: Model) -> None:
     try:
         figures = _curves(history.curves, about.step) + model.figures(history.sample())
         (folder / DATA).write_text(data(about, history.finals, figures), encoding="utf-8")
-        (folder / FILE).write_text(page(about, history.finals, figures, _others(folder)), encoding="utf-8")
+        text = page(about, history.finals, figures, _others(folder))
+        (folder / FILE).write_text(text, encoding="utf-8", errors="backslashreplace")  # a lone surrogate is in no file
     except OSError as error:
         logger.warning("The report could not be written; the model is not affected. %s", error)
     except Exception:
@@ -124,7 +126,7 @@ def page(
     about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure], others: Sequence[str]
 ) -> str:
     """The HTML text."""
-    links = ", ".join(f'<a href="{html.escape(name)}">{html.escape(name)}</a>' for name in others)
+    links = ", ".join(f'<a href="{urllib.parse.quote(name)}">{html.escape(name)}</a>' for name in others)
     parts = [
         f"<h1>{html.escape(about.algorithm)}</h1><p>{html.escape(about.summary)} Trained in {about.seconds:.1f} s, "
         f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC.</p>",

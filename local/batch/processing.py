@@ -119,7 +119,7 @@ def _parsed(text: bytes, media_type: str) -> Any:
 def _written(value: Any, media_type: str) -> bytes:
     """A line: JSON, or the fields of a row, of which a filter may have selected a single one."""
     if media_type != CSV:
-        return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"  # JSON's own escape
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(value if isinstance(value, list) else [value])
     return line.getvalue().encode()

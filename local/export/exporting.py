@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from algorithms import registry
+from algorithms.checkpoints import written
 from algorithms.errors import ExportError
 from algorithms.interface import Model
 from algorithms.loading import unpacked
@@ -16,17 +17,22 @@ from container.settings import Settings
 
 
 def run(model: Path, form: str, output: Path, algorithm: str | None) -> int:
-    """Write ``output``; 0.
+    """Write ``output``, in one step where it is a file; 0.
 
     Raises:
         ExportError: this model has no such form, with the reason.
         ModelError: the model cannot be loaded.
+        OSError: it cannot be written; what was there before is as it was.
     """
     with unpacked(model) as folder:
         found, loaded = models.load(folder, Settings(algorithm=algorithm))
         content = exported(found.name, loaded, form)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(content)
+    if output.is_symlink() or (output.exists() and not output.is_file()):  # a device or pipe, such as /dev/stdout
+        output.write_bytes(content)
+    else:
+        with written(output) as file:
+            file.write(content)
     click.echo(f"Wrote {output}: {found.name}, {len(content):,} bytes")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,12 +20,15 @@ from local.batch.client import LOOPBACK
 from local.sagemaker import images
 from local.sagemaker.errors import JobError, invalid
 from local.sagemaker.processes import Processes
+from recordio.quoting import quoted
 
 _ROOT = Path(__file__).resolve().parents[2]
 _INSIDE = Path("/opt/ml")
 _PORT = 8080
 _OURS = "open-algorithms/"
 """Before the name of an algorithm in the images that `make image` builds."""
+_NAME = re.compile(r"[a-zA-Z0-9\[][a-zA-Z0-9._:@/\[\]-]*")
+"""The characters of an image's name: what begins with - would be an option of docker."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,9 @@ class _Containers:
         self._processes = processes
 
     def check(self, image: str) -> None:
-        """Any image may be there when it is needed."""
+        """Any image may be there when it is needed; refuse what is no name of one."""
+        if not _NAME.fullmatch(image):
+            raise invalid(f"The image {quoted(image)} cannot be run: expected a name such as registry/repository:tag")
 
     def inside(self, run: Path, base: Path) -> Path:
         """Below /opt/ml."""

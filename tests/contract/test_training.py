@@ -216,7 +216,7 @@ BAD = {
         XGBOOST,
         csv(FEATURES[:4], [0, 1, 2, 3]),
         "text/csv",
-        ["the label is 2", "needs 0 or 1"],
+        ["the label is 2", "needs from 0 to 1"],
     ),
     "unlabelled CSV": ("xgboost", XGBOOST, csv(FEATURES), "text/csv; label_size=0", ["label_size"]),
     "cut RecordIO": ("kmeans", KMEANS, DENSE[:-5], RECORDIO, ["part-0", "byte"]),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recordio import record_reader, sequences, text_kernel
+from recordio import record_reader, record_writer, sequences, text_kernel
 from recordio.batches import Batch
 from recordio.content_type import parse
 from recordio.errors import DataError
@@ -117,6 +117,42 @@ def _recordio() -> Target:
     return _rows("application/x-recordio-protobuf", record_reader, seeds)
 
 
+_WIDTHS = (1, 127, 128, 129, 1 << 14, (1 << 14) + 1, 1 << 21, 1 << 28, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, 1 << 40)
+"""Where keys and shapes come to need another byte, or another type."""
+
+
+def _sparse_rows(data: bytes) -> tuple[sp.csr_array, np.ndarray | None]:
+    """Sparse rows, and labels or none, that any bytes stand for."""
+    width, kind, of_labels, *counts = data[:9].ljust(9, b"\2")
+    size = _WIDTHS[width % len(_WIDTHS)]
+    bounds = np.append(0, np.cumsum(counts[: 1 + kind % 6]))
+    keys = np.resize(np.frombuffer(data.ljust(16, b"\7")[: len(data) // 4 * 4 or 16], np.uint32), bounds[-1])
+    values = (keys.astype("f8") - 1e9).astype("f8" if kind & 64 else "f4")
+    index = np.int64 if kind & 128 or size > 1 << 31 else np.int32
+    rows = sp.csr_array(
+        (values, (keys.astype(np.int64) % size).astype(index), bounds.astype(index)), (len(bounds) - 1, size)
+    )
+    labels = np.resize(values if len(values) else np.ones(1, "f4"), (rows.shape[0], of_labels % 40))
+    return rows, labels if of_labels & 64 else None
+
+
+def _recordio_writer() -> Target:
+    """What compiled code writes is what the plain code does, and what protobuf messages are."""
+
+    def check(data: bytes) -> None:
+        rows, labels = _sparse_rows(data)
+        _both_ways(record_writer, [lambda: [encode_records(rows, labels)]])
+        assert encode_records(rows, labels) == record_writer._encode_messages(rows, labels)
+
+    keys = _random.integers(0, 1 << 32, 100, np.uint32).tobytes()
+    heads = [
+        bytes([width, kind, of_labels, 3, 0, 40, 1, 2, 7])
+        for width in range(12)
+        for kind, of_labels in ((5, 0), (196, 75))
+    ]
+    return Target([head + keys for head in heads], check)
+
+
 def _parquet() -> Target:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -210,6 +246,7 @@ MAKERS: dict[str, Callable[[], Target]] = {
     "json": _json,
     "json-lines": _json_lines,
     "recordio": _recordio,
+    "recordio-writer": _recordio_writer,
     "parquet": _parquet,
     "images": _images,
     "image-lists": _lists,

@@ -23,7 +23,10 @@ SOURCES = {
 }
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-I{sysconfig.get_path('include')}"]
 CHECKED = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-TARGETS = ("csv", "csv-space", "libsvm", "json", "recordio", "sequences", "factorization-machines", "lda")
+TARGETS = (
+    *("csv", "csv-space", "libsvm", "json", "json-lines", "recordio", "recordio-writer", "sequences"),
+    *("factorization-machines", "lda"),
+)
 
 
 def compiler() -> str:

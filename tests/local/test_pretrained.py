@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -110,6 +115,12 @@ def test_what_is_not_the_checkpoint_is_refused_and_leaves_nothing(
         "cut": (server.at("/cut", data[:-9], Content_Length=str(len(data))), f"of {len(data):,} bytes came"),
         "changed": (server.at("/changed", data, ETag='"' + "0" * 32 + '"'), "the server states 0000"),
         "too long": (server.at("/long", data + b"0"), f"more than {len(data):,} bytes"),
+        "said to be too long": (
+            server.at("/long", b"", Content_Length=str(len(data) + 1)),
+            f"more than {len(data):,} bytes",
+        ),
+        "to FTP": (server.at("/ftp", b"", 302, Location="ftp://127.0.0.1:9/x"), "leads to ftp://127.0.0.1:9/x"),
+        "to a file": (server.at("/away", b"", 302, Location="file:///etc/passwd"), "HTTP Error 302"),
         "missing": (server.at("/gone", b"", status=404), "HTTP Error 404"),
         "no server": ("http://127.0.0.1:9/x", "cannot be fetched"),
         "a file": ("file:///etc/passwd", "expected an address that starts with http"),
@@ -119,10 +130,51 @@ def test_what_is_not_the_checkpoint_is_refused_and_leaves_nothing(
         done = fetched(folder, address)
         assert isinstance(done.exception, ConfigurationError), (case, done.exception)
         assert reason in said(done), (case, said(done))
+        assert said(done).count(address) <= 1, said(done)
         assert not list(folder.iterdir()), case
     wrong = fetched(folder, server.at("/right", data), "--sha256", "ab" * 32)
     assert "--sha256 says abab" in said(wrong)
+    assert "64 hexadecimal digits" in said(fetched(folder, "http://127.0.0.1:9/", "--sha256", "ab"))
     assert not list(folder.iterdir())
+
+
+def test_what_a_server_says_cannot_write_on_the_terminal(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_answer, args=(listening, b"HTTP/1.0 404 \x1b]0;title\x07\r\n\r\n"))
+        thread.start()
+        done = fetched(tmp_path, f"http://127.0.0.1:{listening.getsockname()[1]}/x")
+        thread.join()
+    assert r"\x1b]0;title\x07" in said(done) and "\x1b" not in said(done)
+
+
+def _answer(listening: socket.socket, data: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(1 << 16)
+        connection.sendall(data)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_of_a_file_that_was_coming(tmp_path: Path, number: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        words = ["pretrained", "resnet-18", "--output", str(tmp_path)]
+        words += ["--address", f"http://127.0.0.1:{listening.getsockname()[1]}/x"]
+        with subprocess.Popen([sys.executable, "-m", "local", *words]) as run:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 9999999\r\n\r\n" + bytes(1 << 20))
+                until(lambda: any(one.stat().st_size for one in tmp_path.iterdir()))
+                run.send_signal(number)
+                assert run.wait(60) == 128 + number
+    assert not list(tmp_path.iterdir())
+
+
+def until(met: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_an_unknown_name_is_answered_by_those_that_there_are(tmp_path: Path) -> None:

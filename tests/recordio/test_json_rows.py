@@ -69,6 +69,24 @@ def test_the_three_forms_mix(read):
     assert batch.features.nnz == 8  # the zero of a dense row is an entry
 
 
+@pytest.mark.parametrize("read", [as_json, as_lines])
+def test_a_data_element_is_a_vector_or_an_object(read):
+    """The guide: "An array containing numeric values is treated as an instance containing a single dense vector", which
+    the SDK makes ``{"features": {"values": dataElement}}``; an instance may have a ``configuration``, too."""
+    vector = [1.5, 16.0, 14.0, 23.0]
+    for element in (
+        vector,
+        {"values": vector},
+        {"keys": [], "values": vector, "shape": []},
+        {"values": vector, "shape": [4]},
+    ):
+        for instance in ({"features": element}, {"configuration": {}, "data": {"features": element}}):
+            np.testing.assert_array_equal(read([instance]).features, [vector])
+    sparse = {"keys": [3, 1], "shape": [4], "values": [2, 5]}
+    for instance in ({"features": sparse}, {"data": {"features": sparse}}):
+        assert read([instance]).features.toarray().tolist() == [[0, 5, 0, 2]]
+
+
 def test_blank_lines_and_carriage_returns_between_json_lines():
     body = b'\n{"features": [1]}\r\n  \n{"features": [2]}\n\n'
     np.testing.assert_array_equal(decode(body, parse("application/jsonlines"), PLAIN).features, [[1], [2]])
@@ -120,10 +138,11 @@ def test_what_is_not_a_number(value):
         [1, 2],
         {},
         {"features": 1},
-        {"features": {"values": [1]}},
+        {"features": {"value": [1]}},
         {"data": [1]},
-        {"data": {"features": [1]}},
+        {"data": {"features": 1}},
         {"data": {"features": {}}},
+        {"data": {"features": {"values": [], "keys": [], "shape": []}}},
         {"data": {"features": {"values": 1}}},
         {"data": {"features": {"values": [1], "keys": 0, "shape": [2]}}},
         {"data": {"features": {"values": [1], "keys": [0], "shape": 2}}},

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from algorithms.errors import PredictionError, TrainingDataError
+from algorithms.interface import JSON, JSON_LINES
 from algorithms.seq2seq import requests, texts, vocabulary
+from container.serving import texts as answers
 from local.__main__ import main
 from recordio.sequences import Ragged, decode_body
 
@@ -83,3 +85,16 @@ def test_a_source_that_is_too_long_is_cut_as_in_training(caplog: pytest.LogCaptu
     assert not caplog.records
     with pytest.raises(PredictionError, match="sequence 1 has no tokens"):
         requests.sources(["a", ""], words, 4)
+
+
+@pytest.mark.parametrize("media", [JSON, JSON_LINES])
+def test_a_token_that_utf8_cannot_hold_is_kept_and_answered(tmp_path: Path, media: str) -> None:
+    """A lone surrogate, as Python makes one of a byte that is not UTF-8, and writes it to JSON."""
+    words = {**{symbol: number for number, symbol in enumerate(vocabulary.SYMBOLS)}, "caf\udce9": 4, "é": 5}
+    (tmp_path / "in.json").write_text(json.dumps(words))
+    kept = vocabulary.read(tmp_path / "in.json")
+    (tmp_path / "out.json").write_text(kept.to_json(), "utf-8")
+    assert json.loads((tmp_path / "out.json").read_bytes()) == words
+    said = answers.write({answers.TOKENS: [[5, 4]], "target": [kept.text([5, 4])]}, media, "predictions")
+    assert "é".encode() in said
+    assert json.loads(said) in ({"predictions": [{"target": "é caf\udce9"}]}, {"target": "é caf\udce9"})

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.errors import AlgorithmInputError, ChannelError, ModelError, TrainingDataError, TrainingStopped
+from algorithms.figures import Sample
 from algorithms.xgb import boost
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
@@ -264,6 +265,22 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
         fit(model=tmp_path)
 
 
+@pytest.mark.parametrize("objective", ["binary:logistic", "binary:logitraw"])
+@pytest.mark.parametrize("folds", [{}, {"kfold": 3}])
+def test_labels_may_be_probabilities_of_class_1(objective, folds, tmp_path):
+    """As in the library, which asks for labels from 0 to 1."""
+    features, labels = rows()
+    labels = np.clip(labels * 0.75 + 0.125, 0, 1)
+    found = fit(
+        (features, labels), (features, labels), FakeJob(output_directory=tmp_path), objective=objective, **folds
+    )
+    if not folds:
+        expected = library({"objective": objective}, xgb.DMatrix(features, label=labels))
+        assert dumped(found.boosters[0]) == dumped(expected)
+    titles = [one.title for one in found.figures(Sample("train", Batch(features, labels)))]
+    assert ("Predictions against labels" in titles) == (objective == "binary:logistic")
+
+
 # ---- data that cannot be trained on ---------------------------------------------------------------------------------
 
 
@@ -272,8 +289,16 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
     [
         ({}, np.nan, "label is nan"),
         ({}, np.inf, "label is inf"),
-        ({"objective": "binary:logistic"}, 3, "row 8: the label is 3, and objective binary:logistic needs 0 or 1"),
+        ({"objective": "binary:logistic"}, 3, "row 8: the label is 3, and objective binary:logistic needs from 0 to 1"),
+        ({"objective": "binary:logitraw"}, -0.5, "needs from 0 to 1"),
         ({"objective": "binary:hinge"}, -1, "needs 0 or 1"),
+        ({"objective": "binary:hinge"}, 0.5, "needs 0 or 1"),
+        (
+            {"objective": "binary:logistic", "eval_metric": "auc,accuracy"},
+            0.5,
+            "number of a class for its metric accuracy",
+        ),
+        ({"objective": "reg:logistic", "eval_metric": "f1"}, 0.5, "number of a class for its metric f1"),
         ({"objective": "multi:softmax", "num_class": 3}, 3, r"from 0 to 2 \(num_class is 3\)"),
         ({"objective": "multi:softprob", "num_class": 3}, 0.5, "whole number from 0 to 2"),
         ({"objective": "reg:logistic"}, 1.5, "from 0 to 1"),

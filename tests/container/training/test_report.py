@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -70,6 +71,38 @@ def test_the_page_has_every_figure_and_nothing_from_elsewhere(tmp_path):
     for drawing in tree.iter("svg"):
         assert (drawing.get("role"), drawing[0].tag) == ("img", "title")
     assert "<script>" not in text and "&lt;script&gt;" in text
+
+
+def test_names_of_any_kind_are_text(tmp_path):
+    """Lone surrogates, which JSON can hold and UTF-8 cannot; markup, directions of text, addresses of scripts."""
+    names = [
+        "\ud800",
+        "\u202e",
+        "\0",
+        "</style><script>alert(1)</script>",
+        '"onload="alert(1)',
+        "javascript:alert(1)",
+        "a#b?c%",
+    ]
+    for name in names[2:]:
+        if "\0" not in name and "/" not in name:
+            (tmp_path / name).write_text("")
+    figures = [
+        Lines(title=name, x=name, y=name, series={name: [(0, 1)], "other": [(1, 2)]}, marks={name: (0, 1)}, note=name)
+        for name in names
+    ]
+    figures += [Table(title=name, columns=[name], rows=[[name]], note=name) for name in names]
+    figures += [
+        Heatmap(title=name, values=np.eye(2), x=name, y=name, rows=[name] * 2, columns=[name] * 2, written=written_)
+        for name in names
+        for written_ in (False, True)
+    ]
+    tree = parser.fromstring(written(tmp_path, figures).encode())
+    assert not list(tree.iter("script"))
+    assert not [name for element in tree.iter() for name in element.attrib if name.startswith("on")]
+    links = [element.get("href") for element in tree.iter("a")]
+    assert sorted(map(unquote, links)) == sorted([*names[4:], "report.json"])
+    assert all(urlsplit(link).scheme == urlsplit(link).fragment == "" for link in links)
 
 
 def test_pictures_are_the_numbers():

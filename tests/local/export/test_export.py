@@ -3,6 +3,8 @@
 import functools
 import json
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -167,6 +169,24 @@ def test_the_command_writes_and_refuses(tmp_path, capsys):
             exported(name, None, "onnx")
     with pytest.raises(ExportError, match="use --to onnx"):
         exported("image-classification", None, "json")
+
+
+def test_a_disk_that_fills_up_leaves_the_file_that_was_there(tmp_path):
+    """A limit of 100 bytes on files of the process stands for the disk; a device is written to, not replaced."""
+    folder, file = tmp_path / "model", tmp_path / "m.json"
+    folder.mkdir()
+    trained("kmeans", "one-pass").save(folder)
+    words = ["-m", "local", "export", "--model", str(folder), "--to", "json", "--output"]
+    file.write_text("earlier")
+    program = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
+    program += "; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); runpy.run_module('local', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program, *words[2:], str(file)], capture_output=True, text=True)
+    assert done.returncode == 1 and "File too large" in done.stderr
+    assert [one.name for one in tmp_path.iterdir() if one != folder] == ["m.json"] and file.read_text() == "earlier"
+    link = tmp_path / "link"
+    link.symlink_to("/dev/stdout")
+    done = subprocess.run([sys.executable, *words, str(link)], capture_output=True, text=True)
+    assert json.loads(done.stdout.splitlines()[0])["algorithm"] == "kmeans" and link.is_symlink()
 
 
 @pytest.mark.parametrize("name", JSON)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +18,8 @@ pytest.importorskip("boto3")
 pytest.importorskip("moto")
 
 from algorithms import registry
+from local.sagemaker.engines import BuildahEngine, DockerEngine
+from local.sagemaker.errors import AwsError
 from tests.local.sagemaker.client import (
     CSV,
     KMEANS,
@@ -113,6 +116,17 @@ def test_an_engine_that_is_not_here_is_said_at_once(tmp_path, engine):
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": "/nowhere"}, capture_output=True, text=True)
     assert done.returncode != 0
     assert f"--engine {engine}: there is no program {engine} on PATH" in done.stderr
+
+
+@pytest.mark.parametrize("engine", [DockerEngine, BuildahEngine])
+def test_an_image_is_no_option_of_the_engine(engine):
+    """``docker run … --volume=/:/all train`` would run an image called train, with all of the machine."""
+    checked = engine(Mock()).check
+    for image in ("--volume=/:/all", "-it", "", "a b", "a\n", "a;b", "$(x)"):
+        with pytest.raises(AwsError, match="cannot be run"):
+            checked(image)
+    for image in (OTHER, KMEANS, "python", "localhost:5000/a_b/c.d:1-2", "[::1]:5000/a@sha256:" + 64 * "0"):
+        checked(image)
 
 
 def has_image(name: str) -> bool:
