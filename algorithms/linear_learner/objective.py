@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_CURVED = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
 """The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
-TOLERANCE, ROTATED_TOLERANCE, STEPS = 1e-3, 1e-4, 50
+TOLERANCE, ROTATED_TOLERANCE, KEPT_TOLERANCE, STEPS = 1e-3, 1e-4, 1e-6, 50
 """A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
 to text is fitted to chance, while rotated rows have them for next to nothing. Where rotated rows are many, only the
 model that is kept has them: which penalty is best shows before."""
@@ -103,7 +103,7 @@ class Objective:
             tolerance = NEWTON_KEPT_TOLERANCE if kept else NEWTON_TOLERANCE
             return list(minimise_together(self.values, np.array(starts), tolerance, STEPS, self.hosts))
         closely = self.design.back is not None and (kept or not isinstance(self.design.rows, TurnedRows))
-        tolerance = ROTATED_TOLERANCE if closely else TOLERANCE
+        tolerance = (KEPT_TOLERANCE if kept else ROTATED_TOLERANCE) if closely else TOLERANCE
         return minimise_all(self, starts, self.inverse(), tolerance, STEPS, hosts=self.hosts)
 
     def _minimise_sparse(self, starts: list[np.ndarray], kept: bool) -> list[np.ndarray]:
