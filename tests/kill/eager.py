@@ -3,11 +3,11 @@
 import os
 
 from algorithms.xgb import checkpoints as of_xgboost
-from container.__main__ import train
+from container.__main__ import train_command
 from container.training import checkpoints
 
 if __name__ == "__main__":
     checkpoints.SECONDS = 0.0
     checkpoints.SHARE_OF_TIME = of_xgboost._SHARE_OF_TIME = float("inf")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    train()
+    train_command([])  # which ends as the command does: the interpreter's own end may wait for TensorFlow
