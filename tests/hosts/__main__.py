@@ -356,7 +356,8 @@ def main() -> int:
         kind, problem, seconds = lose(number, options.seed, bounds)
         total[kind] += 1
         total["as they should"] += problem is None
-        total["later than 60 s"] += seconds > 60
+        if seconds > 60:
+            total[f"later than 60 s ({kind})"] += 1
         if problem:
             wrongs += 1
             print(f"{number} {kind}: {problem}", flush=True)
