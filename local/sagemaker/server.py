@@ -24,7 +24,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from container.settings import ConfigurationError
-from local.sagemaker import asynchronous, endpoints, engines, external, operations, page, restart, role
+from local.sagemaker import asynchronous, endpoints, engines, external, kept_reads, operations, page, restart, role
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
 from local.sagemaker.processes import Processes
@@ -74,6 +74,8 @@ class Application:
                 return known(environ, start_response)
         invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if not (target.startswith(_TARGET) or invoked):
+            if self._cloud.kept and (sent := kept_reads.answer(environ, self._others, self._cloud.kept)) is not None:
+                return sent(environ, start_response)
             response = self._others(environ, start_response)
             if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
                 try:
