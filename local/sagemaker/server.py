@@ -65,6 +65,7 @@ class Application:
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if not target and _is_browsing(environ):
             return page.answer(self._cloud, environ["PATH_INFO"])(environ, start_response)
+        role.make_asked(environ)
         if (allowed := role.permissions(environ)) is not None:
             return allowed(environ, start_response)
         if self._cloud.s3 and self._key:
