@@ -132,6 +132,8 @@ class KeptObjects:
             return put_tags(key, tags)
 
         self._backend.put_object_tagging = put_object_tagging  # type: ignore[method-assign]
+        self._copy_part = self._backend.upload_part_copy
+        self._backend.upload_part_copy = self._part_copied  # type: ignore[method-assign]
         self._complete = self._backend.complete_multipart_upload
         self._backend.complete_multipart_upload = self._completed  # type: ignore[method-assign, assignment]
 
@@ -153,6 +155,17 @@ class KeptObjects:
             found = self._buckets[bucket].keys.get(key) if bucket in self._buckets else None
         content = getattr(found, "_value_buffer", None)
         return content.file if isinstance(content, _Content) else None
+
+    def _part_copied(self, bucket: str, identity: str, number: int, **source: Any) -> Any:
+        """A part that is a range of an object, of which moto would read all."""
+        found = self._backend.get_object(source["src_bucket_name"], source["src_key_name"], source["src_version_id"])
+        content, start = getattr(found, "_value_buffer", None), source["start_byte"]
+        if start is None or not isinstance(content, _Content):
+            return self._copy_part(bucket, identity, number, **source)
+        with content.file.open("rb") as stream:
+            stream.seek(start)
+            piece = stream.read(source["end_byte"] + 1 - start)
+        return self._backend.upload_part(bucket, identity, number, piece)
 
     def _completed(self, bucket: str, identity: str, named: Any) -> Any:
         """What moto does to complete an upload in parts, with the bytes in a file instead of in memory."""

@@ -57,6 +57,14 @@ def test_a_large_object_is_read_whole_in_ranges_and_on_conditions(up, uploaded):
             assert caught.value.response["Error"]["Code"] == code
 
 
+def test_a_large_object_is_copied_in_parts(up, uploaded):
+    config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
+    up.s3.copy({"Bucket": "bucket", "Key": uploaded[0]}, "bucket", "large/copy", Config=config)
+    answer = up.s3.get_object(Bucket="bucket", Key="large/copy")
+    assert answer["ETag"] == up.s3.head_object(Bucket="bucket", Key=uploaded[1])["ETag"]
+    assert answer["Body"].read() == CONTENT
+
+
 def test_an_upload_whose_parts_are_wrong_is_refused_and_may_be_completed_later(up, state):
     asked = {"Bucket": "bucket", "Key": "large/wrong"}
     asked |= {"UploadId": up.s3.create_multipart_upload(**asked)["UploadId"]}
