@@ -32,7 +32,8 @@ from local.sagemaker.store import Store
 from recordio.limits import LARGEST_CALL
 
 _TARGET = "SageMaker."
-_INVOKED = re.compile(r"/endpoints/([A-Za-z0-9-]{1,63})/(invocations|async-invocations|invocations-response-stream)")
+_INVOKED = re.compile(r"/endpoints/(.*)/(invocations|async-invocations|invocations-response-stream)", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z0-9-]{1,63}")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _HOSTS = re.compile(
     r"(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?localhost|[a-z0-9.-]+\.amazonaws\.com)(:\d+)?", re.IGNORECASE
@@ -114,6 +115,8 @@ class Application:
 
     def _invocation(self, request: _Request, name: str, kind: str) -> Response:
         cloud = self._cloud.at(region_of(request, self._cloud.region))
+        if not _NAME.fullmatch(name):
+            raise AwsError("ValidationException", f"'{name[:100]}' is no endpoint's name: it has letters, digits and -")
         if kind == "async-invocations":
             told, places = asynchronous.invoke(cloud, name, request.get_data(), request.headers)
             return Response(json.dumps(told), 202, places, content_type="application/json")
