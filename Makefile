@@ -7,7 +7,7 @@ READY := .venv/.ready
 GPU = $(shell nvidia-smi --list-gpus > /dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak docs lock tables image image-test push clean
+.PHONY: help setup demo test check format bench soak docs lock tables image base image-test push clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -63,6 +63,9 @@ tables: $(READY) ## write the tables of the pages anew from the declarations
 
 image: ## build the image of ALGORITHM (kmeans, … or all); DEVICE=gpu, PURPOSE=serve, PLATFORM=linux/arm64
 	DEVICE=$(DEVICE) PURPOSE=$(PURPOSE) PLATFORM=$(PLATFORM) images/build.sh $(ALGORITHM)
+
+base: ## write today's digest of the base image into the Dockerfile
+	$(PYTHON) images/base_digest.py
 
 # An image that trains is tried from a small environment, one for serving alone by models that are trained here.
 image-test: $(if $(filter serve,$(PURPOSE)),$(READY),.venv-images/.ready) ## train and serve in that image
