@@ -80,7 +80,7 @@ def _batches(rows: int, size: int, epochs: int) -> Step:
 def _pca(scale: float, random: np.random.Generator) -> Job:
     rows = random.standard_normal((int(600_000 * scale), 2000), np.float32)
     return Job(
-        "pca", {"feature_dim": 1000, "num_components": 10, "mini_batch_size": 500}, *_rows(rows), Step("the job", 1)
+        "pca", {"feature_dim": 2000, "num_components": 10, "mini_batch_size": 500}, *_rows(rows), Step("the job", 1)
     )
 
 
