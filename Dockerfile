@@ -1,9 +1,10 @@
 # One image per algorithm, from one file:
 #     docker build --build-arg ALGORITHM=kmeans -t kmeans .
 # `make image ALGORITHM=kmeans` does the same, and without a Docker engine too.
-# BASE_IMAGE is any Debian whose python3 is 3.11; name one by its digest where builds must be repeatable. DEVICE=gpu
-# takes the builds for NVIDIA's GPUs, of gigabytes. PURPOSE=serve leaves out what only training needs.
-ARG BASE_IMAGE=debian:bookworm-slim
+# BASE_IMAGE is any Debian whose python3 is 3.11. The digest is that of Docker's official image for all platforms, so that
+# builds are on the same base; `make base` takes today's. DEVICE=gpu takes the builds for NVIDIA's GPUs, of gigabytes.
+# PURPOSE=serve leaves out what only training needs.
+ARG BASE_IMAGE=debian:bookworm-slim@sha256:3783cc01769c7b2b1b83a5c5ad96c815348e28ed7da68e2e3687004faa906251
 
 FROM ${BASE_IMAGE} AS python
 RUN apt-get update \

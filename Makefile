@@ -7,7 +7,7 @@ READY := .venv/.ready
 GPU = $(shell nvidia-smi --list-gpus > /dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak docs lock tables image image-test push clean
+.PHONY: help setup demo test check format bench soak docs lock tables image base image-test push clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -26,8 +26,8 @@ $(READY): pyproject.toml locks/development.lock $(wildcard */*.[ch] */*/*.[ch])
 demo: $(READY) ## train and serve on handwritten digits, and draw a page of what came out
 	.venv/bin/python examples/demo.py out/demo
 
-test: $(READY) ## run all tests, on as many cores as there are, four at the most; JOBS=0 for one after the other
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(or $(JOBS),auto) --maxprocesses 4 --dist worksteal
+test: $(READY) ## run the tests, on as many cores as there are, four at the most; JOBS=0: one after the other, CI=1: the long ones too
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(if $(CI),,-m "not ci") -n $(or $(JOBS),auto) --maxprocesses 4 --dist worksteal
 
 check: $(READY) ## lint, format, types, and which layer imports which
 	.venv/bin/ruff check .
@@ -63,6 +63,9 @@ tables: $(READY) ## write the tables of the pages anew from the declarations
 
 image: ## build the image of ALGORITHM (kmeans, … or all); DEVICE=gpu, PURPOSE=serve, PLATFORM=linux/arm64
 	DEVICE=$(DEVICE) PURPOSE=$(PURPOSE) PLATFORM=$(PLATFORM) images/build.sh $(ALGORITHM)
+
+base: ## write today's digest of the base image into the Dockerfile
+	$(PYTHON) images/base_digest.py
 
 # An image that trains is tried from a small environment, one for serving alone by models that are trained here.
 image-test: $(if $(filter serve,$(PURPOSE)),$(READY),.venv-images/.ready) ## train and serve in that image

@@ -49,9 +49,15 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
             files = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
             raise ModelError(
                 f"no algorithm that is installed here recognises the files of '{place}' ({files}) as its model; "
-                "if they are one, name its algorithm"
+                f"if they are one, name its algorithm{_within(folder)}"
             )
         return LoadedModel(found, found.load(folder))
+
+
+def _within(folder: Path) -> str:
+    """The end of a message about a folder that is no model: the folders in it that are."""
+    found = [place.name for place in sorted(folder.iterdir()) if place.is_dir() and recognised(place) is not None]
+    return f". There is a model in its folder '{found[0]}'" if found else ""
 
 
 class LoadedModel(Model):

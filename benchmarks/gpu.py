@@ -304,11 +304,16 @@ def _seq2seq(folder: Path, backends: Sequence[str]) -> str:
         rate = tokens * statistics.median(rates[len(rates) // 3 :])
         rows.append([f"ours, {backend}", rate, job.seconds, job.memory / 1e9])
     if _has("torch"):
-        rows.append(
-            ["plain PyTorch", float(_python(_LSTM, str(folder / "train.src"), str(folder / "train.trg"))), "", ""]
-        )
+        rows.append(["plain PyTorch", _plain_lstm(folder), "", ""])
     title = f"seq2seq, {len(pairs)} pairs, {HIDDEN} hidden units, batches of {BATCH}, {updates} updates"
     return table(title, ["", "target tokens/s", "s in all", "GB of the GPU"], rows)
+
+
+def _plain_lstm(folder: Path) -> float:
+    program = Path(__file__).with_name("torch_lstm.py").read_text()
+    given = ("--updates", UPDATES, "--hidden", HIDDEN, "--batch", BATCH)
+    told = _python(program, *map(str, (folder / "train.src", folder / "train.trg", *given)))
+    return float(json.loads(told)["tokens_a_second"])
 
 
 def _sentences() -> list[tuple[str, str]]:
@@ -321,59 +326,6 @@ def _sentences() -> list[tuple[str, str]]:
     words = [f"w{number}" for number in range(5000)]
     made = ([words[i] for i in rng.zipf(1.3, rng.integers(3, 14)) % len(words)] for _ in range(PAIRS))
     return [(" ".join(sentence), " ".join(reversed(sentence))) for sentence in made]
-
-
-_LSTM = f"""
-import sys, time
-from collections import Counter
-import torch
-device = "cuda" if torch.cuda.is_available() else "cpu"
-sides = [[line.split() for line in open(path)] for path in sys.argv[1:3]]
-numbers = []
-for side in sides:
-    words = {{word: i + 3 for i, (word, _) in enumerate(Counter(w for line in side for w in line).most_common(7997))}}
-    numbers.append([[words.get(word, 1) for word in line] + [2] for line in side])
-order = sorted(range(len(numbers[0])), key=lambda i: (len(numbers[0][i]), len(numbers[1][i])))
-batches = [order[i : i + {BATCH}] for i in range(0, len(order), {BATCH})]
-class Network(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        n = {HIDDEN}
-        self.source, self.target = torch.nn.Embedding(8000, n), torch.nn.Embedding(8000, n)
-        self.encoder = torch.nn.LSTM(n, n // 2, batch_first=True, bidirectional=True)
-        self.decoder = torch.nn.LSTM(n, n, batch_first=True)
-        self.mixed, self.out = torch.nn.Linear(2 * n, n), torch.nn.Linear(n, 8000)
-    def forward(self, x, lengths, y):
-        packed = torch.nn.utils.rnn.pack_padded_sequence(self.source(x), lengths, True, enforce_sorted=False)
-        memory = torch.nn.utils.rnn.pad_packed_sequence(self.encoder(packed)[0], True)[0]
-        states = self.decoder(self.target(y))[0]
-        scores = states @ memory.transpose(1, 2)
-        read = torch.softmax(scores.masked_fill((x == 0)[:, None], -1e9), -1) @ memory
-        return self.out(torch.tanh(self.mixed(torch.cat([states, read], -1))))
-network = Network().to(device)
-optimizer = torch.optim.Adam(network.parameters(), 0.001)
-import random
-random.seed(0)
-random.shuffle(batches)
-done, started = 0, None
-for step, batch in enumerate((batches * 10)[:{UPDATES}]):
-    if step == {UPDATES} // 3:
-        torch.cuda.synchronize() if device == "cuda" else None
-        done, started = 0, time.perf_counter()
-    pad = lambda rows: torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
-    x, y = (pad([side[i] for i in batch]) for side in numbers)
-    lengths = torch.tensor([len(numbers[0][i]) for i in batch])
-    x, y = x.to(device), y.to(device)
-    start = torch.cat([torch.full_like(y[:, :1], 2), y[:, :-1]], 1)
-    loss = torch.nn.functional.cross_entropy(network(x, lengths, start).flatten(0, 1), y.flatten(), ignore_index=0)
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimizer.step()
-    done += sum(len(numbers[1][i]) for i in batch)
-loss.item()
-print(done / (time.perf_counter() - started))
-"""
 
 
 def _python(program: str, *arguments: str, **environment: str) -> str:

@@ -19,6 +19,7 @@ Python's start, Keras' import, the data, the report; its processor time is print
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import resource
 import subprocess
@@ -181,12 +182,9 @@ def job(corpus: Corpus) -> tuple[float, np.ndarray]:
         channels["train"].write_bytes(encode_records(corpus.train))
         channels["validation"].write_bytes(encode_records(corpus.validation))
         write_job(base, RECIPE, channels)
-        program = (
-            "import sys; from pathlib import Path; from container import train; from container.paths import Paths; "
-            "from container.settings import Settings; base = Path(sys.argv[1]); "
-            "sys.exit(train.run(Paths(base), Settings(base_directory=base, algorithm='ntm')))"
-        )
-        done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True)
+        environment = os.environ | {"SAGEMAKER_BASE_DIR": folder, "ALGORITHM": "ntm"}
+        command = [sys.executable, "-m", "container", "train"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
         (epoch, loss) = re.findall(r"epoch=(\d+), validation total_loss <loss>=(\S+)", done.stdout)[-1]

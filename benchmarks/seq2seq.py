@@ -1,12 +1,14 @@
-"""Sequence to sequence beside Joey NMT (PyTorch), trained on the same pairs for the same number of updates.
+"""Sequence to sequence beside a plain LSTM in PyTorch and Joey NMT, trained on the same pairs.
 
-    python -m benchmarks.seq2seq [--updates 600] [--joeynmt PYTHON]
+    python -m benchmarks.seq2seq [--updates 600] [--peer torch] [--task sentences] [--joeynmt PYTHON]
 
 English to French sentences (Tatoeba) by BLEU, and the pronunciation of words (CMU) by the share of wrong phonemes. Both
 sides have the same sizes: embeddings and hidden units of 256, one bidirectional LSTM layer that reads, one that writes,
 with attention by a small network and its result fed back; Adam at 0.001, 64 pairs an update, beams of 5. Speed is in
-target tokens, of which neither side counts those that only fill up. Joey NMT lives in an environment of its own, which
-is made on first use (``.interop/joeynmt``) unless ``--joeynmt`` names the Python of one.
+target tokens, of which no side counts those that only fill up. Joey NMT makes as many updates as ours. The plain LSTM
+(``benchmarks/torch_lstm.py``), the stronger peer, has no input feeding, so that all words of a target are one call; it
+trains for the processor seconds that our whole job took, all on one core. The peers live in environments of their own,
+made on first use (``.interop``), unless ``--joeynmt`` names the Python of one.
 """
 
 from __future__ import annotations
@@ -36,8 +38,11 @@ from algorithms.seq2seq.evaluation import bleu
 from algorithms.seq2seq.model import load
 from benchmarks.common import SHARED_DATA
 from benchmarks.lines import Line
+from tests.interop.environments import python_of
 
-REQUIREMENTS = ("torch==2.13.0", "joeynmt==2.3.0", "importlib_metadata")
+JOEY_REQUIREMENTS = ("torch==2.13.0", "joeynmt==2.3.0", "importlib_metadata")
+TORCH_REQUIREMENTS = ("torch==2.13.0",)
+ONE_CORE = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))))
 HIDDEN, BATCH, RATE, BEAM, WORDS = 256, 64, 0.001, 5, 8000
 HELD_OUT, TESTED = 400, 400
 EVERY = 50  # updates between two lines of either log
@@ -138,8 +143,8 @@ def measured(command: Sequence[str | Path], **environment: str) -> tuple[str, fl
     return done.stdout, time.perf_counter() - started, cpu
 
 
-def ours(task: Task, folder: Path, updates: int) -> Result:
-    """Train with ``local tokens`` and ``local train``; translate with the model."""
+def ours(task: Task, folder: Path, updates: int, prefix: Sequence[str] = ()) -> Result:
+    """Train with ``local tokens`` and ``local train``, which ``prefix`` starts; translate with the model."""
     train, validation = write(folder, "train", task.train), write(folder, "dev", task.validation)
     texts.make(*train, folder / "made", validation=(validation[0], validation[1]), size=WORDS)
     given = {
@@ -152,7 +157,7 @@ def ours(task: Task, folder: Path, updates: int) -> Result:
     }
     log, seconds, cpu = measured(
         [
-            *(sys.executable, "-m", "local", "train", "seq2seq"),
+            *(*prefix, sys.executable, "-m", "local", "train", "seq2seq"),
             *("--train", folder / "made" / "train", "--validation", folder / "made" / "validation"),
             *("--channel", f"vocab={folder / 'made' / 'vocab'}", "--output", folder / "job"),
             *(f"{name}={value}" for name, value in given.items()),
@@ -202,10 +207,22 @@ def joey(task: Task, folder: Path, updates: int, python: Path) -> Result:
     sizes = {"hidden": HIDDEN, "half": HIDDEN // 2, "batch": BATCH, "rate": RATE, "beam": BEAM, "words": WORDS}
     config.write_text(JOEY.format(folder=folder, updates=updates, every=EVERY, **sizes))
     command = [python, "-m", "joeynmt"]
-    log, seconds, cpu = measured([*command, "train", config, "--skip-test"], OMP_WAIT_POLICY="passive")
+    log, seconds, cpu = measured([*ONE_CORE, *command, "train", config, "--skip-test"], OMP_WAIT_POLICY="passive")
     rates = [float(rate) for rate in re.findall(r"Tokens per Sec:\s+(\d+)", log)]
     measured([*command, "test", config, "--output-path", folder / "joey.out"], OMP_WAIT_POLICY="passive")
     return Result(harmonic(rates), seconds, cpu, (folder / "joey.out.test").read_text().splitlines())
+
+
+def torch_lstm(task: Task, folder: Path, seconds: float) -> Result:
+    """The plain LSTM, for so many processor seconds of training, on the same files."""
+    test, _ = write(folder, "test", task.test)
+    program = Path(__file__).with_name("torch_lstm.py")
+    sizes = ("--hidden", HIDDEN, "--words", WORDS, "--batch", BATCH, "--rate", RATE, "--beam", BEAM)
+    given = (folder / "train.src", folder / "train.trg", *sizes, "--seconds", seconds, "--translate", test)
+    python = python_of("torch", TORCH_REQUIREMENTS)
+    log, wall, cpu = measured([*ONE_CORE, python, "-W", "ignore", program, *given])
+    told, *found = log.splitlines()
+    return Result(json.loads(told)["tokens_a_second"], wall, cpu, found)
 
 
 class Served(NamedTuple):
@@ -260,19 +277,21 @@ def ask(address: str, sources: Sequence[str]) -> None:
 
 
 def lines(quick: bool) -> Iterator[Line]:
-    """400 updates on pronunciations and 600 on sentences, beside Joey NMT."""
+    """400 updates on pronunciations and 600 on sentences, on one core, beside the plain LSTM for as long."""
     if quick or not (SHARED_DATA / "cmudict-g2p").is_dir():
         return
-    python = peer(None)
     for make, updates in ((pronunciations, 400), (sentences, 600)):
         task = make()
         true = [target for _, target in task.test]
         with tempfile.TemporaryDirectory() as name:
-            sides = ours(task, Path(name), updates), joey(task, Path(name), updates, python)
-        mine, theirs = (side.tokens_a_second for side in sides)
-        quality = [_quality(side.found, true, make is sentences) for side in sides]
-        what = f"seq2seq, {task.name}, {updates} updates of {BATCH}"
-        yield Line(what, mine, "tokens/s", "Joey NMT", theirs, mine / theirs, "", None, *quality)
+            mine = ours(task, Path(name), updates, ONE_CORE)
+            theirs = torch_lstm(task, Path(name), mine.cpu_seconds)
+        quality = [_quality(side.found, true, make is sentences) for side in (mine, theirs)]
+        rates = mine.tokens_a_second, theirs.tokens_a_second
+        what = f"seq2seq, {task.name}, {mine.cpu_seconds:.0f} s on one core"
+        yield Line(
+            what, rates[0], "tokens/s", "a plain LSTM in PyTorch", rates[1], rates[0] / rates[1], "", None, *quality
+        )
 
 
 def _quality(found: Sequence[str], true: Sequence[str], translated: bool) -> str:
@@ -281,19 +300,11 @@ def _quality(found: Sequence[str], true: Sequence[str], translated: bool) -> str
     return f"phonemes wrong {100 * error_rate(found, true):.1f} %"
 
 
-def peer(named: Path | None) -> Path:
-    """The Python of Joey NMT's environment."""
-    if named is not None:
-        return named
-    from tests.interop.environments import python_of
-
-    return python_of("joeynmt", REQUIREMENTS)
-
-
 def main() -> None:
     """One line a side and task."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=600)
+    parser.add_argument("--peer", choices=("torch", "joeynmt"), help="default: both")
     parser.add_argument("--joeynmt", type=Path, metavar="PYTHON")
     parser.add_argument("--task", choices=("sentences", "pronunciations"))
     options = parser.parse_args()
@@ -302,7 +313,6 @@ def main() -> None:
     if not (SHARED_DATA / "cmudict-g2p").is_dir():
         print("seq2seq: the data sets are not beside this checkout")
         return
-    python = peer(options.joeynmt)
     print(f"{'':16} {'':9} {'tokens/s':>9} {'seconds':>8} {'CPU s':>7}  quality after {options.updates} updates")
     for make in (sentences, pronunciations):
         if options.task not in (None, make.__name__):
@@ -311,9 +321,13 @@ def main() -> None:
         true = [target for _, target in task.test]
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            mine = ours(task, folder, options.updates)
-            theirs = joey(task, folder, options.updates, python)
-            for side, result in (("ours", mine), ("Joey NMT", theirs)):
+            sides = {"ours": ours(task, folder, options.updates, ONE_CORE)}
+            if options.peer != "joeynmt":
+                sides["PyTorch"] = torch_lstm(task, folder, sides["ours"].cpu_seconds)
+            if options.peer != "torch":
+                python = options.joeynmt or python_of("joeynmt", JOEY_REQUIREMENTS)
+                sides["Joey NMT"] = joey(task, folder, options.updates, python)
+            for side, result in sides.items():
                 quality = _quality(result.found, true, make is sentences)
                 print(
                     f"{task.name:16} {side:9} {result.tokens_a_second:9.0f} {result.seconds:8.1f} "

@@ -32,6 +32,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
         return _train_help(given)
     faulthandler.enable()  # a crash in native code leaves its place in the log
     resources.limit_threads()
+    resources.sleep_soon()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow says at length which instructions it uses
     logs.configure()
     logs.entry()

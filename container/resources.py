@@ -41,6 +41,21 @@ def memory(groups: Path = _GROUPS, membership: Path = _MEMBERSHIP) -> int:
     return min([installed, *limits])
 
 
+SPINS = 2000
+"""What a thread of GNU's OpenMP waits for others in turns of a loop before it sleeps: some 50 microseconds."""
+
+
+def sleep_soon() -> None:
+    """Have threads of OpenMP that wait for each other leave the processor soon.
+
+    By default they spin for 300,000 turns, while the thread that they wait for may want their processor: on a machine
+    with other work XGBoost's 100 rounds on 4,177 rows took 25 s instead of 0.5, and with ``SPINS`` take 1.1. With
+    nothing beside, both take 0.15. It has an effect before OpenMP is loaded; what the environment says stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
 def limit_threads() -> None:
     """Have BLAS, OpenMP and TensorFlow start no more threads than the limits let compute at once.
 

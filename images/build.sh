@@ -15,9 +15,25 @@ set -- --build-arg ALGORITHM="$algorithm" --build-arg DEVICE="$device" --build-a
     --build-arg REVISION="$(git rev-parse HEAD 2> /dev/null || echo unknown)" \
     --build-arg SOURCE="${SOURCE:-unknown}" --tag "$tag"
 [ -z "$platform" ] || set -- "$@" --platform "$platform"
+started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+lock=$(python3 images/requirements.py "$algorithm" "$device" "$purpose")
+
+# What the image is made from: provenance IMAGE_ID BASE BASE_DIGEST
+provenance() {
+    ALGORITHM=$algorithm DEVICE=$device PURPOSE=$purpose PLATFORM=$platform \
+        python3 images/provenance.py built "$tag" "$1" "$2" "$3" "$started" "$lock"
+}
+
 if docker info > /dev/null 2>&1; then
-    [ -z "${BASE_IMAGE:-}" ] || set -- "$@" --build-arg BASE_IMAGE="$BASE_IMAGE"
-    exec docker build "$@" .
+    base=${BASE_IMAGE:-$(sed -n 's/^ARG BASE_IMAGE=//p' Dockerfile)}
+    docker build --build-arg BASE_IMAGE="$base" "$@" .
+    case $base in
+        *@sha256:*) digest=sha256:${base##*@sha256:} ;;
+        *) digest=$(docker image inspect --format '{{if .RepoDigests}}{{index .RepoDigests 0}}{{end}}' "$base" 2> /dev/null || true)
+           digest=${digest##*@} ;;
+    esac
+    provenance "$(docker image inspect --format '{{.Id}}' "$tag")" "$base" "$digest"
+    exit
 fi
 for tool in buildah debootstrap; do
     command -v $tool > /dev/null || { echo "there is no Docker engine; apt-get install buildah debootstrap" >&2; exit 1; }
@@ -39,3 +55,5 @@ done
 # The Docker format, because OCI's knows no health check. One time for all files (that of images/layers.py), so that what
 # did not change is the same layer.
 buildah bud --isolation chroot --format docker --layers --timestamp 315532800 --build-arg BASE_IMAGE="$base" "$@" .
+provenance "$(buildah inspect --type image --format '{{.FromImageID}}' "$tag")" "$base" \
+    "$(buildah inspect --type image --format '{{.FromImageDigest}}' "$base")"

@@ -9,6 +9,8 @@ tag=$2
 shift 2
 
 docker info > /dev/null 2>&1 && engine=docker || engine=buildah
+digests=$(mktemp)
+trap 'rm -f "$digests"' EXIT
 missing=
 for algorithm in "$@"; do
     $engine inspect --type image "$(images/name.sh "$algorithm")" > /dev/null 2>&1 || missing="$missing $algorithm"
@@ -23,12 +25,19 @@ for algorithm in "$@"; do
     if [ $engine = docker ]; then
         docker tag "$source" "$target"
         docker push "$target"
+        digest=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$target" |
+            sed -n "s|^${target%:*}@||p")
     else
         case $registry in
             localhost:* | 127.*) tls=--tls-verify=false ;;
             *) tls= ;;
         esac
-        buildah push --quiet $tls "localhost/$source" "docker://$target"
+        buildah push --quiet $tls --digestfile "$digests" "localhost/$source" "docker://$target"
+        digest=$(cat "$digests")
+    fi
+    statement=out/provenance/${source#open-algorithms/}.json
+    if [ -f "$statement" ]; then
+        python3 images/provenance.py pushed "$statement" "$target" "$digest"
     fi
     echo "pushed $target"
 done

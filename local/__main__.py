@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 from algorithms.errors import AlgorithmInputError
+from container.resources import sleep_soon
 from local import commands
 from recordio.errors import DataError
 
@@ -22,6 +23,7 @@ FAILURE = 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     given = None if arguments is None else list(arguments)
+    sleep_soon()
     try:
         code = commands.oba.main(given, prog_name="oba", standalone_mode=False)
     except click.Abort:

@@ -13,7 +13,7 @@ import click
 
 from local.export.command import export
 from local.options import FOLDER, MODEL, loudness_of, with_channels, with_columns, with_loudness
-from local.parameters import AlgorithmName, Commands, Loudness, Setting
+from local.parameters import AlgorithmName, Commands, Loudness, OfAlgorithm, Setting
 from local.run_command import run
 from local.sagemaker.command import up
 from local.tuning.command import tune
@@ -47,7 +47,7 @@ _accept = click.option("--accept", metavar="TYPE", help="Media type of the answe
 # ---- train ----------------------------------------------------------------------------------------------------------
 
 
-@oba.command()
+@oba.command(cls=OfAlgorithm)
 @click.argument("algorithm", type=AlgorithmName())
 @click.argument("settings", nargs=-1, type=Setting(), metavar="[NAME=VALUE]...")
 @with_channels(_INPUT)
@@ -101,7 +101,9 @@ def train(
 
 
 @oba.command()
-@click.option("--model", required=True, type=MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
+@click.option(
+    "--model", required=True, type=MODEL, metavar="PATH", help="The folder of the model or of its job, or model.tar.gz."
+)
 @click.option("--input", "text", required=True, metavar="FILE", help="The request; - for standard input; gzip too.")
 @click.option("--content-type", metavar="TYPE", help="By default the suffix of the file decides.")
 @with_columns
@@ -120,7 +122,7 @@ def predict(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Print a model's answer to one request, without a server.
+    """Print a model's answer to one request.
 
     --label names a column of a CSV file that is left out, so that the files of training can be asked, too.
     """
@@ -133,8 +135,10 @@ def predict(
     return predict.predict(model, text, algorithm, content_type, accept, Columns(label, header))
 
 
-@oba.command()
-@click.option("--model", required=True, type=MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
+@oba.command(short_help="Answer requests over HTTP with a model.")
+@click.option(
+    "--model", required=True, type=MODEL, metavar="PATH", help="The folder of the model or of its job, or model.tar.gz."
+)
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -265,12 +269,12 @@ def _given(word: str) -> str | None:
 # ---- the rest -------------------------------------------------------------------------------------------------------
 
 
-@oba.command()
+@oba.command(cls=OfAlgorithm)
 @click.argument("algorithm", type=AlgorithmName())
 @click.option("--image", metavar="URI", help="The image in its registry.  [default: ALGORITHM:latest]")
 @click.option("--text", is_flag=True, help="For people instead: hyperparameters and channels with their meaning.")
 def describe(algorithm: str, image: str | None, *, text: bool) -> None:
-    """Print the specification for SageMaker.
+    """Print what SageMaker, or a person, is told of ALGORITHM.
 
     In JSON, as CreateAlgorithm takes it for TrainingSpecification.
     """
@@ -288,7 +292,7 @@ def describe(algorithm: str, image: str | None, *, text: bool) -> None:
         click.echo(json.dumps(describe.training_specification(found, image or f"{algorithm}:latest"), indent=2))
 
 
-@oba.command()
+@oba.command(short_help="Make the channels of seq2seq from text files.")
 @click.option("--source", required=True, type=_FILE, metavar="FILE", help="A sentence a line; gzip too.")
 @click.option("--target", required=True, type=_FILE, metavar="FILE", help="Its translations, line by line.")
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets train, validation, vocab.")
@@ -338,7 +342,7 @@ def tokens(
 # ---- pretrained models ----------------------------------------------------------------------------------------------
 
 
-@oba.command()
+@oba.command(short_help="Fetch a public checkpoint of an image classifier.")
 @click.argument("name", metavar="NAME")
 @click.option("--output", type=FOLDER, metavar="FOLDER", help="By default where training on this machine looks.")
 @click.option("--address", metavar="URL", help="Of the file itself, where it is not MXNet's: a mirror of your own.")

@@ -79,10 +79,20 @@ def media_type_of_names(paths: Sequence[Path], accepts: Sequence[str], what: str
     media = types.pop() if len(types) == 1 else None
     if media is None:
         if any(path.name == SPOOLED for path in paths):
-            raise ConfigurationError(f"{what}: standard input has no suffix to tell the format; use --content-type")
+            raise ConfigurationError(f"{what}: standard input has no suffix to tell the format; use {_stated(accepts)}")
         names = ", ".join(str(path) for path in paths[:3])
-        raise ConfigurationError(f"{what}: the suffix in {names} does not tell the format; use --content-type")
+        raise ConfigurationError(
+            f"{what}: the suffix in {names} does not tell the format; use {_stated(accepts, *paths)}"
+        )
     return media
+
+
+def _stated(accepts: Sequence[str], *paths: Path) -> str:
+    """The option that says the format; that of tabs for files whose suffix is theirs."""
+    names = [path.name.lower().removesuffix(suffixes.COMPRESSED) for path in paths]
+    if suffixes.CSV in accepts and any(name.endswith(".tsv") for name in names):
+        return f"--content-type '{suffixes.CSV}; delimiter=tab'"
+    return f"--content-type {' or '.join(accepts) or 'TYPE'}"
 
 
 def opened(file: Path) -> BinaryIO:

@@ -10,12 +10,12 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from local.parameters import Loudness, Pair
+from local.parameters import Loudness, ModelPath, Pair
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
-MODEL = click.Path(exists=True, path_type=Path)
+MODEL = ModelPath()
 
 
 def with_channels(kinds: str) -> Callable[[F], F]:

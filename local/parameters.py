@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import enum
+import os
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -51,6 +53,15 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class OfAlgorithm(click.Command):
+    """A command about an algorithm, whose help names them all."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The last lines of the help."""
+        formatter.write_paragraph()
+        formatter.write_text(f"ALGORITHM is one of {', '.join(_algorithms())}; oba describe ALGORITHM --text explains.")
+
+
 class AlgorithmName(click.ParamType[str]):
     """One of the names of the registry."""
 
@@ -62,6 +73,10 @@ class AlgorithmName(click.ParamType[str]):
             self.fail(f"there is no algorithm '{value}'; {did_you_mean(value, _algorithms())}", param, ctx)
         return str(value)
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        """What could have been given."""
+        return f"There are: {', '.join(sorted(_algorithms()))}"
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The names that begin so."""
         return [CompletionItem(name) for name in _algorithms() if name.startswith(incomplete)]
@@ -71,6 +86,18 @@ def _algorithms() -> Collection[str]:
     from algorithms import registry  # it imports NumPy, which `oba serve` must set up first
 
     return registry.ALGORITHMS
+
+
+class ModelPath(click.Path):
+    """A folder or an archive of a model, or the folder that ``oba train`` has written it into, below ``model``."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The model's own folder or archive."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        return path / "model" if (path / "model").is_dir() and (path / "input").is_dir() else path
 
 
 class Pair(click.ParamType[tuple[str, str]]):

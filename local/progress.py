@@ -10,9 +10,8 @@ import io
 import os
 import re
 import sys
-import time
 from collections.abc import Iterable
-from typing import TextIO
+from typing import Any, TextIO
 
 from algorithms.interface import Metric
 from local.metric_lines import TAB
@@ -27,6 +26,8 @@ _FOR_PROGRAMS = re.compile(
     r"#quality_metric: host=\S+, epoch=\d+, batch=|\[[0-9:]+\] Task \d+ got rank|"
     r"Using default worker|Checkpoint loading and saving|Number of GPUs|Create Store|Saved checkpoint|\s*$"
 )
+_ROWS_READ = "{n_fmt} rows [{elapsed}, {rate_fmt}]"
+_ROUNDS_DONE = "{n_fmt} rounds [{elapsed}, {rate_fmt}{postfix}]"
 _LEAST_KNOWN_FIRST = ("test", "validation", "train")
 
 
@@ -48,7 +49,7 @@ class Console:
             if metric.maximize is not None or metric.objective
         ]
         self._scores: dict[str, float] = {}
-        self._bar = ProgressBar(terminal) if loudness is not Loudness.QUIET and terminal.isatty() else None
+        self._bar = None if loudness is Loudness.QUIET else bar_on(terminal)
 
     def write(self, text: str) -> None:
         """A line of the log with its end."""
@@ -84,7 +85,8 @@ class Console:
 
     def close(self) -> None:
         """Take the bar away for good; the log may flush once more when the process ends."""
-        self._hide_bar()
+        if self._bar:
+            self._bar.close()
         self._bar = None
         self._flush()
 
@@ -152,46 +154,70 @@ def is_for_people(message: str) -> bool:
 
 
 class ProgressBar:
-    """A line at the foot of a terminal: rows read, epochs or rounds done. Log lines scroll above it."""
+    """A line at the foot of a terminal, by tqdm: rows read, epochs or rounds done. Log lines scroll above it.
 
-    _INTERVAL = 0.1  # seconds between two drawings
-    _CELLS = 24
+    It counts rows until it is told of an epoch or a round, and those from then on. Its width follows the window's.
+    """
 
-    def __init__(self, terminal: TextIO) -> None:
-        self._terminal = terminal
-        self._started = time.monotonic()
-        self._drawn = 0.0
+    def __init__(self, terminal: TextIO, kind: type[Any]) -> None:
         self._rows = 0
-        self._done = 0
-        self._total: int | None = None
+        kind.monitor_interval = 0  # no thread of its own beside those of training
+        self._bar = kind(
+            file=terminal,
+            unit="row",
+            unit_scale=True,
+            leave=False,
+            **({"dynamic_ncols": True} if _has_size(terminal) else {"ncols": 80, "nrows": 24}),
+            smoothing=0,  # the average rate: it is of rows first, and of epochs then
+            bar_format=_ROWS_READ,
+        )
 
     def rows(self, count: int) -> None:
         """So many more rows were read."""
         self._rows += count
-        if time.monotonic() - self._drawn >= self._INTERVAL:
-            self.draw()
+        if self._bar.bar_format == _ROWS_READ:
+            self._bar.update(count)
+        else:
+            self._bar.set_postfix_str(self._counted(), refresh=False)
+            self._bar.update(0)
 
     def steps(self, done: int, total: int | None) -> None:
-        """So many epochs or rounds are done."""
-        self._done, self._total = done, total
-        self.draw()
+        """So many epochs or rounds are done, of ``total`` where that is known."""
+        self._bar.bar_format = None if total else _ROUNDS_DONE
+        self._bar.unit, self._bar.unit_scale = ("epoch" if total else "round"), False
+        self._bar.total, self._bar.n = total, done
+        self._bar.set_postfix_str(self._counted())
+
+    def _counted(self) -> str:
+        return f"{self._bar.format_sizeof(self._rows)} rows"
 
     def hide(self) -> None:
-        """Make room for a log line, or for nothing more."""
-        self._terminal.write("\r\x1b[K")
-
-    def line(self) -> str:
-        """The text of the bar."""
-        parts = [f"{self._rows:,} rows", f"{time.monotonic() - self._started:.0f} s"]
-        if self._total:
-            full = self._CELLS * self._done // self._total
-            parts.insert(0, f"[{'#' * full}{'.' * (self._CELLS - full)}] {self._done} of {self._total} epochs")
-        elif self._done:
-            parts.insert(0, f"round {self._done}")
-        return ", ".join(parts)
+        """Make room for a log line."""
+        self._bar.clear()
 
     def draw(self) -> None:
-        """Write it over what is there."""
-        self._drawn = time.monotonic()
-        self._terminal.write(f"\r\x1b[K{self.line()}")
-        self._terminal.flush()
+        """Draw it again below the log lines."""
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """Take it away for good."""
+        self._bar.close()
+
+
+def _has_size(terminal: TextIO) -> bool:
+    """Whether it tells its size: one that does not has 0 lines, and tqdm would draw nothing on them."""
+    try:
+        return all(os.get_terminal_size(terminal.fileno()))
+    except OSError:
+        return False
+
+
+def bar_on(terminal: TextIO) -> ProgressBar | None:
+    """A bar where there is a terminal, and tqdm, which comes with the extra ``local``."""
+    if not terminal.isatty():
+        return None
+    try:
+        from tqdm import tqdm  # noqa: PLC0415 - not wanted, and perhaps not there, where there is no terminal
+    except ImportError:
+        return None
+    return ProgressBar(terminal, tqdm)

@@ -13,7 +13,7 @@ from local.options import FOLDER, MODEL, need
 from local.parameters import Pair
 
 
-@click.command()
+@click.command(short_help="Run the job of one request to its end, without a server.")
 @click.argument("request", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--data",

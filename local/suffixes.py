@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+CSV = "text/csv"
 _SUFFIXES = {
-    ".csv": ("text/csv",),
+    ".csv": (CSV,),
     ".libsvm": ("text/libsvm",),
     ".svm": ("text/libsvm",),
     ".parquet": ("application/x-parquet",),

@@ -48,7 +48,8 @@ def converted(
                 made[name] = made[name][0], None
     if columns.given and not used:
         raise ConfigurationError(
-            "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any"
+            "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any; "
+            "--content-type text/csv does, and 'text/csv; delimiter=tab' where tabs separate"
         )
     return {name: made[name] for name in files}
 

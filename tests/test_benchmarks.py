@@ -2,9 +2,11 @@
 
 import importlib
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 
-from benchmarks import common, costs, growth, lines, soak, summary
+from benchmarks import common, costs, growth, lines, ntm, seq2seq, soak, summary
 from benchmarks.common import Contender
 
 
@@ -59,6 +61,24 @@ def test_every_benchmark_runs(name, monkeypatch):
     assert bool(found) == (name not in ("ntm", "images", "seq2seq"))
     for line in found:
         assert line.ours > 0 and line.ahead is not None and line.ahead > 0
+
+
+@pytest.mark.slow
+def test_the_job_of_the_neural_topic_model_runs(monkeypatch):
+    counts = sp.csr_array(np.random.default_rng(0).poisson(1.0, (60, 30)).astype(np.float32))
+    monkeypatch.setattr(ntm, "RECIPE", ntm.RECIPE | {"num_topics": 2, "feature_dim": 30, "epochs": 2})
+    loss, topics = ntm.job(ntm.Corpus(counts[:40], counts[40:], [f"w{number}" for number in range(30)]))
+    assert 0 < loss < 10 and topics.shape == (2, 30)
+
+
+@pytest.mark.slow
+def test_the_job_of_sequence_to_sequence_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(seq2seq, "HIDDEN", 4)
+    monkeypatch.setattr(seq2seq, "BATCH", 2)
+    pairs = [(" ".join(word), " ".join(reversed(word))) for word in ("abc", "bca", "cab", "bac") for _ in range(64)]
+    made = seq2seq.Task("made", pairs, pairs[:8], pairs[:3])
+    found = seq2seq.ours(made, tmp_path, updates=120)
+    assert found.tokens_a_second > 0 and len(found.found) == 3
 
 
 def test_costs_are_stated_for_a_million_rows():

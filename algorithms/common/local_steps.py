@@ -5,7 +5,8 @@ A job starts with steps that all hosts take together, by the sum of their gradie
 ``TOGETHER`` of them, when the model moves less (Lin et al., "Don't Use Large Mini-Batches, Use Local SGD", ICLR 2020,
 section 4: post-local SGD). Hosts keep their own moments, and have the same parameters after each exchange.
 
-Of sparse rows only what was touched is exchanged. Where hosts have taken s_1, ..., s_n steps on a column, of up to H,
+Of sparse rows only what was touched is exchanged: often what is touched often, and the rest when there are many steps
+to pay for it. Where hosts have taken s_1, ..., s_n steps on a column, of up to H,
 they would together have taken about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in
 all batches, and as many as all of them where it is rare. An optimizer whose steps do not grow with the gradient, as
 Adam's, moves it by u / (s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the
@@ -17,14 +18,14 @@ takes the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from algorithms.interface import Hosts
 
-TOGETHER = 256
+TOGETHER = 32
 """Steps before the first of a host's own. Small jobs have no others: they are over in seconds."""
 FIRST, MOST = 16, 512
 """Steps between exchanges: at first, and at most, where doubling them has not made exchanges cheap enough."""
@@ -33,8 +34,14 @@ SHARE = 0.1
 _HOP, _RATE = 1e-4, 5e8
 """Seconds for a message to arrive, and bytes a second that a host sends and takes in, as measured between two network
 namespaces; see the page on hosts."""
+OFTEN = 4
+"""From so many steps on between exchanges of everything, a row of parameters is exchanged each time."""
 _SCAN = 16
 """From this share of an array on, it is read whole rather than what is in it sorted."""
+_LONGEST = 1 << 15
+"""Steps after which everything is exchanged: steps on a row are counted in 16 bits."""
+_NEVER = np.float32(1e-20)
+"""In the place of 0 in logarithms."""
 _BLOCK = 1 << 14
 """Columns that are exchanged at once, while they are in the processor's cache."""
 _TOUCH = 1e-7
@@ -71,7 +78,7 @@ class Agreed:
 
     Attributes:
         rows: of all hosts in the steps since the last one. steps: the most of a host. touched: rows of parameters that
-            a host has touched in them, in the mean. stopped: one was asked to stop.
+            a host has exchanged, in the mean. stopped: one was asked to stop.
         common: what all hosts together have added to parameters that every step touches.
     """
 
@@ -83,7 +90,11 @@ class Agreed:
 
 
 class LocalSteps:
-    """What this host has changed since the last exchange.
+    """What this host has changed and others do not know of.
+
+    Rows of the parameters that are stepped on often are exchanged each time. Of ten million columns most occur once in
+    thousands of rows: what a host has added to those waits until an exchange of everything is cheap beside the steps
+    since the last one, and before it the others hardly miss it.
 
     Args:
         parameters: arrays of the same length d, which steps change in place.
@@ -93,99 +104,140 @@ class LocalSteps:
     def __init__(self, hosts: Hosts, parameters: Sequence[np.ndarray], *, by_rows: bool) -> None:
         self._hosts, self._parameters, self._by_rows = hosts, parameters, by_rows
         rows = len(parameters[0])
-        self._counts = np.zeros(rows, np.uint16)  # steps on each; pages never touched cost no memory
-        self._places = np.empty(rows, np.int32 if rows < 1 << 31 else np.int64)  # scratch: its content means nothing
+        # Pages of these that are never touched cost no memory.
+        self._counts = np.zeros(rows, np.uint16)  # steps on each since its last exchange
+        self._often = np.zeros(rows, bool)  # the same on all hosts
+        self._places = np.zeros(rows, np.int32 if rows < 1 << 31 else np.int64)  # in what is kept, from 1; 0 for none
+        self._columns = np.empty(0, self._places.dtype)  # those that are kept
         self._before = [np.empty((0, *parameter.shape[1:]), np.float32) for parameter in parameters]
-        self._forget()
-
-    def _forget(self) -> None:
-        self.steps = self.rows = self._used = 0
-        self._columns: list[np.ndarray] = []
+        self._used = self._waiting = self.steps = self.rows = 0
 
     def begin(self, columns: np.ndarray, rows: int) -> None:
         """Before a step by ``rows`` rows that changes these rows of the parameters, each named once."""
-        new = columns[self._counts[columns] == 0].astype(self._places.dtype)
-        self._columns.append(new)
-        end = self._used + len(new)
-        for place, parameter in enumerate(self._parameters):
-            if end > len(self._before[place]):  # kept from period to period: new memory is slow
-                longer = np.empty((2 * end, *parameter.shape[1:]), np.float32)
-                longer[: self._used] = self._before[place][: self._used]
-                self._before[place] = longer
-            np.take(parameter, new, axis=0, out=self._before[place][self._used : end], mode="clip")  # the fastest way
+        new = columns[self._counts[columns] == 0]
+        places = self._places[new]
+        missing = np.flatnonzero(places == 0)
+        end = self._used + len(missing)
+        self._make_room(end)
+        places[missing] = np.arange(self._used + 1, end + 1)
+        self._columns[self._used : end] = new[missing]
+        self._places[new] = places
         self._used = end
+        for before, parameter in zip(self._before, self._parameters, strict=True):
+            before[places - 1] = np.take(parameter, new, axis=0, mode="clip")  # the fastest way
         self._counts[columns] += np.uint16(1)
         self.steps, self.rows = self.steps + 1, self.rows + rows
 
-    def exchange(self, common: np.ndarray, *, stopped: bool) -> Agreed:
-        """Give the parameters the values on which all hosts agree.
+    def _make_room(self, rows: int) -> None:
+        """For so many rows to keep; it stays from period to period, for new memory is slow."""
+        if rows > len(self._columns):
+            self._columns = _longer(self._columns, self._used, 2 * rows)
+            self._before = [_longer(before, self._used, 2 * rows) for before in self._before]
+
+    def exchange(self, common: np.ndarray, *, stopped: bool, step: float | None = None) -> Agreed:
+        """Give rows that are stepped on often the values on which all hosts agree, and the others too where that takes
+        no more than a ``SHARE`` of the steps since they were.
 
         Args:
             common: what this host has added to parameters that every step touches, of any shape.
+            step: seconds that a step takes; None for an exchange of everything.
         """
-        columns, kept = self._touched()
-        counts = self._counts[columns]
-        self._counts[columns] = 0
-        told = self._hosts.gather([self.steps, self.rows, stopped, columns, counts, common])
-        steps, rows = (np.array([one[place] for one in told], np.float32) for place in range(2))
-        parts = rows / max(rows.sum(), 1) if self._by_rows else np.full(len(told), steps.max() / max(steps.sum(), 1))
-        together, places = self._numbered([one[3] for one in told])
-        mine = places[self._hosts.rank]
-        if self._by_rows:
-            shares = np.full(len(mine), parts[self._hosts.rank], np.float32)
-        else:
-            shares = _shares([one[4] for one in told], places, len(together), steps.max())[mine]
-        for start in range(0, len(together), _BLOCK):
-            block = together[start : start + _BLOCK]
-            own = slice(*np.searchsorted(mine, (start, start + len(block))))
-            self._agree(block, mine[own] - start, kept[own], shares[own])
-        self._forget()
-        added = sum((part * one[5] for part, one in zip(parts, told, strict=True)), np.zeros_like(common))
-        touched = sum(len(one[3]) for one in told) // len(told)
-        return Agreed(int(sum(one[1] for one in told)), int(steps.max()), touched, any(one[2] for one in told), added)
+        told = self._hosts.gather([self.steps, self.rows, stopped, self._used, self._touched(OFTEN), common])
+        steps, rows, stops, kept, often, commons = zip(*told, strict=True)
+        most, hosts = max(steps), len(told)
+        parts = [(one / max(sum(rows), 1)) if self._by_rows else most / max(sum(steps), 1) for one in rows]
+        self._waiting += most
+        part = parts[self._hosts.rank]
+        together = self._joined(often)
+        self._agree(together, part, most)
+        self._often[together] = True
+        width = sum(parameter[:1].size for parameter in self._parameters)
+        seconds = exchange_seconds(hosts, sum(kept) // hosts, width)
+        if step is None or seconds <= SHARE * step * self._waiting or self._waiting > _LONGEST:
+            self._agree(self._joined(self._hosts.gather(self._touched(1))), part, most)
+            self._places[self._columns[: self._used]] = 0
+            self._used = self._waiting = 0
+        self.steps = self.rows = 0
+        added = sum((np.float32(part) * one for part, one in zip(parts, commons, strict=True)), np.zeros_like(common))
+        return Agreed(sum(rows), most, sum(map(len, often)) // hosts, any(stops), added)
 
-    def _agree(self, columns: np.ndarray, mine: np.ndarray, kept: np.ndarray, shares: np.ndarray) -> None:
-        """Of these columns, of which this host has touched those at ``mine``, what all hosts have added to them.
+    def _touched(self, least: int) -> np.ndarray:
+        """The columns on which this host has stepped so often since their last exchange, or which are exchanged each
+        time; in ascending order, for large arrays are read and written faster in it."""
+        counts, often = self._counts, self._often
+        if _SCAN * self._used > len(counts):
+            found = np.flatnonzero((counts >= least) | (often & (counts > 0)))
+            return found.astype(self._columns.dtype)
+        kept = self._columns[: self._used]
+        counts = counts[kept]
+        return np.sort(kept[(counts >= least) | (often[kept] & (counts > 0))])
+
+    def _joined(self, columns: Sequence[np.ndarray]) -> np.ndarray:
+        """The columns of all hosts, in ascending order."""
+        every = np.concatenate(columns)
+        if _SCAN * len(every) <= len(self._counts):
+            return np.unique(every)
+        found = np.zeros(len(self._counts), bool)
+        found[every] = True
+        return np.flatnonzero(found)
+
+    def _agree(self, columns: np.ndarray, part: float, steps: int) -> None:
+        """Give these columns the values on which all hosts agree.
 
         Args:
-            kept: where what was there before is kept. shares: of what this host has added.
+            part: of what this host has added to them, where that does not depend on how often it has stepped on them.
+            steps: the most of a host since the last exchange.
         """
-        now = [np.take(parameter, columns, axis=0, mode="clip") for parameter in self._parameters]
-        moved = [np.zeros_like(part) for part in now]
-        for total, part, before in zip(moved, now, self._before, strict=True):
-            was = np.take(before, kept, axis=0, mode="clip")
-            total[mine] = ((np.take(part, mine, axis=0, mode="clip") - was).T * shares).T
-            part[mine] = was
-        for parameter, part, total in zip(self._parameters, now, self._hosts.sum(*moved), strict=True):
-            part += total
-            parameter[columns] = part
+        for start in range(0, len(columns), _BLOCK):
+            block = columns[start : start + _BLOCK]
+            counts = self._counts[block]
+            mine = np.flatnonzero(counts)
+            places = self._places[block[mine]] - 1
+            now = [np.take(parameter, block, axis=0, mode="clip") for parameter in self._parameters]
+            moved = [np.zeros_like(one) for one in now]
+            for one, total, before in zip(now, moved, self._before, strict=True):
+                was = np.take(before, places, axis=0, mode="clip")
+                total[mine] = np.take(one, mine, axis=0, mode="clip") - was
+                one[mine] = was
+            if self._by_rows:
+                totals = self._hosts.sum(*(total * np.float32(part) for total in moved))
+            else:
+                since = np.where(self._often[block], np.float32(steps), np.float32(self._waiting))
+                missed = np.log(np.maximum(1 - counts / since, _NEVER))
+                *totals, taken, missed = self._hosts.sum(*moved, counts.astype(np.float32), missed)
+                shares = since * (1 - np.exp(missed)) / taken
+                totals = [(total.T * shares).T for total in totals]
+            for parameter, one, total in zip(self._parameters, now, totals, strict=True):
+                parameter[block] = one + total
+            self._counts[block] = 0
 
-    def _touched(self) -> tuple[np.ndarray, np.ndarray]:
-        """The columns (u,) that this host has touched, in ascending order, for large arrays are read and written faster
-        in it, and where it keeps what was there before."""
-        found = np.concatenate([self._places[:0], *self._columns])
-        columns = np.flatnonzero(self._counts) if _SCAN * len(found) > len(self._counts) else np.sort(found)
-        columns = columns.astype(self._places.dtype)
-        self._places[found] = np.arange(len(found))
-        return columns, self._places[columns]
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """What waits for an exchange of everything, right after an exchange, for a checkpoint."""
+        kept = self._columns[: self._used]
+        before = {f"before {place}": one[: self._used] for place, one in enumerate(self._before)}
+        return {
+            "columns": kept,
+            "counts": self._counts[kept],
+            "often": np.flatnonzero(self._often),
+            "waiting": np.array(self._waiting),
+            **before,
+        }
 
-    def _numbered(self, columns: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The columns (u,) of all hosts, in ascending order, and where each host's are in them."""
-        every = np.concatenate(columns)
-        if _SCAN * len(every) > len(self._counts):
-            self._counts[every] = 1
-            together = np.flatnonzero(self._counts)
-            self._counts[together] = 0
-        else:
-            together = np.unique(every)
-        self._places[together] = np.arange(len(together))
-        return together, [self._places[one] for one in columns]
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from what ``to_arrays`` gave."""
+        kept = arrays["columns"]
+        self._used, self._waiting = len(kept), int(arrays["waiting"])
+        self._make_room(self._used)
+        self._columns[: self._used] = kept
+        self._places[kept] = np.arange(1, self._used + 1)
+        self._counts[kept] = arrays["counts"]
+        self._often[arrays["often"]] = True
+        for place, before in enumerate(self._before):
+            before[: self._used] = arrays[f"before {place}"]
 
 
-def _shares(counts: list[np.ndarray], places: list[np.ndarray], size: int, steps: float) -> np.ndarray:
-    """Of each of ``size`` columns, how many steps all hosts would have taken on it together as a share of their own."""
-    missed, taken = np.ones(size, np.float32), np.zeros(size, np.float32)
-    for own, where in zip(counts, places, strict=True):
-        missed[where] *= 1 - own / np.float32(steps)
-        taken[where] += own
-    return np.asarray(steps * (1 - missed) / taken, np.float32)
+def _longer(array: np.ndarray, used: int, rows: int) -> np.ndarray:
+    """With room for so many rows, of which the first ones are those used."""
+    longer = np.empty((rows, *array.shape[1:]), array.dtype)
+    longer[:used] = array[:used]
+    return longer

@@ -29,6 +29,7 @@ class Passed:
         rows: of its share of the running epoch that it has passed: seen, or left out as others have seen them.
         batches: in which they came.
         earlier: how far the hosts were, each time when their number changed.
+        places: of the rows that ``read`` gave last, (m,), in this host's share of the epoch, counted from 0.
         stopped: a stop was asked for in the midst of the epoch, before it was read to its end.
     """
 
@@ -36,6 +37,7 @@ class Passed:
     rows: int = 0
     batches: int = 0
     earlier: list[Layer] = field(default_factory=list)
+    places: np.ndarray = field(default_factory=lambda: np.arange(0))
     stopped: bool = False
 
     def state(self) -> dict[str, Any]:
@@ -69,7 +71,8 @@ class Passed:
 
     def unseen(self, features: Features, hosts: Hosts) -> Features:
         """Those of the next rows of its share, (n, d), that no host has seen in this epoch: (m, d), m <= n."""
-        numbers = np.arange(self.rows, self.rows + features.shape[0]) * hosts.size + hosts.rank
+        places = np.arange(self.rows, self.rows + features.shape[0])
+        numbers = places * hosts.size + hosts.rank
         self.rows += features.shape[0]
         seen = np.zeros(len(numbers), bool)
         for layer in self.earlier:
@@ -77,6 +80,7 @@ class Passed:
             owners = numbers % len(layer)
             beyond = (epochs[owners] == self.epoch) & (numbers // len(layer) < rows[owners])
             seen |= (epochs[owners] > self.epoch) | beyond
+        self.places = places[~seen]
         return features[~seen] if seen.any() else features
 
     def epoch_over(self) -> None:

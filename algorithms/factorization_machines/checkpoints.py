@@ -12,7 +12,10 @@ from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.factorization_machines.scaling import Scaling
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.scores import Sums
+from algorithms.factorization_machines.search import SPEED, Search
 from algorithms.factorization_machines.steps import State
+
+_APART = "apart."
 
 
 @dataclass
@@ -23,7 +26,8 @@ class Place:
         schedule: what is to be done. scaling: of the data, where they are brought to one scale.
         epoch: epochs that are over. batches: of the running one that were trained on. total: their scores.
         period: steps between exchanges with other hosts, 1 where all steps are taken together. step: seconds that one
-            takes, as its sizes tell.
+            takes, as its sizes tell. times: the factors' rate is so many times the job's.
+        search: of which this is a trial's place; None in the job itself.
     """
 
     schedule: Schedule
@@ -33,6 +37,8 @@ class Place:
     batches: int = 0
     period: int = 1
     step: float = 0.0
+    times: float = 1.0
+    search: Search | None = None
 
     def next_epoch(self) -> None:
         """The running epoch is over."""
@@ -46,13 +52,17 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
         "batches": place.batches,
         "period": place.period,
         "step": place.step,
+        "times": place.times,
+        "search": None if place.search is None else place.search.to_json(),
         "total": vars(place.total),
         "schedule": dataclasses.asdict(place.schedule),
         "time": state.time,
     }
     kept = {} if place.scaling is None else {"scaling": _scaling_to_arrays(place.scaling)}
-    position = f"epoch {place.epoch}" + (f" and {place.batches} batches" if place.batches else "")
-    return Checkpoint(position, numbers, {**_parameters(state), **rows_to_arrays("last", state.last)}, kept)
+    trial = "" if place.search is None else f"{place.search.position}, "
+    position = f"{trial}epoch {place.epoch}" + (f" and {place.batches} batches" if place.batches else "")
+    apart = {f"{_APART}{name}": array for name, array in state.apart_to_arrays().items()}
+    return Checkpoint(position, numbers, {**_parameters(state), **rows_to_arrays("last", state.last), **apart}, kept)
 
 
 def resume(state: State, found: Checkpoint) -> Place:
@@ -60,11 +70,25 @@ def resume(state: State, found: Checkpoint) -> Place:
     for name, array in _parameters(state).items():
         array[...] = found.arrays[name]
     state.time, state.last = found.state["time"], rows_from_arrays("last", found.arrays)
+    state.apart_from_arrays(
+        {name.removeprefix(_APART): array for name, array in found.arrays.items() if name.startswith(_APART)}
+    )
     total = Sums(found.state["total"]["binary"])
     vars(total).update(found.state["total"])
     scaling = _scaling_from_arrays(found.kept["scaling"]) if "scaling" in found.kept else None
-    how_far = {name: found.state[name] for name in ("epoch", "batches", "period", "step")}
-    return Place(Schedule(**found.state["schedule"]), total, scaling, **how_far)
+    how_far = {name: found.state[name] for name in ("epoch", "batches", "period", "step", "times")}
+    search = found.state["search"] and Search.from_json(found.state["search"])
+    place = Place(Schedule(**found.state["schedule"]), total, scaling, **how_far, search=search or None)
+    set_rates(state, place)
+    return place
+
+
+def set_rates(state: State, place: Place) -> None:
+    """Those of the job or the trial whose place it is."""
+    if place.search is None:
+        state.set_rates(place.times)
+    else:
+        state.set_rates(place.search.times, SPEED)
 
 
 def _scaling_to_arrays(scaling: Scaling) -> dict[str, np.ndarray]:

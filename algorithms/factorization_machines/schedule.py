@@ -22,7 +22,8 @@ _LOG_LINES = 50
 
 @dataclass(frozen=True)
 class Schedule:
-    """Passes over the data, rows of a step, and every how many passes the log says how far training is."""
+    """Passes over the data, rows of a step, and every how many passes the log says how far training is; 0
+    for not at all."""
 
     epochs: int
     batch_size: int
@@ -30,7 +31,7 @@ class Schedule:
 
     def logs(self, epoch: int) -> bool:
         """Whether the scores of an epoch, from 0, are logged."""
-        return epoch % self.log_every == 0 or epoch == self.epochs - 1
+        return self.log_every > 0 and (epoch % self.log_every == 0 or epoch == self.epochs - 1)
 
 
 def enough(rows: int, mini_batch_size: int) -> Schedule:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -175,10 +176,27 @@ class State:
     """
 
     def __init__(self, hp: FactorizationMachinesHyperparameters, seed: int, hosts: Hosts = ONE_HOST) -> None:
-        self._hosts = hosts
-        rng = np.random.default_rng(seed)
-        d, k = hp.feature_dim, hp.num_factors
-        self.hp = hp
+        self._hosts, self._seed, self.hp = hosts, seed, hp
+        self.position = np.empty(hp.feature_dim, np.int64)
+        self.alone = np.zeros(0, np.int64)
+        self.set_rates()
+        self._start()
+
+    def set_rates(self, times: float = 1.0, speed: float = 1.0) -> None:
+        """Learn factors at ``times`` the job's rate, and all but the bias at ``speed`` times theirs."""
+        hp = self.hp
+        self.rates = {"bias": hp.bias_lr, "linear": speed * hp.linear_lr, "factors": speed * times * hp.factors_lr}
+
+    def restart(self) -> None:
+        """Go back to where training started. What was learned is given up first: it may fill most of the memory."""
+        del self.linear, self.factors, self.moments
+        if self._hosts.size > 1:
+            del self._alone
+        self._start()
+
+    def _start(self) -> None:
+        hp, d, k = self.hp, self.hp.feature_dim, self.hp.num_factors
+        rng = np.random.default_rng(self._seed)
         self.bias = _initial(rng, (1,), hp.bias_init_method, hp.bias_init_scale, hp.bias_init_sigma, hp.bias_init_value)
         self.linear = _initial(
             rng, (d,), hp.linear_init_method, hp.linear_init_scale, hp.linear_init_sigma, hp.linear_init_value
@@ -191,12 +209,11 @@ class State:
         if not hp.use_linear:
             self.linear[:] = 0
         self.moments = {name: Moments(getattr(self, name).shape) for name in ("bias", "linear", "factors")}
-        self.position = np.empty(d, np.int64)
+        self.factors[self.alone] = 0
         self.time = 0
         self.share = 1.0
-        if hosts.size > 1:
-            self._alone = LocalSteps(hosts, [self.linear, self.factors], by_rows=False)
-        self.alone = np.zeros(0, np.int64)
+        if self._hosts.size > 1:
+            self._alone = LocalSteps(self._hosts, [self.linear, self.factors], by_rows=False)
         self.last: Features = np.zeros((0, d), np.float32)
 
     def leave_alone(self, columns: np.ndarray) -> None:
@@ -234,14 +251,24 @@ class State:
         self._follow(rows.columns, gradients)
         return scores
 
-    def agree(self, *, stopped: bool) -> Agreed:
-        """Give all hosts the same parameters, after steps of their own."""
+    def agree(self, *, stopped: bool, step: float | None) -> Agreed:
+        """Let hosts know what others have learned by steps of their own; all have the same parameters where ``step`` is
+        None. See ``LocalSteps.exchange``."""
         started = self.time - self._alone.steps
         before = self._bias_before if self._alone.steps else self.bias
-        agreed = self._alone.exchange(self.bias - before, stopped=stopped)
+        agreed = self._alone.exchange(self.bias - before, stopped=stopped, step=step)
         self.bias = before + agreed.common
         self.time = started + agreed.steps
         return agreed
+
+    def apart_to_arrays(self) -> dict[str, np.ndarray]:
+        """What this host has learned and others do not know of, for a checkpoint."""
+        return {} if self._hosts.size == 1 else self._alone.to_arrays()
+
+    def apart_from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from what ``apart_to_arrays`` gave."""
+        if arrays:
+            self._alone.from_arrays(arrays)
 
     def seconds(self, rows: float, values: float) -> float:
         """What a step by so many rows with so many values that are not 0 takes, about."""
@@ -265,11 +292,11 @@ class State:
         self.time += 1
         if self.alone.size:
             factors[self.alone] = 0
-        self._step("factors", columns, factors, hp.factors_lr, hp.factors_wd)
+        self._step("factors", columns, factors, hp.factors_wd)
         if hp.use_linear:
-            self._step("linear", columns, linear, hp.linear_lr, hp.linear_wd)
+            self._step("linear", columns, linear, hp.linear_wd)
         if hp.use_bias:
-            self._step("bias", slice(None), bias, hp.bias_lr, hp.bias_wd)
+            self._step("bias", slice(None), bias, hp.bias_wd)
 
     def scores(self, batch: Batch) -> np.ndarray:
         """Scores (n,) as the parameters stand, float32."""
@@ -317,10 +344,10 @@ class State:
         scale = 1 / count if self.hp.rescale_grad is None else self.hp.rescale_grad
         return (predictions - labels) * np.float32(scale)
 
-    def _step(self, name: str, columns: np.ndarray | slice, gradient: np.ndarray, rate: float, decay: float) -> None:
+    def _step(self, name: str, columns: np.ndarray | slice, gradient: np.ndarray, decay: float) -> None:
         epsilon = DEFAULT_EPSILON if self.hp.eps is None else self.hp.eps
         clip = np.inf if self.hp.clip_gradient is None else self.hp.clip_gradient
-        term = Term(rate * self.share, decay, epsilon, clip)
+        term = Term(self.rates[name] * self.share, decay, epsilon, clip)
         self.moments[name].step(getattr(self, name), columns, gradient, term, self.time)
 
 

@@ -21,13 +21,15 @@ class Place:
     """How far training is.
 
     Attributes:
-        passed: epochs that are over, and rows of the running one. before: rows seen before it.
+        passed: epochs that are over, and rows of the running one. before: rows seen before it. began: the state's time
+            when it began.
         told: batches of all epochs, for the log. recent, total: rows and sum of squared distances, (2,), since its last
             line, and up to it.
     """
 
     passed: Passed = field(default_factory=Passed)
     before: int = 0
+    began: float = 0.0
     told: int = 0
     recent: np.ndarray = field(default_factory=lambda: np.zeros(2))
     total: np.ndarray = field(default_factory=lambda: np.zeros(2))
@@ -38,6 +40,7 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
     numbers = {
         **place.passed.state(),
         "before": place.before,
+        "began": place.began,
         "told": place.told,
         "recent": place.recent.tolist(),
         "total": place.total.tolist(),
@@ -61,7 +64,7 @@ def resume(state: State, found: Checkpoint) -> Place:
     state.keep(numbers["sample_size"])
     state.sample.from_arrays(arrays)
     recent, total = np.array(numbers["recent"]), np.array(numbers["total"])
-    return Place(Passed.of(found), numbers["before"], numbers["told"], recent, total)
+    return Place(Passed.of(found), numbers["before"], numbers["began"], numbers["told"], recent, total)
 
 
 def join(size: int, found: Mapping[int, Checkpoint], make: Callable[[], State], hosts: Hosts) -> tuple[Checkpoint, int]:
@@ -73,15 +76,19 @@ def join(size: int, found: Mapping[int, Checkpoint], make: Callable[[], State], 
     """
     state, place = make(), Place()
     passed, behind = joined(size, {rank: Passed.of(one) for rank, one in found.items()}, hosts)
+    clock = size / hosts.size  # a host's time counts its own rows, and weights decay by all hosts'
     for number, (_, one) in enumerate(sorted(found.items())):
+        other = make() if number else state
+        known = resume(other, one)
+        other.time *= clock
         if number == 0:
-            place = resume(state, one)
-            state.time *= size / hosts.size  # a host's clock counts its own rows, and weights decay by all hosts'
+            place = known
         else:
-            other = make()
-            resume(other, one)
-            other.time *= size / hosts.size
             state.keep(max(state.sample_size, other.sample_size))
+            state.pass_time(other.time)
+            other.pass_time(state.time)
             state.merge([other])
-    place.passed, place.before = passed, state.rows
+    told = hosts.gather([[rank, one.state["began"]] for rank, one in found.items()])
+    began = {rank: clock * time for of_host in told for rank, time in of_host}
+    place.passed, place.before, place.began = passed, state.rows, began.get(behind, 0.0)
     return to_checkpoint(state, place), behind

@@ -33,6 +33,13 @@ class KMeans(ClusterMixin, Transforms):
         self.inertia_ = float(np.square(found["distance_to_cluster"], dtype=np.float64).sum())
         return self
 
+    def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
+        """Train in batches of no more rows than there are: nobody has to be warned of the default."""
+        size = self.mini_batch_size
+        if isinstance(size, int) and size > len(batch):
+            told = told | {"mini_batch_size": len(batch)}
+        return super()._fit(batch, told)
+
     def _check(self, values: Any, batch: Batch) -> None:
         if len(batch) < values.k:
             raise ValueError(f"n_samples={len(batch)} should be at least k={values.k}")

@@ -60,7 +60,7 @@ class State:
         centers: shape (K, d), float64: weighted means of the rows that were nearest when they came.
         weights: shape (K,), float64: weights of these rows by now.
         rows: number of rows seen, here and in the states that were merged.
-        time: number of rows seen here: the clock by which weights decay.
+        time: the clock by which weights decay: the place of the last row among all of this host, counted from 1.
         decay: logarithm of what a row's weight loses with each later row; 0 for none.
         sample: some of the rows.
     """
@@ -97,10 +97,18 @@ class State:
         """The sample is to have so many rows."""
         self.sample_size = self.sample.size = rows
 
-    def update(self, features: Features, *, keep: bool = True) -> float:
+    def pass_time(self, time: float) -> None:
+        """Let the weights decay until then."""
+        if time > self.time:
+            self.weights = self.weights * np.exp(-self.decay * (time - self.time))
+            self.time = time
+
+    def update(self, features: Features, times: np.ndarray | None = None, *, keep: bool = True) -> float:
         """Move the working centers by these rows (n, d), n >= 1.
 
         Args:
+            times: of the rows, (n,), increasing; they follow those before where it is None. Rows that another host has
+                left unread may be older than what was seen.
             keep: offer the rows to the sample. Rows that are read again in another epoch belong into it once.
 
         Returns:
@@ -109,7 +117,9 @@ class State:
         if len(self.centers) < self.size:
             self.initialize(features)
         count = features.shape[0]
-        ages = np.arange(count - 1, -1, -1.0)
+        times = self.time + np.arange(1.0, count + 1) if times is None else times
+        self.pass_time(times[-1])
+        ages = self.time - times
         weights = np.exp(-self.decay * ages)
         columns = occurring([features])
         if columns is None:
@@ -119,8 +129,7 @@ class State:
             points = Points.of(only(features, columns), weights)
             found = nearest(points, self.centers[:, columns], squared_norms(self.centers))
         totals, masses = sums(points, found.labels, len(self.centers))
-        before = self.weights * np.exp(-self.decay * count)
-        self.weights = before + masses
+        self.weights = self.weights + masses
         moved = masses > 0
         share = (masses[moved] / self.weights[moved])[:, None]
         means = totals[moved] / masses[moved][:, None]
@@ -130,9 +139,8 @@ class State:
         else:
             self._step(np.flatnonzero(moved), columns, share, means)
         self.rows += count
-        self.time += count
         if keep:
-            self.sample.add(Batch(features), self.decay * (self.time - ages))
+            self.sample.add(Batch(features), self.decay * times)
         return float(found.distances.sum())
 
     def _step(self, moved: np.ndarray, columns: np.ndarray, share: np.ndarray, means: np.ndarray) -> None:
@@ -356,9 +364,12 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
     for features in place.passed.read(stream, size, job, lambda: to_checkpoint(state, place)):
         wanted = sample_rows(hyperparameters.k, width([features]))
         state.keep(min(wanted, state.sample_size) if state.rows else wanted)  # the fullest batch bounds its bytes
-        _tell(place, features, state.update(features, keep=keep), size, job)
+        times = place.began + place.passed.places + 1
+        _tell(place, features, state.update(features, times, keep=keep), size, job)
     if place.passed.stopped:
         raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
+    place.began += place.passed.rows
+    state.pass_time(place.began)  # where others had seen the last rows
 
 
 def _tell(place: Place, rows: Features, squared_distances: float, size: int, job: Job) -> None:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from algorithms.common import local_steps
 from algorithms.common.hosts import any_host, first_of_all, total
@@ -256,7 +257,13 @@ def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None, hosts: Hosts
 
 def _threads(operations: float) -> AbstractContextManager[object]:
     """Limits BLAS to one thread where its products are small."""
-    return threadpool_limits(1, "blas") if operations < SMALL_PRODUCT else nullcontext()
+    return _blas().limit(limits=1, user_api="blas") if operations < SMALL_PRODUCT else nullcontext()
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The libraries of this process, which take longer to find than a small model does to train."""
+    return ThreadpoolController()
 
 
 def _stopping_criterion(

@@ -108,6 +108,26 @@ def softmax(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return loss, probability
 
 
+def squared_curvature(z: np.ndarray) -> np.ndarray:
+    """Second derivatives of ``squared`` by the scores z (n, m, 1): (n, m, 1, 1)."""
+    return np.full((*z.shape, 1), 2.0)
+
+
+def logistic_curvature(z: np.ndarray) -> np.ndarray:
+    """p (1 - p), the second derivatives of ``logistic`` by the scores z (n, m, 1): (n, m, 1, 1)."""
+    e = np.exp(-np.abs(z))
+    return (e / np.square(1 + e))[:, :, :, None]
+
+
+def softmax_curvature(z: np.ndarray) -> np.ndarray:
+    """diag(p) - p p', the second derivatives of ``softmax`` by the scores z (n, m, c): (n, m, c, c)."""
+    p = np.exp(z - z.max(axis=2, keepdims=True))
+    p /= p.sum(axis=2, keepdims=True)
+    return np.asarray(p[:, :, :, None] * (np.eye(z.shape[2]) - p[:, :, None, :]))
+
+
+CURVATURES = {"squared_loss": squared_curvature, "logistic": logistic_curvature, "softmax_loss": softmax_curvature}
+"""Second derivatives of the losses that have them everywhere."""
 KINKED = ("hinge_loss", "absolute_loss", "eps_insensitive_absolute_loss", "quantile_loss")
 """Losses whose slope jumps."""
 OBJECTIVES = {

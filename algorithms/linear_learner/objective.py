@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from algorithms.common.hosts import total
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
-from algorithms.linear_learner.design import Design, TurnedRows, blockwise
+from algorithms.linear_learner.design import Design, PlainRows, TurnedRows, blockwise
 from algorithms.linear_learner.lbfgs import minimise_all
-from algorithms.linear_learner.losses import KINKED, make_loss
+from algorithms.linear_learner.losses import CURVATURES, KINKED, make_loss
+from algorithms.linear_learner.newton import Values, minimise_together
 from algorithms.linear_learner.preprocessing import Problem, row_weights
 from algorithms.linear_learner.scaling import mean_and_deviation
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
-CURVATURES = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
+MOST_CURVED = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
 """The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
-TOLERANCE, ROTATED_TOLERANCE, STEPS = 1e-3, 1e-4, 50
+TOLERANCE, ROTATED_TOLERANCE, KEPT_TOLERANCE, STEPS = 1e-3, 1e-4, 1e-6, 50
 """A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
 to text is fitted to chance, while rotated rows have them for next to nothing. Where rotated rows are many, only the
 model that is kept has them: which penalty is best shows before."""
@@ -30,6 +32,12 @@ SPARSE_TOLERANCE, EXACT_STEPS = 1e-7, 1000
 WIDTHS = (0.1, 0.01, 0.001)
 """Kinks of losses are rounded over so much of the margin or of the labels' deviation, one after the other, where there
 is an l1 penalty: a search that stays where no weight changes its sign ends where two kinks meet."""
+
+NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 3e-3, 1e-6
+"""The same of Newton's method, before the last step: after it the square of this share is left."""
+NEWTON_PRODUCTS, NEWTON_CELLS = 1e7, 1 << 20
+"""Up to so many products for the second derivatives of all models and their equations, and so many products of two
+columns in all rows, Newton's method takes less time than L-BFGS, whose steps are many."""
 
 
 class Objective:
@@ -61,13 +69,28 @@ class Objective:
         self.models = inside.shape[1]
         (counts,) = hosts.sum(inside.sum(axis=0, dtype=np.float64))
         self.share = (inside / counts).astype(design.dtype)  # (n, models): what a row's slope counts in the mean
+        self.columns = self._columns()
+        if self.columns is not None:
+            pairs = self.columns[:, :, None] * self.columns[:, None, :]
+            self.pairs = pairs.reshape(len(labels), self.columns.shape[1] ** 2)
+
+    def _columns(self) -> np.ndarray | None:
+        """(n, r + 1) the rows with a column for the bias, where Newton's method is to be used."""
+        plain, rows, columns = self.design.rows, total(self.hosts, len(self.labels)), self.design.columns + 1
+        if self.l1 is not None or self.hp.loss_name not in CURVATURES:
+            return None
+        if not isinstance(plain, PlainRows) or plain.features.dtype != np.float64:
+            return None
+        if self.models * self.size**2 * (rows + self.size) > NEWTON_PRODUCTS or rows * columns**2 > NEWTON_CELLS:
+            return None
+        return np.column_stack([plain.features, np.full(len(self.labels), float(self.hp.use_bias))])
 
     def inverse(self) -> np.ndarray:
         """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's.
 
         It is 0 for weights that neither depends on: those of columns without values, at a penalty of 0.
         """
-        curvature = CURVATURES.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
+        curvature = MOST_CURVED.get(self.hp.loss_name, 1.0) * np.append(self.design.mean_square, 1)
         diagonal = curvature + self.penalty * self.shrink
         inverse = np.divide(1, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
         return np.repeat(inverse, self.outputs).astype(self.design.dtype)
@@ -76,8 +99,11 @@ class Objective:
         """The models at this penalty; ``kept`` where they are not only to be compared with others."""
         if self.l1 is not None:
             return self._minimise_sparse(starts, kept)
+        if self.columns is not None:
+            tolerance = NEWTON_KEPT_TOLERANCE if kept else NEWTON_TOLERANCE
+            return list(minimise_together(self.values, np.array(starts), tolerance, STEPS, self.hosts))
         closely = self.design.back is not None and (kept or not isinstance(self.design.rows, TurnedRows))
-        tolerance = ROTATED_TOLERANCE if closely else TOLERANCE
+        tolerance = (KEPT_TOLERANCE if kept else ROTATED_TOLERANCE) if closely else TOLERANCE
         return minimise_all(self, starts, self.inverse(), tolerance, STEPS, hosts=self.hosts)
 
     def _minimise_sparse(self, starts: list[np.ndarray], kept: bool) -> list[np.ndarray]:
@@ -141,3 +167,25 @@ class Objective:
             own += pulled
             found.append((float(values[at]) + 0.5 * float(np.vdot(pulled, weights)), own.ravel()))
         return found
+
+    def values(self, numbers: np.ndarray, points: np.ndarray) -> Values:
+        """Values, gradients and second derivatives; see ``newton.Evaluate``."""
+        assert self.columns is not None, "Newton's method was chosen"
+        m, rows, c = len(points), len(self.labels), self.outputs
+        weights = points.reshape(m, -1, c)
+        scores = (self.columns @ weights.transpose(1, 0, 2).reshape(-1, m * c)).reshape(rows, m, c)
+        share = self.share[:, numbers]
+        losses, slopes = self.losses(scores)
+        curves = CURVATURES[self.hp.loss_name](scores) * share[:, :, None, None]
+        if (of_rows := row_weights(self.problem, self.labels, self.hp)) is not None:
+            curves *= of_rows[:, None, None, None]
+        value, gradient, hessian = self.hosts.sum(
+            np.einsum("nm,nm->m", losses, share),
+            self.columns.T @ (slopes * share[:, :, None]).reshape(rows, m * c),
+            curves.reshape(rows, m * c * c).T @ self.pairs,
+        )
+        q, pulled = weights.shape[1], self.penalty * self.shrink[:, None] * weights
+        gradient = (gradient.reshape(q, m, c).transpose(1, 0, 2) + pulled).reshape(m, -1)
+        hessian = hessian.reshape(m, c, c, q, q).transpose(0, 3, 1, 4, 2).reshape(m, q * c, q * c)
+        hessian = hessian + np.diag(np.repeat(self.penalty * self.shrink, c))
+        return Values(value + 0.5 * np.einsum("mqc,mqc->m", pulled, weights), gradient, hessian)

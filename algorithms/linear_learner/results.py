@@ -98,8 +98,8 @@ def doubtful(model: LinearModel, trained: Trained, hp: LinearLearnerHyperparamet
     advice = "Give more positive rows or a lower target, or compare the scores with a threshold of your own."
     if (reached := held(trained.winner.value, hp)) is not None:
         return (
-            f"No threshold reaches {target}: the one that comes nearest is used, and by the rows at hand "
-            f"{reached:.2g} holds of it alone. {advice}"
+            f"No threshold reaches {target}: the one that comes nearest is used, of which the rows at hand promise "
+            f"{reached:.2g}. {advice}"
         )
     rows = trained.validation_rows or trained.train_rows
     raw = np.concatenate([scores for _, scores in rows.scores(trained.winner.parameters)])[:, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import betainc, betaincinv
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
@@ -15,6 +15,9 @@ CONFIDENCE = 0.98
 BEYOND_CHANCE = 2.5
 """Standard errors of the rows gained over a probability of 0.5 from which on another threshold is taken: the best of
 all thresholds gains two by chance alone in one of seven trials, and these in one of thirty."""
+HOPELESS = 1e-6
+"""Where no cut holds a target precision with more confidence than this, the highest precision that one does hold
+decides."""
 SMOOTH = ("accuracy", "f_beta")
 """Criteria whose curve over the threshold has one broad top, so that its middle is a steadier choice than its peak."""
 
@@ -33,7 +36,8 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     taken, since it is what generalises; for accuracy a score of 0 is, unless the rows between it and the best threshold
     speak against it beyond chance, as in McNemar's test (Psychometrika 12, 1947). Where a
     target (say a recall of 0.8) leaves several thresholds, the best value among those that hold it with
-    ``CONFIDENCE`` wins; where no threshold does, the one that comes nearest.
+    ``CONFIDENCE`` wins; where no threshold does, the one that comes nearest: for precision the one that holds it with
+    the highest confidence.
 
     Args:
         scores: shape (n, m), raw scores; any monotone scale.
@@ -65,8 +69,12 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
         even = (scores >= 0).sum(axis=0)
         gain = n * (value[peak, column] - value[even, column])
         threshold = np.where(gain > BEYOND_CHANCE * np.sqrt(np.abs(peak - even)), threshold, 0)
+    reached = value[best, column]
+    if hp.binary_classifier_model_selection_criteria == "recall_at_target_precision":
+        alone = _safe_share(hits[best, column], best)
+        reached = np.where(reached < 0, alone - hp.target_precision - 1, reached)
     most = np.finfo(np.float32).max
-    return Calibration(value[best, column], np.clip(threshold, -most, most).astype(np.float32))
+    return Calibration(reached, np.clip(threshold, -most, most).astype(np.float32))
 
 
 def counted_rows(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> int:
@@ -110,7 +118,8 @@ def _values(
             return _at_target(precision, _safe_recall(hits, int(positives[0])), hp.target_recall)
         case "recall_at_target_precision":
             alone, of_all = _safe_share(hits, claimed), _safe_share(hits, claimed, 1.5 * np.log2(n + 1))
-            return np.where(of_all >= hp.target_precision, recall, alone - hp.target_precision - 1)
+            nearest = _confidence(hits, claimed, hp.target_precision) + HOPELESS * alone - 2
+            return np.where(of_all >= hp.target_precision, recall, nearest)
         case _:
             return (hits + (n - claimed) - (positives - hits)) / n
 
@@ -132,6 +141,14 @@ def _safe_share(hits: np.ndarray, rows: np.ndarray, cuts: float = 1.0) -> np.nda
     lower end of Clopper and Pearson's interval (Biometrika 26, 1934)."""
     rows = np.maximum(rows, 1)
     bounds = betaincinv(np.maximum(hits, 1), rows - hits + 1, (1 - CONFIDENCE) / cuts)
+    return np.asarray(np.where(hits > 0, bounds, 0.0))
+
+
+def _confidence(hits: np.ndarray, rows: np.ndarray, share: float) -> np.ndarray:
+    """With which confidence ``hits`` of ``rows`` stand for that share at least: how often rows of that very share would
+    have fewer hits. Of cuts that hold no target, the lower end of an interval prefers those that claim many rows, nine
+    of ten of which miss it; this is highest where few are wrong."""
+    bounds = betainc(rows - hits + 1, np.maximum(hits, 1), 1 - share)
     return np.asarray(np.where(hits > 0, bounds, 0.0))
 
 

@@ -178,7 +178,7 @@ class Training:
         if not np.isfinite(loss.total):
             raise TrainingDataError(
                 f"training diverged: the loss of epoch {epoch} is {loss.total}. A smaller learning_rate than "
-                f"{self.values.learning_rate:g}, or a clip_gradient, may help"
+                f"{self.values.rate:g}, or a clip_gradient, may help"
             )
         model = self.network.model()
         if "validation" not in self.channels or stopped:

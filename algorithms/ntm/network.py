@@ -266,7 +266,7 @@ def divergence(weights: Any, losses: Any) -> Any:
 
 def _optimizer(hyperparameters: NTMHyperparameters) -> Any:
     """The optimizer with the constants of MXNet 1.x, which SageMaker's container runs on."""
-    name, rate = hyperparameters.optimizer, hyperparameters.learning_rate
+    name, rate = hyperparameters.optimizer, hyperparameters.rate
     clip = float(hyperparameters.clip_gradient)
     options: dict[str, Any] = {"clipvalue": clip if np.isfinite(clip) else None}
     if hyperparameters.weight_decay and name not in _COUPLED:
@@ -275,7 +275,7 @@ def _optimizer(hyperparameters: NTMHyperparameters) -> Any:
         "sgd": partial(keras.optimizers.SGD, rate),
         "adam": partial(keras.optimizers.Adam, rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8),
         "adagrad": partial(keras.optimizers.Adagrad, rate, initial_accumulator_value=0.0, epsilon=1e-7),
-        "adadelta": partial(keras.optimizers.Adadelta, 1.0, rho=0.9, epsilon=1e-5),
+        "adadelta": partial(keras.optimizers.Adadelta, rate, rho=0.9, epsilon=1e-5),
         "rmsprop": partial(keras.optimizers.RMSprop, rate, rho=0.9, epsilon=1e-8),
     }
     optimizer = kinds[name](**options)

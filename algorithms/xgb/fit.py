@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     job.info("Single node training." if hosts.size == 1 else f"Distributed node training with {hosts.size} hosts.")
     if hosts.size > 1:
         _refuse_what_one_host_does(hyperparameters)
+        hyperparameters = _of_several_hosts(hyperparameters, job)
     train = _read("train", channels, hyperparameters, hosts)
     validation = _read("validation", channels, hyperparameters, hosts) if "validation" in channels else None
     job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
@@ -78,17 +80,24 @@ def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[s
 
 
 def _refuse_what_one_host_does(hyperparameters: XGBoostHyperparameters) -> None:
-    """XGBoost itself refuses ``exact`` on several hosts; of ``gblinear`` each would have weights of its own."""
+    """XGBoost itself refuses ``grow_colmaker`` on several hosts; of ``gblinear`` each would have weights of its own."""
     problems = []
-    if hyperparameters.is_exact:
-        name = "'tree_method': exact" if hyperparameters.tree_method == "exact" else "'updater': grow_colmaker"
-        problems.append(f"Hyperparameter {name} trains on one host; use tree_method hist or approx")
+    if "grow_colmaker" in (hyperparameters.updater or ()):
+        problems.append("Hyperparameter 'updater': grow_colmaker trains on one host; use tree_method hist or approx")
     if hyperparameters.booster == "gblinear":
         problems.append("Hyperparameter 'booster': gblinear trains on one host; use gbtree or dart")
     if hyperparameters.kfold is not None:
         problems.append("Hyperparameter '_kfold': cross-validation trains on one host; leave it out")
     if problems:
         raise HyperparameterError([f"{problem}, or set the instance count to 1" for problem in problems])
+
+
+def _of_several_hosts(hyperparameters: XGBoostHyperparameters, job: Job) -> XGBoostHyperparameters:
+    """With ``approx`` for ``exact``: XGBoost 0.72, the image's first version, does so; later versions refuse it."""
+    if hyperparameters.tree_method != "exact":
+        return hyperparameters
+    job.warning("Hyperparameter 'tree_method': exact needs all rows on one host; approx is used, as XGBoost 0.72 does")
+    return replace(hyperparameters, tree_method="approx")
 
 
 def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyperparameters, hosts: Hosts) -> Batch:

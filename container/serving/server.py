@@ -19,7 +19,7 @@ from algorithms.errors import AlgorithmInputError
 from container import logs
 from container.logs import logger
 from container.paths import Paths
-from container.resources import memory, processes, return_large_blocks
+from container.resources import memory, processes, return_large_blocks, sleep_soon
 from container.serving import request_memory, telemetry
 from container.serving.telemetry import Metrics
 from container.settings import Settings
@@ -65,6 +65,7 @@ def run(paths: Paths, settings: Settings) -> int:
         logger.warning("SAGEMAKER_MODEL_SERVER_WORKERS=%d is left out: many models need one worker", settings.workers)
     # Before NumPy is imported: its BLAS reads the variable once. More threads than CPUs would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processes() // workers)))
+    sleep_soon()
     with telemetry.shared((SHARED_MEMORY, Path(tempfile.gettempdir()))):
         metrics = telemetry.Metrics()
         try:

@@ -17,6 +17,9 @@ from container.signals import STOPPING
 GRACE_SECONDS = 90
 """How long a job may go on after SIGTERM. SageMaker and ``docker stop -t 120`` send SIGKILL after 120 seconds."""
 
+_LAST_SECONDS = 15
+"""How long a job may go on after that: a library may have caught the exception that was to end it, or not have come
+back to Python's instructions."""
 
 _PATIENCE_SECONDS = 3
 """How long a library's work may go on after a stop was asked for while there is nothing to keep."""
@@ -33,7 +36,7 @@ class Stop:
 
     Python calls a handler between two of its own instructions only, which a library's code may be far from. A thread,
     woken by the signal itself, therefore says in the log what happens, and ends the process where it stays inside
-    ``nothing_to_keep``.
+    ``nothing_to_keep``, or goes on for ``last`` seconds after ``grace`` is over.
 
     Attributes:
         signal: the first that came; None where none did.
@@ -41,12 +44,13 @@ class Stop:
         advice: gives what to do after a stop, for the log.
     """
 
-    def __init__(self, grace: float = GRACE_SECONDS) -> None:
-        self._grace = grace
+    def __init__(self, grace: float = GRACE_SECONDS, last: float = _LAST_SECONDS) -> None:
+        self._grace, self._last = grace, last
         self._previous: dict[int, Any] = {}
         self._kept_nothing = threading.Event()
         self._kept_nothing.set()
         self._without_model = False
+        self._ends = threading.Event()
         self._wakeups = -1
         self._watcher: threading.Thread | None = None
         self.signal: int | None = None
@@ -97,6 +101,7 @@ class Stop:
     def disarm(self) -> None:
         """Do not interrupt what comes now: the model is being written."""
         signal.setitimer(signal.ITIMER_REAL, 0)
+        self._ends.set()
 
     def _ask(self, number: int, _: FrameType | None) -> None:
         if self.signal is None:
@@ -111,13 +116,16 @@ class Stop:
         raise TrainingStopped(_NO_MODEL)
 
     def _watch(self, woken: int) -> None:
-        """Wait for signals, and tell of the first that asks for a stop; see the class."""
+        """Wait for signals; tell of the first that asks for a stop, and see to it that the job ends. See the class."""
         told = False
         with open(woken, "rb", buffering=0) as signals:  # noqa: PTH123 - it is a descriptor
             while number := signals.read(1):
                 if not told and number[0] in (signal.SIGTERM, signal.SIGINT):
-                    self._tell(number[0])
                     told = True
+                    self._tell(number[0])
+                    most = self._grace + self._last
+                    if not self._ends.wait(most):
+                        self._end(f"Training did not end within {most:g} seconds of being asked to", 128 + number[0])
 
     def _tell(self, number: int) -> None:
         name, keeps = signal.Signals(number).name, self._kept_nothing.is_set() and not self._without_model
@@ -128,9 +136,12 @@ class Stop:
         )
         logger.warning("%s: training was asked to stop: %s. A second Ctrl-C ends it at once.", name, what)
         if not keeps and not self._kept_nothing.wait(_PATIENCE_SECONDS):
-            words = "Training was stopped before there was a model, in the midst of a library's work"
-            logger.warning("%s%s.", words, self.advice())
-            os._exit(128 + number)
+            self._end("Training was stopped before there was a model, in the midst of a library's work", 128 + number)
+
+    def _end(self, words: str, code: int) -> NoReturn:
+        """End the process, whatever it does."""
+        logger.warning("%s%s.", words, self.advice())
+        os._exit(code)
 
     def _hurry(self, _number: int, _frame: FrameType | None) -> NoReturn:
         self.insisted = True

@@ -63,7 +63,7 @@ class _Output:
         """All answers are there."""
         self._stream.close()
         self._partial.replace(self._target)
-        logger.info("%s: %d records in %d requests", self.source, self.records, self.requests)
+        logger.info("%s: records: %d, requests: %d", self.source, self.records, self.requests)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from local.options import MODEL, need
 from local.parameters import AlgorithmName
 
 
-@click.command()
+@click.command(short_help="Write a model as ONNX or JSON, for other programs.")
 @click.option("--model", required=True, type=MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
 @click.option("--to", "form", required=True, type=click.Choice(["onnx", "json"]), help="The format.")
 @click.option(

@@ -25,7 +25,8 @@ from werkzeug.datastructures import Headers
 from local.sagemaker import endpoints, protocol, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
-from local.sagemaker.servers import Answer, Server
+from local.sagemaker.instances import Instance
+from local.sagemaker.servers import Answer
 from local.sagemaker.store import Record, whole
 
 _PREFIX = "X-Amzn-SageMaker-"
@@ -167,10 +168,10 @@ def _run(cloud: Cloud, invocation: _Invocation) -> None:
     _wait_for_start(cloud, invocation)
     if not invocation.file.exists():
         return
-    server: Server | None = None
+    instance: Instance | None = None
     try:
-        server = random.choice(endpoints.chosen(cloud, invocation.endpoint).servers)
-        answer = _answer(cloud, invocation, server)
+        instance = random.choice(endpoints.chosen(cloud, invocation.endpoint).instances)
+        answer = _answer(cloud, invocation, instance)
         told = f"answered with status {answer.status}"
     except Exception as error:
         if not isinstance(error, (AwsError, JobError, OSError, http.client.HTTPException)):
@@ -184,8 +185,8 @@ def _run(cloud: Cloud, invocation: _Invocation) -> None:
     except JobError as error:
         told = f"{told}; {error}"
     invocation.forget()
-    if server is not None:
-        server.tell(f"Asynchronous invocation {invocation.put_to}: {told}")
+    if instance is not None:
+        instance.tell(f"Asynchronous invocation {invocation.put_to}: {told}")
 
 
 def _wait_for_start(cloud: Cloud, invocation: _Invocation) -> None:
@@ -197,7 +198,7 @@ def _wait_for_start(cloud: Cloud, invocation: _Invocation) -> None:
         time.sleep(_PAUSE)
 
 
-def _answer(cloud: Cloud, invocation: _Invocation, server: Server) -> Answer:
+def _answer(cloud: Cloud, invocation: _Invocation, instance: Instance) -> Answer:
     request = invocation.request
     if time.time() - invocation.came > request.get("RequestTTLSeconds", _TTL_SECONDS):
         raise JobError("the request has waited longer than RequestTTLSeconds")
@@ -210,4 +211,4 @@ def _answer(cloud: Cloud, invocation: _Invocation, server: Server) -> Answer:
         "X-Amzn-SageMaker-Custom-Attributes": request.get("CustomAttributes"),
     }
     given = {name: value for name, value in sent.items() if value is not None}
-    return server.invoke(body, given, None, request.get("InvocationTimeoutSeconds"))
+    return instance.invoke(body, given, seconds=request.get("InvocationTimeoutSeconds"))[0]

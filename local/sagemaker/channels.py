@@ -47,7 +47,12 @@ def _problem(job: Record, channel: Record, files: bool) -> str | None:
         return f"{AUGMENTED} needs AttributeNames: the attributes of each line to send, in their order"
     if kind != AUGMENTED and source.get("AttributeNames"):
         return f"AttributeNames are for {AUGMENTED}, not {kind}"
-    if source["S3Uri"].startswith(s3.FILE):
+    if not source["S3Uri"].startswith(s3.FILE):
+        try:
+            s3.split(source["S3Uri"])
+        except JobError as error:
+            return str(error)
+    else:
         if kind != "S3Prefix":
             return f"a file:// address is a folder or a file of data (S3Prefix), not a {kind}"
         if not files:

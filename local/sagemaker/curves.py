@@ -52,7 +52,7 @@ def curve(name: str, values: Sequence[float]) -> str:
     )
     return (
         f'{told}<svg role="img" width="{_WIDTH}" height="{_HEIGHT}" aria-label="{html.escape(about)}">'
-        f'<title>{html.escape(about)}</title><polyline points="{points}" fill="none" stroke="#0b57d0"/></svg>'
+        f'<title>{html.escape(about)}</title><polyline points="{points}" class="line s0"/></svg>'
     )
 
 

@@ -19,9 +19,11 @@ from werkzeug.datastructures import Headers
 from local.sagemaker import invocation_metrics, models, without_effect
 from local.sagemaker.cloud import ACCOUNT, Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
-from local.sagemaker.models import CONFIG, found
+from local.sagemaker.instances import Instance
+from local.sagemaker.models import CONFIG
 from local.sagemaker.operations import listed, operation
-from local.sagemaker.servers import Answer, Server
+from local.sagemaker.records import found, put_new
+from local.sagemaker.servers import Answer
 from local.sagemaker.store import Record
 
 KIND = "endpoint"
@@ -30,6 +32,7 @@ INVOCATIONS = "invocations"
 """The folder of what endpoints have yet to answer, with one for each."""
 
 _FORWARDED = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Target-Model")
+_HOSTNAME = "X-Amzn-SageMaker-Target-Container-Hostname"
 _numbers = itertools.count()
 _logger = logging.getLogger("oba.up")
 
@@ -40,7 +43,7 @@ class Variant:
 
     name: str
     weight: float
-    servers: list[Server]
+    instances: list[Instance]
 
 
 # ---- servers --------------------------------------------------------------------------------------------------------
@@ -101,7 +104,7 @@ def _is_there(cloud: Cloud, endpoint: Record) -> bool:
 
 
 def _start_variant(cloud: Cloud, endpoint: Record, config: Record, variant: Record, running: Variant) -> None:
-    name, container = endpoint["Name"], models.container(cloud, variant["ModelName"])
+    name, containers = endpoint["Name"], models.containers(cloud, variant["ModelName"])
     of_model = without_effect.told(models.MODEL, found(cloud, models.MODEL, variant["ModelName"], "model"))
     notes = [line for line in (without_effect.told(CONFIG, config), of_model) if line]
     for _ in range(variant.get("InitialInstanceCount", 1)):
@@ -110,15 +113,15 @@ def _start_variant(cloud: Cloud, endpoint: Record, config: Record, variant: Reco
         number = next(_numbers)
         folder = cloud.folder / "endpoints" / name / f"{running.name}-{number}"
         stream = f"{running.name}/i-{number:017x}"
-        running.servers.append(Server(cloud, container, folder, f"{GROUP}{name}", stream, {}, notes))
-    for server in running.servers:
-        server.wait()
+        running.instances.append(Instance(cloud, containers, folder, f"{GROUP}{name}", stream, {}, notes))
+    for instance in running.instances:
+        instance.wait()
 
 
 def _close(variants: list[Variant]) -> None:
     for variant in variants:
-        for server in variant.servers:
-            server.close()
+        for instance in variant.instances:
+            instance.close()
 
 
 # ---- operations -----------------------------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ def create(cloud: Cloud, request: Record) -> Record:
     name = request["EndpointName"]
     config = found(cloud, CONFIG, request["EndpointConfigName"], "endpoint configuration")
     record = request | _configured(config) | {"EndpointStatus": "Creating", "Creation": secrets.token_hex(8)}
-    arn = models.put_new(cloud, KIND, name, record, "Cannot create already existing endpoint")
+    arn = put_new(cloud, KIND, name, record, "Cannot create already existing endpoint")
     start(cloud, record | {"Name": name}, config)
     return {"EndpointArn": arn}
 
@@ -150,12 +153,12 @@ def _described(cloud: Cloud, variant: Record, running: Variant | None) -> Record
         "VariantName": variant["VariantName"],
         "CurrentWeight": running.weight if running else weight,
         "DesiredWeight": weight,
-        "CurrentInstanceCount": len(running.servers) if running else 0,
+        "CurrentInstanceCount": len(running.instances) if running else 0,
         "DesiredInstanceCount": count,
     }
     with contextlib.suppress(AwsError):  # the model is deleted
-        image = models.container(cloud, variant["ModelName"])["Image"]
-        described["DeployedImages"] = [{"SpecifiedImage": image, "ResolvedImage": image}]
+        images = [one["Image"] for one in models.containers(cloud, variant["ModelName"]).definitions]
+        described["DeployedImages"] = [{"SpecifiedImage": image, "ResolvedImage": image} for image in images]
     return described
 
 
@@ -250,16 +253,16 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
     if running(cloud, name)[0].get("AsyncInferenceConfig"):
         raise invalid(f"Endpoint {name} is asynchronous: InvokeEndpointAsync is for it")
     variant = chosen(cloud, name, headers.get("X-Amzn-SageMaker-Target-Variant"))
-    server = random.choice(variant.servers)
+    instance = random.choice(variant.instances)
     target = headers.get("X-Amzn-SageMaker-Target-Model")
-    if server.many and target is None:
+    if instance.many and target is None:
         raise invalid("TargetModel is required for an endpoint with many models")
-    if not server.many and target is not None:
+    if not instance.many and target is not None:
         raise invalid("TargetModel is for endpoints with many models only")
     sent = {key: headers[key] for key in _FORWARDED if key in headers}
     asked = time.monotonic()
     try:
-        answer = server.invoke(body, sent, target)
+        answer, container = instance.invoke(body, sent, target, hostname=headers.get(_HOSTNAME))
     except JobError as error:
         raise invalid(str(error)) from error
     except (OSError, http.client.HTTPException) as error:
@@ -268,7 +271,7 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
     values = invocation_metrics.of_answer(answer.status, ended - asked, ended - came)
     cloud.metrics.add(cloud.client("cloudwatch"), name, variant.name, values)
     if answer.status >= 400:
-        raise _model_error(cloud, name, answer)
+        raise _model_error(cloud, name, container, answer)
     return answer, variant.name
 
 
@@ -306,14 +309,14 @@ def invocations(cloud: Cloud, name: str) -> Path:
     return cloud.folder / INVOCATIONS / name
 
 
-def _model_error(cloud: Cloud, name: str, answer: Answer) -> AwsError:
+def _model_error(cloud: Cloud, name: str, container: str, answer: Answer) -> AwsError:
     text = answer.body.decode(errors="replace")
     kind = "client" if answer.status < 500 else "server"
     group = f"{GROUP}{name}"
     return AwsError(
         "ModelError",
-        f'Received {kind} error ({answer.status}) from primary with message "{text}". See the log group {group} for '
-        "more information.",
+        f'Received {kind} error ({answer.status}) from {container} with message "{text}". See the log group {group} '
+        "for more information.",
         424,
         OriginalStatusCode=answer.status,
         OriginalMessage=text,

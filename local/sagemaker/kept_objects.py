@@ -24,6 +24,7 @@ from moto.s3.exceptions import InvalidBucketName
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, s3_backends
 from moto.s3.utils import _VersionedKeyStore
 
+from local.sagemaker import kept_uploads
 from local.sagemaker.cloud import ACCOUNT
 from local.sagemaker.store import whole
 
@@ -58,6 +59,10 @@ class _Content:
         """Nothing is open."""
 
 
+class _Joined(_Content):
+    """Of an upload in parts, which has no record yet: the file gets another name then."""
+
+
 class _Keys(_VersionedKeyStore):
     """A bucket's keys, which notes those that change."""
 
@@ -70,6 +75,11 @@ class _Keys(_VersionedKeyStore):
         self._changed.keys.add((self._bucket, key))
 
     def setlist(self, key: str, versions: Any) -> None:
+        for version in versions:
+            if (file := getattr(getattr(version, "multipart", None), "joined", None)) is not None:
+                version._value_buffer.close()
+                version._value_buffer, version.contentsize = _Joined(file), file.stat().st_size
+                version.multipart.joined = None
         super().setlist(key, versions)
         self._changed.keys.add((self._bucket, key))
 
@@ -122,6 +132,10 @@ class KeptObjects:
             return put_tags(key, tags)
 
         self._backend.put_object_tagging = put_object_tagging  # type: ignore[method-assign]
+        self._copy_part = self._backend.upload_part_copy
+        self._backend.upload_part_copy = self._part_copied  # type: ignore[method-assign]
+        self._complete = self._backend.complete_multipart_upload
+        self._backend.complete_multipart_upload = self._completed  # type: ignore[method-assign, assignment]
 
     def write(self) -> None:
         """Write what the request of this thread has changed."""
@@ -141,6 +155,30 @@ class KeptObjects:
             found = self._buckets[bucket].keys.get(key) if bucket in self._buckets else None
         content = getattr(found, "_value_buffer", None)
         return content.file if isinstance(content, _Content) else None
+
+    def _part_copied(self, bucket: str, identity: str, number: int, **source: Any) -> Any:
+        """A part that is a range of an object, of which moto would read all."""
+        found = self._backend.get_object(source["src_bucket_name"], source["src_key_name"], source["src_version_id"])
+        content, start = getattr(found, "_value_buffer", None), source["start_byte"]
+        if start is None or not isinstance(content, _Content):
+            return self._copy_part(bucket, identity, number, **source)
+        with content.file.open("rb") as stream:
+            stream.seek(start)
+            piece = stream.read(source["end_byte"] + 1 - start)
+        return self._backend.upload_part(bucket, identity, number, piece)
+
+    def _completed(self, bucket: str, identity: str, named: Any) -> Any:
+        """What moto does to complete an upload in parts, with the bytes in a file instead of in memory."""
+        if (upload := self._backend.get_bucket(bucket).multiparts.get(identity)) is None:
+            return self._complete(bucket, identity, named)
+        file = self._folder / bucket / f"{secrets.token_hex(8)}.joined"
+        try:
+            etag, checksum = kept_uploads.join(upload, named, file)
+            upload.complete, upload.joined = lambda _: (b"", etag, checksum), file
+            return self._complete(bucket, identity, iter(()))
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
 
     # ---- to disk ----------------------------------------------------------------------------------------------------
 
@@ -176,9 +214,11 @@ class KeptObjects:
         about: dict[str, Any] = {"modified": version.last_modified.isoformat()}
         if isinstance(version, FakeDeleteMarker):
             return about | {"marker": version.version_id}
-        if not isinstance(version._value_buffer, _Content):
+        file = record.with_name(f"{record.stem}.{secrets.token_hex(8)}")
+        if isinstance(version._value_buffer, _Joined):
+            version._value_buffer = _Content(version._value_buffer.file.replace(file))
+        elif not isinstance(version._value_buffer, _Content):
             _ = version.etag  # made of the bytes, unless it is known
-            file = record.with_name(f"{record.stem}.{secrets.token_hex(8)}")
             version._value_buffer.seek(0)
             try:
                 with file.open("wb") as stream:

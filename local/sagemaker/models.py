@@ -2,70 +2,59 @@
 
 from __future__ import annotations
 
-import time
-
-from local.sagemaker import s3
+from local.sagemaker import model_packages, s3
 from local.sagemaker.cloud import Cloud
-from local.sagemaker.errors import AwsError, JobError, invalid
+from local.sagemaker.errors import JobError, invalid
+from local.sagemaker.instances import Containers
 from local.sagemaker.operations import listed, operation
+from local.sagemaker.records import found, put_new
 from local.sagemaker.store import Record
 
 MODEL, CONFIG = "model", "endpoint-config"
 
 
-def put_new(cloud: Cloud, kind: str, name: str, record: Record, exists: str) -> str:
-    """Write a record that must not be there yet; its ARN.
-
-    Raises:
-        AwsError: it is; ``exists`` is the begin of what is told.
-    """
-    arn, now = cloud.arn(kind, name), time.time()
-    own = {"Name": name, "Arn": arn, "Region": cloud.region, "CreationTime": now, "LastModifiedTime": now}
-    with cloud.store.lock:
-        if cloud.store.get(kind, name):
-            raise invalid(f'{exists} "{arn}".')
-        cloud.store.put(kind, name, record | own)
-    return arn
-
-
-def found(cloud: Cloud, kind: str, name: str, what: str) -> Record:
-    """A record.
-
-    Raises:
-        AwsError: there is none; ``what`` is how AWS calls the kind.
-    """
-    record = cloud.store.get(kind, name)
-    if record is None:
-        raise invalid(f'Could not find {what} "{cloud.arn(kind, name)}".')
-    return record
-
-
-def container(cloud: Cloud, name: str) -> Record:
-    """The one container of a model.
+def containers(cloud: Cloud, name: str) -> Containers:
+    """The containers of a model.
 
     Raises:
         AwsError: there is no such model.
     """
-    record = found(cloud, MODEL, name, "model")
-    return record.get("PrimaryContainer") or record["Containers"][0]
+    return _containers(found(cloud, MODEL, name, "model"))
+
+
+def _containers(model: Record) -> Containers:
+    primary = [model["PrimaryContainer"]] if "PrimaryContainer" in model else []
+    direct = model.get("InferenceExecutionConfig", {}).get("Mode") == "Direct"
+    return Containers([*primary, *model.get("Containers", ())], direct)
+
+
+def _specified(cloud: Cloud, request: Record) -> Record:
+    """The members of a request that have containers, with those of model packages in place of the packages' names."""
+    if "PrimaryContainer" in request:
+        one, *more = model_packages.specified(cloud, request["PrimaryContainer"])
+        if more:
+            raise invalid("PrimaryContainer: the model package has several containers; Containers takes them")
+        return {"PrimaryContainer": one}
+    return {"Containers": [one for given in request["Containers"] for one in model_packages.specified(cloud, given)]}
 
 
 @operation("CreateModel")
 def create_model(cloud: Cloud, request: Record) -> Record:
-    """A model of one container, with one model or (``Mode`` ``MultiModel``) many."""
-    containers = [
-        *([request["PrimaryContainer"]] if "PrimaryContainer" in request else ()),
-        *request.get("Containers", ()),
-    ]
-    if len(containers) != 1:
-        raise AwsError(
-            "ValidationException", f"A model has one container here, not {len(containers)}: there are no pipelines"
-        )
-    if "Image" not in containers[0]:
-        raise invalid("The container has no Image, and oba up has no model packages")
-    cloud.engine.check(containers[0]["Image"])
-    if containers[0].get("Mode") == "MultiModel" and "ModelDataUrl" not in containers[0]:
-        raise invalid("A container of Mode MultiModel needs a ModelDataUrl: the prefix of its models")
+    """A model of one container or of several, each with one model or (``Mode`` ``MultiModel``) many."""
+    if ("PrimaryContainer" in request) == bool(request.get("Containers")):
+        raise invalid("Either PrimaryContainer or Containers is required, and not both")
+    request = request | _specified(cloud, request)
+    described = _containers(request)
+    for container in described.definitions:
+        if "Image" not in container:
+            raise invalid("The container has neither an Image nor a ModelPackageName")
+        cloud.engine.check(container["Image"])
+        if container.get("Mode") == "MultiModel" and "ModelDataUrl" not in container:
+            raise invalid("A container of Mode MultiModel needs a ModelDataUrl: the prefix of its models")
+        if described.direct and "ContainerHostname" not in container:
+            raise invalid("InferenceExecutionConfig: with Mode Direct each container needs a ContainerHostname")
+    if len(set(described.names)) < len(described.names):
+        raise invalid(f"ContainerHostname must be unique: {', '.join(described.names)}")
     name = request["ModelName"]
     return {"ModelArn": put_new(cloud, MODEL, name, request, "Cannot create already existing model")}
 

@@ -21,7 +21,7 @@ from local.sagemaker.store import Record
 
 Operation = Callable[[Cloud, Record], Record | None]
 OPERATIONS: dict[str, Operation] = {}
-MODULES = ("tags", "training", "models", "endpoints", "transforms", "tuning_jobs", "search")
+MODULES = ("tags", "training", "model_packages", "models", "endpoints", "transforms", "tuning_jobs", "search")
 _TOKEN = re.compile(r"[0-9]{1,9}")
 _PAGE = 10
 """MaxResults where a request does not say."""

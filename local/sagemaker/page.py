@@ -4,24 +4,54 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 
 from werkzeug.wrappers import Response
 
-from local.sagemaker import curves, endpoints, kept_logs, training_job, transforms
+from container.training.style import STYLE
+from local.sagemaker import curves, endpoints, kept_logs, training_job, transforms, tuning_jobs
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.store import Record
+from local.tuning.history import short
 
 PREFIX = "/_oba/"
 """Of the page's own addresses: no bucket's name begins with an underscore."""
 
-_REFRESH_SECONDS = 3
-_STYLE = (
-    "body{font:15px system-ui;margin:2em;max-width:75em}table{border-collapse:collapse;margin-bottom:2em}"
-    "td,th{padding:.3em .9em;text-align:left;border-bottom:1px solid #ccc;vertical-align:top}"
-    ".Failed{color:#b00020}.Completed,.InService{color:#186a3b}.metric{display:block}svg{display:block}p{margin:0}.InProgress,.Creating,.Updating{color:#0b57d0}"
-)
+_STYLE = """
+#state { margin-bottom: 16px }
+.jobs { width: 100% } .jobs thead th { border-bottom: 1px solid var(--line) }
+.jobs td { border-bottom: 1px solid var(--line); padding-top: 8px; padding-bottom: 8px }
+.jobs tr:last-child td { border-bottom: 0; padding-bottom: 0 } .jobs p { margin: 0; color: inherit }
+.jobs a { display: inline-block; margin-right: 10px } .time { white-space: nowrap }
+.metric { display: block } .jobs svg { width: 160px }
+.Completed, .InService { color: var(--good) } .Failed { color: var(--bad) }
+.InProgress, .Creating, .Updating, .Stopping { color: var(--link) }
+:root { --good: #00714f; --bad: #b00020 }
+@media (prefers-color-scheme: dark) { :root { --good: #3fc79a; --bad: #ff9a90 } }
+@media (max-width: 700px) {
+  .jobs, .jobs tbody, .jobs tr { display: block } .jobs thead { display: none }
+  .jobs td { display: grid; grid-template-columns: 84px minmax(0, 1fr); border: 0; padding: 3px 0 }
+  .jobs td::before { content: attr(data-what); color: var(--soft) } .jobs td:empty { display: none }
+  .jobs tr { border-bottom: 1px solid var(--line); padding: 10px 0 }
+  .jobs tr:last-child { border: 0; padding-bottom: 0 }
+}
+"""
+_SCRIPT = """
+async function again() {
+  try {
+    const text = await (await fetch("/")).text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    document.querySelector("main").replaceWith(page.querySelector("main"));
+  } catch { document.querySelector("#state").textContent = "oba up does not answer: it has ended."; }
+}
+setInterval(() => document.hidden || again(), 3000);
+"""
+_BEGINNINGS = ("TrainingStartTime", "TransformStartTime")
+_ENDS = ("TrainingEndTime", "TransformEndTime", "HyperParameterTuningEndTime")
+Row = tuple[str, ...]
+"""The cells of one, as HTML."""
+_HEAD = ("Name", "Status", "Created", "Seconds", "Results", "Files")
 
 
 def answer(cloud: Cloud, path: str) -> Response:
@@ -63,42 +93,90 @@ def _endpoint_files(cloud: Cloud, endpoint: Record) -> Iterable[tuple[str, Path]
 
 
 def _page(cloud: Cloud) -> str:
-    trainings, batches = cloud.store.all(training_job.KIND), cloud.store.all(transforms.KIND)
-    served = cloud.store.all(endpoints.KIND)
-    training_rows = [
-        _row(one, "TrainingJobStatus", f"{_curves(cloud, one)}{_failure(one)}", _files(cloud, one)) for one in trainings
-    ]
-    batch_rows = [_row(one, "TransformJobStatus", _failure(one), _transform_files(cloud, one)) for one in batches]
-    served_rows = [_row(one, "EndpointStatus", _failure(one), _endpoint_files(cloud, one)) for one in served]
-    moving = ("InProgress", "Stopping", "Creating", "Updating")
-    states = [one.get("TrainingJobStatus") or one.get("TransformJobStatus") for one in (*trainings, *batches)]
-    states += [one["EndpointStatus"] for one in served]
-    refresh = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">' if set(states) & set(moving) else ""
+    store = cloud.store
+    tables = {
+        "Training jobs": [
+            _row(one, "TrainingJobStatus", f"{_curves(cloud, one)}{_failure(one)}", _files(cloud, one))
+            for one in store.all(training_job.KIND)
+        ],
+        "Tuning jobs": [
+            _row(_named(one), "HyperParameterTuningJobStatus", f"{_best(one)}{_failure(one)}", ())
+            for one in tuning_jobs.every(cloud)
+        ],
+        "Transform jobs": [
+            _row(one, "TransformJobStatus", _failure(one), _transform_files(cloud, one))
+            for one in store.all(transforms.KIND)
+        ],
+        "Endpoints": [
+            _row(one, "EndpointStatus", _failure(one), _endpoint_files(cloud, one)) for one in store.all(endpoints.KIND)
+        ],
+    }
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8">{refresh}<title>oba up</title>'
-        f"<style>{_STYLE}</style><h1>SageMaker on this machine</h1>"
-        f"{_table('Training jobs', training_rows)}{_table('Transform jobs', batch_rows)}"
-        f"{_table('Endpoints', served_rows)}</html>"
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>oba up</title><style>{STYLE}{_STYLE}</style><main><h1>SageMaker on this machine</h1>"
+        f'<p id="state" role="status">{_told(cloud, tables)}</p>'
+        f"{''.join(_table(title, rows) for title, rows in tables.items() if rows)}</main>"
+        f"<script>{_SCRIPT}</script></html>"
     )
 
 
-def _table(title: str, rows: list[str]) -> str:
-    head = "<tr><th>Name<th>Status<th>Created<th>Seconds<th>Metrics, failures<th>Files</tr>"
-    body = "".join(reversed(rows)) if rows else '<tr><td colspan="6">none</tr>'
-    return f"<h2>{title}</h2><table>{head}{body}</table>"
+def _told(cloud: Cloud, tables: Mapping[str, Sized]) -> str:
+    """The line below the title: what there is, or what to do first."""
+    if any(tables.values()):
+        return ", ".join(f"{title.lower()}: {len(rows)}" for title, rows in tables.items() if rows).capitalize()
+    return (
+        "Nothing was asked of it yet. A program with boto3 or a SageMaker SDK asks it where the environment has the "
+        f"variables that oba up has printed, AWS_ENDPOINT_URL={html.escape(cloud.url)} among them."
+    )
 
 
-def _row(record: Record, status: str, told: str, files: Iterable[tuple[str, Path]]) -> str:
+def _table(title: str, rows: Sequence[Row]) -> str:
+    """A table, newest first, of the columns in which any row has something."""
+    used = [column for column, cells in enumerate(zip(*rows, strict=True)) if any(cells)]
+    head = "".join(f'<th scope="col">{_HEAD[column]}</th>' for column in used)
+    body = "".join("<tr>" + "".join(_cell(_HEAD[at], row[at]) for at in used) + "</tr>" for row in reversed(rows))
+    return (
+        f'<figure><h2>{title}</h2><table class="jobs"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</figure>"
+    )
+
+
+def _row(record: Record, status: str, told: str, files: Iterable[tuple[str, Path]]) -> Row:
     state = record[status]
     secondary = record.get("SecondaryStatus", state)
     shown = state if secondary == state else f"{state}, {secondary}"
     created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["CreationTime"]))
-    begun = record.get("TrainingStartTime") or record.get("TransformStartTime")
-    ended = record.get("TrainingEndTime") or record.get("TransformEndTime")
+    begun = next((record[key] for key in _BEGINNINGS if record.get(key)), None)
+    ended = next((record[key] for key in _ENDS if record.get(key)), None)
     seconds = f"{(ended or time.time()) - begun:.1f}" if begun else ""
     links = " ".join(f'<a href="{PREFIX}{html.escape(path)}">{html.escape(file.name)}</a>' for path, file in files)
-    cells = (html.escape(record["Name"]), f'<span class="{state}">{shown}</span>', created, seconds, told, links)
-    return f"<tr>{''.join(f'<td>{cell}' for cell in cells)}</tr>"
+    return html.escape(record["Name"]), f'<span class="{state}">{shown}</span>', created, seconds, told, links
+
+
+def _cell(what: str, content: str) -> str:
+    kind = ' class="time"' if what == "Created" else ""
+    return f'<td data-what="{what}"{kind}><div>{content}</div></td>' if content else f'<td data-what="{what}"></td>'
+
+
+def _named(job: Record) -> Record:
+    """A tuning job with what other records have: its name, and when it began."""
+    return job | {"Name": job["HyperParameterTuningJobName"], "TrainingStartTime": job["CreationTime"]}
+
+
+def _best(job: Record) -> str:
+    """How many training jobs a tuning job has done, and the best of them."""
+    counts = job["TrainingJobStatusCounters"]
+    ended = sum(counts.values()) - counts["InProgress"]
+    total = job.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {}).get("MaxNumberOfTrainingJobs")
+    told = f"{ended} of {total} training jobs" if total else f"{ended} training jobs"
+    best = job.get("BestTrainingJob")
+    if best is None:
+        return f"<p>{told}</p>"
+    values = ", ".join(f"{name}={short(value)}" for name, value in best["TunedHyperParameters"].items())
+    objective = best["FinalHyperParameterTuningJobObjectiveMetric"]
+    scored = f"{objective['MetricName']} {objective['Value']:.5g}"
+    return f"<p>{told}; best: {html.escape(values)}: {html.escape(scored)}, {html.escape(best['TrainingJobName'])}</p>"
 
 
 def _curves(cloud: Cloud, job: Record) -> str:

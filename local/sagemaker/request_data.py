@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from container.settings import ConfigurationError
 from local import inputs
+from local.sagemaker import s3
+from local.sagemaker.errors import JobError
 
 Data = Sequence[tuple[str, str]]
 """S3 prefixes, each with the file, folder or pattern that stands for it."""
@@ -53,6 +56,8 @@ def _at_file(channel: Mapping[str, Any], data: Data, used: set[str], problems: l
     """The channel, its data at a ``file://`` address; ``used`` and ``problems`` grow."""
     name, source = channel["ChannelName"], channel["DataSource"].get("S3DataSource", {})
     uri = source.get("S3Uri", "")
+    with contextlib.suppress(JobError):
+        uri = f"s3://{'/'.join(s3.split(uri))}"
     if not uri.startswith("s3://"):
         parts = urlsplit(uri)
         if parts.scheme != "file" or not Path(unquote(parts.path)).exists():

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,17 +20,29 @@ KEY = "OBA00000000000000000"
 """Twenty capital letters and digits, as AWS's have: moto takes no others for a key."""
 
 NAME = "SageMaker"
+_made: set[str] = {NAME}
+"""Roles that are here without having been created; one of them that is deleted stays so."""
+
 _SIMULATE = "SimulatePrincipalPolicy"
 _LARGEST_FORM = 1 << 20
+_ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
+
+
+_TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
 
 
 def assume(cloud: Cloud) -> None:
     """Make the role, and have the key ``KEY`` be one of its sessions."""
     from moto.sts.models import sts_backends
 
-    allowed = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    trust = {"Version": "2012-10-17", "Statement": [allowed]}
-    arn = cloud.client("iam").create_role(RoleName=NAME, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    arn = cloud.client("iam").create_role(RoleName=NAME, AssumeRolePolicyDocument=_TRUST)["Role"]["Arn"]
     cloud.client("sts").assume_role(RoleArn=arn, RoleSessionName="oba")
     (session,) = sts_backends[ACCOUNT]["aws"].assumed_roles  # moto makes up the key
     session.access_key_id = KEY
@@ -52,6 +65,24 @@ def identity(environ: dict[str, Any], key: str) -> Response | None:
         "<ResponseMetadata><RequestId>oba</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
     )
     return Response(text, content_type="text/xml")
+
+
+def make_asked(environ: dict[str, Any]) -> None:
+    """Make the role that IAM's GetRole asks for, where it is not here: code names the roles of its user's account.
+
+    The request's body can be read as before.
+    """
+    if "/iam/aws4_request" not in environ.get("HTTP_AUTHORIZATION", ""):
+        return
+    if (asked := _form(environ)) is None or asked.get("Action") != ["GetRole"]:
+        return
+    from moto.iam.models import iam_backends
+
+    backend, (name, *_) = iam_backends[ACCOUNT]["aws"], asked.get("RoleName", [""])
+    if not _ROLE_NAME.fullmatch(name) or name in _made or any(one.name == name for one in backend.get_roles()):
+        return
+    _made.add(name)
+    backend.create_role(name, _TRUST, "/", None, "", [], "3600")
 
 
 def _form(environ: dict[str, Any]) -> dict[str, list[str]] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,9 @@ from local.sagemaker.errors import JobError
 
 FILE = "file://"
 """Before the path of a folder or file of this machine, where an S3 URI could stand."""
+
+_WEB = re.compile(r"(?:(?P<bucket>[^/]+)\.)?s3[.-](?:dualstack\.)?(?:[a-z0-9-]+\.)?amazonaws\.com(?:\.cn)?", re.I)
+"""The host of an object's URL: the bucket is part of it, or the first part of the path."""
 
 _LONGEST_NAME = 255
 """Bytes of a file's name, as Linux's file systems have it."""
@@ -38,19 +42,22 @@ def _none(_bucket: str, _key: str) -> None:
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Bucket and key.
+    """Bucket and key. SageMaker takes an object's URL as well.
 
-    >>> split("s3://bucket/a/b")
-    ('bucket', 'a/b')
+    >>> split("s3://bucket/a/b"), split("https://s3-us-west-2.amazonaws.com/bucket/a"), split("https://b.s3.amazonaws.com/a")
+    (('bucket', 'a/b'), ('bucket', 'a'), ('b', 'a'))
 
     Raises:
         JobError: it is no such URI.
     """
     scheme, _, rest = uri.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not bucket:
+    host, _, path = rest.partition("/")
+    if scheme == "https" and (web := _WEB.fullmatch(host)):
+        host, _, path = (web["bucket"], "", path) if web["bucket"] else path.partition("/")
+        scheme = "s3"
+    if scheme != "s3" or not host:
         raise JobError(f"{uri} is not an S3 URI: expected s3://BUCKET/KEY")
-    return bucket, key
+    return host, path
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from container.settings import ConfigurationError
-from local.sagemaker import asynchronous, endpoints, engines, external, operations, page, restart, role
+from local.sagemaker import asynchronous, endpoints, engines, external, kept_reads, operations, page, restart, role
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
 from local.sagemaker.processes import Processes
@@ -32,7 +32,8 @@ from local.sagemaker.store import Store
 from recordio.limits import LARGEST_CALL
 
 _TARGET = "SageMaker."
-_INVOKED = re.compile(r"/endpoints/([A-Za-z0-9-]{1,63})/(invocations|async-invocations|invocations-response-stream)")
+_INVOKED = re.compile(r"/endpoints/(.*)/(invocations|async-invocations|invocations-response-stream)", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z0-9-]{1,63}")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _HOSTS = re.compile(
     r"(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?localhost|[a-z0-9.-]+\.amazonaws\.com)(:\d+)?", re.IGNORECASE
@@ -65,6 +66,7 @@ class Application:
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if not target and _is_browsing(environ):
             return page.answer(self._cloud, environ["PATH_INFO"])(environ, start_response)
+        role.make_asked(environ)
         if (allowed := role.permissions(environ)) is not None:
             return allowed(environ, start_response)
         if self._cloud.s3 and self._key:
@@ -74,6 +76,8 @@ class Application:
                 return known(environ, start_response)
         invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if not (target.startswith(_TARGET) or invoked):
+            if self._cloud.kept and (sent := kept_reads.answer(environ, self._others, self._cloud.kept)) is not None:
+                return sent(environ, start_response)
             response = self._others(environ, start_response)
             if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
                 try:
@@ -111,6 +115,8 @@ class Application:
 
     def _invocation(self, request: _Request, name: str, kind: str) -> Response:
         cloud = self._cloud.at(region_of(request, self._cloud.region))
+        if not _NAME.fullmatch(name):
+            raise AwsError("ValidationException", f"'{name[:100]}' is no endpoint's name: it has letters, digits and -")
         if kind == "async-invocations":
             told, places = asynchronous.invoke(cloud, name, request.get_data(), request.headers)
             return Response(json.dumps(told), 202, places, content_type="application/json")

@@ -6,21 +6,22 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from algorithms.errors import AlgorithmInputError
 from container.logs import logger as batch_logger
 from local.batch import transform
-from local.batch.client import Answer, Client
+from local.batch.client import LOOPBACK, Answer, Client
 from local.batch.options import Options
 from local.batch.processing import Processing
 from local.sagemaker import channels, models, s3, without_effect
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
 from local.sagemaker.errors import AwsError, JobError, invalid
+from local.sagemaker.instances import Containers, Instance
 from local.sagemaker.operations import listed, operation
-from local.sagemaker.servers import Server
+from local.sagemaker.records import put_new
 from local.sagemaker.store import Record, emptied
 
 KIND = "transform-job"
@@ -33,9 +34,9 @@ _logger = logging.getLogger("oba.up")
 def create(cloud: Cloud, request: Record) -> Record:
     """Queue a job."""
     name = request["TransformJobName"]
-    container = models.container(cloud, request["ModelName"])
-    if container.get("Mode") == "MultiModel":
-        raise invalid("A transform job takes a model of one container with one model")
+    containers = models.containers(cloud, request["ModelName"])
+    if containers.direct or any(one.get("Mode") == "MultiModel" for one in containers.definitions):
+        raise invalid("A transform job takes a model whose containers have one model each, none of them asked directly")
     if request["TransformInput"].get("SplitType") == "TFRecord":
         raise invalid("TransformInput.SplitType: oba up has None, Line and RecordIO, not TFRecord")
     source = request["TransformInput"]["DataSource"]["S3DataSource"]
@@ -48,10 +49,10 @@ def create(cloud: Cloud, request: Record) -> Record:
         s3.split(request["TransformOutput"]["S3OutputPath"])
     except (AlgorithmInputError, JobError) as error:
         raise invalid(str(error)) from error
-    record = request | {"TransformJobStatus": "InProgress", "Container": container}
+    record = request | {"TransformJobStatus": "InProgress", "Containers": containers.definitions}
     with cloud.store.lock:
         try:
-            arn = models.put_new(cloud, KIND, name, record, "A transform job with this name exists already")
+            arn = put_new(cloud, KIND, name, record, "A transform job with this name exists already")
         except AwsError as error:
             raise AwsError("ResourceInUse", error.message) from error
         cloud.submit(KIND, name, functools.partial(run, cloud, name))
@@ -135,15 +136,27 @@ class _StoppedError(Exception):
 
 
 class _Client(Client):
-    """Sends nothing any more once the job is to stop."""
+    """Sends a request to one container, its answer to the next; nothing any more once the job is to stop."""
 
-    stop: threading.Event
+    def __init__(self, ports: Sequence[int], given: Options, stop: threading.Event) -> None:
+        super().__init__(f"http://{LOOPBACK}:{ports[0]}", retries=given.retries, timeout=given.timeout)
+        self._stop = stop
+        self._next = _Client(ports[1:], given, stop) if ports[1:] else None
+
+    def close(self) -> None:
+        """End all connections."""
+        super().close()
+        if self._next:
+            self._next.close()
 
     def invoke(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """The answer, as ``Client`` gives it."""
-        if self.stop.is_set():
+        """The last answer, as ``Client`` gives it. ``Accept`` is for the last container."""
+        if self._stop.is_set():
             raise _StoppedError
-        return super().invoke(body, headers)
+        if not self._next:
+            return super().invoke(body, headers)
+        answer = super().invoke(body, {name: value for name, value in headers.items() if name != "Accept"})
+        return self._next.invoke(answer.body, dict(headers) | {"Content-Type": answer.media_type})
 
 
 class _Errors(logging.Handler):
@@ -194,21 +207,20 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
     given = options(job, folder)
     processing, files = Processing(given), transform.sources(given)
     variables = job.get("Environment", {}) | given.environment()
-    server = Server(cloud, job["Container"], folder / "server", GROUP, f"{name}/i-0", variables)
+    instance = Instance(cloud, Containers(job["Containers"]), folder / "server", GROUP, f"{name}/i-0", variables)
     log = Log(cloud, folder / "data.log", GROUP, f"{name}/i-0/data-log")
     if told := without_effect.told(KIND, job):
         log.write(told)
     errors = _Errors(log)
     batch_logger.addHandler(errors)
     try:
-        server.wait()
-        asked = _Client(f"http://127.0.0.1:{server.port}", retries=given.retries, timeout=given.timeout)
-        asked.stop = stop
+        instance.wait()
+        asked = _Client([server.port for server in instance.servers], given, stop)
         failed = transform.run(files, given.completed(asked.execution_parameters()), processing, asked)
         asked.close()
     finally:
         batch_logger.removeHandler(errors)
-        server.close()
+        instance.close()
         log.close()
         place = job["TransformOutput"]["S3OutputPath"].rstrip("/")
         for file, path in s3.files(given.output):

@@ -97,6 +97,14 @@ def recover(cloud: Cloud) -> None:
         _jobs(cloud.at(folder.name)).give_up(_LOST)
 
 
+def every(cloud: Cloud) -> list[Record]:
+    """All tuning jobs, of all regions, each as ``describe`` answers, in the order of their creation."""
+    with cloud.store.lock:
+        services = list(cloud.tuning.values())
+    jobs = [job for service in services for job in service.described()]
+    return sorted(jobs, key=lambda job: job["CreationTime"])
+
+
 @contextlib.contextmanager
 def _refused() -> Iterator[None]:
     """The service's errors as AWS's."""

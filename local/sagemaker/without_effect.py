@@ -20,13 +20,8 @@ _TRANSFORM = (
     "TransformResources.TransformAmiVersion",
 )
 _MODEL = (
-    *("VpcConfig", "EnableNetworkIsolation", "InferenceExecutionConfig"),
-    *(
-        "PrimaryContainer.ImageConfig",
-        "PrimaryContainer.MultiModelConfig",
-        "PrimaryContainer.InferenceSpecificationName",
-    ),
-    *("Containers.ImageConfig", "Containers.MultiModelConfig", "Containers.InferenceSpecificationName"),
+    *("VpcConfig", "EnableNetworkIsolation", "PrimaryContainer.ImageConfig", "PrimaryContainer.MultiModelConfig"),
+    *("Containers.ImageConfig", "Containers.MultiModelConfig"),
 )
 _ENDPOINT = (
     *("KmsKeyId", "DataCaptureConfig", "MetricsConfig", "VpcConfig", "EnableNetworkIsolation", "ExplainerConfig"),

@@ -150,6 +150,9 @@ def _taken(field: Field, value: str) -> bool:
 def with_automatic_ranges(definition: Definition, algorithm: type[Algorithm] | None) -> Definition:
     """The definition with ranges in place of its ``AutoParameters``: those that the declaration recommends.
 
+    A hyperparameter that is not tuned, as ``feature_dim``, keeps its hint: with ``autotune`` the SageMaker SDK names
+    all of an estimator's hyperparameters.
+
     Raises:
         TuningError: there is nothing from which a range could be made.
     """
@@ -161,7 +164,10 @@ def with_automatic_ranges(definition: Definition, algorithm: type[Algorithm] | N
     known = {name: hint for name, hint in definition.hints.items() if name in declared and declared[name].tunable}
     made = tuple(_automatic(name, declared[name], hint) for name, hint in known.items())
     rest = {name: hint for name, hint in definition.hints.items() if name not in known}
-    return dataclasses.replace(definition, ranges=definition.ranges + made, hints=rest)
+    kept = {name: hint for name, hint in rest.items() if name in declared and hint}
+    rest = {name: hint for name, hint in rest.items() if name not in kept}
+    static = kept | dict(definition.static)
+    return dataclasses.replace(definition, ranges=definition.ranges + made, static=static, hints=rest)
 
 
 def _automatic(name: str, field: Field, hint: str) -> Range:

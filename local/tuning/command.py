@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from local.options import FOLDER, loudness_of, need, with_channels, with_columns, with_loudness
-from local.parameters import AlgorithmName, Setting
+from local.parameters import AlgorithmName, OfAlgorithm, Setting
 
 
-@click.command()
+@click.command(cls=OfAlgorithm, short_help="Search the hyperparameters of ALGORITHM.")
 @click.argument("algorithm", type=AlgorithmName())
 @click.argument("settings", nargs=-1, type=Setting(), metavar="[NAME=RANGE]... [NAME=VALUE]...")
 @with_channels("a file, a folder or a quoted pattern")

@@ -18,7 +18,7 @@ from local.tuning.tuner import Status, Trial, Tuner
 PAGE, TABLE, SUMMARY = "tuning.html", "jobs.csv", "tuning.json"
 _MOST_CURVES = 6
 _WIDE = 100
-_STYLE = ".scroll td, .scroll th { white-space: nowrap }"
+_STYLE = "p { overflow-wrap: anywhere } .scroll td, .scroll th { white-space: nowrap } .scroll wbr { display: none }"
 
 
 def line(trial: Trial, total: int, best: Trial | None) -> str:

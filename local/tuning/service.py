@@ -140,6 +140,11 @@ class TuningJobs:
         job = self.find(request["HyperParameterTuningJobName"])
         return definitions.described(job.described(self._parents(job.request)), self._algorithm_of)
 
+    def described(self) -> list[dict[str, Any]]:
+        """Each tuning job as ``describe`` has it, without what its parents found."""
+        with self._lock:
+            return [job.described(()) for job in self._jobs.values()]
+
     def stop(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """StopHyperParameterTuningJob. Raises NotFoundError."""
         self.find(request["HyperParameterTuningJobName"]).stop()

@@ -185,6 +185,7 @@ DEVIATIONS = {
     ("factorization-machines", "eps", "low"): _POSITIVE,
     ("factorization-machines", "epochs", "default"): "one pass leaves a model behind a linear one",
     ("factorization-machines", "rescale_grad", "low"): _POSITIVE,
+    ("ntm", "learning_rate", "default"): "each optimizer has a rate of its own: Adam's topics are worse with 0.001",
     ("ntm", "sub_sample", "low"): "none of the data is nothing to train on",
     ("xgboost", "base_score", "default"): "XGBoost 2 and later estimate it from the data where it is not given",
 }

@@ -95,3 +95,13 @@ def test_a_training_job_has_no_more_threads_than_its_limit(tmp_path):
     free = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run([sys.executable, "-c", program], env=free, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "{1}"
+
+
+@pytest.mark.parametrize(("given", "spins"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_that_wait_for_each_other_sleep_soon(given, spins):
+    """XGBoost's OpenMP itself is asked: beside other work its default makes a job fifty times slower."""
+    program = "import container.resources as r; r.sleep_soon()\nimport xgboost"
+    without = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP_"))}
+    environment = {**without, "OMP_DISPLAY_ENV": "VERBOSE", **given}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr

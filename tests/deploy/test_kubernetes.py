@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits
 
+from algorithms import registry
 from algorithms.common import mxnet_files
 from container.serving.telemetry import Metrics
+from tests.hosts.group import own_network
 from tests.server import Server
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
@@ -113,6 +119,64 @@ def test_a_pod_knows_all_hosts_and_its_own_place(tmp_path, name, kind, first):
     assert (tmp_path / "ml/input/config/hyperparameters.json").read_text() == config["data"]["hyperparameters.json"]
     done = subprocess.run(command, env=variables | {"JOB_COMPLETION_INDEX": "3"}, capture_output=True, text=True)
     assert (done.returncode, "JOB_COMPLETION_INDEX" in done.stderr) == (1, True)
+
+
+@contextlib.contextmanager
+def pods(base: Path, count: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """The Pods of train-hosts.yaml, ``count`` of them, as processes that each find the others by the Service's names:
+    in a file that is /etc/hosts to them alone. Data and model are on one volume, and the rest is each Pod's own."""
+    _, container = container_of("train-hosts.yaml", "Job")
+    (base / "config").mkdir()
+    for file, text in next(one for one in documents("train-hosts.yaml") if one["kind"] == "ConfigMap")["data"].items():
+        (base / "config" / file).write_text(text)
+    network = f"{own_network()}.{count}"
+    addresses = [f"{network}.{100 + pod} digits-{pod}.digits" for pod in range(count)]
+    (base / "hosts").write_text("\n".join(["127.0.0.1 localhost", *addresses, ""]))
+    places = {"/config": str(base / "config"), "3": str(count), "python3": sys.executable}
+    command = [places.get(word, word) for word in container["command"]]
+    seen = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(base / "hosts")]
+    variables = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(FOLDER.parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "ALGORITHM": "kmeans",
+        "OBA_JOB_TOKEN": "the UID of the Job",
+    }
+    with contextlib.ExitStack() as stack:
+        started = []
+        for pod in range(count):
+            ml = base / str(pod)
+            (ml / "input").mkdir(parents=True)
+            (ml / "input" / "data").symlink_to(base / "data")
+            (ml / "model").symlink_to(base / "model")
+            own = {"SAGEMAKER_BASE_DIR": str(ml), "JOB_COMPLETION_INDEX": str(pod)}
+            with (base / f"{pod}.log").open("w") as log:
+                started.append(subprocess.Popen([*seen, *command], env=variables | own, stdout=log, stderr=log))
+            stack.callback(started[-1].wait)
+            stack.callback(started[-1].kill)
+        yield started
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2, *([12] if os.environ.get("OBA_THOROUGH") else [])])
+def test_the_pods_of_a_job_train_together(tmp_path, count):
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces can be made here")
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    (tmp_path / "model").mkdir()
+    digits = load_digits().data
+    np.savetxt(tmp_path / "data" / "train" / "digits.csv", digits, delimiter=",", fmt="%g")
+    with pods(tmp_path, count) as started:
+        codes = [process.wait(300) for process in started]
+    logs = [(tmp_path / f"{pod}.log").read_text() for pod in range(count)]
+    assert codes == [0] * count, logs[0]
+    if count > 1:
+        assert f"All {count} hosts are here: digits-0.digits" in logs[0]
+    centers = registry.find("kmeans").load(tmp_path / "model").centers
+    loss = np.square(digits[:, None] - centers[None]).sum(axis=2).min(axis=1).mean()
+    peer = KMeans(10, n_init=10, random_state=0).fit(digits)
+    assert loss < 1.005 * peer.inertia_ / len(digits)
 
 
 def test_kserves_command_serves_what_lies_in_its_folder(tmp_path):

@@ -177,9 +177,10 @@ def test_ntm_on_two_hosts_of_which_one_has_few_documents(tmp_path, norm):
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
-@pytest.mark.skipif(not THOROUGH, reason="twelve processes are for OBA_THOROUGH=1")
-def test_twelve_hosts(tmp_path, rows, one):
-    with group(tmp_path, 12, 63, "pca", VALUES) as twelve:
-        twelve.replicated("train", text(rows), TYPE)
-        twelve.start()
-        assert_alike(leader_model(twelve.outcomes()), one)
+@pytest.mark.skipif(not THOROUGH, reason="so many processes are for OBA_THOROUGH=1")
+@pytest.mark.parametrize("size", [5, 12])
+def test_many_hosts(tmp_path, rows, one, size):
+    with group(tmp_path, size, 63, "pca", VALUES) as many:
+        many.replicated("train", text(rows), TYPE)
+        many.start()
+        assert_alike(leader_model(many.outcomes()), one)

@@ -59,13 +59,13 @@ def serve(case: dict[str, Any]) -> str:
 
 
 def main(case: dict[str, Any]) -> None:
-    """A job that fails, one of two hosts, and one that is served."""
+    """A job that fails, some of two hosts, and one that is served."""
     try:
         train(case, case["wrong"])
     except RuntimeError as error:
         Path(case["folder"], "wrong.txt").write_text(str(error))
-    several = {**case, **case["several"]}
-    train(several, several["hyperparameters"], hosts=2)
+    for several in case["several"]:
+        train({**case, **several}, several["hyperparameters"], hosts=2)
     train(case, case["hyperparameters"])
     Path(case["folder"], "answer.json").write_text(serve(case))
 

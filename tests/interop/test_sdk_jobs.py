@@ -34,12 +34,16 @@ ASKED = 200
 CSV, RECORDIO = "text/csv", "application/x-recordio-protobuf"
 
 ENGINE = os.environ.get("STAND_IN_ENGINE", "")
+THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
+SEVERAL = 1 if ENGINE else 2
+"""Hosts of a job on several: the engine's containers have the machine's network in common."""
 UNLABELLED = {"content_type": "text/csv;label_size=0", "labels": None}
 CASES: dict[str, dict[str, Any]] = {
     "kmeans": {
         # The image has the very name of SageMaker's own, and is there already: the SDK does not try to pull it.
         "image": "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1",
         "hyperparameters": {"k": 10, "feature_dim": 64, "eval_metrics": ["msd", "ssd"]},
+        "hosts": SEVERAL if THOROUGH else 1,
         "predictor": "KMeansPredictor",
         "model": "KMeansModel",  # finds that image by itself
         "transform": {"strategy": None, "content_type": CSV},
@@ -48,7 +52,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pca": {
         "hyperparameters": {"num_components": 5, "feature_dim": 64, "mini_batch_size": 500, "subtract_mean": True},
         "predictor": "PCAPredictor",
-        "hosts": 1 if ENGINE else 2,  # the engine's containers have the machine's network in common
+        "hosts": SEVERAL,
         "content_type": RECORDIO,
         "labels": None,
     },
@@ -80,13 +84,14 @@ CASES: dict[str, dict[str, Any]] = {
     "xgboost": {
         "hyperparameters": {"objective": "multi:softprob", "num_class": 10, "num_round": 10},
         "predictor": None,  # the SDK has no class for it: CSV in, JSON out
-        "hosts": 1 if ENGINE else 2,
+        "hosts": SEVERAL,
         "content_type": CSV,
         "labels": DIGITS,
     },
     "ntm": {
         "hyperparameters": {"num_topics": 5, "feature_dim": 64, "epochs": 2, "mini_batch_size": 256},
         "predictor": "NTMPredictor",
+        "hosts": SEVERAL if THOROUGH else 1,
         "content_type": RECORDIO,
         "labels": None,
     },
@@ -243,9 +248,18 @@ def test_a_job_that_fails_raises_in_sdk_2_and_leaves_its_reason(results):
 # ---- SDK 3 ----------------------------------------------------------------------------------------------------------
 
 
+SEVERAL_OF_SDK_3: dict[str, dict[str, Any]] = {
+    "kmeans": {"k": 10, "feature_dim": 65},
+    "xgboost": CASES["xgboost"]["hyperparameters"],
+    "ntm": CASES["ntm"]["hyperparameters"] | {"feature_dim": 65},
+}
+"""Jobs on two hosts; unlabelled, the label is one more feature."""
+
+
 @pytest.mark.skipif("linear-learner" not in NAMES, reason="no such image")
 def test_sdk_3_trains_with_the_images_own_command_and_serves(docker, tmp_path):
     python = python_of(*SDK3)
+    several = [name for name in SEVERAL_OF_SDK_3 if name in NAMES and (THOROUGH or name == "kmeans")]
     (tmp_path / "train").mkdir()
     labelled = np.column_stack([DIGITS, ROWS])
     (tmp_path / "train" / "data.csv").write_text(written(labelled, CSV))
@@ -265,22 +279,27 @@ def test_sdk_3_trains_with_the_images_own_command_and_serves(docker, tmp_path):
         "port": free_port(),
         "request": written(ROWS[:ASKED], CSV),
         "wrong": {"predictor_type": "multiclass_classifier", "num_classes": 1},
-        "several": {
-            "image": IMAGES["kmeans"],
-            "hyperparameters": {"k": 10, "feature_dim": 65},
-            "content_type": "text/csv;label_size=0",
-            "folder": str(tmp_path / "several"),
-        },
+        "several": [
+            {
+                "image": IMAGES[name],
+                "hyperparameters": SEVERAL_OF_SDK_3[name],
+                "content_type": CSV if name == "xgboost" else "text/csv;label_size=0",
+                "folder": str(tmp_path / name),
+            }
+            for name in several
+        ],
     }
-    (tmp_path / "root").mkdir()
-    (tmp_path / "several").mkdir()
+    for name in ("root", *several):
+        (tmp_path / name).mkdir()
     (tmp_path / "case.json").write_text(json.dumps(case))
     log = run(python, docker, "sdk3_program.py", tmp_path / "case.json", cwd=tmp_path)
     assert "'normalize_data': 'true'" in log or '"normalize_data": "true"' in log
     answers = json.loads((tmp_path / "root" / "answer.json").read_text())["predictions"]
     assert np.mean([answer["predicted_label"] for answer in answers] == DIGITS[:ASKED]) > 0.9
-    several = f"file://{tmp_path}/several/compressed_artifacts/model.tar.gz"
-    assert registry.find("kmeans").load(model_of(several, tmp_path / "of-several")).centers.shape == (10, 65)
-    assert "All 2 hosts are here" in log
+    for name in several:
+        model = model_of(f"file://{tmp_path}/{name}/compressed_artifacts/model.tar.gz", tmp_path / f"of-{name}")
+        registry.find(name).load(model)
+    assert registry.find("kmeans").load(tmp_path / "of-kmeans").centers.shape == (10, 65)
+    assert log.count("All 2 hosts are here") == len(several)
     assert "Process exited with code: 1" in (tmp_path / "root" / "wrong.txt").read_text()
     assert "Hyperparameter 'num_classes'" in log

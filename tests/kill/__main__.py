@@ -26,7 +26,7 @@ from tests import resuming
 from tests.opt_ml import ROOT, OptMl
 
 MOST_STARTS = 12
-LONGER = {"kmeans": {"epochs": "40"}, "factorization-machines": {"epochs": "40"}, "xgboost": {"num_round": "150"}}
+LONGER = {"kmeans": {"epochs": "40"}, "factorization-machines": {"epochs": "40"}, "xgboost": {"num_round": "600"}}
 BEGUN = b"is a worker", b"Single node training"
 """In the line of the log after which training begins."""
 WENT_ON = b"Training goes on after", b"Resuming from iteration"

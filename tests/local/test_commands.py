@@ -15,7 +15,9 @@ import click
 import numpy as np
 import pytest
 
+import algorithms
 from algorithms.common import mxnet_files
+from algorithms.errors import ModelError
 from local.commands import oba as group
 from tests.local import toy
 from tests.local.toy import oba
@@ -142,3 +144,34 @@ def test_where_serve_cannot_listen_it_says_so_in_one_line(model, host, why):
     assert process.returncode == 1
     assert f"Customer Error: cannot listen on {host}:{port}: " in line
     assert why in line
+
+
+def test_the_help_of_each_command_fits_its_line_and_algorithms_are_named(capsys):
+    assert oba("--help") == 0
+    told = capsys.readouterr().out
+    assert "..." not in told.partition("Commands:")[2] and all(f"\n  {name} " in told for name in group.commands)
+    assert oba("train", "--help") == 0
+    assert "factorization-machines" in capsys.readouterr().out
+    assert oba("train") == 2
+    assert "Missing argument 'ALGORITHM'. There are: factorization-machines" in capsys.readouterr().err
+
+
+def test_a_model_is_named_by_the_folder_of_its_job_too(tmp_path, capsys):
+    rows, job = tmp_path / "rows.csv", tmp_path / "job"
+    rows.write_text("1,2\n3,4\n")
+    assert oba("train", "kmeans", "--train", rows, "k=2", "--output", job, "-q") == 0
+    answers = []
+    for path in (job, job / "model"):
+        capsys.readouterr()
+        assert oba("predict", "--model", path, "--input", rows) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] and '"closest_cluster"' in answers[0]
+    with pytest.raises(ModelError, match="There is a model in its folder 'model'"):
+        algorithms.load(job)
+
+
+def test_a_suffix_of_tabs_is_told_what_to_say(tmp_path, capsys):
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("1\t2\n3\t4\n")
+    assert oba("train", "kmeans", "--train", rows, "k=2", "--output", tmp_path / "out") == 1
+    assert "use --content-type 'text/csv; delimiter=tab'" in capsys.readouterr().err

@@ -1,12 +1,20 @@
 """The lines of a job on a user's machine."""
 
+import contextlib
+import fcntl
 import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
 
 import pytest
 
 from algorithms import registry
 from local.parameters import Loudness
-from local.progress import Console, ProgressBar, is_for_people
+from local.progress import Console, bar_on, is_for_people
 
 LOG = [
     "[11/28/2026 01:53:01 INFO 140309879241600] Final configuration: {}\n",
@@ -52,26 +60,75 @@ def test_the_number_of_lines_grows_with_the_digits_of_the_number_of_rounds():
     assert is_for_people("#quality_metric: host=algo-1, test msd <loss>=1")
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+    def lines(self):
+        return screen(self.getvalue())
+
+
+def screen(written):
+    """What a terminal shows, if nothing scrolls: a carriage return goes back, a line feed down."""
+    rows = [[]]
+    for text in re.split(r"([\r\n])", re.sub(r"\x1b\[K", "", written)):
+        if text == "\n":
+            rows.append([])
+        rows[-1] = rows[-1] if text in "\r\n" else [*text, *rows[-1][len(text) :]]
+    return ["".join(row).rstrip() for row in rows]
+
+
 def test_the_bar_stays_at_the_foot_while_log_lines_scroll():
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
+    terminal = Terminal()
     console = Console(terminal, io.StringIO(), Loudness.NORMAL, ())
     console.rows(1234)
+    console.flush()
+    assert terminal.lines()[-1].startswith("1.23k rows [00:00, ")
     console.steps(1, 4)
     console.write("a line\n")
     console.flush()
-    drawn = terminal.getvalue().split("\r\x1b[K")
-    assert drawn[-3].startswith("[######..................] 1 of 4 epochs, 1,234 rows, ")
-    assert drawn[-2] == "a line\n"
-    assert drawn[-1].startswith("[######..................] 1 of 4 epochs, 1,234 rows, ")
+    line, bar = terminal.lines()
+    assert line == "a line"
+    assert re.fullmatch(r" 25%\|.*\| 1/4 \[00:0\d<00:0\d, .*epoch.*, 1.23k rows\]", bar)
     console.close()
-    assert terminal.getvalue().endswith("\r\x1b[K")
+    assert terminal.lines() == ["a line", ""]
 
 
 def test_rounds_without_an_end_are_counted():
-    bar = ProgressBar(io.StringIO())
+    terminal = Terminal()
+    bar = bar_on(terminal)
     bar.steps(7, None)
-    assert bar.line().startswith("round 7, ")
+    assert terminal.lines()[-1].startswith("7 rounds [00:00, ")
+    bar.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(24, 100), (0, 0)], ids=["with a size", "without"])
+def test_a_real_terminal_shows_the_bar_and_none_is_left(tmp_path, size):
+    data = tmp_path / "rows.csv"
+    data.write_text("1,2\n3,4\n" * 500)
+    leader, follower = os.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    command = [sys.executable, "-m", "local", "train", "kmeans", "--train", data, "k=2", "epochs=3"]
+    process = subprocess.Popen([*command, "--output", tmp_path / "out"], stdout=follower, stderr=follower)
+    os.close(follower)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+        while part := os.read(leader, 1 << 16):
+            shown += part
+    os.close(leader)
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert "1.00k rows" in text and "| 3/3 [" in text
+    assert text.count("\n") < 30
+    assert [line for line in screen(text) if "rows" in line] == []
+    assert screen(text)[-2].startswith("Next    oba predict")
+
+
+def test_without_a_terminal_or_without_tqdm_there_are_only_lines(monkeypatch):
+    assert bar_on(io.StringIO()) is None
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert bar_on(Terminal()) is None
 
 
 def test_every_metric_of_a_round_is_a_score():

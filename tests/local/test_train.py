@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -268,22 +267,6 @@ def test_every_extra_of_the_registry_is_one_of_the_distribution():
     for entry in registry.ALGORITHMS.values():
         if entry.extra is not None:
             assert list(extras._packages(entry.extra))
-
-
-# ---- a terminal -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_terminal_has_a_bar_while_the_job_runs_and_none_after(data, tmp_path):
-    terminal, inside = pty.openpty()
-    command = [sys.executable, "-m", "local", "train", "kmeans", "--train", str(data), "k=2", "epochs=4"]
-    done = subprocess.run([*command, "--output", str(tmp_path / "out")], cwd=ROOT, stdout=inside, timeout=300)
-    os.close(inside)
-    shown = os.read(terminal, 1 << 16).decode()
-    os.close(terminal)
-    assert done.returncode == 0
-    assert "[######..................] 1 of 4 epochs, " in shown
-    assert "[" not in shown.split("Model ")[-1]
 
 
 @pytest.mark.slow

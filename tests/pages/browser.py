@@ -77,13 +77,13 @@ class Browser:
         os.close(self._output)
         os.close(self._input)
 
-    def open(self, page: Path, *, width: int, scheme: str) -> None:
-        """Open a file, in a window of ``width`` pixels, with ``light`` or ``dark`` colours."""
+    def open(self, url: str, *, width: int, scheme: str) -> None:
+        """Open a page, in a window of ``width`` pixels, with ``light`` or ``dark`` colours."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.errors.clear()
         self._events.discard("Page.loadEventFired")
-        self._call("Page.navigate", url=page.as_uri())
+        self._call("Page.navigate", url=url)
         while "Page.loadEventFired" not in self._events:
             self._take(self._read())
 

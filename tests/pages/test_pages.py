@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,45 +16,18 @@ from algorithms.figures import Sample
 from algorithms.interface import Configuration
 from container.training import report
 from container.training.report import About, History
+from local.tuning import history
+from local.tuning.config import Definition
+from local.tuning.tuner import Status, Trial
 from recordio.batches import Batch
 from tests.algorithms import samples
 from tests.algorithms.cases import Case
 from tests.algorithms.fakes import FakeJob
 from tests.container.training.test_report import FIGURES
-from tests.pages.browser import Browser, found
+from tests.pages.browser import Browser
+from tests.pages.checks import check
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-WIDTHS, SCHEMES = (390, 1200), ("light", "dark")
-
-# What is wrong with a page: wider than the window, or with something that sticks out of its frame without a scroll bar;
-# numbers that are broken over lines; labels of a drawing that lie on each other.
-PROBLEMS = """(() => {
-  const found = [], root = document.documentElement, seen = element => element.getClientRects().length > 0;
-  if (root.scrollWidth > root.clientWidth) found.push(`${root.scrollWidth} pixels wide, of ${root.clientWidth}`);
-  for (const one of document.querySelectorAll("main *"))
-    if (!one.closest(".scroll, .table") && seen(one) && one.getBoundingClientRect().right > root.clientWidth + 1)
-      found.push(`sticks out: ${one.outerHTML.slice(0, 120)}`);
-  for (const one of document.querySelectorAll("figure > *"))
-    if (one.getBoundingClientRect().right > one.parentElement.getBoundingClientRect().right + 1)
-      found.push(`wider than its figure: ${one.outerHTML.slice(0, 120)}`);
-  for (const one of document.querySelectorAll(".number, .cells td")) {
-    const range = document.createRange(); range.selectNodeContents(one);
-    if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1)
-      found.push(`broken: ${one.textContent}`);
-  }
-  for (const drawing of document.querySelectorAll("figure > svg:has(.axis)")) {
-    const boxes = [...drawing.querySelectorAll("text")].filter(one => one.textContent)
-      .map(one => [one.getBoundingClientRect(), one.textContent]);
-    boxes.forEach(([a, first], at) => boxes.slice(at + 1).forEach(([b, second]) => {
-      if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3)
-        found.push(`'${first}' lies on '${second}' in '${drawing.querySelector("title").textContent}'`);
-    }));
-  }
-  return found;
-})()"""
-# Texts of drawings are parts of a picture that has a title; the map of the demo has 1,797 of them.
-AXE = """axe.run({exclude: ["svg text"]}, {resultTypes: ["violations"]}).then(result =>
-  result.violations.map(one => `${one.id}: ${one.help}: ${one.nodes.slice(0, 3).map(node => node.html).join(" ")}`))"""
 
 
 def small(name: str) -> Configuration:
@@ -118,36 +91,28 @@ def write_everything(folder: Path) -> None:
     report.write(folder, about, history, Everything())  # type: ignore[arg-type]
 
 
-PAGES = [*sorted(registry.ALGORITHMS), "demo", "everything"]
+def write_tuning(folder: Path) -> None:
+    """The page about a tuning job: a number, one over orders of magnitude and a word are searched; one job fails."""
+    rng, choices = np.random.default_rng(5), ("adam", "adagrad", "a_word_that_is_long_enough_to_be_in_the_way")
+    definition = Definition(ranges=(), metric="validation:objective_loss", maximize=False)
+    trials = []
+    for number, rate in enumerate(10 ** rng.uniform(-5, 0, 24)):
+        tuned = {"learning_rate": repr(float(rate)), "k": str(rng.integers(5, 50)), "optimizer": choices[number % 3]}
+        curve = [abs(float(np.log10(rate)) + 2.5) + 1 / step for step in range(1, 9)] if number != 7 else []
+        state = {"status": Status.FAILED, "reason": "no rows"} if number == 7 else {"status": Status.COMPLETED}
+        trials.append(Trial(number, definition, tuned, print, curve=curve, began=0.0, ended=1.5 + number, **state))
+    best = min((one for one in trials if one.curve), key=lambda one: one.curve[-1])
+    tuner = SimpleNamespace(trials=trials, best=best)
+    history.write(folder, "Tuning of linear-learner", tuner, maximize=False)  # type: ignore[arg-type]
+    (folder / history.PAGE).rename(folder / "report.html")
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = found()
-    if program is None:
-        pytest.skip("there is no Chromium here: apt-get install chromium")
-    with Browser(program, tmp_path_factory.mktemp("browser")) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    module = pytest.importorskip("axe_core_python", reason="axe-core-python, with the accessibility rules, is missing")
-    return (Path(module.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+PAGES = [*sorted(registry.ALGORITHMS), "demo", "everything", "tuning"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole_and_can_be_read_by_all(name: str, browser: Browser, axe: str, tmp_path: Path) -> None:
-    made = {"demo": write_demo, "everything": write_everything}
+    made = {"demo": write_demo, "everything": write_everything, "tuning": write_tuning}
     made[name](tmp_path) if name in made else write_report(name, tmp_path)
-    for width in WIDTHS:
-        for scheme in SCHEMES:
-            browser.open(tmp_path / "report.html", width=width, scheme=scheme)
-            browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
-            where = f"{name}, {width} pixels, {scheme}"
-            assert browser.run(PROBLEMS) == [], where
-            if width == WIDTHS[0]:
-                browser.run(axe + "; 0")
-                assert browser.run(AXE) == [], where
-            assert browser.errors == [], where
+    check(browser, axe, (tmp_path / "report.html").as_uri(), name)

@@ -87,9 +87,9 @@ def test_sparse_rows_that_become_fuller_take_no_more_memory(monkeypatch):
     seen: list[State] = []
     update = State.update
 
-    def spying(state: State, features: object, *, keep: bool) -> float:
+    def spying(state: State, *rows: object, keep: bool) -> float:
         seen.append(state)
-        return update(state, features, keep=keep)
+        return update(state, *rows, keep=keep)
 
     monkeypatch.setattr(State, "update", spying)
     fit(rows, 5, mini_batch_size=500)

@@ -130,6 +130,12 @@ def test_optimizers_step_as_mxnets(name, wd):
     np.testing.assert_allclose(variable.numpy(), mxnet_step(name, start, gradient, wd), rtol=2e-3)
 
 
+@pytest.mark.parametrize(("name", "rate"), [("adam", 0.005), ("rmsprop", 0.005), ("sgd", 0.001), ("adadelta", 1.0)])
+def test_each_optimizer_has_a_rate_where_none_is_given(name, rate):
+    assert parse(num_topics=2, feature_dim=3, optimizer=name).rate == rate
+    assert parse(num_topics=2, feature_dim=3, optimizer=name, learning_rate=0.02).rate == (rate if rate == 1 else 0.02)
+
+
 @pytest.mark.parametrize("given", [{"clip_gradient": 0.001}, {"rescale_gradient": 0.001}])
 def test_gradients_are_cut_and_rescaled_before_the_step(given):
     """One step of SGD of rate 1 on one mini-batch moves a component by no more than its limit, or by a thousandth."""

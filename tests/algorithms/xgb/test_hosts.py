@@ -100,7 +100,6 @@ def test_a_host_without_rows_and_ranked_queries():
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"tree_method": "exact"}, "'tree_method': exact trains on one host; use tree_method hist or approx"),
         ({"updater": "grow_colmaker"}, "'updater': grow_colmaker trains on one host"),
         ({"booster": "gblinear"}, "'booster': gblinear trains on one host; use gbtree or dart"),
         ({"kfold": 3}, "'_kfold': cross-validation trains on one host"),
@@ -109,6 +108,11 @@ def test_a_host_without_rows_and_ranked_queries():
 def test_what_one_host_alone_can_train(given, problem):
     with pytest.raises(HyperparameterError, match=f"{problem}.*, or set the instance count to 1"):
         trained(2, rows(), **given)
+
+
+def test_exact_trees_become_approximate_ones_on_several_hosts():
+    exact, approximate = (trained(2, rows(), tree_method=method, num_round=3) for method in ("exact", "approx"))
+    assert {dumped(model.boosters[0]) for model, _ in (*exact, *approximate)} == {dumped(approximate[0][0].boosters[0])}
 
 
 def test_errors_of_the_data_are_those_of_one_host():

@@ -98,3 +98,33 @@ def test_a_librarys_work_does_not_hold_up_a_stop_for_long():
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 20 * (os.cpu_count() or 1)
     assert done.returncode == 128 + signal.SIGINT
     assert "SIGINT: training was asked to stop: there is no model yet" in done.stdout
+
+
+DEAF = """
+import os, signal, time
+from container import logs
+from container.training.stop import Stop
+
+logs.configure()
+with Stop(grace=0.2, last=0.5):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # as libraries do that make a warning of whatever is raised in a function of theirs
+        try:
+            time.sleep(60)
+        except Exception:
+            print("caught", flush=True)
+"""
+
+
+def test_a_job_that_does_not_hear_the_exception_ends_all_the_same():
+    done = subprocess.run([sys.executable, "-c", DEAF], capture_output=True, text=True, timeout=240)
+    assert "caught" in done.stdout
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "Training did not end within 0.7 seconds of being asked to" in done.stdout
+
+
+def test_a_job_whose_model_is_being_written_may_take_its_time():
+    with Stop(grace=0.1, last=0.1) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        stop.disarm()
+        time.sleep(0.5)  # the process is still here

@@ -101,6 +101,11 @@ def trained(up, name: str, **more):
     return job
 
 
+def tuned(up, name: str):
+    describe = partial(up.sagemaker.describe_hyper_parameter_tuning_job, HyperParameterTuningJobName=name)
+    return _settled(describe, "HyperParameterTuningJobStatus")
+
+
 def object_at(up, uri: str) -> bytes:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return up.s3.get_object(Bucket=bucket, Key=key)["Body"].read()

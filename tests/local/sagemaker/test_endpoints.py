@@ -94,6 +94,60 @@ def test_a_multi_model_endpoint_loads_models_as_they_are_asked_for(up, models):
     up.sagemaker.delete_endpoint(EndpointName="many")
 
 
+def chained(up, models, name: str, mode: str) -> None:
+    """A model of two containers, ``first`` and ``last``: of 3 clusters, which answers in CSV, and of 2."""
+    accept = {"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv"}
+    containers = [
+        {"Image": KMEANS, "ModelDataUrl": models["three"], "ContainerHostname": "first", "Environment": accept},
+        {"Image": KMEANS, "ModelDataUrl": models["two"], "ContainerHostname": "last"},
+    ]
+    execution = {"Mode": mode}
+    up.sagemaker.create_model(
+        ModelName=name, Containers=containers, ExecutionRoleArn=ROLE, InferenceExecutionConfig=execution
+    )
+
+
+def test_a_request_goes_through_the_containers_of_a_model_one_after_the_other(up, models):
+    chained(up, models, "serial", "Serial")
+    assert deployed(up, "serial", serial=1)["EndpointStatus"] == "InService"
+    deployed(up, "single", three=1, two=0)
+    asked = {"EndpointName": "single", "ContentType": "text/csv"}
+    between = up.runtime.invoke_endpoint(**asked, TargetVariant="v-three", Accept="text/csv", Body=CSV)["Body"].read()
+    expected = up.runtime.invoke_endpoint(**asked, TargetVariant="v-two", Body=between)["Body"].read()
+    serial = {"EndpointName": "serial", "ContentType": "text/csv"}
+    assert up.runtime.invoke_endpoint(**serial, Body=CSV, Accept="application/json")["Body"].read() == expected
+    with pytest.raises(up.runtime.exceptions.ModelError, match="from first with message"):
+        up.runtime.invoke_endpoint(**serial, Body=b"1,2,3")
+    with pytest.raises(up.runtime.exceptions.ClientError, match="for models whose InferenceExecutionConfig has Mode"):
+        up.runtime.invoke_endpoint(**serial, Body=CSV, TargetContainerHostname="first")
+    streams = up.logs.describe_log_streams(logGroupName="/aws/sagemaker/Endpoints/serial")["logStreams"]
+    assert [one["logStreamName"].rpartition("/")[2] for one in streams] == ["first", "last"]
+    up.s3.put_object(Bucket="bucket", Key="chained/rows.csv", Body=CSV)
+    assert transformed(up, "serial", "chained", "serial")["TransformJobStatus"] == "Completed"
+    lines = object_at(up, "s3://bucket/serial/rows.csv.out").decode().splitlines()
+    last = [row["closest_cluster"] for row in json.loads(expected)["predictions"]]
+    assert [float(line.split(",")[2]) for line in lines] == last
+    for name in ("serial", "single"):
+        up.sagemaker.delete_endpoint(EndpointName=name)
+
+
+def test_a_request_may_name_its_container(up, models):
+    chained(up, models, "direct", "Direct")
+    deployed(up, "direct", direct=1)
+
+    def clusters(**more: str) -> int:
+        answer = up.runtime.invoke_endpoint(
+            EndpointName="direct", ContentType="text/csv", Accept="application/json", Body=CSV, **more
+        )
+        return len({row["closest_cluster"] for row in json.loads(answer["Body"].read())["predictions"]})
+
+    assert [clusters(TargetContainerHostname=name) for name in ("first", "last")] == [3, 2]
+    for more in ({}, {"TargetContainerHostname": "other"}):
+        with pytest.raises(up.runtime.exceptions.ClientError, match="is none of the model's containers: first, last"):
+            clusters(**more)
+    up.sagemaker.delete_endpoint(EndpointName="direct")
+
+
 def test_an_endpoint_whose_model_is_broken_fails_with_the_reason(up):
     up.s3.put_object(Bucket="bucket", Key="broken.tar.gz", Body=b"no archive")
     container = {"Image": KMEANS, "ModelDataUrl": "s3://bucket/broken.tar.gz"}
@@ -103,10 +157,10 @@ def test_an_endpoint_whose_model_is_broken_fails_with_the_reason(up):
     assert "s3://bucket/broken.tar.gz is not a model archive" in endpoint["FailureReason"]
 
 
-def transformed(up, name: str, key: str):
+def transformed(up, name: str, key: str, model: str = "three"):
     up.sagemaker.create_transform_job(
         TransformJobName=name,
-        ModelName="three",
+        ModelName=model,
         TransformInput={
             "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://bucket/{key}/"}},
             "ContentType": "text/csv",
@@ -137,3 +191,39 @@ def test_a_transform_job_joins_answers_to_its_input_and_names_what_it_cannot_rea
     assert job["TransformJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("ClientError: 1 of 2 files were not transformed.")
     assert "wrong.csv" in job["FailureReason"]
+
+
+def test_a_registered_version_of_a_model_is_approved_and_deployed(up, models):
+    sagemaker = up.sagemaker
+    group = sagemaker.create_model_package_group(ModelPackageGroupName="Group", ModelPackageGroupDescription="two")
+    assert group["ModelPackageGroupArn"].endswith(":model-package-group/group")
+    with pytest.raises(sagemaker.exceptions.ClientError, match="already exists"):
+        sagemaker.create_model_package_group(ModelPackageGroupName="Group")
+    arns = []
+    for name in ("three", "two"):
+        container = {"Image": KMEANS, "ModelDataUrl": models[name], "Environment": {"A": "1", "B": "1"}}
+        specification = {"Containers": [container], "SupportedContentTypes": ["text/csv"]}
+        given = {"ModelPackageGroupName": "Group", "InferenceSpecification": specification}
+        arns.append(sagemaker.create_model_package(**given)["ModelPackageArn"])
+    assert [arn.partition(":model-package/")[2] for arn in arns] == ["group/1", "group/2"]
+    sagemaker.update_model_package(ModelPackageArn=arns[1], ModelApprovalStatus="Approved", ApprovalDescription="good")
+    listed = sagemaker.list_model_packages(ModelPackageGroupName="Group", ModelApprovalStatus="Approved")
+    (version,) = listed["ModelPackageSummaryList"]
+    assert (version["ModelPackageVersion"], version["ModelPackageArn"]) == (2, arns[1])
+    told = sagemaker.describe_model_package(ModelPackageName=arns[1])
+    assert (told["ModelApprovalStatus"], told["ApprovalDescription"]) == ("Approved", "good")
+    assert told["ModelPackageStatus"] == "Completed"
+    given = {"ModelPackageName": arns[1], "Environment": {"B": "2"}}
+    sagemaker.create_model(ModelName="registered", Containers=[given], ExecutionRoleArn=ROLE)
+    (container,) = sagemaker.describe_model(ModelName="registered")["Containers"]
+    assert container == given | {"Image": KMEANS, "ModelDataUrl": models["two"], "Environment": {"A": "1", "B": "2"}}
+    deployed(up, "registered", registered=1)
+    answer = up.runtime.invoke_endpoint(EndpointName="registered", ContentType="text/csv", Body=CSV)
+    assert len({row["closest_cluster"] for row in json.loads(answer["Body"].read())["predictions"]}) == 2
+    up.sagemaker.delete_endpoint(EndpointName="registered")
+    with pytest.raises(sagemaker.exceptions.ClientError, match="has model packages still"):
+        sagemaker.delete_model_package_group(ModelPackageGroupName="Group")
+    for arn in arns:
+        sagemaker.delete_model_package(ModelPackageName=arn)
+    sagemaker.delete_model_package_group(ModelPackageGroupName="Group")
+    assert not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("boto3")
 
-from local.sagemaker import endpoints, models, training, training_job
+from local.sagemaker import endpoints, instances, models, training, training_job
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.engines import ProcessEngine
 from local.sagemaker.errors import AwsError, JobError
@@ -108,7 +108,7 @@ def test_a_deleted_endpoint_does_not_touch_its_successor(cloud, monkeypatch, end
         def close(self) -> None:
             self.closed = True
 
-    monkeypatch.setattr(endpoints, "Server", Server)
+    monkeypatch.setattr(instances, "Server", Server)
     for name in held:
         container = {"Image": KMEANS, "ModelDataUrl": name}
         models.create_model(cloud, {"ModelName": name, "PrimaryContainer": container, "ExecutionRoleArn": ROLE})
@@ -125,5 +125,5 @@ def test_a_deleted_endpoint_does_not_touch_its_successor(cloud, monkeypatch, end
     endpoint = endpoints.describe(cloud, {"EndpointName": "e"})
     assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", "second")
     assert not endpoint["FailureReason"]
-    assert [variant.servers for variant in cloud.running["e"]] == [made["second"]]
+    assert [instance.servers for variant in cloud.running["e"] for instance in variant.instances] == [made["second"]]
     assert not made["second"][0].closed

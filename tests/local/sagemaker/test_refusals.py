@@ -56,6 +56,20 @@ def test_a_token_that_no_page_gave_is_refused(up, operation, token):
     assert "NextToken" in answer["message"]
 
 
+@pytest.mark.parametrize(
+    "uri", ["https://example.org/a", "https://s3.amazonaws.com/", "https://s3.amazonaws.com.example.org/b"]
+)
+def test_an_address_that_is_not_of_s3_is_refused_before_a_job_begins(up, uri):
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match="Channel 'train': .* is not an S3 URI"):
+        up.sagemaker.create_training_job(**request("elsewhere", uri=uri))
+
+
+def test_a_path_that_is_no_endpoints_is_refused(up):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{up.url}/endpoints/..%2f%0a..%2f/invocations", b"1,2")
+    assert (caught.value.code, json.loads(caught.value.read())["__type"]) == (400, "ValidationError")
+
+
 @pytest.mark.parametrize("value", ["x\0y", "\ud800"])
 def test_an_environment_that_no_process_can_have_is_refused(up, value):
     container = {"Image": KMEANS, "Environment": {"A": value}}

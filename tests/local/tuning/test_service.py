@@ -285,9 +285,22 @@ def test_automatic_ranges_are_those_of_the_declaration(tmp_path):
     jobs.find("tune").join(60)
     assert all(1 <= int(one["TunedHyperParameters"]["epochs"]) <= 10 for one in listed(jobs))
     assert {one["TunedHyperParameters"]["init_method"] for one in listed(jobs)} <= {"random", "kmeans++"}
-    with pytest.raises(TuningError, match=r"\[k\] isn't one that \[kmeans\] tunes"):
-        made["HyperParameterTuningJobConfig"]["ParameterRanges"] = {"AutoParameters": [{"Name": "k", "ValueHint": "2"}]}
-        jobs.create(made | {"HyperParameterTuningJobName": "second"})
+    for name, told in (("x", r"\[x\] isn't one that \[kmeans\] tunes"), ("k", "At least one hyperparameter range")):
+        hints = [{"Name": name, "ValueHint": "2"}]
+        made["HyperParameterTuningJobConfig"]["ParameterRanges"] = {"AutoParameters": hints}
+        with pytest.raises(TuningError, match=told):
+            jobs.create(made | {"HyperParameterTuningJobName": "second"})
+
+
+def test_of_automatic_ranges_those_of_hyperparameters_that_are_not_tuned_are_values(tmp_path):
+    jobs, ran = service(tmp_path)
+    made = request()
+    hints = [{"Name": "epochs", "ValueHint": "2"}, {"Name": "half_life_time_size", "ValueHint": "7"}]
+    made["HyperParameterTuningJobConfig"]["ParameterRanges"] = {"AutoParameters": hints}
+    jobs.create(made)
+    jobs.find("tune").join(60)
+    assert {tuple(one["TunedHyperParameters"]) for one in listed(jobs)} == {("epochs",)}
+    assert {one["HyperParameters"]["half_life_time_size"] for one in ran.requests.values()} == {"7"}
 
 
 def test_a_request_is_run_to_its_end_without_a_server(tmp_path):

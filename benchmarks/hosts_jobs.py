@@ -1,0 +1,243 @@
+"""The jobs of ``benchmarks.hosts``: of each algorithm one that takes a host of one core about a minute, at scale 1."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from PIL import Image
+from sklearn.datasets import load_svmlight_file
+
+from algorithms.seq2seq.vocabulary import Vocabulary
+from benchmarks.common import SHARED_DATA, covertype, mnist
+from recordio.batches import Features
+from recordio.framing import write_frame
+from recordio.images import encode_record
+from recordio.record_writer import encode_records
+from recordio.sequences import Pairs, Ragged, encode
+
+FILES = 8
+RECORDIO = "application/x-recordio-protobuf"
+IMAGES = "application/x-recordio"
+A_SUM = "a sum"
+
+
+class Step(NamedTuple):
+    """What a job does again and again, and how often two hosts do it; None where the sums are counted instead."""
+
+    name: str = A_SUM
+    count: int | None = None
+
+
+SUMMING = Step()
+
+
+class Job(NamedTuple):
+    """An algorithm with its hyperparameters and data.
+
+    Attributes:
+        size: of the data, for people. train: the contents of the ``FILES`` files of the channel, made when they are
+            asked for. whole: files of other channels, by channel, which each host has. metric: the job's score.
+    """
+
+    algorithm: str
+    hyperparameters: Mapping[str, Any]
+    size: str
+    train: Iterable[bytes]
+    step: Step = SUMMING
+    metric: str = ""
+    content_type: str = RECORDIO
+    whole: Mapping[str, tuple[str, Mapping[str, bytes]]] = {}
+
+    def write(self, folder: Path) -> None:
+        """The files of the channel ``train``, in a new folder."""
+        folder.mkdir()
+        for number, content in enumerate(self.train):
+            (folder / f"part-{number}").write_bytes(content)
+
+
+def _parts(count: int) -> list[np.ndarray]:
+    return np.array_split(np.arange(count), FILES)
+
+
+def _rows(features: Features, labels: np.ndarray | None = None) -> tuple[str, Iterator[bytes]]:
+    """Size and files of rows (n, d) with labels (n,) or none."""
+    files = (
+        encode_records(features[part], None if labels is None else labels[part]) for part in _parts(features.shape[0])
+    )
+    return f"{features.shape[0]:,} x {features.shape[1]:,}", files
+
+
+def _batches(rows: int, size: int, epochs: int) -> Step:
+    """Of two hosts with half of the rows each."""
+    return Step("a batch", epochs * -(-rows // 2 // size))
+
+
+def _pca(scale: float, random: np.random.Generator) -> Job:
+    rows = random.standard_normal((int(600_000 * scale), 2000), np.float32)
+    return Job(
+        "pca", {"feature_dim": 2000, "num_components": 10, "mini_batch_size": 500}, *_rows(rows), Step("the job", 1)
+    )
+
+
+def _kmeans(scale: float, random: np.random.Generator) -> Job:
+    centers = random.uniform(-3, 3, (100, 100))
+    count = int(3_000_000 * scale)
+    rows = centers[random.integers(100, size=count)].astype(np.float32) + random.standard_normal(
+        (count, 100), np.float32
+    )
+    return Job("kmeans", {"feature_dim": 100, "k": 100, "epochs": 4}, *_rows(rows), Step("the job", 1))
+
+
+def _lda(scale: float, random: np.random.Generator) -> Job:
+    topics = random.dirichlet(np.full(1000, 0.05), 20)
+    mixtures = random.dirichlet(np.full(20, 0.1), int(100_000 * scale))
+    rows = np.stack([random.multinomial(100, mixture @ topics) for mixture in mixtures]).astype(np.float32)
+    return Job("lda", {"feature_dim": 1000, "num_topics": 20, "mini_batch_size": 500}, *_rows(rows))
+
+
+def _xgboost(scale: float, random: np.random.Generator) -> Job:
+    rows = random.standard_normal((int(2_000_000 * scale), 30), np.float32)
+    labels = (rows[:, 0] * rows[:, 1] + rows[:, 2] > random.standard_normal(len(rows))).astype(np.float32)
+    values = {"num_round": 100, "objective": "binary:logistic", "nthread": 1}
+    return Job("xgboost", values, *_rows(rows, labels), Step("a tree", 100))
+
+
+def _ntm(scale: float, random: np.random.Generator) -> Job:
+    rows = random.poisson(0.1, (int(100_000 * scale), 2000)).astype(np.float32)
+    values = {"feature_dim": 2000, "num_topics": 20, "epochs": 2, "mini_batch_size": 256}
+    return Job("ntm", values, *_rows(rows), _batches(len(rows), 256, 2))
+
+
+def _classes(rows: Features, labels: np.ndarray, step: Step = SUMMING, **values: Any) -> Job:
+    kind = "multiclass" if labels.max() > 1 else "binary"
+    metric = "multiclass_accuracy" if kind == "multiclass" else "binary_classification_accuracy"
+    classes = {"num_classes": int(labels.max()) + 1} if kind == "multiclass" else {}
+    given = {"predictor_type": f"{kind}_classifier", **classes, **values}
+    return Job("linear-learner", given, *_rows(rows, labels.astype(np.float32)), step, metric)
+
+
+def _covertype(scale: float, random: np.random.Generator) -> Job:
+    data = covertype()
+    if data is None:
+        raise SystemExit("covertype-20k is not here")
+    count = int(len(data.labels) * scale)
+    return _classes(data.features[:count], data.labels[:count] - 1)
+
+
+def _a9a(scale: float, random: np.random.Generator) -> Job:
+    rows, labels = load_svmlight_file(str(SHARED_DATA / "a9a" / "a9a"), n_features=123, dtype=np.float32)
+    count = int(len(labels) * scale)
+    return _classes(sp.csr_array(rows)[:count], labels[:count] > 0)
+
+
+def _mnist(scale: float, random: np.random.Generator) -> Job:
+    data = mnist()
+    count = int(len(data.labels) * scale)
+    return _classes(data.features[:count], data.labels[:count])
+
+
+def _linear(scale: float, random: np.random.Generator) -> Job:
+    """More than 256 MiB: by mini-batches, of a size that is stated, as the SageMaker Python SDK does."""
+    rows = random.standard_normal((int(1_500_000 * scale), 100), np.float32)
+    labels = rows @ np.linspace(-1, 1, 100, dtype=np.float32) > random.standard_normal(len(rows)) * 3
+    return _classes(rows, labels, _batches(len(rows), 1000, 4), epochs=4, mini_batch_size=1000)
+
+
+def _factorization_machines(scale: float, random: np.random.Generator) -> Job:
+    """Rows of 20 of ten million features, as sparse as advertisements."""
+    count, width = int(200_000 * scale), 10_000_000
+    columns = (width * random.random((count, 20)) ** 4).astype(np.int32)
+    columns.sort(axis=1)
+    rows = sp.csr_array(
+        (np.ones(columns.size, np.float32), columns.ravel(), np.arange(0, columns.size + 1, 20)), shape=(count, width)
+    )
+    rows.sum_duplicates()
+    tastes = random.standard_normal(width).astype(np.float32)
+    labels = (rows @ tastes > 0).astype(np.float32)
+    values = {"feature_dim": width, "num_factors": 8, "predictor_type": "binary_classifier", "epochs": 2}
+    step = _batches(count, 1000, 2)
+    return Job("factorization-machines", values, *_rows(rows, labels), step, "binary_classification_accuracy")
+
+
+def _images(scale: float, random: np.random.Generator) -> Job:
+    """Noise of 64 x 64 pixels, brighter in one half or the other."""
+
+    def records(count: int) -> bytes:
+        stream = io.BytesIO()
+        for number in range(count):
+            pixels = random.integers(0, 128, (64, 64, 3), np.uint8)
+            pixels[:, 32 * (number % 2) :][:, :32] += 100
+            picture = io.BytesIO()
+            Image.fromarray(pixels).save(picture, "PNG")
+            write_frame(stream, encode_record(picture.getvalue(), [number % 2], number))
+        return stream.getvalue()
+
+    count = max(int(4000 * scale), 16 * FILES)
+    values = {
+        "num_layers": 18,
+        "image_shape": "3,64,64",
+        "num_classes": 2,
+        "num_training_samples": count,
+        "mini_batch_size": 32,
+        "epochs": 1,
+    }
+    return Job(
+        "image-classification",
+        values,
+        f"{count:,} images, ResNet-18",
+        (records(len(part)) for part in _parts(count)),
+        _batches(count, 32, 1),
+        content_type=IMAGES,
+        whole={"validation": (IMAGES, {"images": records(32)})},
+    )
+
+
+def _seq2seq(scale: float, random: np.random.Generator) -> Job:
+    """Sequences of 20 of 2,000 words, to be written backwards."""
+    words = [f"w{number}" for number in range(2000)]
+
+    def pairs(count: int) -> bytes:
+        source = [random.integers(4, 4 + len(words), 20) for _ in range(count)]
+        return encode(Pairs(Ragged.of(source), Ragged.of([one[::-1] for one in source])))
+
+    count, vocabulary = max(int(8000 * scale), 16 * FILES), Vocabulary.of(words).to_json().encode()
+    values = {
+        "batch_size": 32,
+        "max_num_epochs": 1,
+        "rnn_num_hidden": 256,
+        "num_embed_source": 256,
+        "num_embed_target": 256,
+        "bleu_sample_size": 8,
+    }
+    return Job(
+        "seq2seq",
+        values,
+        f"{count:,} pairs of 20 of 2,000 words",
+        (pairs(len(part)) for part in _parts(count)),
+        _batches(count, 32, 1),
+        whole={
+            "validation": (RECORDIO, {"pairs": pairs(32)}),
+            "vocab": ("application/json", {"vocab.src.json": vocabulary, "vocab.trg.json": vocabulary}),
+        },
+    )
+
+
+JOBS: dict[str, Callable[[float, np.random.Generator], Job]] = {
+    "pca": _pca,
+    "kmeans": _kmeans,
+    "lda": _lda,
+    "xgboost": _xgboost,
+    "ntm": _ntm,
+    "covertype": _covertype,
+    "a9a": _a9a,
+    "mnist": _mnist,
+    "linear-learner": _linear,
+    "factorization-machines": _factorization_machines,
+    "image-classification": _images,
+    "seq2seq": _seq2seq,
+}

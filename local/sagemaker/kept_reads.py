@@ -1,0 +1,52 @@
+"""Large objects of moto's S3, sent from their files: moto reads an object whole for each range that is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from werkzeug.wrappers import Response
+
+LARGE = 1 << 20
+"""Bytes from which on an object is sent so."""
+
+_PIECE = 1 << 20
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/\d+")
+
+
+def answer(environ: dict[str, Any], moto: Any, kept: Callable[[str, str], Path | None]) -> Response | None:
+    """The answer to a GetObject, with the headers that moto gives to a HeadObject; None where moto is to answer itself.
+
+    Checksums are left out: those of HeadObject are another form than GetObject's.
+
+    Args:
+        kept: the file with the bytes of a bucket's key; None where there is none.
+    """
+    if environ["REQUEST_METHOD"] != "GET" or environ.get("QUERY_STRING"):
+        return None
+    path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+    bucket, _, key = path.lstrip("/").partition("/")
+    try:
+        if (file := kept(bucket, key)) is None or (size := file.stat().st_size) < LARGE:
+            return None
+        stream = file.open("rb")
+    except FileNotFoundError:  # it was deleted meanwhile
+        return None
+    head = Response.from_app(moto, environ | {"REQUEST_METHOD": "HEAD"}, buffered=True)
+    part = _RANGE.fullmatch(head.headers.get("Content-Range", ""))
+    start, stop = (int(part[1]), int(part[2]) + 1) if part else (0, size)
+    if head.status_code not in (200, 206) or head.headers.get("Content-Length") != str(stop - start):
+        stream.close()
+        return None
+    headers = [(name, value) for name, value in head.headers if not name.lower().startswith("x-amz-checksum-")]
+    return Response(_pieces(stream, start, stop), head.status_code, headers, direct_passthrough=True)
+
+
+def _pieces(stream: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
+    with stream:
+        stream.seek(start)
+        while start < stop and (piece := stream.read(min(_PIECE, stop - start))):
+            start += len(piece)
+            yield piece

@@ -1,0 +1,88 @@
+"""Objects of many megabytes in `oba up`: uploaded in parts, read whole and in ranges, as boto3's transfers do."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import numpy as np
+import pytest
+
+pytest.importorskip("boto3")
+pytest.importorskip("moto")
+
+from boto3.s3.transfer import TransferConfig
+
+pytestmark = pytest.mark.slow
+
+CONTENT = np.random.default_rng(1).bytes((20 << 20) + 5)
+PART = 6 << 20
+
+
+@pytest.fixture(scope="module")
+def uploaded(up):
+    """The keys of an object that is sent whole and of one that is sent in parts."""
+    up.s3.put_object(Bucket="bucket", Key="large/whole", Body=CONTENT, ContentType="text/plain", Metadata={"a": "b"})
+    given = {"ExtraArgs": {"ContentType": "text/plain", "Metadata": {"a": "b"}}}
+    config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
+    up.s3.upload_fileobj(io.BytesIO(CONTENT), "bucket", "large/parts", Config=config, **given)
+    return ("large/whole", "large/parts")
+
+
+def test_a_large_object_is_read_whole_in_ranges_and_on_conditions(up, uploaded):
+    digests = b"".join(hashlib.md5(CONTENT[start : start + PART]).digest() for start in range(0, len(CONTENT), PART))
+    etags = [hashlib.md5(CONTENT).hexdigest(), f"{hashlib.md5(digests).hexdigest()}-4"]
+    for key, etag in zip(uploaded, etags, strict=True):
+        asked = {"Bucket": "bucket", "Key": key}
+        answer = up.s3.get_object(**asked)
+        told = {name: answer[name] for name in ("ETag", "ContentLength", "ContentType", "Metadata")}
+        assert told == {
+            "ETag": f'"{etag}"', "ContentLength": len(CONTENT), "ContentType": "text/plain", "Metadata": {"a": "b"}
+        }  # fmt: skip
+        assert answer["Body"].read() == CONTENT
+        for text, start, stop in (("0-0", 0, 1), ("7000000-7000009", 7000000, 7000010), ("-3", len(CONTENT) - 3, None)):
+            part = up.s3.get_object(**asked, Range=f"bytes={text}", IfMatch=f'"{etag}"')
+            assert part["Body"].read() == CONTENT[start:stop]
+            assert part["ContentRange"].endswith(f"/{len(CONTENT)}")
+        back = io.BytesIO()
+        up.s3.download_fileobj("bucket", key, back)
+        assert back.getvalue() == CONTENT
+        for more, code in (
+            ({"Range": f"bytes={len(CONTENT)}-"}, "InvalidRange"),
+            ({"IfMatch": '"other"'}, "PreconditionFailed"),
+            ({"IfNoneMatch": f'"{etag}"'}, "304"),
+        ):
+            with pytest.raises(up.s3.exceptions.ClientError) as caught:
+                up.s3.get_object(**asked, **more)
+            assert caught.value.response["Error"]["Code"] == code
+
+
+def test_a_large_object_is_copied_in_parts(up, uploaded):
+    config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
+    up.s3.copy({"Bucket": "bucket", "Key": uploaded[0]}, "bucket", "large/copy", Config=config)
+    answer = up.s3.get_object(Bucket="bucket", Key="large/copy")
+    assert answer["ETag"] == up.s3.head_object(Bucket="bucket", Key=uploaded[1])["ETag"]
+    assert answer["Body"].read() == CONTENT
+
+
+def test_an_upload_whose_parts_are_wrong_is_refused_and_may_be_completed_later(up, state):
+    asked = {"Bucket": "bucket", "Key": "large/wrong"}
+    asked |= {"UploadId": up.s3.create_multipart_upload(**asked)["UploadId"]}
+    bodies = [CONTENT[:PART], b"small", b"last"]
+    tags = [up.s3.upload_part(**asked, PartNumber=number, Body=body)["ETag"] for number, body in enumerate(bodies, 1)]
+
+    def complete(*named: tuple[int, str]) -> None:
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in named]
+        up.s3.complete_multipart_upload(**asked, MultipartUpload={"Parts": parts})
+
+    for named, code in (
+        (((1, tags[2]),), "InvalidPart"),
+        (((1, tags[0]), (2, tags[1]), (3, tags[2])), "EntityTooSmall"),
+    ):
+        with pytest.raises(up.s3.exceptions.ClientError) as caught:
+            complete(*named)
+        assert caught.value.response["Error"]["Code"] == code
+    complete((1, tags[0]), (3, tags[2]))
+    answer = up.s3.get_object(Bucket="bucket", Key="large/wrong")["Body"].read()
+    assert answer == CONTENT[:PART] + b"last"
+    assert not list((state / "s3" / "bucket").glob("*.joined"))
