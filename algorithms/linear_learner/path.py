@@ -1,11 +1,11 @@
 """Training on rows that fit in memory.
 
-All is convex, so that steps, their sizes and their number need not be guessed: each model is minimised by L-BFGS. What
-has to be chosen is the penalty, and what it is measured in. A path is followed from a strong penalty to a weak one,
-each model starting at the last one's minimum (Friedman, Hastie and Tibshirani, "Regularization Paths for Generalized
-Linear Models via Coordinate Descent", Journal of Statistical Software 33, 2010), until the loss on rows that a model
-was not trained on rises. Those rows are the validation channel, or else those of cross-validation, whose models are
-trained side by side; the model that is kept is then trained on all rows.
+All is convex, so that steps, their sizes and their number need not be guessed: each model is minimised, a small one
+by Newton's method, another by L-BFGS. What has to be chosen is the penalty, and what it is measured in. A path is
+followed from a strong penalty to a weak one, each model starting at the last one's minimum (Friedman, Hastie and
+Tibshirani, "Regularization Paths for Generalized Linear Models via Coordinate Descent", Journal of Statistical Software
+33, 2010), until the loss on rows that a model was not trained on rises. Those rows are the validation channel, or else
+those of cross-validation, whose models are trained side by side; the model that is kept is then trained on all rows.
 
 Penalties are measured in features of deviation 1 and, unless ``normalize_data`` is stated, in features as they are,
 too: rare words that are blown up to deviation 1 would weigh as much as common ones.
