@@ -89,7 +89,7 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
         head.clear()
         unused = path.without_effect(hp)
         without = f"; {', '.join(unused)} cannot change it" if unused else ""
-        job.info(f"Training exactly: L-BFGS finds the minimum on all {rows} rows{without}.")
+        job.info(f"Training exactly: the minimum on all {rows} rows is found{without}.")
         return _train_whole(hp, batch, validation, job)
     job.info(f"Training by mini-batches: rows or models exceed {path.PATH_MEMORY >> 20} MiB.")
     size = _batch_size(hp, None if beyond else rows, job.hosts)  # one host would not have read them all

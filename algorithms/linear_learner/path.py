@@ -1,11 +1,11 @@
 """Training on rows that fit in memory.
 
-All is convex, so that steps, their sizes and their number need not be guessed: each model is minimised by L-BFGS. What
-has to be chosen is the penalty, and what it is measured in. A path is followed from a strong penalty to a weak one,
-each model starting at the last one's minimum (Friedman, Hastie and Tibshirani, "Regularization Paths for Generalized
-Linear Models via Coordinate Descent", Journal of Statistical Software 33, 2010), until the loss on rows that a model
-was not trained on rises. Those rows are the validation channel, or else those of cross-validation, whose models are
-trained side by side; the model that is kept is then trained on all rows.
+All is convex, so that steps, their sizes and their number need not be guessed: each model is minimised, a small one
+by Newton's method, another by L-BFGS. What has to be chosen is the penalty, and what it is measured in. A path is
+followed from a strong penalty to a weak one, each model starting at the last one's minimum (Friedman, Hastie and
+Tibshirani, "Regularization Paths for Generalized Linear Models via Coordinate Descent", Journal of Statistical Software
+33, 2010), until the loss on rows that a model was not trained on rises. Those rows are the validation channel, or else
+those of cross-validation, whose models are trained side by side; the model that is kept is then trained on all rows.
 
 Penalties are measured in features of deviation 1 and, unless ``normalize_data`` is stated, in features as they are,
 too: rare words that are blown up to deviation 1 would weigh as much as common ones.
@@ -32,6 +32,7 @@ from algorithms.linear_learner.lbfgs import HISTORY
 from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.objective import Objective
 from algorithms.linear_learner.preprocessing import Problem, one_label
+from algorithms.linear_learner.scaling import mean_and_deviation
 from algorithms.linear_learner.selection import calibrate, counted_rows
 from algorithms.linear_learner.validation import Rows, fold_count, folds, row_keys
 from recordio.batches import Batch
@@ -58,6 +59,12 @@ USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
 """The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 2.2 is a
 probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
 the normal prior of the weights that gives such scores."""
+ALIKE_ERRORS = 0.5
+"""Models whose losses, row by row, differ by no more standard errors are as good as each other. The weakest penalty of
+them is kept: folds have fewer rows than the model that is kept, and ask for a stronger one than it needs; and where a
+signal is faint, scores that are all but equal leave it to the share of classes which of them is predicted."""
+CHANCES = ("logistic", "softmax_loss")
+"""Losses that are minus a logarithm of likelihood."""
 _WITHOUT_EFFECT = (
     *("mini_batch_size", "epochs", "early_stopping_patience", "early_stopping_tolerance"),
     *("init_method", "init_scale", "init_sigma", "init_bias"),
@@ -106,6 +113,7 @@ class Point:
         objective: mean loss on the rows that it is judged by.
         train_objective: mean loss of the models on the rows that they are trained on.
         doubted: the same with the doubt that so few rows leave, by which points are compared.
+        losses: (v,) of those of these rows that this host has.
         scores: (v, c) of those of these rows that this host has. labels: (v,), scaled. places: (v,), their numbers on
             this host. Where there is a criterion, the finished point has those of all hosts, in order.
     """
@@ -116,6 +124,7 @@ class Point:
     objective: float
     train_objective: float
     doubted: float
+    losses: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
     places: np.ndarray
@@ -135,6 +144,7 @@ def follow(
         held = folds(one_label(batch), row_keys(batch.features, job.seed), hp, hosts)
     job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
     best: Point | None = None
+    lowest_of_all = np.inf
     path: list[Point] = []
     patience = WORSE if rows < FEW_ROWS else 1
     started = time.perf_counter()
@@ -148,8 +158,8 @@ def follow(
             if (point.penalty < STRONG and since >= patience) or stopped:
                 break
         lowest = min(points, key=lambda point: point.doubted)
-        if best is None or lowest.doubted < best.doubted:
-            best, path = replace(lowest, penalty=_between(points)), points
+        if best is None or lowest.doubted < lowest_of_all:
+            best, path, lowest_of_all = _chosen(hp, points, hosts), points, lowest.doubted
         if stopped:
             break
     _report(hp, path, rows, (time.perf_counter() - started) / len(path), job)
@@ -205,6 +215,20 @@ def _finish(
     return replace(best, scores=scores, labels=labels, places=np.arange(len(labels)))
 
 
+def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], hosts: Hosts) -> Point:
+    """The point of a path to keep, with its penalty: the lowest one, or of classes the weakest penalty that the rows
+    cannot tell from it; see ``ALIKE_ERRORS``."""
+    at = int(np.argmin([point.doubted for point in points]))
+    lowest = points[at]
+    if hp.loss_name in CHANCES and hp.wd == AUTO:
+        rows = total(hosts, len(lowest.losses))
+        for weaker in reversed(points[at + 1 :]):
+            error = float(mean_and_deviation(weaker.losses - lowest.losses, hosts)[1]) / np.sqrt(rows)
+            if weaker.doubted - lowest.doubted <= ALIKE_ERRORS * error:
+                return weaker
+    return replace(lowest, penalty=_between(points))
+
+
 def _between(points: list[Point]) -> float:
     """The penalty at which a parabola through the best point of a path and its neighbours is lowest."""
     at = int(np.argmin([point.doubted for point in points]))
@@ -253,7 +277,7 @@ def _points(
         doubted = _against(hp, of_doubts / count, penalty, rows)
         found = of_leader(hosts, np.nan_to_num([of_out / count, doubted, mean], nan=np.inf, posinf=np.inf))
         value, doubted, mean = found.tolist()
-        yield Point(design, middle, penalty, value, mean, doubted, out, out_labels, places)
+        yield Point(design, middle, penalty, value, mean, doubted, out_losses, out, out_labels, places)
 
 
 def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray | float:

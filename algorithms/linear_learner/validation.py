@@ -68,7 +68,8 @@ def folds(
     """Which of this host's rows are held out of which fold, (n, k) bool; every label is spread evenly over the folds.
 
     It is the same for a row whatever the order of the rows, and however they are spread over hosts. A single row is
-    held out of none.
+    held out of none, and neither is the only one of its class among many: a model that has not seen it says nothing of
+    it.
 
     Args:
         labels: (n,), of this host. keys: its ``row_keys``.
@@ -89,6 +90,9 @@ def _folds(labels: np.ndarray, keys: np.ndarray, hp: LinearLearnerHyperparameter
     turn = np.empty(rows, np.int64)
     turn[np.lexsort((keys, labels))] = np.arange(rows) % every
     held = turn[:, None] == np.arange(count)
+    if hp.predictor_type == "multiclass_classifier":
+        classes = labels.astype(np.int64)
+        held &= (np.bincount(classes)[classes] > 1)[:, None]
     return np.asarray(held[:, held.any(axis=0) & ~held.all(axis=0)])
 
 

@@ -1,0 +1,114 @@
+"""Small models are found by Newton's method, all folds side by side: beside scikit-learn's and closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+from sklearn import datasets, linear_model
+from sklearn.preprocessing import StandardScaler
+
+from algorithms.linear_learner import losses
+from algorithms.linear_learner.newton import Values, minimise_together
+from algorithms.linear_learner.selection import calibrate
+from algorithms.linear_learner.validation import folds, row_keys
+from recordio.batches import Batch
+from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters
+
+
+def test_quadratics_of_different_curvature_end_at_the_solutions_of_their_equations():
+    rng = np.random.default_rng(0)
+    halves = rng.normal(size=(4, 6, 6)) * np.array([1e-2, 1, 10, 100])[:, None, None]
+    squares = halves @ halves.transpose(0, 2, 1) + np.eye(6)
+    right = rng.normal(size=(4, 6))
+
+    def evaluate(numbers, points):
+        product = np.einsum("mpq,mq->mp", squares[numbers], points)
+        value = 0.5 * np.einsum("mp,mp->m", product, points) - np.einsum("mp,mp->m", right[numbers], points)
+        return Values(value, product - right[numbers], squares[numbers])
+
+    found = minimise_together(evaluate, np.zeros((4, 6)), 1e-9, 20)
+    np.testing.assert_allclose(found, np.linalg.solve(squares, right[:, :, None])[:, :, 0], atol=1e-8)
+
+
+def test_steps_that_go_too_far_are_halved():
+    """Newton's steps on log cosh part from its minimum if they start beyond 1.09; one problem starts at its minimum."""
+    asked = []
+
+    def evaluate(numbers, points):
+        asked.append(len(numbers))
+        slope = np.tanh(points)
+        return Values((np.logaddexp(points, -points) - np.log(2)).sum(axis=1) + 1, slope, (1 - slope**2)[:, :, None])
+
+    found = minimise_together(evaluate, np.array([[3.0], [0.0], [-5.0]]), 1e-12, 50)
+    np.testing.assert_allclose(found, 0, atol=1e-6)
+    assert asked[0] == 3 and max(asked[1:]) == 2
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_second_derivatives_are_those_of_numerical_differentiation(classes):
+    rng = np.random.default_rng(1)
+    outputs = 1 if classes == 2 else classes
+    z, h = 3 * rng.normal(size=(20, 2, outputs)), 1e-6
+    y = rng.integers(0, classes, 20)
+
+    def slopes(z):
+        return losses.softmax(z, y)[1] if classes > 2 else losses.logistic(z[:, :, 0], y[:, None])[1][:, :, None]
+
+    found = losses.CURVATURES["softmax_loss" if classes > 2 else "logistic"](z)
+    for column in range(outputs):
+        step = h * (np.arange(outputs) == column)
+        np.testing.assert_allclose(found[..., column], (slopes(z + step) - slopes(z - step)) / (2 * h), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "wine", "iris", "diabetes"])
+def test_a_stated_penalty_gives_scikit_learns_model(name):
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    x, rows = StandardScaler().fit_transform(x).astype(np.float32), len(y)
+    if name == "diabetes":
+        y = (y - y.mean()) / y.std()
+        model, _ = fit(hyperparameters("regressor", wd=0.02, num_models=1), x, y.astype(np.float32))
+        peer = linear_model.Ridge(alpha=0.02 * rows / 2).fit(x.astype(float), y)
+        np.testing.assert_allclose(model.weight[0], peer.coef_, atol=1e-4)
+        return
+    classes = int(y.max()) + 1
+    kind = {"num_classes": classes} if classes > 2 else {}
+    hp = hyperparameters("multiclass_classifier" if kind else "binary_classifier", wd=0.02, num_models=1, **kind)
+    model, _ = fit(hp, x, y.astype(np.float32))
+    peer = linear_model.LogisticRegression(C=1 / (rows * 0.02), tol=1e-9, max_iter=10_000).fit(x, y)
+    score = model.predict(Batch(x))["score"]
+    np.testing.assert_allclose(score, peer.predict_proba(x)[:, 1 if classes == 2 else slice(None)], atol=2e-4)
+
+
+def test_where_no_threshold_holds_a_target_precision_the_one_that_most_probably_does_is_taken():
+    """Of all cuts the one whose hits would be the most surprising if its precision were just below the target."""
+    hp = hyperparameters(
+        "binary_classifier",
+        binary_classifier_model_selection_criteria="recall_at_target_precision",
+        target_precision=0.9,
+    )
+    for draw in range(20):
+        rng = np.random.default_rng(draw)
+        scores = np.sort(rng.normal(size=300))[::-1].astype(np.float32)
+        labels = (rng.random(300) < 1 / (1 + np.exp(9 - 4.5 * scores))).astype(np.float32)
+        found = calibrate(scores[:, None], labels, hp)
+        confidence = binom.cdf(np.cumsum(labels) - 1, np.arange(1, 301), 0.9)
+        assert found.value[0] < 0 and confidence.max() > 1e-3
+        assert np.sum(scores >= found.threshold[0]) == confidence.argmax() + 1
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+def test_the_only_row_of_a_class_is_never_held_out():
+    """No model that has not seen the class says anything of it; judged by such rows, no signal at all had won."""
+    shares = []
+    for draw in range(3):
+        rng = np.random.default_rng(draw)
+        middles, y = 1.5 * rng.normal(size=(30, 15)), rng.integers(0, 30, 1025)
+        x = (middles[y] + rng.normal(size=(1025, 15))).astype(np.float32)
+        hp = hyperparameters("multiclass_classifier", num_classes=30)
+        held = folds(y[:25].astype(np.float32), row_keys(x[:25], 0), hp)
+        assert (held.any(axis=1) == (np.bincount(y[:25])[y[:25]] > 1)).all()
+        model, _ = fit(hp, x[:25], y[:25])
+        peer = linear_model.LogisticRegression().fit(x[:25], y[:25])
+        shares.append(np.mean(model.predict(Batch(x[25:]))["predicted_label"] == y[25:]) / peer.score(x[25:], y[25:]))
+    assert np.mean(shares) >= 0.99
