@@ -17,14 +17,16 @@ from algorithms.factorization_machines.schedule import Schedule
 
 TIMES = (1.0, 3.0, 10.0, 30.0)
 """Multiples of the default rate that are tried, in this order, as long as they get better; where the second does not, no
-interactions at all are."""
+interactions are."""
 NONE = 0.0
 SPEED = 10
 """A trial's rates are so many times those of a job, and its passes so many times fewer."""
 FEWEST_PASSES = 3 * SPEED
 """Jobs of fewer passes have so many rows that trials would take long, and interactions no chance."""
 FEWEST_ROWS = 20
+"""Fewer tell nothing."""
 FOLDS = 5
+"""Parts of the rows; each is left out by a trial of its own, as long as ``ENOUGH`` were not."""
 ENOUGH = 2000
 """Rows held out, over all folds, from which on there are no more of them."""
 GROUPS = 64
@@ -36,7 +38,8 @@ class Search:
     """What trials have found, and which one is running.
 
     Attributes:
-        folds: that each rate is tried on. schedule: of the job itself. times: the running trial's multiple of the default rate. fold: its fold.
+        folds: that each rate is tried on. schedule: of the job itself.
+        times: the running trial's multiple of the default rate. fold: its fold.
         losses: by multiple, sums over the held-out rows of each group, (GROUPS,).
     """
 
