@@ -7,10 +7,10 @@ section 4: post-local SGD). Hosts keep their own moments, and have the same para
 
 Of sparse rows only what was touched is exchanged: what is touched often each time, and the rest when there were steps
 enough to pay for it. Where hosts have taken s_1, ..., s_n steps on a column, of up to H, they would together have taken
-about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in all batches, and as many as all of
-them where it is rare. An optimizer whose steps do not grow with the gradient, as
-Adam's, moves it by u / (s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the
-sum weighted by their shares of the rows, as the mean gradient over all rows would.
+about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in all batches, and as many as all
+of them where it is rare. An optimizer whose steps do not grow with the gradient, as Adam's, moves it by
+u / (s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the sum weighted by
+their shares of the rows, as the mean gradient over all rows would.
 
 How many steps that are is decided by sizes alone, which all hosts know: so a job that goes on after an interruption
 takes the same.

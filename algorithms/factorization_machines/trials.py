@@ -98,7 +98,7 @@ def _decided(state: State, search: Search, place: Place, job: Job) -> Place:
     """Where the job itself starts, at the rate that was found."""
     times, default = search.best(), state.hp.factors_lr
     state.restart()
-    least = min(map(sum, search.losses.values()))
+    least = min(map(sum, search.losses.values())) or 1.0
     tried = ", ".join(f"{sum(losses) / least:.3f} at {times * default:g}" for times, losses in search.losses.items())
     job.info(
         f"factors_lr is not given: {times * default:g}, by short trials on held-out rows, whose losses were to each "
