@@ -5,12 +5,12 @@ A job starts with steps that all hosts take together, by the sum of their gradie
 ``TOGETHER`` of them, when the model moves less (Lin et al., "Don't Use Large Mini-Batches, Use Local SGD", ICLR 2020,
 section 4: post-local SGD). Hosts keep their own moments, and have the same parameters after each exchange.
 
-Of sparse rows only what was touched is exchanged: often what is touched often, and the rest when there are many steps
-to pay for it. Where hosts have taken s_1, ..., s_n steps on a column, of up to H,
-they would together have taken about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in
-all batches, and as many as all of them where it is rare. An optimizer whose steps do not grow with the gradient, as
-Adam's, moves it by u / (s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the
-sum weighted by their shares of the rows, as the mean gradient over all rows would.
+Of sparse rows only what was touched is exchanged: what is touched often each time, and the rest when there were steps
+enough to pay for it. Where hosts have taken s_1, ..., s_n steps on a column, of up to H, they would together have taken
+about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in all batches, and as many as all
+of them where it is rare. An optimizer whose steps do not grow with the gradient, as Adam's, moves it by
+u / (s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the sum weighted by
+their shares of the rows, as the mean gradient over all rows would.
 
 How many steps that are is decided by sizes alone, which all hosts know: so a job that goes on after an interruption
 takes the same.
@@ -25,8 +25,9 @@ import numpy as np
 
 from algorithms.interface import Hosts
 
-TOGETHER = 32
-"""Steps before the first of a host's own. Small jobs have no others: they are over in seconds."""
+TOGETHER, SOON = 256, 32
+"""Steps before the first of a host's own: small jobs have no others, for they are over in seconds. They are ``SOON``
+over where to write what others have touched takes longer than the step."""
 FIRST, MOST = 16, 512
 """Steps between exchanges: at first, and at most, where doubling them has not made exchanges cheap enough."""
 SHARE = 0.1
@@ -58,6 +59,16 @@ def exchange_seconds(hosts: int, rows: int, width: int) -> float:
     numbers, parameters = 6 * rows * hosts, 4 * rows * hosts * width
     sums = sum_seconds(hosts, 8) + sum_seconds(hosts, numbers) + sum_seconds(hosts, parameters)
     return sums + _TOUCH * rows * (1 + hosts)
+
+
+def are_over(taken: int, hosts: int, step: float, rows: int) -> bool:
+    """Whether the steps that hosts take together are over after so many, in the last of which each host has touched so
+    many ``rows``.
+
+    Args:
+        step: see ``next_period``.
+    """
+    return taken == TOGETHER or (taken == SOON < TOGETHER and _TOUCH * rows * (1 + hosts) > step)
 
 
 def next_period(period: int, hosts: int, step: float, rows: int, width: int) -> int:
@@ -114,18 +125,19 @@ class LocalSteps:
 
     def begin(self, columns: np.ndarray, rows: int) -> None:
         """Before a step by ``rows`` rows that changes these rows of the parameters, each named once."""
-        new = columns[self._counts[columns] == 0]
+        counts = self._counts[columns]
+        self._counts[columns] = counts + np.uint16(1)
+        new = columns[counts == 0]
         places = self._places[new]
-        missing = np.flatnonzero(places == 0)
-        end = self._used + len(missing)
+        again, new, places = new[places > 0], new[places == 0], places[places > 0] - 1
+        end = self._used + len(new)
         self._make_room(end)
-        places[missing] = np.arange(self._used + 1, end + 1)
-        self._columns[self._used : end] = new[missing]
-        self._places[new] = places
-        self._used = end
+        self._columns[self._used : end] = new
+        self._places[new] = np.arange(self._used + 1, end + 1)
         for before, parameter in zip(self._before, self._parameters, strict=True):
-            before[places - 1] = np.take(parameter, new, axis=0, mode="clip")  # the fastest way
-        self._counts[columns] += np.uint16(1)
+            np.take(parameter, new, axis=0, out=before[self._used : end], mode="clip")  # the fastest way
+            before[places] = parameter[again]
+        self._used = end
         self.steps, self.rows = self.steps + 1, self.rows + rows
 
     def _make_room(self, rows: int) -> None:
@@ -226,8 +238,8 @@ class LocalSteps:
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from what ``to_arrays`` gave."""
         kept = arrays["columns"]
+        self._make_room(len(kept))
         self._used, self._waiting = len(kept), int(arrays["waiting"])
-        self._make_room(self._used)
         self._columns[: self._used] = kept
         self._places[kept] = np.arange(1, self._used + 1)
         self._counts[kept] = arrays["counts"]

@@ -64,8 +64,8 @@ def _init_value(term: str, prefix: str) -> Any:
     return real(default=None, tunable=_WIDE, when=f"{prefix}_init_method is constant", help=f"The start of the {term}.")
 
 
-def _rate(term: str, default: float) -> Any:
-    return real(default=default, at_least=0, tunable=_WIDE, help=f"Learning rate of the {term}.")
+def _rate(term: str, default: float, more: str = "") -> Any:
+    return real(default=default, at_least=0, tunable=_WIDE, help=f"Learning rate of the {term}.{more}")
 
 
 def _decay(term: str, default: float) -> Any:
@@ -98,7 +98,9 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
     factors_init_scale: float | None = _init_scale("factors", "factors")
     factors_init_sigma: float = _init_sigma("factors", "factors", 0.001)
     factors_init_value: float | None = _init_value("factors", "factors")
-    factors_lr: float = _rate("factors", 0.0001)
+    factors_lr: float = _rate(
+        "factors", 0.0001, " Where neither it nor epochs is given: from 0 to 0.003, by trials on held-out rows."
+    )
     factors_wd: float = _decay("factors", 0.00001)
     linear_init_method: str = _init_method("linear weights")
     linear_init_scale: float | None = _init_scale("linear weights", "linear")

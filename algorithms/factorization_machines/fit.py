@@ -49,9 +49,7 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
         state.agree(stopped=stopped, step=None)
     epoch, epochs, scaling = place.epoch, place.schedule.epochs, place.scaling
     if place.search is not None:
-        job.warning(
-            "Training was asked to stop before its rates were found: the model is that of a trial on some rows."
-        )
+        job.warning("Training was asked to stop before its rates were found: the model is that of a trial.")
     elif epoch < epochs:
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
     learned = state.bias, state.linear, state.factors

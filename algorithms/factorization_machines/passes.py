@@ -72,12 +72,12 @@ def _together(
         if _reports(place, hp, place.batches):
             _report_batch([(raw, labels)], hp, job, place.epoch, place.batches)
         place.batches += 1
-        if (
-            state.time == local_steps.TOGETHER and hp.rescale_grad is None
-        ):  # a sum over rows would be another one on each host
-            size = job.hosts.size
-            place.step = state.seconds(count / size, values / size)
-            touched = values // size if sparse else hp.feature_dim
+        size = job.hosts.size
+        step = state.seconds(count / size, values / size)
+        touched = min(values // size, hp.feature_dim) if sparse else hp.feature_dim
+        # With rescale_grad gradients are sums over rows, which would be others on each host.
+        if hp.rescale_grad is None and local_steps.are_over(state.time, size, step, touched):
+            place.step = step
             place.period = local_steps.next_period(1, size, place.step, touched, hp.num_factors + 1)
     return count, stopped > 0
 

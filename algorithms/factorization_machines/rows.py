@@ -47,7 +47,7 @@ def of_channel(stream: Stream, size: int, scaling: Scaling | None) -> Rows:
 
 
 def parted(rows: Rows, fold: int, folds: int, seed: tuple[int, ...]) -> tuple[Rows, Rows]:
-    """All but a fold of the rows, and the fold: one of so many, to which rows belong by chance, whatever their order."""
+    """All but a fold of the rows, and the fold: one of so many, to which rows belong by chance."""
 
     def make(held_out: bool) -> Generator[Batch]:
         random = np.random.default_rng(seed)

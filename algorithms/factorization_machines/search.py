@@ -16,17 +16,18 @@ import numpy as np
 from algorithms.factorization_machines.schedule import Schedule
 
 TIMES = (1.0, 3.0, 10.0, 30.0)
-"""Multiples of the default rate that are tried, in this order, as long as they get better; where the second does not, no
-interactions at all are."""
+"""Multiples of the default rate that are tried, in this order, as long as they get better; where the second does not,
+no interactions are."""
 NONE = 0.0
 SPEED = 10
 """A trial's rates are so many times those of a job, and its passes so many times fewer."""
 FEWEST_PASSES = 3 * SPEED
 """Jobs of fewer passes have so many rows that trials would take long, and interactions no chance."""
 FEWEST_ROWS = 20
-FOLDS = 5
-ENOUGH = 2000
-"""Rows held out, over all folds, from which on there are no more of them."""
+"""Fewer tell nothing."""
+FOLDS, MOST = 5, 3
+"""Parts of the rows, and how many of them are held out, one after the other, until those are ``ENOUGH`` rows."""
+ENOUGH = 1000
 GROUPS = 64
 """Of held-out rows, whose losses are added up: enough to tell a difference from chance."""
 
@@ -36,7 +37,8 @@ class Search:
     """What trials have found, and which one is running.
 
     Attributes:
-        folds: that each rate is tried on. schedule: of the job itself. times: the running trial's multiple of the default rate. fold: its fold.
+        folds: that each rate is tried on. schedule: of the job itself.
+        times: the running trial's multiple of the default rate. fold: its fold.
         losses: by multiple, sums over the held-out rows of each group, (GROUPS,).
     """
 
@@ -97,4 +99,4 @@ class Search:
 
 def folds(rows: int) -> int:
     """How many folds a rate is tried on, for a job of so many rows."""
-    return int(np.clip(np.ceil(ENOUGH * FOLDS / rows), 1, FOLDS))
+    return int(np.clip(np.ceil(ENOUGH * FOLDS / rows), 1, MOST))

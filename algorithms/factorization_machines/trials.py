@@ -12,7 +12,7 @@ from algorithms.factorization_machines.passes import labels_of, one_pass
 from algorithms.factorization_machines.rows import Rows, parted
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.scores import Sums
-from algorithms.factorization_machines.search import FEWEST_PASSES, FEWEST_ROWS, GROUPS, SPEED, Search, folds
+from algorithms.factorization_machines.search import FEWEST_PASSES, FEWEST_ROWS, FOLDS, GROUPS, SPEED, Search, folds
 from algorithms.factorization_machines.steps import State
 from algorithms.interface import Job
 
@@ -49,7 +49,7 @@ def run(
     that is within a trial, and what it has learned the best model that there is."""
     while (search := place.search) is not None:
         seed = job.seed, job.hosts.rank
-        known, held_out = parted(rows, search.fold, search.folds, seed)
+        known, held_out = parted(rows, search.fold, FOLDS, seed)
         if not place.epoch and not place.batches:
             state.restart()
             set_rates(state, place)
@@ -87,6 +87,7 @@ def _losses(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyp
         if place.total.binary:
             losses = np.logaddexp(0, scores) - labels * scores
         else:
+            assert place.scaling is not None
             losses = np.square(scores - place.scaling.labels(labels))
         np.add.at(found, (start + np.arange(len(losses))) % GROUPS, losses)
         start += len(losses)
@@ -97,11 +98,11 @@ def _decided(state: State, search: Search, place: Place, job: Job) -> Place:
     """Where the job itself starts, at the rate that was found."""
     times, default = search.best(), state.hp.factors_lr
     state.restart()
-    least = min(map(sum, search.losses.values()))
+    least = min(map(sum, search.losses.values())) or 1.0
     tried = ", ".join(f"{sum(losses) / least:.3f} at {times * default:g}" for times, losses in search.losses.items())
     job.info(
-        f"factors_lr is not given: {times * default:g}, by short trials on held-out rows, whose losses were to each other "
-        f"as {tried}."
+        f"factors_lr is not given: {times * default:g}, by short trials on held-out rows, whose losses were to each "
+        f"other as {tried}."
     )
     place = Place(search.schedule, Sums(place.total.binary), place.scaling, times=times)
     set_rates(state, place)

@@ -64,6 +64,53 @@ def test_columns_move_as_far_as_steps_of_all_hosts_would_have_moved_them(by_rows
         np.testing.assert_allclose(agreed[0].common, shares[1], rtol=1e-6)
 
 
+def test_rare_columns_wait_and_are_not_lost():
+    """Three hosts, of whose columns one is in all batches and the others are rare: in the end each has moved as far as
+    all hosts have moved it; in between the frequent one is exchanged alone. Hosts start again half-way, from what they
+    would have in a checkpoint."""
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((4000, 2)).astype(np.float32)
+    moves = rng.standard_normal((3, 12, 6, 2)).astype(np.float32)
+
+    def run(hosts):
+        parameters = start.copy()
+        local = LocalSteps(hosts, [parameters], by_rows=False)
+        for number in range(12):
+            rare = 1 + 300 * (4 * hosts.rank + number % 4) + np.arange(5)
+            columns = np.append(rare, 0)
+            local.begin(columns, 10)
+            parameters[columns] += moves[hosts.rank, number]
+            if number % 6 == 5:
+                last = number == 11
+                agreed = local.exchange(np.zeros(1), stopped=False, step=None if last else 1e-9)
+                assert agreed.touched == 1
+                if not last:
+                    half = parameters.copy()
+                    again = LocalSteps(hosts, [parameters], by_rows=False)
+                    again.from_arrays({name: array.copy() for name, array in local.to_arrays().items()})
+                    local = again
+        return parameters, half
+
+    found = on_hosts(3, run)
+    expected = start.astype(np.float64)
+    for rank in range(3):
+        for number in range(12):
+            rare = 1 + 300 * (4 * rank + number % 4) + np.arange(5)
+            expected[rare] += moves[rank, number, :5]
+    expected[0] += moves[:, :, 5].sum(axis=(0, 1)) / 3  # in all batches: the mean
+    for parameters, half in found:
+        np.testing.assert_allclose(parameters, expected, atol=2e-5)
+        np.testing.assert_array_equal(parameters, found[0][0])
+        np.testing.assert_array_equal(half[0], found[0][1][0])
+    assert not np.allclose(found[0][1], found[1][1])
+
+
+def test_steps_that_hosts_take_together_end_soon_where_writing_takes_longer_than_learning():
+    assert local_steps.are_over(local_steps.SOON, 2, 1e-3, 20_000)
+    assert not local_steps.are_over(local_steps.SOON, 2, 1e-3, 100)
+    assert local_steps.are_over(local_steps.TOGETHER, 2, 1e-3, 100)
+
+
 def test_steps_between_exchanges_follow_from_sizes():
     long, short = 1.0, 1e-3
     assert next_period(1, 1, short, 100, 10) == 1, "one host has nobody to wait for"

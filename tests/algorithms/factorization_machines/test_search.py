@@ -1,0 +1,182 @@
+"""The factors' rate where a job gives none: as large as held-out rows ask for."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.linear_model import Ridge
+
+from algorithms import hyperparameters
+from algorithms.checkpoints import NoCheckpoints
+from algorithms.factorization_machines import FactorizationMachines, rows, schedule
+from algorithms.factorization_machines.rows import Rows, of_channel, parted
+from algorithms.factorization_machines.schedule import Schedule
+from algorithms.factorization_machines.search import GROUPS, NONE, TIMES, Search, folds
+from recordio.batches import Batch
+from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
+
+
+def cells(first, second, width):
+    """Two ones a row."""
+    columns = np.column_stack([first, second]).astype(np.int32)
+    starts = np.arange(0, columns.size + 1, 2, dtype=np.int32)
+    return sp.csr_array((np.ones(columns.size, np.float32), columns.ravel(), starts), shape=(len(columns), width))
+
+
+def matrix(rank, seed=0, height=60, width=40, share=0.5):
+    """The known cells of a matrix without noise, and the others: (rows, labels) of each."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(height, rank)) @ rng.normal(size=(rank, width)) / np.sqrt(rank)
+    known = rng.random(values.shape) < share
+    parts = []
+    for mask in (known, ~known):
+        first, second = rng.permutation(np.argwhere(mask)).T
+        parts.append((cells(first, height + second, height + width), values[first, second].astype(np.float32)))
+    return parts
+
+
+def fitted(x, y, job=None, **given):
+    values = {"feature_dim": x.shape[1], "num_factors": 8, "predictor_type": "regressor", **given}
+    hp = hyperparameters.parse(
+        FactorizationMachines.hyperparameters, {name: str(value) for name, value in values.items()}
+    )
+    return FactorizationMachines.fit(hp, {"train": MemoryStream(x, y)}, job or FakeJob())
+
+
+def error(model, x, y):
+    return np.sqrt(np.mean((model.predict(Batch(x))["score"] - y) ** 2))
+
+
+def test_a_matrix_of_low_rank_is_filled_in():
+    known, asked = matrix(rank=3)
+    job = FakeJob()
+    assert error(fitted(*known, job), *asked) < 0.1  # of a deviation of 1, which is noise to a linear model
+    assert ["factors_lr is not given: 0.00" in line for line in job.messages].count(True) == 1
+
+
+def test_labels_without_interactions_are_given_none():
+    rng = np.random.default_rng(3)
+    pairs, effects = rng.integers(0, 40, (2600, 2)) + [0, 40], rng.normal(size=80)
+    y = (effects[pairs].sum(axis=1) + rng.normal(size=2600)).astype(np.float32)
+    x = cells(*pairs.T, 80)
+    linear = Ridge(1.0).fit(x[:1600], y[:1600]).predict(x[1600:])
+    job = FakeJob()
+    found = error(fitted(x[:1600], y[:1600], job), x[1600:], y[1600:])
+    assert found <= 1.02 * np.sqrt(np.mean((linear - y[1600:]) ** 2))
+    assert any("factors_lr is not given: 0," in line for line in job.messages)
+
+
+def test_a_rate_that_is_given_is_kept_to():
+    known, _ = matrix(rank=3)
+    job = FakeJob()
+    model = fitted(*known, job, factors_lr=0.0001)
+    assert not any("factors_lr is not given" in line for line in job.messages)
+    assert np.abs(model.factors).max() < 1  # it cannot move further
+
+
+@pytest.mark.parametrize("keep", [0, 1 << 25])
+def test_several_hosts_come_to_the_same_rate_and_fill_in_the_matrix(keep, monkeypatch):
+    monkeypatch.setattr(rows, "MEMORY", keep)
+    monkeypatch.setattr(schedule, "PASSES", 100)
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 3000)
+    known, asked = matrix(rank=3)
+
+    def fit(hosts):
+        mine = slice(hosts.rank, None, hosts.size)
+        job = FakeJob(hosts=hosts)
+        return fitted(known[0][mine], known[1][mine], job), job
+
+    found = on_hosts(2, fit)
+    assert error(found[0][0], *asked) < 0.3
+    np.testing.assert_array_equal(found[0][0].factors, found[1][0].factors)
+    assert found[0][1].messages[-1] == found[1][1].messages[-1]
+
+
+class EndedError(Exception):
+    pass
+
+
+class _Kept(NoCheckpoints):
+    """Ends the job at its n-th point, with a checkpoint of it."""
+
+    def __init__(self, last, found=None):
+        self.left, self.found = last, found
+
+    def latest(self, **_):
+        return self.found
+
+    def offer(self, make, **_):
+        self.left -= 1
+        if self.left == 0:
+            self.found = copy.deepcopy(make())
+            raise EndedError
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.99])
+def test_a_job_that_was_interrupted_among_its_trials_ends_as_one_that_was_not(share, monkeypatch):
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 300)
+    monkeypatch.setattr(schedule, "PASSES", 30)
+    known, _ = matrix(rank=2, height=30, width=20)
+    counted = _Kept(-1)
+    expected = fitted(*known, FakeJob(checkpoints=counted))
+    points = -1 - counted.left
+    kept = _Kept(max(int(share * points), 1))
+    with pytest.raises(EndedError):
+        fitted(*known, FakeJob(checkpoints=kept))
+    model = fitted(*known, FakeJob(checkpoints=_Kept(-1, kept.found)))
+    np.testing.assert_array_equal(model.factors, expected.factors)
+    np.testing.assert_array_equal(model.linear, expected.linear)
+
+
+def test_rates_are_tried_upwards_as_long_as_they_are_better():
+    def tried(losses):
+        search = Search(folds=2, schedule=Schedule(300, 32))
+        while True:
+            search.take(np.full(GROUPS, losses[search.times]) + np.arange(GROUPS) % 2)
+            if not search.more():
+                return list(search.losses), search.best()
+
+    assert tried({1: 5, 3: 4, 10: 3, 30: 2, 0: 9}) == ([*TIMES], 30)
+    assert tried({1: 5, 3: 4, 10: 4.5, 30: 2, 0: 9}) == ([1, 3, 10], 3)
+    assert tried({1: 5, 3: 5.5, 10: 3, 30: 2, 0: 4}) == ([1, 3, NONE], NONE)
+    assert tried({1: 5, 3: 1e30, 10: 3, 30: 2, 0: 6}) == ([1, 3, NONE], 1)
+
+
+def test_a_gain_within_its_standard_error_is_no_reason_to_change_the_rate():
+    search = Search(folds=1, schedule=Schedule(300, 32))
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=GROUPS)
+    search.losses = {1.0: np.ones(GROUPS).tolist(), 3.0: (1 - 0.05 + noise - noise.mean()).tolist()}
+    assert search.best() == 1.0
+    search.losses[3.0] = (1 - 0.3 + noise - noise.mean()).tolist()
+    assert search.best() == 3.0
+
+
+def test_folds_part_the_rows_by_chance_and_rows_are_read_once_where_they_fit():
+    x = np.arange(3000, dtype=np.float32)[:, None]
+    stream = MemoryStream(x, x[:, 0])
+    whole = of_channel(stream, 100, None)
+    seen = []
+    for fold in range(5):
+        known, held_out = (
+            np.concatenate([batch.labels for batch in part.batches()]) for part in parted(whole, fold, 5, (0, 0))
+        )
+        assert sorted([*known, *held_out]) == x[:, 0].tolist()
+        assert 500 < len(held_out) < 700
+        seen += held_out.tolist()
+    assert sorted(seen) == x[:, 0].tolist()
+    passes = []
+
+    def make():
+        passes.append(1)
+        yield Batch(x)
+
+    kept = Rows(make)
+    for _ in range(3):
+        assert len(next(iter(kept.batches()))) == 3000  # a pass that is left early is none
+        assert sum(map(len, kept.batches())) == 3000
+    assert len(passes) == 2
+    assert (folds(100), folds(3000), folds(10**6)) == (3, 2, 1)
