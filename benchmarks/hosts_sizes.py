@@ -3,10 +3,10 @@
 The hosts are in network namespaces of their own with a cable between them where these can be made, else at loopback
 addresses. A step is what the job does again and again; where the number of its steps follows from its data, a sum.
 State is what a host keeps, as its newest checkpoint has it. Seconds of a step are those since the hosts have met, from
-reading to the saved model, by the steps; those of its sums are the leader's, waiting for the other host included. The
-last columns are the model of the cost: of n hosts in a ring each sends an n-th of the bytes to its neighbour 2 n - 1
-times (the engine's gathering takes n rounds where n - 1 would do), in ``HOP`` seconds and at ``RATE`` bytes a second.
-Two hosts so send one and a half times what they sum, which the column of the wire shows.
+reading to the saved model, by the steps (of networks, what more epochs take); those of its sums are the leader's, with
+waiting for the other host. The last columns are the model of the cost: of n hosts in a ring each sends an n-th of the
+bytes to its neighbour 2 n - 1 times (the engine's gathering takes n rounds where n - 1 would do), in ``HOP`` seconds
+and at ``RATE`` bytes a second. Two hosts so send one and a half times what they sum, which the column of the wire shows.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from tests.hosts.group import NoNetworkError, cable
 PREDICTED = (2, 4, 16, 64)
 HOP, RATE = 1e-4, 1.25e9
 """Seconds for a message from host to host, and bytes a second, at 10 Gb/s in one data centre."""
+LONGER = 4
+"""Times as many epochs of a network: what they take more is the time of their steps, without that of compiling it."""
 TREE_SUMS = 8
 """Sums of a tree of XGBoost, which are its own and not counted: one for each of six levels, the root and the score."""
 
@@ -65,8 +67,19 @@ def measured(name: str, job: Job) -> tuple[object, ...]:
     with tempfile.TemporaryDirectory() as folder, _network() as (names, prefixes, spaces):
         data = Path(folder, "data")
         job.write(data)
-        done = run(job, data, Path(folder, "two"), 2, sharded=True, names=names, prefixes=prefixes, checkpoints=True)
-        return _line(name, job, done, sum(_sent(space) for space in spaces) / 2 if spaces else None)
+
+        def train(job: Job, base: str) -> Run:
+            base_folder = Path(folder, base)
+            return run(job, data, base_folder, 2, sharded=True, names=names, prefixes=prefixes, checkpoints=True)
+
+        done = train(job, "two")
+        wire = sum(_sent(space) for space in spaces) / 2 if spaces else None
+        seconds, steps = done.together, job.step.count or Sums.of(done.log).count
+        if job.epochs:
+            epochs = {job.epochs: LONGER * int(job.hyperparameters[job.epochs])}
+            longer = train(job._replace(hyperparameters={**job.hyperparameters, **epochs}), "longer")
+            seconds = (longer.together - seconds) / (LONGER - 1)
+        return _line(name, job, done, wire, 1e3 * seconds / steps)
 
 
 def predicted(sums: float, size: float, hosts: int) -> float:
@@ -83,8 +96,8 @@ def _messages(hosts: int) -> int:
     return 2 * hosts - 1
 
 
-def _line(name: str, job: Job, done: Run, wire: float | None) -> tuple[object, ...]:
-    """``wire``: bytes that a host has sent; None where nobody has counted them."""
+def _line(name: str, job: Job, done: Run, wire: float | None, milliseconds: float) -> tuple[object, ...]:
+    """``wire``: bytes that a host has sent; None where nobody has counted them. ``milliseconds``: of a step."""
     sums = Sums.of(done.log)
     if name == "xgboost" and wire is not None:
         sums = Sums(TREE_SUMS * (job.step.count or 0), 2 * wire / _messages(2), 0.0)
@@ -98,7 +111,7 @@ def _line(name: str, job: Job, done: Run, wire: float | None) -> tuple[object, .
         f"{sums.count / steps:.1f}",
         f"{sums.size / steps / 1e3:,.1f}",
         "" if wire is None else f"{wire / steps / 1e3:,.1f}",
-        f"{1e3 * done.together / steps:,.1f}",
+        f"{milliseconds:,.1f}",
         of_sums,
         *(f"{1e3 * predicted(sums.count, sums.size, hosts) / steps:,.1f}" for hosts in PREDICTED),
     )

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -59,6 +59,11 @@ def rows() -> bytes:
     return b"\n".join(b",".join(b"%d" % value for value in row) for row in counts)
 
 
+def most_seconds(bounds: Mapping[str, float]) -> float:
+    """What hosts may take to end: a host that was lost before they met is one that has never come."""
+    return bounds["PATIENCE"] + bounds["LINGER"] + 120
+
+
 # ---- what happens to a host: each returns whether its own end is that of the others --------------------------------
 
 
@@ -73,9 +78,25 @@ def training_process(hosts: Group, place: int) -> int | None:
     return None
 
 
-def killed(hosts: Group, place: int, moments: random.Random) -> bool:
+def wait_until_met(hosts: Group) -> None:
+    """Or until the leader has ended."""
+    leader = hosts.processes[0]
+    while leader and leader.poll() is None and "hosts are here" not in hosts.log(0):
+        time.sleep(0.02)
+
+
+def started(hosts: Group, moments: random.Random) -> None:
+    """All hosts, at a random moment: from their start on, or since they have met, whatever else the machine does."""
     hosts.start()
-    time.sleep(moments.uniform(0, SECONDS))
+    if moments.random() < 0.5:
+        time.sleep(moments.uniform(0, SECONDS))
+    else:
+        wait_until_met(hosts)
+        time.sleep(moments.uniform(0, SECONDS / 8))
+
+
+def killed(hosts: Group, place: int, moments: random.Random) -> bool:
+    started(hosts, moments)
     hosts.signal(place, signal.SIGKILL)
     return False
 
@@ -92,12 +113,11 @@ def killed_training(hosts: Group, place: int, moments: random.Random) -> bool:
 
 def stopped(hosts: Group, place: int, moments: random.Random) -> bool:
     """Longer than a host may be silent; it wakes when the others have ended."""
-    hosts.start()
-    time.sleep(moments.uniform(0, SECONDS))
+    started(hosts, moments)
     hosts.signal(place, signal.SIGSTOP)
     for other in range(len(hosts.hosts)):
         if other != place:
-            hosts.outcome(other)
+            hosts.outcome(other, most_seconds(hosts.bounds))
     hosts.signal(place, signal.SIGCONT)
     return True
 
@@ -136,7 +156,7 @@ def full_disk(hosts: Group, place: int, moments: random.Random) -> bool:
     (folder / "filler").write_bytes(bytes(4096))
     hosts.start()
     for other in range(3):
-        hosts.outcome(other)
+        hosts.outcome(other, most_seconds(hosts.bounds))
     subprocess.run(["umount", "--lazy", folder], check=True)
     return True
 
@@ -166,8 +186,7 @@ def late(hosts: Group, place: int, moments: random.Random) -> bool:
 
 def cut(hosts: Group, place: int, moments: random.Random) -> bool:
     """Both of two hosts lose the other."""
-    hosts.start()
-    time.sleep(moments.uniform(0, SECONDS))
+    started(hosts, moments)
     hosts.cut()
     return True
 
@@ -248,7 +267,7 @@ def lose(number: int, seed: int, bounds: dict[str, float]) -> tuple[str, str | N
         happened = time.monotonic()
         counted = [other for other in range(size) if alike or other != place]
         try:
-            outcomes = {other: hosts.outcome(other, bounds["PATIENCE"] + 60) for other in counted}
+            outcomes = {other: hosts.outcome(other, most_seconds(bounds)) for other in counted}
         except subprocess.TimeoutExpired:
             return kind.__name__, f"{name}, host {place}: one does not end", time.monotonic() - happened
         problem = wrong(kind, outcomes, hosts, leads=place == 0)
@@ -266,13 +285,6 @@ of_xgboost._SHARE_OF_TIME = float("inf")
 def values_of(name: str) -> dict[str, str]:
     """A job long enough to be killed in."""
     return {**registry.find(name).configurations[0].hyperparameters, **MORE[name], **LONGER.get(name, {})}
-
-
-def wait_until_met(hosts: Group) -> None:
-    """Or until the leader has ended."""
-    leader = hosts.processes[0]
-    while leader and leader.poll() is None and "hosts are here" not in hosts.log(0):
-        time.sleep(0.02)
 
 
 @cache
