@@ -6,7 +6,7 @@ State is what a host keeps, as its newest checkpoint has it. Seconds of a step a
 reading to the saved model, by the steps (of networks, what more epochs take); those of its sums are the leader's, with
 waiting for the other host. The last columns are the model of the cost: of n hosts in a ring each sends an n-th of the
 bytes to its neighbour 2 n - 1 times (the engine's gathering takes n rounds where n - 1 would do), in ``HOP`` seconds
-and at ``RATE`` bytes a second. Two hosts so send one and a half times what they sum, which the column of the wire shows.
+and at ``RATE`` bytes a second. Two hosts so send one and a half times what they sum, as the column of the wire shows.
 """
 
 from __future__ import annotations

@@ -78,10 +78,10 @@ def training_process(hosts: Group, place: int) -> int | None:
     return None
 
 
-def wait_until_met(hosts: Group) -> None:
-    """Or until the leader has ended."""
+def wait_until_met(hosts: Group, *words: str) -> None:
+    """Until the leader has printed that all are here, or one of ``words``; or until it has ended."""
     leader = hosts.processes[0]
-    while leader and leader.poll() is None and "hosts are here" not in hosts.log(0):
+    while leader and leader.poll() is None and not any(word in hosts.log(0) for word in words or ("hosts are here",)):
         time.sleep(0.02)
 
 
@@ -276,6 +276,9 @@ def lose(number: int, seed: int, bounds: dict[str, float]) -> tuple[str, str | N
 
 # ---- kills of jobs that go on ---------------------------------------------------------------------------------------
 
+POINT = "\npoint ", "]\ttrain-"
+"""In the log when there is a checkpoint; XGBoost writes its own, one each round."""
+
 _EAGER_XGBOOST = """
 from algorithms.xgb import checkpoints as of_xgboost
 of_xgboost._SHARE_OF_TIME = float("inf")
@@ -322,9 +325,12 @@ def go_on(number: int, seed: int, names: tuple[str, ...]) -> Counter[str]:
         keeping(filled(hosts, name))
         for attempt in range(MOST_STARTS + 1):
             start_again(hosts, before)
-            if moments.random() > EARLY:
-                wait_until_met(hosts)
             wait = moments.uniform(0, 1.1 * seconds)
+            if (chance := moments.random()) > EARLY:
+                wait_until_met(hosts)
+            if chance > 0.5:  # networks are compiled for most of the time
+                wait_until_met(hosts, *POINT)
+                wait /= 4
             if attempt < MOST_STARTS:
                 time.sleep(wait)
                 kill_one(hosts, moments, counts)
