@@ -35,7 +35,7 @@ import numpy as np
 from algorithms import registry
 from container.training import meeting
 from tests import resuming
-from tests.hosts.group import BOUNDS, Group, cable, group
+from tests.hosts.group import BOUNDS, Group, cable, group, own_network
 from tests.hosts.test_losses import wait_until_it_takes
 from tests.hosts.test_resuming import MORE, SOON_ALONE, every_point, filled, keeping, start_again
 from tests.kill.__main__ import EARLY, LONGER, is_half
@@ -257,7 +257,7 @@ def lose(number: int, seed: int, bounds: dict[str, float]) -> tuple[str, str | N
     kind, name, place = KINDS[number % len(KINDS)], moments.choice(sorted(VALUES)), moments.randrange(3)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        size, network, own = (2, "10.99", 1 + number % 250) if kind is cut else (3, "127.77", 1 + number % 250)
+        size, network, own = (2, "10.99", 1 + number % 250) if kind is cut else (3, own_network(), 1 + number % 250)
         place = min(place, size - 1)
         prefixes, cutting = stack.enter_context(cable(own)) if kind is cut else ([[]] * size, lambda: None)
         hosts = stack.enter_context(group(folder, size, own, name, VALUES[name], network))
@@ -293,7 +293,7 @@ def values_of(name: str) -> dict[str, str]:
 @cache
 def undisturbed(name: str) -> tuple[dict[str, bytes], float]:
     """The model of two hosts that were left alone, and the seconds that they took after they had met."""
-    with tempfile.TemporaryDirectory() as folder, group(Path(folder), 2, 1, name, values_of(name), "127.78") as hosts:
+    with tempfile.TemporaryDirectory() as folder, group(Path(folder), 2, 1, name, values_of(name)) as hosts:
         filled(hosts, name).start(before=SOON_ALONE)
         wait_until_met(hosts)
         began = time.monotonic()
@@ -320,7 +320,7 @@ def go_on(number: int, seed: int, names: tuple[str, ...]) -> Counter[str]:
     before = every_point() + (_EAGER_XGBOOST if name == "xgboost" else "")
     with (
         tempfile.TemporaryDirectory() as folder,
-        group(Path(folder), 2, 2 + number % 250, name, values_of(name), "127.78") as hosts,
+        group(Path(folder), 2, 2 + number % 250, name, values_of(name)) as hosts,
     ):
         keeping(filled(hosts, name))
         for attempt in range(MOST_STARTS + 1):
