@@ -42,6 +42,7 @@ class Job(NamedTuple):
     Attributes:
         size: of the data, for people. train: the contents of the ``FILES`` files of the channel, made when they are
             asked for. whole: files of other channels, by channel, which each host has. metric: the job's score.
+        epochs: the hyperparameter that multiplies the steps, where a network is compiled first, which takes longer.
     """
 
     algorithm: str
@@ -52,6 +53,7 @@ class Job(NamedTuple):
     metric: str = ""
     content_type: str = RECORDIO
     whole: Mapping[str, tuple[str, Mapping[str, bytes]]] = {}
+    epochs: str = ""
 
     def write(self, folder: Path) -> None:
         """The files of the channel ``train``, in a new folder."""
@@ -110,7 +112,7 @@ def _xgboost(scale: float, random: np.random.Generator) -> Job:
 def _ntm(scale: float, random: np.random.Generator) -> Job:
     rows = random.poisson(0.1, (int(100_000 * scale), 2000)).astype(np.float32)
     values = {"feature_dim": 2000, "num_topics": 20, "epochs": 2, "mini_batch_size": 256}
-    return Job("ntm", values, *_rows(rows), _batches(len(rows), 256, 2))
+    return Job("ntm", values, *_rows(rows), _batches(len(rows), 256, 2), epochs="epochs")
 
 
 def _classes(rows: Features, labels: np.ndarray, step: Step = SUMMING, **values: Any) -> Job:
@@ -145,7 +147,8 @@ def _linear(scale: float, random: np.random.Generator) -> Job:
     """More than 256 MiB: by mini-batches, of a size that is stated, as the SageMaker Python SDK does."""
     rows = random.standard_normal((int(1_500_000 * scale), 100), np.float32)
     labels = rows @ np.linspace(-1, 1, 100, dtype=np.float32) > random.standard_normal(len(rows)) * 3
-    return _classes(rows, labels, _batches(len(rows), 1000, 4), epochs=4, mini_batch_size=1000)
+    step = _batches(len(rows), 1000, 4) if rows.nbytes > 256 << 20 else SUMMING  # exactly, where they are fewer
+    return _classes(rows, labels, step, epochs=4, mini_batch_size=1000)
 
 
 def _factorization_machines(scale: float, random: np.random.Generator) -> Job:
@@ -194,6 +197,7 @@ def _images(scale: float, random: np.random.Generator) -> Job:
         _batches(count, 32, 1),
         content_type=IMAGES,
         whole={"validation": (IMAGES, {"images": records(32)})},
+        epochs="epochs",
     )
 
 
@@ -224,6 +228,7 @@ def _seq2seq(scale: float, random: np.random.Generator) -> Job:
             "validation": (RECORDIO, {"pairs": pairs(32)}),
             "vocab": ("application/json", {"vocab.src.json": vocabulary, "vocab.trg.json": vocabulary}),
         },
+        epochs="max_num_epochs",
     )
 
 

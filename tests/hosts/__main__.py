@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ import numpy as np
 from algorithms import registry
 from container.training import meeting
 from tests import resuming
-from tests.hosts.group import BOUNDS, Group, cable, group
+from tests.hosts.group import BOUNDS, Group, cable, group, own_network
 from tests.hosts.test_losses import wait_until_it_takes
 from tests.hosts.test_resuming import MORE, SOON_ALONE, every_point, filled, keeping, start_again
 from tests.kill.__main__ import EARLY, LONGER, is_half
@@ -59,6 +59,11 @@ def rows() -> bytes:
     return b"\n".join(b",".join(b"%d" % value for value in row) for row in counts)
 
 
+def most_seconds(bounds: Mapping[str, float]) -> float:
+    """What hosts may take to end: a host that was lost before they met is one that has never come."""
+    return bounds["PATIENCE"] + bounds["LINGER"] + 120
+
+
 # ---- what happens to a host: each returns whether its own end is that of the others --------------------------------
 
 
@@ -73,9 +78,25 @@ def training_process(hosts: Group, place: int) -> int | None:
     return None
 
 
-def killed(hosts: Group, place: int, moments: random.Random) -> bool:
+def wait_until_met(hosts: Group, *words: str) -> None:
+    """Until the leader has printed that all are here, or one of ``words``; or until it has ended."""
+    leader = hosts.processes[0]
+    while leader and leader.poll() is None and not any(word in hosts.log(0) for word in words or ("hosts are here",)):
+        time.sleep(0.02)
+
+
+def started(hosts: Group, moments: random.Random) -> None:
+    """All hosts, at a random moment: from their start on, or since they have met, whatever else the machine does."""
     hosts.start()
-    time.sleep(moments.uniform(0, SECONDS))
+    if moments.random() < 0.5:
+        time.sleep(moments.uniform(0, SECONDS))
+    else:
+        wait_until_met(hosts)
+        time.sleep(moments.uniform(0, SECONDS / 8))
+
+
+def killed(hosts: Group, place: int, moments: random.Random) -> bool:
+    started(hosts, moments)
     hosts.signal(place, signal.SIGKILL)
     return False
 
@@ -92,12 +113,11 @@ def killed_training(hosts: Group, place: int, moments: random.Random) -> bool:
 
 def stopped(hosts: Group, place: int, moments: random.Random) -> bool:
     """Longer than a host may be silent; it wakes when the others have ended."""
-    hosts.start()
-    time.sleep(moments.uniform(0, SECONDS))
+    started(hosts, moments)
     hosts.signal(place, signal.SIGSTOP)
     for other in range(len(hosts.hosts)):
         if other != place:
-            hosts.outcome(other)
+            hosts.outcome(other, most_seconds(hosts.bounds))
     hosts.signal(place, signal.SIGCONT)
     return True
 
@@ -136,7 +156,7 @@ def full_disk(hosts: Group, place: int, moments: random.Random) -> bool:
     (folder / "filler").write_bytes(bytes(4096))
     hosts.start()
     for other in range(3):
-        hosts.outcome(other)
+        hosts.outcome(other, most_seconds(hosts.bounds))
     subprocess.run(["umount", "--lazy", folder], check=True)
     return True
 
@@ -166,8 +186,7 @@ def late(hosts: Group, place: int, moments: random.Random) -> bool:
 
 def cut(hosts: Group, place: int, moments: random.Random) -> bool:
     """Both of two hosts lose the other."""
-    hosts.start()
-    time.sleep(moments.uniform(0, SECONDS))
+    started(hosts, moments)
     hosts.cut()
     return True
 
@@ -238,7 +257,7 @@ def lose(number: int, seed: int, bounds: dict[str, float]) -> tuple[str, str | N
     kind, name, place = KINDS[number % len(KINDS)], moments.choice(sorted(VALUES)), moments.randrange(3)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        size, network, own = (2, "10.99", 1 + number % 250) if kind is cut else (3, "127.77", 1 + number % 250)
+        size, network, own = (2, "10.99", 1 + number % 250) if kind is cut else (3, own_network(), 1 + number % 250)
         place = min(place, size - 1)
         prefixes, cutting = stack.enter_context(cable(own)) if kind is cut else ([[]] * size, lambda: None)
         hosts = stack.enter_context(group(folder, size, own, name, VALUES[name], network))
@@ -248,7 +267,7 @@ def lose(number: int, seed: int, bounds: dict[str, float]) -> tuple[str, str | N
         happened = time.monotonic()
         counted = [other for other in range(size) if alike or other != place]
         try:
-            outcomes = {other: hosts.outcome(other, bounds["PATIENCE"] + 60) for other in counted}
+            outcomes = {other: hosts.outcome(other, most_seconds(bounds)) for other in counted}
         except subprocess.TimeoutExpired:
             return kind.__name__, f"{name}, host {place}: one does not end", time.monotonic() - happened
         problem = wrong(kind, outcomes, hosts, leads=place == 0)
@@ -256,6 +275,9 @@ def lose(number: int, seed: int, bounds: dict[str, float]) -> tuple[str, str | N
 
 
 # ---- kills of jobs that go on ---------------------------------------------------------------------------------------
+
+POINT = "\npoint ", "]\ttrain-"
+"""In the log when there is a checkpoint; XGBoost writes its own, one each round."""
 
 _EAGER_XGBOOST = """
 from algorithms.xgb import checkpoints as of_xgboost
@@ -268,17 +290,10 @@ def values_of(name: str) -> dict[str, str]:
     return {**registry.find(name).configurations[0].hyperparameters, **MORE[name], **LONGER.get(name, {})}
 
 
-def wait_until_met(hosts: Group) -> None:
-    """Or until the leader has ended."""
-    leader = hosts.processes[0]
-    while leader and leader.poll() is None and "hosts are here" not in hosts.log(0):
-        time.sleep(0.02)
-
-
 @cache
 def undisturbed(name: str) -> tuple[dict[str, bytes], float]:
     """The model of two hosts that were left alone, and the seconds that they took after they had met."""
-    with tempfile.TemporaryDirectory() as folder, group(Path(folder), 2, 1, name, values_of(name), "127.78") as hosts:
+    with tempfile.TemporaryDirectory() as folder, group(Path(folder), 2, 1, name, values_of(name)) as hosts:
         filled(hosts, name).start(before=SOON_ALONE)
         wait_until_met(hosts)
         began = time.monotonic()
@@ -305,14 +320,17 @@ def go_on(number: int, seed: int, names: tuple[str, ...]) -> Counter[str]:
     before = every_point() + (_EAGER_XGBOOST if name == "xgboost" else "")
     with (
         tempfile.TemporaryDirectory() as folder,
-        group(Path(folder), 2, 2 + number % 250, name, values_of(name), "127.78") as hosts,
+        group(Path(folder), 2, 2 + number % 250, name, values_of(name)) as hosts,
     ):
         keeping(filled(hosts, name))
         for attempt in range(MOST_STARTS + 1):
             start_again(hosts, before)
-            if moments.random() > EARLY:
-                wait_until_met(hosts)
             wait = moments.uniform(0, 1.1 * seconds)
+            if (chance := moments.random()) > EARLY:
+                wait_until_met(hosts)
+            if chance > 0.5:  # networks are compiled for most of the time
+                wait_until_met(hosts, *POINT)
+                wait /= 4
             if attempt < MOST_STARTS:
                 time.sleep(wait)
                 kill_one(hosts, moments, counts)

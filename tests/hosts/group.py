@@ -194,7 +194,7 @@ def cable(number: int) -> Iterator[tuple[list[list[str]], Callable[[], None]]]:
     """
     if shutil.which("ip") is None:
         raise NoNetworkError("there is no command ip")
-    spaces = [f"oba-{os.getpid()}-{place}" for place in range(2)]
+    spaces = [f"oba-{os.getpid()}-{number}-{place}" for place in range(2)]
     with contextlib.ExitStack() as stack:
         for space in spaces:
             _ip("netns", "add", space)

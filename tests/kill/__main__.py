@@ -50,8 +50,9 @@ def wait_until_begun(process: subprocess.Popen[bytes], opt_ml: OptMl, after: int
     while process.poll() is None:
         with (opt_ml.paths.base / "log").open("rb") as log:
             log.seek(after)
-            if any(line in log.read() for line in BEGUN):
-                return
+            new = log.read()
+        if any(line in new for line in BEGUN):
+            return
         time.sleep(0.01)
 
 
