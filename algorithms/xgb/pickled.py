@@ -57,6 +57,10 @@ _REUSED = (
 each of them twice, are a key whose hash takes 2**100 steps, and a few hundred bytes are enough to say so."""
 
 
+_TEXT = b"ccopy_reg\n_reconstructor\n"
+"""With which protocols 0 and 1 begin an object."""
+
+
 class _Unpickler(pickle.Unpickler):
     """Knows the few names in ``_ADMITTED``, all harmless; any other name ends the reading before it is looked up."""
 
@@ -92,8 +96,11 @@ def _check_sizes(data: bytes) -> None:
 
 
 def is_pickle(data: bytes) -> bool:
-    """Whether ``data`` starts as a pickle of protocol 2 or later does."""
-    return data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    """Whether ``data`` starts as a pickle of protocol 2 or later does, or as one of 0 or 1 with an object.
+
+    Python 2, which the image of version 0.72 runs on, writes protocol 0.
+    """
+    return data.startswith(_TEXT) or (data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
 
 
 def booster_state(data: bytes) -> bytes:

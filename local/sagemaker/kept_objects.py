@@ -133,7 +133,7 @@ class KeptObjects:
 
         self._backend.put_object_tagging = put_object_tagging  # type: ignore[method-assign]
         self._copy_part = self._backend.upload_part_copy
-        self._backend.upload_part_copy = self._part_copied  # type: ignore[method-assign]
+        self._backend.upload_part_copy = self._part_copied  # type: ignore[method-assign, assignment]
         self._complete = self._backend.complete_multipart_upload
         self._backend.complete_multipart_upload = self._completed  # type: ignore[method-assign, assignment]
 

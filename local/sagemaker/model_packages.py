@@ -14,8 +14,9 @@ from local.sagemaker.store import Record
 KIND, GROUP = "model-package", "model-package-group"
 _CHANGED = (
     *("ModelApprovalStatus", "ModelPackageRegistrationType", "ApprovalDescription", "InferenceSpecification"),
-    *("SourceUri", "ModelCard", "ModelLifeCycle"),
+    *("SourceUri", "ModelLifeCycle"),
 )
+_OF_CONTAINER = ("Image", "ModelDataUrl", "ModelDataSource", "ContainerHostname", "Environment")
 _SUMMARY = (
     *("ModelPackageName", "ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn", "ModelPackageDescription"),
     *("CreationTime", "ModelPackageStatus", "ModelApprovalStatus", "ModelLifeCycle", "ModelPackageRegistrationType"),
@@ -39,7 +40,7 @@ def specified(cloud: Cloud, container: Record) -> list[Record]:
     given = {key: container[key] for key in ("ContainerHostname", "ModelPackageName", "Mode") if key in container}
     environment = container.get("Environment", {})
     return [
-        {key: one[key] for key in ("Image", "ModelDataUrl", "ModelDataSource", "ContainerHostname") if key in one}
+        {key: one[key] for key in _OF_CONTAINER if key in one}
         | given
         | {"Environment": one.get("Environment", {}) | environment}
         for one in specification["Containers"]
@@ -116,6 +117,10 @@ def create_package(cloud: Cloud, request: Record) -> Record:
     if ("ModelPackageName" in request) == ("ModelPackageGroupName" in request):
         raise invalid("Either ModelPackageName or ModelPackageGroupName is required, and not both")
     own = {"ModelPackageStatus": "Completed", "ModelPackageStatusDetails": {"ValidationStatuses": []}}
+    if "InferenceSpecification" not in request and (source := _of_source(cloud, request.get("SourceUri", ""))):
+        own["InferenceSpecification"] = source
+    if "ModelCard" in request:
+        own["ModelCard"] = {"ModelCardStatus": "Draft"} | request["ModelCard"]
     exists = "Model Package already exists:"
     if "ModelPackageName" in request:
         return {"ModelPackageArn": put_new(cloud, KIND, request["ModelPackageName"], request | own, exists)}
@@ -131,6 +136,18 @@ def create_package(cloud: Cloud, request: Record) -> Record:
         put_new(cloud, KIND, f"{group['Name']}.{version}", request | own, exists, arn)
         cloud.store.update(GROUP, group["Name"], Versions=version)
     return {"ModelPackageArn": arn}
+
+
+def _of_source(cloud: Cloud, uri: str) -> Record | None:
+    """The specification of the model package or the model whose ARN a ``SourceUri`` is; None where it is none."""
+    for package in cloud.store.all(KIND):
+        if package["Arn"] == uri:
+            return package.get("InferenceSpecification")
+    for model in cloud.store.all("model"):
+        if model["Arn"] == uri:
+            given = [model["PrimaryContainer"]] if "PrimaryContainer" in model else model["Containers"]
+            return {"Containers": [{key: one[key] for key in _OF_CONTAINER if key in one} for one in given]}
+    return None
 
 
 def _described(record: Record) -> Record:
@@ -152,6 +169,7 @@ def update_package(cloud: Cloud, request: Record) -> Record:
         gone = request.get("CustomerMetadataPropertiesToRemove", ())
         before = package.get("CustomerMetadataProperties", {}) | request.get("CustomerMetadataProperties", {})
         changes["CustomerMetadataProperties"] = {key: value for key, value in before.items() if key not in gone}
+        changes["ModelCard"] = package.get("ModelCard", {}) | request.get("ModelCard", {})
         added = request.get("AdditionalInferenceSpecificationsToAdd", [])
         changes["AdditionalInferenceSpecifications"] = [*package.get("AdditionalInferenceSpecifications", []), *added]
         cloud.store.update(KIND, package["Name"], **{key: value for key, value in changes.items() if value})
@@ -160,13 +178,14 @@ def update_package(cloud: Cloud, request: Record) -> Record:
 
 @operation("ListModelPackages")
 def list_packages(cloud: Cloud, request: Record) -> Record:
-    """Packages without a group, or of one, a page of them."""
+    """Packages without a group, or of one, a page of them; none of a group that is not there, as on AWS."""
     kind = request.get("ModelPackageType", "Versioned" if "ModelPackageGroupName" in request else "Unversioned")
     kinds = {True: ("Versioned", "Both"), False: ("Unversioned", "Both")}
     some = [one for one in cloud.store.all(KIND) if kind in kinds["ModelPackageVersion" in one]]
     if "ModelPackageGroupName" in request:
-        group = _group(cloud, request["ModelPackageGroupName"])["Name"]
-        some = [one for one in some if one.get("ModelPackageGroupName") == group]
+        name = request["ModelPackageGroupName"]
+        group = next((one["Name"] for one in cloud.store.all(GROUP) if name in (one["Arn"], one["Name"])), None)
+        some = [one for one in some if group and one.get("ModelPackageGroupName") == group]
     if "ModelApprovalStatus" in request:
         some = [one for one in some if one.get("ModelApprovalStatus") == request["ModelApprovalStatus"]]
     page, token = listed(some, request, name="Name")

@@ -15,7 +15,10 @@ from sklearn.datasets import load_digits
 from tests.interop.environments import SDK2, python_of
 
 pytest.importorskip("moto")
+pytest.importorskip("keras")
 
+from algorithms.seq2seq import texts as seq2seq_texts
+from examples.data import png, write_images
 from tests.local.sagemaker.client import running
 
 pytestmark = pytest.mark.slow
@@ -32,6 +35,15 @@ def came(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebooks")
     np.save(folder / "rows.npy", ROWS)
     np.save(folder / "labels.npy", LABELS.astype(np.float32))
+    binary = LABELS < 2  # noqa: PLR2004
+    files = [png(row.reshape(8, 8)) for row in ROWS[binary][:60] * 16]
+    write_images(folder / "digits.rec", files, LABELS[binary][:60])
+    (folder / "digit.png").write_bytes(files[0])
+    texts = [" ".join(np.random.default_rng(number).choice(list("abcd"), 4)) for number in range(200)]
+    for side in ("source", "target"):
+        (folder / side).write_text("\n".join(texts))
+    pairs = {"share": 0.2, "size": 100, "least": 1, "lower": False}
+    seq2seq_texts.make(folder / "source", folder / "target", folder / "pairs", validation=None, **pairs)
     python = python_of(*SDK2)
     with running(folder / "state") as up:
         own = {"PATH": os.environ["PATH"], "HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true"}
@@ -95,3 +107,16 @@ def test_variants_are_asked_by_their_weights_and_counted(came):
     assert set(both) == {"Variant1", "Variant2"}  # all sixty to one of two equal weights: 2 in 2**60
     assert set(found["second"]) == {"Variant2"}
     assert found["counted"] == {"Variant1": both["Variant1"], "Variant2": both["Variant2"] + 10}
+
+
+def test_images_are_classified_by_a_transform_job(came):
+    found = came("image_classification")
+    assert sum(found["prediction"]) == pytest.approx(1, abs=1e-4) and len(found["prediction"]) == 2
+    assert {"train:accuracy", "validation:accuracy"} <= set(found["metrics"])
+
+
+def test_a_translation_shows_what_it_looks_at(came):
+    plain, shown = came("seq2seq")
+    assert plain["target"] == shown["target"]
+    assert np.shape(shown["matrix"])[0] in (len(shown["target"].split()), len(shown["target"].split()) + 1)
+    np.testing.assert_allclose(np.sum(shown["matrix"], axis=1), 1, atol=1e-3)

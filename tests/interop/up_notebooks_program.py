@@ -1,7 +1,8 @@
 """The calls of AWS's notebooks on the built-in algorithms, in our words, in the environment that `oba up` prints.
 
-`python … FOLDER`: FOLDER has rows.npy (the digits of scikit-learn, from 0 to 1) and labels.npy; what comes of each
-notebook is written there as notebooks.json. The notebooks run side by side. The SDK's pauses are a second at most here.
+`python … FOLDER`: FOLDER has rows.npy (the digits of scikit-learn, from 0 to 1), labels.npy, digits.rec and digit.png
+(images of zeros and ones), and in pairs/ the channels of a sequence to sequence job; what comes of each notebook is
+written there as notebooks.json. The notebooks run side by side. The SDK's pauses are a second at most here.
 """
 
 from __future__ import annotations
@@ -325,8 +326,79 @@ def ntm() -> Any:
     return [row["topic_weights"] for row in rows]
 
 
+def put(channel: str, file: Path) -> None:
+    boto3.resource("s3").Bucket(BUCKET).put_object(Key=f"{channel}/{file.name}", Body=file.read_bytes())
+
+
+def image_classification() -> Any:
+    """Full training on image records with boto3, then images through a transform job."""
+    client, image, name = boto3.client("sagemaker"), IMAGE(framework="image-classification", region=REGION), "DEMO-ic"
+    for channel in ("train", "validation"):
+        put(f"ic/{channel}", FOLDER / "digits.rec")
+    hyperparameters = {"image_shape": "3,32,32", "num_layers": "20", "num_training_samples": "60", "num_classes": "2",
+                       "mini_batch_size": "20", "epochs": "1", "learning_rate": "0.01"}  # fmt: skip
+    places = {channel: f"s3://{BUCKET}/ic/{channel}/" for channel in ("train", "validation")}
+    client.create_training_job(
+        **training_request(name, image, hyperparameters, places, content_type="application/x-recordio")
+    )
+    client.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName=name)
+    info = client.describe_training_job(TrainingJobName=name)
+    container = {"Image": image, "ModelDataUrl": info["ModelArtifacts"]["S3ModelArtifacts"]}
+    client.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    put("ic/test", FOLDER / "digit.png")
+    client.create_transform_job(
+        TransformJobName=name,
+        ModelName=name,
+        MaxConcurrentTransforms=16,
+        MaxPayloadInMB=6,
+        BatchStrategy="SingleRecord",
+        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/ic/output"},
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/ic/test/"}},
+            "ContentType": "application/x-image",
+            "SplitType": "None",
+            "CompressionType": "None",
+        },
+        TransformResources={"InstanceType": "ml.c5.xlarge", "InstanceCount": 1},
+    )
+    client.get_waiter("transform_job_completed_or_stopped").wait(TransformJobName=name)
+    answer = boto3.client("s3").get_object(Bucket=BUCKET, Key="ic/output/digit.png.out")["Body"].read()
+    metrics = [one["MetricName"] for one in info["FinalMetricDataList"]]
+    return {"prediction": json.loads(answer)["prediction"], "metrics": metrics}
+
+
+def seq2seq() -> Any:
+    """Translation with vocabularies, asked for sentences and for what a sentence looks at."""
+    client, runtime = boto3.client("sagemaker"), boto3.client("runtime.sagemaker")
+    channels = ("train", "validation", "vocab")
+    for channel in channels:
+        for file in (FOLDER / "pairs" / channel).iterdir():
+            put(f"s2s/{channel}", file)
+    image, name = get_image_uri(REGION, "seq2seq"), "DEMO-seq2seq-en-de"
+    hyperparameters = {"max_seq_len_source": "60", "max_seq_len_target": "60", "optimized_metric": "bleu",
+                       "batch_size": "32", "checkpoint_frequency_num_batches": "10", "rnn_num_hidden": "16",
+                       "num_layers_encoder": "1", "num_layers_decoder": "1", "num_embed_source": "8",
+                       "num_embed_target": "8", "checkpoint_threshold": "3", "max_num_batches": "20"}  # fmt: skip
+    places = {channel: f"s3://{BUCKET}/s2s/{channel}/" for channel in channels}
+    client.create_training_job(**training_request(name, image, hyperparameters, places))
+    endpoint = hosted(client, name, image)
+    sentence = "a c b"
+    asked = [{"data": sentence}, {"data": sentence, "configuration": {"attention_matrix": "true"}}]
+    answers = [
+        json.loads(
+            runtime.invoke_endpoint(
+                EndpointName=endpoint, ContentType="application/json", Body=json.dumps({"instances": [one]})
+            )["Body"].read()
+        )["predictions"][0]
+        for one in asked
+    ]
+    client.delete_endpoint(EndpointName=endpoint)
+    return answers
+
+
 NOTEBOOKS = (
     *(pca, factorization_machines, lda, linear_learner, xgboost_regression, kmeans_low_level, churn_and_variants, ntm),
+    *(image_classification, seq2seq),
 )
 
 

@@ -74,8 +74,8 @@ def test_pickled_boosters_of_every_old_version_are_read(tmp_path, version):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_a_pickled_booster_of_today_is_read_in_every_binary_protocol(protocol):
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickled_booster_of_today_is_read_in_every_protocol(protocol):
     features = rows()[0]
     found = load_booster(pickle.dumps(booster(), protocol), "pickled").predict(xgb.DMatrix(features))
     np.testing.assert_array_equal(found, booster().predict(xgb.DMatrix(features)))
@@ -109,6 +109,7 @@ def hostile_pickles(mark: Path) -> dict[str, bytes]:
         "nothing": b"\x80\x04N.",
         "cut": pickle.dumps(booster())[:-9],
         "persistent": b"\x80\x04\x8c\x01xQ.",
+        "inside a booster in text": pickle.dumps(inside, 0),
         "text protocol": b"cos\nsystem\n(S'touch " + str(mark).encode() + b"'\ntR.",
     }
 

@@ -226,4 +226,5 @@ def test_a_registered_version_of_a_model_is_approved_and_deployed(up, models):
     for arn in arns:
         sagemaker.delete_model_package(ModelPackageName=arn)
     sagemaker.delete_model_package_group(ModelPackageGroupName="Group")
+    assert not sagemaker.list_model_packages(ModelPackageGroupName="Group")["ModelPackageSummaryList"]
     assert not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
