@@ -31,7 +31,7 @@ def check(algorithm: str) -> None:
 
 def installing(extra: str) -> str:
     """How the packages of an extra are installed: what no index has is installed from its sources."""
-    return f"pip install '.[{extra}]' in a clone of this project, or make setup there"
+    return f"pip install '.[{extra}]' in a clone of this project, make setup there, or pip install 'FILE.whl[{extra}]'"
 
 
 def _packages(extra: str) -> Iterator[str]:

@@ -347,19 +347,22 @@ def tokens(
 @click.option("--output", type=FOLDER, metavar="FOLDER", help="By default where training on this machine looks.")
 @click.option("--address", metavar="URL", help="Of the file itself, where it is not MXNet's: a mirror of your own.")
 @click.option("--sha256", metavar="HEX", help="Of the file, if you know it: another one is refused.")
+@click.option("--gluon", is_flag=True, help="The one of MXNet's Gluon: by TLS, checked by its published digest.")
 @with_loudness
 def pretrained(
-    name: str, output: Path | None, address: str | None, sha256: str | None, *, quiet: bool, verbose: bool
+    name: str, output: Path | None, address: str | None, sha256: str | None, *, gluon: bool, quiet: bool, verbose: bool
 ) -> None:
     """Fetch one of MXNet's public checkpoints of image classifiers, for use_pretrained_model=1.
 
-    NAME is resnet-18, -34, -50, -101, -152 or -200.
+    NAME is resnet-18, -34, -50, -101, -152 or -200; of Gluon's, -50, -101 or -152.
     """
+    if gluon and sha256 is not None:
+        raise click.UsageError("--sha256 and --gluon exclude each other: what Gluon publishes is checked anyway")
     loudness = loudness_of(quiet=quiet, verbose=verbose)
 
     from local.pretrained import fetch
 
-    fetch(name, output, address, sha256, quiet=loudness is Loudness.QUIET)
+    fetch(name, output, address, sha256, gluon=gluon, quiet=loudness is Loudness.QUIET)
 
 
 for _command in (tune, export, run, up):

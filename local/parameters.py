@@ -89,7 +89,7 @@ def _algorithms() -> Collection[str]:
 
 
 class ModelPath(click.Path):
-    """A folder or an archive of a model, or the folder that ``oba train`` has written it into, below ``model``."""
+    """A folder or an archive of a model; or the folder that ``oba train`` or ``oba tune`` has put one into."""
 
     def __init__(self) -> None:
         super().__init__(exists=True, path_type=Path)
@@ -97,7 +97,10 @@ class ModelPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The model's own folder or archive."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        return path / "model" if (path / "model").is_dir() and (path / "input").is_dir() else path
+        for job in (path, path / "best"):
+            if (job / "model").is_dir() and (job / "input").is_dir():
+                return job / "model"
+        return path
 
 
 class Pair(click.ParamType[tuple[str, str]]):

@@ -2,7 +2,7 @@
 
 The public address has no TLS, and MXNet has never published digests of these files. So what came is checked for all
 that can be checked: its length, the MD5 that the server states (S3's ETag), the network that it must be; and its
-SHA-256, if the caller knows it.
+SHA-256, if the caller knows it. Those of MXNet's Gluon have both, TLS and a published digest.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
@@ -25,6 +27,7 @@ from typing import Any
 import click
 
 from algorithms import registry
+from algorithms.common import mxnet_files
 from algorithms.errors import ModelError
 from container.settings import ConfigurationError
 from recordio.limits import LARGEST_CHECKPOINT
@@ -37,19 +40,21 @@ _SHA256 = re.compile("[0-9a-fA-F]{64}")
 _SCHEMES = ("http://", "https://")
 
 
-def fetch(name: str, folder: Path | None, address: str | None, sha256: str | None, *, quiet: bool) -> None:
+def fetch(name: str, folder: Path | None, address: str | None, sha256: str | None, *, gluon: bool, quiet: bool) -> None:
     """Bring the checkpoint of ``name``, such as ``resnet-50``, into ``folder``, and say where it is, and who starts
     from it: the algorithm whose folder has ``pretrained.py``.
 
     A file that is there already is left as it is where it is the same network. Without a folder it is put where
-    training on this machine looks.
+    training on this machine looks. ``gluon`` takes the checkpoint of MXNet's Gluon, whose address has TLS and whose
+    digest is published, and converts it.
 
     Raises:
         ConfigurationError: there is no such checkpoint, it cannot be had, or it is not what it should be.
     """
     (algorithm,) = registry.having("pretrained")
     pretrained: Any = registry.part(algorithm, "pretrained")
-    layers = _layers(name, pretrained.PUBLISHED)
+    zoo: Any = registry.part(algorithm, "gluon")
+    layers = _layers(name, zoo.PUBLISHED if gluon else pretrained.PUBLISHED)
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise ConfigurationError(f"--sha256 '{sha256}': expected 64 hexadecimal digits")
     check = functools.partial(_check, pretrained, layers, sha256)
@@ -58,8 +63,9 @@ def fetch(name: str, folder: Path | None, address: str | None, sha256: str | Non
         check(file, _digest(file), str(file))
         click.echo(f"Already here: {file}")
     else:
-        address = address or pretrained.ADDRESS.format(layers=layers)
-        found = _downloaded(address, file, check, quiet=quiet)
+        address = address or (zoo.address(layers) if gluon else pretrained.ADDRESS.format(layers=layers))
+        take = functools.partial(_unpack, zoo, layers, check) if gluon else check
+        found = _downloaded(address, file, take, quiet=quiet)
         click.echo(f"Fetched {file}: {file.stat().st_size:,} bytes, SHA-256 {found}")
     click.echo(f"Next    oba train {algorithm} use_pretrained_model=1 num_layers={layers} …")
 
@@ -161,6 +167,32 @@ def _parts(response: HTTPResponse) -> Iterator[bytes]:
     """The body as it comes, so that a slow server is seen to be slow."""
     while data := response.read1(_PART):
         yield data
+
+
+def _unpack(
+    zoo: Any, layers: int, check: Callable[[Path, str, str], None], part: Path, found: str, address: str
+) -> None:
+    """Put the converted checkpoint in the place of the archive ``part``, after the published digest is seen to.
+
+    Raises:
+        ConfigurationError: there is another file in it, or one of another digest.
+    """
+    try:
+        with zipfile.ZipFile(part) as archive:
+            (member,) = archive.infolist()
+            if member.file_size > LARGEST_CHECKPOINT:
+                raise ConfigurationError(f"{address}: {member.file_size:,} bytes unpacked: that is no checkpoint")
+            data = archive.read(member)
+    except (zipfile.BadZipFile, ValueError, RuntimeError, zlib.error) as error:
+        raise ConfigurationError(f"{address} is not an archive of one file of parameters: {error}") from error
+    digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    if digest != zoo.PUBLISHED[layers]:
+        raise ConfigurationError(f"{address}: its SHA-1 is {digest}, and MXNet has published {zoo.PUBLISHED[layers]}")
+    try:
+        mxnet_files.save(part, zoo.converted(mxnet_files.load(data), layers))
+    except ModelError as error:
+        raise ConfigurationError(f"{address} is not Gluon's checkpoint of {layers} layers: {error}") from error
+    check(part, _digest(part), address)
 
 
 def _digest(file: Path) -> str:

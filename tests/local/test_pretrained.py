@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from algorithms.common import mxnet_files
-from algorithms.image_classification import pretrained
+from algorithms.image_classification import gluon, pretrained
 from container.settings import ConfigurationError
 from local.commands import oba
 from recordio import limits
@@ -40,6 +43,17 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls) -> Iterator[Server]:
+        """One that answers as long as the block runs."""
+        with cls() as one:
+            thread = threading.Thread(target=one.serve_forever, args=(0.02,))
+            thread.start()
+            yield one
+            one.shutdown()
+            thread.join()
 
     def at(self, path: str, body: bytes, status: int = 200, **headers: str) -> str:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -64,12 +78,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as one:
-        thread = threading.Thread(target=one.serve_forever, args=(0.02,))
-        thread.start()
+    with Server.running() as one:
         yield one
-        one.shutdown()
-        thread.join()
 
 
 def fetched(folder: Path, address: str, *more: str, name: str = "resnet-18") -> Result:
@@ -184,3 +194,37 @@ def test_an_unknown_name_is_answered_by_those_that_there_are(tmp_path: Path) -> 
 
 def test_the_bound_has_room_for_the_largest() -> None:
     assert limits.LARGEST_CHECKPOINT > 4 * 65_000_000  # parameters of 200 layers, float32
+
+
+def archived(**files: bytes) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data, zipfile.ZIP_DEFLATED)
+    return made.getvalue()
+
+
+def test_what_is_not_what_gluon_has_published_is_refused(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, folder = checkpoint(tmp_path, 50), tmp_path / "out"
+    folder.mkdir()
+    monkeypatch.setattr("local.pretrained.LARGEST_CHECKPOINT", 1 << 20)
+    cases = {
+        "/changed": (archived(a=data), "its SHA-1 is "),
+        "/two": (archived(a=data, b=data), "is not an archive of one file"),
+        "/none": (archived(), "is not an archive of one file"),
+        "/page": (b"<html>moved</html>", "is not an archive of one file"),
+        "/cut": (archived(a=data)[:-30], "is not an archive of one file"),
+        "/bomb": (archived(a=bytes(2 << 20)), "2,097,152 bytes unpacked"),
+    }
+    for path, (body, reason) in cases.items():
+        done = fetched(folder, server.at(path, body), "--gluon", name="resnet-50")
+        assert isinstance(done.exception, ConfigurationError), (path, done.exception)
+        assert reason in said(done), (path, said(done))
+        assert not list(folder.iterdir()), path
+    monkeypatch.setitem(gluon.PUBLISHED, 50, hashlib.sha1(data).hexdigest())
+    other = fetched(folder, server.at("/other", archived(a=data)), "--gluon", name="resnet-50")
+    assert "there is no array" in said(other) and not list(folder.iterdir())
+    assert "resnet-50, resnet-101, resnet-152" in said(fetched(folder, "http://127.0.0.1:9/", "--gluon"))
+    assert fetched(folder, "http://127.0.0.1:9/", "--gluon", "--sha256", "00").exit_code == 2
