@@ -72,7 +72,8 @@ class Objective:
         self.columns = self._columns()
         if self.columns is not None:
             left, right = np.triu_indices(self.columns.shape[1])
-            self.pairs = self.columns[:, left] * self.columns[:, right]
+            turned = np.ascontiguousarray(self.columns.T)
+            self.pairs = (turned[left] * turned[right]).T
             self.places = np.empty((self.columns.shape[1],) * 2, np.intp)  # of each two columns among the pairs
             self.places[left, right] = self.places[right, left] = np.arange(len(left))
 
