@@ -71,8 +71,11 @@ class Objective:
         self.share = (inside / counts).astype(design.dtype)  # (n, models): what a row's slope counts in the mean
         self.columns = self._columns()
         if self.columns is not None:
-            pairs = self.columns[:, :, None] * self.columns[:, None, :]
-            self.pairs = pairs.reshape(len(labels), self.columns.shape[1] ** 2)
+            left, right = np.triu_indices(self.columns.shape[1])
+            turned = np.ascontiguousarray(self.columns.T)
+            self.pairs = (turned[left] * turned[right]).T
+            self.places = np.empty((self.columns.shape[1],) * 2, np.intp)  # of each two columns among the pairs
+            self.places[left, right] = self.places[right, left] = np.arange(len(left))
 
     def _columns(self) -> np.ndarray | None:
         """(n, r + 1) the rows with a column for the bias, where Newton's method is to be used."""
@@ -186,6 +189,6 @@ class Objective:
         )
         q, pulled = weights.shape[1], self.penalty * self.shrink[:, None] * weights
         gradient = (gradient.reshape(q, m, c).transpose(1, 0, 2) + pulled).reshape(m, -1)
-        hessian = hessian.reshape(m, c, c, q, q).transpose(0, 3, 1, 4, 2).reshape(m, q * c, q * c)
+        hessian = hessian[:, self.places].reshape(m, c, c, q, q).transpose(0, 3, 1, 4, 2).reshape(m, q * c, q * c)
         hessian = hessian + np.diag(np.repeat(self.penalty * self.shrink, c))
         return Values(value + 0.5 * np.einsum("mqc,mqc->m", pulled, weights), gradient, hessian)
