@@ -31,14 +31,14 @@ from recordio.batches import Batch
 from recordio.record_writer import encode_records
 
 RATES = {
-    "num_factors": 64,
+    "num_factors": 48,
     "epochs": 6,
     "mini_batch_size": 300,
-    "linear_lr": 0.0064,
-    "linear_wd": 0.0005,
-    "factors_lr": 0.0104,
-    "factors_wd": 0.0005,
-    "factors_init_sigma": 0.03,
+    "linear_lr": 0.0075,
+    "linear_wd": 0.0001,
+    "factors_lr": 0.007,
+    "factors_wd": 0.0004,
+    "factors_init_sigma": 0.01,
     "bias_lr": 0.02,
     "bias_wd": 0,
 }
@@ -159,7 +159,7 @@ def _movielens() -> list[tuple[str, float, float]]:
     given = {"feature_dim": width, "num_factors": 8, "predictor_type": "regressor"}
     rows = []
     for name, rates in (
-        ("ours, 64 factors, 6 epochs", RATES),
+        ("ours, 48 factors, 6 epochs", RATES),
         ("ours, 8 factors, default rates, 20 epochs", {"epochs": 20}),
     ):
         with tempfile.TemporaryDirectory() as folder:

@@ -46,15 +46,27 @@ def of_channel(stream: Stream, size: int, scaling: Scaling | None) -> Rows:
     return Rows(make, repeats=stream.repeats, keep=scaling is not None)
 
 
-def parted(rows: Rows, fold: int, folds: int, seed: tuple[int, ...]) -> tuple[Rows, Rows]:
-    """All but a fold of the rows, and the fold: one of so many, to which rows belong by chance."""
+def parted(rows: Rows, fold: int, folds: int, seed: int, rank: int) -> tuple[Rows, Rows]:
+    """All but a fold of the rows, and the fold: one of so many, to which rows belong by chance; dense rows by what is
+    in them, so that copies of a row are together."""
 
     def make(held_out: bool) -> Generator[Batch]:
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng((seed, rank))
         for batch in rows.batches():
-            chosen = np.flatnonzero((random.integers(folds, size=len(batch)) == fold) == held_out)
+            features = batch.features
+            if isinstance(features, np.ndarray):
+                own = _numbers(features, seed) % folds
+            else:
+                own = random.integers(folds, size=len(batch))
+            chosen = np.flatnonzero((own == fold) == held_out)
             if chosen.size:
-                labels = None if batch.labels is None else batch.labels[chosen]
-                yield Batch(batch.features[chosen], labels)
+                yield Batch(features[chosen], None if batch.labels is None else batch.labels[chosen])
 
     return Rows(lambda: make(False)), Rows(lambda: make(True))
+
+
+def _numbers(features: np.ndarray, seed: int) -> np.ndarray:
+    """A number (n,) of each row (n, d), uint64, alike for equal rows: a sum of its bits times random numbers."""
+    factors = np.random.default_rng(seed).integers(1 << 63, size=features.shape[1], dtype=np.uint64) * 2 + 1
+    bits = (np.ascontiguousarray(features, np.float32) + 0).view(np.uint32)  # + 0: there is one zero
+    return (bits * factors).sum(axis=1, dtype=np.uint64) >> np.uint64(33)

@@ -48,8 +48,7 @@ def run(
     """All trials from ``place`` on. Returns the place that training has come to, and whether a stop was asked for: then
     that is within a trial, and what it has learned the best model that there is."""
     while (search := place.search) is not None:
-        seed = job.seed, job.hosts.rank
-        known, held_out = parted(rows, search.fold, FOLDS, seed)
+        known, held_out = parted(rows, search.fold, FOLDS, job.seed, job.hosts.rank)
         if not place.epoch and not place.batches:
             state.restart()
             set_rates(state, place)

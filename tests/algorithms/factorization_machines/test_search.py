@@ -131,6 +131,20 @@ def test_a_job_that_was_interrupted_among_its_trials_ends_as_one_that_was_not(sh
     np.testing.assert_array_equal(model.linear, expected.linear)
 
 
+def test_copies_of_a_dense_row_are_held_out_together():
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    copies = Rows(lambda: iter([Batch(np.tile(x, (20, 1)))]))
+    sizes = []
+    for fold in range(5):
+        known, held_out = (
+            {tuple(row) for batch in part.batches() for row in batch.features} for part in parted(copies, fold, 5, 0, 0)
+        )
+        assert not known & held_out
+        sizes.append(len(held_out))
+    assert sum(sizes) == 40
+    assert max(sizes) < 20
+
+
 def test_rates_are_tried_upwards_as_long_as_they_are_better():
     def tried(losses):
         search = Search(folds=2, schedule=Schedule(300, 32))
@@ -162,7 +176,7 @@ def test_folds_part_the_rows_by_chance_and_rows_are_read_once_where_they_fit():
     seen = []
     for fold in range(5):
         known, held_out = (
-            np.concatenate([batch.labels for batch in part.batches()]) for part in parted(whole, fold, 5, (0, 0))
+            np.concatenate([batch.labels for batch in part.batches()]) for part in parted(whole, fold, 5, 0, 0)
         )
         assert sorted([*known, *held_out]) == x[:, 0].tolist()
         assert 500 < len(held_out) < 700
