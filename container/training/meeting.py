@@ -95,10 +95,11 @@ class Host(ABC):
     def step(self) -> None:
         """Hear what there is to hear, then look at the training process and at the clock.
 
-        In this order: a host that was stopped for long finds in its messages how the others have ended.
+        In this order, and by the time before: a host that was stopped for long, wherever, finds in its messages how the
+        others have ended.
         """
-        self.exchange([*self.connections(), self.trainee.lines])
         now = time.monotonic()
+        self.exchange([*self.connections(), self.trainee.lines])
         if now >= self._beat_at:
             self._beat_at = now + BEAT
             self.beat()

@@ -78,6 +78,30 @@ def test_a_stopped_host_is_lost_and_ends_like_the_others_when_it_wakes(hosts, pl
     assert_all_say([*outcomes, hosts.outcome(place)])
 
 
+STOPS_ITSELF = """
+import os, pathlib, signal
+hear = meeting.Host.exchange
+def exchange(self, connections):
+    hear(self, connections)
+    if (flag := pathlib.Path({flag!r})).exists():
+        flag.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+meeting.Host.exchange = exchange
+"""
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["leader", "member"])
+def test_a_host_that_is_stopped_before_it_looks_at_the_clock_hears_first_when_it_wakes(hosts, tmp_path, place):
+    flag = tmp_path / "stop"
+    hosts.start(place, before=STOPS_ITSELF.format(flag=str(flag)))
+    hosts.start(*(other for other in range(3) if other != place))
+    hosts.wait_until_met()
+    flag.touch()
+    outcomes = [hosts.outcome(other) for other in range(3) if other != place]
+    hosts.signal(place, signal.SIGCONT)
+    assert_all_say([*outcomes, hosts.outcome(place)], f"Host {hosts.names[place]} was lost", "nothing was heard of it")
+
+
 def training_process(hosts, place):
     process = hosts.processes[place]
     return int(subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True))
