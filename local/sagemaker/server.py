@@ -19,12 +19,24 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import click
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from container.settings import ConfigurationError
-from local.sagemaker import asynchronous, endpoints, engines, external, kept_reads, operations, page, restart, role
+from local.sagemaker import (
+    asynchronous,
+    endpoints,
+    engines,
+    external,
+    kept_reads,
+    operations,
+    page,
+    response_stream,
+    restart,
+    role,
+)
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
 from local.sagemaker.processes import Processes
@@ -120,13 +132,18 @@ class Application:
         if kind == "async-invocations":
             told, places = asynchronous.invoke(cloud, name, request.get_data(), request.headers)
             return Response(json.dumps(told), 202, places, content_type="application/json")
-        if kind != "invocations":  # moto would make up an answer
-            raise AwsError("ValidationException", f"oba up has no {kind}; InvokeEndpoint is there")
-        answer, variant = endpoints.invoke(cloud, name, request.get_data(), request.headers)
+        streams, asked = kind != "invocations", Headers(request.headers)
+        if streams and (accept := asked.pop("X-Amzn-SageMaker-Accept", None)) is not None:
+            asked["Accept"] = accept
+        answer, variant = endpoints.invoke(cloud, name, request.get_data(), asked)
         headers = {"x-Amzn-Invoked-Production-Variant": variant}
         if (attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes")) is not None:
             headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
-        return Response(answer.body, answer.status, headers, content_type=answer.headers.get("content-type"))
+        media_type = answer.headers.get("content-type")
+        if streams:
+            headers["X-Amzn-SageMaker-Content-Type"] = media_type or ""
+            return Response(response_stream.encoded(answer.body), 200, headers, content_type=response_stream.MEDIA_TYPE)
+        return Response(answer.body, answer.status, headers, content_type=media_type)
 
 
 def _unwritten(error: OSError) -> Response:

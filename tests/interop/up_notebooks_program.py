@@ -376,9 +376,10 @@ def seq2seq() -> Any:
             put(f"s2s/{channel}", file)
     image, name = get_image_uri(REGION, "seq2seq"), "DEMO-seq2seq-en-de"
     hyperparameters = {"max_seq_len_source": "60", "max_seq_len_target": "60", "optimized_metric": "bleu",
-                       "batch_size": "32", "checkpoint_frequency_num_batches": "10", "rnn_num_hidden": "16",
-                       "num_layers_encoder": "1", "num_layers_decoder": "1", "num_embed_source": "8",
-                       "num_embed_target": "8", "checkpoint_threshold": "3", "max_num_batches": "20"}  # fmt: skip
+                       "batch_size": "32", "checkpoint_frequency_num_batches": "40", "rnn_num_hidden": "32",
+                       "num_layers_encoder": "1", "num_layers_decoder": "1", "num_embed_source": "16",
+                       "num_embed_target": "16", "checkpoint_threshold": "3", "max_num_batches": "80",
+                       "optimizer_type": "adam", "learning_rate": "0.01"}  # fmt: skip
     places = {channel: f"s3://{BUCKET}/s2s/{channel}/" for channel in channels}
     client.create_training_job(**training_request(name, image, hyperparameters, places))
     endpoint = hosted(client, name, image)

@@ -58,6 +58,15 @@ def test_an_endpoint_answers_by_its_variants_and_is_gone_when_deleted(up, models
     assert other["ContentType"] == "application/x-recordio-protobuf"
     binary = other["Body"].read()
     assert binary.startswith(b"\x0a\x23\xd7\xce")
+    many = CSV * 40
+    asked = {"EndpointName": "ab", "ContentType": "text/csv", "Body": many, "Accept": "text/csv"}
+    whole = up.runtime.invoke_endpoint(**asked)
+    streamed = up.runtime.invoke_endpoint_with_response_stream(**asked)
+    parts = [event["PayloadPart"]["Bytes"] for event in streamed["Body"]]
+    assert (b"".join(parts), len(parts)) == (whole["Body"].read(), 2)
+    assert streamed["ContentType"] == whole["ContentType"]
+    with pytest.raises(up.runtime.exceptions.ModelError, match="client error"):
+        up.runtime.invoke_endpoint_with_response_stream(**asked | {"Body": b"1,2,3"})
     with pytest.raises(up.runtime.exceptions.ModelError) as caught:
         up.runtime.invoke_endpoint(
             EndpointName="ab", ContentType="application/x-recordio-protobuf", Body=b"\xff\x00\xfe"
