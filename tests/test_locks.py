@@ -92,7 +92,7 @@ def test_each_algorithm_has_a_lock_for_its_image(algorithm):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("platform", ["x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin"])
-@pytest.mark.parametrize("name", ["core", "all"])
+@pytest.mark.parametrize("name", ["core", "all", "development"])
 def test_every_platform_has_wheels_of_all_that_is_locked(name, platform, tmp_path):
     lock, target = ROOT / "locks" / f"{name}.lock", tmp_path / "target"
     done = subprocess.run(
