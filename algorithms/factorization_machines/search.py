@@ -90,11 +90,13 @@ class Search:
         return higher[0] if best > TIMES[0] and higher and higher[0] not in totals else None
 
     def best(self) -> float:
-        """The multiple with the least loss, if that is less than the default's by more than its standard error."""
+        """The multiple with the least loss: others than the default only where that is less than the default's by
+        more than its standard error."""
         default = np.array(self.losses[TIMES[0]])
         gains = {times: default - np.array(losses) for times, losses in self.losses.items()}
         times = max(gains, key=lambda times: float(gains[times].sum()))
-        return times if gains[times].sum() > np.sqrt(GROUPS) * gains[times].std() else TIMES[0]
+        needed = float(np.sqrt(GROUPS) * gains[times].std())
+        return times if gains[times].sum() > needed else TIMES[0]
 
 
 def folds(rows: int) -> int:
