@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,14 +53,22 @@ def run(
         if not place.epoch and not place.batches:
             state.restart()
             set_rates(state, place)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if not _trained(state, known, place, hp, job):
-                return place, True
-            if place.period > 1:
-                state.agree(stopped=False, step=None)
-            search.take(_losses(state, held_out, place, hp, job))
+        if any_host(job.hosts, _has_rows(known)):
+            with np.errstate(over="ignore", invalid="ignore"):
+                if not _trained(state, known, place, hp, job):
+                    return place, True
+                if place.period > 1:
+                    state.agree(stopped=False, step=None)
+                search.take(_losses(state, held_out, place, hp, job))
+        else:  # copies of few rows may all be in one fold, which then tells nothing
+            search.take(np.zeros(GROUPS))
         place = _next(place, search) if search.more() else _decided(state, search, place, job)
     return place, False
+
+
+def _has_rows(rows: Rows) -> bool:
+    with closing(rows.batches()) as batches:
+        return next(batches, None) is not None
 
 
 def _trained(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -126,7 +127,7 @@ def page(
     about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure], others: Sequence[str]
 ) -> str:
     """The HTML text."""
-    links = ", ".join(f'<a href="{urllib.parse.quote(name)}">{html.escape(name)}</a>' for name in others)
+    links = ", ".join(f'<a href="{urllib.parse.quote(os.fsencode(name))}">{html.escape(name)}</a>' for name in others)
     parts = [
         f"<h1>{html.escape(about.algorithm)}</h1><p>{html.escape(about.summary)} Trained in {about.seconds:.1f} s, "
         f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC.</p>",

@@ -69,6 +69,14 @@ def test_labels_without_interactions_are_given_none():
     assert any("factors_lr is not given: 0," in line for line in job.messages)
 
 
+@pytest.mark.parametrize("value", [1, 6])
+def test_copies_of_one_row_which_are_in_one_fold_are_learned(value, monkeypatch):
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 3000)
+    x, y = np.full((40, 3), value, np.float32), np.arange(40, dtype=np.float32) % 3
+    found = fitted(x, y).predict(Batch(x[:1]))["score"]
+    np.testing.assert_allclose(found, y.mean(), atol=0.1)  # all that there is to learn
+
+
 def test_a_rate_that_is_given_is_kept_to():
     known, _ = matrix(rank=3)
     job = FakeJob()

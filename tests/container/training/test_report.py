@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import numpy as np
 import pytest
@@ -103,6 +104,12 @@ def test_names_of_any_kind_are_text(tmp_path):
     links = [element.get("href") for element in tree.iter("a")]
     assert sorted(map(unquote, links)) == sorted([*names[4:], "report.json"])
     assert all(urlsplit(link).scheme == urlsplit(link).fragment == "" for link in links)
+
+
+def test_a_file_whose_name_is_no_utf_8_is_linked_by_its_bytes(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.csv")).write_text("")
+    links = [element.get("href") for element in parser.fromstring(written(tmp_path).encode()).iter("a")]
+    assert sorted(map(unquote_to_bytes, links)) == [b"caf\xe9.csv", b"report.json"]
 
 
 def test_pictures_are_the_numbers():
