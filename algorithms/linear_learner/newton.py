@@ -19,7 +19,9 @@ from algorithms.interface import Hosts
 
 DESCENT, NOISE = 1e-4, 1e-12
 """A step has to gain this share of what the slope promises, less what rounding adds to a value."""
-HALVINGS = 20
+HALVINGS = 40
+"""At most: from where all is all but straight, a step may be 1e10 times too long. A problem that they do not help stays
+where it is."""
 SMALLEST_CURVATURE = 1e-10
 """Added to all second derivatives, which vanish in directions in which all rows are told apart beyond doubt."""
 
@@ -43,7 +45,8 @@ def minimise_together(
     ``tolerance`` of the value, or after so many steps.
 
     Args:
-        evaluate: with the rows of all ``hosts``, which call it at the same time.
+        evaluate: with the rows of all ``hosts``, which call it at the same time, and have the same values to the bit:
+            they decide on each host which problem goes on.
         starts: (m, p) float64.
     """
     found = starts.copy()
@@ -65,7 +68,9 @@ def minimise_together(
             if not high.any():
                 break
             size[high] /= 2
-        found[running] = there
+        low = ~high
+        found[running[low]] = there[low]
+        running, at = running[low], Values(*(part[low] for part in at))
     return found
 
 

@@ -172,7 +172,10 @@ class Objective:
         return found
 
     def values(self, numbers: np.ndarray, points: np.ndarray) -> Values:
-        """Values, gradients and second derivatives; see ``newton.Evaluate``."""
+        """Values, gradients and second derivatives; see ``newton.Evaluate``.
+
+        The leader adds the penalty before the sum, so that hosts whose processors round otherwise have the same values.
+        """
         assert self.columns is not None, "Newton's method was chosen"
         m, rows, c = len(points), len(self.labels), self.outputs
         weights = points.reshape(m, -1, c)
@@ -182,13 +185,15 @@ class Objective:
         curves = CURVATURES[self.hp.loss_name](scores) * share[:, :, None, None]
         if (of_rows := row_weights(self.problem, self.labels, self.hp)) is not None:
             curves *= of_rows[:, None, None, None]
+        pulled = self.penalty * self.shrink[:, None] * weights
+        pull = 0.5 * np.einsum("mqc,mqc->m", pulled, weights) if self.hosts.rank == 0 else 0.0
         value, gradient, hessian = self.hosts.sum(
-            np.einsum("nm,nm->m", losses, share),
+            np.einsum("nm,nm->m", losses, share) + pull,
             self.columns.T @ (slopes * share[:, :, None]).reshape(rows, m * c),
             curves.reshape(rows, m * c * c).T @ self.pairs,
         )
-        q, pulled = weights.shape[1], self.penalty * self.shrink[:, None] * weights
+        q = weights.shape[1]
         gradient = (gradient.reshape(q, m, c).transpose(1, 0, 2) + pulled).reshape(m, -1)
         hessian = hessian[:, self.places].reshape(m, c, c, q, q).transpose(0, 3, 1, 4, 2).reshape(m, q * c, q * c)
         hessian = hessian + np.diag(np.repeat(self.penalty * self.shrink, c))
-        return Values(value + 0.5 * np.einsum("mqc,mqc->m", pulled, weights), gradient, hessian)
+        return Values(value, gradient, hessian)

@@ -9,10 +9,14 @@ from sklearn import datasets, linear_model
 from sklearn.preprocessing import StandardScaler
 
 from algorithms.linear_learner import losses
+from algorithms.linear_learner.design import designs
 from algorithms.linear_learner.newton import Values, minimise_together
+from algorithms.linear_learner.objective import Objective
+from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.selection import calibrate
 from algorithms.linear_learner.validation import folds, row_keys
 from recordio.batches import Batch
+from tests.algorithms.fakes import on_hosts
 from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters
 
 
@@ -43,6 +47,50 @@ def test_steps_that_go_too_far_are_halved():
     found = minimise_together(evaluate, np.array([[3.0], [0.0], [-5.0]]), 1e-12, 50)
     np.testing.assert_allclose(found, 0, atol=1e-6)
     assert asked[0] == 3 and max(asked[1:]) == 2
+
+
+def test_a_step_that_is_ten_thousand_million_times_too_long_is_halved_until_it_is_not():
+    """The square root of x^2 + e^2 is all but straight away from its minimum."""
+    asked = []
+
+    def evaluate(numbers, points):
+        asked.append(len(numbers))
+        value = np.hypot(points, 1e-3 * 10.0 ** -numbers[:, None])
+        return Values(value[:, 0], points / value, (1e-6 * 100.0 ** -numbers[:, None] / value**3)[:, :, None])
+
+    found = minimise_together(evaluate, np.ones((3, 1)), 1e-9, 50)
+    np.testing.assert_allclose(found, 0, atol=1e-2)
+    assert len(asked) < 500
+
+
+def test_a_problem_that_no_step_makes_smaller_stays_where_it_is_and_holds_up_no_other():
+    asked = []
+
+    def evaluate(numbers, points):
+        asked.append(len(numbers))
+        wrong = np.where(numbers == 1, np.nan, 1.0)[:, None]
+        return Values((points[:, 0] - 3) ** 2 + 1, 2 * (points - 3) * wrong, np.full((len(points), 1, 1), 2.0))
+
+    found = minimise_together(evaluate, np.zeros((2, 1)), 1e-9, 50)
+    np.testing.assert_allclose(found[:, 0], [3, 0], atol=1e-6)
+    assert len(asked) < 50
+
+
+def test_hosts_whose_processors_round_otherwise_have_the_same_values():
+    x, y = datasets.load_iris(return_X_y=True)
+    hp = hyperparameters("multiclass_classifier", num_classes=3)
+
+    def value(hosts):
+        mine = slice(hosts.rank, None, hosts.size)
+        batch = Batch(x[mine].astype(np.float32), y[mine].astype(np.float32))
+        problem = study(batch, hp, hosts)
+        design = next(iter(designs(problem, batch, hp, hosts)))
+        objective = Objective(hp, problem, design, batch.labels, np.empty((len(batch.labels), 0), bool), hosts)
+        objective.penalty = 0.1 * (1 + hosts.rank * 1e-9)  # farther apart than roundings are
+        return objective.values(np.array([0]), np.ones((1, objective.size)))[0].tolist()
+
+    first, second = on_hosts(2, value)
+    assert first == second
 
 
 @pytest.mark.parametrize("classes", [2, 3])
