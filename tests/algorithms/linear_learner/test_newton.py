@@ -86,7 +86,7 @@ def test_hosts_whose_processors_round_otherwise_have_the_same_values():
         problem = study(batch, hp, hosts)
         design = next(iter(designs(problem, batch, hp, hosts)))
         objective = Objective(hp, problem, design, batch.labels, np.empty((len(batch.labels), 0), bool), hosts)
-        objective.penalty = 0.1 * (1 + hosts.rank * 1e-9)  # farther apart than roundings are
+        objective.penalty = 0.1 * (1 + hosts.rank * 1e-6)  # much farther apart than roundings are
         return objective.values(np.array([0]), np.ones((1, objective.size)))[0].tolist()
 
     first, second = on_hosts(2, value)
