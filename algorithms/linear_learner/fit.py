@@ -56,7 +56,11 @@ SMALL_PRODUCT = 1e8
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves: the best model, and rows of this host to report its scores on."""
+    """What training leaves: the best model, and rows of this host to report its scores on.
+
+    Attributes:
+        optimizer: its name in mini-batches; ``exact`` where the minimum was found, by whichever method.
+    """
 
     winner: Winner
     problem: Problem
@@ -120,7 +124,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         margin=0.0,
         setting=Setting(1.0, point.penalty * point.design.size**2, 0.0 if hp.l1 == AUTO else float(hp.l1)),
     )
-    return Trained(winner, problem, rows, judged, make_loss(hp.loss_name, hp), "lbfgs")
+    return Trained(winner, problem, rows, judged, make_loss(hp.loss_name, hp), "exact")
 
 
 def _best_weight(

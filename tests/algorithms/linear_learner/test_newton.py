@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -10,13 +12,15 @@ from sklearn.preprocessing import StandardScaler
 
 from algorithms.linear_learner import losses
 from algorithms.linear_learner.design import designs
+from algorithms.linear_learner.fit import train
 from algorithms.linear_learner.newton import Values, minimise_together
 from algorithms.linear_learner.objective import Objective
 from algorithms.linear_learner.preprocessing import study
+from algorithms.linear_learner.results import described
 from algorithms.linear_learner.selection import calibrate
 from algorithms.linear_learner.validation import folds, row_keys
 from recordio.batches import Batch
-from tests.algorithms.fakes import on_hosts
+from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters
 
 
@@ -91,6 +95,13 @@ def test_hosts_whose_processors_round_otherwise_have_the_same_values():
 
     first, second = on_hosts(2, value)
     assert first == second
+
+
+def test_the_log_names_no_other_method():
+    x, y = datasets.load_iris(return_X_y=True)
+    hp = hyperparameters("multiclass_classifier", num_classes=3)
+    trained = train(hp, MemoryStream(x.astype(np.float32), y.astype(np.float32)), None, FakeJob())
+    assert json.loads(described(trained, hp))["optimizer"] == "exact"
 
 
 @pytest.mark.parametrize("classes", [2, 3])
