@@ -218,7 +218,10 @@ def _has_size(terminal: TextIO) -> bool:
 
 
 def bar_on(terminal: TextIO) -> ProgressBar | None:
-    """A bar where there is a terminal, and tqdm, which comes with the extra ``local``; none where TQDM_DISABLE is set."""
+    """A bar where there is a terminal, and tqdm, which comes with the extra ``local``.
+
+    None where there is not, or where TQDM_DISABLE is set.
+    """
     if not terminal.isatty():
         return None
     try:

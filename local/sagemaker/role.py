@@ -28,7 +28,6 @@ _LARGEST_FORM = 1 << 20
 _LENGTH = re.compile("[0-9]{1,9}")
 _ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
 
-
 _TRUST = json.dumps(
     {
         "Version": "2012-10-17",

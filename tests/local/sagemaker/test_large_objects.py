@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import urllib.request
 
 import numpy as np
 import pytest
@@ -55,6 +56,19 @@ def test_a_large_object_is_read_whole_in_ranges_and_on_conditions(up, uploaded):
             with pytest.raises(up.s3.exceptions.ClientError) as caught:
                 up.s3.get_object(**asked, **more)
             assert caught.value.response["Error"]["Code"] == code
+
+
+def test_a_bucket_that_the_host_names_is_not_taken_from_the_path(up):
+    contents = {"one/two/large": b"1" * (2 << 20), "two/large": b"2" * (2 << 20)}
+    for place, content in contents.items():
+        bucket, _, key = place.partition("/")
+        up.s3.create_bucket(Bucket=f"host-{bucket}")
+        up.s3.put_object(Bucket=f"host-{bucket}", Key=f"host-{key}" if "/" in key else key, Body=content)
+    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request"}
+    for host, content in (("host-one.localhost", b"1"), ("localhost", b"2")):
+        request = urllib.request.Request(f"{up.url}/host-two/large", headers=signed | {"Host": host})
+        with urllib.request.urlopen(request) as answer:
+            assert answer.read() == content * (2 << 20)
 
 
 def test_a_large_object_is_copied_in_parts(up, uploaded):

@@ -93,8 +93,8 @@ def test_a_member_that_is_null_is_as_one_that_is_left_out(up):
     container = {"Image": KMEANS, "Environment": None, "ModelPackageName": None}
     package = {"ModelPackageName": "null", "InferenceSpecification": {"Containers": [container]}, "SourceUri": None}
     assert asked(up, "CreateModelPackage", json.dumps(package | {"ModelPackageGroupName": None}))[0] == 200
-    for name, container in {"null-1": container, "null-2": {"ModelPackageName": "null", "Environment": None}}.items():
-        model = {"ModelName": name, "PrimaryContainer": container, "ExecutionRoleArn": ROLE}
+    for name, given in {"null-1": container, "null-2": {"ModelPackageName": "null", "Environment": None}}.items():
+        model = {"ModelName": name, "PrimaryContainer": given, "ExecutionRoleArn": ROLE}
         status, answer = asked(up, "CreateModel", json.dumps(model))
         assert status == 200, answer
         assert up.sagemaker.describe_model(ModelName=name)["PrimaryContainer"]["Image"] == KMEANS
