@@ -79,6 +79,16 @@ def test_a_large_object_is_copied_in_parts(up, uploaded):
     assert answer["Body"].read() == CONTENT
 
 
+@pytest.mark.parametrize("place", ["5-2", f"{len(CONTENT)}-{len(CONTENT)}", f"7-{len(CONTENT)}"])
+def test_a_part_of_a_range_that_is_not_there_is_refused(up, uploaded, place):
+    asked = {"Bucket": "bucket", "Key": "large/range"}
+    asked |= {"UploadId": up.s3.create_multipart_upload(**asked)["UploadId"], "PartNumber": 1}
+    with pytest.raises(up.s3.exceptions.ClientError, match="not valid for source object of size") as caught:
+        up.s3.upload_part_copy(**asked, CopySource=f"bucket/{uploaded[0]}", CopySourceRange=f"bytes={place}")
+    assert caught.value.response["Error"]["Code"] == "InvalidArgument"
+    up.s3.abort_multipart_upload(**{name: asked[name] for name in ("Bucket", "Key", "UploadId")})
+
+
 def test_an_upload_whose_parts_are_wrong_is_refused_and_may_be_completed_later(up, state):
     asked = {"Bucket": "bucket", "Key": "large/wrong"}
     asked |= {"UploadId": up.s3.create_multipart_upload(**asked)["UploadId"]}
@@ -99,4 +109,7 @@ def test_an_upload_whose_parts_are_wrong_is_refused_and_may_be_completed_later(u
     complete((1, tags[0]), (3, tags[2]))
     answer = up.s3.get_object(Bucket="bucket", Key="large/wrong")["Body"].read()
     assert answer == CONTENT[:PART] + b"last"
+    with pytest.raises(up.s3.exceptions.ClientError) as caught:  # as a client that has not heard of the answer does
+        complete((1, tags[0]), (3, tags[2]))
+    assert caught.value.response["Error"]["Code"] == "NoSuchUpload"
     assert not list((state / "s3" / "bucket").glob("*.joined"))
