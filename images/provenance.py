@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_TYPE = "urn:open-builtin-algorithms:image:1"
 FOLDER = Path("out", "provenance")
-PARAMETERS = {"ALGORITHM": "", "DEVICE": "cpu", "PURPOSE": "all", "PLATFORM": ""}
+PARAMETERS = {"ALGORITHM": "", "DEVICE": "cpu", "PURPOSE": "all", "PLATFORM": "", "BASE_IMAGE": ""}
 """What a caller of ``images/build.sh`` may say, and what it is where nothing is said."""
 TOOLS = ("build", "sbom")
 """Lock files of what is used in a build and left out of the image."""

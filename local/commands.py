@@ -274,7 +274,7 @@ def _given(word: str) -> str | None:
 @click.option("--image", metavar="URI", help="The image in its registry.  [default: ALGORITHM:latest]")
 @click.option("--text", is_flag=True, help="For people instead: hyperparameters and channels with their meaning.")
 def describe(algorithm: str, image: str | None, *, text: bool) -> None:
-    """Print what SageMaker, or a person, is told of ALGORITHM.
+    """Print the specification of ALGORITHM, for SageMaker or for people.
 
     In JSON, as CreateAlgorithm takes it for TrainingSpecification.
     """

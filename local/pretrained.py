@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import lzma
 import os
 import re
 import signal
@@ -65,8 +66,8 @@ def fetch(name: str, folder: Path | None, address: str | None, sha256: str | Non
     else:
         address = address or (zoo.address(layers) if gluon else pretrained.ADDRESS.format(layers=layers))
         take = functools.partial(_unpack, zoo, layers, check) if gluon else check
-        found = _downloaded(address, file, take, quiet=quiet)
-        click.echo(f"Fetched {file}: {file.stat().st_size:,} bytes, SHA-256 {found}")
+        _download(address, file, take, quiet=quiet)
+        click.echo(f"Fetched {file}: {file.stat().st_size:,} bytes, SHA-256 {_digest(file)}")
     click.echo(f"Next    oba train {algorithm} use_pretrained_model=1 num_layers={layers} …")
 
 
@@ -77,8 +78,8 @@ def _layers(name: str, published: Iterable[int]) -> int:
     return known[name]
 
 
-def _downloaded(address: str, file: Path, check: Callable[[Path, str, str], None], *, quiet: bool) -> str:
-    """Put what is at ``address`` into ``file``, whole and checked, or leave nothing; its SHA-256."""
+def _download(address: str, file: Path, check: Callable[[Path, str, str], None], *, quiet: bool) -> None:
+    """Put what is at ``address`` into ``file``, whole and checked, or leave nothing."""
     if not address.startswith(_SCHEMES):
         raise ConfigurationError(f"--address {address}: expected an address that starts with {' or '.join(_SCHEMES)}")
     try:
@@ -104,7 +105,6 @@ def _downloaded(address: str, file: Path, check: Callable[[Path, str, str], None
         raise ConfigurationError(f"{address} cannot be fetched: {escaped(str(error))}") from error
     finally:
         part.unlink(missing_ok=True)
-    return found
 
 
 @contextlib.contextmanager
@@ -183,7 +183,7 @@ def _unpack(
             if member.file_size > LARGEST_CHECKPOINT:
                 raise ConfigurationError(f"{address}: {member.file_size:,} bytes unpacked: that is no checkpoint")
             data = archive.read(member)
-    except (zipfile.BadZipFile, ValueError, RuntimeError, zlib.error) as error:
+    except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise ConfigurationError(f"{address} is not an archive of one file of parameters: {error}") from error
     digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
     if digest != zoo.PUBLISHED[layers]:

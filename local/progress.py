@@ -172,6 +172,11 @@ class ProgressBar:
             bar_format=_ROWS_READ,
         )
 
+    @property
+    def shown(self) -> bool:
+        """Whether tqdm draws it: its own variables of the environment can forbid that."""
+        return not self._bar.disable
+
     def rows(self, count: int) -> None:
         """So many more rows were read."""
         self._rows += count
@@ -213,11 +218,15 @@ def _has_size(terminal: TextIO) -> bool:
 
 
 def bar_on(terminal: TextIO) -> ProgressBar | None:
-    """A bar where there is a terminal, and tqdm, which comes with the extra ``local``."""
+    """A bar where there is a terminal, and tqdm, which comes with the extra ``local``.
+
+    None where there is not, or where TQDM_DISABLE is set.
+    """
     if not terminal.isatty():
         return None
     try:
         from tqdm import tqdm  # noqa: PLC0415 - not wanted, and perhaps not there, where there is no terminal
     except ImportError:
         return None
-    return ProgressBar(terminal, tqdm)
+    bar = ProgressBar(terminal, tqdm)
+    return bar if bar.shown else None

@@ -109,7 +109,7 @@ class Instance:
         seconds: float | None = None,
         hostname: str | None = None,
     ) -> tuple[Answer, str]:
-        """The answer of the last container, or the first that is none, and its container's name.
+        """The answer of the last container, or the first that is an error, and the name of the container that gave it.
 
         A container gets the answer of the one before it; ``Accept`` is for the last. ``target`` is the model of those
         that have many.

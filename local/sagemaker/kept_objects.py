@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from moto.s3.exceptions import InvalidBucketName
+from moto.s3.exceptions import InvalidArgumentError, InvalidBucketName, NoSuchUpload
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, s3_backends
 from moto.s3.utils import _VersionedKeyStore
 
@@ -159,18 +159,22 @@ class KeptObjects:
     def _part_copied(self, bucket: str, identity: str, number: int, **source: Any) -> Any:
         """A part that is a range of an object, of which moto would read all."""
         found = self._backend.get_object(source["src_bucket_name"], source["src_key_name"], source["src_version_id"])
-        content, start = getattr(found, "_value_buffer", None), source["start_byte"]
+        content, start, last = getattr(found, "_value_buffer", None), source["start_byte"], source["end_byte"]
         if start is None or not isinstance(content, _Content):
             return self._copy_part(bucket, identity, number, **source)
+        size = content.file.stat().st_size
+        if not start <= last < size:
+            told = f"Range specified is not valid for source object of size: {size}"
+            raise InvalidArgumentError(told, "x-amz-copy-source-range", f"bytes={start}-{last}")
         with content.file.open("rb") as stream:
             stream.seek(start)
-            piece = stream.read(source["end_byte"] + 1 - start)
+            piece = stream.read(last + 1 - start)
         return self._backend.upload_part(bucket, identity, number, piece)
 
     def _completed(self, bucket: str, identity: str, named: Any) -> Any:
         """What moto does to complete an upload in parts, with the bytes in a file instead of in memory."""
         if (upload := self._backend.get_bucket(bucket).multiparts.get(identity)) is None:
-            return self._complete(bucket, identity, named)
+            raise NoSuchUpload(identity)
         file = self._folder / bucket / f"{secrets.token_hex(8)}.joined"
         try:
             etag, checksum = kept_uploads.join(upload, named, file)

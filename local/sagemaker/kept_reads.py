@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Request, Response
 
 LARGE = 1 << 20
 """Bytes from which on an object is sent so."""
@@ -25,6 +25,10 @@ def answer(environ: dict[str, Any], moto: Any, kept: Callable[[str, str], Path |
         kept: the file with the bytes of a bucket's key; None where there is none.
     """
     if environ["REQUEST_METHOD"] != "GET" or environ.get("QUERY_STRING"):
+        return None
+    from moto.s3.responses import S3Response  # it is set up when it is first imported: server.py has said how
+
+    if S3Response.subdomain_based_buckets(Request(environ)):  # the bucket is in the host's name, not in the path
         return None
     path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
     bucket, _, key = path.lstrip("/").partition("/")

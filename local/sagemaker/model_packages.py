@@ -167,12 +167,15 @@ def update_package(cloud: Cloud, request: Record) -> Record:
         package = _package(cloud, request["ModelPackageArn"])
         changes = {key: request[key] for key in _CHANGED if key in request}
         gone = request.get("CustomerMetadataPropertiesToRemove", ())
-        before = package.get("CustomerMetadataProperties", {}) | request.get("CustomerMetadataProperties", {})
-        changes["CustomerMetadataProperties"] = {key: value for key, value in before.items() if key not in gone}
-        changes["ModelCard"] = package.get("ModelCard", {}) | request.get("ModelCard", {})
-        added = request.get("AdditionalInferenceSpecificationsToAdd", [])
-        changes["AdditionalInferenceSpecifications"] = [*package.get("AdditionalInferenceSpecifications", []), *added]
-        cloud.store.update(KIND, package["Name"], **{key: value for key, value in changes.items() if value})
+        both = package.get("CustomerMetadataProperties", {}) | request.get("CustomerMetadataProperties", {})
+        if both:
+            changes["CustomerMetadataProperties"] = {key: value for key, value in both.items() if key not in gone}
+        if "ModelCard" in request:
+            changes["ModelCard"] = package.get("ModelCard", {}) | request["ModelCard"]
+        if added := request.get("AdditionalInferenceSpecificationsToAdd"):
+            before = package.get("AdditionalInferenceSpecifications", [])
+            changes["AdditionalInferenceSpecifications"] = [*before, *added]
+        cloud.store.update(KIND, package["Name"], **changes)
     return {"ModelPackageArn": package["Arn"]}
 
 

@@ -55,8 +55,14 @@ def call(cloud: Cloud, name: str, request: Any) -> Record:
     protocol.check(model.input_shape, request)
     if not _TOKEN.fullmatch(token := request.get("NextToken") or "0"):
         raise invalid(f"NextToken '{token[:40]}' is none that oba up gave")
-    given = {key: value for key, value in request.items() if value is not None}
-    return protocol.answer(model, OPERATIONS[name](cloud, given) or {})
+    return protocol.answer(model, OPERATIONS[name](cloud, _given(request)) or {})
+
+
+def _given(value: Any) -> Any:
+    """What a request gives: a member that is null is as one that is left out, at any depth."""
+    if isinstance(value, dict):
+        return {key: _given(one) for key, one in value.items() if one is not None}
+    return [_given(one) for one in value] if isinstance(value, list) else value
 
 
 def listed(found: list[Record], request: Record, *, name: str, status: str = "Status") -> tuple[list[Record], Record]:

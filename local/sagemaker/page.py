@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 
 from werkzeug.wrappers import Response
+from werkzeug.wsgi import FileWrapper
 
 from container.training.style import STYLE
 from local.sagemaker import curves, endpoints, kept_logs, training_job, transforms, tuning_jobs
@@ -47,6 +48,7 @@ async function again() {
 }
 setInterval(() => document.hidden || again(), 3000);
 """
+_PIECE = 1 << 16
 _BEGINNINGS = ("TrainingStartTime", "TransformStartTime")
 _ENDS = ("TrainingEndTime", "TransformEndTime", "HyperParameterTuningEndTime")
 Row = tuple[str, ...]
@@ -63,7 +65,8 @@ def answer(cloud: Cloud, path: str) -> Response:
         return Response("There is no such file.\n", 404, mimetype="text/plain")
     kind = {".html": "text/html", ".gz": "application/gzip"}.get(file.suffix, "text/plain")
     headers = {"Content-Security-Policy": "sandbox; default-src 'unsafe-inline' data:"}
-    return Response(file.read_bytes(), headers=headers, content_type=f"{kind}; charset=utf-8")
+    content = FileWrapper(file.open("rb"), _PIECE)  # a model may be larger than memory
+    return Response(content, headers=headers, content_type=f"{kind}; charset=utf-8", direct_passthrough=True)
 
 
 def _file(cloud: Cloud, parts: list[str]) -> Path | None:

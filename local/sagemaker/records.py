@@ -13,7 +13,7 @@ def put_new(cloud: Cloud, kind: str, name: str, record: Record, exists: str, arn
     """Write a record that must not be there yet; its ARN, which is ``arn`` where one is given.
 
     Raises:
-        AwsError: it is; ``exists`` is the begin of what is told.
+        AwsError: it is; ``exists`` is the beginning of the message.
     """
     arn, now = arn or cloud.arn(kind, name), time.time()
     own = {"Name": name, "Arn": arn, "Region": cloud.region, "CreationTime": now, "LastModifiedTime": now}
@@ -28,7 +28,7 @@ def found(cloud: Cloud, kind: str, name: str, what: str) -> Record:
     """A record.
 
     Raises:
-        AwsError: there is none; ``what`` is how AWS calls the kind.
+        AwsError: there is none; ``what`` is what AWS calls the kind.
     """
     record = cloud.store.get(kind, name)
     if record is None:

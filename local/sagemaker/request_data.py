@@ -18,7 +18,7 @@ Data = Sequence[tuple[str, str]]
 
 
 def missing(channel: str, uri: str) -> str:
-    """What is told of a channel that has no data."""
+    """The message about a channel that has no data."""
     return f"channel '{channel}': no data stand for {uri}; say which do: --data {uri}=PATH"
 
 

@@ -25,8 +25,8 @@ _made: set[str] = {NAME}
 
 _SIMULATE = "SimulatePrincipalPolicy"
 _LARGEST_FORM = 1 << 20
+_LENGTH = re.compile("[0-9]{1,9}")
 _ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
-
 
 _TRUST = json.dumps(
     {
@@ -88,7 +88,7 @@ def make_asked(environ: dict[str, Any]) -> None:
 def _form(environ: dict[str, Any]) -> dict[str, list[str]] | None:
     """The fields of a form that is sent; the body can be read again. None where it is no form, or too large."""
     length = environ.get("CONTENT_LENGTH") or ""
-    if environ["REQUEST_METHOD"] != "POST" or not length.isdecimal() or int(length) > _LARGEST_FORM:
+    if environ["REQUEST_METHOD"] != "POST" or not _LENGTH.fullmatch(length) or int(length) > _LARGEST_FORM:
         return None
     body = environ["wsgi.input"].read(int(length))
     environ["wsgi.input"] = BytesIO(body)

@@ -22,6 +22,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 @pytest.fixture
 def statement(monkeypatch):
     monkeypatch.setenv("ALGORITHM", "pca")
+    monkeypatch.setenv("BASE_IMAGE", "debian:x")
     monkeypatch.setenv("SOURCE", "https://example.com/code")
     started = "2026-11-28T12:00:00Z"
     return provenance.built("open-algorithms/pca", DIGEST, "debian:x", DIGEST[:-1] + "0", started, "locks/core.lock")
@@ -32,7 +33,8 @@ def test_a_statement_names_the_image_its_source_its_base_and_its_locks(statement
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
     assert statement["subject"] == [{"name": "open-algorithms/pca", "digest": {"sha256": DIGEST[7:]}}]
     definition, run = statement["predicate"]["buildDefinition"], statement["predicate"]["runDetails"]
-    assert definition["externalParameters"] == {"ALGORITHM": "pca", "DEVICE": "cpu", "PURPOSE": "all", "PLATFORM": ""}
+    given = {"ALGORITHM": "pca", "DEVICE": "cpu", "PURPOSE": "all", "PLATFORM": "", "BASE_IMAGE": "debian:x"}
+    assert definition["externalParameters"] == given
     source, base, *files = definition["resolvedDependencies"]
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     assert source["uri"] == "git+https://example.com/code"

@@ -204,6 +204,16 @@ def archived(**files: bytes) -> bytes:
     return made.getvalue()
 
 
+def damaged(data: bytes) -> bytes:
+    """An archive by LZMA, whose bytes are not."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", data)
+    content = bytearray(made.getvalue())
+    content[60:100] = bytes(range(160, 200))
+    return bytes(content)
+
+
 def test_what_is_not_what_gluon_has_published_is_refused(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +227,7 @@ def test_what_is_not_what_gluon_has_published_is_refused(
         "/page": (b"<html>moved</html>", "is not an archive of one file"),
         "/cut": (archived(a=data)[:-30], "is not an archive of one file"),
         "/bomb": (archived(a=bytes(2 << 20)), "2,097,152 bytes unpacked"),
+        "/damaged": (damaged(data), "is not an archive of one file"),
     }
     for path, (body, reason) in cases.items():
         done = fetched(folder, server.at(path, body), "--gluon", name="resnet-50")
@@ -228,3 +239,17 @@ def test_what_is_not_what_gluon_has_published_is_refused(
     assert "there is no array" in said(other) and not list(folder.iterdir())
     assert "resnet-50, resnet-101, resnet-152" in said(fetched(folder, "http://127.0.0.1:9/", "--gluon"))
     assert fetched(folder, "http://127.0.0.1:9/", "--gluon", "--sha256", "00").exit_code == 2
+
+
+def test_the_digest_that_is_said_of_gluons_is_that_of_the_file_which_stays(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, folder = checkpoint(tmp_path, 50), tmp_path / "out"
+    monkeypatch.setitem(gluon.PUBLISHED, 50, hashlib.sha1(data).hexdigest())
+    monkeypatch.setattr(gluon, "converted", lambda arrays, _layers: arrays)
+    done = fetched(folder, server.at("/gluon", archived(a=data)), "--gluon", name="resnet-50")
+    (file,) = folder.iterdir()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert f"SHA-256 {digest}\n" in done.output
+    again = fetched(folder, "http://127.0.0.1:9/", "--sha256", digest, name="resnet-50")
+    assert again.exit_code == 0 and "Already here" in again.output

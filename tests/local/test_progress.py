@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import io
 import os
 import re
@@ -129,6 +130,19 @@ def test_without_a_terminal_or_without_tqdm_there_are_only_lines(monkeypatch):
     assert bar_on(io.StringIO()) is None
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert bar_on(Terminal()) is None
+
+
+def test_who_has_disabled_tqdm_gets_lines(monkeypatch):
+    tqdm = pytest.importorskip("tqdm")
+    monkeypatch.setattr(tqdm, "tqdm", functools.partial(tqdm.tqdm, disable=True))  # as TQDM_DISABLE=1 makes it
+    terminal = Terminal()
+    console = Console(terminal, io.StringIO(), Loudness.NORMAL, ())
+    console.rows(3)
+    console.steps(1, 2)
+    console.write("a line\n")
+    console.flush()
+    console.close()
+    assert terminal.getvalue() == "a line\n"
 
 
 def test_every_metric_of_a_round_is_a_score():

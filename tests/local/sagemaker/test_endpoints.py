@@ -222,6 +222,10 @@ def test_a_registered_version_of_a_model_is_approved_and_deployed(up, models):
     told = sagemaker.describe_model_package(ModelPackageName=arns[1])
     assert (told["ModelApprovalStatus"], told["ApprovalDescription"]) == ("Approved", "good")
     assert told["ModelPackageStatus"] == "Completed"
+    sagemaker.update_model_package(ModelPackageArn=arns[1], CustomerMetadataProperties={"a": "1"})
+    assert sagemaker.describe_model_package(ModelPackageName=arns[1])["CustomerMetadataProperties"] == {"a": "1"}
+    sagemaker.update_model_package(ModelPackageArn=arns[1], CustomerMetadataPropertiesToRemove=["a"])
+    assert sagemaker.describe_model_package(ModelPackageName=arns[1])["CustomerMetadataProperties"] == {}
     given = {"ModelPackageName": arns[1], "Environment": {"B": "2"}}
     sagemaker.create_model(ModelName="registered", Containers=[given], ExecutionRoleArn=ROLE)
     (container,) = sagemaker.describe_model(ModelName="registered")["Containers"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import urllib.request
 
 import numpy as np
 import pytest
@@ -57,12 +58,35 @@ def test_a_large_object_is_read_whole_in_ranges_and_on_conditions(up, uploaded):
             assert caught.value.response["Error"]["Code"] == code
 
 
+def test_a_bucket_that_the_host_names_is_not_taken_from_the_path(up):
+    contents = {"one/two/large": b"1" * (2 << 20), "two/large": b"2" * (2 << 20)}
+    for place, content in contents.items():
+        bucket, _, key = place.partition("/")
+        up.s3.create_bucket(Bucket=f"host-{bucket}")
+        up.s3.put_object(Bucket=f"host-{bucket}", Key=f"host-{key}" if "/" in key else key, Body=content)
+    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request"}
+    for host, content in (("host-one.localhost", b"1"), ("localhost", b"2")):
+        request = urllib.request.Request(f"{up.url}/host-two/large", headers=signed | {"Host": host})
+        with urllib.request.urlopen(request) as answer:
+            assert answer.read() == content * (2 << 20)
+
+
 def test_a_large_object_is_copied_in_parts(up, uploaded):
     config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
     up.s3.copy({"Bucket": "bucket", "Key": uploaded[0]}, "bucket", "large/copy", Config=config)
     answer = up.s3.get_object(Bucket="bucket", Key="large/copy")
     assert answer["ETag"] == up.s3.head_object(Bucket="bucket", Key=uploaded[1])["ETag"]
     assert answer["Body"].read() == CONTENT
+
+
+@pytest.mark.parametrize("place", ["5-2", f"{len(CONTENT)}-{len(CONTENT)}", f"7-{len(CONTENT)}"])
+def test_a_part_of_a_range_that_is_not_there_is_refused(up, uploaded, place):
+    asked = {"Bucket": "bucket", "Key": "large/range"}
+    asked |= {"UploadId": up.s3.create_multipart_upload(**asked)["UploadId"], "PartNumber": 1}
+    with pytest.raises(up.s3.exceptions.ClientError, match="not valid for source object of size") as caught:
+        up.s3.upload_part_copy(**asked, CopySource=f"bucket/{uploaded[0]}", CopySourceRange=f"bytes={place}")
+    assert caught.value.response["Error"]["Code"] == "InvalidArgument"
+    up.s3.abort_multipart_upload(**{name: asked[name] for name in ("Bucket", "Key", "UploadId")})
 
 
 def test_an_upload_whose_parts_are_wrong_is_refused_and_may_be_completed_later(up, state):
@@ -85,4 +109,7 @@ def test_an_upload_whose_parts_are_wrong_is_refused_and_may_be_completed_later(u
     complete((1, tags[0]), (3, tags[2]))
     answer = up.s3.get_object(Bucket="bucket", Key="large/wrong")["Body"].read()
     assert answer == CONTENT[:PART] + b"last"
+    with pytest.raises(up.s3.exceptions.ClientError) as caught:  # as a client that has not heard of the answer does
+        complete((1, tags[0]), (3, tags[2]))
+    assert caught.value.response["Error"]["Code"] == "NoSuchUpload"
     assert not list((state / "s3" / "bucket").glob("*.joined"))

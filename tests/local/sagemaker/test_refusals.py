@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import time
 import urllib.error
@@ -85,6 +87,26 @@ def test_an_environment_that_no_process_can_have_is_refused(up, value):
 def test_what_is_no_number_is_refused(up, number):
     status, answer = asked(up, "ListTrainingJobs", f'{{"CreationTimeAfter": {number}}}')
     assert (status, answer["__type"]) == (400, "SerializationException")
+
+
+def test_a_member_that_is_null_is_as_one_that_is_left_out(up):
+    container = {"Image": KMEANS, "Environment": None, "ModelPackageName": None}
+    package = {"ModelPackageName": "null", "InferenceSpecification": {"Containers": [container]}, "SourceUri": None}
+    assert asked(up, "CreateModelPackage", json.dumps(package | {"ModelPackageGroupName": None}))[0] == 200
+    for name, given in {"null-1": container, "null-2": {"ModelPackageName": "null", "Environment": None}}.items():
+        model = {"ModelName": name, "PrimaryContainer": given, "ExecutionRoleArn": ROLE}
+        status, answer = asked(up, "CreateModel", json.dumps(model))
+        assert status == 200, answer
+        assert up.sagemaker.describe_model(ModelName=name)["PrimaryContainer"]["Image"] == KMEANS
+
+
+def test_a_length_of_thousands_of_digits_is_no_fault_of_the_server(up):
+    with contextlib.closing(http.client.HTTPConnection(up.url.removeprefix("http://"))) as connection:
+        connection.putrequest("POST", "/")
+        connection.putheader("Authorization", "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/iam/aws4_request")
+        connection.putheader("Content-Length", "9" * 5000)
+        connection.endheaders()
+        assert 400 <= connection.getresponse().status < 500
 
 
 @pytest.mark.parametrize(
