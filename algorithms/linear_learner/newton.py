@@ -22,8 +22,9 @@ DESCENT, NOISE = 1e-4, 1e-12
 HALVINGS = 40
 """At most: from where all is all but straight, a step may be 1e10 times too long. A problem that they do not help stays
 where it is."""
-SMALLEST_CURVATURE = 1e-10
-"""Added to all second derivatives, which vanish in directions in which all rows are told apart beyond doubt."""
+SMALLEST_CURVATURE, SMALLEST_SHARE = 1e-10, 1e-14
+"""Added to all second derivatives, the latter times the largest: they vanish in directions in which all rows are told
+apart beyond doubt, and beside weights of rows of 1e38 nothing less is left of a sum."""
 
 
 class Values(NamedTuple):
@@ -78,7 +79,9 @@ def _direction(at: Values, hosts: Hosts) -> tuple[np.ndarray, np.ndarray]:
     """Newton's steps (m, p), and the slopes (m,) along them."""
     both = np.zeros((len(at.value), at.gradient.shape[1] + 1))
     if hosts.rank == 0:
-        curved = at.hessian + SMALLEST_CURVATURE * np.eye(at.gradient.shape[1])
+        largest = np.einsum("mpp->mp", at.hessian).max(axis=1)
+        least = SMALLEST_CURVATURE + SMALLEST_SHARE * largest
+        curved = at.hessian + least[:, None, None] * np.eye(at.gradient.shape[1])
         both[:, :-1] = np.linalg.solve(curved, -at.gradient[:, :, None])[:, :, 0]
         both[:, -1] = np.einsum("mp,mp->m", both[:, :-1], at.gradient)
     both = of_leader(hosts, both)

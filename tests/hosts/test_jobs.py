@@ -144,7 +144,7 @@ def test_linear_learner_whose_hosts_have_unequal_parts_of_the_rows(tmp_path):
     for name, value in several.items():
         assert float(value) == pytest.approx(float(expected[name]), rel=1e-4), name
     assert "#quality_metric" not in outcomes[1].log
-    assert "finds the minimum on all 600 rows" in outcomes[0].log
+    assert "the minimum on all 600 rows is found" in outcomes[0].log
 
 
 def test_a_label_that_is_wrong_on_one_host_ends_all_with_that_reason(tmp_path):

@@ -13,6 +13,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -169,7 +170,9 @@ def test_nothing_is_left_of_a_file_that_was_coming(tmp_path: Path, number: int) 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         words = ["pretrained", "resnet-18", "--output", str(tmp_path)]
         words += ["--address", f"http://127.0.0.1:{listening.getsockname()[1]}/x"]
-        with subprocess.Popen([sys.executable, "-m", "local", *words]) as run:
+        # A shell has what it starts in the background ignore Ctrl-C; whoever runs these tests may be such a process.
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        with subprocess.Popen([sys.executable, "-m", "local", *words], preexec_fn=heard) as run:
             connection, _ = listening.accept()
             with connection:
                 connection.recv(1 << 16)
