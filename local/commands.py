@@ -274,9 +274,9 @@ def _given(word: str) -> str | None:
 @click.option("--image", metavar="URI", help="The image in its registry.  [default: ALGORITHM:latest]")
 @click.option("--text", is_flag=True, help="For people instead: hyperparameters and channels with their meaning.")
 def describe(algorithm: str, image: str | None, *, text: bool) -> None:
-    """Print the specification of ALGORITHM, for SageMaker or for people.
+    """Print the specification of ALGORITHM.
 
-    In JSON, as CreateAlgorithm takes it for TrainingSpecification.
+    In JSON, as CreateAlgorithm takes it for TrainingSpecification; with --text for people.
     """
     from algorithms import registry
     from container import describe
