@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import queue
 import selectors
@@ -66,6 +67,7 @@ class BufferingWorker(Worker):
         self._lock = threading.Lock()
         self._most_connections = min(MOST_CONNECTIONS, bounded.most_connections())
         self._next_sweep = 0.0
+        self._read_until = math.inf  # after a stop, also for requests that begin after it
         super().init_process()
 
     def run(self) -> None:
@@ -86,6 +88,7 @@ class BufferingWorker(Worker):
             self._poller.unregister(listener)
             listener.close()
         now = time.monotonic()
+        self._read_until = now + bounded.STOP_READ_SECONDS
         for one in self._connections:
             if not one.busy:
                 idle = one.began is None and not one.outgoing
@@ -226,7 +229,7 @@ class BufferingWorker(Worker):
         if whole:
             self._dispatch(one)
             return
-        one.deadline = min(one.began + self.bounds.seconds, now + STALL_SECONDS)
+        one.deadline = min(one.began + self.bounds.seconds, now + STALL_SECONDS, self._read_until)
         self._hold(one)
         if one.body.received > LONGEST_DRAINED and self.bounds.body is not None:
             self._refuse(one, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is over the limit")

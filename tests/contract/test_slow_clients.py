@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import select
+import signal
 import socket
 import threading
 import time
@@ -140,6 +141,17 @@ def test_a_stop_does_not_wait_for_a_thousand_slow_clients(base):
         started = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - started < STOP_SECONDS
+
+
+def test_a_stop_does_not_wait_for_a_request_that_begins_after_it_and_stalls(base):
+    with running(base, ALGORITHM="kmeans") as server, clients(server, b"", 1) as (sock,):
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        with contextlib.suppress(OSError):  # it may be closed already
+            sock.send(STALLED)
+        assert server.process.wait(60) == 0
+        assert time.monotonic() - started < STOP_SECONDS / 2
 
 
 def test_clients_that_do_not_read_their_answers_keep_no_thread(tmp_path):
