@@ -135,11 +135,11 @@ _RESERVED: list[socket.socket] = []
 def free_port() -> int:
     """A port of this machine that nobody listens on.
 
-    It stays bound as long as this process lives: the system gives it to nobody who asks for any port, as tests that
-    run beside do. Whoever asks for this very one with SO_REUSEADDR, as servers do, gets it.
+    It stays bound as long as this process lives: the system gives it to nobody who asks for any port, at any address,
+    as tests that run beside do. Whoever asks for this very one with SO_REUSEADDR, as servers do, gets it.
     """
     probe = socket.socket()
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    probe.bind(("127.0.0.1", 0))
+    probe.bind(("", 0))
     _RESERVED.append(probe)
     return probe.getsockname()[1]

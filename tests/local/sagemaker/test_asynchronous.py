@@ -121,6 +121,8 @@ def test_what_has_no_effect_is_named_in_the_logs(up, endpoint):
     assert f"oba up: without effect on this machine: {named}\n" in texts[1]
     assert "oba up: without effect on this machine: KmsKeyId\n" in texts[0]
     assert "oba up: without effect on this machine: VpcConfig\n" in texts[0]
+    up.s3.put_object(Bucket="bucket", Key="words.csv", Body=b"no numbers\n", ContentType="text/csv")
+    up.runtime.invoke_endpoint_async(EndpointName=endpoint, InputLocation="s3://bucket/words.csv")
     deadline = time.monotonic() + 120
     while "answered with status 400" not in texts[0] and time.monotonic() < deadline:
         texts[0] = urllib.request.urlopen(up.url + link).read().decode()
