@@ -23,7 +23,7 @@ from local.sagemaker.instances import Instance
 from local.sagemaker.models import CONFIG
 from local.sagemaker.operations import listed, operation
 from local.sagemaker.records import found, put_new
-from local.sagemaker.servers import Answer
+from local.sagemaker.servers import Answer, Place
 from local.sagemaker.store import Record
 
 KIND = "endpoint"
@@ -112,8 +112,8 @@ def _start_variant(cloud: Cloud, endpoint: Record, config: Record, variant: Reco
             raise JobError("the endpoint was deleted")
         number = next(_numbers)
         folder = cloud.folder / "endpoints" / name / f"{running.name}-{number}"
-        stream = f"{running.name}/i-{number:017x}"
-        running.instances.append(Instance(cloud, containers, folder, f"{GROUP}{name}", stream, {}, notes))
+        place = Place(folder, f"{GROUP}{name}", f"{running.name}/i-{number:017x}", notes=notes)
+        running.instances.append(Instance(cloud, containers, place))
     for instance in running.instances:
         instance.wait()
 

@@ -6,13 +6,12 @@ guide.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import invalid
-from local.sagemaker.servers import Answer, Server
+from local.sagemaker.servers import Answer, Place, Server
 from local.sagemaker.store import Record
 
 PRIMARY = "primary"
@@ -41,28 +40,16 @@ class Instance:
     """The servers of a model's containers.
 
     Args:
-        folder: gets the models; each of several containers has a folder below it.
-        group, stream: of their lines in CloudWatch Logs; each of several containers has a stream below it.
-        variables, notes: as ``Server`` has them.
+        place: of the only server; those of several containers have places of their own below it.
     """
 
-    def __init__(
-        self,
-        cloud: Cloud,
-        containers: Containers,
-        folder: Path,
-        group: str,
-        stream: str,
-        variables: Mapping[str, str],
-        notes: Iterable[str] = (),
-    ) -> None:
+    def __init__(self, cloud: Cloud, containers: Containers, place: Place) -> None:
         self._direct, self._names = containers.direct, containers.names
         self.servers: list[Server] = []
         one = len(containers.definitions) == 1
         try:
             for name, definition in zip(containers.names, containers.definitions, strict=True):
-                place, lines = (folder, stream) if one else (folder / name, f"{stream}/{name}")
-                self.servers.append(Server(cloud, definition, place, group, lines, variables, notes))
+                self.servers.append(Server(cloud, definition, place if one else place.below(name)))
         except Exception:
             self.close()
             raise

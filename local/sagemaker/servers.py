@@ -11,8 +11,9 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from algorithms.archives import ArchiveError, extract
@@ -44,30 +45,38 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Server:
-    """A process that serves the model of one container definition.
+class Place(NamedTuple):
+    """Where a server lives, and what it is told.
 
-    Args:
-        container: of CreateModel's request.
+    Attributes:
         folder: gets the model; what is there is taken away.
         group, stream: of its lines in CloudWatch Logs.
         variables: besides the container's own.
         notes: lines that its log begins with.
     """
 
-    def __init__(
-        self,
-        cloud: Cloud,
-        container: Record,
-        folder: Path,
-        group: str,
-        stream: str,
-        variables: Mapping[str, str],
-        notes: Iterable[str] = (),
-    ) -> None:
+    folder: Path
+    group: str
+    stream: str
+    variables: Mapping[str, str] = MappingProxyType({})
+    notes: Sequence[str] = ()
+
+    def below(self, name: str) -> Place:
+        """The place of one of several."""
+        return self._replace(folder=self.folder / name, stream=f"{self.stream}/{name}")
+
+
+class Server:
+    """A process that serves the model of one container definition.
+
+    Args:
+        container: of CreateModel's request.
+    """
+
+    def __init__(self, cloud: Cloud, container: Record, place: Place) -> None:
         self._client, self._container = cloud.client("s3"), container
         self._processes, self._engine = cloud.processes, cloud.engine
-        self._paths = Paths(emptied(folder))
+        self._paths = Paths(emptied(place.folder))
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._loading = threading.Lock()
         self.port = free_port()
@@ -76,9 +85,9 @@ class Server:
             _bring_model(self._client, container, self._paths.model)
         own = {"SAGEMAKER_MULTI_MODEL": "true" if self.many else "false"}
         # An instance is one process here: there may be several, and jobs beside them.
-        given = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **container.get("Environment", {}), **variables, **own}
-        self._log = Log(cloud, folder.parent / f"{folder.name}.log", group, stream)
-        for note in notes:
+        given = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **container.get("Environment", {}), **place.variables, **own}
+        self._log = Log(cloud, place.folder.parent / f"{place.folder.name}.log", place.group, place.stream)
+        for note in place.notes:
             self.tell(note)
         try:
             self._process = cloud.engine.start(

@@ -22,6 +22,7 @@ from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.instances import Containers, Instance
 from local.sagemaker.operations import listed, operation
 from local.sagemaker.records import put_new
+from local.sagemaker.servers import Place
 from local.sagemaker.store import Record, emptied
 
 KIND = "transform-job"
@@ -207,7 +208,8 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
     given = options(job, folder)
     processing, files = Processing(given), transform.sources(given)
     variables = job.get("Environment", {}) | given.environment()
-    instance = Instance(cloud, Containers(job["Containers"]), folder / "server", GROUP, f"{name}/i-0", variables)
+    place = Place(folder / "server", GROUP, f"{name}/i-0", variables)
+    instance = Instance(cloud, Containers(job["Containers"]), place)
     log = Log(cloud, folder / "data.log", GROUP, f"{name}/i-0/data-log")
     if told := without_effect.told(KIND, job):
         log.write(told)
@@ -222,10 +224,10 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
         batch_logger.removeHandler(errors)
         instance.close()
         log.close()
-        place = job["TransformOutput"]["S3OutputPath"].rstrip("/")
+        output = job["TransformOutput"]["S3OutputPath"].rstrip("/")
         for file, path in s3.files(given.output):
             if not file.name.endswith(".partial"):
-                s3.upload(client, file, f"{place}/{path}")
+                s3.upload(client, file, f"{output}/{path}")
     return f"ClientError: {failed} of {len(files)} files were not transformed. {errors.first}" if failed else None
 
 
