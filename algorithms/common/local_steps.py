@@ -39,8 +39,6 @@ OFTEN = 4
 """From so many steps on between exchanges of everything, a row of parameters is exchanged each time."""
 _SCAN = 16
 """From this share of an array on, it is read whole rather than what is in it sorted."""
-_LONGEST = 1 << 15
-"""Steps after which everything is exchanged: steps on a row are counted in 16 bits."""
 _NEVER = np.float32(1e-20)
 """In the place of 0 in logarithms."""
 _BLOCK = 1 << 14
@@ -68,7 +66,7 @@ def are_over(taken: int, hosts: int, step: float, rows: int) -> bool:
     Args:
         step: see ``next_period``.
     """
-    return taken == TOGETHER or (taken == SOON < TOGETHER and _TOUCH * rows * (1 + hosts) > step)
+    return taken == TOGETHER or (taken == SOON and _TOUCH * rows * (1 + hosts) > step)
 
 
 def next_period(period: int, hosts: int, step: float, rows: int, width: int) -> int:
@@ -116,7 +114,7 @@ class LocalSteps:
         self._hosts, self._parameters, self._by_rows = hosts, parameters, by_rows
         rows = len(parameters[0])
         # Pages of these that are never touched cost no memory.
-        self._counts = np.zeros(rows, np.uint16)  # steps on each since its last exchange
+        self._counts = np.zeros(rows, np.uint16)  # steps on each since its last exchange: below OFTEN + MOST
         self._often = np.zeros(rows, bool)  # the same on all hosts
         self._places = np.zeros(rows, np.int32 if rows < 1 << 31 else np.int64)  # in what is kept, from 1; 0 for none
         self._columns = np.empty(0, self._places.dtype)  # those that are kept
@@ -165,7 +163,7 @@ class LocalSteps:
         self._often[together] = True
         width = sum(parameter[:1].size for parameter in self._parameters)
         seconds = exchange_seconds(hosts, sum(kept) // hosts, width)
-        if step is None or seconds <= SHARE * step * self._waiting or self._waiting > _LONGEST:
+        if step is None or seconds <= SHARE * step * self._waiting:
             self._agree(self._joined(self._hosts.gather(self._touched(1))), part, most)
             self._places[self._columns[: self._used]] = 0
             self._used = self._waiting = 0
