@@ -1,7 +1,7 @@
 """The neural topic model on AWS's example, beside LDA and ProdLDA: how good the topics are, and how long that takes.
 
     python -m benchmarks.ntm                     # all
-    python -m benchmarks.ntm --only serving      # or: newsgroups
+    python -m benchmarks.ntm --only serving      # or: newsgroups, optimizers
 
 ``newsgroups``: the recipe of SageMaker's notebook (ntm_20newsgroups_topic_model.ipynb): 20 newsgroups without headers,
 quotes and signatures, the 2,000 most frequent words, documents of more than 25, 20 topics, batches of 128, at most 100
@@ -13,12 +13,14 @@ nouns are brought to the singular by rules, there by WordNet. The corpora are al
 of each document's topics, so a bound. NPMI is of ten words a topic in the training documents, uniqueness (TU) of twenty
 as AWS prints it; distinct topics share less than half of ten words with others. ``job`` is the whole training job:
 Python's start, Keras' import, the data, the report; its processor time is printed too, for machines with other work.
+``optimizers``: the same job by other optimizers, at the rates that they have where none is given and at SageMaker's.
 ``serving``: one request of one document, numpy beside Keras.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import resource
@@ -73,11 +75,13 @@ class Corpus(NamedTuple):
 def main() -> None:
     """Run the benchmarks named on the command line and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("newsgroups", "serving"))
+    parser.add_argument("--only", choices=("newsgroups", "optimizers", "serving"))
     parser.add_argument("--seeds", type=int, default=1, help="runs of ours")
     arguments = parser.parse_args()
     if arguments.only in (None, "newsgroups"):
         print(_newsgroups(arguments.seeds), flush=True)
+    if arguments.only == "optimizers":
+        print(_optimizers(), flush=True)
     if arguments.only in (None, "serving"):
         print(_serving(), flush=True)
 
@@ -174,22 +178,37 @@ def _judged(name: str, corpus: Corpus, beta: np.ndarray, seconds: float, loss: f
     return [name, "" if loss is None else loss, unique, coherence, topics.distinct(best), seconds]
 
 
-def job(corpus: Corpus) -> tuple[float, np.ndarray]:
-    """The whole job, in a process of its own, as a container would run it."""
+def _optimizers() -> str:
+    corpus = newsgroups()
+    if corpus is None:
+        return f"\n{SHARED_DATA} is not here: nothing to train on\n"
+    rows = []
+    for optimizer, rate in (("adadelta", None), *itertools.product(("adam", "rmsprop"), (None, 0.001))):
+        started = time.perf_counter()
+        loss, beta = job(corpus, optimizer=optimizer, **({} if rate is None else {"learning_rate": rate}))
+        name = optimizer if rate is None else f"{optimizer} at {rate:g}"
+        rows.append(_judged(name, corpus, beta, time.perf_counter() - started, loss))
+    return table("20 newsgroups, by optimizer", ["", "loss", "TU", "NPMI", "distinct", "s"], rows)
+
+
+def job(corpus: Corpus, **given: object) -> tuple[float, np.ndarray]:
+    """The whole job, in a process of its own, as a container would run it, with these hyperparameters besides."""
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         channels = {"train": base / "train.pbr", "validation": base / "validation.pbr"}
         channels["train"].write_bytes(encode_records(corpus.train))
         channels["validation"].write_bytes(encode_records(corpus.validation))
-        write_job(base, RECIPE, channels)
+        write_job(base, RECIPE | given, channels)
         environment = os.environ | {"SAGEMAKER_BASE_DIR": folder, "ALGORITHM": "ntm"}
         command = [sys.executable, "-m", "container", "train"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
         (epoch, loss) = re.findall(r"epoch=(\d+), validation total_loss <loss>=(\S+)", done.stdout)[-1]
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        print(f"ours: {epoch} epochs, {used.ru_utime + used.ru_stime:.1f} s of processor time")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(f"ours: {epoch} epochs, {used:.1f} s of processor time")
         return float(loss), registry.find("ntm").load(base / "model").topics
 
 

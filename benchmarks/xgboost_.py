@@ -1,12 +1,14 @@
 """XGBoost as a SageMaker job beside the library itself, and loading beside what AWS's open container does.
 
     python -m benchmarks.xgboost_                       # all of it
-    python -m benchmarks.xgboost_ --rounds 9 --only fit # fit, load or predict
+    python -m benchmarks.xgboost_ --rounds 9 --only fit # fit, load, predict or busy
 
 fit: the whole job (configuration, reading, training, log, artifact) and, apart from reading, the boosting alone,
 against ``xgboost.train`` with the same parameters, threads and evaluation, and ``save_model``. Models must be equal.
 load: bytes in files to a matrix. AWS's container gives CSV and LIBSVM files to XGBoost's own text readers, Parquet to
 pyarrow's table reader, and parses RecordIO frame by frame; the frame loop here does the same work in the same way.
+busy: a small job beside processes that want every core twice, with threads that sleep soon when they wait for each
+other (``container.resources.sleep_soon``) and with those of OpenMP's default, which spin.
 predict: a request's rows to scores on one thread, against building a DMatrix for each request as that container does.
 """
 
@@ -15,7 +17,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
+import statistics
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -37,6 +43,7 @@ from algorithms.xgb.boost import boost
 from algorithms.xgb.model import XGBModel
 from benchmarks.common import SHARED_DATA, covertype, mnist, race, table, train, write_job
 from benchmarks.lines import Line, raced
+from container.resources import processes
 from container.training.train import row_format
 from recordio.batches import Batch
 from recordio.content_type import parse
@@ -272,6 +279,49 @@ def predicting(rounds: int) -> str:
     return table(f"Predicting {case.name} with {booster.num_boosted_rounds()} rounds", columns, rows)
 
 
+# ---- beside other work ----------------------------------------------------------------------------------------------
+
+_DEFAULT_SPINS = "300000"  # libgomp's, where OMP_WAIT_POLICY does not say otherwise
+_BUSY = "while True: pass"
+
+
+def busy(rounds: int) -> str:
+    """Seconds of a whole job of 100 rounds on 4,177 made rows."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(4177, 8))
+    rows = np.column_stack([features[:, 0] * features[:, 1] + features[:, 2], features])
+    ways: dict[str, dict[str, str]] = {"ours": {}, "OpenMP's default": {"GOMP_SPINCOUNT": _DEFAULT_SPINS}}
+    found: list[list[Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data.csv"
+        np.savetxt(data, rows, "%.5g", ",")
+        for name, others in (("nothing beside", 0), ("busy processes beside", 2 * processes())):
+            with _busy(others):
+                for way, variables in ways.items():
+                    seconds = [_whole(Path(folder) / f"{others}-{way}-{i}", data, variables) for i in range(rounds)]
+                    found.append([name, way, statistics.median(seconds), max(seconds)])
+    return table("100 rounds on 4,177 x 8, the whole process", ["", "waiting", "s, median", "most"], found)
+
+
+@contextlib.contextmanager
+def _busy(count: int) -> Iterator[None]:
+    running = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def _whole(base: Path, data: Path, variables: dict[str, str]) -> float:
+    write_job(base, {"num_round": 100, "objective": "reg:squarederror"}, {"train": data}, "text/csv")
+    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "ALGORITHM": "xgboost", **variables}
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "container", "train"], env=environment, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
 def lines(quick: bool) -> Iterator[Line]:
     """Files to a saved model beside a script with the same calls of the library, reading, and requests."""
     warnings.filterwarnings("ignore", message=r"(?s).*WARNING", category=UserWarning)
@@ -305,11 +355,11 @@ def main() -> None:
     """Print the tables asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["fit", "load", "predict"])
+    parser.add_argument("--only", choices=["fit", "load", "predict", "busy"])
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message=r"(?s).*WARNING", category=UserWarning)
     began = time.perf_counter()
-    for name, run in {"fit": fitting, "load": loading, "predict": predicting}.items():
+    for name, run in {"fit": fitting, "load": loading, "predict": predicting, "busy": busy}.items():
         if arguments.only in (None, name):
             print(run(arguments.rounds), flush=True)
     print(f"\n{time.perf_counter() - began:.0f} s in all; xgboost {xgb.__version__}")
