@@ -48,9 +48,9 @@ SPINS = 2000
 def sleep_soon() -> None:
     """Have threads of OpenMP that wait for each other leave the processor soon.
 
-    By default they spin for 300,000 turns, while the thread that they wait for may want their processor: on a machine
-    with other work XGBoost's 100 rounds on 4,177 rows took 25 s instead of 0.5, and with ``SPINS`` take 1.1. With
-    nothing beside, both take 0.15. It has an effect before OpenMP is loaded; what the environment says stays.
+    By default they spin for 300,000 turns, while the thread that they wait for may want their processor: beside busy
+    processes a small job of XGBoost then takes seven times as long (``python -m benchmarks.xgboost_ --only busy``). It
+    has an effect before OpenMP is loaded; what the environment says stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))

@@ -99,7 +99,7 @@ def test_a_training_job_has_no_more_threads_than_its_limit(tmp_path):
 
 @pytest.mark.parametrize(("given", "spins"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_threads_that_wait_for_each_other_sleep_soon(given, spins):
-    """XGBoost's OpenMP itself is asked: beside other work its default makes a job fifty times slower."""
+    """XGBoost's OpenMP itself is asked: beside busy processes its default makes a job many times slower."""
     program = "import container.resources as r; r.sleep_soon()\nimport xgboost"
     without = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP_"))}
     environment = {**without, "OMP_DISPLAY_ENV": "VERBOSE", **given}
