@@ -49,8 +49,8 @@ def sleep_soon() -> None:
     """Have threads of OpenMP that wait for each other leave the processor soon.
 
     By default they spin for 300,000 turns, while the thread that they wait for may want their processor: beside busy
-    processes a small job of XGBoost then takes six times as long and more (``python -m benchmarks.xgboost_ --only busy``). It
-    has an effect before OpenMP is loaded; what the environment says stays.
+    processes a small job of XGBoost then takes six times as long and more, as ``python -m benchmarks.xgboost_ --only
+    busy`` prints. It has an effect before OpenMP is loaded; what the environment says stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
