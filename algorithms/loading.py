@@ -41,23 +41,43 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
     if not (place.is_dir() or place.is_file()):
         raise ModelError(f"'{place}' is neither a folder nor an archive")
     with unpacked(place) as folder:
-        if not any(folder.iterdir()):
-            raise ModelError(f"the model folder '{place}' is empty")
-        check_files(folder)
-        found = registry.find(algorithm) if algorithm is not None else recognised(folder)
-        if found is None:
-            files = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
-            raise ModelError(
-                f"no algorithm that is installed here recognises the files of '{place}' ({files}) as its model; "
-                f"if they are one, name its algorithm{_within(folder)}"
-            )
+        _check(folder, place)
+        found = registry.find(algorithm) if algorithm is not None else identified(folder, place)
         return LoadedModel(found, found.load(folder))
 
 
+def identified(folder: Path, place: Path) -> type[Algorithm]:
+    """The algorithm whose model lies in ``folder``, by its files; ``place`` is what messages call it.
+
+    Raises
+    ------
+    ModelError
+        there is nothing, something that no model folder holds, or no model of an algorithm that is installed here.
+    """
+    _check(folder, place)
+    found = recognised(folder)
+    if found is None:
+        files = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
+        raise ModelError(
+            f"no algorithm that is installed here recognises the files of '{place}' ({files}) as its model; "
+            f"if they are one, name its algorithm{_within(folder)}"
+        )
+    return found
+
+
+def _check(folder: Path, place: Path) -> None:
+    if not any(folder.iterdir()):
+        raise ModelError(f"the model folder '{place}' is empty")
+    check_files(folder)
+
+
 def _within(folder: Path) -> str:
-    """The end of a message about a folder that is no model: the folders in it that are."""
-    found = [place.name for place in sorted(folder.iterdir()) if place.is_dir() and recognised(place) is not None]
-    return f". There is a model in its folder '{found[0]}'" if found else ""
+    """The end of a message about a folder that is no model: the first folder in it, or in a job's there, that is."""
+    below = [place for place in sorted(folder.iterdir()) if place.is_dir()]
+    for place in (one for job in below for one in (job, job / "model")):
+        if place.is_dir() and recognised(place) is not None:
+            return f". There is a model in its folder '{place.relative_to(folder)}'"
+    return ""
 
 
 class LoadedModel(Model):
@@ -166,10 +186,10 @@ def _real(values: Any) -> Any:
 
 
 def _dense(values: Any, *, missing: bool) -> np.ndarray:
-    """(n, d) float32. Frames of pandas and polars become arrays by NumPy's own protocol; what pandas calls missing is
-    NaN, where the algorithm takes that."""
+    """(n, d) float32. Frames of pandas and polars become arrays by NumPy's own protocol, for which a null of polars is
+    NaN; what pandas calls missing is made it, where the algorithm takes that."""
     try:
-        if missing and hasattr(values, "dtypes") and hasattr(values, "to_numpy"):
+        if missing and hasattr(values, "iloc"):  # of pandas: polars' to_numpy has no na_value
             values = values.to_numpy(np.float64, na_value=np.nan)
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(_real(np.asarray(values)), dtype=np.float32)

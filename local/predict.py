@@ -58,15 +58,15 @@ def predict(
     Raises:
         ConfigurationError: there is no such file, or its name does not tell the format.
     """
-    from algorithms.loading import unpacked
+    from algorithms.loading import identified, unpacked
     from container import logs
     from container.serving import app, models
     from local import tables
 
     logs.configure(stream=sys.stderr)  # standard output is for the answer
-    settings = Settings(algorithm=algorithm, max_payload=None)
     body = inputs.content(text)
     with unpacked(model) as folder:
+        settings = Settings(algorithm=algorithm or identified(folder, model).name, max_payload=None)
         found, loaded = models.load(folder, settings)
     media = content_type or _media_type(text, found.serving.accepts)
     body, media = tables.request(body, media, columns, found.serving, f"--input {text}")

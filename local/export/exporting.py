@@ -11,7 +11,7 @@ from algorithms import registry
 from algorithms.checkpoints import written
 from algorithms.errors import ExportError
 from algorithms.interface import Model
-from algorithms.loading import unpacked
+from algorithms.loading import identified, unpacked
 from container.serving import models
 from container.settings import Settings
 
@@ -25,7 +25,7 @@ def run(model: Path, form: str, output: Path, algorithm: str | None) -> int:
         OSError: it cannot be written; what was there before is as it was.
     """
     with unpacked(model) as folder:
-        found, loaded = models.load(folder, Settings(algorithm=algorithm))
+        found, loaded = models.load(folder, Settings(algorithm=algorithm or identified(folder, model).name))
         content = exported(found.name, loaded, form)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.is_symlink() or (output.exists() and not output.is_file()):  # a device or pipe, such as /dev/stdout

@@ -86,6 +86,21 @@ def test_what_is_no_row_of_the_model_is_named(folder: Path, rows: Any, said: str
         algorithms.load(folder).predict(rows)
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_frames_with_missing_values_where_the_algorithm_takes_them(kind: str, tmp_path: Path) -> None:
+    frames = pytest.importorskip(kind)
+    xgboost = pytest.importorskip("xgboost")
+    features = np.array([[1, 0], [0, 1], [2, np.nan], [np.nan, 3]] * 20)
+    labels = np.nan_to_num(features[:, 0])
+    booster = xgboost.train({"max_depth": 3}, xgboost.DMatrix(features, labels), 3)
+    booster.save_model(tmp_path / "xgboost-model.json")
+    (tmp_path / "xgboost-model.json").rename(tmp_path / "xgboost-model")
+    columns = {"a": [1, 0, 2, None], "b": [0.0, 1.0, None, 3.0]}
+    asked = frames.DataFrame(columns).convert_dtypes() if kind == "pandas" else frames.DataFrame(columns)
+    expected = booster.predict(xgboost.DMatrix(features[:4]))
+    assert algorithms.load(tmp_path).predict(asked)["score"] == pytest.approx(expected)
+
+
 def test_repeated_entries_of_sparse_rows_are_summed(folder: Path) -> None:
     rows = sp.csr_array((np.float32([1, 2, 1, 1]), np.array([0, 0, 1, 1]), np.array([0, 2, 4])), shape=(2, 2))
     found = algorithms.load(folder).predict(rows)["distance_to_cluster"]

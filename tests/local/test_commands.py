@@ -168,6 +168,10 @@ def test_a_model_is_named_by_the_folder_of_its_job_too(tmp_path, capsys):
     assert answers[0] == answers[1] and '"closest_cluster"' in answers[0]
     with pytest.raises(ModelError, match="There is a model in its folder 'model'"):
         algorithms.load(job)
+    for command in (("predict", "--input", rows), ("export", "--to", "json", "--output", tmp_path / "model.json")):
+        assert oba(command[0], "--model", tmp_path, *command[1:]) == 1
+        told = capsys.readouterr().err
+        assert "There is a model in its folder 'job/model'" in told and "environment variable" not in told
 
 
 def test_a_suffix_of_tabs_is_told_what_to_say(tmp_path, capsys):
