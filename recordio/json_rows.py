@@ -52,7 +52,8 @@ def decode_json(body: bytes, rows: RowFormat, content_type: ContentType) -> Iter
     document = _loads(body, REQUEST)
     instances = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(instances, list):
-        raise ParseError(f'{REQUEST}: expected {{"instances": [...]}}, found {_shown(document)}')
+        keys = f" with {_entries(document)}" if isinstance(document, dict) else ""
+        raise ParseError(f'{REQUEST}: expected {{"instances": [...]}}, found {_shown(document)}{keys}')
     yield from _decode((_instance(f"instance {number}", instance) for number, instance in enumerate(instances)), rows)
 
 
@@ -235,6 +236,14 @@ def _explain(instances: list[_Instance], rows: RowFormat) -> NoReturn:
 def _shown_list(value: Any) -> str:
     """A short list with what is in it, for an error message."""
     return f"[{_shown(value[0])}]" if isinstance(value, list) and len(value) == 1 else _shown(value)
+
+
+def _entries(document: dict[str, Any]) -> str:
+    """What an object without a list ``instances`` has instead, for an error message."""
+    if "instances" in document:
+        return f"instances that are {_shown(document['instances'])}"
+    first = next(iter(document), None)
+    return "no keys" if first is None else f"the key {shown(first.encode('utf-8', 'replace'))}"
 
 
 def _shown(value: Any) -> str:

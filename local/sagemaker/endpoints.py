@@ -156,6 +156,8 @@ def _described(cloud: Cloud, variant: Record, running: Variant | None) -> Record
         "CurrentInstanceCount": len(running.instances) if running else 0,
         "DesiredInstanceCount": count,
     }
+    if serverless := variant.get("ServerlessConfig"):
+        described |= {"CurrentServerlessConfig": serverless, "DesiredServerlessConfig": serverless}
     with contextlib.suppress(AwsError):  # the model is deleted
         images = [one["Image"] for one in models.containers(cloud, variant["ModelName"]).definitions]
         described["DeployedImages"] = [{"SpecifiedImage": image, "ResolvedImage": image} for image in images]

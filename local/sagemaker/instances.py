@@ -83,9 +83,11 @@ class Instance:
             return list(range(len(self.servers)))
         if not self._direct:
             raise invalid("TargetContainerHostname is for models whose InferenceExecutionConfig has Mode Direct only")
+        known = ", ".join(self._names)
+        if hostname is None:
+            raise invalid(f"TargetContainerHostname is missing: the model has Mode Direct, with the containers {known}")
         if hostname not in self._names:
-            known = ", ".join(self._names)
-            raise invalid(f"TargetContainerHostname '{hostname or ''}' is none of the model's containers: {known}")
+            raise invalid(f"TargetContainerHostname '{hostname}' is none of the model's containers: {known}")
         return [self._names.index(hostname)]
 
     def invoke(

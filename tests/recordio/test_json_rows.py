@@ -172,10 +172,22 @@ def test_width_of_the_model():
     assert "feature_dim is 3" in refused([{"features": [1, 2]}], WidthError, RowFormat(feature_dim=3))
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"instances": {}}', b"1", b"null", b'"x"'])
-def test_json_without_instances(body):
-    with pytest.raises(ParseError, match='expected {"instances"'):
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b"[]", "a list"),
+        (b"{}", "an object with no keys"),
+        (b'{"instances": {}}', "an object with instances that are an object"),
+        (b'{"projections": []}', "an object with the key 'projections'"),
+        (b"1", "'1'"),
+        (b"null", "'null'"),
+        (b'"x"', "'\"x\"'"),
+    ],
+)
+def test_json_without_instances(body, found):
+    with pytest.raises(ParseError) as error:
         decode(body, parse("application/json"), PLAIN)
+    assert str(error.value) == f'request: expected {{"instances": [...]}}, found {found}'
 
 
 def test_no_instances():

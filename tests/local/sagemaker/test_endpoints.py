@@ -17,6 +17,7 @@ from tests.local.sagemaker.client import (
     ROLE,
     ROWS,
     deployed,
+    in_service,
     object_at,
     trained,
 )
@@ -151,10 +152,24 @@ def test_a_request_may_name_its_container(up, models):
         return len({row["closest_cluster"] for row in json.loads(answer["Body"].read())["predictions"]})
 
     assert [clusters(TargetContainerHostname=name) for name in ("first", "last")] == [3, 2]
-    for more in ({}, {"TargetContainerHostname": "other"}):
-        with pytest.raises(up.runtime.exceptions.ClientError, match="is none of the model's containers: first, last"):
-            clusters(**more)
+    said = {
+        "other": "'other' is none of the model's containers: first, last",
+        None: "is missing.*containers first, last",
+    }
+    for hostname, message in said.items():
+        with pytest.raises(up.runtime.exceptions.ClientError, match=message):
+            clusters(**({"TargetContainerHostname": hostname} if hostname else {}))
     up.sagemaker.delete_endpoint(EndpointName="direct")
+
+
+def test_a_serverless_variant_is_described_as_one(up, models):
+    serverless = {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
+    variant = {"VariantName": "v", "ModelName": "two", "ServerlessConfig": serverless}
+    up.sagemaker.create_endpoint_config(EndpointConfigName="serverless", ProductionVariants=[variant])
+    up.sagemaker.create_endpoint(EndpointName="serverless", EndpointConfigName="serverless")
+    (described,) = in_service(up, "serverless")["ProductionVariants"]
+    assert described["CurrentServerlessConfig"] == described["DesiredServerlessConfig"] == serverless
+    up.sagemaker.delete_endpoint(EndpointName="serverless")
 
 
 def test_an_endpoint_whose_model_is_broken_fails_with_the_reason(up):
