@@ -35,7 +35,8 @@ class Console:
     """Where a job is followed (``container.training.job.Output``): shows lines, and keeps the scores among them.
 
     Args:
-        terminal: gets the lines, and a bar where it is a terminal. errors: gets those about errors.
+        terminal: gets the lines, and a bar where it is a terminal and rows or steps are counted.
+        errors: gets those about errors.
         metrics: of the algorithm; their patterns find scores in the lines, as they do on SageMaker.
     """
 
@@ -49,7 +50,8 @@ class Console:
             if metric.maximize is not None or metric.objective
         ]
         self._scores: dict[str, float] = {}
-        self._bar = None if loudness is Loudness.QUIET else bar_on(terminal)
+        self._bar: ProgressBar | None = None
+        self._bar_is_wanted = loudness is not Loudness.QUIET
 
     def write(self, text: str) -> None:
         """A line of the log with its end."""
@@ -75,19 +77,25 @@ class Console:
 
     def rows(self, count: int) -> None:
         """So many more rows were read."""
-        if self._bar:
-            self._bar.rows(count)
+        if bar := self._bar_of_counts():
+            bar.rows(count)
 
     def steps(self, done: int, total: int | None) -> None:
         """So many epochs or rounds are done."""
-        if self._bar:
-            self._bar.steps(done, total)
+        if bar := self._bar_of_counts():
+            bar.steps(done, total)
+
+    def _bar_of_counts(self) -> ProgressBar | None:
+        """The bar, which is there from the first count on: of several hosts come lines alone."""
+        if self._bar_is_wanted:
+            self._bar, self._bar_is_wanted = bar_on(self._terminal), False
+        return self._bar
 
     def close(self) -> None:
         """Take the bar away for good; the log may flush once more when the process ends."""
         if self._bar:
             self._bar.close()
-        self._bar = None
+        self._bar, self._bar_is_wanted = None, False
         self._flush()
 
     def scores(self) -> list[tuple[str, float]]:

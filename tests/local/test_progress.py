@@ -95,6 +95,15 @@ def test_the_bar_stays_at_the_foot_while_log_lines_scroll():
     assert terminal.lines() == ["a line", ""]
 
 
+def test_no_bar_where_nothing_is_counted():
+    terminal = Terminal()
+    console = Console(terminal, io.StringIO(), Loudness.NORMAL, ())
+    console.write("a line of one of several hosts\n")
+    console.flush()
+    console.close()
+    assert terminal.getvalue() == "a line of one of several hosts\n"
+
+
 def test_rounds_without_an_end_are_counted():
     terminal = Terminal()
     bar = bar_on(terminal)
