@@ -52,6 +52,8 @@ def _found(cloud: Cloud, kind: str, name: str) -> Record:
     for record in cloud.store.all(kind):
         if record["Arn"] == name:
             return record
+    if name.startswith("arn:"):
+        raise invalid(f'Could not find {kind.replace("-", " ")} "{name}".')
     return found(cloud, kind, name, kind.replace("-", " "))
 
 

@@ -253,6 +253,8 @@ def test_a_registered_version_of_a_model_is_approved_and_deployed(up, models):
         sagemaker.delete_model_package_group(ModelPackageGroupName="Group")
     for arn in arns:
         sagemaker.delete_model_package(ModelPackageName=arn)
+    with pytest.raises(sagemaker.exceptions.ClientError, match=f'Could not find model package "{arns[0]}"'):
+        sagemaker.describe_model_package(ModelPackageName=arns[0])
     sagemaker.delete_model_package_group(ModelPackageGroupName="Group")
     assert not sagemaker.list_model_packages(ModelPackageGroupName="Group")["ModelPackageSummaryList"]
     assert not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
