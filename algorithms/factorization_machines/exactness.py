@@ -37,7 +37,7 @@ def check(model: FactorizationMachine, state: State, scaling: Scaling, stream: S
     if broken or size > USELESS:
         raise TrainingDataError(
             f"the model is beyond float32 on the features as they are: {_named(scaling)}. Bring the features to values "
-            "around 1; where they are, choose a smaller factors_init_sigma or linear_init_sigma"
+            "around 1; where they are, choose a smaller factors_init_sigma, linear_init_sigma, factors_lr or linear_lr"
         )
     if size > INEXACT:
         job.warning(
