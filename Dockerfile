@@ -21,17 +21,17 @@ RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
 WORKDIR /source
 COPY locks/ locks/
 ARG DEVICE=cpu
+ARG PURPOSE=all
 # The secrets are for machines that reach the package index through a mirror: docker build --secret id=pip.conf,src=…
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
     /opt/pip/bin/pip install --no-cache-dir --require-hashes --requirement locks/build.lock --requirement locks/sbom.lock \
- && if [ "${DEVICE}" = cpu ]; then \
+ && if [ "${DEVICE} ${PURPOSE}" = "cpu all" ]; then \
         /opt/pip/bin/pip --python /opt/venv install --no-compile --no-cache-dir --require-hashes \
             --requirement locks/core.lock; fi
 COPY images/ images/
 COPY recordio/ recordio/
 COPY algorithms/ algorithms/
 ARG ALGORITHM
-ARG PURPOSE=all
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
     lock=$(/opt/venv/bin/python -B images/requirements.py "${ALGORITHM}" "${DEVICE}" "${PURPOSE}") \
  && /opt/pip/bin/pip --python /opt/venv install --no-compile --no-cache-dir --require-hashes --requirement "$lock"

@@ -2,7 +2,7 @@
 
 ``--only`` pipeline: images a second decoded and augmented, without training. training: EuroSAT and Caltech-101 subsets,
 same data, epochs, batch size and optimizer; the peer is an ordinary pre-activation ResNet in Keras, trained by ``fit``
-from ``tf.data``, with the same crops and flips. serving: what answers, in NumPy, beside the same
+from ``tf.data``, with the same crops and flips. serving: what answers, onnxruntime, beside the same
 network in TensorFlow: milliseconds an image, memory, and seconds from the start of the process to the first answer.
 """
 
@@ -98,7 +98,7 @@ def lines(quick: bool) -> Iterator[Line]:
                 *(f"accuracy {mine[0]:.3f}", f"accuracy {theirs[0]:.3f}"),
             )
     served = _served()
-    mine, theirs = served["NumPy"], served["TensorFlow"]
+    mine, theirs = served["ours"], served["TensorFlow"]
     for at, what, unit in ((1, "an image", "ms"), (0, "first answer", "s"), (3, "memory", "MB")):
         yield Line(
             f"image classification, serving 50 layers at 224 x 224, one thread: {what}",
@@ -297,7 +297,7 @@ started = time.perf_counter()
 how, folder, body = sys.argv[1], sys.argv[2], open(sys.argv[3], "rb").read()
 from pathlib import Path
 from algorithms.image_classification import model
-if how == "NumPy":
+if how == "ours":
     ask = model.load(Path(folder)).probabilities
 else:
     import tensorflow as tf
@@ -340,7 +340,7 @@ def _served(rounds: int = 3, asked: int = 15) -> dict[str, list[float]]:
 
     form = Architecture(50, (3, 224, 224), 1000)
     arrays = network.parameters(network.build(keras, form))
-    found: dict[str, list[list[float]]] = {"NumPy": [], "TensorFlow": []}
+    found: dict[str, list[list[float]]] = {"ours": [], "TensorFlow": []}
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         (base / "model").mkdir()

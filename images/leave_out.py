@@ -44,6 +44,17 @@ LEFT_OUT = {
         "pyarrow/_pyarrow_cpp_tests.*",
     ),
     "a parser of C++ that TensorFlow is built with": ("clang",),
+    "onnxruntime beyond running a graph: tools that rewrite models, and the library again, for plugins in C": (
+        "onnxruntime/quantization",
+        "onnxruntime/tools",
+        "onnxruntime/transformers",
+        "onnxruntime/capi/libonnxruntime.so*",
+    ),
+    "ONNX beyond stating a graph: cases for those who run it, and the reference of its operators": (
+        "onnx/backend",
+        "onnx/fuzz",
+        "onnx/reference",
+    ),
     "second and third copies of a library that is loaded by its versioned name": (
         "pyarrow/libarrow_python.so",
         "pyarrow/libarrow_python.so.*.*.*",

@@ -48,9 +48,11 @@ GPU = "gpu-"
 GPU_BUILDS = {"tensorflow-cpu": "tensorflow[and-cuda]", "xgboost-cpu": "xgboost"}
 ON_CPU_ANYWAY = {"xgboost-cpu"}
 """Where it is not the algorithm but connects hosts alone."""
-TREES = {"gpu-xgboost", "gpu-all"}
+TREES = {"xgboost", "all", "gpu-xgboost", "gpu-all"}
 TRAINING_ONLY = {"tensorflow-cpu", "tensorflow", "keras", "sacrebleu", "pyarrow"}
 """Models answer without: images/check.py tries it."""
+CONNECTS_HOSTS = {"xgboost-cpu", "xgboost"}
+"""So are these, of all models but trees."""
 
 
 def wanted() -> dict[str, list[str]]:
@@ -74,8 +76,8 @@ def wanted() -> dict[str, list[str]]:
         "core": core,
         "all": everything,
         **{name: core + extra for name, extra in extras.items()},
-        **{f"serve-{name}": for_serving(core + extra) for name, extra in extras.items()},
-        "serve-all": for_serving(everything),
+        **{f"serve-{name}": for_serving(name, core + extra) for name, extra in extras.items()},
+        "serve-all": for_serving("all", everything),
         **{f"{GPU}{name}": core + extra for name, extra in extras.items()},
         f"{GPU}all": everything,
     }
@@ -90,9 +92,10 @@ def on_gpu(name: str, requirements: Sequence[str]) -> list[str]:
     return [pinned.get(package(text), text) for text in requirements]
 
 
-def for_serving(requirements: Sequence[str]) -> list[str]:
+def for_serving(name: str, requirements: Sequence[str]) -> list[str]:
     """The requirements without those that only training needs."""
-    return [text for text in requirements if package(text) not in TRAINING_ONLY]
+    left_out = TRAINING_ONLY if name in TREES else TRAINING_ONLY | CONNECTS_HOSTS
+    return [text for text in requirements if package(text) not in left_out]
 
 
 def package(requirement: str) -> str:

@@ -16,12 +16,23 @@ OPERATORS, ML_OPERATORS, IR_VERSION = 17, 3, 8
 ROWS = "rows"  # the name of the dimension that is free
 FEATURES = "features"  # the input of models of rows, (rows, d) float32
 _TYPES = {"float": TensorProto.FLOAT, "double": TensorProto.DOUBLE, "int64": TensorProto.INT64}
+_LARGE = 1024  # bytes of an array that may be kept apart
 
 
 class Graph:
-    """A graph in the making. Values are known by their names, which ``add`` and ``constant`` return."""
+    """A graph in the making. Values are known by their names, which ``add`` and ``constant`` return.
 
-    def __init__(self) -> None:
+    Args:
+        apart: keep large arrays out of the graph, for a session that is given them by name: they are not copied, and
+            the graph stays below the 2 GB of a message of protobuf.
+
+    Attributes:
+        arrays: those, by name.
+    """
+
+    def __init__(self, *, apart: bool = False) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self._apart = apart
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._count = 0
@@ -36,7 +47,11 @@ class Graph:
         """An array that stands in the file."""
         name = self._name("constant")
         array = np.ascontiguousarray(value, dtype) if np.ndim(value) else np.asarray(value, dtype)
-        self._constants.append(numpy_helper.from_array(array, name))
+        if self._apart and array.nbytes >= _LARGE:
+            self.arrays[name] = array
+            self._constants.append(_outside(name, array))
+        else:
+            self._constants.append(numpy_helper.from_array(array, name))
         return name
 
     def affine(self, rows: str, weight: np.ndarray, bias: np.ndarray) -> str:
@@ -58,7 +73,7 @@ class Graph:
     def model(
         self, algorithm: str, given: tuple[str, Sequence[int | str]], outputs: Mapping[str, tuple[str, str, int | None]]
     ) -> onnx.ModelProto:
-        """The whole, checked.
+        """The whole, checked where it has its arrays.
 
         Args:
             given: name and shape of the one float32 input, which nodes read by that name.
@@ -75,9 +90,18 @@ class Graph:
         operators = [helper.make_opsetid("", OPERATORS), helper.make_opsetid("ai.onnx.ml", ML_OPERATORS)]
         model = helper.make_model(graph, opset_imports=operators, producer_name="oba")
         model.ir_version = IR_VERSION
-        onnx.checker.check_model(model)
+        if not self._apart:  # the checker looks for files of such arrays
+            onnx.checker.check_model(model)
         return model
 
     def _name(self, kind: str) -> str:
         self._count += 1
         return f"{kind}{self._count}"
+
+
+def _outside(name: str, array: np.ndarray) -> onnx.TensorProto:
+    """Says of an array all but its numbers."""
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    found = TensorProto(name=name, dims=array.shape, data_type=kind, data_location=TensorProto.EXTERNAL)
+    found.external_data.add(key="location", value=name)
+    return found

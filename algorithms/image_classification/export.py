@@ -11,6 +11,4 @@ WHY_NOT = {"json": "a network of millions of weights is no document; use --to on
 
 def to_onnx(model: ImageModel) -> Any:
     """``prediction``, (rows, classes)."""
-    from algorithms.image_classification import onnx_network
-
-    return onnx_network.network(model)
+    return model.network.to_onnx()

@@ -24,7 +24,7 @@ from algorithms.interface import NO_PARAMETERS, Items, Model
 from algorithms.vision.augment import resized, squeezed
 from algorithms.vision.decode import check_installed, decoding_and_scaling_bytes
 from algorithms.vision.graph import Graph, read_graph
-from algorithms.vision.inference import Network
+from algorithms.vision.inference import PREDICTION, Network
 
 if TYPE_CHECKING:
     from algorithms.image_classification.shown import Kept
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 PREFIX = "image-classification"
 SYMBOL_FILE = f"{PREFIX}-symbol.json"
 SHAPES_FILE = "model-shapes.json"
-PREDICTION = "prediction"
 LARGEST_SIDE = 4096
 """Of the height and width of a network's input, in pixels."""
 _REQUEST = "request"
@@ -85,7 +84,7 @@ class ImageModel(Model):
 
     @cached_property
     def network(self) -> Network:
-        """What computes, made once. It holds the parameters a second time, prepared."""
+        """What computes, made once. It holds the parameters again, prepared."""
         parameters = {name.partition(":")[2]: array for name, array in self.arrays.items()}
         return Network(self.graph, parameters, self.image_shape)
 
@@ -161,14 +160,11 @@ def load(directory: Path) -> ImageModel:
     epoch = int(path.stem.rpartition("-")[2])
     model = ImageModel(symbol, load_arrays(path), (image_shape[0], image_shape[1], image_shape[2]), epoch, batch)
     try:
-        with np.errstate(all="ignore"):  # what is not finite is refused below
-            found = model.network(np.zeros((image_shape[1], image_shape[2], image_shape[0]), np.uint8))
+        model.network.tried()
     except (ModelError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - NumPy and BLAS have several for shapes that do not fit
+    except Exception as error:  # noqa: BLE001 - onnxruntime has several for shapes that do not fit
         raise ModelError(f"'{path.name}', '{SYMBOL_FILE}' and '{SHAPES_FILE}' do not fit together: {error}") from None
-    if found.ndim != 1 or not np.isfinite(found).all():
-        raise ModelError(f"'{path.name}' does not give a probability for each class")
     return model
 
 

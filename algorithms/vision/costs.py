@@ -20,16 +20,8 @@ _FLOAT = 4
 _POOLED = 32
 """A number that a pooling looks at costs as much as so many multiplications of a matrix product; measured, rounded."""
 
-
-_CALL = 1 << 15
-"""The same for a call of NumPy, which a pooling makes for each position of its window."""
-
 _WINDOW_NUMBERS = 1 << 22
-
-
-def window_rows(columns: int, size: int) -> int:
-    """Rows of a result, ``columns`` wide, whose windows of ``size`` numbers are copied side by side at a time."""
-    return max(1, _WINDOW_NUMBERS // (columns * size))
+"""Numbers of windows that are copied side by side at a time, at most."""
 
 
 class Cost(NamedTuple):
@@ -65,8 +57,10 @@ def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
     try:
         shape = np.broadcast_shapes(*inputs)
     except ValueError:
+        shape = ()
+    if not shape or len({len(each) for each in inputs}) != 1:
         raise _unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs))}") from None
-    if node.operator in HEADS and len(shape) != 1:
+    if node.operator in HEADS and math.prod(shape) != shape[-1]:
         raise _unfit(node, f"its input has the shape {shape} instead of a score for each class")
     return Cost(shape, _FLOAT * math.prod(shape), math.prod(shape))
 
@@ -101,12 +95,8 @@ def _convolution(node: Node, weight: Shape, image: Shape) -> Cost:
     _stated(node, "num_filter", filters)
     rows, columns, height, width = _windows(node, image[0], image[1])
     area = math.prod(weight[2:])
-    if pair(node, "stride", 1) == (1, 1):
-        results, windows = height * width, 0  # what lies between two rows is computed, and left out at the end
-    else:
-        results, windows = rows * columns, min(rows, window_rows(columns, area * depth)) * columns * area * depth
-    scratch = _FLOAT * (height * width * depth + windows + max(0, results - rows * columns) * filters)
-    return Cost((rows, columns, filters), scratch, results * filters * area * depth)
+    scratch = _FLOAT * (height * width * depth + min(rows * columns * area * depth, _WINDOW_NUMBERS))
+    return Cost((rows, columns, filters), scratch, rows * columns * filters * area * depth)
 
 
 def _dense(node: Node, weight: Shape, values: Shape) -> Cost:
@@ -120,8 +110,8 @@ def _pooling(node: Node, image: Shape) -> Cost:
     if len(image) != 3:
         raise _unfit(node, f"its input has the shape {image} instead of height, width and channels")
     if flag(node, "global_pool", False):
-        return Cost((image[2],), 0, math.prod(image))
+        return Cost((1, 1, image[2]), 0, math.prod(image))
     rows, columns, height, width = _windows(node, image[0], image[1])
     result = rows * columns * image[2]
     kernel = math.prod(pair(node, "kernel", 0))
-    return Cost((rows, columns, image[2]), _FLOAT * height * width * image[2], kernel * (_CALL + _POOLED * result))
+    return Cost((rows, columns, image[2]), _FLOAT * height * width * image[2], kernel * _POOLED * result)

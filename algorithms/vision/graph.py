@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from algorithms.common.documents import read_json
 from algorithms.errors import ModelError
 
@@ -14,6 +16,11 @@ _PAIR = re.compile(r"[(\[]\s*([0-9]{1,9})L?\s*,\s*([0-9]{1,9})L?\s*,?\s*[)\]]") 
 
 HEADS = {"SoftmaxOutput": "softmax", "softmax": "softmax", "LogisticRegressionOutput": "sigmoid", "sigmoid": "sigmoid"}
 """What a classifier may end in, by MXNet's names."""
+
+IDENTITIES = frozenset({"_copy", "identity", "Cast", "cast", "Dropout", "BlockGrad"})
+SUMS = frozenset({"elemwise_add", "_plus", "_Plus", "broadcast_add"})
+INPUT = "null"
+"""The operator of the input and of parameters."""
 
 
 @dataclass
@@ -37,6 +44,41 @@ class Graph:
     def multi_label(self) -> bool:
         """Whether each class has a probability of its own."""
         return HEADS[self.nodes[self.head].operator] == "sigmoid"
+
+    def sources(self, number: int) -> tuple[int, ...]:
+        """The nodes whose values a node reads, parameters and labels left out: the first, or both terms of a sum.
+
+        Raises:
+            ModelError: it has too few inputs.
+        """
+        node = self.nodes[number]
+        wanted = 0 if node.operator == INPUT else 2 if node.operator in SUMS else 1
+        if len(node.inputs) < wanted:
+            raise ModelError(f"node '{node.name[:80]}' of the symbol file lacks inputs")
+        return node.inputs[:wanted]
+
+    def reached(self) -> list[int]:
+        """All nodes that the head depends on, in order, parameters left out."""
+        found, waiting = set(), [self.head]
+        while waiting:
+            number = waiting.pop()
+            if number not in found:
+                found.add(number)
+                waiting.extend(self.sources(number))
+        return sorted(found)
+
+    def parameter(self, parameters: Mapping[str, np.ndarray], node: Node, position: int) -> np.ndarray:
+        """The parameter that a node reads as its input ``position``, float32.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if position >= len(node.inputs):
+            raise ModelError(f"node '{node.name[:80]}' of the symbol file lacks inputs")
+        name = self.nodes[node.inputs[position]].name
+        if name not in parameters:
+            raise ModelError(f"the checkpoint has no parameter '{name[:80]}'")
+        return np.asarray(parameters[name], np.float32)
 
 
 def read_graph(text: str, name: str) -> Graph:

@@ -1,22 +1,22 @@
-"""A symbol file of MXNet run in NumPy: what serves, without a deep learning framework.
+"""A symbol file of MXNet run by onnxruntime: what serves, without the framework that trained.
 
-One image at a time goes through, as (height, width, channels); ``operators`` has what is computed. Batch norm, a
-multiplication and an addition in serving, is taken into the weights of a convolution before it (B. Jacob et al.,
-"Quantization and Training of Neural Networks", CVPR 2018, section 3.2).
+One image at a time goes through. What a graph would take is judged by its shapes alone before anything is computed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from algorithms.errors import ModelError
-from algorithms.vision import operators
 from algorithms.vision.costs import Shape, cost
-from algorithms.vision.graph import HEADS, Graph, Node, flag, pair, window
-from algorithms.vision.operators import Step
+from algorithms.vision.graph import Graph, flag
 from recordio.limits import (
     LEAST_MODEL_MEMORY,
     MODEL_MEMORY_PER_BYTE,
@@ -24,113 +24,123 @@ from recordio.limits import (
     NETWORK_MEMORY_PER_PIXEL,
 )
 
-IDENTITIES = frozenset({"_copy", "identity", "Cast", "cast", "Dropout", "BlockGrad"})
-SUMS = frozenset({"elemwise_add", "_plus", "_Plus", "broadcast_add"})
+PREDICTION = "prediction"
+_VECTORS = {"BatchNorm": (1, 2, 3, 4), "Convolution": (2,), "FullyConnected": (2,)}
+"""The inputs of an operator that have a number for each channel of its result."""
+_FATAL = 4  # what onnxruntime logs: its errors come as exceptions too
 
 
 class Network:
-    """The probabilities of a graph's head. Safe to call from several threads.
+    """The probabilities of a graph's head. Safe to call from several threads, and after a fork.
 
     Args:
         parameters: by MXNet's names without ``arg:`` and ``aux:``.
         shape: channels, height and width of the input.
 
+    Attributes:
+        memory: bytes that an image takes while it is computed, weights left out.
+
     Raises:
         ModelError: the graph has an operator that is not known here, lacks parameters, does not fit them or the shape,
-            or asks for more memory or time than a file of that size may.
+            or asks for more memory or time than a file of that size may; or onnxruntime is not installed.
     """
 
     def __init__(self, graph: Graph, parameters: Mapping[str, np.ndarray], shape: tuple[int, int, int]) -> None:
-        self._head = graph.head
+        check_installed()
+        self._graph, self._parameters, self._shape = graph, parameters, shape
         self._data = next((i for i, node in enumerate(graph.nodes) if node.name == "data"), -1)
         if self._data < 0:
             raise ModelError("the symbol file has no input 'data'")
-        most = LEAST_MODEL_MEMORY + MODEL_MEMORY_PER_BYTE * sum(array.nbytes for array in parameters.values())
-        most += NETWORK_MEMORY_PER_PIXEL * shape[1] * shape[2]
-        compiled = _Compiler(graph, parameters)
-        if compiled.free() - {self._data}:
-            names = ", ".join(graph.nodes[number].name for number in sorted(compiled.free() - {self._data}))
+        reached = graph.reached()
+        free = {number for number in reached if graph.nodes[number].operator == "null"} - {self._data}
+        if free:
+            names = ", ".join(graph.nodes[number].name[:80] for number in sorted(free))
             raise ModelError(f"the symbol file computes with {names} in a way that cannot be run here")
-        sources_of = {number: compiled.sources(number) for number in compiled.needed()}
-        last_use = {source: number for number, sources in sources_of.items() for source in sources}
-        done_by = {
-            number: tuple(source for source in set(sources) if last_use[source] == number)
-            for number, sources in sources_of.items()
-        }
-        self.memory = compiled.judge(sources_of, done_by, {self._data: (*shape[1:], shape[0])}, most)
-        self._plan = [
-            (number, compiled.step(number), sources, done_by[number]) for number, sources in sources_of.items()
-        ]
+        self._needed = [number for number in reached if number != self._data]
+        self.memory, self._classes = self._judged()
+        model, self._weights = self._written(apart=True)
+        self._content = model.SerializeToString()
+        self._threads = _blas_threads()
+        self._sessions: dict[int, Any] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Probabilities, (num_classes,) float32, of pixels (height, width, channels) in 0 to 255."""
-        values = {self._data: np.ascontiguousarray(image, np.float32)}
-        for number, step, sources, done in self._plan:
-            values[number] = step(*[values[source] for source in sources])
-            for source in done:
-                del values[source]
-        return values[self._head]
+        """Probabilities, (classes,) float32, of pixels (height, width, channels) in 0 to 255."""
+        return self._run(self._session(), image)
 
+    def to_onnx(self) -> Any:
+        """The whole in ONNX: ``prediction``, (rows, classes), of ``image``, (rows, channels, height, width)."""
+        return self._written(apart=False)[0]
 
-class _Compiler:
-    """Makes each node of a graph a function of the values of others, with its parameters inside."""
+    def tried(self) -> np.ndarray:
+        """The probabilities of a black image, computed without a thread that a fork would lose.
 
-    def __init__(self, graph: Graph, parameters: Mapping[str, np.ndarray]) -> None:
-        self._nodes, self._head = graph.nodes, graph.head
-        self._parameters = parameters
-        self._readers: dict[int, list[int]] = {}
-        for number in self._reached():
-            for source in self._data_inputs(number):
-                self._readers.setdefault(source, []).append(number)
-        self._follows: dict[int, int] = {}  # batch norm or ReLU: what is computed together with it
-        for number in self._reached():
-            joined = self._joined(number)
-            if joined is not None:
-                self._follows[number] = joined
-
-    def free(self) -> set[int]:
-        """The variables whose values are taken as they are, and not as parameters of an operator."""
-        return {number for number in self._reached() if self._nodes[number].operator == "null"}
-
-    def needed(self) -> list[int]:
-        """The nodes to compute, in order."""
-        within = set(self._follows.values())
-        return [
-            number
-            for number in sorted(self._reached())
-            if self._nodes[number].operator != "null" and number not in within
-        ]
-
-    def sources(self, number: int) -> tuple[int, ...]:
-        """The nodes whose values the function of a node takes."""
-        return self._data_inputs(self._members(number)[-1])
-
-    def judge(
-        self,
-        sources_of: Mapping[int, tuple[int, ...]],
-        done_by: Mapping[int, tuple[int, ...]],
-        shapes: dict[int, Shape],
-        most: int,
-    ) -> int:
-        """Raises ModelError where arrays do not fit each other, or running the graph takes more than ``most`` bytes or
-        ``MOST_NETWORK_OPERATIONS``. Returns the bytes that running it takes, weights left out.
-
-        Args:
-            sources_of: the nodes to compute, in order, and those that each takes.
-            done_by: the nodes whose values are no longer needed after each. shapes: of the input.
+        Raises:
+            ModelError: the graph cannot be computed, or its result is no probability for each class.
         """
-        live, operations = 4 * sum(map(math.prod, shapes.values())), 0
+        channels, height, width = self._shape
+        session = self._made(1)
+        if self._threads == 1:  # of a session without threads all processes share the memory
+            self._sessions[0] = session
+        found = self._run(session, np.zeros((height, width, channels), np.uint8))
+        if not np.isfinite(found).all():
+            raise ModelError("the network does not give a probability for each class")
+        return found
+
+    def _written(self, *, apart: bool) -> tuple[Any, dict[str, np.ndarray]]:
+        from algorithms.common import onnx_graph
+        from algorithms.vision import onnx_network
+
+        written = onnx_graph.Graph(apart=apart)
+        head = onnx_network.Writer(written, self._graph, self._parameters).head(self._needed, self._data)
+        given = onnx_network.IMAGE, (onnx_graph.ROWS, *self._shape)
+        return written.model("network", given, {PREDICTION: (head, "float", self._classes)}), written.arrays
+
+    def _run(self, session: Any, image: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+        return session.run([PREDICTION], {session.get_inputs()[0].name: pixels})[0][0]
+
+    def _session(self) -> Any:
+        """That of this process: threads do not survive a fork."""
+        process = 0 if self._threads == 1 else os.getpid()
+        with self._lock:
+            if process not in self._sessions:
+                self._sessions[process] = self._made(self._threads)
+            return self._sessions[process]
+
+    def _made(self, threads: int) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the processor
+        options.enable_cpu_mem_arena = False  # what an image took is given back
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self._weights.values()]
+        options.add_external_initializers(list(self._weights), values)
+        return onnxruntime.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
+
+    def _judged(self) -> tuple[int, int]:
+        """Raises ModelError where arrays do not fit each other, or running the graph takes more memory than a file of
+        this size may, or more than ``MOST_NETWORK_OPERATIONS``. Returns the bytes that running it takes, weights left
+        out, and the number of classes."""
+        channels, height, width = self._shape
+        most = LEAST_MODEL_MEMORY + MODEL_MEMORY_PER_BYTE * sum(array.nbytes for array in self._parameters.values())
+        most += NETWORK_MEMORY_PER_PIXEL * height * width
+        last_use = {source: number for number in self._needed for source in self._graph.sources(number)}
+        shapes: dict[int, Shape] = {self._data: (height, width, channels)}
+        live, operations = 4 * math.prod(shapes[self._data]), 0
         highest = live
         prepared = 0  # a weight is copied for each node that uses it
-        for number, sources in sources_of.items():
-            node = self._nodes[self._members(number)[-1]]
+        for number in self._needed:
+            node, sources = self._graph.nodes[number], self._graph.sources(number)
             weight = None
             if node.operator in ("Convolution", "FullyConnected"):
-                weight = self._parameter(node, 1).shape
+                weight = self._graph.parameter(self._parameters, node, 1).shape
                 prepared += 4 * math.prod(weight)
             step = cost(node, weight, [shapes[source] for source in sources])
             shapes[number] = step.shape
-            self._check_vectors(number, step.shape[-1] if step.shape else 0)
+            self._check_vectors(number, step.shape[-1])
             live += 4 * math.prod(step.shape)
             operations += step.operations
             if live + step.scratch + prepared > most or operations > MOST_NETWORK_OPERATIONS:
@@ -140,172 +150,35 @@ class _Compiler:
                     f"this size {most} bytes and {MOST_NETWORK_OPERATIONS} operations are the most"
                 )
             highest = max(highest, live + step.scratch)
-            live -= sum(4 * math.prod(shapes[source]) for source in done_by[number])
-        return highest
+            live -= sum(4 * math.prod(shapes[source]) for source in set(sources) if last_use[source] == number)
+        return highest, math.prod(shapes[self._graph.head])
 
     def _check_vectors(self, number: int, channels: int) -> None:
         """Raises ModelError where a bias or a batch norm has another number of channels than what it is applied to."""
-        positions = {"BatchNorm": (1, 2, 3, 4), "Convolution": (2,), "FullyConnected": (2,)}
-        for member in self._members(number):
-            node = self._nodes[member]
-            if node.operator != "BatchNorm" and flag(node, "no_bias", False):
-                continue
-            for position in positions.get(node.operator, ()):
-                if (shape := self._parameter(node, position).shape) != (channels,):
-                    raise ModelError(
-                        f"node '{node.name[:80]}' of the symbol file has {channels} channels, and a parameter of the "
-                        f"shape {shape}"
-                    )
-
-    def _members(self, number: int) -> list[int]:
-        """A node, and those before it that are computed together with it, the first of all last."""
-        chain = [number]
-        while chain[-1] in self._follows:
-            chain.append(self._follows[chain[-1]])
-        return chain
-
-    def step(self, number: int) -> Step:
-        """The function of a node."""
-        node = self._nodes[number]
-        if number in self._follows:
-            return self._chain(number)
-        if node.operator in HEADS:
-            return operators.softmax if HEADS[node.operator] == "softmax" else operators.sigmoid
-        if node.operator in IDENTITIES:
-            return operators.identity
-        if node.operator in SUMS:
-            return np.add
-        makers: dict[str, Callable[[Node], Step]] = {
-            "BatchNorm": self._batch_norm,
-            "Convolution": self._convolution,
-            "Activation": self._activation,
-            "Pooling": self._pooling,
-            "Flatten": lambda _: np.ravel,
-            "FullyConnected": self._dense,
-        }
-        if node.operator not in makers:
-            raise ModelError(f"node '{node.name}' of the symbol file is a '{node.operator}', which cannot be run here")
-        return makers[node.operator](node)
-
-    def _reached(self) -> set[int]:
-        """All nodes that the head depends on."""
-        found, waiting = set(), [self._head]
-        while waiting:
-            number = waiting.pop()
-            if number not in found:
-                found.add(number)
-                waiting.extend(self._data_inputs(number))
-        return found
-
-    def _data_inputs(self, number: int) -> tuple[int, ...]:
-        """The inputs of a node that are no parameters and no labels: the first, or both terms of a sum."""
-        node = self._nodes[number]
-        return node.inputs if node.operator in SUMS else node.inputs[:1]
-
-    def _joined(self, number: int) -> int | None:
-        """The node that is computed together with ``number``, which alone reads it: the convolution before a batch
-        norm, either of both before a ReLU."""
-        node = self._nodes[number]
-        before = {"BatchNorm": ("Convolution",), "Activation": ("Convolution", "BatchNorm")}.get(node.operator, ())
-        if node.operator == "Activation" and node.attributes.get("act_type") != "relu":
-            return None
-        source = self._data_inputs(number)[0] if node.inputs else number
-        alone = len(self._readers.get(source, ())) == 1
-        return source if alone and self._nodes[source].operator in before else None
-
-    def _chain(self, number: int) -> Step:
-        """Convolution, batch norm and ReLU, or some of them, as one function."""
-        nodes = {self._nodes[member].operator: self._nodes[member] for member in self._members(number)}
-        relu = "Activation" in nodes
-        if "Convolution" in nodes:
-            folded = self._scale_and_shift(nodes["BatchNorm"]) if "BatchNorm" in nodes else None
-            return self._convolution(nodes["Convolution"], folded, relu=relu)
-        return self._batch_norm(nodes["BatchNorm"], relu=relu)
-
-    def _parameter(self, node: Node, position: int) -> np.ndarray:
-        """The parameter that a node reads as its input ``position``, float32."""
-        if position >= len(node.inputs):
-            raise ModelError(f"node '{node.name}' of the symbol file lacks inputs")
-        name = self._nodes[node.inputs[position]].name
-        if name not in self._parameters:
-            raise ModelError(f"the checkpoint has no parameter '{name}'")
-        return np.asarray(self._parameters[name], np.float32)
-
-    def _scale_and_shift(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
-        """Batch norm as a multiplication and an addition, each (channels,)."""
-        gamma, beta, mean, variance = (self._parameter(node, position) for position in (1, 2, 3, 4))
-        if flag(node, "fix_gamma", True):
-            gamma = np.ones_like(gamma)
-        epsilon = _number(node, "eps", 1e-3)
-        if (variance + epsilon <= 0).any():
-            raise ModelError(f"batch norm '{node.name[:80]}' has a variance that is not above 0")
-        scale = gamma / np.sqrt(variance + epsilon)
-        return scale, beta - mean * scale
-
-    def _batch_norm(self, node: Node, *, relu: bool = False) -> Step:
-        if node.attributes.get("axis", "1") != "1":
-            raise ModelError(f"batch norm '{node.name}' is over another axis than the channels")
-        scale, shift = self._scale_and_shift(node)
-
-        def normalise(x: np.ndarray) -> np.ndarray:
-            y = np.empty_like(x)
-            rows, results = x.reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1])
-            for part in operators.parts(rows):
-                np.multiply(rows[part], scale, out=results[part])
-            operators.finish(results, shift, relu=relu)
-            return y
-
-        return normalise
-
-    def _activation(self, node: Node) -> Step:
-        kind = node.attributes.get("act_type")
-        if kind not in ("relu", "sigmoid"):
-            raise ModelError(f"the activation '{kind}' of node '{node.name}' cannot be run here")
-        return operators.relu if kind == "relu" else operators.sigmoid
-
-    def _dense(self, node: Node) -> Step:
-        weight = np.ascontiguousarray(self._parameter(node, 1).T)
-        bias = 0 if flag(node, "no_bias", False) else self._parameter(node, 2)
-        return lambda x: x.ravel() @ weight + bias
-
-    def _convolution(
-        self, node: Node, folded: tuple[np.ndarray, np.ndarray] | None = None, *, relu: bool = False
-    ) -> Step:
-        kernel, stride, pad = window(node)
-        if node.attributes.get("num_group", "1") != "1" or pair(node, "dilate", 1) != (1, 1):
-            raise ModelError(f"the convolution '{node.name}' is in groups or dilated, which cannot be run here")
-        weight = self._parameter(node, 1)
-        if weight.ndim != 4 or weight.shape[2:] != kernel:
-            raise ModelError(
-                f"'{node.name}_weight' has the shape {weight.shape}, which is none of a kernel of {kernel}"
-            )
-        bias = np.zeros(len(weight), np.float32) if flag(node, "no_bias", False) else self._parameter(node, 2)
-        if folded is not None:
-            scale, shift = folded
-            weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-        return operators.convolution(np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), bias, stride, pad, relu)
-
-    def _pooling(self, node: Node) -> Step:
-        kind = node.attributes.get("pool_type", "max")
-        if flag(node, "global_pool", False):
-            if kind != "avg":
-                raise ModelError(f"the global pooling '{node.name}' is no average, and cannot be run here")
-            return lambda x: x.mean(axis=(0, 1))
-        kernel, stride, pad = window(node)
-        if kind != "max" or node.attributes.get("pooling_convention", "valid") != "valid":
-            raise ModelError(f"the pooling '{node.name}' cannot be run here")
-        return operators.max_pool(kernel, stride, pad)
+        node = self._graph.nodes[number]
+        if node.operator != "BatchNorm" and flag(node, "no_bias", False):
+            return
+        for position in _VECTORS.get(node.operator, ()):
+            if (shape := self._graph.parameter(self._parameters, node, position).shape) != (channels,):
+                raise ModelError(
+                    f"node '{node.name[:80]}' of the symbol file has {channels} channels, and a parameter of the "
+                    f"shape {shape}"
+                )
 
 
-def _number(node: Node, name: str, default: float) -> float:
-    """A number that an attribute states. Raises ModelError where it is none, or below 0."""
-    text = node.attributes.get(name, str(default))
+def _blas_threads() -> int:
+    """As many threads as NumPy's BLAS has: whoever limits the one means the other too."""
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+def check_installed() -> None:
+    """Raise ModelError where what runs graphs is not installed."""
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
+        import onnx  # noqa: F401 - states them
+        import onnxruntime
+    except ImportError as error:
         raise ModelError(
-            f"node '{node.name[:80]}' of the symbol file: {name} is {text[:40]}, not a number of 0 or more"
-        )
-    return value
+            "networks on images are run by onnxruntime: pip install 'open-builtin-algorithms[image-classification]' "
+            f"({error})"
+        ) from None
+    onnxruntime.set_default_logger_severity(_FATAL)

@@ -136,6 +136,36 @@ def test_mxnet_predicts_what_is_served(python: Path, tmp_path: Path, form: Archi
     assert out["internals"].all()
 
 
+LENET = """
+mx.random.seed(0)
+x = mx.sym.Pooling(mx.sym.Activation(mx.sym.Convolution(
+    mx.sym.var('data'), kernel=(5, 3), num_filter=6, stride=(2, 1), pad=(1, 0), name='c1'), act_type='relu'),
+    kernel=(2, 2), stride=(2, 2), pool_type='max')
+x = mx.sym.Convolution(x, kernel=(3, 3), num_filter=8, no_bias=True, name='c2')
+x = mx.sym.BatchNorm(x, fix_gamma=False, name='b')
+x = mx.sym.broadcast_add(x, mx.sym.Pooling(x, global_pool=True, kernel=(1, 1), pool_type='avg'))
+x = mx.sym.Activation(mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=10, name='f1'), act_type='sigmoid')
+net = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(mx.sym.Dropout(x), num_hidden=4, name='f2'), name='softmax')
+mod = mx.mod.Module(net)
+mod.bind([('data', (1, 3, 17, 22))], [('softmax_label', (1,))], for_training=False)
+mod.init_params(mx.init.Xavier(magnitude=12))
+args, aux = mod.get_params()
+mx.model.save_checkpoint('image-classification', 1, net, args, {'b_moving_mean': aux['b_moving_mean'] + 3,
+    'b_moving_var': aux['b_moving_var'] * 700})
+"""
+
+
+def test_a_network_of_another_form_answers_as_mxnet_does(python: Path, tmp_path: Path) -> None:
+    """A dense layer over many positions counts them channel by channel."""
+    pixels = np.random.default_rng(0).integers(0, 256, (17, 22, 3), np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels.transpose(2, 0, 1)[None].astype(np.float32))
+    (tmp_path / "model-shapes.json").write_text('[{"name": "data", "shape": [1, 3, 17, 22]}]')
+    out = in_mxnet(python, tmp_path, LENET + LOADED.replace("EPOCH", "1"))
+    answer = model.load(tmp_path).predict(Items([pixels]))["prediction"][0]
+    assert np.ptp(answer) > 1e-2
+    np.testing.assert_allclose(answer, out["module"][0], rtol=1e-3, atol=2e-5)
+
+
 # A residual network as its authors draw it, written here in MXNet's own API; trained until its running
 # statistics are those of the images. The names are those of the parameters that MXNet's networks have.
 THEIRS = """
