@@ -6,9 +6,10 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from algorithms.interface import Algorithm
+if TYPE_CHECKING:  # builds of images ask for names before anything is installed
+    from algorithms.interface import Algorithm
 
 
 class Entry(NamedTuple):

@@ -42,6 +42,21 @@ def every(*lists):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "lock"),
+    [
+        (["ntm", "gpu", "all"], "gpu-ntm"),
+        (["seq2seq", "cpu", "serve"], "serve-seq2seq"),
+        (["kmeans", "cpu", "serve"], "core"),
+    ],
+)
+def test_a_build_finds_its_lock_before_anything_is_installed(arguments, lock):
+    """Those for GPUs and for serving do not begin with what all others share."""
+    command = [sys.executable, "-S", "-B", "images/requirements.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"locks/{lock}.lock", done.stderr
+
+
+@pytest.mark.parametrize(
     ("name", "requirements"),
     [
         ("core", CORE),
