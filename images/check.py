@@ -103,8 +103,9 @@ def output(*command: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def check(algorithm: type[Algorithm], configuration: Configuration, launch: Launch, named: bool) -> None:
+def check(algorithm: type[Algorithm], configuration: Configuration, launch: Launch, named: bool) -> bool:
     """Train and serve a configuration in an image, which is told the algorithm where it is not ``named`` after it.
+    Returns whether the image trains.
 
     Raises:
         AssertionError, SystemExit: something is not as it should be.
@@ -115,7 +116,8 @@ def check(algorithm: type[Algorithm], configuration: Configuration, launch: Laun
         lay_out(base, algorithm, configuration)
         started = time.perf_counter()
         done = subprocess.run(launch(base, variables, []), capture_output=True, text=True)  # no command: it trains
-        if ONLY_SERVES in done.stdout + done.stderr:
+        trains = ONLY_SERVES not in done.stdout + done.stderr
+        if not trains:
             print(f"{what}: the image only serves; training here")
             done = train_here(base, algorithm)
         seconds = time.perf_counter() - started
@@ -131,6 +133,7 @@ def check(algorithm: type[Algorithm], configuration: Configuration, launch: Laun
                 assert status == expected.status, (content_type, status, answer)
                 assert alike(parsed(expected.body), parsed(answer)), (content_type, expected.body, answer)
         print(f"{what}: healthy after {started_in:.1f} s, {len(requests)} requests answered as here")
+    return trains
 
 
 def train_here(base: Path, algorithm: type[Algorithm]) -> subprocess.CompletedProcess[str]:
@@ -228,11 +231,11 @@ def main(name: str, image: str) -> None:
     is_of_one = name != "all"
     with launcher(image, OTHER_USER) as launch:
         first = registry.find(name if is_of_one else next(iter(registry.ALGORITHMS)))
-        check(first, first.configurations[0], launch, is_of_one)
+        trains = check(first, first.configurations[0], launch, is_of_one)
         print(f"that was as user {OTHER_USER}, who may write to /opt/ml and /tmp alone; now as root")
     with launcher(image) as launch, tempfile.TemporaryDirectory() as folder:
         look = "from xgboost import collective, tracker; print('hosts')"  # by which several hosts are connected
-        assert output(*launch(Path(folder), {}, ["python3", "-c", look])) == "hosts"
+        assert not trains or output(*launch(Path(folder), {}, ["python3", "-c", look])) == "hosts"
         for one in registry.ALGORITHMS if not is_of_one else [name]:
             algorithm = registry.find(one)
             for configuration in algorithm.configurations:

@@ -50,6 +50,17 @@ LEFT_OUT = {
         "onnxruntime/transformers",
         "onnxruntime/capi/libonnxruntime.so*",
     ),
+    "Pillow beyond the kinds of images that are opened: AVIF, fonts, profiles of colours, windows": (
+        "PIL/_avif.*",
+        "PIL/_imagingcms.*",
+        "PIL/_imagingft.*",
+        "PIL/_imagingtk.*",
+        "pillow.libs/libavif-*",
+        "pillow.libs/libbrotli*",
+        "pillow.libs/libfreetype-*",
+        "pillow.libs/libharfbuzz-*",
+        "pillow.libs/liblcms2-*",
+    ),
     "ONNX beyond stating a graph: cases for those who run it, and the reference of its operators": (
         "onnx/backend",
         "onnx/fuzz",
