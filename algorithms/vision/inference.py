@@ -9,6 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,7 @@ class Network:
             return self._sessions[process]
 
     def _made(self, threads: int) -> Any:
-        import onnxruntime
-
+        onnxruntime = _runtime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -175,10 +175,20 @@ def check_installed() -> None:
     """Raise ModelError where what runs graphs is not installed."""
     try:
         import onnx  # noqa: F401 - states them
-        import onnxruntime
+
+        _runtime()
     except ImportError as error:
         raise ModelError(
             "networks on images are run by onnxruntime: pip install 'open-builtin-algorithms[image-classification]' "
             f"({error})"
         ) from None
+
+
+def _runtime() -> ModuleType:
+    """onnxruntime, silent. From 1.29 on it tells its makers how it is used, unless it is told not to before it is
+    imported; the thread for that would also end each process that forks after it with an abort."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
     onnxruntime.set_default_logger_severity(_FATAL)
+    return onnxruntime

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,32 @@ def test_keras_computes_what_the_symbol_file_says(form: Architecture) -> None:
     found = Network(read_graph(symbol.to_json(form), "symbol"), arrays, form.image_shape)(image)
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+FORKED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from algorithms.image_classification import model
+loaded, image = model.load(Path(sys.argv[1])), np.zeros((16, 16, 3), np.uint8)
+if not (child := os.fork()):
+    print(len(os.environ["ORT_DISABLE_TELEMETRY"]), loaded.probabilities(image)[0], flush=True)
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+print(1, loaded.probabilities(image)[0])
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_model_that_is_loaded_before_a_fork_answers_on_both_sides(tmp_path: Path, threads: str) -> None:
+    """As ``serve`` does. A thread of onnxruntime's that the fork lost ends a process with an abort."""
+    ImageModel(symbol.to_json(FORM), image_arrays(), FORM.image_shape, 1, 32).save(tmp_path)
+    command = [sys.executable, "-c", FORKED, str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == second
 
 
 def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
