@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from algorithms import hyperparameters, registry
+from algorithms import hyperparameters, loading, registry
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
 from algorithms.interface import Algorithm, Model
@@ -61,7 +61,11 @@ class Estimator(BaseEstimator):
         self._check(values, batch)
         seed = int(check_random_state(getattr(self, "random_state", None)).randint(_SEEDS))  # XGBoost has a seed
         self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(seed, logger))
+        self._learn()
         return self
+
+    def _learn(self) -> None:
+        """Take what scikit-learn's users look for from the model."""
 
     def _check(self, values: Any, batch: Batch) -> None:
         """Refuse rows that the parsed hyperparameters do not go with, in scikit-learn's words."""
@@ -78,6 +82,27 @@ class Estimator(BaseEstimator):
         with tempfile.TemporaryDirectory() as folder:
             self.model_.save(Path(folder))
             pack(Path(folder), Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """An estimator with the model of a folder or a ``model.tar.gz``, as ``save`` or SageMaker wrote it.
+
+        The artifact has no hyperparameters: the estimator's are the defaults. Pickle keeps them.
+
+        Raises:
+            FileNotFoundError: there is no such path.
+            ModelError: there is no model, or one of another kind.
+        """
+        return cls._with(loading.load(path, cls.algorithm).model)
+
+    @classmethod
+    def _with(cls, model: Model) -> Self:
+        estimator = cls()
+        estimator.model_ = model
+        if model.feature_dim is not None:
+            estimator.n_features_in_ = model.feature_dim
+        estimator._learn()
+        return estimator
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")  # scikit-learn looks for names that end in _, as lambda_ does

@@ -28,10 +28,12 @@ class KMeans(ClusterMixin, Transforms):
         """Find the clusters of the rows of ``X``, (n, d); ``y`` is ignored."""
         super().fit(X)
         found = self._ask(X)
-        self.cluster_centers_ = self.model_.centers  # type: ignore[attr-defined]
         self.labels_ = found["closest_cluster"].astype(np.int32)
         self.inertia_ = float(np.square(found["distance_to_cluster"], dtype=np.float64).sum())
         return self
+
+    def _learn(self) -> None:
+        self.cluster_centers_ = self.model_.centers  # type: ignore[attr-defined]
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
         """Train in batches of no more rows than there are: nobody has to be warned of the default."""
