@@ -11,6 +11,7 @@ from local.sagemaker.records import found, put_new
 from local.sagemaker.store import Record
 
 MODEL, CONFIG = "model", "endpoint-config"
+_GIB_IN_MB = 1024
 
 
 def containers(cloud: Cloud, name: str) -> Containers:
@@ -95,9 +96,27 @@ def create_config(cloud: Cloud, request: Record) -> Record:
         if "ModelName" not in variant:
             raise invalid(f"Variant {variant['VariantName']}: oba up has variants with a ModelName only")
         found(cloud, MODEL, variant["ModelName"], "model")
+        if "ServerlessConfig" in variant:
+            _check_serverless(variant)
     name = request["EndpointConfigName"]
     exists = "Cannot create already existing endpoint configuration"
     return {"EndpointConfigArn": put_new(cloud, CONFIG, name, request, exists)}
+
+
+def _check_serverless(variant: Record) -> None:
+    """Refuse what the API reference (``ProductionVariantServerlessConfig``) excludes beyond botocore's model."""
+    name, config = variant["VariantName"], variant["ServerlessConfig"]
+    if instances := [one for one in ("InitialInstanceCount", "InstanceType") if one in variant]:
+        raise invalid(f"Variant {name}: ServerlessConfig is instead of instances; leave out {' and '.join(instances)}")
+    if config["MemorySizeInMB"] % _GIB_IN_MB:
+        raise invalid(
+            f"Variant {name}: MemorySizeInMB {config['MemorySizeInMB']} is none of "
+            "1024, 2048, 3072, 4096, 5120 and 6144"
+        )
+    if (provisioned := config.get("ProvisionedConcurrency", 0)) > config["MaxConcurrency"]:
+        raise invalid(
+            f"Variant {name}: ProvisionedConcurrency {provisioned} is over MaxConcurrency {config['MaxConcurrency']}"
+        )
 
 
 def _check_asynchronous(output: Record) -> None:

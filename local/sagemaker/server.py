@@ -88,6 +88,7 @@ class Application:
                 return known(environ, start_response)
         invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if not (target.startswith(_TARGET) or invoked):
+            environ = kept_reads.without_malformed_range(environ)
             if self._cloud.kept and (sent := kept_reads.answer(environ, self._others, self._cloud.kept)) is not None:
                 return sent(environ, start_response)
             response = self._others(environ, start_response)
