@@ -200,8 +200,8 @@ class BuildahEngine(_Containers):
         super().check(image)
         if _TRANSPORT.match(image):
             raise invalid(
-                f"The image {quoted(image)} cannot be run: {image.partition(':')[0]}: is a place to buildah; expected a "
-                "name such as registry/repository:tag"
+                f"The image {quoted(image)} cannot be run: {image.partition(':')[0]}: is a place to buildah; expected "
+                "a name such as registry/repository:tag"
             )
 
     def start(self, run: Run) -> subprocess.Popen[str]:
