@@ -36,6 +36,7 @@ from local.sagemaker import (
     response_stream,
     restart,
     role,
+    sdk_defaults,
 )
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
@@ -292,6 +293,7 @@ def _wait() -> None:
 
 
 def _told(cloud: Cloud, host: str, state: Path) -> str:
+    defaults = sdk_defaults.written(state)
     lines = [
         f"SageMaker on this machine: {cloud.url}, jobs at a time: {cloud.at_once}, state in {state}. "
         "In the shell of your code:",
@@ -302,8 +304,10 @@ def _told(cloud: Cloud, host: str, state: Path) -> str:
         *(() if cloud.s3 else (f"export AWS_ACCESS_KEY_ID={role.KEY}", "export AWS_SECRET_ACCESS_KEY=oba")),
         f"export AWS_CA_BUNDLE={state.resolve() / 'ca.pem'}",
         f"export HTTPS_PROXY={cloud.url}",
+        *([f"export {sdk_defaults.VARIABLE}={defaults}"] if defaults else ()),
         "",
-        "The last two are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name.",
+        "From AWS_CA_BUNDLE on they are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name, and tell "
+        "Amazon of each call.",
         f"Jobs and endpoints: {cloud.url}/",
         f"S3 is at {cloud.s3}, with the keys of this environment; use the same in your code's."
         if cloud.s3
