@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ from recordio.limits import LARGEST_CALL
 _TARGET = "SageMaker."
 _INVOKED = re.compile(r"/endpoints/(.*)/(invocations|async-invocations|invocations-response-stream)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9-]{1,63}")
+_BACKLOG = 128
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _HOSTS = re.compile(
     r"(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?localhost|[a-z0-9.-]+\.amazonaws\.com)(:\d+)?", re.IGNORECASE
@@ -242,9 +244,13 @@ def _made(
     if s3 is not None:
         external.trust_public(Handler.authority.file)
     try:
-        server = make_server(host, port, others, threaded=True, request_handler=Handler)
-    except (OSError, SystemExit) as error:  # werkzeug exits where the port is taken
-        raise ConfigurationError(f"--host {host} --port {port}: cannot be listened on") from error
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
+        raise ConfigurationError(f"--host {host} --port {port}: cannot be listened on: {reason}") from error
+    with listening:  # werkzeug would exit where the port is taken
+        server = make_server(host, port, others, threaded=True, request_handler=Handler, fd=listening.fileno())
     operations.load()
     objects = KeptObjects(state)
     own = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
