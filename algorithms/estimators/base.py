@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from algorithms import hyperparameters, loading, registry
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
+from algorithms.frames import no_number
 from algorithms.interface import Algorithm, Model
 from recordio.batches import Batch, canonical
 
@@ -51,8 +52,21 @@ class Estimator(BaseEstimator):
         Raises:
             ValueError: the hyperparameters or the data cannot be used; the message names each.
         """
-        rows = validate_data(self, X, accept_sparse="csr", dtype=np.float32, ensure_min_samples=1)
+        rows = self._checked(X, ensure_min_samples=1)
         return self._fit(Batch(as_csr(rows)), {})
+
+    def _checked(self, X: Any, **options: Any) -> Any:  # noqa: N803
+        """What scikit-learn's ``validate_data`` gives, float32, dense or CSR.
+
+        Raises:
+            ValueError: in scikit-learn's words; a text in a frame is named with its column.
+        """
+        try:
+            return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
+        except ValueError as error:
+            if (found := no_number(X)) is None:
+                raise
+            raise ValueError(f"{found}, and numbers are expected: encode it (OneHotEncoder), or drop it") from error
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
         """Train; ``told`` are hyperparameters that the data and the kind of estimator say."""
@@ -73,7 +87,7 @@ class Estimator(BaseEstimator):
     def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
         check_is_fitted(self)
         finite = "allow-nan" if self._missing else True
-        rows = validate_data(self, X, reset=False, accept_sparse="csr", dtype=np.float32, ensure_all_finite=finite)
+        rows = self._checked(X, reset=False, ensure_all_finite=finite)
         return self.model_.predict(Batch(as_csr(rows)))
 
     def save(self, path: str | Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from algorithms import loading
 from algorithms.errors import ModelError
@@ -23,9 +23,7 @@ class Supervised(ABC, Estimator):
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:  # noqa: N803
         finite = "allow-nan" if self._missing else True
-        rows, labels = validate_data(
-            self, X, y, accept_sparse="csr", dtype=np.float32, ensure_all_finite=finite, **options
-        )
+        rows, labels = self._checked(X, y=y, ensure_all_finite=finite, **options)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float32)
         return as_csr(rows), labels, weights
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import ClusterMixin
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from algorithms.estimators.base import Transforms
 from recordio.batches import Batch
@@ -53,7 +53,7 @@ class KMeans(ClusterMixin, Transforms):
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
         """The distance of each row to each center, (n, k)."""
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, accept_sparse="csr", dtype=np.float32)
+        rows = self._checked(X, reset=False)
         return euclidean_distances(rows, self.cluster_centers_).astype(np.float32, copy=False)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803

@@ -122,6 +122,21 @@ def test_frames_with_names(kind: str) -> None:
     assert one.score(frame, numbers) > 0.4
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_a_text_in_a_frame_is_named_with_its_column(kind: str, tmp_path: Path) -> None:
+    frames = pytest.importorskip(kind)
+    frame = frames.DataFrame({"size": [1.0, 2, 3, 4], "color": ["1", "red", "blue", "red"]})
+    told = "column 'color' has the text 'red'"
+    with pytest.raises(ValueError, match=f"{told}.*OneHotEncoder"):
+        estimators.KMeans(k=2).fit(frame)
+    with pytest.raises(ValueError, match=told):
+        estimators.XGBoostClassifier(num_round=2).fit(frame, [0, 1, 0, 1])
+    fitted = estimators.KMeans(k=2).fit(np.eye(4)[:, :2])
+    fitted.save(tmp_path / "model.tar.gz")
+    with pytest.raises(ValueError, match=told):
+        algorithms.load(tmp_path / "model.tar.gz").predict(frame)
+
+
 def test_what_is_saved_opens_anywhere(tmp_path: Path) -> None:
     rows, _ = make_blobs(200, centers=3, random_state=0)
     fitted = estimators.KMeans(k=3, random_state=0).fit(rows)
