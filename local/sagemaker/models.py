@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local.sagemaker import model_packages, s3
+from local.sagemaker import images, model_packages, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import JobError, invalid
 from local.sagemaker.instances import Containers
@@ -50,6 +50,7 @@ def create_model(cloud: Cloud, request: Record) -> Record:
         if "Image" not in container:
             raise invalid("The container has neither an Image nor a ModelPackageName")
         cloud.engine.check(container["Image"])
+        images.check_no_program(container["Image"], container.get("Environment", {}), "SAGEMAKER_PROGRAM")
         if container.get("Mode") == "MultiModel" and "ModelDataUrl" not in container:
             raise invalid("A container of Mode MultiModel needs a ModelDataUrl: the prefix of its models")
         if described.direct and "ContainerHostname" not in container:

@@ -236,3 +236,18 @@ def test_what_another_server_has_is_refused_in_one_line(up, state, tmp_path, wha
     (line,) = done.stderr.splitlines()
     told = "cannot be listened on: Address already in use" if what == "port" else "another oba up uses it"
     assert done.returncode == 1 and line.startswith("Error: --") and line.endswith(told)
+
+
+def test_a_program_of_the_users_is_refused_instead_of_left_out(up):
+    """As the SDK states an ``entry_point``: quoted in a job's hyperparameters, plain in a model's environment."""
+    job = request("script", HyperParameters={"k": "3", "feature_dim": "2", "sagemaker_program": '"train.py"'})
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match=r"train\.py.*script mode"):
+        up.sagemaker.create_training_job(**job)
+    container = {"Image": KMEANS, "ModelDataUrl": "s3://bucket/m.tar.gz"}
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match=r"serve\.py.*script mode"):
+        environment = {"SAGEMAKER_PROGRAM": "serve.py"}
+        up.sagemaker.create_model(
+            ModelName="script", PrimaryContainer=container | {"Environment": environment}, ExecutionRoleArn=ROLE
+        )
+    empty = container | {"Environment": {"SAGEMAKER_PROGRAM": ""}}
+    up.sagemaker.create_model(ModelName="no-script", PrimaryContainer=empty, ExecutionRoleArn=ROLE)
