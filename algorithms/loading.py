@@ -28,6 +28,7 @@ from algorithms import registry
 from algorithms.archives import ArchiveError, extract
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample
+from algorithms.frames import no_number
 from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model
 from recordio.batches import Batch, canonical
 from recordio.limits import MOST_MEMBERS
@@ -196,7 +197,7 @@ def _dense(values: Any, *, missing: bool) -> np.ndarray:
     except PredictionError:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        raise PredictionError(f"rows of numbers are expected: {error}") from None
+        raise PredictionError(f"rows of numbers are expected: {no_number(values) or error}") from None
     if rows.ndim != 2:
         hint = "; for a single row use values.reshape(1, -1)" if rows.ndim == 1 else ""
         raise PredictionError(f"rows are expected, of shape (n, features), not {rows.shape}{hint}")

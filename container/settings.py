@@ -52,6 +52,7 @@ class Settings:
             for the newest.
         ensemble: several models in one folder answer together.
         structured_logs: the server writes its log as a JSON object a line.
+        progress: the number of an open file that is told how far training has come; None for none.
     """
 
     base_directory: Path = Path("/opt/ml")  # SAGEMAKER_BASE_DIR
@@ -74,6 +75,7 @@ class Settings:
     image_version: tuple[int, ...] | None = None  # SAGEMAKER_IMAGE_VERSION
     ensemble: bool = True  # SAGEMAKER_INFERENCE_ENSEMBLE
     structured_logs: bool = False  # OBA_LOG_FORMAT
+    progress: int | None = None  # OBA_PROGRESS_FILE
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -104,6 +106,7 @@ class Settings:
             image_version=read.version("SAGEMAKER_IMAGE_VERSION"),
             ensemble=read.flag("SAGEMAKER_INFERENCE_ENSEMBLE", default=True),
             structured_logs=read.log_format("OBA_LOG_FORMAT") == "json",
+            progress=read.integer("OBA_PROGRESS_FILE", 3),
         )
         if read.problems:
             raise ConfigurationError(*read.problems)

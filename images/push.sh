@@ -24,9 +24,8 @@ for algorithm in "$@"; do
     target=$registry/${source#open-algorithms/}:$tag
     if [ $engine = docker ]; then
         docker tag "$source" "$target"
-        docker push "$target"
-        digest=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$target" |
-            sed -n "s|^${target%:*}@||p")
+        docker push "$target" > "$digests"
+        digest=$(sed -n 's/.*digest: \(sha256:[0-9a-f]*\).*/\1/p' "$digests" | tail -n 1)
     else
         case $registry in
             localhost:* | 127.*) tls=--tls-verify=false ;;

@@ -86,7 +86,7 @@ class Console:
             bar.steps(done, total)
 
     def _bar_of_counts(self) -> ProgressBar | None:
-        """The bar, which is there from the first count on: of several hosts come lines alone."""
+        """The bar, which is there from the first count on."""
         if self._bar_is_wanted:
             self._bar, self._bar_is_wanted = bar_on(self._terminal), False
         return self._bar

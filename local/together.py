@@ -13,11 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 from container.paths import Paths
 from container.settings import ConfigurationError
@@ -34,20 +35,29 @@ _ATTEMPTS = 20
 def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
     """Train the job in ``paths`` on ``size`` hosts, of which the leader works there; its exit code, which all have.
 
-    The leader's lines go to ``output``, the others' to the file ``log`` in their folders.
+    The leader's lines and progress go to ``output``, the others' lines to the file ``log`` in their folders.
     """
     token = secrets.token_hex(16)
     with contextlib.ExitStack() as stack:
         names = stack.enter_context(addresses(size))
         paths.resource_config.write_text(_resources(names[0], names))
         started = stack.enter_context(_Started())
-        leader = started.take(stack.enter_context(_start(paths, algorithm, size, token, subprocess.PIPE)))
+        read, written = os.pipe()
+        told = stack.enter_context(os.fdopen(read))
+        with os.fdopen(written, "w"):  # the leader has it open: it ends with the leader
+            begun = _start(paths, algorithm, size, token, subprocess.PIPE, progress=written)
+        leader = started.take(stack.enter_context(begun))
         for name in names[1:]:
             started.take(stack.enter_context(_other(paths, algorithm, name, names, token)))
         assert leader.stdout is not None
+        lock = threading.Lock()
+        bar = threading.Thread(target=_show, args=(told, output, lock))
+        bar.start()
         for line in leader.stdout:
-            output.write(line)
-            output.flush()
+            with lock:
+                output.write(line)
+                output.flush()
+        bar.join()
         codes = [process.wait() for process in started.processes]
     return codes[0]
 
@@ -79,6 +89,17 @@ def addresses(size: int) -> Iterator[list[str]]:
     )
 
 
+def _show(told: TextIO, output: Output, lock: threading.Lock) -> None:
+    """Pass on what the leader tells of its progress (``container.training.job.ToldOutput``), until it ends."""
+    for line in told:
+        kind, *counts = line.split()
+        with lock:
+            if kind == "rows":
+                output.rows(int(counts[0]))
+            else:
+                output.steps(int(counts[0]), int(counts[1]) or None)
+
+
 def _resources(host: str, names: list[str]) -> str:
     return json.dumps({"current_host": host, "hosts": names, "network_interface_name": "lo"})
 
@@ -98,9 +119,13 @@ def _other(leader: Paths, algorithm: str, name: str, names: list[str], token: st
         yield _start(paths, algorithm, len(names), token, log.fileno())
 
 
-def _start(paths: Paths, algorithm: str, size: int, token: str, output: int) -> subprocess.Popen[str]:
+def _start(
+    paths: Paths, algorithm: str, size: int, token: str, output: int, progress: int | None = None
+) -> subprocess.Popen[str]:
     threads = str(max(1, len(os.sched_getaffinity(0)) // size))
     variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "ALGORITHM": algorithm, "OBA_JOB_TOKEN": token}
+    if progress is not None:
+        variables["OBA_PROGRESS_FILE"] = str(progress)
     return subprocess.Popen(
         [sys.executable, "-m", "container", "train"],
         env={"OMP_NUM_THREADS": threads, **os.environ, **variables},
@@ -108,6 +133,7 @@ def _start(paths: Paths, algorithm: str, size: int, token: str, output: int) -> 
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
+        pass_fds=() if progress is None else (progress,),
         start_new_session=True,  # Ctrl-C comes from here, once
         preexec_fn=partial(_begin, os.getpid()),
     )

@@ -22,6 +22,7 @@ from algorithms.interface import CSV, FILES, LABELS_NONE, LABELS_REQUIRED, ROWS,
 from container import extras
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
+from container.training import report
 from container.training import train as training
 from local import inputs, remote, tables, together
 from local.columns import Columns
@@ -113,10 +114,19 @@ def _tell_what_came(output: Path, paths: Paths, console: Console) -> None:
     console.tell(f"Model   {output / 'model'}")
     if (paths.output_data / "report.html").is_file():
         console.tell(f"Report  {output / 'output' / 'data' / 'report.html'}")
-    if scores := console.scores():
+    if scores := console.scores() or _reported(paths):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores[:_SHOWN_SCORES])
         console.tell(f"Scores  {shown}{' …' if len(scores) > _SHOWN_SCORES else ''}")
     console.tell(f"Next    oba predict --model {output / 'model'} --input FILE")
+
+
+def _reported(paths: Paths) -> list[tuple[str, float]]:
+    """The scores of the report, where the log has none of those that tuning jobs look at: they are of training rows."""
+    try:
+        scores = json.loads((paths.output_data / report.DATA).read_text())["scores"]
+    except OSError:  # it could not be written, as the log says
+        return []
+    return [(name, value) for name, value in scores.items() if value is not None]
 
 
 # ---- checks before anything is touched ------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from algorithms import hyperparameters, registry
+from algorithms import hyperparameters, loading, registry
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
+from algorithms.frames import no_number
 from algorithms.interface import Algorithm, Model
 from recordio.batches import Batch, canonical
 
@@ -51,8 +52,21 @@ class Estimator(BaseEstimator):
         Raises:
             ValueError: the hyperparameters or the data cannot be used; the message names each.
         """
-        rows = validate_data(self, X, accept_sparse="csr", dtype=np.float32, ensure_min_samples=1)
+        rows = self._checked(X, ensure_min_samples=1)
         return self._fit(Batch(as_csr(rows)), {})
+
+    def _checked(self, X: Any, **options: Any) -> Any:  # noqa: N803
+        """What scikit-learn's ``validate_data`` gives, float32, dense or CSR.
+
+        Raises:
+            ValueError: in scikit-learn's words; a text in a frame is named with its column.
+        """
+        try:
+            return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
+        except ValueError as error:
+            if (found := no_number(X)) is None:
+                raise
+            raise ValueError(f"{found}, and numbers are expected: encode it (OneHotEncoder), or drop it") from error
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
         """Train; ``told`` are hyperparameters that the data and the kind of estimator say."""
@@ -61,7 +75,11 @@ class Estimator(BaseEstimator):
         self._check(values, batch)
         seed = int(check_random_state(getattr(self, "random_state", None)).randint(_SEEDS))  # XGBoost has a seed
         self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(seed, logger))
+        self._learn()
         return self
+
+    def _learn(self) -> None:
+        """Take what scikit-learn's users look for from the model."""
 
     def _check(self, values: Any, batch: Batch) -> None:
         """Refuse rows that the parsed hyperparameters do not go with, in scikit-learn's words."""
@@ -69,7 +87,7 @@ class Estimator(BaseEstimator):
     def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
         check_is_fitted(self)
         finite = "allow-nan" if self._missing else True
-        rows = validate_data(self, X, reset=False, accept_sparse="csr", dtype=np.float32, ensure_all_finite=finite)
+        rows = self._checked(X, reset=False, ensure_all_finite=finite)
         return self.model_.predict(Batch(as_csr(rows)))
 
     def save(self, path: str | Path) -> None:
@@ -78,6 +96,27 @@ class Estimator(BaseEstimator):
         with tempfile.TemporaryDirectory() as folder:
             self.model_.save(Path(folder))
             pack(Path(folder), Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """An estimator with the model of a folder or a ``model.tar.gz``, as ``save`` or SageMaker wrote it.
+
+        The artifact has no hyperparameters: the estimator's are the defaults. Pickle keeps them.
+
+        Raises:
+            FileNotFoundError: there is no such path.
+            ModelError: there is no model, or one of another kind.
+        """
+        return cls._with(loading.load(path, cls.algorithm).model)
+
+    @classmethod
+    def _with(cls, model: Model) -> Self:
+        estimator = cls()
+        estimator.model_ = model
+        if model.feature_dim is not None:
+            estimator.n_features_in_ = model.feature_dim
+        estimator._learn()
+        return estimator
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")  # scikit-learn looks for names that end in _, as lambda_ does

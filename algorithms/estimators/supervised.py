@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
+from algorithms import loading
+from algorithms.errors import ModelError
 from algorithms.estimators.base import Estimator, as_csr
+from algorithms.interface import Model
 from recordio.batches import Batch
 
 
@@ -19,11 +23,14 @@ class Supervised(ABC, Estimator):
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:  # noqa: N803
         finite = "allow-nan" if self._missing else True
-        rows, labels = validate_data(
-            self, X, y, accept_sparse="csr", dtype=np.float32, ensure_all_finite=finite, **options
-        )
+        rows, labels = self._checked(X, y=y, ensure_all_finite=finite, **options)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float32)
         return as_csr(rows), labels, weights
+
+    @staticmethod
+    @abstractmethod
+    def _classes(model: Any) -> int:
+        """The number of classes that a model gives the probabilities or labels of; 0 for a model of numbers."""
 
 
 class Classifies(ClassifierMixin, Supervised):
@@ -49,6 +56,27 @@ class Classifies(ClassifierMixin, Supervised):
             )
         return self._fit(Batch(rows, numbers.astype(np.float32), weights), self._kind(count))
 
+    @classmethod
+    def load(cls, path: str | Path, classes: Any = None) -> Self:
+        """See ``Estimator.load``. The artifact has numbers in place of labels.
+
+        Args:
+            classes: the labels, sorted, as ``classes_`` of the estimator that was saved; None for 0, 1, 2, …
+
+        Raises:
+            ValueError: there are not as many of them as the model has.
+        """
+        model = loading.load(path, cls.algorithm).model
+        count = cls._classes(model)
+        if not count:
+            raise ModelError(f"'{path}' is no model of classes that {cls.__name__} can be; algorithms.load takes it")
+        labels = np.arange(count) if classes is None else np.asarray(classes)
+        if labels.shape != (count,):
+            raise ValueError(f"classes has {len(labels)} labels; the model in '{path}' has {count} classes")
+        estimator = cls._with(model)
+        estimator.classes_ = labels
+        return estimator
+
     @abstractmethod
     def _kind(self, count: int) -> dict[str, Any]:
         """Hyperparameters for so many classes."""
@@ -73,6 +101,12 @@ class Regresses(RegressorMixin, Supervised):
         if not np.isfinite(labels).all():
             raise ValueError("y has a value beyond the range of float32, in which models are trained")
         return self._fit(Batch(rows, labels, weights), self._kind())
+
+    @classmethod
+    def _with(cls, model: Model) -> Self:
+        if cls._classes(model):
+            raise ModelError(f"the model is one of classes, and {cls.__name__} predicts numbers")
+        return super()._with(model)
 
     @abstractmethod
     def _kind(self) -> dict[str, Any]:

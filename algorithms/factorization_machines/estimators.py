@@ -6,10 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from algorithms.estimators.supervised import PredictsLabels, Regresses, Unweighted
+from algorithms.estimators.supervised import PredictsLabels, Regresses, Supervised, Unweighted
 
 
-class FactorizationMachinesClassifier(Unweighted, PredictsLabels):
+class Machines(Supervised):
+    """How many classes a model has."""
+
+    @staticmethod
+    def _classes(model: Any) -> int:
+        return 0 if model.predictor_type == "regressor" else 2
+
+
+class FactorizationMachinesClassifier(Machines, Unweighted, PredictsLabels):
     """Two classes by pairs of features; see ``algorithms/factorization_machines/README.md``.
 
     Attributes:
@@ -28,7 +36,7 @@ class FactorizationMachinesClassifier(Unweighted, PredictsLabels):
         return self._probabilities(X)
 
 
-class FactorizationMachinesRegressor(Unweighted, Regresses):
+class FactorizationMachinesRegressor(Machines, Unweighted, Regresses):
     """Numbers by pairs of features; see ``algorithms/factorization_machines/README.md``."""
 
     algorithm = "factorization-machines"

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import ClusterMixin
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from algorithms.estimators.base import Transforms
 from recordio.batches import Batch
@@ -28,10 +28,12 @@ class KMeans(ClusterMixin, Transforms):
         """Find the clusters of the rows of ``X``, (n, d); ``y`` is ignored."""
         super().fit(X)
         found = self._ask(X)
-        self.cluster_centers_ = self.model_.centers  # type: ignore[attr-defined]
         self.labels_ = found["closest_cluster"].astype(np.int32)
         self.inertia_ = float(np.square(found["distance_to_cluster"], dtype=np.float64).sum())
         return self
+
+    def _learn(self) -> None:
+        self.cluster_centers_ = self.model_.centers  # type: ignore[attr-defined]
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
         """Train in batches of no more rows than there are: nobody has to be warned of the default."""
@@ -51,7 +53,7 @@ class KMeans(ClusterMixin, Transforms):
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
         """The distance of each row to each center, (n, k)."""
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, accept_sparse="csr", dtype=np.float32)
+        rows = self._checked(X, reset=False)
         return euclidean_distances(rows, self.cluster_centers_).astype(np.float32, copy=False)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803

@@ -7,16 +7,25 @@ from typing import Any
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
-from algorithms.estimators.supervised import PredictsLabels, Regresses, Unweighted
+from algorithms.estimators.supervised import PredictsLabels, Regresses, Supervised, Unweighted
 
 
 def _gives_probabilities(estimator: Any) -> bool:
-    if estimator.loss not in ("auto", "logistic", "softmax_loss"):
-        raise AttributeError(f"loss={estimator.loss!r} gives scores and no probabilities")
+    loss = estimator.model_.loss if hasattr(estimator, "model_") else estimator.loss
+    if loss not in ("auto", "logistic", "softmax_loss"):
+        raise AttributeError(f"loss={loss!r} gives scores and no probabilities")
     return True
 
 
-class LinearLearnerClassifier(Unweighted, PredictsLabels):
+class Linear(Supervised):
+    """How many classes a model has."""
+
+    @staticmethod
+    def _classes(model: Any) -> int:
+        return {"binary_classifier": 2, "multiclass_classifier": len(model.bias), "regressor": 0}[model.predictor_type]
+
+
+class LinearLearnerClassifier(Linear, Unweighted, PredictsLabels):
     """Logistic regression, linear support vector machines and their like; see ``algorithms/linear_learner/README.md``.
 
     Attributes:
@@ -37,7 +46,7 @@ class LinearLearnerClassifier(Unweighted, PredictsLabels):
         return self._probabilities(X)
 
 
-class LinearLearnerRegressor(Unweighted, Regresses):
+class LinearLearnerRegressor(Linear, Unweighted, Regresses):
     """Linear regression; see ``algorithms/linear_learner/README.md``."""
 
     algorithm = "linear-learner"

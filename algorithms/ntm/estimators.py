@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 from algorithms.estimators.topics import Topics
 
@@ -17,9 +17,6 @@ class NTM(Topics):
     algorithm = "ntm"
     column = "topic_weights"
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
-        """Find the topics of the documents ``X``, counts of words, (n, d); ``y`` is ignored."""
-        super().fit(X)
+    def _learn(self) -> None:
         model: Any = self.model_
         self.components_ = model.topics
-        return self

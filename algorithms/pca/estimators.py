@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -21,14 +21,11 @@ class PCA(Transforms):
 
     algorithm = "pca"
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
-        """Find the components of the rows of ``X``, (n, d); ``y`` is ignored."""
-        super().fit(X)
+    def _learn(self) -> None:
         model: Any = self.model_
         self.components_ = np.ascontiguousarray(model.v.T[::-1])
         self.singular_values_ = model.s[::-1].copy()
         self.mean_ = np.zeros(model.feature_dim, np.float32) if model.mean is None else model.mean
-        return self
 
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
         """The projections, (n, num_components), float32."""

@@ -17,6 +17,8 @@ STYLES = 6
 _WIDTH, _HEIGHT = 400, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 16, 32, 42
 _RIGHT_EDGE, _FLOOR = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+_DIGIT, _GAP = 9, 7
+"""The width of a digit as the page's style has it, and what is left beside a label."""
 _MOST_POINTS = 400
 _MOST_DOTTED = 40
 _LARGEST = 1e300
@@ -65,12 +67,15 @@ def lines(one: Lines) -> str:
         return _NOTHING
     low_x, high_x = _range([x for x, _ in every])
     low_y, high_y = _from_zero(*_range([y for _, y in every]))
+    up = ticks(low_y, high_y)
+    left = _left_of(labels(up))
 
     def place(x: float, y: float) -> tuple[float, float]:
         right, down = (x - low_x) / (high_x - low_x), (high_y - y) / (high_y - low_y)
-        return _LEFT + right * (_RIGHT_EDGE - _LEFT), _TOP + down * (_FLOOR - _TOP)
+        return left + right * (_RIGHT_EDGE - left), _TOP + down * (_FLOOR - _TOP)
 
-    parts = [_grid(_marks_of(low_x, high_x, one.whole), ticks(low_y, high_y), place), _names(one.x, one.y)]
+    across = _marks_of(low_x, high_x, one.whole, _RIGHT_EDGE - left)
+    parts = [_grid(across, up, place, left), _names(one.x, one.y)]
     parts += [_series(number, points, place, joined=one.joined) for number, points in enumerate(series.values())]
     for number, point in enumerate(one.marks.values(), start=len(series)):
         x, y = place(*point)
@@ -78,9 +83,19 @@ def lines(one: Lines) -> str:
     return _svg(one.title, parts) + _legend(list(series), list(one.marks), joined=one.joined)
 
 
-def _marks_of(low: float, high: float, whole: bool) -> list[float]:
-    """Ticks of the axis across; of whole numbers alone where it counts."""
-    return [tick for tick in ticks(low, high) if not whole or tick == round(tick)]
+def _left_of(names: Sequence[str]) -> int:
+    """Where the drawing begins, for these labels to have room before it: half of the width at most."""
+    return min(max(_LEFT, _GAP + 2 + _DIGIT * max(map(len, names))), _WIDTH // 2)
+
+
+def _marks_of(low: float, high: float, whole: bool, width: int) -> list[float]:
+    """Ticks of the axis across, as many as have room; of whole numbers alone where it counts."""
+    found: list[float] = []
+    for wanted in (5, 4, 3, 2, 1):
+        found = [tick for tick in ticks(low, high, wanted) if not whole or tick == round(tick)]
+        if len(found) * (_GAP + _DIGIT * max(map(len, labels(found)), default=0)) <= width:
+            break
+    return found
 
 
 def _series(number: int, points: Sequence[tuple[float, float]], place: Place, *, joined: bool) -> str:
@@ -124,17 +139,17 @@ def _from_zero(low: float, high: float) -> tuple[float, float]:
     return (0.0 if 0 < low < _NEAR_ZERO * high else low), high
 
 
-def _grid(across: Sequence[float], up: Sequence[float], place: Place) -> str:
+def _grid(across: Sequence[float], up: Sequence[float], place: Place, left: int) -> str:
     parts = []
     for x, label in zip(across, labels(across), strict=True):
         at = place(x, 0)[0]
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{_FLOOR}" class="grid"/>')
-        parts.append(_text(at, _FLOOR + 17, label, "middle"))
+        parts.append(_text(min(at, _WIDTH - len(label) * _DIGIT / 2), _FLOOR + 19, label, "middle"))
     for y, label in zip(up, labels(up), strict=True):
         at = place(0, y)[1]
         kind = "zero" if y == 0 else "grid"
-        parts.append(f'<line x1="{_LEFT}" x2="{_RIGHT_EDGE}" y1="{at:.1f}" y2="{at:.1f}" class="{kind}"/>')
-        parts.append(_text(_LEFT - 7, at + 4, label, "end"))
+        parts.append(f'<line x1="{left}" x2="{_RIGHT_EDGE}" y1="{at:.1f}" y2="{at:.1f}" class="{kind}"/>')
+        parts.append(_text(left - _GAP, at + 4, label, "end"))
     return "".join(parts)
 
 
@@ -172,17 +187,18 @@ def heatmap(one: Heatmap) -> str:
         return _written(one, np.asarray(one.values, np.float64))
     size = np.shape(one.values)
     values = np.nan_to_num(squeezed(np.asarray(one.values)).astype(np.float64))  # large ones without a second copy
-    width, height = _RIGHT_EDGE - _LEFT, _FLOOR - _TOP
+    left = _left_of([name for _, name in _ends(one.rows, size[0])])
+    width, height = _RIGHT_EDGE - left, _FLOOR - _TOP
     parts = [
-        f'<image href="{png(coloured(values))}" x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}" '
+        f'<image href="{png(coloured(values))}" x="{left}" y="{_TOP}" width="{width}" height="{height}" '
         'preserveAspectRatio="none"/>',
-        f'<rect x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}" class="frame"/>',
+        f'<rect x="{left}" y="{_TOP}" width="{width}" height="{height}" class="frame"/>',
         *(
-            _text(_LEFT + at * width, _FLOOR + 17, name, anchor)
+            _text(left + at * width, _FLOOR + 19, name, anchor)
             for (at, name), anchor in zip(_ends(one.columns, size[1]), ("start", "end"), strict=True)
         ),
         *(
-            _text(_LEFT - 7, _TOP + at * height + down, name, "end")
+            _text(left - _GAP, _TOP + at * height + down, name, "end")
             for (at, name), down in zip(_ends(one.rows, size[0]), (11, -2), strict=True)
         ),
         _names(one.x, one.y),

@@ -50,9 +50,12 @@ td, th { padding: 3px 14px 3px 0; vertical-align: top; overflow-wrap: anywhere }
 th[scope=col] { white-space: nowrap } td:last-child, th:last-child { padding-right: 0 }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 .scores th:not(:first-child) { text-align: right }
+@media (max-width: 480px) {
+  .scores td, .scores th { padding-right: 8px } .scores tr > :last-child { padding-right: 0 }
+}
 .facts { width: 100%; table-layout: fixed } .facts td { overflow-wrap: anywhere } .facts .number { text-align: left }
 .bars { width: 100% } .bars td { vertical-align: middle }
-.bars th { color: var(--ink); font-weight: 400; max-width: 180px; overflow-wrap: anywhere }
+.bars th { color: var(--ink); font-weight: 400; min-width: 84px; max-width: 180px }
 .bar { width: 60%; vertical-align: middle } .bar i { display: block; height: 12px; min-width: 1px; border-radius: 2px;
                                                     background: var(--c) }
 .scroll { overflow-x: auto; position: relative } .scroll:focus-visible { outline: 2px solid var(--link) }

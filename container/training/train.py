@@ -26,7 +26,7 @@ from container.training.checkpoints import CheckpointStore
 from container.training.config import ChannelConfig, TrainingConfig
 from container.training.hosts import HostOfSeveral, SoleHost
 from container.training.identity import identity
-from container.training.job import Output, PlainOutput, TrainingJob
+from container.training.job import Output, PlainOutput, ToldOutput, TrainingJob
 from container.training.stop import Stop
 from recordio.readers import ChannelRecords, ChannelStream, RowFormat
 from recordio.shares import Share
@@ -53,7 +53,7 @@ def run(paths: Paths, settings: Settings, output: Output | None = None, signals:
     ``output`` is standard output by default. ``signals`` are those that came since the process has started, where
     there are several hosts.
     """
-    output = output or PlainOutput()
+    output = output or (ToldOutput(settings.progress) if settings.progress else PlainOutput())
     logs.configure(stream=output)
     failure.forget(paths.failure)
     hosts = group.find(paths)

@@ -23,6 +23,11 @@ _MOST = 1000
 """Lines, or metrics, of one delivery; CloudWatch takes 10 000 lines, or 1 000 metrics."""
 
 
+def _on_a_full_disk() -> contextlib.AbstractContextManager[None]:
+    """What cannot be written is left out: whoever reads a process's pipe must go on, or the process waits."""
+    return contextlib.suppress(OSError)
+
+
 class Log:
     """The lines of one process.
 
@@ -71,14 +76,16 @@ class Log:
                     self._measure(pattern.name, value, now)
 
     def _keep(self, text: str, now: float) -> None:
-        self._file.write(f"{text}\n")
-        self._file.flush()
-        self._journal.line(int(now * 1000), text)
+        with _on_a_full_disk():
+            self._file.write(f"{text}\n")
+            self._file.flush()
+            self._journal.line(int(now * 1000), text)
         with self._lock:
             self._lines.append({"timestamp": int(now * 1000), "message": text or " "})
 
     def _measure(self, name: str, value: float, now: float) -> None:
-        self._journal.metric(int(now * 1000), name, value)
+        with _on_a_full_disk():
+            self._journal.metric(int(now * 1000), name, value)
         key, of = self._dimension
         datum = {"MetricName": name, "Value": value, "Timestamp": now, "Dimensions": [{"Name": key, "Value": of}]}
         with self._lock:
@@ -89,8 +96,9 @@ class Log:
         """Deliver what waits."""
         self._ended.set()
         self._sender.join()
-        self._file.close()
-        self._journal.close()
+        for one in (self._file, self._journal):
+            with _on_a_full_disk():
+                one.close()
 
     def _deliver(self) -> None:
         logs = self._cloud.client("logs")

@@ -252,7 +252,8 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
         AwsError: the request cannot be answered, or the model refused it (``ModelError``, as AWS words it).
     """
     came = time.monotonic()
-    if running(cloud, name)[0].get("AsyncInferenceConfig"):
+    endpoint = running(cloud, name)[0]
+    if endpoint.get("AsyncInferenceConfig"):
         raise invalid(f"Endpoint {name} is asynchronous: InvokeEndpointAsync is for it")
     variant = chosen(cloud, name, headers.get("X-Amzn-SageMaker-Target-Variant"))
     instance = random.choice(variant.instances)
@@ -271,7 +272,7 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
         raise AwsError("ModelNotReadyException", f"No answer from {variant.name}: {error}", 429) from error
     ended = time.monotonic()
     values = invocation_metrics.of_answer(answer.status, ended - asked, ended - came)
-    cloud.metrics.add(cloud.client("cloudwatch"), name, variant.name, values)
+    cloud.metrics.add(cloud.client("cloudwatch"), name, endpoint["EndpointConfigName"], variant.name, values)
     if answer.status >= 400:
         raise _model_error(cloud, name, container, answer)
     return answer, variant.name

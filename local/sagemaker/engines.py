@@ -29,6 +29,10 @@ _OURS = "open-algorithms/"
 """Before the name of an algorithm in the images that `make image` builds."""
 _NAME = re.compile(r"[a-zA-Z0-9\[][a-zA-Z0-9._:@/\[\]-]*")
 """The characters of an image's name: what begins with - would be an option of docker."""
+_TRANSPORT = re.compile(
+    "(containers-storage|dir|docker|docker-archive|docker-daemon|oci|oci-archive|ostree|sif|tarball|atomic):"
+)
+"""Before a place for buildah, which may be a file or folder of this machine (containers-transports(5))."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,15 @@ class BuildahEngine(_Containers):
     buildah drops the last lines of a container, with its final metrics, when the container ends; so they come through a
     FIFO, for which the image has to have ``sh``.
     """
+
+    def check(self, image: str) -> None:
+        """Refuse what buildah takes for a place instead of a name, too."""
+        super().check(image)
+        if _TRANSPORT.match(image):
+            raise invalid(
+                f"The image {quoted(image)} cannot be run: {image.partition(':')[0]}: is a place to buildah; expected "
+                "a name such as registry/repository:tag"
+            )
 
     def start(self, run: Run) -> subprocess.Popen[str]:
         """``buildah run`` in a container that is made for it."""

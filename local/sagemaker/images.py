@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from algorithms import registry
 from algorithms.interface import Algorithm
+from local.sagemaker.errors import invalid
+from recordio.quoting import quoted
 
 _FAMILY = "sagemaker-"
 """Before the name of an algorithm in newer repositories, as in sagemaker-xgboost."""
@@ -32,6 +36,19 @@ def declaration(image: str) -> type[Algorithm] | None:
     """What the image's algorithm declares; None where the image is another's."""
     name = algorithm(image)
     return registry.find(name) if name else None
+
+
+def check_no_program(image: str, stated: Mapping[str, str], name: str) -> None:
+    """Refuse a program of the user's for one of our images (``script mode``): it would be left out of account.
+
+    Raises:
+        AwsError: ``stated`` has one under ``name``.
+    """
+    if algorithm(image) and (program := stated.get(name)):
+        raise invalid(
+            f"{name}: {quoted(program)} is a program of yours (script mode), and the image {image} is a built-in "
+            "algorithm's here, which runs none; leave out entry_point, or take another image with --engine docker"
+        )
 
 
 def known() -> str:

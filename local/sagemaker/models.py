@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local.sagemaker import model_packages, s3
+from local.sagemaker import images, model_packages, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import JobError, invalid
 from local.sagemaker.instances import Containers
@@ -11,6 +11,7 @@ from local.sagemaker.records import found, put_new
 from local.sagemaker.store import Record
 
 MODEL, CONFIG = "model", "endpoint-config"
+_GIB_IN_MB = 1024
 
 
 def containers(cloud: Cloud, name: str) -> Containers:
@@ -49,6 +50,7 @@ def create_model(cloud: Cloud, request: Record) -> Record:
         if "Image" not in container:
             raise invalid("The container has neither an Image nor a ModelPackageName")
         cloud.engine.check(container["Image"])
+        images.check_no_program(container["Image"], container.get("Environment", {}), "SAGEMAKER_PROGRAM")
         if container.get("Mode") == "MultiModel" and "ModelDataUrl" not in container:
             raise invalid("A container of Mode MultiModel needs a ModelDataUrl: the prefix of its models")
         if described.direct and "ContainerHostname" not in container:
@@ -95,9 +97,27 @@ def create_config(cloud: Cloud, request: Record) -> Record:
         if "ModelName" not in variant:
             raise invalid(f"Variant {variant['VariantName']}: oba up has variants with a ModelName only")
         found(cloud, MODEL, variant["ModelName"], "model")
+        if "ServerlessConfig" in variant:
+            _check_serverless(variant)
     name = request["EndpointConfigName"]
     exists = "Cannot create already existing endpoint configuration"
     return {"EndpointConfigArn": put_new(cloud, CONFIG, name, request, exists)}
+
+
+def _check_serverless(variant: Record) -> None:
+    """Refuse what the API reference (``ProductionVariantServerlessConfig``) excludes beyond botocore's model."""
+    name, config = variant["VariantName"], variant["ServerlessConfig"]
+    if instances := [one for one in ("InitialInstanceCount", "InstanceType") if one in variant]:
+        raise invalid(f"Variant {name}: ServerlessConfig is instead of instances; leave out {' and '.join(instances)}")
+    if config["MemorySizeInMB"] % _GIB_IN_MB:
+        raise invalid(
+            f"Variant {name}: MemorySizeInMB {config['MemorySizeInMB']} is none of "
+            "1024, 2048, 3072, 4096, 5120 and 6144"
+        )
+    if (provisioned := config.get("ProvisionedConcurrency", 0)) > config["MaxConcurrency"]:
+        raise invalid(
+            f"Variant {name}: ProvisionedConcurrency {provisioned} is over MaxConcurrency {config['MaxConcurrency']}"
+        )
 
 
 def _check_asynchronous(output: Record) -> None:

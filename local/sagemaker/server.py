@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ from local.sagemaker import (
     response_stream,
     restart,
     role,
+    sdk_defaults,
 )
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError
@@ -46,6 +48,7 @@ from recordio.limits import LARGEST_CALL
 _TARGET = "SageMaker."
 _INVOKED = re.compile(r"/endpoints/(.*)/(invocations|async-invocations|invocations-response-stream)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9-]{1,63}")
+_BACKLOG = 128
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _HOSTS = re.compile(
     r"(127\.0\.0\.1|\[::1\]|([a-z0-9.-]+\.)?localhost|[a-z0-9.-]+\.amazonaws\.com)(:\d+)?", re.IGNORECASE
@@ -88,6 +91,7 @@ class Application:
                 return known(environ, start_response)
         invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if not (target.startswith(_TARGET) or invoked):
+            environ = kept_reads.without_malformed_range(environ)
             if self._cloud.kept and (sent := kept_reads.answer(environ, self._others, self._cloud.kept)) is not None:
                 return sent(environ, start_response)
             response = self._others(environ, start_response)
@@ -240,9 +244,13 @@ def _made(
     if s3 is not None:
         external.trust_public(Handler.authority.file)
     try:
-        server = make_server(host, port, others, threaded=True, request_handler=Handler)
-    except (OSError, SystemExit) as error:  # werkzeug exits where the port is taken
-        raise ConfigurationError(f"--host {host} --port {port}: cannot be listened on") from error
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
+        raise ConfigurationError(f"--host {host} --port {port}: cannot be listened on: {reason}") from error
+    with listening:  # werkzeug would exit where the port is taken
+        server = make_server(host, port, others, threaded=True, request_handler=Handler, fd=listening.fileno())
     operations.load()
     objects = KeptObjects(state)
     own = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
@@ -291,6 +299,7 @@ def _wait() -> None:
 
 
 def _told(cloud: Cloud, host: str, state: Path) -> str:
+    defaults = sdk_defaults.written(state)
     lines = [
         f"SageMaker on this machine: {cloud.url}, jobs at a time: {cloud.at_once}, state in {state}. "
         "In the shell of your code:",
@@ -301,8 +310,10 @@ def _told(cloud: Cloud, host: str, state: Path) -> str:
         *(() if cloud.s3 else (f"export AWS_ACCESS_KEY_ID={role.KEY}", "export AWS_SECRET_ACCESS_KEY=oba")),
         f"export AWS_CA_BUNDLE={state.resolve() / 'ca.pem'}",
         f"export HTTPS_PROXY={cloud.url}",
+        *([f"export {sdk_defaults.VARIABLE}={defaults}"] if defaults else ()),
         "",
-        "The last two are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name.",
+        "From AWS_CA_BUNDLE on they are for the SageMaker SDKs, which ask sts.REGION.amazonaws.com by name, and tell "
+        "Amazon of each call.",
         f"Jobs and endpoints: {cloud.url}/",
         f"S3 is at {cloud.s3}, with the keys of this environment; use the same in your code's."
         if cloud.s3

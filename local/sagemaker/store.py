@@ -27,6 +27,7 @@ class Store:
         self.lock = threading.RLock()
         self._folder = folder / "records"
         self._records: dict[str, dict[str, Record]] = {}
+        self._unwritten: set[tuple[str, str]] = set()
         for file in sorted(self._folder.glob("*/*.json")):
             if isinstance(record := whole(file), dict):
                 self._records.setdefault(file.parent.name, {})[file.stem] = record
@@ -43,22 +44,43 @@ class Store:
             return json.loads(json.dumps(list(self._records.get(kind, {}).values())))
 
     def put(self, kind: str, name: str, record: Record) -> None:
-        """Write a record, new or not."""
+        """Write a record, new or not.
+
+        Raises:
+            OSError: it cannot be written, and all is as before.
+        """
         with self.lock:
-            file = self._folder / kind / f"{name}.json"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(record, indent=1))
-            partial.replace(file)
+            self._write(kind, name, record)
             self._records.setdefault(kind, {})[name] = record
 
+    def _write(self, kind: str, name: str, record: Record) -> None:
+        file = self._folder / kind / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(record, indent=1))
+        partial.replace(file)
+
     def update(self, kind: str, name: str, **changes: Any) -> Record | None:
-        """Change a record's fields and the time of its last change; None where it is gone."""
+        """Change a record's fields and the time of its last change; None where it is gone.
+
+        What has happened is known whether it can be written or not: on a full disk it is written with a later change.
+        """
         with self.lock:
             record = self.get(kind, name)
             if record is not None:
-                self.put(kind, name, record | changes | {"LastModifiedTime": time.time()})
+                self._records[kind][name] = record | changes | {"LastModifiedTime": time.time()}
+                self._unwritten.add((kind, name))
+                self._write_changes()
             return self.get(kind, name)
+
+    def _write_changes(self) -> None:
+        try:
+            for kind, name in list(self._unwritten):
+                if (record := self._records[kind].get(name)) is not None:
+                    self._write(kind, name, record)
+                self._unwritten.discard((kind, name))
+        except OSError as error:
+            _logger.warning("The state folder cannot be written, a restart would not know of changes: %s", error)
 
     def delete(self, kind: str, name: str) -> None:
         """Take a record away."""

@@ -94,6 +94,7 @@ def _check(cloud: Cloud, request: Record) -> None:
         split(request["OutputDataConfig"]["S3OutputPath"])
     except (LookupError, JobError) as error:
         raise invalid(str(error)) from error
+    images.check_no_program(specification["TrainingImage"], request.get("HyperParameters", {}), "sagemaker_program")
     for wanted in ("ResourceConfig", "StoppingCondition", "OutputDataConfig"):
         if wanted not in request:
             raise invalid(f"{wanted} is required")

@@ -17,6 +17,7 @@ from local.sagemaker.cloud import ACCOUNT, Cloud
 from local.sagemaker.errors import AwsError, invalid
 from local.sagemaker.operations import operation
 from local.sagemaker.store import Record
+from local.tuning import definitions
 from local.tuning.config import TuningError
 from local.tuning.service import InUseError, NotFoundError, TuningJobs
 
@@ -123,6 +124,9 @@ def create(cloud: Cloud, request: Record) -> Record:
     """Begin a tuning job."""
     if ("TrainingJobDefinition" in request) == ("TrainingJobDefinitions" in request):
         raise invalid("Either TrainingJobDefinition or TrainingJobDefinitions is required, and not both")
+    for one in definitions.of(request):
+        image = one["AlgorithmSpecification"].get("TrainingImage", "")
+        images.check_no_program(image, one.get("StaticHyperParameters", {}), "sagemaker_program")
     name = request["HyperParameterTuningJobName"]
     record = {"Name": name, "Arn": cloud.arn(KIND, name), "Tags": request.get("Tags", [])}
     with _refused(), cloud.store.lock:

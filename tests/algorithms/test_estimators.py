@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import algorithms
 from algorithms import estimators
-from algorithms.errors import HyperparameterError
+from algorithms.errors import HyperparameterError, ModelError
 
 SMALL = [
     estimators.KMeans(k=3),
@@ -122,6 +122,21 @@ def test_frames_with_names(kind: str) -> None:
     assert one.score(frame, numbers) > 0.4
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_a_text_in_a_frame_is_named_with_its_column(kind: str, tmp_path: Path) -> None:
+    frames = pytest.importorskip(kind)
+    frame = frames.DataFrame({"size": [1.0, 2, 3, 4], "color": ["1", "red", "blue", "red"]})
+    told = "column 'color' has the text 'red'"
+    with pytest.raises(ValueError, match=f"{told}.*OneHotEncoder"):
+        estimators.KMeans(k=2).fit(frame)
+    with pytest.raises(ValueError, match=told):
+        estimators.XGBoostClassifier(num_round=2).fit(frame, [0, 1, 0, 1])
+    fitted = estimators.KMeans(k=2).fit(np.eye(4)[:, :2])
+    fitted.save(tmp_path / "model.tar.gz")
+    with pytest.raises(ValueError, match=told):
+        algorithms.load(tmp_path / "model.tar.gz").predict(frame)
+
+
 def test_what_is_saved_opens_anywhere(tmp_path: Path) -> None:
     rows, _ = make_blobs(200, centers=3, random_state=0)
     fitted = estimators.KMeans(k=3, random_state=0).fit(rows)
@@ -129,6 +144,60 @@ def test_what_is_saved_opens_anywhere(tmp_path: Path) -> None:
     found = algorithms.load(tmp_path / "model.tar.gz").predict(rows)
     assert found["closest_cluster"].tolist() == fitted.labels_.tolist()
     assert clone(fitted).get_params() == fitted.get_params()
+
+
+@pytest.mark.parametrize("estimator", SMALL, ids=lambda one: type(one).__name__)
+def test_what_is_saved_is_loaded_as_an_estimator_again(estimator: Any, tmp_path: Path) -> None:
+    rows, numbers = load_iris(return_X_y=True)
+    rows, labels = rows[:100], np.array(["setosa", "versicolor"])[numbers[:100]]
+    is_one_of_classes = type(estimator).__name__.endswith("Classifier")
+    fitted = clone(estimator).fit(rows, labels if is_one_of_classes else numbers[:100])
+    fitted.save(tmp_path / "model.tar.gz")
+    more = {"classes": fitted.classes_} if is_one_of_classes else {}
+    loaded = type(estimator).load(tmp_path / "model.tar.gz", **more)
+    for method in ("predict", "predict_proba", "transform"):
+        if hasattr(fitted, method):
+            one, other = getattr(loaded, method)(rows), getattr(fitted, method)(rows)
+            if one.dtype.kind in "if":
+                np.testing.assert_allclose(one, other, rtol=1e-6)  # the artifact is of float32
+            else:
+                assert one.tolist() == other.tolist()
+    kept = {"cluster_centers_", "components_", "singular_values_", "mean_", "alpha_", "classes_", "n_features_in_"}
+    for name in kept & vars(fitted).keys() - ({"n_features_in_"} if "XGBoost" in type(estimator).__name__ else set()):
+        one, other = np.asarray(getattr(loaded, name)), np.asarray(getattr(fitted, name))
+        assert one.tolist() == other.tolist() if one.dtype.kind == "U" else np.allclose(one, other, rtol=1e-6)
+    if is_one_of_classes:
+        assert type(estimator).load(tmp_path / "model.tar.gz").predict(rows[:1]).tolist() == [0]
+        with pytest.raises(ValueError, match="3 labels; .* 2 classes"):
+            type(estimator).load(tmp_path / "model.tar.gz", classes=["a", "b", "c"])
+
+
+def test_a_model_of_another_kind_is_not_loaded(tmp_path: Path) -> None:
+    rows, numbers = load_iris(return_X_y=True)
+    for made, other in (
+        (estimators.XGBoostClassifier(num_round=2), estimators.XGBoostRegressor),
+        (estimators.XGBoostRegressor(num_round=2), estimators.XGBoostClassifier),
+        (estimators.LinearLearnerClassifier(), estimators.LinearLearnerRegressor),
+        (estimators.LinearLearnerRegressor(), estimators.LinearLearnerClassifier),
+        (estimators.KMeans(k=2), estimators.PCA),
+    ):
+        made.fit(rows, numbers).save(tmp_path / "model.tar.gz")
+        with pytest.raises(ModelError):
+            other.load(tmp_path / "model.tar.gz")
+    with pytest.raises(FileNotFoundError):
+        estimators.KMeans.load(tmp_path / "nothing")
+
+
+def test_a_booster_that_names_classes_is_loaded_without_probabilities(tmp_path: Path) -> None:
+    """As the hyperparameter objective=multi:softmax makes it, which AWS's notebooks use."""
+    xgboost = pytest.importorskip("xgboost")
+    rows, numbers = load_iris(return_X_y=True)
+    data = xgboost.DMatrix(rows, numbers)
+    booster = xgboost.train({"objective": "multi:softmax", "num_class": 3}, data, 5)
+    (tmp_path / "xgboost-model").write_bytes(booster.save_raw("ubj"))
+    loaded = estimators.XGBoostClassifier.load(tmp_path)
+    assert loaded.score(rows, numbers) > 0.95
+    assert not hasattr(loaded, "predict_proba")
 
 
 def test_labels_of_any_kind_and_classes_that_cannot_be() -> None:

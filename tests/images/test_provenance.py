@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import threading
 from datetime import datetime
@@ -54,6 +55,24 @@ def test_a_registrys_digest_is_one_more_subject_and_replaces_an_earlier_one(stat
         statement = provenance.pushed(statement, "registry/pca:1", digest)
     names = [(subject["name"], subject["digest"]["sha256"]) for subject in statement["subject"]]
     assert names == [("open-algorithms/pca", DIGEST[7:]), ("registry/pca:1", DIGEST[7:])]
+
+
+def test_the_digest_that_docker_push_tells_is_kept_whatever_others_the_image_has(statement, tmp_path, monkeypatch):
+    """Docker lists the digests of all pushes of an image: two lines were one digest in the statement."""
+    shutil.copytree(ROOT / "images", tmp_path / "images")
+    file = tmp_path / "out" / "provenance" / "pca.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(statement))
+    docker = tmp_path / "docker"
+    docker.write_text(
+        "#!/bin/sh\n[ $1 != push ] || "
+        f"printf '%s\\n' 'The push refers to repository [registry/pca]' 'latest: digest: {DIGEST} size: 1234'\n"
+        f"[ $2 != inspect ] || printf '%s\\n' registry/pca@sha256:{64 * 'a'} registry/pca@{DIGEST}\n"
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    subprocess.run([tmp_path / "images" / "push.sh", "registry", "1", "pca"], check=True, capture_output=True)
+    assert json.loads(file.read_text())["subject"][1:] == [{"name": "registry/pca:1", "digest": {"sha256": DIGEST[7:]}}]
 
 
 def test_without_a_digest_of_the_base_none_is_made_up(monkeypatch):

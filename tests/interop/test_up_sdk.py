@@ -98,6 +98,7 @@ def test_an_xgboost_estimator_shows_its_log_is_attached_to_transforms_and_serves
     found = results["xgboost"]
     assert "answers" in found, found["log"][-5000:]
     assert "[4]#011train-mlogloss" in found["log"]
+    assert "Request exception" not in found["log"]  # of telling Amazon
     assert np.mean(np.array(found["joined"]) == LABELS) > 0.9
     assert found["columns"] == 65
     answers = found["answers"]

@@ -113,14 +113,17 @@ def test_rounds_without_an_end_are_counted():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(24, 100), (0, 0)], ids=["with a size", "without"])
-def test_a_real_terminal_shows_the_bar_and_none_is_left(tmp_path, size):
+@pytest.mark.parametrize(
+    ("size", "hosts"), [((24, 100), 1), ((0, 0), 1), ((24, 100), 2)], ids=["with a size", "without", "two hosts"]
+)
+def test_a_real_terminal_shows_the_bar_and_none_is_left(tmp_path, size, hosts):
     data = tmp_path / "rows.csv"
     data.write_text("1,2\n3,4\n" * 500)
     leader, follower = os.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     command = [sys.executable, "-m", "local", "train", "kmeans", "--train", data, "k=2", "epochs=3"]
-    process = subprocess.Popen([*command, "--output", tmp_path / "out"], stdout=follower, stderr=follower)
+    command += ["--hosts", str(hosts), "--output", tmp_path / "out"]
+    process = subprocess.Popen(command, stdout=follower, stderr=follower)
     os.close(follower)
     shown = b""
     with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
@@ -129,7 +132,7 @@ def test_a_real_terminal_shows_the_bar_and_none_is_left(tmp_path, size):
     os.close(leader)
     assert process.wait(60) == 0
     text = shown.decode()
-    assert "1.00k rows" in text and "| 3/3 [" in text
+    assert f"{['', '1.00k', '500'][hosts]} rows" in text and "| 3/3 [" in text
     assert text.count("\n") < 30
     assert [line for line in screen(text) if "rows" in line] == []
     assert screen(text)[-2].startswith("Next    oba predict")

@@ -86,6 +86,17 @@ def test_lines_for_programs_come_with_verbose_alone_and_nothing_with_quiet(data,
     assert oba(*job, "--quiet", "--verbose") == 2
 
 
+@pytest.mark.parametrize("objective", ["reg:squarederror", "multi:softprob"])
+def test_without_a_validation_channel_the_scores_are_of_the_training_rows(tmp_path, capsys, objective):
+    (tmp_path / "rows.csv").write_text("".join(f"{number % 3},{number % 3},1\n" for number in range(60)))
+    more = ["num_class=3"] if objective.startswith("multi") else []
+    command = ["train", "xgboost", "--train", tmp_path / "rows.csv", f"objective={objective}", "num_round=3", *more]
+    assert oba(*command, "--output", tmp_path / "out") == 0
+    metric = "mlogloss" if more else "rmse"
+    (scores,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Scores")]
+    assert re.fullmatch(rf"Scores  train:{metric} 0\.\d+", scores)
+
+
 def test_a_job_that_fails_says_why_on_standard_error_and_returns_1(tmp_path, capsys):
     file = tmp_path / "data.csv"
     file.write_text("1,2\n3,x\n")

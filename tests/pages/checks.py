@@ -7,7 +7,7 @@ from tests.pages.browser import Browser
 WIDTHS, SCHEMES = (390, 1200), ("light", "dark")
 
 # What is wrong with a page: wider than the window, or with something that sticks out of its frame without a scroll bar;
-# numbers that are broken over lines; labels of a drawing that lie on each other.
+# numbers that are broken over lines; labels of a drawing that lie on each other, or are cut off.
 PROBLEMS = """(() => {
   const found = [], root = document.documentElement, seen = element => element.getClientRects().length > 0;
   if (root.scrollWidth > root.clientWidth) found.push(`${root.scrollWidth} pixels wide, of ${root.clientWidth}`);
@@ -23,6 +23,11 @@ PROBLEMS = """(() => {
       found.push(`broken: ${one.textContent}`);
   }
   for (const drawing of document.querySelectorAll("figure > svg:has(.axis)")) {
+    const frame = drawing.getBoundingClientRect();
+    for (const one of drawing.querySelectorAll("text")) {
+      const box = one.getBoundingClientRect();
+      if (box.left < frame.left - 1 || box.right > frame.right + 1) found.push(`cut off: '${one.textContent}'`);
+    }
     const boxes = [...drawing.querySelectorAll("text")].filter(one => one.textContent)
       .map(one => [one.getBoundingClientRect(), one.textContent]);
     boxes.forEach(([a, first], at) => boxes.slice(at + 1).forEach(([b, second]) => {

@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from algorithms import registry
-from algorithms.figures import Sample
+from algorithms.figures import Bars, Heatmap, Lines, Sample
 from algorithms.interface import Configuration
 from container.training import report
 from container.training.report import About, History
@@ -79,7 +79,16 @@ class Everything:
     """A model that has one of each kind of figure to show, with names and numbers that are hard to place."""
 
     def figures(self, sample: Sample | None) -> list[Any]:
-        return FIGURES
+        far = [(-5.4e6 + 1e5 * number, -7.36e12 + 1e9 * number) for number in range(10)]
+        small = [(1e-6 + 1e-8 * number, 1e-6 + 1e-8 * number) for number in range(10)]
+        ends = ("-7.36e+06", "-3.21e+06")
+        return [
+            *FIGURES,
+            Lines(title="Far from zero", x="prediction", y="label", series={"": far}, joined=False),
+            Lines(title="Near zero", x="round", y="loss", series={"train": small}),
+            Heatmap(title="Negative", x="prediction", y="label", values=np.eye(3), rows=ends, columns=ends),
+            Bars(title="Weights", labels=["feature 11", "f" * 90], values=[-1.234e-05, 8.789e04]),
+        ]
 
 
 def write_everything(folder: Path) -> None:

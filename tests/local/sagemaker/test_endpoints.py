@@ -172,6 +172,23 @@ def test_a_serverless_variant_is_described_as_one(up, models):
     up.sagemaker.delete_endpoint(EndpointName="serverless")
 
 
+@pytest.mark.parametrize(
+    ("config", "more", "told"),
+    [
+        ({"MemorySizeInMB": 2048, "MaxConcurrency": 2}, {"InitialInstanceCount": 1}, "leave out InitialInstanceCount"),
+        ({"MemorySizeInMB": 2048, "MaxConcurrency": 2}, {"InstanceType": "ml.m5.large"}, "leave out InstanceType"),
+        ({"MemorySizeInMB": 1500, "MaxConcurrency": 2}, {}, "1500 is none of"),
+        ({"MemorySizeInMB": 7168, "MaxConcurrency": 2}, {}, "less than or equal to 6144"),
+        ({"MemorySizeInMB": 1024, "MaxConcurrency": 2, "ProvisionedConcurrency": 3}, {}, "3 is over MaxConcurrency 2"),
+    ],
+)
+def test_a_serverless_variant_that_cannot_be_is_refused(up, models, config, more, told):
+    variant = {"VariantName": "v", "ModelName": "two", "ServerlessConfig": config, **more}
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match=told) as caught:
+        up.sagemaker.create_endpoint_config(EndpointConfigName="serverless-wrong", ProductionVariants=[variant])
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+
 def test_an_endpoint_whose_model_is_broken_fails_with_the_reason(up):
     up.s3.put_object(Bucket="bucket", Key="broken.tar.gz", Body=b"no archive")
     container = {"Image": KMEANS, "ModelDataUrl": "s3://bucket/broken.tar.gz"}

@@ -129,6 +129,13 @@ def test_an_image_is_no_option_of_the_engine(engine):
         checked(image)
 
 
+@pytest.mark.parametrize("image", ["docker-archive:/etc/x.tar", "dir:x", "oci:/x", "docker://a/b:1", "tarball:/x.tar"])
+def test_a_place_of_this_machine_is_no_image_for_buildah(image):
+    """``buildah from docker-archive:/path`` would take a file that whoever asks names."""
+    with pytest.raises(AwsError, match="is a place to buildah"):
+        BuildahEngine(Mock()).check(image)
+
+
 def has_image(name: str) -> bool:
     if shutil.which("buildah") is None:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,44 @@ def test_a_large_object_is_read_whole_in_ranges_and_on_conditions(up, uploaded):
             with pytest.raises(up.s3.exceptions.ClientError) as caught:
                 up.s3.get_object(**asked, **more)
             assert caught.value.response["Error"]["Code"] == code
+
+
+@pytest.mark.parametrize("key", ["large/whole", "train/part-0"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "0", "bytes", "bytes a", "bytes=1", "bytes=-", "bytes=1-10-", "bytes=1-10a", "bytes=1--1"]
+)
+def test_a_range_that_is_none_gives_the_whole_object_as_s3_does(up, uploaded, key, text):
+    whole = up.s3.get_object(Bucket="bucket", Key=key)["Body"].read()
+    answer = up.s3.get_object(Bucket="bucket", Key=key, Range=text)
+    assert (answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read()) == (200, whole)
+    assert up.s3.head_object(Bucket="bucket", Key=key, Range=text)["ContentLength"] == len(whole)
+
+
+def test_a_large_object_is_sent_in_pieces_whoever_asks(up, uploaded):
+    """By a presigned URL, and as JavaScript's clients ask."""
+    url = up.s3.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": uploaded[0]})
+    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request"}
+    for address, headers in ((url, {}), (f"{up.url}/bucket/{uploaded[0]}?x-id=GetObject", signed)):
+        before = _peak(up.process.pid)
+        request = urllib.request.Request(address, headers=headers | {"Range": "bytes=5-9"})
+        with urllib.request.urlopen(request) as answer:
+            assert (answer.status, answer.read()) == (206, CONTENT[5:10])
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+            assert answer.read() == CONTENT
+        assert _peak(up.process.pid) - before < len(CONTENT) / 2
+    url = up.s3.generate_presigned_url(
+        "get_object", Params={"Bucket": "bucket", "Key": uploaded[0], "ResponseContentType": "a/b"}
+    )
+    with urllib.request.urlopen(url) as answer:
+        assert (answer.headers["Content-Type"], answer.read()) == ("a/b", CONTENT)
+
+
+def _peak(process: int) -> int:
+    """The most memory that the process has had, in bytes, since this was last asked."""
+    folder = Path("/proc") / str(process)
+    status = (folder / "status").read_text()
+    (folder / "clear_refs").write_text("5")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def test_a_bucket_that_the_host_names_is_not_taken_from_the_path(up):

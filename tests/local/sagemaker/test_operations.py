@@ -43,12 +43,13 @@ def test_an_update_keeps_what_variants_have_become_where_it_is_asked_to(up, endp
     assert weights(up, endpoint) == [(1, 1), (1, 1)]
 
 
-def metric(up, variant: str, name: str) -> list[float]:
+def metric(up, variant: str, name: str, **more: str) -> list[float]:
+    dimensions = {"EndpointName": "both", "VariantName": variant, **more}
     now = datetime.datetime.now(datetime.UTC)
     found = up.cloudwatch.get_metric_statistics(
         Namespace="AWS/SageMaker",
         MetricName=name,
-        Dimensions=[{"Name": "EndpointName", "Value": "both"}, {"Name": "VariantName", "Value": variant}],
+        Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
         StartTime=now - datetime.timedelta(minutes=5),
         EndTime=now + datetime.timedelta(minutes=5),
         Period=3600,
@@ -71,6 +72,9 @@ def test_cloudwatch_counts_what_variants_are_asked_and_how_long_it_took(up, endp
     assert [metric(up, variant, "Invocations")[0] for variant in ("v-a", "v-b")] == [5, 1]
     assert [metric(up, variant, "Invocation4XXErrors")[0] for variant in ("v-a", "v-b")] == [0, 1]
     assert 100 < metric(up, "v-a", "ModelLatency")[1] < 60e6
+    config = up.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    assert metric(up, "v-a", "Invocations", EndpointConfigName=config)[0] == 5
+    assert metric(up, "v-a", "Invocations", EndpointConfigName="none")[0] == 0
 
 
 def test_the_runtime_calls_its_errors_as_its_model_does(up, endpoint):

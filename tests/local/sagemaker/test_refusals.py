@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +22,7 @@ from tests.local.sagemaker.client import (
     KMEANS,
     LONG,
     ROLE,
+    ROOT,
     deployed,
     ended,
     processes_of,
@@ -221,3 +225,29 @@ def test_an_endpoint_fails_whatever_its_model_is_and_its_other_servers_end(up, s
     assert f"production variant v-{name}" in endpoint["FailureReason"]
     up.sagemaker.delete_endpoint(EndpointName=name)
     assert processes_of(state) == []
+
+
+@pytest.mark.parametrize("what", ["port", "state"])
+def test_what_another_server_has_is_refused_in_one_line(up, state, tmp_path, what):
+    options = {"--port": "0", "--state": str(tmp_path)}
+    options |= {"--port": up.url.rpartition(":")[2]} if what == "port" else {"--state": str(state)}
+    command = [sys.executable, "-m", "local", "up", *itertools.chain(*options.items())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    (line,) = done.stderr.splitlines()
+    told = "cannot be listened on: Address already in use" if what == "port" else "another oba up uses it"
+    assert done.returncode == 1 and line.startswith("Error: --") and line.endswith(told)
+
+
+def test_a_program_of_the_users_is_refused_instead_of_left_out(up):
+    """As the SDK states an ``entry_point``: quoted in a job's hyperparameters, plain in a model's environment."""
+    job = request("script", HyperParameters={"k": "3", "feature_dim": "2", "sagemaker_program": '"train.py"'})
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match=r"train\.py.*script mode"):
+        up.sagemaker.create_training_job(**job)
+    container = {"Image": KMEANS, "ModelDataUrl": "s3://bucket/m.tar.gz"}
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match=r"serve\.py.*script mode"):
+        environment = {"SAGEMAKER_PROGRAM": "serve.py"}
+        up.sagemaker.create_model(
+            ModelName="script", PrimaryContainer=container | {"Environment": environment}, ExecutionRoleArn=ROLE
+        )
+    empty = container | {"Environment": {"SAGEMAKER_PROGRAM": ""}}
+    up.sagemaker.create_model(ModelName="no-script", PrimaryContainer=empty, ExecutionRoleArn=ROLE)
