@@ -143,7 +143,7 @@ class KMeans(Algorithm):
 
         Raises:
             TrainingDataError: there are fewer rows than clusters.
-            TrainingStopped: a stop was asked for before the rows were read.
+            TrainingStopped: a stop was asked for before as many rows as clusters were read.
         """
         clustering = train(hyperparameters, channels["train"], job)
         model = KMeansModel(clustering.centers)

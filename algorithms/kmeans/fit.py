@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from algorithms.common.hosts import from_leader
+from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Progress, Throughput
@@ -208,7 +208,8 @@ class State:
     ) -> Clustering:
         """k centers, and the mean squared distance of the rows to them, estimated on the sample.
 
-        The estimate is exact where the sample holds every row. The state stays as it is, so that several k can be
+        The estimate is exact where the sample holds every row. Without a sample, as after a stop in another epoch than
+        the last, it is that of the working centers. The state stays as it is, so that several k can be
         tried. ``log`` receives the lines that SageMaker prints meanwhile; once ``stopped``, no more trials are made.
 
         Raises:
@@ -217,6 +218,9 @@ class State:
         if not 1 <= k <= min(self.size, self.rows):
             raise ValueError(f"k is {k}, with {self.size} working centers and {self.rows} rows")
         starts = self._shrink(k, options, rng, log, stopped)
+        if not len(self.sample):
+            working = self._weighted_centers()
+            return _refined(working, working, starts, options, rng)
         now = self.decay * self.time
         whole = self.sample.weighted(self.sample_size, now)
         rows = [features for features, _ in whole]
@@ -297,9 +301,11 @@ def _reduced(points: Points, centers: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> Clustering:
     """Read the channel ``epochs`` times; k centers and their mean squared distance on it.
 
+    After a stop they are those of the rows until then.
+
     Raises:
         TrainingDataError: there are fewer rows than clusters.
-        TrainingStopped: a stop was asked for.
+        TrainingStopped: a stop was asked for before so many were read.
     """
     k, dim = hyperparameters.k, hyperparameters.feature_dim
     seeds = np.random.SeedSequence(job.seed).spawn(2)
@@ -325,17 +331,25 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
     of_others = partial(join, make=new_state, hosts=job.hosts)
     found = job.checkpoints.latest(alone=True, join=of_others)
     place = Place() if found is None else resume(state, found)
-    while place.passed.epoch < hyperparameters.epochs:
+    stopped = False
+    while place.passed.epoch < hyperparameters.epochs and not stopped:
         started = time.perf_counter()
         with job.timer("update.time"):
             _one_epoch(state, place, hyperparameters, stream, job)
-        place.passed.epoch_over()
-        job.report(Progress(place.passed.epoch, hyperparameters.epochs))
+        if not (stopped := place.passed.stopped):
+            place.passed.epoch_over()
+            job.report(Progress(place.passed.epoch, hyperparameters.epochs))
         job.report(Throughput(state.rows - place.before, time.perf_counter() - started))
         place.before = state.rows
-        job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True, alone=True)
-    rows = int(job.hosts.sum(np.array([state.rows]))[0][0]) // hyperparameters.epochs
-    if rows < k:
+        if not stopped:
+            job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True, alone=True)
+    rows = int(job.hosts.sum(np.array([state.rows]))[0][0])
+    if any_host(job.hosts, stopped):
+        if rows < k:
+            raise TrainingStopped(f"only {rows} rows had been read")
+        job.warning(f"Training was asked to stop: the clusters are those of the {rows} rows read so far.")
+    elif rows < k * hyperparameters.epochs:
+        rows //= hyperparameters.epochs
         raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")
     with job.timer("finalize.time"):
         state.shared(job.hosts)
@@ -354,11 +368,7 @@ def _resolved(value: int | str, name: str, automatic: int, job: Job) -> int:
 
 
 def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> None:
-    """Move the working centers by every row once; the sample is of the last epoch.
-
-    Raises:
-        TrainingStopped: a stop was asked for.
-    """
+    """Move the working centers by every row once, or until a stop; the sample is of the last epoch."""
     keep = place.passed.epoch == hyperparameters.epochs - 1
     size = hyperparameters.mini_batch_size
     for features in place.passed.read(stream, size, job, lambda: to_checkpoint(state, place)):
@@ -367,7 +377,7 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
         times = place.began + place.passed.places + 1
         _tell(place, features, state.update(features, times, keep=keep), size, job)
     if place.passed.stopped:
-        raise TrainingStopped(f"a stop was asked for after {state.rows} rows")
+        return
     place.began += place.passed.rows
     state.pass_time(place.began)  # where others had seen the last rows
 

@@ -226,9 +226,20 @@ def test_test_scores_are_of_the_final_model(metrics):
         assert job.last("test", metric) == value
 
 
-def test_a_stop_leaves_no_model():
-    with pytest.raises(TrainingStopped, match="after 900 rows"):
-        fit(digits(), 10, FakeJob(stop_after=2), mini_batch_size=300)
+@pytest.mark.parametrize(("epochs", "batches"), [(1, 2), (5, 8), (5, 27)])
+def test_a_stop_leaves_the_clusters_of_the_rows_until_then(epochs, batches):
+    """In the last epoch or before it; beside scikit-learn's on all rows."""
+    X, job = digits(), FakeJob(stop_after=batches)
+    model = fit(X, 10, job, mini_batch_size=300, epochs=epochs)
+    assert job.stop_readings < 6 * epochs  # and it did stop
+    best = Reference(10, n_init=10, random_state=0).fit(X).inertia_ / len(X)
+    assert msd(X, model.centers) < 1.06 * best
+    assert "asked to stop" in " ".join(job.warnings)
+
+
+def test_a_stop_before_there_is_a_row_for_each_cluster_leaves_no_model():
+    with pytest.raises(TrainingStopped, match="only 6 rows"):
+        fit(digits(), 10, FakeJob(stop_after=2), mini_batch_size=2)
 
 
 @pytest.mark.parametrize(("k", "features", "factor"), [(8, 34, 10), (10, 2, 10), (100, 784, 4), (1, 10**6, 4)])
