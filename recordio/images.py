@@ -17,6 +17,7 @@ each. A ``.lst`` file has a line for each image: an index, labels, and a path, s
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -290,7 +291,8 @@ def read_list(file: Path, name: str) -> list[Listed]:
     except UnicodeDecodeError as error:
         raise ParseError(f"{name} is not text in UTF-8: byte {error.start}") from None
     listed: dict[int, Listed] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines: a file's name may have what Unicode calls a line separator.
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         if not line.strip():
             continue
         entry = _read_line(line, f"{name}: line {number}")

@@ -88,6 +88,10 @@ took a minute."""
 MOST_PICKLE_CALLS = 4
 """Calls of functions in a pickled Booster: one or two make it, and one or two its bytes. Each may copy all bytes."""
 
+MOST_PICKLE_TUPLES = 1000
+"""Tuples in a pickled Booster: each call has one, and attributes may be some. Tuples that are 300,000 deep end the
+process where their hash is asked for: it is reckoned on the stack."""
+
 MOST_EXPANSION = 64
 """Bytes that a compressed model archive may become for each of its own. Weights that are mostly zero shrink a lot,
 others hardly; a bomb is above 500."""

@@ -151,7 +151,7 @@ class Moments:
         """Step number ``time`` on ``parameters[columns]``, in place; ``gradient`` may be overwritten."""
         rate = term.rate * np.sqrt(1 - float(BETA_2) ** time) / (1 - float(BETA_1) ** time)
         if _kernel is not None and isinstance(columns, np.ndarray):
-            width = gradient.size // len(columns)
+            width = math.prod(parameters.shape[1:])
             rates = (BETA_1, BETA_2, rate, term.epsilon, term.decay, term.clip)
             _kernel.adam(parameters, self.first, self.second, columns, gradient, width, *rates)
             return

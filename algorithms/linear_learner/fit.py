@@ -106,7 +106,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
     check_labels(one_label(batch), hp)
     stated = "num_point_for_scaler" in hp.given
     sample = first_of_all(job.hosts, len(batch), hp.num_point_for_scaler) if stated else len(batch)
-    problem = study(batch.rows(0, sample), hp, job.hosts)
+    problem = study(batch, hp, job.hosts, sample)
     if validation is not None:
         _check_validation(validation, problem, hp)
     threads = _threads(2.0 * len(batch) * problem.feature_dim * problem.outputs)
@@ -163,7 +163,7 @@ def _train_batches(
     """
     hosts, sample, unit = job.hosts, concatenate(head), size
     studied = first_of_all(hosts, len(sample), max(hp.num_point_for_scaler, size * hosts.size))
-    problem = study(sample.rows(0, studied), hp, hosts)
+    problem = study(sample, hp, hosts, studied)
     _check_memory(hp, problem, job)
     trainer = Trainer(hp, problem, job.seed, hosts)
     width = trainer.parameters.shape[1]

@@ -28,7 +28,7 @@ class Problem:
     Attributes:
         outputs: scores of one model: the number of classes, or 1.
         scaler, label_scaler: statistics of the first ``num_point_for_scaler`` rows.
-        class_weights: (c,) weights of rows by their class; None where all are 1.
+        class_weights: (c,) weights of rows by their class, of all rows that were read; None where all are 1.
         positive_weights: weights of positive examples to try, the given one first.
         row_size: mean sum of the absolute values of a scaled row, of the first ``SIZED_ROWS``.
         sparse: whether rows stay sparse, and are not shifted.
@@ -54,10 +54,15 @@ def _row_size(batch: Batch, scaler: Scaler, hosts: Hosts) -> float:
     return float(size / rows)
 
 
-def study(batch: Batch, hp: LinearLearnerHyperparameters, hosts: Hosts = ONE_HOST) -> Problem:
-    """Learn scales and class weights from the first rows, of which ``batch`` are this host's."""
+def study(
+    batch: Batch, hp: LinearLearnerHyperparameters, hosts: Hosts = ONE_HOST, scaled: int | None = None
+) -> Problem:
+    """Learn class weights from the first rows, of which ``batch`` are this host's, and scales from the first ``scaled``
+    of these: where rows are in the order of their classes, those may all be of one."""
+    every = one_label(batch)
+    check_labels(every, hp)
+    batch = batch if scaled is None else batch.rows(0, scaled)
     labels = one_label(batch)
-    check_labels(labels, hp)
     unbias = hp.use_bias if hp.unbias_data == AUTO else hp.unbias_data
     scaler = feature_scaler(
         batch,
@@ -73,11 +78,11 @@ def study(batch: Batch, hp: LinearLearnerHyperparameters, hosts: Hosts = ONE_HOS
         normalize = hp.normalize_label is not False
         label_scaler = LabelScaler.fit(labels, unbias=bool(unbias_label), normalize=normalize, hosts=hosts)
     elif hp.predictor_type == "binary_classifier":
-        positive_weights = _positive_weights(labels, hp, hosts)
+        positive_weights = _positive_weights(every, hp, hosts)
     else:
         outputs = hp.num_classes
         if hp.balance_multiclass_weights:
-            (counts,) = hosts.sum(np.bincount(labels.astype(np.int64), minlength=outputs))
+            (counts,) = hosts.sum(np.bincount(every.astype(np.int64), minlength=outputs))
             class_weights = (counts.sum() / (outputs * np.maximum(counts, 1))).astype(np.float32)
     return Problem(
         batch.feature_dim,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,34 @@ def _join_sparse(batches: list[Batch]) -> Batch:
     ]
     batches.clear()
     return concatenate(wide)
+
+
+def of_both(train: Batch, validation: Batch) -> Batch:
+    """The rows of two channels as one batch, of which each has its own weights, or 1 for each row, and queries.
+
+    Raises:
+        TrainingDataError: rows of one channel belong to queries, and those of the other do not.
+    """
+    both = [train, validation]
+    if (train.groups is None) != (validation.groups is None):
+        raise TrainingDataError(
+            "Of channels 'train' and 'validation', which _kfold joins, one has query ids and one none"
+        )
+    if train.weights is not None or validation.weights is not None:
+        weights = [np.ones(len(rows), np.float32) if rows.weights is None else rows.weights for rows in both]
+        both = [replace(rows, weights=own) for rows, own in zip(both, weights, strict=True)]
+    if train.groups is not None and validation.groups is not None:
+        queries = [_numbered(train.groups), _numbered(validation.groups)]
+        queries[1] += len(train)  # what a query of one channel is called says nothing of the other's
+        both = [replace(rows, groups=own) for rows, own in zip(both, queries, strict=True)]
+    return join(both)
+
+
+def _numbered(groups: np.ndarray) -> np.ndarray:
+    """The number of each row's query, counted from 0 in their order."""
+    starts = np.zeros(len(groups), np.int64)
+    starts[group_starts(groups)] = 1
+    return np.cumsum(starts) - 1
 
 
 def _every_entry(dense: np.ndarray) -> sp.csr_array:

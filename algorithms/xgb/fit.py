@@ -56,7 +56,7 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     start = _start(channels["model"], train, hyperparameters, job) if "model" in channels else None
     with logged(job):
         if hyperparameters.kfold is not None:
-            joined = train if validation is None else data.join([train, validation])
+            joined = train if validation is None else data.of_both(train, validation)
             del train, validation
             return XGBModel(cross_validate(hyperparameters, joined, job))
         checkpoints = job.checkpoint_directory

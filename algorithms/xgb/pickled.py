@@ -7,7 +7,7 @@ import pickle
 import pickletools
 from typing import Any
 
-from recordio.limits import MOST_PICKLE_CALLS
+from recordio.limits import MOST_PICKLE_CALLS, MOST_PICKLE_TUPLES
 
 
 class PickleRefused(ValueError):  # noqa: N818 - the file may be sound
@@ -57,6 +57,11 @@ _REUSED = (
 each of them twice, are a key whose hash takes 2**100 steps, and a few hundred bytes are enough to say so."""
 
 
+_TUPLES = ("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
+_LARGEST = 1 << 64
+"""Multiples of 2**61 - 1 have one hash: a dictionary with n such keys takes n**2 steps."""
+
+
 _TEXT = b"ccopy_reg\n_reconstructor\n"
 """With which protocols 0 and 1 begin an object."""
 
@@ -79,12 +84,17 @@ def _check_sizes(data: bytes) -> None:
 
     Python's own reader makes room for a length, or for a place in its memo, before it sees whether they are true.
     """
-    calls, last = 0, ""
+    calls, tuples, last = 0, 0, ""
     kept: dict[int, str] = {}  # by the place in the memo, what was put there
     for number, (code, argument, _) in enumerate(pickletools.genops(io.BytesIO(data))):
         calls += code.name in _CALLS
         if calls > MOST_PICKLE_CALLS:
             raise PickleRefused(f"it calls more than {MOST_PICKLE_CALLS} functions")
+        tuples += code.name in _TUPLES
+        if tuples > MOST_PICKLE_TUPLES:
+            raise PickleRefused(f"it makes more than {MOST_PICKLE_TUPLES} tuples")
+        if isinstance(argument, int) and not isinstance(argument, bool) and abs(argument) >= _LARGEST:
+            raise PickleRefused("it has an integer of more than 64 bits")
         if code.name in _PUT and not 0 <= int(argument or 0) <= number:
             raise PickleRefused(f"it numbers its {number}th part {argument}")
         if code.name == "DUP" or (code.name in _GET and kept.get(int(argument or 0)) not in _REUSED):

@@ -249,3 +249,11 @@ def test_images_without_records_in_a_pipe_name_the_wrapper() -> None:
 def test_a_label_of_a_list_is_rounded_once() -> None:
     assert parse_label(b"1.0000000596046447753906251", "here").tolist() == [1 + 2.0**-23]
     assert parse_label(b'"16777217.0000000001"', "here").tolist() == [16777218]
+
+
+def test_a_name_in_a_list_may_have_unicodes_line_separators(tmp_path):
+    """im2rec and the operating system end a line at a line feed alone; a carriage return is taken too."""
+    names = ["one\u2028half.png", "next\x85line.png", "three.png"]
+    file = tmp_path / "train.lst"
+    file.write_bytes("\n".join(f"{at}\t0\t{name}" for at, name in enumerate(names)).replace("\n", "\r\n", 1).encode())
+    assert [entry.path for entry in read_list(file, "train.lst")] == names

@@ -11,13 +11,18 @@ from sklearn.metrics import log_loss
 
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore
-from algorithms.factorization_machines import FactorizationMachines, FactorizationMachinesHyperparameters, steps
+from algorithms.factorization_machines import (
+    FactorizationMachines,
+    FactorizationMachinesHyperparameters,
+    schedule,
+    steps,
+)
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.scores import Sums
 from algorithms.factorization_machines.steps import DenseRows, SparseRows, State
 from algorithms.hyperparameters import parse
 from recordio.batches import Batch
-from tests.algorithms.fakes import FakeJob, MemoryStream
+from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 
 RNG = np.random.default_rng(5)
 
@@ -326,3 +331,25 @@ def test_a_stop_after_the_first_epoch_keeps_the_model():
     )
     assert model.feature_dim == 6
     assert any("of 1 of 100 epochs" in line or "of 2 of 100 epochs" in line for line in job.warnings)
+
+
+@pytest.mark.parametrize("given", [{"epochs": 3}, {}])
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_batches_of_sparse_rows_without_any_value_teach_the_bias(given, hosts, monkeypatch):
+    """One-hot rows of which a whole batch has no known feature; and a set of nothing else."""
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 120)
+    monkeypatch.setattr(schedule, "PASSES", 60)
+    hp = hyperparameters(bias_lr=0.1, mini_batch_size=20, **given)
+    empty, some = sparse(np.zeros((40, 6))), sparse(np.vstack([np.zeros((20, 6)), np.eye(6)]))
+
+    def learned(x):
+        y = np.full(x.shape[0], 3, np.float32)
+
+        def fit(own):
+            mine = slice(own.rank, None, own.size)
+            return FactorizationMachines.fit(hp, {"train": MemoryStream(x[mine], y[mine])}, FakeJob(hosts=own))
+
+        return on_hosts(hosts, fit)[0].predict(Batch(x))["score"]
+
+    assert np.isfinite(learned(some)).all()
+    np.testing.assert_allclose(learned(empty), 3, atol=3 if given else 0.1)  # three passes do not get there

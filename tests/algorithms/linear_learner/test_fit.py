@@ -246,6 +246,19 @@ def test_balancing_raises_the_recall_of_rare_classes():
     assert recall(balanced) > recall(plain) + 0.2
 
 
+@pytest.mark.parametrize("kind", ["binary_classifier", "multiclass_classifier"])
+def test_balancing_counts_all_rows_however_few_tell_the_scales(kind):
+    """Rows in the order of their classes, of which the first 50 are all of one."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 3)).astype(np.float32), np.repeat([0, 1, 2], [240, 30, 30]).astype(np.float32)
+    more = {"num_classes": 3, "balance_multiclass_weights": "true"}
+    if kind == "binary_classifier":
+        y, more = np.minimum(y, 1), {"positive_example_weight_mult": "balanced"}
+    model, _ = fit(hyperparameters(kind, num_point_for_scaler=50, **more), x, y)
+    score = model.predict(Batch(x))["score"].reshape(len(x), -1).mean(axis=0)
+    np.testing.assert_allclose(score, 1 / 3 if "num_classes" in more else 1 / 2, atol=0.15)
+
+
 def test_the_given_setting_is_the_first_of_its_neighbours():
     hp = hyperparameters(learning_rate=0.005, wd=0.0001, l1=0)
     found = settings(hp, 12, (1.0,))

@@ -348,6 +348,9 @@ def test_other_data_that_cannot_be_used_is_named():
     with pytest.raises(TrainingDataError, match="different weights"):
         weights = np.arange(20, dtype=np.float32)
         fit((features, labels, weights, np.repeat([1, 2], 10)), objective="rank:ndcg")
+    with pytest.raises(TrainingDataError, match="binary relevance"):  # graded labels, whose PR curve nobody has defined
+        grades = np.arange(20, dtype=np.float32) % 3
+        fit((features, grades, None, np.repeat([1, 2], 10)), objective="rank:ndcg", eval_metric="aucpr")
     with pytest.raises(AlgorithmInputError, match="monotone"):
         fit((features, labels), tree_method="hist", monotone_constraints="(1,1,1,1,1,1,1)")
 

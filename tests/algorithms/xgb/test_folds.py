@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from algorithms.errors import TrainingStopped
+from algorithms.errors import TrainingDataError, TrainingStopped
 from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.algorithms.xgb.jobs import dumped, fit, groups, rows
 
@@ -70,3 +70,32 @@ def test_folds_resume_from_their_checkpoints(tmp_path):
     resumed, straight = fit(job=job, **given), fit(**given)
     assert [dumped(one) for one in resumed.boosters] == [dumped(one) for one in straight.boosters]
     assert len(job.rounds) < 3 * 6
+
+
+@pytest.mark.parametrize("weighted", ["train", "validation"])
+def test_folds_take_weights_of_one_channel_alone(weighted):
+    """Rows without a weight count 1, as they do where channels are not joined."""
+    features, labels = rows()
+    weights = np.linspace(0.5, 2, 200).astype(np.float32)
+    own = (weights, None) if weighted == "train" else (None, weights[:100])
+    parts = [slice(0, 200), slice(200, 300)]
+    streams = [MemoryStream(features[part], labels[part], one) for part, one in zip(parts, own, strict=True)]
+    stated = np.concatenate(
+        [np.ones(n, np.float32) if one is None else one for n, one in zip((200, 100), own, strict=True)]
+    )
+    found, expected = fit(*streams, kfold=3), fit(MemoryStream(features, labels, stated), kfold=3)
+    assert [dumped(one) for one in found.boosters] == [dumped(one) for one in expected.boosters]
+
+
+def test_queries_of_both_channels_may_have_the_same_numbers():
+    features, labels = rows()
+    names = groups()
+    streams = [
+        MemoryStream(features[part], labels[part], None, names[:150]) for part in (slice(0, 150), slice(150, 300))
+    ]
+    found = fit(*streams, kfold=3, objective="rank:pairwise")
+    expected = fit(MemoryStream(features, labels, None, names), kfold=3, objective="rank:pairwise")
+    assert [dumped(one) for one in found.boosters] == [dumped(one) for one in expected.boosters]
+    without = MemoryStream(features[150:], labels[150:])
+    with pytest.raises(TrainingDataError, match="query ids"):
+        fit(streams[0], without, kfold=3, objective="rank:pairwise")
