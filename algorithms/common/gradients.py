@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from algorithms.common.hosts import from_leader
-from algorithms.common.networks import to_numpy
+from algorithms.common.networks import seen, to_numpy
 from algorithms.interface import Hosts
 
 
@@ -52,6 +52,8 @@ class Together:
         self._trained, self._seen = model.trainable_variables, _averages(model)
         self._kept, self._hosts, self._means = kept, hosts, means
         self._apply = _compiled(partial(_follow, optimizer, self._trained, self._seen))
+        # Written in each step: new memory for tens of megabytes would take longer than to fill it.
+        self._own = [np.empty(variable.shape, np.float32) for variable in (*self._trained, *self._seen)]
 
     def step(self, rows: float, stopped: Callable[[], bool] = lambda: False) -> tuple[int, bool]:
         """Follow the gradients that the model has found for ``rows`` rows of this host; none where there are no rows.
@@ -59,21 +61,24 @@ class Together:
         Returns the rows of all hosts, and whether one of them was ``stopped``. Without rows nothing has changed,
         and the epoch has ended: each host calls this until then.
         """
-        if rows:
-            share = np.float32(rows if self._means else 1)
-            found = [to_numpy(gradient) * share for gradient in self._kept.gradients]
-            found += [to_numpy(average) * np.float32(rows) for average in self._seen]
-        else:
-            found = [np.zeros(variable.shape, np.float32) for variable in (*self._trained, *self._seen)]
-        *sums, told = self._hosts.sum(*found, np.array([rows, stopped()], np.float32))
+        *sums, told = self._hosts.sum(*self._given(rows), np.array([rows, stopped()], np.float32))
         if told[0]:
-            count = len(self._trained)
-            gradients = [total / told[0] for total in sums[:count]] if self._means else sums[:count]
-            averages = [total / told[0] for total in sums[count:]]
-            self._apply(
-                [ops.convert_to_tensor(one) for one in gradients], [ops.convert_to_tensor(one) for one in averages]
-            )
+            for number, (total, own) in enumerate(zip(sums, self._own, strict=True)):
+                is_mean = self._means or number >= len(self._trained)
+                np.divide(total, told[0] if is_mean else np.float32(1), out=own)
+            tensors = [ops.convert_to_tensor(one) for one in self._own]
+            self._apply(tensors[: len(self._trained)], tensors[len(self._trained) :])
         return int(told[0]), bool(told[1])
+
+    def _given(self, rows: float) -> list[np.ndarray]:
+        """What this host adds to the sums: gradients, and what batch norms have seen, by its rows."""
+        if not rows:
+            return [np.zeros(one.shape, np.float32) for one in self._own]
+        share = np.float32(rows if self._means else 1)
+        shares = [share] * len(self._trained) + [np.float32(rows)] * len(self._seen)
+        for variable, times, own in zip((*self._kept.gradients, *self._seen), shares, self._own, strict=True):
+            np.multiply(seen(variable), times, out=own)
+        return self._own
 
     def align(self) -> None:
         """The leader's weights on all hosts, whose processors may round otherwise."""

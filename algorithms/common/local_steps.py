@@ -25,6 +25,11 @@ import numpy as np
 
 from algorithms.interface import Hosts
 
+try:
+    from algorithms.common import _keeping  # type: ignore[attr-defined]
+except ImportError:  # built without a compiler: numpy does the same, slower
+    _keeping = None
+
 TOGETHER, SOON = 256, 32
 """Steps before the first of a host's own: small jobs have no others, for they are over in seconds. They are ``SOON``
 over where to write what others have touched takes longer than the step."""
@@ -123,6 +128,16 @@ class LocalSteps:
 
     def begin(self, columns: np.ndarray, rows: int) -> None:
         """Before a step by ``rows`` rows that changes these rows of the parameters, each named once."""
+        if _keeping is not None and self._places.dtype == np.int32:
+            self._make_room(self._used + len(columns))
+            columns, arrays = np.ascontiguousarray(columns, np.int64), (tuple(self._parameters), tuple(self._before))
+            self._used = _keeping.keep(columns, self._counts, self._places, self._columns, self._used, *arrays)
+        else:
+            self._keep(columns)
+        self.steps, self.rows = self.steps + 1, self.rows + rows
+
+    def _keep(self, columns: np.ndarray) -> None:
+        """Count a step on each of the columns, and keep the rows of those that it is the first one on."""
         counts = self._counts[columns]
         self._counts[columns] = counts + np.uint16(1)
         new = columns[counts == 0]
@@ -136,7 +151,6 @@ class LocalSteps:
             np.take(parameter, new, axis=0, out=before[self._used : end], mode="clip")  # the fastest way
             before[places] = parameter[again]
         self._used = end
-        self.steps, self.rows = self.steps + 1, self.rows + rows
 
     def _make_room(self, rows: int) -> None:
         """For so many rows to keep; it stays from period to period, for new memory is slow."""

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from algorithms.errors import TrainingStopped
 
 
@@ -91,3 +93,13 @@ def to_numpy(tensor: Any) -> Any:
     import keras
 
     return keras.ops.convert_to_numpy(keras.ops.copy(tensor))  # NumPy warns of variables as they are
+
+
+def seen(variable: Any) -> Any:
+    """The value of a Keras variable as an array to read before the variable changes: no copy of it, where the backend
+    is TensorFlow and it is not on a GPU."""
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        return to_numpy(variable)
+    return np.asarray(variable.value.read_value())

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
-from algorithms.common.hosts import any_host, dealt, from_leader, packed, unpacked
+from algorithms.common.hosts import any_host, dealt, packed, unpacked
 from algorithms.common.networks import load_keras
 from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -305,7 +305,7 @@ class Training:
             raise TrainingDataError("No training data processed: the train channel has no document with words.")
         first = self._first_of_all(head)
         with self.job.nothing_to_keep() if self._found is None else nullcontext():  # it may take ten seconds
-            seed = seeding.Seed(*from_leader(hosts, lambda: seeding.find(first, self.values.num_topics, self.random)))
+            seed = seeding.find(first, self.values.num_topics, self.random, hosts)
         # Each document has the same weight, that of one of mean length: the gradient is in nats for a document.
         weight = self.values.rescale_gradient * float(first.sum()) / first.shape[0]
         size = min(self.values.mini_batch_size, max(hosts.gather(count)))

@@ -14,6 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.common.hosts import ONE_HOST, from_leader
+from algorithms.interface import Hosts
+
 DOCUMENTS = 8000
 _STEPS = 60
 _STRENGTH = 0.5
@@ -45,21 +48,29 @@ def none(num_topics: int, feature_dim: int) -> Seed:
     return Seed(np.zeros((num_topics, feature_dim), np.float32), np.zeros(feature_dim, np.float32))
 
 
-def find(counts: sp.csr_array, num_topics: int, random: np.random.Generator) -> Seed:
+def find(counts: sp.csr_array, num_topics: int, random: np.random.Generator, hosts: Hosts = ONE_HOST) -> Seed:
     """Topics of the documents ``counts``, (D, V), of which each has words; of the first ones, where that is too much.
 
     Memory: V K numbers, a few times.
+
+    Args:
+        hosts: which all have the same documents, and each takes the steps of its part of them.
     """
     words = np.asarray(counts.sum(axis=0), np.float64).reshape(-1) + _BACKGROUND_COUNT
     background = (words / words.sum()).astype(np.float32)
     enough = int(np.searchsorted(counts.indptr, _MOST_PRODUCTS // num_topics))
     counts = counts[: max(1, enough)]
-    topics = _first(counts, background, num_topics, random)
-    mixtures = np.full((counts.shape[0], num_topics), 1 / num_topics, np.float32)
+    topics = from_leader(hosts, lambda: _first(counts, background, num_topics, random))
     smoothing = _WORD_SMOOTHING * float(counts.sum()) / num_topics * background
+    own = np.array_split(np.arange(counts.shape[0]), hosts.size)[hosts.rank]
+    counts = counts[own]
+    mixtures = np.full((len(own), num_topics), 1 / num_topics, np.float32)
     for _ in range(_STEPS):
-        topics, mixtures = _step(counts, topics, mixtures, smoothing)
-    return Seed(np.float32(_STRENGTH) * np.log(topics / background), np.log(background))
+        expected, mixtures = _step(counts, topics, mixtures)
+        topics = hosts.sum(expected)[0] + smoothing
+        topics /= topics.sum(axis=1, keepdims=True)
+    found = from_leader(hosts, lambda: [np.float32(_STRENGTH) * np.log(topics / background), np.log(background)])
+    return Seed(*found)
 
 
 def _first(counts: sp.csr_array, background: np.ndarray, num_topics: int, random: np.random.Generator) -> np.ndarray:
@@ -72,10 +83,8 @@ def _first(counts: sp.csr_array, background: np.ndarray, num_topics: int, random
     return topics
 
 
-def _step(
-    counts: sp.csr_array, topics: np.ndarray, mixtures: np.ndarray, smoothing: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Topics (K, V) and mixtures (D, K) after one step."""
+def _step(counts: sp.csr_array, topics: np.ndarray, mixtures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many of these documents' words are expected in each topic, (K, V), and mixtures (D, K) after one step."""
     words = np.ascontiguousarray(topics.T)
     expected = np.zeros_like(words)
     updated = np.empty_like(mixtures)
@@ -87,5 +96,4 @@ def _step(
         block.data = block.data / (np.einsum("nk,nk->n", theta[owners], words[block.indices]) + np.float32(_TINY))
         expected += np.asarray(block.T @ theta)
         updated[rows] = theta * np.asarray(block @ words) + _TOPIC_SMOOTHING / len(topics)
-    topics = (expected * words).T + smoothing
-    return topics / topics.sum(axis=1, keepdims=True), updated / updated.sum(axis=1, keepdims=True)
+    return (expected * words).T, updated / updated.sum(axis=1, keepdims=True)

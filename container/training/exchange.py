@@ -102,12 +102,12 @@ class Engine:
         if threading.get_ident() != self._thread:
             raise RuntimeError("hosts must be asked from the thread that connected them: others get its own values")
         mark = np.array([zlib.crc32(what.encode()) & _MARK | 1]).astype(parts[0].dtype)
-        total = np.concatenate(parts)
-        size = _PIECE * self.size // total.itemsize
-        started = time.perf_counter()
-        for start in range(0, max(len(total), 1), size):
-            piece = collective.allreduce(np.append(total[start : start + size], mark), collective.Op.SUM)
-            total[start : start + size] = piece[:-1]
+        total = np.empty(sum(map(len, parts)), mark.dtype)
+        start, started = 0, time.perf_counter()
+        for own in _pieces(parts, _PIECE * self.size // total.itemsize):
+            piece = collective.allreduce(np.concatenate([*own, mark]), collective.Op.SUM)
+            total[start : start + len(piece) - 1] = piece[:-1]
+            start += len(piece) - 1
             self.sums, self.sent = self.sums + 1, self.sent + piece.nbytes
             if piece[-1] != (mark * self.size).astype(mark.dtype)[0]:
                 raise RuntimeError(
@@ -115,6 +115,23 @@ class Engine:
                 )
         self.seconds += time.perf_counter() - started
         return total
+
+
+def _pieces(parts: Sequence[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    """The numbers of the parts, one after the other, ``size`` at a time: a piece of none where there are none.
+
+    >>> [[part.tolist() for part in piece] for piece in _pieces([np.arange(3), np.arange(2)], 2)]
+    [[[0, 1]], [[2], [0]], [[1]]]
+    """
+    piece, room = list[np.ndarray](), size
+    for part in parts:
+        rest = part
+        while len(rest) > room:
+            yield [*piece, rest[:room]]
+            rest, piece, room = rest[room:], [], size
+        piece.append(rest)
+        room -= len(rest)
+    yield piece
 
 
 def start_tracker(address: str, size: int) -> tuple[Any, int]:

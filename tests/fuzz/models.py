@@ -101,7 +101,35 @@ def _kernel_of_lda() -> Target:
     return Target([bytes(32), bytes([1, 2, 2, 2, 5]) + bytes(3) + bytes([0, 1, 2, 0, 1])], check)
 
 
+def _keeping_of_local_steps() -> Target:
+    """What a host keeps before its own steps, with columns and places that the input decides, beside numpy's."""
+    from algorithms.common import local_steps
+    from algorithms.common.hosts import ONE_HOST
+
+    keeping = local_steps._keeping
+    assert keeping is not None, "there is no compiled code: there was no C compiler"
+
+    def check(data: bytes) -> None:
+        numbers = np.frombuffer(bytes((data + bytes(32))[:32]), np.int8).astype(np.int64)
+        rows, capacity = 1 + int(numbers[0]) % 9, 1 + int(numbers[1]) % 9
+        columns, places = numbers[4 : 4 + numbers[2] % 12], np.resize(numbers[16:24], rows).astype(np.int32)
+        parameters = _random(rows, 3), _random(rows)
+        before = np.zeros((capacity, 3), np.float32), np.zeros(capacity, np.float32)
+        with contextlib.suppress(ValueError):
+            counts, kept = np.zeros(rows, np.uint16), np.zeros(capacity, np.int32)
+            keeping.keep(columns, counts, places, kept, int(numbers[3]), parameters, before)
+        both = [local_steps.LocalSteps(ONE_HOST, parameters, by_rows=False) for _ in range(2)]
+        for step in np.split(columns % rows, [len(columns) // 2]):
+            both[0].begin(np.unique(step), 1)
+            both[1]._keep(np.unique(step))
+        for one, other in zip(both[0].to_arrays().values(), both[1].to_arrays().values(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    return Target([bytes(range(32)), bytes([8, 8, 9, 0]) + bytes(range(8)) + bytes(20)], check)
+
+
 MAKERS: dict[str, Callable[[], Target]] = {f"model-{name}": partial(_make, name) for name in MODELS} | {
     "factorization-machines": _kernel_of_factorization_machines,
     "lda": _kernel_of_lda,
+    "local-steps": _keeping_of_local_steps,
 }

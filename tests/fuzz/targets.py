@@ -35,11 +35,13 @@ def make(name: str) -> Target:
 
 def use_extensions(folder: Path) -> None:
     """Put the compiled code in a folder (that of the sanitizers, say) in the place of what is installed."""
+    from algorithms.common import local_steps
     from algorithms.factorization_machines import steps
     from algorithms.lda import belonging
     from recordio import record_reader, record_writer, sequences, text_kernel
 
     steps._kernel = _extension(folder, "algorithms.factorization_machines._kernel")
+    local_steps._keeping = _extension(folder, "algorithms.common._keeping")
     belonging._kernel = _extension(folder, "algorithms.lda._kernel")
     record_reader.kernel = record_writer.kernel = _extension(folder, "recordio._kernel")
     text_kernel.kernel = _extension(folder, "recordio._text")

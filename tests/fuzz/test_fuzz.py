@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from algorithms.common import local_steps
 from algorithms.factorization_machines import steps
 from algorithms.lda import belonging
 from tests.fuzz import targets
@@ -19,7 +20,8 @@ SEED = int(os.environ.get("FUZZ_SEED", 1))
 
 @pytest.mark.parametrize("name", targets.NAMES)
 def test_target(name: str) -> None:
-    if (name == "factorization-machines" and steps._kernel is None) or (name == "lda" and belonging._kernel is None):
+    compiled = {"factorization-machines": steps._kernel, "lda": belonging._kernel, "local-steps": local_steps._keeping}
+    if compiled.get(name, name) is None:
         pytest.skip("the compiled code was not built: there was no C compiler")
     assert hunt(name, SEED, SECONDS).endswith(" cases")
 

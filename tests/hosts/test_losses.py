@@ -67,6 +67,20 @@ def test_a_killed_host(hosts, place):
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["leader", "member"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_host_that_is_lost_before_all_are_there_is_not_waited_for(hosts, place, number):
+    """Who has come and gone is lost, however long those may take who have not come: hosts wait 10 minutes for these."""
+    bounds = {**BOUNDS, "PATIENCE": 600.0}
+    hosts.start(0, 1, bounds=bounds)
+    hosts.wait_for("2 of 3 are", 0)
+    started = time.monotonic()
+    hosts.signal(place, number)
+    assert_all_say([hosts.outcome(1 - place)], f"Host {hosts.names[place]} was lost")
+    assert time.monotonic() - started < 60
+    hosts.signal(place, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["leader", "member"])
 def test_a_stopped_host_is_lost_and_ends_like_the_others_when_it_wakes(hosts, place):
     hosts.start()
     hosts.wait_until_met()

@@ -27,7 +27,7 @@ from algorithms.ntm.model import TOPIC_WEIGHTS
 from recordio.batches import Batch
 from recordio.record_writer import encode_records
 from tests.algorithms import backends
-from tests.algorithms.fakes import FakeJob, MemoryStream
+from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 from tests.algorithms.ntm.jobs import corpus, fit, model, parse
 from tests.opt_ml import OptMl
 
@@ -152,6 +152,18 @@ def test_seeds_of_fewer_documents_than_topics():
     seed = seeding.find(sp.csr_array(np.float32([[1, 0, 2], [0, 3, 0]])), 5, np.random.default_rng(0))
     assert seed.topics.shape == (5, 3) and np.isfinite(seed.topics).all()
     np.testing.assert_allclose(np.exp(seed.background), np.array([1.5, 3.5, 2.5]) / 7.5, rtol=1e-5)
+
+
+def test_hosts_that_share_the_work_find_the_seeds_of_one():
+    """Each takes the steps of its part of the documents; three hosts, of which one draws the first topics."""
+    counts = np.random.default_rng(2).poisson(0.5, (200, 30)) + np.eye(200, 30)
+    documents = sp.csr_array(counts.astype(np.float32))
+    one = seeding.find(documents, 4, np.random.default_rng(0))
+    found = on_hosts(3, lambda hosts: seeding.find(documents, 4, np.random.default_rng(hosts.rank), hosts))
+    for seed in found:
+        np.testing.assert_allclose(seed.topics, one.topics, atol=1e-4)
+        np.testing.assert_array_equal(seed.topics, found[0].topics)
+        np.testing.assert_array_equal(seed.background, one.background)
 
 
 # ---- what cannot be trained on --------------------------------------------------------------------------------------
