@@ -6,8 +6,8 @@
  * record, and the caller hands it to google's protobuf library, which decides what it means or what is wrong with it.
  * So there is not one error message about data in this file.
  *
- * To read, a chunk is gone through twice. scan() counts records and values, so that the caller can make arrays of the right size;
- * fill() writes into them. fill() trusts nothing that scan() found: it checks all again, and every write against the
+ * To read sparse rows, a chunk is gone through twice: scan() counts records and values, so that the caller can make arrays
+ * of the right size; fill() writes into them. Of dense rows, the first tells how large they are. fill() trusts nothing that scan() found: it checks all again, and every write against the
  * size of the array, for the bytes may have changed meanwhile (a file mapped into memory).
  *
  * Neither function keeps state or touches a Python object while it works, so the interpreter is released. sparse()
@@ -131,7 +131,7 @@ static int read_record(Span record, Layout *layout, Tensor *features, Tensor *la
                             : features->shape >= 0 && features->shape != width)
         return 0;
 
-    label->count = 0;
+    *label = (Tensor){0};
     if (record.at < record.stop && *record.at == RECORD_LABEL) {
         record.at++;
         if (!read_bytes(&record, &entry) || !read_entry(entry, label) || is_sparse(label) ||
@@ -168,19 +168,106 @@ static int read_frame(Span *frame, Span *record)
     return 1;
 }
 
+/* ---- many records alike ---------------------------------------------------------------------------------------- */
+
+/* The record that was read last. Most of those that follow are its like: the same bytes but for those of values, keys
+ * and labels, which tell nothing of the layout. */
+typedef struct {
+    Tensor features, label;
+    const uint8_t *frame; /* NULL where none is to be like it */
+    Py_ssize_t size;      /* of the frame, with its padding */
+} Row;
+
+static inline int same_bytes(const uint8_t *left, const uint8_t *right, Py_ssize_t count)
+{
+    uint64_t a, b;
+    if (count < 8) {
+        while (count-- > 0)
+            if (left[count] != right[count])
+                return 0;
+        return 1;
+    }
+    for (Py_ssize_t at = 0;; at = at + 8 < count - 8 ? at + 8 : count - 8) { /* the last 8 may be compared in part again */
+        memcpy(&a, left + at, 8);
+        memcpy(&b, right + at, 8);
+        if (a != b)
+            return 0;
+        if (at == count - 8)
+            return 1;
+    }
+}
+
+/* Whether all bytes from *at to those of `field` are the same `by` bytes on; *at moves behind it. */
+static inline int same_before(Span field, const uint8_t **at, Py_ssize_t by)
+{
+    const uint8_t *from = *at;
+    if (field.at == field.stop)
+        return 1;
+    *at = field.stop;
+    return same_bytes(from, from + by, field.at - from);
+}
+
+static inline void move(Span *field, Py_ssize_t by)
+{
+    field->at += by;
+    field->stop += by;
+}
+
+/* Reads the frame at frame->at where it is like the last one, and moves past it. */
+static inline int read_alike(Row *row, Span *frame)
+{
+    const uint8_t *at = row->frame;
+    if (!at || frame->stop - frame->at < row->size)
+        return 0;
+    Py_ssize_t by = frame->at - at;
+    if (!same_before(row->features.values, &at, by) || !same_before(row->features.keys, &at, by) ||
+        !same_before(row->label.values, &at, by) || !same_bytes(at, at + by, row->frame + row->size - at))
+        return 0;
+    move(&row->features.values, by);
+    move(&row->features.keys, by);
+    if (row->label.count)
+        move(&row->label.values, by);
+    row->frame = frame->at;
+    frame->at += row->size;
+    return 1;
+}
+
+/* Bytes before they are read that memory is asked for them: a record's few bytes of framing lie too far apart for the
+ * processor to see that they are read in order. */
+#define AHEAD 2048
+
+/* Reads the record at frame->at and moves past it; 0 where it is unusual or not whole. Another can be told to be like it
+ * unless its numbers are varints, whose bytes tell how many they are. */
+static inline int read_next(Row *row, Span *frame, Layout *layout)
+{
+    if (read_alike(row, frame))
+        return 1;
+    Span next = *frame, record;
+    if (!read_frame(&next, &record))
+        return 0;
+    for (Py_ssize_t at = 0; at < next.at - frame->at && at < next.stop - frame->at - AHEAD; at += 64)
+        __builtin_prefetch(frame->at + AHEAD + at);
+    if (!read_record(record, layout, &row->features, &row->label))
+        return 0;
+    row->frame = row->features.kind == VALUE_INT32 || row->label.kind == VALUE_INT32 ? NULL : frame->at;
+    row->size = next.at - frame->at;
+    *frame = next;
+    return 1;
+}
+
 /* ---- writing into arrays --------------------------------------------------------------------------------------- */
 
 /* Bit 31 is set where the exponent is all ones, as in NaN and infinity, and only there. */
 #define NOT_FINITE 0x80000000u
 static inline uint32_t not_finite(uint32_t bits) { return (bits & 0x7F800000u) + 0x00800000u; }
 
-static uint32_t copy_float32(const uint8_t *in, Py_ssize_t count, uint8_t *out)
+static uint32_t copy_float32(const uint8_t *restrict in, Py_ssize_t count, uint8_t *restrict out)
 {
     uint32_t bad = 0;
-    memcpy(out, in, 4 * (size_t)count);
     for (Py_ssize_t i = 0; i < count; i++) {
         uint32_t bits;
-        memcpy(&bits, out + 4 * i, 4);
+        memcpy(&bits, in + 4 * i, 4);
+        memcpy(out + 4 * i, &bits, 4);
         bad |= not_finite(bits);
     }
     return bad & NOT_FINITE;
@@ -223,20 +310,44 @@ static int copy_values(const Tensor *tensor, uint8_t *out)
     return 1;
 }
 
+/* Of 8 bytes: set in none where each is a varint, and in every other where each pair is one. */
+#define HIGH_BITS 0x8080808080808080u
+#define HIGH_BITS_OF_PAIRS 0x0080008000800080u
+#define LOW_BITS_OF_PAIRS 0x007F007F007F007Fu
+
 /* Writes the keys; 0 where there are not as many as values, or one is not below width. Sets *unsorted where they do
  * not rise. */
-static int copy_keys(const Tensor *tensor, int64_t width, int32_t *out, int *unsorted)
+static int copy_keys(const Tensor *tensor, int32_t width, int32_t *out, int *unsorted)
 {
     Span keys = tensor->keys;
-    int64_t last = -1;
-    for (Py_ssize_t i = 0; i < tensor->count; i++) {
-        uint64_t key;
-        if (!read_varint(&keys, &key) || key >= (uint64_t)width)
+    Py_ssize_t count = tensor->count, i = 0;
+    while (i < count) {
+        uint64_t key, word = HIGH_BITS;
+        if (count - i >= 8 && keys.stop - keys.at >= 8)
+            memcpy(&word, keys.at, 8);
+        if ((word & HIGH_BITS) == 0) {
+            for (int at = 0; at < 8; at++)
+                out[i++] = (int32_t)(word >> 8 * at & 0x7F);
+            keys.at += 8;
+        } else if ((word & HIGH_BITS) == HIGH_BITS_OF_PAIRS) {
+            word = (word & LOW_BITS_OF_PAIRS) | (word >> 1 & LOW_BITS_OF_PAIRS << 7);
+            for (int at = 0; at < 4; at++)
+                out[i++] = (int32_t)(word >> 16 * at & 0x3FFF);
+            keys.at += 8;
+        } else if (!read_varint(&keys, &key) || key > INT32_MAX) {
             return 0;
-        *unsorted |= (int64_t)key <= last;
-        last = (int64_t)key;
-        out[i] = (int32_t)key;
+        } else {
+            out[i++] = (int32_t)key;
+        }
     }
+    int beyond = 0, falls = 0;
+    for (i = 0; i < count; i++)
+        beyond |= out[i] >= width;
+    for (i = 1; i < count; i++)
+        falls |= out[i] <= out[i - 1];
+    if (beyond)
+        return 0;
+    *unsorted |= falls;
     return keys.at == keys.stop;
 }
 
@@ -262,18 +373,15 @@ static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *args)
         return PyErr_Format(PyExc_ValueError, "start %zd is outside of the data", start);
     }
     const uint8_t *base = data.buf;
-    Span frame = {base + start, base + data.len}, record;
+    Span frame = {base + start, base + data.len};
     Layout layout = {width, labels};
-    Tensor features, label;
+    Row row = {0};
     Py_BEGIN_ALLOW_THREADS
-    while (frame.at - base - start < limit || records == 0) {
-        Span next = frame;
-        if (!read_frame(&next, &record) || !read_record(record, &layout, &features, &label))
-            break;
-        frame = next;
+    while ((frame.at - base - start < limit || records == 0) &&
+           read_next(&row, &frame, &layout)) {
         records++;
-        values += features.count;
-        sparse |= is_sparse(&features);
+        values += row.features.count;
+        sparse |= is_sparse(&row.features);
     }
     Py_END_ALLOW_THREADS
     PyObject *result = Py_BuildValue("(nnniLL)", records, (Py_ssize_t)(frame.at - base), values, sparse,
@@ -305,7 +413,7 @@ static int fill_row(Arrays *arrays, Layout layout, const Tensor *features, const
         if (!is_sparse(features)) {
             for (Py_ssize_t i = 0; i < features->count; i++)
                 indices[i] = (int32_t)i;
-        } else if (!copy_keys(features, layout.width, indices, &arrays->unsorted)) {
+        } else if (!copy_keys(features, (int32_t)layout.width, indices, &arrays->unsorted)) {
             return 0;
         }
     } else if (is_sparse(features)) {
@@ -353,17 +461,17 @@ static PyObject *fill(PyObject *Py_UNUSED(module), PyObject *args)
         goto done;
     }
     const uint8_t *base = data.buf;
-    Span frame = {base + start, base + data.len}, record;
+    Span frame = {base + start, base + data.len};
     Layout layout = {width, labels};
-    Tensor features, label;
+    Row row = {0};
     int32_t *indptr = arrays.indptr.buf;
     Py_BEGIN_ALLOW_THREADS
     if (indptr)
         indptr[0] = 0;
     for (; filled < records; filled++) {
         Span next = frame;
-        if (!read_frame(&next, &record) || !read_record(record, &layout, &features, &label) ||
-            !fill_row(&arrays, layout, &features, &label, finite))
+        if (!read_next(&row, &next, &layout) ||
+            !fill_row(&arrays, layout, &row.features, &row.label, finite))
             break;
         frame = next;
         if (indptr)

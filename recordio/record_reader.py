@@ -159,11 +159,17 @@ class _Reader:
         assert kernel is not None
         window, layout = self._window, self.layout
         with window.view[: window.stop] as view:
-            count, _, size, sparse, width, label_size = kernel.scan(
-                view, window.start, limit, layout.width, layout.labels
+            count, stop, size, sparse, width, label_size = kernel.scan(
+                view, window.start, 0, layout.width, layout.labels
             )
             if not count:
                 return None
+            if sparse:
+                count, _, size, _, width, label_size = kernel.scan(
+                    view, window.start, limit, layout.width, layout.labels
+                )
+            else:  # as many rows as there can be where all are like the first: to count them takes as long as to read
+                count = -(-min(limit, window.stop - window.start) // (stop - window.start))
             values = np.empty(size if sparse else (count, width), np.float32)
             indices = np.empty(size, np.int32) if sparse else None
             indptr = np.empty(count + 1, np.int32) if sparse else None

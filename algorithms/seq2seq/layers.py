@@ -65,7 +65,7 @@ class Arrays:
         return np.take(values, indices, axis=axis)
 
     @staticmethod
-    def split(values: np.ndarray, parts: int, axis: int) -> list[np.ndarray]:
+    def split(values: np.ndarray, parts: int | list[int], axis: int) -> list[np.ndarray]:
         """As ``keras.ops.split``."""
         return np.split(values, parts, axis=axis)
 
@@ -121,9 +121,9 @@ def kernels(ops: Any, a: Architecture, p: Parameters) -> dict[str, Any]:
         else:
             found[name] = ops.transpose(value)
     if "decoder_rnn_l0_i2h_weight" in found:
-        whole = found["decoder_rnn_l0_i2h_weight"]
-        found["decoder_rnn_l0_target"] = whole[: a.num_embed_target]
-        found["decoder_rnn_l0_i2h_weight"] = whole[a.num_embed_target :]
+        whole = found["decoder_rnn_l0_i2h_weight"]  # not two slices, whose gradients are summed
+        parts = ops.split(whole, [a.num_embed_target], axis=0)
+        found["decoder_rnn_l0_target"], found["decoder_rnn_l0_i2h_weight"] = parts
     if a.rnn_cell_type == "lstm":
         for name in [name for name in found if name.endswith("h2h_bias")]:
             prefix = name.removesuffix("h2h_bias")
