@@ -5,6 +5,7 @@
     python -m benchmarks.linear_learner --only aws         # AWS's published job: 32 models, 15 epochs, batch 200
     python -m benchmarks.linear_learner --only defaults    # dense, sparse, wide and small sets; see linear_defaults.py
     python -m benchmarks.linear_learner --only small       # 20 to 200 rows, many draws; see linear_small.py
+    python -m benchmarks.linear_learner --only fits        # small sets beside one fit and CV of scikit-learn's
     python -m benchmarks.linear_learner --only processes   # small sets as whole processes; see linear_processes.py
 
 Ours is a whole training job with only the required hyperparameters (and the loss, where the table names one): reading,
@@ -39,6 +40,7 @@ from threadpoolctl import threadpool_limits
 from algorithms.linear_learner import LinearLearner
 from benchmarks.common import SHARED_DATA, covertype, digits, mnist, race, table, train, write_job
 from benchmarks.linear_defaults import defaults
+from benchmarks.linear_fits import fits
 from benchmarks.linear_processes import processes
 from benchmarks.linear_small import small
 from benchmarks.lines import Line, Quality, raced
@@ -64,7 +66,7 @@ REGRESSOR: dict[str, object] = {"predictor_type": "regressor"}
 def main() -> None:
     """Run the data sets named on the command line and print a table of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="the name of one data set, aws, defaults, small, or processes")
+    parser.add_argument("--only", help="the name of one data set, aws, defaults, small, fits, or processes")
     arguments = parser.parse_args()
     for case in cases():
         if arguments.only in (None, case.name):
@@ -75,6 +77,8 @@ def main() -> None:
         print(defaults(), flush=True)
     if arguments.only in (None, "small"):
         print(small(), flush=True)
+    if arguments.only in (None, "fits"):
+        print(fits(), flush=True)
     if arguments.only in (None, "small", "processes"):
         print(processes(), flush=True)
 

@@ -12,7 +12,7 @@ from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.factorization_machines.scaling import Scaling
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.scores import Sums
-from algorithms.factorization_machines.search import SPEED, Search
+from algorithms.factorization_machines.search import SPEED, Search, Setting
 from algorithms.factorization_machines.steps import State
 
 _APART = "apart."
@@ -26,7 +26,7 @@ class Place:
         schedule: what is to be done. scaling: of the data, where they are brought to one scale.
         epoch: epochs that are over. batches: of the running one that were trained on. total: their scores.
         period: steps between exchanges with other hosts, 1 where all steps are taken together. step: seconds that one
-            takes, as its sizes tell. times: the factors' rate is so many times the job's.
+            takes, as its sizes tell. setting: multiples of the job's ``factors_lr`` and ``linear_wd``.
         search: of which this is a trial's place; None in the job itself.
     """
 
@@ -37,7 +37,7 @@ class Place:
     batches: int = 0
     period: int = 1
     step: float = 0.0
-    times: float = 1.0
+    setting: Setting = (1.0, 1.0)
     search: Search | None = None
 
     def next_epoch(self) -> None:
@@ -52,7 +52,7 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
         "batches": place.batches,
         "period": place.period,
         "step": place.step,
-        "times": place.times,
+        "setting": place.setting,
         "search": None if place.search is None else place.search.to_json(),
         "total": vars(place.total),
         "schedule": dataclasses.asdict(place.schedule),
@@ -76,9 +76,16 @@ def resume(state: State, found: Checkpoint) -> Place:
     total = Sums(found.state["total"]["binary"])
     vars(total).update(found.state["total"])
     scaling = _scaling_from_arrays(found.kept["scaling"]) if "scaling" in found.kept else None
-    how_far = {name: found.state[name] for name in ("epoch", "batches", "period", "step", "times")}
+    how_far = {name: found.state[name] for name in ("epoch", "batches", "period", "step")}
     search = found.state["search"] and Search.from_json(found.state["search"])
-    place = Place(Schedule(**found.state["schedule"]), total, scaling, **how_far, search=search or None)
+    place = Place(
+        Schedule(**found.state["schedule"]),
+        total,
+        scaling,
+        **how_far,
+        setting=tuple(found.state["setting"]),
+        search=search or None,
+    )
     set_rates(state, place)
     return place
 
@@ -86,9 +93,9 @@ def resume(state: State, found: Checkpoint) -> Place:
 def set_rates(state: State, place: Place) -> None:
     """Those of the job or the trial whose place it is."""
     if place.search is None:
-        state.set_rates(place.times)
+        state.set_rates(*place.setting)
     else:
-        state.set_rates(place.search.times, SPEED)
+        state.set_rates(*place.search.setting, SPEED)
 
 
 def _scaling_to_arrays(scaling: Scaling) -> dict[str, np.ndarray]:

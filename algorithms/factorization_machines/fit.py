@@ -121,7 +121,7 @@ def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: 
     # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
     schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
     place = Place(schedule, scores, scaling)
-    return trials.first(place) if trials.are_due(place, hp) else place
+    return trials.first(place, hp) if trials.are_due(place, hp) else place
 
 
 def _one_epoch(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:

@@ -1,4 +1,5 @@
-"""The learning rate of the factors where the job gives none, by trials on rows that are held out.
+"""The learning rate of the factors, and the decay of linear weights, where the job gives none, by trials on rows that
+are held out.
 
 How large the factors grow is what keeps interactions from being fitted to chance, and the rate times the steps is how
 large they can. The default suits few or noisy rows; a full matrix of low rank asks for a hundred times that, and labels
@@ -15,15 +16,19 @@ import numpy as np
 
 from algorithms.factorization_machines.schedule import Schedule
 
-TIMES = (1.0, 3.0, 10.0, 30.0)
-"""Multiples of the default rate that are tried, in this order, as long as they get better; where the second does not,
-no interactions are."""
 NONE = 0.0
+TIMES = (NONE, 1.0, 3.0, 10.0, 30.0)
+"""Multiples of the default rate that are tried, in this order, as long as they get better. The first is a machine
+without interactions, a linear model."""
+DECAYS = (1.0, 10.0, 100.0)
+"""Multiples of the default ``linear_wd``, tried after that in the same way: noise asks for more."""
+SURE, LIKELY = 2.0, 1.0
+"""Standard errors by which held-out rows have to show that interactions help, and that a change of them does."""
 SPEED = 10
 """A trial's rates are so many times those of a job, and its passes so many times fewer."""
 FEWEST_PASSES = 3 * SPEED
 """Jobs of fewer passes have so many rows that trials would take long, and interactions no chance."""
-FEWEST_ROWS = 20
+FEWEST_ROWS = 8
 """Fewer tell nothing."""
 FOLDS, MOST = 5, 3
 """Parts of the rows, and how many of them are held out, one after the other, until those are ``ENOUGH`` rows."""
@@ -32,26 +37,32 @@ GROUPS = 64
 """Of held-out rows, whose losses are added up: enough to tell a difference from chance."""
 
 
+Setting = tuple[float, float]
+"""Multiples of the default rate of the factors and of the default ``linear_wd``."""
+
+
 @dataclass
 class Search:
     """What trials have found, and which one is running.
 
     Attributes:
-        folds: that each rate is tried on. schedule: of the job itself.
-        times: the running trial's multiple of the default rate. fold: its fold.
-        losses: by multiple, sums over the held-out rows of each group, (GROUPS,).
+        folds: that each setting is tried on. schedule: of the job itself. decays: whether ``linear_wd`` is free, too.
+        setting: of the running trial. fold: its fold.
+        losses: by setting in the order of trials, sums over the held-out rows of each group, (GROUPS,).
     """
 
     folds: int
     schedule: Schedule
-    times: float = TIMES[0]
+    decays: bool = False
+    setting: Setting = (TIMES[0], DECAYS[0])
     fold: int = 0
-    losses: dict[float, list[float]] = field(default_factory=dict)
+    losses: dict[Setting, list[float]] = field(default_factory=dict)
 
     @property
     def position(self) -> str:
         """Which trial is running, for the log."""
-        return f"trial of {self.times:g} times factors_lr on fold {self.fold}"
+        times, decay = self.setting
+        return f"trial of {times:g} times factors_lr and {decay:g} times linear_wd on fold {self.fold}"
 
     def to_json(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -60,13 +71,15 @@ class Search:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Search:
         """What ``to_json`` gave."""
-        losses = {times: list(values) for times, values in found["losses"]}
-        return cls(**{**found, "schedule": Schedule(**found["schedule"]), "losses": losses})
+        losses = {(times, decay): list(values) for (times, decay), values in found["losses"]}
+        times, decay = found["setting"]
+        schedule = Schedule(**found["schedule"])
+        return cls(**{**found, "setting": (times, decay), "schedule": schedule, "losses": losses})
 
     def take(self, losses: np.ndarray) -> None:
         """Losses of the held-out rows, (GROUPS,), after the running trial; the next one is then to run, if any."""
-        known = np.array(self.losses.get(self.times, [0.0] * GROUPS))
-        self.losses[self.times] = (known + losses).tolist()
+        known = np.array(self.losses.get(self.setting, [0.0] * GROUPS))
+        self.losses[self.setting] = (known + losses).tolist()
         self.fold += 1
 
     def more(self) -> bool:
@@ -76,27 +89,32 @@ class Search:
         following = self._following()
         if following is None:
             return False
-        self.times, self.fold = following, 0
+        self.setting, self.fold = following, 0
         return True
 
-    def _following(self) -> float | None:
-        totals = {times: sum(losses) for times, losses in self.losses.items()}
-        best = min(totals, key=totals.__getitem__)
-        if len(totals) == 1:
-            return TIMES[1]
-        if best == TIMES[0] and NONE not in totals:
-            return NONE
-        higher = [times for times in TIMES if times > best]
-        return higher[0] if best > TIMES[0] and higher and higher[0] not in totals else None
+    def _following(self) -> Setting | None:
+        if self.setting[1] == DECAYS[0]:
+            rates = [(times, DECAYS[0]) for times in TIMES]
+            if (higher := self._next_of(rates)) is not None:
+                return higher
+        return self._next_of([(self.best()[0], decay) for decay in DECAYS]) if self.decays else None
 
-    def best(self) -> float:
-        """The multiple with the least loss: others than the default only where that is less than the default's by
-        more than its standard error."""
-        default = np.array(self.losses[TIMES[0]])
-        gains = {times: default - np.array(losses) for times, losses in self.losses.items()}
-        times = max(gains, key=lambda times: float(gains[times].sum()))
-        needed = float(np.sqrt(GROUPS) * gains[times].std())
-        return times if gains[times].sum() > needed else TIMES[0]
+    def _next_of(self, settings: list[Setting]) -> Setting | None:
+        """The first that was not tried, where the last one tried is the best so far."""
+        totals = [sum(self.losses[setting]) for setting in settings if setting in self.losses]
+        is_best = min(totals) == totals[-1]
+        return settings[len(totals)] if is_best and len(totals) < len(settings) else None
+
+    def best(self) -> Setting:
+        """The last of those that are better, beyond chance, than what would be taken without them: held-out rows have
+        to show that interactions, and larger ones, and more decay help."""
+        best, *others = self.losses
+        for setting in others:
+            gain = np.array(self.losses[best]) - np.array(self.losses[setting])
+            needed = SURE if best[0] == NONE and setting[0] > NONE else LIKELY
+            if gain.sum() > needed * np.sqrt(GROUPS) * gain.std():
+                best = setting
+        return best
 
 
 def folds(rows: int) -> int:

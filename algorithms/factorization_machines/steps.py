@@ -182,10 +182,12 @@ class State:
         self.set_rates()
         self._start()
 
-    def set_rates(self, times: float = 1.0, speed: float = 1.0) -> None:
-        """Learn factors at ``times`` the job's rate, and all but the bias at ``speed`` times theirs."""
+    def set_rates(self, times: float = 1.0, decay: float = 1.0, speed: float = 1.0) -> None:
+        """Learn factors at ``times`` the job's rate, and all but the bias at ``speed`` times theirs; let linear weights
+        decay by ``decay`` times the job's ``linear_wd``."""
         hp = self.hp
         self.rates = {"bias": hp.bias_lr, "linear": speed * hp.linear_lr, "factors": speed * times * hp.factors_lr}
+        self.linear_wd = decay * hp.linear_wd
 
     def restart(self) -> None:
         """Go back to where training started. What was learned is given up first: it may fill most of the memory."""
@@ -294,7 +296,7 @@ class State:
             factors[self.alone] = 0
         self._step("factors", columns, factors, hp.factors_wd)
         if hp.use_linear:
-            self._step("linear", columns, linear, hp.linear_wd)
+            self._step("linear", columns, linear, self.linear_wd)
         if hp.use_bias:
             self._step("bias", slice(None), bias, hp.bias_wd)
 

@@ -31,10 +31,10 @@ def are_due(place: Place, hp: FactorizationMachinesHyperparameters) -> bool:
     return place.scaling.rows >= FEWEST_ROWS and place.schedule.epochs >= FEWEST_PASSES
 
 
-def first(place: Place) -> Place:
+def first(place: Place, hp: FactorizationMachinesHyperparameters) -> Place:
     """Where the first trial starts, of a job that is about to start at ``place``."""
     assert place.scaling is not None
-    return _next(place, Search(folds(place.scaling.rows), place.schedule))
+    return _next(place, Search(folds(place.scaling.rows), place.schedule, "linear_wd" not in hp.given))
 
 
 def _next(place: Place, search: Search) -> Place:
@@ -104,14 +104,18 @@ def _losses(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyp
 
 def _decided(state: State, search: Search, place: Place, job: Job) -> Place:
     """Where the job itself starts, at the rate that was found."""
-    times, default = search.best(), state.hp.factors_lr
+    (times, decay), hp = search.best(), state.hp
     state.restart()
     least = min(map(sum, search.losses.values())) or 1.0
-    tried = ", ".join(f"{sum(losses) / least:.3f} at {times * default:g}" for times, losses in search.losses.items())
-    job.info(
-        f"factors_lr is not given: {times * default:g}, by short trials on held-out rows, whose losses were to each "
-        f"other as {tried}."
+    tried = ", ".join(
+        f"{sum(losses) / least:.3f} at {of_rate * hp.factors_lr:g} and {of_decay * hp.linear_wd:g}"
+        for (of_rate, of_decay), losses in search.losses.items()
     )
-    place = Place(search.schedule, Sums(place.total.binary), place.scaling, times=times)
+    of_linear = f", and linear_wd neither: {decay * hp.linear_wd:g}" if search.decays else ""
+    job.info(
+        f"factors_lr is not given: {times * hp.factors_lr:g}{of_linear}, by short trials on held-out rows, whose "
+        f"losses were to each other as {tried}."
+    )
+    place = Place(search.schedule, Sums(place.total.binary), place.scaling, setting=(times, decay))
     set_rates(state, place)
     return place

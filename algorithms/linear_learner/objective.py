@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_CURVED = {"logistic": 0.25, "softmax_loss": 0.25, "squared_loss": 2.0, "eps_insensitive_squared_loss": 2.0}
 """The second derivative of a loss, at most; of those with kinks 1 stands for what many rows have together."""
-TOLERANCE, ROTATED_TOLERANCE, KEPT_TOLERANCE, STEPS = 1e-3, 1e-4, 1e-6, 50
+TOLERANCE, ROTATED_TOLERANCE, KEPT_TOLERANCE, STEPS = 1e-3, 3e-4, 1e-6, 50
 """A model is found when a step gains less than this share of its loss, or after so many steps. What the last steps add
 to text is fitted to chance, while rotated rows have them for next to nothing. Where rotated rows are many, only the
 model that is kept has them: which penalty is best shows before."""
@@ -33,7 +33,7 @@ WIDTHS = (0.1, 0.01, 0.001)
 """Kinks of losses are rounded over so much of the margin or of the labels' deviation, one after the other, where there
 is an l1 penalty: a search that stays where no weight changes its sign ends where two kinks meet."""
 
-NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 3e-3, 1e-6
+NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 3e-2, 1e-6
 """The same of Newton's method, before the last step: after it the square of this share is left."""
 NEWTON_PRODUCTS, NEWTON_CELLS = 1e7, 1 << 20
 """Up to so many products for the second derivatives of all models and their equations, and so many products of two

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
 
 from algorithms import hyperparameters
 from algorithms.checkpoints import NoCheckpoints
 from algorithms.factorization_machines import FactorizationMachines, rows, schedule
 from algorithms.factorization_machines.rows import Rows, of_channel, parted
 from algorithms.factorization_machines.schedule import Schedule
-from algorithms.factorization_machines.search import GROUPS, NONE, TIMES, Search, folds
+from algorithms.factorization_machines.search import DECAYS, GROUPS, NONE, TIMES, Search, folds
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 
@@ -153,28 +154,75 @@ def test_copies_of_a_dense_row_are_held_out_together():
     assert max(sizes) < 20
 
 
-def test_rates_are_tried_upwards_as_long_as_they_are_better():
-    def tried(losses):
-        search = Search(folds=2, schedule=Schedule(300, 32))
-        while True:
-            search.take(np.full(GROUPS, losses[search.times]) + np.arange(GROUPS) % 2)
-            if not search.more():
-                return list(search.losses), search.best()
+@pytest.mark.parametrize(
+    ("losses", "tried", "best"),
+    [
+        ({0: 9, 1: 5, 3: 4, 10: 3, 30: 2}, [*TIMES], 30),
+        ({0: 9, 1: 5, 3: 4, 10: 4.5, 30: 2}, [0, 1, 3, 10], 3),
+        ({0: 4, 1: 5, 3: 3}, [0, 1], NONE),
+        ({0: 6, 1: 5, 3: 1e30}, [0, 1, 3], 1),
+    ],
+)
+def test_rates_are_tried_upwards_as_long_as_they_are_better(losses, tried, best):
+    search = Search(folds=2, schedule=Schedule(300, 32))
+    more = True
+    while more:
+        search.take(np.full(GROUPS, losses[search.setting[0]]) + np.arange(GROUPS) % 2)
+        more = search.more()
+    assert list(search.losses) == [(times, 1) for times in tried]
+    assert search.best() == (best, 1)
 
-    assert tried({1: 5, 3: 4, 10: 3, 30: 2, 0: 9}) == ([*TIMES], 30)
-    assert tried({1: 5, 3: 4, 10: 4.5, 30: 2, 0: 9}) == ([1, 3, 10], 3)
-    assert tried({1: 5, 3: 5.5, 10: 3, 30: 2, 0: 4}) == ([1, 3, NONE], NONE)
-    assert tried({1: 5, 3: 1e30, 10: 3, 30: 2, 0: 6}) == ([1, 3, NONE], 1)
+
+@pytest.mark.parametrize(
+    ("by_decay", "tried", "best"),
+    [((5, 4, 3), [1, 10, 100], 100), ((5, 4, 4.5), [1, 10, 100], 10), ((5, 6, 1), [1, 10], 1)],
+)
+def test_decays_are_tried_at_the_best_rate_as_long_as_they_are_better(by_decay, tried, best):
+    search = Search(folds=1, schedule=Schedule(300, 32), decays=True)
+    more = True
+    while more:
+        times, decay = search.setting
+        search.take(np.full(GROUPS, {0: 9.0, 1: 5.0, 3: 7.0}[times] + by_decay[DECAYS.index(decay)]))
+        more = search.more()
+        search = Search.from_json(json.loads(json.dumps(search.to_json())))
+    assert list(search.losses) == [(0, 1), (1, 1), (3, 1), *((1, decay) for decay in tried[1:])]
+    assert search.best() == (1, best)
 
 
 def test_a_gain_within_its_standard_error_is_no_reason_to_change_the_rate():
     search = Search(folds=1, schedule=Schedule(300, 32))
     rng = np.random.default_rng(0)
     noise = rng.normal(size=GROUPS)
-    search.losses = {1.0: np.ones(GROUPS).tolist(), 3.0: (1 - 0.05 + noise - noise.mean()).tolist()}
-    assert search.best() == 1.0
-    search.losses[3.0] = (1 - 0.3 + noise - noise.mean()).tolist()
-    assert search.best() == 3.0
+    noise = (noise - noise.mean()) / noise.std()
+
+    def best(gain, first, second):
+        search.losses = {first: np.ones(GROUPS).tolist(), second: (1 - gain + noise).tolist()}
+        return search.best()
+
+    assert best(0.9 / 8, (1.0, 1.0), (3.0, 1.0)) == (1.0, 1.0)
+    assert best(1.1 / 8, (1.0, 1.0), (3.0, 1.0)) == (3.0, 1.0)
+    assert best(1.9 / 8, (NONE, 1.0), (1.0, 1.0)) == (NONE, 1.0)
+    assert best(2.1 / 8, (NONE, 1.0), (1.0, 1.0)) == (1.0, 1.0)
+
+
+def test_noise_and_few_rows_are_no_worse_than_a_linear_model(monkeypatch):
+    """25 rows of a linear signal, and ratings that are mostly noise: Ridge by cross-validation is the measure."""
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 3000)
+    monkeypatch.setattr(schedule, "PASSES", 100)
+    rng = np.random.default_rng(3)
+    few = rng.normal(size=(1525, 5)).astype(np.float32)
+    labels = few[:, :3].sum(axis=1) + rng.normal(size=1525).astype(np.float32)
+    pairs = rng.integers(60, size=(2500, 2)) + [0, 60]
+    rows = cells(*pairs.T, 120)
+    noise = 0.3 * rng.normal(size=120)[pairs].sum(axis=1) + rng.normal(size=2500)
+    for features, known, count in ((few, labels, 25), (rows, noise.astype(np.float32), 1000)):
+        model = fitted(features[:count], known[:count])
+        peer = RidgeCV(np.logspace(-3, 3, 13)).fit(features[:count], known[:count])
+        mine, theirs = (
+            np.mean((predicted - known[count:]) ** 2)
+            for predicted in (model.predict(Batch(features[count:]))["score"], peer.predict(features[count:]))
+        )
+        assert mine <= 1.05 * theirs
 
 
 def test_folds_part_the_rows_by_chance_and_rows_are_read_once_where_they_fit():
