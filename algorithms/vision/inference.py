@@ -187,7 +187,7 @@ def check_installed() -> None:
 def _runtime() -> ModuleType:
     """onnxruntime, silent. From 1.29 on it tells its makers how it is used, unless it is told not to before it is
     imported; the thread for that would also end each process that forks after it with an abort."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    os.putenv("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(_FATAL)
