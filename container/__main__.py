@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
-import logging
 import os
 import signal
 import sys
@@ -19,7 +18,7 @@ from typing import NoReturn
 from container import logs, resources
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
-from container.signals import STOPPING, Signals, end
+from container.signals import STOPPING, Signals, end, leave
 from container.training import failure, group
 
 _UNUSED = ("sklearn",)
@@ -45,17 +44,9 @@ def train(arguments: Sequence[str] | None = None) -> int:
 
 
 def train_command(arguments: Sequence[str] | None = None) -> NoReturn:
-    """``train`` as a process, which ends without taking TensorFlow apart: all is on disk by then, and whoever has sent
-    SIGTERM waits."""
+    """``train`` as a process, which ends soon: whoever has sent SIGTERM waits."""
     _open_streams()
-    code = train(arguments)
-    for number in STOPPING:  # the job is over, and its code stands
-        signal.signal(number, signal.SIG_IGN)
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # whoever read it has gone
-            stream.flush()
-    os._exit(code)
+    leave(train(arguments))
 
 
 def _open_streams() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 """What asks a job to stop. Whoever starts a process may block them until it takes them: none is lost then."""
@@ -15,6 +17,19 @@ def end(number: int, _frame: object) -> None:
     """A handler that ends the process at once, with the signal's code: for as long as nothing has been left behind."""
     os.write(1, b"Training was stopped before it began.\n")  # logging may hold its lock where the signal came
     os._exit(128 + number)
+
+
+def leave(code: int) -> NoReturn:
+    """End a process whose work is on disk, without taking TensorFlow apart, which takes ten seconds and more."""
+    import logging
+
+    for number in STOPPING:  # the code stands
+        signal.signal(number, signal.SIG_IGN)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it has gone
+            stream.flush()
+    os._exit(code)
 
 
 class Signals:

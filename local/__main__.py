@@ -9,11 +9,13 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 from algorithms.errors import AlgorithmInputError
 from container.resources import sleep_soon
+from container.signals import leave
 from local import commands
 from recordio.errors import DataError
 
@@ -38,5 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def command() -> NoReturn:
+    """``oba`` as a process; one that has trained a network ends as ``train`` does."""
+    code = main()
+    if "tensorflow" in sys.modules:
+        leave(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()
