@@ -87,7 +87,7 @@ def test_docker_runs_our_images_and_others_and_leaves_no_container_when_it_is_ki
         until_it_trains(up, "stopped")
         up.sagemaker.stop_training_job(TrainingJobName="stopped")
         assert ended(up, "stopped")["TrainingJobStatus"] == "Stopped"
-        assert "stop was asked for" in (state / "training-jobs" / "stopped" / "algo-1.log").read_text()
+        assert "asked to stop" in (state / "training-jobs" / "stopped" / "algo-1.log").read_text()
         up.sagemaker.create_training_job(**request("runs", HyperParameters=LONG))
         until_it_trains(up, "runs")
         assert processes_of(state)
@@ -159,4 +159,4 @@ def test_buildah_trains_serves_and_stops_in_a_chroot(tmp_path):
         until_it_trains(up, "stopped")
         up.sagemaker.stop_training_job(TrainingJobName="stopped")
         assert ended(up, "stopped")["TrainingJobStatus"] == "Stopped"
-        assert "stop was asked for" in (tmp_path / "state/training-jobs/stopped/algo-1.log").read_text()
+        assert "asked to stop" in (tmp_path / "state/training-jobs/stopped/algo-1.log").read_text()
