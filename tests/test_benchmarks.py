@@ -5,8 +5,9 @@ import importlib
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import load_iris
 
-from benchmarks import common, costs, growth, lines, ntm, seq2seq, soak, summary
+from benchmarks import common, costs, factorization_kinds, growth, linear_fits, lines, ntm, seq2seq, soak, summary
 from benchmarks.common import Contender
 
 
@@ -79,6 +80,19 @@ def test_the_job_of_sequence_to_sequence_runs(tmp_path, monkeypatch):
     made = seq2seq.Task("made", pairs, pairs[:8], pairs[:3])
     found = seq2seq.ours(made, tmp_path, updates=120)
     assert found.tokens_a_second > 0 and len(found.found) == 3
+
+
+def test_factorization_machines_on_a_kind_of_data():
+    rows, scores = factorization_kinds._ratings(np.random.default_rng(0), 12, 9, 2, 60)
+    name, count, *losses, _, _, _ = factorization_kinds._row("tiny", rows, scores, 60, False)
+    assert (name, count) == ("tiny", 60) and np.isfinite(losses).all()
+
+
+def test_a_fit_of_the_linear_learner_beside_scikit_learns():
+    iris = load_iris()
+    _, size, *milliseconds, loss, of_search = linear_fits._row("iris", iris.data, iris.target, 0)
+    assert size == "120 x 4" and min(milliseconds) > 0
+    assert loss < 1.1 * of_search + 0.05
 
 
 def test_costs_are_stated_for_a_million_rows():
