@@ -103,7 +103,6 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
 
 def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Batch | None, job: Job) -> Trained:
     """Train on rows that are all in memory; see ``path``."""
-    check_labels(one_label(batch), hp)
     stated = "num_point_for_scaler" in hp.given
     sample = first_of_all(job.hosts, len(batch), hp.num_point_for_scaler) if stated else len(batch)
     problem = study(batch, hp, job.hosts, sample)

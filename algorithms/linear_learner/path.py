@@ -257,7 +257,8 @@ def _points(
     found: list[list[np.ndarray]] = [[np.zeros(objective.size, design.dtype) for _ in range(objective.models)]]
     for penalty in _penalties(hp, design):
         objective.penalty = penalty
-        solutions = objective.minimise([_ahead(*before, hosts=hosts) for before in zip(*found, strict=True)])
+        starts = np.stack([_ahead(*before) for before in zip(*found, strict=True)])
+        solutions = objective.minimise(list(of_leader(hosts, starts)))
         found = [*found[-2:], solutions]
         scores = objective.scores(solutions)
         losses = objective.losses(scores)[0]
@@ -281,7 +282,7 @@ def _points(
         yield Point(design, middle, penalty, value, mean, doubted, out_losses, out, out_labels, places)
 
 
-def _ahead(*found: np.ndarray, hosts: Hosts) -> np.ndarray:
+def _ahead(*found: np.ndarray) -> np.ndarray:
     """Where the minimum at the next penalty may be, by those (p,) at the last three, penalties being evenly spaced: as
     far on as from the last but one to the last, or less, where that was less than the step before it.
 
@@ -292,7 +293,7 @@ def _ahead(*found: np.ndarray, hosts: Hosts) -> np.ndarray:
     step, before = found[2] - found[1], found[1] - found[0]
     size = float(np.linalg.norm(before))
     share = min(float(np.linalg.norm(step)) / size, 1.0) if size > 0 else 0.0
-    return of_leader(hosts, found[2] + step.dtype.type(share) * step)
+    return found[2] + step.dtype.type(share) * step
 
 
 def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray | float:
