@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 _SHOWN = 50
+_NUMBERS = "biufc"
+"""Kinds of dtypes that hold no text."""
 
 
 def no_number(frame: Any) -> str | None:
@@ -15,10 +17,18 @@ def no_number(frame: Any) -> str | None:
     None where ``frame`` has no columns with names, or all can be numbers.
     """
     for name in getattr(frame, "columns", ()):
-        for value in np.asarray(frame[name]).ravel():
-            try:
-                float(value)
-            except (TypeError, ValueError):
-                if isinstance(value, str):
-                    return f"column {str(name)[:_SHOWN]!r} has the text {value[:_SHOWN]!r}"
+        values = np.asarray(frame[name]).ravel()
+        if values.dtype.kind in _NUMBERS:
+            continue
+        for value in values:
+            if isinstance(value, str) and not _is_number(value):
+                return f"column {str(name)[:_SHOWN]!r} has the text {value[:_SHOWN]!r}"
     return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
