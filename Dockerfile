@@ -56,7 +56,6 @@ ARG SOURCE=unknown
 # Bytecode comes with the packages, so nothing is written next to them at run time.
 ENV ALGORITHM=${ALGORITHM} \
     PATH=/opt/own/bin:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    ORT_DISABLE_TELEMETRY=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \

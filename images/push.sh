@@ -25,6 +25,7 @@ for algorithm in "$@"; do
     if [ $engine = docker ]; then
         docker tag "$source" "$target"
         docker push "$target" > "$digests"
+        cat "$digests"
         digest=$(sed -n 's/.*digest: \(sha256:[0-9a-f]*\).*/\1/p' "$digests" | tail -n 1)
     else
         case $registry in
