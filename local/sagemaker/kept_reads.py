@@ -22,7 +22,7 @@ _OF_NO_EFFECT = re.compile(r"x-id|x-amz-.*|awsaccesskeyid|signature|expires", re
 def without_malformed_range(environ: dict[str, Any]) -> dict[str, Any]:
     """The request without a Range that is none: S3 answers with the whole object then, where moto fails.
 
-    What S3 does with 20 forms: mushanshitiancai.github.io/2018/05/09/network/AWS-S3-Range下载响应测试.
+    What S3 does with 20 forms: a table of 9 May 2018 at mushanshitiancai.github.io.
     """
     if _ONE_RANGE.fullmatch(environ.get("HTTP_RANGE", "")):
         return environ
