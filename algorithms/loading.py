@@ -48,7 +48,7 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
             return LoadedModel(found, found.load(folder))
         except ModelError as error:
             other = recognised(folder) if algorithm is not None else None
-            if other not in (None, found):
+            if other is not None and other is not found:
                 raise ModelError(f"'{place}' is a model of {other.name}, and not of {found.name}") from error
             if within := _within(folder):
                 raise ModelError(f"{error}{within}") from error
