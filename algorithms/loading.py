@@ -44,7 +44,15 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
     with unpacked(place) as folder:
         _check(folder, place)
         found = registry.find(algorithm) if algorithm is not None else identified(folder, place)
-        return LoadedModel(found, found.load(folder))
+        try:
+            return LoadedModel(found, found.load(folder))
+        except ModelError as error:
+            other = recognised(folder) if algorithm is not None else None
+            if other is not None and other is not found:
+                raise ModelError(f"'{place}' is a model of {other.name}, and not of {found.name}") from error
+            if within := _within(folder):
+                raise ModelError(f"{error}{within}") from error
+            raise
 
 
 def identified(folder: Path, place: Path) -> type[Algorithm]:

@@ -202,7 +202,8 @@ class ProgressBar:
         self._bar.set_postfix_str(self._counted())
 
     def _counted(self) -> str:
-        return f"{self._bar.format_sizeof(self._rows)} rows"
+        """Nothing where no rows are told of, as images are not."""
+        return f"{self._bar.format_sizeof(self._rows)} rows" if self._rows else ""
 
     def hide(self) -> None:
         """Make room for a log line."""

@@ -64,7 +64,7 @@ class Classifies(ClassifierMixin, Supervised):
             classes: the labels, sorted, as ``classes_`` of the estimator that was saved; None for 0, 1, 2, …
 
         Raises:
-            ValueError: there are not as many of them as the model has.
+            ValueError: there are not as many of them as the model has, or two are the same.
         """
         model = loading.load(path, cls.algorithm).model
         count = cls._classes(model)
@@ -73,6 +73,8 @@ class Classifies(ClassifierMixin, Supervised):
         labels = np.arange(count) if classes is None else np.asarray(classes)
         if labels.shape != (count,):
             raise ValueError(f"classes has {len(labels)} labels; the model in '{path}' has {count} classes")
+        if len(set(labels.tolist())) < count:
+            raise ValueError(f"classes has a label twice: {', '.join(map(str, labels.tolist()))}")
         estimator = cls._with(model)
         estimator.classes_ = labels
         return estimator

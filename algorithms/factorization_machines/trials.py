@@ -107,14 +107,16 @@ def _decided(state: State, search: Search, place: Place, job: Job) -> Place:
     (times, decay), hp = search.best(), state.hp
     state.restart()
     least = min(map(sum, search.losses.values())) or 1.0
-    tried = ", ".join(
-        f"{sum(losses) / least:.3f} at {of_rate * hp.factors_lr:g} and {of_decay * hp.linear_wd:g}"
-        for (of_rate, of_decay), losses in search.losses.items()
-    )
-    of_linear = f", and linear_wd neither: {decay * hp.linear_wd:g}" if search.decays else ""
+
+    def named(of_rate: float, of_decay: float) -> str:
+        of_linear = f" and linear_wd={of_decay * hp.linear_wd:g}" if search.decays else ""
+        return f"factors_lr={of_rate * hp.factors_lr:g}{of_linear}"
+
+    tried = ", ".join(f"{named(*setting)}: {sum(losses) / least:.3f}" for setting, losses in search.losses.items())
+    absent = "factors_lr and linear_wd are" if search.decays else "factors_lr is"
     job.info(
-        f"factors_lr is not given: {times * hp.factors_lr:g}{of_linear}, by short trials on held-out rows, whose "
-        f"losses were to each other as {tried}."
+        f"{absent} not given: short trials on held-out rows "
+        f"took {named(times, decay)}. Losses there, as multiples of the least: {tried}."
     )
     place = Place(search.schedule, Sums(place.total.binary), place.scaling, setting=(times, decay))
     set_rates(state, place)

@@ -357,7 +357,9 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         centers, msd = from_leader(
             job.hosts, lambda: state.finalize(k, options, rng, job.info, lambda: job.stop_requested)
         )
-        return Clustering(centers, msd)
+    if job.hosts.rank == 0 and not len(state.sample):  # after a stop in another epoch than the last
+        job.warning("train msd is that of the working centers to the model's, which is less than that of the rows.")
+    return Clustering(centers, msd)
 
 
 def _resolved(value: int | str, name: str, automatic: int, job: Job) -> int:

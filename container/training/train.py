@@ -156,6 +156,8 @@ def _train(
     if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done
         logger.warning("The model is that of a job that was interrupted%s.", _GOES_ON)
         return stop.exit_code
+    if job.stop_requested:
+        logger.warning("The model is that of a job that was asked to stop, as far as training came.")
     return SUCCESS
 
 

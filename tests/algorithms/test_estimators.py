@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,8 @@ def test_what_is_saved_is_loaded_as_an_estimator_again(estimator: Any, tmp_path:
         assert type(estimator).load(tmp_path / "model.tar.gz").predict(rows[:1]).tolist() == [0]
         with pytest.raises(ValueError, match="3 labels; .* 2 classes"):
             type(estimator).load(tmp_path / "model.tar.gz", classes=["a", "b", "c"])
+        with pytest.raises(ValueError, match="twice: a, a"):
+            type(estimator).load(tmp_path / "model.tar.gz", classes=["a", "a"])
 
 
 def test_a_model_of_another_kind_is_not_loaded(tmp_path: Path) -> None:
@@ -186,6 +189,13 @@ def test_a_model_of_another_kind_is_not_loaded(tmp_path: Path) -> None:
             other.load(tmp_path / "model.tar.gz")
     with pytest.raises(FileNotFoundError):
         estimators.KMeans.load(tmp_path / "nothing")
+    estimators.LinearLearnerRegressor().fit(rows, numbers).save(tmp_path / "model.tar.gz")
+    with pytest.raises(ModelError, match="is a model of linear-learner, and not of kmeans"):
+        estimators.KMeans.load(tmp_path / "model.tar.gz")
+    (tmp_path / "job" / "model").mkdir(parents=True)
+    shutil.unpack_archive(tmp_path / "model.tar.gz", tmp_path / "job" / "model", filter="data")
+    with pytest.raises(ModelError, match="There is a model in its folder 'model'"):
+        estimators.LinearLearnerRegressor.load(tmp_path / "job")
 
 
 def test_a_booster_that_names_classes_is_loaded_without_probabilities(tmp_path: Path) -> None:

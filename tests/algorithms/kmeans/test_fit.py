@@ -235,6 +235,8 @@ def test_a_stop_leaves_the_clusters_of_the_rows_until_then(epochs, batches):
     best = Reference(10, n_init=10, random_state=0).fit(X).inertia_ / len(X)
     assert msd(X, model.centers) < 1.06 * best
     assert "asked to stop" in " ".join(job.warnings)
+    is_of_working_centers = "train msd is that of the working centers" in " ".join(job.warnings)
+    assert is_of_working_centers == (job.last("train", "msd") < 0.9 * msd(X, model.centers))
 
 
 def test_a_stop_before_there_is_a_row_for_each_cluster_leaves_no_model():

@@ -181,6 +181,13 @@ def give_up(values, channels, job):
     raise TrainingStopped("no model yet")
 
 
+def test_a_stop_with_a_model_is_told_of_at_the_end(run, monkeypatch):
+    fit_instead(monkeypatch, stop_in(lambda *_: ToyModel(np.zeros(2))))
+    outcome = run()
+    assert (outcome.code, outcome.failure) == (0, None)
+    assert "The model is that of a job that was asked to stop, as far as training came." in outcome.log
+
+
 def test_a_stop_before_there_is_a_model_leaves_nothing(run, monkeypatch):
     fit_instead(monkeypatch, stop_in(give_up))
     outcome = run()
