@@ -354,12 +354,14 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
     with job.timer("finalize.time"):
         state.shared(job.hosts)
         rng = np.random.default_rng(seeds[1])
-        centers, msd = from_leader(
-            job.hosts, lambda: state.finalize(k, options, rng, job.info, lambda: job.stop_requested)
-        )
-    if job.hosts.rank == 0 and not len(state.sample):  # after a stop in another epoch than the last
-        job.warning("train msd is that of the working centers to the model's, which is less than that of the rows.")
-    return Clustering(centers, msd)
+        seen, squares = job.hosts.sum(place.total + place.recent)[0]
+
+        def found_on_leader() -> Clustering:
+            centers, msd = state.finalize(k, options, rng, job.info, lambda: job.stop_requested)
+            # Without a sample the first part is what working centers lie from the model's, and rows from these.
+            return Clustering(centers, msd if len(state.sample) else msd + float(squares / seen))
+
+        return Clustering(*from_leader(job.hosts, found_on_leader))
 
 
 def _resolved(value: int | str, name: str, automatic: int, job: Job) -> int:

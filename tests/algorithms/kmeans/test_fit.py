@@ -235,6 +235,7 @@ def test_a_stop_leaves_the_clusters_of_the_rows_until_then(epochs, batches):
     best = Reference(10, n_init=10, random_state=0).fit(X).inertia_ / len(X)
     assert msd(X, model.centers) < 1.06 * best
     assert "asked to stop" in " ".join(job.warnings)
+    assert job.last("train", "msd") == pytest.approx(msd(X, model.centers), rel=0.15)
     is_of_working_centers = "train msd is that of the working centers" in " ".join(job.warnings)
     assert is_of_working_centers == (job.last("train", "msd") < 0.9 * msd(X, model.centers))
 
