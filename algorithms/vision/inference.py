@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info
 
 from algorithms.errors import ModelError
 from algorithms.vision.costs import Shape, cost
-from algorithms.vision.graph import Graph, flag
+from algorithms.vision.graph import INPUT, Graph, flag
 from recordio.limits import (
     LEAST_MODEL_MEMORY,
     MODEL_MEMORY_PER_BYTE,
@@ -28,6 +28,8 @@ from recordio.limits import (
 PREDICTION = "prediction"
 _VECTORS = {"BatchNorm": (1, 2, 3, 4), "Convolution": (2,), "FullyConnected": (2,)}
 """The inputs of an operator that have a number for each channel of its result."""
+_BLOCK = 16
+"""Channels that onnxruntime keeps together, from a convolution on: fewer take as much memory as so many."""
 _FATAL = 4  # what onnxruntime logs: its errors come as exceptions too
 
 
@@ -49,11 +51,12 @@ class Network:
     def __init__(self, graph: Graph, parameters: Mapping[str, np.ndarray], shape: tuple[int, int, int]) -> None:
         check_installed()
         self._graph, self._parameters, self._shape = graph, parameters, shape
-        self._data = next((i for i, node in enumerate(graph.nodes) if node.name == "data"), -1)
+        named = ((node.operator, node.name) == (INPUT, "data") for node in graph.nodes)
+        self._data = next((number for number, is_data in enumerate(named) if is_data), -1)
         if self._data < 0:
             raise ModelError("the symbol file has no input 'data'")
         reached = graph.reached()
-        free = {number for number in reached if graph.nodes[number].operator == "null"} - {self._data}
+        free = {number for number in reached if graph.nodes[number].operator == INPUT} - {self._data}
         if free:
             names = ", ".join(graph.nodes[number].name[:80] for number in sorted(free))
             raise ModelError(f"the symbol file computes with {names} in a way that cannot be run here")
@@ -129,9 +132,16 @@ class Network:
         most += NETWORK_MEMORY_PER_PIXEL * height * width
         last_use = {source: number for number in self._needed for source in self._graph.sources(number)}
         shapes: dict[int, Shape] = {self._data: (height, width, channels)}
-        live, operations = 4 * math.prod(shapes[self._data]), 0
+        blocked = set[int]()
+
+        def taken(number: int) -> int:
+            *sides, depth = shapes[number]
+            block = _BLOCK if sides and number in blocked else 1
+            return 4 * math.prod(sides) * block * -(-depth // block)
+
+        live, operations = taken(self._data), 0
         highest = live
-        prepared = 0  # a weight is copied for each node that uses it
+        prepared = 0  # a parameter is copied for each node that uses it
         for number in self._needed:
             node, sources = self._graph.nodes[number], self._graph.sources(number)
             weight = None
@@ -139,9 +149,15 @@ class Network:
                 weight = self._graph.parameter(self._parameters, node, 1).shape
                 prepared += 4 * math.prod(weight)
             step = cost(node, weight, [shapes[source] for source in sources])
+            if not math.prod(step.shape):
+                raise ModelError(
+                    f"node '{node.name[:80]}' of the symbol file gives no numbers: a shape of {step.shape}"
+                )
             shapes[number] = step.shape
-            self._check_vectors(number, step.shape[-1])
-            live += 4 * math.prod(step.shape)
+            prepared += self._check_vectors(number, step.shape[-1])
+            if node.operator == "Convolution" or blocked.intersection(sources):
+                blocked.add(number)
+            live += taken(number)
             operations += step.operations
             if live + step.scratch + prepared > most or operations > MOST_NETWORK_OPERATIONS:
                 raise ModelError(
@@ -150,20 +166,23 @@ class Network:
                     f"this size {most} bytes and {MOST_NETWORK_OPERATIONS} operations are the most"
                 )
             highest = max(highest, live + step.scratch)
-            live -= sum(4 * math.prod(shapes[source]) for source in set(sources) if last_use[source] == number)
+            live -= sum(taken(source) for source in set(sources) if last_use[source] == number)
         return highest, math.prod(shapes[self._graph.head])
 
-    def _check_vectors(self, number: int, channels: int) -> None:
-        """Raises ModelError where a bias or a batch norm has another number of channels than what it is applied to."""
+    def _check_vectors(self, number: int, channels: int) -> int:
+        """The bytes of a bias or of a batch norm's parameters. Raises ModelError where they have another number of
+        channels than what they are applied to."""
         node = self._graph.nodes[number]
         if node.operator != "BatchNorm" and flag(node, "no_bias", False):
-            return
-        for position in _VECTORS.get(node.operator, ()):
+            return 0
+        positions = _VECTORS.get(node.operator, ())
+        for position in positions:
             if (shape := self._graph.parameter(self._parameters, node, position).shape) != (channels,):
                 raise ModelError(
                     f"node '{node.name[:80]}' of the symbol file has {channels} channels, and a parameter of the "
                     f"shape {shape}"
                 )
+        return 4 * channels * len(positions)
 
 
 def _blas_threads() -> int:
