@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -102,7 +103,8 @@ class Network:
 
     def _run(self, session: Any, image: np.ndarray) -> np.ndarray:
         pixels = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
-        return session.run([PREDICTION], {session.get_inputs()[0].name: pixels})[0][0]
+        with _lack_of_memory():
+            return session.run([PREDICTION], {session.get_inputs()[0].name: pixels})[0][0]
 
     def _session(self) -> Any:
         """That of this process: threads do not survive a fork."""
@@ -119,9 +121,10 @@ class Network:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the processor
         options.enable_cpu_mem_arena = False  # what an image took is given back
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self._weights.values()]
-        options.add_external_initializers(list(self._weights), values)
-        return onnxruntime.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
+        with _lack_of_memory():
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self._weights.values()]
+            options.add_external_initializers(list(self._weights), values)
+            return onnxruntime.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
 
     def _judged(self) -> tuple[int, int]:
         """Raises ModelError where arrays do not fit each other, or running the graph takes more memory than a file of
@@ -188,6 +191,17 @@ class Network:
 def _blas_threads() -> int:
     """As many threads as NumPy's BLAS has: whoever limits the one means the other too."""
     return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+@contextmanager
+def _lack_of_memory() -> Iterator[None]:
+    """Raise MemoryError where onnxruntime lacks memory: of that, only the text of its error tells."""
+    try:
+        yield
+    except Exception as error:
+        if any(words in str(error) for words in ("bad_alloc", "Failed to allocate memory")):
+            raise MemoryError("there is not enough memory to compute the network") from None
+        raise
 
 
 def check_installed() -> None:

@@ -214,6 +214,24 @@ def test_memory_of_few_channels_is_that_of_a_block_of_them() -> None:
     assert taken <= judged + (8 << 20)
 
 
+BEYOND = """
+with open("/proc/self/statm") as file:
+    pages = int(file.read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (20 << 20), -1))
+try:
+    found.tried()
+except MemoryError as error:
+    print(error)
+"""
+
+
+def test_a_lack_of_memory_is_called_that() -> None:
+    """A server answers that it lacks memory, not that it has a fault."""
+    command = [sys.executable, "-c", MOST_OF_NARROW + BEYOND]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[1:] == ["there is not enough memory to compute the network"]
+
+
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     form = Architecture(20, (3, 16, 16), 2)
     keras = load_keras(0)
