@@ -3,6 +3,7 @@
 import platform
 import resource
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,8 +66,7 @@ def test_two_requests_to_unload_are_answered_once(store):
 
 
 def _resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what was freed")
@@ -75,9 +75,7 @@ def test_memory_of_an_unloaded_model_goes_back_to_the_system(tmp_path):
     mxnet_files.save(tmp_path / "model_algo-1", [np.float32([[1, 2], [3, 4]])])
     client = make_app(Settings(base_directory=tmp_path, algorithm="kmeans", multi_model=True), Metrics()).test_client()
     assert client.post("/models", json={"model_name": "m", "url": str(tmp_path)}).status_code == 200
-    blocks = [
-        bytes(60_000) for _ in range(2000)
-    ]  # as a model of many small arrays; those that are kept hold the others
+    blocks = [bytes(60_000) for _ in range(2000)]  # small ones, as of trees; the kept hold the rest
     kept = blocks[::200]
     del blocks
     before = _resident()
