@@ -109,6 +109,12 @@ def _number(file: Path) -> int | None:
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
+def return_freed() -> None:
+    """Give memory back to the system that was freed in small blocks: glibc keeps it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def return_large_blocks(size: int) -> None:
     """Let memory of at least ``size`` bytes go back to the system when it is freed.
 

@@ -205,12 +205,16 @@ class State:
         rng: np.random.Generator,
         log: Callable[[str], None],
         stopped: Callable[[], bool] = lambda: False,
+        within: float | None = None,
     ) -> Clustering:
         """k centers, and the mean squared distance of the rows to them, estimated on the sample.
 
-        The estimate is exact where the sample holds every row. Without a sample, as after a stop in another epoch than
-        the last, it is that of the working centers. The state stays as it is, so that several k can be
+        The estimate is exact where the sample holds every row. The state stays as it is, so that several k can be
         tried. ``log`` receives the lines that SageMaker prints meanwhile; once ``stopped``, no more trials are made.
+
+        Args:
+            within: after a stop, the mean squared distance of all rows to the working centers. Where these have seen
+                more rows than a sample that is not full, as in another epoch than the last, they count in its place.
 
         Raises:
             ValueError: k is larger than the number of rows or of working centers.
@@ -218,9 +222,10 @@ class State:
         if not 1 <= k <= min(self.size, self.rows):
             raise ValueError(f"k is {k}, with {self.size} working centers and {self.rows} rows")
         starts = self._shrink(k, options, rng, log, stopped)
-        if not len(self.sample):
+        if within is not None and len(self.sample) < min(self.rows, self.sample_size):
             working = self._weighted_centers()
-            return _refined(working, working, starts, options, rng)
+            found = _refined(working, working, starts, options, rng)
+            return Clustering(found.centers, found.msd + within)
         now = self.decay * self.time
         whole = self.sample.weighted(self.sample_size, now)
         rows = [features for features, _ in whole]
@@ -344,9 +349,12 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         if not stopped:
             job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True, alone=True)
     rows = int(job.hosts.sum(np.array([state.rows]))[0][0])
+    within = None
     if any_host(job.hosts, stopped):
         if rows < k:
             raise TrainingStopped(f"only {rows} rows had been read")
+        told, distances = job.hosts.sum(place.total + place.recent)[0]
+        within = float(distances / max(told, 1))
         job.warning(f"Training was asked to stop: the clusters are those of the {rows} rows read so far.")
     elif rows < k * hyperparameters.epochs:
         rows //= hyperparameters.epochs
@@ -354,14 +362,10 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
     with job.timer("finalize.time"):
         state.shared(job.hosts)
         rng = np.random.default_rng(seeds[1])
-        seen, squares = job.hosts.sum(place.total + place.recent)[0]
-
-        def found_on_leader() -> Clustering:
-            centers, msd = state.finalize(k, options, rng, job.info, lambda: job.stop_requested)
-            # Without a sample the first part is what working centers lie from the model's, and rows from these.
-            return Clustering(centers, msd if len(state.sample) else msd + float(squares / seen))
-
-        return Clustering(*from_leader(job.hosts, found_on_leader))
+        centers, msd = from_leader(
+            job.hosts, lambda: state.finalize(k, options, rng, job.info, lambda: job.stop_requested, within)
+        )
+        return Clustering(centers, msd)
 
 
 def _resolved(value: int | str, name: str, automatic: int, job: Job) -> int:

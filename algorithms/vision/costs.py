@@ -58,11 +58,21 @@ def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
         shape = np.broadcast_shapes(*inputs)
     except ValueError:
         shape = ()
-    if not shape or len({len(each) for each in inputs}) != 1:
+    unlike = len(set(inputs)) != 1 and node.operator != "broadcast_add"
+    if not shape or unlike or len({len(each) for each in inputs}) != 1:
         raise _unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs))}") from None
     if node.operator in HEADS and math.prod(shape) != shape[-1]:
         raise _unfit(node, f"its input has the shape {shape} instead of a score for each class")
+    if HEADS.get(node.operator) == "softmax" and len(shape) != 1 and not _over_channels(node):
+        raise _unfit(node, f"its input has the shape {shape}, of which MXNet takes the last axis: flatten it")
+    if node.operator in HEADS:
+        shape = shape[-1:]
     return Cost(shape, _FLOAT * math.prod(shape), math.prod(shape))
+
+
+def _over_channels(node: Node) -> bool:
+    """Whether a softmax says that it is one over channels, wherever their axis stands."""
+    return node.attributes.get("axis") == "1" or flag(node, "multi_output", False)
 
 
 def _unfit(node: Node, why: str) -> ModelError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +75,9 @@ class Graph:
         """
         if position >= len(node.inputs):
             raise ModelError(f"node '{node.name[:80]}' of the symbol file lacks inputs")
-        name = self.nodes[node.inputs[position]].name
-        if name not in parameters:
+        read = self.nodes[node.inputs[position]]
+        name = read.name
+        if name not in parameters or read.operator != INPUT:
             raise ModelError(f"the checkpoint has no parameter '{name[:80]}'")
         return np.asarray(parameters[name], np.float32)
 
@@ -90,7 +91,8 @@ def read_graph(text: str, name: str) -> Graph:
     document = read_json(text, name)
     try:
         nodes = [_read_node(entry, number) for number, entry in enumerate(document["nodes"])]
-        ((head, *_),) = document["heads"]
+        (entry,) = document["heads"]
+        head = _first_output(entry)
         operator = nodes[head].operator
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ModelError(f"'{name}' is not a symbol file of MXNet with one output: {error!r}") from None
@@ -100,11 +102,19 @@ def read_graph(text: str, name: str) -> Graph:
 
 
 def _read_node(entry: Mapping[str, Any], number: int) -> Node:
-    inputs = tuple(int(source[0]) for source in entry["inputs"])
+    inputs = tuple(map(_first_output, entry["inputs"]))
     if any(not 0 <= source < number for source in inputs):
         raise ValueError(f"node {number} reads nodes that do not come before it")
     attributes = entry.get("attrs") or entry.get("attr") or entry.get("param") or {}
     return Node(str(entry["op"]), str(entry["name"]), inputs, {key: str(value) for key, value in attributes.items()})
+
+
+def _first_output(source: Sequence[int]) -> int:
+    """The number of a node, of whose outputs the first is read: those after it are statistics and masks."""
+    number, output, *_ = (*source, 0)
+    if output:
+        raise ValueError(f"output {output} of node {number} is read, which is not computed")
+    return int(number)
 
 
 def window(node: Node) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:

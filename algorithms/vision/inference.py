@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_info
 
 from algorithms.errors import ModelError
 from algorithms.vision.costs import Shape, cost
-from algorithms.vision.graph import Graph, flag
+from algorithms.vision.graph import INPUT, Graph, flag
 from recordio.limits import (
     LEAST_MODEL_MEMORY,
     MODEL_MEMORY_PER_BYTE,
@@ -28,6 +29,8 @@ from recordio.limits import (
 PREDICTION = "prediction"
 _VECTORS = {"BatchNorm": (1, 2, 3, 4), "Convolution": (2,), "FullyConnected": (2,)}
 """The inputs of an operator that have a number for each channel of its result."""
+_BLOCK = 16
+"""Channels that onnxruntime keeps together, from a convolution on: fewer take as much memory as so many."""
 _FATAL = 4  # what onnxruntime logs: its errors come as exceptions too
 
 
@@ -49,11 +52,12 @@ class Network:
     def __init__(self, graph: Graph, parameters: Mapping[str, np.ndarray], shape: tuple[int, int, int]) -> None:
         check_installed()
         self._graph, self._parameters, self._shape = graph, parameters, shape
-        self._data = next((i for i, node in enumerate(graph.nodes) if node.name == "data"), -1)
+        named = ((node.operator, node.name) == (INPUT, "data") for node in graph.nodes)
+        self._data = next((number for number, is_data in enumerate(named) if is_data), -1)
         if self._data < 0:
             raise ModelError("the symbol file has no input 'data'")
         reached = graph.reached()
-        free = {number for number in reached if graph.nodes[number].operator == "null"} - {self._data}
+        free = {number for number in reached if graph.nodes[number].operator == INPUT} - {self._data}
         if free:
             names = ", ".join(graph.nodes[number].name[:80] for number in sorted(free))
             raise ModelError(f"the symbol file computes with {names} in a way that cannot be run here")
@@ -99,7 +103,8 @@ class Network:
 
     def _run(self, session: Any, image: np.ndarray) -> np.ndarray:
         pixels = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
-        return session.run([PREDICTION], {session.get_inputs()[0].name: pixels})[0][0]
+        with _lack_of_memory():
+            return session.run([PREDICTION], {session.get_inputs()[0].name: pixels})[0][0]
 
     def _session(self) -> Any:
         """That of this process: threads do not survive a fork."""
@@ -116,9 +121,10 @@ class Network:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the processor
         options.enable_cpu_mem_arena = False  # what an image took is given back
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self._weights.values()]
-        options.add_external_initializers(list(self._weights), values)
-        return onnxruntime.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
+        with _lack_of_memory():
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self._weights.values()]
+            options.add_external_initializers(list(self._weights), values)
+            return onnxruntime.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
 
     def _judged(self) -> tuple[int, int]:
         """Raises ModelError where arrays do not fit each other, or running the graph takes more memory than a file of
@@ -129,9 +135,16 @@ class Network:
         most += NETWORK_MEMORY_PER_PIXEL * height * width
         last_use = {source: number for number in self._needed for source in self._graph.sources(number)}
         shapes: dict[int, Shape] = {self._data: (height, width, channels)}
-        live, operations = 4 * math.prod(shapes[self._data]), 0
+        blocked = set[int]()
+
+        def taken(number: int) -> int:
+            *sides, depth = shapes[number]
+            block = _BLOCK if sides and number in blocked else 1
+            return 4 * math.prod(sides) * block * -(-depth // block)
+
+        live, operations = taken(self._data), 0
         highest = live
-        prepared = 0  # a weight is copied for each node that uses it
+        prepared = 0  # a parameter is copied for each node that uses it
         for number in self._needed:
             node, sources = self._graph.nodes[number], self._graph.sources(number)
             weight = None
@@ -139,9 +152,15 @@ class Network:
                 weight = self._graph.parameter(self._parameters, node, 1).shape
                 prepared += 4 * math.prod(weight)
             step = cost(node, weight, [shapes[source] for source in sources])
+            if not math.prod(step.shape):
+                raise ModelError(
+                    f"node '{node.name[:80]}' of the symbol file gives no numbers: a shape of {step.shape}"
+                )
             shapes[number] = step.shape
-            self._check_vectors(number, step.shape[-1])
-            live += 4 * math.prod(step.shape)
+            prepared += self._check_vectors(number, step.shape[-1])
+            if node.operator == "Convolution" or blocked.intersection(sources):
+                blocked.add(number)
+            live += taken(number)
             operations += step.operations
             if live + step.scratch + prepared > most or operations > MOST_NETWORK_OPERATIONS:
                 raise ModelError(
@@ -150,25 +169,39 @@ class Network:
                     f"this size {most} bytes and {MOST_NETWORK_OPERATIONS} operations are the most"
                 )
             highest = max(highest, live + step.scratch)
-            live -= sum(4 * math.prod(shapes[source]) for source in set(sources) if last_use[source] == number)
+            live -= sum(taken(source) for source in set(sources) if last_use[source] == number)
         return highest, math.prod(shapes[self._graph.head])
 
-    def _check_vectors(self, number: int, channels: int) -> None:
-        """Raises ModelError where a bias or a batch norm has another number of channels than what it is applied to."""
+    def _check_vectors(self, number: int, channels: int) -> int:
+        """The bytes of a bias or of a batch norm's parameters. Raises ModelError where they have another number of
+        channels than what they are applied to."""
         node = self._graph.nodes[number]
         if node.operator != "BatchNorm" and flag(node, "no_bias", False):
-            return
-        for position in _VECTORS.get(node.operator, ()):
+            return 0
+        positions = _VECTORS.get(node.operator, ())
+        for position in positions:
             if (shape := self._graph.parameter(self._parameters, node, position).shape) != (channels,):
                 raise ModelError(
                     f"node '{node.name[:80]}' of the symbol file has {channels} channels, and a parameter of the "
                     f"shape {shape}"
                 )
+        return 4 * channels * len(positions)
 
 
 def _blas_threads() -> int:
     """As many threads as NumPy's BLAS has: whoever limits the one means the other too."""
     return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+@contextmanager
+def _lack_of_memory() -> Iterator[None]:
+    """Raise MemoryError where onnxruntime lacks memory: of that, only the text of its error tells."""
+    try:
+        yield
+    except Exception as error:
+        if any(words in str(error) for words in ("bad_alloc", "Failed to allocate memory")):
+            raise MemoryError("there is not enough memory to compute the network") from None
+        raise
 
 
 def check_installed() -> None:

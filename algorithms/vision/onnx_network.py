@@ -17,6 +17,16 @@ from algorithms.vision.graph import HEADS, IDENTITIES, SUMS, Graph, Node, flag, 
 
 IMAGE = "image"
 _EPSILON = 1e-3  # of MXNet's batch norm, where it states none
+_FLOATS = ("float16", "float32", "float64")
+_COMPUTED: dict[str, dict[str, tuple[str, ...]]] = {
+    "Cast": {"dtype": _FLOATS},
+    "cast": {"dtype": _FLOATS},
+    "Dropout": {"mode": ("training",)},
+    "Convolution": {"layout": ("None", "NCHW")},
+    "Pooling": {"layout": ("None", "NCHW")},
+    "softmax": {"axis": ("-1", "1"), "temperature": ("None", "1", "1.0"), "use_length": ("None", "False", "0")},
+}
+"""By operator, the attributes that change what it computes, and those values of them that are computed here."""
 _ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid"}
 
 
@@ -46,6 +56,12 @@ class Writer:
         return done[self._graph.head]
 
     def _add(self, node: Node, sources: list[str]) -> str:
+        for name, values in _COMPUTED.get(node.operator, {}).items():
+            if (value := node.attributes.get(name, values[0])) not in values:
+                raise ModelError(
+                    f"node '{node.name[:80]}' ({node.operator}) of the symbol file: {name} is {value[:40]}, and only "
+                    f"{' or '.join(values)} can be run here"
+                )
         if node.operator in IDENTITIES:
             return sources[0]
         if node.operator in SUMS:

@@ -28,7 +28,7 @@ from algorithms.errors import AlgorithmInputError
 from algorithms.interface import JSON
 from algorithms.loading import check_files
 from container.logs import logger
-from container.resources import memory
+from container.resources import memory, return_freed
 from container.serving import app, models, open_inference, responses
 from container.serving.dialects import Dialect
 from container.serving.request import Endpoint
@@ -259,6 +259,7 @@ def _add_models(application: Flask, store: Store, metrics: Metrics) -> None:
     @application.delete("/models/<name>")
     def unload(name: str) -> Response:
         store.unload(name)
+        return_freed()
         metrics.models.set(len(store))
         return _json({"status": f'Model "{name}" unregistered'})
 

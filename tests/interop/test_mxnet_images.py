@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import threading
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from algorithms.errors import ModelError
 from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification, model, symbol
 from algorithms.image_classification.architecture import Architecture, resnet
@@ -164,6 +166,44 @@ def test_a_network_of_another_form_answers_as_mxnet_does(python: Path, tmp_path:
     answer = model.load(tmp_path).predict(Items([pixels]))["prediction"][0]
     assert np.ptp(answer) > 1e-2
     np.testing.assert_allclose(answer, out["module"][0], rtol=1e-3, atol=2e-5)
+
+
+READ_OTHERWISE = """
+def saved(name, x):
+    mod = mx.mod.Module(x, label_names=None)
+    mod.bind([('data', (1, 3, 6, 5))], for_training=False)
+    mx.random.seed(0)
+    mod.init_params(mx.init.Xavier(magnitude=9))
+    os.makedirs(name)
+    mod.save_checkpoint(name + '/image-classification', 1)
+    mod.forward(mx.io.DataBatch([mx.nd.array(np.load('pixels.npy'))]), is_train=False)
+    out[name] = mod.get_outputs()[0].asnumpy().ravel()
+
+def dense(x): return mx.sym.FullyConnected(x, num_hidden=4, name='f')
+data = mx.sym.BatchNorm(mx.sym.var('data'), eps=5000, name='b')
+maps = mx.sym.Pooling(mx.sym.Convolution(data, kernel=(3, 3), num_filter=4, name='c'), global_pool=True, kernel=(1, 1),
+                      pool_type='avg')
+saved('plain', mx.sym.softmax(dense(data), axis=1, temperature=1))
+saved('maps over channels', mx.sym.softmax(maps, axis=1))
+saved('maps', mx.sym.softmax(maps))
+saved('temperature', mx.sym.softmax(dense(data), temperature=3))
+saved('rows', mx.sym.softmax(dense(data), axis=0))
+saved('integers', mx.sym.softmax(dense(mx.sym.Cast(mx.sym.Cast(data, dtype='int32'), dtype='float32'))))
+saved('always', mx.sym.softmax(dense(mx.sym.Dropout(data, mode='always'))))
+"""
+
+
+def test_what_changes_an_answer_is_heeded_or_refused(python: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels.transpose(2, 0, 1)[None].astype(np.float32))
+    answered = []
+    for name, expected in in_mxnet(python, tmp_path, READ_OTHERWISE).items():
+        (tmp_path / name / "model-shapes.json").write_text('[{"name": "data", "shape": [1, 3, 6, 5]}]')
+        with contextlib.suppress(ModelError):
+            found = model.load(tmp_path / name).predict(Items([pixels]))["prediction"][0]
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-5, err_msg=name)
+            answered.append(name)
+    assert answered == ["plain", "maps over channels"]
 
 
 # A residual network as its authors draw it, written here in MXNet's own API; trained until its running

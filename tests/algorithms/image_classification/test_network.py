@@ -141,6 +141,97 @@ def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
             Network(read_graph(spoiled, "symbol"), {} if spoiled == good else arrays, (3, 16, 16))
 
 
+def node(operator: str, name: str, *inputs: int | tuple[int, int], **attributes: object) -> dict[str, Any]:
+    read = [[*source, 0] if isinstance(source, tuple) else [source, 0, 0] for source in inputs]
+    return {"op": operator, "name": name, "inputs": read, "attrs": attributes}
+
+
+DATA = node("null", "data")
+
+
+def ended(*nodes: dict[str, Any], classes: int = 2) -> str:
+    """A symbol file of these nodes, a dense layer and a softmax; parameters are ``w`` and ``v``."""
+    last = len(nodes)
+    dense = node("FullyConnected", "f", last - 1, last, no_bias=True)
+    end = [node("null", "w"), dense, node("softmax", "end", last + 1)]
+    return json.dumps({"nodes": [*nodes, *end], "heads": [[last + 2, 0, 0]]})
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "reason"),
+    [
+        (ended(DATA, node("elemwise_add", "sum", 0, 0), node("Cast", "cast", 1, dtype="uint8")), 192, "dtype is uint8"),
+        (
+            ended(DATA, node("null", "v"), node("BatchNorm", "b", 0, 1, 1, 1, 1), node("Flatten", "x", (2, 1))),
+            192,
+            "ou",
+        ),
+        (ended(node("Dropout", "data")), 192, "no input 'data'"),
+        (ended(DATA, node("Pooling", "p", 0, layout="NHWC", global_pool=True, pool_type="avg")), 3, "layout is NHWC"),
+        (
+            ended(DATA, node("Pooling", "p", 0, kernel="(8, 8)"), node("elemwise_add", "sum", 0, 1)),
+            192,
+            r"\(8, 8, 3\), \(1, 1, 3\)",
+        ),
+        (ended(DATA), 0, "gives no numbers"),
+    ],
+)
+def test_a_graph_that_another_one_would_be_taken_for_is_refused(text: str, width: int, reason: str) -> None:
+    arrays = {"w": np.ones((2 if width else 0, width or 192), np.float32), "v": np.ones(3, np.float32)}
+    with pytest.raises(ModelError, match=reason):
+        Network(read_graph(text, "symbol"), arrays, (3, 8, 8))
+
+
+def test_memory_of_batch_norms_that_share_their_parameters_is_counted() -> None:
+    """A file of 2 MB would take 5 GB: each node has its own copy."""
+    many = [node("BatchNorm", f"b{number}", number + 2 if number else 1, 2, 2, 2, 2) for number in range(2000)]
+    nodes = [DATA, node("Flatten", "flat", 0), node("null", "v"), *many]
+    size = 3 * 200 * 200
+    arrays = {"w": np.ones((2, size), np.float32), "v": np.ones(size, np.float32)}
+    with pytest.raises(ModelError, match="bytes of memory"):
+        Network(read_graph(ended(*nodes), "symbol"), arrays, (3, 200, 200))
+
+
+MOST_OF_NARROW = """
+import resource, sys
+import numpy as np
+from tests.algorithms.image_classification.test_network import DATA, Network, ended, node, read_graph
+convolution = node("Convolution", "c", 0, 1, kernel="(1, 1)", no_bias=True)
+text = ended(DATA, node("null", "v"), convolution, node("Pooling", "p", 2, global_pool=True, pool_type="avg"))
+arrays = {"w": np.ones((2, 1), np.float32), "v": np.ones((1, 1, 1, 1), np.float32)}
+found = Network(read_graph(text, "symbol"), arrays, (1, 1024, 1024))
+found._made(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found.tried()
+print(found.memory, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+def test_memory_of_few_channels_is_that_of_a_block_of_them() -> None:
+    command = [sys.executable, "-c", MOST_OF_NARROW]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    judged, taken = map(int, done.stdout.split())
+    assert taken <= judged + (8 << 20)
+
+
+BEYOND = """
+with open("/proc/self/statm") as file:
+    pages = int(file.read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (20 << 20), -1))
+try:
+    found.tried()
+except MemoryError as error:
+    print(error)
+"""
+
+
+def test_a_lack_of_memory_is_called_that() -> None:
+    """A server answers that it lacks memory, not that it has a fault."""
+    command = [sys.executable, "-c", MOST_OF_NARROW + BEYOND]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[1:] == ["there is not enough memory to compute the network"]
+
+
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     form = Architecture(20, (3, 16, 16), 2)
     keras = load_keras(0)
