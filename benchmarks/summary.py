@@ -8,6 +8,10 @@
 A benchmark runs in a process of its own, one after the other; a line appears as soon as it is measured. ``times ahead``
 is taken round by round, and above 1 where ours is better. The best peer is the fastest whose result is at most 1 %
 worse than ours, or else the one with the best result. ``of it`` is our speed as a share of the limit's.
+
+The page is written anew after each benchmark, and keeps those that were measured before: their figures lie beside it,
+as JSON. So an hour that is cut short is not lost, and one benchmark can be renewed by ``--only``. One that fails is
+named at the end, with exit code 1.
 """
 
 from __future__ import annotations
@@ -16,12 +20,14 @@ import argparse
 import datetime
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.common import apart, table
 from benchmarks.costs import Cost, costs
@@ -42,30 +48,95 @@ NAMES = (
     "wide",
     "processes",
 )
+COSTS = "costs"
+HEAD = "# Measured\n\nWritten by `python -m benchmarks --write docs/measured.md`; [the method](benchmarks.md).\n\n"
 PACKAGES = ("numpy", "scipy", "xgboost", "tensorflow", "scikit-learn", "pyarrow", "faiss-cpu", "tomotopy", "gensim")
 PACKAGES += ("myfm", "xlearn", "vowpalwabbit", "polars")
+
+
+class Part(NamedTuple):
+    """What one benchmark gave: its lines, or the costs of all algorithms; when, where, and in how many seconds."""
+
+    lines: Sequence[Line]
+    costs: Sequence[Cost]
+    day: str
+    seconds: float
+    machine: str
 
 
 def main() -> None:
     """Measure, print, and write what is asked for."""
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--only", nargs="*", choices=[*NAMES, "costs"], default=[*NAMES, "costs"])
+    parser.add_argument("--only", nargs="*", choices=[*NAMES, COSTS], default=[*NAMES, COSTS])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", type=Path, metavar="PAGE")
     arguments = parser.parse_args()
-    began, lines = time.perf_counter(), []
-    for name in (name for name in arguments.only if name != "costs"):
-        started = time.perf_counter()
-        lines += apart(collected, name, arguments.quick)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-    parts = [as_table("Beside the best peer", lines)] if lines else []
-    if "costs" in arguments.only:
-        parts.append(_cost_table(costs(arguments.quick)))
-    parts.append(f"\n{behind(lines)}\n\n{machine()}; {(time.perf_counter() - began) / 60:.0f} minutes.\n")
-    print(*parts, sep="\n")
-    if arguments.write is not None:
-        arguments.write.write_text(page(parts, sys.argv[1:]))
+    found: dict[str, Part] = {}
+    failed = []
+    for name in arguments.only:
+        try:
+            found[name] = _measured(name, arguments.quick)
+        except Exception as error:  # one benchmark's fault must not cost the others' hour
+            failed.append(name)
+            print(f"{name}: failed: {error!r}", file=sys.stderr, flush=True)
+            continue
+        print(f"{name}: {found[name].seconds:.0f} s", file=sys.stderr, flush=True)
+        if arguments.write is not None:
+            _renew(arguments.write, name, found[name])
+    print(text(found))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def _measured(name: str, quick: bool) -> Part:
+    started = time.perf_counter()
+    lines = [] if name == COSTS else apart(collected, name, quick)
+    million = costs(quick) if name == COSTS else []
+    return Part(lines, million, today(), time.perf_counter() - started, machine())
+
+
+def _renew(page: Path, name: str, part: Part) -> None:
+    """Put a part into the page and into the file of figures beside it."""
+    figures = page.with_suffix(".json")
+    parts = read(figures.read_text()) if figures.exists() else {}
+    parts[name] = part
+    figures.write_text(written(parts))
+    page.write_text(f"{HEAD}{text(parts)}")
+
+
+def written(parts: Mapping[str, Part]) -> str:
+    """The figures as JSON, which ``read`` reads."""
+    return json.dumps({name: part._asdict() for name, part in parts.items()}, indent=1, default=float) + "\n"
+
+
+def read(figures: str) -> dict[str, Part]:
+    """What ``written`` wrote."""
+    return {
+        name: Part(**part)._replace(
+            lines=[Line(*line) for line in part["lines"]], costs=[Cost(*c) for c in part["costs"]]
+        )
+        for name, part in json.loads(figures).items()
+    }
+
+
+def text(parts: Mapping[str, Part]) -> str:
+    """The tables, what is behind in them, and what they were measured on."""
+    parts = {name: parts[name] for name in (*NAMES, COSTS) if name in parts}
+    lines = [line for part in parts.values() for line in part.lines]
+    million = [cost for part in parts.values() for cost in part.costs]
+    tables = [as_table("Beside the best peer", lines)] if lines else []
+    tables += [_cost_table(million)] if million else []
+    return "\n".join([*tables, f"\n{behind(lines)}\n", *_measured_on(parts)]) + "\n"
+
+
+def _measured_on(parts: Mapping[str, Part]) -> Iterable[str]:
+    """A sentence for each day and machine."""
+    there = dict.fromkeys((part.day, part.machine) for part in parts.values())
+    for day, where in there:
+        names = [name for name, part in parts.items() if (part.day, part.machine) == (day, where)]
+        minutes = sum(parts[name].seconds for name in names) / 60
+        yield f"{', '.join(names)}: {minutes:.0f} minutes on {day}; {where}.\n"
 
 
 def collected(name: str, quick: bool) -> list[Line]:
@@ -84,16 +155,20 @@ def behind(lines: Sequence[Line]) -> str:
     return f"Behind in {len(slower)} of {len(lines)} lines{': ' if slower else ''}{'; '.join(slower)}."
 
 
+def today() -> str:
+    """The date, by Coordinated Universal Time."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
 def machine() -> str:
-    """Processor, cores, date, and the versions of what was measured."""
+    """Processor, cores, and the versions of what was measured."""
     found = []
     for package in PACKAGES:
         try:
             found.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return f"{day}; {_processor()}; Python {platform.python_version()}, {', '.join(found)}"
+    return f"{_processor()}; Python {platform.python_version()}, {', '.join(found)}"
 
 
 def _processor() -> str:
@@ -101,13 +176,6 @@ def _processor() -> str:
     text = information.read_text() if information.exists() else ""
     models = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
     return f"{models[0] if models else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def page(parts: Iterable[str], arguments: Sequence[str]) -> str:
-    """The documentation's page."""
-    command = " ".join(["python -m benchmarks", *arguments])
-    head = f"# Measured\n\nWritten by `{command}`; [the method](benchmarks.md).\n"
-    return "\n".join([head, *parts]).rstrip() + "\n"
 
 
 def _cost_table(found: Sequence[Cost]) -> str:

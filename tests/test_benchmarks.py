@@ -1,5 +1,6 @@
 """The one table: which peer a line names, what it says of ratios and shares, and that every benchmark still runs."""
 
+import contextlib
 import importlib
 
 import numpy as np
@@ -101,12 +102,20 @@ def test_costs_are_stated_for_a_million_rows():
     assert 0 < found.predicting_seconds < found.training_seconds
 
 
-def test_the_page_names_the_command_and_the_machine(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(summary, "apart", lambda run, *arguments: [lines.Line("x", 1.0, "s", "y", 2.0, 2.0)])
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "pca", "--write", str(tmp_path / "page.md")])
-    summary.main()
+def test_the_page_keeps_what_was_measured_before(tmp_path, monkeypatch, capsys):
+    def apart(run, name, quick):
+        if name == "kmeans":
+            raise ModuleNotFoundError("no peer")
+        return [lines.Line(f"a line of {name}", 1.0, "s", "y", 2.0, 2.0, "a copy", 0.5)]
+
+    monkeypatch.setattr(summary, "apart", apart)
+    for names in (["pca"], ["kmeans", "readers"]):
+        monkeypatch.setattr("sys.argv", ["benchmarks", "--only", *names, "--write", str(tmp_path / "page.md")])
+        with pytest.raises(SystemExit, match="failed: kmeans") if "kmeans" in names else contextlib.nullcontext():
+            summary.main()
     page = (tmp_path / "page.md").read_text()
-    assert "Written by `python -m benchmarks" in page and "numpy" in page and "| x " in page
+    assert page.index("a line of readers") < page.index("a line of pca") and "Behind in 0 of 2 lines." in page
+    assert f"readers, pca: 0 minutes on {summary.today()}; " in page and "numpy" in page
     assert "Behind in 0 of 1 lines." in capsys.readouterr().out
 
 
