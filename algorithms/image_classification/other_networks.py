@@ -49,6 +49,9 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
 }
 """The parameters of an operator, in the order of its inputs: their kind in a checkpoint, and ``network``'s name."""
 
+_SHARES = {"Dropout": {"p": 0.5}, "BatchNorm": {"momentum": 0.9}}
+"""Attributes that only training heeds, and what they are where they are not stated."""
+
 
 def prepared(
     path: Path, arrays: Mapping[str, np.ndarray], form: Architecture, *, pretrained: bool
@@ -123,6 +126,14 @@ def _parameters(graph: Graph, at: int) -> Iterator[tuple[str, str]]:
         yield f"{kind}:{graph.nodes[each].name}", f"{kind}:{_layer_name(at)}_{name}"
 
 
+def _share(node: Node, name: str) -> float:
+    """An attribute that is a share. Raises ModelError where it is none."""
+    value = nonnegative(node, name, _SHARES[node.operator][name])
+    if value >= 1:
+        raise ModelError(f"node '{node.name[:80]}' of the symbol file: {name} is {value:g}, not below 1")
+    return value
+
+
 class _Writer:
     """Says a graph again, for the classes of a job.
 
@@ -163,6 +174,8 @@ class _Writer:
             raise ModelError(
                 f"node '{node.name[:80]}' of the symbol file is a '{node.operator[:80]}', which cannot be trained here"
             )
+        for attribute in _SHARES.get(node.operator, {}):
+            _share(node, attribute)
         names = tuple(name for name, _ in _parameters(self._graph, at))
         attributes: dict[str, object] = {
             key: value for key, value in node.attributes.items() if not key.startswith("__") and key not in _HINTS
@@ -236,7 +249,7 @@ class _Layers:
         scale = not flag(node, "fix_gamma", True)
         stays = flag(node, "use_global_stats", False)
         layer = (_staying(self._keras) if stays else self._layers.BatchNormalization)(
-            momentum=nonnegative(node, "momentum", 0.9),
+            momentum=_share(node, "momentum"),
             epsilon=nonnegative(node, "eps", EPSILON),
             scale=scale,
             gamma_regularizer=self._penalty if scale else None,
@@ -296,9 +309,7 @@ class _Layers:
         return self._layers.Add(dtype=self._precision)([x, y])
 
     def dropout(self, node: Node, x: Any) -> Any:
-        if (share := nonnegative(node, "p", 0.5)) >= 1:
-            raise ModelError(f"node '{node.name[:80]}' (Dropout) of the symbol file: p is {share:g}, not below 1")
-        return self._layers.Dropout(share, dtype=self._precision)(x)
+        return self._layers.Dropout(_share(node, "p"), dtype=self._precision)(x)
 
 
 def _staying(keras: Any) -> Any:
