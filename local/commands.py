@@ -342,27 +342,52 @@ def tokens(
 # ---- pretrained models ----------------------------------------------------------------------------------------------
 
 
-@oba.command(short_help="Fetch a public checkpoint of an image classifier.")
-@click.argument("name", metavar="NAME")
+@oba.command(short_help="Fetch or convert a checkpoint of an image classifier, to start from.")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Nothing is fetched: convert this file, into --output.",
+)
 @click.option("--output", type=FOLDER, metavar="FOLDER", help="By default where training on this machine looks.")
 @click.option("--address", metavar="URL", help="Of the file itself, where it is not MXNet's: a mirror of your own.")
 @click.option("--sha256", metavar="HEX", help="Of the file, if you know it: another one is refused.")
 @click.option("--gluon", is_flag=True, help="The one of MXNet's Gluon: by TLS, checked by its published digest.")
 @with_loudness
 def pretrained(
-    name: str, output: Path | None, address: str | None, sha256: str | None, *, gluon: bool, quiet: bool, verbose: bool
+    name: str | None,
+    file: Path | None,
+    output: Path | None,
+    address: str | None,
+    sha256: str | None,
+    *,
+    gluon: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """Fetch one of MXNet's public checkpoints of image classifiers, for use_pretrained_model=1.
 
     NAME is resnet-18, -34, -50, -101, -152 or -200; of Gluon's, -50, -101 or -152.
+
+    Or convert one of your own: --from a .safetensors file of torchvision's ResNets (or timm's of the same form), or a
+    .h5 file of Keras' ResNet50, ResNet101 or ResNet152.
     """
+    if (name is None) == (file is None):
+        raise click.UsageError("either NAME or --from FILE")
+    if file is not None and (output is None or address or sha256 or gluon):
+        raise click.UsageError("--from needs --output FOLDER, and nothing that is for fetching")
     if gluon and sha256 is not None:
         raise click.UsageError("--sha256 and --gluon exclude each other: what Gluon publishes is checked anyway")
     loudness = loudness_of(quiet=quiet, verbose=verbose)
 
-    from local.pretrained import fetch
+    from local.pretrained import convert, fetch
 
-    fetch(name, output, address, sha256, gluon=gluon, quiet=loudness is Loudness.QUIET)
+    if file is not None and output is not None:
+        convert(file, output)
+    elif name is not None:
+        fetch(name, output, address, sha256, gluon=gluon, quiet=loudness is Loudness.QUIET)
 
 
 for _command in (tune, export, run, up):

@@ -71,6 +71,24 @@ def fetch(name: str, folder: Path | None, address: str | None, sha256: str | Non
     click.echo(f"Next    oba train {algorithm} use_pretrained_model=1 num_layers={layers} …")
 
 
+def convert(file: Path, folder: Path) -> None:
+    """Make a checkpoint of MXNet of the weights of another library, in ``folder``, and say how training starts there.
+
+    Raises:
+        ConfigurationError: the file is not of a network that can be said so, or the folder cannot be written to.
+    """
+    (algorithm,) = registry.having("pretrained")
+    converter: Any = registry.part(algorithm, "resnet_v1")
+    try:
+        layers = converter.convert(file, folder)
+    except ModelError as error:
+        raise ConfigurationError(f"--from {file}: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"--output {folder}: {error.strerror}") from error
+    click.echo(f"Converted to {folder}: a ResNet of {layers} layers")
+    click.echo(f"Next    oba train {algorithm} --channel model={folder} use_pretrained_model=1 num_layers={layers} …")
+
+
 def _layers(name: str, published: Iterable[int]) -> int:
     known = {f"resnet-{layers}": layers for layers in published}
     if name not in known:

@@ -34,7 +34,7 @@ class Graph:
         """An input or parameter. ``shape`` is needed where no operator implies it."""
         return self.add("null", name, **({"__shape__": shape} if shape is not None else {}))
 
-    def add(self, operator: str, name: str, *inputs: int, **attributes: object) -> int:
+    def add(self, operator: str, name: str, /, *inputs: int, **attributes: object) -> int:
         """An operator applied to the first outputs of the nodes ``inputs``."""
         node: dict[str, Any] = {"op": operator, "name": name, "inputs": [[number, 0, 0] for number in inputs]}
         if attributes:

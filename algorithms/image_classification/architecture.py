@@ -12,6 +12,7 @@ MXNet trained it: example/image-classification of apache/mxnet 1.9.1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -130,21 +131,22 @@ def resnet(ops: Operators, data: Any, form: Architecture) -> Any:
     return ops.dense(ops.average(x, "pool1"), "fc1", form.num_classes)
 
 
-class _Counting:
-    """``Operators`` on numbers of channels, which count the parameters of what they are given."""
+class _Shapes:
+    """``Operators`` on numbers of channels, which note the shape of each parameter."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.found: dict[str, tuple[int, ...]] = {}
 
     def batch_norm(self, x: int, name: str, *, scale: bool = True) -> int:
-        self.count += 4 * x
+        names = (f"arg:{name}_gamma", f"arg:{name}_beta", f"aux:{name}_moving_mean", f"aux:{name}_moving_var")
+        self.found |= dict.fromkeys(names, (x,))
         return x
 
     def relu(self, x: int, name: str) -> int:
         return x
 
     def convolution(self, x: int, name: str, filters: int, kernel: int, stride: int, pad: int) -> int:
-        self.count += filters * x * kernel * kernel
+        self.found[f"arg:{name}_weight"] = (filters, x, kernel, kernel)
         return filters
 
     def add(self, x: int, y: int, name: str) -> int:
@@ -157,19 +159,24 @@ class _Counting:
         return x
 
     def dense(self, x: int, name: str, outputs: int) -> int:
-        self.count += (x + 1) * outputs
+        self.found |= {f"arg:{name}_weight": (outputs, x), f"arg:{name}_bias": (outputs,)}
         return outputs
 
 
+def parameter_shapes(form: Architecture) -> dict[str, tuple[int, ...]]:
+    """Of each array of a checkpoint, by its name there; batch norm's unused gammas included."""
+    shapes = _Shapes()
+    resnet(shapes, form.image_shape[0], form)
+    return shapes.found
+
+
 def parameter_count(form: Architecture) -> int:
-    """Numbers in the arrays of a checkpoint; those of batch norm's unused gammas included.
+    """Numbers in the arrays of a checkpoint.
 
     >>> parameter_count(Architecture(18, (3, 224, 224), 1000))
     11699892
     """
-    counting = _Counting()
-    resnet(counting, form.image_shape[0], form)
-    return counting.count
+    return sum(map(math.prod, parameter_shapes(form).values()))
 
 
 def _unit(

@@ -16,16 +16,18 @@ from algorithms.common.networks import has_gpu, load_keras, to_numpy
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Duration, Measured, Progress, Score, Throughput
-from algorithms.image_classification import losses, network, pretrained, symbol, targets
+from algorithms.image_classification import losses, network, other_networks, pretrained, symbol, targets
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.checkpoints import Resumer
 from algorithms.image_classification.keeping import Keeper
-from algorithms.image_classification.model import ImageModel
+from algorithms.image_classification.model import SYMBOL_FILE, ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
+from algorithms.image_classification.pretrained import Weights
 from algorithms.image_classification.shown import Kept
 from algorithms.interface import IMAGE_RECORDIO, Job
 from algorithms.vision import augment, examples
 from algorithms.vision.augment import Preparation
+from algorithms.vision.graph import read_graph
 from algorithms.vision.pipeline import ImageBatch, Pipeline
 
 if TYPE_CHECKING:
@@ -42,13 +44,15 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     form = Architecture(values.num_layers, values.shape, values.num_classes, bool(values.multi_label))
     # First of all: what is missing must not be found missing after minutes of reading.
     weights = pretrained.find(form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
+    text = None if weights is None else weights.symbol
+    if weights is not None and text is not None:
+        job.info(f"The network is that of '{weights.file}'; num_layers has no effect")
     training, validation = _pipelines(values, channels, form, job)
     with job.nothing_to_keep():
-        trainer = Trainer(values, form, job)
+        trainer = Trainer(values, form, job, text)
         if weights is not None:
-            network.set_parameters(trainer.network, weights.arrays, but=weights.random_layers)
-            trainer.align()
-    keeper = Keeper(job, symbol.to_json(form), form.image_shape, values)
+            trainer.start_from(weights)
+    keeper = Keeper(job, text or symbol.to_json(form), form.image_shape, values)
     stopping = EarlyStopping(maximize=True, tolerance=values.early_stopping_tolerance)
     resumer = Resumer(job, trainer, keeper, stopping)
     if values.checkpoint_frequency is None:
@@ -124,13 +128,18 @@ def _means(totals: Mapping[str, float]) -> tuple[Score, ...]:
 class Trainer:
     """The network while it is trained.
 
+    Args:
+        text: the symbol file of a network of another form than the one described here.
+
     Attributes:
         network: a Keras model from uint8 pixels to scores.
         batches: steps of the running epoch, alike on all hosts. totals: sums of what was measured in those of them
             for which this host had a batch, and their number, ``_COUNT``. shown: some validation images.
     """
 
-    def __init__(self, values: ImageClassificationHyperparameters, form: Architecture, job: Job) -> None:
+    def __init__(
+        self, values: ImageClassificationHyperparameters, form: Architecture, job: Job, text: str | None = None
+    ) -> None:
         keras = load_keras(job.seed)
         from algorithms.common import gradients  # after Keras was seeded
 
@@ -144,7 +153,13 @@ class Trainer:
                 else "precision_dtype float16: there is no GPU, and CPUs are slower with it; float32 is used"
             )
         decay = values.weight_decay if values.optimizer in ("sgd", "nag") else 0.0
-        self.network = network.build(keras, form, decay, policy)
+        self._names = network.OWN_NAMES
+        if text is None:
+            self.network = network.build(keras, form, decay, policy)
+        else:
+            graph = read_graph(text, SYMBOL_FILE)
+            self.network = other_networks.build(keras, graph, form.image_shape, decay, policy)
+            self._names = other_networks.names(graph)
         metrics: list[Any] = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
         loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         if form.multi_label:
@@ -168,7 +183,12 @@ class Trainer:
 
     def parameters(self) -> dict[str, np.ndarray]:
         """As a checkpoint has them."""
-        return network.parameters(self.network)
+        return network.parameters(self.network, self._names)
+
+    def start_from(self, weights: Weights) -> None:
+        """Take a checkpoint's parameters, on all hosts."""
+        network.set_parameters(self.network, weights.arrays, but=weights.random, names=self._names)
+        self.align()
 
     def align(self) -> None:
         """Give all hosts the leader's weights."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from algorithms.image_classification.architecture import (
     Architecture,
     resnet,
 )
+
+OWN_NAMES: Mapping[str, str] = MappingProxyType({})
+"""Layers have the names that checkpoints have."""
 
 
 class KerasOperators:
@@ -102,25 +106,38 @@ def build(keras: Any, form: Architecture, decay: float = 0.0, precision: str = "
     return keras.Model(pixels, scores, name=f"resnet{form.num_layers}")
 
 
-def parameters(network: Any) -> dict[str, np.ndarray]:
-    """All parameters as MXNet's checkpoints name and lay them out: ``arg:`` and ``aux:``, float32."""
+def parameters(network: Any, names: Mapping[str, str] = OWN_NAMES) -> dict[str, np.ndarray]:
+    """All parameters as MXNet's checkpoints name and lay them out: ``arg:`` and ``aux:``, float32.
+
+    Args:
+        names: what a parameter is called, by what the name of its layer would make it.
+    """
     found = {}
-    for name, variable in _variables(network):
-        found[name] = np.ascontiguousarray(_to_mxnet(to_numpy(variable).astype(np.float32)))
-        if name == "aux:bn_data_moving_mean":
-            found["arg:bn_data_gamma"] = np.ones_like(found[name])
+    for own, variable in _variables(network):
+        array = np.ascontiguousarray(_to_mxnet(to_numpy(variable).astype(np.float32)))
+        found[names.get(own, own)] = array
+        if own.endswith("_moving_mean"):  # MXNet has a gamma even where it is always 1
+            gamma = f"arg:{own[4:].removesuffix('_moving_mean')}_gamma"
+            found.setdefault(names.get(gamma, gamma), np.ones_like(array))
     return found
 
 
-def set_parameters(network: Any, arrays: Mapping[str, np.ndarray], *, but: tuple[str, ...] = ()) -> None:
-    """Give the network the parameters of a checkpoint, apart from those of the layers named in ``but``.
+def set_parameters(
+    network: Any,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    but: Collection[str] = (),
+    names: Mapping[str, str] = OWN_NAMES,
+) -> None:
+    """Give the network the parameters of a checkpoint, apart from those named in ``but``.
 
     Raises:
         ModelError: one is missing or has another shape.
     """
     found = []
-    for name, variable in _variables(network):
-        if name.partition(":")[2].rpartition("_")[0] in but:
+    for own, variable in _variables(network):
+        name = names.get(own, own)
+        if name in but:
             continue
         expected = _to_mxnet(np.empty(variable.shape, np.bool_)).shape
         if name not in arrays:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from algorithms.errors import ModelError
-from algorithms.image_classification.architecture import Architecture
+from algorithms.image_classification import other_networks
+from algorithms.image_classification.architecture import DEPTHS, Architecture, parameter_shapes
 from algorithms.image_classification.model import image_shape, last_checkpoint, load_arrays
 
 PRETRAINED = Path("/opt/pretrained-models")
@@ -23,33 +24,51 @@ PUBLISHED = (18, 34, 50, 101, 152, 200)
 """Layers of the networks that MXNet's authors have published, trained on the 1,000 classes of ImageNet."""
 ADDRESS = "http://data.mxnet.io/models/imagenet/resnet/{layers}-layers/resnet-{layers}-0000.params"
 """Of those, as MXNet's tutorials name it."""
-_LAST_LAYER = "fc1"
+_LAST_LAYER = ("arg:fc1_weight", "arg:fc1_bias")
 
 
 class Weights(NamedTuple):
-    """``arrays`` by MXNet's names; ``random_layers`` are not taken from them."""
+    """What training starts from.
+
+    Attributes:
+        arrays: by MXNet's names. random: names of those that are not taken from them.
+        symbol: the symbol file, where the network is of another form than the one described here. file: its name.
+    """
 
     arrays: Mapping[str, np.ndarray]
-    random_layers: tuple[str, ...]
+    random: tuple[str, ...]
+    symbol: str | None = None
+    file: str = ""
 
 
 def find(form: Architecture, channel: Path | None, *, pretrained: bool) -> Weights | None:
     """The weights to start from; None where a network starts from random ones. Neither reads data nor imports Keras.
+
+    A checkpoint of another form than the network described here starts the network that the symbol file beside it
+    says, whatever ``form.num_layers`` is.
 
     Args:
         channel: the folder of the channel ``model``, if the job has one.
         pretrained: they are of another task, so that the last layer stays random.
 
     Raises:
-        ModelError: there are no weights where there must be, or they are of another network.
+        ModelError: there are no weights where there must be, or they are of another network, or of one that cannot be
+            trained here.
     """
     if pretrained:
         path = _params(channel) if channel is not None else _in_image(form.num_layers)
-        return _checked(load_arrays(path), f"'{path.name}'", form, random_layers=(_LAST_LAYER,))
-    if channel is None:
+    elif channel is not None:
+        _check_same(channel, form)
+        path = last_checkpoint(channel)
+    else:
         return None
-    _check_same(channel, form)
-    return _checked(load_arrays(last_checkpoint(channel)), "Channel 'model'", form, random_layers=())
+    arrays = load_arrays(path)
+    symbol = None if _is_ours(arrays) else _symbol(path)
+    if symbol is not None:
+        text, used, random = other_networks.prepared(symbol, arrays, form, pretrained=pretrained)
+        return Weights(used, random, text, symbol.name)
+    what = f"'{path.name}'" if pretrained else "Channel 'model'"
+    return _checked(arrays, what, form, random=_LAST_LAYER if pretrained else ())
 
 
 def file_name(num_layers: int) -> str:
@@ -105,20 +124,34 @@ def _check_same(folder: Path, form: Architecture) -> None:
         )
 
 
-def _checked(
-    arrays: Mapping[str, np.ndarray], what: str, form: Architecture, *, random_layers: tuple[str, ...]
-) -> Weights:
+def _is_ours(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether they are of the network described here, of whatever depth and for images of whatever size."""
+    layers = _layers(arrays)
+    if layers not in DEPTHS:
+        return False
+    small = Architecture(layers, (3, 8, 8), 1)  # what it has, those for large images have too
+    expected = parameter_shapes(small).keys() - {"arg:bn_data_gamma"}
+    return expected <= arrays.keys()
+
+
+def _symbol(path: Path) -> Path | None:
+    """The symbol file of a checkpoint: ``model-symbol.json`` of ``model.params`` or ``model-0001.params``."""
+    names = (f"{stem}-symbol.json" for stem in (path.stem, path.stem.rpartition("-")[0]))
+    return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+
+
+def _checked(arrays: Mapping[str, np.ndarray], what: str, form: Architecture, *, random: tuple[str, ...]) -> Weights:
     layers = _layers(arrays)
     if layers != form.num_layers:
         raise ModelError(
             f"{what} is of another network, of {layers} layers; num_layers of this job is {form.num_layers}"
         )
-    weight = f"arg:{_LAST_LAYER}_weight"
-    if _LAST_LAYER not in random_layers and weight in arrays and len(arrays[weight]) != form.num_classes:
+    weight = _LAST_LAYER[0]
+    if not random and weight in arrays and len(arrays[weight]) != form.num_classes:
         raise ModelError(
             f"{what} has num_classes {len(arrays[weight])}, this job {form.num_classes}; they must be the same"
         )
-    return Weights(arrays, random_layers)
+    return Weights(arrays, random)
 
 
 def _layers(arrays: Mapping[str, np.ndarray]) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ IDENTITIES = frozenset({"_copy", "identity", "Cast", "cast", "Dropout", "BlockGr
 SUMS = frozenset({"elemwise_add", "_plus", "_Plus", "broadcast_add"})
 INPUT = "null"
 """The operator of the input and of parameters."""
+
+EPSILON = 1e-3
+"""Of MXNet's batch norm, where it states none."""
 
 
 @dataclass
@@ -82,8 +86,8 @@ class Graph:
         return np.asarray(parameters[name], np.float32)
 
 
-def read_graph(text: str, name: str) -> Graph:
-    """The graph of a symbol file with one output, which is probabilities.
+def read_graph(text: str, name: str, heads: Container[str] = HEADS) -> Graph:
+    """The graph of a symbol file with one output, which is probabilities; or what else ``heads`` give.
 
     Raises:
         ModelError: it is none.
@@ -96,7 +100,7 @@ def read_graph(text: str, name: str) -> Graph:
         operator = nodes[head].operator
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ModelError(f"'{name}' is not a symbol file of MXNet with one output: {error!r}") from None
-    if head < 0 or operator not in HEADS:
+    if head < 0 or operator not in heads:
         raise ModelError(f"'{name}' ends in '{operator}'; a classifier ends in one of {', '.join(HEADS)}")
     return Graph(nodes, head)
 
@@ -143,3 +147,21 @@ def flag(node: Node, name: str, default: bool) -> bool:
     """An attribute that is ``True`` or ``False``."""
     text = node.attributes.get(name)
     return default if text is None else text.lower() in ("true", "1")
+
+
+def nonnegative(node: Node, name: str, default: float) -> float:
+    """An attribute that is a number of 0 or more.
+
+    Raises:
+        ModelError: the attribute is something else.
+    """
+    text = node.attributes.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ModelError(
+            f"node '{node.name[:80]}' of the symbol file: {name} is {text[:40]}, not a number of 0 or more"
+        )
+    return value

@@ -6,17 +6,15 @@ size to that shape, and so must whoever runs the graph elsewhere.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from algorithms.common.onnx_graph import Graph as OnnxGraph
 from algorithms.errors import ModelError
-from algorithms.vision.graph import HEADS, IDENTITIES, SUMS, Graph, Node, flag, pair, window
+from algorithms.vision.graph import EPSILON, HEADS, IDENTITIES, SUMS, Graph, Node, flag, nonnegative, pair, window
 
 IMAGE = "image"
-_EPSILON = 1e-3  # of MXNet's batch norm, where it states none
 _FLOATS = ("float16", "float32", "float64")
 _COMPUTED: dict[str, dict[str, tuple[str, ...]]] = {
     "Cast": {"dtype": _FLOATS},
@@ -107,7 +105,7 @@ class Writer:
         gamma, beta, mean, variance = (self._parameter(node, position) for position in (1, 2, 3, 4))
         if flag(node, "fix_gamma", True):
             gamma = np.ones_like(gamma)
-        epsilon = _number(node, "eps", _EPSILON)
+        epsilon = nonnegative(node, "eps", EPSILON)
         if (variance + epsilon <= 0).any():
             raise ModelError(f"batch norm '{node.name[:80]}' has a variance that is not above 0")
         constants = [self._onnx.constant(array) for array in (gamma, beta, mean, variance)]
@@ -134,17 +132,3 @@ class Writer:
         weight = self._parameter(node, 1)
         bias = np.zeros(len(weight)) if flag(node, "no_bias", False) else self._parameter(node, 2)
         return self._onnx.affine(self._onnx.add("Flatten", source, axis=1), weight, bias)
-
-
-def _number(node: Node, name: str, default: float) -> float:
-    """A number that an attribute states. Raises ModelError where it is none, or below 0."""
-    text = node.attributes.get(name, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise ModelError(
-            f"node '{node.name[:80]}' of the symbol file: {name} is {text[:40]}, not a number of 0 or more"
-        )
-    return value

@@ -1,0 +1,335 @@
+"""Networks of other forms than the one described here, which training starts from: MXNet's symbol file says them.
+
+``prepared`` makes of a checkpoint the symbol file of this job's artifact, which is the same network with a last layer
+for the classes of the job; ``build`` makes of that the Keras network that is trained. What serves must be able to run
+the symbol, so what it refuses, or finds too large for its parameters, is refused before anything is built.
+
+What a batch norm does is as in MXNet: with ``use_global_stats`` its statistics stay as they are, with ``fix_gamma``
+its gamma is 1. ``__lr_mult__`` and other hints that a node may have beside its operator's attributes are not heeded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from algorithms.common import mxnet_symbols
+from algorithms.errors import ModelError
+from algorithms.image_classification.architecture import Architecture
+from algorithms.image_classification.symbol import SIGMOID, SOFTMAX
+from algorithms.vision.graph import (
+    EPSILON,
+    HEADS,
+    IDENTITIES,
+    INPUT,
+    SUMS,
+    Graph,
+    Node,
+    flag,
+    nonnegative,
+    read_graph,
+    window,
+)
+from algorithms.vision.inference import Network
+from recordio.limits import MOST_TRAINED_NODES
+
+_DENSE = "FullyConnected"
+_LEFT_OUT = IDENTITIES - {"Dropout", "BlockGrad"}
+"""Operators that do nothing to what is trained in float32."""
+_HINTS = frozenset({"ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage"})
+"""Attributes that old symbol files have beside those of an operator; newer ones write them between underscores."""
+_SUFFIXES: dict[str, tuple[str, ...]] = {
+    "Convolution": ("arg:weight", "arg:bias"),
+    _DENSE: ("arg:weight", "arg:bias"),
+    "BatchNorm": ("arg:gamma", "arg:beta", "aux:moving_mean", "aux:moving_var"),
+}
+"""The parameters of an operator, in the order of its inputs: their kind in a checkpoint, and ``network``'s name."""
+
+_SHARES = {"Dropout": {"p": 0.5}, "BatchNorm": {"momentum": 0.9}}
+"""Attributes that only training heeds, and what they are where they are not stated."""
+
+
+def prepared(
+    path: Path, arrays: Mapping[str, np.ndarray], form: Architecture, *, pretrained: bool
+) -> tuple[str, dict[str, np.ndarray], tuple[str, ...]]:
+    """The symbol file of the artifact; the arrays that it reads; the names of those of them that are to be random.
+
+    Args:
+        path: a symbol file; it may end in probabilities or in the scores of the last dense layer.
+        arrays: its checkpoint, ``arg:`` and ``aux:`` before the names.
+        pretrained: the last layer is made anew, for ``form.num_classes``.
+
+    Raises:
+        ModelError: it cannot be read, trained or served, or has other classes than the job and is not ``pretrained``.
+    """
+    try:
+        graph = read_graph(path.read_text(), path.name, heads={*HEADS, _DENSE})
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"'{path.name}' cannot be read: {error}") from None
+    last = _last_dense(graph, path.name)
+    classes = _weight(graph, graph.nodes[last], arrays).shape[0]
+    if not pretrained and classes != form.num_classes:
+        raise ModelError(f"'{path.name}' has num_classes {classes}, this job {form.num_classes}; they must be the same")
+    writer = _Writer(graph, arrays, last, form)
+    text = writer.written()
+    made = read_graph(text, path.name)
+    try:
+        Network(made, {name[4:]: array for name, array in writer.used.items()}, form.image_shape)
+    except ModelError as error:
+        shape = ",".join(map(str, form.image_shape))
+        raise ModelError(f"training cannot start from '{path.name}' with image_shape {shape}: {error}") from None
+    return text, writer.used, writer.of_last if pretrained else ()
+
+
+def _last_dense(graph: Graph, name: str) -> int:
+    """The node that gives the scores of the classes."""
+    found = graph.head
+    while graph.nodes[found].operator in HEADS or graph.nodes[found].operator in _LEFT_OUT:
+        (found,) = graph.sources(found)
+    node = graph.nodes[found]
+    if node.operator != _DENSE:
+        raise ModelError(
+            f"'{name}' has '{node.name[:80]}', a '{node.operator[:80]}', before its end; training needs a last layer "
+            f"that is a {_DENSE}, one for each class"
+        )
+    return found
+
+
+def _weight(graph: Graph, node: Node, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """That of a convolution or a dense layer, of at least one dimension."""
+    name = graph.nodes[node.inputs[1]].name if len(node.inputs) > 1 else ""
+    weight = arrays.get(f"arg:{name}")
+    if weight is None or not weight.ndim:
+        raise ModelError(f"the checkpoint has no parameter 'arg:{name[:80]}', the weight of '{node.name[:80]}'")
+    return weight
+
+
+def _parameters(graph: Graph, at: int) -> Iterator[tuple[str, str]]:
+    """The name in the checkpoint of each parameter of the node ``at``, and what ``network`` would call it.
+
+    Raises:
+        ModelError: the node lacks inputs, or one of them is computed.
+    """
+    node = graph.nodes[at]
+    suffixes = _SUFFIXES.get(node.operator, ())
+    if node.operator in ("Convolution", _DENSE) and flag(node, "no_bias", False):
+        suffixes = suffixes[:1]
+    inputs = node.inputs[1 : 1 + len(suffixes)]
+    if len(inputs) < len(suffixes) or any(graph.nodes[each].operator != INPUT for each in inputs):
+        raise ModelError(f"node '{node.name[:80]}' ({node.operator}) of the symbol file lacks parameters")
+    for each, suffix in zip(inputs, suffixes, strict=True):
+        kind, _, name = suffix.partition(":")
+        yield f"{kind}:{graph.nodes[each].name}", f"{kind}:{_layer_name(at)}_{name}"
+
+
+def _share(node: Node, name: str) -> float:
+    """An attribute that is a share. Raises ModelError where it is none."""
+    value = nonnegative(node, name, _SHARES[node.operator][name])
+    if value >= 1:
+        raise ModelError(f"node '{node.name[:80]}' of the symbol file: {name} is {value:g}, not below 1")
+    return value
+
+
+class _Writer:
+    """Says a graph again, for the classes of a job.
+
+    Attributes:
+        used: the arrays that the new graph reads; those of the last layer zeros where they have another shape.
+        of_last: the names of the last layer's.
+    """
+
+    def __init__(self, graph: Graph, arrays: Mapping[str, np.ndarray], last: int, form: Architecture) -> None:
+        self._graph, self._arrays, self._last, self._form = graph, arrays, last, form
+        self._made = mxnet_symbols.Graph()
+        self.used: dict[str, np.ndarray] = {}
+        self.of_last: tuple[str, ...] = ()
+        self._taken = {"data", "softmax_label"}
+
+    def written(self) -> str:
+        """The symbol file. Raises ModelError where a node cannot be trained."""
+        reached = self._graph.reached()
+        if len(reached) > MOST_TRAINED_NODES:
+            raise ModelError(f"the symbol file has {len(reached)} operators; {MOST_TRAINED_NODES} are the most here")
+        done: dict[int, int] = {}
+        for at in reached:
+            node = self._graph.nodes[at]
+            if node.operator == INPUT:
+                done[at] = self._made.variable(node.name)
+            elif node.operator in _LEFT_OUT:
+                done[at] = done[self._graph.sources(at)[0]]
+            elif at <= self._last:
+                done[at] = self._add(at, [done[source] for source in self._graph.sources(at)])
+        head = SIGMOID if self._form.multi_label else SOFTMAX
+        return self._made.to_json(
+            self._made.add(head, "softmax", done[self._last], self._made.variable("softmax_label"))
+        )
+
+    def _add(self, at: int, sources: list[int]) -> int:
+        node = self._graph.nodes[at]
+        if node.operator not in _TRAINED:
+            raise ModelError(
+                f"node '{node.name[:80]}' of the symbol file is a '{node.operator[:80]}', which cannot be trained here"
+            )
+        for attribute in _SHARES.get(node.operator, {}):
+            _share(node, attribute)
+        names = tuple(name for name, _ in _parameters(self._graph, at))
+        attributes: dict[str, object] = {
+            key: value for key, value in node.attributes.items() if not key.startswith("__") and key not in _HINTS
+        }
+        for name in names:
+            if name not in self._arrays:
+                raise ModelError(f"the checkpoint has no parameter '{name[:80]}'")
+            if name[4:] in self._taken:
+                raise ModelError(f"the parameter '{name[:80]}' is read by several nodes, which cannot be trained here")
+            self._taken.add(name[4:])
+            self.used[name] = self._arrays[name]
+        if at == self._last:
+            self.of_last = names
+            for name in names:
+                shape = self._form.num_classes, *self._arrays[name].shape[1:]
+                if shape != self._arrays[name].shape:
+                    self.used[name] = np.zeros(shape, np.float32)
+        if node.operator in ("Convolution", _DENSE):
+            outputs = "num_filter" if node.operator == "Convolution" else "num_hidden"
+            attributes[outputs] = _weight(self._graph, node, self.used).shape[0]
+        parameters = [self._made.variable(name[4:]) for name in names]
+        return self._made.add(node.operator, node.name, *sources, *parameters, **attributes)
+
+
+# ---- in Keras -------------------------------------------------------------------------------------------------------
+
+
+def names(graph: Graph) -> dict[str, str]:
+    """What checkpoints call the parameters of the network that ``build`` makes: see ``network.parameters``."""
+    return {own: name for at in graph.reached() for name, own in _parameters(graph, at)}
+
+
+def build(
+    keras: Any, graph: Graph, image_shape: tuple[int, int, int], decay: float = 0.0, precision: str = "float32"
+) -> Any:
+    """The network of a symbol file that ``prepared`` made, with random weights: from uint8 pixels (n, height, width,
+    channels) to scores (n, classes), before softmax or sigmoid. Arguments as of ``network.build``."""
+    channels, height, width = image_shape
+    pixels = keras.Input((height, width, channels), dtype="uint8", name="data")
+    layers, values = _Layers(keras, decay, precision), dict[int, Any]()
+    for at in graph.reached()[:-1]:
+        node = graph.nodes[at]
+        if node.operator == INPUT:
+            values[at] = keras.layers.Rescaling(1.0, dtype=precision, name="pixels")(pixels)
+        else:
+            layers.name = _layer_name(at)
+            layers.is_last = at == graph.sources(graph.head)[0]
+            values[at] = _TRAINED[node.operator](layers, node, *(values[source] for source in graph.sources(at)))
+    return keras.Model(pixels, values[graph.sources(graph.head)[0]], name="network")
+
+
+def _layer_name(at: int) -> str:
+    """Of the node ``at``: names in a symbol file may be any, and those of layers may not."""
+    return f"node{at}"
+
+
+class _Layers:
+    """Each operator on Keras tensors of shape (n, height, width, channels) or (n, outputs).
+
+    Attributes:
+        name: of the next layer with parameters. is_last: it gives the scores.
+    """
+
+    def __init__(self, keras: Any, decay: float, precision: str) -> None:
+        self._keras, self._layers, self._precision = keras, keras.layers, precision
+        self._penalty = keras.regularizers.L2(decay / 2) if decay else None
+        self._start = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+        self.name, self.is_last = "", False
+
+    def batch_norm(self, node: Node, x: Any) -> Any:
+        scale = not flag(node, "fix_gamma", True)
+        stays = flag(node, "use_global_stats", False)
+        layer = (_staying(self._keras) if stays else self._layers.BatchNormalization)(
+            momentum=_share(node, "momentum"),
+            epsilon=nonnegative(node, "eps", EPSILON),
+            scale=scale,
+            gamma_regularizer=self._penalty if scale else None,
+            dtype=self._precision,
+            name=self.name,
+        )
+        return layer(x)
+
+    def convolution(self, node: Node, x: Any) -> Any:
+        kernel, stride, pad = window(node)
+        same = stride == (1, 1) and all(side == 2 * around + 1 for side, around in zip(kernel, pad, strict=True))
+        if any(pad) and not same:
+            x = self._layers.ZeroPadding2D(pad, dtype=self._precision)(x)
+        layer = self._layers.Conv2D(
+            int(node.attributes["num_filter"]),
+            kernel,
+            stride,
+            "same" if same else "valid",
+            use_bias=not flag(node, "no_bias", False),
+            kernel_initializer=self._start.clone(),
+            kernel_regularizer=self._penalty,
+            dtype=self._precision,
+            name=self.name,
+        )
+        return layer(x)
+
+    def dense(self, node: Node, x: Any) -> Any:
+        layer = self._layers.Dense(
+            int(node.attributes["num_hidden"]),
+            use_bias=not flag(node, "no_bias", False),
+            kernel_initializer=self._start.clone(),
+            kernel_regularizer=self._penalty,
+            dtype="float32" if self.is_last else self._precision,
+            name=self.name,
+        )
+        return layer(self.flatten(node, x))
+
+    def flatten(self, node: Node, x: Any) -> Any:
+        """MXNet counts positions channel by channel."""
+        if len(x.shape) == 4 and (x.shape[1], x.shape[2]) != (1, 1):
+            x = self._layers.Permute((3, 1, 2), dtype=self._precision)(x)
+        return self._layers.Flatten(dtype=self._precision)(x)
+
+    def pooling(self, node: Node, x: Any) -> Any:
+        if flag(node, "global_pool", False):
+            return self._layers.GlobalAveragePooling2D(keepdims=True, dtype=self._precision)(x)
+        kernel, stride, pad = window(node)
+        if any(pad):
+            around = ((0, 0), *((side, side) for side in pad), (0, 0))
+            x = self._keras.ops.pad(x, around, constant_values=-math.inf)
+        return self._layers.MaxPooling2D(kernel, stride, dtype=self._precision)(x)
+
+    def activation(self, node: Node, x: Any) -> Any:
+        return self._layers.Activation(node.attributes["act_type"], dtype=self._precision)(x)
+
+    def add(self, node: Node, x: Any, y: Any) -> Any:
+        return self._layers.Add(dtype=self._precision)([x, y])
+
+    def dropout(self, node: Node, x: Any) -> Any:
+        return self._layers.Dropout(_share(node, "p"), dtype=self._precision)(x)
+
+
+def _staying(keras: Any) -> Any:
+    """A batch norm that always takes its own statistics and leaves them, while gamma and beta are trained. (A model
+    tells each layer anew whether it is trained, whatever the layer was told when it was put there.)"""
+
+    class Staying(keras.layers.BatchNormalization):
+        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+            return super().call(inputs, training=False)
+
+    return Staying
+
+
+_TRAINED = {
+    "BatchNorm": _Layers.batch_norm,
+    "Convolution": _Layers.convolution,
+    _DENSE: _Layers.dense,
+    "Flatten": _Layers.flatten,
+    "Pooling": _Layers.pooling,
+    "Activation": _Layers.activation,
+    "Dropout": _Layers.dropout,
+} | dict.fromkeys(SUMS, _Layers.add)
+"""By operator, the layer that is it."""

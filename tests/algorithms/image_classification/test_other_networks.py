@@ -1,0 +1,204 @@
+"""Training from networks that a symbol file says: what goes on from them, and what is refused, with its name.
+
+``tests/interop/test_mxnet_starts.py`` compares their steps with MXNet's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from algorithms.checkpoints import Checkpoint
+from algorithms.common import mxnet_files
+from algorithms.common.mxnet_symbols import Graph
+from algorithms.errors import ModelError
+from algorithms.hyperparameters import parse
+from algorithms.image_classification import ImageClassification
+from algorithms.image_classification import pretrained as starts
+from algorithms.image_classification.architecture import Architecture
+from algorithms.image_classification.model import ImageModel
+from algorithms.interface import Hosts
+from recordio.images import encode_record
+from recordio.limits import MOST_TRAINED_NODES
+from tests.algorithms.fakes import FakeJob, on_hosts
+from tests.algorithms.samples import SAMPLES, Records, eagerly, picture, pictures
+
+SMALL = SAMPLES["image-classification"].hyperparameters | {"use_pretrained_model": "1", "image_shape": "3,8,8"}
+FORM = Architecture(20, (3, 8, 8), 2)
+
+
+@pytest.fixture(autouse=True)
+def _eagerly() -> Iterator[None]:
+    with eagerly():
+        yield
+
+
+def start(folder: Path, edit: Callable[[dict[str, Any]], Any] | None = None, **more: np.ndarray | None) -> Path:
+    """A small network of three classes with a dropout, spoiled by ``edit`` and by arrays in place of its own."""
+    folder.mkdir(exist_ok=True)
+    graph, random = Graph(), np.random.default_rng(0)
+    names = ("gamma", "beta", "moving_mean", "moving_var")
+    x = graph.add("BatchNorm", "norm", graph.variable("data"), *(graph.variable(f"norm_{name}") for name in names))
+    weights = graph.variable("conv_weight"), graph.variable("conv_bias")
+    x = graph.add("Convolution", "conv", x, *weights, kernel=(3, 3), num_filter=4, stride=(2, 2))
+    x = graph.add("Activation", "relu", x, act_type="relu")
+    x = graph.add("Dropout", "drop", graph.add("Flatten", "flat", x), p=0.5)
+    x = graph.add("FullyConnected", "top", x, graph.variable("top_weight"), graph.variable("top_bias"), num_hidden=3)
+    document = json.loads(graph.to_json(graph.add("SoftmaxOutput", "out", x, graph.variable("label"))))
+    if edit is not None:
+        edit({node["name"]: node for node in document["nodes"]})
+    (folder / "model-symbol.json").write_text(json.dumps(document))
+    arrays: dict[str, np.ndarray | None] = {
+        **{f"arg:norm_{name}": np.ones(3, np.float32) for name in names[:2]},
+        **{f"aux:norm_{name}": np.full(3, 100, np.float32) for name in names[2:]},
+        "arg:conv_weight": random.normal(0, 0.2, (4, 3, 3, 3)).astype(np.float32),
+        "arg:conv_bias": np.zeros(4, np.float32),
+        "arg:top_weight": random.normal(0, 0.2, (3, 36)).astype(np.float32),
+        "arg:top_bias": np.zeros(3, np.float32),
+    }
+    arrays |= {name.replace("__", ":"): array for name, array in more.items()}
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    mxnet_files.save(folder / "model-0000.params", kept)
+    return folder
+
+
+def fit(folder: Path, job: FakeJob | None = None, **given: object) -> ImageModel:
+    values = parse(ImageClassification.hyperparameters, SMALL | {name: str(value) for name, value in given.items()})
+    channels = {"train": Records(pictures(12)), "validation": Records(pictures(4)), "model": folder}
+    return ImageClassification.fit(values, channels, job or FakeJob())
+
+
+def test_only_the_last_layer_is_random(tmp_path: Path) -> None:
+    before = mxnet_files.load(start(tmp_path) / "model-0000.params")
+    found = fit(tmp_path, learning_rate=0).arrays
+    assert isinstance(before, dict) and found.keys() == before.keys()
+    for name in ("arg:conv_weight", "arg:conv_bias", "arg:norm_beta"):
+        np.testing.assert_array_equal(found[name], before[name])
+    assert found["arg:top_weight"].shape == (2, 36) and found["arg:top_weight"].std() > 0.1
+
+
+def test_images_of_several_classes(tmp_path: Path) -> None:
+    """Whatever the start said, each class has a probability of its own."""
+    start(tmp_path)
+    given = SMALL | {"multi_label": "1", "num_classes": "2"}
+    records = [np.float32([1, 1]), np.float32([0, 1])]
+    found = [encode_record(picture(number % 2, number), records[number % 2]) for number in range(12)]
+    channels = {"train": Records(found), "validation": Records(found), "model": tmp_path}
+    model = ImageClassification.fit(parse(ImageClassification.hyperparameters, given), channels, FakeJob())
+    assert model.graph.multi_label and model.graph.nodes[model.graph.head].operator == "LogisticRegressionOutput"
+
+
+class Kept:
+    """Checkpoints in memory: keeps that after the first epoch."""
+
+    def __init__(self, kept: Checkpoint | None = None) -> None:
+        self.kept = kept
+
+    def latest(self, **_: Any) -> Checkpoint | None:
+        return self.kept
+
+    def offer(self, make: Callable[[], Checkpoint], *, epoch_over: bool = False, alone: bool = False) -> None:
+        if epoch_over and self.kept is None:
+            made = make()
+            state = json.loads(json.dumps(made.state))
+            self.kept = Checkpoint(made.position, state, made.arrays, {n: dict(k) for n, k in made.kept.items()})
+
+
+def test_a_job_that_was_killed_goes_on_with_the_same_dropout(tmp_path: Path) -> None:
+    start(tmp_path)
+    given = {"epochs": 3, "checkpoint_frequency": 3, "mini_batch_size": 6}
+    whole = FakeJob(checkpoints=(kept := Kept()))
+    expected = fit(tmp_path, whole, **given).arrays
+    again = FakeJob(checkpoints=Kept(kept.kept))
+    found = fit(tmp_path, again, **given).arrays
+    assert len(again.values("validation", "accuracy")) == 2
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_hosts_have_the_same_network(tmp_path: Path) -> None:
+    start(tmp_path)
+    values = parse(ImageClassification.hyperparameters, SMALL | {"mini_batch_size": "6"})
+
+    def train(hosts: Hosts) -> ImageModel:
+        channels = {"train": Records(pictures(12)), "validation": Records(pictures(4)), "model": tmp_path}
+        return ImageClassification.fit(values, channels, FakeJob(hosts=hosts))
+
+    first, second = on_hosts(2, train)
+    for name, array in first.arrays.items():
+        np.testing.assert_array_equal(second.arrays[name], array, err_msg=name)
+
+
+ONES = np.ones(3, np.float32)
+REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any], str]] = {
+    "operator": (
+        lambda nodes: nodes["relu"].update(op="LeakyReLU"),
+        {},
+        "'relu' of the symbol file is a 'LeakyReLU', ",
+    ),
+    "stopped gradients": (lambda nodes: nodes["relu"].update(op="BlockGrad"), {}, "a 'BlockGrad', which cannot be tr"),
+    "activation": (lambda nodes: nodes["relu"]["attrs"].update(act_type="softsign"), {}, "the activation 'softsign'"),
+    "groups": (lambda nodes: nodes["conv"]["attrs"].update(num_group="9", dilate="(2, 2)"), {}, "'conv' is in groups"),
+    "no dense layer": (lambda nodes: nodes["top"].update(op="Activation"), {}, "'top', a 'Activation', before its end"),
+    "lacks inputs": (lambda nodes: nodes["conv"].update(inputs=[[5, 0, 0]]), {}, "'conv' .Convolution. .* parameters"),
+    "computed": (lambda nodes: nodes["top"]["inputs"][1].__setitem__(0, 5), {}, "no parameter 'arg:norm'"),
+    "shared": (lambda nodes: nodes["top_bias"].update(name="conv_bias"), {}, "'arg:conv_bias' is read by several"),
+    "dropout": (lambda nodes: nodes["drop"]["attrs"].update(p="1.0"), {}, "p is 1, not below 1"),
+    "momentum": (lambda nodes: nodes["norm"].update(attrs={"momentum": "x"}), {}, "momentum is x, not a number"),
+    "name": (lambda nodes: nodes["data"].update(name="picture"), {}, "has no input 'data'"),
+    "missing": (None, {"arg__conv_weight": None}, "has no parameter 'arg:conv_weight'"),
+    "missing statistics": (None, {"aux__norm_moving_var": None}, "has no parameter 'aux:norm_moving_var'"),
+    "last layer": (None, {"arg__top_weight": None}, "has no parameter 'arg:top_weight', the weight of 'top'"),
+    "shape": (None, {"arg__conv_weight": np.ones((4, 5, 3, 3), np.float32)}, "image_shape 3,8,8: .* its weight"),
+    "positions": (None, {"arg__top_weight": np.ones((3, 30), np.float32)}, "image_shape 3,8,8: node 'top'"),
+    "variance": (None, {"aux__norm_moving_var": -ONES}, "a variance that is not above 0"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_trained_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
+    edit, more, reason = REFUSED[name]
+    start(tmp_path, edit, **more)
+    with pytest.raises(ModelError, match=reason):
+        starts.find(FORM, tmp_path, pretrained=True)
+
+
+def test_bounds_on_a_symbol_file(tmp_path: Path) -> None:
+    document = json.loads((start(tmp_path) / "model-symbol.json").read_text())
+    nodes = document["nodes"]
+    relu = next(number for number, node in enumerate(nodes) if node["name"] == "relu")
+    copies = [{**nodes[relu], "inputs": [[relu + number, 0, 0]]} for number in range(MOST_TRAINED_NODES)]
+    for node in nodes[relu + 1 :]:
+        node["inputs"] = [[number + len(copies) * (number >= relu), 0, 0] for number, *_ in node["inputs"]]
+    document["nodes"] = [*nodes[: relu + 1], *copies, *nodes[relu + 1 :]]
+    document["heads"] = [[len(document["nodes"]) - 1, 0, 0]]
+    (tmp_path / "model-symbol.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match=f"operators; {MOST_TRAINED_NODES} are the most"):
+        starts.find(FORM, tmp_path, pretrained=True)
+
+
+def test_without_a_symbol_file_the_network_is_another(tmp_path: Path) -> None:
+    (start(tmp_path) / "model-symbol.json").unlink()
+    with pytest.raises(ModelError, match="another network, of 2 layers; num_layers of this job is 20"):
+        starts.find(FORM, tmp_path, pretrained=True)
+
+
+def test_an_earlier_job_must_have_the_same_classes(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    fit(start(tmp_path / "start")).save(tmp_path / "out")
+    with pytest.raises(ModelError, match="num_classes 2, this job 3; they must be the same"):
+        fit(tmp_path / "out", use_pretrained_model=0, num_classes=3)
+
+
+def test_the_symbol_of_a_checkpoint_in_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(tmp_path)
+    (tmp_path / "model-0000.params").rename(tmp_path / "resnet-20.params")
+    (tmp_path / "model-symbol.json").rename(tmp_path / "resnet-20-symbol.json")
+    monkeypatch.setattr(starts, "PRETRAINED", tmp_path)
+    found = starts.find(FORM, None, pretrained=True)
+    assert found is not None and found.file == "resnet-20-symbol.json"

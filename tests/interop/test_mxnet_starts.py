@@ -1,0 +1,176 @@
+"""Training from networks of other forms, which real MXNet 1.9.1 says, computes and steps: here as there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from algorithms.common.networks import to_numpy
+from algorithms.hyperparameters import parse
+from algorithms.image_classification import ImageClassification
+from algorithms.image_classification import fit as fitting
+from algorithms.image_classification.architecture import Architecture
+from algorithms.image_classification.model import load_arrays
+from algorithms.image_classification.pretrained import find
+from algorithms.interface import Items
+from algorithms.vision.pipeline import ImageBatch
+from tests.algorithms.fakes import FakeJob
+from tests.algorithms.samples import SAMPLES, Records, eagerly, pictures
+from tests.interop.environments import python_of
+from tests.interop.test_mxnet import REQUIREMENTS
+from tests.interop.test_mxnet_images import in_mxnet
+
+pytestmark = pytest.mark.slow
+
+SHAPE = (3, 19, 22)
+RATE, MOMENTUM, DECAY = 0.05, 0.9, 0.02
+
+# Each with something that the network of this project has not: windows that are not square, a pooling of negative
+# numbers at a padded border, biases, statistics that stay, gammas of 1, a dense layer over positions, a sum that is
+# spread. A step twice, so that momentum is seen; then what it says, and its own answer with the statistics it has.
+MADE = """
+pixels, labels = np.load('pixels.npy').astype(np.float32), np.load('labels.npy')
+def conv(x, name, **more): return mx.sym.Convolution(x, name=name, **more)
+def pool(x, **more): return mx.sym.Pooling(x, pool_type='max', **more)
+def relu(x): return mx.sym.Activation(x, act_type='relu')
+data = mx.sym.BatchNorm(mx.sym.identity(mx.sym.var('data')), use_global_stats=True, eps=1e-4, name='in')
+
+def positions():
+    x = pool(conv(data, 'c1', kernel=(5, 3), num_filter=6, stride=(2, 1), pad=(1, 0)), kernel=(3, 3), stride=(2, 2),
+             pad=(1, 1))
+    x = conv(x, 'c2', kernel=(3, 3), num_filter=8, pad=(1, 1), no_bias=True)
+    x = mx.sym.BatchNorm(x, momentum=0.7, name='b')
+    x = mx.sym.broadcast_add(x, mx.sym.Pooling(x, global_pool=True, kernel=(1, 1), pool_type='avg'))
+    x = mx.sym.Activation(mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=10, name='f1'), act_type='sigmoid')
+    return mx.sym.FullyConnected(mx.sym.Dropout(x, p=0), num_hidden=4, name='f2')
+
+def residual():
+    x = conv(data, 'stem', kernel=(7, 7), num_filter=8, stride=(2, 2), pad=(3, 3), no_bias=True)
+    x = relu(mx.sym.BatchNorm(x, fix_gamma=False, eps=1e-5))
+    x = pool(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1))
+    y = relu(mx.sym.BatchNorm(conv(x, 'u1', kernel=(3, 3), num_filter=8, stride=(2, 2), pad=(1, 1)), fix_gamma=False))
+    y = mx.sym.BatchNorm(conv(y, 'u2', kernel=(3, 3), num_filter=8, pad=(1, 1)), fix_gamma=False)
+    x = relu(y + mx.sym.BatchNorm(conv(x, 'short', kernel=(1, 1), num_filter=8, stride=(2, 2)), fix_gamma=False))
+    x = mx.sym.Pooling(x, global_pool=True, kernel=(7, 7), pool_type='avg')
+    return mx.sym.FullyConnected(x, num_hidden=4, no_bias=True, name='last')
+
+scores = {'positions': positions, 'residual': residual}[NAME]()
+net = mx.sym.SoftmaxOutput(scores, name='softmax')
+mod = mx.mod.Module(net)
+mod.bind([('data', pixels.shape)], [('softmax_label', labels.shape)])
+mx.random.seed(0)
+mod.init_params(mx.init.Xavier())
+args, aux = mod.get_params()
+aux['in_moving_mean'][:] = 110
+aux['in_moving_var'][:] = 4000
+mod.set_params(args, aux)
+# With the head, or, as Gluon exports networks, without.
+mx.model.save_checkpoint('model', 3, net if NAME == 'positions' else scores, args, aux)
+mod.init_optimizer(optimizer='sgd', optimizer_params={'learning_rate': RATE, 'momentum': MOMENTUM, 'wd': DECAY})
+batch = mx.io.DataBatch([mx.nd.array(pixels)], [mx.nd.array(labels)])
+mod.forward(batch, is_train=False)
+out['evaluated'] = mod.get_outputs()[0].asnumpy()
+for step in range(2):
+    mod.forward_backward(batch)
+    out['trained%d' % step] = mod.get_outputs()[0].asnumpy()
+    mod.update()
+args, aux = mod.get_params()
+out.update({'arg:' + name: array.asnumpy() for name, array in args.items()})
+out.update({'aux:' + name: array.asnumpy() for name, array in aux.items()})
+"""
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    return python_of("mxnet", REQUIREMENTS)
+
+
+def made(python: Path, folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Pixels (n, height, width, channels), labels, and what MXNet makes of them; its checkpoint is in ``folder``."""
+    random = np.random.default_rng(0)
+    pixels, labels = random.integers(0, 256, (6, *SHAPE[1:], 3), np.uint8), random.integers(0, 4, 6)
+    np.save(folder / "pixels.npy", pixels.transpose(0, 3, 1, 2))
+    np.save(folder / "labels.npy", labels.astype(np.float32))
+    constants = f"NAME, RATE, MOMENTUM, DECAY = {name!r}, {RATE}, {MOMENTUM}, {DECAY}"
+    return pixels, labels, in_mxnet(python, folder, constants + MADE)
+
+
+def values(**given: object):
+    shape = ",".join(map(str, SHAPE))
+    strings = {"num_classes": 4, "mini_batch_size": 6, "image_shape": shape, "use_pretrained_model": 1} | given
+    sample = SAMPLES["image-classification"].hyperparameters
+    return parse(ImageClassification.hyperparameters, sample | {name: str(value) for name, value in strings.items()})
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", ["positions", "residual"])
+def test_steps_are_those_of_mxnet(python: Path, tmp_path: Path, name: str) -> None:
+    pixels, labels, expected = made(python, tmp_path, name)
+    form = Architecture(20, SHAPE, 4)
+    start = find(form, tmp_path, pretrained=True)
+    assert start is not None and len(start.random) == (2 if name == "positions" else 1)
+    options = values(learning_rate=RATE, momentum=MOMENTUM, weight_decay=DECAY)
+    with eagerly():
+        trainer = fitting.Trainer(options, form, FakeJob(), start.symbol)
+        trainer.start_from(start._replace(random=()))  # the last layer too, or there is nothing to compare
+        evaluated = softmax(to_numpy(trainer.network(pixels, training=False)))
+        np.testing.assert_allclose(evaluated, expected["evaluated"], rtol=1e-4, atol=1e-6)
+        assert np.ptp(evaluated) > 0.01
+        for step in range(2):
+            # Of what is seen while it trains: probabilities by the batch's own statistics, before the step.
+            kept = trainer.parameters()
+            seen = softmax(to_numpy(trainer.network(pixels, training=True)))
+            np.testing.assert_allclose(seen, expected[f"trained{step}"], rtol=1e-3, atol=1e-5)
+            trainer.start_from(start._replace(arrays=kept, random=()))  # that has moved the statistics
+            trainer._step(ImageBatch(pixels, labels.astype(np.int32), 6))
+    found = trainer.parameters()
+    before = load_arrays(tmp_path / "model-0003.params")
+    assert found.keys() == before.keys()
+    unused = {"arg:in_gamma", "arg:b_gamma"}  # 1 here; MXNet lets them decay
+    for array in found.keys() - unused:
+        np.testing.assert_allclose(found[array], expected[array], rtol=1e-3, atol=2e-5, err_msg=array)
+    unmoved = {array for array in found.keys() - unused if np.array_equal(found[array], before[array])}
+    assert unmoved == {"aux:in_moving_mean", "aux:in_moving_var"}
+
+
+TRAINED_ON = """
+pixels = np.load('pixels.npy')
+sym, args, aux = mx.model.load_checkpoint('image-classification', 2)
+mod = mx.mod.Module(symbol=sym, data_names=['data'], label_names=None)
+mod.bind(for_training=False, data_shapes=[('data', pixels.shape)])
+mod.set_params(args, aux, allow_missing=True)  # the label
+mod.forward(mx.io.DataBatch([mx.nd.array(pixels)]), is_train=False)
+out['answer'] = mod.get_outputs()[0].asnumpy()
+"""
+
+
+@pytest.mark.parametrize(("name", "classes"), [("positions", 2), ("residual", 4)])
+def test_a_network_that_was_trained_on_is_opened_by_mxnet(
+    python: Path, tmp_path: Path, name: str, classes: int
+) -> None:
+    """It has the classes of the job, which need not be those of the start; and training can go on from it."""
+    pixels, _, _ = made(python, tmp_path, name)
+    job, artifact = FakeJob(), tmp_path / "artifact"
+    channels = {"train": Records(pictures(12)), "validation": Records(pictures(12))}
+    given = {"num_classes": classes, "learning_rate": 0.003, "checkpoint_frequency": 1, "resize": 22, "epochs": 2}
+    with eagerly():
+        found = ImageClassification.fit(values(**given), channels | {"model": tmp_path}, job)
+    assert "The network is that of 'model-symbol.json'; num_layers has no effect" in job.messages
+    artifact.mkdir()
+    found.save(artifact)
+    np.save(artifact / "pixels.npy", pixels.transpose(0, 3, 1, 2).astype(np.float32))
+    answer = ImageClassification.load(artifact).predict(Items(list(pixels)))["prediction"]
+    assert answer.shape == (6, classes) and np.ptp(answer) > 0.01
+    expected = in_mxnet(python, artifact, TRAINED_ON)["answer"]
+    np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-6)
+    with eagerly():
+        again = values(**given | {"use_pretrained_model": 0, "learning_rate": 0})
+        onwards = ImageClassification.fit(again, channels | {"model": artifact}, FakeJob())
+    weights = [array for array in found.arrays if array.endswith(("weight", "bias"))]
+    assert all(np.array_equal(onwards.arrays[array], found.arrays[array]) for array in weights)
