@@ -26,7 +26,7 @@ provenance() {
 
 if docker info > /dev/null 2>&1; then
     base=${BASE_IMAGE:-$(sed -n 's/^ARG BASE_IMAGE=//p' Dockerfile)}
-    docker build --build-arg BASE_IMAGE="$base" "$@" .
+    DOCKER_BUILDKIT=1 docker build --build-arg BASE_IMAGE="$base" "$@" .
     case $base in
         *@sha256:*) digest=sha256:${base##*@sha256:} ;;
         *) digest=$(docker image inspect --format '{{if .RepoDigests}}{{index .RepoDigests 0}}{{end}}' "$base" 2> /dev/null || true)

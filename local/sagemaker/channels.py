@@ -14,6 +14,9 @@ from local.sagemaker.store import Record
 
 AUGMENTED = "AugmentedManifestFile"
 _KINDS = ("S3Prefix", "ManifestFile", AUGMENTED)
+_OF_PIPES = {"CompressionType": "compression type", "RecordWrapperType": "record wrapper type"}
+"""What a channel of files leaves unset, with SageMaker's words for it."""
+
 _T = TypeVar("_T")
 
 
@@ -26,6 +29,13 @@ def check(job: Record, *, files: bool) -> None:
     Raises:
         AwsError: naming the channel.
     """
+    for channel in job.get("InputDataConfig", ()):
+        for field, named in _OF_PIPES.items():
+            if (given := channel.get(field, "None")) != "None" and (how := mode(job, channel)) != "Pipe":
+                raise invalid(
+                    f"Invalid {named} for channel {channel['ChannelName']}: {how} mode only supports NONE, got {given} "
+                    "instead"
+                )
     names = [channel["ChannelName"] for channel in job.get("InputDataConfig", ())]
     if twice := {name for name in names if names.count(name) > 1}:
         raise invalid(f"Channel names must be unique: '{sorted(twice)[0]}' is given twice")
@@ -35,6 +45,8 @@ def check(job: Record, *, files: bool) -> None:
 
 
 def _problem(job: Record, channel: Record, files: bool) -> str | None:
+    if len(channel["DataSource"]) > 1:
+        return f"DataSource: {' and '.join(channel['DataSource'])} exclude each other"
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
         return "oba up reads S3DataSource only"

@@ -20,6 +20,7 @@ from local.sagemaker import invocation_metrics, models, without_effect
 from local.sagemaker.cloud import ACCOUNT, Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.instances import Instance
+from local.sagemaker.job_checks import twice
 from local.sagemaker.models import CONFIG
 from local.sagemaker.operations import listed, operation
 from local.sagemaker.records import found, put_new
@@ -201,12 +202,17 @@ def update_weights(cloud: Cloud, request: Record) -> Record:
     """Other weights take effect at once; other numbers of instances as an update does."""
     record = found(cloud, KIND, request["EndpointName"], "endpoint")
     desired = {one["VariantName"]: one for one in request["DesiredWeightsAndCapacities"]}
+    if name := twice([one["VariantName"] for one in request["DesiredWeightsAndCapacities"]]):
+        raise invalid(f"DesiredWeightsAndCapacities: the variant '{name}' is given twice")
     variants: list[Record] = record["Variants"]
     if unknown := desired.keys() - {variant["VariantName"] for variant in variants}:
         raise invalid(f'The variant name(s) "{sorted(unknown)[0]}" is/are not present within endpoint configuration')
     changed = False
     for variant in variants:
         wanted = desired.get(variant["VariantName"], {})
+        _check_capacity(variant, wanted)
+        if serverless := wanted.get("ServerlessUpdateConfig"):
+            variant["ServerlessConfig"] |= serverless
         variant["InitialVariantWeight"] = wanted.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0))
         count = variant.get("InitialInstanceCount", 1)
         variant["InitialInstanceCount"] = wanted.get("DesiredInstanceCount", count)
@@ -218,6 +224,18 @@ def update_weights(cloud: Cloud, request: Record) -> Record:
             running.weight = variant["InitialVariantWeight"]
         cloud.store.update(KIND, record["Name"], Variants=variants)
     return {"EndpointArn": record["Arn"]}
+
+
+def _check_capacity(variant: Record, wanted: Record) -> None:
+    """Refuse a capacity that the variant cannot have."""
+    name = variant["VariantName"]
+    if "ServerlessConfig" in variant:
+        if "DesiredInstanceCount" in wanted:
+            raise invalid(f"Variant {name}: DesiredInstanceCount is for instances; it has a ServerlessConfig")
+    elif "ServerlessUpdateConfig" in wanted:
+        raise invalid(f"Variant {name}: ServerlessUpdateConfig is for serverless variants; it has instances")
+    if wanted.get("DesiredInstanceCount") == 0:
+        raise invalid(f"Variant {name}: DesiredInstanceCount 0 is not at least 1")
 
 
 @operation("DeleteEndpoint")

@@ -77,6 +77,10 @@ class Engine(Protocol):
         """Send SIGTERM to what runs, as SageMaker does."""
         ...
 
+    def why_not(self, code: int, log: str) -> str | None:
+        """Why the engine could not run a container, from what was printed; None where the container itself ended so."""
+        ...
+
 
 def of(name: str, processes: Processes) -> Engine:
     """The engine of a name.
@@ -127,6 +131,10 @@ class ProcessEngine:
         """To the process."""
         process.terminate()
 
+    def why_not(self, code: int, log: str) -> str | None:
+        """There is no container."""
+        return None
+
 
 class _Containers:
     """What docker and buildah have in common: our images by name, other images as they are."""
@@ -158,6 +166,17 @@ class _Containers:
         return [f"--volume={run.base}:{_INSIDE}", f"--volume={run.near}:{run.near}"]
 
 
+_REMOVE_AND_GIVE_BACK = """
+docker rm --force "$0"
+exec docker run --rm --user=0:0 --entrypoint=chown "--volume=$1" "$2" -R -h "$3" "$4"
+"""
+"""Ends a container; then what it wrote as root belongs to the user who has to pack, change and delete it."""
+
+
+_OF_DOCKER = (125, 126, 127)
+"""Exit codes of ``docker run`` where there was no container, or none that has the command (docker-run(1))."""
+
+
 class DockerEngine(_Containers):
     """A Docker engine on this machine."""
 
@@ -170,11 +189,20 @@ class DockerEngine(_Containers):
             network.append(f"--publish={LOOPBACK}:{run.port}:{_PORT}")
         options = [*user, *network, *self._mounts(run), *(f"--env={key}={text}" for key, text in run.variables.items())]
         command = ["docker", "run", "--rm", "--name", name, *options, image, run.command]
-        return self._processes.start(command, dict(os.environ), _ROOT, ("docker", "rm", "--force", name))
+        after: tuple[str, ...] = ("docker", "rm", "--force", name)
+        if os.getuid() and not user:
+            owner, mount = f"{os.getuid()}:{os.getgid()}", f"{run.base}:{_INSIDE}"
+            after = ("sh", "-c", _REMOVE_AND_GIVE_BACK, name, mount, image, owner, str(_INSIDE))
+        return self._processes.start(command, dict(os.environ), _ROOT, after)
 
     def ask_to_end(self, process: subprocess.Popen[str]) -> None:
         """To the client, which passes it on."""
         process.terminate()
+
+    def why_not(self, code: int, log: str) -> str | None:
+        """The client's own error, such as that there is no such image."""
+        told = [line for line in log.splitlines() if line.startswith("docker: ")]
+        return told[-1] if code in _OF_DOCKER and told else None
 
 
 _THROUGH_FIFO = """
@@ -223,6 +251,10 @@ class BuildahEngine(_Containers):
         """To the container's process: one of buildah's would end without a word to it."""
         with contextlib.suppress(OSError, IndexError):
             os.kill(_contained(process.pid), signal.SIGTERM)
+
+    def why_not(self, code: int, log: str) -> str | None:
+        """``start`` has said so already."""
+        return None
 
 
 def _contained(process: int) -> int:

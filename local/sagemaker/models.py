@@ -51,10 +51,15 @@ def create_model(cloud: Cloud, request: Record) -> Record:
             raise invalid("The container has neither an Image nor a ModelPackageName")
         cloud.engine.check(container["Image"])
         images.check_no_program(container["Image"], container.get("Environment", {}), "SAGEMAKER_PROGRAM")
+        if "ModelDataUrl" in container and "ModelDataSource" in container:
+            raise invalid("The container has both ModelDataUrl and ModelDataSource; they exclude each other")
         if container.get("Mode") == "MultiModel" and "ModelDataUrl" not in container:
             raise invalid("A container of Mode MultiModel needs a ModelDataUrl: the prefix of its models")
         if described.direct and "ContainerHostname" not in container:
             raise invalid("InferenceExecutionConfig: with Mode Direct each container needs a ContainerHostname")
+    named = sum("ContainerHostname" in container for container in described.definitions)
+    if 0 < named < len(described.definitions):
+        raise invalid("ContainerHostname: given for one container of a pipeline, it is required of every one")
     if len(set(described.names)) < len(described.names):
         raise invalid(f"ContainerHostname must be unique: {', '.join(described.names)}")
     name = request["ModelName"]
@@ -93,12 +98,17 @@ def create_config(cloud: Cloud, request: Record) -> Record:
         raise invalid("oba up does not have ShadowProductionVariants")
     if "AsyncInferenceConfig" in request:
         _check_asynchronous(request["AsyncInferenceConfig"]["OutputConfig"])
+        if len(names) > 1:
+            raise invalid("AsyncInferenceConfig: an asynchronous endpoint has one production variant")
     for variant in request["ProductionVariants"]:
         if "ModelName" not in variant:
             raise invalid(f"Variant {variant['VariantName']}: oba up has variants with a ModelName only")
-        found(cloud, MODEL, variant["ModelName"], "model")
+        model = found(cloud, MODEL, variant["ModelName"], "model")
         if "ServerlessConfig" in variant:
             _check_serverless(variant)
+            _check_no_more_than_serverless(request, model)
+        else:
+            _check_instances(variant)
     name = request["EndpointConfigName"]
     exists = "Cannot create already existing endpoint configuration"
     return {"EndpointConfigArn": put_new(cloud, CONFIG, name, request, exists)}
@@ -118,6 +128,36 @@ def _check_serverless(variant: Record) -> None:
         raise invalid(
             f"Variant {name}: ProvisionedConcurrency {provisioned} is over MaxConcurrency {config['MaxConcurrency']}"
         )
+
+
+def _check_no_more_than_serverless(config: Record, model: Record) -> None:
+    """Refuse what serverless endpoints exclude (the developer guide, "Feature exclusions")."""
+    described, count = _containers(model), len(config["ProductionVariants"])
+    excluded = {
+        f"{count} production variants": count > 1,
+        "an asynchronous endpoint": "AsyncInferenceConfig" in config,
+        "data capture": config.get("DataCaptureConfig", {}).get("EnableCapture", False),
+        "a multi-model endpoint": any(one.get("Mode") == "MultiModel" for one in described.definitions),
+        "an inference pipeline": len(described.definitions) > 1,
+        "a VPC": "VpcConfig" in model,
+        "network isolation": model.get("EnableNetworkIsolation", False),
+    }
+    if names := [name for name, there in excluded.items() if there]:
+        raise invalid(
+            "One or more endpoint features are not supported using this configuration: a serverless endpoint cannot be "
+            f"or have {', '.join(names)}"
+        )
+
+
+def _check_instances(variant: Record) -> None:
+    name = variant["VariantName"]
+    missing = [one for one in ("InstanceType", "InitialInstanceCount") if one not in variant]
+    if len(missing) > 1:
+        raise invalid(f"Variant {name}: it has neither InstanceType and InitialInstanceCount nor ServerlessConfig")
+    if missing:
+        raise invalid(f"Variant {name}: {missing[0]} is required where there is no ServerlessConfig")
+    if "ManagedInstanceScaling" in variant:
+        raise invalid("ManagedInstanceScaling is only supported for inference component endpoints.")
 
 
 def _check_asynchronous(output: Record) -> None:

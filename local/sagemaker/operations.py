@@ -23,6 +23,7 @@ Operation = Callable[[Cloud, Record], Record | None]
 OPERATIONS: dict[str, Operation] = {}
 MODULES = ("tags", "training", "model_packages", "models", "endpoints", "transforms", "tuning_jobs", "search")
 _TOKEN = re.compile(r"[0-9]{1,9}")
+_RESERVED = "aws:"
 _PAGE = 10
 """MaxResults where a request does not say."""
 
@@ -53,9 +54,19 @@ def call(cloud: Cloud, name: str, request: Any) -> Record:
     if name not in OPERATIONS:
         raise AwsError("UnknownOperationException", f"oba up does not have {name}; it has {', '.join(OPERATIONS)}")
     protocol.check(model.input_shape, request)
+    _check_tags([tag["Key"] for tag in request.get("Tags") or ()])
     if not _TOKEN.fullmatch(token := request.get("NextToken") or "0"):
         raise invalid(f"NextToken '{token[:40]}' is none that oba up gave")
     return protocol.answer(model, OPERATIONS[name](cloud, _given(request)) or {})
+
+
+def _check_tags(keys: list[str]) -> None:
+    """Refuse keys that no resource can have (the API reference, ``AddTags``)."""
+    for key in keys:
+        if keys.count(key) > 1:
+            raise invalid(f"Tags: the tag key '{key}' is given twice")
+        if key.lower().startswith(_RESERVED):
+            raise invalid(f"Tags: the tag key '{key}' begins with {_RESERVED}, which is reserved for AWS")
 
 
 def _given(value: Any) -> Any:

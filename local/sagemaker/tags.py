@@ -7,6 +7,9 @@ from local.sagemaker.errors import invalid
 from local.sagemaker.operations import operation
 from local.sagemaker.store import Record
 
+_MOST = 50
+"""Of a resource (the API reference, ``AddTags``)."""
+
 
 def _found(cloud: Cloud, arn: str) -> tuple[str, str, list[dict[str, str]]]:
     kind = arn.rpartition(":")[2].partition("/")[0]
@@ -22,6 +25,8 @@ def add(cloud: Cloud, request: Record) -> Record:
     with cloud.store.lock:
         kind, name, before = _found(cloud, request["ResourceArn"])
         merged = {tag["Key"]: tag for tag in (*before, *request["Tags"])}
+        if len(merged) > _MOST:
+            raise invalid(f"{request['ResourceArn']} would have {len(merged)} tags: expected {_MOST} at most")
         cloud.store.update(kind, name, Tags=list(merged.values()))
     return {"Tags": list(merged.values())}
 

@@ -7,7 +7,7 @@ import shutil
 import time
 
 from local.metric_patterns import MetricPattern
-from local.sagemaker import channels, images, training_job
+from local.sagemaker import images, job_checks, training_job
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.operations import listed, operation
@@ -98,10 +98,10 @@ def _check(cloud: Cloud, request: Record) -> None:
     for wanted in ("ResourceConfig", "StoppingCondition", "OutputDataConfig"):
         if wanted not in request:
             raise invalid(f"{wanted} is required")
+    job_checks.check(request, files=cloud.only_here)
     count = training_job.instances(request)
     if not 1 <= count <= training_job.MOST_HOSTS:
         raise invalid(f"ResourceConfig.InstanceCount: {count} is not from 1 to {training_job.MOST_HOSTS}")
-    channels.check(request, files=cloud.only_here)
     try:
         for one in specification.get("MetricDefinitions", ()):
             MetricPattern(one["Name"], one["Regex"])
@@ -110,9 +110,6 @@ def _check(cloud: Cloud, request: Record) -> None:
     local = request.get("CheckpointConfig", {}).get("LocalPath", training_job.CHECKPOINTS)
     if local.rstrip("/") != training_job.CHECKPOINTS:
         raise invalid(f"CheckpointConfig.LocalPath: oba up has {training_job.CHECKPOINTS} only, not {local}")
-    longest, wait = (request["StoppingCondition"].get(name) for name in ("MaxRuntimeInSeconds", "MaxWaitTimeInSeconds"))
-    if request.get("EnableManagedSpotTraining") and (wait is None or wait < (longest or 0)):
-        raise invalid("MaxWaitTimeInSeconds above or equal to MaxRuntimeInSeconds is required for spot training")
 
 
 def found(cloud: Cloud, name: str) -> Record:

@@ -174,6 +174,9 @@ class Job:
                 text = host.paths.failure.read_text(errors="replace").strip()
                 known = text.startswith(("ClientError: ", "AlgorithmError: "))
                 return f"{text if known else f'AlgorithmError: {text}'}, exit code: {code}"
+            log = (self._folder / f"{host.paths.base.name}.log").read_text(errors="replace")
+            if why := self._cloud.engine.why_not(code, log):
+                return f"ClientError: {why}"
         if code < 0:
             return f"AlgorithmError: the process was ended by signal {-code}; see the log"
         return f"AlgorithmError: , exit code: {code}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from algorithms.interface import Algorithm
 from container.settings import ConfigurationError
-from local.sagemaker import images, protocol, training
+from local.sagemaker import images, job_checks, protocol, training
 from local.sagemaker.cloud import ACCOUNT, Cloud
 from local.sagemaker.errors import AwsError, invalid
 from local.sagemaker.operations import operation
@@ -127,6 +127,8 @@ def create(cloud: Cloud, request: Record) -> Record:
     for one in definitions.of(request):
         image = one["AlgorithmSpecification"].get("TrainingImage", "")
         images.check_no_program(image, one.get("StaticHyperParameters", {}), "sagemaker_program")
+        stated = definitions.resources(one.get("HyperParameterTuningResourceConfig", {}))
+        job_checks.check({"ResourceConfig": stated, **one}, files=cloud.only_here)
     name = request["HyperParameterTuningJobName"]
     record = {"Name": name, "Arn": cloud.arn(KIND, name), "Tags": request.get("Tags", [])}
     with _refused(), cloud.store.lock:

@@ -9,7 +9,7 @@ from algorithms import hyperparameters
 from algorithms.hyperparameters import Field
 from algorithms.interface import Algorithm
 from container import describe
-from local.tuning.config import GRID, HYPERBAND, STRATEGIES, Definition, TuningConfig, TuningError
+from local.tuning.config import EPOCHS, GRID, HYPERBAND, STRATEGIES, Definition, TuningConfig, TuningError
 from local.tuning.ranges import CategoricalRange, ContinuousRange, IntegerRange, Range
 from recordio.quoting import quoted
 
@@ -22,12 +22,18 @@ def check(config: TuningConfig, algorithms: Mapping[str, type[Algorithm] | None]
 
     Args:
         algorithms: of each definition by its name; None where it is an image of somebody else's.
-        tunable_only: refuse hyperparameters that SageMaker does not tune, such as ``k`` of k-means.
+        tunable_only: refuse hyperparameters that SageMaker does not tune, such as ``k`` of k-means, and a Hyperband
+            whose greatest number of epochs the first job would have to tell.
 
     Raises:
         TuningError: naming every problem.
     """
     problems = [*_whole_problems(config)]
+    if tunable_only and config.strategy == HYPERBAND and config.resources is None:
+        problems.append(
+            "MaxResource parameter is not provided and could not be inferred from provided static hyperparameters of "
+            f"TrainingJobDefinition: {', '.join(EPOCHS)}"
+        )
     for definition in config.definitions:
         problems += _own_problems(definition)
         if (algorithm := algorithms[definition.name]) is not None:
@@ -53,6 +59,8 @@ def _whole_problems(config: TuningConfig) -> list[str]:
             f"combinations for the provided ranges, [{combinations}], must be equal to or greater than the value of "
             f"MaxNumberOfTrainingJobs, [{config.max_jobs}]. Provide additional ranges."
         )
+    if config.strategy != HYPERBAND and config.resources:
+        problems.append("StrategyConfig is for the Hyperband strategy only")
     if config.resources and not 1 <= config.resources[0] <= config.resources[1]:
         problems.append(f"MinResource {config.resources[0]} is not from 1 to MaxResource {config.resources[1]}")
     if len({definition.maximize for definition in config.definitions}) > 1:

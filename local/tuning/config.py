@@ -12,6 +12,8 @@ from local.tuning.ranges import AUTO, CategoricalRange, ContinuousRange, Integer
 
 BAYESIAN, RANDOM, GRID, HYPERBAND = "Bayesian", "Random", "Grid", "Hyperband"
 STRATEGIES = (BAYESIAN, RANDOM, GRID, HYPERBAND)
+EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
+"""The static hyperparameters that state Hyperband's MaxResource (the API reference, ``HyperbandStrategyConfig``)."""
 IDENTICAL, TRANSFER = "IdenticalDataAndAlgorithm", "TransferLearning"
 MOST_JOBS = 750
 """Training jobs of a tuning job, where it states no limit: SageMaker's own quota."""
@@ -106,7 +108,7 @@ def from_request(request: Mapping[str, Any]) -> TuningConfig:
         most_without_gain=criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving"),
         until_converged=criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled",
         seed=config.get("RandomSeed", 0),
-        resources=(bounds.get("MinResource", 1), bounds["MaxResource"]) if "MaxResource" in bounds else None,
+        resources=_resources(bounds, definitions) if strategy == HYPERBAND or bounds else None,
         warm_start=request.get("WarmStartConfig", {}).get("WarmStartType"),
     )
     if strategy == GRID and jobs not in (None, made.combinations()):
@@ -115,6 +117,13 @@ def from_request(request: Mapping[str, Any]) -> TuningConfig:
             f"[{made.combinations()}], or be left out"
         )
     return made
+
+
+def _resources(bounds: Mapping[str, int], definitions: Sequence[Definition]) -> tuple[int, int] | None:
+    """The least and the greatest number of epochs of a job, stated or those of a static hyperparameter, if any."""
+    stated = [one.static[name] for one in definitions for name in EPOCHS if name in one.static]
+    greatest = bounds.get("MaxResource") or next((int(text) for text in stated if text.isdecimal()), None)
+    return (bounds.get("MinResource", 1), greatest) if greatest else None
 
 
 def _definition(definition: Mapping[str, Any], config: Mapping[str, Any]) -> Definition:

@@ -90,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
         options.setdefault(name, []).append(value)
     image, *words_given = rest
     if not has(image):
-        print(f"Unable to find image '{image}' locally: pull access denied for {image}")
+        print(f"docker: Error response from daemon: pull access denied for {image}")
         return 125
     inside = [text for text in options["--volume"] if PurePosixPath(text.split(":")[1]).is_relative_to(ROOT)]
     service = {"image": image, "command": words_given, "environment": options.get("--env", [])}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 
 from tests.interop.environments import SDK2, python_of
 
@@ -39,6 +39,9 @@ def came(tmp_path_factory):
     files = [png(row.reshape(8, 8)) for row in ROWS[binary][:60] * 16]
     write_images(folder / "digits.rec", files, LABELS[binary][:60])
     (folder / "digit.png").write_bytes(files[0])
+    cancer = load_breast_cancer()
+    numbers = np.arange(len(cancer.data)) + 84000
+    np.save(folder / "cancer.npy", np.column_stack([numbers, cancer.target == 0, cancer.data]))
     texts = [" ".join(np.random.default_rng(number).choice(list("abcd"), 4)) for number in range(200)]
     for side in ("source", "target"):
         (folder / side).write_text("\n".join(texts))
@@ -120,3 +123,34 @@ def test_a_translation_shows_what_it_looks_at(came):
     assert plain["target"] == shown["target"] and shown["target"]
     assert np.shape(shown["matrix"])[0] in (len(shown["target"].split()), len(shown["target"].split()) + 1)
     np.testing.assert_allclose(np.sum(shown["matrix"], axis=1), 1, atol=1e-3)
+
+
+def test_the_class_of_kmeans_finds_the_digits(came):
+    found = came("kmeans_high_level")
+    clusters, labels = np.array(found["clusters"], int), LABELS[:ASKED]
+    assert found["one"] == 1
+    assert sum(np.bincount(labels[clusters == one]).max() for one in set(clusters)) / ASKED > 0.7
+
+
+def test_a_search_without_scales_finds_what_ranks_zeros_first(came):
+    found = came("direct_marketing")
+    assert found["counts"]["Completed"] == 3
+    assert found["tuned"] == ["alpha", "eta", "max_depth", "min_child_weight"]
+    assert found["auc"] > 0.95
+
+
+def test_a_transform_job_joins_its_input_and_keeps_the_first_and_the_last(came):
+    found, cancer = came("breast_cancer"), load_breast_cancer()
+    predicted = np.array(found["plain"])
+    assert np.mean((predicted[:, -1] > 0.5) == (cancer.target[:ASKED] == 0)) > 0.9
+    np.testing.assert_allclose(np.array(found["joined"])[:, 1:31], cancer.data[:ASKED], rtol=1e-6)
+    np.testing.assert_allclose(np.array(found["joined"])[:, 31:], predicted, rtol=1e-6)
+    expected = np.column_stack([84000 + np.arange(ASKED), predicted[:, -1]])
+    np.testing.assert_allclose(found["ends"], expected, rtol=1e-6)
+
+
+def test_each_of_many_models_answers_for_its_place(came):
+    found, labels = came("home_values"), LABELS[:ASKED]
+    for place, factor in found["factors"].items():
+        assert np.corrcoef(found["values"][place], labels)[0, 1] > 0.9
+        assert np.mean(found["values"][place]) == pytest.approx(factor * labels.mean(), rel=0.25)

@@ -1,7 +1,8 @@
 """The calls of AWS's notebooks on the built-in algorithms, in our words, in the environment that `oba up` prints.
 
 `python … FOLDER`: FOLDER has rows.npy (the digits of scikit-learn, from 0 to 1), labels.npy, digits.rec and digit.png
-(images of zeros and ones), and in pairs/ the channels of a sequence to sequence job; what comes of each notebook is
+(images of zeros and ones), cancer.npy (numbers of patients, diagnoses, 30 features), and in pairs/ the channels of a
+sequence to sequence job; what comes of each notebook is
 written there as notebooks.json. The notebooks run side by side. The SDK's pauses are a second at most here.
 """
 
@@ -397,9 +398,163 @@ def seq2seq() -> Any:
     return answers
 
 
+def kmeans_high_level() -> Any:
+    """The class of k-means on two instances, asked for one row, then for many."""
+    kmeans = sagemaker.KMeans(ROLE, 2, "ml.c4.8xlarge", output_path=f"s3://{BUCKET}/kmeans_example/output", k=10,
+                              data_location=f"s3://{BUCKET}/kmeans_highlevel_example/data")  # fmt: skip
+    kmeans.fit(kmeans.record_set(ROWS.astype("float32")))
+    predictor = kmeans.deploy(initial_instance_count=1, instance_type="ml.m4.xlarge")
+    one = predictor.predict(ROWS[30:31].astype("float32"))
+    rows = predictor.predict(ROWS[:ASKED].astype("float32"))
+    sagemaker.Session().delete_endpoint(predictor.endpoint_name)
+    return {"one": len(one), "clusters": [row.label["closest_cluster"].float32_tensor.values[0] for row in rows]}
+
+
+def direct_marketing() -> Any:
+    """A search over XGBoost with boto3, whose ranges have no scales."""
+    client = boto3.Session().client("sagemaker")
+    np.savetxt(FOLDER / "marketing.csv", np.column_stack([LABELS == 0, ROWS]), delimiter=",", fmt="%.6g")
+    for channel in ("train", "validation"):
+        key = f"DEMO-hpo-xgboost-dm/{channel}/{channel}.csv"
+        boto3.Session().resource("s3").Bucket(BUCKET).Object(key).upload_file(str(FOLDER / "marketing.csv"))
+    places = {channel: f"s3://{BUCKET}/DEMO-hpo-xgboost-dm/{channel}" for channel in ("train", "validation")}
+    static = {"eval_metric": "auc", "num_round": "5", "objective": "binary:logistic", "rate_drop": "0.3",
+              "tweedie_variance_power": "1.4"}  # fmt: skip
+    image = f"811284229777.dkr.ecr.{REGION}.amazonaws.com/xgboost:latest"
+    definition = training_request("DEMO-hpo-xgboost-dm", image, static, places, content_type="csv")
+    definition["StaticHyperParameters"] = definition.pop("HyperParameters")
+    del definition["TrainingJobName"]
+    bounds = {"eta": ("0", "1"), "min_child_weight": ("1", "10"), "alpha": ("0", "2")}
+    config = {
+        "ParameterRanges": {
+            "CategoricalParameterRanges": [],
+            "ContinuousParameterRanges": [
+                {"Name": name, "MinValue": low, "MaxValue": high} for name, (low, high) in bounds.items()
+            ],
+            "IntegerParameterRanges": [{"Name": "max_depth", "MinValue": "1", "MaxValue": "10"}],
+        },
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 3},
+        "Strategy": "Bayesian",
+        "HyperParameterTuningJobObjective": {"MetricName": "validation:auc", "Type": "Maximize"},
+    }
+    name = "xgboost-tuningjob-DEMO"
+    client.create_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName=name, HyperParameterTuningJobConfig=config, TrainingJobDefinition=definition
+    )
+    while (job := client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name))[
+        "HyperParameterTuningJobStatus"
+    ] == "InProgress":
+        time.sleep(60)
+    best = job["BestTrainingJob"]
+    return {
+        "counts": job["TrainingJobStatusCounters"],
+        "tuned": sorted(best["TunedHyperParameters"]),
+        "auc": best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"],
+    }
+
+
+def breast_cancer() -> Any:
+    """Three transform jobs of one request that grows: as it is, joined with its input, filtered to first and last."""
+    client, table = boto3.client("sagemaker"), np.load(FOLDER / "cancer.npy")
+    numbers, features = table[:, :1], table[:, 2:]
+    files = {"train": table[:, 1:], "batch_noID": features[:ASKED], "batch": np.hstack([numbers, features])[:ASKED]}
+    for name, rows in files.items():
+        np.savetxt(FOLDER / f"{name}.csv", rows, delimiter=",", fmt="%.10g")
+        put("cancer/train" if name == "train" else "cancer/batch", FOLDER / f"{name}.csv")
+    image, name = IMAGE("xgboost", REGION, version="latest"), "xgb-DEMO-breast-cancer"
+    hyperparameters = {"objective": "binary:logistic", "max_depth": "5", "eta": "0.2", "gamma": "4",
+                       "min_child_weight": "6", "subsample": "0.8", "silent": "0", "num_round": "20"}  # fmt: skip
+    places = dict.fromkeys(("train", "validation"), f"s3://{BUCKET}/cancer/train/")
+    client.create_training_job(**training_request(name, image, hyperparameters, places, content_type="text/csv"))
+    client.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName=name)
+    info = client.describe_training_job(TrainingJobName=name)
+    container = {"Image": image, "ModelDataUrl": info["ModelArtifacts"]["S3ModelArtifacts"]}
+    client.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    request: dict[str, Any] = {
+        "ModelName": name,
+        "TransformOutput": {"Accept": "text/csv", "AssembleWith": "Line"},
+        "TransformInput": {"ContentType": "text/csv", "SplitType": "Line", "CompressionType": "None"},
+        "TransformResources": {"InstanceType": "ml.m4.xlarge", "InstanceCount": 1},
+    }
+
+    def lines(number: int, file: str) -> list[list[float]]:
+        job, place = f"Batch-Transform-{number}", f"s3://{BUCKET}/cancer/output-{number}"
+        source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/cancer/batch/{file}"}
+        request["TransformJobName"] = job
+        request["TransformOutput"]["S3OutputPath"] = place
+        request["TransformInput"]["DataSource"] = {"S3DataSource": source}
+        client.create_transform_job(**request)
+        client.get_waiter("transform_job_completed_or_stopped").wait(TransformJobName=job)
+        answer = boto3.client("s3").get_object(Bucket=BUCKET, Key=f"cancer/output-{number}/{file}.out")
+        return [[float(text) for text in line.split(",")] for line in answer["Body"].read().decode().splitlines()]
+
+    plain = lines(1, "batch_noID.csv")
+    request["DataProcessing"] = {"InputFilter": "$[1:]", "JoinSource": "Input"}
+    joined = lines(2, "batch.csv")
+    request["DataProcessing"]["OutputFilter"] = "$[0, -1]"
+    return {"plain": plain, "joined": joined, "ends": lines(3, "batch.csv")}
+
+
+def home_values() -> Any:
+    """Regressions of three places behind one endpoint of many models, the first of which comes while it runs."""
+    client, runtime, s3 = boto3.client("sagemaker"), boto3.client("sagemaker-runtime"), boto3.client("s3")
+    image, places = IMAGE("xgboost", REGION, "1.7-1"), {"NewYork_NY": 1, "Houston_TX": 2, "Chicago_IL": 3}
+    jobs = {}
+    for place, factor in places.items():
+        folder = FOLDER / "houses" / place
+        (folder / "train").mkdir(parents=True)
+        np.savetxt(folder / "train" / f"{place}_train.csv", np.column_stack([factor * LABELS, ROWS]), delimiter=",",
+                   fmt="%.4f")  # fmt: skip
+        inputs = SESSION.upload_data(path=str(folder), key_prefix=f"DEMO_MME_XGBOOST/model_prep/{place}")
+        made = Estimator(
+            image, ROLE, instance_count=1, instance_type="ml.m4.xlarge", base_job_name=f"xgb-{place.replace('_', '-')}",
+            output_path=f"s3://{BUCKET}/DEMO_MME_XGBOOST/model_artifacts/{place}", sagemaker_session=SESSION,
+        )  # fmt: skip
+        made.set_hyperparameters(max_depth=5, eta=0.2, gamma=4, min_child_weight=6, subsample=0.8,
+                                 early_stopping_rounds=5, objective="reg:squarederror", num_round=10)  # fmt: skip
+        channel = TrainingInput(f"{inputs}/train", distribution="FullyReplicated", content_type="csv")
+        made.fit({"train": channel, "validation": channel}, wait=False)
+        jobs[place] = made.latest_training_job.name
+
+    def copied(place: str) -> None:
+        client.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName=jobs[place])
+        artifact = client.describe_training_job(TrainingJobName=jobs[place])["ModelArtifacts"]["S3ModelArtifacts"]
+        source = {"Bucket": BUCKET, "Key": artifact.split(f"s3://{BUCKET}/")[1]}
+        key = f"DEMO_MME_XGBOOST/multi_model_artifacts/{place}.tar.gz"
+        s3.copy_object(Bucket=BUCKET, CopySource=source, Key=key)
+
+    first, *others = places
+    for place in others:
+        copied(place)
+    name = "housing"
+    models = f"s3://{BUCKET}/DEMO_MME_XGBOOST/multi_model_artifacts/"
+    container = {"Image": image, "ModelDataUrl": models, "Mode": "MultiModel"}
+    client.create_model(ModelName=name, ExecutionRoleArn=ROLE, Containers=[container])
+    variant = {"InstanceType": "ml.m4.xlarge", "InitialInstanceCount": 1, "InitialVariantWeight": 1,
+               "ModelName": name, "VariantName": "AllTraffic"}  # fmt: skip
+    client.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    client.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    client.get_waiter("endpoint_in_service").wait(EndpointName=name)
+
+    def asked(place: str) -> list[float]:
+        body = "\n".join(",".join(map(str, row)) for row in ROWS[:ASKED]) + "\n"
+        answer = runtime.invoke_endpoint(
+            EndpointName=name, ContentType="text/csv", TargetModel=f"{place}.tar.gz", Body=body
+        )
+        return list(map(float, json.loads(answer["Body"].read())))
+
+    values = {place: asked(place) for place in others}
+    copied(first)
+    values[first] = asked(first)
+    client.delete_endpoint(EndpointName=name)
+    client.delete_endpoint_config(EndpointConfigName=name)
+    client.delete_model(ModelName=name)
+    return {"factors": places, "values": values}
+
+
 NOTEBOOKS = (
     *(pca, factorization_machines, lda, linear_learner, xgboost_regression, kmeans_low_level, churn_and_variants, ntm),
-    *(image_classification, seq2seq),
+    *(image_classification, seq2seq, kmeans_high_level, direct_marketing, breast_cancer, home_values),
 )
 
 

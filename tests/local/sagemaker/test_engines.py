@@ -39,9 +39,32 @@ pytestmark = pytest.mark.slow
 OTHER = "123456789012.dkr.ecr.us-east-1.amazonaws.com/somebody:1"
 
 
-@pytest.fixture
-def docker(tmp_path):
-    """The environment in which `docker` is the stand-in: it has our images, and somebody's with `train` in it."""
+SOMEBODY = """
+FROM open-algorithms/kmeans
+ENV PATH=/usr/local/bin:/usr/bin:/bin
+RUN printf '%s\\n' '#!/bin/sh' 'cat /opt/ml/input/data/train/*' 'echo "score=0.5;"' 'cd /opt/ml/model' \\
+    'mkdir -m 700 own' 'umask 077' 'echo made > own/weights' > /usr/local/bin/train && chmod +x /usr/local/bin/train
+"""
+"""Its model is its user's alone, who is root: another user who runs `oba up` has to pack it all the same."""
+
+
+@pytest.fixture(params=["stand-in", "engine"])
+def docker(tmp_path, request):
+    """The environment in which `docker` is the stand-in or a real one: with our images, and somebody's `train`."""
+    return stand_in(tmp_path) if request.param == "stand-in" else engine()
+
+
+def engine():
+    """A Docker engine of this machine."""
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        pytest.skip("no Docker engine answers")
+    if subprocess.run(["docker", "image", "inspect", "open-algorithms/kmeans"], capture_output=True).returncode:
+        pytest.skip("make image ALGORITHM=kmeans makes the image")
+    subprocess.run(["docker", "build", "--tag", OTHER, "-"], input=SOMEBODY, text=True, check=True)
+    return {}
+
+
+def stand_in(tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()
     script = folder / "docker"
@@ -60,6 +83,12 @@ def docker(tmp_path):
         own.chmod(0o755)
     images = {"STAND_IN_COMMANDS": str(commands), "STAND_IN_IMAGES": ",".join([*registry.ALGORITHMS, "somebody"])}
     return {"PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": str(tmp_path), **images}
+
+
+def containers_of(docker) -> list[str]:
+    """The names of what runs, where the engine is a real one."""
+    command = ["docker", "ps", "--all", "--filter=name=^oba-", "--format={{.Names}}"]
+    return [] if docker else subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def with_data(up) -> None:
@@ -82,7 +111,7 @@ def test_docker_runs_our_images_and_others_and_leaves_no_container_when_it_is_ki
         other = trained(up, "other", AlgorithmSpecification=specification)
         assert {one["MetricName"]: one["Value"] for one in other["FinalMetricDataList"]} == {"score": 0.5}
         up.sagemaker.create_training_job(**request("missing", image="elsewhere/nobody"))
-        assert ended(up, "missing")["FailureReason"].endswith("exit code: 125")
+        assert ended(up, "missing")["FailureReason"].startswith("ClientError: docker: Error response from daemon: ")
         up.sagemaker.create_training_job(**request("stopped", HyperParameters=LONG))
         until_it_trains(up, "stopped")
         up.sagemaker.stop_training_job(TrainingJobName="stopped")
@@ -90,10 +119,14 @@ def test_docker_runs_our_images_and_others_and_leaves_no_container_when_it_is_ki
         assert "asked to stop" in (state / "training-jobs" / "stopped" / "algo-1.log").read_text()
         up.sagemaker.create_training_job(**request("runs", HyperParameters=LONG))
         until_it_trains(up, "runs")
-        assert processes_of(state)
+        assert processes_of(state) or containers_of(docker)
         up.process.send_signal(signal.SIGKILL)
         up.process.wait()
     wait_until_gone(state)
+    deadline = time.monotonic() + 60
+    while containers_of(docker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not containers_of(docker)
     assert not list(tmp_path.glob("stand-in-*"))
 
 

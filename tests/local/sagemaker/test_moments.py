@@ -112,7 +112,7 @@ def test_a_deleted_endpoint_does_not_touch_its_successor(cloud, monkeypatch, end
     for name in held:
         container = {"Image": KMEANS, "ModelDataUrl": name}
         models.create_model(cloud, {"ModelName": name, "PrimaryContainer": container, "ExecutionRoleArn": ROLE})
-        variants = [{"VariantName": name, "ModelName": name}]
+        variants = [{"VariantName": name, "ModelName": name, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}]
         models.create_config(cloud, {"EndpointConfigName": name, "ProductionVariants": variants})
     endpoints.create(cloud, {"EndpointName": "e", "EndpointConfigName": "first"})
     assert within(120, lambda: made["first"])
