@@ -70,13 +70,24 @@ class Estimator(BaseEstimator):
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
         """Train; ``told`` are hyperparameters that the data and the kind of estimator say."""
-        algorithm = registry.find(self.algorithm)
-        values = hyperparameters.parse(algorithm.hyperparameters, _stated(self, algorithm, batch, told))
+        values = self._stated(batch, told)
         self._check(values, batch)
-        seed = int(check_random_state(getattr(self, "random_state", None)).randint(_SEEDS))  # XGBoost has a seed
-        self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(seed, logger))
+        algorithm = registry.find(self.algorithm)
+        self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(self._seed(), logger))
         self._learn()
         return self
+
+    def _stated(self, batch: Batch, told: dict[str, Any]) -> Any:
+        """The parsed hyperparameters: the constructor's, what the rows tell, and those that are ``told``.
+
+        Raises:
+            HyperparameterError: some cannot be used.
+        """
+        algorithm = registry.find(self.algorithm)
+        return hyperparameters.parse(algorithm.hyperparameters, _stated(self, algorithm, batch, told))
+
+    def _seed(self) -> int:
+        return int(check_random_state(getattr(self, "random_state", None)).randint(_SEEDS))  # XGBoost has a seed
 
     def _learn(self) -> None:
         """Take what scikit-learn's users look for from the model."""
@@ -84,15 +95,19 @@ class Estimator(BaseEstimator):
     def _check(self, values: Any, batch: Batch) -> None:
         """Refuse rows that the parsed hyperparameters do not go with, in scikit-learn's words."""
 
-    def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
+    def _check_fitted(self) -> None:
+        """Raises NotFittedError, a ValueError, where there is no model."""
         check_is_fitted(self)
+
+    def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
+        self._check_fitted()
         finite = "allow-nan" if self._missing else True
         rows = self._checked(X, reset=False, ensure_all_finite=finite)
         return self.model_.predict(Batch(as_csr(rows)))
 
     def save(self, path: str | Path) -> None:
         """Write the model as SageMaker's artifact: a ``model.tar.gz``, which ``algorithms.load`` and ``serve`` open."""
-        check_is_fitted(self)
+        self._check_fitted()
         with tempfile.TemporaryDirectory() as folder:
             self.model_.save(Path(folder))
             pack(Path(folder), Path(path))
