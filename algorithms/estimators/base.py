@@ -59,14 +59,11 @@ class Estimator(BaseEstimator):
         """What scikit-learn's ``validate_data`` gives, float32, dense or CSR.
 
         Raises:
-            ValueError: in scikit-learn's words; a text in a frame is named with its column.
+            ValueError: in scikit-learn's words; what is no number in a frame is named with its column.
         """
-        try:
-            return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
-        except ValueError as error:
-            if (found := no_number(X)) is None:
-                raise
-            raise ValueError(f"{found}, and numbers are expected: encode it (OneHotEncoder), or drop it") from error
+        if found := no_number(X):
+            raise ValueError(f"{found}, and numbers are expected: encode it (a text by OneHotEncoder), or drop it")
+        return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
         """Train; ``told`` are hyperparameters that the data and the kind of estimator say."""
@@ -114,7 +111,8 @@ class Estimator(BaseEstimator):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """An estimator with the model of a folder or a ``model.tar.gz``, as ``save`` or SageMaker wrote it.
+        """An estimator with the model of a folder or a ``model.tar.gz``, as ``save`` or SageMaker wrote it; or of what
+        ``algorithms.load`` takes besides.
 
         The artifact has no hyperparameters: the estimator's are the defaults. Pickle keeps them.
 
