@@ -66,11 +66,21 @@ class Estimator(BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
-        """Train; ``told`` are hyperparameters that the data and the kind of estimator say."""
+        """Train; ``told`` are hyperparameters that the data and the kind of estimator say.
+
+        Raises:
+            ImportError: a package that training needs is not installed.
+        """
         values = self._stated(batch, told)
         self._check(values, batch)
         algorithm = registry.find(self.algorithm)
-        self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(self._seed(), logger))
+        try:
+            self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(self._seed(), logger))
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"{type(self).__name__} is trained with the package '{error.name}', which is not installed: "
+                f"pip install '.[{registry.ALGORITHMS[self.algorithm].extra}]' in a clone of this project"
+            ) from error
         self._learn()
         return self
 
@@ -201,6 +211,7 @@ def _constructor(cls: type[Estimator]) -> Any:
     keywords = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()
     ]
+    __init__.__qualname__ = f"{cls.__qualname__}.__init__"  # as errors name it
     __init__.__signature__ = inspect.Signature([me, *keywords])  # type: ignore[attr-defined]
     lines = [f"{name}: {field.help} {field.expected().capitalize()}." for name, field in declared.items()]
     if "random_state" in defaults:
