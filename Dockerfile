@@ -43,7 +43,7 @@ RUN /opt/pip/bin/pip wheel --no-cache-dir --no-index --no-deps --no-build-isolat
         /wheels/*.whl \
  && python3 images/layers.py join /opt/venv /opt/own \
  && /opt/pip/bin/python images/sbom.py /opt/venv /opt/debian-packages > /opt/own/sbom.cdx.json \
- && python3 images/leave_out.py /opt/venv /opt/own \
+ && python3 images/leave_out.py /opt/venv /opt/own "${ALGORITHM}" "${PURPOSE}" \
  && python3 images/layers.py settle /opt/venv /opt/own
 
 FROM python

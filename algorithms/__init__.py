@@ -21,7 +21,7 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
     Parameters
     ----------
     path
-        the folder or the archive.
+        the folder or the archive; or the folder that ``oba train`` or ``oba tune`` has put a model into.
     algorithm
         SageMaker's name of the algorithm; None finds it by the files.
 

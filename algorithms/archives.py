@@ -1,5 +1,5 @@
 """Model archives (``model.tar.gz``): made of a folder; and unpacked, since they come from outside, within bounds, and
-plain files only."""
+plain files only. And where a job's model is."""
 
 from __future__ import annotations
 
@@ -65,6 +65,15 @@ class _Bounded:
     def _check(self, position: int) -> None:
         if position > self._most + LONGEST_MEMBER_HEADER:
             raise ArchiveError(f"it unpacks to more than {self._most} bytes, which a file of its size does not")
+
+
+def model_of_job(path: Path) -> Path:
+    """The model's own folder where ``path`` is that of a job (with ``input`` and ``model`` in it, as SageMaker lays it
+    out and ``oba train`` writes it) or of a search (``oba tune``, the best job in ``best``); else ``path``."""
+    for job in (path, path / "best"):
+        if (job / "model").is_dir() and (job / "input").is_dir():
+            return job / "model"
+    return path
 
 
 def pack(folder: Path, archive: Path) -> Path:

@@ -1,29 +1,74 @@
-"""Frames of pandas and polars, by what they have in common."""
+"""Frames of pandas and polars, by what they have in common: columns with names and types."""
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
 
 _SHOWN = 50
-_NUMBERS = "biufc"
-"""Kinds of dtypes that hold no text."""
+_NUMBERS, _TIMES, _COMPLEX = "biuf", "mM", "c"
+"""Kinds of NumPy's dtypes: booleans are 0 and 1."""
 
 
-def no_number(frame: Any) -> str | None:
-    """Of values that could not be made numbers: the first column and value that is none, for a message.
+def no_number(rows: Any) -> str | None:
+    """The first column whose values are no numbers, with one of them or its type, for a message; None where all are.
 
-    None where ``frame`` has no columns with names, or all can be numbers.
+    Numbers are also booleans, decimals, texts and categories that say a number, and what is missing. Dates, times and
+    durations are none, though NumPy would count their days or nanoseconds: which of the two, the frame does not tell.
+
+    Args:
+        rows: a frame; or an array, which has no names of columns.
     """
-    for name in getattr(frame, "columns", ()):
-        values = np.asarray(frame[name]).ravel()
-        if values.dtype.kind in _NUMBERS:
-            continue
-        for value in values:
-            if isinstance(value, str) and not _is_number(value):
-                return f"column {str(name)[:_SHOWN]!r} has the text {value[:_SHOWN]!r}"
+    dtypes = getattr(rows, "dtypes", None)
+    if dtypes is None or not hasattr(rows, "columns"):
+        kind = getattr(getattr(rows, "dtype", None), "kind", None)
+        return f"the array has dates, times or durations ({rows.dtype})" if kind in ("m", "M") else None
+    for number, (name, dtype) in enumerate(zip(rows.columns, dtypes, strict=True)):
+        if (found := _by_type(dtype)) is None:
+            found = _by_value(rows.iloc[:, number] if hasattr(rows, "iloc") else rows[:, number])
+        if found:
+            return f"column {str(name)[:_SHOWN]!r} has {found}"
     return None
+
+
+def _by_type(dtype: Any) -> str | None:
+    """What keeps all values of this type, of pandas or polars, from being numbers; "" for nothing, None where only the
+    values tell."""
+    if hasattr(dtype, "is_temporal"):  # of polars
+        if dtype.is_numeric() or str(dtype) in ("Boolean", "Null"):
+            return ""
+        return f"dates, times or durations ({dtype})" if dtype.is_temporal() else None
+    if dtype.kind in _TIMES:
+        return f"dates, times or durations ({dtype})"
+    if dtype.kind in _COMPLEX:
+        return f"complex numbers ({dtype})"
+    return "" if dtype.kind in _NUMBERS else None
+
+
+def _by_value(column: Any) -> str:
+    """The first value that is no number; "" for none."""
+    values = np.asarray(column)
+    if values.ndim > 1:
+        return f"several values in a row ({column.dtype})"
+    for value in values:
+        if isinstance(value, str):
+            if not _is_number(value):
+                return f"the text {value[:_SHOWN]!r}"
+        elif not (_is_real(value) or _is_missing(value)):
+            return f"the {type(value).__name__} {str(value)[:_SHOWN]}"
+    return ""
+
+
+def _is_real(value: Any) -> bool:
+    if isinstance(value, np.generic):  # NumPy's durations are registered as numbers
+        return value.dtype.kind in _NUMBERS
+    return isinstance(value, numbers.Number) and not isinstance(value, complex)  # decimals are numbers, but not Real
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ == "NAType"  # pandas' NA
 
 
 def _is_number(text: str) -> bool:

@@ -25,7 +25,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms import registry
-from algorithms.archives import ArchiveError, extract
+from algorithms.archives import ArchiveError, extract, model_of_job
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample
 from algorithms.frames import no_number
@@ -41,6 +41,7 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
         raise FileNotFoundError(f"there is no model at '{place}': no such file or folder")
     if not (place.is_dir() or place.is_file()):
         raise ModelError(f"'{place}' is neither a folder nor an archive")
+    place = model_of_job(place)
     with unpacked(place) as folder:
         _check(folder, place)
         found = registry.find(algorithm) if algorithm is not None else identified(folder, place)
@@ -196,16 +197,19 @@ def _real(values: Any) -> Any:
 
 def _dense(values: Any, *, missing: bool) -> np.ndarray:
     """(n, d) float32. Frames of pandas and polars become arrays by NumPy's own protocol, for which a null of polars is
-    NaN; what pandas calls missing is made it, where the algorithm takes that."""
+    NaN; what pandas calls missing is made it."""
+    if found := no_number(values):
+        raise PredictionError(f"rows of numbers are expected: {found}")
     try:
-        if missing and hasattr(values, "iloc"):  # of pandas: polars' to_numpy has no na_value
-            values = values.to_numpy(np.float64, na_value=np.nan)
+        rows = np.asarray(values)
+        if rows.dtype.kind == "O" and hasattr(values, "iloc"):  # of pandas: polars' to_numpy has no na_value
+            rows = values.to_numpy(np.float64, na_value=np.nan)
         with np.errstate(over="ignore"):
-            rows = np.ascontiguousarray(_real(np.asarray(values)), dtype=np.float32)
+            rows = np.ascontiguousarray(_real(rows), dtype=np.float32)
     except PredictionError:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        raise PredictionError(f"rows of numbers are expected: {no_number(values) or error}") from None
+        raise PredictionError(f"rows of numbers are expected: {error}") from None
     if rows.ndim != 2:
         hint = "; for a single row use values.reshape(1, -1)" if rows.ndim == 1 else ""
         raise PredictionError(f"rows are expected, of shape (n, features), not {rows.shape}{hint}")

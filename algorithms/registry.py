@@ -45,11 +45,12 @@ def find(name: str) -> type[Algorithm]:
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        if extra is None or (error.name or "").split(".")[0] == "algorithms":
+        if (error.name or "").split(".")[0] == "algorithms":
             raise
+        install = f", or install the extra '{extra}'" if extra else ""
         raise LookupError(
             f"algorithm '{name}' needs the package '{error.name}', which is not installed here: "
-            f"use an image built with ALGORITHM={name}, or install the extra '{extra}'"
+            f"use an image built with ALGORITHM={name}{install}"
         ) from error
 
 

@@ -1,9 +1,9 @@
-"""Delete what the image never uses: ``python images/leave_out.py /opt/venv /opt/own``.
+"""Delete what the image never uses: ``python images/leave_out.py /opt/venv /opt/own ALGORITHM PURPOSE``.
 
 The first is the environment of other people's packages, the second has this project's.
 
 Whole files are left out, each for a reason given below; none is changed. What stays of scipy is not a list to maintain:
-it is what importing all of the project loads.
+it is what importing all of the project loads; where the image is to serve one algorithm's models, all but the others.
 """
 
 from __future__ import annotations
@@ -13,14 +13,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from algorithms.registry import ALGORITHMS
+
 LEFT_OUT = {
-    "the packages' own tests": ("*/**/tests",),
-    "for compiling against a package, not for running it": (
+    "the packages' own tests, and what is compiled for them": (
+        "*/**/tests",
+        "*/**/_*_tests.*.so",
+        "numpy/_core/_simd.*.so",
+        "scipy/_lib/_test_*.so",
+        "scipy/special/_test_internal.*.so",
+    ),
+    "for compiling against a package, or describing it, not for running it": (
         "*/include",
         "numpy/_core/include",
         "numpy/_core/lib",
         "numpy/random/lib",
+        "numpy/distutils",
         "pyarrow/src",
+        "scipy/special/cython_special.*.so",
+        "**/*.cc",
+        "**/*.proto",
         "**/*.pxd",
         "**/*.pyx",
         "**/*.pxi",
@@ -75,32 +89,50 @@ LEFT_OUT = {
 }
 
 
-# Imports all that the image's algorithms can import, and prints which parts of scipy came with it.
+# Imports all of the project but the packages that are named, and prints what of scipy was loaded: its parts, and its
+# libraries (of those that NumPy brings too, NumPy's are).
 IMPORT_ALL = """
-import importlib.util, pkgutil, sys
+import importlib.util, pathlib, pkgutil, sys
+def import_all(name):
+    if name in sys.argv[1:] or name.endswith("__main__"):
+        return
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if importlib.util.find_spec(error.name.partition(".")[0]):
+            raise  # not an extra of another image: something that should not have been left out
+        print(f"{name} is not for this image: {error}", file=sys.stderr)
+        return
+    for inner in pkgutil.iter_modules(getattr(module, "__path__", ()), name + "."):
+        import_all(inner.name)
 for name in ("recordio", "algorithms", "container"):
-    for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
-        if not module.name.endswith("__main__"):
-            try:
-                importlib.import_module(module.name)
-            except ModuleNotFoundError as error:
-                if importlib.util.find_spec(error.name.partition(".")[0]):
-                    raise  # not an extra of another image: something that should not have been left out
-                print(f"{module.name} is not for this image: {error}", file=sys.stderr)
+    import_all(name)
 print(*{name.split(".")[1] for name in sys.modules if name.startswith("scipy.")})
+mapped = {line.split()[-1] for line in pathlib.Path("/proc/self/maps").read_text().splitlines()}
+print(*{pathlib.Path(file).name for file in mapped if "/scipy.libs/" in file})
 """
 
 
-def main(environment: Path, own: Path) -> None:
-    """Leave out of ``environment`` all of the above, and the parts of scipy that no import of the project loads."""
+def main(environment: Path, own: Path, algorithm: str, purpose: str) -> None:
+    """Leave out of ``environment`` all of the above, and what of scipy no import of the project loads."""
     (packages,) = environment.glob("lib/python*/site-packages")
     for reason, patterns in LEFT_OUT.items():
         leave_out(reason, [path for pattern in patterns for path in packages.glob(pattern)])
-    python = [environment / "bin" / "python", "-B", "-c", IMPORT_ALL]
-    loaded = subprocess.run(python, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    python: list[str | Path] = [environment / "bin" / "python", "-B", "-c", IMPORT_ALL, *others(algorithm, purpose)]
+    told = subprocess.run(python, check=True, stdout=subprocess.PIPE, text=True).stdout
+    parts, libraries = (set(line.split()) for line in told.splitlines())
     leave_out("the user's command, whose package local/ is not in images", [own / "bin" / "oba"])
-    parts = [path.parent for path in (packages / "scipy").glob("*/__init__.py")]
-    leave_out("parts of scipy that nothing here imports", [path for path in parts if path.name not in loaded])
+    unused = [path.parent for path in (packages / "scipy").glob("*/__init__.py") if path.parent.name not in parts]
+    unused += [path for path in packages.glob("scipy.libs/*") if path.name not in libraries]
+    leave_out("what of scipy nothing here imports", unused)
+
+
+def others(algorithm: str, purpose: str) -> list[str]:
+    """The packages of the algorithms that an image for ``purpose`` is not for."""
+    if purpose != "serve" or algorithm == "all":
+        return []
+    packages = {name: entry.location.partition(":")[0] for name, entry in ALGORITHMS.items()}
+    return [package for name, package in packages.items() if name != algorithm]
 
 
 def leave_out(reason: str, paths: list[Path]) -> None:
@@ -117,4 +149,4 @@ def leave_out(reason: str, paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

@@ -12,6 +12,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from algorithms.archives import model_of_job
+
 
 class Loudness(enum.Enum):
     """Which lines are shown: warnings and errors, what people read, or all."""
@@ -96,11 +98,7 @@ class ModelPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The model's own folder or archive."""
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        for job in (path, path / "best"):
-            if (job / "model").is_dir() and (job / "input").is_dir():
-                return job / "model"
-        return path
+        return model_of_job(Path(os.fsdecode(super().convert(value, param, ctx))))
 
 
 class Pair(click.ParamType[tuple[str, str]]):

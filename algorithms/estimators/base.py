@@ -59,24 +59,42 @@ class Estimator(BaseEstimator):
         """What scikit-learn's ``validate_data`` gives, float32, dense or CSR.
 
         Raises:
-            ValueError: in scikit-learn's words; a text in a frame is named with its column.
+            ValueError: in scikit-learn's words; what is no number in a frame is named with its column.
         """
-        try:
-            return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
-        except ValueError as error:
-            if (found := no_number(X)) is None:
-                raise
-            raise ValueError(f"{found}, and numbers are expected: encode it (OneHotEncoder), or drop it") from error
+        if found := no_number(X):
+            raise ValueError(f"{found}, and numbers are expected: encode it (a text by OneHotEncoder), or drop it")
+        return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
-        """Train; ``told`` are hyperparameters that the data and the kind of estimator say."""
-        algorithm = registry.find(self.algorithm)
-        values = hyperparameters.parse(algorithm.hyperparameters, _stated(self, algorithm, batch, told))
+        """Train; ``told`` are hyperparameters that the data and the kind of estimator say.
+
+        Raises:
+            ImportError: a package that training needs is not installed.
+        """
+        values = self._stated(batch, told)
         self._check(values, batch)
-        seed = int(check_random_state(getattr(self, "random_state", None)).randint(_SEEDS))  # XGBoost has a seed
-        self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(seed, logger))
+        algorithm = registry.find(self.algorithm)
+        try:
+            self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(self._seed(), logger))
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"{type(self).__name__} is trained with the package '{error.name}', which is not installed: "
+                f"pip install '.[{registry.ALGORITHMS[self.algorithm].extra}]' in a clone of this project"
+            ) from error
         self._learn()
         return self
+
+    def _stated(self, batch: Batch, told: dict[str, Any]) -> Any:
+        """The parsed hyperparameters: the constructor's, what the rows tell, and those that are ``told``.
+
+        Raises:
+            HyperparameterError: some cannot be used.
+        """
+        algorithm = registry.find(self.algorithm)
+        return hyperparameters.parse(algorithm.hyperparameters, _stated(self, algorithm, batch, told))
+
+    def _seed(self) -> int:
+        return int(check_random_state(getattr(self, "random_state", None)).randint(_SEEDS))  # XGBoost has a seed
 
     def _learn(self) -> None:
         """Take what scikit-learn's users look for from the model."""
@@ -84,22 +102,27 @@ class Estimator(BaseEstimator):
     def _check(self, values: Any, batch: Batch) -> None:
         """Refuse rows that the parsed hyperparameters do not go with, in scikit-learn's words."""
 
-    def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
+    def _check_fitted(self) -> None:
+        """Raises NotFittedError, a ValueError, where there is no model."""
         check_is_fitted(self)
+
+    def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
+        self._check_fitted()
         finite = "allow-nan" if self._missing else True
         rows = self._checked(X, reset=False, ensure_all_finite=finite)
         return self.model_.predict(Batch(as_csr(rows)))
 
     def save(self, path: str | Path) -> None:
         """Write the model as SageMaker's artifact: a ``model.tar.gz``, which ``algorithms.load`` and ``serve`` open."""
-        check_is_fitted(self)
+        self._check_fitted()
         with tempfile.TemporaryDirectory() as folder:
             self.model_.save(Path(folder))
             pack(Path(folder), Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """An estimator with the model of a folder or a ``model.tar.gz``, as ``save`` or SageMaker wrote it.
+        """An estimator with the model of a folder or a ``model.tar.gz``, as ``save`` or SageMaker wrote it; or of what
+        ``algorithms.load`` takes besides.
 
         The artifact has no hyperparameters: the estimator's are the defaults. Pickle keeps them.
 
@@ -188,6 +211,7 @@ def _constructor(cls: type[Estimator]) -> Any:
     keywords = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()
     ]
+    __init__.__qualname__ = f"{cls.__qualname__}.__init__"  # as errors name it
     __init__.__signature__ = inspect.Signature([me, *keywords])  # type: ignore[attr-defined]
     lines = [f"{name}: {field.help} {field.expected().capitalize()}." for name, field in declared.items()]
     if "random_state" in defaults:

@@ -98,6 +98,8 @@ class Regresses(RegressorMixin, Supervised):
 
     def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:  # noqa: N803
         rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True)
+        if np.asarray(labels).dtype.kind in "mM":
+            raise ValueError(f"y has dates, times or durations ({labels.dtype}), and numbers are expected")
         with np.errstate(over="ignore"):
             labels = labels.astype(np.float32)
         if not np.isfinite(labels).all():

@@ -7,19 +7,23 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import ClusterMixin
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils.validation import check_is_fitted
 
-from algorithms.estimators.base import Transforms
-from recordio.batches import Batch
+from algorithms.arrays import QuietJob
+from algorithms.checkpoints import Checkpoint
+from algorithms.estimators.streams import Streams
+from algorithms.kmeans.checkpoints import Place, resume, to_checkpoint
+from algorithms.kmeans.fit import State, final_random, initialize, options_of, see
+from algorithms.kmeans.model import KMeansModel
+from recordio.batches import Batch, Features, cut
 
 
-class KMeans(ClusterMixin, Transforms):
+class KMeans(ClusterMixin, Streams):
     """Clusters; see ``algorithms/kmeans/README.md``.
 
     Attributes:
         cluster_centers_: (k, d), float32.
-        labels_: (n,), int32: the cluster of each row.
-        inertia_: the sum of squared distances of rows to their centers.
+        labels_: (n,), int32: the cluster of each row; of ``fit`` alone.
+        inertia_: the sum of squared distances of rows to their centers; of ``fit`` alone.
     """
 
     algorithm = "kmeans"
@@ -46,13 +50,33 @@ class KMeans(ClusterMixin, Transforms):
         if len(batch) < values.k:
             raise ValueError(f"n_samples={len(batch)} should be at least k={values.k}")
 
+    def _begin(self, values: Any, job: QuietJob) -> State:
+        return initialize(values, job.seed, job.hosts)
+
+    def _see(self, state: State, rows: Features, values: Any) -> None:
+        for batch in cut([Batch(rows)], values.mini_batch_size):
+            see(state, values.k, batch.features)
+
+    def _needed(self, values: Any) -> int:
+        return int(values.k)
+
+    def _finish(self, state: State, values: Any, job: QuietJob) -> KMeansModel:
+        found = state.finalize(values.k, options_of(values), final_random(job.seed), job.info)
+        return KMeansModel(found.centers)
+
+    def _taken_apart(self, state: State) -> Checkpoint:
+        return to_checkpoint(state, Place())
+
+    def _put_together(self, state: State, kept: Checkpoint) -> None:
+        resume(state, kept)
+
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """The cluster of each row, (n,), int32."""
         return self._ask(X)["closest_cluster"].astype(np.int32)
 
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
         """The distance of each row to each center, (n, k)."""
-        check_is_fitted(self)
+        self._check_fitted()
         rows = self._checked(X, reset=False)
         return euclidean_distances(rows, self.cluster_centers_).astype(np.float32, copy=False)
 

@@ -20,6 +20,7 @@ from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Progress, Throughput
+from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.kmeans.checkpoints import Place, join, resume, to_checkpoint
 from algorithms.kmeans.lloyd import (
@@ -312,27 +313,14 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         TrainingDataError: there are fewer rows than clusters.
         TrainingStopped: a stop was asked for before so many were read.
     """
-    k, dim = hyperparameters.k, hyperparameters.feature_dim
-    seeds = np.random.SeedSequence(job.seed).spawn(2)
-    own = seeds[0].spawn(job.hosts.rank)[-1] if job.hosts.rank else seeds[0]
-    factor = _resolved(hyperparameters.extra_center_factor, "extra_center_factor", extra_centers(k, dim), job)
-
-    def new_state() -> State:
-        return State(
-            k * factor,
-            k,
-            np.random.default_rng(own),
-            init_method=hyperparameters.init_method,
-            half_life=hyperparameters.half_life_time_size / job.hosts.size,  # rows pass on all hosts at once
-        )
-
+    k = hyperparameters.k
+    new_state = partial(initialize, hyperparameters, job.seed, job.hosts)
     state = new_state()
-    options = Options(
-        hyperparameters.local_lloyd_init_method,
-        hyperparameters.local_lloyd_max_iter,
-        hyperparameters.local_lloyd_tol,
-        _resolved(hyperparameters.local_lloyd_num_trials, "local_lloyd_num_trials", trials(k), job),
-    )
+    options = options_of(hyperparameters)
+    if hyperparameters.extra_center_factor == AUTO:
+        job.info(f"'extra_center_factor' was set to 'auto', evaluated to {state.size // k}.")
+    if hyperparameters.local_lloyd_num_trials == AUTO:
+        job.info(f"'local_lloyd_num_trials' was set to 'auto', evaluated to {options.num_trials}.")
     of_others = partial(join, make=new_state, hosts=job.hosts)
     found = job.checkpoints.latest(alone=True, join=of_others)
     place = Place() if found is None else resume(state, found)
@@ -361,18 +349,51 @@ def train(hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> C
         raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")
     with job.timer("finalize.time"):
         state.shared(job.hosts)
-        rng = np.random.default_rng(seeds[1])
+        rng = final_random(job.seed)
         centers, msd = from_leader(
             job.hosts, lambda: state.finalize(k, options, rng, job.info, lambda: job.stop_requested, within)
         )
         return Clustering(centers, msd)
 
 
-def _resolved(value: int | str, name: str, automatic: int, job: Job) -> int:
-    if isinstance(value, int):
-        return value
-    job.info(f"'{name}' was set to 'auto', evaluated to {automatic}.")
-    return automatic
+def initialize(hyperparameters: KMeansHyperparameters, seed: int, hosts: Hosts) -> State:
+    """The state to start with on this host."""
+    k, factor = hyperparameters.k, hyperparameters.extra_center_factor
+    own = _seeds(seed)[0]
+    return State(
+        k * (factor if isinstance(factor, int) else extra_centers(k, hyperparameters.feature_dim)),
+        k,
+        np.random.default_rng(own.spawn(hosts.rank)[-1] if hosts.rank else own),
+        init_method=hyperparameters.init_method,
+        half_life=hyperparameters.half_life_time_size / hosts.size,  # rows pass on all hosts at once
+    )
+
+
+def options_of(hyperparameters: KMeansHyperparameters) -> Options:
+    """How a job with these hyperparameters makes its centers from the state."""
+    tried = hyperparameters.local_lloyd_num_trials
+    return Options(
+        hyperparameters.local_lloyd_init_method,
+        hyperparameters.local_lloyd_max_iter,
+        hyperparameters.local_lloyd_tol,
+        tried if isinstance(tried, int) else trials(hyperparameters.k),
+    )
+
+
+def final_random(seed: int) -> np.random.Generator:
+    """The random numbers of a job's ``State.finalize``."""
+    return np.random.default_rng(_seeds(seed)[1])
+
+
+def _seeds(seed: int) -> list[np.random.SeedSequence]:
+    return np.random.SeedSequence(seed).spawn(2)
+
+
+def see(state: State, k: int, features: Features, times: np.ndarray | None = None, *, keep: bool = True) -> float:
+    """``State.update``, with a sample for up to k centers."""
+    wanted = sample_rows(k, width([features]))
+    state.keep(min(wanted, state.sample_size) if state.rows else wanted)  # the fullest batch bounds its bytes
+    return state.update(features, times, keep=keep)
 
 
 def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> None:
@@ -380,10 +401,8 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
     keep = place.passed.epoch == hyperparameters.epochs - 1
     size = hyperparameters.mini_batch_size
     for features in place.passed.read(stream, size, job, lambda: to_checkpoint(state, place)):
-        wanted = sample_rows(hyperparameters.k, width([features]))
-        state.keep(min(wanted, state.sample_size) if state.rows else wanted)  # the fullest batch bounds its bytes
         times = place.began + place.passed.places + 1
-        _tell(place, features, state.update(features, times, keep=keep), size, job)
+        _tell(place, features, see(state, hyperparameters.k, features, times, keep=keep), size, job)
     if place.passed.stopped:
         return
     place.began += place.passed.rows

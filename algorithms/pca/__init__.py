@@ -142,12 +142,12 @@ class PCA(Algorithm):
         """Train in one pass."""
         k = hyperparameters.num_components
         with job.timer("initialize.time"):
-            state = _new_state(hyperparameters, job)
+            state = new_state(hyperparameters, job)
         job.info(f"{hyperparameters.feature_dim} feature(s) found in 'data'.")
         _see(state, channels["train"], hyperparameters, job)
         with job.timer("finalize.time"):
             found = Components(*from_leader(job.hosts, lambda: state.finalize(k)))
-        model = PCAModel(found.s, found.v, found.mean, found.total)
+        model = model_of(found)
         job.info(f"{k} component(s) hold {found.explained:.6g} of the total variance of the training data.")
         if "test" in channels and not any_host(job.hosts, job.stop_requested):
             ratio = explained_variance_ratio(model, channels["test"], job.hosts)
@@ -156,7 +156,13 @@ class PCA(Algorithm):
         return model
 
 
-def _new_state(hyperparameters: PCAHyperparameters, job: Job) -> State:
+def model_of(found: Components) -> PCAModel:
+    """The model of what was learned."""
+    return PCAModel(found.s, found.v, found.mean, found.total)
+
+
+def new_state(hyperparameters: PCAHyperparameters, job: Job) -> State:
+    """The state to start with."""
     return initialize(
         hyperparameters.feature_dim,
         hyperparameters.num_components,
@@ -170,7 +176,7 @@ def _new_state(hyperparameters: PCAHyperparameters, job: Job) -> State:
 def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job: Job) -> None:
     """One pass over the training data."""
     started = time.perf_counter()
-    passed = _resume(state, partial(_new_state, hyperparameters, job), job)
+    passed = _resume(state, partial(new_state, hyperparameters, job), job)
     checkpoint = partial(_checkpoint, state, passed)
     if passed.epoch == 0:
         for features in passed.read(stream, state.block_rows, job, checkpoint):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ SMALL += [
 
 NO_WORDS = "the check's rows are numbers below 1, of which no document has three words: LDA refuses them by name"
 BITS = "float32: sums in another order differ in the last bit, and the check wants float64's"
+AFTER_FIT = "it calls partial_fit after fit, which keeps the model alone: refused, rather than its rows forgotten"
 EXPECTED: dict[str, dict[str, str]] = {
+    "KMeans": {"check_fit_score_takes_y": AFTER_FIT},
+    "PCA": {"check_fit_score_takes_y": AFTER_FIT},
     "LDA": {
         "check_fit2d_1feature": "two topics of one word are refused by the name of the hyperparameter, num_topics",
         "check_fit_score_takes_y": NO_WORDS,
@@ -74,6 +78,8 @@ def test_arguments_are_the_declarations(tmp_path: Path) -> None:
     assert signature.parameters["lambda_"].default == 1
     assert {"feature_dim", "kvstore", "_kvstore"}.isdisjoint(inspect.signature(estimators.PCA).parameters)
     assert "Number of" in estimators.KMeans.__init__.__doc__
+    with pytest.raises(TypeError, match=r"KMeans.__init__\(\) takes 1 positional"):
+        estimators.KMeans(3)
     with pytest.raises(TypeError, match="n_clusters"):
         estimators.KMeans(n_clusters=3)
     with pytest.raises(HyperparameterError, match="'k'"):
@@ -235,6 +241,12 @@ def test_repeated_entries_of_sparse_rows_are_summed(make: Any) -> None:
     summed.sum_duplicates()
     one, other = make().fit(repeated, numbers), make().fit(summed, numbers)
     np.testing.assert_allclose(one.predict(repeated), other.predict(summed), rtol=1e-5, atol=1e-6)
+
+
+def test_a_package_that_training_lacks_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(ImportError, match=r"NTM is trained with the package 'keras'.*\[ntm\]"):
+        estimators.NTM(num_topics=2).fit(np.eye(4))
 
 
 def test_labels_beyond_float32_are_refused() -> None:

@@ -14,10 +14,11 @@ import scipy.sparse as sp
 from PIL import Image
 
 import algorithms
-from algorithms import registry
+from algorithms import estimators, registry
 from algorithms.errors import ModelError, PredictionError
 from algorithms.kmeans.model import KMeansModel
 from algorithms.vision import decode
+from local.parameters import ModelPath
 from recordio.batches import Batch
 from tests.algorithms import samples
 from tests.algorithms.fakes import FakeJob
@@ -45,6 +46,18 @@ def test_folders_and_archives_by_path_or_text(folder: Path, kind: Any) -> None:
     found = algorithms.load(kind(folder)).predict(np.array([[3, 3], [0, 0.5]]))
     assert found["closest_cluster"].tolist() == [1, 0]
     assert found["distance_to_cluster"] == pytest.approx([1, 0.5])
+
+
+@pytest.mark.parametrize("within", ["", "best"])
+def test_folders_of_jobs_and_of_searches_as_for_oba(folder: Path, within: str) -> None:
+    job = folder.parent / "out" / within
+    job.mkdir(parents=True)
+    (job / "input").mkdir()
+    folder.rename(job / "model")
+    place = folder.parent / "out"
+    assert algorithms.load(place).predict([[3, 3]])["closest_cluster"].tolist() == [1]
+    assert ModelPath().convert(str(place), None, None) == job / "model"
+    assert estimators.KMeans.load(place).cluster_centers_.tolist() == CENTERS.tolist()
 
 
 @pytest.mark.parametrize(

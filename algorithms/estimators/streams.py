@@ -1,0 +1,143 @@
+"""Estimators of algorithms whose state takes rows as they come: ``partial_fit``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
+
+from sklearn.utils.validation import check_is_fitted
+
+from algorithms.arrays import QuietJob
+from algorithms.checkpoints import Checkpoint
+from algorithms.estimators.base import Transforms, as_csr, logger
+from algorithms.interface import Model
+from recordio.batches import Batch, Features
+
+_OF_THE_COLUMNS = ("n_features_in_", "feature_names_in_")
+
+
+def _is_learned(name: str) -> bool:
+    """As scikit-learn names what comes from the data, except of columns, which the first batch told."""
+    return name.endswith("_") and not name.startswith("_") and name not in _OF_THE_COLUMNS
+
+
+@dataclass
+class _Stream:
+    """What ``partial_fit`` has seen.
+
+    Attributes:
+        values: the parsed hyperparameters, as they were at the first batch.
+        seed: of all its random numbers.
+        state: of bounded size, the algorithm's own; it has the number of ``rows``.
+    """
+
+    values: Any
+    seed: int
+    state: Any
+
+
+class Streams(ABC, Transforms):
+    """With ``partial_fit``. The model is made when it is first asked for after a batch, for that may take much longer
+    than to see the batch.
+
+    A subclass says by the methods from ``_begin`` on how its algorithm does that; they take the algorithm's own state,
+    parsed hyperparameters (``values``), and a job that has the seed.
+    """
+
+    _stream: _Stream | None = None
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+        """Train on the rows of ``X``, (n, d), alone, whatever was seen before; ``y`` is ignored.
+
+        Raises:
+            ValueError: the hyperparameters or the data cannot be used; the message names each.
+        """
+        self._stream = None
+        return super().fit(X)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+        """Go on with the rows of ``X``, (n, d), n >= 1; ``y`` is ignored.
+
+        The model is that of all rows since the first call, as ``fit`` would make it of them in one pass, in memory that
+        does not grow with their number. There is none before there are enough rows. Hyperparameters hold as they are at
+        the first call; pickle keeps what was seen, ``save`` the model alone.
+
+        Raises:
+            ValueError: the hyperparameters or the rows cannot be used, or the model is one of ``fit`` or ``load``,
+                which keep nothing to go on from.
+        """
+        if self._stream is None and "model_" in vars(self):
+            raise ValueError(
+                f"this {type(self).__name__} has its model from fit or load, which keep nothing that partial_fit could "
+                "go on from: give all batches to partial_fit, from the first one on (sklearn.base.clone starts anew)"
+            )
+        rows = as_csr(self._checked(X, ensure_min_samples=1, reset=self._stream is None, copy=True))
+        if self._stream is None:
+            values, seed = self._stated(Batch(rows), {}), self._seed()
+            self._stream = _Stream(values, seed, self._begin(values, QuietJob(seed, logger)))
+        self._see(self._stream.state, rows, self._stream.values)
+        self._forget()
+        return self
+
+    def _forget(self) -> None:
+        """Drop the model and all that was learned from it, which are of fewer rows than were seen by now."""
+        for name in [name for name in vars(self) if _is_learned(name)]:
+            delattr(self, name)
+
+    def __getattr__(self, name: str) -> Any:
+        """What is learned, when it is first asked for."""
+        stream = self._stream
+        if _is_learned(name) and stream is not None and "model_" not in vars(self) and self._has_enough(stream):
+            self.model_ = self._finish(stream.state, stream.values, QuietJob(stream.seed, logger))
+            self._learn()
+            return getattr(self, name)
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def _has_enough(self, stream: _Stream) -> bool:
+        return int(stream.state.rows) >= self._needed(stream.values)
+
+    def _check_fitted(self) -> None:
+        stream = self._stream
+        if stream is None or self._has_enough(stream):
+            check_is_fitted(self)
+            return
+        told = f"{stream.state.rows} of the {self._needed(stream.values)} rows or more that it needs"
+        check_is_fitted(self, msg=f"This %(name)s instance is not fitted yet: partial_fit has seen {told}.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if (stream := state.get("_stream")) is not None:
+            state["_stream"] = (stream.values, stream.seed, self._taken_apart(stream.state))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if isinstance(self._stream, tuple):
+            values, seed, kept = self._stream
+            self._stream = _Stream(values, seed, self._begin(values, QuietJob(seed, logger)))
+            self._put_together(self._stream.state, kept)
+
+    @abstractmethod
+    def _begin(self, values: Any, job: QuietJob) -> Any:
+        """The state to start with."""
+
+    @abstractmethod
+    def _see(self, state: Any, rows: Features, values: Any) -> None:
+        """Let the state see these rows (n, d), float32, dense or CSR, which nobody else changes."""
+
+    @abstractmethod
+    def _needed(self, values: Any) -> int:
+        """Least number of rows for a model."""
+
+    @abstractmethod
+    def _finish(self, state: Any, values: Any, job: QuietJob) -> Model:
+        """The model of what was seen; the state remains as it is."""
+
+    @abstractmethod
+    def _taken_apart(self, state: Any) -> Checkpoint:
+        """All of the state."""
+
+    @abstractmethod
+    def _put_together(self, state: Any, kept: Checkpoint) -> None:
+        """Give a new state what another one was taken apart to."""

@@ -1,0 +1,114 @@
+"""``partial_fit``: k-means and PCA on rows that come batch by batch."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA as TheirPCA  # noqa: N811
+from sklearn.exceptions import NotFittedError
+
+import algorithms
+from algorithms import estimators
+
+ROWS = load_digits(return_X_y=True)[0].astype(np.float32)
+MAKE = [
+    lambda: estimators.KMeans(k=10, random_state=0),
+    lambda: estimators.PCA(num_components=5, random_state=0),
+    lambda: estimators.PCA(num_components=5, algorithm_mode="randomized", random_state=0),
+]
+streaming = pytest.mark.parametrize("make", MAKE, ids=["kmeans", "pca", "pca-randomized"])
+
+
+def in_batches(estimator: Any, rows: Any, size: int) -> Any:
+    for start in range(0, rows.shape[0], size):
+        estimator.partial_fit(rows[start : start + size])
+    return estimator
+
+
+@pytest.mark.parametrize("size", [1, 37, 1000])
+def test_components_are_those_of_all_rows_by_scikit_learn(size: int) -> None:
+    found = in_batches(estimators.PCA(num_components=5), ROWS[:400], size)
+    their = TheirPCA(5, svd_solver="full").fit(ROWS[:400].astype(np.float64))
+    np.testing.assert_allclose(np.abs(found.components_), np.abs(their.components_), atol=1e-5)
+    np.testing.assert_allclose(found.singular_values_, their.singular_values_, rtol=1e-5)
+    np.testing.assert_allclose(found.mean_[0], their.mean_, atol=1e-5)
+
+
+def test_wide_rows_that_are_held_and_then_added_up() -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(700, 300)) * np.linspace(3, 0.1, 300)
+    found = in_batches(estimators.PCA(num_components=4), rows, 100)
+    their = TheirPCA(4, svd_solver="full").fit(rows)
+    np.testing.assert_allclose(np.abs(found.components_ @ their.components_.T), np.eye(4), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_clusters_are_as_good_as_scikit_learns_of_a_stream(size: int) -> None:
+    found = in_batches(estimators.KMeans(k=10, random_state=0), ROWS, size)
+    their = in_batches(MiniBatchKMeans(10, random_state=0, n_init=1), ROWS, max(size, 100))
+    assert found.score(ROWS) >= their.score(ROWS)
+    assert set(found.predict(ROWS)) == set(range(10))
+
+
+def test_mini_batches_of_a_stream_are_those_of_fit() -> None:
+    found = in_batches(estimators.KMeans(k=10, random_state=0), ROWS, 100)
+    whole = estimators.KMeans(k=10, random_state=0, mini_batch_size=100).fit(ROWS)
+    assert found.cluster_centers_.tolist() == whole.cluster_centers_.tolist()
+
+
+@streaming
+def test_the_model_follows_the_stream(make: Any) -> None:
+    """Dense rows, then sparse ones, then one; asked between, pickled between, and the caller's array used again."""
+    buffer = ROWS[:600].copy()
+    found = make().partial_fit(buffer)
+    buffer[:] = 1e6
+    early = found.transform(ROWS)
+    found.partial_fit(sp.csr_array(ROWS[600:1200]))
+    found = pickle.loads(pickle.dumps(found))  # noqa: S301 - its own
+    found.partial_fit(ROWS[1200:1201]).partial_fit(ROWS[1201:])
+    assert not np.allclose(found.transform(ROWS), early, rtol=0.01)
+    if isinstance(found, estimators.KMeans):
+        assert found.score(ROWS) == pytest.approx(make().fit(ROWS).score(ROWS), rel=0.01)
+    else:
+        np.testing.assert_allclose(found.transform(ROWS), make().fit(ROWS).transform(ROWS), atol=1e-3)
+
+
+@streaming
+def test_what_cannot_go_on_is_told(make: Any, tmp_path: Path) -> None:
+    found = make().partial_fit(ROWS[:1])
+    with pytest.raises(NotFittedError, match="partial_fit has seen 1 of the (5|10) rows"):
+        found.transform(ROWS)
+    found.partial_fit(ROWS[:50])
+    with pytest.raises(ValueError, match="X has 5 features, but .* is expecting 64"):
+        found.partial_fit(ROWS[:5, :5])
+    with pytest.raises(ValueError, match="0 sample"):
+        found.partial_fit(ROWS[:0])
+    with pytest.raises(ValueError, match="NaN"):
+        found.partial_fit(np.full((2, 64), np.nan))
+    found.save(tmp_path / "model.tar.gz")
+    assert len(algorithms.load(tmp_path / "model.tar.gz").predict(ROWS[:3])) in (1, 2)
+    for other in (type(found).load(tmp_path / "model.tar.gz"), make().fit(ROWS)):
+        with pytest.raises(ValueError, match="from fit or load"):
+            other.partial_fit(ROWS)
+    anew = found.fit(ROWS[:, :40]).transform(ROWS[:9, :40])
+    np.testing.assert_allclose(anew, make().fit(ROWS[:, :40]).transform(ROWS[:9, :40]))
+    assert not hasattr(clone(found).partial_fit(ROWS[:1]), "model_")
+
+
+@streaming
+def test_memory_does_not_grow_with_the_stream(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("algorithms.kmeans.fit.CAPACITY", 1 << 19)
+    monkeypatch.setattr("algorithms.kmeans.fit.sample_rows", lambda k, numbers: 1000)
+    found = in_batches(make(), ROWS, 100)
+    before = len(pickle.dumps(found))
+    for _ in range(10):
+        in_batches(found, ROWS, 100)
+    assert len(pickle.dumps(found)) < 1.6 * before
