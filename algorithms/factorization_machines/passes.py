@@ -30,7 +30,8 @@ NO_ROWS = "No training data processed. Verify that channel 'train' contains non-
 
 
 def one_pass(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
-    """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
+    """One pass; scores are of each batch before its step. A stop cuts it
+    short, False then, unless there is no model yet: neither an epoch nor a trial that is over."""
     total, stopped = place.total, False
     with closing(rows.batches()) as batches:
         left = itertools.islice(batches, place.batches, None)  # without those before an interruption
@@ -42,7 +43,7 @@ def one_pass(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHy
                 break
             if rows.repeats:
                 job.checkpoints.offer(lambda: to_checkpoint(state, place))
-            if stopped and place.epoch == 0:
+            if stopped and place.epoch == 0 and place.whole is None:
                 raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
     total.shared(job.hosts)
     if not total.rows:

@@ -392,3 +392,13 @@ def test_memory_is_reckoned_from_the_hyperparameters():
     trainer = Trainer(few, problem, 0)
     arrays = trainer.parameters.nbytes + trainer.gradient.nbytes + 2 * trainer.parameters.nbytes
     assert LinearLearner.memory(few) == arrays
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_job_that_is_stopped_goes_on_to_a_penalty_that_leaves_a_model(after):
+    """Of the strong ones, which are the first, a model of digits is right in a fifth of the rows."""
+    x, y = datasets.load_digits(return_X_y=True)
+    hp = hyperparameters("multiclass_classifier", num_classes=10)
+    model = LinearLearner.fit(hp, {"train": MemoryStream(x[:1200], y[:1200])}, FakeJob(stop_after=after))
+    least = linear_model.LogisticRegression(C=1, max_iter=300).fit(x[:1200] / 16, y[:1200]).score(x[1200:] / 16, y[1200:])
+    assert (model.predict(Batch(x[1200:].astype(np.float32)))["predicted_label"] == y[1200:]).mean() >= 0.98 * least
