@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.common import local_steps
+from algorithms.common.labels import check_size
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Measured
 from algorithms.factorization_machines.checkpoints import Place, to_checkpoint
@@ -122,12 +123,14 @@ def labels_of(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndar
     """The labels of a batch, (n,) float32.
 
     Raises:
-        TrainingDataError: there are several a row, or a class is neither 0 nor 1.
+        TrainingDataError: there are several a row, a class is neither 0 nor 1, or a number beyond float32's scores.
     """
     labels = np.asarray(batch.labels, np.float32)
     if labels.ndim > 1 and labels.shape[1] != 1:
         raise TrainingDataError(f"each row needs one label, but rows have {labels.shape[1]}")
     labels = labels.reshape(-1)
+    if hp.predictor_type != BINARY:
+        check_size(labels)
     wrong = (labels != 0) & (labels != 1)
     if hp.predictor_type == BINARY and wrong.any():
         raise TrainingDataError(f"labels of a binary_classifier must be 0 or 1, but one is {labels[wrong][0]:g}")

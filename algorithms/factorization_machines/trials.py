@@ -46,8 +46,7 @@ def _next(place: Place, search: Search) -> Place:
 def run(
     state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
 ) -> tuple[Place, bool]:
-    """All trials from ``place`` on. Returns the place that training has come to, and whether a stop was asked for, within a
-    trial."""
+    """All trials from ``place`` on. Returns the place that training has come to, and whether a stop was asked for."""
     while (search := place.search) is not None:
         known, held_out = parted(rows, search.fold, FOLDS, job.seed, job.hosts.rank)
         if not place.epoch and not place.batches:
