@@ -29,7 +29,7 @@ from algorithms.archives import ArchiveError, extract, model_of_job
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample
 from algorithms.frames import no_number
-from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model
+from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model, answer
 from recordio.batches import Batch, canonical
 from recordio.limits import MOST_MEMBERS
 
@@ -135,9 +135,9 @@ class LoadedModel(Model):
         Raises
         ------
         PredictionError
-            the input cannot be understood, or does not fit the model.
+            the input cannot be understood, or does not fit the model, or its answer would not be finite in float32.
         """
-        return self.model.predict(as_input(batch, self.algorithm), parameters)
+        return answer(self.model, as_input(batch, self.algorithm), parameters)
 
     def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
         """Named outputs instead of the columns, for algorithms with ``Serving.outputs`` (XGBoost)."""

@@ -20,7 +20,7 @@ from algorithms import hyperparameters, loading, registry
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
 from algorithms.frames import no_number
-from algorithms.interface import Algorithm, Model
+from algorithms.interface import Algorithm, Model, answer
 from recordio.batches import Batch, canonical
 
 logger = logging.getLogger("algorithms.estimators")
@@ -110,7 +110,7 @@ class Estimator(BaseEstimator):
         self._check_fitted()
         finite = "allow-nan" if self._missing else True
         rows = self._checked(X, reset=False, ensure_all_finite=finite)
-        return self.model_.predict(Batch(as_csr(rows)))
+        return answer(self.model_, Batch(as_csr(rows)))
 
     def save(self, path: str | Path) -> None:
         """Write the model as SageMaker's artifact: a ``model.tar.gz``, which ``algorithms.load`` and ``serve`` open."""

@@ -197,9 +197,11 @@ class FactorizationMachines(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: FactorizationMachinesHyperparameters) -> int:
-        """Parameters and Adam's two moments, float32, and the column numbers of a batch."""
+        """Parameters and Adam's two moments, float32, the column numbers of a batch, and a trial's parameters where
+        there may be trials."""
         hp = hyperparameters
-        return hp.feature_dim * (12 * (hp.num_factors + 1) + 8)
+        arrays = 3 if hp.epochs is not None or "factors_lr" in hp.given else 4
+        return hp.feature_dim * (4 * arrays * (hp.num_factors + 1) + 8)
 
     @classmethod
     def fit(cls, hyperparameters: Any, channels: Mapping[str, Stream], job: Job) -> FactorizationMachine:

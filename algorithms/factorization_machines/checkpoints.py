@@ -28,6 +28,7 @@ class Place:
         period: steps between exchanges with other hosts, 1 where all steps are taken together. step: seconds that one
             takes, as its sizes tell. setting: multiples of the job's ``factors_lr`` and ``linear_wd``.
         search: of which this is a trial's place; None in the job itself.
+        whole: name and parameters of the best trial that came to its end, which a job that is stopped soon leaves.
     """
 
     schedule: Schedule
@@ -39,6 +40,7 @@ class Place:
     step: float = 0.0
     setting: Setting = (1.0, 1.0)
     search: Search | None = None
+    whole: tuple[str, Mapping[str, np.ndarray]] | None = None
 
     def next_epoch(self) -> None:
         """The running epoch is over."""
@@ -56,9 +58,12 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
         "search": None if place.search is None else place.search.to_json(),
         "total": vars(place.total),
         "schedule": dataclasses.asdict(place.schedule),
+        "whole": place.whole and place.whole[0],
         "time": state.time,
     }
     kept = {} if place.scaling is None else {"scaling": _scaling_to_arrays(place.scaling)}
+    if place.whole is not None:
+        kept[place.whole[0]] = dict(place.whole[1])
     trial = "" if place.search is None else f"{place.search.position}, "
     position = f"{trial}epoch {place.epoch}" + (f" and {place.batches} batches" if place.batches else "")
     apart = {f"{_APART}{name}": array for name, array in state.apart_to_arrays().items()}
@@ -78,6 +83,7 @@ def resume(state: State, found: Checkpoint) -> Place:
     scaling = _scaling_from_arrays(found.kept["scaling"]) if "scaling" in found.kept else None
     how_far = {name: found.state[name] for name in ("epoch", "batches", "period", "step")}
     search = found.state["search"] and Search.from_json(found.state["search"])
+    whole = found.state["whole"]
     place = Place(
         Schedule(**found.state["schedule"]),
         total,
@@ -85,6 +91,7 @@ def resume(state: State, found: Checkpoint) -> Place:
         **how_far,
         setting=tuple(found.state["setting"]),
         search=search or None,
+        whole=whole and (whole, found.kept[whole]),
     )
     set_rates(state, place)
     return place

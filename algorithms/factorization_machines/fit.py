@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
 _LARGE_DECAY = 1e-4  # ten times the default of factors_wd; a smaller one draws no interaction to zero that rows show
+_SETTLED = 0.5  # of the epochs, before which a trial, whose rates fell to their end, has the better model
 _NAMED = 10  # columns in a warning
 
 
@@ -48,8 +49,11 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
     if place.period > 1:
         state.agree(stopped=stopped, step=None)
     epoch, epochs, scaling = place.epoch, place.schedule.epochs, place.scaling
-    if place.search is not None:
-        job.warning("Training was asked to stop before its rates were found: the model is that of a trial.")
+    early = place.search is not None or epoch < _SETTLED * epochs
+    if early and place.whole is not None:
+        state.put(place.whole[1])
+    if early and (place.search is not None or place.whole is not None):
+        job.warning("Training was asked to stop before it was far enough: the model is that of a short trial.")
     elif epoch < epochs:
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
     learned = state.bias, state.linear, state.factors

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.common import local_steps
+from algorithms.common.labels import check_size
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Measured
 from algorithms.factorization_machines.checkpoints import Place, to_checkpoint
@@ -30,7 +31,8 @@ NO_ROWS = "No training data processed. Verify that channel 'train' contains non-
 
 
 def one_pass(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
-    """One pass; scores are of each batch before its step. A stop after the first epoch cuts it short: False then."""
+    """One pass; scores are of each batch before its step. A stop cuts it
+    short, False then, unless there is no model yet: neither an epoch nor a trial that is over."""
     total, stopped = place.total, False
     with closing(rows.batches()) as batches:
         left = itertools.islice(batches, place.batches, None)  # without those before an interruption
@@ -42,7 +44,7 @@ def one_pass(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHy
                 break
             if rows.repeats:
                 job.checkpoints.offer(lambda: to_checkpoint(state, place))
-            if stopped and place.epoch == 0:
+            if stopped and place.epoch == 0 and place.whole is None:
                 raise TrainingStopped(f"in epoch {place.epoch}, after {total.rows} rows")
     total.shared(job.hosts)
     if not total.rows:
@@ -121,12 +123,14 @@ def labels_of(batch: Batch, hp: FactorizationMachinesHyperparameters) -> np.ndar
     """The labels of a batch, (n,) float32.
 
     Raises:
-        TrainingDataError: there are several a row, or a class is neither 0 nor 1.
+        TrainingDataError: there are several a row, a class is neither 0 nor 1, or a number beyond float32's scores.
     """
     labels = np.asarray(batch.labels, np.float32)
     if labels.ndim > 1 and labels.shape[1] != 1:
         raise TrainingDataError(f"each row needs one label, but rows have {labels.shape[1]}")
     labels = labels.reshape(-1)
+    if hp.predictor_type != BINARY:
+        check_size(labels)
     wrong = (labels != 0) & (labels != 1)
     if hp.predictor_type == BINARY and wrong.any():
         raise TrainingDataError(f"labels of a binary_classifier must be 0 or 1, but one is {labels[wrong][0]:g}")

@@ -29,9 +29,9 @@ class Sums:
             self.claimed += int(predicted.sum())
             self.positives += int(positive.sum())
         else:
-            error = scores - labels
-            self.squared += float(np.sum(error * error, dtype=np.float64))
-            self.absolute += float(np.sum(np.abs(error), dtype=np.float64))
+            error = scores.astype(np.float64) - labels  # squares of float32 may be beyond it
+            self.squared += float(error @ error)
+            self.absolute += float(np.abs(error).sum())
 
     def shared(self, hosts: Hosts) -> None:
         """Take in the rows of all hosts."""

@@ -218,6 +218,15 @@ class State:
             self._alone = LocalSteps(self._hosts, [self.linear, self.factors], by_rows=False)
         self.last: Features = np.zeros((0, d), np.float32)
 
+    def learned(self) -> dict[str, np.ndarray]:
+        """A copy of the parameters, by name."""
+        return {name: getattr(self, name).copy() for name in ("bias", "linear", "factors")}
+
+    def put(self, learned: Mapping[str, np.ndarray]) -> None:
+        """Take the parameters that ``learned`` gave."""
+        for name, array in learned.items():
+            getattr(self, name)[...] = array
+
     def leave_alone(self, columns: np.ndarray) -> None:
         """From now on these columns of dense rows have no interactions: their factors are 0, and stay so."""
         self.alone = columns

@@ -40,14 +40,13 @@ def first(place: Place, hp: FactorizationMachinesHyperparameters) -> Place:
 def _next(place: Place, search: Search) -> Place:
     """Where the next trial starts."""
     short = Schedule(search.schedule.epochs // SPEED, search.schedule.batch_size, log_every=0)
-    return Place(short, Sums(place.total.binary), place.scaling, search=search)
+    return Place(short, Sums(place.total.binary), place.scaling, search=search, whole=place.whole)
 
 
 def run(
     state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
 ) -> tuple[Place, bool]:
-    """All trials from ``place`` on. Returns the place that training has come to, and whether a stop was asked for: then
-    that is within a trial, and what it has learned the best model that there is."""
+    """All trials from ``place`` on. Returns the place that training has come to, and whether a stop was asked for."""
     while (search := place.search) is not None:
         known, held_out = parted(rows, search.fold, FOLDS, job.seed, job.hosts.rank)
         if not place.epoch and not place.batches:
@@ -59,7 +58,10 @@ def run(
                     return place, True
                 if place.period > 1:
                     state.agree(stopped=False, step=None)
+                ran = search.setting
                 search.take(_losses(state, held_out, place, hp, job))
+            if place.whole is None or (search.fold == search.folds and search.best() == ran):
+                place.whole = search.position, state.learned()
         else:  # copies of few rows may all be in one fold, which then tells nothing
             search.take(np.zeros(GROUPS))
         place = _next(place, search) if search.more() else _decided(state, search, place, job)
@@ -118,6 +120,6 @@ def _decided(state: State, search: Search, place: Place, job: Job) -> Place:
         f"{absent} not given: short trials on held-out rows "
         f"took {named(times, decay)}. Losses there, as multiples of the least: {tried}."
     )
-    place = Place(search.schedule, Sums(place.total.binary), place.scaling, setting=(times, decay))
+    place = Place(search.schedule, Sums(place.total.binary), place.scaling, setting=(times, decay), whole=place.whole)
     set_rates(state, place)
     return place

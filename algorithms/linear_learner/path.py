@@ -17,7 +17,7 @@ by the leader's.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,8 @@ WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
 STRONG = 1e-3
 """Down to this penalty the path never ends: there models differ too little to tell better from worse."""
+STOPPED = 1e-4
+"""The weakest penalty that a job goes on to that is asked to stop: a weaker one takes longer to minimise."""
 DOUBT = 2.5
 """Times the number of rows to the power of -1.5: the share of labels that is taken for possibly wrong. It keeps 20 rows
 that are all classified rightly from asking for scores without end, and is nothing at a thousand."""
@@ -94,6 +96,26 @@ def _penalties(hp: LinearLearnerHyperparameters, design: Design) -> tuple[float,
     if _is_one_penalty(hp) or not stated:
         return (stated,)
     return (10 * stated, stated, 0.1 * stated)
+
+
+def _moderate(hp: LinearLearnerHyperparameters, design: Design, rows: int) -> float:
+    """The penalty of a job that is stopped before it has come to a good one: the stated one, or the usual one."""
+    return hp.wd / design.size**2 if hp.wd != AUTO else max(_usual(hp, rows), STOPPED)
+
+
+def _until_stopped(penalties: Iterable[float], moderate: float, job: Job) -> Iterator[float]:
+    """The penalties until a stop is asked for, and then a moderate one, unless they have come to it.
+
+    The strong ones are the first of a path, and leave little of any weight.
+    """
+    last = np.inf
+    for penalty in penalties:
+        if last < np.inf and any_host(job.hosts, job.stop_requested):
+            if moderate < last:
+                yield moderate
+            return
+        yield penalty
+        last = penalty
 
 
 def models_memory(hp: LinearLearnerHyperparameters, rows: int, columns: int) -> int:
@@ -151,12 +173,13 @@ def follow(
     for design in designs(problem, batch, hp, hosts):
         points: list[Point] = []
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
-        for point in _points(hp, problem, design, labels, held, judged, hosts):
+        penalties = _until_stopped(_penalties(hp, design), _moderate(hp, design, rows), job)
+        for point in _points(hp, problem, design, labels, held, judged, penalties, hosts):
             points.append(point)
             since = len(points) - 1 - int(np.argmin([point.doubted for point in points]))
-            stopped = any_host(hosts, job.stop_requested)
-            if (point.penalty < STRONG and since >= patience) or stopped:
+            if point.penalty < STRONG and since >= patience:
                 break
+        stopped = any_host(hosts, job.stop_requested)
         lowest = min(points, key=lambda point: point.doubted)
         if best is None or lowest.doubted < lowest_of_all:
             best, path, lowest_of_all = _chosen(hp, points, hosts), points, lowest.doubted
@@ -249,13 +272,14 @@ def _points(
     labels: np.ndarray,
     held: np.ndarray,
     judged: Rows | None,
+    penalties: Iterable[float],
     hosts: Hosts,
 ) -> Iterator[Point]:
     """The points of one path, the strongest penalty first."""
     objective = Objective(hp, problem, design, labels, held, hosts)
     rows = total(hosts, len(labels))
     found: list[list[np.ndarray]] = [[np.zeros(objective.size, design.dtype) for _ in range(objective.models)]]
-    for penalty in _penalties(hp, design):
+    for penalty in penalties:
         objective.penalty = penalty
         starts = np.stack([_ahead(*before) for before in zip(*found, strict=True)])
         solutions = objective.minimise(list(of_leader(hosts, starts)))
@@ -316,9 +340,13 @@ def _against(hp: LinearLearnerHyperparameters, loss: float, penalty: float, rows
     if hp.wd != AUTO:
         return loss
     regression = hp.predictor_type == "regressor"
-    usual = (2 * USUAL_NOISE if regression else 1 / USUAL_VARIANCE) / rows
-    unusual = float(PRIOR / rows**1.5 * np.log10(penalty / usual) ** 2)
+    unusual = float(PRIOR / rows**1.5 * np.log10(penalty / _usual(hp, rows)) ** 2)
     return loss * float(np.exp(2 * unusual)) if regression else loss + unusual
+
+
+def _usual(hp: LinearLearnerHyperparameters, rows: int) -> float:
+    """The usual penalty; see ``USUAL_VARIANCE``."""
+    return (2 * USUAL_NOISE if hp.predictor_type == "regressor" else 1 / USUAL_VARIANCE) / rows
 
 
 def threshold(point: Point, hp: LinearLearnerHyperparameters) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from algorithms.common.hosts import ONE_HOST, first_of_all
+from algorithms.common.labels import check_size
 from algorithms.errors import TrainingDataError
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
@@ -130,8 +131,10 @@ def one_label(batch: Batch) -> np.ndarray:
 
 
 def check_labels(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> None:
-    """Raise TrainingDataError where classification labels (n,) are not class numbers."""
+    """Raise TrainingDataError where classification labels (n,) are not class numbers, or others beyond float32's
+    predictions."""
     if hp.predictor_type == "regressor":
+        check_size(labels)
         return
     classes = hp.num_classes if hp.predictor_type == "multiclass_classifier" else 2
     wrong = (labels < 0) | (labels >= classes) | (labels != np.floor(labels))

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.common.hosts import any_host
+from algorithms.common.labels import LARGEST
 from algorithms.errors import ChannelError, TrainingDataError
 from algorithms.interface import Hosts, Stream
 from algorithms.xgb.metrics import OF_CLASSES
@@ -154,7 +155,7 @@ def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyper
     """
     objective = hyperparameters.target
     rules: dict[str, tuple[np.ndarray, str]] = {
-        "finite": (np.isfinite(labels), "a finite number"),
+        "finite": (np.abs(labels) <= LARGEST, f"a number from -{LARGEST:g} to {LARGEST:g}"),
         "binary:hinge": ((labels == 0) | (labels == 1), "0 or 1"),
         **dict.fromkeys(("binary:log", "reg:logistic"), ((labels >= 0) & (labels <= 1), "from 0 to 1")),
         "count:poisson": (labels >= 0, "0 or more"),

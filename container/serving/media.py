@@ -8,8 +8,9 @@ algorithm answers in every format:
 - CSV: the columns in order, a line a row.
 - RecordIO-protobuf: a Record a row, the columns in its ``label`` map.
 
-Numbers are written with the fewest digits that give the same float32 (or float64) back. NaN and infinities are
-written to JSON as Python's json module and XGBoost's container do: ``NaN``, ``Infinity``, ``-Infinity``.
+Numbers are written with the fewest digits that give the same float32 (or float64) back. NaN, which selected outputs
+have where they mean nothing, is written to JSON as Python's json module and XGBoost's container do: ``NaN``; columns
+are finite (``interface.answer``).
 """
 
 from __future__ import annotations

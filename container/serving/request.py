@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from algorithms.interface import CSV, Algorithm, Model
+from algorithms.interface import CSV, Algorithm, Model, answer
 from container.logs import logger
 from container.serving import dialects, media, request_memory, responses
 from container.serving.dialects import Dialect
@@ -91,7 +91,7 @@ class Endpoint:
 
     def predicted(self, batch: Any, parameters: Mapping[str, str]) -> contextlib.AbstractContextManager[dict[str, Any]]:
         """The columns for a batch, in the memory that they and the answer take, which is waited for before."""
-        return self._answering(batch, ",".join(parameters), lambda part: self.model.predict(part, parameters))
+        return self._answering(batch, ",".join(parameters), lambda part: answer(self.model, part, parameters))
 
     def selected(self, batch: Any) -> contextlib.AbstractContextManager[dict[str, Any]]:
         """As ``predicted``, of the outputs that are selected instead."""

@@ -12,10 +12,12 @@ from sklearn.linear_model import Ridge, RidgeCV
 
 from algorithms import hyperparameters
 from algorithms.checkpoints import NoCheckpoints
+from algorithms.errors import TrainingStopped
 from algorithms.factorization_machines import FactorizationMachines, rows, schedule
 from algorithms.factorization_machines.rows import Rows, of_channel, parted
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.search import DECAYS, GROUPS, NONE, TIMES, Search, folds
+from algorithms.factorization_machines.steps import State
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 
@@ -48,7 +50,11 @@ def fitted(x, y, job=None, **given):
 
 
 def error(model, x, y):
-    return np.sqrt(np.mean((model.predict(Batch(x))["score"] - y) ** 2))
+    return error_of(model.predict(Batch(x))["score"], y)
+
+
+def error_of(found, y):
+    return np.sqrt(np.mean((found - y) ** 2))
 
 
 def test_a_matrix_of_low_rank_is_filled_in():
@@ -68,6 +74,36 @@ def test_labels_without_interactions_are_given_none():
     found = error(fitted(x[:1600], y[:1600], job), x[1600:], y[1600:])
     assert found <= 1.02 * np.sqrt(np.mean((linear - y[1600:]) ** 2))
     assert any("rows took factors_lr=0" in line and "took factors_lr=0." not in line for line in job.messages)
+
+
+def test_a_stop_at_the_start_of_a_later_trial_or_of_the_job_leaves_the_best_whole_trial(monkeypatch):
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 3000)
+    monkeypatch.setattr(schedule, "PASSES", 100)
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(600, 5)).astype(np.float32)
+    y = (x @ rng.normal(size=5) + rng.normal(size=600)).astype(np.float32)
+    linear = error_of(Ridge(1.0).fit(x[:400], y[:400]).predict(x[400:]), y[400:])
+    restart = State.restart
+
+    def stopped_at(start):
+        job, starts = FakeJob(), []
+
+        def restarted(state):
+            starts.append(state)
+            if len(starts) == start:
+                job.stop_after = job.stop_readings
+            restart(state)
+
+        monkeypatch.setattr(State, "restart", restarted)
+        return error(fitted(x[:400], y[:400], job), x[400:], y[400:]), job.warnings, len(starts)
+
+    *_, count = stopped_at(-1)  # all trials, and the job itself
+    for start in (2, count):
+        found, warnings, _ = stopped_at(start)
+        assert found <= 1.05 * linear
+        assert any("of a short trial" in line for line in warnings)
+    with pytest.raises(TrainingStopped):
+        stopped_at(1)
 
 
 @pytest.mark.parametrize("value", [1, 6])

@@ -10,6 +10,7 @@ from sklearn import metrics as reference
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from algorithms import registry
 from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.events import Progress
 from algorithms.hyperparameters import parse
@@ -392,3 +393,30 @@ def test_memory_is_reckoned_from_the_hyperparameters():
     trainer = Trainer(few, problem, 0)
     arrays = trainer.parameters.nbytes + trainer.gradient.nbytes + 2 * trainer.parameters.nbytes
     assert LinearLearner.memory(few) == arrays
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_job_that_is_stopped_goes_on_to_a_penalty_that_leaves_a_model(after):
+    """Of the strong ones, which are the first, a model of digits is right in a fifth of the rows."""
+    x, y = datasets.load_digits(return_X_y=True)
+    hp = hyperparameters("multiclass_classifier", num_classes=10)
+    model = LinearLearner.fit(hp, {"train": MemoryStream(x[:1200], y[:1200])}, FakeJob(stop_after=after))
+    least = (
+        linear_model.LogisticRegression(C=1, max_iter=300).fit(x[:1200] / 16, y[:1200]).score(x[1200:] / 16, y[1200:])
+    )
+    assert (model.predict(Batch(x[1200:].astype(np.float32)))["predicted_label"] == y[1200:]).mean() >= 0.98 * least
+
+
+@pytest.mark.parametrize("algorithm", ["linear-learner", "factorization-machines", "xgboost"])
+def test_labels_beyond_what_float32_can_predict_are_refused_by_value(algorithm):
+    found = registry.find(algorithm)
+    given = {
+        "linear-learner": {"predictor_type": "regressor"},
+        "factorization-machines": {"predictor_type": "regressor", "feature_dim": "2", "num_factors": "2"},
+        "xgboost": {"num_round": "2"},
+    }[algorithm]
+    x, y = np.random.default_rng(0).normal(size=(60, 2)), np.where(np.arange(60) % 2, 3e38, -3e38)
+    with pytest.raises(TrainingDataError, match=r"is -3e\+38"):
+        found.fit(parse(found.hyperparameters, given), {"train": MemoryStream(x, y)}, FakeJob())
+    model = found.fit(parse(found.hyperparameters, given), {"train": MemoryStream(x, y / 1e10)}, FakeJob())
+    assert np.isfinite(model.predict(Batch(x.astype(np.float32)))["score"]).all()

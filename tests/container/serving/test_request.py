@@ -8,7 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from algorithms import registry
+from algorithms.errors import PredictionError
+from algorithms.factorization_machines.model import FactorizationMachine
 from algorithms.interface import IMAGES, JSON, JSON_LINES, PNG
+from algorithms.kmeans.model import KMeansModel
+from algorithms.linear_learner.model import LinearModel
+from algorithms.loading import LoadedModel
 from container.serving.request import Endpoint, Request, respond
 from container.settings import Settings
 from tests.container.fakes import Fake, Sums
@@ -73,3 +79,34 @@ def test_short_memory_is_507():
             raise MemoryError
 
     assert respond(Request(b"1,2,3", "text/csv"), Endpoint.of(Fake, Hungry(), Settings())).status == 507
+
+
+HUGE = np.float32(3e38)
+"""Finite in float32, and its product with 2 is not."""
+BEYOND = {
+    "regressor": ("linear-learner", LinearModel(np.full((1, 2), HUGE), np.zeros(1, np.float32), "regressor", "")),
+    "classes": (
+        "linear-learner",
+        LinearModel(np.full((3, 2), HUGE), np.zeros(3, np.float32), "multiclass_classifier", ""),
+    ),
+    "pairs": (
+        "factorization-machines",
+        FactorizationMachine(
+            np.zeros(1, np.float32), np.ones(2, np.float32), np.full((2, 3), np.float32(1e19)), "regressor"
+        ),
+    ),
+    "centers": ("kmeans", KMeansModel(np.full((2, 2), HUGE / 3))),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+@pytest.mark.parametrize("accept", [JSON, JSON_LINES])
+def test_an_answer_beyond_float32_is_refused_by_name_instead_of_written_as_nan(name, accept):
+    """JSON has neither NaN nor Infinity (RFC 8259, section 6)."""
+    algorithm, model = registry.find(BEYOND[name][0]), BEYOND[name][1]
+    body = b'{"instances": [{"features": [0, 0]}, {"features": [2, -3e38]}]}'
+    response = respond(Request(body, JSON, accept), Endpoint.of(algorithm, model, Settings()))
+    assert response.status == 400
+    assert "of row 2 is not a finite number" in response.body.decode()
+    with pytest.raises(PredictionError, match="of row 2 is not a finite number"):
+        LoadedModel(algorithm, model).predict([[0, 0], [2, -3e38]])
