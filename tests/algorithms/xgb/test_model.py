@@ -54,6 +54,23 @@ def test_native_models_are_loaded_whatever_they_are_called(tmp_path, form, name)
     np.testing.assert_array_equal(XGBoost.load(tmp_path).predict(Batch(features))["score"], expected)
 
 
+@pytest.mark.parametrize("categories", [["x", "y", "zz"], [10, 20, 30, 40]])
+def test_models_of_frames_with_numbers_beside_categories_are_loaded(categories):
+    """XGBoost 3.1 and later keep the names of a frame's categories, of which columns of numbers have none."""
+    pandas = pytest.importorskip("pandas")
+    random = np.random.default_rng(0)
+    codes = random.integers(0, len(categories), 80)
+    values = random.normal(size=(80, 2)).astype(np.float32)
+    column = pandas.Categorical.from_codes(codes, categories)
+    frame = pandas.DataFrame({"a": values[:, 0], "b": column, "c": values[:, 1]})
+    matrix = xgb.DMatrix(frame, values[:, 0] + codes, enable_categorical=True)
+    trained = xgb.train({"tree_method": "hist", "max_cat_to_onehot": 1, "nthread": 1}, matrix, 3)
+    rows = np.column_stack([values[:, 0], codes, values[:, 1]]).astype(np.float32)
+    for form in ("ubj", "json"):
+        model = XGBModel([load_booster(bytes(trained.save_raw(form)), "xgboost-model")])
+        np.testing.assert_allclose(model.predict(Batch(rows))["score"], trained.predict(matrix), rtol=1e-5)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_models_of_every_old_version_predict_what_they_did_there(version):
     features = np.loadtxt(GOLDEN / "rows.csv", delimiter=",").astype(np.float32)
