@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from algorithms import hyperparameters, loading, registry
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
-from algorithms.frames import no_number
+from algorithms.frames import no_number, not_numbered
 from algorithms.interface import Algorithm, Model
 from recordio.batches import Batch, canonical
 
@@ -86,6 +86,8 @@ class Estimator(BaseEstimator):
 
     def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
         check_is_fitted(self)
+        if self.model_.takes_categories and (found := not_numbered(X)):
+            raise ValueError(found)
         finite = "allow-nan" if self._missing else True
         rows = self._checked(X, reset=False, ensure_all_finite=finite)
         return self.model_.predict(Batch(as_csr(rows)))

@@ -60,6 +60,11 @@ class XGBModel(Model):
         """None: rows are checked by ``predict``, since sparse rows may leave the last features out."""
         return None
 
+    @property
+    def takes_categories(self) -> bool:
+        """As the types of features say, which XGBoost keeps with the model."""
+        return any("c" in (booster.feature_types or ()) for booster in self.boosters)
+
     def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``score``: shape (n,), or (n, classes) for multi:softprob, as ``Booster.predict`` gives it.
 
