@@ -347,6 +347,24 @@ def test_models_of_different_objectives_do_not_answer_together(tmp_path):
         XGBoost.load(tmp_path)
 
 
+def test_of_several_labels_a_row_none_is_taken_for_the_class(tmp_path):
+    features = np.nan_to_num(rows(60)[0])
+    labels = np.stack([features[:, 0] > 0, features[:, 1] > 0.5], axis=1).astype(np.float32)
+    settings = {"objective": "binary:logistic", "nthread": 1}
+    one = xgb.train(settings, xgb.DMatrix(features, labels), 2)
+    saved(tmp_path, one)
+    model = XGBoost.load(tmp_path)
+    np.testing.assert_array_equal(model.predict(Batch(features))["score"], one.predict(xgb.DMatrix(features)))
+    with pytest.raises(NotImplementedError, match="2 numbers a row"):
+        model.select(Batch(features), ["predicted_label"])
+    estimators = pytest.importorskip("algorithms.estimators")
+    with pytest.raises(ModelError, match="no model of classes"):
+        estimators.XGBoostClassifier.load(tmp_path)
+    saved(tmp_path, one, xgb.train(settings, xgb.DMatrix(features, labels[:, 0]), 2))
+    with pytest.raises(ModelError, match="gives 1 numbers a row"):
+        XGBoost.load(tmp_path)
+
+
 ALL = ("predicted_label", "labels", "probability", "probabilities", "raw_score", "raw_scores", "predicted_score")
 
 
