@@ -71,6 +71,26 @@ def _is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ == "NAType"  # pandas' NA
 
 
+def not_numbered(frame: Any) -> str | None:
+    """What to say to who asks a model that takes categories, where values of one of pandas' columns of categories are
+    not the numbers of these.
+
+    None where there is no such column, or where it is no frame of pandas.
+    """
+    if not hasattr(frame, "iloc"):
+        return None
+    for name, kind in zip(frame.columns, frame.dtypes, strict=True):
+        names = getattr(kind, "categories", None)
+        if names is not None and names.tolist() != list(range(len(names))):
+            shown = ", ".join(str(one)[:_SHOWN] for one in names[:3]) + (" and others" if len(names) > 3 else "")
+            return (
+                f"column {str(name)[:_SHOWN]!r} has the categories {shown}, and "
+                "the model takes the numbers of categories, in their order when it was trained: frame[NAME].cat.codes, "
+                "after cat.set_categories with those of training"
+            )
+    return None
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)

@@ -385,6 +385,11 @@ class Model(ABC):
         """Number of features of a row; None where any number will do, or where there are no rows."""
         return None
 
+    @property
+    def takes_categories(self) -> bool:
+        """Whether some features are categories, given by their numbers from 0 and not by what they are called."""
+        return False
+
     @abstractmethod
     def predict(self, batch: Any, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, Any]:
         """Named values for n >= 0 rows or items. Safe to call from several threads.

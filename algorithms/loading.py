@@ -28,7 +28,7 @@ from algorithms import registry
 from algorithms.archives import ArchiveError, extract, model_of_job
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample
-from algorithms.frames import no_number
+from algorithms.frames import no_number, not_numbered
 from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model, answer
 from recordio.batches import Batch, canonical
 from recordio.limits import MOST_MEMBERS
@@ -137,11 +137,16 @@ class LoadedModel(Model):
         PredictionError
             the input cannot be understood, or does not fit the model, or its answer would not be finite in float32.
         """
-        return answer(self.model, as_input(batch, self.algorithm), parameters)
+        return answer(self.model, self._input(batch), parameters)
 
     def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
         """Named outputs instead of the columns, for algorithms with ``Serving.outputs`` (XGBoost)."""
-        return self.model.select(as_input(batch, self.algorithm), outputs)
+        return self.model.select(self._input(batch), outputs)
+
+    def _input(self, values: Any) -> Batch | Items:
+        if self.model.takes_categories and (found := not_numbered(values)):
+            raise PredictionError(found)
+        return as_input(values, self.algorithm)
 
     def figures(self, sample: Sample | None) -> list[Figure]:
         """See ``Model``."""

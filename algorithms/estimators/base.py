@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from algorithms import hyperparameters, loading, registry
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
-from algorithms.frames import no_number
+from algorithms.frames import no_number, not_numbered
 from algorithms.interface import Algorithm, Model, answer
 from recordio.batches import Batch, canonical
 
@@ -108,6 +108,8 @@ class Estimator(BaseEstimator):
 
     def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
         self._check_fitted()
+        if self.model_.takes_categories and (found := not_numbered(X)):
+            raise ValueError(found)
         finite = "allow-nan" if self._missing else True
         rows = self._checked(X, reset=False, ensure_all_finite=finite)
         return answer(self.model_, Batch(as_csr(rows)))

@@ -21,7 +21,7 @@ from algorithms.xgb.checkpoints import Checkpoints
 from algorithms.xgb.messages import translated
 from algorithms.xgb.metrics import CUSTOM, evaluator
 from algorithms.xgb.model import XGBModel
-from algorithms.xgb.names import MAXIMIZED
+from algorithms.xgb.names import HIGHER_IS_BETTER
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch
 
@@ -217,7 +217,7 @@ class Watcher:
         watched = [name for name in scores if name.startswith("validation-")]
         name = watched[-1] if self._metric is None else f"validation-{self._metric}"
         value = scores[name]
-        self._stopping.maximize = name.removeprefix("validation-").partition("@")[0] in MAXIMIZED
+        self._stopping.maximize = name.removeprefix("validation-").partition("@")[0] in HIGHER_IS_BETTER
         if self._stopping.take(value, number):
             booster.set_attr(best_iteration=str(number), best_score=str(value))
             self._aside = booster.save_raw("ubj") if self._is_linear else None

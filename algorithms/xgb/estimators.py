@@ -26,7 +26,7 @@ class Boosted(Supervised):
 
     @staticmethod
     def _classes(model: Any) -> int:
-        return model.classes if model.objective.startswith(("binary:", "multi:")) else 0
+        return model.classes if model.objective.startswith(("binary:", "multi:")) and model.targets == 1 else 0
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # type: ignore[override]  # noqa: N803
         """Train on the rows of ``X``, (n, d), with NaN for what is missing; labels ``y`` and weights are (n,).

@@ -18,6 +18,7 @@ from algorithms.xgb.boost import boost
 from algorithms.xgb.folds import cross_validate
 from algorithms.xgb.messages import logged
 from algorithms.xgb.model import XGBModel, load_start
+from algorithms.xgb.names import ACCURACY_OF_INTERVALS
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from algorithms.xgb.portable import is_portable
 from recordio.batches import Batch
@@ -74,6 +75,11 @@ def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[s
         job.warning(
             f"Hyperparameter '_tuning_objective_metric': {hyperparameters.tuning_objective_metric} is never logged "
             "without a channel 'validation' or _kfold, so that a tuning job finds no value of it"
+        )
+    if hyperparameters.tuning_objective_metric == f"validation:{ACCURACY_OF_INTERVALS}":
+        job.warning(
+            f"Hyperparameter '_tuning_objective_metric': higher values of {ACCURACY_OF_INTERVALS} are better, and "
+            "SageMaker's tuning jobs look for the lowest: with validation:aft-nloglik they find the best model"
         )
     if hyperparameters.early_stopping_rounds is not None and not watched:
         job.warning("Hyperparameter 'early_stopping_rounds' has no effect without a channel 'validation'")

@@ -38,6 +38,7 @@ class XGBModel(Model):
         boosters: as XGBoost's own, with all rounds.
         objective: their objective.
         classes: number of classes, 0 where there are none.
+        targets: labels, or quantiles, that are predicted of a row; 1 of what is trained here.
         rounds: of each booster, those to predict with; 0 for all.
     """
 
@@ -48,6 +49,7 @@ class XGBModel(Model):
         self.classes = (
             2 if self.objective.startswith("binary:") else int(described[0]["learner_model_param"]["num_class"])
         )
+        self.targets = max(int(described[0]["learner_model_param"].get("num_target", "1")), 1)
         self._features = [booster.num_features() for booster in boosters]
         kinds = [str(learner["gradient_booster"]["name"]) for learner in described]
         self._are_trees = [kind == "gbtree" for kind in kinds]
@@ -60,6 +62,11 @@ class XGBModel(Model):
         """None: rows are checked by ``predict``, since sparse rows may leave the last features out."""
         return None
 
+    @property
+    def takes_categories(self) -> bool:
+        """As the types of features say, which XGBoost keeps with the model."""
+        return any("c" in (booster.feature_types or ()) for booster in self.boosters)
+
     def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
         """``score``: shape (n,), or (n, classes) for multi:softprob, as ``Booster.predict`` gives it.
 
@@ -68,7 +75,13 @@ class XGBModel(Model):
         return {"score": self._scores(batch)}
 
     def select(self, batch: Batch, outputs: Sequence[str]) -> dict[str, Any]:
-        """The outputs of ``algorithms.xgb.outputs`` that a client chose."""
+        """The outputs of ``algorithms.xgb.outputs`` that a client chose.
+
+        Raises:
+            NotImplementedError: none can be chosen of this model.
+        """
+        if self.targets > 1:
+            raise NotImplementedError(f"No outputs can be selected of a model of {self.targets} numbers a row.")
         return select(self.objective, self.classes, self._scores(batch), outputs)
 
     def figures(self, sample: Sample | None) -> list[Figure]:
@@ -168,6 +181,8 @@ def load(directory: Path, *, first: bool = False) -> XGBModel:
     for path, booster in zip(files, boosters, strict=True):
         if (other := XGBModel([booster])).objective != model.objective or other.classes != model.classes:
             raise ModelError(f"{path.name} has objective {other.objective}, and {files[0].name} {model.objective}")
+        if other.targets != model.targets:
+            raise ModelError(f"{path.name} gives {other.targets} numbers a row, and {files[0].name} {model.targets}")
     return model
 
 

@@ -12,6 +12,10 @@ MINIMIZED = (
     "tweedie-nloglik",
 )
 METRICS = (*MAXIMIZED, *MINIMIZED)
+"""In the directions of SageMaker's tuning jobs."""
+ACCURACY_OF_INTERVALS = "interval-regression-accuracy"
+"""The share of rows whose prediction lies within their bounds: higher is better, though tuning jobs minimise it."""
+HIGHER_IS_BETTER = (*MAXIMIZED, ACCURACY_OF_INTERVALS)
 
 MULTI = ("multi:softmax", "multi:softprob")
 OBJECTIVES = (

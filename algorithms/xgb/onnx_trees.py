@@ -38,12 +38,16 @@ def boosters(model: XGBModel) -> onnx.ModelProto:
     if model.objective not in (*_IDENTITY, *_LOGISTIC, *_EXPONENTIAL, _HINGE, *_CLASSES):
         raise _refused(f"the objective {model.objective} has no counterpart there")
     graph = Graph()
-    scores = [
-        _score(graph, booster if not rounds else booster[:rounds], model.objective)
+    documents = [
+        json.loads(bytes((booster[:rounds] if rounds else booster).save_raw("json")))["learner"]
         for booster, rounds in zip(model.boosters, model.rounds, strict=True)
     ]
+    outputs = _outputs(documents[0])
+    if any(_outputs(document) != outputs for document in documents):
+        raise _refused("its models have different numbers of outputs")
+    scores = [_score(graph, document, model.objective, outputs) for document in documents]
     score = scores[0] if len(scores) == 1 else graph.add("Mean", *scores)
-    width = model.classes if model.objective == "multi:softprob" else None
+    width = None if outputs == 1 or model.objective == "multi:softmax" else outputs
     features = max(booster.num_features() for booster in model.boosters)
     return graph.model("xgboost", (FEATURES, (ROWS, features)), {"score": (score, "float", width)})
 
@@ -52,12 +56,15 @@ def _refused(reason: str) -> ExportError:
     return ExportError(f"this model of xgboost cannot be exported to onnx: {reason}")
 
 
-def _score(graph: Graph, booster: Any, objective: str) -> str:
-    document = json.loads(bytes(booster.save_raw("json")))["learner"]
-    kind = document["gradient_booster"]["name"]
+def _outputs(document: dict[str, Any]) -> int:
+    """Numbers that the trees give for a row: one for each class, or for each target (several labels, or quantiles)."""
     parameters = document["learner_model_param"]
-    groups = max(int(parameters["num_class"]), 1)
-    base = _base(parameters, objective, groups)
+    return max(int(parameters["num_class"]), int(parameters.get("num_target", "1")), 1)
+
+
+def _score(graph: Graph, document: dict[str, Any], objective: str, groups: int) -> str:
+    kind = document["gradient_booster"]["name"]
+    base = _base(document["learner_model_param"], objective, groups)
     if kind == "gblinear":
         weights = np.array(document["gradient_booster"]["model"]["weights"], np.float64).reshape(-1, groups)
         missing = graph.add("IsNaN", FEATURES)  # to a linear booster what is missing is 0
@@ -65,7 +72,7 @@ def _score(graph: Graph, booster: Any, objective: str) -> str:
         margins = graph.affine(given, weights[:-1].T, weights[-1] + base[0])  # gblinear adds the first to all
     else:
         margins = _ensemble(graph, document["gradient_booster"], base, groups)
-    return _linked(graph, margins, objective)
+    return _linked(graph, margins, objective, groups)
 
 
 def _base(parameters: dict[str, str], objective: str, groups: int) -> np.ndarray:
@@ -87,6 +94,8 @@ def _ensemble(graph: Graph, booster: dict[str, Any], base: np.ndarray, groups: i
     nodes: dict[str, list[Any]] = {
         name: [] for name in ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids")
     }
+    if not inner["trees"]:
+        raise _refused("it has no trees")
     tracks: list[int] = []
     leaves: dict[str, list[Any]] = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
     for number, tree in enumerate(inner["trees"]):
@@ -124,13 +133,13 @@ def _check(tree: dict[str, Any]) -> None:
         raise _refused("its trees have a vector in each leaf")
 
 
-def _linked(graph: Graph, margins: str, objective: str) -> str:
-    """Margins, (n, groups), to predictions."""
+def _linked(graph: Graph, margins: str, objective: str, groups: int) -> str:
+    """Margins, (n, groups), to predictions, (n,) where there is one group."""
     if objective == "multi:softprob":
         return graph.add("Softmax", margins, axis=1)
     if objective == "multi:softmax":
         return graph.cast(graph.add("ArgMax", margins, axis=1, keepdims=0), "float")
-    score = graph.column(margins)
+    score = graph.column(margins) if groups == 1 else margins
     if objective in _LOGISTIC:
         return graph.add("Sigmoid", score)
     if objective in _EXPONENTIAL:

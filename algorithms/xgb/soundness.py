@@ -194,19 +194,29 @@ def _check_categories(tree: dict[str, Any], size: int) -> int:
 
 
 def _check_names_of_categories(names: dict[str, Any] | None) -> None:
-    """What XGBoost 3.1 and later keep of a data frame's categories: for each feature a list of them."""
+    """What XGBoost 3.1 and later keep of a data frame's categories: for each feature a list of them, which is empty
+    where the feature is a number."""
     if names is None:
         return
     columns, ends, order = names["enc"], np.asarray(names["feature_segments"]), np.asarray(names["sorted_idx"])
     if not len(columns) and not ends.any() and not len(order):
         return
-    counts = [len(column["offsets"]) - 1 if "offsets" in column else len(column["values"]) for column in columns]
+    bounds = [_bounds_of_names(column) for column in columns]
+    counts = [len(offsets) - 1 for offsets in bounds]
     if not np.array_equal(ends, np.cumsum([0, *counts])) or len(order) != ends[-1]:
         raise ValueError("the names of its categories differ in number")
-    for column, count, start in zip(columns, counts, ends, strict=False):
-        places = np.asarray(order[start : start + count])
-        if not np.array_equal(np.sort(places), np.arange(count)):
+    for column, offsets, start in zip(columns, bounds, ends, strict=False):
+        places = np.asarray(order[start : start + len(offsets) - 1])
+        if not np.array_equal(np.sort(places), np.arange(len(offsets) - 1)):
             raise ValueError("the order of its categories is none")
-        offsets = np.asarray(column.get("offsets", [0, len(column["values"])]))
         if offsets[0] != 0 or offsets[-1] != len(column["values"]) or (np.diff(offsets) < 0).any():
             raise ValueError("the names of its categories do not exist")
+
+
+def _bounds_of_names(column: dict[str, Any]) -> np.ndarray:
+    """Where each name of a feature's categories begins in its values, and where the last ends. Names that are numbers
+    take one value each."""
+    if "offsets" not in column:
+        return np.arange(len(column["values"]) + 1)
+    offsets = np.asarray(column["offsets"])
+    return offsets if len(offsets) else np.zeros(1, np.int64)

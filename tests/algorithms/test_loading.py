@@ -114,6 +114,27 @@ def test_frames_with_missing_values_where_the_algorithm_takes_them(kind: str, tm
     assert algorithms.load(tmp_path).predict(asked)["score"] == pytest.approx(expected)
 
 
+def test_categories_of_a_frame_are_not_taken_for_their_numbers(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    xgboost = pytest.importorskip("xgboost")
+    from algorithms.estimators import XGBoostRegressor
+
+    codes = np.arange(60) % 3
+    frame = pandas.DataFrame({"a": np.arange(60.0), "b": pandas.Categorical.from_codes(codes, [30, 10, 20])})
+    matrix = xgboost.DMatrix(frame, codes, enable_categorical=True)
+    booster = xgboost.train({"tree_method": "hist", "max_cat_to_onehot": 1}, matrix, 3)
+    (tmp_path / "xgboost-model").write_bytes(booster.save_raw("ubj"))
+    model = algorithms.load(tmp_path)
+    with pytest.raises(PredictionError, match=r"'b' has the categories 30, 10, 20, and .*cat\.codes"):
+        model.predict(frame)
+    with pytest.raises(ValueError, match=r"cat\.codes"):
+        XGBoostRegressor.load(tmp_path).predict(frame)
+    numbered = frame.assign(b=frame["b"].cat.codes)
+    assert model.predict(numbered)["score"] == pytest.approx(booster.predict(matrix))
+    numbered["b"] = numbered["b"].astype("category")  # 0, 1, 2: their own numbers
+    assert model.predict(numbered)["score"] == pytest.approx(booster.predict(matrix))
+
+
 def test_repeated_entries_of_sparse_rows_are_summed(folder: Path) -> None:
     rows = sp.csr_array((np.float32([1, 2, 1, 1]), np.array([0, 0, 1, 1]), np.array([0, 2, 4])), shape=(2, 2))
     found = algorithms.load(folder).predict(rows)["distance_to_cluster"]

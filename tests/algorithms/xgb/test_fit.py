@@ -183,6 +183,25 @@ def test_early_stopping_keeps_what_the_librarys_own_keeps(metrics, maximize, boo
     assert found.boosters[0].attr("best_iteration") == expected.attr("best_iteration")
 
 
+def test_early_stopping_by_the_accuracy_of_intervals_keeps_the_most_accurate_round():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(400, 3)).astype(np.float32)
+    times = np.exp(features[:, 0] + 0.3 * random.normal(size=400))
+    labels = np.where(random.random(400) < 0.5, -0.8 * times, times).astype(np.float32)  # half were still alive
+    given = {"objective": "survival:aft", "eval_metric": "interval-regression-accuracy", "eta": 0.1}
+    watched = {"_tuning_objective_metric": "validation:interval-regression-accuracy"}
+    job = FakeJob()
+    train, held_out = (features[:300], labels[:300]), (features[300:], labels[300:])
+    model = fit(train, held_out, job, num_round=30, early_stopping_rounds=4, **given, **watched)
+    bound = np.abs(labels[300:])
+    shares = []  # by the metric's definition: predictions within the bounds
+    for rounds in range(1, len(job.rounds) + 1):
+        times = fit(train, num_round=rounds, **given).predict(Batch(features[300:]))["score"]
+        shares.append(np.mean((times >= bound) & (times <= np.where(labels[300:] > 0, bound, np.inf))))
+    assert np.argmax(shares) + 1 == model.boosters[0].num_boosted_rounds() > 1
+    assert any("aft-nloglik" in warning for warning in job.warnings)
+
+
 def test_early_stopping_of_a_linear_booster_keeps_its_best_weights():
     features, labels = rows(60)
     given = {"booster": "gblinear", "objective": "binary:logistic", "eta": 1}

@@ -193,6 +193,10 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: of_forest(lambda it: it["cats"].update(enc=[{"offsets": [0, 99], "values": [1]}])),
         "categories",
     ),
+    "names of categories without bounds": (
+        lambda: of_forest(lambda it: it["cats"].update(enc=[{"offsets": [], "values": [1]}], feature_segments=[0, 0])),
+        "do not exist",
+    ),
     "deep JSON": (lambda: b'{"learner": ' + b"[" * 200_000, "not an XGBoost model"),
     "deep JSON that ends": (lambda: b'{"learner": ' + b"[" * 900 + b"]" * 900 + b"}", ""),
     "deep UBJSON": (lambda: b"{L" + struct.pack(">q", 7) + b"learner" + b"[" * 200_000, "levels deep"),

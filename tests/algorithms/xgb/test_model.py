@@ -54,6 +54,23 @@ def test_native_models_are_loaded_whatever_they_are_called(tmp_path, form, name)
     np.testing.assert_array_equal(XGBoost.load(tmp_path).predict(Batch(features))["score"], expected)
 
 
+@pytest.mark.parametrize("categories", [["x", "y", "zz"], [10, 20, 30, 40]])
+def test_models_of_frames_with_numbers_beside_categories_are_loaded(categories):
+    """XGBoost 3.1 and later keep the names of a frame's categories, of which columns of numbers have none."""
+    pandas = pytest.importorskip("pandas")
+    random = np.random.default_rng(0)
+    codes = random.integers(0, len(categories), 80)
+    values = random.normal(size=(80, 2)).astype(np.float32)
+    column = pandas.Categorical.from_codes(codes, categories)
+    frame = pandas.DataFrame({"a": values[:, 0], "b": column, "c": values[:, 1]})
+    matrix = xgb.DMatrix(frame, values[:, 0] + codes, enable_categorical=True)
+    trained = xgb.train({"tree_method": "hist", "max_cat_to_onehot": 1, "nthread": 1}, matrix, 3)
+    rows = np.column_stack([values[:, 0], codes, values[:, 1]]).astype(np.float32)
+    for form in ("ubj", "json"):
+        model = XGBModel([load_booster(bytes(trained.save_raw(form)), "xgboost-model")])
+        np.testing.assert_allclose(model.predict(Batch(rows))["score"], trained.predict(matrix), rtol=1e-5)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_models_of_every_old_version_predict_what_they_did_there(version):
     features = np.loadtxt(GOLDEN / "rows.csv", delimiter=",").astype(np.float32)
@@ -327,6 +344,24 @@ def test_models_of_different_objectives_do_not_answer_together(tmp_path):
     (tmp_path / "xgboost-model-0").write_bytes(booster().save_raw("ubj"))
     (tmp_path / "xgboost-model-1").write_bytes(booster(objective="binary:logistic").save_raw("ubj"))
     with pytest.raises(ModelError, match="xgboost-model-1 has objective binary:logistic"):
+        XGBoost.load(tmp_path)
+
+
+def test_of_several_labels_a_row_none_is_taken_for_the_class(tmp_path):
+    features = np.nan_to_num(rows(60)[0])
+    labels = np.stack([features[:, 0] > 0, features[:, 1] > 0.5], axis=1).astype(np.float32)
+    settings = {"objective": "binary:logistic", "nthread": 1}
+    one = xgb.train(settings, xgb.DMatrix(features, labels), 2)
+    saved(tmp_path, one)
+    model = XGBoost.load(tmp_path)
+    np.testing.assert_array_equal(model.predict(Batch(features))["score"], one.predict(xgb.DMatrix(features)))
+    with pytest.raises(NotImplementedError, match="2 numbers a row"):
+        model.select(Batch(features), ["predicted_label"])
+    estimators = pytest.importorskip("algorithms.estimators")
+    with pytest.raises(ModelError, match="no model of classes"):
+        estimators.XGBoostClassifier.load(tmp_path)
+    saved(tmp_path, one, xgb.train(settings, xgb.DMatrix(features, labels[:, 0]), 2))
+    with pytest.raises(ModelError, match="gives 1 numbers a row"):
         XGBoost.load(tmp_path)
 
 

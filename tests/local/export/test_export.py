@@ -122,6 +122,34 @@ def test_xgboosts_objectives_and_boosters(objective, booster):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])
+@pytest.mark.parametrize(
+    ("objective", "more"),
+    [("reg:squarederror", {}), ("binary:logistic", {}), ("reg:quantileerror", {"quantile_alpha": [0.1, 0.5, 0.9]})],
+)
+def test_models_of_several_targets(objective, more, booster):
+    from algorithms.xgb.model import XGBModel
+
+    rows = np.random.default_rng(2).normal(size=(120, 4)).astype(np.float32)
+    labels = rows[:, 0] if more else np.stack([rows[:, 0] > 0.3, rows[:, 1] > 0], axis=1).astype(np.float32)
+    settings = {"objective": objective, "booster": booster, "max_depth": 3, "rate_drop": 0.3, "verbosity": 0, **more}
+    trained = xgboost.train(settings, xgboost.DMatrix(rows, labels), 6)
+    expected = trained.predict(xgboost.DMatrix(rows))
+    assert expected.shape == (120, 3 if more else 2)
+    found = answers(exported("xgboost", XGBModel([trained]), "onnx"), features=rows)["score"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    together = answers(exported("xgboost", XGBModel([trained, trained]), "onnx"), features=rows)["score"]
+    np.testing.assert_allclose(together, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_without_trees_is_refused_with_the_reason():
+    from algorithms.xgb.model import XGBModel
+
+    rows = np.zeros((2, 1), np.float32)
+    with pytest.raises(ExportError, match="no trees"):
+        exported("xgboost", XGBModel([xgboost.train({}, xgboost.DMatrix(rows, [0.0, 1.0]), 0)]), "onnx")
+
+
 def test_only_the_rounds_up_to_the_best_are_exported():
     from algorithms.xgb.model import XGBModel
 
