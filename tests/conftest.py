@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("any-load", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
 settings.load_profile("any-load")
 
-LONGEST = ("test_readme", "test_sdk_jobs", "test_up_sdk", "test_up_tuning", "test_network", "test_sdk_tuning")
+LONGEST = ("test_readme", "test_sdk_jobs", "test_up_sdk", "test_up_tuning", "test_backends", "test_sdk_tuning")
 """Modules of tests, each by far longer than most: they are begun first, or one of them would be what all wait for."""
 
 ONLY_CI = (*LONGEST[:4], "test_sdk_tuning", "test_up_notebooks", "test_wheel", "test_kills", "test_losses")

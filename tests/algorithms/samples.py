@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def has_rows(configuration: Configuration) -> bool:
 
 def around(configuration: Configuration) -> AbstractContextManager[None]:
     """What a small job should happen in, so that it takes no longer than it must."""
-    return eagerly() if configuration.data in (IMAGES, TAGGED_IMAGES) else nullcontext()
+    return nullcontext() if has_rows(configuration) else eagerly()
 
 
 @contextmanager
@@ -85,7 +86,9 @@ def eagerly() -> Iterator[None]:
 
     tensorflow.config.run_functions_eagerly(True)
     try:
-        yield
+        with warnings.catch_warnings():  # of sentences of one word, whose number a compiled network does not know
+            warnings.filterwarnings("ignore", r"(?s).*You are using a softmax over axis -1 .* has size 1")
+            yield
     finally:
         tensorflow.config.run_functions_eagerly(False)
 

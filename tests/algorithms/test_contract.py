@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from algorithms import hyperparameters, registry
 from algorithms.errors import AlgorithmInputError, ModelError, PredictionError, TrainingStopped
+from algorithms.factorization_machines import schedule
 from algorithms.figures import Sample
 from algorithms.interface import ROWS, Configuration
 from container.training import charts, dialects
@@ -50,6 +51,13 @@ def one_thread() -> Iterator[None]:
     """Sums over threads may be taken in any order; over one they are the same bit for bit."""
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture(autouse=True)
+def fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Factorization machines make thousands on however few rows; no check asks how good a model is."""
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 600)
+    monkeypatch.setattr(schedule, "PASSES", 30)
 
 
 # ---- checks of training ---------------------------------------------------------------------------------------------

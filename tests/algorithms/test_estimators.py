@@ -23,6 +23,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import algorithms
 from algorithms import estimators
 from algorithms.errors import HyperparameterError, ModelError
+from algorithms.factorization_machines import schedule
 
 SMALL = [
     estimators.KMeans(k=3),
@@ -65,6 +66,14 @@ EXPECTED: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.fixture
+def fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of factorization machines, which else would take most of this module's time: enough for the checks' data."""
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 1000)
+    monkeypatch.setattr(schedule, "PASSES", 50)
+
+
+@pytest.mark.usefixtures("fewer_steps")
 @parametrize_with_checks(
     SMALL, expected_failed_checks=lambda one: EXPECTED.get(type(one).__name__, {}), xfail_strict=False
 )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -22,7 +21,6 @@ from tests.algorithms import extremes, samples
 from tests.algorithms.extremes import Case, Runner
 from tests.algorithms.test_contract import NETWORKS
 
-THOROUGH = os.environ.get("OBA_THOROUGH") == "1"
 FIELDS = [
     (name, field)
     for name in registry.ALGORITHMS
@@ -55,7 +53,7 @@ def plain(name: str, configuration: str, count: int | None, more: tuple[tuple[st
 def test_extremes_train_or_are_refused_by_name(name: str, field: str) -> None:
     algorithm, wrong = registry.find(name), []
     for case in extremes.cases(algorithm, field):
-        if name in NETWORKS and not THOROUGH:
+        if name in NETWORKS and not extremes.THOROUGH:
             with contextlib.suppress(HyperparameterError):
                 check_memory(
                     algorithm, hyperparameters.parse(algorithm.hyperparameters, case.strings(name)), extremes.MEMORY

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
@@ -45,13 +44,21 @@ def embedded(document):
         yield document
 
 
+@pytest.fixture(scope="module")
+def schemas():
+    """Imported here, for it takes a second, in each process that collects tests."""
+    import kubernetes_validate
+
+    return kubernetes_validate
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_manifests_are_valid(file, version):
+def test_manifests_are_valid(file, version, schemas):
     checked = [part for document in documents(file.name) for part in embedded(document)]
     assert checked
     for part in checked:
-        kubernetes_validate.validate(part, version, strict=True)
+        schemas.validate(part, version, strict=True)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -67,17 +74,17 @@ def test_pods_have_no_rights_and_write_to_volumes_alone(file):
             assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
-def test_the_job_in_the_page_of_checkpoints_is_valid():
+def test_the_job_in_the_page_of_checkpoints_is_valid(schemas):
     page = (FOLDER.parents[1] / "docs" / "checkpoints.md").read_text()
     (job,) = yaml.safe_load_all(page.partition("```yaml\n")[2].partition("```")[0])
-    kubernetes_validate.validate(job, VERSIONS[0], strict=True)
+    schemas.validate(job, VERSIONS[0], strict=True)
 
 
-def test_a_wrong_manifest_would_be_found():
+def test_a_wrong_manifest_would_be_found(schemas):
     job = next(part for part in documents("train.yaml") if part["kind"] == "Job")
     job["spec"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(job, VERSIONS[0], strict=True)
+    with pytest.raises(schemas.ValidationError):
+        schemas.validate(job, VERSIONS[0], strict=True)
 
 
 def container_of(name, kind):

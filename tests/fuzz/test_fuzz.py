@@ -14,7 +14,7 @@ from tests.fuzz import targets
 from tests.fuzz.engine import FuzzError, Target, hunt
 from tests.fuzz.mutations import mutate
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", 0.4))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", 0.25))
 SEED = int(os.environ.get("FUZZ_SEED", 1))
 
 

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from algorithms import hyperparameters
 from algorithms.errors import TrainingDataError
-from algorithms.factorization_machines import FactorizationMachines
+from algorithms.factorization_machines import FactorizationMachines, schedule
 from algorithms.factorization_machines.scaling import Measure
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
@@ -132,7 +132,9 @@ def test_the_unit_of_sparse_values_does_not_matter(predictor_type, size):
 
 @pytest.mark.parametrize("size", [1e-42, 1e-20, 1e30])
 @pytest.mark.parametrize("form", ["all", "one column", "sparse"])
-def test_features_that_float32_cannot_answer_on_are_named(size, form):
+def test_features_that_float32_cannot_answer_on_are_named(size, form, monkeypatch):
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 1000)
+    monkeypatch.setattr(schedule, "PASSES", 100)
     features, labels = make_classification(200, 5, n_informative=4, n_redundant=0, random_state=0)
     features *= np.where(np.arange(5) == 2, size, 1) if form == "one column" else size
     rows = sp.csr_array((features * (features > 0)).astype(np.float32)) if form == "sparse" else features

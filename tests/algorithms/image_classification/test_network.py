@@ -1,8 +1,7 @@
-"""The networks: their depth, their parameters' names, Keras beside NumPy, their optimizers, and each backend."""
+"""The networks: their depth, their parameters' names, Keras beside NumPy, and their optimizers."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -25,7 +24,6 @@ from algorithms.image_classification.model import ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.vision.graph import read_graph
 from algorithms.vision.inference import Network
-from tests.algorithms import backends
 from tests.algorithms.samples import eagerly
 from tests.algorithms.test_hostile_artifacts import FORM, image_arrays
 
@@ -339,36 +337,6 @@ def test_early_stopping_waits_and_then_does_not() -> None:
             over.append(ends(asked, stopping, epoch))
         assert (over.index(True) if True in over else None) == last, options
         assert stopping.best == 0.61
-
-
-# ---- backends -------------------------------------------------------------------------------------------------------
-
-STEP = """
-import json, sys
-from pathlib import Path
-from algorithms.hyperparameters import parse
-from algorithms.image_classification import ImageClassification
-from tests.algorithms.fakes import FakeJob
-from tests.algorithms.samples import SAMPLES, picture
-sample, job = SAMPLES["image-classification"], FakeJob()
-values = parse(ImageClassification.hyperparameters, {**sample.hyperparameters, "optimizer": sys.argv[1]})
-model = ImageClassification.fit(values, sample.channels(Path()), job)
-import keras
-scores = [(step, score.dataset, score.metric, score.value) for step, score in job.measured()]
-told = {"backend": keras.backend.backend(), "scores": scores}
-print(json.dumps({**told, "answer": model.probabilities(picture(0, 1)).tolist()}))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_a_step_on_another_backend(backend: str) -> None:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    told = json.loads(backends.printed(backend, STEP, "nag").splitlines()[-1])
-    assert told["backend"] == backend
-    assert [name for _, name, _, _ in told["scores"]] == ["train", "validation"]
-    assert sum(told["answer"]) == pytest.approx(1, abs=1e-5)
 
 
 def test_half_precision_keeps_weights_in_single() -> None:

@@ -26,7 +26,6 @@ from algorithms.ntm.fit import Patience
 from algorithms.ntm.model import TOPIC_WEIGHTS
 from recordio.batches import Batch
 from recordio.record_writer import encode_records
-from tests.algorithms import backends
 from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 from tests.algorithms.ntm.jobs import corpus, fit, model, parse
 from tests.opt_ml import OptMl
@@ -271,26 +270,6 @@ def test_a_job_of_pipes_with_a_vocabulary(tmp_path):
     shown = json.loads((opt_ml.paths.output_data / "report.json").read_text())["figures"][-1]
     assert (shown["kind"], len(shown["cards"])) == ("cards", 4)
     assert all(word.startswith("word") for card in shown["cards"] for word, _ in card["words"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_a_training_step_on_each_backend(backend):
-    """The same first weights, so nearly the same loss; then a fall of it."""
-    pytest.importorskip(backend)
-    program = """
-        import keras, numpy as np
-        from algorithms.ntm.fit import Patience
-        from tests.algorithms.ntm.jobs import corpus, fit
-        from tests.algorithms.fakes import FakeJob
-        job = FakeJob()
-        fit(corpus(100)[0], 4, job, epochs=2)
-        losses = job.values("train")
-        print(keras.backend.backend(), *losses)
-    """
-    name, *losses = backends.printed(backend, textwrap.dedent(program)).split()
-    assert name == backend
-    assert float(losses[0]) == pytest.approx(3.2, abs=0.2) and float(losses[-1]) < float(losses[0])
 
 
 @pytest.mark.slow

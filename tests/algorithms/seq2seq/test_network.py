@@ -20,7 +20,6 @@ from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
 from recordio.limits import WIDEST_BEAM
 from recordio.sequences import Pairs, Ragged
-from tests.algorithms import backends
 
 SMALL = {
     "num_embed_source": "6",
@@ -282,35 +281,3 @@ def test_a_plateau_lowers_the_rate() -> None:
     told = [rate.checkpoint(improved=improved) for improved in (False, True, False, False, False, False)]
     assert [bool(sentence) for sentence in told] == [False, False, False, True, False, True]
     assert rate.at(1000) == pytest.approx(0.004)
-
-
-# ---- backends -------------------------------------------------------------------------------------------------------
-
-LEARN = """
-import sys, warnings
-import numpy as np
-from algorithms.common.networks import load_keras
-keras = load_keras(0)
-from algorithms import hyperparameters
-from algorithms.seq2seq import Seq2Seq, data, network
-from tests.algorithms import backends
-from tests.algorithms.seq2seq.test_network import SMALL, pairs, translator
-ours = translator(rnn_decoder_hidden_dropout="0.1")
-net = network.Network(ours.architecture, ours.parameters, {"rnn_decoder_hidden_dropout": 0.1}, seed=0)
-values = hyperparameters.parse(Seq2Seq.hyperparameters, SMALL | {"learning_rate": "0.05", "weight_decay": "0.001"})
-network.prepare(net, network.make_optimizer(values), accuracy=True)
-batch = data.batch(pairs(), np.arange(7), None if network.DYNAMIC else 5, 8)
-losses = []
-for _ in range(12):
-    losses.append(net.learn(batch)["loss"])
-print(keras.backend.backend(), losses[0], losses[-1])
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_each_backend_learns(backend: str) -> None:
-    pytest.importorskip(backend)
-    name, first, last = backends.printed(backend, LEARN).split()[-3:]
-    assert name == backend
-    assert float(last) < 0.7 * float(first)

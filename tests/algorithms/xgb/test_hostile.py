@@ -235,7 +235,9 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "a pickled key of copies": (lambda: b"\x80\x04}\x8c\x07xgboost" + b"2\x86" * 60 + b"K\x01s.", "twice"),
     "a pickled key that is too deep to hash": (lambda: b"\x80\x04})" + b"\x85" * 300_000 + b"Ns.", "tuples"),
     "pickled keys of one hash": (
-        lambda: pickle.dumps({number * (2**61 - 1): 0 for number in range(60_000)}, 4),
+        lambda: (
+            b"\x80\x04}(" + b"".join(pickle.dumps(at * (2**61 - 1), 2)[2:-1] + b"K\x00" for at in range(60_000)) + b"u."
+        ),
         "64 bits",
     ),
     "an empty best round": (
