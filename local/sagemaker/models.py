@@ -151,7 +151,8 @@ def _check_no_more_than_serverless(config: Record, model: Record) -> None:
 
 def _check_instances(variant: Record) -> None:
     name = variant["VariantName"]
-    missing = [one for one in ("InstanceType", "InitialInstanceCount") if one not in variant]
+    of_pools = ["InstanceType"] if "InstancePools" in variant else []
+    missing = [one for one in ("InstanceType", "InitialInstanceCount") if one not in (*variant, *of_pools)]
     if len(missing) > 1:
         raise invalid(f"Variant {name}: it has neither InstanceType and InitialInstanceCount nor ServerlessConfig")
     if missing:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 
 from tests.interop.environments import SDK2, SDK3, python_of
 
@@ -21,7 +22,8 @@ pytest.importorskip("moto")
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
-CASES = ("kmeans", "linear-learner", "xgboost", "serving", "wrong")
+OTHERS = ("pca", "factorization-machines", "lda", "ntm")
+CASES = ("kmeans", "linear-learner", *OTHERS, "xgboost", "serving", "wrong")
 SECONDS = 900
 LABELS = load_digits().target[:100]
 
@@ -94,6 +96,18 @@ def test_the_linear_learner_of_the_sdk_predicts_labels(results):
     assert np.mean(np.array(found["answers"])[:, 0] == LABELS) > 0.85
 
 
+def test_the_sdks_other_classes_fit_records_deploy_and_predict(results):
+    for case in OTHERS:
+        assert "answers" in results[case], (case, results[case]["log"][-5000:])
+    answers = {case: np.array(results[case]["answers"]) for case in OTHERS}
+    expected = PCA(2).fit(load_digits().data).transform(load_digits().data[:100])
+    np.testing.assert_allclose(np.abs(answers["pca"][:, ::-1]), np.abs(expected), atol=0.05)  # smallest first there
+    assert np.mean(answers["factorization-machines"][:, 0] == (LABELS == 0)) > 0.95
+    for case in ("lda", "ntm"):
+        assert answers[case].shape == (100, 5)
+        np.testing.assert_allclose(answers[case].sum(axis=1), 1, atol=1e-3)
+
+
 def test_an_xgboost_estimator_shows_its_log_is_attached_to_transforms_and_serves(results):
     found = results["xgboost"]
     assert "answers" in found, found["log"][-5000:]
@@ -126,6 +140,8 @@ def test_a_job_that_fails_raises_in_the_sdk_with_its_reason(results):
     assert "num_components" in found["error"]
 
 
-def test_sdk_3_trains_outside_its_local_mode(results):
+def test_sdk_3_trains_outside_its_local_mode_deploys_and_transforms(results):
     found = results["sdk3"]
     assert found.get("status") == "Completed", found["log"][-5000:]
+    assert np.mean(np.array(found["answers"]) == LABELS) > 0.85
+    assert found["transformed"] == found["answers"]

@@ -30,11 +30,13 @@ ROLE = sagemaker.get_execution_role()
 ASKED = 100
 
 
-def first_party(kind: Any, predictor_labels: str, rows: Any, labels: Any, **more: Any) -> dict[str, Any]:
+def first_party(
+    kind: Any, predictor_labels: str, rows: Any, labels: Any, batch: int = 100, **more: Any
+) -> dict[str, Any]:
     """Train by ``record_set``, deploy, predict."""
     estimator = kind(role=ROLE, instance_count=1, instance_type="ml.m5.large", **more)
     records = estimator.record_set(rows, labels=labels) if labels is not None else estimator.record_set(rows)
-    estimator.fit(records, mini_batch_size=100)
+    estimator.fit(records, mini_batch_size=batch)
     predictor = estimator.deploy(1, "ml.m5.large")
     answers = predictor.predict(rows[:ASKED])
     predictor.delete_endpoint()
@@ -53,6 +55,28 @@ def linear_learner(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
     """The class of the linear learner."""
     more = {"predictor_type": "multiclass_classifier", "num_classes": 10}
     return first_party(sagemaker.LinearLearner, "predicted_label", rows, labels, **more)
+
+
+def pca(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
+    """The class of PCA."""
+    return first_party(sagemaker.PCA, "projection", rows, None, num_components=2)
+
+
+def factorization_machines(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
+    """The class of factorization machines."""
+    more = {"num_factors": 8, "predictor_type": "binary_classifier", "epochs": 20}
+    zeros = (labels == 0).astype("float32")
+    return first_party(sagemaker.FactorizationMachines, "predicted_label", rows, zeros, **more)
+
+
+def lda(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
+    """The class of LDA, which takes all rows as one batch."""
+    return first_party(sagemaker.LDA, "topic_mixture", rows, None, batch=len(rows), num_topics=5)
+
+
+def ntm(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
+    """The class of NTM."""
+    return first_party(sagemaker.NTM, "topic_weights", rows, None, num_topics=5, epochs=2)
 
 
 def xgboost(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
@@ -142,7 +166,17 @@ def wrong(rows: Any, labels: Any, folder: Path) -> dict[str, Any]:
     return {}
 
 
-CASES = {"kmeans": kmeans, "linear-learner": linear_learner, "xgboost": xgboost, "serving": serving, "wrong": wrong}
+CASES = {
+    "kmeans": kmeans,
+    "linear-learner": linear_learner,
+    "pca": pca,
+    "factorization-machines": factorization_machines,
+    "lda": lda,
+    "ntm": ntm,
+    "xgboost": xgboost,
+    "serving": serving,
+    "wrong": wrong,
+}
 
 
 def run(case: str, folder: Path) -> None:
