@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -59,26 +58,27 @@ def _convert(file: Path, copy: Path, label: str | None, *, labelled: bool) -> No
     import pyarrow
     import pyarrow.parquet
 
+    from recordio.parquet import float32, is_numeric, without_index
+
     table = pyarrow.parquet.ParquetFile(file)
-    place = _place(table.schema_arrow.names, label, labelled=labelled)
-    numeric = (pyarrow.types.is_integer, pyarrow.types.is_floating, pyarrow.types.is_boolean)
-    for number, column in enumerate(table.schema_arrow):
+    kept = without_index(table.schema_arrow)
+    if label not in [column.name for column in kept]:
+        kept = [column for column in table.schema_arrow if column in kept or column.name == label]
+    names = [column.name for column in kept]
+    place = _place(names, label, labelled=labelled)
+    for number, column in enumerate(kept):
         if number == place and not labelled:
             continue  # it is left out
-        if not any(kind(column.type) for kind in numeric):
+        if not is_numeric(column.type):
             raise ConfigurationError(
                 f"column {column.name!r} is of type {column.type}, and numbers are expected; leave it "
                 "out, or make numbers of it, a column of each of its values, as pandas' get_dummies does"
             )
     with copy.open("wb") as stream:
-        for part in table.iter_batches(_ROWS):
-            rows = np.column_stack([_numbers(one) for number, one in enumerate(part.columns) if number != place])
-            labels = _numbers(part.columns[place]) if labelled and place is not None else None
+        for part in table.iter_batches(_ROWS, columns=names):
+            rows = np.column_stack([float32(one) for number, one in enumerate(part.columns) if number != place])
+            labels = float32(part.columns[place]) if labelled and place is not None else None
             stream.write(encode_records(rows, labels))
-
-
-def _numbers(column: Any) -> np.ndarray:
-    return np.asarray(column.to_numpy(zero_copy_only=False), np.float32)
 
 
 def _place(names: Sequence[str], label: str | None, *, labelled: bool) -> int | None:

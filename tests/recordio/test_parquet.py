@@ -2,6 +2,7 @@
 
 import io
 import json
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -74,6 +75,23 @@ def test_every_type_of_number():
     np.testing.assert_array_equal(read(written(table)).features, expected)
 
 
+def test_decimals_categories_and_columns_of_nulls_are_numbers():
+    """What databases and pandas write: XGBoost's container reads them through pandas."""
+    texts = ["0.1", "-12345678901234567.89", "16777217.01", None]
+    prices = [None if text is None else Decimal(text) for text in texts]
+    table = {
+        "y": pa.array([Decimal(1), Decimal(0), Decimal(1), Decimal(0)]),
+        "price": pa.array(prices, pa.decimal128(30, 2)),
+        "size": pa.DictionaryArray.from_arrays(pa.array([1, 0, None, 1]), pa.array([30, 10])),
+        "nothing": pa.nulls(4),
+    }
+    batch = read(written(table), RowFormat(labels="required", missing=True))
+    expected = [[np.nan if text is None else float(text) for text in texts], [10, 30, np.nan, 10], [np.nan] * 4]
+    np.testing.assert_array_equal(batch.labels, [1, 0, 1, 0])
+    np.testing.assert_array_equal(batch.features, np.float32(expected).T)
+    assert "column 'nothing': the value is missing" in refused(written(table), ValueRangeError)
+
+
 def test_weights_come_after_the_label():
     batch = read(written({"y": [1, 0], "w": [0.5, 2.0], "x": [3, 4]}), RowFormat(labels="required", weights=True))
     np.testing.assert_array_equal(batch.weights, [0.5, 2])
@@ -130,6 +148,7 @@ def test_an_empty_fifo_and_an_empty_table_have_no_rows():
         (pa.array([[1]]), "list"),
         (pa.array([{"a": 1}]), "struct"),
         (pa.array([1], pa.timestamp("s")), "timestamp"),
+        (pa.array(["a"]).dictionary_encode(), "dictionary"),
     ],
 )
 def test_columns_must_be_numbers(column, kind):
