@@ -12,7 +12,8 @@ import pytest
 from recordio.content_type import parse
 from recordio.errors import ParseError, ValueRangeError, WidthError
 from recordio.parquet import read_parquet
-from recordio.readers import RowFormat, concatenate
+from recordio.readers import ChannelStream, RowFormat, concatenate
+from recordio.sources import FileSource
 
 PARQUET = parse("application/x-parquet")
 LABELLED = RowFormat(labels="required")
@@ -125,6 +126,24 @@ def test_the_index_that_pandas_writes_is_left_out():
     table = pa.table({"y": [1, 0], "x": [3, 4], "__index_level_0__": [7, 8]})
     metadata = {b"pandas": json.dumps({"index_columns": ["__index_level_0__"]}).encode()}
     assert read(written(table.replace_schema_metadata(metadata))).features.tolist() == [[3], [4]]
+
+
+def test_columns_of_later_files_are_told_by_their_names(tmp_path):
+    """As pyarrow, and so SageMaker's container, reads a folder: each file may have them in an order of its own."""
+    (tmp_path / "a.parquet").write_bytes(written({"y": [1, 0], "x": [3, 4], "z": [5, 6]}))
+    (tmp_path / "b.parquet").write_bytes(written({"z": [7], "y": [1], "x": [8]}))
+    stream = ChannelStream(FileSource(tmp_path), PARQUET, LABELLED)
+    expected = pq.read_table(tmp_path).to_pandas().to_numpy()
+    for _ in range(2):
+        found = concatenate(list(stream.batches()))
+        np.testing.assert_array_equal(np.column_stack([found.labels, found.features]), expected)
+    assert concatenate(list(stream.batches(2))).features.tolist() == [[3, 5], [4, 6], [8, 7]]
+    body = (tmp_path / "a.parquet").read_bytes() + (tmp_path / "b.parquet").read_bytes()
+    piped = concatenate(list(read_parquet(io.BufferedReader(Forward(body)), "train_0", LABELLED, PARQUET)))
+    np.testing.assert_array_equal(piped.features, expected[:, 1:])
+    (tmp_path / "c.parquet").write_bytes(written({"y": [1], "x": [2], "other": [3]}))
+    with pytest.raises(ParseError, match="c.parquet: lacks the column 'z', unlike the first file"):
+        list(ChannelStream(FileSource(tmp_path), PARQUET, LABELLED).batches())
 
 
 def test_files_that_follow_each_other_in_a_fifo():
