@@ -85,7 +85,7 @@ def _files(whole: mmap.mmap) -> Iterator[tuple[int, int]]:
 def _read(file: Any, name: str, rows: RowFormat, labels: int | None, order: list[str]) -> Iterator[Batch]:
     with _as_parse_error(name):
         parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
-        names = _in_order(_column_names(parquet.schema_arrow, name), order, name)
+        names = in_order(_column_names(parquet.schema_arrow, name), order, name)
     layout = columns(len(names), labels, rows, name)
     first_row = 0
     # Batch by batch even where a row group is small: read at once, it takes what its columns claim to have.
@@ -136,7 +136,7 @@ def _column_names(schema: pa.Schema, name: str) -> list[str]:
     return [field.name for field in chosen]
 
 
-def _in_order(names: list[str], order: list[str], name: str) -> list[str]:
+def in_order(names: list[str], order: list[str], name: str) -> list[str]:
     """The names in the order of the first file, which ``order`` has or gets: names say what is the same, not places.
 
     Raises

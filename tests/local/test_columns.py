@@ -106,7 +106,10 @@ def test_the_index_of_a_frame_in_parquet_is_no_feature(tmp_path):
     frame.set_index(1000 + np.arange(120)[::-1]).to_parquet(tmp_path / "indexed.parquet")
     numbers = np.column_stack([NUMBERS, np.where(np.arange(120) % 2, 10, 30)]).astype(np.float32)
     (tmp_path / "plain.pbr").write_bytes(encode_records(numbers))
-    for name in ("plain.pbr", "plain.parquet", "indexed.parquet"):
+    (tmp_path / "parts").mkdir()
+    frame[:50].to_parquet(tmp_path / "parts" / "0.parquet")
+    frame.loc[50:, frame.columns[::-1]].to_parquet(tmp_path / "parts" / "1.parquet")  # names tell the columns
+    for name in ("plain.pbr", "plain.parquet", "indexed.parquet", "parts"):
         out = tmp_path / name.replace(".", "-")
         assert oba("train", "kmeans", "k=3", "--train", tmp_path / name, "--output", out, "--quiet") == 0
         assert model(out) == model(tmp_path / "plain-pbr")
