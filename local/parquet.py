@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from container.extras import installing
 from container.settings import ConfigurationError
 from local import inputs, suffixes
 from local.parameters import did_you_mean
+from recordio.errors import ParseError
 from recordio.record_writer import encode_records
 
 _ROWS = 8192
@@ -42,43 +42,45 @@ def converted(
             f"channel '{channel.name}': Parquet needs the package pyarrow: {installing('local')}"
         ) from error
     folder.mkdir(parents=True)
-    written = []
+    written, order = list[Path](), list[str]()
     for number, file in enumerate(files):
         copy = folder / f"{number}-{file.stem}.pbr"
         try:
-            _convert(file, copy, label, labelled=channel.labels == LABELS_REQUIRED)
+            _convert(file, copy, label, order, labelled=channel.labels == LABELS_REQUIRED)
         except (pyarrow.ArrowException, OSError) as error:
             raise ConfigurationError(f"channel '{channel.name}': {file} is not a Parquet file: {error}") from error
-        except ConfigurationError as error:
+        except (ConfigurationError, ParseError) as error:
             raise ConfigurationError(f"channel '{channel.name}': {file}: {error}") from error
         written.append(copy)
     return written
 
 
-def _convert(file: Path, copy: Path, label: str | None, *, labelled: bool) -> None:
+def _convert(file: Path, copy: Path, label: str | None, order: list[str], *, labelled: bool) -> None:
     import pyarrow
     import pyarrow.parquet
 
+    from recordio.parquet import float32, in_order, is_numeric, without_index
+
     table = pyarrow.parquet.ParquetFile(file)
-    place = _place(table.schema_arrow.names, label, labelled=labelled)
-    numeric = (pyarrow.types.is_integer, pyarrow.types.is_floating, pyarrow.types.is_boolean)
-    for number, column in enumerate(table.schema_arrow):
+    kept = without_index(table.schema_arrow)
+    if label not in [column.name for column in kept]:
+        kept = [column for column in table.schema_arrow if column in kept or column.name == label]
+    names = in_order([column.name for column in kept], order, file.name)
+    kept.sort(key=lambda column: names.index(column.name))
+    place = _place(names, label, labelled=labelled)
+    for number, column in enumerate(kept):
         if number == place and not labelled:
             continue  # it is left out
-        if not any(kind(column.type) for kind in numeric):
+        if not is_numeric(column.type):
             raise ConfigurationError(
                 f"column {column.name!r} is of type {column.type}, and numbers are expected; leave it "
                 "out, or make numbers of it, a column of each of its values, as pandas' get_dummies does"
             )
     with copy.open("wb") as stream:
-        for part in table.iter_batches(_ROWS):
-            rows = np.column_stack([_numbers(one) for number, one in enumerate(part.columns) if number != place])
-            labels = _numbers(part.columns[place]) if labelled and place is not None else None
+        for part in (one.select(names) for one in table.iter_batches(_ROWS, columns=names)):
+            rows = np.column_stack([float32(one) for number, one in enumerate(part.columns) if number != place])
+            labels = float32(part.columns[place]) if labelled and place is not None else None
             stream.write(encode_records(rows, labels))
-
-
-def _numbers(column: Any) -> np.ndarray:
-    return np.asarray(column.to_numpy(zero_copy_only=False), np.float32)
 
 
 def _place(names: Sequence[str], label: str | None, *, labelled: bool) -> int | None:

@@ -1,6 +1,7 @@
 """``application/x-parquet``: a row group at a time, columns in the order of the schema.
 
-Labels come first, then the weight where there is one, then features, as in CSV. Columns must be numbers or booleans.
+Labels come first, then the weight where there is one, then features, as in CSV. Columns must be numbers or booleans;
+decimals, as databases write them, and pandas' categories of numbers are, and a column of nulls alone is missing values.
 The index that pandas adds to a table is left out, as it is when pandas reads the file back.
 
 Parquet ends with its table of contents and so cannot be read from a FIFO as it comes. A FIFO's bytes go to an unnamed
@@ -32,7 +33,11 @@ _MAGIC = b"PAR1"
 
 
 def read_parquet(
-    stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType
+    stream: BinaryIO,
+    name: str,
+    rows: RowFormat,
+    content_type: ContentType,
+    order: list[str] | None = None,
 ) -> Generator[Batch, None, None]:
     """Read rows from a file, from bytes, or from a FIFO in which one or more files follow each other.
 
@@ -42,15 +47,18 @@ def read_parquet(
         open binary stream.
     name
         what error messages call it.
+    order
+        the names of the columns of the files before, in whose order these are read; the first file's are put in where
+        there are none.
 
     Raises
     ------
     ParseError, WidthError, ValueRangeError
         each names the file, and the column or row.
     """
-    labels = label_columns(content_type, rows)
+    labels, order = label_columns(content_type, rows), [] if order is None else order
     if stream.seekable():
-        yield from _read(stream, name, rows, labels)
+        yield from _read(stream, name, rows, labels, order)
         return
     with tempfile.TemporaryFile() as spool:
         shutil.copyfileobj(stream, spool, _BUFFER_BYTES)
@@ -62,7 +70,7 @@ def read_parquet(
         for number, (start, stop) in enumerate(files, 1):
             part_name = name if len(files) == 1 else f"{name}, file {number} of {len(files)}"
             part = pa.BufferReader(pa.py_buffer(whole).slice(start, stop - start))
-            yield from _read(part, part_name, rows, labels)
+            yield from _read(part, part_name, rows, labels, order)
 
 
 def _files(whole: mmap.mmap) -> Iterator[tuple[int, int]]:
@@ -74,10 +82,10 @@ def _files(whole: mmap.mmap) -> Iterator[tuple[int, int]]:
     yield start, len(whole)
 
 
-def _read(file: Any, name: str, rows: RowFormat, labels: int | None) -> Iterator[Batch]:
+def _read(file: Any, name: str, rows: RowFormat, labels: int | None, order: list[str]) -> Iterator[Batch]:
     with _as_parse_error(name):
         parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
-        names = _column_names(parquet.schema_arrow, name)
+        names = in_order(_column_names(parquet.schema_arrow, name), order, name)
     layout = columns(len(names), labels, rows, name)
     first_row = 0
     # Batch by batch even where a row group is small: read at once, it takes what its columns claim to have.
@@ -87,7 +95,7 @@ def _read(file: Any, name: str, rows: RowFormat, labels: int | None) -> Iterator
             part = next(parts, None)
             if part is None:
                 return
-            values, nulls = _values(part)
+            values, nulls = _values(part.select(names))
         check_values(values, nulls, layout, rows, partial(_place, name, first_row, names))
         first_row += len(values)
         if len(values):
@@ -117,18 +125,61 @@ def _column_names(schema: pa.Schema, name: str) -> list[str]:
     ParseError
         a column has another type, or two have the same name.
     """
-    pandas = schema.pandas_metadata or {}
-    index = {column for column in pandas.get("index_columns", []) if isinstance(column, str)}
-    chosen = [field for field in schema if field.name not in index]
+    chosen = without_index(schema)
     if not chosen:
         raise ParseError(f"{name}: the table has no columns")
     for field in chosen:
-        kind = field.type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-            raise ParseError(f"{name}: column '{field.name}' is of type {kind}; columns must be numbers")
+        if not is_numeric(field.type):
+            raise ParseError(f"{name}: column '{field.name}' is of type {field.type}; columns must be numbers")
     if len({field.name for field in chosen}) != len(chosen):
         raise ParseError(f"{name}: two columns have the same name")
     return [field.name for field in chosen]
+
+
+def in_order(names: list[str], order: list[str], name: str) -> list[str]:
+    """The names in the order of the first file, which ``order`` has or gets: names say what is the same, not places.
+
+    Raises
+    ------
+    ParseError
+        they are others.
+    """
+    order.extend([] if order else names)
+    for missing, text in ((set(order) - set(names), "lacks"), (set(names) - set(order), "has besides")):
+        if missing:
+            raise ParseError(f"{name}: {text} the column '{min(missing)}', unlike the first file of the channel")
+    return order
+
+
+def without_index(schema: pa.Schema) -> list[pa.Field]:
+    """The columns of a table but for the index that pandas added."""
+    index = {column for column in (schema.pandas_metadata or {}).get("index_columns", []) if isinstance(column, str)}
+    return [field for field in schema if field.name not in index]
+
+
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether a column of this type has numbers; one of nulls alone, which has no other type, may have."""
+    if pa.types.is_dictionary(kind):
+        return is_numeric(kind.value_type)
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def float32(column: pa.Array) -> np.ndarray:
+    """The numbers of a column, (n,), with NaN for nulls, and infinity for what is beyond float32."""
+    column = _plain(column)
+    if not column.null_count:
+        with np.errstate(over="ignore"):
+            return np.asarray(column.to_numpy(zero_copy_only=False), np.float32)
+    numbers = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), np.float32)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """The column as numbers, one a row: categories by their values, decimals as float64."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
 
 
 def _values(part: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
@@ -138,13 +189,9 @@ def _values(part: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
     """
     values = np.empty((part.num_columns, part.num_rows), np.float32)
     nulls = None
-    for number, column in enumerate(part.columns):
-        if not column.null_count:
-            with np.errstate(over="ignore"):  # beyond float32 is infinite, of which the caller speaks
-                values[number] = column.to_numpy(zero_copy_only=False)
-        else:
-            numbers = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
-            values[number] = numbers.to_numpy(zero_copy_only=False)
+    for number, column in enumerate(map(_plain, part.columns)):
+        values[number] = float32(column)
+        if column.null_count:
             nulls = np.zeros(values.shape, np.bool_) if nulls is None else nulls
             nulls[number] = column.is_null().to_numpy(zero_copy_only=False)
     return values.T, None if nulls is None else nulls.T

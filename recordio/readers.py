@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -41,11 +42,11 @@ def _decode_recordio(body: bytes, rows: RowFormat, content_type: ContentType) ->
 
 
 def _read_parquet(
-    stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType
+    stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType, order: list[str] | None = None
 ) -> Generator[Batch, None, None]:
     from recordio.parquet import read_parquet  # likewise Arrow, which most images do without
 
-    yield from read_parquet(stream, name, rows, content_type)
+    yield from read_parquet(stream, name, rows, content_type, order)
 
 
 def _decode_parquet(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
@@ -172,6 +173,8 @@ class ChannelStream:
         self._kept, self._kept_size = keeper.kept, size
 
     def _epoch(self, left: Stopped) -> Generator[Batch, None, None]:
+        # Parquet's columns have names, by which those of all files are put in one order.
+        read = partial(_read_parquet, order=[]) if self._content_type.media_type == PARQUET else self._reader
         alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)
         with contextlib.ExitStack() as opened:
             try:
@@ -181,7 +184,7 @@ class ChannelStream:
                     return
                 raise
             for name, stream in streams:
-                with contextlib.closing(self._reader(stream, name, self._rows, self._content_type)) as batches:
+                with contextlib.closing(read(stream, name, self._rows, self._content_type)) as batches:
                     for batch in batches:
                         yield alike.checked(batch, name)
         if alike.empty and not self._may_be_empty:

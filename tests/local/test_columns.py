@@ -99,6 +99,22 @@ def test_labels_that_an_algorithm_does_not_use_are_left_out(tmp_path, answer):
     assert labelled == answer(*of_model, tmp_path / "plain.csv")
 
 
+def test_the_index_of_a_frame_in_parquet_is_no_feature(tmp_path):
+    """pandas writes an index that is no plain count as a column, and takes it for the index when it reads the file."""
+    frame = FEATURES.assign(size=pd.Categorical.from_codes(np.arange(120) % 2, [30, 10]))
+    frame.to_parquet(tmp_path / "plain.parquet")
+    frame.set_index(1000 + np.arange(120)[::-1]).to_parquet(tmp_path / "indexed.parquet")
+    numbers = np.column_stack([NUMBERS, np.where(np.arange(120) % 2, 10, 30)]).astype(np.float32)
+    (tmp_path / "plain.pbr").write_bytes(encode_records(numbers))
+    (tmp_path / "parts").mkdir()
+    frame[:50].to_parquet(tmp_path / "parts" / "0.parquet")
+    frame.loc[50:, frame.columns[::-1]].to_parquet(tmp_path / "parts" / "1.parquet")  # names tell the columns
+    for name in ("plain.pbr", "plain.parquet", "indexed.parquet", "parts"):
+        out = tmp_path / name.replace(".", "-")
+        assert oba("train", "kmeans", "k=3", "--train", tmp_path / name, "--output", out, "--quiet") == 0
+        assert model(out) == model(tmp_path / "plain-pbr")
+
+
 @pytest.mark.parametrize("options", [{"sep": "\t"}, {"lineterminator": "\r\n"}, {"encoding": "utf-16"}, {"quoting": 1}])
 def test_a_table_is_what_pandas_reads(options, tmp_path):
     frame = FEATURES.assign(**{"größe\n(cm)": RANDOM.normal(size=120)})

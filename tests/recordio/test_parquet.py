@@ -2,6 +2,7 @@
 
 import io
 import json
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,8 @@ import pytest
 from recordio.content_type import parse
 from recordio.errors import ParseError, ValueRangeError, WidthError
 from recordio.parquet import read_parquet
-from recordio.readers import RowFormat, concatenate
+from recordio.readers import ChannelStream, RowFormat, concatenate
+from recordio.sources import FileSource
 
 PARQUET = parse("application/x-parquet")
 LABELLED = RowFormat(labels="required")
@@ -74,6 +76,23 @@ def test_every_type_of_number():
     np.testing.assert_array_equal(read(written(table)).features, expected)
 
 
+def test_decimals_categories_and_columns_of_nulls_are_numbers():
+    """What databases and pandas write: XGBoost's container reads them through pandas."""
+    texts = ["0.1", "-12345678901234567.89", "16777217.01", None]
+    prices = [None if text is None else Decimal(text) for text in texts]
+    table = {
+        "y": pa.array([Decimal(1), Decimal(0), Decimal(1), Decimal(0)]),
+        "price": pa.array(prices, pa.decimal128(30, 2)),
+        "size": pa.DictionaryArray.from_arrays(pa.array([1, 0, None, 1]), pa.array([30, 10])),
+        "nothing": pa.nulls(4),
+    }
+    batch = read(written(table), RowFormat(labels="required", missing=True))
+    expected = [[np.nan if text is None else float(text) for text in texts], [10, 30, np.nan, 10], [np.nan] * 4]
+    np.testing.assert_array_equal(batch.labels, [1, 0, 1, 0])
+    np.testing.assert_array_equal(batch.features, np.float32(expected).T)
+    assert "column 'nothing': the value is missing" in refused(written(table), ValueRangeError)
+
+
 def test_weights_come_after_the_label():
     batch = read(written({"y": [1, 0], "w": [0.5, 2.0], "x": [3, 4]}), RowFormat(labels="required", weights=True))
     np.testing.assert_array_equal(batch.weights, [0.5, 2])
@@ -109,6 +128,24 @@ def test_the_index_that_pandas_writes_is_left_out():
     assert read(written(table.replace_schema_metadata(metadata))).features.tolist() == [[3], [4]]
 
 
+def test_columns_of_later_files_are_told_by_their_names(tmp_path):
+    """As pyarrow, and so SageMaker's container, reads a folder: each file may have them in an order of its own."""
+    (tmp_path / "a.parquet").write_bytes(written({"y": [1, 0], "x": [3, 4], "z": [5, 6]}))
+    (tmp_path / "b.parquet").write_bytes(written({"z": [7], "y": [1], "x": [8]}))
+    stream = ChannelStream(FileSource(tmp_path), PARQUET, LABELLED)
+    expected = pq.read_table(tmp_path).to_pandas().to_numpy()
+    for _ in range(2):
+        found = concatenate(list(stream.batches()))
+        np.testing.assert_array_equal(np.column_stack([found.labels, found.features]), expected)
+    assert concatenate(list(stream.batches(2))).features.tolist() == [[3, 5], [4, 6], [8, 7]]
+    body = (tmp_path / "a.parquet").read_bytes() + (tmp_path / "b.parquet").read_bytes()
+    piped = concatenate(list(read_parquet(io.BufferedReader(Forward(body)), "train_0", LABELLED, PARQUET)))
+    np.testing.assert_array_equal(piped.features, expected[:, 1:])
+    (tmp_path / "c.parquet").write_bytes(written({"y": [1], "x": [2], "other": [3]}))
+    with pytest.raises(ParseError, match="c.parquet: lacks the column 'z', unlike the first file"):
+        list(ChannelStream(FileSource(tmp_path), PARQUET, LABELLED).batches())
+
+
 def test_files_that_follow_each_other_in_a_fifo():
     first, second = written({"y": [1], "x": [2]}), written({"y": [3, 5], "x": [4, 6]})
     batches = list(read_parquet(io.BufferedReader(Forward(first + second)), "train_0", LABELLED, PARQUET))
@@ -130,6 +167,7 @@ def test_an_empty_fifo_and_an_empty_table_have_no_rows():
         (pa.array([[1]]), "list"),
         (pa.array([{"a": 1}]), "struct"),
         (pa.array([1], pa.timestamp("s")), "timestamp"),
+        (pa.array(["a"]).dictionary_encode(), "dictionary"),
     ],
 )
 def test_columns_must_be_numbers(column, kind):
