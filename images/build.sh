@@ -10,10 +10,11 @@ purpose=${PURPOSE:-all}
 platform=${PLATFORM:-}
 tag=${2:-$(images/name.sh "$algorithm")}
 
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+revision=$(git rev-parse HEAD 2> /dev/null || echo unknown)
+source=${SOURCE:-unknown}
 set -- --build-arg ALGORITHM="$algorithm" --build-arg DEVICE="$device" --build-arg PURPOSE="$purpose" \
-    --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
-    --build-arg REVISION="$(git rev-parse HEAD 2> /dev/null || echo unknown)" \
-    --build-arg SOURCE="${SOURCE:-unknown}" --tag "$tag"
+    --build-arg VERSION="$version" --build-arg REVISION="$revision" --build-arg SOURCE="$source" --tag "$tag"
 [ -z "$platform" ] || set -- "$@" --platform "$platform"
 started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 lock=$(python3 images/requirements.py "$algorithm" "$device" "$purpose")
@@ -52,8 +53,14 @@ for secret in "$settings"/*; do
         set -- "$@" --secret id="$(basename "$secret"),src=$secret"
     fi
 done
+# buildah takes layers from its cache by the text of ENV and LABEL, not by the values in them: where two algorithms need
+# the same packages, the second's image was the first's, by name and all. So it is given the values as text.
+text() { printf '%s' "$1" | sed 's/[&|\\]/\\&/g'; }
+sed -e "s|\${ALGORITHM}|$(text "$algorithm")|g" -e "s|\${VERSION}|$(text "$version")|g" \
+    -e "s|\${REVISION}|$(text "$revision")|g" -e "s|\${SOURCE}|$(text "$source")|g" Dockerfile > "$settings/Dockerfile"
 # The Docker format, because OCI's knows no health check. One time for all files (that of images/layers.py), so that what
 # did not change is the same layer.
-buildah bud --isolation chroot --format docker --layers --timestamp 315532800 --build-arg BASE_IMAGE="$base" "$@" .
+buildah bud --isolation chroot --format docker --layers --timestamp 315532800 --build-arg BASE_IMAGE="$base" \
+    --file "$settings/Dockerfile" "$@" .
 provenance "$(buildah inspect --type image --format '{{.FromImageID}}' "$tag")" "$base" \
     "$(buildah inspect --type image --format '{{.FromImageDigest}}' "$base")"

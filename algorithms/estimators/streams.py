@@ -6,20 +6,23 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from algorithms.arrays import QuietJob
 from algorithms.checkpoints import Checkpoint
-from algorithms.estimators.base import Transforms, as_csr, logger
+from algorithms.estimators.base import Estimator, Transforms, as_csr, logger
+from algorithms.estimators.supervised import Classifies, Regresses
 from algorithms.interface import Model
-from recordio.batches import Batch, Features
+from recordio.batches import Batch
 
-_OF_THE_COLUMNS = ("n_features_in_", "feature_names_in_")
+_TOLD_FIRST = ("n_features_in_", "feature_names_in_", "classes_")
 
 
 def _is_learned(name: str) -> bool:
-    """As scikit-learn names what comes from the data, except of columns, which the first batch told."""
-    return name.endswith("_") and not name.startswith("_") and name not in _OF_THE_COLUMNS
+    """As scikit-learn names what comes from the data, except what the first batch told."""
+    return name.endswith("_") and not name.startswith("_") and name not in _TOLD_FIRST
 
 
 @dataclass
@@ -37,9 +40,9 @@ class _Stream:
     state: Any
 
 
-class Streams(ABC, Transforms):
-    """With ``partial_fit``. The model is made when it is first asked for after a batch, for that may take much longer
-    than to see the batch.
+class Streaming(ABC, Estimator):
+    """What ``partial_fit`` of all of them shares. The model is made when it is first asked for after a batch, for that
+    may take much longer than to see the batch.
 
     A subclass says by the methods from ``_begin`` on how its algorithm does that; they take the algorithm's own state,
     parsed hyperparameters (``values``), and a job that has the seed.
@@ -47,36 +50,25 @@ class Streams(ABC, Transforms):
 
     _stream: _Stream | None = None
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
-        """Train on the rows of ``X``, (n, d), alone, whatever was seen before; ``y`` is ignored.
-
-        Raises:
-            ValueError: the hyperparameters or the data cannot be used; the message names each.
-        """
+    def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
+        """Train on these rows alone, whatever was seen before."""
         self._stream = None
-        return super().fit(X)
+        return super()._fit(batch, told)
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
-        """Go on with the rows of ``X``, (n, d), n >= 1; ``y`` is ignored.
-
-        The model is that of all rows since the first call, as ``fit`` would make it of them in one pass, in memory that
-        does not grow with their number. There is none before there are enough rows. Hyperparameters hold as they are at
-        the first call; pickle keeps what was seen, ``save`` the model alone.
-
-        Raises:
-            ValueError: the hyperparameters or the rows cannot be used, or the model is one of ``fit`` or ``load``,
-                which keep nothing to go on from.
-        """
+    def _check_goes_on(self) -> None:
+        """Raises ValueError where there is a model, and not from ``partial_fit``."""
         if self._stream is None and "model_" in vars(self):
             raise ValueError(
                 f"this {type(self).__name__} has its model from fit or load, which keep nothing that partial_fit could "
                 "go on from: give all batches to partial_fit, from the first one on (sklearn.base.clone starts anew)"
             )
-        rows = as_csr(self._checked(X, ensure_min_samples=1, reset=self._stream is None, copy=True))
+
+    def _go_on(self, batch: Batch, told: dict[str, Any]) -> Self:
+        """See these rows; for ``told`` see ``_fit``."""
         if self._stream is None:
-            values, seed = self._stated(Batch(rows), {}), self._seed()
+            values, seed = self._stated(batch, told), self._seed()
             self._stream = _Stream(values, seed, self._begin(values, QuietJob(seed, logger)))
-        self._see(self._stream.state, rows, self._stream.values)
+        self._see(self._stream.state, batch, self._stream.values)
         self._forget()
         return self
 
@@ -123,8 +115,8 @@ class Streams(ABC, Transforms):
         """The state to start with."""
 
     @abstractmethod
-    def _see(self, state: Any, rows: Features, values: Any) -> None:
-        """Let the state see these rows (n, d), float32, dense or CSR, which nobody else changes."""
+    def _see(self, state: Any, batch: Batch, values: Any) -> None:
+        """Let the state see these rows, n >= 1, whose features nobody else changes."""
 
     @abstractmethod
     def _needed(self, values: Any) -> int:
@@ -141,3 +133,70 @@ class Streams(ABC, Transforms):
     @abstractmethod
     def _put_together(self, state: Any, kept: Checkpoint) -> None:
         """Give a new state what another one was taken apart to."""
+
+
+class Streams(Streaming, Transforms):
+    """Of rows without labels."""
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+        """Go on with the rows of ``X``, (n, d), n >= 1; ``y`` is ignored.
+
+        The model is that of all rows since the first call, as ``fit`` would make it of them in one pass, in memory that
+        does not grow with their number. There is none before there are enough rows. Hyperparameters hold as they are at
+        the first call; pickle keeps what was seen, ``save`` the model alone.
+
+        Raises:
+            ValueError: the hyperparameters or the rows cannot be used, or the model is one of ``fit`` or ``load``,
+                which keep nothing to go on from.
+        """
+        self._check_goes_on()
+        rows = self._checked(X, ensure_min_samples=1, reset=self._stream is None, copy=True)
+        return self._go_on(Batch(as_csr(rows)), {})
+
+
+class StreamsClasses(Streaming, Classifies):
+    """Of rows with the label of a class each."""
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:  # noqa: N803
+        """Go on with the rows of ``X``, (n, d), n >= 1, and their labels ``y``, (n,), in steps of ``mini_batch_size``.
+
+        Hyperparameters hold as they are at the first call; pickle keeps the optimizer's state, ``save`` the model.
+
+        Args:
+            classes: all labels that may come; needed in the first call, where the batch may not have each.
+
+        Raises:
+            ValueError: the hyperparameters, the rows or the labels cannot be used, or the model is one of ``fit`` or
+                ``load``, which keep nothing to go on from.
+        """
+        self._check_goes_on()
+        is_first = self._stream is None
+        rows, labels, _ = self._rows(X, y, None, reset=is_first, copy=True)
+        check_classification_targets(labels)
+        if is_first:
+            self.__dict__.pop("classes_", None)  # of a first call that failed
+        _check_partial_fit_first_call(self, classes)
+        unknown = np.setdiff1d(labels, self.classes_)
+        if unknown.size:
+            raise ValueError(
+                f"y has {unknown.tolist()[0]!r}, which is none of the classes of the first call: {self.classes_}"
+            )
+        numbers = np.searchsorted(self.classes_, labels).astype(np.float32)
+        return self._go_on(Batch(rows, numbers), self._kind(self._count()))
+
+
+class StreamsNumbers(Streaming, Regresses):
+    """Of rows with a number each."""
+
+    def partial_fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+        """Go on with the rows of ``X``, (n, d), n >= 1, and their numbers ``y``, (n,), in steps of ``mini_batch_size``.
+
+        Hyperparameters, and the scale of ``y``, hold as they are at the first call; pickle keeps the optimizer's state,
+        ``save`` the model.
+
+        Raises:
+            ValueError: see ``StreamsClasses.partial_fit``.
+        """
+        self._check_goes_on()
+        rows, labels, _ = self._rows(X, y, None, y_numeric=True, reset=self._stream is None, copy=True)
+        return self._go_on(Batch(rows, self._numbers(labels)), self._kind())

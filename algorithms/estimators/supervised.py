@@ -46,6 +46,10 @@ class Classifies(ClassifierMixin, Supervised):
         rows, labels, weights = self._rows(X, y, sample_weight)
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
+        return self._fit(Batch(rows, numbers.astype(np.float32), weights), self._kind(self._count()))
+
+    def _count(self) -> int:
+        """The number of classes. Raises ValueError where it cannot be."""
         count = len(self.classes_)
         if count < 2:
             raise ValueError(f"{type(self).__name__} needs two classes or more; y has one class: {self.classes_[0]!r}")
@@ -54,7 +58,7 @@ class Classifies(ClassifierMixin, Supervised):
                 f"Only binary classification is supported by {type(self).__name__}. "
                 "The type of the target is multiclass"
             )
-        return self._fit(Batch(rows, numbers.astype(np.float32), weights), self._kind(count))
+        return count
 
     @classmethod
     def load(cls, path: str | Path, classes: Any = None) -> Self:
@@ -98,13 +102,18 @@ class Regresses(RegressorMixin, Supervised):
 
     def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:  # noqa: N803
         rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True)
+        return self._fit(Batch(rows, self._numbers(labels), weights), self._kind())
+
+    @staticmethod
+    def _numbers(labels: np.ndarray) -> np.ndarray:
+        """The labels in float32. Raises ValueError where they cannot be."""
         if np.asarray(labels).dtype.kind in "mM":
             raise ValueError(f"y has dates, times or durations ({labels.dtype}), and numbers are expected")
         with np.errstate(over="ignore"):
             labels = labels.astype(np.float32)
         if not np.isfinite(labels).all():
             raise ValueError("y has a value beyond the range of float32, in which models are trained")
-        return self._fit(Batch(rows, labels, weights), self._kind())
+        return labels
 
     @classmethod
     def _with(cls, model: Model) -> Self:

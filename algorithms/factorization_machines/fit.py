@@ -56,15 +56,20 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
         job.warning("Training was asked to stop before it was far enough: the model is that of a short trial.")
     elif epoch < epochs:
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
-    learned = state.bias, state.linear, state.factors
-    bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
-    model = FactorizationMachine(bias, linear, factors, hp.predictor_type)
-    if not all(np.isfinite(one).all() for one in learned):
+    model = model_of(state, scaling)
+    if not all(np.isfinite(one).all() for one in (state.bias, state.linear, state.factors)):
         raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {advice(hp)}")
     if scaling is not None:
         exactness.check(model, state, scaling, stream, job)
     _warn(state, hp, job, open_ended=scaling is not None)
     return model
+
+
+def model_of(state: State, scaling: Scaling | None) -> FactorizationMachine:
+    """What was learned, for features and labels as they are."""
+    learned = state.bias, state.linear, state.factors
+    bias, linear, factors = learned if scaling is None else scaling.restored(*learned)
+    return FactorizationMachine(bias, linear, factors, state.hp.predictor_type)
 
 
 def _warn(state: State, hp: FactorizationMachinesHyperparameters, job: Job, *, open_ended: bool) -> None:

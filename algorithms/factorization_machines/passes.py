@@ -69,7 +69,7 @@ def _together(
         if sparse and not batch.is_sparse:
             batch = Batch(sp.csr_array(batch.features), batch.labels)
         labels = labels_of(batch, hp)
-        raw = _scores(partial(state.update, count=count), batch, labels, place.scaling)
+        raw = scores_of_step(partial(state.update, count=count), batch, labels, place.scaling)
         place.total.add(raw, labels)
         if _reports(place, hp, place.batches):
             _report_batch([(raw, labels)], hp, job, place.epoch, place.batches)
@@ -92,7 +92,7 @@ def _apart(
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for number, batch in zip(taken, batches, strict=False):
         labels = labels_of(batch, hp)
-        raw = _scores(state.step_alone, batch, labels, place.scaling)
+        raw = scores_of_step(state.step_alone, batch, labels, place.scaling)
         place.total.add(raw, labels)
         if _reports(place, hp, number):
             found[number] = raw, labels
@@ -104,7 +104,7 @@ def _apart(
     return agreed.rows, agreed.stopped
 
 
-def _scores(
+def scores_of_step(
     step: Callable[[Batch, np.ndarray], np.ndarray], batch: Batch, labels: np.ndarray, scaling: Scaling | None
 ) -> np.ndarray:
     """Take a step by rows whose features are scaled, and labels are not. Returns the scores (n,) of the rows before

@@ -14,7 +14,7 @@ from algorithms.estimators.streams import Streams
 from algorithms.kmeans.checkpoints import Place, resume, to_checkpoint
 from algorithms.kmeans.fit import State, final_random, initialize, options_of, see
 from algorithms.kmeans.model import KMeansModel
-from recordio.batches import Batch, Features, cut
+from recordio.batches import Batch, cut
 
 
 class KMeans(ClusterMixin, Streams):
@@ -53,9 +53,9 @@ class KMeans(ClusterMixin, Streams):
     def _begin(self, values: Any, job: QuietJob) -> State:
         return initialize(values, job.seed, job.hosts)
 
-    def _see(self, state: State, rows: Features, values: Any) -> None:
-        for batch in cut([Batch(rows)], values.mini_batch_size):
-            see(state, values.k, batch.features)
+    def _see(self, state: State, batch: Batch, values: Any) -> None:
+        for part in cut([batch], values.mini_batch_size):
+            see(state, values.k, part.features)
 
     def _needed(self, values: Any) -> int:
         return int(values.k)

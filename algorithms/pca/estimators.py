@@ -12,7 +12,7 @@ from algorithms.checkpoints import Checkpoint
 from algorithms.estimators.streams import Streams
 from algorithms.pca.fit import State
 from algorithms.pca.model import PCAModel
-from recordio.batches import Features
+from recordio.batches import Batch
 
 
 class PCA(Streams):
@@ -35,8 +35,8 @@ class PCA(Streams):
     def _begin(self, values: Any, job: QuietJob) -> State:
         return pca.new_state(values, job)
 
-    def _see(self, state: State, rows: Features, values: Any) -> None:
-        state.update(rows)
+    def _see(self, state: State, batch: Batch, values: Any) -> None:
+        state.update(batch.features)
 
     def _needed(self, values: Any) -> int:
         return int(values.num_components)

@@ -56,8 +56,14 @@ EXPECTED: dict[str, dict[str, str]] = {
         "check_estimator_sparse_array": NO_WORDS,
         "check_estimator_sparse_matrix": NO_WORDS,
     },
-    "FactorizationMachinesClassifier": {"check_methods_sample_order_invariance": BITS},
-    "FactorizationMachinesRegressor": {"check_methods_sample_order_invariance": BITS},
+    "FactorizationMachinesClassifier": {
+        "check_methods_sample_order_invariance": BITS,
+        "check_fit_score_takes_y": AFTER_FIT,
+    },
+    "FactorizationMachinesRegressor": {
+        "check_methods_sample_order_invariance": BITS,
+        "check_fit_score_takes_y": AFTER_FIT,
+    },
     "LinearLearnerRegressor": {"check_methods_sample_order_invariance": BITS},
     "XGBoostClassifier": {
         "check_sample_weight_equivalence_on_dense_data": BITS,

@@ -1,4 +1,4 @@
-"""``partial_fit``: k-means and PCA on rows that come batch by batch."""
+"""``partial_fit``: k-means, PCA and factorization machines on rows that come batch by batch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.decomposition import PCA as TheirPCA  # noqa: N811
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import SGDClassifier, SGDRegressor
+from sklearn.preprocessing import StandardScaler
 
 import algorithms
 from algorithms import estimators
@@ -112,3 +114,57 @@ def test_memory_does_not_grow_with_the_stream(make: Any, monkeypatch: pytest.Mon
     for _ in range(10):
         in_batches(found, ROWS, 100)
     assert len(pickle.dumps(found)) < 1.6 * before
+
+
+def labelled(load: Any) -> tuple[np.ndarray, np.ndarray]:
+    rows, labels = load(return_X_y=True)
+    return StandardScaler().fit_transform(rows), labels
+
+
+def passes(estimator: Any, rows: Any, labels: Any, times: int, **options: Any) -> Any:
+    for _ in range(times):
+        for start in range(0, len(labels), 20):
+            estimator.partial_fit(rows[start : start + 20], labels[start : start + 20], **options)
+    return estimator
+
+
+def test_classes_are_learned_as_well_as_by_scikit_learns_steps() -> None:
+    rows, numbers = labelled(load_breast_cancer)
+    labels = np.array(["malign", "benign"])[numbers]
+    machine = estimators.FactorizationMachinesClassifier(num_factors=4, random_state=0)
+    found = passes(machine, rows[:400], labels[:400], 3, classes=["benign", "malign"])
+    their = passes(SGDClassifier(random_state=0), rows[:400], labels[:400], 3, classes=["benign", "malign"])
+    assert found.score(rows[400:], labels[400:]) >= their.score(rows[400:], labels[400:]) - 0.02
+    assert found.predict_proba(rows[:2]).sum(axis=1) == pytest.approx(1)
+    other = pickle.loads(pickle.dumps(found))  # noqa: S301 - its own
+    one, other = (passes(machine, rows, labels, 1).predict_proba(rows) for machine in (found, other))
+    assert one.tolist() == other.tolist()
+
+
+def test_numbers_are_learned_as_well_as_by_scikit_learns_steps() -> None:
+    rows, numbers = labelled(load_diabetes)
+    found = passes(
+        estimators.FactorizationMachinesRegressor(num_factors=4, random_state=0), rows[:350], numbers[:350], 10
+    )
+    their = passes(SGDRegressor(random_state=0), rows[:350], numbers[:350], 10)
+    assert found.score(rows[350:], numbers[350:]) >= their.score(rows[350:], numbers[350:]) - 0.03
+    sparse = estimators.FactorizationMachinesRegressor(num_factors=4, random_state=0)
+    sparse = passes(sparse, sp.csr_array(rows[:350]), numbers[:350], 10)
+    np.testing.assert_allclose(sparse.predict(rows), found.predict(rows), rtol=0.01, atol=0.5)
+
+
+def test_classes_that_cannot_be_are_told() -> None:
+    rows, numbers = labelled(load_breast_cancer)
+    machine = estimators.FactorizationMachinesClassifier(num_factors=2, epochs=1)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        machine.partial_fit(rows, numbers)
+    with pytest.raises(ValueError, match="binary"):
+        machine.partial_fit(rows, numbers, classes=[0, 1, 2])
+    machine.partial_fit(rows[:1], numbers[:1], classes=[0, 1])
+    with pytest.raises(ValueError, match="y has 7, which is none of the classes"):
+        machine.partial_fit(rows[:1], [7])
+    with pytest.raises(ValueError, match="not the same as on last call"):
+        machine.partial_fit(rows[:1], numbers[:1], classes=[1, 2])
+    assert machine.fit(rows, numbers).classes_.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="from fit or load"):
+        machine.partial_fit(rows, numbers)
