@@ -28,6 +28,7 @@ class Place:
         period: steps between exchanges with other hosts, 1 where all steps are taken together. step: seconds that one
             takes, as its sizes tell. setting: multiples of the job's ``factors_lr`` and ``linear_wd``.
         search: of which this is a trial's place; None in the job itself.
+        exact: the linear model was solved, and the pass to come only scores it.
         whole: name and parameters of the best trial that came to its end, which a job that is stopped soon leaves.
     """
 
@@ -40,6 +41,7 @@ class Place:
     step: float = 0.0
     setting: Setting = (1.0, 1.0)
     search: Search | None = None
+    exact: bool = False
     whole: tuple[str, Mapping[str, np.ndarray]] | None = None
 
     def next_epoch(self) -> None:
@@ -54,6 +56,7 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
         "batches": place.batches,
         "period": place.period,
         "step": place.step,
+        "exact": place.exact,
         "setting": place.setting,
         "search": None if place.search is None else place.search.to_json(),
         "total": vars(place.total),
@@ -81,7 +84,7 @@ def resume(state: State, found: Checkpoint) -> Place:
     total = Sums(found.state["total"]["binary"])
     vars(total).update(found.state["total"])
     scaling = _scaling_from_arrays(found.kept["scaling"]) if "scaling" in found.kept else None
-    how_far = {name: found.state[name] for name in ("epoch", "batches", "period", "step")}
+    how_far = {name: found.state[name] for name in ("epoch", "batches", "period", "step", "exact")}
     search = found.state["search"] and Search.from_json(found.state["search"])
     whole = found.state["whole"]
     place = Place(
@@ -99,7 +102,9 @@ def resume(state: State, found: Checkpoint) -> Place:
 
 def set_rates(state: State, place: Place) -> None:
     """Those of the job or the trial whose place it is."""
-    if place.search is None:
+    if place.exact:
+        state.stand_still()
+    elif place.search is None:
         state.set_rates(*place.setting)
     else:
         state.set_rates(*place.search.setting, SPEED)

@@ -52,7 +52,7 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
     early = place.search is not None or epoch < _SETTLED * epochs
     if early and place.whole is not None:
         state.put(place.whole[1])
-    if early and (place.search is not None or place.whole is not None):
+    if early and not place.exact and (place.search is not None or place.whole is not None):
         job.warning("Training was asked to stop before it was far enough: the model is that of a short trial.")
     elif epoch < epochs:
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")

@@ -21,6 +21,11 @@ class Rows:
         self._make, self.repeats, self._limit = make, repeats, MEMORY if keep else 0
         self._kept: list[Batch] | None = None
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether a pass has found that all of them fit."""
+        return self._kept is not None
+
     def batches(self) -> Generator[Batch]:
         """One pass."""
         if self._kept is not None:

@@ -189,6 +189,10 @@ class State:
         self.rates = {"bias": hp.bias_lr, "linear": speed * hp.linear_lr, "factors": speed * times * hp.factors_lr}
         self.linear_wd = decay * hp.linear_wd
 
+    def stand_still(self) -> None:
+        """Learn nothing from the steps to come."""
+        self.rates = dict.fromkeys(self.rates, 0.0)
+
     def restart(self) -> None:
         """Go back to where training started. What was learned is given up first: it may fill most of the memory."""
         del self.linear, self.factors, self.moments

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from algorithms.common.hosts import any_host
+from algorithms.factorization_machines import linear
 from algorithms.factorization_machines.checkpoints import Place, set_rates, to_checkpoint
 from algorithms.factorization_machines.passes import labels_of, one_pass
 from algorithms.factorization_machines.rows import Rows, parted
@@ -64,7 +65,7 @@ def run(
                 place.whole = search.position, state.learned()
         else:  # copies of few rows may all be in one fold, which then tells nothing
             search.take(np.zeros(GROUPS))
-        place = _next(place, search) if search.more() else _decided(state, search, place, job)
+        place = _next(place, search) if search.more() else _decided(state, search, rows, place, hp, job)
     return place, False
 
 
@@ -104,9 +105,11 @@ def _losses(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyp
     return job.hosts.sum(np.nan_to_num(found, nan=_WORST, posinf=_WORST))[0]
 
 
-def _decided(state: State, search: Search, place: Place, job: Job) -> Place:
-    """Where the job itself starts, at the rate that was found."""
-    (times, decay), hp = search.best(), state.hp
+def _decided(
+    state: State, search: Search, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+) -> Place:
+    """Where the job itself starts, at the rate that was found, or where it ends with a linear model."""
+    times, decay = search.best()
     state.restart()
     least = min(map(sum, search.losses.values())) or 1.0
 
@@ -120,6 +123,12 @@ def _decided(state: State, search: Search, place: Place, job: Job) -> Place:
         f"{absent} not given: short trials on held-out rows "
         f"took {named(times, decay)}. Losses there, as multiples of the least: {tried}."
     )
+    if linear.solve(state, search, rows, place, hp, job):
+        schedule = Schedule(1, search.schedule.batch_size)
+        place = Place(schedule, Sums(place.total.binary), place.scaling, exact=True, whole=("linear", state.learned()))
+        set_rates(state, place)
+        return place
+    state.restart()
     place = Place(search.schedule, Sums(place.total.binary), place.scaling, setting=(times, decay), whole=place.whole)
     set_rates(state, place)
     return place

@@ -286,3 +286,14 @@ def test_folds_part_the_rows_by_chance_and_rows_are_read_once_where_they_fit():
         assert sum(map(len, kept.batches())) == 3000
     assert len(passes) == 2
     assert (folds(100), folds(3000), folds(10**6)) == (3, 2, 1)
+
+
+def test_sparse_columns_of_very_different_sizes_are_learned_as_by_a_linear_model():
+    rng = np.random.default_rng(0)
+    plain = sp.random(1500, 40, 0.2, random_state=0, format="csr")
+    effects = rng.normal(size=40)
+    y = (plain @ effects + 0.3 * rng.normal(size=1500)).astype(np.float32)
+    x = sp.csr_array(plain @ sp.diags_array(10 ** rng.uniform(-3, 3, 40)), dtype=np.float32)
+    peer = RidgeCV(np.logspace(-3, 3, 13)).fit(plain[:700], y[:700])
+    found = error(fitted(x[:700], y[:700]), x[700:], y[700:])
+    assert found <= 1.03 * error_of(peer.predict(plain[700:]), y[700:])

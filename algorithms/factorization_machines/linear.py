@@ -1,0 +1,191 @@
+"""The best linear model, solved exactly where the rows are in memory: trials have to show that interactions are better.
+
+Steps at one rate for all weights come short of the minimum where columns differ in size or rows are few, and one weight
+decay is not the best for all data. The losses of a linear model are convex, so that L-BFGS finds the minimum whatever
+the scale, and its penalty is chosen by cross-validation, from a strong one to a weak one, each minimum the start of the
+next (Friedman, Hastie and Tibshirani, Journal of Statistical Software 33, 2010).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from algorithms.common.hosts import any_host
+from algorithms.factorization_machines.checkpoints import Place
+from algorithms.factorization_machines.passes import labels_of
+from algorithms.factorization_machines.rows import Rows, parted
+from algorithms.factorization_machines.search import FOLDS, GROUPS, SURE, Search
+from algorithms.factorization_machines.steps import State
+from algorithms.interface import Hosts, Job
+from recordio.batches import Features, concatenate
+
+if TYPE_CHECKING:
+    from algorithms.factorization_machines import FactorizationMachinesHyperparameters
+
+PENALTIES = tuple(float(10 ** (-0.5 * step)) for step in range(13))
+"""Times the mean square of a row, from the strongest on."""
+WORSE = 2
+"""So many penalties after the best one, the path ends."""
+FEW_ROWS = ((200, 10), (1000, FOLDS))
+"""Up to so many rows, that many folds are all held out once; beyond, as many as trials have."""
+PRIOR = 3.0
+"""Times the number of rows to the power of -1.5, and the square of the decades between a penalty and the usual one:
+what speaks against it before any row is seen, in logarithms of likelihood. Few rows say little of it."""
+USUAL = {True: 0.2, False: 0.5}
+"""By the number of rows, the usual penalty of classes and of numbers: that of the normal prior of weights which gives
+scores a variance of 5, or leaves a quarter of the labels' variance to noise."""
+UNLIKE = 100.0
+"""Columns of sparse rows whose magnitudes differ so many times are brought to one."""
+ITERATIONS = 200
+_STEPPED = {"linear_lr", "linear_wd", "bias_lr", "bias_wd", "rescale_grad", "clip_gradient"}
+"""Hyperparameters that say how the linear weights are to be learned: then they are."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows (n, d), float64, labels (n,), and what else their scores have, (n,)."""
+
+    features: Features
+    labels: np.ndarray
+    offset: np.ndarray
+
+    def scores(self, weights: np.ndarray) -> np.ndarray:
+        return np.asarray(self.features @ weights[:-1] + weights[-1] + self.offset)
+
+
+def solve(
+    state: State, search: Search, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+) -> bool:
+    """Give a ``state`` that is at its start the best linear model, if that is better on the rows that trials held out
+    than what they have found. Returns whether it has it."""
+    if not (hp.use_linear and hp.use_bias) or _STEPPED & hp.given or any_host(job.hosts, not rows.in_memory):
+        return False
+    if any_host(job.hosts, place.scaling is None or place.scaling.shift is not None):
+        return False  # dense columns are of one deviation, which steps at one rate suit
+    state.linear[:], state.bias[:] = 0, 0
+    binary, hosts, count = place.total.binary, job.hosts, place.scaling.rows if place.scaling else 0
+    scale = _scale(rows, hp.feature_dim, hosts)
+    folds, held = next(((folds, folds) for most, folds in FEW_ROWS if count <= most), (FOLDS, search.folds))
+    parts = [
+        tuple(_part(state, part, scale, place, hp) for part in parted(rows, fold, folds, job.seed, hosts.rank))
+        for fold in range(held)
+    ]
+    penalty = _best_penalty(parts, count, binary, job)
+    if penalty is None:
+        return False
+    start = np.zeros(hp.feature_dim + 1)
+    losses = np.zeros(GROUPS)
+    for fold in range(search.folds):
+        known, out = parted(rows, fold, FOLDS, job.seed, hosts.rank)
+        weights = _minimum(_part(state, known, scale, place, hp), penalty, start, binary, hosts)
+        losses += _losses(_part(state, out, scale, place, hp), weights, binary, hosts)
+    others = np.array(search.losses[search.best()])
+    gain = others - losses
+    if not gain.sum() > SURE * np.sqrt(GROUPS) * gain.std():  # its penalty was chosen on some of these rows
+        return False
+    weights = _minimum(_part(state, rows, scale, place, hp), penalty, start, binary, hosts)
+    state.linear[:], state.bias[:] = weights[:-1] / scale, weights[-1]
+    job.info(
+        f"The linear model, solved exactly with a penalty of {penalty:.2g} times the mean square of a row, has "
+        f"{losses.sum() / others.sum():.3f} times that loss, without interactions: it is the model."
+    )
+    return True
+
+
+def _part(state: State, rows: Rows, scale: np.ndarray, place: Place, hp: FactorizationMachinesHyperparameters) -> _Part:
+    """The rows with each column divided by its scale (d,), and their scores without linear weights and bias."""
+    batches = list(rows.batches())
+    if not batches:
+        return _Part(np.zeros((0, hp.feature_dim)), np.zeros(0), np.zeros(0))
+    batch = concatenate(batches)
+    labels = labels_of(batch, hp)
+    if place.scaling is not None and not place.total.binary:
+        labels = place.scaling.labels(labels)
+    features = batch.features.astype(np.float64)
+    features = (
+        features / scale if isinstance(features, np.ndarray) else sp.csr_array(features @ sp.diags_array(1 / scale))
+    )
+    return _Part(features, labels.astype(np.float64), state.scores(batch).astype(np.float64))
+
+
+def _scale(rows: Rows, width: int, hosts: Hosts) -> np.ndarray:
+    """What columns are divided by, (d,): sparse ones are left as they are
+    unless their magnitudes are ``UNLIKE``."""
+    squares, counts, dense = np.zeros(width), np.zeros(width), True
+    for batch in rows.batches():
+        if not isinstance(batch.features, np.ndarray):
+            dense = False
+            values = batch.features.data.astype(np.float64)
+            squares += np.bincount(batch.features.indices, values * values, width)
+            counts += np.bincount(batch.features.indices[values != 0], minlength=width)
+    squares, counts = hosts.sum(squares, counts)
+    if any_host(hosts, not dense):
+        root = np.sqrt(squares / np.maximum(counts, 1))
+        known = root[root > 0]
+        if known.size and known.max() > UNLIKE * known.min():
+            return np.where(root > 0, root, 1.0)
+    return np.ones(width)
+
+
+def _best_penalty(parts: list[tuple[_Part, ...]], rows: int, binary: bool, job: Job) -> float | None:
+    """The penalty of the least loss on the second of each pair, of models of the first; None where a stop was asked
+    for."""
+    hosts = job.hosts
+    starts = [np.zeros(known.features.shape[1] + 1) for known, _ in parts]
+    losses: list[float] = []
+    for penalty in PENALTIES:
+        if any_host(hosts, job.stop_requested):
+            return None
+        starts = [
+            _minimum(known, penalty, start, binary, hosts) for (known, _), start in zip(parts, starts, strict=True)
+        ]
+        found = [_losses(out, start, binary, hosts).sum() for (_, out), start in zip(parts, starts, strict=True)]
+        losses.append(_against(float(sum(found)), penalty, rows, binary))
+        if len(losses) - 1 - int(np.argmin(losses)) >= WORSE:
+            break
+    return PENALTIES[int(np.argmin(losses))]
+
+
+def _against(loss: float, penalty: float, rows: int, binary: bool) -> float:
+    """The loss of all rows that were held out, with what speaks against a penalty before any of so many rows is seen:
+    that of classes is minus a logarithm of likelihood, and so is half the logarithm of the mean squared error."""
+    unusual = float(PRIOR / rows**1.5 * np.log10(penalty * rows / USUAL[binary]) ** 2)
+    return loss + rows * unusual if binary else loss * float(np.exp(2 * unusual))
+
+
+def _losses(part: _Part, weights: np.ndarray, binary: bool, hosts: Hosts) -> np.ndarray:
+    """Sums of the losses of all hosts' rows by group, (GROUPS,), as trials add them up."""
+    scores = part.scores(weights)
+    losses = np.logaddexp(0, scores) - part.labels * scores if binary else np.square(scores - part.labels)
+    return np.asarray(hosts.sum(np.bincount(np.arange(len(losses)) % GROUPS, losses, GROUPS))[0])
+
+
+def _minimum(part: _Part, penalty: float, start: np.ndarray, binary: bool, hosts: Hosts) -> np.ndarray:
+    """Weights and bias, (d + 1,), at the minimum of the mean loss with the penalty of the squared weights."""
+    values = part.features if isinstance(part.features, np.ndarray) else part.features.data
+    squares, count = hosts.sum(np.array([np.vdot(values, values), len(part.labels)], float))[0].tolist()
+    count = max(count, 1.0)
+    decay = penalty * (squares / count or 1.0)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        scores = part.scores(weights)
+        if binary:
+            losses, slopes = np.logaddexp(0, scores) - part.labels * scores, expit(scores) - part.labels
+        else:
+            slopes = scores - part.labels
+            losses = 0.5 * slopes * slopes
+        total = hosts.sum(np.concatenate([part.features.T @ slopes, [slopes.sum(), losses.sum()]]))[0] / count
+        gradient = total[:-1]
+        gradient[:-1] += decay * weights[:-1]
+        return float(total[-1] + 0.5 * decay * weights[:-1] @ weights[:-1]), gradient
+
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "gtol": 1e-6, "ftol": 1e-9}
+    )
+    return np.asarray(found.x)
