@@ -178,7 +178,7 @@ SHOWN = [
 def test_every_command_that_a_readme_shows_is_one(command):
     """Its options and its hyperparameters are known; the data that it names need not be there."""
     verb, *words = shlex.split(re.sub(r" > \S+( &)?$", "", command), comments=True)
-    for option in ("--source", "--target", "--model"):  # must exist
+    for option in ("--source", "--target", "--model", "--from"):  # must exist
         if option in words:
             words[words.index(option) + 1] = __file__
     if verb == "run":

@@ -174,6 +174,8 @@ class _Writer:
             raise ModelError(
                 f"node '{node.name[:80]}' of the symbol file is a '{node.operator[:80]}', which cannot be trained here"
             )
+        if node.operator == "Convolution" and node.attributes.get("num_group", "1") != "1":
+            raise ModelError(f"the convolution '{node.name[:80]}' is in groups, which cannot be trained here")
         for attribute in _SHARES.get(node.operator, {}):
             _share(node, attribute)
         names = tuple(name for name, _ in _parameters(self._graph, at))
