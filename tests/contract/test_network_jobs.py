@@ -40,8 +40,12 @@ def test_the_framework_adds_no_line_to_the_log(tmp_path, name):
     assert [line for line in outcome.log.splitlines() if not re.fullmatch(ours, line)] == []
 
 
-@pytest.mark.parametrize("after", [0.2, 3.0])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "after"),
+    itertools.product((signal.SIGINT, signal.SIGTERM), (0.2, 3.0))
+    if THOROUGH
+    else [(signal.SIGINT, 0.2), (signal.SIGTERM, 3.0)],
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stop_before_the_first_update_ends_soon(tmp_path, name, number, after):
     before = cpu.of_children()

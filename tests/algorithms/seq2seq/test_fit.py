@@ -125,11 +125,13 @@ def test_training_ends_without_gain_unless_epochs_are_given(tmp_path: Path) -> N
     plain = {name: value for name, value in SEQ2SEQ.hyperparameters.items() if name != "max_num_epochs"}
     values = hyperparameters.parse(Seq2Seq.hyperparameters, plain | given)
     job = FakeJob()
-    Seq2Seq.fit(values, seq2seq_channels(tmp_path), job)
+    with samples.eagerly():
+        Seq2Seq.fit(values, seq2seq_channels(tmp_path), job)
     assert "Maximum number of not improved checkpoints (2) reached: 2" in job.messages
     assert max(step for step, _ in job.measured()) == 3
     job = FakeJob()
-    Seq2Seq.fit(parsed(**given, max_num_batches="6"), seq2seq_channels(tmp_path), job)
+    with samples.eagerly():
+        Seq2Seq.fit(parsed(**given, max_num_batches="6"), seq2seq_channels(tmp_path), job)
     assert max(step for step, _ in job.measured()) == 6
 
 
