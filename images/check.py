@@ -23,7 +23,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -193,7 +193,8 @@ def server(launch: Launch, base: Path, variables: Mapping[str, str]) -> Iterator
             time.sleep(0.02)
         yield address, time.perf_counter() - started
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # of a server that did not start, which the error above tells
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait()
 
 

@@ -31,8 +31,8 @@ NO_ROWS = "No training data processed. Verify that channel 'train' contains non-
 
 
 def one_pass(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> bool:
-    """One pass; scores are of each batch before its step. A stop cuts it
-    short, False then, unless there is no model yet: neither an epoch nor a trial that is over."""
+    """One pass; scores are of each batch before its step. A stop cuts it short, False then, unless there is no model
+    yet: neither an epoch nor a trial that is over."""
     total, stopped = place.total, False
     with closing(rows.batches()) as batches:
         left = itertools.islice(batches, place.batches, None)  # without those before an interruption

@@ -109,7 +109,9 @@ def _read_node(entry: Mapping[str, Any], number: int) -> Node:
     inputs = tuple(map(_first_output, entry["inputs"]))
     if any(not 0 <= source < number for source in inputs):
         raise ValueError(f"node {number} reads nodes that do not come before it")
-    attributes = entry.get("attrs") or entry.get("attr") or entry.get("param") or {}
+    attributes: dict[str, Any] = {}
+    for key in ("param", "attr", "attrs"):  # before 0.9 an operator's own are "param", "attr" the user's beside them
+        attributes |= entry.get(key) or {}
     return Node(str(entry["op"]), str(entry["name"]), inputs, {key: str(value) for key, value in attributes.items()})
 
 

@@ -139,6 +139,20 @@ def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
             Network(read_graph(spoiled, "symbol"), {} if spoiled == good else arrays, (3, 16, 16))
 
 
+def test_symbol_files_of_versions_before_0_9() -> None:
+    """An operator's attributes stood in ``param``, and what the user noted beside them in ``attr``."""
+    document = json.loads(symbol.to_json(FORM))
+    for entry in document["nodes"]:
+        entry |= {"param": entry.pop("attrs", {}), "attr": {"ctx_group": "stage1"}}
+    arrays = {name.partition(":")[2]: array for name, array in image_arrays().items()}
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    old, new = (
+        Network(read_graph(text, "symbol"), arrays, FORM.image_shape)(image)
+        for text in (json.dumps(document), symbol.to_json(FORM))
+    )
+    np.testing.assert_array_equal(old, new)
+
+
 def node(operator: str, name: str, *inputs: int | tuple[int, int], **attributes: object) -> dict[str, Any]:
     read = [[*source, 0] if isinstance(source, tuple) else [source, 0, 0] for source in inputs]
     return {"op": operator, "name": name, "inputs": read, "attrs": attributes}
