@@ -8,6 +8,7 @@ next (Friedman, Hastie and Tibshirani, Journal of Statistical Software 33, 2010)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -115,8 +116,7 @@ def _part(state: State, rows: Rows, scale: np.ndarray, place: Place, hp: Factori
 
 
 def _scale(rows: Rows, width: int, hosts: Hosts) -> np.ndarray:
-    """What columns are divided by, (d,): sparse ones are left as they are
-    unless their magnitudes are ``UNLIKE``."""
+    """What columns are divided by, (d,): sparse ones are left as they are unless their magnitudes are ``UNLIKE``."""
     squares, counts, dense = np.zeros(width), np.zeros(width), True
     for batch in rows.batches():
         if not isinstance(batch.features, np.ndarray):
@@ -185,7 +185,28 @@ def _minimum(part: _Part, penalty: float, start: np.ndarray, binary: bool, hosts
         gradient[:-1] += decay * weights[:-1]
         return float(total[-1] + 0.5 * decay * weights[:-1] @ weights[:-1]), gradient
 
-    found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "gtol": 1e-6, "ftol": 1e-9}
-    )
+    return _searched(loss, start, hosts)
+
+
+def _searched(loss: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, hosts: Hosts) -> np.ndarray:
+    """The minimum of what all hosts evaluate together. The leader searches, and the others evaluate where it asks: the
+    same numbers may round otherwise on other processors, and searches that differ in a step would wait for each other
+    without end."""
+
+    def announced(point: np.ndarray, *, goes_on: bool) -> np.ndarray:
+        return np.asarray(hosts.sum(np.append(point, goes_on))[0])
+
+    def asked(point: np.ndarray) -> tuple[float, np.ndarray]:
+        announced(point, goes_on=True)
+        return loss(point)
+
+    if hosts.rank:
+        nothing = np.zeros_like(start)
+        while (message := announced(nothing, goes_on=False))[-1]:
+            loss(message[:-1])
+        return message[:-1]
+    options = {"maxiter": ITERATIONS, "gtol": 1e-6, "ftol": 1e-9}
+    found = minimize(asked if hosts.size > 1 else loss, start, jac=True, method="L-BFGS-B", options=options)
+    if hosts.size > 1:
+        announced(found.x, goes_on=False)
     return np.asarray(found.x)
