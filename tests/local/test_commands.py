@@ -17,7 +17,6 @@ import pytest
 
 import algorithms
 from algorithms.common import mxnet_files
-from algorithms.errors import ModelError
 from local.commands import oba as group
 from tests.local import toy
 from tests.local.toy import oba
@@ -166,8 +165,7 @@ def test_a_model_is_named_by_the_folder_of_its_job_too(tmp_path, capsys):
         assert oba("predict", "--model", path, "--input", rows) == 0
         answers.append(capsys.readouterr().out)
     assert answers[0] == answers[1] and '"closest_cluster"' in answers[0]
-    with pytest.raises(ModelError, match="There is a model in its folder 'model'"):
-        algorithms.load(job)
+    assert algorithms.load(job).predict([[1, 2]])["closest_cluster"].shape == (1,)
     for command in (("predict", "--input", rows), ("export", "--to", "json", "--output", tmp_path / "model.json")):
         assert oba(command[0], "--model", tmp_path, *command[1:]) == 1
         told = capsys.readouterr().err
