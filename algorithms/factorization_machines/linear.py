@@ -21,7 +21,7 @@ from algorithms.common.hosts import any_host
 from algorithms.factorization_machines.checkpoints import Place
 from algorithms.factorization_machines.passes import labels_of
 from algorithms.factorization_machines.rows import Rows, parted
-from algorithms.factorization_machines.search import FOLDS, GROUPS, Search
+from algorithms.factorization_machines.search import FOLDS, GROUPS, LIKELY, NONE, Search
 from algorithms.factorization_machines.steps import State
 from algorithms.interface import Hosts, Job
 from recordio.batches import Features, concatenate
@@ -86,14 +86,16 @@ def solve(
         known, out = parted(rows, fold, FOLDS, job.seed, hosts.rank)
         weights = _minimum(_part(state, known, scale, place, hp), penalty, start, binary, hosts)
         losses += _losses(_part(state, out, scale, place, hp), weights, binary, hosts)
-    others = sum(search.losses[search.best()])
-    if not losses.sum() < others:
+    others = np.array(search.losses[search.best()])
+    gain = others - losses
+    sure = LIKELY if search.best()[0] > NONE else 0.0  # interactions get better in a whole job, a linear model does not
+    if not gain.sum() > sure * np.sqrt(GROUPS) * gain.std():
         return False
     weights = _minimum(_part(state, rows, scale, place, hp), penalty, start, binary, hosts)
     state.linear[:], state.bias[:] = weights[:-1] / scale, weights[-1]
     job.info(
         f"The linear model, solved exactly with a penalty of {penalty:.2g} times the mean square of a row, has "
-        f"{losses.sum() / others:.3f} times that loss, without interactions: it is the model."
+        f"{losses.sum() / others.sum():.3f} times that loss, without interactions: it is the model."
     )
     return True
 
