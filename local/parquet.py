@@ -19,12 +19,18 @@ _ROWS = 8192
 
 
 def converted(
-    channel: Channel, paths: Sequence[Path], stated: str | None, folder: Path, label: str | None = None
+    channel: Channel,
+    paths: Sequence[Path],
+    stated: str | None,
+    folder: Path,
+    other: list[str],
+    label: str | None = None,
 ) -> list[Path]:
     """The same paths, or RecordIO files in ``folder`` where the channel has Parquet files and does not take them as
     they are.
 
-    As in CSV, the label is the first column where the channel has labels, or the one that ``label`` names.
+    As in CSV, the label is the first column where the channel has labels, or the one that ``label`` names. ``other``
+    is as in ``recordio.parquet.in_order``.
 
     Raises:
         ConfigurationError: pyarrow is missing, a file is damaged, or a column has no numbers.
@@ -46,7 +52,7 @@ def converted(
     for number, file in enumerate(files):
         copy = folder / f"{number}-{file.stem}.pbr"
         try:
-            _convert(file, copy, label, order, labelled=channel.labels == LABELS_REQUIRED)
+            _convert(file, copy, label, order, other, labelled=channel.labels == LABELS_REQUIRED)
         except (pyarrow.ArrowException, OSError) as error:
             raise ConfigurationError(f"channel '{channel.name}': {file} is not a Parquet file: {error}") from error
         except (ConfigurationError, ParseError) as error:
@@ -55,7 +61,7 @@ def converted(
     return written
 
 
-def _convert(file: Path, copy: Path, label: str | None, order: list[str], *, labelled: bool) -> None:
+def _convert(file: Path, copy: Path, label: str | None, order: list[str], other: list[str], *, labelled: bool) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -65,7 +71,7 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], *, lab
     kept = without_index(table.schema_arrow)
     if label not in [column.name for column in kept]:
         kept = [column for column in table.schema_arrow if column in kept or column.name == label]
-    names = in_order([column.name for column in kept], order, file.name)
+    names = in_order([column.name for column in kept], order, other, file.name)
     kept.sort(key=lambda column: names.index(column.name))
     place = _place(names, label, labelled=labelled)
     for number, column in enumerate(kept):

@@ -33,6 +33,7 @@ def converted(
     """
     made: dict[str, tuple[list[Path], str | None]] = {}
     names: list[str] | None = None
+    of_parquet: list[str] = []
     used = False
     for name in sorted(files, key=lambda name: name != "train"):  # whose columns the others must have
         channel, paths = declared[name], files[name]
@@ -43,7 +44,10 @@ def converted(
             made[name] = found, stated_now
         else:
             used = used or (media is not None and media.media_type == PARQUET)
-            made[name] = parquet.converted(channel, paths, stated, folder / "parquet" / name, columns.label), stated
+            made[name] = (
+                parquet.converted(channel, paths, stated, folder / "parquet" / name, of_parquet, columns.label),
+                stated,
+            )
             if made[name][0] != list(paths):
                 made[name] = made[name][0], None
     if columns.given and not used:

@@ -38,6 +38,7 @@ def read_parquet(
     rows: RowFormat,
     content_type: ContentType,
     order: list[str] | None = None,
+    other: list[str] | None = None,
 ) -> Generator[Batch, None, None]:
     """Read rows from a file, from bytes, or from a FIFO in which one or more files follow each other.
 
@@ -50,6 +51,8 @@ def read_parquet(
     order
         the names of the columns of the files before, in whose order these are read; the first file's are put in where
         there are none.
+    other
+        likewise of another channel, whose order the first file has if its columns have the same names.
 
     Raises
     ------
@@ -57,8 +60,9 @@ def read_parquet(
         each names the file, and the column or row.
     """
     labels, order = label_columns(content_type, rows), [] if order is None else order
+    other = [] if other is None else other
     if stream.seekable():
-        yield from _read(stream, name, rows, labels, order)
+        yield from _read(stream, name, rows, labels, order, other)
         return
     with tempfile.TemporaryFile() as spool:
         shutil.copyfileobj(stream, spool, _BUFFER_BYTES)
@@ -70,7 +74,7 @@ def read_parquet(
         for number, (start, stop) in enumerate(files, 1):
             part_name = name if len(files) == 1 else f"{name}, file {number} of {len(files)}"
             part = pa.BufferReader(pa.py_buffer(whole).slice(start, stop - start))
-            yield from _read(part, part_name, rows, labels, order)
+            yield from _read(part, part_name, rows, labels, order, other)
 
 
 def _files(whole: mmap.mmap) -> Iterator[tuple[int, int]]:
@@ -82,10 +86,12 @@ def _files(whole: mmap.mmap) -> Iterator[tuple[int, int]]:
     yield start, len(whole)
 
 
-def _read(file: Any, name: str, rows: RowFormat, labels: int | None, order: list[str]) -> Iterator[Batch]:
+def _read(
+    file: Any, name: str, rows: RowFormat, labels: int | None, order: list[str], other: list[str]
+) -> Iterator[Batch]:
     with _as_parse_error(name):
         parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
-        names = in_order(_column_names(parquet.schema_arrow, name), order, name)
+        names = in_order(_column_names(parquet.schema_arrow, name), order, other, name)
     layout = columns(len(names), labels, rows, name)
     first_row = 0
     # Batch by batch even where a row group is small: read at once, it takes what its columns claim to have.
@@ -136,15 +142,19 @@ def _column_names(schema: pa.Schema, name: str) -> list[str]:
     return [field.name for field in chosen]
 
 
-def in_order(names: list[str], order: list[str], name: str) -> list[str]:
+def in_order(names: list[str], order: list[str], other: list[str], name: str) -> list[str]:
     """The names in the order of the first file, which ``order`` has or gets: names say what is the same, not places.
+
+    The first file has the order of another channel's, which ``other`` has or gets, if it has the same names.
 
     Raises
     ------
     ParseError
         they are others.
     """
-    order.extend([] if order else names)
+    if not order:
+        order.extend(other if set(other) == set(names) else names)
+    other.extend([] if other else order)
     for missing, text in ((set(order) - set(names), "lacks"), (set(names) - set(order), "has besides")):
         if missing:
             raise ParseError(f"{name}: {text} the column '{min(missing)}', unlike the first file of the channel")

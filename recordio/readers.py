@@ -42,11 +42,16 @@ def _decode_recordio(body: bytes, rows: RowFormat, content_type: ContentType) ->
 
 
 def _read_parquet(
-    stream: BinaryIO, name: str, rows: RowFormat, content_type: ContentType, order: list[str] | None = None
+    stream: BinaryIO,
+    name: str,
+    rows: RowFormat,
+    content_type: ContentType,
+    order: list[str] | None = None,
+    other: list[str] | None = None,
 ) -> Generator[Batch, None, None]:
     from recordio.parquet import read_parquet  # likewise Arrow, which most images do without
 
-    yield from read_parquet(stream, name, rows, content_type, order)
+    yield from read_parquet(stream, name, rows, content_type, order, other)
 
 
 def _decode_parquet(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
@@ -105,6 +110,9 @@ class ChannelStream:
         the rows that are taken; the others are read and dropped.
     may_be_empty
         other readers have the rest of the channel, so that having no rows is no error.
+    columns
+        of the job's channels together: names of Parquet's columns in the order of the channel that is read first, which
+        puts them in; those of the same names are read in that order.
 
     Raises
     ------
@@ -120,7 +128,9 @@ class ChannelStream:
         *,
         share: Share = ALL,
         may_be_empty: bool = False,
+        columns: list[str] | None = None,
     ) -> None:
+        self._columns: list[str] = [] if columns is None else columns
         self._reader = _find(_READERS, content_type)
         if content_type.media_type in (CSV, PARQUET):
             label_columns(content_type, rows)
@@ -174,7 +184,8 @@ class ChannelStream:
 
     def _epoch(self, left: Stopped) -> Generator[Batch, None, None]:
         # Parquet's columns have names, by which those of all files are put in one order.
-        read = partial(_read_parquet, order=[]) if self._content_type.media_type == PARQUET else self._reader
+        is_parquet = self._content_type.media_type == PARQUET
+        read = partial(_read_parquet, order=[], other=self._columns) if is_parquet else self._reader
         alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)
         with contextlib.ExitStack() as opened:
             try:

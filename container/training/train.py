@@ -132,8 +132,9 @@ def _train(
     )
     stop.advice = lambda: _GOES_ON if _has_checkpoints(algorithm, job) else ""
     with contextlib.ExitStack() as stack:
+        columns: list[str] = []
         channels = {
-            name: stack.enter_context(_opened(paths, algorithm, configured, channel, job))
+            name: stack.enter_context(_opened(paths, algorithm, configured, channel, job, columns))
             for name, channel in configured.channels.items()
         }
         setup_seconds = time.time() - started
@@ -217,9 +218,14 @@ def find(settings: Settings) -> type[Algorithm]:
 
 @contextlib.contextmanager
 def _opened(
-    paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig, channel: ChannelConfig, job: TrainingJob
+    paths: Paths,
+    algorithm: type[Algorithm],
+    configured: TrainingConfig,
+    channel: ChannelConfig,
+    job: TrainingJob,
+    columns: list[str],
 ) -> Iterator[Any]:
-    """What ``fit`` is given of a channel: its rows, its records, or its folder."""
+    """What ``fit`` is given of a channel: its rows, its records, or its folder; for ``columns`` see ChannelStream."""
     name = channel.declared.name
     if channel.declared.gives == FILES:
         with unpacked(paths.channel(name)) as folder:
@@ -238,7 +244,7 @@ def _opened(
         yield job.watch_records(name, records, _note(channel))
         return
     rows = row_format(algorithm, configured.hyperparameters, channel.declared)
-    yield job.watch(name, ChannelStream(source, channel.content_type, rows, **part), _note(channel))
+    yield job.watch(name, ChannelStream(source, channel.content_type, rows, columns=columns, **part), _note(channel))
 
 
 def row_format(algorithm: type[Algorithm], values: Hyperparameters, declared: Channel) -> RowFormat:

@@ -36,6 +36,24 @@ def model(folder):
     }
 
 
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_columns_of_another_channel_are_told_by_their_names(name, tmp_path, capsys):
+    """XGBoost reads Parquet as it is, for the others it is rewritten. The label of each is its first column."""
+    frame = FEATURES.assign(wild=FEATURES["wild"].astype(np.float32))
+    frame.insert(0, "y", LABELS)
+    frame.to_parquet(tmp_path / "train.parquet")
+    held_out = "--validation" if name == "xgboost" else "--test"
+    told = []
+    for columns in (frame.columns, frame.columns[::-1]):
+        frame[columns].to_parquet(tmp_path / "test.parquet")
+        capsys.readouterr()
+        words = ["--train", tmp_path / "train.parquet", held_out, tmp_path / "test.parquet", *SUPERVISED[name]]
+        assert oba("train", name, *words, "--output", tmp_path / str(len(told))) == 0
+        told += [line for line in capsys.readouterr().out.splitlines() if line.startswith("Scores")]
+    first, second = told
+    assert first == second
+
+
 @pytest.fixture
 def answer(capsys):
     """What ``oba predict`` prints."""
