@@ -442,27 +442,6 @@ class Model(ABC):
         """Write the artifact's files into an existing, empty folder, in the format that SageMaker's users know."""
 
 
-def answer(model: Model, batch: Any, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, Any]:
-    """What ``model.predict`` gives, if all of it is finite: JSON has neither NaN nor infinities, and a model of finite
-    weights has such answers where its products with a row are beyond float32.
-
-    Raises
-    ------
-    PredictionError
-        a value is not finite, or the rows do not fit the model.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        columns = model.predict(batch, parameters)
-    for name, values in columns.items():
-        if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not np.isfinite(values).all():
-            row, *_ = np.argwhere(~np.isfinite(values))[0]
-            raise PredictionError(
-                f"{name} of row {row + 1} is not a finite number: what the model makes of the row's values is beyond "
-                "float32, which ends at 3.4e38"
-            )
-    return columns
-
-
 class Algorithm(ABC):
     """One algorithm: declarations, and two functions. It holds no state; it is never instantiated."""
 

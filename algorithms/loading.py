@@ -25,11 +25,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms import registry
+from algorithms.answers import answer
 from algorithms.archives import ArchiveError, extract, model_of_job
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample
 from algorithms.frames import no_number, not_numbered
-from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model, answer
+from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model
 from recordio.batches import Batch, canonical
 from recordio.limits import MOST_MEMBERS
 

@@ -161,6 +161,8 @@ def _movielens() -> list[tuple[str, float, float]]:
     for name, rates in (
         ("ours, 48 factors, 6 epochs", RATES),
         ("ours, 8 factors, default rates, 20 epochs", {"epochs": 20}),
+        ("ours, 8 factors, defaults", {}),
+        ("ours, 48 factors, defaults", {"num_factors": 48}),
     ):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "train.pbr"

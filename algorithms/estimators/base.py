@@ -17,10 +17,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from algorithms import hyperparameters, loading, registry
+from algorithms.answers import answer
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
 from algorithms.frames import no_number, not_numbered
-from algorithms.interface import Algorithm, Model, answer
+from algorithms.interface import Algorithm, Model
 from recordio.batches import Batch, canonical
 
 logger = logging.getLogger("algorithms.estimators")

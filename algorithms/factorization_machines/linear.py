@@ -73,19 +73,22 @@ def solve(
     binary, hosts, count = place.total.binary, job.hosts, place.scaling.rows if place.scaling else 0
     scale = _scale(rows, hp.feature_dim, hosts)
     folds, held = next(((folds, folds) for most, folds in FEW_ROWS if count <= most), (FOLDS, search.folds))
-    parts = [
-        tuple(_part(state, part, scale, place, hp) for part in parted(rows, fold, folds, job.seed, hosts.rank))
-        for fold in range(held)
-    ]
+
+    def pairs(folds: int, held: int) -> list[tuple[_Part, ...]]:
+        """The rows that are known and those that are held out, of so many of the folds."""
+        return [
+            tuple(_part(state, part, scale, place, hp) for part in parted(rows, fold, folds, job.seed, hosts.rank))
+            for fold in range(held)
+        ]
+
+    parts = pairs(folds, held)
     penalty = _best_penalty(parts, count, binary, job)
     if penalty is None:
         return False
     start = np.zeros(hp.feature_dim + 1)
     losses = np.zeros(GROUPS)
-    for fold in range(search.folds):
-        known, out = parted(rows, fold, FOLDS, job.seed, hosts.rank)
-        weights = _minimum(_part(state, known, scale, place, hp), penalty, start, binary, hosts)
-        losses += _losses(_part(state, out, scale, place, hp), weights, binary, hosts)
+    for known, out in parts[: search.folds] if folds == FOLDS else pairs(FOLDS, search.folds):
+        losses += _losses(out, _minimum(known, penalty, start, binary, hosts), binary, hosts)
     others = np.array(search.losses[search.best()])
     gain = others - losses
     sure = LIKELY if search.best()[0] > NONE else 0.0  # interactions get better in a whole job, a linear model does not

@@ -10,7 +10,7 @@ algorithm answers in every format:
 
 Numbers are written with the fewest digits that give the same float32 (or float64) back. NaN, which selected outputs
 have where they mean nothing, is written to JSON as Python's json module and XGBoost's container do: ``NaN``; columns
-are finite (``interface.answer``).
+are finite (``answers.answer``).
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from algorithms.interface import CSV, Algorithm, Model, answer
+from algorithms.answers import answer
+from algorithms.interface import CSV, Algorithm, Model
 from container.logs import logger
 from container.serving import dialects, media, request_memory, responses
 from container.serving.dialects import Dialect

@@ -1,0 +1,32 @@
+"""What a model answers, checked before it goes out: by servers, ``algorithms.load`` and the estimators alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from algorithms.errors import PredictionError
+from algorithms.interface import NO_PARAMETERS, Model
+
+
+def answer(model: Model, batch: Any, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, Any]:
+    """What ``model.predict`` gives, if all of it is finite: JSON has neither NaN nor infinities, and a model of finite
+    weights has such answers where its products with a row are beyond float32.
+
+    Raises
+    ------
+    PredictionError
+        a value is not finite, or the rows do not fit the model.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns = model.predict(batch, parameters)
+    for name, values in columns.items():
+        if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not np.isfinite(values).all():
+            row, *_ = np.argwhere(~np.isfinite(values))[0]
+            raise PredictionError(
+                f"{name} of row {row + 1} is not a finite number: what the model makes of the row's values is beyond "
+                "float32, which ends at 3.4e38"
+            )
+    return columns
