@@ -8,16 +8,16 @@ next (Friedman, Hastie and Tibshirani, Journal of Statistical Software 33, 2010)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import minimize
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from algorithms.common.hosts import any_host
+from algorithms.common.lbfgs import Value, minimise_all
 from algorithms.factorization_machines.checkpoints import Place
 from algorithms.factorization_machines.passes import labels_of
 from algorithms.factorization_machines.rows import Rows, parted
@@ -43,7 +43,9 @@ USUAL = {True: 0.2, False: 0.5}
 scores a variance of 5, or leaves a quarter of the labels' variance to noise."""
 UNLIKE = 100.0
 """Columns of sparse rows whose magnitudes differ so many times are brought to one."""
-ITERATIONS = 200
+TOLERANCE, ITERATIONS = 1e-7, 200
+MOST_CURVED = 0.25
+"""The largest second derivative of the logistic loss."""
 _STEPPED = {"linear_lr", "linear_wd", "bias_lr", "bias_wd", "rescale_grad", "clip_gradient"}
 """Hyperparameters that say how the linear weights are to be learned: then they are."""
 
@@ -65,6 +67,13 @@ def solve(
 ) -> bool:
     """Give a ``state`` that is at its start the best linear model, if that is better on the rows that trials held out
     than what they have found. Returns whether it has it."""
+    with threadpool_limits(1, "blas"):  # products of two vectors, which wake threads only to wait for them
+        return _solve(state, search, rows, place, hp, job)
+
+
+def _solve(
+    state: State, search: Search, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+) -> bool:
     if not (hp.use_linear and hp.use_bias) or _STEPPED & hp.given or any_host(job.hosts, not rows.in_memory):
         return False
     if any_host(job.hosts, place.scaling is None or place.scaling.shift is not None):
@@ -172,45 +181,30 @@ def _losses(part: _Part, weights: np.ndarray, binary: bool, hosts: Hosts) -> np.
 
 def _minimum(part: _Part, penalty: float, start: np.ndarray, binary: bool, hosts: Hosts) -> np.ndarray:
     """Weights and bias, (d + 1,), at the minimum of the mean loss with the penalty of the squared weights."""
-    values = part.features if isinstance(part.features, np.ndarray) else part.features.data
-    squares, count = hosts.sum(np.array([np.vdot(values, values), len(part.labels)], float))[0].tolist()
-    count = max(count, 1.0)
-    decay = penalty * (squares / count or 1.0)
+    squares, count = hosts.sum(_squares(part.features), np.array([len(part.labels)], float))
+    rows = max(float(count[0]), 1.0)
+    decay = penalty * (squares.sum() / rows or 1.0)
 
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+    def value(numbers: list[int], points: list[np.ndarray]) -> list[Value]:
+        (weights,) = points
         scores = part.scores(weights)
         if binary:
             losses, slopes = np.logaddexp(0, scores) - part.labels * scores, expit(scores) - part.labels
         else:
             slopes = scores - part.labels
             losses = 0.5 * slopes * slopes
-        total = hosts.sum(np.concatenate([part.features.T @ slopes, [slopes.sum(), losses.sum()]]))[0] / count
+        total = hosts.sum(np.concatenate([part.features.T @ slopes, [slopes.sum(), losses.sum()]]))[0] / rows
         gradient = total[:-1]
         gradient[:-1] += decay * weights[:-1]
-        return float(total[-1] + 0.5 * decay * weights[:-1] @ weights[:-1]), gradient
+        return [(float(total[-1] + 0.5 * decay * weights[:-1] @ weights[:-1]), gradient)]
 
-    return _searched(loss, start, hosts)
+    curved = MOST_CURVED if binary else 1.0
+    inverse = 1 / (curved * np.append(squares / rows, 1.0) + np.append(np.full(len(squares), decay), 0.0))
+    return minimise_all(value, [start], inverse, TOLERANCE, ITERATIONS, hosts=hosts)[0]
 
 
-def _searched(loss: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, hosts: Hosts) -> np.ndarray:
-    """The minimum of what all hosts evaluate together. The leader searches, and the others evaluate where it asks: the
-    same numbers may round otherwise on other processors, and searches that differ in a step would wait for each other
-    without end."""
-
-    def announced(point: np.ndarray, *, goes_on: bool) -> np.ndarray:
-        return np.asarray(hosts.sum(np.append(point, goes_on))[0])
-
-    def asked(point: np.ndarray) -> tuple[float, np.ndarray]:
-        announced(point, goes_on=True)
-        return loss(point)
-
-    if hosts.rank:
-        nothing = np.zeros_like(start)
-        while (message := announced(nothing, goes_on=False))[-1]:
-            loss(message[:-1])
-        return message[:-1]
-    options = {"maxiter": ITERATIONS, "gtol": 1e-6, "ftol": 1e-9}
-    found = minimize(asked if hosts.size > 1 else loss, start, jac=True, method="L-BFGS-B", options=options)
-    if hosts.size > 1:
-        announced(found.x, goes_on=False)
-    return np.asarray(found.x)
+def _squares(features: Features) -> np.ndarray:
+    """The sums of squares of columns, (d,)."""
+    if isinstance(features, np.ndarray):
+        return np.einsum("nd,nd->d", features, features)
+    return np.bincount(features.indices, features.data * features.data, features.shape[1])

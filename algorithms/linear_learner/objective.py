@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from algorithms.common.hosts import total
+from algorithms.common.lbfgs import minimise_all
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
 from algorithms.linear_learner.design import Design, PlainRows, TurnedRows, blockwise
-from algorithms.linear_learner.lbfgs import minimise_all
 from algorithms.linear_learner.losses import CURVATURES, KINKED, make_loss
 from algorithms.linear_learner.newton import Values, minimise_together
 from algorithms.linear_learner.preprocessing import Problem, row_weights

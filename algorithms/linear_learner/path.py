@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from algorithms.common.hosts import any_host, from_leader, in_order, of_leader, total
+from algorithms.common.lbfgs import HISTORY
 from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job
 from algorithms.linear_learner.design import Design, designs
-from algorithms.linear_learner.lbfgs import HISTORY
 from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.objective import Objective
 from algorithms.linear_learner.preprocessing import Problem, one_label

@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from algorithms import hyperparameters
 from algorithms.checkpoints import NoCheckpoints
 from algorithms.errors import TrainingStopped
-from algorithms.factorization_machines import FactorizationMachines, linear, rows, schedule
+from algorithms.factorization_machines import FactorizationMachines, rows, schedule
 from algorithms.factorization_machines.rows import Rows, of_channel, parted
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.search import DECAYS, GROUPS, NONE, TIMES, Search, folds
@@ -297,19 +297,3 @@ def test_sparse_columns_of_very_different_sizes_are_learned_as_by_a_linear_model
     peer = RidgeCV(np.logspace(-3, 3, 13)).fit(plain[:700], y[:700])
     found = error(fitted(x[:700], y[:700]), x[700:], y[700:])
     assert found <= 1.03 * error_of(peer.predict(plain[700:]), y[700:])
-
-
-def test_hosts_whose_numbers_round_otherwise_search_together():
-    """Each by itself would end after another number of sums, and the others wait."""
-
-    def run(hosts):
-        def loss(weights):
-            slope = weights - np.arange(3.0)
-            value, gradient = hosts.sum(np.array([0.5 * slope @ slope]), slope)
-            return float(value[0]) * (1 + 1e-9 * hosts.rank), gradient * (1 + 0.1 * hosts.rank)
-
-        return linear._searched(loss, np.full(3, 9.0), hosts)
-
-    found = on_hosts(3, run)
-    np.testing.assert_allclose(found[0], np.arange(3.0), atol=1e-5)
-    np.testing.assert_array_equal(found, [found[0]] * 3)

@@ -11,11 +11,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from algorithms import registry
+from algorithms.common.lbfgs import minimise_all
 from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.events import Progress
 from algorithms.hyperparameters import parse
 from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters
-from algorithms.linear_learner.lbfgs import minimise_all
 from algorithms.linear_learner.model import LinearModel
 from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.selection import calibrate, half_standard_error

@@ -11,15 +11,16 @@ from sklearn import datasets, linear_model
 from sklearn import metrics as reference
 from sklearn.preprocessing import StandardScaler
 
+from algorithms.common.lbfgs import minimise_all
 from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.linear_learner import LinearLearner
-from algorithms.linear_learner.lbfgs import minimise_all
 from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.scaling import drawn_together
 from algorithms.linear_learner.selection import calibrate
 from algorithms.linear_learner.trainer import Trainer
 from container.training.train import check_memory
 from recordio.batches import Batch
+from tests.algorithms.fakes import on_hosts
 from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters, text
 
 STEPS = {
@@ -321,3 +322,19 @@ def test_equal_labels_are_predicted(kind, rows, label):
     model, _ = fit(hyperparameters(kind, **more), x, np.full(rows, label))
     result = model.predict(Batch(x))
     np.testing.assert_allclose(result.get("predicted_label", result["score"]), label, atol=1e-3)
+
+
+def test_hosts_whose_numbers_round_otherwise_search_together():
+    """Each by itself would end after another number of sums, and the others wait."""
+
+    def run(hosts):
+        def value(numbers, points):
+            slope = points[0] - np.arange(3.0)
+            loss, gradient = hosts.sum(np.array([0.5 * slope @ slope]), slope)
+            return [(float(loss[0]) * (1 + 1e-9 * hosts.rank), gradient * (1 + 0.1 * hosts.rank))]
+
+        return minimise_all(value, [np.full(3, 9.0)], np.ones(3), 1e-9, 100, hosts=hosts)[0]
+
+    found = on_hosts(3, run)
+    np.testing.assert_allclose(found[0], np.arange(3.0), atol=1e-5)
+    np.testing.assert_array_equal(found, [found[0]] * 3)
