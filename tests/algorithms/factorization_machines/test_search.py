@@ -313,3 +313,18 @@ def test_hosts_whose_numbers_round_otherwise_search_together():
     found = on_hosts(3, run)
     np.testing.assert_allclose(found[0], np.arange(3.0), atol=1e-5)
     np.testing.assert_array_equal(found, [found[0]] * 3)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_losses_of_hosts_of_which_one_has_no_rows(binary):
+    """As in a fold of a host of few rows. Hosts can add up only what is of one dtype."""
+    x, y, weights = np.eye(70), np.arange(70) % 2.0, np.full(71, 0.25)
+
+    def on(hosts):
+        mine = slice(70 * hosts.rank)  # the first host has none
+        return linear._losses(linear._Part(x[mine], y[mine], np.zeros(70)[mine]), weights, binary, hosts)
+
+    losses = np.where(y > 0, np.log1p(np.exp(-0.5)), np.log1p(np.exp(0.5))) if binary else np.square(0.5 - y)
+    expected = losses[:GROUPS].copy()
+    expected[: 70 - GROUPS] += losses[GROUPS:]
+    np.testing.assert_allclose(on_hosts(2, on), [expected] * 2)
