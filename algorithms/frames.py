@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 _SHOWN = 50
+_BEYOND = 1 << 1023
+"""Integers from here on are near the end of a double's range, or beyond it."""
 _NUMBERS, _TIMES, _COMPLEX = "biuf", "mM", "c"
 """Kinds of NumPy's dtypes: booleans are 0 and 1."""
 
@@ -56,6 +58,8 @@ def _by_value(column: Any) -> str:
         if isinstance(value, str):
             if not _is_number(value):
                 return f"the text {value[:_SHOWN]!r}"
+        elif isinstance(value, int) and not -_BEYOND < value < _BEYOND:
+            return f"an integer of {value.bit_length()} bits"
         elif not (_is_real(value) or _is_missing(value)):
             return f"the {type(value).__name__} {str(value)[:_SHOWN]}"
     return ""
@@ -77,7 +81,7 @@ def not_numbered(frame: Any) -> str | None:
 
     None where there is no such column, or where it is no frame of pandas.
     """
-    if not hasattr(frame, "iloc"):
+    if not hasattr(frame, "iloc") or not hasattr(frame, "columns"):
         return None
     for name, kind in zip(frame.columns, frame.dtypes, strict=True):
         names = getattr(kind, "categories", None)

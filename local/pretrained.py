@@ -80,7 +80,8 @@ def convert(file: Path, folder: Path) -> None:
     (algorithm,) = registry.having("pretrained")
     converter: Any = registry.part(algorithm, "resnet_v1")
     try:
-        layers = converter.convert(file, folder)
+        with _ended_by_sigterm():
+            layers = converter.convert(file, folder)
     except ModelError as error:
         raise ConfigurationError(f"--from {file}: {error}") from error
     except OSError as error:

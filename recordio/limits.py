@@ -47,6 +47,10 @@ file of many pixels meets: 67 megapixels of PNG and 25 of WebP pass."""
 LARGEST_CHECKPOINT = 1 << 30
 """Bytes of a checkpoint that ``oba pretrained`` fetches: MXNet's largest, of 200 layers, has a quarter of it."""
 
+LONGEST_ARRAYS_HEADER = 1 << 22
+"""Bytes of the header of a safetensors file, which becomes some twenty times as many of objects: that of ResNet-152,
+with 932 arrays, has less than 100,000."""
+
 MOST_TRAINED_NODES = 2_000
 """Operators of a network that training starts from, those with parameters and those without: Keras takes milliseconds
 for each. The deepest networks of MXNet's model zoo have 720."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Self
@@ -64,12 +65,20 @@ class Streaming(ABC, Estimator):
             )
 
     def _go_on(self, batch: Batch, told: dict[str, Any]) -> Self:
-        """See these rows; for ``told`` see ``_fit``."""
+        """See these rows; for ``told`` see ``_fit``.
+
+        Raises:
+            ValueError: they cannot be used. Then the state, which has seen some of them, is dropped.
+        """
         if self._stream is None:
             values, seed = self._stated(batch, told), self._seed()
             self._stream = _Stream(values, seed, self._begin(values, QuietJob(seed, logger)))
-        self._see(self._stream.state, batch, self._stream.values)
         self._forget()
+        try:
+            self._see(self._stream.state, batch, self._stream.values)
+        except Exception:
+            self._stream = None
+            raise
         return self
 
     def _forget(self) -> None:
@@ -108,7 +117,7 @@ class Streaming(ABC, Estimator):
         if isinstance(self._stream, tuple):
             values, seed, kept = self._stream
             self._stream = _Stream(values, seed, self._begin(values, QuietJob(seed, logger)))
-            self._put_together(self._stream.state, kept)
+            self._put_together(self._stream.state, copy.deepcopy(kept))  # of copy.copy, both would go on in its arrays
 
     @abstractmethod
     def _begin(self, values: Any, job: QuietJob) -> Any:

@@ -62,9 +62,13 @@ class Machines(Streaming, Supervised):
             place.scaling = _of_labels(batch)
         for part in cut([batch], values.mini_batch_size):
             labels = np.asarray(part.labels, np.float32)
-            place.total.add(scores_of_step(state.state.update, part, labels, place.scaling), labels)
+            with np.errstate(over="ignore", invalid="ignore"):  # below
+                place.total.add(scores_of_step(state.state.update, part, labels, place.scaling), labels)
         if not place.total.finite:
-            raise ValueError("the scores are not finite: scale the features, or choose smaller rates")
+            raise ValueError(
+                "the scores are not finite: scale the features, or choose smaller rates. What was learned is lost, and "
+                "partial_fit starts anew"
+            )
 
     def _needed(self, values: Any) -> int:
         return 1

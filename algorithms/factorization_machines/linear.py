@@ -176,7 +176,8 @@ def _losses(part: _Part, weights: np.ndarray, binary: bool, hosts: Hosts) -> np.
     """Sums of the losses of all hosts' rows by group, (GROUPS,), as trials add them up."""
     scores = part.scores(weights)
     losses = np.logaddexp(0, scores) - part.labels * scores if binary else np.square(scores - part.labels)
-    return np.asarray(hosts.sum(np.bincount(np.arange(len(losses)) % GROUPS, losses, GROUPS))[0])
+    found = np.bincount(np.arange(len(losses)) % GROUPS, losses, GROUPS).astype(np.float64)  # integers, of no rows
+    return np.asarray(hosts.sum(found)[0])
 
 
 def _minimum(part: _Part, penalty: float, start: np.ndarray, binary: bool, hosts: Hosts) -> np.ndarray:
@@ -207,4 +208,4 @@ def _squares(features: Features) -> np.ndarray:
     """The sums of squares of columns, (d,)."""
     if isinstance(features, np.ndarray):
         return np.einsum("nd,nd->d", features, features)
-    return np.bincount(features.indices, features.data * features.data, features.shape[1])
+    return np.bincount(features.indices, features.data * features.data, features.shape[1]).astype(np.float64)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,8 @@ _SUFFIX = re.compile(r"(.+)[._](weight|bias|gamma|beta|running_mean|running_var|
 _OF_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_var"}
 _KERAS_CONVOLUTIONS = {53: 50, 104: 101, 155: 152}
 """The layers of a network, by its convolutions: those of four shortcuts do not count, the dense layer does."""
+_KERAS_FEATURES = 2048
+"""What the dense layer of each of them reads."""
 
 
 class _Origin(NamedTuple):
@@ -124,25 +127,41 @@ def convert(file: Path, folder: Path) -> int:
         found["conv0_weight"] = found["conv0_weight"][:, ::-1]
     symbol, arrays = _Checkpoint(found, origin, file.name).written()
     layers = sum(name.endswith("_weight") and not name.endswith("_sc_weight") for name in arrays)
-    folder.mkdir(parents=True, exist_ok=True)
-    mxnet_files.save(folder / f"resnet-{layers}-0000.params", arrays)
-    (folder / f"resnet-{layers}-symbol.json").write_text(symbol)
+    _put(folder, f"resnet-{layers}", symbol, arrays)
     return layers
+
+
+def _put(folder: Path, name: str, symbol: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the two files of a checkpoint, whole or not at all; training looks for the one of arrays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as base:
+        parts = Path(base) / "symbol", Path(base) / "arrays"  # no names that training looks for
+        parts[0].write_text(symbol)
+        mxnet_files.save(parts[1], arrays)
+        parts[0].replace(folder / f"{name}-symbol.json")
+        parts[1].replace(folder / f"{name}-0000.params")
 
 
 def _of_keras(file: Path) -> dict[str, np.ndarray]:
     """The arrays of a ``.h5`` or ``.weights.h5`` file, by Keras' own reader, which puts them into its own network."""
     import h5py  # type: ignore[import-untyped] # comes with Keras
 
-    shapes: list[tuple[int, ...]] = []
+    found: list[Any] = []
+    linked: list[str] = []
     try:
         with h5py.File(file, "r") as content:
-            content.visititems(lambda _, item: shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None)
-    except (OSError, RuntimeError, ValueError) as error:
+            content.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+            content.visititems_links(lambda at, to: linked.append(at) if isinstance(to, h5py.ExternalLink) else None)
+            linked += [item.name for item in found if item.is_virtual or item.external]
+            shapes: list[tuple[int, ...]] = [item.shape or () for item in found]
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"'{file.name}' is not an HDF5 file that can be read: {error}") from None
+    if linked:
+        raise ModelError(f"'{file.name}' has its '{linked[0][:80]}' in other files, which are not read")
     layers = _KERAS_CONVOLUTIONS.get(sum(len(shape) == 4 for shape in shapes))
     dense = [shape for shape in shapes if len(shape) == 2]
-    if layers is None or len(dense) != 1 or 4 * sum(map(math.prod, shapes)) > LARGEST_CHECKPOINT:
+    fits = len(dense) == 1 and dense[0][0] == _KERAS_FEATURES and dense[0][1] > 0
+    if layers is None or not fits or 4 * sum(map(math.prod, shapes)) > LARGEST_CHECKPOINT:
         raise ModelError(
             f"'{file.name}' is not of Keras' ResNet50, ResNet101 or ResNet152, with its last layer (include_top)"
         )
@@ -150,7 +169,7 @@ def _of_keras(file: Path) -> dict[str, np.ndarray]:
     model = getattr(keras.applications, f"ResNet{layers}")(weights=None, classes=dense[0][1])
     try:
         model.load_weights(file)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise ModelError(f"'{file.name}' is not of Keras' ResNet{layers}: {error}") from None
     return {name[4:]: array for name, array in network.parameters(model).items()}
 

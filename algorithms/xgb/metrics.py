@@ -15,12 +15,18 @@ def _counts(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, host
     """Weight of each (class, predicted class) pair, shape (k, k), for the k classes that occur on either side."""
     size = max(hosts.gather(int(max(labels.max(initial=0), predicted.max(initial=0))))) + 1
     pairs = labels.astype(np.int64) * size + predicted.astype(np.int64)
-    table = np.bincount(pairs, weights, size * size).reshape(size, size)
+    table = _weighed(pairs, weights, size * size).reshape(size, size)
     occurring = np.bincount(labels.astype(np.int64), minlength=size) + np.bincount(
         predicted.astype(np.int64), minlength=size
     )
     table, occurring = hosts.sum(table, occurring)
     return table[np.ix_(occurring > 0, occurring > 0)]
+
+
+def _weighed(numbers: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
+    """The weight of each number below ``size``, float64 on every host: where there are no rows, NumPy gives integers,
+    and sums of hosts are of one dtype."""
+    return np.bincount(numbers, weights, size).astype(np.float64)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -69,7 +75,7 @@ def _positive(
     hosts: Hosts,
 ) -> float:
     """``score`` of class 1 alone, 0 where it does not occur."""
-    (table,) = hosts.sum(np.bincount((labels * 2 + predicted).astype(np.int64), weights, 4).reshape(2, 2))
+    (table,) = hosts.sum(_weighed((labels * 2 + predicted).astype(np.int64), weights, 4).reshape(2, 2))
     return float(score(table)[1])
 
 

@@ -60,6 +60,7 @@ NO_NUMBERS = {
     "times": (of_pandas(TIMES), "the time 01:00:00"),
     "categories of dates": (of_pandas(MOMENTS, "category"), r"the \w+ 2020-01-01"),
     "texts": (of_pandas(["1", "x", "3", "4"], "string"), "the text 'x'"),
+    "integers beyond a double": (of_pandas([1, -(10**400), 2, 3], object), "an integer of 1329 bits"),
     "bytes": (of_pandas([b"1"] * 4), "the bytes b'1'"),
     "lists": (of_pandas([[1], [2], [3], [4]]), r"the list \[1\]"),
     "dicts": (of_pandas([{"a": 1}] * 4), "the dict"),

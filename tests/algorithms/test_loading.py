@@ -129,6 +129,8 @@ def test_categories_of_a_frame_are_not_taken_for_their_numbers(tmp_path: Path) -
         model.predict(frame)
     with pytest.raises(ValueError, match=r"cat\.codes"):
         XGBoostRegressor.load(tmp_path).predict(frame)
+    with pytest.raises(PredictionError, match="rows are expected"):
+        model.predict(frame["a"])
     numbered = frame.assign(b=frame["b"].cat.codes)
     assert model.predict(numbered)["score"] == pytest.approx(booster.predict(matrix))
     numbered["b"] = numbered["b"].astype("category")  # 0, 1, 2: their own numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,14 @@ def test_what_cannot_go_on_is_told(make: Any, tmp_path: Path) -> None:
 
 
 @streaming
+def test_a_shallow_copy_goes_its_own_way(make: Any) -> None:
+    found = make().partial_fit(ROWS[:600])
+    copy.copy(found).partial_fit(ROWS[600:] * 7)
+    again = pickle.loads(pickle.dumps(make().partial_fit(ROWS[:600])))  # noqa: S301 - its own
+    np.testing.assert_array_equal(found.transform(ROWS), again.transform(ROWS))
+
+
+@streaming
 def test_memory_does_not_grow_with_the_stream(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("algorithms.kmeans.fit.CAPACITY", 1 << 19)
     monkeypatch.setattr("algorithms.kmeans.fit.sample_rows", lambda k, numbers: 1000)
@@ -168,3 +177,20 @@ def test_classes_that_cannot_be_are_told() -> None:
     assert machine.fit(rows, numbers).classes_.tolist() == [0, 1]
     with pytest.raises(ValueError, match="from fit or load"):
         machine.partial_fit(rows, numbers)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_rows_that_no_step_can_take_do_not_spoil_what_comes_after(before: int) -> None:
+    """A batch that fails leaves no model of before, which the state no longer is of, and no numbers that are none."""
+    rows, labels = labelled(load_breast_cancer)
+    options: dict[str, Any] = {"classes": [0, 1]}
+    machine = estimators.FactorizationMachinesClassifier(num_factors=2, random_state=0)
+    for _ in range(before):
+        machine.partial_fit(rows, labels, **options).predict(rows)
+    with pytest.raises(ValueError, match="scores are not finite.*starts anew"):
+        machine.partial_fit(np.full_like(rows[:2], 3e38), labels[:2], **options)
+    with pytest.raises(NotFittedError):
+        machine.predict(rows)
+    machine.partial_fit(rows, labels, **options)
+    anew = clone(machine).partial_fit(rows, labels, **options)
+    np.testing.assert_array_equal(machine.predict_proba(rows), anew.predict_proba(rows))

@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from algorithms import hyperparameters
 from algorithms.checkpoints import NoCheckpoints
 from algorithms.errors import TrainingStopped
-from algorithms.factorization_machines import FactorizationMachines, rows, schedule
+from algorithms.factorization_machines import FactorizationMachines, linear, rows, schedule
 from algorithms.factorization_machines.rows import Rows, of_channel, parted
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.search import DECAYS, GROUPS, NONE, TIMES, Search, folds
@@ -297,3 +297,19 @@ def test_sparse_columns_of_very_different_sizes_are_learned_as_by_a_linear_model
     peer = RidgeCV(np.logspace(-3, 3, 13)).fit(plain[:700], y[:700])
     found = error(fitted(x[:700], y[:700]), x[700:], y[700:])
     assert found <= 1.03 * error_of(peer.predict(plain[700:]), y[700:])
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_losses_of_hosts_of_which_one_has_no_rows(binary):
+    """As in a fold of a host of few rows. Hosts can add up only what is of one dtype."""
+    x, y, weights = np.eye(70), np.arange(70) % 2.0, np.full(71, 0.25)
+
+    def on(hosts):
+        mine = slice(70 * hosts.rank)  # the first host has none
+        return linear._losses(linear._Part(x[mine], y[mine], np.zeros(70)[mine]), weights, binary, hosts)
+
+    losses = np.where(y > 0, np.log1p(np.exp(-0.5)), np.log1p(np.exp(0.5))) if binary else np.square(0.5 - y)
+    expected = losses[:GROUPS].copy()
+    expected[: 70 - GROUPS] += losses[GROUPS:]
+    np.testing.assert_allclose(on_hosts(2, on), [expected] * 2)
+    assert linear._squares(sp.csr_array((3, 4))).dtype == np.float64  # of rows that have no value

@@ -178,6 +178,8 @@ def header(text: bytes) -> bytes:
 
 
 ENTRY = b'{"fc.bias": {"dtype": "F32", "shape": [%s], "data_offsets": [0, %s]}}'
+FIRST = b'{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+SECOND = FIRST.replace(b"[0, 4]", b"[4, 8]")
 
 REFUSED = {
     "pickle": (b"\x80\x02}q\x00.", "is a pickle or an archive, which may run what is in it"),
@@ -187,9 +189,15 @@ REFUSED = {
     "text": (header(b"[]"), "its header is no object"),
     "no JSON": (header(b"{"), "not a JSON document"),
     "entry": (header(b'{"fc.bias": 3}'), "cannot be used|can be used"),
-    "beyond": (header(ENTRY % (b"1000000000", b"4000000000")), "bytes 0 to 4000000000 of 0 are not"),
-    "negative": (header(ENTRY % (b"-1", b"-4")), "a shape of"),
-    "cut short": (written(small())[:-1], "are not"),
+    "beyond": (header(ENTRY % (b"1000000000", b"4000000000")), "arrays up to byte 4000000000, and there are 0"),
+    "negative": (header(ENTRY % (b"-1", b"-4")), "from byte 0 to -4"),
+    "negative shape": (header(ENTRY % (b"-1", b"0")), "a shape of"),
+    "many dimensions": (header(ENTRY % (b"1" + b",1" * 8, b"4")) + bytes(4), "a shape of"),
+    "cut short": (written(small())[:-1], "and there are"),
+    "overlapping": (header(b'{"a": %s, "b": %s}' % (FIRST, FIRST)) + bytes(4), "not from byte 4"),
+    "twice": (header(b'{"a": %s, "a": %s}' % (FIRST, SECOND)) + bytes(8), "from byte 4 to 8, not from byte 0"),
+    "bytes left": (header(b'{"a": %s}' % FIRST) + bytes(8), "up to byte 4, and there are 8"),
+    "long header": (header(b"{" + b" " * (1 << 22) + b"}"), "4,194,304 are the most here"),
     "no fc": (without("fc.weight"), "it lacks 'fc1_weight'"),
     "no variance": (without("bn1.running_var"), "it lacks 'bn0_moving_var'"),
     "no shortcut": (without("layer2.0.downsample.0.weight"), "there is no place for 'stage2_unit1_sc_bn_"),
@@ -208,6 +216,59 @@ def test_what_is_no_such_network_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelError, match=reason):
         resnet_v1.convert(tmp_path / "weights", tmp_path / "start")
     assert not (tmp_path / "start").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("link", "has its 'linked' in other files"),
+        ("external", "has its '/dense' in other files"),
+        ("virtual", "has its '/dense' in other files"),
+        ("null", "is not of Keras' ResNet50, ResNet101 or ResNet152"),
+        ("no class", "is not of Keras' ResNet50, ResNet101 or ResNet152"),
+        ("wide", "is not of Keras' ResNet50, ResNet101 or ResNet152"),
+    ],
+)
+def test_hdf5_neither_reads_other_files_nor_takes_memory_by_claim(tmp_path: Path, kind: str, reason: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "secret").write_bytes(bytes(8192))
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        for number in range(53):
+            file.create_dataset(f"convolution{number}", (1, 1, 1, 1))
+        if kind == "link":
+            file["linked"] = h5py.ExternalLink("secret", "x")
+        elif kind == "external":
+            file.create_dataset("dense", (2048, 1), "f4", external=[(tmp_path / "secret", 0, 8192)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((2048, 1), "f4")
+            layout[:] = h5py.VirtualSource("secret", "x", (2048, 1))
+            file.create_virtual_dataset("dense", layout)
+        elif kind == "null":
+            file["dense"] = h5py.Empty("f4")
+        else:  # what Keras would make of the wide one has 800 GB
+            file.create_dataset(
+                "dense", (2048, 0) if kind == "no class" else (1, 10**8), chunks=(1, 1000), maxshape=(None, None)
+            )
+    with pytest.raises(ModelError, match=reason):
+        resnet_v1.convert(tmp_path / "weights.h5", tmp_path / "start")
+
+
+def test_a_conversion_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights").write_bytes(written(small()))
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "resnet-10-0000.params").write_bytes(b"of before")
+
+    def full(target: Path, _: Any) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr("algorithms.common.mxnet_files.save", full)
+        resnet_v1.convert(tmp_path / "weights", start)
+    assert {path.name: path.read_bytes() for path in start.iterdir()} == {"resnet-10-0000.params": b"of before"}
+    assert resnet_v1.convert(tmp_path / "weights", start) == 10
+    assert sorted(path.name for path in start.iterdir()) == ["resnet-10-0000.params", "resnet-10-symbol.json"]
 
 
 def test_half_precision_and_counters(tmp_path: Path) -> None:

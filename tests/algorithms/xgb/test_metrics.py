@@ -7,6 +7,7 @@ import pytest
 import sklearn.metrics as sk
 
 from algorithms.xgb.metrics import CUSTOM, score
+from tests.algorithms.fakes import on_hosts
 
 REFERENCES = {
     "accuracy": sk.accuracy_score,
@@ -87,3 +88,16 @@ def test_r2_of_constant_labels_is_scikit_learns():
 
 def test_no_rows_have_no_score():
     assert np.isnan(score("accuracy", "binary:logistic", np.zeros(0, np.float32), np.zeros(0, np.float32)))
+
+
+@pytest.mark.parametrize("name", sorted(CUSTOM))
+def test_a_host_without_rows(name):
+    """NumPy counts nothing in integers, and hosts can add up only what is of one dtype."""
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.integers(0, 2, 50).astype(np.float32), rng.random(50).astype(np.float32)
+
+    def on(hosts):
+        mine = slice(50 * hosts.rank)  # the first host has none
+        return score(name, "binary:logistic", labels[mine], predictions[mine], hosts=hosts)
+
+    assert on_hosts(2, on) == [score(name, "binary:logistic", labels, predictions)] * 2
