@@ -50,6 +50,8 @@ def test_an_oracle_is_computed_once_for_the_same_data(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:builtin type .* has no __module__ attribute:DeprecationWarning")  # these two are
+@pytest.mark.filterwarnings("ignore:The training result may differ:RuntimeWarning")  # tomotopy's, where peers are there
 @pytest.mark.parametrize("name", summary.NAMES)
 def test_every_benchmark_runs(name, monkeypatch):
     """In quick mode, which leaves out what takes minutes: there it says nothing, and is imported all the same."""
