@@ -64,6 +64,8 @@ class Field:
         also: a regular expression of elements that a listing takes besides its ``choices``.
         auto: the word ``auto`` is accepted besides.
         words: other words accepted besides a number.
+        adapted: where the job states none, the data may decide otherwise than the default; a stated one is taken as it
+            is, though it be the default.
         name: the name on the wire, where it is not the attribute's (``lambda``).
         aliases: other names on the wire for the same thing.
         when: in words, when the value matters.
@@ -82,6 +84,7 @@ class Field:
     also: str | None = None
     auto: bool = False
     words: tuple[str, ...] = ()
+    adapted: bool = False
     name: str | None = None
     aliases: tuple[str, ...] = ()
     when: str | None = None
@@ -249,10 +252,16 @@ def text(*, default: Any = _REQUIRED, **options: Any) -> Any:
 class Hyperparameters:
     """Base of all declarations.
 
-    ``given`` holds the attributes that the job states itself, for a default that may be adapted to the data.
+    ``given`` holds the attributes that the job states itself: for messages. What a job does by it asks ``states``.
     """
 
     given: ClassVar[frozenset[str]] = frozenset()
+
+    def states(self, *attributes: str) -> bool:
+        """Whether the job states one of these ``adapted`` hyperparameters."""
+        declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(self)}
+        assert all(declared[name].adapted for name in attributes), attributes
+        return not self.given.isdisjoint(attributes)
 
     def check(self) -> list[str]:
         """Sentences about what is wrong between fields that are right one by one; none by default."""
@@ -276,6 +285,17 @@ def wire_values(values: Hyperparameters) -> dict[str, Any]:
         item.metadata["hyperparameter"].name or item.name: getattr(values, item.name)
         for item in dataclasses.fields(values)
     }
+
+
+def stated_defaults(values: Hyperparameters) -> list[str]:
+    """The names on the wire of what the job states at its default, where it does something else without: all that two
+    jobs with the same values may differ in."""
+    declared = [(item.name, item.metadata["hyperparameter"]) for item in dataclasses.fields(values)]
+    return [
+        field.name or name
+        for name, field in declared
+        if field.adapted and name in values.given and getattr(values, name) == field.default
+    ]
 
 
 H = TypeVar("H", bound=Hyperparameters)

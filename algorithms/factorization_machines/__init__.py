@@ -65,11 +65,11 @@ def _init_value(term: str, prefix: str) -> Any:
 
 
 def _rate(term: str, default: float, more: str = "") -> Any:
-    return real(default=default, at_least=0, tunable=_WIDE, help=f"Learning rate of the {term}.{more}")
+    return real(default=default, adapted=True, at_least=0, tunable=_WIDE, help=f"Learning rate of the {term}.{more}")
 
 
-def _decay(term: str, default: float) -> Any:
-    return real(default=default, at_least=0, tunable=_WIDE, help=f"Weight decay of the {term}.")
+def _decay(term: str, default: float, *, adapted: bool = True) -> Any:
+    return real(default=default, adapted=adapted, at_least=0, tunable=_WIDE, help=f"Weight decay of the {term}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
     factors_lr: float = _rate(
         "factors", 0.0001, " Where neither it nor epochs is given: from 0 to 0.003, by trials on held-out rows."
     )
-    factors_wd: float = _decay("factors", 0.00001)
+    factors_wd: float = _decay("factors", 0.00001, adapted=False)
     linear_init_method: str = _init_method("linear weights")
     linear_init_scale: float | None = _init_scale("linear weights", "linear")
     linear_init_sigma: float = _init_sigma("linear weights", "linear", 0.01)
@@ -200,7 +200,7 @@ class FactorizationMachines(Algorithm):
         """Parameters and Adam's two moments, float32, the column numbers of a batch, and a trial's parameters where
         there may be trials."""
         hp = hyperparameters
-        arrays = 3 if hp.epochs is not None or "factors_lr" in hp.given else 4
+        arrays = 3 if hp.epochs is not None or hp.states("factors_lr") else 4
         return hp.feature_dim * (4 * arrays * (hp.num_factors + 1) + 8)
 
     @classmethod

@@ -46,7 +46,7 @@ UNLIKE = 100.0
 TOLERANCE, ITERATIONS = 1e-7, 200
 MOST_CURVED = 0.25
 """The largest second derivative of the logistic loss."""
-_STEPPED = {"linear_lr", "linear_wd", "bias_lr", "bias_wd", "rescale_grad", "clip_gradient"}
+_STEPPED = "linear_lr", "linear_wd", "bias_lr", "bias_wd"
 """Hyperparameters that say how the linear weights are to be learned: then they are."""
 
 
@@ -74,7 +74,8 @@ def solve(
 def _solve(
     state: State, search: Search, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
 ) -> bool:
-    if not (hp.use_linear and hp.use_bias) or _STEPPED & hp.given or any_host(job.hosts, not rows.in_memory):
+    stepped = hp.states(*_STEPPED) or hp.rescale_grad is not None or hp.clip_gradient is not None
+    if not (hp.use_linear and hp.use_bias) or stepped or any_host(job.hosts, not rows.in_memory):
         return False
     if any_host(job.hosts, place.scaling is None or place.scaling.shift is not None):
         return False  # dense columns are of one deviation, which steps at one rate suit

@@ -27,7 +27,7 @@ _WORST = 1e30
 
 def are_due(place: Place, hp: FactorizationMachinesHyperparameters) -> bool:
     """Whether a job that is about to start has a rate to look for, and rows and passes to do it by."""
-    if place.scaling is None or "factors_lr" in hp.given:
+    if place.scaling is None or hp.states("factors_lr"):
         return False
     return place.scaling.rows >= FEWEST_ROWS and place.schedule.epochs >= FEWEST_PASSES
 
@@ -35,7 +35,7 @@ def are_due(place: Place, hp: FactorizationMachinesHyperparameters) -> bool:
 def first(place: Place, hp: FactorizationMachinesHyperparameters) -> Place:
     """Where the first trial starts, of a job that is about to start at ``place``."""
     assert place.scaling is not None
-    return _next(place, Search(folds(place.scaling.rows), place.schedule, "linear_wd" not in hp.given))
+    return _next(place, Search(folds(place.scaling.rows), place.schedule, not hp.states("linear_wd")))
 
 
 def _next(place: Place, search: Search) -> Place:

@@ -96,6 +96,7 @@ class LinearLearnerHyperparameters(Hyperparameters):
         "recall_at_target_precision",
         "loss_function",
         default="accuracy",
+        adapted=True,
         when=f"predictor_type is {BINARY}",
         help="By what the best model and its threshold are chosen.",
     )
@@ -114,10 +115,18 @@ class LinearLearnerHyperparameters(Hyperparameters):
         default=1.0, above=0, when="loss is huber_loss", help="Error from which the loss is linear, in scaled labels."
     )
     init_bias: float = real(default=0.0, help="The bias to start from.")
-    init_method: str = choice("uniform", "normal", default="uniform", help="Distribution of the weights to start from.")
-    init_scale: float = real(default=0.07, above=0, when="init_method is uniform", help="Largest weight to start from.")
+    init_method: str = choice(
+        "uniform", "normal", default="uniform", adapted=True, help="Distribution of the weights to start from."
+    )
+    init_scale: float = real(
+        default=0.07, adapted=True, above=0, when="init_method is uniform", help="Largest weight to start from."
+    )
     init_sigma: float = real(
-        default=0.01, above=0, when="init_method is normal", help="Standard deviation of the weights to start from."
+        default=0.01,
+        adapted=True,
+        above=0,
+        when="init_method is normal",
+        help="Standard deviation of the weights to start from.",
     )
     l1: OrAuto = real(
         default=AUTO, auto=True, at_least=0, tunable=Tunable(1e-7, 1), help="L1 penalty; auto tries several."
@@ -147,11 +156,15 @@ class LinearLearnerHyperparameters(Hyperparameters):
         default=AUTO, auto=True, at_least=1, when=_SCHEDULED, help="Steps between reductions; auto is an epoch."
     )
     margin: float = real(default=1.0, above=0, when="loss is hinge_loss", help="Margin of the hinge loss.")
-    mini_batch_size: int = integer(default=1000, at_least=1, tunable=Tunable(100, 5000), help="Rows of a step.")
+    mini_batch_size: int = integer(
+        default=1000, adapted=True, at_least=1, tunable=Tunable(100, 5000), help="Rows of a step."
+    )
     momentum: OrAuto = real(
         default=AUTO, auto=True, at_least=0, below=1, when=_SGD, help="Momentum of SGD; auto is 0.9, for sparse rows 0."
     )
-    normalize_data: OrAuto = flag(default=True, auto=True, help="Scale features to deviation 1; auto does.")
+    normalize_data: OrAuto = flag(
+        default=True, adapted=True, auto=True, help="Scale features to deviation 1; auto does."
+    )
     normalize_label: OrAuto = flag(
         default=AUTO, auto=True, when=f"predictor_type is {REGRESSOR}", help="Scale labels to deviation 1; auto does."
     )
@@ -165,7 +178,9 @@ class LinearLearnerHyperparameters(Hyperparameters):
     num_models: OrAuto = integer(
         default=AUTO, auto=True, at_least=1, help="Models trained side by side; auto is 32, or what fits in 1 GiB."
     )
-    num_point_for_scaler: int = integer(default=10_000, at_least=1, help="First rows, from which scales are learned.")
+    num_point_for_scaler: int = integer(
+        default=10_000, adapted=True, at_least=1, help="First rows, from which scales are learned."
+    )
     optimizer: str = choice(
         "sgd", "adam", "rmsprop", default=AUTO, auto=True, help="Optimizer; auto is adam, for sparse rows sgd."
     )

@@ -165,7 +165,7 @@ def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, ho
 
 
 def _stated(hp: LinearLearnerHyperparameters) -> bool:
-    return "normalize_data" in hp.given and hp.normalize_data != AUTO
+    return hp.states("normalize_data") and hp.normalize_data != AUTO
 
 
 def _as_stored(features: Features, hosts: Hosts) -> Features:

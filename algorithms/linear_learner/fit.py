@@ -103,7 +103,7 @@ def train(hp: LinearLearnerHyperparameters, stream: Stream, validation: Batch | 
 
 def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Batch | None, job: Job) -> Trained:
     """Train on rows that are all in memory; see ``path``."""
-    stated = "num_point_for_scaler" in hp.given
+    stated = hp.states("num_point_for_scaler")
     sample = first_of_all(job.hosts, len(batch), hp.num_point_for_scaler) if stated else len(batch)
     problem = study(batch, hp, job.hosts, sample)
     if validation is not None:
@@ -252,7 +252,7 @@ def _judge_epoch(
 def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None, hosts: Hosts) -> int:
     """Rows of a host in a step: as the job states, or enough steps for the number of rows of all hosts, where that is
     known. All hosts together take the steps of one, but each takes up to SageMaker's ``mini_batch_size``."""
-    if "mini_batch_size" in hp.given:
+    if hp.states("mini_batch_size"):
         return hp.mini_batch_size
     size = FIRST_BATCH if rows is None else max(rows // STEPS_PER_EPOCH, LEAST_BATCH)
     return min(-(-size // hosts.size), hp.mini_batch_size)
@@ -279,7 +279,7 @@ def _stopping_criterion(
     """
     if not validated:
         return objective_name(hp.loss_name), float(np.nan_to_num(losses, nan=np.inf).min())
-    if hp.criterion is not None and "binary_classifier_model_selection_criteria" in hp.given:
+    if hp.criterion is not None and hp.states("binary_classifier_model_selection_criteria"):
         return f"sampled_{hp.criterion}", -best.value
     return objective_name(hp.loss_name), best.lowest_objective
 

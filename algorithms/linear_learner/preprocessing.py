@@ -69,7 +69,7 @@ def study(
         batch,
         unbias=bool(unbias and hp.use_bias),
         normalize=hp.normalize_data is not False,
-        stated="normalize_data" in hp.given and hp.normalize_data != AUTO,
+        stated=hp.states("normalize_data") and hp.normalize_data != AUTO,
         hosts=hosts,
     )
     label_scaler, outputs, class_weights = LabelScaler(), 1, None

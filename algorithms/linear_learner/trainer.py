@@ -109,7 +109,7 @@ class Trainer:
         It is 0 unless the job states one: a sparse column that no row has keeps the weight that it starts with.
         """
         hp, shape = self.hp, (self.problem.feature_dim, self.problem.outputs)
-        if not hp.given & {"init_method", "init_scale", "init_sigma"}:
+        if not hp.states("init_method", "init_scale", "init_sigma"):
             start = np.zeros(shape)
         elif hp.init_method == "uniform":
             start = rng.uniform(-hp.init_scale, hp.init_scale, shape)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from algorithms.common.hosts import OneHost
-from algorithms.hyperparameters import wire_values
+from algorithms.hyperparameters import stated_defaults, wire_values
 from algorithms.interface import PIPE, Algorithm, Hosts
 from container.logs import logger
 from container.paths import Paths
@@ -20,6 +20,7 @@ from container.settings import ConfigurationError
 from container.training import exchange, failure
 from container.training.config import TrainingConfig, folder_problems
 from container.training.group import Group
+from container.training.identity import STATED
 from container.training.trainee import Link
 from recordio.sources import FileSource
 
@@ -109,6 +110,7 @@ def description(paths: Paths, algorithm: type[Algorithm], configured: TrainingCo
     values = {f"hyperparameter {name}": value for name, value in wire_values(configured.hyperparameters).items()}
     told = {
         "algorithm": algorithm.name,
+        STATED: stated_defaults(configured.hyperparameters),
         "whether checkpoints are kept": configured.checkpoint_directory is not None,
         **channels,
         **files,

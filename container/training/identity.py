@@ -22,6 +22,9 @@ DIGITS = 12
 SIZE, RANK, SPREAD = "number of hosts", "host", "spread over the hosts"
 """How many hosts there are, which of them this is, and whether each has files of its own of a channel."""
 
+STATED = "hyperparameters stated at their defaults"
+"""Those that an absent value would leave to the data."""
+
 _VALUE_CHARACTERS = 60
 
 Identity = Mapping[str, Any]
@@ -31,12 +34,14 @@ Identity = Mapping[str, Any]
 def identity(algorithm: type[Algorithm], configured: TrainingConfig, paths: Paths, hosts: Hosts) -> Identity:
     """What the job in ``paths`` is. Each of several hosts has checkpoints of its own: they may be in one folder."""
     values = hyperparameters.wire_values(configured.hyperparameters)
+    stated = hyperparameters.stated_defaults(configured.hyperparameters)
     return {
         "algorithm": algorithm.name,
         "version": _version(),
         SIZE: hosts.size,
         RANK: hosts.rank,
         "hyperparameter": {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
+        **({STATED: stated} if stated else {}),
         "channel": {name: _channel(channel, paths.channel(name)) for name, channel in configured.channels.items()},
     }
 
