@@ -61,8 +61,30 @@ def read_parquet(
     """
     labels, order = label_columns(content_type, rows), [] if order is None else order
     other = [] if other is None else other
+    with contextlib.closing(_parts(stream, name)) as parts:
+        for part_name, part in parts:
+            yield from _read(part, part_name, rows, labels, order, other)
+
+
+def column_names(stream: BinaryIO, name: str) -> list[str]:
+    """The columns of the (first) file of a stream, in the order of its schema; none where there is no file.
+
+    Raises
+    ------
+    ParseError
+        it names the file, and the column that cannot be read.
+    """
+    with contextlib.closing(_parts(stream, name)) as parts:
+        for part_name, part in parts:
+            with _as_parse_error(part_name):
+                return _column_names(pq.ParquetFile(part).schema_arrow, part_name)
+    return []
+
+
+def _parts(stream: BinaryIO, name: str) -> Generator[tuple[str, Any], None, None]:
+    """The files of a stream, and what error messages call them."""
     if stream.seekable():
-        yield from _read(stream, name, rows, labels, order, other)
+        yield name, stream
         return
     with tempfile.TemporaryFile() as spool:
         shutil.copyfileobj(stream, spool, _BUFFER_BYTES)
@@ -73,8 +95,7 @@ def read_parquet(
         files = list(_files(whole))
         for number, (start, stop) in enumerate(files, 1):
             part_name = name if len(files) == 1 else f"{name}, file {number} of {len(files)}"
-            part = pa.BufferReader(pa.py_buffer(whole).slice(start, stop - start))
-            yield from _read(part, part_name, rows, labels, order, other)
+            yield part_name, pa.BufferReader(pa.py_buffer(whole).slice(start, stop - start))
 
 
 def _files(whole: mmap.mmap) -> Iterator[tuple[int, int]]:

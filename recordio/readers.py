@@ -98,6 +98,24 @@ KEPT_BYTES = 512 << 20
 """Most bytes of decoded rows of a channel that are kept in memory from one epoch to the next."""
 
 
+def first_columns(source: Source) -> list[str]:
+    """The columns of the first Parquet file of a source that can be read again, in the order of its schema; none where
+    there is no file.
+
+    Raises
+    ------
+    DataError
+        the file is not what it claims to be.
+    """
+    from recordio.parquet import column_names
+
+    try:
+        with source.epoch() as streams:
+            return next((column_names(stream, name) for name, stream in streams), [])
+    except EmptyDataError:
+        return []
+
+
 class ChannelStream:
     """The rows of a channel as an ``algorithms.interface.Stream``: each call of ``batches`` is one epoch.
 
@@ -113,6 +131,8 @@ class ChannelStream:
     columns
         of the job's channels together: names of Parquet's columns in the order of the channel that is read first, which
         puts them in; those of the same names are read in that order.
+    order
+        likewise of this channel alone, for all of its epochs.
 
     Raises
     ------
@@ -129,8 +149,10 @@ class ChannelStream:
         share: Share = ALL,
         may_be_empty: bool = False,
         columns: list[str] | None = None,
+        order: list[str] | None = None,
     ) -> None:
         self._columns: list[str] = [] if columns is None else columns
+        self._order: list[str] = [] if order is None else order
         self._reader = _find(_READERS, content_type)
         if content_type.media_type in (CSV, PARQUET):
             label_columns(content_type, rows)
@@ -185,7 +207,7 @@ class ChannelStream:
     def _epoch(self, left: Stopped) -> Generator[Batch, None, None]:
         # Parquet's columns have names, by which those of all files are put in one order.
         is_parquet = self._content_type.media_type == PARQUET
-        read = partial(_read_parquet, order=[], other=self._columns) if is_parquet else self._reader
+        read = partial(_read_parquet, order=self._order, other=self._columns) if is_parquet else self._reader
         alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)
         with contextlib.ExitStack() as opened:
             try:

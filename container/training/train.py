@@ -23,6 +23,7 @@ from container.signals import Signals
 from container.training import config, dialects, failure, group, report, supervisor
 from container.training.artifact import Artifact
 from container.training.checkpoints import CheckpointStore
+from container.training.columns import Columns
 from container.training.config import ChannelConfig, TrainingConfig
 from container.training.hosts import HostOfSeveral, SoleHost
 from container.training.identity import identity
@@ -131,8 +132,8 @@ def _train(
         hosts=hosts,
     )
     stop.advice = lambda: _GOES_ON if _has_checkpoints(algorithm, job) else ""
+    columns = Columns(paths, configured, hosts)
     with contextlib.ExitStack() as stack:
-        columns: list[str] = []
         channels = {
             name: stack.enter_context(_opened(paths, algorithm, configured, channel, job, columns))
             for name, channel in configured.channels.items()
@@ -144,6 +145,7 @@ def _train(
                 directory, who, job, started=clock, stopped=lambda: stop.requested, hosts=hosts
             )
         model = algorithm.fit(configured.hyperparameters, channels, job)
+    columns.check()
     stop.disarm()
     with job.timer("model.serialize.time"):
         files = artifact.write(model)
@@ -223,9 +225,9 @@ def _opened(
     configured: TrainingConfig,
     channel: ChannelConfig,
     job: TrainingJob,
-    columns: list[str],
+    columns: Columns,
 ) -> Iterator[Any]:
-    """What ``fit`` is given of a channel: its rows, its records, or its folder; for ``columns`` see ChannelStream."""
+    """What ``fit`` is given of a channel: its rows, its records, or its folder."""
     name = channel.declared.name
     if channel.declared.gives == FILES:
         with unpacked(paths.channel(name)) as folder:
@@ -244,7 +246,8 @@ def _opened(
         yield job.watch_records(name, records, _note(channel))
         return
     rows = row_format(algorithm, configured.hyperparameters, channel.declared)
-    yield job.watch(name, ChannelStream(source, channel.content_type, rows, columns=columns, **part), _note(channel))
+    part |= {"columns": columns.of_job, "order": columns.of_channel[name]}
+    yield job.watch(name, ChannelStream(source, channel.content_type, rows, **part), _note(channel))
 
 
 def row_format(algorithm: type[Algorithm], values: Hyperparameters, declared: Channel) -> RowFormat:

@@ -1,12 +1,16 @@
 """Whole jobs on several hosts: real ``train`` processes, each with its own /opt/ml, at loopback addresses."""
 
+import io
 import os
 import re
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from algorithms import registry
+from recordio.batches import Batch
 from tests.algorithms import samples
 from tests.algorithms.test_hosts import corpus
 from tests.hosts.group import group, leader_model
@@ -64,6 +68,22 @@ def test_files_spread_over_hosts_of_which_one_has_none(tmp_path, rows, one):
         three.sharded("train", [{"a": text(rows[:100])}, {}, {"b": text(rows[100:200]), "c": text(rows[200:])}], TYPE)
         three.start()
         assert_alike(leader_model(three.outcomes()), one)
+
+
+def test_parquet_whose_columns_are_in_other_orders_on_other_hosts(tmp_path):
+    """By places, labels of one host were features of the other."""
+    x = np.random.default_rng(3).uniform(-1, 1, (600, 2)).astype(np.float32)
+    columns = {"y": np.sign(x[:, 0]) + 100, "a": x[:, 0], "b": x[:, 1]}
+    parts = []
+    for order, part in (("yab", slice(0, 300)), ("bay", slice(300, 600))):
+        file = io.BytesIO()
+        pq.write_table(pa.table({name: columns[name][part] for name in order}), file)
+        parts.append({f"{order}.parquet": file.getvalue()})
+    with group(tmp_path, 2, 66, "xgboost", {"num_round": 5, "eta": 1, "max_depth": 2}) as two:
+        two.sharded("train", parts, "application/x-parquet").start()
+        model = registry.find("xgboost").load(leader_model(two.outcomes()).model)
+    answers = model.predict(Batch(np.array([[0.5, -0.9], [-0.5, 0.9]], np.float32)))
+    np.testing.assert_allclose(next(iter(answers.values())).ravel(), [101, 99], atol=0.1)
 
 
 def test_a_channel_that_is_empty_on_all_hosts_is_the_error_that_it_is_on_one(tmp_path):

@@ -21,7 +21,8 @@ LINEAR = {"predictor_type": "regressor"}
 
 def told(tmp_path, algorithm, **values):
     """What a job is to its checkpoints, and to the other hosts."""
-    opt_ml = OptMl(Path(tempfile.mkdtemp(dir=tmp_path))).hyperparameters(values).channel("train", b"1,2,3\n", "application/x-recordio-protobuf")
+    opt_ml = OptMl(Path(tempfile.mkdtemp(dir=tmp_path))).hyperparameters(values)
+    opt_ml.channel("train", b"1,2,3\n", "application/x-recordio-protobuf")
     configured = config.read(opt_ml.paths, algorithm)
     return identity(algorithm, configured, opt_ml.paths, ONE_HOST), description(opt_ml.paths, algorithm, configured)
 
