@@ -13,13 +13,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from container import logs, resources
 from container.paths import Paths
-from container.settings import ConfigurationError, Settings
+from container.settings import ConfigurationError, Settings, job
 from container.signals import STOPPING, Signals, end, leave
 from container.training import failure, group
+
+if TYPE_CHECKING:
+    from container.training.trainee import Link
 
 _UNUSED = ("sklearn",)
 
@@ -38,7 +41,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
     hosts = group.find(Paths(_base()))
     if hosts is not None and hosts.size > 1:  # the others, who would wait for this one, are told of a stop
         with Signals() as signals, _without_unused_packages():
-            return _train_job(signals)
+            return _supervise(hosts, signals)
     with _ending_at_once(), _without_unused_packages():
         return _train_job()
 
@@ -82,7 +85,29 @@ def _base() -> Path:
     return Path(os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
 
 
-def _train_job(signals: Signals | None = None) -> int:
+def _supervise(hosts: group.Group, signals: Signals) -> int:
+    """Be one of several hosts. The others are to know of this one before anything is imported that takes long, or that
+    the image may lack: one that they have never heard of they wait for."""
+    from container.training import supervisor
+
+    return supervisor.supervise(
+        Paths(_base()), hosts, job(os.environ), signals, lambda link: _train_with_others(hosts, link)
+    )
+
+
+def _train_with_others(hosts: group.Group, link: Link) -> int:
+    """Train, in the process for that."""
+    try:
+        settings = Settings.from_environment(os.environ)
+        from container.training import train as training
+        from container.training.hosts import HostOfSeveral
+    except Exception as error:
+        link.failed(failure.told(error, hosts.host), of_communication=False)
+        return failure.EXIT_CODE
+    return training.run(Paths(settings.base_directory), settings, host=HostOfSeveral(hosts, link))
+
+
+def _train_job() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         from container.training import train as training
@@ -90,7 +115,7 @@ def _train_job(signals: Signals | None = None) -> int:
         failure.forget(Paths(_base()).failure)
         failure.report(error, Paths(_base()).failure)
         return failure.EXIT_CODE
-    return training.run(Paths(settings.base_directory), settings, signals=signals)
+    return training.run(Paths(settings.base_directory), settings)
 
 
 @contextlib.contextmanager

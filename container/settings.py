@@ -36,7 +36,6 @@ class Settings:
     Attributes:
         base_directory: root of the contract's folders.
         algorithm: SageMaker's name of the algorithm; None where the image holds several and none is chosen.
-        job: what all hosts of a job have in common and no other job has; None where nobody says.
         max_payload: largest request body in bytes; None for no limit (``SAGEMAKER_MAX_PAYLOAD_IN_MB=0``).
         address: of the network interface that the server listens on.
         workers: number of server processes; None leaves it to the machine.
@@ -57,7 +56,6 @@ class Settings:
 
     base_directory: Path = Path("/opt/ml")  # SAGEMAKER_BASE_DIR
     algorithm: str | None = None  # ALGORITHM
-    job: str | None = None  # OBA_JOB_TOKEN, TRAINING_JOB_ARN, TRAINING_JOB_NAME
     port: int = 8080  # SAGEMAKER_BIND_TO_PORT
     address: str = "0.0.0.0"  # OBA_BIND_ADDRESS
     safe_ports: tuple[int, int] | None = None  # SAGEMAKER_SAFE_PORT_RANGE
@@ -88,7 +86,6 @@ class Settings:
         values = cls(
             base_directory=Path(read.text("SAGEMAKER_BASE_DIR") or "/opt/ml"),
             algorithm=read.algorithm(),
-            job=read.job(),
             port=read.integer("SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
             address=read.text("OBA_BIND_ADDRESS") or "0.0.0.0",
             safe_ports=read.port_range("SAGEMAKER_SAFE_PORT_RANGE"),
@@ -113,6 +110,13 @@ class Settings:
         return values
 
 
+def job(environ: Mapping[str, str]) -> str | None:
+    """What all hosts of a job have in common and no other job has: the token that whoever starts them has drawn, or the
+    name by which SageMaker knows the job; None where nobody says. Needed before there may be other settings."""
+    names = ("OBA_JOB_TOKEN", "TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
+    return next((text for name in names if (text := environ.get(name, "").strip())), None)
+
+
 class _Reader:
     """Typed look-ups in ``environ`` that collect problems instead of raising at the first."""
 
@@ -130,11 +134,6 @@ class _Reader:
         """``all``, which the image of all algorithms sets, chooses none."""
         name = self.text("ALGORITHM")
         return None if name == "all" else name
-
-    def job(self) -> str | None:
-        """The token that whoever starts the hosts has drawn, or the name by which SageMaker knows the job."""
-        names = ("OBA_JOB_TOKEN", "TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
-        return next((text for name in names if (text := self.text(name))), None)
 
     def integer(self, name: str, low: int, high: int | None = None) -> int | None:
         value = self.text(name)

@@ -38,7 +38,9 @@ class SoleHost:
         self._failure_file = failure_file
 
     def meet(self, paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig) -> Hosts:
-        """Nobody to meet."""
+        """Nobody to meet. Raises RuntimeError where there are others, whom a supervisor would have to find."""
+        if configured.group.size > 1:
+            raise RuntimeError("a host of several is started by its supervisor")
         return OneHost()
 
     def leave(self) -> None:

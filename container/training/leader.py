@@ -198,8 +198,10 @@ class Leader(meeting.Host):
         for one in [one for one, until in self._strangers.items() if now > until]:
             self._strangers.pop(one)
             one.close()
-        if not self._met and now > self.deadline:
-            self.fail(self._absent(now))
+        if missing := self._missing():  # one that is here may take as long as it likes to look at its files
+            if now > self.deadline:
+                self.fail(self._absent(now))
+            self.tell_waiting(now, self._problem if self._listener is None else missing)
         if self._in_use_since is not None and now - self._in_use_since > meeting.LINGER:  # not another job's last words
             self.fail(self._absent(now))
         for name, heard in self._heard.items():
@@ -209,11 +211,16 @@ class Leader(meeting.Host):
     def _absent(self, now: float) -> str:
         if self._listener is None:
             return f"{failure.CLIENT.failure}: Host {self.group.host} leads, and {self._problem}\n"
-        missing = [name for name in self.group.hosts if name not in self._jobs and name != self.group.host]
-        shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
-        hosts = f"Host {shown} was" if len(missing) == 1 else f"Hosts {shown} were"
+        missing = self._missing()
         seconds = f"{now - self.started:.0f} seconds of the leader's start"
-        return f"{failure.CLIENT.failure}: {hosts} not there within {seconds}\n"
+        verb = "were" if missing.startswith("hosts") else "was"
+        return f"{failure.CLIENT.failure}: {missing[0].upper()}{missing[1:]} {verb} not there within {seconds}\n"
+
+    def _missing(self) -> str:
+        """The hosts that have not come, in words."""
+        missing = [name for name in self.group.hosts if name not in self._others and name != self.group.host]
+        shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
+        return shown and f"host{'s' if len(missing) > 1 else ''} {shown}"
 
     def ended_here(self, code: int) -> None:
         """The leader has ended, and its model is saved."""

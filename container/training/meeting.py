@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, NamedTuple
 
+from container.logs import logger
 from container.signals import Signals
 from container.training import failure
 from container.training.group import Group
@@ -35,6 +36,8 @@ from container.training.trainee import Trainee
 PORT = 9099
 PATIENCE = 600.0
 """Seconds that hosts wait for each other at the start: machines and images come minutes apart."""
+WAITING = 10.0
+"""Seconds after which a host that waits for others says for whom, and until when."""
 BEAT = 2.0
 """Seconds between two signs of life."""
 LOST = 30.0
@@ -82,6 +85,7 @@ class Host(ABC):
         self.deadline = self.started + PATIENCE
         self._signals = signals
         self._beat_at = 0.0
+        self._waiting_told = False
         self._runs_since = time.monotonic()
         self._failed: tuple[str, float] | None = None  # own failure, and when it counts if nobody knows better
         self._asked = self._asked_here = False  # to stop; by a signal of its own
@@ -120,6 +124,13 @@ class Host(ABC):
             self._asked_here = number is not None
             self._asked = True
             self.trainee.signal(number or signal.SIGTERM)
+
+    def tell_waiting(self, now: float, awaited: str) -> None:
+        """One line for people, who else see a job that does nothing."""
+        if not self._waiting_told and now - self.started > WAITING:
+            self._waiting_told = True
+            until = time.strftime("%H:%M:%S", time.localtime(time.time() + self.deadline - now))
+            logger.info("Waiting for %s, until %s.", awaited, until)
 
     def exchange(self, connections: list[Any]) -> None:
         """Send what waits, and hear what is there or comes within a tick."""

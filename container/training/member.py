@@ -22,6 +22,7 @@ class Member(meeting.Host):
         self._leader = group.hosts[0]
         self._lines: Lines | None = None
         self._welcome = False
+        self._why = "it was not looked for"  # why the leader is not there
         self._heard = time.monotonic()
         self._retry_at = 0.0
         self._another_job_since: float | None = None  # the leader of another job answers in the place of ours
@@ -92,8 +93,10 @@ class Member(meeting.Host):
         if self._lines is None and now >= self._retry_at:
             self._retry_at = now + meeting.RETRY
             self._connect()
+        if not self._welcome:
+            self.tell_waiting(now, f"host {self._leader}, which leads: {self._why}")
         if not self._welcome and now > self.deadline:
-            within = f"within {now - self.started:.0f} seconds"
+            within = f"within {now - self.started:.0f} seconds: {self._why}"
             self.fail(f"{failure.CLIENT.failure}: Host {self._leader}, which leads, was not there {within}\n")
         if self._another_job_since is not None and now - self._another_job_since > meeting.LINGER:
             other = f"is not there: the leader of another job answers on port {meeting.PORT} of its address"
@@ -103,15 +106,18 @@ class Member(meeting.Host):
 
     def _connect(self) -> None:
         """A connection to the leader, from this host's own address; not yet, where it cannot be made."""
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection, whose = socket.socket(socket.AF_INET, socket.SOCK_STREAM), "this host's own"
         try:
             connection.settimeout(meeting.BEAT)
             connection.bind((meeting.addresses(self.group.host)[0], 0))
+            whose = "its"
             connection.connect((meeting.addresses(self._leader)[0], meeting.PORT))
-        except OSError:
+        except OSError as error:
+            self._why = _unreachable(error, whose)
             connection.close()
             self._another_job_since = None
             return
+        self._why = f"nobody who leads has answered on port {meeting.PORT} of its address"
         self._lines = Lines(connection)
         self._lines.send(host=self.group.host, token=self.token, version=meeting.version())
         self._heard = time.monotonic()
@@ -141,3 +147,12 @@ class Member(meeting.Host):
             if verdict.code == failure.EXIT_CODE:
                 self._send(failed=verdict.text)
             self._lines.close()
+
+
+def _unreachable(error: OSError, whose: str) -> str:
+    """Why there is no connection, in words."""
+    if isinstance(error, socket.gaierror):
+        return f"{whose} name has no address"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing listens on port {meeting.PORT} of {whose} address"
+    return f"{whose} address cannot be used: {error.strerror or error}"

@@ -19,8 +19,7 @@ from container.logs import logger
 from container.paths import Paths
 from container.serving import models
 from container.settings import ConfigurationError, Settings
-from container.signals import Signals
-from container.training import config, dialects, failure, group, report, supervisor
+from container.training import config, dialects, failure, report
 from container.training.artifact import Artifact
 from container.training.checkpoints import CheckpointStore
 from container.training.columns import Columns
@@ -42,30 +41,22 @@ DEFAULT_SEED = 0
 """Two jobs with the same configuration and data give the same model."""
 
 
-def run(paths: Paths, settings: Settings, output: Output | None = None, signals: Signals | None = None) -> int:
+def run(paths: Paths, settings: Settings, output: Output | None = None, host: HostOfSeveral | None = None) -> int:
     """Train the job in ``paths`` and return the exit code of the process.
 
     0: a model was written, possibly after a stop was asked for. 1: it failed, and the failure file says why.
     143, 130: stopped by SIGTERM or Ctrl-C before there was a model, or after a checkpoint from which the next run goes
     on; the model in the folder is then as far as training came.
 
-    Where there are several hosts, all end with the same code, when the leader has saved the model or any has failed.
-
-    ``output`` is standard output by default. ``signals`` are those that came since the process has started, where
-    there are several hosts.
+    ``output`` is standard output by default. ``host`` is this one, where others train with it: then its supervisor
+    decides how the job ends.
     """
     output = output or (ToldOutput(settings.progress) if settings.progress else PlainOutput())
     logs.configure(stream=output)
+    if host is not None:
+        return _run(paths, settings, output, host)
     failure.forget(paths.failure)
-    hosts = group.find(paths)
-    if hosts is None or hosts.size == 1:
-        return _run(paths, settings, output, SoleHost(paths.failure))
-    if signals is None:
-        with Signals() as signals:
-            return run(paths, settings, output, signals)
-    return supervisor.supervise(
-        paths, hosts, settings.job, signals, lambda link: _run(paths, settings, output, HostOfSeveral(hosts, link))
-    )
+    return _run(paths, settings, output, SoleHost(paths.failure))
 
 
 def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | HostOfSeveral) -> int:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from container.settings import MIB, ConfigurationError, Settings
+from container.settings import MIB, ConfigurationError, Settings, job
 
 
 def read(**variables):
@@ -18,7 +18,6 @@ def test_every_variable_arrives():
     settings = read(
         SAGEMAKER_BASE_DIR="/tmp/x",
         ALGORITHM="kmeans",
-        TRAINING_JOB_NAME="digits",
         SAGEMAKER_BIND_TO_PORT="1234",
         OBA_BIND_ADDRESS="127.0.0.1",
         SAGEMAKER_SAFE_PORT_RANGE="1111-2222",
@@ -36,7 +35,6 @@ def test_every_variable_arrives():
     assert settings == Settings(
         base_directory=Path("/tmp/x"),
         algorithm="kmeans",
-        job="digits",
         port=1234,
         address="127.0.0.1",
         safe_ports=(1111, 2222),
@@ -56,8 +54,9 @@ def test_every_variable_arrives():
 
 def test_the_token_of_a_job_goes_before_its_name():
     names = {"TRAINING_JOB_NAME": "digits", "TRAINING_JOB_ARN": "arn:aws:sagemaker:eu-west-1:1:training-job/digits"}
-    assert read(**names).job == names["TRAINING_JOB_ARN"]
-    assert read(**names, OBA_JOB_TOKEN="4f1c").job == "4f1c"
+    assert job(names) == names["TRAINING_JOB_ARN"]
+    assert job({**names, "OBA_JOB_TOKEN": " 4f1c "}) == "4f1c"
+    assert job({"OBA_JOB_TOKEN": ""}) is None
 
 
 def test_an_empty_variable_is_an_unset_one():

@@ -184,13 +184,59 @@ def test_another_version(hosts):
 
 
 def test_an_absent_member(hosts):
-    hosts.start(0, 1, bounds={**BOUNDS, "PATIENCE": 10.0})
-    assert_all_say(hosts.outcomes(), f"Host {hosts.names[2]} was not there within 1")  # to 13 seconds
+    hosts.start(0, 1, bounds={**BOUNDS, "PATIENCE": 5.0, "WAITING": 2.0})
+    outcomes = hosts.outcomes()
+    assert_all_say(outcomes, f"Host {hosts.names[2]} was not there within ")
+    assert len(re.findall(rf"Waiting for host {hosts.names[2]}, until \d\d:\d\d:\d\d\.", outcomes[0].log)) == 1
 
 
 def test_an_absent_leader(hosts):
-    hosts.start(1, bounds={**BOUNDS, "PATIENCE": 3.0})
-    assert_all_say(hosts.outcomes(), f"Host {hosts.names[0]}, which leads, was not there within 3 seconds")
+    hosts.start(1, bounds={**BOUNDS, "PATIENCE": 3.0, "WAITING": 1.0})
+    outcomes, why = hosts.outcomes(), "nothing listens on port 9099 of its address"
+    assert_all_say(outcomes, f"Host {hosts.names[0]}, which leads, was not there within 3 seconds: {why}")
+    assert outcomes[0].log.count(f"Waiting for host {hosts.names[0]}, which leads: {why}, until ") == 1
+
+
+def test_a_leader_whose_name_has_no_address(tmp_path):
+    with group(tmp_path, 2, next(NUMBERS), "pca", VALUES) as two:
+        resources = {"current_host": two.names[1], "hosts": ["0.invalid", two.names[1]]}
+        two.replicated("train", ROWS, TYPE).hosts[1].write(two.hosts[1].paths.resource_config, resources)
+        two.start(1, bounds={**BOUNDS, "PATIENCE": 3.0})
+        assert_all_say(two.outcomes(), "Host 0.invalid, which leads, was not there", "its name has no address")
+
+
+KILLS_ITS_HOST = """
+import os, signal, sys, time
+class Killing:
+    def find_spec(self, name, *_):
+        if name == "numpy":
+            time.sleep(1)
+            os.kill(os.getppid(), signal.SIGKILL)
+sys.meta_path.insert(0, Killing())
+"""
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["leader", "member"])
+def test_a_host_that_is_killed_before_it_has_imported_anything_was_there(hosts, place):
+    hosts.start(1 - place, bounds={**BOUNDS, "PATIENCE": 600.0})
+    hosts.start(place, before=KILLS_ITS_HOST, bounds={**BOUNDS, "PATIENCE": 600.0})
+    assert_all_say([hosts.outcome(1 - place, 60)], f"Host {hosts.names[place]} was lost", "without a word")
+
+
+def test_a_host_whose_image_lacks_a_package_tells_the_others(hosts):
+    hosts.start(0, 1)
+    hosts.start(2, before="import sys\nsys.modules['numpy'] = None")
+    assert_all_say(hosts.outcomes(), f"Host {hosts.names[2]}: ", "numpy")
+
+
+def test_a_host_that_takes_long_to_look_at_its_files_is_not_absent(hosts):
+    slow = "import time\nfrom container.training import trainee\nmeet = trainee.Link.meet\n"
+    slow += "trainee.Link.meet = lambda *given: [time.sleep(5), meet(*given)][1]"
+    hosts.start(0, 1, bounds={**BOUNDS, "PATIENCE": 4.0})
+    hosts.start(2, before=slow, bounds={**BOUNDS, "PATIENCE": 4.0})
+    hosts.wait_until_met()
+    hosts.write("train", ROWS)
+    leader_model(hosts.outcomes())
 
 
 def test_a_port_that_is_in_use_for_a_while(hosts):
