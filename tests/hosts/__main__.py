@@ -5,6 +5,7 @@ random moment from its start on. All others must end, in time, with code 1 and t
 which name a host; or all with 0, where the job was over before, or where what happened harms nothing. The bounds are
 those of the tests, a tenth of the real ones, which ``--real`` takes: hosts then wait 10 minutes for one that has not
 come, so 33 losses take 25 minutes with ``--at-once 7``, most of which is waiting. Each is told when it is over.
+``--algorithm`` chooses what they train, any of the nine.
 
 ``python -m tests.hosts kills --count 50 --seed 7``: two hosts train with checkpoints; one of them or its training
 process is killed at random moments, and both are started again until they come to their end. The model must be that of
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -38,7 +39,16 @@ from container.training import meeting
 from tests import resuming
 from tests.hosts.group import BOUNDS, Group, cable, group, own_network
 from tests.hosts.test_losses import wait_until_it_takes
-from tests.hosts.test_resuming import MORE, SOON_ALONE, every_point, filled, keeping, start_again
+from tests.hosts.test_resuming import (
+    MINI_BATCHES,
+    MORE,
+    NETWORKS,
+    SOON_ALONE,
+    every_point,
+    filled,
+    keeping,
+    start_again,
+)
 from tests.kill.__main__ import EARLY, LONGER, is_half
 from tests.opt_ml import Outcome
 
@@ -53,6 +63,13 @@ GOING_ON = ("kmeans", "pca", "lda", "factorization-machines", "linear-learner", 
 MOST_STARTS = 8
 SECONDS = 8.0
 """From the start of a process; jobs here take about as long, most of it to import what they need and to meet."""
+BEFORE = f"{MINI_BATCHES}\n"
+"""The linear learner writes no checkpoints otherwise."""
+
+
+def seconds_of(hosts: Group) -> float:
+    """About how long a job takes."""
+    return SECONDS * (3 if hosts.algorithm in NETWORKS else 1)
 
 
 def rows() -> bytes:
@@ -88,12 +105,12 @@ def wait_until_met(hosts: Group, *words: str) -> None:
 
 def started(hosts: Group, moments: random.Random) -> None:
     """All hosts, at a random moment: from their start on, or since they have met, whatever else the machine does."""
-    hosts.start()
+    hosts.start(before=BEFORE)
     if moments.random() < 0.5:
-        time.sleep(moments.uniform(0, SECONDS))
+        time.sleep(moments.uniform(0, seconds_of(hosts)))
     else:
         wait_until_met(hosts)
-        time.sleep(moments.uniform(0, SECONDS / 8))
+        time.sleep(moments.uniform(0, seconds_of(hosts) / (2 if hosts.algorithm in NETWORKS else 8)))
 
 
 def killed(hosts: Group, place: int, moments: random.Random) -> bool:
@@ -103,9 +120,9 @@ def killed(hosts: Group, place: int, moments: random.Random) -> bool:
 
 
 def killed_training(hosts: Group, place: int, moments: random.Random) -> bool:
-    hosts.start()
+    hosts.start(before=BEFORE)
     process = training_process(hosts, place)
-    time.sleep(moments.uniform(0, SECONDS))
+    time.sleep(moments.uniform(0, seconds_of(hosts)))
     if process is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
@@ -134,28 +151,30 @@ def terminated(hosts: Group, place: int, moments: random.Random) -> bool:
 
 
 def failing(hosts: Group, place: int, moments: random.Random) -> bool:
-    """An exception at the n-th sum."""
+    """An exception at the n-th sum, of which XGBoost's own are not counted."""
+    most = 3 if hosts.algorithm == "xgboost" else 6
     before = f"""
 from container.training import exchange
 class Failing(exchange.Engine):
     def _sum(self, *arrays):
-        if self.sums >= {moments.randrange(6)}:
+        if self.sums >= {moments.randrange(most)}:
             raise RuntimeError("it is broken")
         return super()._sum(*arrays)
 exchange.Engine = Failing
 """
-    hosts.start(*(other for other in range(3) if other != place))
-    hosts.start(place, before=before)
+    hosts.start(*(other for other in range(3) if other != place), before=BEFORE)
+    hosts.start(place, before=BEFORE + before)
     return True
 
 
 def full_disk(hosts: Group, place: int, moments: random.Random) -> bool:
     for opt_ml in hosts.hosts:
         opt_ml.paths.checkpoints.mkdir()
-    folder = moments.choice([hosts.hosts[0].paths.model, hosts.hosts[place].paths.checkpoints])
+    folders = [hosts.hosts[0].paths.model, hosts.hosts[place].paths.checkpoints]
+    folder = folders[0] if hosts.algorithm == "xgboost" else moments.choice(folders)  # its leader alone writes them
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", folder], check=True)
     (folder / "filler").write_bytes(bytes(4096))
-    hosts.start()
+    hosts.start(before=BEFORE)
     for other in range(3):
         hosts.outcome(other, most_seconds(hosts.bounds))
     subprocess.run(["umount", "--lazy", folder], check=True)
@@ -252,17 +271,19 @@ def wrong(kind: Callable[..., bool], outcomes: dict[int, Outcome], hosts: Group,
     return f"left {left}" if left else None
 
 
-def lose(number: int, seed: int, bounds: dict[str, float]) -> tuple[str, str | None, float]:
+def lose(number: int, seed: int, bounds: dict[str, float], names: Sequence[str]) -> tuple[str, str | None, float]:
     """One loss: its kind, what is wrong, and how long the others took to end."""
     moments = random.Random(f"{seed} {number}")
-    kind, name, place = KINDS[number % len(KINDS)], moments.choice(sorted(VALUES)), moments.randrange(3)
+    kind = KINDS[number % len(KINDS)]
+    name, place = moments.choice(sorted(VALUES) if kind is other_job else names), moments.randrange(3)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         size, network, own = (2, "10.99", 1 + number % 250) if kind is cut else (3, own_network(), 1 + number % 250)
         place = min(place, size - 1)
         prefixes, cutting = stack.enter_context(cable(own)) if kind is cut else ([[]] * size, lambda: None)
-        hosts = stack.enter_context(group(folder, size, own, name, VALUES[name], network))
-        hosts.replicated("train", rows(), TYPE)
+        values = VALUES[name] if name in VALUES else values_of(name)
+        hosts = stack.enter_context(group(folder, size, own, name, values, network))
+        hosts.replicated("train", rows(), TYPE) if name in VALUES else filled(hosts, name)
         hosts.bounds, hosts.prefixes, hosts.cut = bounds, prefixes, cutting
         alike = kind(hosts, place, moments)
         happened = time.monotonic()
@@ -361,7 +382,7 @@ def main() -> int:
     until, total, wrongs = time.monotonic() + 60 * options.minutes, Counter[str](), 0
     bounds = {name: getattr(meeting, name) for name in BOUNDS} if options.real else BOUNDS
 
-    names = tuple(options.algorithm or GOING_ON)
+    names = tuple(options.algorithm or (GOING_ON if options.what == "kills" else sorted(VALUES)))
     for name in names if options.what == "kills" else ():
         undisturbed(name)
 
@@ -372,7 +393,7 @@ def main() -> int:
         if options.what == "kills":
             total.update(go_on(number, options.seed, names))
             return
-        kind, problem, seconds = lose(number, options.seed, bounds)
+        kind, problem, seconds = lose(number, options.seed, bounds, names)
         total[kind] += 1
         total["as they should"] += problem is None
         if seconds > 60:
