@@ -6,8 +6,8 @@ the symbol, so what it refuses, or finds too large for its parameters, is refuse
 
 Training knows the operators that serving knows, apart from a softmax before the end, a convolution that has both a
 stride and a dilation, and a stop of gradients. What a batch norm does is as in MXNet: with ``use_global_stats`` its
-statistics stay as they are, with ``fix_gamma`` its gamma is 1. ``__lr_mult__`` and other
-hints that a node may have beside its operator's attributes are not heeded.
+statistics stay as they are, with ``fix_gamma`` its gamma is 1. ``__lr_mult__`` and other hints that a node may have
+beside its operator's attributes are not heeded.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from algorithms.image_classification import ImageClassification
 from algorithms.image_classification import fit as fitting
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.export import to_onnx
-from algorithms.image_classification.model import load_arrays
+from algorithms.image_classification.model import ImageModel, load_arrays
 from algorithms.image_classification.pretrained import find
 from algorithms.interface import Items
 from algorithms.vision.pipeline import ImageBatch
@@ -248,3 +249,33 @@ def test_a_network_that_was_trained_on_is_opened_by_mxnet(
         onwards = ImageClassification.fit(again, channels | {"model": artifact}, FakeJob())
     weights = [array for array in found.arrays if array.endswith(("weight", "bias"))]
     assert all(np.array_equal(onwards.arrays[array], found.arrays[array]) for array in weights)
+
+
+EVALUATED = """
+pixels = np.load('pixels.npy')
+sym, args, aux = mx.model.load_checkpoint('model', 3)
+mod = mx.mod.Module(symbol=mx.sym.softmax(sym), label_names=None)
+mod.bind(for_training=False, data_shapes=[('data', pixels.shape)])
+mod.set_params(args, aux)
+mod.forward(mx.io.DataBatch([mx.nd.array(pixels)]), is_train=False)
+out['answer'] = mod.get_outputs()[0].asnumpy()
+"""
+
+
+def test_a_symbol_file_of_before_mxnet_0_9(python: Path, tmp_path: Path) -> None:
+    """Its batch norms do not read their statistics, which have the names that go with the node; attributes are
+    "param", and sources pairs."""
+    pixels, _, expected = made(python, tmp_path, "residual")
+    file = tmp_path / "model-symbol.json"
+    document = json.loads(file.read_text())
+    del document["attrs"], document["node_row_ptr"]
+    for node in document["nodes"]:
+        node["inputs"] = [source[:2] for source in node["inputs"][: 3 if node["op"] == "BatchNorm" else None]]
+        node["param"] = node.pop("attrs", {})
+    document["heads"] = [source[:2] for source in document["heads"]]
+    file.write_text(json.dumps(document))
+    np.testing.assert_allclose(in_mxnet(python, tmp_path, EVALUATED)["answer"], expected["evaluated"], rtol=1e-5)
+    start = find(Architecture(20, SHAPE, 4), tmp_path, pretrained=True)
+    assert start is not None and start.symbol is not None
+    found = ImageModel(start.symbol, start.arrays, SHAPE, 1, 6).predict(Items(list(pixels)))["prediction"]
+    np.testing.assert_allclose(found, expected["evaluated"], rtol=1e-4, atol=1e-6)

@@ -16,7 +16,7 @@ import pytest
 from algorithms.checkpoints import Checkpoint
 from algorithms.common import mxnet_files
 from algorithms.common.mxnet_symbols import Graph
-from algorithms.errors import ModelError
+from algorithms.errors import ModelError, TrainingDataError
 from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification
 from algorithms.image_classification import pretrained as starts
@@ -134,6 +134,25 @@ def test_hosts_have_the_same_network(tmp_path: Path) -> None:
     first, second = on_hosts(2, train)
     for name, array in first.arrays.items():
         np.testing.assert_array_equal(second.arrays[name], array, err_msg=name)
+
+
+def test_memory_is_that_of_the_network_that_is_started_from(tmp_path: Path) -> None:
+    """Whatever num_layers is: of each image the pixels, then what the batch norm, the convolution and the dense layer
+    read; three times the parameters."""
+    start(tmp_path)
+    batch, image = 1000, 3 * 8 * 8 + 4 * (3 * 8 * 8 + 3 * 8 * 8 + 4 * 3 * 3)
+    weights = 12 + 4 * 3 * 9 + 4 + 2 * 36 + 2
+    given = {"mini_batch_size": batch, "num_training_samples": batch, "num_layers": 152}
+    with pytest.raises(
+        TrainingDataError, match=r"mini_batch_size=1000: the network of 'model-symbol.json' has 198 par"
+    ):
+        fit(tmp_path, FakeJob(memory=batch * image + 12 * weights - 1), **given)
+    with pytest.raises(
+        TrainingDataError, match=r"an epoch has 12, and mini_batch_size is 1000"
+    ):  # which is read thereafter
+        fit(tmp_path, FakeJob(memory=batch * image + 12 * weights), **given)
+    values = parse(ImageClassification.hyperparameters, SMALL | {"num_layers": "152"})
+    assert ImageClassification.memory(values) < 1 << 20
 
 
 ONES = np.ones(3, np.float32)
