@@ -30,6 +30,7 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from algorithms import hyperparameters  # noqa: E402
+from algorithms.events import Duration  # noqa: E402
 from algorithms.image_classification import ImageClassification, symbol, targets  # noqa: E402
 from algorithms.image_classification.architecture import Architecture  # noqa: E402
 from algorithms.image_classification.model import ImageModel  # noqa: E402
@@ -209,8 +210,7 @@ def _ours(task: Task, data: Data, seed: int) -> tuple[list[float], list[float]]:
     values = hyperparameters.parse(ImageClassification.hyperparameters, strings)
     ImageClassification.fit(values, {"train": data.channel("train"), "validation": data.channel("test")}, job)
     accuracies = job.values("validation", "accuracy")
-    seconds = [float(line.partition("Time cost=")[2]) for line in job.messages if "Time cost=" in line]
-    return accuracies, seconds
+    return accuracies, [event.seconds for event in job.of(Duration)]
 
 
 def _plain_keras(task: Task, data: Data, seed: int) -> tuple[list[float], list[float]]:

@@ -23,8 +23,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -73,20 +75,27 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="PAGE")
     arguments = parser.parse_args()
     found: dict[str, Part] = {}
-    failed = []
+    failed = {}
     for name in arguments.only:
         try:
             found[name] = _measured(name, arguments.quick)
         except Exception as error:  # one benchmark's fault must not cost the others' hour
-            failed.append(name)
-            print(f"{name}: failed: {error!r}", file=sys.stderr, flush=True)
+            failed[name] = f"{name} ({type(error).__name__}: {error})"
+            print(f"{name}: failed:\n{reason(error)}", file=sys.stderr, flush=True)
             continue
         print(f"{name}: {found[name].seconds:.0f} s", file=sys.stderr, flush=True)
         if arguments.write is not None:
             _renew(arguments.write, name, found[name])
     print(text(found))
     if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+        sys.exit(f"failed: {', '.join(failed.values())}")
+
+
+def reason(error: BaseException) -> str:
+    """Where a benchmark failed, in its own process; and what a program that it started wrote."""
+    told = "".join(traceback.format_exception(error))
+    written = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
+    return f"{told}\n{written}" if written else told
 
 
 def _measured(name: str, quick: bool) -> Part:

@@ -2,14 +2,29 @@
 
 import contextlib
 import importlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_iris
 
-from benchmarks import common, costs, factorization_kinds, growth, linear_fits, lines, ntm, seq2seq, soak, summary
+from benchmarks import (
+    common,
+    costs,
+    factorization_kinds,
+    growth,
+    images,
+    linear_fits,
+    lines,
+    ntm,
+    seq2seq,
+    soak,
+    summary,
+)
 from benchmarks.common import Contender
+from tests.algorithms.samples import Records, eagerly, pictures
 
 
 def contender(name, seconds, result=None):
@@ -67,6 +82,36 @@ def test_every_benchmark_runs(name, monkeypatch):
     assert bool(found) == (name not in ("ntm", "images", "seq2seq"))
     for line in found:
         assert line.ours > 0 and line.ahead is not None and line.ahead > 0
+
+
+def test_a_benchmark_that_fails_says_where_and_why(monkeypatch, capsys):
+    def fails(name, quick):
+        program = [sys.executable, "-c", "raise SystemExit('no disk')"]
+        subprocess.run(program, check=True, capture_output=True, text=True)
+
+    monkeypatch.setattr(summary, "_measured", fails)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only", "images"])
+    with pytest.raises(SystemExit, match=r"^failed: images \(.*CalledProcessError: .*\)$"):
+        summary.main()
+    told = capsys.readouterr().err
+    assert "images: failed:" in told and "in fails" in told and "no disk" in told
+
+
+@pytest.mark.slow
+def test_images_are_timed_by_the_epoch():
+    """The part of the benchmark that quick mode leaves out."""
+
+    class Data:
+        classes, counts = ("a", "b"), {"train": 12}
+
+        def channel(self, part):
+            return Records(pictures(12))
+
+    task = images.Task("two classes", 16, None, 2, batch=8)
+    with eagerly():
+        accuracies, seconds = images._ours(task, Data(), 0)
+    assert len(accuracies) == len(seconds) == 2 and min(seconds) > 0
+    assert len(images._summed([(accuracies, seconds)], Data())) == 5
 
 
 @pytest.mark.slow

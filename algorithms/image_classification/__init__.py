@@ -357,7 +357,13 @@ class ImageClassification(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: ImageClassificationHyperparameters) -> int:
-        """Weights, their gradients and the weights that are kept, and the pixels of a batch, each in float32."""
+        """Weights, their gradients and the weights that are kept, and the pixels of a batch, each in float32.
+
+        A job that starts from other weights may train another network than ``num_layers`` says: of that ``fit`` sees to
+        it, once it has read which.
+        """
         values = hyperparameters
-        weights = parameter_count(Architecture(values.num_layers, values.shape, values.num_classes))
+        weights = values.num_classes
+        if not values.use_pretrained_model:
+            weights = parameter_count(Architecture(values.num_layers, values.shape, values.num_classes))
         return 4 * (3 * weights + values.mini_batch_size * math.prod(values.shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -37,6 +38,7 @@ _LOG_BATCHES = 20
 """Batches between two lines of a running epoch, as MXNet's log has them."""
 
 _COUNT = "batches"
+GIB = 1 << 30
 
 
 def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any], job: Job) -> ImageModel:
@@ -47,6 +49,8 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     text = None if weights is None else weights.symbol
     if weights is not None and text is not None:
         job.info(f"The network is that of '{weights.file}'; num_layers has no effect")
+    if weights is not None:
+        _check_memory(weights, values, job.memory)
     training, validation = _pipelines(values, channels, form, job)
     with job.nothing_to_keep():
         trainer = Trainer(values, form, job, text)
@@ -77,6 +81,25 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     model = keeper.model()
     model.shown = trainer.shown
     return model
+
+
+def _check_memory(weights: Weights, values: ImageClassificationHyperparameters, memory: int | None) -> None:
+    """See that what a step holds of the network that training starts from fits: weights, their gradients and the
+    weights that are kept; and of each image its pixels, in bytes, and what is kept of it until the gradients are found.
+
+    Raises:
+        TrainingDataError: it needs more than the ``memory`` bytes that there are.
+    """
+    arrays = sum(array.size for array in weights.arrays.values())
+    batch = values.mini_batch_size * (math.prod(values.shape) + weights.kept)
+    needed = 4 * 3 * arrays + batch
+    if memory is not None and needed > memory:
+        network = f"the network of '{weights.file}'" if weights.file else "the network of these weights"
+        raise TrainingDataError(
+            f"mini_batch_size={values.mini_batch_size}: {network} has {arrays:,} parameters and needs at least "
+            f"{needed / GIB:,.2f} GiB of memory to be trained on images of {values.image_shape}, {batch / GIB:,.2f} of "
+            f"that for a batch, and this machine or container has {memory / GIB:,.2f} GiB"
+        )
 
 
 def ends(values: ImageClassificationHyperparameters, stopping: EarlyStopping, epoch: int) -> bool:

@@ -4,16 +4,18 @@
 for the classes of the job; ``build`` makes of that the Keras network that is trained. What serves must be able to run
 the symbol, so what it refuses, or finds too large for its parameters, is refused before anything is built.
 
-What a batch norm does is as in MXNet: with ``use_global_stats`` its statistics stay as they are, with ``fix_gamma``
-its gamma is 1. ``__lr_mult__`` and other hints that a node may have beside its operator's attributes are not heeded.
+Training knows the operators that serving knows, apart from a softmax before the end, a convolution that has both a
+stride and a dilation, and a stop of gradients. What a batch norm does is as in MXNet: with ``use_global_stats`` its
+statistics stay as they are, with ``fix_gamma`` its gamma is 1. ``__lr_mult__`` and other hints that a node may have
+beside its operator's attributes are not heeded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,18 +28,30 @@ from algorithms.vision.graph import (
     HEADS,
     IDENTITIES,
     INPUT,
+    PRODUCTS,
+    SCALARS,
     SUMS,
     Graph,
     Node,
+    count,
+    counts_padding,
     flag,
     nonnegative,
+    number,
+    overhang,
+    pair,
     read_graph,
     window,
 )
 from algorithms.vision.inference import Network
+from algorithms.vision.onnx_network import SLOPE, bounds, scalar
 from recordio.limits import MOST_TRAINED_NODES
 
 _DENSE = "FullyConnected"
+_OF_WEIGHT = {"Convolution": "num_filter", _DENSE: "num_hidden"}
+"""Operators with a weight, and the attribute that says how many outputs it has."""
+_AFTER_LAST = SCALARS | {"Flatten", "Pooling", "Activation", "LeakyReLU", "clip", "Dropout"}
+"""What may stand between the last layer with a weight and the scores: it has no number for each class."""
 _LEFT_OUT = IDENTITIES - {"Dropout", "BlockGrad"}
 """Operators that do nothing to what is trained in float32."""
 _HINTS = frozenset({"ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage"})
@@ -48,18 +62,33 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     "BatchNorm": ("arg:gamma", "arg:beta", "aux:moving_mean", "aux:moving_var"),
 }
 """The parameters of an operator, in the order of its inputs: their kind in a checkpoint, and ``network``'s name."""
+_SLOPES = ("arg:gamma",)
+"""Those of a LeakyReLU that learns its slopes."""
+_ONE = str((1,))  # as symbol files say shapes
 
 _SHARES = {"Dropout": {"p": 0.5}, "BatchNorm": {"momentum": 0.9}}
 """Attributes that only training heeds, and what they are where they are not stated."""
 
 
-def prepared(
-    path: Path, arrays: Mapping[str, np.ndarray], form: Architecture, *, pretrained: bool
-) -> tuple[str, dict[str, np.ndarray], tuple[str, ...]]:
-    """The symbol file of the artifact; the arrays that it reads; the names of those of them that are to be random.
+class Start(NamedTuple):
+    """What training starts from.
+
+    Attributes:
+        symbol: the symbol file of the artifact. arrays: those that it reads. random: names of those of them that are to
+            be random. kept: bytes of what a step keeps of each image at least, to find the gradients of weights.
+    """
+
+    symbol: str
+    arrays: dict[str, np.ndarray]
+    random: tuple[str, ...]
+    kept: int
+
+
+def prepared(path: Path, arrays: Mapping[str, np.ndarray], form: Architecture, *, pretrained: bool) -> Start:
+    """The network of a symbol file, for the classes of a job.
 
     Args:
-        path: a symbol file; it may end in probabilities or in the scores of the last dense layer.
+        path: a symbol file; it may end in probabilities or in the scores of its last layer.
         arrays: its checkpoint, ``arg:`` and ``aux:`` before the names.
         pretrained: the last layer is made anew, for ``form.num_classes``.
 
@@ -67,36 +96,51 @@ def prepared(
         ModelError: it cannot be read, trained or served, or has other classes than the job and is not ``pretrained``.
     """
     try:
-        graph = read_graph(path.read_text(), path.name, heads={*HEADS, _DENSE})
+        graph = read_graph(path.read_text(), path.name, heads=None)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"'{path.name}' cannot be read: {error}") from None
-    last = _last_dense(graph, path.name)
+    last, scores = _last_layer(graph, path.name)
     classes = _weight(graph, graph.nodes[last], arrays).shape[0]
     if not pretrained and classes != form.num_classes:
         raise ModelError(f"'{path.name}' has num_classes {classes}, this job {form.num_classes}; they must be the same")
-    writer = _Writer(graph, arrays, last, form)
+    writer = _Writer(graph, arrays, last, scores, form)
     text = writer.written()
     made = read_graph(text, path.name)
     try:
-        Network(made, {name[4:]: array for name, array in writer.used.items()}, form.image_shape)
+        network = Network(made, {name[4:]: array for name, array in writer.used.items()}, form.image_shape)
+        if network.classes != form.num_classes:
+            raise ModelError(f"it gives {network.classes} scores instead of one for each of the classes")
     except ModelError as error:
         shape = ",".join(map(str, form.image_shape))
         raise ModelError(f"training cannot start from '{path.name}' with image_shape {shape}: {error}") from None
-    return text, writer.used, writer.of_last if pretrained else ()
+    return Start(text, writer.used, writer.of_last if pretrained else (), _kept(made, network.shapes))
 
 
-def _last_dense(graph: Graph, name: str) -> int:
-    """The node that gives the scores of the classes."""
-    found = graph.head
-    while graph.nodes[found].operator in HEADS or graph.nodes[found].operator in _LEFT_OUT:
+def _kept(graph: Graph, shapes: Mapping[int, tuple[int, ...]]) -> int:
+    """The bytes, float32, of what layers with weights and batch norms read, of one image."""
+    read = {at for number in shapes if graph.nodes[number].operator in _SUFFIXES for at in graph.sources(number)}
+    return 4 * sum(math.prod(shapes[at]) for at in read)
+
+
+def _last_layer(graph: Graph, name: str) -> tuple[int, int]:
+    """The last node with a weight, which has an output for each class, and the node that gives the scores."""
+    scores = graph.head
+    while graph.nodes[scores].operator in HEADS or graph.nodes[scores].operator in _LEFT_OUT:
+        (scores,) = graph.sources(scores)
+    found = scores
+    while graph.nodes[found].operator in _AFTER_LAST and not _learns_slopes(graph.nodes[found]):
         (found,) = graph.sources(found)
     node = graph.nodes[found]
-    if node.operator != _DENSE:
+    if node.operator not in _OF_WEIGHT or count(node, "num_group", 1) != 1:
         raise ModelError(
             f"'{name}' has '{node.name[:80]}', a '{node.operator[:80]}', before its end; training needs a last layer "
-            f"that is a {_DENSE}, one for each class"
+            f"that is a {_DENSE} or a Convolution, not in groups, with an output for each class"
         )
-    return found
+    return found, scores
+
+
+def _learns_slopes(node: Node) -> bool:
+    return node.operator == "LeakyReLU" and node.attributes.get("act_type") == "prelu"
 
 
 def _weight(graph: Graph, node: Node, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -115,8 +159,8 @@ def _parameters(graph: Graph, at: int) -> Iterator[tuple[str, str]]:
         ModelError: the node lacks inputs, or one of them is computed.
     """
     node = graph.nodes[at]
-    suffixes = _SUFFIXES.get(node.operator, ())
-    if node.operator in ("Convolution", _DENSE) and flag(node, "no_bias", False):
+    suffixes = _SLOPES if _learns_slopes(node) else _SUFFIXES.get(node.operator, ())
+    if node.operator in _OF_WEIGHT and flag(node, "no_bias", False):
         suffixes = suffixes[:1]
     inputs = node.inputs[1 : 1 + len(suffixes)]
     if len(inputs) < len(suffixes) or any(graph.nodes[each].operator != INPUT for each in inputs):
@@ -142,8 +186,11 @@ class _Writer:
         of_last: the names of the last layer's.
     """
 
-    def __init__(self, graph: Graph, arrays: Mapping[str, np.ndarray], last: int, form: Architecture) -> None:
-        self._graph, self._arrays, self._last, self._form = graph, arrays, last, form
+    def __init__(
+        self, graph: Graph, arrays: Mapping[str, np.ndarray], last: int, scores: int, form: Architecture
+    ) -> None:
+        self._graph, self._arrays, self._form = graph, arrays, form
+        self._last, self._scores = last, scores
         self._made = mxnet_symbols.Graph()
         self.used: dict[str, np.ndarray] = {}
         self.of_last: tuple[str, ...] = ()
@@ -161,12 +208,13 @@ class _Writer:
                 done[at] = self._made.variable(node.name)
             elif node.operator in _LEFT_OUT:
                 done[at] = done[self._graph.sources(at)[0]]
-            elif at <= self._last:
+            elif at <= self._scores:
                 done[at] = self._add(at, [done[source] for source in self._graph.sources(at)])
+        scores = done[self._scores]
+        if self._graph.nodes[self._scores].operator not in (_DENSE, "Flatten"):
+            scores = self._made.add("Flatten", "flatten_scores", scores)
         head = SIGMOID if self._form.multi_label else SOFTMAX
-        return self._made.to_json(
-            self._made.add(head, "softmax", done[self._last], self._made.variable("softmax_label"))
-        )
+        return self._made.to_json(self._made.add(head, "softmax", scores, self._made.variable("softmax_label")))
 
     def _add(self, at: int, sources: list[int]) -> int:
         node = self._graph.nodes[at]
@@ -174,8 +222,10 @@ class _Writer:
             raise ModelError(
                 f"node '{node.name[:80]}' of the symbol file is a '{node.operator[:80]}', which cannot be trained here"
             )
-        if node.operator == "Convolution" and node.attributes.get("num_group", "1") != "1":
-            raise ModelError(f"the convolution '{node.name[:80]}' is in groups, which cannot be trained here")
+        if node.operator == "Convolution" and {pair(node, "stride", 1), pair(node, "dilate", 1)}.isdisjoint({(1, 1)}):
+            raise ModelError(
+                f"the convolution '{node.name[:80]}' is dilated and has a stride, which cannot be trained here"
+            )
         for attribute in _SHARES.get(node.operator, {}):
             _share(node, attribute)
         names = tuple(name for name, _ in _parameters(self._graph, at))
@@ -195,10 +245,11 @@ class _Writer:
                 shape = self._form.num_classes, *self._arrays[name].shape[1:]
                 if shape != self._arrays[name].shape:
                     self.used[name] = np.zeros(shape, np.float32)
-        if node.operator in ("Convolution", _DENSE):
-            outputs = "num_filter" if node.operator == "Convolution" else "num_hidden"
-            attributes[outputs] = _weight(self._graph, node, self.used).shape[0]
-        parameters = [self._made.variable(name[4:]) for name in names]
+        if node.operator in _OF_WEIGHT:
+            attributes[_OF_WEIGHT[node.operator]] = _weight(self._graph, node, self.used).shape[0]
+        # MXNet takes it that a LeakyReLU learns a slope for each channel, unless it is told.
+        shapes = [self._arrays[name].shape if _learns_slopes(node) else None for name in names]
+        parameters = [self._made.variable(name[4:], shape) for name, shape in zip(names, shapes, strict=True)]
         return self._made.add(node.operator, node.name, *sources, *parameters, **attributes)
 
 
@@ -224,7 +275,10 @@ def build(
             values[at] = keras.layers.Rescaling(1.0, dtype=precision, name="pixels")(pixels)
         else:
             layers.name = _layer_name(at)
-            layers.is_last = at == graph.sources(graph.head)[0]
+            layers.precision = "float32" if at == graph.sources(graph.head)[0] else precision
+            layers.slopes = int(
+                _learns_slopes(node) and graph.nodes[node.inputs[1]].attributes.get("__shape__") == _ONE
+            )
             values[at] = _TRAINED[node.operator](layers, node, *(values[source] for source in graph.sources(at)))
     return keras.Model(pixels, values[graph.sources(graph.head)[0]], name="network")
 
@@ -238,14 +292,15 @@ class _Layers:
     """Each operator on Keras tensors of shape (n, height, width, channels) or (n, outputs).
 
     Attributes:
-        name: of the next layer with parameters. is_last: it gives the scores.
+        name: of the next layer with parameters. precision: of the next layer. slopes: how many slopes it has, where it
+            learns them: 0 for one for each channel.
     """
 
     def __init__(self, keras: Any, decay: float, precision: str) -> None:
-        self._keras, self._layers, self._precision = keras, keras.layers, precision
+        self._keras, self._layers = keras, keras.layers
+        self.name, self.precision, self.slopes = "", precision, 0
         self._penalty = keras.regularizers.L2(decay / 2) if decay else None
         self._start = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
-        self.name, self.is_last = "", False
 
     def batch_norm(self, node: Node, x: Any) -> Any:
         scale = not flag(node, "fix_gamma", True)
@@ -255,25 +310,32 @@ class _Layers:
             epsilon=nonnegative(node, "eps", EPSILON),
             scale=scale,
             gamma_regularizer=self._penalty if scale else None,
-            dtype=self._precision,
+            dtype=self.precision,
             name=self.name,
         )
         return layer(x)
 
     def convolution(self, node: Node, x: Any) -> Any:
         kernel, stride, pad = window(node)
-        same = stride == (1, 1) and all(side == 2 * around + 1 for side, around in zip(kernel, pad, strict=True))
+        dilation = pair(node, "dilate", 1)
+        same = stride == dilation == (1, 1) and all(
+            side == 2 * around + 1 for side, around in zip(kernel, pad, strict=True)
+        )
         if any(pad) and not same:
-            x = self._layers.ZeroPadding2D(pad, dtype=self._precision)(x)
-        layer = self._layers.Conv2D(
+            x = self._layers.ZeroPadding2D(pad, dtype=self.precision)(x)
+        # Each channel by itself: TensorFlow takes one stride there, and a tenth of the time that it takes in groups.
+        by_itself = 1 < count(node, "num_group", 1) == x.shape[-1] and stride[0] == stride[1]
+        layer = (_depthwise(self._keras) if by_itself else self._layers.Conv2D)(
             int(node.attributes["num_filter"]),
             kernel,
             stride,
             "same" if same else "valid",
+            dilation_rate=dilation,
+            groups=count(node, "num_group", 1),
             use_bias=not flag(node, "no_bias", False),
             kernel_initializer=self._start.clone(),
             kernel_regularizer=self._penalty,
-            dtype=self._precision,
+            dtype=self.precision,
             name=self.name,
         )
         return layer(x)
@@ -284,7 +346,7 @@ class _Layers:
             use_bias=not flag(node, "no_bias", False),
             kernel_initializer=self._start.clone(),
             kernel_regularizer=self._penalty,
-            dtype="float32" if self.is_last else self._precision,
+            dtype=self.precision,
             name=self.name,
         )
         return layer(self.flatten(node, x))
@@ -292,26 +354,108 @@ class _Layers:
     def flatten(self, node: Node, x: Any) -> Any:
         """MXNet counts positions channel by channel."""
         if len(x.shape) == 4 and (x.shape[1], x.shape[2]) != (1, 1):
-            x = self._layers.Permute((3, 1, 2), dtype=self._precision)(x)
-        return self._layers.Flatten(dtype=self._precision)(x)
+            x = self._layers.Permute((3, 1, 2), dtype=self.precision)(x)
+        return self._layers.Flatten(dtype=self.precision)(x)
 
     def pooling(self, node: Node, x: Any) -> Any:
+        average = node.attributes.get("pool_type", "max") == "avg"
         if flag(node, "global_pool", False):
-            return self._layers.GlobalAveragePooling2D(keepdims=True, dtype=self._precision)(x)
+            layers = self._layers
+            layer = layers.GlobalAveragePooling2D if average else layers.GlobalMaxPooling2D
+            return layer(keepdims=True, dtype=self.precision)(x)
         kernel, stride, pad = window(node)
-        if any(pad):
-            around = ((0, 0), *((side, side) for side in pad), (0, 0))
-            x = self._keras.ops.pad(x, around, constant_values=-math.inf)
-        return self._layers.MaxPooling2D(kernel, stride, dtype=self._precision)(x)
+        sides = x.shape[1], x.shape[2]
+        around = [(side, side + end) for side, end in zip(pad, overhang(node, *sides), strict=True)]
+        if any(map(any, around)):
+            x = self._keras.ops.pad(x, ((0, 0), *around, (0, 0)), constant_values=0.0 if average else -math.inf)
+        pooled = (self._layers.AveragePooling2D if average else self._layers.MaxPooling2D)(
+            kernel, stride, dtype=self.precision
+        )(x)
+        shares = _shares(node, sides, around) if average else None
+        return pooled if shares is None else pooled * shares
 
     def activation(self, node: Node, x: Any) -> Any:
-        return self._layers.Activation(node.attributes["act_type"], dtype=self._precision)(x)
+        kind = node.attributes["act_type"]
+        return self._layers.Activation({"softrelu": "softplus"}.get(kind, kind), dtype=self.precision)(x)
 
-    def add(self, node: Node, x: Any, y: Any) -> Any:
-        return self._layers.Add(dtype=self._precision)([x, y])
+    def leaky(self, node: Node, x: Any) -> Any:
+        activations, kind = self._keras.activations, node.attributes.get("act_type", "leaky")
+        if kind == "prelu":
+            return _sloped(self._keras)(self.slopes, self._penalty, dtype=self.precision, name=self.name)(x)
+        slope = number(node, "slope", SLOPE)
+        function = {
+            "leaky": lambda values: activations.leaky_relu(values, slope),
+            "elu": lambda values: activations.elu(values, slope),
+            "selu": activations.selu,
+            "gelu": activations.gelu,
+        }[kind]
+        return self._layers.Activation(function, dtype=self.precision)(x)
+
+    def clip(self, node: Node, x: Any) -> Any:
+        return self._keras.ops.clip(x, *bounds(node))
+
+    def add(self, node: Node, *values: Any) -> Any:
+        return self._layers.Add(dtype=self.precision)(list(values)) if len(values) > 1 else values[0]
+
+    def multiply(self, node: Node, x: Any, y: Any) -> Any:
+        return self._layers.Multiply(dtype=self.precision)([x, y])
+
+    def scaled(self, node: Node, x: Any) -> Any:
+        value = scalar(node)
+        by = {"_mul_scalar": (value, 0.0), "_div_scalar": (1 / value if value else 0.0, 0.0)}
+        scale, offset = by.get(node.operator, (1.0, -value if node.operator == "_minus_scalar" else value))
+        return self._layers.Rescaling(scale, offset, dtype=self.precision)(x)
+
+    def concatenate(self, node: Node, *values: Any) -> Any:
+        return self._layers.Concatenate(dtype=self.precision)(list(values)) if len(values) > 1 else values[0]
 
     def dropout(self, node: Node, x: Any) -> Any:
-        return self._layers.Dropout(_share(node, "p"), dtype=self._precision)(x)
+        return self._layers.Dropout(_share(node, "p"), dtype=self.precision)(x)
+
+
+def _shares(node: Node, sides: tuple[int, int], around: Sequence[tuple[int, int]]) -> np.ndarray | None:
+    """What the means of an average pooling over padded pictures are multiplied by, (1, height, width, 1): a window's
+    numbers, over those of them that count. None where all do."""
+    kernel, stride, pad = window(node)
+    counted = pad if counts_padding(node) else (0, 0)
+    shares = []
+    for axis, (before, after) in enumerate(around):
+        counts = np.zeros(before + sides[axis] + after)
+        counts[before - counted[axis] : before + sides[axis] + counted[axis]] = 1
+        windows = np.lib.stride_tricks.sliding_window_view(counts, kernel[axis])[:: stride[axis]]
+        shares.append(kernel[axis] / windows.sum(axis=1))
+    found = np.outer(*shares).astype(np.float32)[None, :, :, None]
+    return None if (found == 1).all() else found
+
+
+def _depthwise(keras: Any) -> Any:
+    """A convolution in as many groups as there are channels, its kernel as of one in groups."""
+
+    class Depthwise(keras.layers.Conv2D):
+        def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+            by_channel = keras.ops.reshape(kernel, (*self.kernel_size, inputs.shape[-1], -1))
+            options = {"padding": self.padding, "dilation_rate": self.dilation_rate}
+            return keras.ops.depthwise_conv(inputs, by_channel, self.strides[0], **options)
+
+    return Depthwise
+
+
+def _sloped(keras: Any) -> Any:
+    """A ReLU that multiplies what is below 0 by slopes that it learns."""
+
+    class Sloped(keras.layers.Layer):
+        def __init__(self, slopes: int, penalty: Any, **more: Any) -> None:
+            super().__init__(**more)
+            self._slopes, self._penalty = slopes, penalty
+
+        def build(self, shape: tuple[int, ...]) -> None:
+            start = keras.initializers.Constant(SLOPE)
+            self.gamma = self.add_weight((self._slopes or shape[-1],), start, name="gamma", regularizer=self._penalty)
+
+        def call(self, values: Any) -> Any:
+            return keras.ops.relu(values) - self.gamma * keras.ops.relu(-values)
+
+    return Sloped
 
 
 def _staying(keras: Any) -> Any:
@@ -332,6 +476,13 @@ _TRAINED = {
     "Flatten": _Layers.flatten,
     "Pooling": _Layers.pooling,
     "Activation": _Layers.activation,
+    "LeakyReLU": _Layers.leaky,
+    "clip": _Layers.clip,
+    "Concat": _Layers.concatenate,
     "Dropout": _Layers.dropout,
-} | dict.fromkeys(SUMS, _Layers.add)
+    "add_n": _Layers.add,
+    **dict.fromkeys(SUMS, _Layers.add),
+    **dict.fromkeys(PRODUCTS, _Layers.multiply),
+    **dict.fromkeys(SCALARS, _Layers.scaled),
+}
 """By operator, the layer that is it."""

@@ -33,12 +33,14 @@ class Weights(NamedTuple):
     Attributes:
         arrays: by MXNet's names. random: names of those that are not taken from them.
         symbol: the symbol file, where the network is of another form than the one described here. file: its name.
+        kept: bytes that a step of that network keeps of each image at least.
     """
 
     arrays: Mapping[str, np.ndarray]
     random: tuple[str, ...]
     symbol: str | None = None
     file: str = ""
+    kept: int = 0
 
 
 def find(form: Architecture, channel: Path | None, *, pretrained: bool) -> Weights | None:
@@ -65,8 +67,8 @@ def find(form: Architecture, channel: Path | None, *, pretrained: bool) -> Weigh
     arrays = load_arrays(path)
     symbol = None if _is_ours(arrays) else _symbol(path)
     if symbol is not None:
-        text, used, random = other_networks.prepared(symbol, arrays, form, pretrained=pretrained)
-        return Weights(used, random, text, symbol.name)
+        start = other_networks.prepared(symbol, arrays, form, pretrained=pretrained)
+        return Weights(start.arrays, start.random, start.symbol, symbol.name, start.kept)
     what = f"'{path.name}'" if pretrained else "Channel 'model'"
     return _checked(arrays, what, form, random=_LAST_LAYER if pretrained else ())
 

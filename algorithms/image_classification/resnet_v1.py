@@ -181,7 +181,11 @@ def _renamed(arrays: Mapping[str, np.ndarray], origin: _Origin, file: str) -> di
         parts = _SUFFIX.fullmatch(name)
         layer = _layer(parts[1], origin) if parts else None
         if parts is None or layer is None:
-            raise ModelError(f"'{file}' has an array '{name[:80]}', which ResNets of {origin.name} do not have")
+            raise ModelError(
+                f"'{file}' has an array '{name[:80]}', which ResNets of {origin.name} do not have; what is converted "
+                "are torchvision's ResNets (safetensors) and Keras' ResNet50, ResNet101 and ResNet152; other networks "
+                "start training as MXNet's symbol and parameters"
+            )
         suffix = _OF_NORM.get(parts[2], parts[2]) if "bn" in layer else parts[2]
         found[f"{layer}_{suffix}"] = array
     return found

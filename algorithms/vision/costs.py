@@ -12,13 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from algorithms.errors import ModelError
-from algorithms.vision.graph import HEADS, Node, flag, pair, window
+from algorithms.vision.graph import HEADS, Node, count, flag, overhang, pair, window
 
 Shape = tuple[int, ...]
 
 _FLOAT = 4
 _POOLED = 32
 """A number that a pooling looks at costs as much as so many multiplications of a matrix product; measured, rounded."""
+
+_LEAST_DEPTH = 16
+"""Channels of a group of a convolution that take as long as fewer do: onnxruntime computes so many at a time."""
 
 _WINDOW_NUMBERS = 1 << 22
 """Numbers of windows that are copied side by side at a time, at most."""
@@ -54,11 +57,13 @@ def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
         return _pooling(node, inputs[0])
     if node.operator == "Flatten":
         return Cost((math.prod(inputs[0]),), 0, 0)
+    if node.operator == "Concat":
+        return _joined(node, inputs)
     try:
         shape = np.broadcast_shapes(*inputs)
     except ValueError:
         shape = ()
-    unlike = len(set(inputs)) != 1 and node.operator != "broadcast_add"
+    unlike = len(set(inputs)) != 1 and not node.operator.startswith("broadcast_")
     if not shape or unlike or len({len(each) for each in inputs}) != 1:
         raise _unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs))}") from None
     if node.operator in HEADS and math.prod(shape) != shape[-1]:
@@ -67,12 +72,22 @@ def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
         raise _unfit(node, f"its input has the shape {shape}, of which MXNet takes the last axis: flatten it")
     if node.operator in HEADS:
         shape = shape[-1:]
-    return Cost(shape, _FLOAT * math.prod(shape), math.prod(shape))
+    return Cost(shape, _FLOAT * math.prod(shape), len(inputs) * math.prod(shape))
+
+
+def _joined(node: Node, inputs: list[Shape]) -> Cost:
+    """Channels behind each other."""
+    if len({shape[:-1] for shape in inputs}) != 1:
+        raise _unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs[:9]))}")
+    shape = (*inputs[0][:-1], sum(each[-1] for each in inputs))
+    return Cost(shape, 0, math.prod(shape))
 
 
 def _over_channels(node: Node) -> bool:
-    """Whether a softmax says that it is one over channels, wherever their axis stands."""
-    return node.attributes.get("axis") == "1" or flag(node, "multi_output", False)
+    """Whether a softmax is one over channels, wherever their axis stands: it says so, or takes all numbers of a row."""
+    if node.operator in ("SoftmaxOutput", "Softmax"):
+        return flag(node, "multi_output", False) or not flag(node, "preserve_shape", False)
+    return node.operator == "SoftmaxActivation" or node.attributes.get("axis") == "1"
 
 
 def _unfit(node: Node, why: str) -> ModelError:
@@ -86,27 +101,37 @@ def _stated(node: Node, name: str, found: int) -> None:
         raise _unfit(node, f"{name} is {text[:40]}, and the weight has {found}")
 
 
-def _windows(node: Node, height: int, width: int) -> tuple[int, int, int, int]:
-    """Height and width of the result, then of the padded input."""
-    kernel, stride, pad = window(node)
-    padded = height + 2 * pad[0], width + 2 * pad[1]
-    if 0 in kernel or 0 in stride or any(side > length for side, length in zip(kernel, padded, strict=True)):
+def _windows(node: Node, sides: tuple[int, int], reach: tuple[int, int], more: tuple[int, int]) -> tuple[int, ...]:
+    """Height and width of the result, then of the padded input.
+
+    Args:
+        sides: of the input. reach: of a window, dilated. more: lines and columns behind the padding.
+    """
+    _, stride, pad = window(node)
+    padded = tuple(side + 2 * around + end for side, around, end in zip(sides, pad, more, strict=True))
+    room = (length - end for length, end in zip(padded, more, strict=True))
+    if 0 in reach or 0 in stride or any(each > length for each, length in zip(reach, room, strict=True)):
         raise _unfit(
-            node, f"a kernel of {kernel}, in steps of {stride}, on {height} x {width} pixels padded to {padded}"
+            node, f"a kernel of {reach}, in steps of {stride}, on {sides[0]} x {sides[1]} pixels padded to {padded}"
         )
-    rows, columns = ((length - side) // step + 1 for length, side, step in zip(padded, kernel, stride, strict=True))
+    rows, columns = ((length - each) // step + 1 for length, each, step in zip(padded, reach, stride, strict=True))
     return rows, columns, *padded
 
 
 def _convolution(node: Node, weight: Shape, image: Shape) -> Cost:
     filters, depth, *_ = weight
-    if len(image) != 3 or depth != image[2]:
-        raise _unfit(node, f"its input has the shape {image}, its weight {weight}")
+    groups = count(node, "num_group", 1)
+    if len(image) != 3 or depth * groups != image[2] or filters % groups:
+        in_groups = f", in {groups} groups" if groups != 1 else ""
+        raise _unfit(node, f"its input has the shape {image}, its weight {weight}{in_groups}")
     _stated(node, "num_filter", filters)
-    rows, columns, height, width = _windows(node, image[0], image[1])
+    kernel, dilation = pair(node, "kernel", 0), pair(node, "dilate", 1)
+    reach = tuple((side - 1) * apart + 1 if side and apart else 0 for side, apart in zip(kernel, dilation, strict=True))
+    rows, columns, height, width = _windows(node, (image[0], image[1]), (reach[0], reach[1]), (0, 0))
     area = math.prod(weight[2:])
-    scratch = _FLOAT * (height * width * depth + min(rows * columns * area * depth, _WINDOW_NUMBERS))
-    return Cost((rows, columns, filters), scratch, rows * columns * filters * area * depth)
+    scratch = _FLOAT * (height * width * image[2] + min(rows * columns * area * image[2], _WINDOW_NUMBERS))
+    each = depth if groups == 1 else max(depth, _LEAST_DEPTH)
+    return Cost((rows, columns, filters), scratch, rows * columns * filters * area * each)
 
 
 def _dense(node: Node, weight: Shape, values: Shape) -> Cost:
@@ -121,7 +146,10 @@ def _pooling(node: Node, image: Shape) -> Cost:
         raise _unfit(node, f"its input has the shape {image} instead of height, width and channels")
     if flag(node, "global_pool", False):
         return Cost((1, 1, image[2]), 0, math.prod(image))
-    rows, columns, height, width = _windows(node, image[0], image[1])
+    (kernel, stride, pad), more = window(node), overhang(node, image[0], image[1])
+    rows, columns, height, width = _windows(node, (image[0], image[1]), kernel, more)
+    for length, side, step, around, windows in zip(kernel, image, stride, pad, (rows, columns), strict=False):
+        if around >= length or (windows - 1) * step - around >= side:
+            raise _unfit(node, f"windows of {kernel}, in steps of {stride}, padded by {pad}, have no pixel in them")
     result = rows * columns * image[2]
-    kernel = math.prod(pair(node, "kernel", 0))
-    return Cost((rows, columns, image[2]), _FLOAT * height * width * image[2], kernel * _POOLED * result)
+    return Cost((rows, columns, image[2]), _FLOAT * height * width * image[2], math.prod(kernel) * _POOLED * result)

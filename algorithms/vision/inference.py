@@ -43,6 +43,8 @@ class Network:
 
     Attributes:
         memory: bytes that an image takes while it is computed, weights left out.
+        shapes: of the value of each node that is computed, (height, width, channels) or (outputs,).
+        classes: numbers that it gives.
 
     Raises:
         ModelError: the graph has an operator that is not known here, lacks parameters, does not fit them or the shape,
@@ -62,7 +64,9 @@ class Network:
             names = ", ".join(graph.nodes[number].name[:80] for number in sorted(free))
             raise ModelError(f"the symbol file computes with {names} in a way that cannot be run here")
         self._needed = [number for number in reached if number != self._data]
-        self.memory, self._classes = self._judged()
+        self.shapes: dict[int, Shape] = {}
+        self.memory = self._judged()
+        self.classes = math.prod(self.shapes[graph.head])
         model, self._weights = self._written(apart=True)
         self._content = model.SerializeToString()
         self._threads = _blas_threads()
@@ -97,9 +101,9 @@ class Network:
         from algorithms.vision import onnx_network
 
         written = onnx_graph.Graph(apart=apart)
-        head = onnx_network.Writer(written, self._graph, self._parameters).head(self._needed, self._data)
+        head = onnx_network.Writer(written, self._graph, self._parameters, self.shapes).head(self._needed, self._data)
         given = onnx_network.IMAGE, (onnx_graph.ROWS, *self._shape)
-        return written.model("network", given, {PREDICTION: (head, "float", self._classes)}), written.arrays
+        return written.model("network", given, {PREDICTION: (head, "float", self.classes)}), written.arrays
 
     def _run(self, session: Any, image: np.ndarray) -> np.ndarray:
         pixels = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
@@ -126,15 +130,16 @@ class Network:
             options.add_external_initializers(list(self._weights), values)
             return onnxruntime.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
 
-    def _judged(self) -> tuple[int, int]:
+    def _judged(self) -> int:
         """Raises ModelError where arrays do not fit each other, or running the graph takes more memory than a file of
         this size may, or more than ``MOST_NETWORK_OPERATIONS``. Returns the bytes that running it takes, weights left
-        out, and the number of classes."""
+        out, and notes ``shapes``."""
         channels, height, width = self._shape
         most = LEAST_MODEL_MEMORY + MODEL_MEMORY_PER_BYTE * sum(array.nbytes for array in self._parameters.values())
         most += NETWORK_MEMORY_PER_PIXEL * height * width
         last_use = {source: number for number in self._needed for source in self._graph.sources(number)}
-        shapes: dict[int, Shape] = {self._data: (height, width, channels)}
+        shapes = self.shapes
+        shapes[self._data] = (height, width, channels)
         blocked = set[int]()
 
         def taken(number: int) -> int:
@@ -170,7 +175,7 @@ class Network:
                 )
             highest = max(highest, live + step.scratch)
             live -= sum(taken(source) for source in set(sources) if last_use[source] == number)
-        return highest, math.prod(shapes[self._graph.head])
+        return highest
 
     def _check_vectors(self, number: int, channels: int) -> int:
         """The bytes of a bias or of a batch norm's parameters. Raises ModelError where they have another number of
@@ -178,9 +183,11 @@ class Network:
         node = self._graph.nodes[number]
         if node.operator != "BatchNorm" and flag(node, "no_bias", False):
             return 0
-        positions = _VECTORS.get(node.operator, ())
+        is_slope = node.operator == "LeakyReLU" and node.attributes.get("act_type") == "prelu"
+        positions = (1,) if is_slope else _VECTORS.get(node.operator, ())
         for position in positions:
-            if (shape := self._graph.parameter(self._parameters, node, position).shape) != (channels,):
+            shape = self._graph.parameter(self._parameters, node, position).shape
+            if shape != (channels,) and not (is_slope and shape == (1,)):
                 raise ModelError(
                     f"node '{node.name[:80]}' of the symbol file has {channels} channels, and a parameter of the "
                     f"shape {shape}"

@@ -6,13 +6,32 @@ size to that shape, and so must whoever runs the graph elsewhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from algorithms.common.onnx_graph import Graph as OnnxGraph
 from algorithms.errors import ModelError
-from algorithms.vision.graph import EPSILON, HEADS, IDENTITIES, SUMS, Graph, Node, flag, nonnegative, pair, window
+from algorithms.vision.graph import (
+    EPSILON,
+    HEADS,
+    IDENTITIES,
+    PRODUCTS,
+    SCALARS,
+    SUMS,
+    Graph,
+    Node,
+    count,
+    counts_padding,
+    flag,
+    nonnegative,
+    number,
+    overhang,
+    pair,
+    window,
+)
 
 IMAGE = "image"
 _FLOATS = ("float16", "float32", "float64")
@@ -21,11 +40,21 @@ _COMPUTED: dict[str, dict[str, tuple[str, ...]]] = {
     "cast": {"dtype": _FLOATS},
     "Dropout": {"mode": ("training",)},
     "Convolution": {"layout": ("None", "NCHW")},
-    "Pooling": {"layout": ("None", "NCHW")},
+    "Pooling": {
+        "layout": ("None", "NCHW"),
+        "pool_type": ("max", "avg"),
+        "pooling_convention": ("valid", "full"),
+    },
+    "Concat": {"dim": ("1",)},
+    "LeakyReLU": {"act_type": ("leaky", "prelu", "elu", "selu", "gelu")},
+    "SoftmaxActivation": {"mode": ("instance", "channel")},
     "softmax": {"axis": ("-1", "1"), "temperature": ("None", "1", "1.0"), "use_length": ("None", "False", "0")},
 }
 """By operator, the attributes that change what it computes, and those values of them that are computed here."""
-_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid"}
+_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softrelu": "Softplus", "softsign": "Softsign"}
+_SCALED = {"_plus_scalar": "Add", "_minus_scalar": "Sub", "_mul_scalar": "Mul", "_div_scalar": "Div"}
+SLOPE = 0.25
+"""Of MXNet's LeakyReLU, where it states none."""
 
 
 class Writer:
@@ -33,10 +62,17 @@ class Writer:
 
     Args:
         parameters: by MXNet's names without ``arg:`` and ``aux:``.
+        shapes: of the value of each node, (height, width, channels) or (outputs,).
     """
 
-    def __init__(self, onnx: OnnxGraph, graph: Graph, parameters: Mapping[str, np.ndarray]) -> None:
-        self._onnx, self._graph, self._parameters = onnx, graph, parameters
+    def __init__(
+        self,
+        onnx: OnnxGraph,
+        graph: Graph,
+        parameters: Mapping[str, np.ndarray],
+        shapes: Mapping[int, tuple[int, ...]],
+    ) -> None:
+        self._onnx, self._graph, self._parameters, self._shapes = onnx, graph, parameters, shapes
 
     def head(self, needed: Iterable[int], data: int) -> str:
         """The name of the graph's last value.
@@ -48,12 +84,14 @@ class Writer:
             ModelError: a node is none that can be run, or its parameters are not.
         """
         done = {data: IMAGE}
-        for number in needed:
-            node = self._graph.nodes[number]
-            done[number] = self._add(node, [done[source] for source in self._graph.sources(number)])
+        for at in needed:
+            read = self._graph.sources(at)
+            shape = self._shapes[read[0]]
+            done[at] = self._add(self._graph.nodes[at], [done[source] for source in read], shape)
         return done[self._graph.head]
 
-    def _add(self, node: Node, sources: list[str]) -> str:
+    def _add(self, node: Node, sources: list[str], shape: tuple[int, ...]) -> str:
+        """A node, whose first input has the ``shape``."""
         for name, values in _COMPUTED.get(node.operator, {}).items():
             if (value := node.attributes.get(name, values[0])) not in values:
                 raise ModelError(
@@ -62,17 +100,27 @@ class Writer:
                 )
         if node.operator in IDENTITIES:
             return sources[0]
-        if node.operator in SUMS:
-            return self._onnx.add("Add", *sources)
+        if node.operator in SUMS | PRODUCTS:
+            return self._onnx.add("Add" if node.operator in SUMS else "Mul", *sources)
+        if node.operator == "add_n":
+            return self._onnx.add("Sum", *sources)
+        if node.operator == "Concat":
+            return self._onnx.add("Concat", *sources, axis=1)
+        if node.operator in SCALARS:
+            return self._onnx.add(_SCALED[node.operator], sources[0], self._onnx.constant(scalar(node)))
         if node.operator in HEADS:
             scores = self._onnx.add("Flatten", *sources, axis=1)
             softmax = HEADS[node.operator] == "softmax"
             return self._onnx.add("Softmax", scores, axis=1) if softmax else self._onnx.add("Sigmoid", scores)
+        if node.operator == "Pooling":
+            return self._pooling(node, sources[0], shape)
+        if node.operator == "LeakyReLU":
+            return self._leaky(node, sources[0], len(shape))
         makers: dict[str, Callable[[Node, str], str]] = {
             "BatchNorm": self._batch_norm,
             "Convolution": self._convolution,
             "Activation": self._activation,
-            "Pooling": self._pooling,
+            "clip": self._clip,
             "Flatten": lambda _, source: self._onnx.add("Flatten", source, axis=1),
             "FullyConnected": self._dense,
         }
@@ -87,8 +135,6 @@ class Writer:
 
     def _convolution(self, node: Node, source: str) -> str:
         kernel, stride, pad = window(node)
-        if node.attributes.get("num_group", "1") != "1" or pair(node, "dilate", 1) != (1, 1):
-            raise ModelError(f"the convolution '{node.name[:80]}' is in groups or dilated, which cannot be run here")
         weight = self._parameter(node, 1)
         if weight.ndim != 4 or weight.shape[2:] != kernel:
             raise ModelError(
@@ -97,7 +143,8 @@ class Writer:
         inputs = [source, self._onnx.constant(weight)]
         if not flag(node, "no_bias", False):
             inputs.append(self._onnx.constant(self._parameter(node, 2)))
-        return self._onnx.add("Conv", *inputs, kernel_shape=kernel, strides=stride, pads=(*pad, *pad))
+        more: dict[str, Any] = {"group": count(node, "num_group", 1), "dilations": pair(node, "dilate", 1)}
+        return self._onnx.add("Conv", *inputs, kernel_shape=kernel, strides=stride, pads=(*pad, *pad), **more)
 
     def _batch_norm(self, node: Node, source: str) -> str:
         if node.attributes.get("axis", "1") != "1":
@@ -117,18 +164,56 @@ class Writer:
             raise ModelError(f"the activation '{kind[:80]}' of node '{node.name[:80]}' cannot be run here")
         return self._onnx.add(_ACTIVATIONS[kind], source)
 
-    def _pooling(self, node: Node, source: str) -> str:
-        kind = node.attributes.get("pool_type", "max")
+    def _leaky(self, node: Node, source: str, rank: int) -> str:
+        """A value of (n, channels, height, width), ``rank`` 3, or (n, outputs), ``rank`` 1."""
+        kind = node.attributes.get("act_type", "leaky")
+        if kind == "prelu":
+            slopes = self._parameter(node, 1)
+            return self._onnx.add("PRelu", source, self._onnx.constant(slopes.reshape(-1, *(1,) * (rank - 1))))
+        if kind == "selu":
+            return self._onnx.add("Selu", source)
+        if kind == "gelu":
+            half, one, root = (self._onnx.constant(value) for value in (0.5, 1.0, math.sqrt(2)))
+            share = self._onnx.add("Add", self._onnx.add("Erf", self._onnx.add("Div", source, root)), one)
+            return self._onnx.add("Mul", self._onnx.add("Mul", source, half), share)
+        slope = number(node, "slope", SLOPE)
+        return self._onnx.add("LeakyRelu" if kind == "leaky" else "Elu", source, alpha=slope)
+
+    def _clip(self, node: Node, source: str) -> str:
+        return self._onnx.add("Clip", source, *(self._onnx.constant(bound) for bound in bounds(node)))
+
+    def _pooling(self, node: Node, source: str, shape: tuple[int, ...]) -> str:
+        average = node.attributes.get("pool_type", "max") == "avg"
         if flag(node, "global_pool", False):
-            if kind != "avg":
-                raise ModelError(f"the global pooling '{node.name[:80]}' is no average, and cannot be run here")
-            return self._onnx.add("GlobalAveragePool", source)
+            return self._onnx.add("GlobalAveragePool" if average else "GlobalMaxPool", source)
         kernel, stride, pad = window(node)
-        if kind != "max" or node.attributes.get("pooling_convention", "valid") != "valid":
-            raise ModelError(f"the pooling '{node.name[:80]}' cannot be run here")
-        return self._onnx.add("MaxPool", source, kernel_shape=kernel, strides=stride, pads=(*pad, *pad))
+        more = overhang(node, shape[0], shape[1])
+        before, after = pad, (pad[0] + more[0], pad[1] + more[1])
+        options: dict[str, Any] = {"count_include_pad": int(counts_padding(node))} if average else {}
+        if average and any(more) and counts_padding(node):  # zeros of the padding count, what is behind them does not
+            zeros = self._onnx.constant([0, 0, *pad, 0, 0, *pad], np.int64)
+            source = self._onnx.add("Pad", source, zeros)
+            before, after, options = (0, 0), more, {"count_include_pad": 0}
+        name = "AveragePool" if average else "MaxPool"
+        return self._onnx.add(name, source, kernel_shape=kernel, strides=stride, pads=(*before, *after), **options)
 
     def _dense(self, node: Node, source: str) -> str:
         weight = self._parameter(node, 1)
         bias = np.zeros(len(weight)) if flag(node, "no_bias", False) else self._parameter(node, 2)
         return self._onnx.affine(self._onnx.add("Flatten", source, axis=1), weight, bias)
+
+
+def bounds(node: Node) -> tuple[float, float]:
+    """What a ``clip`` keeps values between. Raises ModelError where it is not said."""
+    low, high = number(node, "a_min"), number(node, "a_max")
+    if low > high:
+        raise ModelError(f"node '{node.name[:80]}' of the symbol file: a_min is {low:g}, above a_max, {high:g}")
+    return low, high
+
+
+def scalar(node: Node) -> float:
+    """The one number of an operator of ``SCALARS``. Raises ModelError where there is none, or a division by 0."""
+    value = number(node, "scalar")
+    if node.operator == "_div_scalar" and not value:
+        raise ModelError(f"node '{node.name[:80]}' of the symbol file divides by 0")
+    return value

@@ -147,6 +147,11 @@ def pooling(**attributes: str) -> Callable[[dict[str, Any]], Any]:
     return edit
 
 
+def becomes(operator: str, times: int = 1, **attributes: str) -> Callable[[dict[str, Any]], Any]:
+    """relu1 becomes another operator, which reads its input so many times."""
+    return lambda nodes: nodes["relu1"].update(op=operator, attrs=attributes, inputs=nodes["relu1"]["inputs"] * times)
+
+
 Case = tuple[str, Callable[[Path], Any]]
 
 GREEDY: dict[str, Case] = {
@@ -177,6 +182,22 @@ GREEDY: dict[str, Case] = {
         "image-classification",
         lambda path: image(path, edit=pooling(kernel="(700, 700)", pad="(400, 400)")),
     ),
+    "image many windows": (
+        "image-classification",
+        lambda path: image(path, edit=pooling(pool_type="avg", kernel="(9, 9)", pad="(8, 8)", stride="(0, 0)")),
+    ),
+    "image rounded window": (
+        "image-classification",
+        lambda path: image(path, edit=pooling(stride="(999999999, 999999999)", pooling_convention="full")),
+    ),
+    "image joined": ("image-classification", lambda path: image(path, edit=becomes("Concat", 50_000))),
+    "image bound": ("image-classification", lambda path: image(path, edit=becomes("clip", a_min="nan", a_max="6"))),
+    "image scalar": ("image-classification", lambda path: image(path, edit=becomes("_mul_scalar", scalar="1e999"))),
+    "image slopes": (
+        "image-classification",
+        lambda path: image(path, edit=becomes("LeakyReLU", act_type="prelu")),
+    ),
+    "image no group": ("image-classification", lambda path: image(path, edit=node("conv0", num_group="0"))),
     "image side": ("image-classification", lambda path: image(path, shape=(1, 3, 16384, 16384))),
     "image batch": ("image-classification", lambda path: image(path, shape=(1, 3, 10**400, 1))),
     "image infinite": (

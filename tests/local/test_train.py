@@ -13,9 +13,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from algorithms import registry
 from container import extras
+from tests.algorithms.test_hostile_artifacts import image
 from tests.local import toy
 from tests.local.toy import oba
 
@@ -291,3 +293,21 @@ def test_a_reader_that_goes_away_does_not_end_the_job(data, tmp_path):
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "out" / "model" / "model_algo-1").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accept", ["application/json", "application/jsonlines"])
+def test_an_answer_ends_its_line_on_a_terminal_alone(tmp_path, accept):
+    """Of an image: its answer has no line end of its own. What is piped is the answer's bytes."""
+    model, picture = tmp_path / "model", tmp_path / "picture.png"
+    model.mkdir()
+    image(model)
+    Image.new("RGB", (16, 16)).save(picture)
+    command = [sys.executable, "-m", "local", "predict", "--model", model, "--input", picture, "--accept", accept]
+    piped = subprocess.run(command, capture_output=True, check=True).stdout
+    leader, follower = os.openpty()
+    subprocess.run(command, stdout=follower, check=True)
+    shown = os.read(leader, 1 << 16)
+    os.close(leader)
+    os.close(follower)
+    assert json.loads(piped) and shown == piped.removesuffix(b"\n") + b"\r\n"

@@ -130,7 +130,7 @@ def test_what_the_symbol_file_cannot_mean_is_refused() -> None:
             read_graph(spoiled, "symbol")
     for spoiled, reason in (
         (good.replace('"Flatten"', '"Deconvolution"'), "'Deconvolution', which cannot be run"),
-        (good.replace('"relu"', '"tanh"'), "the activation 'tanh'"),
+        (good.replace('"relu"', '"mish"'), "the activation 'mish'"),
         (good.replace('"(3, 3)"', '"three"'), "kernel is three, not two numbers"),
         (good.replace('"data"', '"pixels"'), "no input 'data'"),
         (good, "no parameter 'bn_data_gamma'"),

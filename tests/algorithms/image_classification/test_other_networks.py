@@ -16,7 +16,7 @@ import pytest
 from algorithms.checkpoints import Checkpoint
 from algorithms.common import mxnet_files
 from algorithms.common.mxnet_symbols import Graph
-from algorithms.errors import ModelError
+from algorithms.errors import ModelError, TrainingDataError
 from algorithms.hyperparameters import parse
 from algorithms.image_classification import ImageClassification
 from algorithms.image_classification import pretrained as starts
@@ -51,6 +51,8 @@ def start(folder: Path, edit: Callable[[dict[str, Any]], Any] | None = None, **m
     x = graph.add("FullyConnected", "top", x, graph.variable("top_weight"), graph.variable("top_bias"), num_hidden=3)
     document = json.loads(graph.to_json(graph.add("SoftmaxOutput", "out", x, graph.variable("label"))))
     if edit is not None:
+        for at, node in enumerate(document["nodes"]):
+            node["at"] = at  # which readers ignore
         edit({node["name"]: node for node in document["nodes"]})
     (folder / "model-symbol.json").write_text(json.dumps(document))
     arrays: dict[str, np.ndarray | None] = {
@@ -134,17 +136,99 @@ def test_hosts_have_the_same_network(tmp_path: Path) -> None:
         np.testing.assert_array_equal(second.arrays[name], array, err_msg=name)
 
 
+def test_memory_is_that_of_the_network_that_is_started_from(tmp_path: Path) -> None:
+    """Whatever num_layers is: of each image the pixels, then what the batch norm, the convolution and the dense layer
+    read; three times the parameters."""
+    start(tmp_path)
+    batch, image = 1000, 3 * 8 * 8 + 4 * (3 * 8 * 8 + 3 * 8 * 8 + 4 * 3 * 3)
+    weights = 12 + 4 * 3 * 9 + 4 + 2 * 36 + 2
+    given = {"mini_batch_size": batch, "num_training_samples": batch, "num_layers": 152}
+    with pytest.raises(
+        TrainingDataError, match=r"mini_batch_size=1000: the network of 'model-symbol.json' has 198 par"
+    ):
+        fit(tmp_path, FakeJob(memory=batch * image + 12 * weights - 1), **given)
+    with pytest.raises(
+        TrainingDataError, match=r"an epoch has 12, and mini_batch_size is 1000"
+    ):  # which is read thereafter
+        fit(tmp_path, FakeJob(memory=batch * image + 12 * weights), **given)
+    values = parse(ImageClassification.hyperparameters, SMALL | {"num_layers": "152"})
+    assert ImageClassification.memory(values) < 1 << 20
+
+
 ONES = np.ones(3, np.float32)
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any], str]] = {
     "operator": (
-        lambda nodes: nodes["relu"].update(op="LeakyReLU"),
+        lambda nodes: nodes["relu"].update(op="LRN"),
         {},
-        "'relu' of the symbol file is a 'LeakyReLU', ",
+        "'relu' of the symbol file is a 'LRN', ",
     ),
     "stopped gradients": (lambda nodes: nodes["relu"].update(op="BlockGrad"), {}, "a 'BlockGrad', which cannot be tr"),
-    "activation": (lambda nodes: nodes["relu"]["attrs"].update(act_type="softsign"), {}, "the activation 'softsign'"),
-    "groups": (lambda nodes: nodes["conv"]["attrs"].update(num_group="9", dilate="(2, 2)"), {}, "'conv' is in groups"),
-    "no dense layer": (lambda nodes: nodes["top"].update(op="Activation"), {}, "'top', a 'Activation', before its end"),
+    "activation": (lambda nodes: nodes["relu"]["attrs"].update(act_type="swish"), {}, "the activation 'swish'"),
+    "groups": (lambda nodes: nodes["conv"]["attrs"].update(num_group="9"), {}, r"'conv' .*, in 9 groups"),
+    "no groups": (lambda nodes: nodes["conv"]["attrs"].update(num_group="0"), {}, "num_group is 0, not 1 or more"),
+    "dilation": (lambda nodes: nodes["conv"]["attrs"].update(dilate="(2, 2)"), {}, "'conv' is dilated and has a str"),
+    "far dilation": (
+        lambda nodes: nodes["conv"]["attrs"].update(dilate="(5, 1)", stride="(1, 1)"),
+        {},
+        r"a kernel of \(11, 3\), in steps of \(1, 1\), on 8 x 8 pixels",
+    ),
+    "slopes": (
+        lambda nodes: nodes["relu"].update(op="LeakyReLU", attrs={"act_type": "rrelu"}),
+        {},
+        "act_type is rrelu",
+    ),
+    "bounds": (
+        lambda nodes: nodes["relu"].update(op="clip", attrs={"a_min": "6", "a_max": "0"}),
+        {},
+        "'relu' of the symbol file: a_min is 6, above a_max, 0",
+    ),
+    "no bound": (lambda nodes: nodes["relu"].update(op="clip", attrs={"a_min": "0"}), {}, "a_max is None, not a num"),
+    "division": (
+        lambda nodes: nodes["relu"].update(op="_div_scalar", attrs={"scalar": "0"}),
+        {},
+        "'relu' of the symbol file divides by 0",
+    ),
+    "joined": (
+        lambda nodes: nodes["flat"].update(op="Concat", inputs=[[nodes["relu"]["at"], 0, 0], [0, 0, 0]]),
+        {},
+        r"'flat' \(Concat\) .* \(3, 3, 4\), \(8, 8, 3\)",
+    ),
+    "joined axis": (
+        lambda nodes: nodes["flat"].update(op="Concat", attrs={"dim": "2"}),
+        {},
+        "'flat' .Concat. .*: dim is 2, and only 1 can",
+    ),
+    "nothing joined": (lambda nodes: nodes["flat"].update(op="Concat", inputs=[]), {}, "'flat' .* lacks inputs"),
+    "product": (
+        lambda nodes: nodes["flat"].update(op="broadcast_mul", inputs=[[nodes["relu"]["at"], 0, 0], [0, 0, 0]]),
+        {},
+        r"'flat' \(broadcast_mul\) of the symbol file cannot",
+    ),
+    "pooling": (
+        lambda nodes: nodes["relu"].update(op="Pooling", attrs={"pool_type": "sum", "kernel": "(1, 1)"}),
+        {},
+        "pool_type is sum, and only max or avg",
+    ),
+    "pooling of nothing": (
+        lambda nodes: nodes["relu"].update(
+            op="Pooling", attrs={"kernel": "(1, 1)", "stride": "(4, 4)", "pooling_convention": "full"}
+        ),
+        {},
+        "have no pixel in them",
+    ),
+    "padding alone": (
+        lambda nodes: nodes["relu"].update(op="Pooling", attrs={"kernel": "(2, 2)", "pad": "(2, 2)"}),
+        {},
+        r"windows of \(2, 2\), in steps of \(1, 1\), padded by \(2, 2\), have no pixel in them",
+    ),
+    "pooling larger than its input": (
+        lambda nodes: nodes["relu"].update(
+            op="Pooling", attrs={"kernel": "(4, 4)", "stride": "(4, 4)", "pooling_convention": "full"}
+        ),
+        {},
+        r"a kernel of \(4, 4\), in steps of \(4, 4\), on 3 x 3 pixels",
+    ),
+    "no dense layer": (lambda nodes: nodes["top"].update(op="BatchNorm"), {}, "'top', a 'BatchNorm', before its end"),
     "lacks inputs": (lambda nodes: nodes["conv"].update(inputs=[[5, 0, 0]]), {}, "'conv' .Convolution. .* parameters"),
     "computed": (lambda nodes: nodes["top"]["inputs"][1].__setitem__(0, 5), {}, "no parameter 'arg:norm'"),
     "shared": (lambda nodes: nodes["top_bias"].update(name="conv_bias"), {}, "'arg:conv_bias' is read by several"),
