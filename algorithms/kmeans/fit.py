@@ -132,7 +132,7 @@ class State:
             found = nearest(points, self.centers)
         else:  # only these features of the centers matter to the products
             points = Points.of(only(features, columns), weights)
-            found = nearest(points, self.centers[:, columns], squared_norms(self.centers))
+            found = nearest(points, self.centers.take(columns, axis=1), squared_norms(self.centers))
         totals, masses = sums(points, found.labels, len(self.centers))
         self.weights = self.weights + masses
         moved = masses > 0

@@ -70,6 +70,8 @@ class Coordinates:
 
     def back(self, points: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
         """Points of this space, (k, r), where the rows are: (k, d), or (k, u) of u ``columns`` alone."""
-        rows, mean = (self._rows, self._mean) if columns is None else (self._rows[:, columns], self._mean[columns])
+        rows, mean = self._rows, self._mean
+        if columns is not None:
+            rows, mean = rows.take(columns, axis=1), mean[columns]
         shares = points @ self._inverse
         return shares @ rows + (1 - shares.sum(axis=1))[:, None] * mean
