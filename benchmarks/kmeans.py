@@ -104,12 +104,11 @@ def _best_of_20(features: np.ndarray, k: int) -> float:
 
 
 def _job(base: Path, file: Path, data: Data, k: int) -> tuple[np.ndarray, str]:
-    """Centers of a whole training job, and its log."""
-    with tempfile.TemporaryDirectory(dir=base) as folder:
-        job = Path(folder)
-        write_job(job, {"k": k, "feature_dim": data.features.shape[1]}, {"train": file}, RECORDIO)
-        trained = train(job, "kmeans")
-        return load(trained.model).centers, trained.log
+    """Centers of a whole training job below ``base``, with which its folder is deleted, and its log."""
+    job = Path(tempfile.mkdtemp(dir=base))
+    write_job(job, {"k": k, "feature_dim": data.features.shape[1]}, {"train": file}, RECORDIO)
+    trained = train(job, "kmeans")
+    return load(trained.model).centers, trained.log
 
 
 def _with_seed(data: Data, k: int, seed: int) -> np.ndarray:

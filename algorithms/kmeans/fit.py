@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from algorithms.common.blas import threads_for
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -24,6 +25,7 @@ from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.kmeans.checkpoints import Place, join, resume, to_checkpoint
 from algorithms.kmeans.lloyd import (
+    BLOCK_ROWS,
     Clustering,
     Points,
     breathe,
@@ -34,13 +36,15 @@ from algorithms.kmeans.lloyd import (
     sums,
     uniform,
 )
-from algorithms.kmeans.narrow import Coordinates, occurring, only
+from algorithms.kmeans.narrow import CHUNK, Coordinates, occurring, only
 from algorithms.kmeans.sizes import CAPACITY, extra_centers, more_starts, sample_rows, small_rows, trials, width
 from recordio.batches import Batch, Features
 
 if TYPE_CHECKING:
     from algorithms.kmeans import KMeansHyperparameters
 
+SMALL_PRODUCT = 2e8
+"""Floating-point operations of a product, a few milliseconds of one processor, that BLAS threads are not to share."""
 INITIALISERS = {"random": uniform, "kmeans++": plus_plus}
 
 
@@ -128,7 +132,7 @@ class State:
             found = nearest(points, self.centers)
         else:  # only these features of the centers matter to the products
             points = Points.of(only(features, columns), weights)
-            found = nearest(points, self.centers[:, columns], squared_norms(self.centers))
+            found = nearest(points, self.centers.take(columns, axis=1), squared_norms(self.centers))
         totals, masses = sums(points, found.labels, len(self.centers))
         self.weights = self.weights + masses
         moved = masses > 0
@@ -222,22 +226,36 @@ class State:
         """
         if not 1 <= k <= min(self.size, self.rows):
             raise ValueError(f"k is {k}, with {self.size} working centers and {self.rows} rows")
-        starts = self._shrink(k, options, rng, log, stopped)
+        size, features = self.centers.shape
+        rows = min(BLOCK_ROWS, len(self.sample)) * width([part for part, _ in self.sample.weighted(self.rows, 0)])
+        with threads_for(2.0 * max(rows * k, size * size * min(features, CHUNK)), SMALL_PRODUCT):
+            return self._settled(k, options, rng, log, stopped, within)
+
+    def _settled(
+        self,
+        k: int,
+        options: Options,
+        rng: np.random.Generator,
+        log: Callable[[str], None],
+        stopped: Callable[[], bool],
+        within: float | None,
+    ) -> Clustering:
+        """See ``finalize``."""
         if within is not None and len(self.sample) < min(self.rows, self.sample_size):
             working = self._weighted_centers()
-            found = _refined(working, working, starts, options, rng)
+            found = _refined(working, working, self._shrink(k, options, rng, log, stopped), options, rng)
             return Clustering(found.centers, found.msd + within)
         now = self.decay * self.time
         whole = self.sample.weighted(self.sample_size, now)
         rows = [features for features, _ in whole]
         small = self.sample.weighted(small_rows(k, width(rows)), now)
         columns = occurring(rows)
+        starts = self._shrink(k, options, rng, log, stopped, columns)
         if columns is None:
             return _refined(Points.join(small), Points.join(whole), starts, options, rng)
         # A center is 0 where all of its rows are.
         small, whole = ([(only(features, columns), weights) for features, weights in part] for part in (small, whole))
-        narrow = [start[:, columns] for start in starts]
-        found = _refined(Points.join(small), Points.join(whole), narrow, options, rng)
+        found = _refined(Points.join(small), Points.join(whole), starts, options, rng)
         centers = np.zeros((k, self.centers.shape[1]))
         centers[:, columns] = found.centers
         return Clustering(centers, found.msd)
@@ -253,11 +271,13 @@ class State:
         rng: np.random.Generator,
         log: Callable[[str], None],
         stopped: Callable[[], bool],
+        columns: np.ndarray | None = None,
     ) -> list[np.ndarray]:
-        """The best few clusterings of the working centers into k, each of shape (k, d); fewer trials after a stop."""
+        """The best few clusterings of the working centers into k, each of shape (k, d), or (k, u) where only u features
+        are wanted, ``columns``; fewer trials after a stop."""
         if self.size == k == len(self.centers):
             log("No shrinking is required as extra_center_factor is 1.")
-            return [self.centers]
+            return [self.centers if columns is None else self.centers[:, columns]]
         used = self.weights > 0
         centers = self.centers if used.all() else self.centers[used]
         coordinates = Coordinates.of(centers) if len(centers) < centers.shape[1] else None
@@ -272,7 +292,10 @@ class State:
             if stopped():
                 break
         log(f"finished shrinking process. Mean Square Distance = {best[0].msd:g}")
-        return [found.centers if coordinates is None else coordinates.back(found.centers) for found in best]
+        if coordinates is not None:
+            stacked = np.concatenate([found.centers for found in best])
+            return np.split(coordinates.back(stacked, columns), len(best))
+        return [found.centers if columns is None else found.centers[:, columns] for found in best]
 
 
 def _refined(
@@ -282,10 +305,11 @@ def _refined(
     settled = sorted((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=_msd)
     # The runner-up stays in the race: a few thousand rows tell good local minima apart only roughly.
     finalists = [breathe(small, settled[0], rng), *settled[1:2]]
-    k, numbers = len(settled[0].centers), width([block.features for block in whole.blocks])
+    k, features = len(settled[0].centers), [block.features for block in whole.blocks]
+    begun = [lloyd(whole, plus_plus(whole, k, rng), max_iter=6, tol=5e-3) for _ in range(more_starts(k, features))]
     more = [
-        lloyd(whole, plus_plus(whole, k, rng), max_iter=options.max_iter, tol=options.tol)
-        for _ in range(more_starts(k, len(whole), numbers))
+        lloyd(whole, start.centers, max_iter=options.max_iter, tol=options.tol)
+        for start in sorted(begun, key=_msd)[:3]  # a few iterations tell which are worth all
     ]
     if more:
         best = min(more, key=_msd)
@@ -393,7 +417,8 @@ def see(state: State, k: int, features: Features, times: np.ndarray | None = Non
     """``State.update``, with a sample for up to k centers."""
     wanted = sample_rows(k, width([features]))
     state.keep(min(wanted, state.sample_size) if state.rows else wanted)  # the fullest batch bounds its bytes
-    return state.update(features, times, keep=keep)
+    with threads_for(2.0 * width([features]) * features.shape[0] * state.size, SMALL_PRODUCT):
+        return state.update(features, times, keep=keep)
 
 
 def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameters, stream: Stream, job: Job) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,7 +23,7 @@ import scipy.sparse as sp
 from recordio.batches import Features
 
 _BLOCK_SCORES = 1 << 19  # scores of a block: 2 MB of float32
-_BLOCK_ROWS = 8192
+BLOCK_ROWS = 8192
 _SMALL_PICKS = 1 << 15  # up to here a dense matrix is quicker than setting up a sparse one
 _TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
 _TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
@@ -98,14 +98,14 @@ class Points:
 
         ``norms``, (k,), are the squared ones of the centers where these have more features than the rows given here.
         """
-        step = min(max(_BLOCK_SCORES // len(centers), 64), _BLOCK_ROWS)
+        step = min(max(_BLOCK_SCORES // len(centers), 64), BLOCK_ROWS)
         half_norms = (squared_norms(centers) if norms is None else norms) / 2
         narrow = np.float32 if half_norms.max() < _TAME_NORM else np.float64
+        kind, columns, halves = None, centers.T, half_norms
         for block in self.blocks:
-            kind = np.result_type(block.features.dtype, narrow)
-            order: Literal["C", "F"] = "C" if block.is_sparse else "F"  # what each kind of product reads fastest
-            columns = centers.T.astype(kind, order=order)
-            halves = half_norms.astype(kind)
+            if kind != (kind := np.result_type(block.features.dtype, narrow)):
+                order: Literal["C", "F"] = "C" if block.is_sparse else "F"  # what each kind of product reads fastest
+                columns, halves = centers.T.astype(kind, order=order), half_norms.astype(kind)
             for start in range(0, block.features.shape[0], step):
                 part = Block(*(values[start : start + step] for values in block))
                 scores = np.asarray(part.features @ columns)
@@ -161,14 +161,25 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
     start = 0
     for block in points.blocks:
         count = block.features.shape[0]
-        # Sums in float32 of one bounded block at a time keep its precision; across blocks they add up in float64.
-        step = max(count, 1) if block.is_sparse else _BLOCK_ROWS
-        for first in range(0, count, step):
-            mine = labels[start + first : start + min(first + step, count)]
-            weights = block.weights[first : first + step].astype(block.features.dtype)
-            totals += _dense(_picks(mine, weights, k) @ block.features[first : first + step])
+        own = labels[start : start + count]
         start += count
+        if block.is_sparse:
+            totals += _sparse_sums(block, own, k)
+            continue
+        # Sums in float32 of one bounded block at a time keep its precision; across blocks they add up in float64.
+        for first in range(0, count, BLOCK_ROWS):
+            weights = block.weights[first : first + BLOCK_ROWS].astype(block.features.dtype)
+            picks = _picks(own[first : first + BLOCK_ROWS], weights, k)
+            totals += np.asarray(picks @ block.features[first : first + BLOCK_ROWS])
     return totals, np.bincount(labels, points.weights, k)
+
+
+def _sparse_sums(block: Block, labels: np.ndarray, k: int) -> np.ndarray:
+    """Weighted sums of the rows of a sparse block with each label, (k, d), an entry at a time."""
+    features: Any = block.features
+    lengths, width = np.diff(features.indptr), features.shape[1]
+    places = np.repeat(labels * width, lengths) + features.indices
+    return np.bincount(places, features.data * np.repeat(block.weights, lengths), k * width).reshape(k, width)
 
 
 def _picks(labels: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray | sp.csc_array:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from recordio.batches import Features
 
 _WORTH = 2  # times fewer features than before
-_CHUNK = 1 << 14  # features of one product
+CHUNK = 1 << 14  # features of one product
 _NOISE = 1e-13  # eigenvalues below this share of the largest are rounding
 
 
@@ -58,8 +58,8 @@ class Coordinates:
         """Of rows (n, d), float64."""
         mean = rows.mean(axis=0)
         products = np.zeros((len(rows), len(rows)))
-        for start in range(0, rows.shape[1], _CHUNK):
-            part = rows[:, start : start + _CHUNK] - mean[start : start + _CHUNK]
+        for start in range(0, rows.shape[1], CHUNK):
+            part = rows[:, start : start + CHUNK] - mean[start : start + CHUNK]
             products += part @ part.T
         squares, vectors = np.linalg.eigh(products)
         kept = squares > max(squares[-1] * _NOISE, np.finfo(float).tiny)
@@ -68,7 +68,10 @@ class Coordinates:
         inverse = vectors.T / np.where(lengths > 0, lengths, 1)[:, None]
         return cls(vectors * lengths, rows, mean, inverse)
 
-    def back(self, points: np.ndarray) -> np.ndarray:
-        """Points of this space, (k, r), where the rows are: (k, d)."""
+    def back(self, points: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+        """Points of this space, (k, r), where the rows are: (k, d), or (k, u) of u ``columns`` alone."""
+        rows, mean = self._rows, self._mean
+        if columns is not None:
+            rows, mean = rows.take(columns, axis=1), mean[columns]
         shares = points @ self._inverse
-        return shares @ self._rows + (1 - shares.sum(axis=1))[:, None] * self._mean
+        return shares @ rows + (1 - shares.sum(axis=1))[:, None] * mean

@@ -20,6 +20,7 @@ _SMALL_ROWS_A_CENTER = 64
 _SMALL_ROWS_A_CENTER_NARROW = 128
 _SMALL_NUMBERS = 1 << 21  # up to this size, the larger number of rows a center costs little
 _MORE_STARTS, _CHEAP_PRODUCTS = 10, 1 << 24  # starts on all rows of small data, and the work that all may take a step
+_DENSE_STEPS = 32  # sums, means, norms and casts, in units of a product's work on a number
 _WORKING_NUMBERS = 1 << 18  # working centers of 1 MB stay in the cache, and cost little more than k of them
 
 
@@ -60,10 +61,12 @@ def small_rows(k: int, numbers: int) -> int:
     return max(_SMALL_ROWS_A_CENTER * k, affordable)
 
 
-def more_starts(k: int, rows: int, numbers: int) -> int:
+def more_starts(k: int, parts: Sequence[Features]) -> int:
     """Starts that are made besides on all of so few rows that these cost some milliseconds.
 
-    >>> more_starts(10, 1000, 30), more_starts(10, 20_000, 54), more_starts(10, 60_000, 784)
-    (10, 1, 0)
+    >>> [more_starts(10, [np.empty(shape)]) for shape in ((1000, 30), (20_000, 54), (60_000, 784))]
+    [10, 1, 0]
     """
-    return min(_MORE_STARTS, _CHEAP_PRODUCTS // (k * rows * numbers))
+    rows = sum(part.shape[0] for part in parts)
+    dense = _DENSE_STEPS * parts[0].shape[1] if sp.issparse(parts[0]) else 0  # of centers, in a step on sparse rows
+    return min(_MORE_STARTS, _CHEAP_PRODUCTS // (k * (rows * width(parts) + dense)))

@@ -9,16 +9,15 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
-from threadpoolctl import ThreadpoolController
 
 from algorithms.common import local_steps
+from algorithms.common.blas import threads_for
 from algorithms.common.hosts import any_host, first_of_all, total
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -50,8 +49,6 @@ READ_ROWS = 1000
 STARTS = ("init_scale", "init_sigma", "init_bias")
 """Hyperparameters of the point to start from, named where no loss is finite."""
 GIB = 1 << 30
-SMALL_PRODUCT = 1e8
-"""Floating-point operations below which a matrix product is over before a second thread has begun."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
     problem = study(batch, hp, job.hosts, sample)
     if validation is not None:
         _check_validation(validation, problem, hp)
-    threads = _threads(2.0 * len(batch) * problem.feature_dim * problem.outputs)
+    threads = threads_for(2.0 * len(batch) * problem.feature_dim * problem.outputs)
     with threads:
         point, problem = _best_weight(hp, problem, batch, validation, job)
     judged = None if validation is None else Rows.of(validation, problem, problem.outputs)
@@ -178,7 +175,7 @@ def _train_batches(
         rows = rows or Rows.of(kept.batch(), problem, width)
     while run.epoch < hp.epochs and not run.over:
         is_first, started = run.epoch == 0, time.perf_counter()
-        threads = _threads(2.0 * run.size * trainer.parameters.size)
+        threads = threads_for(2.0 * run.size * trainer.parameters.size)
         with threads, closing(first if is_first else stream.batches(unit)) as source:
             batches = rebatch(itertools.chain(head, source) if is_first else source, unit)
             is_whole = _run_epoch(run, batches, None if run.size == unit else run.size, stream.repeats, job)
@@ -256,17 +253,6 @@ def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None, hosts: Hosts
         return hp.mini_batch_size
     size = FIRST_BATCH if rows is None else max(rows // STEPS_PER_EPOCH, LEAST_BATCH)
     return min(-(-size // hosts.size), hp.mini_batch_size)
-
-
-def _threads(operations: float) -> AbstractContextManager[object]:
-    """Limits BLAS to one thread where its products are small."""
-    return _blas().limit(limits=1, user_api="blas") if operations < SMALL_PRODUCT else nullcontext()
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """The libraries of this process, which take longer to find than a small model does to train."""
-    return ThreadpoolController()
 
 
 def _stopping_criterion(

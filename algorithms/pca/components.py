@@ -35,9 +35,14 @@ class Components(NamedTuple):
 
 def ordered(s: np.ndarray, v: np.ndarray, mean: np.ndarray | None, total: float) -> Components:
     """``s`` and the columns of ``v`` in ascending order. Signs: the largest entry of a column is positive."""
-    signs = np.sign(v[np.abs(v).argmax(axis=0), np.arange(v.shape[1])])
+    signs = np.where(v.max(axis=0) >= -v.min(axis=0), 1.0, -1.0)  # without a copy of v, which may be large
     centre = None if mean is None else mean[None].astype(np.float32)
-    return Components(s.astype(np.float32), np.ascontiguousarray(v * signs, np.float32), centre, total)
+    return Components(
+        s.astype(np.float32),
+        np.multiply(v, signs, out=np.empty(v.shape, np.float32), casting="same_kind"),
+        centre,
+        total,
+    )
 
 
 def check_rows(rows: int, k: int) -> None:

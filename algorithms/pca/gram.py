@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
-from algorithms.pca.iterate import leading
+from algorithms.pca.iterate import leading, leading_by_rows
 from recordio.batches import Features
 
 _FORMED = 1000  # rows, or four times the components, up to which the products of sparse rows are formed
@@ -52,7 +52,7 @@ class Rows:
             the sum of all squared singular values.
         """
         rows = self.together()
-        mean = np.asarray(rows.mean(axis=0, dtype=np.float64)).reshape(-1) if centred else None
+        mean = means(rows) if centred else None
         if sp.issparse(rows) and min(rows.shape) > max(_FORMED, 4 * k):
             return self._iterated(rows, mean, k, tolerance)
         products = _sparse_products(rows, mean) if sp.issparse(rows) else _dense_products(rows, mean)
@@ -70,9 +70,13 @@ class Rows:
         total = max(norm**2 - (0 if mean is None else self.count * float(mean @ mean)), 0)
         if total <= (_NOISE * norm) ** 2:  # all rows are the same
             return np.zeros(k), _completed(np.zeros((self.feature_dim, 0)), k), mean, total
-        s, vt = leading(rows, mean, k, tolerance=tolerance)
+        if self.count < self.feature_dim:
+            s, v = leading_by_rows(rows, mean, k, tolerance=tolerance, total=total, norm=norm)
+        else:
+            s, vt = leading(rows, mean, k, tolerance=tolerance)
+            v = vt.T
         sound = s > _NOISE * norm
-        v = vt[sound][::-1].T
+        v = v[:, ::-1] if sound.all() else v[:, sound][:, ::-1]
         return np.where(sound, s, 0)[::-1], v if sound.all() else _completed(v, k), mean, total
 
     def together(self) -> Any:
@@ -80,6 +84,14 @@ class Rows:
         if all(sp.issparse(block) for block in self.blocks):
             return sp.csr_array(sp.vstack(self.blocks, format="csr"))
         return np.concatenate([block.toarray() if sp.issparse(block) else block for block in self.blocks])
+
+
+def means(rows: Any) -> np.ndarray:
+    """Of the features of rows (n, d), dense or CSR: (d,), float64."""
+    if isinstance(rows, np.ndarray):
+        return rows.mean(axis=0, dtype=np.float64)
+    # SciPy's mean of float32 rows adds up in float32, whatever type it is asked for.
+    return np.bincount(rows.indices, rows.data, rows.shape[1]) / rows.shape[0]
 
 
 def _norm(rows: Any) -> float:

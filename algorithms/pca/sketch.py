@@ -14,7 +14,7 @@ from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
 from algorithms.common.hosts import packed, unpacked
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_finite, check_range, check_rows, ordered
-from algorithms.pca.gram import Rows
+from algorithms.pca.gram import Rows, means
 from algorithms.pca.iterate import leading
 from recordio.batches import Features
 
@@ -95,7 +95,7 @@ class Sketch:
         rows = self._held.together()
         self._held = Rows(self.feature_dim)
         count = rows.shape[0]
-        mean = rows.mean(axis=0, dtype=np.float64) if self.centred else np.zeros(self.feature_dim)
+        mean = means(rows) if self.centred else np.zeros(self.feature_dim)
         bridge = self._bridge(count, mean)
         block = _Block.of(rows, mean)
         squares = float(np.square(rows.data, dtype=np.float64).sum()) - count * float(mean @ mean)
@@ -205,7 +205,7 @@ class Sketch:
         """The k leading components of R'R and of what is restored of the rest."""
         check_rows(self.rows, k)
         if not self._sketched:
-            held = self._held.decomposed(k, centred=self.centred, tolerance=_TOLERANCE)
+            held = self._held.decomposed(k, centred=self.centred, tolerance=_TOLERANCE / 4)  # nothing mends it later
             check_range(held[3])
             return ordered(*held)
         self._pour()

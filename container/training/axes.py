@@ -117,13 +117,14 @@ def _svg(title: str, parts: Sequence[str]) -> str:
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Finite points, no more than can be told apart, the last among them."""
-    finite = [(_drawable(x), _drawable(y)) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-    step = -(-len(finite) // _MOST_POINTS) if finite else 1
-    return finite[::step] + (finite[-1:] if step > 1 and (len(finite) - 1) % step else [])
-
-
-def _drawable(value: float) -> float:
-    return 0.0 if abs(value) < 1 / _LARGEST else float(min(max(value, -_LARGEST), _LARGEST))
+    values = np.asarray(points, np.float64).reshape(-1, 2)
+    finite = values[np.isfinite(values).all(axis=1)]
+    step = max(1, -(-len(finite) // _MOST_POINTS))
+    kept = finite[::step]
+    if step > 1 and (len(finite) - 1) % step:
+        kept = np.concatenate([kept, finite[-1:]])
+    drawable = np.where(np.abs(kept) < 1 / _LARGEST, 0.0, np.clip(kept, -_LARGEST, _LARGEST))
+    return [(x, y) for x, y in drawable.tolist()]
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

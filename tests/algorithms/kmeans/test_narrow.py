@@ -42,6 +42,8 @@ def test_rows_in_the_coordinates_of_their_span_are_as_far_apart_and_come_back(of
     found = lloyd(Points.of(coordinates.values), coordinates.values[start], max_iter=50, tol=0)
     assert found.msd == pytest.approx(direct.msd, rel=1e-6)
     np.testing.assert_allclose(coordinates.back(found.centers), direct.centers, atol=1e-6)
+    some = np.array([0, 3, 4])
+    np.testing.assert_allclose(coordinates.back(found.centers, some), direct.centers[:, some], atol=1e-6)
 
 
 def test_rows_that_are_all_the_same_have_no_coordinates_but_their_mean():

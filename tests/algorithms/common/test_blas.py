@@ -1,0 +1,42 @@
+"""The number of BLAS threads as threadpoolctl tells it."""
+
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from algorithms.common.blas import threads_for
+from algorithms.kmeans.fit import Options, State
+from tests.algorithms.kmeans.jobs import rng
+
+
+def threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    with threadpool_limits(2, "blas"):
+        yield
+
+
+def test_small_products_have_one_thread_until_the_last_of_those_that_ask_is_done():
+    first, second = threads_for(1e3), threads_for(1e3)
+    first.__enter__()
+    second.__enter__()
+    assert threads() == {1}
+    first.__exit__(None, None, None)  # as another thread of Python, which came first, may leave first
+    assert threads() == {1}
+    second.__exit__(None, None, None)
+    assert threads() == {2}
+
+
+def test_large_products_are_shared():
+    with threads_for(1e12):
+        assert threads() == {2}
+
+
+def test_kmeans_on_small_data_makes_its_centers_on_one_thread_and_leaves_the_others_as_they_were():
+    state, seen = State(20, 1000, rng()), []
+    state.update(rng().normal(size=(300, 5)).astype("float32"))
+    state.finalize(2, Options(), rng(), lambda line: seen.append(threads()))
+    assert seen and all(found == {1} for found in seen)
+    assert threads() == {2}
