@@ -130,7 +130,7 @@ def test_the_index_of_a_frame_in_parquet_is_no_feature(tmp_path):
     for name in ("plain.pbr", "plain.parquet", "indexed.parquet", "parts"):
         out = tmp_path / f"from-{name}"
         assert oba("train", "kmeans", "k=3", "--train", tmp_path / name, "--output", out, "--quiet") == 0
-        assert model(out) == model(tmp_path / "plain-pbr")
+        assert model(out) == model(tmp_path / "from-plain.pbr")
 
 
 @pytest.mark.parametrize("options", [{"sep": "\t"}, {"lineterminator": "\r\n"}, {"encoding": "utf-16"}, {"quoting": 1}])
