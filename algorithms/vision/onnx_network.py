@@ -67,7 +67,7 @@ class Writer:
         if node.operator in HEADS:
             scores = self._onnx.add("Flatten", *sources, axis=1)
             softmax = HEADS[node.operator] == "softmax"
-            return self._onnx.add("Softmax", scores, axis=1) if softmax else self._onnx.add("Sigmoid", scores)
+            return self._onnx.add("Softmax", scores, axis=1) if softmax else self._onnx.sigmoid(scores)
         makers: dict[str, Callable[[Node, str], str]] = {
             "BatchNorm": self._batch_norm,
             "Convolution": self._convolution,
