@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import gzip
+import os
 import shutil
 import sys
 import tempfile
@@ -38,6 +39,24 @@ def found(text: str, what: str) -> list[Path]:
     raise ConfigurationError(f"{what}: there is no {text}{_nearest(path)}")
 
 
+def places(path: Path) -> tuple[Path, Path]:
+    """Where the path is by its names, and where its links lead."""
+    return Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100 - the one that follows no links
+
+
+def check_outside(paths: Iterable[Path], output: Path, what: str) -> None:
+    """Refuse a folder of data that holds the output folder, whose files would be read as data.
+
+    Raises:
+        ConfigurationError: naming ``what``.
+    """
+    for path in paths:
+        if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
+            raise ConfigurationError(
+                f"{what}: --output {output} lies in the folder {path}, all of whose files are data; give one elsewhere"
+            )
+
+
 def _nearest(path: Path) -> str:
     names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
@@ -68,7 +87,10 @@ def media_type(paths: Sequence[Path], accepts: Sequence[str], what: str) -> str:
     Raises:
         ConfigurationError: naming ``what``: they say nothing, or different things.
     """
-    return media_type_of_names(files_of(paths), accepts, what)
+    if not (files := files_of(paths)):
+        names = ", ".join(str(path) for path in paths[:3])
+        raise ConfigurationError(f"{what}: there are no data files in {names} (names that begin with . or _ are none)")
+    return media_type_of_names(files, accepts, what)
 
 
 def media_type_of_names(paths: Sequence[Path], accepts: Sequence[str], what: str) -> str:

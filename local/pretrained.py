@@ -13,6 +13,7 @@ import hashlib
 import lzma
 import os
 import re
+import shlex
 import signal
 import sys
 import tempfile
@@ -87,7 +88,8 @@ def convert(file: Path, folder: Path) -> None:
     except OSError as error:
         raise ConfigurationError(f"--output {folder}: {error.strerror}") from error
     click.echo(f"Converted to {folder}: a ResNet of {layers} layers")
-    click.echo(f"Next    oba train {algorithm} --channel model={folder} use_pretrained_model=1 num_layers={layers} …")
+    quoted = shlex.quote(str(folder))
+    click.echo(f"Next    oba train {algorithm} --channel model={quoted} use_pretrained_model=1 num_layers={layers} …")
 
 
 def _layers(name: str, published: Iterable[int]) -> int:

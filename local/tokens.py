@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def make(
         f"{made.left_out} left out for an empty side; "
         f"{made.source_vocabulary} source and {made.target_vocabulary} target tokens"
     )
+    folder = shlex.quote(str(output))
     click.echo(
-        f"Next    oba train {name} --train {output / 'train'} --validation {output / 'validation'} "
-        f"--channel vocab={output / 'vocab'} --output FOLDER"
+        f"Next    oba train {name} --train {folder}/train --validation {folder}/validation "
+        f"--channel vocab={folder}/vocab --output FOLDER"
     )

@@ -6,6 +6,7 @@ All that can be wrong with the command is found before anything of an earlier ru
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -77,6 +78,7 @@ def run(request: Request) -> int:
     request.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.base, prefix=".input-") as folder:
         files = {name: _files(name, texts, Path(folder)) for name, texts in request.channels.items()}
+        _check_apart(paths, files)
         label = (
             tables.label_by_default(declared["train"], files["train"], request.content_type, request.columns)
             if "train" in files
@@ -117,7 +119,7 @@ def _tell_what_came(output: Path, paths: Paths, console: Console) -> None:
     if scores := console.scores() or _reported(paths):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores[:_SHOWN_SCORES])
         console.tell(f"Scores  {shown}{' …' if len(scores) > _SHOWN_SCORES else ''}")
-    console.tell(f"Next    oba predict --model {output / 'model'} --input FILE")
+    console.tell(f"Next    oba predict --model {shlex.quote(str(output / 'model'))} --input FILE")
 
 
 def _reported(paths: Paths) -> list[tuple[str, float]]:
@@ -190,6 +192,19 @@ def _check_output(paths: Paths) -> None:
         raise ConfigurationError(f"--output {paths.base}: checkpoints/ is there already, and not of an earlier run")
 
 
+def _check_apart(paths: Paths, files: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse data that an earlier run in the output folder made or linked: it is taken away before it would be read."""
+    taken_away = _of_earlier_runs(paths)
+    for name, found in files.items():
+        inputs.check_outside(found, paths.base, f"channel '{name}'")
+        for path in found:
+            if any(place.is_relative_to(folder) for place in inputs.places(path) for folder in taken_away):
+                raise ConfigurationError(
+                    f"channel '{name}': {path} is of the run whose place this one takes; "
+                    f"give another --output than {paths.base}"
+                )
+
+
 # ---- data -----------------------------------------------------------------------------------------------------------
 
 
@@ -242,9 +257,13 @@ def _feature_dim(
 # ---- the folder of the job ------------------------------------------------------------------------------------------
 
 
+def _of_earlier_runs(paths: Paths) -> tuple[Path, ...]:
+    return paths.base / "input", paths.model, paths.output, paths.base / together.FOLDER
+
+
 def _clear(paths: Paths) -> None:
     """Take away an earlier run in the same folder. Its checkpoints are elsewhere, and stay."""
-    for folder in (paths.base / "input", paths.model, paths.output, paths.base / together.FOLDER):
+    for folder in _of_earlier_runs(paths):
         if folder.exists():
             shutil.rmtree(folder)
     paths.checkpoints.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -152,7 +153,8 @@ def _check_channels(request: Request) -> None:
                 raise click.UsageError(
                     "standard input (-) can be read once, and a search trains many times: use a file"
                 )
-            inputs.found(text, f"channel '{name}'")
+            found = inputs.found(text, f"channel '{name}'")
+            inputs.check_outside(found, request.output, f"channel '{name}'")
 
 
 @contextlib.contextmanager
@@ -287,7 +289,7 @@ def _finish(request: Request, tuner: Tuner, told: _Teller, code: int) -> int:
     told.tell(f"History {output / history.PAGE}, {output / history.TABLE}")
     told.tell(f"Best    job {best.number + 1}: {values}  {best.definition.metric} {best.objective:.6g}")
     told.tell(f"Model   {link / 'model'}")
-    told.tell(f"Next    oba predict --model {link / 'model'} --input FILE")
+    told.tell(f"Next    oba predict --model {shlex.quote(str(link / 'model'))} --input FILE")
     if code:
         told.tell("Stopped: the same command goes on from here.")
     sys.stdout.flush()

@@ -28,7 +28,7 @@ def to_onnx(model: FactorizationMachine) -> Any:
     given = (FEATURES, (ROWS, model.feature_dim))
     if model.predictor_type == "regressor":
         return graph.model("factorization-machines", given, {"score": (score, "float", None)})
-    probability = graph.add("Sigmoid", score)
+    probability = graph.sigmoid(score)
     label = graph.reached(probability, 0.5)
     return graph.model(
         "factorization-machines",

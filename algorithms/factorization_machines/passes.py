@@ -153,12 +153,14 @@ def _report_batch(
 
 
 def advice(hp: FactorizationMachinesHyperparameters) -> str:
-    """What to change where numbers grow beyond bounds: the learning rates, and whatever else is larger than usual."""
+    """What to change where numbers grow beyond bounds: the learning rates, whatever else is larger than usual, and the
+    data, which no one has scaled where epochs are given."""
     terms = ("factors", "linear", "bias")
     starts = [f"{term}_init_{part}" for term in terms for part in ("sigma", "scale", "value")]
     others = [name for name in [*(f"{term}_wd" for term in terms), *starts, "rescale_grad"] if _unusual(hp, name)]
     smaller = ", ".join(f"{name} is {getattr(hp, name):g}" for name in [*(f"{term}_lr" for term in terms), *others])
-    return f"choose smaller values ({smaller}), or set clip_gradient"
+    scaled = "" if hp.epochs is None else "; or scale features and labels to about 1, as a job does without epochs"
+    return f"choose smaller values ({smaller}), or set clip_gradient{scaled}"
 
 
 def _unusual(hp: FactorizationMachinesHyperparameters, name: str) -> bool:

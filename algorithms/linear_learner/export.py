@@ -25,7 +25,7 @@ def to_onnx(model: LinearModel) -> Any:
         return graph.model("linear-learner", given, {"score": (score, "float", None)})
     label = graph.reached(score, model.threshold)
     if model.loss != "hinge_loss":
-        score = graph.add("Sigmoid", score)
+        score = graph.sigmoid(score)
     return graph.model(
         "linear-learner", given, {"score": (score, "float", None), "predicted_label": (label, "int64", None)}
     )

@@ -111,7 +111,7 @@ class Writer:
         if node.operator in HEADS:
             scores = self._onnx.add("Flatten", *sources, axis=1)
             softmax = HEADS[node.operator] == "softmax"
-            return self._onnx.add("Softmax", scores, axis=1) if softmax else self._onnx.add("Sigmoid", scores)
+            return self._onnx.add("Softmax", scores, axis=1) if softmax else self._onnx.sigmoid(scores)
         if node.operator == "Pooling":
             return self._pooling(node, sources[0], shape)
         if node.operator == "LeakyReLU":

@@ -7,7 +7,6 @@ be said in ONNX. Categorical splits, vector leaves and votes of several models c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,12 +79,15 @@ def _base(parameters: dict[str, str], objective: str, groups: int) -> np.ndarray
     predictions, to be taken through the inverse of the link."""
     said = json.loads(parameters["base_score"].replace("E", "e"))
     score = np.broadcast_to(np.asarray(said, np.float64).reshape(-1), (groups,))
-    inverse: Callable[[np.ndarray], np.ndarray] = lambda value: value  # noqa: E731 - one of three
     if objective in _LOGISTIC:
-        inverse = lambda value: np.log(value / (1 - value))  # noqa: E731
-    elif objective in _EXPONENTIAL:
-        inverse = np.log
-    return inverse(score)
+        return _logit(score)
+    return np.log(score) if objective in _EXPONENTIAL else score
+
+
+def _logit(probability: np.ndarray) -> np.ndarray:
+    """As XGBoost computes it in float32, of a probability that it keeps from 0 and 1 (``kRtEps`` of its source)."""
+    inner = np.clip(probability.astype(np.float32), np.float32(1e-6), np.float32(1) - np.float32(1e-6))
+    return -np.log(np.float32(1) / inner - np.float32(1))
 
 
 def _ensemble(graph: Graph, booster: dict[str, Any], base: np.ndarray, groups: int) -> str:
@@ -141,7 +143,7 @@ def _linked(graph: Graph, margins: str, objective: str, groups: int) -> str:
         return graph.cast(graph.add("ArgMax", margins, axis=1, keepdims=0), "float")
     score = graph.column(margins) if groups == 1 else margins
     if objective in _LOGISTIC:
-        return graph.add("Sigmoid", score)
+        return graph.sigmoid(score)
     if objective in _EXPONENTIAL:
         return graph.add("Exp", score)
     if objective == _HINGE:

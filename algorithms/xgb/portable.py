@@ -5,6 +5,9 @@ versions do not understand: they take 0.5 without a word. They do read a scalar,
 objectives also have parameters in the file that older versions insist on, though they are of use in training only.
 
 Only XGBoost's own text of a number is used: of one with more than nine digits older versions make 0.5 as well.
+
+A logistic model of labels that are all alike starts from a probability of 0 or 1. XGBoost 3.1 and later take for it the
+nearest of which they compute a finite logit; older ones refuse to predict, so that this one is written instead.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import xgboost as xgb
 
 _BASE_SCORE = b"L" + struct.pack(">q", 10) + b"base_score"
 _OBJECTIVE = b"L" + struct.pack(">q", 9) + b"objective{"
+_LOGISTIC = b"binary:logistic", b"reg:logistic"
 
 
 def portable(booster: xgb.Booster) -> bytes:
@@ -28,8 +32,9 @@ def portable(booster: xgb.Booster) -> bytes:
     start = data.rindex(_BASE_SCORE) + len(_BASE_SCORE)
     scores, end = _string(data, start)
     objective = data.index(_OBJECTIVE, end) + len(_OBJECTIVE)
-    additions = _parameters_of_old(data[objective:])
-    return data[:start] + _written(_scalar(scores)) + data[end:objective] + additions + data[objective:]
+    name = _objective(data[objective:])
+    score = _inner(_scalar(scores)) if name in _LOGISTIC else _scalar(scores)
+    return data[:start] + _written(score) + data[end:objective] + _parameters_of_old(name) + data[objective:]
 
 
 def is_portable(booster: xgb.Booster) -> bool:
@@ -45,9 +50,20 @@ def _scalar(scores: bytes) -> bytes:
     return numbers.pop() if len(numbers) == 1 else scores
 
 
-def _parameters_of_old(objective: bytes) -> bytes:
+def _inner(score: bytes) -> bytes:
+    """The probability as XGBoost 3.1 and later clip it before they take its logit (``kRtEps`` of its source)."""
+    if score.startswith(b"["):
+        return score
+    return b"1E-6" if float(score) < 1e-6 else b"9.99999E-1" if float(score) > 0.999999 else score
+
+
+def _objective(objective: bytes) -> bytes:
+    """The objective's name, from the inside of its object."""
+    return _string(objective, objective.index(_name("name")) + len(_name("name")))[0]
+
+
+def _parameters_of_old(name: bytes) -> bytes:
     """Members of the objective's object that XGBoost 1.7 (rankings) and 2.1 (squared log error) ask for."""
-    name, _ = _string(objective, objective.index(_name("name")) + len(_name("name")))
     if name.startswith(b"rank:"):
         return _object("lambda_rank_param", {"fix_list_weight": "0", "num_pairsample": "1"})
     if name == b"reg:squaredlogerror":

@@ -78,6 +78,9 @@ SPECIAL = {
     "early stopping gblinear": {"objective": "reg:squarederror", "num_round": 60, "early_stopping_rounds": 2}
     | {"booster": "gblinear", "eta": 1},
     "base score": {"objective": "reg:squarederror", "base_score": 0.123456789},
+    "base score near 0": {"objective": "binary:logistic", "base_score": 1e-8},
+    "one class, no": {"objective": "binary:logistic", "label": 0},
+    "one class, yes": {"objective": "reg:logistic", "label": 1, "booster": "dart"},
     "base score of classes": {"objective": "multi:softprob", "base_score": 0.3},
     "lossguide": {"objective": "reg:squarederror", "tree_method": "hist", "grow_policy": "lossguide", "max_leaves": 5},
     "exact": {"objective": "reg:squarederror", "tree_method": "exact"},
@@ -88,9 +91,11 @@ SPECIAL = {
 def trained(given: dict, job: FakeJob | None = None):
     objective = given["objective"]
     groups = GROUPS if objective.startswith("rank:") else None
-    stream = MemoryStream(ROWS, LABELS[objective], None, groups)
+    labels = np.full(len(ROWS), float(given["label"])) if "label" in given else LABELS[objective]
+    stream = MemoryStream(ROWS, labels, None, groups)
     classes = {"num_class": 3} if objective.startswith("multi:") else {}
-    return fit(stream, stream, job or FakeJob(), **classes, **given)
+    settings = {name: value for name, value in given.items() if name != "label"}
+    return fit(stream, stream, job or FakeJob(), **classes, **settings)
 
 
 def cases() -> dict[str, dict]:

@@ -128,9 +128,9 @@ def test_the_index_of_a_frame_in_parquet_is_no_feature(tmp_path):
     frame[:50].to_parquet(tmp_path / "parts" / "0.parquet")
     frame.loc[50:, frame.columns[::-1]].to_parquet(tmp_path / "parts" / "1.parquet")  # names tell the columns
     for name in ("plain.pbr", "plain.parquet", "indexed.parquet", "parts"):
-        out = tmp_path / name.replace(".", "-")
+        out = tmp_path / f"from-{name}"
         assert oba("train", "kmeans", "k=3", "--train", tmp_path / name, "--output", out, "--quiet") == 0
-        assert model(out) == model(tmp_path / "plain-pbr")
+        assert model(out) == model(tmp_path / "from-plain.pbr")
 
 
 @pytest.mark.parametrize("options", [{"sep": "\t"}, {"lineterminator": "\r\n"}, {"encoding": "utf-16"}, {"quoting": 1}])

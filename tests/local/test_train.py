@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -216,6 +217,43 @@ def test_an_output_folder_with_somebody_elses_files_is_left_alone(data, tmp_path
     assert oba("train", "toy", "--train", data, "--output", tmp_path) == 1
     assert "model/ is there already, and not of an earlier run" in capsys.readouterr().err
     assert (tmp_path / "model" / "precious").exists()
+
+
+def test_an_earlier_runs_own_files_are_no_data_of_the_run_that_takes_its_place(data, tmp_path, capsys):
+    """They would be taken away before they are read: a model, with the work that is in it, among them."""
+    out = tmp_path / "out"
+    assert oba("train", "toy", "--train", data, "--output", out, "-q") == 0
+    for source in (out / "model", out / "model" / "model_algo-1", out / "input" / "data" / "train"):
+        assert oba("train", "toy", "--train", source, "--content-type", "text/csv", "--output", out) == 1
+        assert f"channel 'train': {source} is of the run whose place this one takes" in capsys.readouterr().err
+    assert mean(out) == [3, 5]
+
+
+def test_an_output_folder_within_a_folder_of_data_is_refused(data, tmp_path, capsys):
+    for out in (tmp_path, tmp_path / "out"):
+        assert oba("train", "toy", "--train", tmp_path, "--output", out) == 1
+        assert f"channel 'train': --output {out} lies in the folder {tmp_path}" in capsys.readouterr().err
+    assert not (tmp_path / "input").exists()
+
+
+def test_a_folder_without_data_is_told_as_such(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert oba("train", "toy", "--train", tmp_path / "empty", "--output", tmp_path / "out") == 1
+    assert f"channel 'train': there are no data files in {tmp_path / 'empty'}" in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(data, tmp_path, capsys):
+    out = tmp_path / "it's mine"
+    assert oba("train", "toy", "--train", data, "--output", out) == 0
+    shown = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(shown.removeprefix("Next    ")) == [
+        "oba",
+        "predict",
+        "--model",
+        f"{out}/model",
+        "--input",
+        "FILE",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,12 @@ def test_what_cannot_be_trained_on_is_named():
         pytest.raises(TrainingDataError, match=r"smaller values \(factors_lr is 1e\+30, linear_lr is 1e\+30"),
     ):
         FactorizationMachines.fit(wild, {"train": MemoryStream(rows(50), np.arange(50))}, FakeJob())
+    huge = MemoryStream(rows(50), np.full(50, 1e30))
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(TrainingDataError, match="scale features and labels to about 1, as a job does without epochs"),
+    ):
+        FactorizationMachines.fit(hyperparameters(epochs=5, mini_batch_size=5), {"train": huge}, FakeJob())
 
 
 def test_a_stop_leaves_no_model():

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xgboost
+from scipy.special import expit
 
 from algorithms import registry
 from algorithms.errors import ExportError
@@ -102,6 +103,42 @@ OBJECTIVES = {
     "count:poisson": {}, "reg:gamma": {}, "reg:tweedie": {}, "reg:absoluteerror": {}, "reg:pseudohubererror": {},
     "multi:softprob": {"num_class": 3}, "multi:softmax": {"num_class": 3}, "rank:pairwise": {},
 }  # fmt: skip
+
+
+LOGITS = np.array([-80, -20, -16, -12, -9, -5, 0, 5, 12, 16, 20], np.float32)
+
+
+def linear():
+    from algorithms.linear_learner.model import LinearModel
+
+    return LinearModel(np.ones((1, 1), np.float32), np.zeros(1, np.float32), "binary_classifier", "logistic")
+
+
+def machine():
+    from algorithms.factorization_machines.model import FactorizationMachine
+
+    none, one = np.zeros((1, 2), np.float32), np.ones(1, np.float32)
+    return FactorizationMachine(0 * one, one, none, "binary_classifier")
+
+
+@pytest.mark.parametrize(("name", "make"), [("linear-learner", linear), ("factorization-machines", machine)])
+def test_probabilities_of_rare_events_keep_their_digits(name, make):
+    rows = LOGITS[:, None]
+    found = answers(exported(name, make(), "onnx"), features=rows)["score"]
+    np.testing.assert_allclose(found, expit(LOGITS.astype(np.float64)), rtol=2e-5)
+    compare({"score": found}, {"score": make().predict(Batch(rows))["score"]})
+
+
+@pytest.mark.parametrize("base", [0.0, 1e-5, 1.0])
+def test_trees_of_rare_events_keep_their_digits(base):
+    """XGBoost estimates a score of 0 or 1 of labels that are all alike, and keeps it from both when it predicts."""
+    from algorithms.xgb.model import XGBModel
+
+    rows = np.random.default_rng(1).normal(size=(50, 2)).astype(np.float32)
+    settings = {"objective": "binary:logistic"} | ({"base_score": base} if 0 < base < 1 else {})
+    booster = xgboost.train(settings, xgboost.DMatrix(rows, np.full(50, np.round(base))), 3)
+    found = answers(exported("xgboost", XGBModel([booster]), "onnx"), features=rows)["score"]
+    np.testing.assert_allclose(found, booster.predict(xgboost.DMatrix(rows)), rtol=2e-5)
 
 
 @pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])
