@@ -35,6 +35,8 @@ SWEEPS = 0.4
 """At most so many sweeps of a factor for each pass of the job and each of its factors: what takes as long."""
 MOST_DENSE = 1 << 20
 """Values of dense rows from which on steps, in products of matrices, are done sooner than sweeps."""
+MOST_NUMBERS = 1 << 24
+"""Factors of all features, of which sweeps keep several copies in float64: more take steps."""
 _STARTS = tuple(f"{term}_init_" for term in ("bias", "linear", "factors"))
 _OTHERS = linear.STEPPED | {"factors_lr", "factors_wd", "eps"}
 
@@ -43,6 +45,8 @@ def is_due(place: Place, hp: FactorizationMachinesHyperparameters) -> bool:
     """Whether a job that is about to start at ``place`` leaves open how it is learned, and is of a size for this."""
     scaling = place.scaling
     if scaling is None or _OTHERS & hp.given or any(name.startswith(_STARTS) for name in hp.given):
+        return False
+    if hp.feature_dim * hp.num_factors > MOST_NUMBERS:
         return False
     return scaling.rows >= FEWEST_ROWS and place.schedule.epochs >= FEWEST_PASSES and not scaling.far.size
 
