@@ -65,7 +65,7 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
     if scaling is not None:
         exactness.check(model, state, scaling, stream, job)
     _warn(state, hp, job, open_ended=scaling is not None)
-    if place.last is not None:
+    if place.last is not None and hp.use_bias and not place.exact:  # a constant is a bias
         _warn_of_loss(place.last, state.time, hp, job, start=place.last.of_nothing if scaling is None else 0.0)
     return model
 

@@ -363,6 +363,7 @@ def test_batches_of_sparse_rows_without_any_value_teach_the_bias(given, hosts, m
         ("regressor", {"linear_lr": 1e-6, "bias_lr": 1e-6, "epochs": 300}, "has not come far enough"),
         ("regressor", {"linear_lr": 0.01, "epochs": 50}, None),
         ("regressor", {"epochs": 1}, None),
+        ("regressor", {"use_bias": "false"}, None),
         ("regressor", {"linear_lr": 3000}, "has diverged"),
     ],
 )
