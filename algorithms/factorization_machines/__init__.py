@@ -37,12 +37,13 @@ _WIDE = Tunable(1e-8, 512)
 
 
 def _init_method(term: str) -> Any:
-    return choice("normal", "uniform", "constant", default="normal", help=f"How the {term} start.")
+    return choice("normal", "uniform", "constant", default="normal", adapted=True, help=f"How the {term} start.")
 
 
 def _init_scale(term: str, prefix: str) -> Any:
     return real(
         default=None,
+        adapted=True,
         at_least=0,
         tunable=_WIDE,
         when=f"{prefix}_init_method is uniform",
@@ -53,6 +54,7 @@ def _init_scale(term: str, prefix: str) -> Any:
 def _init_sigma(term: str, prefix: str, default: float) -> Any:
     return real(
         default=default,
+        adapted=True,
         at_least=0,
         tunable=_WIDE,
         when=f"{prefix}_init_method is normal",
@@ -61,15 +63,21 @@ def _init_sigma(term: str, prefix: str, default: float) -> Any:
 
 
 def _init_value(term: str, prefix: str) -> Any:
-    return real(default=None, tunable=_WIDE, when=f"{prefix}_init_method is constant", help=f"The start of the {term}.")
+    return real(
+        default=None,
+        adapted=True,
+        tunable=_WIDE,
+        when=f"{prefix}_init_method is constant",
+        help=f"The start of the {term}.",
+    )
 
 
 def _rate(term: str, default: float, more: str = "") -> Any:
     return real(default=default, adapted=True, at_least=0, tunable=_WIDE, help=f"Learning rate of the {term}.{more}")
 
 
-def _decay(term: str, default: float, *, adapted: bool = True) -> Any:
-    return real(default=default, adapted=adapted, at_least=0, tunable=_WIDE, help=f"Weight decay of the {term}.")
+def _decay(term: str, default: float) -> Any:
+    return real(default=default, adapted=True, at_least=0, tunable=_WIDE, help=f"Weight decay of the {term}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +93,9 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
     bias_init_value: float | None = _init_value("bias", "bias")
     bias_lr: float = _rate("bias", 0.1)
     bias_wd: float = _decay("bias", 0.01)
-    clip_gradient: float | None = real(default=None, above=0, help="Gradients are cut to minus and plus this.")
+    clip_gradient: float | None = real(
+        default=None, adapted=True, above=0, help="Gradients are cut to minus and plus this."
+    )
     epochs: int | None = integer(
         default=None,
         at_least=1,
@@ -93,7 +103,9 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
         help="Passes over the training data. Where not given: as many as training needs, in batches of no more than a "
         "hundredth of the rows, on features and labels brought to one scale; one in Pipe mode.",
     )
-    eps: float | None = real(default=None, above=0, help="Adam's guard against division by zero; 1e-8 if not given.")
+    eps: float | None = real(
+        default=None, adapted=True, above=0, help="Adam's guard against division by zero; 1e-8 if not given."
+    )
     factors_init_method: str = _init_method("factors")
     factors_init_scale: float | None = _init_scale("factors", "factors")
     factors_init_sigma: float = _init_sigma("factors", "factors", 0.001)
@@ -101,7 +113,7 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
     factors_lr: float = _rate(
         "factors", 0.0001, " Where neither it nor epochs is given: from 0 to 0.003, by trials on held-out rows."
     )
-    factors_wd: float = _decay("factors", 0.00001, adapted=False)
+    factors_wd: float = _decay("factors", 0.00001)
     linear_init_method: str = _init_method("linear weights")
     linear_init_scale: float | None = _init_scale("linear weights", "linear")
     linear_init_sigma: float = _init_sigma("linear weights", "linear", 0.01)
@@ -110,7 +122,10 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
     linear_wd: float = _decay("linear weights", 0.001)
     mini_batch_size: int = integer(default=1000, at_least=1, tunable=Tunable(100, 10000), help="Rows of a step.")
     rescale_grad: float | None = real(
-        default=None, above=0, help="Factor on gradients before the step; one over the rows of the batch if not given."
+        default=None,
+        adapted=True,
+        above=0,
+        help="Factor on gradients before the step; one over the rows of the batch if not given.",
     )
     use_bias: bool = flag(default=True, help="Whether there is a bias.")
     use_linear: bool = flag(default=True, help="Whether there are linear weights.")

@@ -1,4 +1,5 @@
-/* The inner loops of factorization machines over the non-zeros of a batch, and Adam on the rows that they touch.
+/* The inner loops of factorization machines over the non-zeros of a batch, Adam on the rows that they touch, and the
+ * sweeps of variational.py over the columns of all rows.
  *
  * numpy needs a dozen passes over arrays of (columns that occur) x (factors) for what is one pass here. The module is
  * optional: fit.py has the same arithmetic in numpy for where no compiler was at hand. Arrays come through the buffer
@@ -78,11 +79,111 @@ VECTORISED static void adam(float *parameters, float *first, float *second, cons
     }
 }
 
+typedef struct {
+    const float *values;    /* (nnz,), column by column */
+    const int64_t *rows;    /* (nnz,) row numbers */
+    const int64_t *starts;  /* (d + 1,) */
+    int64_t height, width, nonzeros;
+} Columns;
+
+/* Linear weights: the posterior of each in turn, given the others' means. residual (n,) follows. */
+VECTORISED static void sweep_linear(const Columns *x, const double *precision, double *residual, double *mean,
+                                    double *variance, double prior) {
+    for (int64_t i = 0; i < x->width; i++) {
+        const int64_t start = x->starts[i], end = x->starts[i + 1];
+        if (start == end) continue;
+        double sharp = prior, slope = -prior * mean[i];
+        for (int64_t j = start; j < end; j++) {
+            const double weighed = precision[x->rows[j]] * x->values[j];
+            sharp += weighed * x->values[j];
+            slope += weighed * residual[x->rows[j]];
+        }
+        const double step = slope / sharp;
+        mean[i] += step;
+        variance[i] = 1 / sharp;
+        for (int64_t j = start; j < end; j++) residual[x->rows[j]] -= step * x->values[j];
+    }
+}
+
+/* What a sweep knows of a row: its residual, and the sums over its columns of x m, x^2 s and x^3 s m. */
+typedef struct {
+    double residual, product, spread, skew;
+} Known;
+
+/* One factor of all features, of mean m and variance s: the same. A row's score is linear in m_i, with the slope
+ * x_i a, where a is the sum of the other columns' x m; the mean of its square is x_i^2 (a^2 + the others' x^2 s).
+ * variance_of_pairs (n,) gets the variance of what the factor's pairs add to each row. */
+VECTORISED static void sweep_factor(const Columns *x, const double *precision, double *residual, double *mean,
+                                    double *variance, double prior, Known *known, double *variance_of_pairs) {
+    for (int64_t n = 0; n < x->height; n++) known[n] = (Known){residual[n], 0, 0, 0};
+    for (int64_t i = 0; i < x->width; i++)
+        for (int64_t j = x->starts[i]; j < x->starts[i + 1]; j++) {
+            Known *row = known + x->rows[j];
+            const double product = x->values[j] * mean[i];
+            const double spread = (double)x->values[j] * x->values[j] * variance[i];
+            row->product += product;
+            row->spread += spread;
+            row->skew += spread * product;
+        }
+    for (int64_t i = 0; i < x->width; i++) {
+        const int64_t start = x->starts[i], end = x->starts[i + 1];
+        if (start == end) continue;
+        const double before = mean[i], spread_before = variance[i];
+        double sharp = prior, slope = -prior * before;
+        for (int64_t j = start; j < end; j++) {
+            const Known *row = known + x->rows[j];
+            const double value = x->values[j], weighed = precision[x->rows[j]] * value;
+            const double product = value * before, spread = value * value * spread_before;
+            const double others = row->product - product, others_spread = row->spread - spread;
+            const double others_skew = row->skew - spread * product;
+            sharp += weighed * value * (others * others + others_spread);
+            /* the score's other pairs hold the other columns, too: less the covariance with the slope */
+            slope += weighed * (others * row->residual - others_spread * (product + others) + others_skew);
+        }
+        const double step = slope / sharp, after = before + step;
+        mean[i] = after;
+        variance[i] = 1 / sharp;
+        const double wider = variance[i] - spread_before, skewed = variance[i] * after - spread_before * before;
+        for (int64_t j = start; j < end; j++) {
+            Known *row = known + x->rows[j];
+            const double value = x->values[j];
+            row->residual -= value * (row->product - value * before) * step;
+            row->product += value * step;
+            row->spread += value * value * wider;
+            row->skew += value * value * value * skewed;
+        }
+    }
+    for (int64_t n = 0; n < x->height; n++) {
+        residual[n] = known[n].residual;
+        variance_of_pairs[n] = 0.5 * known[n].spread * known[n].spread;
+    }
+    for (int64_t i = 0; i < x->width; i++)
+        for (int64_t j = x->starts[i]; j < x->starts[i + 1]; j++) {
+            const double product = x->values[j] * mean[i];
+            const double spread = (double)x->values[j] * x->values[j] * variance[i];
+            const double others = known[x->rows[j]].product - product;
+            variance_of_pairs[x->rows[j]] += spread * (others * others - 0.5 * spread);
+        }
+}
+
 static int check_indices(const int64_t *indices, int64_t count, int64_t limit, const char *name) {
     for (int64_t i = 0; i < count; i++)
         if (indices[i] < 0 || indices[i] >= limit) {
             PyErr_Format(PyExc_ValueError, "%s: index %lld is not below %lld", name, (long long)indices[i],
                          (long long)limit);
+            return -1;
+        }
+    return 0;
+}
+
+static int check_starts(const int64_t *starts, int64_t count, int64_t nonzeros) {
+    if (starts[0] != 0 || starts[count] != nonzeros) {
+        PyErr_SetString(PyExc_ValueError, "starts must go from 0 to the number of values");
+        return -1;
+    }
+    for (int64_t i = 0; i < count; i++)
+        if (starts[i] > starts[i + 1]) {
+            PyErr_SetString(PyExc_ValueError, "starts must not fall");
             return -1;
         }
     return 0;
@@ -105,16 +206,7 @@ static int read_rows(Rows *x, Py_buffer *values, Py_buffer *columns, Py_buffer *
     if (check_length(columns, x->nonzeros, sizeof(int64_t), "columns") ||
         check_length(factors, x->features * x->factors, sizeof(float), "factors"))
         return -1;
-    if (x->starts[0] != 0 || x->starts[x->rows] != x->nonzeros) {
-        PyErr_SetString(PyExc_ValueError, "starts must go from 0 to the number of values");
-        return -1;
-    }
-    for (int64_t row = 0; row < x->rows; row++)
-        if (x->starts[row] > x->starts[row + 1]) {
-            PyErr_SetString(PyExc_ValueError, "starts must not fall");
-            return -1;
-        }
-    return check_indices(x->columns, x->nonzeros, x->features, "columns");
+    return check_starts(x->starts, x->rows, x->nonzeros) || check_indices(x->columns, x->nonzeros, x->features, "columns");
 }
 
 static void release(Py_buffer *buffers, int count) {
@@ -190,12 +282,79 @@ static PyObject *py_adam(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* Fill columns from buffers of values, rows, starts, precision, residual, mean and variance, and check them. */
+static int read_columns(Columns *x, Py_buffer *b) {
+    x->values = b[0].buf;
+    x->rows = b[1].buf;
+    x->starts = b[2].buf;
+    x->nonzeros = b[0].len / (int64_t)sizeof(float);
+    x->width = b[2].len / (int64_t)sizeof(int64_t) - 1;
+    x->height = b[3].len / (int64_t)sizeof(double);
+    if (x->width < 1) {
+        PyErr_SetString(PyExc_ValueError, "starts must not be empty");
+        return -1;
+    }
+    if (check_length(&b[1], x->nonzeros, sizeof(int64_t), "rows") ||
+        check_length(&b[4], x->height, sizeof(double), "residual") ||
+        check_length(&b[5], x->width, sizeof(double), "mean") ||
+        check_length(&b[6], x->width, sizeof(double), "variance"))
+        return -1;
+    return check_starts(x->starts, x->width, x->nonzeros) || check_indices(x->rows, x->nonzeros, x->height, "rows");
+}
+
+static PyObject *py_sweep_linear(PyObject *self, PyObject *args) {
+    (void)self;
+    Py_buffer b[7];
+    double prior;
+    Columns x;
+    if (!PyArg_ParseTuple(args, "y*y*y*y*w*w*w*d", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &prior))
+        return NULL;
+    int failed = read_columns(&x, b);
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+        sweep_linear(&x, b[3].buf, b[4].buf, b[5].buf, b[6].buf, prior);
+        Py_END_ALLOW_THREADS
+    }
+    release(b, 7);
+    if (failed) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_sweep_factor(PyObject *self, PyObject *args) {
+    (void)self;
+    Py_buffer b[8]; /* the eighth: variance of pairs */
+    double prior;
+    Columns x;
+    if (!PyArg_ParseTuple(args, "y*y*y*y*w*w*w*dw*", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &prior, &b[7]))
+        return NULL;
+    int failed = read_columns(&x, b) || check_length(&b[7], x.height, sizeof(double), "variance of pairs");
+    Known *known = NULL;
+    if (!failed) {
+        known = PyMem_Malloc((size_t)(x.height + 1) * sizeof(Known));
+        failed = known == NULL;
+        if (failed) PyErr_NoMemory();
+    }
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+        sweep_factor(&x, b[3].buf, b[4].buf, b[5].buf, b[6].buf, prior, known, b[7].buf);
+        Py_END_ALLOW_THREADS
+    }
+    PyMem_Free(known);
+    release(b, 8);
+    if (failed) return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"forward", py_forward, METH_VARARGS, "forward(values, columns, starts, linear, factors, products, scores)"},
     {"backward", py_backward, METH_VARARGS,
      "backward(values, columns, starts, linear, factors, compact, products, slopes, linear_gradient, factor_gradient)"},
     {"adam", py_adam, METH_VARARGS,
      "adam(parameters, first, second, touched, gradients, k, beta_1, beta_2, rate, epsilon, decay, clip)"},
+    {"sweep_linear", py_sweep_linear, METH_VARARGS,
+     "sweep_linear(values, rows, starts, precision, residual, mean, variance, prior)"},
+    {"sweep_factor", py_sweep_factor, METH_VARARGS,
+     "sweep_factor(values, rows, starts, precision, residual, mean, variance, prior, variance_of_pairs)"},
     {NULL, NULL, 0, NULL},
 };
 

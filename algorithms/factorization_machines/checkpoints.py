@@ -29,6 +29,7 @@ class Place:
             takes, as its sizes tell. setting: multiples of the job's ``factors_lr`` and ``linear_wd``.
         search: of which this is a trial's place; None in the job itself.
         exact: the linear model was solved, and the pass to come only scores it.
+        last: scores of the last epoch of the job that is over, where this run has had one.
         whole: name and parameters of the best trial that came to its end, which a job that is stopped soon leaves.
     """
 
@@ -42,6 +43,7 @@ class Place:
     setting: Setting = (1.0, 1.0)
     search: Search | None = None
     exact: bool = False
+    last: Sums | None = None
     whole: tuple[str, Mapping[str, np.ndarray]] | None = None
 
     def next_epoch(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from algorithms.common.hosts import any_host
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
-from algorithms.factorization_machines import exactness, trials
+from algorithms.factorization_machines import exactness, selection, trials
 from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.model import BINARY, REGRESSOR, FactorizationMachine
 from algorithms.factorization_machines.passes import NO_ROWS, advice, labels_of, one_pass
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no answer
 _LARGE_DECAY = 1e-4  # ten times the default of factors_wd; a smaller one draws no interaction to zero that rows show
 _SETTLED = 0.5  # of the epochs, before which a trial, whose rates fell to their end, has the better model
+_WORSE = 1.2  # times the loss of a constant; below, it may be noise: rows are scored before each step
 _NAMED = 10  # columns in a warning
 
 
@@ -43,6 +44,8 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
     if place.scaling is not None:
         state.leave_alone(place.scaling.far)
     rows = of_channel(stream, place.schedule.batch_size, place.scaling)
+    if found is None:
+        place = _by_sweeps_or_steps(state, rows, place, hp, job)
     place, stopped = trials.run(state, rows, place, hp, job)
     while place.epoch < place.schedule.epochs and not stopped:
         stopped = _one_epoch(state, rows, place, hp, job)
@@ -62,6 +65,8 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
     if scaling is not None:
         exactness.check(model, state, scaling, stream, job)
     _warn(state, hp, job, open_ended=scaling is not None)
+    if place.last is not None and hp.use_bias and not place.exact:  # a constant is a bias
+        _warn_of_loss(place.last, state.time, hp, job, start=place.last.of_nothing if scaling is None else 0.0)
     return model
 
 
@@ -93,6 +98,25 @@ def _warn(state: State, hp: FactorizationMachinesHyperparameters, job: Job, *, o
     )
 
 
+def _warn_of_loss(last: Sums, steps: int, hp: FactorizationMachinesHyperparameters, job: Job, *, start: float) -> None:
+    """Where scores of the ``last`` epoch are worse than a constant's: they have diverged, or, where they are still
+    better than at the ``start``, not come far."""
+    constant = last.of_constant
+    if last.loss <= _WORSE * constant:
+        return
+    than = (
+        f"On the rows that it was trained on, in the last epoch, the model's loss was {last.loss:.4g}, where that of a "
+        f"constant is {constant:.4g}"
+    )
+    if last.loss > _WORSE * start:
+        job.warning(f"{than}: training has diverged; {advice(hp)}, and train anew.")
+    elif steps >= FEWEST_STEPS:
+        job.warning(
+            f"{than}: at linear_lr={hp.linear_lr:g}, factors_lr={hp.factors_lr:g} and bias_lr={hp.bias_lr:g} it has "
+            "not come far enough. Choose larger ones or more epochs, or bring the labels to values around 1."
+        )
+
+
 def _measured(stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> Scaling:
     """The scale of the data, by a pass over it."""
     measure = Measure(hp.feature_dim)
@@ -117,10 +141,6 @@ def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: 
         return Place(Schedule(hp.epochs or 1, hp.mini_batch_size), scores)
     scaling = _measured(stream, hp, job)
     schedule = enough(scaling.rows, hp.mini_batch_size)
-    job.info(
-        f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
-        f"{schedule.batch_size}, on features and labels of one scale; every {schedule.log_every}. is logged."
-    )
     if (far := scaling.far).size:
         named = ", ".join(map(str, far[:_NAMED])) + (f" and {far.size - _NAMED} more" if far.size > _NAMED else "")
         job.warning(
@@ -129,7 +149,26 @@ def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: 
         )
     # With the number of passes, the rows of a step are ours to choose: as many on several hosts as on one.
     schedule = replace(schedule, batch_size=-(-schedule.batch_size // job.hosts.size))
-    place = Place(schedule, scores, scaling)
+    return Place(schedule, scores, scaling)
+
+
+def _by_sweeps_or_steps(
+    state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+) -> Place:
+    """Where a job that is about to start at ``place`` goes on: with a model that needs no steps, with a trial, or
+    there."""
+    scaling, schedule = place.scaling, place.schedule
+    if scaling is None:
+        return place
+    if selection.is_due(place, hp):
+        place = selection.run(state, rows, place, hp, job)
+        if place.exact:
+            return place
+    job.info(
+        f"epochs is not given: {schedule.epochs} passes over {scaling.rows} rows in batches of "
+        f"{schedule.batch_size * job.hosts.size}, on features and labels of one scale; "
+        f"every {schedule.log_every}. is logged."
+    )
     return trials.first(place, hp) if trials.are_due(place, hp) else place
 
 
@@ -145,6 +184,7 @@ def _one_epoch(state: State, rows: Rows, place: Place, hp: FactorizationMachines
         job.report(Progress(epoch + 1, place.schedule.epochs))
         job.report(Throughput(total.rows, time.perf_counter() - started))
     place.next_epoch()
+    place.last = total
     stopped = any_host(job.hosts, job.stop_requested)  # before the checkpoint, which is then written
     if is_whole:
         job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)

@@ -8,6 +8,7 @@ next (Friedman, Hastie and Tibshirani, Journal of Statistical Software 33, 2010)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from algorithms.factorization_machines.rows import Rows, parted
 from algorithms.factorization_machines.search import FOLDS, GROUPS, LIKELY, NONE, Search
 from algorithms.factorization_machines.steps import State
 from algorithms.interface import Hosts, Job
-from recordio.batches import Features, concatenate
+from recordio.batches import Batch, Features, concatenate
 
 if TYPE_CHECKING:
     from algorithms.factorization_machines import FactorizationMachinesHyperparameters
@@ -43,15 +44,18 @@ USUAL = {True: 0.2, False: 0.5}
 scores a variance of 5, or leaves a quarter of the labels' variance to noise."""
 UNLIKE = 100.0
 """Columns of sparse rows whose magnitudes differ so many times are brought to one."""
+CAUTION = 1.0
+"""Standard errors by which the penalty of classes may be worse than the best one and stronger: a probability that is
+too sure costs more on other rows than one that is too cautious, and few of those that are held out show it."""
 TOLERANCE, ITERATIONS = 1e-7, 200
 MOST_CURVED = 0.25
 """The largest second derivative of the logistic loss."""
-_STEPPED = "linear_lr", "linear_wd", "bias_lr", "bias_wd"
+STEPPED = "linear_lr", "linear_wd", "bias_lr", "bias_wd", "rescale_grad", "clip_gradient"
 """Hyperparameters that say how the linear weights are to be learned: then they are."""
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Rows (n, d), float64, labels (n,), and what else their scores have, (n,)."""
 
     features: Features
@@ -59,6 +63,7 @@ class _Part:
     offset: np.ndarray
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
+        """Of weights and bias, (d + 1,): (n,)."""
         return np.asarray(self.features @ weights[:-1] + weights[-1] + self.offset)
 
 
@@ -74,37 +79,36 @@ def solve(
 def _solve(
     state: State, search: Search, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
 ) -> bool:
-    stepped = hp.states(*_STEPPED) or hp.rescale_grad is not None or hp.clip_gradient is not None
-    if not (hp.use_linear and hp.use_bias) or stepped or any_host(job.hosts, not rows.in_memory):
+    if not (hp.use_linear and hp.use_bias) or hp.states(*STEPPED) or any_host(job.hosts, not rows.in_memory):
         return False
     if any_host(job.hosts, place.scaling is None or place.scaling.shift is not None):
         return False  # dense columns are of one deviation, which steps at one rate suit
     state.linear[:], state.bias[:] = 0, 0
     binary, hosts, count = place.total.binary, job.hosts, place.scaling.rows if place.scaling else 0
-    scale = _scale(rows, hp.feature_dim, hosts)
+    scale = scale_of(rows.batches(), hp.feature_dim, hosts)
     folds, held = next(((folds, folds) for most, folds in FEW_ROWS if count <= most), (FOLDS, search.folds))
 
-    def pairs(folds: int, held: int) -> list[tuple[_Part, ...]]:
+    def pairs(folds: int, held: int) -> list[tuple[Part, ...]]:
         """The rows that are known and those that are held out, of so many of the folds."""
         return [
-            tuple(_part(state, part, scale, place, hp) for part in parted(rows, fold, folds, job.seed, hosts.rank))
+            tuple(_part(state, part, scale, place, hp) for part in parted(rows, fold, folds, job.seed, hosts))
             for fold in range(held)
         ]
 
     parts = pairs(folds, held)
-    penalty = _best_penalty(parts, count, binary, job)
+    penalty = best_penalty(parts, count, binary, job, hosts)
     if penalty is None:
         return False
     start = np.zeros(hp.feature_dim + 1)
     losses = np.zeros(GROUPS)
     for known, out in parts[: search.folds] if folds == FOLDS else pairs(FOLDS, search.folds):
-        losses += _losses(out, _minimum(known, penalty, start, binary, hosts), binary, hosts)
+        losses += losses_of(out, minimum(known, penalty, start, binary, hosts), binary, hosts)
     others = np.array(search.losses[search.best()])
     gain = others - losses
     sure = LIKELY if search.best()[0] > NONE else 0.0  # interactions get better in a whole job, a linear model does not
     if not gain.sum() > sure * np.sqrt(GROUPS) * gain.std():
         return False
-    weights = _minimum(_part(state, rows, scale, place, hp), penalty, start, binary, hosts)
+    weights = minimum(_part(state, rows, scale, place, hp), penalty, start, binary, hosts)
     state.linear[:], state.bias[:] = weights[:-1] / scale, weights[-1]
     job.info(
         f"The linear model, solved exactly with a penalty of {penalty:.2g} times the mean square of a row, has "
@@ -113,11 +117,11 @@ def _solve(
     return True
 
 
-def _part(state: State, rows: Rows, scale: np.ndarray, place: Place, hp: FactorizationMachinesHyperparameters) -> _Part:
+def _part(state: State, rows: Rows, scale: np.ndarray, place: Place, hp: FactorizationMachinesHyperparameters) -> Part:
     """The rows with each column divided by its scale (d,), and their scores without linear weights and bias."""
     batches = list(rows.batches())
     if not batches:
-        return _Part(np.zeros((0, hp.feature_dim)), np.zeros(0), np.zeros(0))
+        return Part(np.zeros((0, hp.feature_dim)), np.zeros(0), np.zeros(0))
     batch = concatenate(batches)
     labels = labels_of(batch, hp)
     if place.scaling is not None and not place.total.binary:
@@ -126,13 +130,13 @@ def _part(state: State, rows: Rows, scale: np.ndarray, place: Place, hp: Factori
     features = (
         features / scale if isinstance(features, np.ndarray) else sp.csr_array(features @ sp.diags_array(1 / scale))
     )
-    return _Part(features, labels.astype(np.float64), state.scores(batch).astype(np.float64))
+    return Part(features, labels.astype(np.float64), state.scores(batch).astype(np.float64))
 
 
-def _scale(rows: Rows, width: int, hosts: Hosts) -> np.ndarray:
+def scale_of(batches: Iterable[Batch], width: int, hosts: Hosts) -> np.ndarray:
     """What columns are divided by, (d,): sparse ones are left as they are unless their magnitudes are ``UNLIKE``."""
     squares, counts, dense = np.zeros(width), np.zeros(width), True
-    for batch in rows.batches():
+    for batch in batches:
         if not isinstance(batch.features, np.ndarray):
             dense = False
             values = batch.features.data.astype(np.float64)
@@ -147,23 +151,30 @@ def _scale(rows: Rows, width: int, hosts: Hosts) -> np.ndarray:
     return np.ones(width)
 
 
-def _best_penalty(parts: list[tuple[_Part, ...]], rows: int, binary: bool, job: Job) -> float | None:
+def best_penalty(parts: list[tuple[Part, ...]], rows: int, binary: bool, job: Job, hosts: Hosts) -> float | None:
     """The penalty of the least loss on the second of each pair, of models of the first; None where a stop was asked
     for."""
-    hosts = job.hosts
     starts = [np.zeros(known.features.shape[1] + 1) for known, _ in parts]
     losses: list[float] = []
+    by_group: list[np.ndarray] = []
     for penalty in PENALTIES:
         if any_host(hosts, job.stop_requested):
             return None
         starts = [
-            _minimum(known, penalty, start, binary, hosts) for (known, _), start in zip(parts, starts, strict=True)
+            minimum(known, penalty, start, binary, hosts) for (known, _), start in zip(parts, starts, strict=True)
         ]
-        found = [_losses(out, start, binary, hosts).sum() for (_, out), start in zip(parts, starts, strict=True)]
-        losses.append(_against(float(sum(found)), penalty, rows, binary))
+        found = [losses_of(out, start, binary, hosts) for (_, out), start in zip(parts, starts, strict=True)]
+        by_group.append(np.sum(found, axis=0))
+        losses.append(_against(float(np.sum(found)), penalty, rows, binary))
         if len(losses) - 1 - int(np.argmin(losses)) >= WORSE:
             break
-    return PENALTIES[int(np.argmin(losses))]
+    best = int(np.argmin(losses))
+    if binary and parts:
+        for stronger in range(best):
+            worse = by_group[stronger] - by_group[best]
+            if losses[stronger] - losses[best] <= CAUTION * np.sqrt(GROUPS) * worse.std():
+                return PENALTIES[stronger]
+    return PENALTIES[best]
 
 
 def _against(loss: float, penalty: float, rows: int, binary: bool) -> float:
@@ -173,7 +184,7 @@ def _against(loss: float, penalty: float, rows: int, binary: bool) -> float:
     return loss + rows * unusual if binary else loss * float(np.exp(2 * unusual))
 
 
-def _losses(part: _Part, weights: np.ndarray, binary: bool, hosts: Hosts) -> np.ndarray:
+def losses_of(part: Part, weights: np.ndarray, binary: bool, hosts: Hosts) -> np.ndarray:
     """Sums of the losses of all hosts' rows by group, (GROUPS,), as trials add them up."""
     scores = part.scores(weights)
     losses = np.logaddexp(0, scores) - part.labels * scores if binary else np.square(scores - part.labels)
@@ -181,7 +192,7 @@ def _losses(part: _Part, weights: np.ndarray, binary: bool, hosts: Hosts) -> np.
     return np.asarray(hosts.sum(found)[0])
 
 
-def _minimum(part: _Part, penalty: float, start: np.ndarray, binary: bool, hosts: Hosts) -> np.ndarray:
+def minimum(part: Part, penalty: float, start: np.ndarray, binary: bool, hosts: Hosts) -> np.ndarray:
     """Weights and bias, (d + 1,), at the minimum of the mean loss with the penalty of the squared weights."""
     squares, count = hosts.sum(_squares(part.features), np.array([len(part.labels)], float))
     rows = max(float(count[0]), 1.0)

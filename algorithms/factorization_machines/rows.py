@@ -6,9 +6,10 @@ from collections.abc import Callable, Generator
 
 import numpy as np
 
+from algorithms.common.hosts import ONE_HOST
 from algorithms.factorization_machines.scaling import Scaling
-from algorithms.interface import Stream
-from recordio.batches import Batch
+from algorithms.interface import Hosts, Stream
+from recordio.batches import Batch, Features
 
 MEMORY = 32 << 20
 """Bytes of rows that stay in memory: reading, cutting and scaling small batches takes three times what a step does."""
@@ -51,23 +52,30 @@ def of_channel(stream: Stream, size: int, scaling: Scaling | None) -> Rows:
     return Rows(make, repeats=stream.repeats, keep=scaling is not None)
 
 
-def parted(rows: Rows, fold: int, folds: int, seed: int, rank: int) -> tuple[Rows, Rows]:
+def parted(rows: Rows, fold: int, folds: int, seed: int, hosts: Hosts) -> tuple[Rows, Rows]:
     """All but a fold of the rows, and the fold: one of so many, to which rows belong by chance; dense rows by what is
-    in them, so that copies of a row are together."""
+    in them, so that copies of a row are together.
+
+    Hosts to which rows were dealt one by one hold out the same rows as one host that has all.
+    """
 
     def make(held_out: bool) -> Generator[Batch]:
-        random = np.random.default_rng((seed, rank))
+        random = np.random.default_rng((seed, 0))
         for batch in rows.batches():
-            features = batch.features
-            if isinstance(features, np.ndarray):
-                own = _numbers(features, seed) % folds
-            else:
-                own = random.integers(folds, size=len(batch))
-            chosen = np.flatnonzero((own == fold) == held_out)
+            chosen = np.flatnonzero((fold_numbers(batch.features, folds, seed, random, hosts) == fold) == held_out)
             if chosen.size:
-                yield Batch(features[chosen], None if batch.labels is None else batch.labels[chosen])
+                yield Batch(batch.features[chosen], None if batch.labels is None else batch.labels[chosen])
 
     return Rows(lambda: make(False)), Rows(lambda: make(True))
+
+
+def fold_numbers(
+    features: Features, folds: int, seed: int, random: np.random.Generator, hosts: Hosts = ONE_HOST
+) -> np.ndarray:
+    """The fold (n,) of each row: by ``random``, that of dense rows by what is in them."""
+    if isinstance(features, np.ndarray):
+        return _numbers(features, seed) % folds
+    return random.integers(folds, size=features.shape[0] * hosts.size)[hosts.rank :: hosts.size]
 
 
 def _numbers(features: np.ndarray, seed: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import entr, expit
 
 from algorithms.events import Score
 from algorithms.interface import Hosts
@@ -16,11 +16,15 @@ class Sums:
         self.binary = binary
         self.rows = 0
         self.squared = self.absolute = self.cross_entropy = 0.0
+        self.label_sum = self.label_squares = 0.0
         self.right = self.hits = self.claimed = self.positives = 0
 
     def add(self, scores: np.ndarray, labels: np.ndarray) -> None:
         """Add rows: scores before the sigmoid and labels, both (n,)."""
         self.rows += len(labels)
+        known = labels.astype(np.float64)
+        self.label_sum += float(known.sum())
+        self.label_squares += float(known @ known)
         if self.binary:
             positive, predicted = labels > 0.5, expit(scores) >= 0.5
             self.cross_entropy += float(np.sum(np.logaddexp(0, scores) - labels * scores, dtype=np.float64))
@@ -35,7 +39,7 @@ class Sums:
 
     def shared(self, hosts: Hosts) -> None:
         """Take in the rows of all hosts."""
-        names = ("rows", "squared", "absolute", "cross_entropy", "right", "hits", "claimed", "positives")
+        names = tuple(name for name in vars(self) if name != "binary")
         for name, total in zip(
             names, hosts.sum(np.array([getattr(self, name) for name in names], float))[0], strict=True
         ):
@@ -45,6 +49,24 @@ class Sums:
     def finite(self) -> bool:
         """Whether all scores so far were finite."""
         return bool(np.isfinite(self.squared + self.cross_entropy))
+
+    @property
+    def loss(self) -> float:
+        """The mean squared error, or cross entropy."""
+        return (self.cross_entropy if self.binary else self.squared) / self.rows
+
+    @property
+    def of_constant(self) -> float:
+        """The least loss of scores that are all the same."""
+        mean = self.label_sum / self.rows
+        if self.binary:
+            return float(entr(mean) + entr(1 - mean))
+        return max(self.label_squares / self.rows - mean * mean, 0.0)
+
+    @property
+    def of_nothing(self) -> float:
+        """The loss of scores of 0, at which training starts on labels as they are."""
+        return float(np.log(2)) if self.binary else self.label_squares / self.rows
 
     def scores(self, dataset: str) -> tuple[Score, ...]:
         """Each metric, in the order of SageMaker's log."""

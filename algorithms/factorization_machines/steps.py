@@ -15,7 +15,7 @@ import math
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,6 +33,12 @@ except ImportError:  # built without a compiler: numpy does the same, slower
 
 if TYPE_CHECKING:
     from algorithms.factorization_machines import FactorizationMachinesHyperparameters
+
+
+def kernel() -> Any:
+    """The compiled inner loops; None where there are none."""
+    return _kernel
+
 
 BETA_1, BETA_2 = np.float32(0.9), np.float32(0.999)
 DEFAULT_EPSILON = 1e-8

@@ -49,7 +49,7 @@ def run(
 ) -> tuple[Place, bool]:
     """All trials from ``place`` on. Returns the place that training has come to, and whether a stop was asked for."""
     while (search := place.search) is not None:
-        known, held_out = parted(rows, search.fold, FOLDS, job.seed, job.hosts.rank)
+        known, held_out = parted(rows, search.fold, FOLDS, job.seed, job.hosts)
         if not place.epoch and not place.batches:
             state.restart()
             set_rates(state, place)

@@ -71,6 +71,8 @@ def _kernel_of_factorization_machines() -> Target:
         kind = ("regressor", "binary_classifier")[numbers[2] % 2]
         with np.errstate(all="ignore"):
             fit("factorization-machines", rows, feature_dim="4", predictor_type=kind, **given)
+            del given["epochs"]  # sweeps
+            fit("factorization-machines", rows, feature_dim="4", predictor_type=kind, **given)
 
     return Target([bytes(range(200)), b"\0\0\1" * 30], check)
 

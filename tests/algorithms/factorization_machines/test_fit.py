@@ -359,3 +359,30 @@ def test_batches_of_sparse_rows_without_any_value_teach_the_bias(given, hosts, m
 
     assert np.isfinite(learned(some)).all()
     np.testing.assert_allclose(learned(empty), 3, atol=3 if given else 0.1)  # three passes do not get there
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "warned"),
+    [
+        ("regressor", {"linear_lr": 300, "epochs": 12}, "has diverged; choose smaller values (factors_lr is 0.0001, "),
+        ("binary_classifier", {"linear_lr": 300, "epochs": 12}, "has diverged"),
+        ("regressor", {"linear_lr": 1e-6, "bias_lr": 1e-6, "epochs": 300}, "has not come far enough"),
+        ("regressor", {"linear_lr": 0.01, "epochs": 50}, None),
+        ("regressor", {"epochs": 1}, None),
+        ("regressor", {"use_bias": "false"}, None),
+        ("regressor", {"linear_lr": 3000}, "has diverged"),
+    ],
+)
+def test_a_model_that_is_worse_than_a_constant_is_warned_of(kind, given, warned, monkeypatch):
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 600)
+    monkeypatch.setattr(schedule, "PASSES", 50)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6)).astype(np.float32)
+    y = 3 + x[:, 0] + 0.1 * rng.normal(size=400)
+    labels = (y > 3) if kind == "binary_classifier" else y
+    job = FakeJob()
+    values = hyperparameters(predictor_type=kind, mini_batch_size=100, **given)
+    FactorizationMachines.fit(values, {"train": MemoryStream(x, labels.astype(np.float32))}, job)
+    said = [line for line in job.warnings if "that of a constant is" in line]
+    assert len(said) == (warned is not None)
+    assert not warned or warned in said[0]

@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 
 from algorithms import hyperparameters
 from algorithms.checkpoints import NoCheckpoints
+from algorithms.common.hosts import ONE_HOST
 from algorithms.errors import TrainingStopped
 from algorithms.factorization_machines import FactorizationMachines, linear, rows, schedule
 from algorithms.factorization_machines.rows import Rows, of_channel, parted
@@ -49,6 +50,10 @@ def fitted(x, y, job=None, **given):
     return FactorizationMachines.fit(hp, {"train": MemoryStream(x, y)}, job or FakeJob())
 
 
+BY_STEPS = {"eps": 1e-8}
+"""Its own default: a job that is told of its steps takes them, after trials."""
+
+
 def error(model, x, y):
     return error_of(model.predict(Batch(x))["score"], y)
 
@@ -60,7 +65,7 @@ def error_of(found, y):
 def test_a_matrix_of_low_rank_is_filled_in():
     known, asked = matrix(rank=3)
     job = FakeJob()
-    assert error(fitted(*known, job), *asked) < 0.1  # of a deviation of 1, which is noise to a linear model
+    assert error(fitted(*known, job, **BY_STEPS), *asked) < 0.1  # of a deviation of 1, which is noise to a linear model
     assert ["rows took factors_lr=0.00" in line for line in job.messages].count(True) == 1
 
 
@@ -71,7 +76,7 @@ def test_labels_without_interactions_are_given_none():
     x = cells(*pairs.T, 80)
     linear = Ridge(1.0).fit(x[:1600], y[:1600]).predict(x[1600:])
     job = FakeJob()
-    found = error(fitted(x[:1600], y[:1600], job), x[1600:], y[1600:])
+    found = error(fitted(x[:1600], y[:1600], job, **BY_STEPS), x[1600:], y[1600:])
     assert found <= 1.02 * np.sqrt(np.mean((linear - y[1600:]) ** 2))
     assert any("rows took factors_lr=0" in line and "took factors_lr=0." not in line for line in job.messages)
 
@@ -95,7 +100,7 @@ def test_a_stop_at_the_start_of_a_later_trial_or_of_the_job_leaves_the_best_whol
             restart(state)
 
         monkeypatch.setattr(State, "restart", restarted)
-        return error(fitted(x[:400], y[:400], job), x[400:], y[400:]), job.warnings, len(starts)
+        return error(fitted(x[:400], y[:400], job, **BY_STEPS), x[400:], y[400:]), job.warnings, len(starts)
 
     *_, count = stopped_at(-1)  # all trials, and the job itself
     for start in (2, count):
@@ -106,11 +111,11 @@ def test_a_stop_at_the_start_of_a_later_trial_or_of_the_job_leaves_the_best_whol
         stopped_at(1)
 
 
-@pytest.mark.parametrize("value", [1, 6])
-def test_copies_of_one_row_which_are_in_one_fold_are_learned(value, monkeypatch):
+@pytest.mark.parametrize(("value", "given"), [(1, BY_STEPS), (6, BY_STEPS), (6, {})])
+def test_copies_of_one_row_which_are_in_one_fold_are_learned(value, given, monkeypatch):
     monkeypatch.setattr(schedule, "SMALL_STEPS", 3000)
     x, y = np.full((40, 3), value, np.float32), np.arange(40, dtype=np.float32) % 3
-    found = fitted(x, y).predict(Batch(x[:1]))["score"]
+    found = fitted(x, y, **given).predict(Batch(x[:1]))["score"]
     np.testing.assert_allclose(found, y.mean(), atol=0.1)  # all that there is to learn
 
 
@@ -132,7 +137,7 @@ def test_several_hosts_come_to_the_same_rate_and_fill_in_the_matrix(keep, monkey
     def fit(hosts):
         mine = slice(hosts.rank, None, hosts.size)
         job = FakeJob(hosts=hosts)
-        return fitted(known[0][mine], known[1][mine], job), job
+        return fitted(known[0][mine], known[1][mine], job, **BY_STEPS), job
 
     found = on_hosts(2, fit)
     assert error(found[0][0], *asked) < 0.3
@@ -166,12 +171,12 @@ def test_a_job_that_was_interrupted_among_its_trials_ends_as_one_that_was_not(sh
     monkeypatch.setattr(schedule, "PASSES", 30)
     known, _ = matrix(rank=2, height=30, width=20)
     counted = _Kept(-1)
-    expected = fitted(*known, FakeJob(checkpoints=counted))
+    expected = fitted(*known, FakeJob(checkpoints=counted), **BY_STEPS)
     points = -1 - counted.left
     kept = _Kept(max(int(share * points), 1))
     with pytest.raises(EndedError):
-        fitted(*known, FakeJob(checkpoints=kept))
-    model = fitted(*known, FakeJob(checkpoints=_Kept(-1, kept.found)))
+        fitted(*known, FakeJob(checkpoints=kept), **BY_STEPS)
+    model = fitted(*known, FakeJob(checkpoints=_Kept(-1, kept.found)), **BY_STEPS)
     np.testing.assert_array_equal(model.factors, expected.factors)
     np.testing.assert_array_equal(model.linear, expected.linear)
 
@@ -182,7 +187,8 @@ def test_copies_of_a_dense_row_are_held_out_together():
     sizes = []
     for fold in range(5):
         known, held_out = (
-            {tuple(row) for batch in part.batches() for row in batch.features} for part in parted(copies, fold, 5, 0, 0)
+            {tuple(row) for batch in part.batches() for row in batch.features}
+            for part in parted(copies, fold, 5, 0, ONE_HOST)
         )
         assert not known & held_out
         sizes.append(len(held_out))
@@ -252,13 +258,27 @@ def test_noise_and_few_rows_are_no_worse_than_a_linear_model(monkeypatch):
     rows = cells(*pairs.T, 120)
     noise = 0.3 * rng.normal(size=120)[pairs].sum(axis=1) + rng.normal(size=2500)
     for features, known, count in ((few, labels, 25), (rows, noise.astype(np.float32), 1000)):
-        model = fitted(features[:count], known[:count])
+        model = fitted(features[:count], known[:count], **BY_STEPS)
         peer = RidgeCV(np.logspace(-3, 3, 13)).fit(features[:count], known[:count])
         mine, theirs = (
             np.mean((predicted - known[count:]) ** 2)
             for predicted in (model.predict(Batch(features[count:]))["score"], peer.predict(features[count:]))
         )
         assert mine <= 1.05 * theirs
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_hosts_hold_out_the_rows_that_one_host_does(dense):
+    x = np.random.default_rng(1).normal(size=(201, 3)).astype(np.float32)
+
+    def held_out(hosts):
+        mine = x[hosts.rank :: hosts.size]
+        batches = [Batch(part if dense else sp.csr_array(part)) for part in np.array_split(mine, 7)]
+        _, out = parted(Rows(lambda: iter(batches)), 1, 5, 0, hosts)
+        return {tuple(row) for batch in out.batches() for row in sp.csr_array(batch.features).toarray()}
+
+    first, second = on_hosts(2, held_out)
+    assert first | second == held_out(ONE_HOST)
 
 
 def test_folds_part_the_rows_by_chance_and_rows_are_read_once_where_they_fit():
@@ -268,7 +288,7 @@ def test_folds_part_the_rows_by_chance_and_rows_are_read_once_where_they_fit():
     seen = []
     for fold in range(5):
         known, held_out = (
-            np.concatenate([batch.labels for batch in part.batches()]) for part in parted(whole, fold, 5, 0, 0)
+            np.concatenate([batch.labels for batch in part.batches()]) for part in parted(whole, fold, 5, 0, ONE_HOST)
         )
         assert sorted([*known, *held_out]) == x[:, 0].tolist()
         assert 500 < len(held_out) < 700
@@ -295,7 +315,7 @@ def test_sparse_columns_of_very_different_sizes_are_learned_as_by_a_linear_model
     y = (plain @ effects + 0.3 * rng.normal(size=1500)).astype(np.float32)
     x = sp.csr_array(plain @ sp.diags_array(10 ** rng.uniform(-3, 3, 40)), dtype=np.float32)
     peer = RidgeCV(np.logspace(-3, 3, 13)).fit(plain[:700], y[:700])
-    found = error(fitted(x[:700], y[:700]), x[700:], y[700:])
+    found = error(fitted(x[:700], y[:700], **BY_STEPS), x[700:], y[700:])
     assert found <= 1.03 * error_of(peer.predict(plain[700:]), y[700:])
 
 
@@ -306,7 +326,7 @@ def test_losses_of_hosts_of_which_one_has_no_rows(binary):
 
     def on(hosts):
         mine = slice(70 * hosts.rank)  # the first host has none
-        return linear._losses(linear._Part(x[mine], y[mine], np.zeros(70)[mine]), weights, binary, hosts)
+        return linear.losses_of(linear.Part(x[mine], y[mine], np.zeros(70)[mine]), weights, binary, hosts)
 
     losses = np.where(y > 0, np.log1p(np.exp(-0.5)), np.log1p(np.exp(0.5))) if binary else np.square(0.5 - y)
     expected = losses[:GROUPS].copy()

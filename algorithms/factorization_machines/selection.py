@@ -1,0 +1,180 @@
+"""The model of a job that says nothing of how it is to be learned, where its rows are in memory: a machine by
+variational Bayes, or the linear model with the penalty of the least loss, whichever held-out rows show to be better.
+
+No steps are taken, so that rates, weight decays and starts that a job gives have no meaning here: with any of them
+given, the job takes steps as it is told.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
+
+from algorithms.common.hosts import ONE_HOST, any_host, dealt, from_leader, in_order, packed, total, unpacked
+from algorithms.factorization_machines import linear, variational
+from algorithms.factorization_machines.checkpoints import Place, set_rates
+from algorithms.factorization_machines.passes import labels_of
+from algorithms.factorization_machines.rows import MEMORY, Rows, fold_numbers
+from algorithms.factorization_machines.schedule import Schedule
+from algorithms.factorization_machines.scores import Sums
+from algorithms.factorization_machines.search import FEWEST_ROWS, FOLDS, GROUPS, LIKELY, folds
+from algorithms.factorization_machines.steps import State
+from algorithms.interface import Job
+from recordio.batches import Batch, Features, concatenate
+
+if TYPE_CHECKING:
+    from algorithms.factorization_machines import FactorizationMachinesHyperparameters
+
+FEWEST_PASSES = 100
+"""Jobs of fewer have so many rows that steps are done sooner than sweeps."""
+SWEEPS = 0.4
+"""At most so many sweeps of a factor for each pass of the job and each of its factors: what takes as long."""
+MOST_DENSE = 1 << 20
+"""Values of dense rows from which on steps, in products of matrices, are done sooner than sweeps."""
+MOST_NUMBERS = 1 << 24
+"""Factors of all features, of which sweeps keep several copies in float64: more take steps."""
+_STARTS = (
+    f"{term}_init_{what}" for term in ("bias", "linear", "factors") for what in ("method", "scale", "sigma", "value")
+)
+_STEPPED = (*linear.STEPPED, "factors_lr", "factors_wd", "eps", *_STARTS)
+"""Hyperparameters that say how steps are to be taken: then they are."""
+
+
+def is_due(place: Place, hp: FactorizationMachinesHyperparameters) -> bool:
+    """Whether a job that is about to start at ``place`` leaves open how it is learned, and is of a size for this."""
+    scaling = place.scaling
+    if scaling is None or hp.states(*_STEPPED):
+        return False
+    if hp.feature_dim * hp.num_factors > MOST_NUMBERS:
+        return False
+    return scaling.rows >= FEWEST_ROWS and place.schedule.epochs >= FEWEST_PASSES and not scaling.far.size
+
+
+def run(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> Place:
+    """Give ``state`` the model. Returns the place of the pass that scores it; ``place`` itself where rows do not fit
+    into memory, or nothing is compiled, and steps are to be taken."""
+    everything = _of_all_hosts(rows, place, hp, job)
+    if everything is None:
+        return place
+    with threadpool_limits(1, "blas"):  # products of vectors, which wake threads only to wait for them
+        learned, said = from_leader(job.hosts, lambda: _chosen(*everything, place, hp, job))
+    job.info(said)
+    state.put(learned)
+    schedule = Schedule(1, place.schedule.batch_size)
+    place = Place(schedule, Sums(place.total.binary), place.scaling, exact=True, whole=("model", state.learned()))
+    set_rates(state, place)
+    return place
+
+
+def _of_all_hosts(
+    rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+) -> tuple[Features, np.ndarray] | None:
+    """Scaled rows (n, d) and labels (n,) of all hosts; None where they are too large."""
+    hosts = job.hosts
+    batches = [Batch(np.zeros((0, hp.feature_dim), np.float32), np.zeros(0, np.float32))]
+    if not rows.in_memory:
+        for _ in rows.batches():
+            pass
+    if any_host(hosts, not (rows.in_memory and variational.available())):
+        return None
+    batches = list(rows.batches()) or batches
+    batch = concatenate(batches)
+    if total(hosts, sum(array.nbytes for array in batch.arrays())) > MEMORY:
+        return None
+    if any_host(hosts, isinstance(batch.features, np.ndarray) and batch.features.size > MOST_DENSE):
+        return None
+    labels = labels_of(batch, hp)
+    if place.scaling is not None and not place.total.binary:
+        labels = place.scaling.labels(labels)
+    features = dealt([unpacked(part) for part in hosts.gather(packed(batch.features))])
+    return features, in_order(hosts, np.arange(len(labels)), labels)[0]
+
+
+def _chosen(
+    features: Features, labels: np.ndarray, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+) -> tuple[dict[str, np.ndarray], str]:
+    """The better model, and what is to be said of it. One that a stop finds is kept as it is."""
+    binary = place.total.binary
+    learn = partial(
+        variational.fit,
+        factors=hp.num_factors,
+        binary=binary,
+        use_bias=hp.use_bias,
+        use_linear=hp.use_linear,
+        most=int(SWEEPS * place.schedule.epochs * hp.num_factors),
+        seed=job.seed,
+        stopped=lambda: job.stop_requested,
+    )
+    learned = learn(features, labels)
+    count = int(np.count_nonzero(learned["factors"].any(axis=0)))
+    said = f"No rates, decays or starts are given: variational Bayes found {count} of {hp.num_factors} factors"
+    if job.stop_requested or not (hp.use_bias and hp.use_linear):
+        return learned, f"{said}."
+    parts = _parts(features, labels, job.seed)
+    scale = linear.scale_of([Batch(features)], hp.feature_dim, ONE_HOST)
+    divided = [tuple(_part(*rows, scale) for rows in pair) for pair in parts]
+    penalty = linear.best_penalty(divided, len(labels), binary, job, ONE_HOST)
+    start = np.zeros(hp.feature_dim + 1)
+    of_machine, of_linear = np.zeros(GROUPS), np.zeros(GROUPS)
+    for (known, held_out), (known_part, held_out_part) in zip(parts, divided, strict=True):
+        if penalty is None or job.stop_requested:
+            return learned, f"{said}."
+        weights = linear.minimum(known_part, penalty, start, binary, ONE_HOST)
+        of_linear += linear.losses_of(held_out_part, weights, binary, ONE_HOST)
+        of_machine += _losses(learn(*known), *held_out, binary)
+    if penalty is None:
+        return learned, f"{said}."
+    gain = of_linear - of_machine
+    sure = LIKELY * np.sqrt(GROUPS) * gain.std()
+    share = float(of_machine.sum() / (of_linear.sum() or 1.0))
+    said += f", whose loss on held-out rows is {share:.3f} times that of a linear model with penalty {penalty:.2g}"
+    if gain.sum() > sure:
+        return learned, f"{said}: they are the model."
+    weights = linear.minimum(_part(features, labels, scale), penalty, start, binary, ONE_HOST)
+    linear_model = {
+        "bias": weights[-1:].astype(np.float32),
+        "linear": (weights[:-1] / scale).astype(np.float32),
+        "factors": np.zeros_like(learned["factors"]),
+    }
+    if not count and gain.sum() > -sure:
+        mean = {name: 0.5 * (learned[name] + linear_model[name]) for name in learned}
+        return mean, f"{said}: the model is linear, with the mean of their weights."
+    return linear_model, f"{said}: that is the model, without interactions."
+
+
+_Labelled = tuple[Features, np.ndarray]
+
+
+def _parts(features: Features, labels: np.ndarray, seed: int) -> list[tuple[_Labelled, _Labelled]]:
+    """Rows that are known and rows that are held out, for each fold that has both."""
+    count = len(labels)
+    many, held = next(((many, many) for most, many in linear.FEW_ROWS if count <= most), (FOLDS, folds(count)))
+    own = fold_numbers(features, many, seed, np.random.default_rng(seed))
+    parts = []
+    for fold in range(held):
+        out = own == fold
+        if out.any() and not out.all():
+            known, held_out = np.flatnonzero(~out), np.flatnonzero(out)
+            parts.append(((features[known], labels[known]), (features[held_out], labels[held_out])))
+    return parts
+
+
+def _part(features: Features, labels: np.ndarray, scale: np.ndarray) -> linear.Part:
+    """Rows as ``linear`` takes them, with each column divided by its scale (d,)."""
+    exact = features.astype(np.float64)
+    divided = exact / scale if isinstance(exact, np.ndarray) else sp.csr_array(exact @ sp.diags_array(1 / scale))
+    return linear.Part(divided, labels.astype(np.float64), np.zeros(len(labels)))
+
+
+def _losses(learned: dict[str, np.ndarray], features: Features, labels: np.ndarray, binary: bool) -> np.ndarray:
+    """Sums of a machine's losses on rows by group, (GROUPS,), as ``linear.losses_of`` has them."""
+    squares = np.square(features) if isinstance(features, np.ndarray) else features.multiply(features)
+    products = np.asarray(features @ learned["factors"])
+    pairs = np.einsum("nk,nk->n", products, products) - squares @ np.square(learned["factors"]).sum(axis=1)
+    scores = (learned["bias"] + features @ learned["linear"] + 0.5 * pairs).astype(np.float64)
+    losses = np.logaddexp(0, scores) - labels * scores if binary else np.square(scores - labels)
+    return np.bincount(np.arange(len(losses)) % GROUPS, losses, GROUPS)

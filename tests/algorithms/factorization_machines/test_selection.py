@@ -1,0 +1,154 @@
+"""Jobs that say nothing of how they are to be learned: variational Bayes, or the linear model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.linear_model import BayesianRidge, LogisticRegression, RidgeCV
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from algorithms.factorization_machines import schedule, selection, steps, variational
+from recordio.batches import Batch
+from tests.algorithms.factorization_machines.test_search import cells, error, error_of, fitted, matrix
+from tests.algorithms.fakes import FakeJob, on_hosts
+
+pytestmark = pytest.mark.skipif(steps._kernel is None, reason="the compiled kernel is not built")
+
+
+def learned(x, y, **changed):
+    options = {"factors": 3, "binary": False, "use_bias": True, "use_linear": True, "most": 10**6, "seed": 0}
+    return variational.fit(x, y, stopped=lambda: False, **(options | changed))
+
+
+def test_few_cells_of_a_matrix_of_low_rank_fill_it_in_without_a_rate():
+    known, asked = matrix(rank=3, share=0.3)  # seven numbers for each row or column, of which two are seen for one
+    job = FakeJob()
+    assert error(fitted(*known, job), *asked) < 0.12  # of a deviation of 1, which is noise to a linear model
+    assert any("they are the model" in line for line in job.messages)
+
+
+def test_as_many_factors_are_learned_as_there_are():
+    (x, y), _ = matrix(rank=2)
+    assert np.count_nonzero(learned(x, y / y.std(), factors=8)["factors"].any(axis=0)) == 2
+
+
+def test_noise_is_given_no_interactions():
+    (x, y), _ = matrix(rank=2)
+    assert not fitted(x, np.random.default_rng(0).normal(size=len(y)).astype(np.float32)).factors.any()
+
+
+def test_weights_without_interactions_are_those_of_bayesian_ridge():
+    """Empirical Bayes of a linear model of few orthogonal columns, by scikit-learn."""
+    rng = np.random.default_rng(0)
+    x = np.linalg.qr(rng.normal(size=(200, 5)))[0] * np.sqrt(200)
+    x -= x.mean(axis=0)
+    y = x @ [1.0, 0.5, 0, -0.5, 0.1] + rng.normal(size=200)
+    found = learned(x.astype(np.float32), y, factors=1)
+    peer = BayesianRidge().fit(x, y)
+    np.testing.assert_allclose(found["linear"], peer.coef_, atol=5e-3)
+    np.testing.assert_allclose(found["bias"], peer.intercept_, atol=5e-3)
+
+
+@pytest.mark.parametrize("nonzeros", [2, 4])
+def test_a_sweep_sets_a_number_to_that_of_least_squares(nonzeros):
+    """The first, of which the others' means are known and have no variance."""
+    rng = np.random.default_rng(0)
+    x = sp.csr_array(rng.normal(size=(30, 6)) * (rng.random((30, 6)) < nonzeros / 6), dtype=np.float32)
+    dense, y = x.toarray().astype(float), rng.normal(size=30)
+    mean, variance = rng.normal(size=6), np.zeros(6)
+    before = mean.copy()
+
+    def scores(v):
+        return 0.5 * ((dense @ v) ** 2 - dense**2 @ v**2)
+
+    columns = sp.csc_array(x)
+    cells = columns.data, columns.indices.astype(np.int64), columns.indptr.astype(np.int64)
+    residual, spread = y - scores(mean), np.zeros(30)
+    steps._kernel.sweep_factor(*cells, np.full(30, 2.0), residual, mean, variance, 3.0, spread)
+    slope = dense[:, 0] * (dense[:, 1:] @ before[1:])
+    rest = y - scores(np.concatenate([[0.0], before[1:]]))
+    np.testing.assert_allclose(mean[0], 2 * slope @ rest / (3 + 2 * slope @ slope), rtol=1e-5)
+    np.testing.assert_allclose(residual, y - scores(mean), atol=1e-5)
+
+
+def test_the_variance_of_scores_is_that_of_draws():
+    rng = np.random.default_rng(0)
+    x = sp.csr_array(rng.normal(size=(5, 4)), dtype=np.float32)
+    columns = sp.csc_array(x)
+    cells = columns.data, columns.indices.astype(np.int64), columns.indptr.astype(np.int64)
+    mean, variance, spread = rng.normal(size=4), np.full(4, 0.3), np.zeros(5)
+    steps._kernel.sweep_factor(*cells, np.ones(5), rng.normal(size=5), mean, variance, 1.0, spread)
+    draws = mean + np.sqrt(variance) * rng.normal(size=(200_000, 4))
+    dense = x.toarray().astype(float)
+    pairs = 0.5 * ((draws @ dense.T) ** 2 - draws**2 @ (dense**2).T)
+    np.testing.assert_allclose(spread, pairs.var(axis=0), rtol=0.03)
+
+
+def test_a_classifier_finds_interactions_and_is_none_the_worse_where_there_are_none():
+    rng = np.random.default_rng(1)
+    (x, y), (asked, truth) = matrix(rank=2)
+    known, labels = ((rng.random(len(one)) < 1 / (1 + np.exp(-3 * one))).astype(np.float32) for one in (y, truth))
+    model = fitted(x, known, predictor_type="binary_classifier")
+    assert log_loss(labels, model.predict(Batch(asked))["score"]) < 0.55  # 0.693 to a linear model
+
+
+def test_small_dense_data_are_learned_as_by_a_linear_model():
+    ratios = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        for features, labels, count in (
+            (*load_diabetes(return_X_y=True), 40),
+            (*load_breast_cancer(return_X_y=True), 60),
+        ):
+            order = rng.permutation(len(labels))
+            x, y = features[order].astype(np.float32), labels[order].astype(np.float32)
+            classes = len(np.unique(labels)) == 2
+            given = {"predictor_type": "binary_classifier"} if classes else {}
+            found = fitted(x[:count], y[:count], **given).predict(Batch(x[count:]))["score"]
+            penalised = LogisticRegression() if classes else RidgeCV(np.logspace(-3, 3, 13))
+            peer = make_pipeline(StandardScaler(), penalised).fit(x[:count].astype(float), y[:count])
+            if classes:
+                theirs = peer.predict_proba(x[count:])[:, 1]
+                ratios.append(log_loss(y[count:], found) / log_loss(y[count:], theirs))
+            else:
+                ratios.append(error_of(found, y[count:]) / error_of(peer.predict(x[count:]), y[count:]))
+    assert np.mean(ratios) <= 1.1
+
+
+def test_hosts_to_which_rows_were_dealt_find_the_model_of_one_host():
+    known, _ = matrix(rank=2)
+    alone = fitted(*known)
+
+    def fit(hosts):
+        mine = slice(hosts.rank, None, hosts.size)
+        return fitted(known[0][mine], known[1][mine], FakeJob(hosts=hosts))
+
+    for model in on_hosts(2, fit):
+        np.testing.assert_allclose(model.factors, alone.factors, atol=1e-4)
+        np.testing.assert_allclose(model.linear, alone.linear, atol=1e-4)
+
+
+def test_a_stop_leaves_what_was_found():
+    known, asked = matrix(rank=3)
+    found = []
+    for readings in (5, 60, 10**6):
+        job = FakeJob(stop_after=readings)
+        found.append(error(fitted(*known, job), *asked))
+    assert all(np.isfinite(found))
+    assert found[0] < 1.2
+    assert found[2] < 0.1
+
+
+@pytest.mark.parametrize("given", [{"factors_wd": 1e-5}, {"linear_lr": 0.001}, {"factors_init_sigma": 0.01}])
+def test_what_is_given_of_steps_is_kept_to(given, monkeypatch):
+    def none(*_):
+        raise AssertionError("steps are to be taken")
+
+    monkeypatch.setattr(selection, "run", none)
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 300)
+    rng = np.random.default_rng(0)
+    fitted(cells(*rng.integers(0, 5, (2, 50)) + [[0], [5]], 10), rng.normal(size=50).astype(np.float32), **given)
