@@ -56,17 +56,20 @@ def npmi(words: np.ndarray, documents: sp.csr_array, hosts: Hosts = ONE_HOST) ->
     array([ 1., -1.])
     """
     used, positions = np.unique(words, return_inverse=True)
-    columns = sp.csc_array(documents)[:, used]
+    columns = sp.csc_array(sp.csr_array(documents)[:, used])
     occurs = sp.csc_array((np.ones(len(columns.data)), columns.indices, columns.indptr), columns.shape)
-    pairs_of_all, every = hosts.sum(np.asarray((occurs.T @ occurs).toarray()), np.array([documents.shape[0]]))
-    together = pairs_of_all / every
-    alone = np.diag(together)
+    of_topics = [occurs[:, topic] for topic in positions.reshape(words.shape)]
+    pairs_of_all, every = hosts.sum(
+        np.array([(part.T @ part).toarray() for part in of_topics]), np.array([documents.shape[0]])
+    )
+    together = pairs_of_all / every  # (K, n, n)
+    alone = np.diagonal(together, axis1=1, axis2=2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        scores = np.log(together / np.outer(alone, alone)) / -np.log(together)
+        scores = np.log(together / (alone[:, :, None] * alone[:, None])) / -np.log(together)
     scores[together == 0] = -1
     scores[together == 1] = 1  # in every document: the limit
-    pairs = np.triu_indices(words.shape[1], 1)
-    return np.array([scores[np.ix_(topic, topic)][pairs].mean() for topic in positions.reshape(words.shape)])
+    first, second = np.triu_indices(words.shape[1], 1)
+    return np.asarray(scores[:, first, second].mean(axis=1))
 
 
 def uniqueness(words: np.ndarray) -> np.ndarray:

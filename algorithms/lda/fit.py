@@ -28,7 +28,10 @@ from recordio.batches import Batch, concatenate
 if TYPE_CHECKING:
     from algorithms.lda import LDAHyperparameters
 
-_EXTRA = 1.25  # a quarter more topics are fitted than asked for
+_EXTRA, _TEXT_EXTRA, _MOST_TEXT_EXTRA = 1.25, 2, 100
+"""A quarter more topics are fitted than asked for; of text up to twice as many, as long as they are so few."""
+_TEXT_WORDS = 20
+"""Words a topic from which on a corpus counts as text: with few, moments of short documents do not hold more topics."""
 _MOST_RANK = 128
 """Topics that are read off the tensor, which costs (D + 2 V) r^3; documents start those beyond."""
 _FIRST_SWEEPS, _LAST_ROUNDS, _LAST_SWEEPS = 12, 10, 5
@@ -47,7 +50,7 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
         TrainingStopped: a stop was asked for before a document was read.
     """
     wanted = hyperparameters.num_topics
-    fitted = min(math.ceil(_EXTRA * wanted), hyperparameters.feature_dim)
+    fitted = _fitted(wanted, hyperparameters.feature_dim)
     job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
     found = job.checkpoints.latest(join=partial(_joined, hosts=job.hosts))
     started = time.perf_counter()
@@ -75,6 +78,16 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
             topics.write_report(job.output_directory, described)
             return dataclasses.replace(model, described=described)
     return model
+
+
+def _is_text(topics: int, words: int) -> bool:
+    return words >= _TEXT_WORDS * topics
+
+
+def _fitted(wanted: int, words: int) -> int:
+    """How many topics are begun with, of which ``wanted`` stay."""
+    most = min(_TEXT_EXTRA * wanted, _MOST_TEXT_EXTRA) if _is_text(wanted, words) else 0
+    return min(max(math.ceil(_EXTRA * wanted), most), words)
 
 
 def _joined(size: int, found: Mapping[int, Checkpoint], hosts: Hosts) -> tuple[Checkpoint, int]:
@@ -279,7 +292,8 @@ class Climb:
     def _begin_phase(self) -> None:
         if 1 <= self._phase <= self._rounds:
             left = self._wanted + self._drops * (self._rounds - self._phase) // self._rounds
-            self._ascent.drop_least(len(self._ascent.alpha) - left)
+            is_text = _is_text(self._wanted, len(self._ascent.words))
+            self._ascent.drop_least(len(self._ascent.alpha) - left, coherent=is_text)
         elif self._phase:
             if self._phase == self._rounds + 1:
                 self._ascent.alpha = _prior(self._ascent, self._alpha0)

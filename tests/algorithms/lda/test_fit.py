@@ -18,6 +18,7 @@ from algorithms.errors import HyperparameterError, ModelError, PredictionError, 
 from algorithms.figures import Sample
 from algorithms.lda import LDA, belonging
 from algorithms.lda.decomposition import decompose
+from algorithms.lda.likelihood import Ascent
 from algorithms.lda.model import TOPIC_MIXTURE, LDAModel
 from algorithms.lda.moments import Moments
 from recordio.batches import Batch
@@ -278,3 +279,27 @@ def test_a_model_of_an_extreme_prior_is_saved_and_loads(alpha0: str, tmp_path: P
     found = algorithm.load(tmp_path).predict(rows)["topic_mixture"]
     assert (found >= 0).all()
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_of_topics_of_a_text_those_stay_whose_words_occur_together():
+    """Two themes, and a mixture of both which has more of the documents than either."""
+    random = np.random.default_rng(0)
+    themes = np.zeros((3, 40))
+    themes[0, :20] = themes[1, 20:] = 1 / 20
+    themes[2] = 1 / 40
+    counts = sp.csr_array(
+        np.array([random.multinomial(30, themes[document % 2]) for document in range(200)]), dtype=np.float32
+    )
+    ascent = Ascent(counts, np.array([0.1, 0.1, 10.0]), themes)
+    ascent.mixtures[:] = [0.2, 0.2, 0.6]
+    ascent.drop_least(1, coherent=True)
+    np.testing.assert_allclose(ascent.words.T, themes[:2], atol=1e-7)
+
+
+def test_text_is_begun_with_twice_the_topics():
+    counts = sp.random_array((300, 400), density=0.05, rng=np.random.default_rng(0), dtype=np.float32, format="csr")
+    counts.data[:] = 1
+    for words, begun in ((400, 20), (199, 13)):
+        job = FakeJob()
+        fit(counts.toarray()[:, :words], 10, job)
+        assert f"Running LDA for {begun} topics (10 requested)" in job.messages
