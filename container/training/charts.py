@@ -141,16 +141,16 @@ def as_data(one: Figure) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """What JSON can say of a value: seven digits of a float, lists for arrays."""
     match value:
+        case float() | np.floating():  # first, as most are
+            return float(f"{value:.7g}") if math.isfinite(value) else None
+        case list() | tuple():
+            return [plain(one) for one in value]
         case np.ndarray():
             return plain((squeezed(value) if value.ndim == 2 else value).tolist())
         case Card():
             return plain(vars(value))
         case Mapping():
             return {str(name): plain(one) for name, one in value.items()}
-        case list() | tuple():
-            return [plain(one) for one in value]
-        case float() | np.floating():
-            return float(f"{value:.7g}") if math.isfinite(value) else None
         case np.integer():
             return int(value)
     return value
