@@ -48,6 +48,8 @@ WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
 STRONG = 1e-3
 """Down to this penalty the path never ends: there models differ too little to tell better from worse."""
+HOPELESS = 1.2
+"""Times the lowest loss of another scaling: one whose loss at that one's best penalty is higher is followed no more."""
 WEAKEST_FIRST = 1e-4
 """The weakest penalty that a path begins with: a weaker one takes long to minimise from nothing."""
 DOUBT = 2.5
@@ -162,10 +164,9 @@ def follow(
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
         penalties, usual = _penalties(hp, design, rows)
         objective = Objective(hp, problem, design, labels, held, hosts)
-        begin = usual if first is None else first
-        if objective.starts_slowly and hp.wd == AUTO:
-            begin = 0
-        points = _search(objective, penalties, begin, usual, held, judged, job)
+        near = usual if first is None else first
+        begin = 0 if objective.starts_slowly and hp.wd == AUTO else near
+        points = _search(objective, penalties, begin, near, HOPELESS * lowest_of_all, held, judged, job)
         at = _lowest(points)
         first = penalties.index(points[at].penalty)  # where another scaling has its best penalty, too, or next to it
         if best is None or points[at].doubted < lowest_of_all:
@@ -251,7 +252,8 @@ def _search(
     objective: Objective,
     penalties: tuple[float, ...],
     first: int,
-    usual: int,
+    near: int,
+    ceiling: float,
     held: np.ndarray,
     judged: Rows | None,
     job: Job,
@@ -259,8 +261,9 @@ def _search(
     """The points of one path, the strongest penalty first.
 
     It goes from penalty number ``first`` on to weaker ones until they get worse; and where none was better than the
-    first, from that to stronger ones, until one is worse. A job that is stopped before it has come to the ``usual`` one
-    goes on to that: the strong ones leave little of any weight.
+    first, from that to stronger ones, until one is worse. It ends at number ``near``, where good ones are looked for,
+    if that is worse than the ``ceiling``. A job that is stopped before it has come there goes on to that one: strong
+    ones leave little of any weight.
     """
     rows = total(job.hosts, len(objective.labels))
     patience = WORSE if rows < FEW_ROWS else 1
@@ -272,10 +275,11 @@ def _search(
         begun = found if len(points) < 2 else begun
         points.append(_point(objective, found[-1], rows, held, judged))
         if any_host(job.hosts, job.stop_requested):
-            if at < usual:
-                points.append(
-                    _point(objective, _minimised(objective, penalties[usual], [found[-1]]), rows, held, judged)
-                )
+            if at < near:
+                last = _minimised(objective, penalties[near], found[-1:])
+                points.append(_point(objective, last, rows, held, judged))
+            return points
+        if at == near and points[-1].doubted > ceiling:
             return points
         if penalty < STRONG and len(points) - 1 - _lowest(points) >= patience:
             break
