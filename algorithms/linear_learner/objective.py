@@ -35,9 +35,10 @@ is an l1 penalty: a search that stays where no weight changes its sign ends wher
 
 NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 3e-3, 1e-8
 """The same of Newton's method, before the last step: after it a tenth of this share is left, or less."""
-NEWTON_PRODUCTS, NEWTON_CELLS = 3e7, 1 << 20
+NEWTON_PRODUCTS, NEWTON_CELLS, SOFTMAX_PRODUCTS = 3e7, 1 << 20, 3
 """Up to so many products for the second derivatives and their equations, and of several outputs so many products of two
-columns in all rows, Newton's method takes less time than L-BFGS, whose steps are many."""
+columns in all rows, Newton's method takes less time than L-BFGS, whose steps are many; of several outputs each product
+counts so often for every fold: where classes have few rows or none, what L-BFGS leaves undone predicts better."""
 
 
 class Objective:
@@ -87,6 +88,8 @@ class Objective:
         if not isinstance(plain, PlainRows) or plain.features.dtype != np.float64:
             return None
         products = rows * (columns * self.outputs) ** 2 + self.size**3
+        if self.outputs > 1:
+            products *= SOFTMAX_PRODUCTS * len(self.folds)
         if products > NEWTON_PRODUCTS or (self.outputs > 1 and rows * columns**2 > NEWTON_CELLS):
             return None
         return np.column_stack([plain.features, np.full(len(self.labels), float(self.hp.use_bias))])
