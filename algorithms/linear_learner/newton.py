@@ -89,6 +89,8 @@ def minimise_together(
         low = ~high
         found[running[low]] = there[low]
         running, at = running[low], Values(*(part[low] for part in at))
+        if not len(running):
+            break
     return found
 
 

@@ -85,6 +85,21 @@ def test_a_problem_that_no_step_makes_smaller_stays_where_it_is_and_holds_up_no_
     assert len(asked) < 50
 
 
+def test_where_no_step_helps_any_problem_all_stay_where_they_are():
+    def curvature(numbers, points):
+        assert len(numbers)
+        return np.array([[2.0]])
+
+    found = minimise_together(
+        lambda numbers, points: Values(np.full(len(points), np.nan), points + np.nan),
+        curvature,
+        np.ones((2, 1)),
+        1e-9,
+        50,
+    )
+    np.testing.assert_array_equal(found, 1)
+
+
 def test_second_derivatives_beyond_float64_leave_steps_down_the_slope():
     def evaluate(numbers, points):
         return Values((points**2).sum(axis=1) / 2 + 1, points)
