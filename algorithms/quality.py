@@ -19,6 +19,8 @@ from recordio.batches import Batch
 _BINS = 10
 _WRITTEN_CLASSES = 20
 """With more of them, a confusion matrix is shades and no numbers."""
+_MOST_POINTS = 400
+"""Of a curve, as many as can be told apart."""
 _MOST_CELLS = 250
 """Each way, as can be told apart: 4,096 rows may have 8,192 classes, of which all pairs would take half a gigabyte."""
 
@@ -136,6 +138,10 @@ def separation(labels: np.ndarray, scores: np.ndarray, predicted: np.ndarray, no
 
 
 def _points(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
+    """Evenly many of both (n,), the first and the last among them."""
+    if len(x) > _MOST_POINTS:
+        kept = np.linspace(0, len(x) - 1, _MOST_POINTS).astype(np.int64)
+        x, y = x[kept], y[kept]
     return list(zip(x.tolist(), y.tolist(), strict=True))
 
 

@@ -61,6 +61,27 @@ Slopes = Callable[[slice, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
+class OfRows:
+    """Scaled rows (n, d) of all hosts and (n, r) of them: their product (d, r), which takes longer to make than all
+    models of a path, is never made."""
+
+    rows: Features
+    inner: np.ndarray
+
+    def __matmul__(self, weights: np.ndarray) -> np.ndarray:
+        """(d, m) of (r, m), in float64: the rows' shares may all but cancel."""
+        shares = self.inner @ weights
+        if not isinstance(self.rows, np.ndarray):
+            return np.asarray(self.rows.T @ shares)
+        found = np.zeros((self.rows.shape[1], weights.shape[1]))
+        size = max(BLOCK_CELLS // self.rows.shape[1], 1)
+        for start in range(0, len(self.rows), size):
+            block = self.rows[start : start + size].astype(np.float64, copy=False)
+            found += block.T @ shares[start : start + size]
+        return found
+
+
+@dataclass(frozen=True)
 class Design:
     """Rows to train on.
 
@@ -69,7 +90,7 @@ class Design:
         rows: (n, r) of this host, for products.
         shrink: (r,) what a squared weight costs. mean_square: (r,) of the columns.
         size: what rows are divided by, besides their scale, so that their mean square is 1.
-        back: (d, r) from weights of ``rows`` to those of scaled features; None for the same.
+        back: from weights of ``rows`` to those of scaled features, (d, r) or what stands for that; None for the same.
     """
 
     scaler: Scaler
@@ -77,7 +98,7 @@ class Design:
     shrink: np.ndarray
     mean_square: np.ndarray
     size: float
-    back: np.ndarray | None
+    back: np.ndarray | OfRows | None
 
     @property
     def dtype(self) -> np.dtype:
@@ -225,21 +246,20 @@ def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts) -> D
         together = concatenate([Batch(part) for part in parts]).features
         squares, left = from_leader(hosts, lambda: _eigen(_products(together) / n))
         start = sum(part.shape[0] for part in parts[: hosts.rank])
-        turned = left[start : start + rows.shape[0]] * np.sqrt(n)
-        back = np.asarray(together.T @ (left / np.sqrt(n)) / squares)
-    else:
-        (gram,) = hosts.sum(_gram(rows))
-        squares, right = from_leader(hosts, lambda: _eigen(gram / n))
-        back = right / np.sqrt(squares)
-        if rows.dtype == np.float32:
-            turn = np.ascontiguousarray(back, np.float32)
-            return _turned(scaler, TurnedRows(rows, turn), squares, size, turn)
-        turned = rows @ back
-    turned, back = np.ascontiguousarray(turned, rows.dtype), np.ascontiguousarray(back, np.float32)
-    return _turned(scaler, PlainRows(turned), squares, size, back)
+        turned = np.ascontiguousarray(left[start : start + rows.shape[0]] * np.sqrt(n), rows.dtype)
+        return _turned(scaler, PlainRows(turned), squares, size, OfRows(together, left / (np.sqrt(n) * squares)))
+    (gram,) = hosts.sum(_gram(rows))
+    squares, right = from_leader(hosts, lambda: _eigen(gram / n))
+    back = right / np.sqrt(squares)
+    turn = np.ascontiguousarray(back, np.float32)
+    if rows.dtype == np.float32:
+        return _turned(scaler, TurnedRows(rows, turn), squares, size, turn)
+    return _turned(scaler, PlainRows(np.ascontiguousarray(rows @ back, rows.dtype)), squares, size, turn)
 
 
-def _turned(scaler: Scaler, rows: PlainRows | TurnedRows, squares: np.ndarray, size: float, back: np.ndarray) -> Design:
+def _turned(
+    scaler: Scaler, rows: PlainRows | TurnedRows, squares: np.ndarray, size: float, back: np.ndarray | OfRows
+) -> Design:
     shrink = (1 / squares).astype(np.float32)
     return Design(scaler, rows, shrink, np.ones(len(squares), np.float32), size, back)
 

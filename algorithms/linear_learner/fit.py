@@ -26,6 +26,7 @@ from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.linear_learner import path
 from algorithms.linear_learner.checkpoints import Run, resume, to_checkpoint
+from algorithms.linear_learner.divergence import STARTS, diverged
 from algorithms.linear_learner.grid import Setting, models_memory, optimizer_name
 from algorithms.linear_learner.losses import Loss, make_loss, objective_name
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
@@ -46,8 +47,6 @@ LEAST_BATCH, FIRST_BATCH = 32, 100
 """Fewest rows of such a step, and the rows of one while the number of rows is not known yet."""
 READ_ROWS = 1000
 """Rows read at once where all of them are kept."""
-STARTS = ("init_scale", "init_sigma", "init_bias")
-"""Hyperparameters of the point to start from, named where no loss is finite."""
 GIB = 1 << 30
 
 
@@ -202,6 +201,8 @@ def _train_batches(
             "values, or look for extreme ones in the data"
         )
     held_out, validated = (rows, None) if validation is None else (Rows.of(kept.batch(), problem, width), rows)
+    if (warning := diverged(winner, problem, held_out, hp, hosts)) is not None:
+        job.warning(warning)
     return Trained(winner, problem, held_out, validated, trainer.loss, optimizer_name(hp, problem.sparse))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from algorithms.common.hosts import total
-from algorithms.common.lbfgs import minimise_all
+from algorithms.common.lbfgs import Evaluate, minimise_all
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
 from algorithms.linear_learner.design import Design, PlainRows, TurnedRows, blockwise
@@ -33,16 +33,18 @@ WIDTHS = (0.1, 0.01, 0.001)
 """Kinks of losses are rounded over so much of the margin or of the labels' deviation, one after the other, where there
 is an l1 penalty: a search that stays where no weight changes its sign ends where two kinks meet."""
 
-NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 3e-2, 1e-6
-"""The same of Newton's method, before the last step: after it the square of this share is left."""
-NEWTON_PRODUCTS, NEWTON_CELLS = 1e7, 1 << 20
-"""Up to so many products for the second derivatives of all models and their equations, and so many products of two
-columns in all rows, Newton's method takes less time than L-BFGS, whose steps are many."""
+NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 3e-3, 1e-8
+"""The same of Newton's method, before the last step: after it a tenth of this share is left, or less."""
+NEWTON_PRODUCTS, NEWTON_CELLS, SOFTMAX_PRODUCTS = 3e7, 1 << 20, 3
+"""Up to so many products for the second derivatives and their equations, and of several outputs so many products of two
+columns in all rows, Newton's method takes less time than L-BFGS, whose steps are many; of several outputs each product
+counts so often for every fold: where classes have few rows or none, what L-BFGS leaves undone predicts better."""
 
 
 class Objective:
-    """Mean weighted loss and penalty of the models of all folds, or where there are none of one of all rows.
+    """Mean weighted loss and penalty of the models of all folds, and of one of all rows.
 
+    Models have numbers: ``folds`` those of the folds, or where there are none that of all rows, which is ``whole``.
     ``labels`` (n,) and ``held`` (n, k) are of this host's rows, and so are scores and losses; values and gradients are
     of all hosts'.
     """
@@ -65,12 +67,13 @@ class Objective:
         self.shrink = np.append(design.shrink, np.float32(bias))
         l1 = 0.0 if hp.l1 == AUTO else float(hp.l1) / design.size
         self.l1 = np.repeat(np.append(np.full(design.columns, l1), 0), self.outputs).astype(np.float32) if l1 else None
-        inside = (~held if held.shape[1] else np.ones((len(labels), 1), bool)).astype(np.float32)
-        self.models = inside.shape[1]
+        self.whole = held.shape[1]
+        self.folds = list(range(self.whole)) or [self.whole]
+        inside = np.column_stack([~held, np.ones(len(labels), bool)]).astype(np.float32)
         (counts,) = hosts.sum(inside.sum(axis=0, dtype=np.float64))
         self.share = (inside / counts).astype(design.dtype)  # (n, models): what a row's slope counts in the mean
         self.columns = self._columns()
-        if self.columns is not None:
+        if self.columns is not None and self.outputs > 1:
             left, right = np.triu_indices(self.columns.shape[1])
             turned = np.ascontiguousarray(self.columns.T)
             self.pairs = (turned[left] * turned[right]).T
@@ -84,9 +87,18 @@ class Objective:
             return None
         if not isinstance(plain, PlainRows) or plain.features.dtype != np.float64:
             return None
-        if self.models * self.size**2 * (rows + self.size) > NEWTON_PRODUCTS or rows * columns**2 > NEWTON_CELLS:
+        products = rows * (columns * self.outputs) ** 2 + self.size**3
+        if self.outputs > 1:
+            products *= SOFTMAX_PRODUCTS * len(self.folds)
+        if products > NEWTON_PRODUCTS or (self.outputs > 1 and rows * columns**2 > NEWTON_CELLS):
             return None
         return np.column_stack([plain.features, np.full(len(self.labels), float(self.hp.use_bias))])
+
+    @property
+    def starts_slowly(self) -> bool:
+        """Whether a search from nothing takes more steps than those from a neighbouring penalty's models, one after the
+        other: L-BFGS does of rows that are not rotated, and of several classes, whose scores depend on each other."""
+        return self.columns is None and (self.design.back is None or self.outputs > 1)
 
     def inverse(self) -> np.ndarray:
         """(p,) preconditioner: the inverse of the loss' second derivatives, at most, and the penalty's.
@@ -98,25 +110,37 @@ class Objective:
         inverse = np.divide(1, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
         return np.repeat(inverse, self.outputs).astype(self.design.dtype)
 
-    def minimise(self, starts: list[np.ndarray], *, kept: bool = False) -> list[np.ndarray]:
-        """The models at this penalty; ``kept`` where they are not only to be compared with others."""
-        if self.l1 is not None:
-            return self._minimise_sparse(starts, kept)
+    def minimise(self, numbers: list[int], starts: list[np.ndarray], *, kept: bool = False) -> list[np.ndarray]:
+        """The models of these numbers at this penalty; ``kept`` where they are not only to be compared with others."""
+        chosen = np.array(numbers)
         if self.columns is not None:
             tolerance = NEWTON_KEPT_TOLERANCE if kept else NEWTON_TOLERANCE
-            return list(minimise_together(self.values, np.array(starts), tolerance, STEPS, self.hosts))
+
+            def values(places: np.ndarray, points: np.ndarray) -> Values:
+                return self.values(chosen[places], points)
+
+            def curvature(places: np.ndarray, points: np.ndarray) -> np.ndarray:
+                return self.curvature(chosen[places], points)
+
+            return list(minimise_together(values, curvature, np.array(starts), tolerance, STEPS, self.hosts))
+
+        def evaluate(places: list[int], points: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
+            return self([numbers[place] for place in places], points)
+
+        if self.l1 is not None:
+            return self._minimise_sparse(evaluate, starts, kept)
         closely = self.design.back is not None and (kept or not isinstance(self.design.rows, TurnedRows))
         tolerance = (KEPT_TOLERANCE if kept else ROTATED_TOLERANCE) if closely else TOLERANCE
-        return minimise_all(self, starts, self.inverse(), tolerance, STEPS, hosts=self.hosts)
+        return minimise_all(evaluate, starts, self.inverse(), tolerance, STEPS, hosts=self.hosts)
 
-    def _minimise_sparse(self, starts: list[np.ndarray], kept: bool) -> list[np.ndarray]:
+    def _minimise_sparse(self, evaluate: Evaluate, starts: list[np.ndarray], kept: bool) -> list[np.ndarray]:
         """The same with an l1 penalty."""
         name, found = self.hp.loss_name, starts
         unit = self.hp.margin if name == "hinge_loss" else float(mean_and_deviation(self.labels, self.hosts)[1])
         tolerance, steps = (SPARSE_TOLERANCE, EXACT_STEPS) if kept else (ROTATED_TOLERANCE, SPARSE_STEPS)
         for width in (WIDTHS if kept else WIDTHS[:2]) if name in KINKED else (0.0,):
             self.loss = make_loss(name, self.hp, width * (unit or 1.0))
-            found = minimise_all(self, found, self.inverse(), tolerance, steps, self.l1, self.hosts)
+            found = minimise_all(evaluate, found, self.inverse(), tolerance, steps, self.l1, self.hosts)
         self.loss = make_loss(name, self.hp)
         return found
 
@@ -172,28 +196,42 @@ class Objective:
         return found
 
     def values(self, numbers: np.ndarray, points: np.ndarray) -> Values:
-        """Values, gradients and second derivatives; see ``newton.Evaluate``.
+        """Values and gradients; see ``newton.Evaluate``.
 
         The leader adds the penalty before the sum, so that hosts whose processors round otherwise have the same values.
         """
         assert self.columns is not None, "Newton's method was chosen"
         m, rows, c = len(points), len(self.labels), self.outputs
-        weights = points.reshape(m, -1, c)
-        scores = (self.columns @ weights.transpose(1, 0, 2).reshape(-1, m * c)).reshape(rows, m, c)
+        losses, slopes = self.losses(self._newton_scores(points))
         share = self.share[:, numbers]
-        losses, slopes = self.losses(scores)
-        curves = CURVATURES[self.hp.loss_name](scores) * share[:, :, None, None]
-        if (of_rows := row_weights(self.problem, self.labels, self.hp)) is not None:
-            curves *= of_rows[:, None, None, None]
+        weights = points.reshape(m, -1, c)
         pulled = self.penalty * self.shrink[:, None] * weights
         pull = 0.5 * np.einsum("mqc,mqc->m", pulled, weights) if self.hosts.rank == 0 else 0.0
-        value, gradient, hessian = self.hosts.sum(
+        value, gradient = self.hosts.sum(
             np.einsum("nm,nm->m", losses, share) + pull,
             self.columns.T @ (slopes * share[:, :, None]).reshape(rows, m * c),
-            curves.reshape(rows, m * c * c).T @ self.pairs,
         )
-        q = weights.shape[1]
-        gradient = (gradient.reshape(q, m, c).transpose(1, 0, 2) + pulled).reshape(m, -1)
-        hessian = hessian[:, self.places].reshape(m, c, c, q, q).transpose(0, 3, 1, 4, 2).reshape(m, q * c, q * c)
-        hessian = hessian + np.diag(np.repeat(self.penalty * self.shrink, c))
-        return Values(value, gradient, hessian)
+        gradient = (gradient.reshape(-1, m, c).transpose(1, 0, 2) + pulled).reshape(m, -1)
+        return Values(value, gradient)
+
+    def curvature(self, numbers: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """The mean of their second derivatives; see ``newton.Curvature``."""
+        assert self.columns is not None, "Newton's method was chosen"
+        rows, c, q = len(self.labels), self.outputs, self.columns.shape[1]
+        curves = CURVATURES[self.hp.loss_name](self._newton_scores(points))
+        mean = np.einsum("nmbc,nm->nbc", curves, self.share[:, numbers]) / len(points)
+        if (of_rows := row_weights(self.problem, self.labels, self.hp)) is not None:
+            mean *= of_rows[:, None, None]
+        if c == 1:
+            (hessian,) = self.hosts.sum(self.columns.T @ (self.columns * mean[:, :, 0]))
+        else:
+            (hessian,) = self.hosts.sum(mean.reshape(rows, c * c).T @ self.pairs)
+            hessian = hessian[:, self.places].reshape(c, c, q, q).transpose(2, 0, 3, 1).reshape(q * c, q * c)
+        return np.asarray(hessian + np.diag(np.repeat(self.penalty * self.shrink, c)))
+
+    def _newton_scores(self, points: np.ndarray) -> np.ndarray:
+        """(n, m, c) of the rows by the models at these points."""
+        assert self.columns is not None, "Newton's method was chosen"
+        weights = points.reshape(len(points), -1, self.outputs).transpose(1, 0, 2)
+        scores = self.columns @ weights.reshape(len(weights), -1)
+        return scores.reshape(len(self.labels), len(points), self.outputs)

@@ -2,9 +2,10 @@
 
 All is convex, so that steps, their sizes and their number need not be guessed: each model is minimised, a small one
 by Newton's method, another by L-BFGS. What has to be chosen is the penalty, and what it is measured in. A path is
-followed from a strong penalty to a weak one, each model starting at the last one's minimum (Friedman, Hastie and
+followed from the usual penalty to weaker ones, each model starting at the last one's minimum (Friedman, Hastie and
 Tibshirani, "Regularization Paths for Generalized Linear Models via Coordinate Descent", Journal of Statistical Software
-33, 2010), until the loss on rows that a model was not trained on rises. Those rows are the validation channel, or else
+33, 2010), until the loss on rows that a model was not trained on rises; to stronger ones where it does at once; and
+from the strongest one where a search from nothing would take long. Those rows are the validation channel, or else
 those of cross-validation, whose models are trained side by side; the model that is kept is then trained on all rows.
 
 Penalties are measured in features of deviation 1 and, unless ``normalize_data`` is stated, in features as they are,
@@ -17,7 +18,6 @@ by the leader's.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -48,8 +48,10 @@ WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
 STRONG = 1e-3
 """Down to this penalty the path never ends: there models differ too little to tell better from worse."""
-STOPPED = 1e-4
-"""The weakest penalty that a job goes on to that is asked to stop: a weaker one takes longer to minimise."""
+HOPELESS = 1.2
+"""Times the lowest loss of another scaling: one whose loss at that one's best penalty is higher is followed no more."""
+WEAKEST_FIRST = 1e-4
+"""The weakest penalty that a path begins with: a weaker one takes long to minimise from nothing."""
 DOUBT = 2.5
 """Times the number of rows to the power of -1.5: the share of labels that is taken for possibly wrong. It keeps 20 rows
 that are all classified rightly from asking for scores without end, and is nothing at a thousand."""
@@ -88,34 +90,16 @@ def _is_one_penalty(hp: LinearLearnerHyperparameters) -> bool:
     return hp.wd != AUTO and (hp.num_models == 1 or bool(hp.tuning_objective_metric))
 
 
-def _penalties(hp: LinearLearnerHyperparameters, design: Design) -> tuple[float, ...]:
-    """Those to try, the strongest first: a stated ``wd``, of features in their scaling, with its neighbours."""
+def _penalties(hp: LinearLearnerHyperparameters, design: Design, rows: int) -> tuple[tuple[float, ...], int]:
+    """Those to try, the strongest first, and the number of the first to try: a stated ``wd``, of features in their
+    scaling, with its neighbours; or the one nearest to the usual one."""
     if hp.wd == AUTO:
-        return PENALTIES
+        first = np.log(max(_usual(hp, rows), WEAKEST_FIRST))
+        return PENALTIES, int(np.abs(np.log(PENALTIES) - first).argmin())
     stated = hp.wd / design.size**2
     if _is_one_penalty(hp) or not stated:
-        return (stated,)
-    return (10 * stated, stated, 0.1 * stated)
-
-
-def _moderate(hp: LinearLearnerHyperparameters, design: Design, rows: int) -> float:
-    """The penalty of a job that is stopped before it has come to a good one: the stated one, or the usual one."""
-    return hp.wd / design.size**2 if hp.wd != AUTO else max(_usual(hp, rows), STOPPED)
-
-
-def _until_stopped(penalties: Iterable[float], moderate: float, job: Job) -> Iterator[float]:
-    """The penalties until a stop is asked for, and then a moderate one, unless they have come to it.
-
-    The strong ones are the first of a path, and leave little of any weight.
-    """
-    last = np.inf
-    for penalty in penalties:
-        if last < np.inf and any_host(job.hosts, job.stop_requested):
-            if moderate < last:
-                yield moderate
-            return
-        yield penalty
-        last = penalty
+        return (stated,), 0
+    return (10 * stated, stated, 0.1 * stated), 1
 
 
 def models_memory(hp: LinearLearnerHyperparameters, rows: int, columns: int) -> int:
@@ -130,6 +114,7 @@ class Point:
     """The models of one penalty, in one scaling.
 
     Attributes:
+        models: what they minimise.
         solution: (r + 1, c) for the rows of the design: the mean of the folds' models, or the finished one.
         penalty: its wd.
         objective: mean loss on the rows that it is judged by.
@@ -140,7 +125,7 @@ class Point:
             this host. Where there is a criterion, the finished point has those of all hosts, in order.
     """
 
-    design: Design
+    models: Objective
     solution: np.ndarray
     penalty: float
     objective: float
@@ -150,6 +135,11 @@ class Point:
     scores: np.ndarray
     labels: np.ndarray
     places: np.ndarray
+
+    @property
+    def design(self) -> Design:
+        """The rows of its scaling."""
+        return self.models.design
 
 
 def follow(
@@ -167,29 +157,27 @@ def follow(
     job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
     best: Point | None = None
     lowest_of_all = np.inf
+    first: int | None = None
     path: list[Point] = []
-    patience = WORSE if rows < FEW_ROWS else 1
     started = time.perf_counter()
     for design in designs(problem, batch, hp, hosts):
-        points: list[Point] = []
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
-        penalties = _until_stopped(_penalties(hp, design), _moderate(hp, design, rows), job)
-        for point in _points(hp, problem, design, labels, held, judged, penalties, hosts):
-            points.append(point)
-            since = len(points) - 1 - int(np.argmin([point.doubted for point in points]))
-            if point.penalty < STRONG and since >= patience:
-                break
-        stopped = any_host(hosts, job.stop_requested)
-        lowest = min(points, key=lambda point: point.doubted)
-        if best is None or lowest.doubted < lowest_of_all:
-            best, path, lowest_of_all = _chosen(hp, points, hosts), points, lowest.doubted
-        if stopped:
+        penalties, usual = _penalties(hp, design, rows)
+        objective = Objective(hp, problem, design, labels, held, hosts)
+        near = usual if first is None else first
+        begin = 0 if objective.starts_slowly and hp.wd == AUTO else near
+        points = _search(objective, penalties, begin, near, HOPELESS * lowest_of_all, held, judged, job)
+        at = _lowest(points)
+        first = penalties.index(points[at].penalty)  # where another scaling has its best penalty, too, or next to it
+        if best is None or points[at].doubted < lowest_of_all:
+            best, path, lowest_of_all = _chosen(hp, points, hosts), points, points[at].doubted
+        if any_host(hosts, job.stop_requested):
             break
     _report(hp, path, rows, (time.perf_counter() - started) / len(path), job)
     job.info("Early stop condition met. Stopping training.")
     job.report(Progress(hp.epochs, hp.epochs))
     assert best is not None, "there is at least one scaling, and one penalty"
-    best = _finish(hp, problem, best, labels, held, validation, hosts)
+    best = _finish(best, held, validation)
     return best, replace(problem, scaler=best.design.scaler)
 
 
@@ -206,30 +194,20 @@ def _report(hp: LinearLearnerHyperparameters, path: list[Point], rows: int, seco
             job.report(Progress(epoch + 1, hp.epochs))
 
 
-def _finish(
-    hp: LinearLearnerHyperparameters,
-    problem: Problem,
-    best: Point,
-    labels: np.ndarray,
-    held: np.ndarray,
-    validation: Batch | None,
-    hosts: Hosts,
-) -> Point:
+def _finish(best: Point, held: np.ndarray, validation: Batch | None) -> Point:
     """The same with a model of all rows, and with what the models of its very penalty make of rows they do not know."""
+    objective, design, scores = best.models, best.design, best.scores
+    hp, problem, hosts = objective.hp, objective.problem, objective.hosts
     start = np.ascontiguousarray(best.solution).ravel()
-    scores = best.scores
-    if hp.criterion is not None and held.shape[1]:
-        of_folds = Objective(hp, problem, best.design, labels, held, hosts)
-        of_folds.penalty = best.penalty
-        solutions = of_folds.minimise([start] * held.shape[1])
-        row, fold = np.nonzero(held)
-        scores = of_folds.scores(solutions)[row, fold]
-    objective = Objective(hp, problem, best.design, labels, np.empty((len(labels), 0), bool), hosts)
     objective.penalty = best.penalty
-    found = objective.minimise([start], kept=True)[0].reshape(-1, problem.outputs)
+    if hp.criterion is not None and held.shape[1]:
+        solutions = objective.minimise(objective.folds, [start] * held.shape[1])
+        row, fold = np.nonzero(held)
+        scores = objective.scores(solutions)[row, fold]
+    found = objective.minimise([objective.whole], [start], kept=True)[0].reshape(-1, problem.outputs)
     if validation is not None:
-        rows = Rows.of(validation, replace(problem, scaler=best.design.scaler), problem.outputs)
-        scores = np.concatenate([part for _, part in rows.scores(best.design.parameters(found))])
+        rows = Rows.of(validation, replace(problem, scaler=design.scaler), problem.outputs)
+        scores = np.concatenate([part for _, part in rows.scores(design.parameters(found))])
     best = replace(best, solution=found, scores=scores)
     if hp.criterion is None:
         return best
@@ -241,7 +219,7 @@ def _finish(
 def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], hosts: Hosts) -> Point:
     """The point of a path to keep, with its penalty: the lowest one, or of classes the weakest penalty that the rows
     cannot tell from it; see ``ALIKE_ERRORS``."""
-    at = int(np.argmin([point.doubted for point in points]))
+    at = _lowest(points)
     lowest = points[at]
     if hp.loss_name in CHANCES and hp.wd == AUTO:
         rows = total(hosts, len(lowest.losses))
@@ -254,7 +232,7 @@ def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], hosts: Hosts)
 
 def _between(points: list[Point]) -> float:
     """The penalty at which a parabola through the best point of a path and its neighbours is lowest."""
-    at = int(np.argmin([point.doubted for point in points]))
+    at = _lowest(points)
     if not 0 < at < len(points) - 1:
         return points[at].penalty
     near = points[at - 1 : at + 2]
@@ -265,45 +243,87 @@ def _between(points: list[Point]) -> float:
     return float(np.exp(np.clip(x[1] - curve[1] / (2 * curve[0]), x[2], x[0])))
 
 
-def _points(
-    hp: LinearLearnerHyperparameters,
-    problem: Problem,
-    design: Design,
-    labels: np.ndarray,
+def _lowest(points: list[Point]) -> int:
+    """The place of the best of them."""
+    return int(np.argmin([point.doubted for point in points]))
+
+
+def _search(
+    objective: Objective,
+    penalties: tuple[float, ...],
+    first: int,
+    near: int,
+    ceiling: float,
     held: np.ndarray,
     judged: Rows | None,
-    penalties: Iterable[float],
-    hosts: Hosts,
-) -> Iterator[Point]:
-    """The points of one path, the strongest penalty first."""
-    objective = Objective(hp, problem, design, labels, held, hosts)
-    rows = total(hosts, len(labels))
-    found: list[list[np.ndarray]] = [[np.zeros(objective.size, design.dtype) for _ in range(objective.models)]]
-    for penalty in penalties:
-        objective.penalty = penalty
-        starts = np.stack([_ahead(*before) for before in zip(*found, strict=True)])
-        solutions = objective.minimise(list(of_leader(hosts, starts)))
-        found = [*found[-2:], solutions]
-        scores = objective.scores(solutions)
-        losses = objective.losses(scores)[0]
-        middle = np.mean(solutions, axis=0).reshape(-1, problem.outputs)
-        if judged is not None:
-            parameters = design.parameters(middle)
-            out = np.concatenate([part for _, part in judged.scores(parameters)])
-            out_labels = judged.scaled_labels
-            out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
-            places = np.arange(len(out))
-        else:
-            places, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
-            out, out_losses, out_labels = scores[places, fold], losses[places, fold], labels[places]
-        doubts = out_losses + _doubt(hp, out, out_labels, rows)
-        trained = np.mean(np.einsum("nm,nm->m", losses, objective.share, dtype=np.float64))
-        sums = [len(out), trained, out_losses.sum(dtype=np.float64), doubts.sum(dtype=np.float64)]
-        count, mean, of_out, of_doubts = hosts.sum(np.array(sums))[0]
-        doubted = _against(hp, of_doubts / count, penalty, rows)
-        judged_by = of_leader(hosts, np.nan_to_num([of_out / count, doubted, mean], nan=np.inf, posinf=np.inf))
-        value, doubted, mean = judged_by.tolist()
-        yield Point(design, middle, penalty, value, mean, doubted, out_losses, out, out_labels, places)
+    job: Job,
+) -> list[Point]:
+    """The points of one path, the strongest penalty first.
+
+    It goes from penalty number ``first`` on to weaker ones until they get worse; and where none was better than the
+    first, from that to stronger ones, until one is worse. It ends at number ``near``, where good ones are looked for,
+    if that is worse than the ``ceiling``. A job that is stopped before it has come there goes on to that one: strong
+    ones leave little of any weight.
+    """
+    rows = total(job.hosts, len(objective.labels))
+    patience = WORSE if rows < FEW_ROWS else 1
+    nothing = [np.zeros(objective.size, objective.design.dtype) for _ in objective.folds]
+    points: list[Point] = []
+    found, begun = [nothing], [nothing]
+    for at, penalty in enumerate(penalties[first:], start=first):
+        found = [*found[-2:], _minimised(objective, penalty, found)]
+        begun = found if len(points) < 2 else begun
+        points.append(_point(objective, found[-1], rows, held, judged))
+        if any_host(job.hosts, job.stop_requested):
+            if at < near:
+                last = _minimised(objective, penalties[near], found[-1:])
+                points.append(_point(objective, last, rows, held, judged))
+            return points
+        if at == near and points[-1].doubted > ceiling:
+            return points
+        if penalty < STRONG and len(points) - 1 - _lowest(points) >= patience:
+            break
+    found = [*reversed(begun[1:])]
+    for penalty in reversed(penalties[:first]):
+        if _lowest(points) or any_host(job.hosts, job.stop_requested):
+            break
+        found = [*found[-2:], _minimised(objective, penalty, found)]
+        points.insert(0, _point(objective, found[-1], rows, held, judged))
+    return points
+
+
+def _minimised(objective: Objective, penalty: float, found: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """The models of the folds at this penalty, by those at the last ones."""
+    objective.penalty = penalty
+    starts = np.stack([_ahead(*before) for before in zip(*found[-3:], strict=True)])
+    return objective.minimise(objective.folds, list(of_leader(objective.hosts, starts)))
+
+
+def _point(
+    objective: Objective, solutions: list[np.ndarray], rows: int, held: np.ndarray, judged: Rows | None
+) -> Point:
+    """How good these models of the folds are; ``rows`` is the number of all hosts' rows."""
+    hp, design, labels, hosts = objective.hp, objective.design, objective.labels, objective.hosts
+    scores = objective.scores(solutions)
+    losses = objective.losses(scores)[0]
+    middle = np.mean(solutions, axis=0).reshape(-1, objective.outputs)
+    if judged is not None:
+        parameters = design.parameters(middle)
+        out = np.concatenate([part for _, part in judged.scores(parameters)])
+        out_labels = judged.scaled_labels
+        out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
+        places = np.arange(len(out))
+    else:
+        places, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
+        out, out_losses, out_labels = scores[places, fold], losses[places, fold], labels[places]
+    doubts = out_losses + _doubt(hp, out, out_labels, rows)
+    trained = np.mean(np.einsum("nm,nm->m", losses, objective.share[:, objective.folds], dtype=np.float64))
+    sums = [len(out), trained, out_losses.sum(dtype=np.float64), doubts.sum(dtype=np.float64)]
+    count, mean, of_out, of_doubts = hosts.sum(np.array(sums))[0]
+    doubted = _against(hp, of_doubts / count, objective.penalty, rows)
+    judged_by = of_leader(hosts, np.nan_to_num([of_out / count, doubted, mean], nan=np.inf, posinf=np.inf))
+    value, doubted, mean = judged_by.tolist()
+    return Point(objective, middle, objective.penalty, value, mean, doubted, out_losses, out, out_labels, places)
 
 
 def _ahead(*found: np.ndarray) -> np.ndarray:

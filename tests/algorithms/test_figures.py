@@ -95,8 +95,8 @@ def test_no_more_bars_than_can_be_read():
 
 @pytest.mark.parametrize("decimals", [1, 8])  # with few, many rows have the same score
 def test_roc_and_precision_recall_are_scikit_learns(random, decimals):
-    scores = random.random(500).round(decimals)
-    labels = (random.random(500) < scores**2).astype(int)
+    scores = random.random(390).round(decimals)
+    labels = (random.random(390) < scores**2).astype(int)
     predicted = (scores >= 0.7).astype(int)
     roc, precision = quality.separation(labels, scores, predicted)
     expected = roc_curve(labels, scores, drop_intermediate=False)
@@ -107,6 +107,18 @@ def test_roc_and_precision_recall_are_scikit_learns(random, decimals):
     assert precision.marks["chosen threshold"] == pytest.approx(chosen)
     fall_out = (predicted[labels == 0] == 1).mean()
     assert roc.marks["chosen threshold"] == pytest.approx((fall_out, chosen[0]))
+
+
+def test_curves_of_many_rows_have_as_many_points_as_are_drawn(random):
+    scores = random.random(5000)
+    labels = (random.random(5000) < scores).astype(int)
+    roc, precision = quality.separation(labels, scores, (scores >= 0.5).astype(int))
+    fall_out, recall, _ = roc_curve(labels, scores, drop_intermediate=False)
+    points = np.array(roc.series["model"])
+    assert len(points) <= 401 and len(precision.series["model"]) <= 400
+    assert set(map(tuple, points)) <= set(zip(fall_out, recall, strict=True))
+    np.testing.assert_array_equal(points[[0, -1]], [[0, 0], [1, 1]])
+    assert np.abs(np.diff(points, axis=0)).max() < 0.02
 
 
 def test_of_one_class_alone_there_is_no_roc():

@@ -186,6 +186,40 @@ def test_what_needs_too_much_memory_is_named_with_both_numbers():
         check_memory(LinearLearner, hp, 1 << 34)
 
 
+@pytest.mark.parametrize(
+    ("kind", "stated"),
+    [
+        ("binary_classifier", {}),
+        ("binary_classifier", {"loss": "hinge_loss"}),
+        ("multiclass_classifier", {"num_classes": 3}),
+        ("regressor", {"loss": "absolute_loss"}),
+        ("regressor", {"loss": "quantile_loss", "quantile": 0.9}),
+        ("regressor", {"loss": "huber_loss"}),
+    ],
+)
+def test_mini_batches_that_diverge_to_finite_weights_are_warned_of(kind, stated):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1200, 60)).astype(np.float32)
+    z = x[:, 0] + rng.logistic(size=1200)
+    y = z if kind == "regressor" else np.digitize(z, [0] if kind == "binary_classifier" else [-1, 1])
+    stated = {**stated, "optimizer": "sgd", "num_models": 1, "epochs": 2, "mini_batch_size": 10}
+    _, good = fit(hyperparameters(kind, learning_rate=0.001, **stated), x, y.astype(np.float32))
+    assert not good.warnings
+    _, job = fit(hyperparameters(kind, learning_rate=3, **stated), x, y.astype(np.float32))
+    (warning,) = job.warnings
+    assert "worse than one without features" in warning
+    assert "learning_rate 3 " in warning
+
+
+def test_mini_batches_of_noise_are_not_called_diverged():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(1200, 5)).astype(np.float32)
+    _, job = fit(
+        hyperparameters("binary_classifier", learning_rate=0.01), x, (rng.random(1200) < 0.3).astype(np.float32)
+    )
+    assert not job.warnings
+
+
 def test_no_two_models_are_alike():
     hp = hyperparameters("binary_classifier", num_models=2**31 - 1, feature_dim=4)
     assert LinearLearner.memory(hp) < 1 << 20
