@@ -50,7 +50,7 @@ too sure costs more on other rows than one that is too cautious, and few of thos
 TOLERANCE, ITERATIONS = 1e-7, 200
 MOST_CURVED = 0.25
 """The largest second derivative of the logistic loss."""
-STEPPED = "linear_lr", "linear_wd", "bias_lr", "bias_wd", "rescale_grad", "clip_gradient"
+STEPPED: tuple[str, ...] = "linear_lr", "linear_wd", "bias_lr", "bias_wd", "rescale_grad", "clip_gradient"
 """Hyperparameters that say how the linear weights are to be learned: then they are."""
 
 

@@ -32,6 +32,7 @@ def told(tmp_path, algorithm, **values):
     [
         (FactorizationMachines, MACHINES, {"factors_lr": "0.0001"}),  # else by trials
         (FactorizationMachines, MACHINES, {"linear_wd": "0.001"}),
+        (FactorizationMachines, MACHINES, {"factors_init_sigma": "0.001"}),
         (LinearLearner, LINEAR, {"mini_batch_size": "1000"}),  # else by the number of rows
         (LinearLearner, LINEAR, {"normalize_data": "true"}),
         (LinearLearner, LINEAR, {"init_sigma": "0.01"}),  # else from 0
@@ -47,7 +48,7 @@ def test_a_default_that_is_stated_is_another_job_where_the_data_would_decide(tmp
 
 
 def test_a_default_that_is_stated_is_the_same_job_where_an_absent_value_is_that_default(tmp_path):
-    stated = {"factors_wd": "0.00001", "mini_batch_size": "1000"}
+    stated = {"use_bias": "true", "mini_batch_size": "1000"}
     assert told(tmp_path, FactorizationMachines, **MACHINES) == told(
         tmp_path, FactorizationMachines, **MACHINES, **stated
     )
