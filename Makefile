@@ -41,7 +41,7 @@ format: $(READY) ## format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: $(READY) ## measure beside other libraries and write docs/measured.md: an hour; QUICK=1, NAME=kmeans for one in detail
+bench: $(READY) ## measure beside other libraries and write docs/measured.md: half an hour; QUICK=1, NAME=kmeans for one in detail
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/peers.lock
 ifdef NAME
 	.venv/bin/python -m $(if $(QUICK),benchmarks --quick --only $(NAME),benchmarks.$(NAME))
