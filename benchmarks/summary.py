@@ -1,6 +1,6 @@
 """The one table: each algorithm, reader and server beside its best peer, its physical limit, and how good both are.
 
-    python -m benchmarks                          # all: about an hour on two cores
+    python -m benchmarks                          # all: half an hour on two cores
     python -m benchmarks --only kmeans pca        # some
     python -m benchmarks --quick                  # less data and fewer rounds, in minutes
     python -m benchmarks --write docs/measured.md # and a page of it, with versions, processor and date
@@ -10,7 +10,7 @@ is taken round by round, and above 1 where ours is better. The best peer is the 
 worse than ours, or else the one with the best result. ``of it`` is our speed as a share of the limit's.
 
 The page is written anew after each benchmark, and keeps those that were measured before: their figures lie beside it,
-as JSON. So an hour that is cut short is not lost, and one benchmark can be renewed by ``--only``. One that fails is
+as JSON. So a run that is cut short is not lost, and one benchmark can be renewed by ``--only``. One that fails is
 named at the end, with exit code 1.
 """
 
