@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _EXTRA, _TEXT_EXTRA, _MOST_TEXT_EXTRA = 1.25, 2, 100
 """A quarter more topics are fitted than asked for; of text up to twice as many, as long as they are so few."""
 _TEXT_WORDS = 20
-"""Words a topic from which on a corpus counts as text: with few, moments of short documents do not hold more topics."""
+"""Words of the vocabulary for each topic, and of a document in the mean, from which on a corpus counts as text: the
+moments of fewer do not hold more topics than there are."""
 _MOST_RANK = 128
 """Topics that are read off the tensor, which costs (D + 2 V) r^3; documents start those beyond."""
 _FIRST_SWEEPS, _LAST_ROUNDS, _LAST_SWEEPS = 12, 10, 5
@@ -50,12 +51,13 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
         TrainingStopped: a stop was asked for before a document was read.
     """
     wanted = hyperparameters.num_topics
-    fitted = _fitted(wanted, hyperparameters.feature_dim)
-    job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
     found = job.checkpoints.latest(join=partial(_joined, hosts=job.hosts))
     started = time.perf_counter()
     with job.timer("get_all_batches_from_iter.time"):
         counts = read(stream, hyperparameters.feature_dim, job)
+    is_text = _is_text(counts, wanted, job.hosts)
+    fitted = _fitted(wanted, hyperparameters.feature_dim, is_text)
+    job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
     if found is None:
         job.info(f"Loaded all data into matrix with shape: {counts.shape}")
     checkpoints = (
@@ -63,9 +65,9 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     )  # of all documents, or of none
     if found is None or found.state["stage"] == MOMENTS:
         alpha, beta = _first_topics(counts, fitted, hyperparameters, found, checkpoints, job)
-        climb = Climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, checkpoints, job)
+        climb = Climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, is_text, checkpoints, job)
     else:
-        climb = Climb.resumed(counts, wanted, found, checkpoints, job)
+        climb = Climb.resumed(counts, wanted, is_text, found, checkpoints, job)
     with job.timer("LDA.finalize.time"):
         model = climb.run()
     if not np.isfinite(model.beta).all() or not model.beta.any(axis=1).all():
@@ -80,13 +82,14 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     return model
 
 
-def _is_text(topics: int, words: int) -> bool:
-    return words >= _TEXT_WORDS * topics
+def _is_text(counts: sp.csr_array, wanted: int, hosts: Hosts) -> bool:
+    documents, words = hosts.sum(np.array([counts.shape[0], counts.sum(dtype=np.float64)]))[0]
+    return counts.shape[1] >= _TEXT_WORDS * wanted and bool(words >= _TEXT_WORDS * documents)
 
 
-def _fitted(wanted: int, words: int) -> int:
+def _fitted(wanted: int, words: int, is_text: bool) -> int:
     """How many topics are begun with, of which ``wanted`` stay."""
-    most = min(_TEXT_EXTRA * wanted, _MOST_TEXT_EXTRA) if _is_text(wanted, words) else 0
+    most = min(_TEXT_EXTRA * wanted, _MOST_TEXT_EXTRA) if is_text else 0
     return min(max(math.ceil(_EXTRA * wanted), most), words)
 
 
@@ -251,21 +254,30 @@ class Climb:
         alpha: np.ndarray,
         beta: np.ndarray,
         wanted: int,
+        is_text: bool,
         checkpoints: Checkpoints,
         job: Job,
     ) -> None:
         self._ascent = Ascent(counts, alpha, beta, job.hosts)
         self._alpha0 = float(alpha.sum())
-        self._drops, self._wanted = len(alpha) - wanted, wanted
+        self._drops, self._wanted, self._is_text = len(alpha) - wanted, wanted, is_text
         self._job, self._checkpoints = job, checkpoints
         self._phase = self._sweeps = 0
         self._before = -np.inf  # the likelihood
 
     @classmethod
-    def resumed(cls, counts: sp.csr_array, wanted: int, found: Checkpoint, checkpoints: Checkpoints, job: Job) -> Climb:
+    def resumed(
+        cls,
+        counts: sp.csr_array,
+        wanted: int,
+        is_text: bool,
+        found: Checkpoint,
+        checkpoints: Checkpoints,
+        job: Job,
+    ) -> Climb:
         """Where a checkpoint was written."""
         state, arrays = found.state, found.arrays
-        climb = cls(counts, arrays["alpha"], arrays["words"].T, wanted, checkpoints, job)
+        climb = cls(counts, arrays["alpha"], arrays["words"].T, wanted, is_text, checkpoints, job)
         climb._ascent.mixtures = arrays["mixtures"]
         climb._alpha0, climb._drops = state["alpha0"], state["drops"]
         climb._phase, climb._sweeps, climb._before = state["phase"], state["sweeps"], state["before"]
@@ -292,8 +304,7 @@ class Climb:
     def _begin_phase(self) -> None:
         if 1 <= self._phase <= self._rounds:
             left = self._wanted + self._drops * (self._rounds - self._phase) // self._rounds
-            is_text = _is_text(self._wanted, len(self._ascent.words))
-            self._ascent.drop_least(len(self._ascent.alpha) - left, coherent=is_text)
+            self._ascent.drop_least(len(self._ascent.alpha) - left, coherent=self._is_text)
         elif self._phase:
             if self._phase == self._rounds + 1:
                 self._ascent.alpha = _prior(self._ascent, self._alpha0)

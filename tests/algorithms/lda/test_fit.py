@@ -296,10 +296,11 @@ def test_of_topics_of_a_text_those_stay_whose_words_occur_together():
     np.testing.assert_allclose(ascent.words.T, themes[:2], atol=1e-7)
 
 
-def test_text_is_begun_with_twice_the_topics():
-    counts = sp.random_array((300, 400), density=0.05, rng=np.random.default_rng(0), dtype=np.float32, format="csr")
+@pytest.mark.parametrize(("words", "share", "begun"), [(400, 0.06, 20), (199, 0.12, 13), (400, 0.04, 13)])
+def test_text_is_begun_with_twice_the_topics(words, share, begun):
+    """Not so few words for each topic, nor documents of 16 words."""
+    counts = sp.random_array((300, words), density=share, rng=np.random.default_rng(0), dtype=np.float32, format="csr")
     counts.data[:] = 1
-    for words, begun in ((400, 20), (199, 13)):
-        job = FakeJob()
-        fit(counts.toarray()[:, :words], 10, job)
-        assert f"Running LDA for {begun} topics (10 requested)" in job.messages
+    job = FakeJob()
+    fit(counts.toarray(), 10, job)
+    assert f"Running LDA for {begun} topics (10 requested)" in job.messages
