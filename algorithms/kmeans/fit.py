@@ -226,39 +226,33 @@ class State:
         """
         if not 1 <= k <= min(self.size, self.rows):
             raise ValueError(f"k is {k}, with {self.size} working centers and {self.rows} rows")
-        size, features = self.centers.shape
-        rows = min(BLOCK_ROWS, len(self.sample)) * width([part for part, _ in self.sample.weighted(self.rows, 0)])
-        with threads_for(2.0 * max(rows * k, size * size * min(features, CHUNK)), SMALL_PRODUCT):
-            return self._settled(k, options, rng, log, stopped, within)
+        with threads_for(self._operations(k), SMALL_PRODUCT):
+            if within is not None and len(self.sample) < min(self.rows, self.sample_size):
+                working = self._weighted_centers()
+                found = _refined(working, working, self._shrink(k, options, rng, log, stopped), options, rng)
+                return Clustering(found.centers, found.msd + within)
+            now = self.decay * self.time
+            whole = self.sample.weighted(self.sample_size, now)
+            rows = [features for features, _ in whole]
+            small = self.sample.weighted(small_rows(k, width(rows)), now)
+            columns = occurring(rows)
+            starts = self._shrink(k, options, rng, log, stopped, columns)
+            if columns is None:
+                return _refined(Points.join(small), Points.join(whole), starts, options, rng)
+            # A center is 0 where all of its rows are.
+            small, whole = (
+                [(only(features, columns), weights) for features, weights in part] for part in (small, whole)
+            )
+            found = _refined(Points.join(small), Points.join(whole), starts, options, rng)
+            centers = np.zeros((k, self.centers.shape[1]))
+            centers[:, columns] = found.centers
+            return Clustering(centers, found.msd)
 
-    def _settled(
-        self,
-        k: int,
-        options: Options,
-        rng: np.random.Generator,
-        log: Callable[[str], None],
-        stopped: Callable[[], bool],
-        within: float | None,
-    ) -> Clustering:
-        """See ``finalize``."""
-        if within is not None and len(self.sample) < min(self.rows, self.sample_size):
-            working = self._weighted_centers()
-            found = _refined(working, working, self._shrink(k, options, rng, log, stopped), options, rng)
-            return Clustering(found.centers, found.msd + within)
-        now = self.decay * self.time
-        whole = self.sample.weighted(self.sample_size, now)
-        rows = [features for features, _ in whole]
-        small = self.sample.weighted(small_rows(k, width(rows)), now)
-        columns = occurring(rows)
-        starts = self._shrink(k, options, rng, log, stopped, columns)
-        if columns is None:
-            return _refined(Points.join(small), Points.join(whole), starts, options, rng)
-        # A center is 0 where all of its rows are.
-        small, whole = ([(only(features, columns), weights) for features, weights in part] for part in (small, whole))
-        found = _refined(Points.join(small), Points.join(whole), starts, options, rng)
-        centers = np.zeros((k, self.centers.shape[1]))
-        centers[:, columns] = found.centers
-        return Clustering(centers, found.msd)
+    def _operations(self, k: int) -> float:
+        """Of the largest product of ``finalize``."""
+        size, features = self.centers.shape
+        numbers = min(BLOCK_ROWS, len(self.sample)) * width([part for part, _ in self.sample.weighted(self.rows, 0)])
+        return 2.0 * max(numbers * k, size * size * min(features, CHUNK))
 
     def _weighted_centers(self) -> Points:
         used = self.weights > 0

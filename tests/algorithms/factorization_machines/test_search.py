@@ -69,16 +69,20 @@ def test_a_matrix_of_low_rank_is_filled_in():
     assert ["rows took factors_lr=0.00" in line for line in job.messages].count(True) == 1
 
 
-def test_labels_without_interactions_are_given_none():
+@pytest.mark.parametrize("given", [BY_STEPS, {}])
+def test_labels_without_interactions_are_given_none(given):
     rng = np.random.default_rng(3)
     pairs, effects = rng.integers(0, 40, (2600, 2)) + [0, 40], rng.normal(size=80)
     y = (effects[pairs].sum(axis=1) + rng.normal(size=2600)).astype(np.float32)
     x = cells(*pairs.T, 80)
     linear = Ridge(1.0).fit(x[:1600], y[:1600]).predict(x[1600:])
     job = FakeJob()
-    found = error(fitted(x[:1600], y[:1600], job, **BY_STEPS), x[1600:], y[1600:])
+    model = fitted(x[:1600], y[:1600], job, **given)
+    found = error(model, x[1600:], y[1600:])
     assert found <= 1.02 * np.sqrt(np.mean((linear - y[1600:]) ** 2))
-    assert any("rows took factors_lr=0" in line and "took factors_lr=0." not in line for line in job.messages)
+    assert np.abs(model.factors).max() < 0.01  # where they started, at 0.001 of deviation
+    said = [line for line in job.messages if "rows took factors_lr=0" in line and "took factors_lr=0." not in line]
+    assert bool(said) == bool(given)  # without steps there is no rate
 
 
 def test_a_stop_at_the_start_of_a_later_trial_or_of_the_job_leaves_the_best_whole_trial(monkeypatch):
@@ -247,7 +251,8 @@ def test_a_gain_within_its_standard_error_is_no_reason_to_change_the_rate():
     assert best(2.1 / 8, (NONE, 1.0), (1.0, 1.0)) == (1.0, 1.0)
 
 
-def test_noise_and_few_rows_are_no_worse_than_a_linear_model(monkeypatch):
+@pytest.mark.parametrize("given", [BY_STEPS, {}])
+def test_noise_and_few_rows_are_no_worse_than_a_linear_model(given, monkeypatch):
     """25 rows of a linear signal, and ratings that are mostly noise: Ridge by cross-validation is the measure."""
     monkeypatch.setattr(schedule, "SMALL_STEPS", 3000)
     monkeypatch.setattr(schedule, "PASSES", 100)
@@ -258,7 +263,7 @@ def test_noise_and_few_rows_are_no_worse_than_a_linear_model(monkeypatch):
     rows = cells(*pairs.T, 120)
     noise = 0.3 * rng.normal(size=120)[pairs].sum(axis=1) + rng.normal(size=2500)
     for features, known, count in ((few, labels, 25), (rows, noise.astype(np.float32), 1000)):
-        model = fitted(features[:count], known[:count], **BY_STEPS)
+        model = fitted(features[:count], known[:count], **given)
         peer = RidgeCV(np.logspace(-3, 3, 13)).fit(features[:count], known[:count])
         mine, theirs = (
             np.mean((predicted - known[count:]) ** 2)
@@ -308,14 +313,15 @@ def test_folds_part_the_rows_by_chance_and_rows_are_read_once_where_they_fit():
     assert (folds(100), folds(3000), folds(10**6)) == (3, 2, 1)
 
 
-def test_sparse_columns_of_very_different_sizes_are_learned_as_by_a_linear_model():
+@pytest.mark.parametrize("given", [BY_STEPS, {}])
+def test_sparse_columns_of_very_different_sizes_are_learned_as_by_a_linear_model(given):
     rng = np.random.default_rng(0)
     plain = sp.random(1500, 40, 0.2, random_state=0, format="csr")
     effects = rng.normal(size=40)
     y = (plain @ effects + 0.3 * rng.normal(size=1500)).astype(np.float32)
     x = sp.csr_array(plain @ sp.diags_array(10 ** rng.uniform(-3, 3, 40)), dtype=np.float32)
     peer = RidgeCV(np.logspace(-3, 3, 13)).fit(plain[:700], y[:700])
-    found = error(fitted(x[:700], y[:700], **BY_STEPS), x[700:], y[700:])
+    found = error(fitted(x[:700], y[:700], **given), x[700:], y[700:])
     assert found <= 1.03 * error_of(peer.predict(plain[700:]), y[700:])
 
 
