@@ -187,6 +187,7 @@ def test_an_absent_member(hosts):
     hosts.start(0, 1, bounds={**BOUNDS, "PATIENCE": 5.0, "WAITING": 2.0})
     outcomes = hosts.outcomes()
     assert_all_say(outcomes, f"Host {hosts.names[2]} was not there within ")
+    assert all(re.search("was not there within [5-8] seconds", outcome.failure) for outcome in outcomes)
     assert len(re.findall(rf"Waiting for host {hosts.names[2]}, until \d\d:\d\d:\d\d\.", outcomes[0].log)) == 1
 
 
