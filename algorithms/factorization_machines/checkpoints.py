@@ -28,7 +28,8 @@ class Place:
         period: steps between exchanges with other hosts, 1 where all steps are taken together. step: seconds that one
             takes, as its sizes tell. setting: multiples of the job's ``factors_lr`` and ``linear_wd``.
         search: of which this is a trial's place; None in the job itself.
-        exact: the linear model was solved, and the pass to come only scores it.
+        exact: the model was found without steps, and the pass to come only scores it.
+        undecided: a stop has cut that short; a job that goes on makes it anew.
         last: scores of the last epoch of the job that is over, where this run has had one.
         whole: name and parameters of the best trial that came to its end, which a job that is stopped soon leaves.
     """
@@ -43,6 +44,7 @@ class Place:
     setting: Setting = (1.0, 1.0)
     search: Search | None = None
     exact: bool = False
+    undecided: bool = False
     last: Sums | None = None
     whole: tuple[str, Mapping[str, np.ndarray]] | None = None
 
@@ -59,6 +61,7 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
         "period": place.period,
         "step": place.step,
         "exact": place.exact,
+        "undecided": place.undecided,
         "setting": place.setting,
         "search": None if place.search is None else place.search.to_json(),
         "total": vars(place.total),

@@ -40,6 +40,8 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
         TrainingDataError: there is no row, a label is none, or float32 cannot hold what was learned.
     """
     found = job.checkpoints.latest()
+    if found is not None and found.state.get("undecided"):
+        found = None
     place = _first_place(stream, hp, job) if found is None else resume(state, found)
     if place.scaling is not None:
         state.leave_alone(place.scaling.far)

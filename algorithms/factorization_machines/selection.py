@@ -21,7 +21,7 @@ from algorithms.factorization_machines.passes import labels_of
 from algorithms.factorization_machines.rows import MEMORY, Rows, fold_numbers
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.scores import Sums
-from algorithms.factorization_machines.search import FEWEST_ROWS, FOLDS, GROUPS, LIKELY, folds
+from algorithms.factorization_machines.search import FOLDS, GROUPS, LIKELY, folds
 from algorithms.factorization_machines.steps import State
 from algorithms.interface import Job
 from recordio.batches import Batch, Features, concatenate
@@ -29,6 +29,7 @@ from recordio.batches import Batch, Features, concatenate
 if TYPE_CHECKING:
     from algorithms.factorization_machines import FactorizationMachinesHyperparameters
 
+FEWEST_ROWS = 4
 FEWEST_PASSES = 100
 """Jobs of fewer have so many rows that steps are done sooner than sweeps."""
 SWEEPS = 0.4
@@ -61,11 +62,13 @@ def run(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperpa
     if everything is None:
         return place
     with threadpool_limits(1, "blas"):  # products of vectors, which wake threads only to wait for them
-        learned, said = from_leader(job.hosts, lambda: _chosen(*everything, place, hp, job))
+        learned, said = from_leader(job.hosts, lambda: _of_columns(*everything, place, hp, job))
     job.info(said)
+    stopped = any_host(job.hosts, job.stop_requested)
     state.put(learned)
     schedule = Schedule(1, place.schedule.batch_size)
-    place = Place(schedule, Sums(place.total.binary), place.scaling, exact=True, whole=("model", state.learned()))
+    place = Place(schedule, Sums(place.total.binary), place.scaling, exact=True, undecided=stopped)
+    place.whole = "model", state.learned()
     set_rates(state, place)
     return place
 
@@ -94,6 +97,21 @@ def _of_all_hosts(
     return features, in_order(hosts, np.arange(len(labels)), labels)[0]
 
 
+def _of_columns(
+    features: Features, labels: np.ndarray, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+) -> tuple[dict[str, np.ndarray], str]:
+    """``_chosen`` of the columns that occur, which may be few of millions; the others' weights are 0."""
+    if isinstance(features, np.ndarray) or not features.nnz:
+        return _chosen(features, labels, place, hp, job)
+    occurring, numbers = np.unique(features.indices, return_inverse=True)
+    narrow = sp.csr_array((features.data, numbers, features.indptr), shape=(len(labels), len(occurring)))
+    learned, said = _chosen(narrow, labels, place, hp, job)
+    whole = {name: np.zeros((hp.feature_dim, *learned[name].shape[1:]), np.float32) for name in ("linear", "factors")}
+    for name, array in whole.items():
+        array[occurring] = learned[name]
+    return {**whole, "bias": learned["bias"]}, said
+
+
 def _chosen(
     features: Features, labels: np.ndarray, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
 ) -> tuple[dict[str, np.ndarray], str]:
@@ -115,10 +133,10 @@ def _chosen(
     if job.stop_requested or not (hp.use_bias and hp.use_linear):
         return learned, f"{said}."
     parts = _parts(features, labels, job.seed)
-    scale = linear.scale_of([Batch(features)], hp.feature_dim, ONE_HOST)
+    scale = linear.scale_of([Batch(features)], features.shape[1], ONE_HOST)
     divided = [tuple(_part(*rows, scale) for rows in pair) for pair in parts]
     penalty = linear.best_penalty(divided, len(labels), binary, job, ONE_HOST)
-    start = np.zeros(hp.feature_dim + 1)
+    start = np.zeros(features.shape[1] + 1)
     of_machine, of_linear = np.zeros(GROUPS), np.zeros(GROUPS)
     for (known, held_out), (known_part, held_out_part) in zip(parts, divided, strict=True):
         if penalty is None or job.stop_requested:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,9 +13,10 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from algorithms.checkpoints import NoCheckpoints
 from algorithms.factorization_machines import schedule, selection, steps, variational
 from recordio.batches import Batch
-from tests.algorithms.factorization_machines.test_search import cells, error, error_of, fitted, matrix
+from tests.algorithms.factorization_machines.test_search import _Kept, cells, error, error_of, fitted, matrix
 from tests.algorithms.fakes import FakeJob, on_hosts
 
 pytestmark = pytest.mark.skipif(steps._kernel is None, reason="the compiled kernel is not built")
@@ -152,3 +155,52 @@ def test_what_is_given_of_steps_is_kept_to(given, monkeypatch):
     monkeypatch.setattr(schedule, "SMALL_STEPS", 300)
     rng = np.random.default_rng(0)
     fitted(cells(*rng.integers(0, 5, (2, 50)) + [[0], [5]], 10), rng.normal(size=50).astype(np.float32), **given)
+
+
+class _Last(NoCheckpoints):
+    """Keeps the last point that was offered."""
+
+    found = None
+
+    def offer(self, make, **_):
+        self.found = copy.deepcopy(make())
+
+
+def test_a_job_that_was_stopped_in_its_choice_ends_as_one_that_was_not():
+    known, _ = matrix(rank=3)
+    expected = fitted(*known)
+    kept = _Last()
+    stopped = fitted(*known, FakeJob(checkpoints=kept, stop_after=60))
+    assert np.abs(stopped.factors - expected.factors).max() > 0.01
+    assert kept.found is not None
+    model = fitted(*known, FakeJob(checkpoints=_Kept(-1, kept.found)))
+    np.testing.assert_array_equal(model.factors, expected.factors)
+    np.testing.assert_array_equal(model.linear, expected.linear)
+
+
+def test_columns_that_no_row_has_cost_nothing():
+    known, asked = matrix(rank=2)
+    far = [
+        sp.csr_array((one.data, one.indices * 5_000, one.indptr), (one.shape[0], 500_000))
+        for one in (known[0], asked[0])
+    ]
+    model = fitted(far[0], known[1], num_factors=3)
+    assert error(model, far[1], asked[1]) == pytest.approx(error(fitted(*known, num_factors=3), *asked), rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["regressor", "binary_classifier"])
+def test_four_rows_are_learned_about_as_by_a_constant(kind):
+    mine, constant = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(size=(504, 3)).astype(np.float32), rng.normal(size=504).astype(np.float32)
+        y = (y > 0).astype(np.float32) if kind == "binary_classifier" else y
+        y[:2] = 0, 1
+        found = fitted(x[:4], y[:4], predictor_type=kind).predict(Batch(x[4:]))["score"]
+        if kind == "regressor":
+            mine.append(np.mean((found - y[4:]) ** 2))
+            constant.append(np.mean((y[:4].mean() - y[4:]) ** 2))
+        else:
+            mine.append(log_loss(y[4:], found))
+            constant.append(log_loss(y[4:], np.full(500, y[:4].mean())))
+    assert np.median(mine) < 1.3 * np.median(constant)
