@@ -52,8 +52,8 @@ LONGEST_ARRAYS_HEADER = 1 << 22
 with 932 arrays, has less than 100,000."""
 
 MOST_TRAINED_NODES = 2_000
-"""Operators of a network that training starts from, those with parameters and those without: Keras takes milliseconds
-for each. The deepest networks of MXNet's model zoo have 720."""
+"""Operators of a network that training starts from, those with parameters and those without, and values that they take:
+Keras takes milliseconds for each. The deepest networks of MXNet's model zoo have 720."""
 
 DEEPEST_TREE = 10_000
 """Levels of a tree in an XGBoost model. Its own code walks trees by recursion, and 300,000 levels end the process."""

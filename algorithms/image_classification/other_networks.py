@@ -12,7 +12,9 @@ beside its operator's attributes are not heeded.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,8 +119,10 @@ def prepared(path: Path, arrays: Mapping[str, np.ndarray], form: Architecture, *
 
 
 def _kept(graph: Graph, shapes: Mapping[int, tuple[int, ...]]) -> int:
-    """The bytes, float32, of what layers with weights and batch norms read, of one image."""
-    read = {at for number in shapes if graph.nodes[number].operator in _SUFFIXES for at in graph.sources(number)}
+    """The bytes, float32, of what layers with weights, batch norms, leaky activations and products read, of one image:
+    gradients are found by it."""
+    kinds = {*_SUFFIXES, *PRODUCTS, "LeakyReLU"}
+    read = {at for number in shapes if graph.nodes[number].operator in kinds for at in graph.sources(number)}
     return 4 * sum(math.prod(shapes[at]) for at in read)
 
 
@@ -201,6 +205,8 @@ class _Writer:
         reached = self._graph.reached()
         if len(reached) > MOST_TRAINED_NODES:
             raise ModelError(f"the symbol file has {len(reached)} operators; {MOST_TRAINED_NODES} are the most here")
+        if (taken := sum(len(self._graph.sources(at)) for at in reached)) > MOST_TRAINED_NODES:
+            raise ModelError(f"its operators take {taken} values; {MOST_TRAINED_NODES} are the most here")
         done: dict[int, int] = {}
         for at in reached:
             node = self._graph.nodes[at]
@@ -280,7 +286,19 @@ def build(
                 _learns_slopes(node) and graph.nodes[node.inputs[1]].attributes.get("__shape__") == _ONE
             )
             values[at] = _TRAINED[node.operator](layers, node, *(values[source] for source in graph.sources(at)))
-    return keras.Model(pixels, values[graph.sources(graph.head)[0]], name="network")
+    with _deep(len(values)):
+        return keras.Model(pixels, values[graph.sources(graph.head)[0]], name="network")
+
+
+@contextlib.contextmanager
+def _deep(layers: int) -> Iterator[None]:
+    """Keras follows a network from its end to its beginning by a call in a call for each layer, or a few."""
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(usual + 4 * layers)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(usual)
 
 
 def _layer_name(at: int) -> str:
@@ -395,7 +413,11 @@ class _Layers:
         return self._keras.ops.clip(x, *bounds(node))
 
     def add(self, node: Node, *values: Any) -> Any:
-        return self._layers.Add(dtype=self.precision)(list(values)) if len(values) > 1 else values[0]
+        if len(values) == 1:
+            return values[0]
+        if all(value is values[0] for value in values):  # TensorFlow's optimizer takes twice as long for each x + x
+            return self._layers.Rescaling(float(len(values)), dtype=self.precision)(values[0])
+        return self._layers.Add(dtype=self.precision)(list(values))
 
     def multiply(self, node: Node, x: Any, y: Any) -> Any:
         return self._layers.Multiply(dtype=self.precision)([x, y])

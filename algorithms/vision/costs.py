@@ -119,6 +119,8 @@ def _windows(node: Node, sides: tuple[int, int], reach: tuple[int, int], more: t
 
 
 def _convolution(node: Node, weight: Shape, image: Shape) -> Cost:
+    if len(weight) < 2:
+        raise _unfit(node, f"its weight has the shape {weight}")
     filters, depth, *_ = weight
     groups = count(node, "num_group", 1)
     if len(image) != 3 or depth * groups != image[2] or filters % groups:

@@ -16,13 +16,15 @@ import pytest
 from algorithms.checkpoints import Checkpoint
 from algorithms.common import mxnet_files
 from algorithms.common.mxnet_symbols import Graph
+from algorithms.common.networks import load_keras, to_numpy
 from algorithms.errors import ModelError, TrainingDataError
 from algorithms.hyperparameters import parse
-from algorithms.image_classification import ImageClassification
+from algorithms.image_classification import ImageClassification, other_networks
 from algorithms.image_classification import pretrained as starts
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.model import ImageModel
 from algorithms.interface import Hosts
+from algorithms.vision.graph import read_graph
 from recordio.images import encode_record
 from recordio.limits import MOST_TRAINED_NODES
 from tests.algorithms.fakes import FakeJob, on_hosts
@@ -167,6 +169,11 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any],
     "groups": (lambda nodes: nodes["conv"]["attrs"].update(num_group="9"), {}, r"'conv' .*, in 9 groups"),
     "no groups": (lambda nodes: nodes["conv"]["attrs"].update(num_group="0"), {}, "num_group is 0, not 1 or more"),
     "dilation": (lambda nodes: nodes["conv"]["attrs"].update(dilate="(2, 2)"), {}, "'conv' is dilated and has a str"),
+    "a weight of one side": (
+        lambda nodes: None,
+        {"arg__conv_weight": np.zeros(6, np.float32)},
+        "its weight has the shape",
+    ),
     "far dilation": (
         lambda nodes: nodes["conv"]["attrs"].update(dilate="(5, 1)", stride="(1, 1)"),
         {},
@@ -264,6 +271,29 @@ def test_bounds_on_a_symbol_file(tmp_path: Path) -> None:
     (tmp_path / "model-symbol.json").write_text(json.dumps(document))
     with pytest.raises(ModelError, match=f"operators; {MOST_TRAINED_NODES} are the most"):
         starts.find(FORM, tmp_path, pretrained=True)
+
+
+def test_a_sum_of_thousands_of_values_is_refused(tmp_path: Path) -> None:
+    many = [[0, 0, 0]] * 50_000
+    start(tmp_path, lambda nodes: nodes["flat"].update(op="add_n", inputs=many, attrs={"num_args": "50000"}))
+    with pytest.raises(ModelError, match=f"take 500.. values; {MOST_TRAINED_NODES} are the most"):
+        starts.find(FORM, tmp_path, pretrained=True)
+
+
+def test_a_deep_chain_and_sums_of_a_value_with_itself() -> None:
+    graph = Graph()
+    x = graph.variable("data")
+    for number in range(40):
+        x = graph.add("elemwise_add", f"twice{number}", x, x)
+    for number in range(1100):
+        x = graph.add("_mul_scalar", f"scaled{number}", x, scalar=0.5 if number < 40 else 1.0)
+    x = graph.add("FullyConnected", "top", x, graph.variable("top_weight"), no_bias=True, num_hidden=2)
+    text = graph.to_json(graph.add("SoftmaxOutput", "out", x, graph.variable("softmax_label")))
+    network = other_networks.build(load_keras(0), read_graph(text, "deep"), (3, 2, 2))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3), dtype=np.uint8)
+    weight = to_numpy(network.weights[0])
+    expected = pixels.transpose(0, 3, 1, 2).reshape(4, -1).astype(np.float32) @ weight
+    np.testing.assert_allclose(to_numpy(network(pixels)), expected, rtol=1e-4)
 
 
 def test_without_a_symbol_file_the_network_is_another(tmp_path: Path) -> None:
