@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from algorithms import hyperparameters, registry
 from benchmarks.common import apart, cost
-from benchmarks.growth import CASES, QUICK
+from benchmarks.growth import CASES
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
@@ -32,28 +32,28 @@ class Cost(NamedTuple):
 
 def costs(quick: bool = False) -> Sequence[Cost]:
     """Each algorithm in a process of its own."""
-    return [apart(measured, name, quick) for name in CASES]
+    return [apart(measured, name, quick) for name, case in CASES.items() if case.rows is not None]
 
 
 def measured(name: str, quick: bool) -> Cost:
     """Of one algorithm."""
-    base = CASES[name].base
-    shape = base._replace(rows=base.rows // QUICK if quick else base.rows * MORE)
-    algorithm = registry.find(name)
-    strings = {key: str(value) for key, value in CASES[name].given(shape).items()}
+    case = CASES[name]
+    sizes = case.few() if quick else {**case.base, "rows": case.base["rows"] * MORE}
+    algorithm = registry.find(case.algorithm)
+    strings = {key: str(value) for key, value in case.given(sizes).items()}
     values = hyperparameters.parse(algorithm.hyperparameters, strings)
-    rows, labels = CASES[name].data(shape)
-    few = rows[: shape.rows // 10]
+    rows, labels = case.rows(sizes)
+    few = rows[: len(rows) // 10]
     algorithm.fit(
         values, {"train": MemoryStream(few, None if labels is None else labels[: len(labels) // 10])}, FakeJob()
     )
     trained = cost(lambda: algorithm.fit(values, {"train": MemoryStream(rows, labels)}, FakeJob()))
     trained.result.predict(Batch(few))
     asked = cost(lambda: trained.result.predict(Batch(rows)))
-    to_million = 1e6 / shape.rows
+    to_million = 1e6 / sizes["rows"]
     return Cost(
         name,
-        shape.rows,
+        sizes["rows"],
         trained.seconds * to_million,
         trained.memory / 1e6,
         asked.seconds * to_million,

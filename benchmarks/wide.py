@@ -19,19 +19,27 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from algorithms import hyperparameters, registry
 from benchmarks.common import Cost, apart, cost, table
-from benchmarks.growth import Shape, sparse
+from benchmarks.growth import sparse
 from benchmarks.lines import Line
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
 CASES = ("lda", "kmeans", "pca", "factorization-machines", "xgboost")
 Side = Callable[[], tuple[Cost, str]]
+
+
+class Shape(NamedTuple):
+    """What a job is made of; ``parts`` are its clusters, components or factors."""
+
+    rows: int
+    features: int
+    parts: int
 
 
 def main() -> None:
@@ -72,6 +80,11 @@ def compared(case: str, smaller: int) -> str:
     return table(case, ("", "", "processor seconds", "MB", "quality"), rows)
 
 
+def _counts(shape: Shape, nonzeros: int = 20) -> tuple[sp.csr_array, np.ndarray]:
+    """Rows of made counts, and labels of 0 and 1."""
+    return sparse({"rows": shape.rows, "features": shape.features, "non-zeros": nonzeros})
+
+
 def _fitted(name: str, rows: Any, labels: np.ndarray | None = None, **given: object) -> Any:
     algorithm = registry.find(name)
     strings = {key: str(value) for key, value in given.items()}
@@ -97,7 +110,7 @@ def _topics(name: str, words: int, k: int, smaller: int) -> tuple[Cost, str]:
     from benchmarks import topics as beside
 
     corpus = beside.newsgroups(words) if smaller == 1 else None
-    train = sparse(Shape(20_000 // smaller, words, 0), 50)[0] if corpus is None else corpus.train
+    train = _counts(Shape(20_000 // smaller, words, k), 50)[0] if corpus is None else corpus.train
     test = train if corpus is None else corpus.test
     measured = cost({"ours": beside.ours, "tomotopy": beside.tomotopy}[name], train, k, 0)
     coherence = topics.npmi(topics.top_words(measured.result.beta), train).mean()
@@ -118,7 +131,7 @@ def _clusters(name: str, shape: Shape) -> tuple[Cost, str]:
 
     from algorithms.kmeans.model import KMeansModel
 
-    rows = _narrow(sparse(shape)[0])
+    rows = _narrow(_counts(shape)[0])
     if name == "ours":
         measured = cost(lambda: _fitted("kmeans", rows, k=shape.parts).centers)
     else:
@@ -140,7 +153,7 @@ def _pca(smaller: int) -> list[tuple[str, str, Side]]:
 def _components(name: str, shape: Shape, nonzeros: int) -> tuple[Cost, str]:
     from sklearn.decomposition import PCA, TruncatedSVD
 
-    rows, k = _narrow(sparse(shape, nonzeros)[0]), shape.parts
+    rows, k = _narrow(_counts(shape, nonzeros)[0]), shape.parts
     runs: dict[str, Callable[[], np.ndarray]] = {
         "ours, randomized": lambda: (
             _fitted("pca", rows, num_components=k, mini_batch_size=500, algorithm_mode="randomized").v
@@ -173,7 +186,7 @@ def _machines(smaller: int) -> list[tuple[str, str, Side]]:
 def _machine(name: str, shape: Shape) -> tuple[Cost, str]:
     from algorithms.factorization_machines import model as machines
 
-    rows, labels = sparse(shape)
+    rows, labels = _counts(shape)
     given = {"num_factors": shape.parts, "epochs": 1, "predictor_type": "binary_classifier"}
     if name == "training":
         return cost(lambda: _fitted("factorization-machines", rows, labels, **given) is None), ""

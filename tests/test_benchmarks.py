@@ -59,8 +59,8 @@ def test_without_a_peer_as_good_the_best_is_named():
 
 def test_an_oracle_is_computed_once_for_the_same_data(tmp_path, monkeypatch):
     monkeypatch.setattr(common, "__file__", str(tmp_path / "benchmarks" / "common.py"))
-    found = [common.kept("best", [growth._dense(growth.Shape(n, 2, 1))[0]], lambda n=n: float(n)) for n in (3, 4)]
-    again = common.kept("best", [growth._dense(growth.Shape(3, 2, 1))[0]], lambda: pytest.fail("computed again"))
+    found = [common.kept("best", [growth.dense({"rows": n, "features": 2})[0]], lambda n=n: float(n)) for n in (3, 4)]
+    again = common.kept("best", [growth.dense({"rows": 3, "features": 2})[0]], lambda: pytest.fail("computed again"))
     assert (found, again) == ([3.0, 4.0], 3.0)
 
 
@@ -147,7 +147,7 @@ def test_a_fit_of_the_linear_learner_beside_scikit_learns():
 
 def test_costs_are_stated_for_a_million_rows():
     found = costs.measured("kmeans", quick=True)
-    assert found.rows == growth.CASES["kmeans"].base.rows // growth.QUICK
+    assert found.rows == growth.CASES["kmeans"].few()["rows"]
     assert 0 < found.predicting_seconds < found.training_seconds
 
 
