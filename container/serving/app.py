@@ -17,7 +17,12 @@ from container.settings import MIB, Settings
 
 
 def make_app(model: Model, algorithm: type[Algorithm], settings: Settings) -> Flask:
-    """A WSGI application that answers with ``model``.
+    """A WSGI application that answers with ``model``; see ``app_of``."""
+    return app_of(Endpoint.of(algorithm, model, settings), settings)
+
+
+def app_of(endpoint: Endpoint, settings: Settings) -> Flask:
+    """A WSGI application that answers with the model of ``endpoint``.
 
     - ``GET /ping``: 200 and no body. There is a model, or there would be no application.
     - ``POST /invocations``: rows in, predictions out.
@@ -25,7 +30,7 @@ def make_app(model: Model, algorithm: type[Algorithm], settings: Settings) -> Fl
     - ``/v2/…``: the open inference protocol, where the model has the algorithm's name.
     """
     app = new_app(settings)
-    endpoint = Endpoint.of(algorithm, model, settings)
+    own_name = endpoint.algorithm.name
     parameters = flask.json.dumps(execution_parameters(settings))
 
     @app.get("/ping")
@@ -40,7 +45,7 @@ def make_app(model: Model, algorithm: type[Algorithm], settings: Settings) -> Fl
     def invocations() -> Response:
         return invoked(endpoint, settings)
 
-    open_inference.add_routes(app, lambda name: contextlib.nullcontext(endpoint if name == algorithm.name else None))
+    open_inference.add_routes(app, lambda name: contextlib.nullcontext(endpoint if name == own_name else None))
 
     @app.errorhandler(Exception)
     def refuse(error: Exception) -> Response:

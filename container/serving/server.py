@@ -73,7 +73,6 @@ def run(paths: Paths, settings: Settings) -> int:
         except AlgorithmInputError as error:
             logs.error("Customer Error", getattr(error, "problems", None) or [str(error)])
             return FAILURE
-        telemetry.observe(application, metrics)
         seconds = time.perf_counter() - started
         logger.info("Serving on %s with %d workers; loaded in %.2f s", _bound(settings), workers, seconds)
         return _serve(application, settings, workers, metrics)
@@ -99,7 +98,8 @@ def _bound(settings: Settings) -> str:
 
 def _load(paths: Paths, settings: Settings, metrics: Metrics) -> Any:
     from algorithms.loading import unpacked
-    from container.serving import app, models  # they import NumPy: see run
+    from container.serving import app, direct, models  # they import NumPy: see run
+    from container.serving.request import Endpoint
 
     if settings.multi_model:
         return _many(settings, metrics)
@@ -108,7 +108,10 @@ def _load(paths: Paths, settings: Settings, metrics: Metrics) -> Any:
     metrics.models.set(1)
     logs.configure(dialects.find(algorithm.log_dialect).frame, structured=settings.structured_logs)
     logger.info("The model in %s is one of %s", paths.model, algorithm.name)
-    return app.make_app(model, algorithm, settings)
+    endpoint = Endpoint.of(algorithm, model, settings)
+    application = app.app_of(endpoint, settings)
+    telemetry.observe(application, metrics)
+    return direct.Direct(application, endpoint, settings.max_payload, metrics)
 
 
 def _many(settings: Settings, metrics: Metrics) -> Any:
@@ -119,7 +122,9 @@ def _many(settings: Settings, metrics: Metrics) -> Any:
         algorithm = models.named(settings.algorithm)
         models.check(algorithm, settings)
         logs.configure(dialects.find(algorithm.log_dialect).frame, structured=settings.structured_logs)
-    return many.make_app(settings, metrics)
+    application = many.make_app(settings, metrics)
+    telemetry.observe(application, metrics)
+    return application
 
 
 def _serve(application: Any, settings: Settings, workers: int, metrics: Metrics) -> int:

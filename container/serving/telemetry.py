@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,13 @@ _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by the client when it is importe
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _REFUSALS = (400, 408, 413, 414, 417, 431, 501, 503)  # the statuses of ``BufferingWorker._refuse``
 _OTHER = "other"
-_STARTED, _ROWS = "started", "rows"
+_STARTED, _NAMED, _ROWS = "started", "named", "rows"
 
 ARRIVED = "oba.arrived"
 """In WSGI's environment: when the request was whole, by ``time.perf_counter``."""
+
+_KEYS = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in IDENTITIES}
+"""What WSGI's environment calls the headers."""
 
 
 @contextmanager
@@ -107,6 +110,13 @@ class Metrics:
             self.loads.labels(outcome).inc()
             self.load_seconds.observe(time.perf_counter() - started)
 
+    def answered(self, route: str, status: int, seconds: float, rows: int) -> None:
+        """Count an answer to a request that was whole so long ago."""
+        self.requests.labels(route, str(status)).inc()
+        self.seconds.labels(route).observe(seconds)
+        if rows:
+            self.rows.inc(rows)
+
     def text(self) -> bytes:
         """All numbers in Prometheus' text format, of all workers."""
         registry = self.own
@@ -139,35 +149,46 @@ def observe(app: Flask, metrics: Metrics) -> None:
 
     @app.before_request
     def begin() -> None:
-        setattr(flask.g, _STARTED, flask.request.environ.get(ARRIVED) or time.perf_counter())
-        logs.request_id.set(identity(flask.request.headers) or uuid.uuid4().hex)
+        setattr(flask.g, _STARTED, began(flask.request.environ))
+        setattr(flask.g, _NAMED, named(flask.request.environ))
 
     @app.after_request
     def end(response: Response) -> Response:
         route = flask.request.url_rule.rule if flask.request.url_rule else _OTHER
-        metrics.requests.labels(route, str(response.status_code)).inc()
-        metrics.seconds.labels(route).observe(time.perf_counter() - flask.g.get(_STARTED))
-        if count := flask.g.get(_ROWS, 0):
-            metrics.rows.inc(count)
-        for name in IDENTITIES:
-            if valid(given := flask.request.headers.get(name)):
-                response.headers[name] = given
-        response.headers.setdefault(IDENTITY, logs.request_id.get())
+        seconds = time.perf_counter() - flask.g.get(_STARTED)
+        metrics.answered(route, response.status_code, seconds, flask.g.get(_ROWS, 0))
+        response.headers.update(flask.g.get(_NAMED))
         return response
 
     @app.teardown_request
     def forget(_error: BaseException | None) -> None:
-        logs.request_id.set("")
+        forget_name()
+
+
+def began(environ: Mapping[str, Any]) -> float:
+    """When the request was whole, by ``time.perf_counter``."""
+    return environ.get(ARRIVED) or time.perf_counter()
+
+
+def named(environ: Mapping[str, Any]) -> dict[str, str]:
+    """The headers that name a request, for its answer, of WSGI's environment; log lines have its identity from now on.
+
+    Those under which it came, and one of our own, ``IDENTITY``, where it has none.
+    """
+    found: dict[str, str] = {name: environ[key] for name, key in _KEYS.items() if valid(environ.get(key))}
+    found.setdefault(IDENTITY, next(iter(found.values()), "") or uuid.uuid4().hex)
+    logs.request_id.set(found[IDENTITY])
+    return found
+
+
+def forget_name() -> None:
+    """The request is answered: lines that follow are not of it."""
+    logs.request_id.set("")
 
 
 def count_rows(rows: int) -> None:
     """The request that Flask is handling had so many rows."""
     setattr(flask.g, _ROWS, rows)
-
-
-def identity(headers: Any) -> str | None:
-    """The identity under which a request came."""
-    return next((given for name in IDENTITIES if valid(given := headers.get(name))), None)
 
 
 def valid(text: str | None) -> bool:

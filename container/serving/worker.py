@@ -42,6 +42,7 @@ from gunicorn.workers.base import Worker
 from container.logs import logger
 from container.serving import connection as bounded
 from container.serving.connection import Bounds, Connection, Outbox
+from container.serving.direct import BODY
 from container.serving.framing import ChunkedBody, FixedBody, MalformedBodyError
 from container.serving.telemetry import ARRIVED, Metrics
 from recordio.limits import HEAD_SECONDS, LONGEST_DRAINED, LONGEST_HEAD, MOST_CONNECTIONS, STALL_SECONDS
@@ -334,7 +335,8 @@ class BufferingWorker(Worker):
         outbox, body = Outbox(), one.body
         assert body is not None
         response, environ = wsgi.create(one.request, outbox, one.address, one.local, self.cfg)
-        environ["wsgi.input"] = io.BytesIO(body.content)
+        environ[BODY] = content = bytes(body.content)
+        environ["wsgi.input"] = io.BytesIO(content)
         environ["wsgi.multithread"] = True
         environ[ARRIVED] = one.arrived
 
