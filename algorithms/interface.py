@@ -306,6 +306,10 @@ class Hosts(Protocol):
         each. Every host must give arrays of the same shapes and dtypes."""
         ...
 
+    def sum_in_place(self, array: np.ndarray) -> None:
+        """The same of one array, contiguous, which becomes the sum: large ones need no more memory."""
+        ...
+
     def gather(self, value: Any) -> list[Any]:
         """The values of all hosts, in the order of their ranks. A value is made of None, bool, int, float, str, lists
         (or tuples, which become lists), dicts with str for keys, and arrays of numbers; these may differ in size."""

@@ -5,8 +5,10 @@ Importing this module imports Keras, which takes seconds; only training does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
+from math import prod
 from typing import Any
 
 import keras
@@ -14,12 +16,48 @@ import numpy as np
 from keras import ops
 
 from algorithms.common.hosts import from_leader
-from algorithms.common.networks import seen, to_numpy
+from algorithms.common.networks import aligned, lent, seen, to_numpy
 from algorithms.interface import Hosts
+
+_ALIGNED = 16
+"""Arrays in a vector begin at multiples of so many numbers, 64 bytes, so that TensorFlow splits it without a copy."""
+
+
+class Vector:
+    """Arrays of fixed shapes, one after the other in one vector of float32: one copy and one sum serve for all.
+
+    Attributes:
+        starts: where each begins. size: of the whole.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        self.shapes = shapes
+        self.starts = [0, *accumulate(-(-prod(shape) // _ALIGNED) * _ALIGNED for shape in shapes)]
+        self.size = self.starts.pop()
+
+    def joined(self, arrays: Sequence[Any]) -> Any:
+        """The tensors as one; None stands for zeros."""
+        parts = []
+        ends = [*self.starts[1:], self.size]
+        for array, shape, start, end in zip(arrays, self.shapes, self.starts, ends, strict=True):
+            # TensorFlow has slices for embeddings; the conversion makes a plain array of them, those of a row added up.
+            parts.append(ops.zeros(prod(shape)) if array is None else ops.reshape(ops.convert_to_tensor(array), (-1,)))
+            if gap := end - start - prod(shape):
+                parts.append(ops.zeros(gap))
+        return ops.concatenate(parts)
+
+    def split(self, vector: Any) -> list[Any]:
+        """The tensors that ``vector`` is made of."""
+        parts = ops.split(vector, self.starts[1:]) if self.starts else []
+        return [ops.reshape(part[: prod(shape)], shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 class Kept(keras.optimizers.Optimizer):
-    """An optimizer that keeps the gradients of a step and changes nothing, so that compiled code ends with them."""
+    """An optimizer that keeps the gradients of a step and changes nothing, so that compiled code ends with them.
+
+    Attributes:
+        gradients: all of them, as ``Vector`` has them.
+    """
 
     def __init__(self) -> None:
         super().__init__(learning_rate=0.0)
@@ -27,13 +65,12 @@ class Kept(keras.optimizers.Optimizer):
     def build(self, variables: list[Any]) -> None:
         """See Keras."""
         super().build(variables)
-        self.gradients = [self.add_variable_from_reference(variable, name="gradient") for variable in variables]
+        self._vector = Vector([tuple(variable.shape) for variable in variables])
+        self.gradients = self.add_variable((self._vector.size,), "zeros", "float32", name="gradients")
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """See Keras."""
-        # The sum makes a plain array of the slices that TensorFlow has for embeddings, with those of a row added up.
-        whole = ops.add(ops.zeros_like(variable), gradient)
-        self.assign(self.gradients[self._get_variable_index(variable)], whole)
+    def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> None:
+        """See Keras; the gradients are of all variables, in the order in which these were built."""
+        self.gradients.assign(self._vector.joined(grads))
 
 
 class Together:
@@ -51,9 +88,13 @@ class Together:
     def __init__(self, model: Any, kept: Kept, optimizer: Any, hosts: Hosts, *, means: bool = False) -> None:
         self._trained, self._seen = model.trainable_variables, _averages(model)
         self._kept, self._hosts, self._means = kept, hosts, means
-        self._apply = _compiled(partial(_follow, optimizer, self._trained, self._seen))
-        # Written in each step: new memory for tens of megabytes would take longer than to fill it.
-        self._own = [np.empty(variable.shape, np.float32) for variable in (*self._trained, *self._seen)]
+        gradients, averages = (Vector([tuple(one.shape) for one in some]) for some in (self._trained, self._seen))
+        self._apply = _compiled(partial(_follow, optimizer, gradients, averages, self._trained, self._seen))
+        # Gradients, what batch norms have seen, the rows, and whether to stop. They are written in each step: new
+        # memory for tens of megabytes would take longer than to fill it.
+        self._own = aligned(gradients.size + averages.size + 2)
+        self._gradients, self._averages = self._own[: gradients.size], self._own[gradients.size : -2]
+        self._places = averages.starts
 
     def step(self, rows: float, stopped: Callable[[], bool] = lambda: False) -> tuple[int, bool]:
         """Follow the gradients that the model has found for ``rows`` rows of this host; none where there are no rows.
@@ -61,24 +102,23 @@ class Together:
         Returns the rows of all hosts, and whether one of them was ``stopped``. Without rows nothing has changed,
         and the epoch has ended: each host calls this until then.
         """
-        *sums, told = self._hosts.sum(*self._given(rows), np.array([rows, stopped()], np.float32))
-        if told[0]:
-            for number, (total, own) in enumerate(zip(sums, self._own, strict=True)):
-                is_mean = self._means or number >= len(self._trained)
-                np.divide(total, told[0] if is_mean else np.float32(1), out=own)
-            tensors = [ops.convert_to_tensor(one) for one in self._own]
-            self._apply(tensors[: len(self._trained)], tensors[len(self._trained) :])
-        return int(told[0]), bool(told[1])
+        self._give(rows)
+        self._own[-2:] = rows, stopped()
+        self._hosts.sum_in_place(self._own)
+        every, stops = self._own[-2:].tolist()
+        if every:
+            (self._own[:-2] if self._means else self._averages)[...] /= np.float32(every)
+            self._apply(lent(self._gradients), ops.convert_to_tensor(self._averages))
+        return int(every), bool(stops)
 
-    def _given(self, rows: float) -> list[np.ndarray]:
-        """What this host adds to the sums: gradients, and what batch norms have seen, by its rows."""
+    def _give(self, rows: float) -> None:
+        """What this host adds to the sum: gradients, and what batch norms have seen, by its rows."""
         if not rows:
-            return [np.zeros(one.shape, np.float32) for one in self._own]
-        share = np.float32(rows if self._means else 1)
-        shares = [share] * len(self._trained) + [np.float32(rows)] * len(self._seen)
-        for variable, times, own in zip((*self._kept.gradients, *self._seen), shares, self._own, strict=True):
-            np.multiply(seen(variable), times, out=own)
-        return self._own
+            self._own[:] = 0
+            return
+        np.multiply(seen(self._kept.gradients), np.float32(rows if self._means else 1), out=self._gradients)
+        for variable, start in zip(self._seen, self._places, strict=True):
+            self._averages[start : start + prod(variable.shape)] = seen(variable) * np.float32(rows)
 
     def align(self) -> None:
         """The leader's weights on all hosts, whose processors may round otherwise."""
@@ -103,10 +143,13 @@ def compiled(model: Any, optimizer: Any, hosts: Hosts, **options: Any) -> Togeth
     return together
 
 
-def _follow(optimizer: Any, trained: list[Any], seen: list[Any], gradients: list[Any], averages: list[Any]) -> None:
-    optimizer.apply(gradients, trained)
-    for variable, average in zip(seen, averages, strict=True):
-        variable.assign(average)
+def _follow(
+    optimizer: Any, of_trained: Vector, of_seen: Vector, trained: list[Any], seen: list[Any], gradients: Any, means: Any
+) -> None:
+    """Step by the gradients, and take the means of what batch norms have seen."""
+    optimizer.apply(of_trained.split(gradients), trained)
+    for variable, mean in zip(seen, of_seen.split(means), strict=True):
+        variable.assign(mean)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,6 +20,8 @@ import numpy as np
 
 from algorithms.errors import TrainingStopped
 
+_ALIGNED = 16  # numbers of 4 bytes
+
 
 def load_keras(seed: int) -> ModuleType:
     """The package, its random numbers (Python's, NumPy's and the backend's) started from ``seed``.
@@ -103,3 +105,24 @@ def seen(variable: Any) -> Any:
     if keras.config.backend() != "tensorflow":
         return to_numpy(variable)
     return np.asarray(variable.value.read_value())
+
+
+def lent(array: np.ndarray) -> Any:
+    """An array, ``aligned``, as a tensor to use before the array changes: no copy where the backend is TensorFlow.
+
+    Nothing may keep the tensor, or a part of it; what is computed from it may be kept.
+    """
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        return keras.ops.convert_to_tensor(array)
+    import tensorflow
+
+    return tensorflow.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def aligned(size: int) -> np.ndarray:
+    """Zeros, (size,) float32, in memory that begins at a multiple of 64 bytes, as TensorFlow has its own."""
+    whole = np.zeros(size + _ALIGNED, np.float32)
+    start = -whole.ctypes.data % (4 * _ALIGNED) // 4
+    return whole[start : start + size]

@@ -104,6 +104,8 @@ class Graph:
         self.optimizer = _optimizer(values)
         self.optimizer.build(self.model.trainable_variables)
         self.kept = Kept() if hosts > 1 else None
+        if self.kept:
+            self.kept.build(self.model.trainable_variables)
         self.model.compile(self.kept or self.optimizer, _WeightedSum(), metrics=[reconstruction, divergence])
         self.variables = [*self.model.variables, *self.optimizer.variables]
         self._first = [value if (value := variable.numpy()).any() else None for variable in self.variables]

@@ -68,6 +68,11 @@ class Engine:
                 found[place] = part.reshape(arrays[place].shape)
         return found
 
+    def sum_in_place(self, array: np.ndarray) -> None:
+        """See ``algorithms.interface.Hosts``."""
+        flat = array.reshape(-1)
+        self._sum([flat], f"an array of {array.dtype} with the shape {array.shape}", flat)
+
     def gather(self, value: Any) -> list[Any]:
         """See ``algorithms.interface.Hosts``."""
         mine = encode(value)
@@ -88,8 +93,9 @@ class Engine:
             warnings.simplefilter("ignore")  # it says goodbye to the tracker, which has ended, and to the shut socket
             collective.finalize()
 
-    def _sum(self, parts: Sequence[np.ndarray], what: str) -> np.ndarray:
-        """The sum of the parts, one after the other; ``what`` says what they are, alike on all hosts.
+    def _sum(self, parts: Sequence[np.ndarray], what: str, out: np.ndarray | None = None) -> np.ndarray:
+        """The sum of the parts, one after the other, in ``out`` where it is given, which may be one of them; ``what``
+        says what they are, alike on all hosts.
 
         A number that stands for ``what`` travels behind every piece of them. Where hosts add arrays of different sizes,
         the engine gives those with the smaller one a wrong sum without an error; the number is wrong then, too.
@@ -102,7 +108,7 @@ class Engine:
         if threading.get_ident() != self._thread:
             raise RuntimeError("hosts must be asked from the thread that connected them: others get its own values")
         mark = np.array([zlib.crc32(what.encode()) & _MARK | 1]).astype(parts[0].dtype)
-        total = np.empty(sum(map(len, parts)), mark.dtype)
+        total = np.empty(sum(map(len, parts)), mark.dtype) if out is None else out
         start, started = 0, time.perf_counter()
         for own in _pieces(parts, _PIECE * self.size // total.itemsize):
             piece = collective.allreduce(np.concatenate([*own, mark]), collective.Op.SUM)

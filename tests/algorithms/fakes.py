@@ -137,6 +137,9 @@ class ThreadHosts:
         assert all(other == shapes for other, _ in values), f"hosts sum different things: {[one for one, _ in values]}"
         return [np.sum(parts, axis=0, dtype=parts[0].dtype) for parts in zip(*(own for _, own in values), strict=True)]
 
+    def sum_in_place(self, array: np.ndarray) -> None:
+        array[...] = self.sum(array)[0]
+
     def gather(self, value: Any) -> list[Any]:
         return [exchange.decode(text) for text in self._table.exchanged(self.rank, exchange.encode(value))]
 

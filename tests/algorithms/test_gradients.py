@@ -8,21 +8,6 @@ from algorithms.common.networks import load_keras
 from tests.algorithms.fakes import on_hosts
 
 
-class TwoHosts:
-    """The leader of two hosts, of which the other gives what it is told to."""
-
-    rank, size = 0, 2
-
-    def __init__(self, others):
-        self.others = others
-
-    def sum(self, *arrays):
-        return [one + other for one, other in zip(arrays, self.others, strict=True)]
-
-    def gather(self, value):
-        return [value, value]
-
-
 @pytest.fixture(scope="module")
 def keras():
     return load_keras(0)
@@ -45,50 +30,83 @@ def test_two_hosts_make_the_steps_of_one(keras, name):
     from algorithms.common.gradients import Kept, Together
 
     random = np.random.default_rng(1)
-    options = {"learning_rate": 0.05, "clipvalue": 3.0}
-    one = network(keras, getattr(keras.optimizers, name)(**options))
-    kept, others = Kept(), Kept()
-    first, second = network(keras, kept), network(keras, others)
-    optimizer = getattr(keras.optimizers, name)(**options)
-    optimizer.build(first.trainable_variables)
-    hosts = TwoHosts([])
-    together = Together(first, kept, optimizer, hosts)
-    for step in range(3):
-        rows, values = random.standard_normal((9, 3)).astype(np.float32), random.standard_normal((9, 1))
-        split = 4 if step < 2 else 0  # in the end the leader has no rows left
-        one.train_on_batch(rows, values)
-        second.train_on_batch(rows[split:], values[split:])
-        if split:
-            first.train_on_batch(rows[:split], values[:split])
-        gradients = [np.asarray(gradient) for gradient in others.gradients]
-        averages = [(9 - split) * np.asarray(second.layers[1].get_weights()[number]) for number in (2, 3)]
-        hosts.others = [*gradients, *averages, np.array([9 - split, step == 2], np.float32)]
-        assert together.step(split, lambda: False) == (9, step == 2)
-        second.set_weights(first.get_weights())
-    for found, expected in zip(first.get_weights(), one.get_weights(), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    hosts.others = [np.zeros_like(one) for one in (*gradients, *averages)] + [np.zeros(2, np.float32)]
-    before = first.get_weights()
-    assert together.step(0, lambda: False) == (0, False)
-    for found, expected in zip(first.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    batches = [(random.standard_normal((9, 3)).astype(np.float32), random.standard_normal((9, 1))) for _ in range(3)]
+
+    def optimizer():
+        return getattr(keras.optimizers, name)(learning_rate=0.05, clipvalue=3.0)
+
+    models = [network(keras, optimizer())]
+    for rows, values in batches:
+        models[0].train_on_batch(rows, values)
+    keeping = [Kept(), Kept()]
+    models += [network(keras, kept) for kept in keeping]
+
+    def train(hosts):
+        model, kept, followed = models[1 + hosts.rank], keeping[hosts.rank], optimizer()
+        followed.build(model.trainable_variables)
+        kept.build(model.trainable_variables)
+        together = Together(model, kept, followed, hosts)
+        for step, (rows, values) in enumerate(batches):
+            split = 4 if step < 2 else 0  # in the end the leader has no rows left
+            part = slice(split) if hosts.rank == 0 else slice(split, 9)
+            if len(rows[part]):
+                model.train_on_batch(rows[part], values[part])
+            stops = step == 2 and hosts.rank == 1
+            assert together.step(len(rows[part]), lambda stops=stops: stops) == (9, step == 2)
+        before = model.get_weights()
+        assert together.step(0) == (0, False)
+        for found, expected in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+    on_hosts(2, train)
+    for one, first, second in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(first, one, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(first, second)
 
 
 def test_what_batch_norms_have_seen_is_averaged_in_each_step(keras):
     from algorithms.common.gradients import Kept, Together
 
-    kept = Kept()
-    model = network(keras, kept)
-    optimizer = keras.optimizers.SGD()
-    optimizer.build(model.trainable_variables)
+    keeping = [Kept(), Kept()]
+    models = [network(keras, kept) for kept in keeping]
+
+    def train(hosts):
+        model, kept, optimizer = models[hosts.rank], keeping[hosts.rank], keras.optimizers.SGD()
+        optimizer.build(model.trainable_variables)
+        kept.build(model.trainable_variables)
+        norm = model.layers[1]
+        norm.moving_mean.assign(np.full(5, 6.0 if hosts.rank else 3.0))
+        norm.moving_variance.assign(np.full(5, 4.0 if hosts.rank else 1.0))
+        assert Together(model, kept, optimizer, hosts).step(1 + hosts.rank) == (3, False)
+        np.testing.assert_allclose(np.asarray(norm.moving_mean), 5)  # of 3 on one row, and 6 on two
+        np.testing.assert_allclose(np.asarray(norm.moving_variance), 3)
+
+    on_hosts(2, train)
+
+
+def test_gradients_of_every_kind_are_kept_in_one_vector(keras):
+    """Those of embeddings, which TensorFlow has as slices with a row again and again; none, of a weight without use."""
+    from algorithms.common.gradients import Kept
+
+    class Sums(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.rows = self.add_weight(name="rows", shape=(5, 3), initializer="ones")
+            self.unused = self.add_weight(name="unused", shape=(4,), initializer="ones")
+            self.last = self.add_weight(name="last", shape=(), initializer="ones")
+
+        def call(self, numbers):
+            return self.last * keras.ops.sum(keras.ops.take(self.rows, numbers, axis=0), axis=1)
+
+    kept, model = Kept(), Sums()
+    model.compile(kept, loss=lambda truth, found: keras.ops.sum(found))
     kept.build(model.trainable_variables)
-    norm = model.layers[1]
-    norm.moving_mean.assign(np.full(5, 3.0))
-    zeros = [np.zeros(variable.shape, np.float32) for variable in model.trainable_variables]
-    others = [*zeros, np.full(5, 2 * 6.0), np.full(5, 2 * 4.0), np.array([2, 0], np.float32)]
-    assert Together(model, kept, optimizer, TwoHosts(others)).step(1) == (3, False)
-    np.testing.assert_allclose(np.asarray(norm.moving_mean), 5)  # of 3 on one row, and 6 on two
-    np.testing.assert_allclose(np.asarray(norm.moving_variance), 3)  # of 1 and 4
+    model.train_on_batch(np.array([1, 4, 1]), np.zeros((3, 3)))
+    expected = np.zeros((5, 3))
+    expected[1], expected[4] = 2, 1
+    found = np.asarray(kept.gradients)
+    np.testing.assert_array_equal(found[:15].reshape(5, 3), expected)
+    np.testing.assert_array_equal(found[15:], [0] * 17 + [9] + [0] * 15)
 
 
 def test_the_step_of_means_is_that_of_the_mean_over_all_rows(keras):

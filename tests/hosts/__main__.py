@@ -7,9 +7,10 @@ those of the tests, a tenth of the real ones, which ``--real`` takes: hosts then
 come, so 33 losses take 25 minutes with ``--at-once 7``, most of which is waiting. Each is told when it is over.
 ``--algorithm`` chooses what they train, any of the nine.
 
-``python -m tests.hosts kills --count 50 --seed 7``: two hosts train with checkpoints; one of them or its training
-process is killed at random moments, and both are started again until they come to their end. The model must be that of
-hosts that were left alone, bit for bit.
+``python -m tests.hosts kills --count 50 --seed 7``: two hosts train with checkpoints; one of them or both, or what
+trains in them, are killed at random moments, most of them right after one of the checkpoints, and both are started
+again until they come to their end. The model must be that of hosts that were left alone, bit for bit, and each start
+must go on with the checkpoint that follows the one that it has found.
 
 What goes wrong is printed with its number: ``--only 17`` with the same seed does that one again.
 """
@@ -20,6 +21,7 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -29,6 +31,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -47,6 +50,7 @@ from tests.hosts.test_resuming import (
     every_point,
     filled,
     keeping,
+    points,
     start_again,
 )
 from tests.kill.__main__ import EARLY, LONGER, is_half
@@ -96,10 +100,10 @@ def training_process(hosts: Group, place: int) -> int | None:
     return None
 
 
-def wait_until_met(hosts: Group, *words: str) -> None:
-    """Until the leader has printed that all are here, or one of ``words``; or until it has ended."""
+def wait_until_met(hosts: Group) -> None:
+    """Until the leader has printed that all are here, or has ended."""
     leader = hosts.processes[0]
-    while leader and leader.poll() is None and not any(word in hosts.log(0) for word in words or ("hosts are here",)):
+    while leader and leader.poll() is None and "hosts are here" not in hosts.log(0):
         time.sleep(0.02)
 
 
@@ -298,8 +302,7 @@ def lose(number: int, seed: int, bounds: dict[str, float], names: Sequence[str])
 
 # ---- kills of jobs that go on ---------------------------------------------------------------------------------------
 
-POINT = "\npoint ", "]\ttrain-"
-"""In the log when there is a checkpoint; XGBoost writes its own, one each round."""
+WENT_ON = re.compile(r"Training goes on after (.*), from checkpoint|Resuming from iteration (\d+)")
 
 _EAGER_XGBOOST = """
 from algorithms.xgb import checkpoints as of_xgboost
@@ -312,58 +315,123 @@ def values_of(name: str) -> dict[str, str]:
     return {**registry.find(name).configurations[0].hyperparameters, **MORE[name], **LONGER.get(name, {})}
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """What two hosts do that are left alone: their model, the seconds that they take after they have met, and of each
+    the points at which it writes checkpoints."""
+
+    model: dict[str, bytes]
+    seconds: float
+    points: list[list[str]]
+
+
 @cache
-def undisturbed(name: str) -> tuple[dict[str, bytes], float]:
-    """The model of two hosts that were left alone, and the seconds that they took after they had met."""
-    with tempfile.TemporaryDirectory() as folder, group(Path(folder), 2, 1, name, values_of(name)) as hosts:
-        filled(hosts, name).start(before=SOON_ALONE)
-        wait_until_met(hosts)
-        began = time.monotonic()
-        for outcome in hosts.outcomes(300):
-            assert outcome.code == 0, outcome.log
-        return resuming.artifact(hosts.hosts[0]), time.monotonic() - began
+def undisturbed(name: str) -> Undisturbed:
+    """Of hosts without checkpoints, and of others that write each of theirs, which must come to the same model."""
+    models, seconds, found = list[dict[str, bytes]](), 0.0, list[list[str]]()
+    for before in (SOON_ALONE, eagerly(name)):
+        with tempfile.TemporaryDirectory() as folder, group(Path(folder), 2, 1, name, values_of(name)) as hosts:
+            filled(hosts, name)
+            if before != SOON_ALONE:
+                keeping(hosts)
+            hosts.start(before=before)
+            wait_until_met(hosts)
+            began = time.monotonic()
+            for outcome in hosts.outcomes(300):
+                assert outcome.code == 0, outcome.log
+            seconds = time.monotonic() - began
+            models.append(resuming.artifact(hosts.hosts[0]))
+            found = [written(hosts, place) for place in range(2)]
+    assert models[0] == models[1], f"{name}: checkpoints change the model"
+    return Undisturbed(models[0], seconds, found)
 
 
-def kill_one(hosts: Group, moments: random.Random, counts: Counter[str]) -> None:
-    place, number = moments.randrange(2), signal.SIGTERM if moments.random() < 0.25 else signal.SIGKILL
-    process = training_process(hosts, place) if moments.random() < 0.5 else None
-    with contextlib.suppress(ProcessLookupError):
-        if process is None:
-            hosts.signal(place, number)
-        else:
-            os.kill(process, number)
+def eagerly(name: str) -> str:
+    """Code by which hosts write every checkpoint that they offer."""
+    return every_point() + (_EAGER_XGBOOST if name == "xgboost" else "")
+
+
+def written(hosts: Group, place: int) -> list[str]:
+    """Where a host has written checkpoints in its last start. XGBoost's leader writes one each round."""
+    if hosts.algorithm == "xgboost":
+        return re.findall(r"^\[(\d+)\]\ttrain-", hosts.log(place), re.MULTILINE)
+    return points(hosts, place)
+
+
+def wait_for_points(hosts: Group, count: int) -> None:
+    """Until the leader has written so many checkpoints in its last start, or has ended."""
+    leader = hosts.processes[0]
+    while leader and leader.poll() is None and len(written(hosts, 0)) < count:
+        time.sleep(0.01)
+
+
+def kill_some(hosts: Group, moments: random.Random, counts: Counter[str]) -> None:
+    """One host or both: its first process, or the one that trains."""
+    number = signal.SIGTERM if moments.random() < 0.25 else signal.SIGKILL
+    places = [0, 1] if moments.random() < 0.3 else [moments.randrange(2)]
+    killed = [training_process(hosts, place) if moments.random() < 0.5 else None for place in places]
+    for place, process in zip(places, killed, strict=True):
+        with contextlib.suppress(ProcessLookupError):
+            if process is None:
+                hosts.signal(place, number)
+            else:
+                os.kill(process, number)
     counts[number.name] += 1
+    counts["on both hosts"] += len(places) == 2
+
+
+def strayed(hosts: Group, expected: Undisturbed) -> str | None:
+    """What is not as it should be of a start: each host writes the checkpoints of undisturbed hosts from the one that
+    it goes on from, and where they write together, both go on from the same one."""
+    begins = []
+    for place, whole in enumerate(expected.points):
+        found = re.search(
+            r"Training goes on after (.*), from checkpoint|Resuming from iteration (\d+)", hosts.log(place)
+        )
+        if found and hosts.algorithm != "xgboost" and found[1] not in whole:
+            return f"host {place} goes on after {found[1]!r}, where an undisturbed one has no checkpoint"
+        begin = 0 if not found else int(found[2]) if found[2] else whole.index(found[1]) + 1
+        mine = written(hosts, place)
+        if mine != whole[begin:][: len(mine)]:
+            return f"host {place} has begun with checkpoint {begin} of {whole}, and written {mine}"
+        begins.append(begin)
+    together = hosts.algorithm not in ("kmeans", "pca", "xgboost")
+    return f"hosts go on from their checkpoints {begins}" if together and begins[0] != begins[1] else None
 
 
 def go_on(number: int, seed: int, names: tuple[str, ...]) -> Counter[str]:
     """Kills of one job, until it comes to its end."""
     moments, counts, name = random.Random(f"{seed} {number}"), Counter[str](jobs=1), names[number % len(names)]
-    expected, seconds = undisturbed(name)
-    before = every_point() + (_EAGER_XGBOOST if name == "xgboost" else "")
+    expected = undisturbed(name)
+    problem: str | None = None
     with (
         tempfile.TemporaryDirectory() as folder,
         group(Path(folder), 2, 2 + number % 250, name, values_of(name)) as hosts,
     ):
         keeping(filled(hosts, name))
         for attempt in range(MOST_STARTS + 1):
-            start_again(hosts, before)
-            wait = moments.uniform(0, 1.1 * seconds)
-            if (chance := moments.random()) > EARLY:
+            start_again(hosts, eagerly(name))
+            if moments.random() < EARLY:
+                wait = moments.uniform(0, seconds_of(hosts) + expected.seconds)
+            elif moments.random() < 0.3:
                 wait_until_met(hosts)
-            if chance > 0.5:  # networks are compiled for most of the time
-                wait_until_met(hosts, *POINT)
-                wait /= 4
+                wait = moments.uniform(0, 1.1 * expected.seconds)
+            else:  # networks are compiled for most of the time, before their first
+                wait_for_points(hosts, moments.randrange(1, len(expected.points[0]) + 1))
+                wait = moments.uniform(0, 0.3)
             if attempt < MOST_STARTS:
                 time.sleep(wait)
-                kill_one(hosts, moments, counts)
+                kill_some(hosts, moments, counts)
             outcomes = hosts.outcomes(300)
             counts["half"] += is_half(name, hosts.hosts[0])
-            counts["went on"] += any(words in hosts.log(0) for words in ("Training goes on after", "Resuming from"))
+            counts["went on"] += WENT_ON.search(hosts.log(0)) is not None
+            problem = problem or strayed(hosts, expected)
             if [outcome.code for outcome in outcomes] == [0, 0]:
                 break
-        counts["unequal"] += resuming.artifact(hosts.hosts[0]) != expected
-        if counts["unequal"]:
-            print(number, name, *(outcome.log[-1500:] for outcome in outcomes), sep="\n", flush=True)
+        counts["unequal"] += resuming.artifact(hosts.hosts[0]) != expected.model
+        counts["strayed"] += problem is not None
+        if counts["unequal"] or problem:
+            print(number, name, problem, *(outcome.log[-1500:] for outcome in outcomes), sep="\n", flush=True)
     return counts
 
 
@@ -404,7 +472,7 @@ def main() -> int:
     with ThreadPoolExecutor(options.at_once) as pool:
         list(pool.map(one, range(options.count) if options.only is None else [options.only]))
     print(f"--seed {options.seed}: " + ", ".join(f"{count} {what}" for what, count in sorted(total.items())))
-    return int(bool(wrongs or total["half"] or total["unequal"]))
+    return int(bool(wrongs or total["half"] or total["unequal"] or total["strayed"]))
 
 
 if __name__ == "__main__":

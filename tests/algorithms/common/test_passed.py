@@ -25,6 +25,9 @@ class Host:
     def sum(self, *arrays: np.ndarray) -> list[np.ndarray]:
         raise NotImplementedError
 
+    def sum_in_place(self, array: np.ndarray) -> None:
+        raise NotImplementedError
+
     def gather(self, value: Any) -> list[Any]:
         return self.told or [value]
 

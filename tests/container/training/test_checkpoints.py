@@ -337,6 +337,9 @@ class TwoHosts:
     def sum(self, *arrays: np.ndarray) -> list[np.ndarray]:
         return [array + np.array([int(self.due), 0]) for array in arrays]
 
+    def sum_in_place(self, array: np.ndarray) -> None:
+        raise NotImplementedError
+
     def gather(self, value: Any) -> list[Any]:
         return [[max(self.numbers, default=0), self.numbers], value]
 

@@ -15,6 +15,19 @@ def test_sums_of_every_kind(dtype):
             np.testing.assert_array_equal(total, 3 * part)
 
 
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_an_array_becomes_the_sum(size):
+    """Of one piece, and of several."""
+
+    def run(hosts):
+        array = hosts.rank + np.arange(size, dtype=np.float32).reshape(1, size)
+        hosts.sum_in_place(array)
+        return array
+
+    for found in on_engine(2, run):
+        np.testing.assert_array_equal(found, 1 + 2 * np.arange(size, dtype=np.float32)[None])
+
+
 def test_values_of_unlike_sizes_are_gathered():
     values = [[1, "one", None], np.arange(10_000.0), {"a": np.zeros((0, 3), np.int8)}]
     for found in on_engine(3, lambda hosts: hosts.gather(values[hosts.rank])):
