@@ -6,9 +6,9 @@
  * record, and the caller hands it to google's protobuf library, which decides what it means or what is wrong with it.
  * So there is not one error message about data in this file.
  *
- * To read sparse rows, a chunk is gone through twice: scan() counts records and values, so that the caller can make arrays
- * of the right size; fill() writes into them. Of dense rows, the first tells how large they are. fill() trusts nothing that scan() found: it checks all again, and every write against the
- * size of the array, for the bytes may have changed meanwhile (a file mapped into memory).
+ * first() tells of one record how large it is, so that the caller can make arrays for the rows that may follow; fill()
+ * writes as many as fit. It trusts nothing that first() found: it checks all again, and every write against the size of
+ * the array, for the bytes may have changed meanwhile (a file mapped into memory).
  *
  * Neither function keeps state or touches a Python object while it works, so the interpreter is released. sparse()
  * writes; it keeps the interpreter, so that the arrays stay as it has measured them.
@@ -340,11 +340,11 @@ static int copy_keys(const Tensor *tensor, int32_t width, int32_t *out, int *uns
             out[i++] = (int32_t)key;
         }
     }
-    int beyond = 0, falls = 0;
-    for (i = 0; i < count; i++)
-        beyond |= out[i] >= width;
+    int falls = 0, beyond = count > 0 && out[count - 1] >= width; /* where keys rise, the last is the largest */
     for (i = 1; i < count; i++)
         falls |= out[i] <= out[i - 1];
+    for (i = 0; falls && i < count; i++)
+        beyond |= out[i] >= width;
     if (beyond)
         return 0;
     *unsorted |= falls;
@@ -353,20 +353,18 @@ static int copy_keys(const Tensor *tensor, int32_t width, int32_t *out, int *uns
 
 /* ---- Python ---------------------------------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(scan_doc,
-"scan(data, start, limit, width, labels) -> (records, stop, values, sparse, width, labels)\n\n"
-"Count the records of a run that starts at data[start]: whole frames in the usual layout, alike in width and number\n"
-"of labels, the first of them only where limit <= 0, else those that start before start + limit. width and labels\n"
-"are -1 where the first record decides; labels is 0 where they are left out. stop is the position after the run,\n"
-"values the number of feature values in it, sparse whether any of its records is sparse.");
+PyDoc_STRVAR(first_doc,
+"first(data, start, width, labels) -> (stop, values, sparse, width, labels) or None\n\n"
+"The record at data[start]: the position after it, the number of its feature values, whether it is sparse, its width\n"
+"and number of labels; None where its layout is not the usual one, or it is not whole. width and labels are what is\n"
+"expected, -1 where this record decides; labels is 0 where they are left out.");
 
-static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *args)
+static PyObject *first(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer data;
-    Py_ssize_t start, limit, records = 0, values = 0;
+    Py_ssize_t start;
     long long width, labels;
-    int sparse = 0;
-    if (!PyArg_ParseTuple(args, "y*nnLL", &data, &start, &limit, &width, &labels))
+    if (!PyArg_ParseTuple(args, "y*nLL", &data, &start, &width, &labels))
         return NULL;
     if (start < 0 || start > data.len) {
         PyBuffer_Release(&data);
@@ -376,16 +374,13 @@ static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *args)
     Span frame = {base + start, base + data.len};
     Layout layout = {width, labels};
     Row row = {0};
-    Py_BEGIN_ALLOW_THREADS
-    while ((frame.at - base - start < limit || records == 0) &&
-           read_next(&row, &frame, &layout)) {
-        records++;
-        values += row.features.count;
-        sparse |= is_sparse(&row.features);
-    }
-    Py_END_ALLOW_THREADS
-    PyObject *result = Py_BuildValue("(nnniLL)", records, (Py_ssize_t)(frame.at - base), values, sparse,
-                                     (long long)layout.width, (long long)layout.labels);
+    PyObject *result;
+    if (read_next(&row, &frame, &layout))
+        result = Py_BuildValue("(nnNLL)", (Py_ssize_t)(frame.at - base), row.features.count,
+                               PyBool_FromLong(is_sparse(&row.features)), (long long)layout.width,
+                               (long long)layout.labels);
+    else
+        result = Py_NewRef(Py_None);
     PyBuffer_Release(&data);
     return result;
 }
@@ -431,12 +426,13 @@ static int fill_row(Arrays *arrays, Layout layout, const Tensor *features, const
 }
 
 PyDoc_STRVAR(fill_doc,
-"fill(data, start, records, width, labels, finite, values, indices, indptr, label_values)\n"
+"fill(data, start, limit, records, width, labels, finite, values, indices, indptr, label_values)\n"
 "    -> (filled, stop, unsorted)\n\n"
-"Write the run that scan found at data[start] into arrays: float32 values; int32 indices and indptr for CSR, else\n"
-"None; float32 label_values, None where labels is 0. It stops early before a record that is unusual after all: a key that\n"
-"is not below width, not as many keys as values, a label that is NaN or infinite or, where finite, such a feature.\n"
-"unsorted tells whether the keys of some row do not rise.");
+"Write the records that start at data[start] and before data[start + limit], at most so many, into arrays: float32\n"
+"values; int32 indices and indptr for CSR, else None; float32 label_values, None where labels is 0. It stops before a\n"
+"record that is unusual or not whole, or has another width or number of labels; before one with a key that is not below\n"
+"width, not as many keys as values, a label that is NaN or infinite or, where finite, such a feature; and where an array\n"
+"is full. unsorted tells whether the keys of some row do not rise.");
 
 static PyObject *fill(PyObject *Py_UNUSED(module), PyObject *args)
 {
@@ -445,11 +441,11 @@ static PyObject *fill(PyObject *Py_UNUSED(module), PyObject *args)
     PyObject *outputs[4];
     Py_buffer *buffers[4] = {&arrays.values, &arrays.indices, &arrays.indptr, &arrays.labels};
     PyObject *result = NULL;
-    Py_ssize_t start, records, filled = 0;
+    Py_ssize_t start, limit, records, filled = 0;
     long long width, labels;
     int finite;
-    if (!PyArg_ParseTuple(args, "y*nnLLpOOOO", &data, &start, &records, &width, &labels, &finite, &outputs[0],
-                          &outputs[1], &outputs[2], &outputs[3]))
+    if (!PyArg_ParseTuple(args, "y*nnnLLpOOOO", &data, &start, &limit, &records, &width, &labels, &finite,
+                          &outputs[0], &outputs[1], &outputs[2], &outputs[3]))
         return NULL;
     for (int i = 0; i < 4; i++)
         if (outputs[i] != Py_None && PyObject_GetBuffer(outputs[i], buffers[i], PyBUF_WRITABLE) < 0)
@@ -468,7 +464,7 @@ static PyObject *fill(PyObject *Py_UNUSED(module), PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     if (indptr)
         indptr[0] = 0;
-    for (; filled < records; filled++) {
+    for (; filled < records && frame.at - base - start < limit; filled++) {
         Span next = frame;
         if (!read_next(&row, &next, &layout) ||
             !fill_row(&arrays, layout, &row.features, &row.label, finite))
@@ -627,7 +623,7 @@ done:
 
 static PyMethodDef methods[] = {
     {"sparse", sparse, METH_VARARGS, sparse_doc},
-    {"scan", scan, METH_VARARGS, scan_doc},
+    {"first", first, METH_VARARGS, first_doc},
     {"fill", fill, METH_VARARGS, fill_doc},
     {NULL, NULL, 0, NULL},
 };

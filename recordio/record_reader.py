@@ -34,6 +34,12 @@ _SLOW_START = 1 << 12
 """Bytes to try at once after a record that is out of the ordinary; more with each success. So a stream full of such
 records is not looked at over and over."""
 
+_LEAST_SPARSE = 24
+"""Bytes of a sparse record without a value, its frame included; a label has one at least."""
+_SPARSE_VALUE = 5
+"""Bytes of a value of a sparse row and its key, where values are not the varints of integers. Of those fewer are read
+at a time."""
+
 
 def read_records(stream: BinaryIO, name: str, rows: RowFormat) -> Iterator[Batch]:
     """The rows of a stream, in batches as they come: each of about ``framing.CHUNK`` bytes of the stream.
@@ -147,9 +153,9 @@ class _Reader:
                 self._pace = min(2 * self._pace, framing.CHUNK)
             else:
                 part = self._slow()
+                if part is None:  # what is out of the ordinary is the end of what has been read
+                    break
                 self._pace = _SLOW_START
-            if part is None:
-                break
             parts.append(part)
             self._done += len(part)
         return parts
@@ -159,35 +165,28 @@ class _Reader:
         assert kernel is not None
         window, layout = self._window, self.layout
         with window.view[: window.stop] as view:
-            count, stop, size, sparse, width, label_size = kernel.scan(
-                view, window.start, 0, layout.width, layout.labels
-            )
-            if not count:
+            first = kernel.first(view, window.start, layout.width, layout.labels)
+            if first is None:
                 return None
-            if sparse:
-                count, _, size, _, width, label_size = kernel.scan(
-                    view, window.start, limit, layout.width, layout.labels
-                )
-            else:  # as many rows as there can be where all are like the first: to count them takes as long as to read
-                count = -(-min(limit, window.stop - window.start) // (stop - window.start))
-            values = np.empty(size if sparse else (count, width), np.float32)
-            indices = np.empty(size, np.int32) if sparse else None
-            indptr = np.empty(count + 1, np.int32) if sparse else None
+            stop, size, sparse, width, label_size = first
+            limit = min(limit, window.stop - window.start)
+            if sparse:  # room for as much as the bytes can hold: to count it first would take a quarter of the time
+                count = 1 + limit // (_LEAST_SPARSE + label_size)
+                values = np.empty(size + limit // _SPARSE_VALUE, np.float32)
+                indices, indptr = np.empty(len(values), np.int32), np.empty(count + 1, np.int32)
+            else:  # as many rows as there can be where all are like the first
+                count = -(-limit // (stop - window.start))
+                values, indices, indptr = np.empty((count, width), np.float32), None, None
             labels = np.empty((count, label_size), np.float32) if label_size else None
             filled, stop, unsorted = kernel.fill(
-                view, window.start, count, width, label_size, self._rows.finite, values, indices, indptr, labels
+                view, window.start, limit, count, width, label_size, self._rows.finite, values, indices, indptr, labels
             )
         if not filled:
             return None
         self.layout = _Layout(width, label_size)
         window.start = stop
         if filled < count:
-            labels = None if labels is None else labels[:filled]
-            if indices is None or indptr is None:
-                values = values[:filled]
-            else:
-                indptr = indptr[: filled + 1]
-                values, indices = values[: indptr[-1]], indices[: indptr[-1]]
+            values, indices, indptr, labels = _cut(filled, values, indices, indptr, labels)
         return _Part(values, indices, indptr, labels, unsorted)
 
     def _slow(self) -> _Part | None:
@@ -213,6 +212,25 @@ class _Reader:
             return _Part(row.values[None, :], None, None, labels, unsorted=False)
         indices = row.keys.astype(_index_dtype(row.width))
         return _Part(row.values, indices, np.array([0, len(indices)], np.int32), labels, unsorted=True)
+
+
+def _cut(
+    rows: int,
+    values: np.ndarray,
+    indices: np.ndarray | None,
+    indptr: np.ndarray | None,
+    labels: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """The first rows, in arrays that are given their unused memory back: rows are kept long after they were read."""
+    if indices is not None and indptr is not None:
+        indptr.resize(rows + 1, refcheck=False)
+        indices.resize(int(indptr[-1]), refcheck=False)
+        values.resize(int(indptr[-1]), refcheck=False)
+    else:
+        values.resize((rows, values.shape[1]), refcheck=False)
+    if labels is not None:
+        labels.resize((rows, labels.shape[1]), refcheck=False)
+    return values, indices, indptr, labels
 
 
 def _index_dtype(width: int) -> type[np.signedinteger]:

@@ -6,6 +6,7 @@ Drawn by hand, because a plotting library would take more room in the image than
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ _HALF_PAGE, _CELL, _LETTER = 460, 36, 7
 """Pixels."""
 _LONGEST_NUMBER = 24
 """Characters; a number of more must break on a phone."""
+_MANY = 64
+"""Numbers from which on all of them are rounded at once."""
 _NUMBER = re.compile(r"[-+−]?[\d., ]*\d(e[-+]?\d+)?( ?%)?")
 
 
@@ -141,12 +144,14 @@ def as_data(one: Figure) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """What JSON can say of a value: seven digits of a float, lists for arrays."""
     match value:
-        case list() | tuple():  # of floats mostly, thousands of pairs of them
-            return [float(f"{one:.7g}") if type(one) is float and math.isfinite(one) else plain(one) for one in value]
+        case list() | tuple():
+            numbers = _numbers(value)
+            return [plain(one) for one in value] if numbers is None else _rounded(numbers).tolist()
         case float() | np.floating():
             return float(f"{value:.7g}") if math.isfinite(value) else None
         case np.ndarray():
-            return plain((squeezed(value) if value.ndim == 2 else value).tolist())
+            value = squeezed(value) if value.ndim == 2 else value
+            return _rounded(value).tolist() if _are_usual(value) else plain(value.tolist())
         case Card():
             return plain(vars(value))
         case Mapping():
@@ -154,3 +159,32 @@ def plain(value: Any) -> Any:
         case np.integer():
             return int(value)
     return value
+
+
+def _numbers(values: Sequence[Any]) -> np.ndarray | None:
+    """Many floats of usual size, or pairs of them, as an array; None for anything else."""
+    if len(values) < _MANY:
+        return None
+    pairs = set(map(type, values)) == {tuple} and set(map(len, values)) == {2}
+    flat = list(itertools.chain.from_iterable(values)) if pairs else values
+    if set(map(type, flat)) != {float}:
+        return None
+    numbers = np.array(flat).reshape(-1, 2) if pairs else np.array(flat)
+    return numbers if _are_usual(numbers) else None
+
+
+def _are_usual(values: np.ndarray) -> bool:
+    """Whether these are floats that ``_rounded`` takes."""
+    if values.dtype.kind != "f":
+        return False
+    sizes = np.abs(values)
+    return bool(((sizes == 0) | ((sizes > 1e-15) & (sizes < 1e15))).all())
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Seven significant digits of each: a whole number over or times a power of ten that float64 has exactly, so that
+    the result is the nearest to those digits."""
+    values = values.astype(np.float64)
+    places = 6 - np.floor(np.log10(np.where(values == 0, 1, np.abs(values)))).astype(np.int64)
+    below, above = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    return np.rint(values * below / above) / below * above

@@ -251,16 +251,18 @@ def test_every_changed_byte_is_read_or_refused_as_message_by_message(mode, name)
 def test_the_kernel_writes_within_the_arrays_it_is_given():
     kernel = pytest.importorskip("recordio._kernel")
     data = encode_records(NARROW[:4], NARROW[:4, 0])
-    records, stop, size, sparse, width, labels = kernel.scan(data, 0, len(data), -1, -1)
-    assert (records, stop, size, sparse, width, labels) == (4, len(data), 32, 0, 8, 1)
+    frame = len(data) // 4
+    assert kernel.first(data, 0, -1, -1) == (frame, 8, False, 8, 1)
+    assert kernel.first(data[: frame - 1], 0, -1, -1) is None
     values, targets = np.zeros(17, np.float32), np.zeros(2, np.float32)
-    assert kernel.fill(data, 0, 4, 8, 1, True, values, None, None, targets)[0] == 2
+    assert kernel.fill(data, 0, len(data), 4, 8, 1, True, values, None, None, targets)[:2] == (2, 2 * frame)
+    assert kernel.fill(data, frame, 1, 4, 8, 1, True, values, None, None, targets)[:2] == (1, 2 * frame)
     assert values[16] == 0
     with pytest.raises(ValueError, match="do not fit"):
-        kernel.fill(data, 0, 4, 8, 1, True, values, None, None, None)
+        kernel.fill(data, 0, len(data), 4, 8, 1, True, values, None, None, None)
     with pytest.raises(ValueError, match="do not fit"):
-        kernel.fill(data, 0, 4, 8, 0, True, values, np.zeros(17, np.int32), np.zeros(4, np.int32), None)
+        kernel.fill(data, 0, len(data), 4, 8, 0, True, values, np.zeros(17, np.int32), np.zeros(4, np.int32), None)
     with pytest.raises(ValueError, match="outside"):
-        kernel.scan(data, len(data) + 1, 1, -1, -1)
+        kernel.first(data, len(data) + 1, -1, -1)
     with pytest.raises(BufferError):
-        kernel.fill(data, 0, 4, 8, 0, True, bytes(64), None, None, None)
+        kernel.fill(data, 0, len(data), 4, 8, 0, True, bytes(64), None, None, None)

@@ -206,6 +206,24 @@ def test_what_the_page_shows_is_data_beside_it(tmp_path):
     assert by_title["cards"]["cards"][0]["words"] == [["<w>", 0.1]]
 
 
+def test_many_numbers_are_rounded_as_each_alone():
+    random = np.random.default_rng(0)
+    numbers = [
+        *(random.normal(size=2000) * 10.0 ** random.integers(-14, 15, 2000)).tolist(),
+        0.0,
+        999_999.96,
+        1e-3,
+        123.0,
+    ]
+    alone = [float(f"{number:.7g}") for number in numbers]
+    assert charts.plain(numbers) == charts.plain(np.array(numbers)) == alone
+    pairs = list(zip(numbers, numbers[::-1], strict=True))
+    assert charts.plain(pairs) == [list(pair) for pair in zip(alone, alone[::-1], strict=True)]
+    odd = [*numbers, float("nan"), 1e300, 5e-324, 3]
+    assert charts.plain(odd) == charts.plain(tuple(odd)) == [*alone, None, 1e300, 5e-324, 3]
+    assert json.dumps(charts.plain([(at, 0.5) for at in range(100)])).startswith("[[0, 0.5], [1, 0.5]")
+
+
 def test_numbers_are_told_from_words():
     drawn = parser.fromstring(charts.table(["a"], [["1,234.5"], ["-2e-05"], ["12.5 %"], ["a1"], ["text/csv"], ["1 a"]]))
     assert [cell.text for cell in drawn.iter("td") if cell.get("class") == "number"] == ["1,234.5", "-2e-05", "12.5 %"]
