@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,27 @@ def answer(model: Model, batch: Any, parameters: Mapping[str, str] = NO_PARAMETE
     """
     with np.errstate(over="ignore", invalid="ignore"):
         columns = model.predict(batch, parameters)
+    _check_finite(columns)
+    return columns
+
+
+def selected(model: Model, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
+    """As ``answer``, of named outputs; those that have no meaning for the model are NaN in every row.
+
+    Raises
+    ------
+    NotImplementedError
+        the model has no outputs that could be selected.
+    PredictionError
+        see ``answer``.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns = model.select(batch, outputs)
+    _check_finite({name: values for name, values in columns.items() if not np.isnan(values).all()})
+    return columns
+
+
+def _check_finite(columns: Mapping[str, Any]) -> None:
     for name, values in columns.items():
         if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not np.isfinite(values).all():
             row, *_ = np.argwhere(~np.isfinite(values))[0]
@@ -29,4 +50,3 @@ def answer(model: Model, batch: Any, parameters: Mapping[str, str] = NO_PARAMETE
                 f"{name} of row {row + 1} is not a finite number: what the model makes of the row's values is beyond "
                 "float32, which ends at 3.4e38"
             )
-    return columns

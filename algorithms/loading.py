@@ -25,7 +25,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms import registry
-from algorithms.answers import answer
+from algorithms.answers import answer, selected
 from algorithms.archives import ArchiveError, extract, model_of_job
 from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample
@@ -142,7 +142,7 @@ class LoadedModel(Model):
 
     def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
         """Named outputs instead of the columns, for algorithms with ``Serving.outputs`` (XGBoost)."""
-        return self.model.select(self._input(batch), outputs)
+        return selected(self.model, self._input(batch), outputs)
 
     def _input(self, values: Any) -> Batch | Items:
         if self.model.takes_categories and (found := not_numbered(values)):

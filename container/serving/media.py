@@ -8,9 +8,9 @@ algorithm answers in every format:
 - CSV: the columns in order, a line a row.
 - RecordIO-protobuf: a Record a row, the columns in its ``label`` map.
 
-Numbers are written with the fewest digits that give the same float32 (or float64) back. NaN, which selected outputs
-have where they mean nothing, is written to JSON as Python's json module and XGBoost's container do: ``NaN``; columns
-are finite (``answers.answer``).
+Numbers are written with the fewest digits that give the same float32 (or float64) back. All are finite
+(``answers``), but for selected outputs that mean nothing for the model: these are NaN, which is written to JSON as
+Python's json module and XGBoost's container do, ``NaN``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from algorithms.answers import answer
+from algorithms.answers import answer, selected
 from algorithms.interface import CSV, Algorithm, Model
 from container.logs import logger
 from container.serving import dialects, media, request_memory, responses
@@ -96,7 +96,7 @@ class Endpoint:
 
     def selected(self, batch: Any) -> contextlib.AbstractContextManager[dict[str, Any]]:
         """As ``predicted``, of the outputs that are selected instead."""
-        return self._answering(batch, "selected", lambda part: self.model.select(part, self.outputs))
+        return self._answering(batch, "selected", lambda part: selected(self.model, part, self.outputs))
 
     @contextlib.contextmanager
     def _answering(self, batch: Any, asked: str, ask: Callable[[Any], dict[str, Any]]) -> Iterator[dict[str, Any]]:

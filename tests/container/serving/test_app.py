@@ -183,6 +183,20 @@ def test_selected_outputs():
     assert post(selecting, b"1,2,3", Accept="text/csv").data == b'"[0.25, 0.75]",1'
 
 
+@pytest.mark.parametrize("accept", ["application/json", "application/jsonlines", "text/csv"])
+def test_a_selected_output_that_is_not_finite_is_refused_as_a_score_is(accept, monkeypatch):
+    """One without meaning for the objective is NaN in every row, as XGBoost's container writes it."""
+    selecting = client_of(LikeXGBoost, inference_outputs=("label", "nothing"))
+    found = {"label": np.array([1, 2]), "nothing": np.full(2, np.nan), "score": np.array([1, 2], np.float32)}
+    monkeypatch.setattr(Sums, "select", lambda self, batch, names: found)
+    assert post(selecting, b"1,2,3\n1,2,3", Accept=accept).text.lower().count("nan") == 2
+    for value in (np.inf, np.nan):
+        found["score"][1] = value
+        response = post(selecting, b"1,2,3\n1,2,3", Accept=accept)
+        assert response.status_code == 400
+        assert "score of row 2 is not a finite number" in response.text
+
+
 def test_an_inner_error_says_nothing_of_the_inside(client, caplog):
     with caplog.at_level(logging.ERROR, logger="container"):
         response = post(client, b"7,7,7")
