@@ -6,8 +6,10 @@ They are made on first use in the folder ``.interop`` of the checkout, which git
 from __future__ import annotations
 
 import fcntl
+import json
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +54,52 @@ def _make(directory: Path, python: Path, requirements: Sequence[str]) -> None:
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         pytest.skip(f"cannot install {' '.join(requirements)} for Python {sys.version.split()[0]}: {reason}")
+
+
+_FORKING = """
+import json, os, sys, traceback
+import mxnet, numpy
+for line in sys.stdin:
+    program, sys.argv, output = json.loads(line)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            for number in (1, 2):
+                os.dup2(os.open(output[number - 1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+            exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
+            sys.stdout.flush()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+_started: dict[Path, subprocess.Popen[str]] = {}
+
+
+def run_in_mxnet(python: Path, program: str, *arguments: str | Path) -> str:
+    """As ``run``, in a fork of a process that has imported MXNet, which takes most of the time that programs do."""
+    if python not in _started:
+        _started[python] = subprocess.Popen(
+            [python, "-c", _FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+    forking = _started[python]
+    assert forking.stdin is not None and forking.stdout is not None
+    with tempfile.TemporaryDirectory() as folder:
+        output = [str(Path(folder, name)) for name in ("stdout", "stderr")]
+        print(json.dumps([program, ["-c", *map(str, arguments)], output]), file=forking.stdin, flush=True)
+        code = forking.stdout.readline().strip()
+        printed, errors = (Path(name).read_text() if Path(name).exists() else "" for name in output)
+    assert code == "0", f"exit code {code}\n{printed}\n{errors}"
+    return printed
+
+
+def end_processes() -> None:
+    """End what ``run_in_mxnet`` has started."""
+    while _started:
+        forking = _started.popitem()[1]
+        forking.communicate()
 
 
 def run(python: Path, program: str, *arguments: str | Path) -> str:

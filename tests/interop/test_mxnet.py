@@ -16,7 +16,7 @@ from algorithms.hyperparameters import parse
 from algorithms.interface import Model
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
-from tests.interop.environments import python_of, run
+from tests.interop.environments import python_of, run_in_mxnet
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def in_mxnet(python: Path, folder: Path, program: str) -> dict[str, np.ndarray]:
     prelude = (
         "import os, sys\nos.chdir(sys.argv[1])\nimport numpy as np, mxnet as mx\nrows, out = np.load('rows.npy'), {}"
     )
-    run(python, f"{prelude}\n{program}\nnp.savez('out.npz', **out)", folder)
+    run_in_mxnet(python, f"{prelude}\n{program}\nnp.savez('out.npz', **out)", folder)
     with np.load(folder / "out.npz") as arrays:
         return dict(arrays)
 

@@ -19,7 +19,7 @@ from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.model import ImageModel, load_arrays
 from algorithms.interface import Items
 from local.commands import oba
-from tests.interop.environments import python_of, run
+from tests.interop.environments import python_of, run_in_mxnet
 from tests.interop.test_mxnet import REQUIREMENTS
 from tests.local.test_pretrained import Server
 
@@ -61,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 44, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "image.png")
     np.save(folder / "pixels.npy", pixels.transpose(2, 0, 1)[None].astype(np.float32))
-    return folder, run(python_of("mxnet", REQUIREMENTS), MADE, folder)
+    return folder, run_in_mxnet(python_of("mxnet", REQUIREMENTS), MADE, folder)
 
 
 def test_what_is_fetched_predicts_what_gluon_predicts(

@@ -24,7 +24,7 @@ from local.commands import oba
 from recordio.images import RecordFile, encode_record
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.samples import SAMPLES, Records, eagerly, picture
-from tests.interop.environments import python_of, run
+from tests.interop.environments import python_of, run_in_mxnet
 from tests.interop.test_mxnet import REQUIREMENTS
 from tests.local.test_pretrained import Server
 
@@ -39,7 +39,7 @@ def python() -> Path:
 def in_mxnet(python: Path, folder: Path, program: str) -> dict[str, np.ndarray]:
     """What ``program``, run in ``folder``, left in the dict ``out``."""
     prelude = "import os, sys\nos.chdir(sys.argv[1])\nimport numpy as np, mxnet as mx\nout = {}"
-    run(python, f"{prelude}\n{program}\nnp.savez('out.npz', **out)", folder)
+    run_in_mxnet(python, f"{prelude}\n{program}\nnp.savez('out.npz', **out)", folder)
     with np.load(folder / "out.npz") as arrays:
         return dict(arrays)
 

@@ -14,7 +14,7 @@ from algorithms.seq2seq.layers import NO_DROPS, Arrays, encode, first_states, ke
 from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import Vocabulary
-from tests.interop.environments import python_of, run
+from tests.interop.environments import python_of, run_in_mxnet
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,7 @@ def test_mxnet_s_cells_encode_as_we_do(cell: str, tmp_path: Path) -> None:
     }
     Seq2SeqModel(Translator(shape, parameters, 2.0), words, words, 5).save(tmp_path)
     np.save(tmp_path / "source.npy", SOURCE)
-    run(python, PROGRAM, tmp_path, cell)
+    run_in_mxnet(python, PROGRAM, tmp_path, cell)
 
     source = data.sources([SOURCE])
     ours = kernels(Arrays, shape, parameters)
