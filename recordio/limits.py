@@ -55,6 +55,10 @@ MOST_TRAINED_NODES = 2_000
 """Operators of a network that training starts from, those with parameters and those without, and values that they take:
 Keras takes milliseconds for each. The deepest networks of MXNet's model zoo have 720."""
 
+MOST_NORMALISED_CHANNELS = 4096
+"""Channels that an LRN of a network may take: training reckons with a matrix of all of them by all. Networks that have
+one have 64 to 256."""
+
 DEEPEST_TREE = 10_000
 """Levels of a tree in an XGBoost model. Its own code walks trees by recursion, and 300,000 levels end the process."""
 

@@ -21,6 +21,9 @@ from typing import Any, Literal, TypeAlias
 Link: TypeAlias = Literal["_copy", "sigmoid", "softmax"]
 """The operator from scores to predictions, by MXNet's name; ``_copy`` is the identity."""
 
+Source: TypeAlias = "int | tuple[int, int]"
+"""The first output of a node, by its number; or of a node that has several, with the number of the output."""
+
 _MXNET_VERSION = 10901  # without it MXNet warns that the file is of an old version
 
 
@@ -34,9 +37,10 @@ class Graph:
         """An input or parameter. ``shape`` is needed where no operator implies it."""
         return self.add("null", name, **({"__shape__": shape} if shape is not None else {}))
 
-    def add(self, operator: str, name: str, /, *inputs: int, **attributes: object) -> int:
-        """An operator applied to the first outputs of the nodes ``inputs``."""
-        node: dict[str, Any] = {"op": operator, "name": name, "inputs": [[number, 0, 0] for number in inputs]}
+    def add(self, operator: str, name: str, /, *inputs: Source, **attributes: object) -> int:
+        """An operator applied to ``inputs``."""
+        sources = [source if isinstance(source, tuple) else (source, 0) for source in inputs]
+        node: dict[str, Any] = {"op": operator, "name": name, "inputs": [[*source, 0] for source in sources]}
         if attributes:
             node["attrs"] = {key: str(value) for key, value in attributes.items()}
         self._nodes.append(node)

@@ -4,10 +4,9 @@
 for the classes of the job; ``build`` makes of that the Keras network that is trained. What serves must be able to run
 the symbol, so what it refuses, or finds too large for its parameters, is refused before anything is built.
 
-Training knows the operators that serving knows, apart from a softmax before the end, a convolution that has both a
-stride and a dilation, and a stop of gradients. What a batch norm does is as in MXNet: with ``use_global_stats`` its
-statistics stay as they are, with ``fix_gamma`` its gamma is 1. ``__lr_mult__`` and other hints that a node may have
-beside its operator's attributes are not heeded.
+Training knows the operators that serving knows, apart from a softmax before the end and a stop of gradients. What a
+batch norm does is as in MXNet: with ``use_global_stats`` its statistics stay as they are, with ``fix_gamma`` its gamma
+is 1. ``__lr_mult__`` and other hints that a node may have beside its operator's attributes are not heeded.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from algorithms.common import mxnet_symbols
 from algorithms.errors import ModelError
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.symbol import SIGMOID, SOFTMAX
+from algorithms.vision.costs import check_stated
 from algorithms.vision.graph import (
     EPSILON,
     HEADS,
@@ -36,17 +36,19 @@ from algorithms.vision.graph import (
     Graph,
     Node,
     count,
-    counts_padding,
     flag,
     nonnegative,
+    normalisation,
     number,
     overhang,
     pair,
     read_graph,
+    shares,
     window,
 )
 from algorithms.vision.inference import Network
-from algorithms.vision.onnx_network import SLOPE, bounds, scalar
+from algorithms.vision.onnx_network import LEAST, SLOPE, bounds, scalar
+from algorithms.vision.rearrange import SLICES, SWAPS, parts, reshaped
 from recordio.limits import MOST_TRAINED_NODES
 
 _DENSE = "FullyConnected"
@@ -199,6 +201,7 @@ class _Writer:
         self.used: dict[str, np.ndarray] = {}
         self.of_last: tuple[str, ...] = ()
         self._taken = {"data", "softmax_label"}
+        self._splits: dict[tuple[object, ...], int] = {}
 
     def written(self) -> str:
         """The symbol file. Raises ModelError where a node cannot be trained."""
@@ -207,7 +210,7 @@ class _Writer:
             raise ModelError(f"the symbol file has {len(reached)} operators; {MOST_TRAINED_NODES} are the most here")
         if (taken := sum(len(self._graph.sources(at)) for at in reached)) > MOST_TRAINED_NODES:
             raise ModelError(f"its operators take {taken} values; {MOST_TRAINED_NODES} are the most here")
-        done: dict[int, int] = {}
+        done: dict[int, mxnet_symbols.Source] = {}
         for at in reached:
             node = self._graph.nodes[at]
             if node.operator == INPUT:
@@ -222,15 +225,11 @@ class _Writer:
         head = SIGMOID if self._form.multi_label else SOFTMAX
         return self._made.to_json(self._made.add(head, "softmax", scores, self._made.variable("softmax_label")))
 
-    def _add(self, at: int, sources: list[int]) -> int:
+    def _add(self, at: int, sources: list[mxnet_symbols.Source]) -> mxnet_symbols.Source:
         node = self._graph.nodes[at]
         if node.operator not in _TRAINED:
             raise ModelError(
                 f"node '{node.name[:80]}' of the symbol file is a '{node.operator[:80]}', which cannot be trained here"
-            )
-        if node.operator == "Convolution" and {pair(node, "stride", 1), pair(node, "dilate", 1)}.isdisjoint({(1, 1)}):
-            raise ModelError(
-                f"the convolution '{node.name[:80]}' is dilated and has a stride, which cannot be trained here"
             )
         for attribute in _SHARES.get(node.operator, {}):
             _share(node, attribute)
@@ -245,6 +244,8 @@ class _Writer:
                 raise ModelError(f"the parameter '{name[:80]}' is read by several nodes, which cannot be trained here")
             self._taken.add(name[4:])
             self.used[name] = self._arrays[name]
+        if node.operator in _OF_WEIGHT:
+            check_stated(node, _OF_WEIGHT[node.operator], _weight(self._graph, node, self._arrays).shape[0])
         if at == self._last:
             self.of_last = names
             for name in names:
@@ -256,7 +257,16 @@ class _Writer:
         # MXNet takes it that a LeakyReLU learns a slope for each channel, unless it is told.
         shapes = [self._arrays[name].shape if _learns_slopes(node) else None for name in names]
         parameters = [self._made.variable(name[4:], shape) for name, shape in zip(names, shapes, strict=True)]
+        if node.operator == "SliceChannel":
+            return self._split(node, sources, attributes), node.output
         return self._made.add(node.operator, node.name, *sources, *parameters, **attributes)
+
+    def _split(self, node: Node, sources: list[mxnet_symbols.Source], attributes: Mapping[str, object]) -> int:
+        """The one node of all the parts of a value."""
+        what = node.name, *sources, *attributes.items()
+        if what not in self._splits:
+            self._splits[what] = self._made.add(node.operator, node.name, *sources, **attributes)
+        return self._splits[what]
 
 
 # ---- in Keras -------------------------------------------------------------------------------------------------------
@@ -336,6 +346,9 @@ class _Layers:
     def convolution(self, node: Node, x: Any) -> Any:
         kernel, stride, pad = window(node)
         dilation = pair(node, "dilate", 1)
+        if any(pad) and max(stride) > 1 and max(dilation) > 1:
+            x, pad = self._layers.ZeroPadding2D(pad, dtype=self.precision)(x), (0, 0)
+        x, stride, dilation, after = _apart(x, stride, dilation)
         same = stride == dilation == (1, 1) and all(
             side == 2 * around + 1 for side, around in zip(kernel, pad, strict=True)
         )
@@ -356,7 +369,7 @@ class _Layers:
             dtype=self.precision,
             name=self.name,
         )
-        return layer(x)
+        return layer(x)[:, :: after[0], :: after[1]] if max(after) > 1 else layer(x)
 
     def dense(self, node: Node, x: Any) -> Any:
         layer = self._layers.Dense(
@@ -385,12 +398,13 @@ class _Layers:
         sides = x.shape[1], x.shape[2]
         around = [(side, side + end) for side, end in zip(pad, overhang(node, *sides), strict=True)]
         if any(map(any, around)):
-            x = self._keras.ops.pad(x, ((0, 0), *around, (0, 0)), constant_values=0.0 if average else -math.inf)
+            x = self._keras.ops.pad(x, ((0, 0), *around, (0, 0)), constant_values=0.0 if average else LEAST)
         pooled = (self._layers.AveragePooling2D if average else self._layers.MaxPooling2D)(
             kernel, stride, dtype=self.precision
         )(x)
-        shares = _shares(node, sides, around) if average else None
-        return pooled if shares is None else pooled * shares
+        if not average or (of_pixels := shares(node, *sides)[None, :, :, None]).min() == of_pixels.max() == 1:
+            return pooled
+        return pooled * of_pixels
 
     def activation(self, node: Node, x: Any) -> Any:
         kind = node.attributes["act_type"]
@@ -431,23 +445,44 @@ class _Layers:
     def concatenate(self, node: Node, *values: Any) -> Any:
         return self._layers.Concatenate(dtype=self.precision)(list(values)) if len(values) > 1 else values[0]
 
+    def normalised(self, node: Node, x: Any) -> Any:
+        """Sums of neighbours are a product with a matrix of ones beside its diagonal; in float32: squares are large."""
+        ops, (size, alpha, beta, knorm) = self._keras.ops, normalisation(node)
+        at = np.arange(x.shape[-1])
+        near = (np.abs(at[:, None] - at) <= size // 2).astype(np.float32)
+        wide = ops.cast(x, "float32")
+        scale = knorm + ops.matmul(ops.square(wide), near * np.float32(alpha / size))
+        return ops.cast(wide * ops.power(scale, -beta), x.dtype)
+
+    def part(self, node: Node, x: Any) -> Any:
+        taken = parts(node, tuple(x.shape[1:]))
+        return x[(slice(None), *(slice(each.start, each.stop, each.step) for each in taken))]
+
+    def reshaped(self, node: Node, x: Any) -> Any:
+        return self._layers.Reshape(reshaped(node, tuple(x.shape[1:])), dtype=self.precision)(x)
+
+    def swapped(self, node: Node, x: Any) -> Any:
+        return self._layers.Permute((1, 2, 4, 3), dtype=self.precision)(x)
+
     def dropout(self, node: Node, x: Any) -> Any:
         return self._layers.Dropout(_share(node, "p"), dtype=self.precision)(x)
 
 
-def _shares(node: Node, sides: tuple[int, int], around: Sequence[tuple[int, int]]) -> np.ndarray | None:
-    """What the means of an average pooling over padded pictures are multiplied by, (1, height, width, 1): a window's
-    numbers, over those of them that count. None where all do."""
-    kernel, stride, pad = window(node)
-    counted = pad if counts_padding(node) else (0, 0)
-    shares = []
-    for axis, (before, after) in enumerate(around):
-        counts = np.zeros(before + sides[axis] + after)
-        counts[before - counted[axis] : before + sides[axis] + counted[axis]] = 1
-        windows = np.lib.stride_tricks.sliding_window_view(counts, kernel[axis])[:: stride[axis]]
-        shares.append(kernel[axis] / windows.sum(axis=1))
-    found = np.outer(*shares).astype(np.float32)[None, :, :, None]
-    return None if (found == 1).all() else found
+def _apart(
+    x: Any, stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[Any, tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """What a convolution of the stride and the dilation reads and is instead, as Keras has none with both: its input,
+    stride and dilation, and the steps in which its result is taken. What both leave out is not read; where numbers are
+    left out that another window has, all windows are computed."""
+    after = (1, 1)
+    if max(stride) > 1 and max(dilation) > 1:
+        common = tuple(map(math.gcd, stride, dilation))
+        if max(common) > 1:
+            x = x[:, :: common[0], :: common[1]]
+        stride, dilation = ((each[0] // common[0], each[1] // common[1]) for each in (stride, dilation))
+        if max(stride) > 1 and max(dilation) > 1:
+            stride, after = (1, 1), stride
+    return x, stride, dilation, after
 
 
 def _depthwise(keras: Any) -> Any:
@@ -502,7 +537,11 @@ _TRAINED = {
     "clip": _Layers.clip,
     "Concat": _Layers.concatenate,
     "Dropout": _Layers.dropout,
+    "LRN": _Layers.normalised,
+    "Reshape": _Layers.reshaped,
     "add_n": _Layers.add,
+    **dict.fromkeys(SLICES, _Layers.part),
+    **dict.fromkeys(SWAPS, _Layers.swapped),
     **dict.fromkeys(SUMS, _Layers.add),
     **dict.fromkeys(PRODUCTS, _Layers.multiply),
     **dict.fromkeys(SCALARS, _Layers.scaled),

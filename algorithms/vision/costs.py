@@ -12,13 +12,21 @@ from typing import NamedTuple
 import numpy as np
 
 from algorithms.errors import ModelError
-from algorithms.vision.graph import HEADS, Node, count, flag, overhang, pair, window
+from algorithms.vision.graph import HEADS, IDENTITIES, Node, count, flag, normalisation, overhang, pair, window
+from algorithms.vision.rearrange import SLICES, SWAPS, is_grouped, parts, reshaped, swapped
+from recordio.limits import MOST_NORMALISED_CHANNELS
 
 Shape = tuple[int, ...]
 
 _FLOAT = 4
 _POOLED = 32
 """A number that a pooling looks at costs as much as so many multiplications of a matrix product; measured, rounded."""
+
+_POWER = 32
+"""A power, of a normalisation, costs as much as so many multiplications."""
+
+_ON_GROUPS = SWAPS | IDENTITIES | {"Reshape"}
+"""Operators that take channels in groups."""
 
 _LEAST_DEPTH = 16
 """Channels of a group of a convolution that take as long as fewer do: onnxruntime computes so many at a time."""
@@ -49,6 +57,8 @@ def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
     Raises:
         ModelError: the shapes do not fit each other, or the node's attributes do not fit them.
     """
+    if any(map(is_grouped, inputs)) and node.operator not in _ON_GROUPS:
+        raise _unfit(node, f"its input has the shape {inputs[0]}, with channels in groups")
     if node.operator == "Convolution" and weight is not None:
         return _convolution(node, weight, inputs[0])
     if node.operator == "FullyConnected" and weight is not None:
@@ -59,6 +69,14 @@ def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
         return Cost((math.prod(inputs[0]),), 0, 0)
     if node.operator == "Concat":
         return _joined(node, inputs)
+    if node.operator == "LRN":
+        return _normalised(node, inputs[0])
+    if node.operator in SLICES:
+        return _copied(inputs[0], tuple(map(len, parts(node, inputs[0]))))
+    if node.operator in SWAPS:
+        return _copied(inputs[0], swapped(node, inputs[0]))
+    if node.operator == "Reshape":
+        return _copied(inputs[0], reshaped(node, inputs[0]))
     try:
         shape = np.broadcast_shapes(*inputs)
     except ValueError:
@@ -73,6 +91,23 @@ def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
     if node.operator in HEADS:
         shape = shape[-1:]
     return Cost(shape, _FLOAT * math.prod(shape), len(inputs) * math.prod(shape))
+
+
+def _copied(given: Shape, shape: Shape) -> Cost:
+    """What is only laid out anew: first the whole as channels of their own."""
+    return Cost(shape, _FLOAT * math.prod(given), math.prod(shape))
+
+
+def _normalised(node: Node, image: Shape) -> Cost:
+    """By squares of neighbours; there are zeros beside the channels."""
+    if len(image) != 3:
+        raise _unfit(node, f"its input has the shape {image} instead of height, width and channels")
+    height, width, channels = image
+    size = normalisation(node).size
+    if channels > MOST_NORMALISED_CHANNELS:
+        raise _unfit(node, f"its input has {channels} channels, and {MOST_NORMALISED_CHANNELS} are the most")
+    scratch = _FLOAT * height * width * (2 * channels + size)
+    return Cost(image, scratch, math.prod(image) * (size + _POWER))
 
 
 def _joined(node: Node, inputs: list[Shape]) -> Cost:
@@ -94,7 +129,7 @@ def _unfit(node: Node, why: str) -> ModelError:
     return ModelError(f"node '{node.name[:80]}' ({node.operator}) of the symbol file cannot be computed: {why}")
 
 
-def _stated(node: Node, name: str, found: int) -> None:
+def check_stated(node: Node, name: str, found: int) -> None:
     """Raises ModelError where the symbol states another number of outputs than the weight has."""
     text = node.attributes.get(name)
     if text is not None and text.strip() != str(found):
@@ -126,7 +161,7 @@ def _convolution(node: Node, weight: Shape, image: Shape) -> Cost:
     if len(image) != 3 or depth * groups != image[2] or filters % groups:
         in_groups = f", in {groups} groups" if groups != 1 else ""
         raise _unfit(node, f"its input has the shape {image}, its weight {weight}{in_groups}")
-    _stated(node, "num_filter", filters)
+    check_stated(node, "num_filter", filters)
     kernel, dilation = pair(node, "kernel", 0), pair(node, "dilate", 1)
     reach = tuple((side - 1) * apart + 1 if side and apart else 0 for side, apart in zip(kernel, dilation, strict=True))
     rows, columns, height, width = _windows(node, (image[0], image[1]), (reach[0], reach[1]), (0, 0))
@@ -139,7 +174,7 @@ def _convolution(node: Node, weight: Shape, image: Shape) -> Cost:
 def _dense(node: Node, weight: Shape, values: Shape) -> Cost:
     if len(weight) != 2 or weight[1] != math.prod(values):
         raise _unfit(node, f"its input has the shape {values}, its weight {weight}")
-    _stated(node, "num_hidden", weight[0])
+    check_stated(node, "num_hidden", weight[0])
     return Cost((weight[0],), 0, math.prod(weight))
 
 
@@ -150,8 +185,7 @@ def _pooling(node: Node, image: Shape) -> Cost:
         return Cost((1, 1, image[2]), 0, math.prod(image))
     (kernel, stride, pad), more = window(node), overhang(node, image[0], image[1])
     rows, columns, height, width = _windows(node, (image[0], image[1]), kernel, more)
-    for length, side, step, around, windows in zip(kernel, image, stride, pad, (rows, columns), strict=False):
-        if around >= length or (windows - 1) * step - around >= side:
-            raise _unfit(node, f"windows of {kernel}, in steps of {stride}, padded by {pad}, have no pixel in them")
+    if any(around >= length for length, around in zip(kernel, pad, strict=True)):
+        raise _unfit(node, f"windows of {kernel}, in steps of {stride}, padded by {pad}, have no pixel in them")
     result = rows * columns * image[2]
     return Cost((rows, columns, image[2]), _FLOAT * height * width * image[2], math.prod(kernel) * _POOLED * result)

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,10 @@ _ALIASES = {
     "_Mul": "elemwise_mul",
     "ElementWiseSum": "add_n",
     "concat": "Concat",
+    "split": "SliceChannel",
+    "crop": "slice",
+    "swapaxes": "SwapAxis",
+    "reshape": "Reshape",
     "flatten": "Flatten",
     "_PlusScalar": "_plus_scalar",
     "_MinusScalar": "_minus_scalar",
@@ -61,12 +65,14 @@ EPSILON = 1e-3
 
 @dataclass
 class Node:
-    """One operator of a graph: ``inputs`` are numbers of nodes before it, ``attributes`` texts."""
+    """One operator of a graph: ``inputs`` are numbers of nodes before it, ``attributes`` texts, ``output`` which of its
+    values this is, where there are several."""
 
     operator: str
     name: str
     inputs: tuple[int, ...]
     attributes: Mapping[str, str]
+    output: int = 0
 
 
 @dataclass
@@ -125,20 +131,20 @@ class Graph:
 def read_graph(text: str, name: str, heads: Container[str] | None = HEADS) -> Graph:
     """The graph of a symbol file with one output, which is probabilities; with ``heads`` None, whatever it is.
 
-    Operators of several names have one of them here.
+    Operators of several names have one of them here, and one that splits a value is a node for each part that is read.
 
     Raises:
         ModelError: it is none.
     """
     document = read_json(text, name)
     try:
-        nodes = [_read_node(entry, number) for number, entry in enumerate(document["nodes"])]
         (entry,) = document["heads"]
-        head = _first_output(entry)
+        nodes, places = _read_nodes(document["nodes"], _source(entry))
+        head = places[_source(entry)]
         operator = nodes[head].operator
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ModelError(f"'{name}' is not a symbol file of MXNet with one output: {error!r}") from None
-    if head < 0 or (heads is not None and operator not in heads):
+    if heads is not None and operator not in heads:
         raise ModelError(f"'{name}' ends in '{operator}'; a classifier ends in one of {', '.join(HEADS)}")
     for number, node in enumerate(nodes[:]):
         if number != head:
@@ -154,7 +160,8 @@ def _by_one_name(node: Node) -> Node:
     operator = _ALIASES.get(node.operator, node.operator)
     if operator in _ACTIVATIONS:
         return replace(node, operator="Activation", attributes={"act_type": operator})
-    if operator == "Reshape" and node.attributes.get("shape", "").replace(" ", "") in ("(0,-1)", "[0,-1]"):
+    flat = node.attributes.get("shape", "").replace(" ", "") in ("(0,-1)", "[0,-1]")
+    if operator == "Reshape" and flat and not flag(node, "reverse", False):
         return replace(node, operator="Flatten", attributes={})
     if operator == "_contrib_AdaptiveAvgPooling2D" and _is_one(node.attributes.get("output_size", "()")):
         return replace(
@@ -168,22 +175,41 @@ def _is_one(size: str) -> bool:
     return size.replace(" ", "") in ("()", "[]", "1", "(1,)", "(1,1)", "[1,1]")
 
 
-def _read_node(entry: Mapping[str, Any], number: int) -> Node:
-    inputs = tuple(map(_first_output, entry["inputs"]))
-    if any(not 0 <= source < number for source in inputs):
-        raise ValueError(f"node {number} reads nodes that do not come before it")
+def _read_nodes(
+    entries: Sequence[Mapping[str, Any]], head: tuple[int, int]
+) -> tuple[list[Node], dict[tuple[int, int], int]]:
+    """The nodes, and where among them the outputs of the entries are: an entry that splits a value is a node for each
+    of its outputs that is read, of another the first is all there is; those after it are statistics and masks."""
+    read: dict[int, set[int]] = {}
+    for number, output in (head, *(_source(source) for entry in entries for source in entry["inputs"])):
+        read.setdefault(number, set()).add(output)
+    nodes, places = list[Node](), dict[tuple[int, int], int]()
+    for number, entry in enumerate(entries):
+        sources = [_source(source) for source in entry["inputs"]]
+        if any(not 0 <= source < number for source, _ in sources):
+            raise ValueError(f"node {number} reads nodes that do not come before it")
+        outputs = read.get(number, {0})
+        is_split = _ALIASES.get(entry["op"], entry["op"]) == "SliceChannel"
+        if outputs != {0} and not is_split:
+            raise ValueError(f"output {max(outputs)} of node {number} is read, which is not computed")
+        node = _read_node(entry, tuple(places[source] for source in sources))
+        for output in sorted(outputs):
+            places[number, output] = len(nodes)
+            nodes.append(replace(node, output=output))
+    return nodes, places
+
+
+def _read_node(entry: Mapping[str, Any], inputs: tuple[int, ...]) -> Node:
     attributes: dict[str, Any] = {}
     for key in ("param", "attr", "attrs"):  # before 0.9 an operator's own are "param", "attr" the user's beside them
         attributes |= entry.get(key) or {}
     return Node(str(entry["op"]), str(entry["name"]), inputs, {key: str(value) for key, value in attributes.items()})
 
 
-def _first_output(source: Sequence[int]) -> int:
-    """The number of a node, of whose outputs the first is read: those after it are statistics and masks."""
+def _source(source: Sequence[int]) -> tuple[int, int]:
+    """The number of an entry that is read, and which of its outputs."""
     number, output, *_ = (*source, 0)
-    if output:
-        raise ValueError(f"output {output} of node {number} is read, which is not computed")
-    return int(number)
+    return int(number), int(output)
 
 
 def window(node: Node) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
@@ -217,6 +243,35 @@ def overhang(node: Node, height: int, width: int) -> tuple[int, int]:
     sides = zip((height, width), kernel, stride, pad, strict=True)
     down, right = (-(side + 2 * around - length) % max(step, 1) for side, length, step, around in sides)
     return down, right
+
+
+def empty_windows(node: Node, height: int, width: int) -> tuple[int, int]:
+    """The last lines and columns of windows of a pooling that have no pixel in them, as there may be with ``full``:
+    their largest number is the least that float32 has, their mean 0."""
+    kernel, stride, pad = window(node)
+    found = []
+    for side, length, step, around, end in zip(
+        (height, width), kernel, stride, pad, overhang(node, height, width), strict=True
+    ):
+        windows = (side + 2 * around + end - length) // step + 1
+        with_pixels = -(-(side + around) // step)
+        found.append(max(0, windows - with_pixels))
+    return found[0], found[1]
+
+
+def shares(node: Node, height: int, width: int) -> np.ndarray:
+    """What the means of an average pooling over pictures that are padded with zeros are multiplied by, (height, width):
+    a window's numbers, over those of them that count; 0 where none is a pixel's."""
+    kernel, stride, pad = window(node)
+    counted = pad if counts_padding(node) else (0, 0)
+    found = []
+    for axis, (side, end) in enumerate(zip((height, width), overhang(node, height, width), strict=True)):
+        counts = np.zeros(pad[axis] + side + pad[axis] + end)
+        counts[pad[axis] - counted[axis] : pad[axis] + side + counted[axis]] = 1
+        windows = np.lib.stride_tricks.sliding_window_view(counts, kernel[axis])[:: stride[axis]].sum(axis=1)
+        found.append(kernel[axis] / np.maximum(windows, 1))
+        found[-1][len(windows) - empty_windows(node, height, width)[axis] :] = 0
+    return np.outer(*found).astype(np.float32)
 
 
 def counts_padding(node: Node) -> bool:
@@ -274,3 +329,28 @@ def nonnegative(node: Node, name: str, default: float) -> float:
             f"node '{node.name[:80]}' of the symbol file: {name} is {text[:40]}, not a number of 0 or more"
         )
     return value
+
+
+class Normalisation(NamedTuple):
+    """Of an ``LRN``: each number is divided by (knorm + alpha / size * the squares of its neighbours)^beta, the
+    neighbours being ``size`` channels with its own in their middle."""
+
+    size: int
+    alpha: float
+    beta: float
+    knorm: float
+
+
+def normalisation(node: Node) -> Normalisation:
+    """What an ``LRN`` states.
+
+    Raises:
+        ModelError: it is none that MXNet computes.
+    """
+    size, knorm = count(node, "nsize", 0), number(node, "knorm", 2.0)
+    if size % 2 == 0 or knorm <= 0:
+        raise ModelError(
+            f"node '{node.name[:80]}' of the symbol file: nsize is {size} and knorm {knorm:g}; an LRN has an odd nsize "
+            "and a knorm above 0"
+        )
+    return Normalisation(size, nonnegative(node, "alpha", 1e-4), number(node, "beta", 0.75), knorm)

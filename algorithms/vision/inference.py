@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_info
 from algorithms.errors import ModelError
 from algorithms.vision.costs import Shape, cost
 from algorithms.vision.graph import INPUT, Graph, flag
+from algorithms.vision.rearrange import SLICES, SWAPS
 from recordio.limits import (
     LEAST_MODEL_MEMORY,
     MODEL_MEMORY_PER_BYTE,
@@ -31,6 +32,8 @@ _VECTORS = {"BatchNorm": (1, 2, 3, 4), "Convolution": (2,), "FullyConnected": (2
 """The inputs of an operator that have a number for each channel of its result."""
 _BLOCK = 16
 """Channels that onnxruntime keeps together, from a convolution on: fewer take as much memory as so many."""
+_PLAIN = SLICES | SWAPS | {"LRN", "Reshape"}
+"""Operators whose results do not keep channels together."""
 _FATAL = 4  # what onnxruntime logs: its errors come as exceptions too
 
 
@@ -163,7 +166,7 @@ class Network:
                 )
             shapes[number] = step.shape
             prepared += self._check_vectors(number, step.shape[-1])
-            if node.operator == "Convolution" or blocked.intersection(sources):
+            if node.operator == "Convolution" or (blocked.intersection(sources) and node.operator not in _PLAIN):
                 blocked.add(number)
             live += taken(number)
             operations += step.operations

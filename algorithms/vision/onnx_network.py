@@ -25,13 +25,17 @@ from algorithms.vision.graph import (
     Node,
     count,
     counts_padding,
+    empty_windows,
     flag,
     nonnegative,
+    normalisation,
     number,
     overhang,
     pair,
+    shares,
     window,
 )
+from algorithms.vision.rearrange import SLICES, SWAPS, parts, reshaped
 
 IMAGE = "image"
 _FLOATS = ("float16", "float32", "float64")
@@ -46,6 +50,7 @@ _COMPUTED: dict[str, dict[str, tuple[str, ...]]] = {
         "pooling_convention": ("valid", "full"),
     },
     "Concat": {"dim": ("1",)},
+    "SliceChannel": {"squeeze_axis": ("False", "0")},
     "LeakyReLU": {"act_type": ("leaky", "prelu", "elu", "selu", "gelu")},
     "SoftmaxActivation": {"mode": ("instance", "channel")},
     "softmax": {"axis": ("-1", "1"), "temperature": ("None", "1", "1.0"), "use_length": ("None", "False", "0")},
@@ -53,6 +58,8 @@ _COMPUTED: dict[str, dict[str, tuple[str, ...]]] = {
 """By operator, the attributes that change what it computes, and those values of them that are computed here."""
 _ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softrelu": "Softplus", "softsign": "Softsign"}
 _SCALED = {"_plus_scalar": "Add", "_minus_scalar": "Sub", "_mul_scalar": "Mul", "_div_scalar": "Div"}
+LEAST = float(np.finfo(np.float32).min)
+"""What the largest of no numbers is in MXNet."""
 SLOPE = 0.25
 """Of MXNet's LeakyReLU, where it states none."""
 
@@ -114,6 +121,12 @@ class Writer:
             return self._onnx.add("Softmax", scores, axis=1) if softmax else self._onnx.sigmoid(scores)
         if node.operator == "Pooling":
             return self._pooling(node, sources[0], shape)
+        if node.operator in SLICES:
+            return self._part(node, sources[0], shape)
+        if node.operator == "Reshape":
+            return self._grouped(reshaped(node, shape), sources[0])
+        if node.operator in SWAPS:
+            return self._onnx.add("Transpose", sources[0], perm=[0, 2, 1, 3, 4])
         if node.operator == "LeakyReLU":
             return self._leaky(node, sources[0], len(shape))
         makers: dict[str, Callable[[Node, str], str]] = {
@@ -123,6 +136,7 @@ class Writer:
             "clip": self._clip,
             "Flatten": lambda _, source: self._onnx.add("Flatten", source, axis=1),
             "FullyConnected": self._dense,
+            "LRN": self._normalised,
         }
         if node.operator not in makers:
             raise ModelError(
@@ -186,6 +200,8 @@ class Writer:
         average = node.attributes.get("pool_type", "max") == "avg"
         if flag(node, "global_pool", False):
             return self._onnx.add("GlobalAveragePool" if average else "GlobalMaxPool", source)
+        if any(empty_windows(node, shape[0], shape[1])):
+            return self._pooling_beyond(node, source, shape)
         kernel, stride, pad = window(node)
         more = overhang(node, shape[0], shape[1])
         before, after = pad, (pad[0] + more[0], pad[1] + more[1])
@@ -196,6 +212,37 @@ class Writer:
             before, after, options = (0, 0), more, {"count_include_pad": 0}
         name = "AveragePool" if average else "MaxPool"
         return self._onnx.add(name, source, kernel_shape=kernel, strides=stride, pads=(*before, *after), **options)
+
+    def _pooling_beyond(self, node: Node, source: str, shape: tuple[int, ...]) -> str:
+        """One with windows that have no pixel in them, which ONNX does not know."""
+        average = node.attributes.get("pool_type", "max") == "avg"
+        kernel, stride, pad = window(node)
+        more = overhang(node, shape[0], shape[1])
+        sides = self._onnx.constant([0, 0, *pad, 0, 0, pad[0] + more[0], pad[1] + more[1]], np.int64)
+        filled = self._onnx.constant(0.0 if average else LEAST)
+        padded = self._onnx.add("Pad", source, sides, filled)
+        pooled = self._onnx.add("AveragePool" if average else "MaxPool", padded, kernel_shape=kernel, strides=stride)
+        if not average:
+            return pooled
+        return self._onnx.add("Mul", pooled, self._onnx.constant(shares(node, shape[0], shape[1])))
+
+    def _part(self, node: Node, source: str, shape: tuple[int, ...]) -> str:
+        *sides, channels = parts(node, shape)
+        taken = [channels, *sides]
+        starts, ends, steps = ([getattr(each, name) for each in taken] for name in ("start", "stop", "step"))
+        axes = range(1, len(taken) + 1)
+        return self._onnx.add(
+            "Slice", source, *(self._onnx.constant(each, np.int64) for each in (starts, ends, axes, steps))
+        )
+
+    def _grouped(self, shape: tuple[int, ...], source: str) -> str:
+        """Channels in groups, or groups behind each other."""
+        height, width, *channels = shape
+        return self._onnx.add("Reshape", source, self._onnx.constant([0, *channels, height, width], np.int64))
+
+    def _normalised(self, node: Node, source: str) -> str:
+        size, alpha, beta, knorm = normalisation(node)
+        return self._onnx.add("LRN", source, size=size, alpha=alpha, beta=beta, bias=knorm)
 
     def _dense(self, node: Node, source: str) -> str:
         weight = self._parameter(node, 1)

@@ -35,8 +35,12 @@ RATE, MOMENTUM, DECAY = 0.05, 0.9, 0.02
 # over positions, a sum that is spread. The others have what is new in a network of MXNet's model zoo, in small:
 # depthwise convolutions and clips (mobile), joined branches and rounded-up poolings, with a convolution as the last
 # layer (squeeze), means over padded windows of each kind (inception), groups, dilations and gates (gated), activations
-# (bent). A step twice, so that momentum is seen; then what it says, and its own answer with the statistics it has.
+# (bent); parts of values and channels in another order (shuffled), and what networks of 2012 have (local):
+# normalisation by neighbours, and poolings whose last windows lie beyond the picture. A step twice, so that momentum is
+# seen; then what it says, and its own answer with the statistics it has.
 MADE = """
+if NAME == 'local':  # oneDNN's gradients of this network are others than those of MXNet's own operators
+    os.environ['MXNET_MKLDNN_ENABLED'] = '0'
 pixels, labels = np.load('pixels.npy').astype(np.float32), np.load('labels.npy')
 def conv(x, name, **more): return mx.sym.Convolution(x, name=name, **more)
 def pool(x, kind='max', **more): return mx.sym.Pooling(x, pool_type=kind, **more)
@@ -116,6 +120,34 @@ def bent():
     x = mx.sym.LeakyReLU(x, act_type='prelu', name='of_vectors')
     return dense(x, 'last')
 
+def shuffle(x, groups=2):
+    x = mx.sym.swapaxes(mx.sym.reshape(x, shape=(0, -4, groups, -1, -2)), 1, 2)
+    return mx.sym.reshape(x, shape=(0, -3, -2))
+
+def shuffled():
+    x = norm(conv(data, 'stem', kernel=(3, 3), num_filter=8, stride=(2, 2), pad=(1, 1), no_bias=True))
+    kept, x = mx.sym.split(x, axis=1, num_outputs=2)
+    x = relu(norm(conv(x, 'one', kernel=(1, 1), num_filter=4, no_bias=True)))
+    x = norm(conv(x, 'deep', kernel=(3, 3), num_filter=4, num_group=4, pad=(2, 2), dilate=(2, 2), stride=(2, 2)))
+    x = shuffle(mx.sym.Concat(pool(kept, kernel=(3, 3), stride=(2, 2), pad=(1, 1)), x))
+    y = conv(x, 'apart', kernel=(3, 3), num_filter=6, stride=(2, 3), dilate=(3, 2), pad=(3, 2))
+    y = mx.sym.Concat(mx.sym.slice_axis(y, axis=1, begin=-4, end=-1), mx.sym.slice_axis(y, axis=1, begin=0, end=3))
+    x = conv(shuffle(y, 3), 'mixed', kernel=(1, 1), num_filter=10)
+    x = mx.sym.slice(x, begin=(None, 2, 0, 0), end=(None, None, 3, None), step=(None, 3, 1, 1))
+    x, _, y = mx.sym.SliceChannel(mx.sym.Flatten(x), num_outputs=3, name='of_vectors')
+    return dense(mx.sym.Concat(x, y), 'last')
+
+def local():
+    x = relu(conv(data, 'c1', kernel=(5, 5), num_filter=8, stride=(2, 2), pad=(2, 2)))
+    x = mx.sym.LRN(x, nsize=5, alpha=0.5, beta=0.75, knorm=1)
+    x = pool(x, kernel=(3, 3), stride=(2, 2), pooling_convention='full')
+    x = mx.sym.LRN(conv(x, 'c2', kernel=(3, 3), num_filter=6, num_group=2, pad=(1, 1)), nsize=3, alpha=2)
+    beyond = dict(kernel=(1, 2), stride=(3, 2), pooling_convention='full')
+    a, b = pool(x, 'avg', **beyond), mx.sym.clip(pool(x, **beyond), -3, 3)
+    c = pool(x, 'avg', kernel=(2, 2), stride=(3, 2), pad=(1, 1), pooling_convention='full')
+    x = conv(mx.sym.Concat(a, b), 'c3', kernel=(2, 2), num_filter=5) + conv(c, 'c4', kernel=(2, 3), num_filter=5)
+    return dense(relu(x), 'last')
+
 scores = globals()[NAME]()
 net = mx.sym.SoftmaxOutput(scores, name='softmax')
 mod = mx.mod.Module(net)
@@ -170,7 +202,17 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-RANDOM = {"positions": 2, "residual": 1, "mobile": 1, "squeeze": 2, "inception": 2, "gated": 2, "bent": 2}
+RANDOM = {
+    "positions": 2,
+    "residual": 1,
+    "mobile": 1,
+    "squeeze": 2,
+    "inception": 2,
+    "gated": 2,
+    "bent": 2,
+    "shuffled": 2,
+    "local": 2,
+}
 """By network, the parameters of its last layer."""
 FIRST = ("positions", "residual")
 

@@ -160,18 +160,17 @@ def test_memory_is_that_of_the_network_that_is_started_from(tmp_path: Path) -> N
 ONES = np.ones(3, np.float32)
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any], str]] = {
     "operator": (
-        lambda nodes: nodes["relu"].update(op="LRN"),
+        lambda nodes: nodes["relu"].update(op="Deconvolution"),
         {},
-        "'relu' of the symbol file is a 'LRN', ",
+        "'relu' of the symbol file is a 'Deconvolution', ",
     ),
     "stopped gradients": (lambda nodes: nodes["relu"].update(op="BlockGrad"), {}, "a 'BlockGrad', which cannot be tr"),
     "activation": (lambda nodes: nodes["relu"]["attrs"].update(act_type="swish"), {}, "the activation 'swish'"),
     "groups": (lambda nodes: nodes["conv"]["attrs"].update(num_group="9"), {}, r"'conv' .*, in 9 groups"),
     "no groups": (lambda nodes: nodes["conv"]["attrs"].update(num_group="0"), {}, "num_group is 0, not 1 or more"),
-    "dilation": (lambda nodes: nodes["conv"]["attrs"].update(dilate="(2, 2)"), {}, "'conv' is dilated and has a str"),
     "a weight of one side": (
         lambda nodes: None,
-        {"arg__conv_weight": np.zeros(6, np.float32)},
+        {"arg__conv_weight": np.zeros(4, np.float32)},
         "its weight has the shape",
     ),
     "far dilation": (
@@ -216,13 +215,76 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any],
         {},
         "pool_type is sum, and only max or avg",
     ),
-    "pooling of nothing": (
-        lambda nodes: nodes["relu"].update(
-            op="Pooling", attrs={"kernel": "(1, 1)", "stride": "(4, 4)", "pooling_convention": "full"}
+    "filters": (
+        lambda nodes: nodes["conv"]["attrs"].update(num_filter="5"),
+        {},
+        r"'conv' \(Convolution\) .*: num_filter is 5, and the weight has 4",
+    ),
+    "outputs": (
+        lambda nodes: nodes["top"]["attrs"].update(num_hidden="9"),
+        {},
+        "num_hidden is 9, and the weight has 3",
+    ),
+    "reversed": (
+        lambda nodes: nodes["flat"].update(op="Reshape", attrs={"shape": "(0, -1)", "reverse": "True"}),
+        {},
+        r"'flat' \(Reshape\) .*: the shape \(0, -1\), reversed,",
+    ),
+    "reshaped": (
+        lambda nodes: nodes["flat"].update(op="Reshape", attrs={"shape": "(0, -4, 3, -1, -2)"}),
+        {},
+        r"'flat' \(Reshape\) .*: the shape \(0, -4, 3, -1, -2\) of \(3, 3, 4\)",
+    ),
+    "in groups": (
+        lambda nodes: nodes["flat"].update(op="Reshape", attrs={"shape": "(0, -4, 2, -1, -2)"}),
+        {},
+        r"'top' .*: its input has the shape \(3, 3, 2, 2\), with channels in groups",
+    ),
+    "swapped": (
+        lambda nodes: nodes["flat"].update(op="transpose", attrs={"axes": "(0, 2, 1, 3)"}),
+        {},
+        "only groups of channels can be swapped",
+    ),
+    "parts": (
+        lambda nodes: nodes["flat"].update(op="SliceChannel", attrs={"num_outputs": "3"}),
+        {},
+        "'flat' .*: output 0 of 3 equal parts of 4",
+    ),
+    "a part that is not there": (
+        lambda nodes: (
+            nodes["flat"].update(op="SliceChannel", attrs={"num_outputs": "2"}),
+            nodes["drop"]["inputs"][0].__setitem__(1, 2),
         ),
         {},
-        "have no pixel in them",
+        "output 2 of 2 equal parts",
     ),
+    "a second output": (lambda nodes: nodes["drop"]["inputs"][0].__setitem__(1, 1), {}, "output 1 of node 10 is read"),
+    "part of a batch": (
+        lambda nodes: nodes["flat"].update(op="slice", attrs={"begin": "(1,)", "end": "(2,)"}),
+        {},
+        "it takes some of the images of a batch",
+    ),
+    "axis": (
+        lambda nodes: nodes["flat"].update(op="slice_axis", attrs={"axis": "0", "begin": "0", "end": "1"}),
+        {},
+        "axis is 0, and of an image there are 1 to 3",
+    ),
+    "nothing": (
+        lambda nodes: nodes["flat"].update(op="slice_axis", attrs={"axis": "1", "begin": "3", "end": "3"}),
+        {},
+        r"'flat' .* gives no numbers: a shape of \(3, 3, 0\)",
+    ),
+    "backwards": (
+        lambda nodes: nodes["flat"].update(op="slice", attrs={"begin": "(None, 3)", "end": "()", "step": "(1, -1)"}),
+        {},
+        r"step is \(1, -1\), and only steps of 1 or more",
+    ),
+    "entries": (
+        lambda nodes: nodes["flat"].update(op="slice", attrs={"begin": "(x, 3)", "end": "()"}),
+        {},
+        "begin is x, not an integer or None",
+    ),
+    "neighbours": (lambda nodes: nodes["relu"].update(op="LRN", attrs={"nsize": "4"}), {}, "nsize is 4 and knorm 2"),
     "padding alone": (
         lambda nodes: nodes["relu"].update(op="Pooling", attrs={"kernel": "(2, 2)", "pad": "(2, 2)"}),
         {},
