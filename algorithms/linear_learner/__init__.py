@@ -236,6 +236,16 @@ class LinearLearnerHyperparameters(Hyperparameters):
         criterion = self.binary_classifier_model_selection_criteria
         return None if self.predictor_type != BINARY or criterion == "loss_function" else criterion
 
+    @property
+    def target(self) -> tuple[str, float] | None:
+        """The name and value of what the threshold of a binary classifier is to hold; None of other criteria."""
+        match self.criterion:
+            case "precision_at_target_recall":
+                return "target_recall", self.target_recall
+            case "recall_at_target_precision":
+                return "target_precision", self.target_precision
+        return None
+
     def check(self) -> list[str]:
         """Rules between fields."""
         problems = []

@@ -34,7 +34,7 @@ from algorithms.linear_learner.objective import Objective
 from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import mean_and_deviation
 from algorithms.linear_learner.selection import calibrate, counted_rows
-from algorithms.linear_learner.validation import Rows, fold_count, folds, row_keys
+from algorithms.linear_learner.validation import Rows, fold_count, folds
 from recordio.batches import Batch
 
 if TYPE_CHECKING:
@@ -149,11 +149,12 @@ def follow(
 
     Logs an epoch for each point of the better path.
     """
-    hosts, rows = job.hosts, total(job.hosts, len(batch))
+    hosts, every = job.hosts, total(job.hosts, len(batch))
+    rows = every
     labels = problem.label_scaler.apply(one_label(batch))
     held = np.empty((len(batch), 0), bool)
     if validation is None:
-        held = folds(one_label(batch), row_keys(batch.features, job.seed), hp, hosts)
+        held, rows = folds(batch, hp, job.seed, hosts)
     job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
     best: Point | None = None
     lowest_of_all = np.inf
@@ -166,14 +167,14 @@ def follow(
         objective = Objective(hp, problem, design, labels, held, hosts)
         near = usual if first is None else first
         begin = 0 if objective.starts_slowly and hp.wd == AUTO else near
-        points = _search(objective, penalties, begin, near, HOPELESS * lowest_of_all, held, judged, job)
+        points = _search(objective, penalties, begin, near, HOPELESS * lowest_of_all, rows, held, judged, job)
         at = _lowest(points)
         first = penalties.index(points[at].penalty)  # where another scaling has its best penalty, too, or next to it
         if best is None or points[at].doubted < lowest_of_all:
-            best, path, lowest_of_all = _chosen(hp, points, hosts), points, points[at].doubted
+            best, path, lowest_of_all = _chosen(hp, points, rows / every, hosts), points, points[at].doubted
         if any_host(hosts, job.stop_requested):
             break
-    _report(hp, path, rows, (time.perf_counter() - started) / len(path), job)
+    _report(hp, path, every, (time.perf_counter() - started) / len(path), job)
     job.info("Early stop condition met. Stopping training.")
     job.report(Progress(hp.epochs, hp.epochs))
     assert best is not None, "there is at least one scaling, and one penalty"
@@ -216,13 +217,13 @@ def _finish(best: Point, held: np.ndarray, validation: Batch | None) -> Point:
     return replace(best, scores=scores, labels=labels, places=np.arange(len(labels)))
 
 
-def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], hosts: Hosts) -> Point:
+def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], share: float, hosts: Hosts) -> Point:
     """The point of a path to keep, with its penalty: the lowest one, or of classes the weakest penalty that the rows
-    cannot tell from it; see ``ALIKE_ERRORS``."""
+    cannot tell from it; see ``ALIKE_ERRORS``. ``share`` is that of the rows which are no copies."""
     at = _lowest(points)
     lowest = points[at]
     if hp.loss_name in CHANCES and hp.wd == AUTO:
-        rows = total(hosts, len(lowest.losses))
+        rows = share * total(hosts, len(lowest.losses))
         for weaker in reversed(points[at + 1 :]):
             error = float(mean_and_deviation(weaker.losses - lowest.losses, hosts)[1]) / np.sqrt(rows)
             if weaker.doubted - lowest.doubted <= ALIKE_ERRORS * error:
@@ -254,6 +255,7 @@ def _search(
     first: int,
     near: int,
     ceiling: float,
+    rows: int,
     held: np.ndarray,
     judged: Rows | None,
     job: Job,
@@ -263,9 +265,8 @@ def _search(
     It goes from penalty number ``first`` on to weaker ones until they get worse; and where none was better than the
     first, from that to stronger ones, until one is worse. It ends at number ``near``, where good ones are looked for,
     if that is worse than the ``ceiling``. A job that is stopped before it has come there goes on to that one: strong
-    ones leave little of any weight.
+    ones leave little of any weight. ``rows`` is the number of all hosts', without copies.
     """
-    rows = total(job.hosts, len(objective.labels))
     patience = WORSE if rows < FEW_ROWS else 1
     nothing = [np.zeros(objective.size, objective.design.dtype) for _ in objective.folds]
     points: list[Point] = []
@@ -302,7 +303,7 @@ def _minimised(objective: Objective, penalty: float, found: list[list[np.ndarray
 def _point(
     objective: Objective, solutions: list[np.ndarray], rows: int, held: np.ndarray, judged: Rows | None
 ) -> Point:
-    """How good these models of the folds are; ``rows`` is the number of all hosts' rows."""
+    """How good these models of the folds are; ``rows`` is the number of all hosts' rows, without copies."""
     hp, design, labels, hosts = objective.hp, objective.design, objective.labels, objective.hosts
     scores = objective.scores(solutions)
     losses = objective.losses(scores)[0]

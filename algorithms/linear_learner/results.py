@@ -89,11 +89,10 @@ def doubtful(model: LinearModel, trained: Trained, hp: LinearLearnerHyperparamet
     """What to say of a threshold that does not hold the stated target, or takes nearly all rows; None of others."""
     if hp.criterion in (None, "accuracy"):
         return None
-    name = {"precision_at_target_recall": "target_recall", "recall_at_target_precision": "target_precision"}.get(
-        str(hp.criterion)
-    )
     target = (
-        "" if name is None else f"a {name} of {getattr(hp, name):g} that holds on rows to come with {CONFIDENCE:.0%}"
+        ""
+        if hp.target is None
+        else "a {} of {:g} that holds on rows to come with {:.0%}".format(*hp.target, CONFIDENCE)
     )
     advice = "Give more positive rows or a lower target, or compare the scores with a threshold of your own."
     if (reached := held(trained.winner.value, hp)) is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import betainc, betaincinv
+from scipy.optimize import minimize
+from scipy.special import betainc, betaincinv, expit, logit, ndtri
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
@@ -18,6 +19,19 @@ all thresholds gains two by chance alone in one of seven trials, and these in on
 HOPELESS = 1e-6
 """Where no cut holds a target precision with more confidence than this, the highest precision that one does hold
 decides."""
+CONTRADICTED = 0.1
+"""A curve's promise of a precision counts for nothing where rows of that very precision had so few hits in fewer than
+this share of jobs."""
+FEWEST_HITS = 5
+"""Nor does it where the rows above a cut have fewer hits than these: a few rows far out may be the only ones there."""
+BENDS = (0.33, 0.75)
+"""A curve's bends, as shares of the positives: one misses where scores stop telling, and more promise little of what is
+beyond the last one."""
+CURVE_CUTS = 6
+"""As many cuts whose curve errs independently of each other are as lucky as the luckiest of all."""
+SLOPE_PRIOR, BEND_PRIOR = 0.01, 0.25
+"""Precision of the normal priors of a curve's slope and of its bends, by scores of deviation 1: without them the curve
+of classes that scores tell apart without error would be infinitely steep."""
 SMOOTH = ("accuracy", "f_beta")
 """Criteria whose curve over the threshold has one broad top, so that its middle is a steadier choice than its peak."""
 
@@ -52,7 +66,7 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     claimed = np.arange(n + 1)[:, None]
     # A cut inside a run of equal scores cannot be made.
     possible = np.vstack([np.ones((1, m), bool), ranked[1:] < ranked[:-1], np.ones((1, m), bool)])
-    value = np.where(possible, _values(hits, claimed, hits[-1], n, hp), -np.inf)
+    value = np.where(possible, _values(hits, claimed, ranked, hp), -np.inf)
     column = np.arange(m)
     peak = best = value.argmax(axis=0)
     counted = counted_rows(labels, hp)
@@ -100,14 +114,9 @@ def _middle_of_best(value: np.ndarray, best: np.ndarray, counted: int) -> np.nda
     return (rank >= (rank[-1] + 1) // 2).argmax(axis=0)
 
 
-def _values(
-    hits: np.ndarray, claimed: np.ndarray, positives: np.ndarray, n: int, hp: LinearLearnerHyperparameters
-) -> np.ndarray:
-    """The criterion at each cut, shape (n + 1, m).
-
-    Of rows that share a precision whatever their score, the luckiest cut passes one cut's bound in 15 to 40 % of jobs.
-    Cuts of up to twice as many rows are much alike, so that all count as the doublings, and half as many again.
-    """
+def _values(hits: np.ndarray, claimed: np.ndarray, ranked: np.ndarray, hp: LinearLearnerHyperparameters) -> np.ndarray:
+    """The criterion at each cut, shape (n + 1, m)."""
+    n, positives = len(ranked), hits[-1]
     precision = hits / np.maximum(claimed, 1)
     recall = hits / np.maximum(positives, 1)
     match hp.binary_classifier_model_selection_criteria:
@@ -117,11 +126,65 @@ def _values(
         case "precision_at_target_recall":
             return _at_target(precision, _safe_recall(hits, int(positives[0])), hp.target_recall)
         case "recall_at_target_precision":
-            alone, of_all = _safe_share(hits, claimed), _safe_share(hits, claimed, 1.5 * np.log2(n + 1))
-            nearest = _confidence(hits, claimed, hp.target_precision) + HOPELESS * alone - 2
-            return np.where(of_all >= hp.target_precision, recall, nearest)
+            safe = _safe_precision(hits, claimed, ranked, hp.target_precision)
+            nearest = _confidence(hits, claimed, hp.target_precision) + HOPELESS * _safe_share(hits, claimed) - 2
+            return np.where(safe >= hp.target_precision, recall, nearest)
         case _:
             return (hits + (n - claimed) - (positives - hits)) / n
+
+
+def _safe_precision(hits: np.ndarray, claimed: np.ndarray, ranked: np.ndarray, target: float) -> np.ndarray:
+    """The precision on new rows that a cut has with ``CONFIDENCE``, (n + 1, m): the better of what its own rows and a
+    curve through all rows promise.
+
+    Of rows that share a precision whatever their score, the luckiest cut passes one cut's bound in 15 to 40 % of jobs.
+    Cuts of up to twice as many rows are much alike, so that all count as the doublings, and half as many again. The few
+    rows above a high cut promise little by themselves; the others tell what is to be expected there.
+    """
+    of_rows = _safe_share(hits, claimed, 1.5 * np.log2(len(claimed)))
+    if not 0 < hits[-1, 0] < len(ranked):
+        return of_rows
+    of_curve = np.column_stack([_curve(*pair) for pair in zip(ranked.T, np.diff(hits, axis=0).T, strict=True)])
+    believed = (_confidence(hits, claimed, target) >= CONTRADICTED) & (hits >= FEWEST_HITS)
+    return np.where(believed, np.maximum(of_rows, of_curve), of_rows)
+
+
+def _curve(ranked: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The precision with ``CONFIDENCE`` at each cut, (n + 1,), by a curve through all rows: the probability of a row
+    of a score, whose logit is straight with two bends.
+
+    The first is Platt's ("Probabilistic outputs for support vector machines", 1999); the bends are for scores that
+    tell less, or more, of the highest rows than of others. The bound is that of the mean probability of the rows above
+    a cut, by the normal approximation of its logit.
+
+    Args:
+        ranked: (n,) scores, the highest first. truth: (n,) 1 for positives, 0 for others, of which there are both.
+    """
+    scores = ranked.astype(np.float64)
+    scores = (scores - scores.mean()) / (scores.std() or 1.0)
+    bends = np.quantile(scores[truth > 0], BENDS)
+    rows = np.column_stack([np.ones_like(scores), scores, np.maximum(scores[:, None] - bends, 0)])
+    prior = np.array([0.0, SLOPE_PRIOR, *[BEND_PRIOR] * len(bends)])
+
+    def value(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        found = rows @ weights
+        loss = np.sum(np.logaddexp(0, found) - truth * found) + 0.5 * prior @ weights**2
+        return float(loss), rows.T @ (expit(found) - truth) + prior * weights
+
+    def curvature(weights: np.ndarray) -> np.ndarray:
+        chance = expit(rows @ weights)
+        return np.asarray((rows.T * (chance * (1 - chance))) @ rows + np.diag(prior))
+
+    start = np.zeros(rows.shape[1])
+    start[0] = logit(truth.mean())
+    weights = minimize(value, start, jac=True, hess=curvature, method="trust-exact").x
+    chance = expit(rows @ weights)
+    claimed = np.arange(1, len(rows) + 1)
+    mean = np.cumsum(chance) / claimed
+    slopes = np.cumsum((chance * (1 - chance))[:, None] * rows, axis=0) / claimed[:, None]
+    variance = np.einsum("np,np->n", slopes @ np.linalg.pinv(curvature(weights), hermitian=True), slopes)
+    spread = np.sqrt(variance) / np.maximum(mean * (1 - mean), np.finfo(float).tiny)
+    return np.append(0.0, expit(logit(mean) + ndtri((1 - CONFIDENCE) / CURVE_CUTS) * spread))
 
 
 def _safe_recall(hits: np.ndarray, positives: int) -> np.ndarray:
@@ -160,6 +223,4 @@ def _at_target(value: np.ndarray, constraint: np.ndarray, target: float) -> np.n
 def held(value: float, hp: LinearLearnerHyperparameters) -> float | None:
     """What a threshold that misses its target would hold with ``CONFIDENCE`` if it were the only one that is tried, by
     its ``Calibration.value``; None of others."""
-    targets = {"precision_at_target_recall": hp.target_recall, "recall_at_target_precision": hp.target_precision}
-    target = targets.get(str(hp.criterion))
-    return None if target is None or value >= 0 else value + target + 1
+    return None if hp.target is None or value >= 0 else value + hp.target[1] + 1

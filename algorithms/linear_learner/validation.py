@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from algorithms.common.copies import agreement, row_keys, units
 from algorithms.common.hosts import ONE_HOST
 from algorithms.interface import Hosts
 from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import ScaledRows
-from recordio.batches import Batch, Features, concatenate
+from recordio.batches import Batch, concatenate
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
@@ -28,8 +30,9 @@ EVALUATION_CELLS = 1 << 22
 """Scores computed at once: rows times columns, so that many classes take no more memory than few."""
 FOLDS = ((100, 10), (1000, 5))
 """Up to so many rows, the number of folds of cross-validation; beyond, one fifth of the rows is held out once."""
-RARE, RARE_ROWS = 400, 100_000
-"""With fewer rows of the rarer class, up to so many rows, every row is needed to find a threshold on: five folds."""
+RARE, RARE_ROWS, TARGET_ROWS = 400, 100_000, 25_000
+"""With fewer rows of the rarer class, up to so many rows, every row is needed to find a threshold on: five folds. With
+a target that it is to hold, that is so up to the latter number of rows, whatever their classes."""
 
 
 def fold_count(rows: int) -> int:
@@ -37,62 +40,38 @@ def fold_count(rows: int) -> int:
     return next((count for most, count in FOLDS if rows <= most), 1)
 
 
-def row_keys(features: Features, seed: int) -> np.ndarray:
-    """A random number for each row, (n,) uint64, that its values alone decide.
-
-    It is the sum of the values' bits, each times a random number of its column, modulo 2^64 (multilinear hashing:
-    Lemire and Kaser, "Strongly universal string hashing is fast", The Computer Journal 57, 2014); zeros add nothing.
-    """
-    rows, width = features.shape
-    factors = np.random.default_rng(seed).integers(1 << 64, size=(width,), dtype=np.uint64)
-    if not isinstance(features, np.ndarray):
-        products = _bits(features.data) * factors[features.indices]
-        sums = np.zeros(len(products) + 1, np.uint64)
-        np.cumsum(products, out=sums[1:])  # differences are right modulo 2^64, too
-        return np.asarray(np.diff(sums[features.indptr]))
-    keys = np.empty(rows, np.uint64)
-    size = max(EVALUATION_CELLS // width, 1)
-    for start in range(0, rows, size):
-        keys[start : start + size] = _bits(features[start : start + size]) @ factors
-    return keys
-
-
-def _bits(values: np.ndarray) -> np.ndarray:
-    """Those of float32 values as uint64; -0 has those of 0."""
-    return (values + np.float32(0)).view(np.uint32).astype(np.uint64)
-
-
-def folds(
-    labels: np.ndarray, keys: np.ndarray, hp: LinearLearnerHyperparameters, hosts: Hosts = ONE_HOST
-) -> np.ndarray:
-    """Which of this host's rows are held out of which fold, (n, k) bool; every label is spread evenly over the folds.
+def folds(batch: Batch, hp: LinearLearnerHyperparameters, seed: int, hosts: Hosts = ONE_HOST) -> tuple[np.ndarray, int]:
+    """Which of this host's rows are held out of which fold, (n, k) bool, and how many rows of all hosts stand for
+    themselves, as copies do not; every label is spread evenly over the folds.
 
     It is the same for a row whatever the order of the rows, and however they are spread over hosts. A single row is
     held out of none, and neither is the only one of its class among many: a model that has not seen it says nothing of
-    it.
-
-    Args:
-        labels: (n,), of this host. keys: its ``row_keys``.
+    it. Copies of a row are held out together; see ``copies.units``.
     """
+    labels, keys = one_label(batch), row_keys(batch.features, seed)
     parts = hosts.gather([labels, keys])
-    together = [np.concatenate(of_hosts) for of_hosts in zip(*parts, strict=True)]
-    held = _folds(together[0], together[1], hp)
+    every, every_key = (np.concatenate(of_hosts) for of_hosts in zip(*parts, strict=True))
+    alike = cache(partial(agreement, batch.features, keys, hosts))
+    unit = units(every, every_key, alike, classes=hp.predictor_type != "regressor")
+    held = _folds(every, unit, hp)
     start = sum(len(part[0]) for part in parts[: hosts.rank])
-    return held[start : start + len(labels)]
+    return held[start : start + len(labels)], int(unit.max(initial=-1)) + 1
 
 
-def _folds(labels: np.ndarray, keys: np.ndarray, hp: LinearLearnerHyperparameters) -> np.ndarray:
-    rows = len(labels)
+def _folds(labels: np.ndarray, unit: np.ndarray, hp: LinearLearnerHyperparameters) -> np.ndarray:
+    """The same of the rows of all hosts, (n,), by the number of what each belongs to."""
+    numbers, first = np.unique(unit, return_index=True)
+    rows, of_units = len(numbers), labels[first]
     count = fold_count(rows)
-    if hp.criterion is not None and rows <= RARE_ROWS and min(labels.sum(), rows - labels.sum()) < RARE:
+    if hp.criterion is not None and rows <= RARE_ROWS and min(of_units.sum(), rows - of_units.sum()) < RARE:
+        count = max(count, 5)
+    if hp.target is not None and rows <= TARGET_ROWS:
         count = max(count, 5)
     every = max(count, 5, -(-rows // HELD_OUT_ROWS) if count == 1 else 0)
-    turn = np.empty(rows, np.int64)
-    turn[np.lexsort((keys, labels))] = np.arange(rows) % every
-    held = turn[:, None] == np.arange(count)
+    held = (unit % every)[:, None] == np.arange(count)
     if hp.predictor_type == "multiclass_classifier":
         classes = labels.astype(np.int64)
-        held &= (np.bincount(classes)[classes] > 1)[:, None]
+        held &= (np.bincount(of_units.astype(np.int64))[classes] > 1)[:, None]
     return np.asarray(held[:, held.any(axis=0) & ~held.all(axis=0)])
 
 

@@ -20,7 +20,7 @@ from algorithms.linear_learner.model import LinearModel
 from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.selection import calibrate, half_standard_error
 from algorithms.linear_learner.trainer import Trainer
-from algorithms.linear_learner.validation import HeldOut, Kept, Rows, folds, row_keys
+from algorithms.linear_learner.validation import HeldOut, Kept, Rows, folds
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
@@ -200,6 +200,29 @@ def test_a_target_recall_holds_on_rows_to_come(target, shift):
     assert min(held) >= target - 0.04
 
 
+@pytest.mark.parametrize(("shift", "target", "cost"), [(0.0, 0.8, 0.95), (0.0, 0.9, 0.85), (5.0, 0.5, 0.7)])
+def test_a_target_precision_holds_on_rows_to_come_at_little_cost(shift, target, cost):
+    """2,400 rows, of which half or 5 % are positive; the best recall is that of the very model on the rows to come."""
+    held, shares = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(22_400, 10)).astype(np.float32)
+        y = (rng.random(len(x)) < 1 / (1 + np.exp(shift - 2 * x[:, :2].sum(axis=1)))).astype(np.float32)
+        hp = hyperparameters(
+            "binary_classifier",
+            binary_classifier_model_selection_criteria="recall_at_target_precision",
+            target_precision=target,
+        )
+        model, _ = fit(hp, x[:2400], y[:2400])
+        answer = model.predict(Batch(x[2400:]))
+        held.append(reference.precision_score(y[2400:], answer["predicted_label"]) >= target)
+        precision, recall, _ = reference.precision_recall_curve(y[2400:], answer["score"])
+        best = recall[precision >= target].max()
+        shares.append(reference.recall_score(y[2400:], answer["predicted_label"]) / best)
+    assert sum(held) >= 11
+    assert np.mean(shares) >= cost
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
 def test_no_lucky_cut_passes_for_a_target_precision(share):
     """Scores that tell nothing: no cut has more than the target on rows to come, and 2 % of jobs may say so."""
@@ -267,7 +290,7 @@ def test_models_that_cannot_fit_are_refused_once_the_features_are_counted_by_min
 def test_folds_spread_labels_and_hold_each_row_out_once():
     labels = (np.arange(500) < 25).astype(np.float32)  # sorted, and rare
     rows = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
-    held = folds(labels, row_keys(rows, 0), hyperparameters("binary_classifier"))
+    held, _ = folds(Batch(rows, labels), hyperparameters("binary_classifier"), 0)
     assert (held.sum(axis=1) == 1).all()
     assert (labels @ held == 5).all()
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from algorithms.common.copies import row_keys
 from algorithms.errors import TrainingDataError
 from algorithms.events import Measured
 from algorithms.hyperparameters import parse
 from algorithms.linear_learner import LinearLearner, LinearLearnerHyperparameters
-from algorithms.linear_learner.validation import row_keys
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 

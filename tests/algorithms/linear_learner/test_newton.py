@@ -18,7 +18,7 @@ from algorithms.linear_learner.objective import Objective
 from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.results import described
 from algorithms.linear_learner.selection import calibrate
-from algorithms.linear_learner.validation import folds, row_keys
+from algorithms.linear_learner.validation import folds
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters
@@ -193,7 +193,7 @@ def test_the_only_row_of_a_class_is_never_held_out():
         middles, y = 1.5 * rng.normal(size=(30, 15)), rng.integers(0, 30, 1025)
         x = (middles[y] + rng.normal(size=(1025, 15))).astype(np.float32)
         hp = hyperparameters("multiclass_classifier", num_classes=30)
-        held = folds(y[:25].astype(np.float32), row_keys(x[:25], 0), hp)
+        held, _ = folds(Batch(x[:25], y[:25].astype(np.float32)), hp, 0)
         assert (held.any(axis=1) == (np.bincount(y[:25])[y[:25]] > 1)).all()
         model, _ = fit(hp, x[:25], y[:25])
         peer = linear_model.LogisticRegression().fit(x[:25], y[:25])

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from scipy.optimize import linprog
 from sklearn import datasets, linear_model
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -198,3 +199,26 @@ def test_few_rows_of_labels_with_little_noise_are_fitted_as_closely_as_by_a_ridg
         ]
         ratios.append(np.divide(*(np.array(errors) + 1e-6)))
     assert np.exp(np.mean(np.log(ratios))) <= 1.1
+
+
+@pytest.mark.parametrize("stored", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+def test_copies_of_rare_rows_do_not_pass_for_rows_that_no_model_knows(stored):
+    """Positives copied 30 times: beside the best penalty on other rows, in which positives weigh as much."""
+    ratios = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(5000, 40)).astype(np.float32)
+        y = (rng.random(5000) < 1 / (1 + np.exp(4 - 1.2 * x[:, :3].sum(axis=1)))).astype(np.float32)
+        rows = np.concatenate([np.arange(1000), np.repeat(np.flatnonzero(y[:1000]), 29)])
+        model, _ = fit(hyperparameters("binary_classifier"), stored(x[rows]), y[rows])
+        loss = partial(log_loss, y[1000:], sample_weight=np.where(y[1000:] > 0, 30, 1))
+        peers = [linear_model.LogisticRegression(C=c).fit(x[rows], y[rows]) for c in (1e-3, 1e-2, 0.1, 1)]
+        best = min(loss(peer.predict_proba(x[1000:])) for peer in peers)
+        ratios.append(loss(model.predict(Batch(stored(x[1000:])))["score"].astype(float)) / best)
+    assert np.mean(ratios) <= 1.1
+
+
+def test_a_repeated_table_trains_as_the_table_does():
+    x, y = classes(200, 30)
+    one, many = (fit(hyperparameters("binary_classifier"), np.tile(x, (n, 1)), np.tile(y, n))[0] for n in (1, 20))
+    np.testing.assert_allclose(many.weight, one.weight, atol=0.1 * np.abs(one.weight).max())

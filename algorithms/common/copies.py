@@ -1,0 +1,118 @@
+"""Copies of rows: which rows are to be held out together, so that models are judged by rows that they do not know.
+
+A minority that was oversampled, or a table that was repeated, has each row in every fold: the model that knows them by
+heart then wins. Rows of few categories are equal by chance instead, and those of one category with other labels are
+what tells its share of labels: there each row stands for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from algorithms.common.hosts import ONE_HOST, packed, unpacked
+from algorithms.interface import Hosts
+from recordio.batches import Batch, Features, concatenate
+
+CELLS = 1 << 22
+"""Values whose bits are summed at once."""
+SURE = np.log(1000)
+"""Numbers of copies that have a common divisor are taken for a repetition where chance gives one in a thousand sets."""
+DISPUTED = 0.1
+"""From this share of the rows with copies on that are there with another label, too, copies are of few categories."""
+LIKELY = 0.05
+"""And where so many of the copies as this are to be expected by how often columns agree; they do more often than that
+where they depend on each other."""
+COMPARED, NEIGHBOURS = 256, 4
+"""Distinct rows that are compared to find how often columns agree, each with so many others."""
+
+
+def row_keys(features: Features, seed: int) -> np.ndarray:
+    """A random number for each row, (n,) uint64, that its values alone decide.
+
+    It is the sum of the values' bits, each times a random number of its column, modulo 2^64 (multilinear hashing:
+    Lemire and Kaser, "Strongly universal string hashing is fast", The Computer Journal 57, 2014); zeros add nothing.
+    """
+    rows, width = features.shape
+    factors = np.random.default_rng(seed).integers(1 << 64, size=(width,), dtype=np.uint64)
+    if not isinstance(features, np.ndarray):
+        products = _bits(features.data) * factors[features.indices]
+        sums = np.zeros(len(products) + 1, np.uint64)
+        np.cumsum(products, out=sums[1:])  # differences are right modulo 2^64, too
+        return np.asarray(np.diff(sums[features.indptr]))
+    keys = np.empty(rows, np.uint64)
+    size = max(CELLS // width, 1)
+    for start in range(0, rows, size):
+        keys[start : start + size] = _bits(features[start : start + size]) @ factors
+    return keys
+
+
+def _bits(values: np.ndarray) -> np.ndarray:
+    """Those of float32 values as uint64; -0 has those of 0."""
+    return (values.astype(np.float32, copy=False) + np.float32(0)).view(np.uint32).astype(np.uint64)
+
+
+def units(labels: np.ndarray, keys: np.ndarray, chance: Callable[[], float], *, classes: bool) -> np.ndarray:
+    """The number of what each row belongs to, (n,) int64: rows with one number are copies, to be held out together.
+    Numbers are in the order of labels and then keys.
+
+    Args:
+        labels, keys: (n,) of all rows. keys: ``row_keys``.
+        chance: how likely two distinct rows would be equal in all columns.
+        classes: whether labels are, each of which may have been repeated on its own.
+    """
+    order = np.lexsort((keys, labels))
+    sorted_labels, sorted_keys = labels[order], keys[order]
+    other_label = np.append(True, sorted_labels[1:] != sorted_labels[:-1])
+    begins = other_label | np.append(True, sorted_keys[1:] != sorted_keys[:-1])
+    found = np.empty(len(labels), np.int64)
+    if begins.all():
+        found[order] = np.arange(len(labels))
+        return found
+    starts = np.flatnonzero(begins)
+    counts = np.diff(np.append(starts, len(labels)))
+    _, inverse, times = np.unique(sorted_keys[starts], return_inverse=True, return_counts=True)
+    disputed = times[inverse] > 1
+    parts = np.append(np.flatnonzero(other_label[starts]), len(starts)) if classes else np.array([0, len(starts)])
+    size = np.ones(len(starts), np.int64)
+    for first, last in zip(parts[:-1], parts[1:], strict=True):
+        part = slice(first, last)
+        size[part] = _sizes(counts[part], disputed[part], chance)
+    group = np.cumsum(begins) - 1
+    place = np.arange(len(labels)) - starts[group]
+    found[order] = np.cumsum(place % size[group] == 0) - 1
+    return found
+
+
+def _sizes(counts: np.ndarray, disputed: np.ndarray, chance: Callable[[], float]) -> np.ndarray | int:
+    """How many of the ``counts`` (g,) copies of each distinct row are one, some of which are ``disputed``."""
+    if counts.max() == 1:
+        return 1
+    times = int(np.gcd.reduce(counts))
+    if times > 1 and len(counts) * np.log(times) >= SURE:
+        return times  # the table that was repeated is left, whatever its rows are
+    if disputed[counts > 1].mean() >= DISPUTED:
+        return 1
+    copied = 1 - len(counts) / counts.sum()
+    return 1 if min(len(counts) * chance(), 1.0) >= LIKELY * copied else counts
+
+
+def agreement(features: Features, keys: np.ndarray, hosts: Hosts = ONE_HOST) -> float:
+    """How likely two distinct rows of all hosts would be equal in all columns, were these independent of each other.
+
+    Rows (n, d) are of this host, as are their ``row_keys``; those of the lowest keys are compared.
+    """
+    _, first = np.unique(keys, return_index=True)
+    lowest = first[:COMPARED]
+    parts = hosts.gather([keys[lowest], packed(features[lowest])])
+    together = concatenate([Batch(unpacked(rows)) for _, rows in parts]).features
+    _, first = np.unique(np.concatenate([of_host for of_host, _ in parts]), return_index=True)
+    rows = together[first[:COMPARED]]
+    pairs, differ = 0.0, np.zeros(rows.shape[1])
+    for step in range(1, NEIGHBOURS + 1):
+        if rows.shape[0] > step:
+            one, other = rows[:-step], rows[step:]
+            pairs += one.shape[0]
+            differ += np.asarray((one != other).sum(axis=0)).ravel()
+    return float(np.exp(np.log1p(-differ / (pairs + 1)).sum()))
