@@ -173,9 +173,9 @@ def _parts(
 ) -> tuple[list[tuple[_Labelled, _Labelled]], int]:
     """Rows that are known and rows that are held out, for each fold that has both, and how many rows are no copies."""
     keys = row_keys(features, seed)
-    _, first, unit = np.unique(
-        units(labels, keys, lambda: agreement(features, keys), classes=binary), return_index=True, return_inverse=True
-    )
+    alike = partial(agreement, features, labels, keys, ONE_HOST)
+    found = units(labels, keys, alike, classes=binary)
+    _, first, unit = np.unique(found, return_index=True, return_inverse=True)
     count = len(first)
     many, held = next(((many, many) for most, many in linear.FEW_ROWS if count <= most), (FOLDS, folds(count)))
     own = fold_numbers(features, many, seed, np.random.default_rng(seed))[first][unit]
