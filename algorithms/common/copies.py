@@ -8,10 +8,11 @@ what tells its share of labels: there each row stands for itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from algorithms.common.hosts import ONE_HOST, packed, unpacked
+from algorithms.common.hosts import packed, unpacked
 from algorithms.interface import Hosts
 from recordio.batches import Batch, Features, concatenate
 
@@ -53,13 +54,17 @@ def _bits(values: np.ndarray) -> np.ndarray:
     return (values.astype(np.float32, copy=False) + np.float32(0)).view(np.uint32).astype(np.uint64)
 
 
-def units(labels: np.ndarray, keys: np.ndarray, chance: Callable[[], float], *, classes: bool) -> np.ndarray:
+Chance = Callable[[float | None], float]
+"""How likely two distinct rows of this label, or any two for None, would be equal in all columns."""
+
+
+def units(labels: np.ndarray, keys: np.ndarray, chance: Chance, *, classes: bool) -> np.ndarray:
     """The number of what each row belongs to, (n,) int64: rows with one number are copies, to be held out together.
     Numbers are in the order of labels and then keys.
 
     Args:
         labels, keys: (n,) of all rows. keys: ``row_keys``.
-        chance: how likely two distinct rows would be equal in all columns.
+        chance: of rows of a class, or of all.
         classes: whether labels are, each of which may have been repeated on its own.
     """
     order = np.lexsort((keys, labels))
@@ -78,7 +83,8 @@ def units(labels: np.ndarray, keys: np.ndarray, chance: Callable[[], float], *, 
     size = np.ones(len(starts), np.int64)
     for first, last in zip(parts[:-1], parts[1:], strict=True):
         part = slice(first, last)
-        size[part] = _sizes(counts[part], disputed[part], chance)
+        label = float(sorted_labels[starts[first]]) if classes and last - first > NEIGHBOURS else None
+        size[part] = _sizes(counts[part], disputed[part], partial(chance, label))
     group = np.cumsum(begins) - 1
     place = np.arange(len(labels)) - starts[group]
     found[order] = np.cumsum(place % size[group] == 0) - 1
@@ -98,18 +104,21 @@ def _sizes(counts: np.ndarray, disputed: np.ndarray, chance: Callable[[], float]
     return 1 if min(len(counts) * chance(), 1.0) >= LIKELY * copied else counts
 
 
-def agreement(features: Features, keys: np.ndarray, hosts: Hosts = ONE_HOST) -> float:
+def agreement(
+    features: Features, labels: np.ndarray, keys: np.ndarray, hosts: Hosts, label: float | None = None
+) -> float:
     """How likely two distinct rows of all hosts would be equal in all columns, were these independent of each other.
 
-    Rows (n, d) are of this host, as are their ``row_keys``; those of the lowest keys are compared.
+    Rows (n, d), labels and keys (n,) are of this host; of ``label``, or all, those of the lowest keys are compared.
     """
-    _, first = np.unique(keys, return_index=True)
-    lowest = first[:COMPARED]
+    asked = np.arange(len(keys)) if label is None else np.flatnonzero(labels == label)
+    _, first = np.unique(keys[asked], return_index=True)
+    lowest = asked[first[:COMPARED]]
     parts = hosts.gather([keys[lowest], packed(features[lowest])])
     together = concatenate([Batch(unpacked(rows)) for _, rows in parts]).features
     _, first = np.unique(np.concatenate([of_host for of_host, _ in parts]), return_index=True)
     rows = together[first[:COMPARED]]
-    pairs, differ = 0.0, np.zeros(rows.shape[1])
+    pairs, differ = 0, np.zeros(rows.shape[1])
     for step in range(1, NEIGHBOURS + 1):
         if rows.shape[0] > step:
             one, other = rows[:-step], rows[step:]

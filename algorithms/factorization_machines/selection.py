@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from algorithms.common.copies import agreement, row_keys, units
 from algorithms.common.hosts import ONE_HOST, any_host, dealt, from_leader, in_order, packed, total, unpacked
 from algorithms.factorization_machines import linear, variational
 from algorithms.factorization_machines.checkpoints import Place, set_rates
@@ -132,10 +133,10 @@ def _chosen(
     said = f"No rates, decays or starts are given: variational Bayes found {count} of {hp.num_factors} factors"
     if job.stop_requested or not (hp.use_bias and hp.use_linear):
         return learned, f"{said}."
-    parts = _parts(features, labels, job.seed)
+    parts, rows = _parts(features, labels, binary, job.seed)
     scale = linear.scale_of([Batch(features)], features.shape[1], ONE_HOST)
     divided = [tuple(_part(*rows, scale) for rows in pair) for pair in parts]
-    penalty = linear.best_penalty(divided, len(labels), binary, job, ONE_HOST)
+    penalty = linear.best_penalty(divided, rows, binary, job, ONE_HOST)
     start = np.zeros(features.shape[1] + 1)
     of_machine, of_linear = np.zeros(GROUPS), np.zeros(GROUPS)
     for (known, held_out), (known_part, held_out_part) in zip(parts, divided, strict=True):
@@ -167,18 +168,24 @@ def _chosen(
 _Labelled = tuple[Features, np.ndarray]
 
 
-def _parts(features: Features, labels: np.ndarray, seed: int) -> list[tuple[_Labelled, _Labelled]]:
-    """Rows that are known and rows that are held out, for each fold that has both."""
-    count = len(labels)
+def _parts(
+    features: Features, labels: np.ndarray, binary: bool, seed: int
+) -> tuple[list[tuple[_Labelled, _Labelled]], int]:
+    """Rows that are known and rows that are held out, for each fold that has both, and how many rows are no copies."""
+    keys = row_keys(features, seed)
+    alike = partial(agreement, features, labels, keys, ONE_HOST)
+    found = units(labels, keys, alike, classes=binary)
+    _, first, unit = np.unique(found, return_index=True, return_inverse=True)
+    count = len(first)
     many, held = next(((many, many) for most, many in linear.FEW_ROWS if count <= most), (FOLDS, folds(count)))
-    own = fold_numbers(features, many, seed, np.random.default_rng(seed))
+    own = fold_numbers(features, many, seed, np.random.default_rng(seed))[first][unit]
     parts = []
     for fold in range(held):
         out = own == fold
         if out.any() and not out.all():
             known, held_out = np.flatnonzero(~out), np.flatnonzero(out)
             parts.append(((features[known], labels[known]), (features[held_out], labels[held_out])))
-    return parts
+    return parts, count
 
 
 def _part(features: Features, labels: np.ndarray, scale: np.ndarray) -> linear.Part:

@@ -42,7 +42,7 @@ ROTATED_COLUMNS = 1024
 """Up to so many columns, or rows where these are fewer, a decomposition costs less than the steps that it saves."""
 RANK = 1e-12
 """Directions whose square is less than this share of the largest one's are noise."""
-EXACT_CELLS, EXACT_WEIGHTS = 1 << 22, 1 << 17
+EXACT_CELLS, EXACT_WEIGHTS = 1 << 21, 1 << 17
 """Up to so many stored values and weights a search is in float64, which costs little then: columns may differ by orders
 of magnitude, and where a search ends does not depend on the order in which rows are summed, nor on the hosts that have
 them."""

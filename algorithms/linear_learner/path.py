@@ -178,7 +178,7 @@ def follow(
     job.info("Early stop condition met. Stopping training.")
     job.report(Progress(hp.epochs, hp.epochs))
     assert best is not None, "there is at least one scaling, and one penalty"
-    best = _finish(best, held, validation)
+    best = _finish(best, held, validation, known=any(point.penalty == best.penalty for point in path))
     return best, replace(problem, scaler=best.design.scaler)
 
 
@@ -195,13 +195,14 @@ def _report(hp: LinearLearnerHyperparameters, path: list[Point], rows: int, seco
             job.report(Progress(epoch + 1, hp.epochs))
 
 
-def _finish(best: Point, held: np.ndarray, validation: Batch | None) -> Point:
-    """The same with a model of all rows, and with what the models of its very penalty make of rows they do not know."""
+def _finish(best: Point, held: np.ndarray, validation: Batch | None, *, known: bool) -> Point:
+    """The same with a model of all rows, and with what the models of its very penalty make of rows they do not know,
+    unless its scores are ``known`` to be that."""
     objective, design, scores = best.models, best.design, best.scores
     hp, problem, hosts = objective.hp, objective.problem, objective.hosts
     start = np.ascontiguousarray(best.solution).ravel()
     objective.penalty = best.penalty
-    if hp.criterion is not None and held.shape[1]:
+    if hp.criterion is not None and held.shape[1] and not known:
         solutions = objective.minimise(objective.folds, [start] * held.shape[1])
         row, fold = np.nonzero(held)
         scores = objective.scores(solutions)[row, fold]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,17 +51,18 @@ def folds(batch: Batch, hp: LinearLearnerHyperparameters, seed: int, hosts: Host
     labels, keys = one_label(batch), row_keys(batch.features, seed)
     parts = hosts.gather([labels, keys])
     every, every_key = (np.concatenate(of_hosts) for of_hosts in zip(*parts, strict=True))
-    alike = cache(partial(agreement, batch.features, keys, hosts))
+    alike = partial(agreement, batch.features, labels, keys, hosts)
     unit = units(every, every_key, alike, classes=hp.predictor_type != "regressor")
-    held = _folds(every, unit, hp)
+    held, rows = _folds(every, unit, hp)
     start = sum(len(part[0]) for part in parts[: hosts.rank])
-    return held[start : start + len(labels)], int(unit.max(initial=-1)) + 1
+    return held[start : start + len(labels)], rows
 
 
-def _folds(labels: np.ndarray, unit: np.ndarray, hp: LinearLearnerHyperparameters) -> np.ndarray:
+def _folds(labels: np.ndarray, unit: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[np.ndarray, int]:
     """The same of the rows of all hosts, (n,), by the number of what each belongs to."""
-    numbers, first = np.unique(unit, return_index=True)
-    rows, of_units = len(numbers), labels[first]
+    rows = int(unit.max(initial=-1)) + 1
+    of_units = np.empty(rows, labels.dtype)
+    of_units[unit] = labels
     count = fold_count(rows)
     if hp.criterion is not None and rows <= RARE_ROWS and min(of_units.sum(), rows - of_units.sum()) < RARE:
         count = max(count, 5)
@@ -72,7 +73,7 @@ def _folds(labels: np.ndarray, unit: np.ndarray, hp: LinearLearnerHyperparameter
     if hp.predictor_type == "multiclass_classifier":
         classes = labels.astype(np.int64)
         held &= (np.bincount(of_units.astype(np.int64))[classes] > 1)[:, None]
-    return np.asarray(held[:, held.any(axis=0) & ~held.all(axis=0)])
+    return np.asarray(held[:, held.any(axis=0) & ~held.all(axis=0)]), rows
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from algorithms.common.copies import agreement, row_keys, units
+from algorithms.common.hosts import ONE_HOST
 
 
 def stand_together(x: np.ndarray, y: np.ndarray, *, classes: bool = True, of: float | None = None) -> bool:
@@ -15,10 +18,12 @@ def stand_together(x: np.ndarray, y: np.ndarray, *, classes: bool = True, of: fl
     found = []
     for rows in (x, sp.csr_array(x)):
         keys = row_keys(rows, 0)
-        found.append(units(y, keys, lambda rows=rows, keys=keys: agreement(rows, keys), classes=classes))
+        found.append(units(y, keys, partial(agreement, rows, y, keys, ONE_HOST), classes=classes))
     np.testing.assert_array_equal(*found)
     order = np.random.default_rng(1).permutation(len(y))
-    counts = [np.sort(np.bincount(units(y[o], row_keys(x[o], 0), lambda: 0.0, classes=classes))) for o in (order, ...)]
+    counts = [
+        np.sort(np.bincount(units(y[o], row_keys(x[o], 0), lambda _: 0.0, classes=classes))) for o in (order, ...)
+    ]
     np.testing.assert_array_equal(*counts)
     asked = slice(None) if of is None else y == of
     return len(np.unique(found[0][asked])) == len(np.unique(np.column_stack([x, y])[asked], axis=0))
@@ -50,7 +55,7 @@ def test_an_oversampled_class_is_held_out_row_by_row_of_the_first_table(times, l
         assert stand_together(x[rows], y[rows], of=1)
     else:  # of categories some positives are equal by chance, and stand for themselves
         keys = row_keys(x[rows], 0)
-        found = units(y[rows], keys, lambda: agreement(x[rows], keys), classes=True)
+        found = units(y[rows], keys, partial(agreement, x[rows], y[rows], keys, ONE_HOST), classes=True)
         assert (np.bincount(found)[np.unique(found[y[rows] > 0])] == times).all()
 
 
@@ -65,7 +70,7 @@ def test_a_repeated_table_is_held_out_row_by_row(distinct, times, classes):
 def test_of_a_repeated_table_of_categories_each_row_of_the_first_stands_for_itself():
     x, y = drawn(300, 3, 4)
     keys = row_keys(np.repeat(x, 4, axis=0), 0)
-    found = units(np.repeat(y, 4), keys, lambda: 1.0, classes=True)
+    found = units(np.repeat(y, 4), keys, lambda _: 1.0, classes=True)
     assert (np.bincount(found) == 4).all()
     assert len(np.bincount(found)) == 300
 
@@ -74,9 +79,9 @@ def test_of_a_repeated_table_of_categories_each_row_of_the_first_stands_for_itse
 def test_rows_of_few_categories_stand_for_themselves(rows, width, levels):
     x, y = drawn(rows, width, levels)
     keys = row_keys(x, 0)
-    assert len(np.unique(units(y, keys, lambda: agreement(x, keys), classes=True))) == rows
+    assert len(np.unique(units(y, keys, partial(agreement, x, y, keys, ONE_HOST), classes=True))) == rows
     sure = (x[:, 0] > 0).astype(np.float32)  # no row has another label
-    assert len(np.unique(units(sure, keys, lambda: agreement(x, keys), classes=True))) == rows
+    assert len(np.unique(units(sure, keys, partial(agreement, x, sure, keys, ONE_HOST), classes=True))) == rows
 
 
 def test_entities_of_disputed_labels_stand_for_themselves():
@@ -86,11 +91,13 @@ def test_entities_of_disputed_labels_stand_for_themselves():
         rng.normal(size=(50, 20)).astype(np.float32)[entity],
         (entity < 25) ^ (rng.random(1000) < 0.1),
     )
-    assert len(np.unique(units(y.astype(np.float32), row_keys(x, 0), lambda: 0.0, classes=True))) == 1000
+    assert len(np.unique(units(y.astype(np.float32), row_keys(x, 0), lambda _: 0.0, classes=True))) == 1000
 
 
 def test_columns_agree_as_often_as_independent_ones_do():
-    x, _ = drawn(2000, 3, 4)
-    assert 64 * agreement(x, row_keys(x, 0)) == pytest.approx(0.23, rel=0.3)  # 64 (1 - 2 / 4 * 3 / 4) ** 12
+    x, y = drawn(2000, 3, 4)
+    assert 64 * agreement(x, y, row_keys(x, 0), ONE_HOST) == pytest.approx(
+        0.23, rel=0.3
+    )  # 64 (1 - 2 / 4 * 3 / 4) ** 12
     numbers, _ = drawn(2000, 20)
-    assert agreement(numbers, row_keys(numbers, 0)) < 1e-40
+    assert agreement(numbers, y, row_keys(numbers, 0), ONE_HOST) < 1e-40

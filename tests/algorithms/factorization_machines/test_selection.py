@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -204,3 +205,19 @@ def test_four_rows_are_learned_about_as_by_a_constant(kind):
             mine.append(log_loss(y[4:], found))
             constant.append(log_loss(y[4:], np.full(500, y[:4].mean())))
     assert np.median(mine) < 1.3 * np.median(constant)
+
+
+@pytest.mark.parametrize("stored", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+def test_copies_of_rows_do_not_pass_for_rows_that_no_model_knows(stored):
+    """50 rows that were copied 20 times, and positives that were copied 20 times."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 20)).astype(np.float32)
+    score = 1.2 * x[:, :3].sum(axis=1)
+    for rows, shift, more in ((50, 0, 20), (1000, 4, 1)):
+        y = (rng.random(5000) < 1 / (1 + np.exp(shift - score))).astype(np.float32)
+        copied = np.concatenate([np.tile(np.arange(rows), more), *[np.flatnonzero(y[:rows])] * (20 - more)])
+        model = fitted(stored(x[copied]), y[copied], predictor_type="binary_classifier")
+        loss = partial(log_loss, y[rows:], sample_weight=np.where(y[rows:] > 0, 21 - more, 1))
+        peers = [LogisticRegression(C=c).fit(x[copied], y[copied]) for c in (0.001, 0.01, 0.1)]
+        ours = model.predict(Batch(stored(x[rows:])))["score"].astype(float)
+        assert loss(ours) <= 1.15 * min(loss(peer.predict_proba(x[rows:])) for peer in peers)
