@@ -111,8 +111,10 @@ def _xgboost(scale: float, random: np.random.Generator) -> Job:
 
 def _ntm(scale: float, random: np.random.Generator) -> Job:
     rows = random.poisson(0.1, (int(100_000 * scale), 2000)).astype(np.float32)
-    values = {"feature_dim": 2000, "num_topics": 20, "epochs": 2, "mini_batch_size": 256}
-    return Job("ntm", values, *_rows(rows), _batches(len(rows), 256, 2), epochs="epochs")
+    epochs = 12
+    values = {"feature_dim": 2000, "num_topics": 20, "epochs": epochs, "mini_batch_size": 256}
+    values["num_patience_epochs"] = epochs  # all of them
+    return Job("ntm", values, *_rows(rows), _batches(len(rows), 256, epochs), epochs="epochs")
 
 
 def _classes(rows: Features, labels: np.ndarray, step: Step = SUMMING, **values: Any) -> Job:
@@ -187,14 +189,14 @@ def _images(scale: float, random: np.random.Generator) -> Job:
         "num_classes": 2,
         "num_training_samples": count,
         "mini_batch_size": 32,
-        "epochs": 1,
+        "epochs": 2,
     }
     return Job(
         "image-classification",
         values,
         f"{count:,} images, ResNet-18",
         (records(len(part)) for part in _parts(count)),
-        _batches(count, 32, 1),
+        _batches(count, 32, 2),
         content_type=IMAGES,
         whole={"validation": (IMAGES, {"images": records(32)})},
         epochs="epochs",
@@ -212,7 +214,7 @@ def _seq2seq(scale: float, random: np.random.Generator) -> Job:
     count, vocabulary = max(int(8000 * scale), 16 * FILES), Vocabulary.of(words).to_json().encode()
     values = {
         "batch_size": 32,
-        "max_num_epochs": 1,
+        "max_num_epochs": 2,
         "rnn_num_hidden": 256,
         "num_embed_source": 256,
         "num_embed_target": 256,
@@ -223,7 +225,7 @@ def _seq2seq(scale: float, random: np.random.Generator) -> Job:
         values,
         f"{count:,} pairs of 20 of 2,000 words",
         (pairs(len(part)) for part in _parts(count)),
-        _batches(count, 32, 1),
+        _batches(count, 32, 2),
         whole={
             "validation": (RECORDIO, {"pairs": pairs(32)}),
             "vocab": ("application/json", {"vocab.src.json": vocabulary, "vocab.trg.json": vocabulary}),

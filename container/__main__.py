@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import functools
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from container import logs, resources
 from container.paths import Paths
-from container.settings import ConfigurationError, Settings, job
+from container.settings import ConfigurationError, Settings, hosts_wait, job
 from container.signals import STOPPING, Signals, end, leave
 from container.training import failure, group
 
@@ -90,9 +91,8 @@ def _supervise(hosts: group.Group, signals: Signals) -> int:
     the image may lack: one that they have never heard of they wait for."""
     from container.training import supervisor
 
-    return supervisor.supervise(
-        Paths(_base()), hosts, job(os.environ), signals, lambda link: _train_with_others(hosts, link)
-    )
+    wait, train = hosts_wait(os.environ), functools.partial(_train_with_others, hosts)
+    return supervisor.supervise(Paths(_base()), hosts, job(os.environ), signals, train, wait=wait)
 
 
 def _train_with_others(hosts: group.Group, link: Link) -> int:

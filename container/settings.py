@@ -52,6 +52,7 @@ class Settings:
         ensemble: several models in one folder answer together.
         structured_logs: the server writes its log as a JSON object a line.
         progress: the number of an open file that is told how far training has come; None for none.
+        hosts_wait: seconds that the hosts of a job wait for each other at its start; None for as long as is usual.
     """
 
     base_directory: Path = Path("/opt/ml")  # SAGEMAKER_BASE_DIR
@@ -74,6 +75,7 @@ class Settings:
     ensemble: bool = True  # SAGEMAKER_INFERENCE_ENSEMBLE
     structured_logs: bool = False  # OBA_LOG_FORMAT
     progress: int | None = None  # OBA_PROGRESS_FILE
+    hosts_wait: int | None = None  # OBA_HOSTS_WAIT
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -104,6 +106,7 @@ class Settings:
             ensemble=read.flag("SAGEMAKER_INFERENCE_ENSEMBLE", default=True),
             structured_logs=read.log_format("OBA_LOG_FORMAT") == "json",
             progress=read.integer("OBA_PROGRESS_FILE", 3),
+            hosts_wait=_hosts_wait(read),
         )
         if read.problems:
             raise ConfigurationError(*read.problems)
@@ -115,6 +118,16 @@ def job(environ: Mapping[str, str]) -> str | None:
     name by which SageMaker knows the job; None where nobody says. Needed before there may be other settings."""
     names = ("OBA_JOB_TOKEN", "TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
     return next((text for name in names if (text := environ.get(name, "").strip())), None)
+
+
+def hosts_wait(environ: Mapping[str, str]) -> int | None:
+    """``Settings.hosts_wait``, which is needed before there may be others; None, too, where the value cannot be used:
+    ``Settings`` tells of that."""
+    return _hosts_wait(_Reader(environ))
+
+
+def _hosts_wait(read: _Reader) -> int | None:
+    return read.integer("OBA_HOSTS_WAIT", 1, 86_400)
 
 
 class _Reader:

@@ -35,7 +35,7 @@ from container.training.trainee import Trainee
 
 PORT = 9099
 PATIENCE = 600.0
-"""Seconds that hosts wait for each other at the start: machines and images come minutes apart."""
+"""Seconds that hosts wait for each other at the start, where nobody says: machines and images come minutes apart."""
 WAITING = 10.0
 """Seconds after which a host that waits for others says for whom, and until when."""
 BEAT = 2.0
@@ -73,6 +73,7 @@ class Host(ABC):
         token: which job this is, see ``token``.
         verdict: None until the job has ended.
         job: what the training process says of the job; None until it has read it.
+        patience: seconds that it waits for others.
     """
 
     def __init__(self, group: Group, token: str | None, trainee: Trainee, signals: Signals) -> None:
@@ -82,13 +83,18 @@ class Host(ABC):
         self.verdict: Verdict | None = None
         self.job: Mapping[str, Any] | None = None
         self.started = time.monotonic()
-        self.deadline = self.started + PATIENCE
+        self.patience = PATIENCE
         self._signals = signals
         self._beat_at = 0.0
         self._waiting_told = False
         self._runs_since = time.monotonic()
         self._failed: tuple[str, float] | None = None  # own failure, and when it counts if nobody knows better
         self._asked = self._asked_here = False  # to stop; by a signal of its own
+
+    @property
+    def deadline(self) -> float:
+        """Until when others may come."""
+        return self.started + self.patience
 
     def run(self) -> Verdict:
         """Until the job has ended."""
@@ -130,7 +136,8 @@ class Host(ABC):
         if not self._waiting_told and now - self.started > WAITING:
             self._waiting_told = True
             until = time.strftime("%H:%M:%S", time.localtime(time.time() + self.deadline - now))
-            logger.info("Waiting for %s, until %s.", awaited, until)
+            advice = "Start what is missing, or end this job; OBA_HOSTS_WAIT says how long hosts wait"
+            logger.info("Waiting for %s, until %s. %s (%g seconds here).", awaited, until, advice, self.patience)
 
     def exchange(self, connections: list[Any]) -> None:
         """Send what waits, and hear what is there or comes within a tick."""

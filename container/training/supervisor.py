@@ -15,18 +15,29 @@ from container.training.member import Member
 from container.training.trainee import Link, Trainee
 
 
-def supervise(paths: Paths, group: Group, job: str | None, signals: Signals, train: Callable[[Link], int]) -> int:
+def supervise(
+    paths: Paths,
+    group: Group,
+    job: str | None,
+    signals: Signals,
+    train: Callable[[Link], int],
+    *,
+    wait: float | None = None,
+) -> int:
     """Run ``train`` in a process of its own, as one of the hosts of the job; the exit code, alike on all hosts: as soon
     as the leader has saved the model, or any has failed.
 
     Args:
         job: what the hosts of this job have in common and no other job has; None where nobody says.
         signals: those that came since the start of the process: all hosts are told of a stop, however early.
+        wait: seconds for the others to come; None for ``meeting.PATIENCE``.
     """
     failure.forget(paths.failure)
     before = _identities(paths.model)
     trainee = Trainee.start(train)
     host = (Leader if group.rank == 0 else Member)(group, meeting.token(job), trainee, signals)
+    if wait is not None:
+        host.patience = wait
     verdict = host.run()
     trainee.kill()
     if verdict.code == failure.EXIT_CODE:

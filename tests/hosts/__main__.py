@@ -312,7 +312,8 @@ of_xgboost._SHARE_OF_TIME = float("inf")
 
 def values_of(name: str) -> dict[str, str]:
     """A job long enough to be killed in."""
-    return {**registry.find(name).configurations[0].hyperparameters, **MORE[name], **LONGER.get(name, {})}
+    longer = LONGER | {"ntm": {"epochs": "30", "num_patience_epochs": "30"}}
+    return {**registry.find(name).configurations[0].hyperparameters, **MORE[name], **longer.get(name, {})}
 
 
 @dataclass(frozen=True)
@@ -418,7 +419,7 @@ def go_on(number: int, seed: int, names: tuple[str, ...]) -> Counter[str]:
                 wait = moments.uniform(0, 1.1 * expected.seconds)
             else:  # networks are compiled for most of the time, before their first
                 wait_for_points(hosts, moments.randrange(1, len(expected.points[0]) + 1))
-                wait = moments.uniform(0, 0.3)
+                wait = moments.uniform(0, 0.1)
             if attempt < MOST_STARTS:
                 time.sleep(wait)
                 kill_some(hosts, moments, counts)

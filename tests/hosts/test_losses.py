@@ -184,11 +184,12 @@ def test_another_version(hosts):
 
 
 def test_an_absent_member(hosts):
-    hosts.start(0, 1, bounds={**BOUNDS, "PATIENCE": 5.0, "WAITING": 2.0})
+    hosts.start(0, 1, bounds={**BOUNDS, "WAITING": 2.0}, OBA_HOSTS_WAIT="5")
     outcomes = hosts.outcomes()
     assert_all_say(outcomes, f"Host {hosts.names[2]} was not there within ")
     assert all(re.search("was not there within [5-8] seconds", outcome.failure) for outcome in outcomes)
-    assert len(re.findall(rf"Waiting for host {hosts.names[2]}, until \d\d:\d\d:\d\d\.", outcomes[0].log)) == 1
+    assert len(re.findall(rf"Waiting for host {hosts.names[2]}, until \d\d:\d\d:\d\d\. Start", outcomes[0].log)) == 1
+    assert "OBA_HOSTS_WAIT says how long hosts wait (5 seconds here)." in outcomes[0].log
 
 
 def test_an_absent_leader(hosts):
