@@ -86,6 +86,7 @@ def _counts(shape: Shape, nonzeros: int = 20) -> tuple[sp.csr_array, np.ndarray]
 
 
 def _fitted(name: str, rows: Any, labels: np.ndarray | None = None, **given: object) -> Any:
+    """A model of these rows; who measures it calls ``registry.find`` before, since peers are imported before, too."""
     algorithm = registry.find(name)
     strings = {key: str(value) for key, value in given.items()}
     values = hyperparameters.parse(algorithm.hyperparameters, {"feature_dim": str(rows.shape[1]), **strings})
@@ -132,6 +133,7 @@ def _clusters(name: str, shape: Shape) -> tuple[Cost, str]:
     from algorithms.kmeans.model import KMeansModel
 
     rows = _narrow(_counts(shape)[0])
+    registry.find("kmeans")
     if name == "ours":
         measured = cost(lambda: _fitted("kmeans", rows, k=shape.parts).centers)
     else:
@@ -154,6 +156,7 @@ def _components(name: str, shape: Shape, nonzeros: int) -> tuple[Cost, str]:
     from sklearn.decomposition import PCA, TruncatedSVD
 
     rows, k = _narrow(_counts(shape, nonzeros)[0]), shape.parts
+    registry.find("pca")
     runs: dict[str, Callable[[], np.ndarray]] = {
         "ours, randomized": lambda: (
             _fitted("pca", rows, num_components=k, mini_batch_size=500, algorithm_mode="randomized").v
@@ -187,6 +190,7 @@ def _machine(name: str, shape: Shape) -> tuple[Cost, str]:
     from algorithms.factorization_machines import model as machines
 
     rows, labels = _counts(shape)
+    registry.find("factorization-machines")
     given = {"num_factors": shape.parts, "epochs": 1, "predictor_type": "binary_classifier"}
     if name == "training":
         return cost(lambda: _fitted("factorization-machines", rows, labels, **given) is None), ""

@@ -11,6 +11,7 @@ import numpy as np
 from algorithms.checkpoints import Checkpoint
 from algorithms.common.passed import Passed, joined
 from algorithms.interface import Hosts
+from algorithms.kmeans.narrow import Met
 
 if TYPE_CHECKING:
     from algorithms.kmeans.fit import State
@@ -50,6 +51,8 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
         "random": state.rng.bit_generator.state,
     }
     arrays = {"centers": state.centers, "weights": state.weights, **state.sample.to_arrays()}
+    if state.met is not None:
+        numbers["width"], arrays["met"] = state.met.width, state.met.features
     batches = place.passed.batches
     position = f"epoch {place.passed.epoch}" + (f" and {batches} batches" if batches else "")
     return Checkpoint(position, numbers, arrays)
@@ -59,6 +62,7 @@ def resume(state: State, found: Checkpoint) -> Place:
     """Give ``state`` what the checkpoint has, and return the place."""
     numbers, arrays = found.state, found.arrays
     state.centers, state.weights = arrays["centers"], arrays["weights"]
+    state.met = Met(numbers["width"], arrays["met"]) if "met" in arrays else None
     state.rows, state.time = numbers["all_rows"], numbers["time"]
     state.rng.bit_generator.state = numbers["random"]
     state.keep(numbers["sample_size"])

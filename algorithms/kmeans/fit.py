@@ -36,7 +36,7 @@ from algorithms.kmeans.lloyd import (
     sums,
     uniform,
 )
-from algorithms.kmeans.narrow import CHUNK, Coordinates, occurring, only
+from algorithms.kmeans.narrow import CHUNK, Coordinates, Met, occurring, only
 from algorithms.kmeans.sizes import CAPACITY, extra_centers, more_starts, sample_rows, small_rows, trials, width
 from recordio.batches import Batch, Features
 
@@ -62,7 +62,9 @@ class State:
 
     Attributes:
         size: number of working centers K; fewer until as many rows were seen.
-        centers: shape (K, d), float64: weighted means of the rows that were nearest when they came.
+        centers: shape (K, d), float64: weighted means of the rows that were nearest when they came. Of sparse rows
+            (K, u) or wider: they hold the features that were met, and zeros beyond.
+        met: these features; None where centers hold all.
         weights: shape (K,), float64: weights of these rows by now.
         rows: number of rows seen, here and in the states that were merged.
         time: the clock by which weights decay: the place of the last row among all of this host, counted from 1.
@@ -81,6 +83,7 @@ class State:
     ) -> None:
         self.size = size
         self.centers = np.empty((0, 0))
+        self.met: Met | None = None
         self.weights = np.empty(0)
         self.rows = 0
         self.time: float = 0
@@ -92,11 +95,50 @@ class State:
 
     def initialize(self, features: Features) -> None:
         """Choose working centers among these rows (n, d), n >= 1, as far as there are not enough yet."""
-        points = Points.of(features)
+        self._meet(features, occurring([features]))
+        points = Points.of(features if self.met is None else self.met.narrowed(features))
         count = min(self.size - len(self.centers), len(points))
-        chosen = self._initialiser(points, count, self.rng, self.centers)
-        self.centers = np.concatenate([self.centers, chosen]) if len(self.centers) else chosen
+        known = self.centers if self.met is None else self.centers[:, : len(self.met.features)]
+        chosen = self._initialiser(points, count, self.rng, known)
+        if len(self.centers):
+            padded = np.zeros((count, self.centers.shape[1]))
+            padded[:, : chosen.shape[1]] = chosen
+            chosen = np.concatenate([self.centers, padded])
+        self.centers = chosen
         self.weights = np.concatenate([self.weights, np.zeros(count)])
+
+    def _meet(self, features: Features, columns: np.ndarray | None) -> None:
+        """Let the centers hold what these rows (n, d) have, of which ``occurring`` says ``columns``."""
+        if self.met is None:
+            if columns is not None and not len(self.centers):
+                self.met = Met(features.shape[1], columns)
+            return
+        before = len(self.met.features)
+        if columns is None or not self.met.meet(columns):
+            self.widen()
+        elif len(self.centers) and (met := len(self.met.features)) > self.centers.shape[1]:
+            wider = np.zeros((len(self.centers), met + met // 2))  # room for more: the next rows bring some
+            wider[:, :before] = self.centers[:, :before]
+            self.centers = wider
+
+    def widen(self) -> None:
+        """Let the centers hold all features."""
+        if self.met is not None:
+            self.centers, self.met = self._wide(self.centers), None
+
+    def _wide(self, centers: np.ndarray) -> np.ndarray:
+        """Centers of the features that were met as ones of all, (k, d)."""
+        if self.met is None:
+            return centers
+        wide = np.zeros((len(centers), self.met.width))
+        wide[:, self.met.features] = centers[:, : len(self.met.features)]
+        return wide
+
+    def _of(self, centers: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
+        """Centers in some features alone; as they are where it is None."""
+        if columns is None:
+            return centers
+        return centers.take(columns if self.met is None else self.met.places(columns), axis=1)
 
     def keep(self, rows: int) -> None:
         """The sample is to have so many rows."""
@@ -119,20 +161,22 @@ class State:
         Returns:
             The sum of the squared distances of the rows to the working centers as they were before.
         """
+        columns = occurring([features])
         if len(self.centers) < self.size:
             self.initialize(features)
+        else:
+            self._meet(features, columns)
         count = features.shape[0]
         times = self.time + np.arange(1.0, count + 1) if times is None else times
         self.pass_time(times[-1])
         ages = self.time - times
         weights = np.exp(-self.decay * ages)
-        columns = occurring([features])
         if columns is None:
             points = Points.of(features, weights)
             found = nearest(points, self.centers)
         else:  # only these features of the centers matter to the products
             points = Points.of(only(features, columns), weights)
-            found = nearest(points, self.centers.take(columns, axis=1), squared_norms(self.centers))
+            found = nearest(points, self._of(self.centers, columns), squared_norms(self.centers))
         totals, masses = sums(points, found.labels, len(self.centers))
         self.weights = self.weights + masses
         moved = masses > 0
@@ -142,26 +186,29 @@ class State:
         if columns is None:
             self.centers[moved] += share * (means - self.centers[moved])
         else:
-            self._step(np.flatnonzero(moved), columns, share, means)
+            places = columns if self.met is None else self.met.places(columns)
+            self._step(np.flatnonzero(moved), places, share, means)
         self.rows += count
         if keep:
             self.sample.add(Batch(features), self.decay * times)
         return float(found.distances.sum())
 
-    def _step(self, moved: np.ndarray, columns: np.ndarray, share: np.ndarray, means: np.ndarray) -> None:
-        """Centers (m,) towards means that are 0 except in some features, (m, u), by a share of the way, (m, 1)."""
+    def _step(self, moved: np.ndarray, places: np.ndarray, share: np.ndarray, means: np.ndarray) -> None:
+        """Centers (m,) towards means that are 0 except in some places, (m, u), by a share of the way, (m, 1)."""
         for center, part, mean in zip(moved, share[:, 0], means, strict=True):
             self.centers[center] *= 1 - part
-            self.centers[center, columns] += part * mean
+            self.centers[center, places] += part * mean
 
     def merge(self, others: Iterable[State]) -> None:
         """Take in states of other parts of the data, each as recent as this one.
 
         The union of all working centers, if there are too many, is clustered into ``size`` of them.
         """
+        self.widen()
         for other in others:
             if not other.rows:
                 continue
+            other.widen()
             self.centers = np.concatenate([self.centers.reshape(-1, other.centers.shape[1]), other.centers])
             self.weights = np.concatenate([self.weights, other.weights])
             self.sample.merge(other.sample, self.decay * (self.time - other.time))
@@ -179,6 +226,7 @@ class State:
         if hosts.size == 1:
             return
         self.keep(max(hosts.gather(self.sample_size)))  # a host without rows does not know of how many numbers they are
+        self.widen()
         clock = self.decay * self.time  # keys as they are now: the hosts' clocks have run differently far
         keys = np.concatenate(hosts.gather(self.sample.keys() + clock))
         if len(keys) > self.sample_size:
@@ -230,7 +278,7 @@ class State:
             if within is not None and len(self.sample) < min(self.rows, self.sample_size):
                 working = self._weighted_centers()
                 found = _refined(working, working, self._shrink(k, options, rng, log, stopped), options, rng)
-                return Clustering(found.centers, found.msd + within)
+                return Clustering(self._wide(found.centers), found.msd + within)
             now = self.decay * self.time
             whole = self.sample.weighted(self.sample_size, now)
             rows = [features for features, _ in whole]
@@ -244,7 +292,7 @@ class State:
                 [(only(features, columns), weights) for features, weights in part] for part in (small, whole)
             )
             found = _refined(Points.join(small), Points.join(whole), starts, options, rng)
-            centers = np.zeros((k, self.centers.shape[1]))
+            centers = np.zeros((k, rows[0].shape[1]))
             centers[:, columns] = found.centers
             return Clustering(centers, found.msd)
 
@@ -271,7 +319,7 @@ class State:
         are wanted, ``columns``; fewer trials after a stop."""
         if self.size == k == len(self.centers):
             log("No shrinking is required as extra_center_factor is 1.")
-            return [self.centers if columns is None else self.centers[:, columns]]
+            return [self._of(self.centers, columns)]
         used = self.weights > 0
         centers = self.centers if used.all() else self.centers[used]
         coordinates = Coordinates.of(centers) if len(centers) < centers.shape[1] else None
@@ -288,8 +336,9 @@ class State:
         log(f"finished shrinking process. Mean Square Distance = {best[0].msd:g}")
         if coordinates is not None:
             stacked = np.concatenate([found.centers for found in best])
-            return np.split(coordinates.back(stacked, columns), len(best))
-        return [found.centers if columns is None else found.centers[:, columns] for found in best]
+            places = columns if columns is None or self.met is None else self.met.places(columns)
+            return np.split(coordinates.back(stacked, places), len(best))
+        return [self._of(found.centers, columns) for found in best]
 
 
 def _refined(

@@ -37,6 +37,46 @@ def only(features: Any, columns: np.ndarray) -> sp.csr_array:
     return sp.csr_array((features.data, numbers, features.indptr), shape=(features.shape[0], len(columns)))
 
 
+class Met:
+    """Which features sparse rows have had so far: centers hold these alone, and are 0 in all others.
+
+    Attributes:
+        features: (u,), in the order in which they were met.
+    """
+
+    def __init__(self, width: int, features: np.ndarray) -> None:
+        self.features = np.empty(0, np.int64)
+        self._places = np.full(width, -1, np.int32)
+        self._add(features)
+
+    @property
+    def width(self) -> int:
+        """Number of all features, d."""
+        return len(self._places)
+
+    def places(self, features: np.ndarray) -> np.ndarray:
+        """Where the centers hold these, each of which was met."""
+        return self._places[features]
+
+    def meet(self, features: np.ndarray) -> bool:
+        """Take in these as well; False, and nothing is done, where all together are too many to be worth it."""
+        new = features[self._places[features] < 0]
+        if (len(self.features) + len(new)) * _WORTH >= self.width:
+            return False
+        self._add(new)
+        return True
+
+    def _add(self, features: np.ndarray) -> None:
+        self._places[features] = np.arange(len(self.features), len(self.features) + len(features))
+        self.features = np.concatenate([self.features, features])
+
+    def narrowed(self, rows: Any) -> sp.csr_array:
+        """CSR rows (n, d), whose features were all met, as the centers hold them: (n, u)."""
+        shape = (rows.shape[0], len(self.features))
+        # Copies: SciPy sorts by the new numbers, in place.
+        return sp.csr_array((rows.data.copy(), self.places(rows.indices), rows.indptr.copy()), shape=shape)
+
+
 @dataclass(frozen=True)
 class Coordinates:
     """Rows (n, d), n < d, in a basis of the space that they span: all distances between them are the same there.
@@ -74,4 +114,7 @@ class Coordinates:
         if columns is not None:
             rows, mean = rows.take(columns, axis=1), mean[columns]
         shares = points @ self._inverse
-        return shares @ rows + (1 - shares.sum(axis=1))[:, None] * mean
+        found: np.ndarray = shares @ rows
+        for one, rest in zip(found, 1 - shares.sum(axis=1), strict=True):  # in place: these may be hundreds of MB
+            one += rest * mean
+        return found

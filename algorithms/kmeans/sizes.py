@@ -21,7 +21,7 @@ _SMALL_ROWS_A_CENTER_NARROW = 128
 _SMALL_NUMBERS = 1 << 21  # up to this size, the larger number of rows a center costs little
 _MORE_STARTS, _CHEAP_PRODUCTS = 10, 1 << 24  # starts on all rows of small data, and the work that all may take a step
 _DENSE_STEPS = 32  # sums, means, norms and casts, in units of a product's work on a number
-_WORKING_NUMBERS = 1 << 18  # working centers of 1 MB stay in the cache, and cost little more than k of them
+_WORKING_NUMBERS = 1 << 15  # the products of a row with so many take a microsecond, about as long as to read the row
 
 
 def extra_centers(k: int, feature_dim: int) -> int:

@@ -9,7 +9,8 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.preprocessing import scale
 
 from algorithms.kmeans import sizes
-from algorithms.kmeans.fit import State
+from algorithms.kmeans.checkpoints import Place, resume, to_checkpoint
+from algorithms.kmeans.fit import Options, State
 from algorithms.kmeans.lloyd import Points, lloyd
 from algorithms.kmeans.model import KMeansModel
 from algorithms.kmeans.narrow import Coordinates, occurring, only
@@ -59,6 +60,73 @@ def test_only_the_features_that_occur():
     assert columns.tolist() == [1, 5]
     np.testing.assert_array_equal(only(rows, columns).toarray(), [[2, 1], [3, 0]])
     assert occurring([rows[:, [1, 5]]]) is None and occurring([rows.toarray()]) is None and occurring([]) is None
+
+
+def growing(features: int, last: int) -> list[sp.csr_array]:
+    """Batches of which each brings features of its own, the last one ``last`` in a row."""
+    sizes = [(30, 5), (30, 5), (200, 5), (300, 5), (200, 5), (300, last)]
+    rows = groups_of_words(sum(count for count, _ in sizes), features)
+    starts = np.cumsum([0, *(count for count, _ in sizes)])
+    found = [rows[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    return [
+        batch if nonzeros < last else groups_of_words(300, features, last)
+        for batch, (_, nonzeros) in zip(found, sizes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("last", [20, 2000], ids=["few features", "most features in the end"])
+def test_centers_that_hold_the_features_met_are_those_that_hold_all(last):
+    batches = growing(20_000, last)
+    narrow, wide = (State(40, 10**6, rng(), half_life=500) for _ in range(2))
+    for batch in batches:
+        told = narrow.update(batch)
+        assert told == pytest.approx(wide.update(batch.toarray()), rel=1e-5)
+    assert wide.met is None
+    assert (narrow.met is None) == (last == 2000)
+    found, expected = (made.finalize(4, Options(), rng(), str) for made in (narrow, wide))
+    assert found.centers.shape == expected.centers.shape == (4, 20_000)
+    assert found.msd == pytest.approx(expected.msd, rel=1e-3)
+    narrow.widen()
+    np.testing.assert_allclose(narrow.centers, wide.centers, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_a_state_that_is_resumed_holds_the_same_features(after):
+    batches = growing(20_000, 20)
+    whole, first = (State(40, 10**6, rng(), init_method="kmeans++") for _ in range(2))
+    for number, batch in enumerate(batches):
+        before = batch.copy()
+        whole.update(batch)
+        assert (batch != before).nnz == 0
+        if number < after:
+            first.update(batch)
+    second = State(40, 10**6, rng(1), init_method="kmeans++")
+    resume(second, to_checkpoint(first, Place()))
+    assert second.met is not None
+    for batch in batches[after:]:
+        second.update(batch)
+    ends = [made.finalize(4, Options(), rng(), str) for made in (whole, second)]
+    np.testing.assert_array_equal(ends[0].centers, ends[1].centers)
+    assert ends[0].msd == ends[1].msd
+
+
+def test_states_of_different_features_merge():
+    batches = growing(20_000, 20)
+    parts = [State(40, 10**6, rng(seed)) for seed in range(3)]
+    for number, batch in enumerate(batches[:4]):
+        parts[number % 2].update(batch)
+    parts[2].update(batches[5].toarray())
+    parts[0].merge(parts[1:])
+    assert parts[0].centers.shape == (40, 20_000)
+    rows = sp.vstack([*batches[:4], batches[5]])
+    np.testing.assert_allclose(parts[0].weights @ parts[0].centers, rows.sum(axis=0), atol=1e-3)
+
+
+def test_a_stop_leaves_centers_of_all_features():
+    made = State(40, 10**6, rng())
+    for batch in growing(20_000, 20)[:3]:
+        within = made.update(batch, keep=False) / batch.shape[0]
+    assert made.finalize(4, Options(), rng(), str, within=within).centers.shape == (4, 20_000)
 
 
 def test_many_sparse_features_are_clustered_no_worse_than_by_mini_batches():
