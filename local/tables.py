@@ -148,10 +148,10 @@ def _records(file: Path, channel: Channel) -> Path:
 
 
 def request(
-    body: bytes, stated: str, columns: Columns, serving: Serving, what: str, features: int | None
+    body: bytes, stated: str, columns: Columns, serving: Serving, what: str, feature_dim: int | None
 ) -> tuple[bytes, str]:
     """A request's body and content type, as the model reads them; the label is left out. The model takes so many
-    ``features``, None where it does not say.
+    features, None where it does not say.
 
     Raises:
         ConfigurationError: the body cannot be read as a table, or the command says of columns and it is none.
@@ -162,7 +162,7 @@ def request(
             raise ConfigurationError(f"--label and --header are for rows in CSV, and {what} is {media.media_type}")
         return body, stated
     _check(media, columns)
-    form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else features)
+    form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
     if columns.given:
         out = io.StringIO(newline="")
         form = replace(form, missing=serving.missing_values)
