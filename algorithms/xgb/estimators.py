@@ -87,8 +87,8 @@ class XGBoostClassifier(Boosted, Classifies):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
         """Add ``num_round`` rounds on the rows of ``X``, (n, d), with labels ``y``, (n,), to the model so far.
 
-        That may be from ``partial_fit``, ``fit`` or ``load``. Two classes start from a probability of 0.5, not from their
-        share in the first rows, which may be of one class.
+        That may be from ``partial_fit``, ``fit`` or ``load``. Two classes start from a probability of 0.5, and not from
+        their share in the first rows, which may be of one class.
 
         Args:
             classes: all labels that may come; needed where there is no model yet, for the rows may not have each.
