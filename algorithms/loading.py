@@ -38,6 +38,8 @@ from recordio.limits import MOST_MEMBERS
 def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedModel:
     """See ``algorithms.load``."""
     place = Path(path)
+    if place.name in ("", ".."):  # of '.', a message would say little
+        place = place.resolve()
     if not place.exists():
         raise FileNotFoundError(f"there is no model at '{place}': no such file or folder")
     if not (place.is_dir() or place.is_file()):
@@ -48,6 +50,8 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
         found = registry.find(algorithm) if algorithm is not None else identified(folder, place)
         try:
             return LoadedModel(found, found.load(folder))
+        except OSError as error:
+            raise ModelError(f"the model in '{place}' cannot be read: {error}") from error
         except ModelError as error:
             other = recognised(folder) if algorithm is not None else None
             if other is not None and other is not found:
@@ -77,9 +81,12 @@ def identified(folder: Path, place: Path) -> type[Algorithm]:
 
 
 def _check(folder: Path, place: Path) -> None:
-    if not any(folder.iterdir()):
-        raise ModelError(f"the model folder '{place}' is empty")
-    check_files(folder)
+    try:
+        if not any(folder.iterdir()):
+            raise ModelError(f"the model folder '{place}' is empty")
+        check_files(folder)
+    except OSError as error:
+        raise ModelError(f"'{place}' cannot be read as a model folder: {error}") from error
 
 
 def _within(folder: Path) -> str:
@@ -310,7 +317,7 @@ def check_files(directory: Path, root: Path | None = None) -> None:
     """
     for number, entry in enumerate(directory.rglob("*")):
         if number >= MOST_MEMBERS:
-            raise ModelError(f"the model folder {directory} has over {MOST_MEMBERS} entries")
+            raise ModelError(f"'{directory}' is no model folder: it has over {MOST_MEMBERS:,} files and folders")
         if not entry.exists():  # a link that leads nowhere is of no use, and no harm
             continue
         if not (entry.is_file() or entry.is_dir()):

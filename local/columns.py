@@ -28,6 +28,10 @@ _DELIMITERS = {";": "semicolon", "\t": "tab", " ": "space"}
 _FLAGS = {"true": "1", "false": "0"}  # pandas' columns of truth values, such as those of get_dummies
 _SHOWN = 8
 _DELIMITER = "is another delimiter meant? --content-type 'text/csv; delimiter=semicolon'"
+NAME_THE_LABEL = (
+    "if one of the columns is the label, say which: --label NAME, or its number, --label 0 for the first and "
+    "--label -1 for the last"
+)
 _UNCLOSED = "a quotation mark is not closed"
 _LOOKED_AT = 1000  # rows of a file that is read as it is
 
@@ -64,6 +68,7 @@ class Form:
         labelled: the label comes first in the rows that are made; elsewhere a label that is named is left out.
         missing: an empty field is a missing value; elsewhere it is an error.
         like: the names of the columns of an earlier file, whose order these take; None where there is none.
+        features: how many the model takes that is asked; None for any number.
     """
 
     columns: Columns
@@ -72,6 +77,7 @@ class Form:
     labelled: bool = False
     missing: bool = False
     like: Sequence[str] | None = None
+    features: int | None = None
 
 
 class Table:
@@ -161,6 +167,7 @@ class Table:
         features = [column for column in columns if column != self._label]
         if not features:
             raise ConfigurationError(f"{self._form.what}: there is no column beside the label")
+        check_width(self._form, len(features))
         return [self._label, *features] if self._label is not None and self._form.labelled else features
 
     def _numbers(self, row: list[str]) -> list[str]:
@@ -220,6 +227,27 @@ def header(text: TextIO, delimiter: str) -> list[str]:
     return []
 
 
+def check_width(form: Form, found: int) -> None:
+    """Refuse rows of another number of features than the model takes.
+
+    Raises:
+        ConfigurationError: with both numbers, and what to do where one column more may be the label.
+    """
+    if form.features in (None, found):
+        return
+    label = form.columns.label
+    beside = "" if label is None else f" beside the label, {quoted(label)}"
+    advice = ""
+    if label is None and found == (form.features or 0) + 1:
+        advice = f"; {NAME_THE_LABEL}"
+    elif found == 1:
+        advice = f"; {_DELIMITER}"
+    raise ConfigurationError(
+        f"{form.what}: rows have {found} column{'' if found == 1 else 's'}{beside}, and the model takes "
+        f"{form.features} features{advice}"
+    )
+
+
 def check(text: TextIO, form: Form) -> None:
     """Refuse a file whose first line has no number, and text in its first rows, where the command says nothing of its
     columns. Readers find the rest, and name line and column.
@@ -242,6 +270,8 @@ def check(text: TextIO, form: Form) -> None:
                     is_label = form.labelled and column == 0
                     place = f"{form.what}, row {number}, {'label' if is_label else 'column'} {column} (counted from 0)"
                     raise _text(place, field, str(column), is_label=is_label)
+            if number == 1 and fields:
+                check_width(form, len(fields))
 
 
 def _check_commas(place: str, fields: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ import click
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from local import inputs, remote
-from local.columns import Columns
+from local.columns import NAME_THE_LABEL, Columns
 
 FAILURE = 1
 
@@ -58,10 +59,12 @@ def predict(
     Raises:
         ConfigurationError: there is no such file, or its name does not tell the format.
     """
+    from algorithms.interface import CSV
     from algorithms.loading import identified, unpacked
     from container import logs
     from container.serving import app, models
     from local import tables
+    from recordio.content_type import parse
 
     logs.configure(stream=sys.stderr)  # standard output is for the answer
     body = inputs.content(text)
@@ -69,12 +72,15 @@ def predict(
         settings = Settings(algorithm=algorithm or identified(folder, model).name, max_payload=None)
         found, loaded = models.load(folder, settings)
     media = content_type or _media_type(text, found.serving.accepts)
-    body, media = tables.request(body, media, columns, found.serving, f"--input {text}")
+    body, media = tables.request(body, media, columns, found.serving, f"--input {text}", loaded.feature_dim)
     client = app.make_app(loaded, found, settings).test_client()
     headers = {"Accept": accept} if accept else {}
     answer = client.post("/invocations", data=body, content_type=media, headers=headers)
     if answer.status_code != 200:
         click.echo(f"Error: {answer.text.strip()}", err=True)
+        of_rows = answer.status_code == HTTPStatus.BAD_REQUEST and parse(media).media_type == CSV
+        if of_rows and loaded.feature_dim is None and columns.label is None:
+            click.echo(f"Hint: {NAME_THE_LABEL}", err=True)  # of XGBoost, which alone knows how many it takes
         return FAILURE
     sys.stdout.buffer.write(answer.data)
     if not answer.data.endswith(b"\n") and sys.stdout.isatty():

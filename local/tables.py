@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from algorithms.interface import CSV, LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel, Serving
@@ -146,8 +147,11 @@ def _records(file: Path, channel: Channel) -> Path:
     return copy
 
 
-def request(body: bytes, stated: str, columns: Columns, serving: Serving, what: str) -> tuple[bytes, str]:
-    """A request's body and content type, as the model reads them; the label is left out.
+def request(
+    body: bytes, stated: str, columns: Columns, serving: Serving, what: str, feature_dim: int | None
+) -> tuple[bytes, str]:
+    """A request's body and content type, as the model reads them; the label is left out. The model takes so many
+    features, None where it does not say.
 
     Raises:
         ConfigurationError: the body cannot be read as a table, or the command says of columns and it is none.
@@ -158,10 +162,10 @@ def request(body: bytes, stated: str, columns: Columns, serving: Serving, what: 
             raise ConfigurationError(f"--label and --header are for rows in CSV, and {what} is {media.media_type}")
         return body, stated
     _check(media, columns)
-    form = _form(what, media, columns)
+    form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
     if columns.given:
         out = io.StringIO(newline="")
-        form = Form(columns=columns, what=what, delimiter=form.delimiter, missing=serving.missing_values)
+        form = replace(form, missing=serving.missing_values)
         csv.writer(out, lineterminator="\n").writerows(Table(opened(io.BytesIO(body), media), form))
         kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
         body, media = out.getvalue().encode(), ContentType(CSV, kept)

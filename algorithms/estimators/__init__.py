@@ -16,7 +16,8 @@ scikit-learn is imported here and nowhere else.
 ``LinearLearnerClassifier`` and ``LinearLearnerRegressor``, ``FactorizationMachinesClassifier`` and
 ``FactorizationMachinesRegressor``, ``XGBoostClassifier`` and ``XGBoostRegressor``. Image classification and seq2seq
 have none: their data is no matrix of features. ``KMeans``, ``PCA`` and the factorization machines have
-``partial_fit``: their state takes rows as they come. The others read their data several times, or decide by all of it.
+``partial_fit``: their state takes rows as they come; XGBoost adds trees. The others read their data several times, or
+decide by all of it.
 """
 
 from typing import Any

@@ -74,9 +74,17 @@ class Estimator(BaseEstimator):
         """
         values = self._stated(batch, told)
         self._check(values, batch)
+        return self._train(values, {"train": ArrayStream(batch)})
+
+    def _train(self, values: Any, channels: dict[str, Any]) -> Self:
+        """Train as a job does with these parsed hyperparameters and channels.
+
+        Raises:
+            ImportError: see ``_fit``.
+        """
         algorithm = registry.find(self.algorithm)
         try:
-            self.model_: Model = algorithm.fit(values, {"train": ArrayStream(batch)}, QuietJob(self._seed(), logger))
+            self.model_: Model = algorithm.fit(values, channels, QuietJob(self._seed(), logger))
         except ModuleNotFoundError as error:
             raise ImportError(
                 f"{type(self).__name__} is trained with the package '{error.name}', which is not installed: "

@@ -7,8 +7,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from algorithms.arrays import QuietJob
@@ -181,16 +179,7 @@ class StreamsClasses(Streaming, Classifies):
         self._check_goes_on()
         is_first = self._stream is None
         rows, labels, _ = self._rows(X, y, None, reset=is_first, copy=True)
-        check_classification_targets(labels)
-        if is_first:
-            self.__dict__.pop("classes_", None)  # of a first call that failed
-        _check_partial_fit_first_call(self, classes)
-        unknown = np.setdiff1d(labels, self.classes_)
-        if unknown.size:
-            raise ValueError(
-                f"y has {unknown.tolist()[0]!r}, which is none of the classes of the first call: {self.classes_}"
-            )
-        numbers = np.searchsorted(self.classes_, labels).astype(np.float32)
+        numbers = self._numbers_of_batch(labels, classes, is_first=is_first)
         return self._go_on(Batch(rows, numbers), self._kind(self._count()))
 
 

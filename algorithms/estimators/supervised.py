@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
 from algorithms import loading
@@ -82,6 +82,23 @@ class Classifies(ClassifierMixin, Supervised):
         estimator = cls._with(model)
         estimator.classes_ = labels
         return estimator
+
+    def _numbers_of_batch(self, labels: np.ndarray, classes: Any, *, is_first: bool) -> np.ndarray:
+        """The numbers, float32, of a batch's labels, which need not have each of the ``classes``, that are told first.
+
+        Raises:
+            ValueError: in scikit-learn's words, or one of the labels is none of the classes.
+        """
+        check_classification_targets(labels)
+        if is_first:
+            self.__dict__.pop("classes_", None)  # of a first call that failed
+        _check_partial_fit_first_call(self, classes)
+        unknown = np.setdiff1d(labels, self.classes_)
+        if unknown.size:
+            raise ValueError(
+                f"y has {unknown.tolist()[0]!r}, which is none of the classes of the first call: {self.classes_}"
+            )
+        return np.searchsorted(self.classes_, labels).astype(np.float32)
 
     @abstractmethod
     def _kind(self, count: int) -> dict[str, Any]:

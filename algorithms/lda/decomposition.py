@@ -18,6 +18,9 @@ _MOST_PRODUCTS = 1 << 35
 """Multiplications of all starts together, of which an iteration takes r^4: some seconds, and no bound up to 40 terms.
 What the last iterations of a start gain, and the better one of several, no longer shows after the steps that follow."""
 
+_HEARD = 100
+"""Iterations between two looks at whether a stop was asked for: a tolerance near 0 is never met."""
+
 
 @dataclass(frozen=True)
 class Decomposition:
@@ -41,9 +44,10 @@ def decompose(
     tolerance: float,
     random: np.random.Generator,
     report: Callable[[Decomposition], None],
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Decomposition:
-    """The best of up to ``max_restarts`` random starts; the search ends once the best has been found twice, or with
-    the work that large tensors are given.
+    """The best of up to ``max_restarts`` random starts; the search ends once the best has been found twice, with
+    the work that large tensors are given, or soon after ``stopped`` has become true.
 
     Args:
         tensor: (r, r, r), symmetric, float64.
@@ -53,25 +57,29 @@ def decompose(
     left = max(1, _MOST_PRODUCTS // len(tensor) ** 4)  # iterations
     for _ in range(max_restarts):
         start = np.linalg.qr(random.standard_normal(tensor.shape[:2]))[0]
-        found = _descend(tensor, start, min(max_iterations, left), tolerance)
+        found = _descend(tensor, start, min(max_iterations, left), tolerance, stopped)
         left -= found.iterations
         report(found)
         if best is not None and abs(found.error - best.error) < _SAME:
             break
         if best is None or found.error < best.error:
             best = found
-        if not left:
+        if not left or stopped():
             break
     assert best is not None
     return best
 
 
-def _descend(tensor: np.ndarray, factors: np.ndarray, max_iterations: int, tolerance: float) -> Decomposition:
+def _descend(
+    tensor: np.ndarray, factors: np.ndarray, max_iterations: int, tolerance: float, stopped: Callable[[], bool]
+) -> Decomposition:
     rank = len(tensor)
     unfolded = tensor.reshape(rank, -1)
     norm = max(float(np.linalg.norm(tensor)), np.finfo(float).tiny)
     captured, converged, iterations = 0.0, False, 0
     while iterations < max_iterations and not converged:
+        if iterations % _HEARD == _HEARD - 1 and stopped():
+            break
         iterations += 1
         product = unfolded @ _khatri_rao(factors)  # T(I, v_i, v_i) in columns, (r, r)
         left, _, right = np.linalg.svd(product)

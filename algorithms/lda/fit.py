@@ -39,6 +39,8 @@ _FIRST_SWEEPS, _LAST_ROUNDS, _LAST_SWEEPS = 12, 10, 5
 _MOST_DROPS = 25  # phases that begin by leaving out topics: with more topics to leave out, several at a time
 _SWEEPS_A_DROP, _SWEEPS_OF_MANY = 4, 2  # of such a phase, and where several topics go at a time
 MOMENTS = "moments"
+_MOST_WORDS = 1e30
+"""Of all documents: sums of products with their probabilities and priors stay within float32."""
 _ENOUGH = 1e-5
 """The steps end when one gains less of a word's log likelihood, relative to it."""
 
@@ -70,7 +72,7 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
         climb = Climb.resumed(counts, wanted, is_text, found, checkpoints, job)
     with job.timer("LDA.finalize.time"):
         model = climb.run()
-    if not np.isfinite(model.beta).all() or not model.beta.any(axis=1).all():
+    if not (np.isfinite(model.alpha).all() and np.isfinite(model.beta).all() and model.beta.any(axis=1).all()):
         raise TrainingDataError(f"alpha0 is {hyperparameters.alpha0:g}, and no topics are found: choose a smaller one")
     job.report(Progress(1, 1))
     job.report(Throughput(counts.shape[0], time.perf_counter() - started))
@@ -145,6 +147,7 @@ def _decomposed(
             tolerance=hyperparameters.tol,
             random=random,
             report=lambda one: _report(one, job),
+            stopped=lambda: job.stop_requested,
         )
         return [best.weights, best.factors, best.error, best.iterations, best.converged]
 
@@ -187,6 +190,11 @@ def read(stream: Stream, feature_dim: int, job: Job) -> sp.csr_array:
     joined = sp.csr_array(concatenate(parts).features if parts else (0, feature_dim), dtype=np.float32)
     joined.sum_duplicates()
     joined.eliminate_zeros()
+    if (words := float(joined.sum(dtype=np.float64))) > _MOST_WORDS:
+        raise TrainingDataError(
+            f"the train channel holds {joined.data.max():g}, and {words:.2g} in all; features must be counts of words, "
+            f"{_MOST_WORDS:.0e} in all at most, which float32 can add up: divide them all by one number"
+        )
     return joined
 
 

@@ -90,8 +90,14 @@ class Moments:
         return self.pairs(vectors) - share * np.outer(self.first, self.first @ vectors)
 
     def whiten(self, rank: int, random: np.random.Generator) -> Whitened:
-        """M3 in the ``rank`` leading directions of M2, or in fewer where M2 has no more."""
+        """M3 in the ``rank`` leading directions of M2, or in fewer where M2 has no more.
+
+        Raises:
+            TrainingDataError: M2 has none, as where words occur independently of each other and ``alpha0`` is large.
+        """
         values, vectors = self._leading(rank, random)
+        if not len(values):
+            raise TrainingDataError(f"alpha0 is {self.alpha0:g}, and no topics are found: choose a smaller one")
         scale = np.sqrt(values)
         return Whitened(self._third(vectors / scale), vectors * scale)
 

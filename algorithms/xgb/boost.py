@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import xgboost as xgb
 
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.stopping import EarlyStopping
-from algorithms.errors import TrainingStopped
+from algorithms.errors import HyperparameterError, TrainingStopped
 from algorithms.events import Measured, Progress, Score
 from algorithms.interface import Job
 from algorithms.xgb import data
@@ -68,6 +69,7 @@ def boost(
         beside: boosters to save together with this one while it is unfinished.
 
     Raises:
+        HyperparameterError: what is to be gone on from is of another kind of base learner.
         TrainingStopped: the job was asked to stop, and not to keep a model then.
     """
     updating = hyperparameters.process_type == "update"
@@ -85,6 +87,8 @@ def boost(
                 f"num_round is {hyperparameters.num_round}, and the checkpoint has {done} rounds: the model keeps them "
                 "all. To train fewer, empty the folder of checkpoints."
             )
+    if start is not None:
+        _check_kind(start, hyperparameters)
     stopping = None
     if hyperparameters.early_stopping_rounds is not None and validation is not None:
         stopping = Watcher(hyperparameters, start)
@@ -112,6 +116,18 @@ def boost(
     at = stopping.best_iteration - monitor.first
     scores = monitor.history[at] if 0 <= at < len(monitor.history) else {}
     return Boosted(stopping.best(booster), scores, monitor.stopped)
+
+
+def _check_kind(start: xgb.Booster, hyperparameters: XGBoostHyperparameters) -> None:
+    """XGBoost goes on with another kind without a word, and without all that the booster has learned."""
+    kind = json.loads(start.save_config())["learner"]["gradient_booster"]["name"]
+    if hyperparameters.booster not in (None, kind):
+        raise HyperparameterError(
+            [
+                f"Hyperparameter 'booster' is {hyperparameters.booster}, and what the job goes on from, a model or a "
+                f"checkpoint, is of {kind}: state that, or begin anew"
+            ]
+        )
 
 
 def _rounds(

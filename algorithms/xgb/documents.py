@@ -58,6 +58,8 @@ def _checked(data: bytes, name: str) -> bytearray:
         ) from None
     except (ubjson.UBJSONError, legacy.LegacyError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{name} is not an XGBoost model, or is damaged: {error}") from None
+    except KeyError as error:
+        raise ModelError(f"{name} is not an XGBoost model, or is damaged: it has no {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(f"{name} is damaged: {error}") from None
 

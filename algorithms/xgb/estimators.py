@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
+from algorithms.arrays import ArrayStream
 from algorithms.estimators.supervised import Classifies, Regresses, Supervised
 from algorithms.xgb.outputs import predicted_classes
 from recordio.batches import Batch
@@ -17,6 +20,10 @@ def _gives_probabilities(estimator: Any) -> bool:
     if objective not in ("binary:logistic", "multi:softprob"):
         raise AttributeError(f"objective={objective!r} gives classes and no probabilities")
     return True
+
+
+_RENAMED = {"reg:linear": "reg:squarederror"}
+"""Names of objectives that a model has by another."""
 
 
 class Boosted(Supervised):
@@ -37,7 +44,31 @@ class Boosted(Supervised):
         return self._fit_weighted(X, y, sample_weight)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
-        return super()._fit(batch, told | ({} if batch.weights is None else {"csv_weights": 1}))
+        return super()._fit(batch, told | _weighted(batch))
+
+    def _is_first(self) -> bool:
+        """Whether there is no model that rows could go on from."""
+        return "model_" not in vars(self)
+
+    def _go_on(self, batch: Batch, told: dict[str, Any]) -> Self:
+        """Add ``num_round`` rounds on these rows, as a job with the model so far in its channel ``model``.
+
+        Raises:
+            ValueError: the hyperparameters or the rows cannot be used; the model is then as it was.
+        """
+        if self._is_first():
+            return self._fit(batch, told)
+        values = self._stated(batch, told | _weighted(batch))
+        before: Any = self.model_
+        if values.objective is not None and before.objective != _RENAMED.get(values.objective, values.objective):
+            raise ValueError(f"objective is {values.objective}, and the model's is {before.objective}")
+        with tempfile.TemporaryDirectory() as folder:
+            before.save(Path(folder))
+            return self._train(values, {"train": ArrayStream(batch), "model": Path(folder)})
+
+
+def _weighted(batch: Batch) -> dict[str, Any]:
+    return {} if batch.weights is None else {"csv_weights": 1}
 
 
 class XGBoostClassifier(Boosted, Classifies):
@@ -52,6 +83,25 @@ class XGBoostClassifier(Boosted, Classifies):
 
     def _kind(self, count: int) -> dict[str, Any]:
         return {"objective": "binary:logistic"} if count == 2 else {"objective": "multi:softprob", "num_class": count}
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
+        """Add ``num_round`` rounds on the rows of ``X``, (n, d), with labels ``y``, (n,), to the model so far.
+
+        That may be from ``partial_fit``, ``fit`` or ``load``. Two classes start from a probability of 0.5, and not from
+        their share in the first rows, which may be of one class.
+
+        Args:
+            classes: all labels that may come; needed where there is no model yet, for the rows may not have each.
+            sample_weight: (n,); None for 1.
+
+        Raises:
+            ValueError: the hyperparameters, the rows or the labels cannot be used; the model is then as it was.
+        """
+        is_first = self._is_first()
+        rows, labels, weights = self._rows(X, y, sample_weight, reset=is_first)
+        numbers = self._numbers_of_batch(labels, classes, is_first=is_first)
+        start = {"base_score": 0.5} if is_first and self.base_score is None and self._count() == 2 else {}
+        return self._go_on(Batch(rows, numbers, weights), self._kind(self._count()) | start)
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """The class of each row, (n,)."""
@@ -70,6 +120,11 @@ class XGBoostRegressor(Boosted, Regresses):
 
     algorithm = "xgboost"
     fixed = frozenset({"num_class", "csv_weights"})
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
+        """Add ``num_round`` rounds; see ``XGBoostClassifier.partial_fit``."""
+        rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True, reset=self._is_first())
+        return self._go_on(Batch(rows, self._numbers(labels), weights), self._kind())
 
     def _kind(self) -> dict[str, Any]:
         return {}

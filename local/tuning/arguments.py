@@ -107,7 +107,9 @@ def objective(
         raise click.UsageError(f"{algorithm.name} has no metric that a search could optimise")
     if stated is not None:
         if stated not in metrics:
-            raise click.UsageError(f"{algorithm.name} has no objective '{stated}'; {did_you_mean(stated, metrics)}")
+            of_channels = [name for name in metrics if name.partition(":")[2] == stated]
+            near = did_you_mean(of_channels[0] if of_channels else stated, metrics)
+            raise click.UsageError(f"{algorithm.name} has no objective '{stated}'; {near}")
         if (channel := stated.partition(":")[0]) not in channels:
             raise click.UsageError(f"the objective {stated} needs the channel '{channel}': --{channel} PATH")
         return metrics[stated]
@@ -119,13 +121,24 @@ def objective(
     if not candidates:
         needed = sorted({name.partition(":")[0] for name in logged})
         options = " or ".join(f"--{channel} PATH" for channel in needed)
-        raise click.UsageError(f"{algorithm.name} is judged by {', '.join(logged)}: give {options}")
+        raise click.UsageError(f"give {options}, on which jobs of {algorithm.name} are compared, by {_by(logged)}")
     if (
         len({metric.maximize for metric in candidates}) > 1
         or len({one.name.partition(":")[0] for one in candidates}) > 1
     ):
-        raise click.UsageError(f"say what to optimise: --objective {'|'.join(metric.name for metric in candidates)}")
+        first = candidates[0].name
+        raise click.UsageError(
+            f"say by which metric jobs are compared, as in --objective {first}: "
+            f"{_by({metric.name: metric for metric in candidates})}"
+        )
     return candidates[0]
+
+
+def _by(metrics: Mapping[str, Metric]) -> str:
+    """Names of metrics, by what is looked for."""
+    highest = ", ".join(name for name, metric in metrics.items() if metric.maximize)
+    lowest = ", ".join(name for name, metric in metrics.items() if not metric.maximize)
+    return " or ".join(f"the {word} of {names}" for word, names in (("highest", highest), ("lowest", lowest)) if names)
 
 
 def why_never(

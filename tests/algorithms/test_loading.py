@@ -144,6 +144,37 @@ def test_repeated_entries_of_sparse_rows_are_summed(folder: Path) -> None:
     assert rows.nnz == 4  # the caller's rows are as they were
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "is empty"), (b"hello", r"\(notes.json\) as its model")],
+)
+def test_the_folder_where_one_is_has_its_name_in_messages(
+    content: bytes | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / "notes.json").write_bytes(content)
+    with pytest.raises(ModelError, match=words) as found:
+        algorithms.load(".")
+    assert str(tmp_path) in str(found.value)
+    (tmp_path / "xgboost-model").write_text('{"weights": [1]}')
+    with pytest.raises(ModelError, match="xgboost-model is not an XGBoost model, or is damaged: it has no 'learner'"):
+        algorithms.load("", "xgboost")
+    monkeypatch.setattr("algorithms.loading.MOST_MEMBERS", 1)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(ModelError, match=f"'{tmp_path}' is no model folder: it has over 1 files and folders"):
+        algorithms.load("")
+
+
+def test_a_folder_that_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("algorithms.loading.check_files", refuse)
+    with pytest.raises(ModelError, match="cannot be read as a model folder: .*Permission denied"):
+        algorithms.load(folder)
+
+
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         algorithms.load(tmp_path / "nowhere")

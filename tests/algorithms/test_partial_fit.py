@@ -1,4 +1,4 @@
-"""``partial_fit``: k-means, PCA and factorization machines on rows that come batch by batch."""
+"""``partial_fit``: k-means, PCA, factorization machines and XGBoost on rows that come batch by batch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import xgboost as xgb
 from sklearn.base import clone
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
@@ -194,3 +195,50 @@ def test_rows_that_no_step_can_take_do_not_spoil_what_comes_after(before: int) -
     machine.partial_fit(rows, labels, **options)
     anew = clone(machine).partial_fit(rows, labels, **options)
     np.testing.assert_array_equal(machine.predict_proba(rows), anew.predict_proba(rows))
+
+
+def in_rounds(parameters: dict[str, Any], rows: np.ndarray, labels: np.ndarray, size: int) -> xgb.Booster:
+    """Batches by XGBoost itself, each continuing the booster of those before it for five rounds."""
+    booster = None
+    for start in range(0, len(rows), size):
+        matrix = xgb.DMatrix(rows[start : start + size], label=labels[start : start + size])
+        booster = xgb.train({"nthread": 1, **parameters}, matrix, 5, xgb_model=booster)
+    return booster
+
+
+def test_trees_of_a_stream_are_those_that_xgboost_adds() -> None:
+    rows, numbers = load_breast_cancer(return_X_y=True)
+    rows, order = rows.astype(np.float32), np.argsort(numbers, kind="stable")  # the first batch is of one class
+    rows, numbers = rows[order], numbers[order]
+    labels = np.array(["malign", "benign"])[numbers]
+    found = estimators.XGBoostClassifier(num_round=5, nthread=1)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        found.partial_fit(rows, labels)
+    for start in range(0, len(rows), 190):
+        found.partial_fit(rows[start : start + 190], labels[start : start + 190], classes=["benign", "malign"])
+        found = pickle.loads(pickle.dumps(found))  # noqa: S301 - its own
+    their = in_rounds({"objective": "binary:logistic", "base_score": 0.5}, rows, 1 - numbers, 190)
+    np.testing.assert_array_equal(found.predict_proba(rows)[:, 1], their.predict(xgb.DMatrix(rows)))
+    with pytest.raises(ValueError, match="y has 'unknown', which is none of the classes"):
+        found.partial_fit(rows[:1], ["unknown"])
+    with pytest.raises(ValueError, match="X has 5 features"):
+        found.partial_fit(rows[:, :5], labels)
+
+
+def test_trees_go_on_from_fit_and_load(tmp_path: Path) -> None:
+    rows, numbers = load_diabetes(return_X_y=True)
+    rows, numbers = rows.astype(np.float32), numbers.astype(np.float32)
+    found = estimators.XGBoostRegressor(num_round=5, nthread=1).fit(rows[:221], numbers[:221])
+    found.save(tmp_path / "model.tar.gz")
+    loaded = estimators.XGBoostRegressor.load(tmp_path / "model.tar.gz").set_params(num_round=5, nthread=1)
+    before = loaded.predict(rows)
+    with pytest.raises(ValueError, match="objective is reg:gamma, and the model's is reg:squarederror"):
+        clone(loaded).fit(rows, numbers).set_params(objective="reg:gamma").partial_fit(rows, numbers)
+    for other in ({"booster": "dart"}, {"kfold": 3}):
+        with pytest.raises(ValueError, match="is of gbtree|exclude each other"):
+            loaded.set_params(**other).partial_fit(rows, numbers)
+        loaded.set_params(booster="gbtree", kfold=None)
+    assert loaded.predict(rows).tolist() == before.tolist()
+    their = in_rounds({}, rows, numbers, 221).predict(xgb.DMatrix(rows))
+    for one in (found, loaded):
+        np.testing.assert_array_equal(one.partial_fit(rows[221:], numbers[221:]).predict(rows), their)

@@ -232,6 +232,27 @@ def test_a_request_with_a_header_is_told_what_to_add(tmp_path, capsys):
     assert "the first line has no numbers, but 'height'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["linear-learner", "xgboost"])
+def test_a_request_with_the_label_in_it_is_told_to_name_it(name, tmp_path, capsys):
+    """And not of ``label_size``, which is a server's word."""
+    file = tmp_path / "rows.csv"
+    FEATURES.assign(y=LABELS.astype(int)).to_csv(file, index=False)
+    words = ["train", name, "--train", file, "--label", "y", *SUPERVISED[name], "--output", tmp_path / "out", "-q"]
+    assert oba(*words) == 0
+    ask = ["predict", "--model", tmp_path / "out", "--input", file]
+    assert oba(*ask, "--header") == 1
+    message = capsys.readouterr().err
+    assert "5" in message and "4" in message
+    assert "--label NAME, or its number, --label 0 for the first" in message and "label_size" not in message
+    plain = tmp_path / "plain.csv"
+    np.savetxt(plain, NUMBERS[:, :3], delimiter=",")
+    assert oba(*ask[:-1], plain, "--label", 0) == 1
+    message = capsys.readouterr().err
+    assert "label_size" not in message and "--label NAME" not in message
+    if name == "linear-learner":
+        assert "rows have 2 columns beside the label, '0', and the model takes 4 features" in message
+
+
 @pytest.mark.slow
 def test_a_search_and_standard_input_take_them_too(tmp_path, monkeypatch):
     content = FEATURES.assign(y=LABELS).to_csv(index=False)

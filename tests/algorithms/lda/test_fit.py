@@ -168,6 +168,7 @@ def test_one_topic_is_the_mean_of_the_words():
     [
         (np.zeros((0, 3), np.float32), "the train channel is empty"),
         (np.float32([[1, -2, 3], [3, 4, 5]]), "holds -2; features must be counts of words"),
+        (np.full((9, 3), 1e37, np.float32), "holds 1e.37, and 2.7e.38 in all; .* 1e.30 in all at most"),
         (np.float32([[1, 0, 0], [0, 1, 1]]), "no document of the train channel has three words"),
     ],
 )
@@ -190,6 +191,28 @@ def test_topics_beyond_those_of_the_tensor_are_found_too(monkeypatch):
     peer = LatentDirichletAllocation(10, learning_method="batch", max_iter=10, random_state=0).fit(counts)
     theirs = peer.components_ / peer.components_.sum(axis=1, keepdims=True)
     assert matched(beta, model.beta)[1].mean() < matched(beta, theirs)[1].mean()
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        samples.features(samples.configurations("lda")["topics"], 61, 4),  # its prior was saved as infinity
+        np.random.default_rng(3).poisson(1, (61, 4)).astype(np.float32),  # its second moment has no direction above 0
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_prior_that_finds_no_topics_is_refused_by_name(counts):
+    with pytest.raises(TrainingDataError, match=r"alpha0 is 3.4.*, and no topics are found: choose a smaller one"):
+        fit(counts, 2, alpha0=3.4028234663852886e38, max_restarts=2)
+
+
+def test_a_decomposition_hears_of_a_stop():
+    """A tolerance that is never met, and as many iterations and starts as there may be."""
+    tensor = np.random.default_rng(0).normal(size=(3, 3, 3))
+    options = {"max_restarts": 2**31, "max_iterations": 2**31, "tolerance": 0, "random": np.random.default_rng(0)}
+    found = decompose(tensor, report=lambda one: None, stopped=lambda: True, **options)
+    assert found.iterations < 1000
+    assert np.isfinite(found.weights).all()
 
 
 def test_starts_that_never_agree_end_with_the_work_they_are_given(monkeypatch):

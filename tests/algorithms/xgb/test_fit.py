@@ -9,7 +9,14 @@ import pytest
 import scipy.sparse as sp
 import xgboost as xgb
 
-from algorithms.errors import AlgorithmInputError, ChannelError, ModelError, TrainingDataError, TrainingStopped
+from algorithms.errors import (
+    AlgorithmInputError,
+    ChannelError,
+    HyperparameterError,
+    ModelError,
+    TrainingDataError,
+    TrainingStopped,
+)
 from algorithms.figures import Sample
 from algorithms.xgb import boost
 from recordio.batches import Batch
@@ -277,6 +284,9 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
         fit((features[:, :4], labels), model=tmp_path)
     with pytest.raises(AlgorithmInputError, match="'num_class' does not fit"):
         fit(model=tmp_path, objective="multi:softmax", num_class=3)
+    for kind in ("dart", "gblinear"):  # XGBoost would drop the trees without a word
+        with pytest.raises(HyperparameterError, match=f"'booster' is {kind}, and what .* is of gbtree"):
+            fit(model=tmp_path, booster=kind)
     with pytest.raises(ChannelError, match="exclude each other"):
         fit(model=tmp_path, kfold=3)
     (tmp_path / "xgboost-model-1").write_bytes(b"")

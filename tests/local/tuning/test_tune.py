@@ -93,7 +93,7 @@ TREES = ("xgboost", "objective=binary:logistic", "num_round=1..2", "--validation
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["kmeans", "k=5..50"], "kmeans is judged by test:msd, test:ssd: give --test PATH"),
+        (["kmeans", "k=5..50"], "give --test PATH, on which jobs of kmeans are compared, by the lowest of test:msd"),
         (["kmeans", "--test", "{data}", "k=5"], "there is nothing to search"),
         (["kmeans", "--test", "{data}", "kk=5..9"], "did you mean 'k'?"),
         (["kmeans", "--test", "{data}", "k=0..9"], "MinValue '0' of the range of hyperparameter [k] isn't valid"),
@@ -116,12 +116,13 @@ TREES = ("xgboost", "objective=binary:logistic", "num_round=1..2", "--validation
         (["kmeans", "--test", "{data}", "k=5..9", "--objective", "test:mse"], "did you mean 'test:msd' or 'test:ssd'?"),
         (
             [*LINEAR, "--validation", "{data}"],
-            "say what to optimise: --objective validation:objective_loss|validation:b",
+            "as in --objective validation:objective_loss: the highest of validation:b",
         ),
         (
             [*LINEAR, "--validation", "{data}", "--objective", "validation:rmse"],
             "never logged: predictor_type is binary",
         ),
+        ([*TREES, "--objective", "auc"], "did you mean 'validation:auc'"),
         ([*LINEAR, "--objective", "validation:recall"], "the objective validation:recall needs the channel"),
         (["linear-learner", "--validation", "{data}", "wd=0..1"], "'predictor_type' which are required"),
         ([*MACHINES, "--objective", "test:rmse"], "test:rmse is never logged: predictor_type is binary_classifier"),
