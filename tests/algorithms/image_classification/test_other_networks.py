@@ -294,7 +294,12 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any],
         {},
         "begin is x, not an integer or None",
     ),
-    "neighbours": (lambda nodes: nodes["relu"].update(op="LRN", attrs={"nsize": "4"}), {}, "nsize is 4 and knorm 2"),
+    "neighbours": (lambda nodes: nodes["relu"].update(op="LRN", attrs={"nsize": "4"}), {}, "nsize is 4, alpha 0.0001"),
+    "no decay": (
+        lambda nodes: nodes["relu"].update(op="LRN", attrs={"nsize": "5", "beta": "0"}),
+        {},
+        "beta 0 and knorm 2; all must be above 0",
+    ),
     "padding alone": (
         lambda nodes: nodes["relu"].update(op="Pooling", attrs={"kernel": "(2, 2)", "pad": "(2, 2)"}),
         {},
