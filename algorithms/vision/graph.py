@@ -347,10 +347,12 @@ def normalisation(node: Node) -> Normalisation:
     Raises:
         ModelError: it is none that MXNet computes.
     """
-    size, knorm = count(node, "nsize", 0), number(node, "knorm", 2.0)
-    if size % 2 == 0 or knorm <= 0:
+    found = Normalisation(
+        count(node, "nsize", 0), number(node, "alpha", 1e-4), number(node, "beta", 0.75), number(node, "knorm", 2.0)
+    )
+    if found.size % 2 == 0 or min(found) <= 0:
         raise ModelError(
-            f"node '{node.name[:80]}' of the symbol file: nsize is {size} and knorm {knorm:g}; an LRN has an odd nsize "
-            "and a knorm above 0"
+            f"node '{node.name[:80]}' (LRN) of the symbol file: nsize is {found.size}, alpha {found.alpha:g}, beta "
+            f"{found.beta:g} and knorm {found.knorm:g}; all must be above 0, and nsize is odd"
         )
-    return Normalisation(size, nonnegative(node, "alpha", 1e-4), number(node, "beta", 0.75), knorm)
+    return found

@@ -157,6 +157,16 @@ def test_memory_is_that_of_the_network_that_is_started_from(tmp_path: Path) -> N
     assert ImageClassification.memory(values) < 1 << 20
 
 
+@pytest.mark.parametrize(
+    "operator", [{"op": "LeakyReLU", "attrs": {"act_type": "gelu"}}, {"op": "LRN", "attrs": {"nsize": "3"}}]
+)
+def test_operators_that_are_several_keep_more_than_they_read(tmp_path: Path, operator: dict[str, Any]) -> None:
+    plain = starts.find(FORM, start(tmp_path / "plain"), pretrained=True)
+    other = starts.find(FORM, start(tmp_path / "other", lambda nodes: nodes["relu"].update(operator)), pretrained=True)
+    assert plain is not None and other is not None
+    assert other.kept - plain.kept == 3 * 4 * (4 * 3 * 3)
+
+
 ONES = np.ones(3, np.float32)
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any], str]] = {
     "operator": (
@@ -284,7 +294,12 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any],
         {},
         "begin is x, not an integer or None",
     ),
-    "neighbours": (lambda nodes: nodes["relu"].update(op="LRN", attrs={"nsize": "4"}), {}, "nsize is 4 and knorm 2"),
+    "neighbours": (lambda nodes: nodes["relu"].update(op="LRN", attrs={"nsize": "4"}), {}, "nsize is 4, alpha 0.0001"),
+    "no decay": (
+        lambda nodes: nodes["relu"].update(op="LRN", attrs={"nsize": "5", "beta": "0"}),
+        {},
+        "beta 0 and knorm 2; all must be above 0",
+    ),
     "padding alone": (
         lambda nodes: nodes["relu"].update(op="Pooling", attrs={"kernel": "(2, 2)", "pad": "(2, 2)"}),
         {},
