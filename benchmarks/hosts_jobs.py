@@ -164,8 +164,9 @@ def _factorization_machines(scale: float, random: np.random.Generator) -> Job:
     rows.sum_duplicates()
     tastes = random.standard_normal(width).astype(np.float32)
     labels = (rows @ tastes > 0).astype(np.float32)
-    values = {"feature_dim": width, "num_factors": 8, "predictor_type": "binary_classifier", "epochs": 2}
-    step = _batches(count, 1000, 2)
+    epochs = 5
+    values = {"feature_dim": width, "num_factors": 8, "predictor_type": "binary_classifier", "epochs": epochs}
+    step = _batches(count, 1000, epochs)
     return Job("factorization-machines", values, *_rows(rows, labels), step, "binary_classification_accuracy")
 
 

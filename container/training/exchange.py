@@ -97,8 +97,8 @@ class Engine:
         """The sum of the parts, one after the other, in ``out`` where it is given, which may be one of them; ``what``
         says what they are, alike on all hosts.
 
-        A number that stands for ``what`` travels behind every piece of them. Where hosts add arrays of different sizes,
-        the engine gives those with the smaller one a wrong sum without an error; the number is wrong then, too.
+        A number that stands for ``what`` travels behind the first piece of them. Where hosts add arrays of different
+        sizes, the engine gives those with the smaller one a wrong sum without an error; the number is wrong then, too.
 
         Raises:
             RuntimeError: another host adds something else.
@@ -110,15 +110,18 @@ class Engine:
         mark = np.array([zlib.crc32(what.encode()) & _MARK | 1]).astype(parts[0].dtype)
         total = np.empty(sum(map(len, parts)), mark.dtype) if out is None else out
         start, started = 0, time.perf_counter()
-        for own in _pieces(parts, _PIECE * self.size // total.itemsize):
-            piece = collective.allreduce(np.concatenate([*own, mark]), collective.Op.SUM)
-            total[start : start + len(piece) - 1] = piece[:-1]
-            start += len(piece) - 1
+        for number, own in enumerate(_pieces(parts, _PIECE * self.size // total.itemsize)):
+            given = own if number else [*own, mark]
+            piece = collective.allreduce(np.concatenate(given) if len(given) > 1 else given[0], collective.Op.SUM)
             self.sums, self.sent = self.sums + 1, self.sent + piece.nbytes
-            if piece[-1] != (mark * self.size).astype(mark.dtype)[0]:
-                raise RuntimeError(
-                    f"host {self.rank} of {self.size} adds {shortened(what)}, and another host something else"
-                )
+            if number == 0:
+                told, piece = piece[-1], piece[:-1]
+                if told != (mark * self.size).astype(mark.dtype)[0]:
+                    raise RuntimeError(
+                        f"host {self.rank} of {self.size} adds {shortened(what)}, and another host something else"
+                    )
+            total[start : start + len(piece)] = piece
+            start += len(piece)
         self.seconds += time.perf_counter() - started
         return total
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -353,10 +354,11 @@ def eagerly(name: str) -> str:
 
 
 def written(hosts: Group, place: int) -> list[str]:
-    """Where a host has written checkpoints in its last start. XGBoost's leader writes one each round."""
+    """Where a host has written checkpoints in its last start, without those of a stop where it has just written one.
+    XGBoost's leader writes one each round."""
     if hosts.algorithm == "xgboost":
         return re.findall(r"^\[(\d+)\]\ttrain-", hosts.log(place), re.MULTILINE)
-    return points(hosts, place)
+    return [point for point, _ in itertools.groupby(points(hosts, place))]
 
 
 def wait_for_points(hosts: Group, count: int) -> None:

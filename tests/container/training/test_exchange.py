@@ -39,11 +39,12 @@ def test_values_of_unlike_sizes_are_gathered():
     [
         [np.zeros(10), np.zeros(11)],
         [np.ones(10, np.float32), np.ones(100_000, np.float32)],
+        [np.ones(200_000, np.float32), np.ones(300_000, np.float32)],
         [np.ones((2, 3)), np.ones((3, 2))],
         [np.ones(4, np.float32), np.ones(4, np.int32)],
         [np.ones(3, np.int64), np.ones(4, np.int64), np.ones(4, np.int64)],
     ],
-    ids=["size", "many-more", "shape", "kind", "one-of-three"],
+    ids=["size", "many-more", "pieces", "shape", "kind", "one-of-three"],
 )
 def test_unlike_arrays_are_an_error_and_no_wrong_sum(arrays):
     """As the engine has it, the host with the smaller array would get wrong numbers, and no error."""
