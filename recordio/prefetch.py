@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import threading
@@ -56,14 +55,17 @@ def ahead(produce: Callable[[Callable[[], bool]], Iterator[T]], depth: int = 2) 
     Leaving the loop (or closing the generator) closes the iterator in its thread and waits for the thread to end.
     An exception in the thread is raised here, after the items before it.
     """
-    waiting: queue.Queue[T | _Raised] = queue.Queue(depth)
+    # One queue for items, and one for the room that is left for more: simple ones wait without Python, of which a
+    # bounded queue takes some ten microseconds for each item.
+    waiting: queue.SimpleQueue[T | _Raised] = queue.SimpleQueue()
+    room: queue.SimpleQueue[None] = queue.SimpleQueue()
+    for _ in range(depth):
+        room.put(None)
     left = threading.Event()
 
     def put(item: T | _Raised) -> None:
-        while not left.is_set():
-            with contextlib.suppress(queue.Full):
-                waiting.put(item, timeout=0.1)
-                return
+        room.get()
+        waiting.put(item)
 
     def run() -> None:
         error: BaseException | None = None
@@ -85,9 +87,12 @@ def ahead(produce: Callable[[Callable[[], bool]], Iterator[T]], depth: int = 2) 
     thread.start()
     try:
         while not isinstance(item := waiting.get(), _Raised):
+            room.put(None)
             yield item
         if item.error is not None:
             raise item.error
     finally:
         left.set()
+        for _ in range(2):  # an item that the thread has in hand, and how it ended
+            room.put(None)
         thread.join()
