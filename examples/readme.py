@@ -34,17 +34,23 @@ PAGES = [
 FORMATS_PAGE = README.parent / "docs" / "formats.md"
 LIMITS = README.parent / "recordio" / "limits.py"
 LIMITS_PAGE = README.parent / "docs" / "limits.md"
-BLOCK = re.compile(r"^<!-- tested(?:: (?P<needs>[\w-]+))? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"^<!-- tested(?:: (?P<needs>[\w-]+))? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$"
+    r"(?:\n```(?:json|text)\n(?P<answer>.*?)^```$)?",
+    re.M | re.S,
+)
 HEADING = re.compile(r"^#+ (.*)$", re.M)
 
 
 class Block(NamedTuple):
-    """Commands that can be run: below which heading, in what language, and what they need beyond this project."""
+    """Commands that can be run: below which heading, in what language, and what they need beyond this project; and the
+    lines that the page shows of what they print."""
 
     heading: str
     language: str
     needs: str
     text: str
+    answer: str
 
 
 def blocks(readme: str) -> list[Block]:
@@ -52,7 +58,7 @@ def blocks(readme: str) -> list[Block]:
     found = []
     for match in BLOCK.finditer(readme):
         heading = HEADING.findall(readme[: match.start()])[-1]
-        found.append(Block(heading, match["language"], match["needs"] or "", match["text"]))
+        found.append(Block(heading, match["language"], match["needs"] or "", match["text"], match["answer"] or ""))
     return found
 
 

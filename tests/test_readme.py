@@ -152,6 +152,11 @@ def run(block, folder: Path) -> bool:
     assert done.returncode == 0, f"{block.heading}:\n{text}\n{done.stdout}\n{done.stderr}"
     for expected in re.findall(r"^print\(.*\)  # (.*)$", text, re.M):
         assert numbers(done.stdout) == pytest.approx(numbers(expected), rel=1e-3)
+    printed = [numbers(line) for line in done.stdout.splitlines()]
+    for line in block.answer.splitlines():
+        shown = numbers(line)
+        near = pytest.approx(shown, rel=0.02, abs=2e-3)  # other processors round otherwise
+        assert not shown or any(found[: len(shown)] == near for found in printed), f"{line}\nis none of\n{done.stdout}"
     return True
 
 
