@@ -38,6 +38,7 @@ from algorithms.vision import augment, pipeline  # noqa: E402
 from algorithms.vision.examples import of_channel  # noqa: E402
 from benchmarks.common import SHARED_DATA, table  # noqa: E402
 from benchmarks.lines import Line  # noqa: E402
+from container import resources  # noqa: E402
 from recordio.framing import write_frame  # noqa: E402
 from recordio.images import encode_record  # noqa: E402
 from tests.algorithms.fakes import FakeJob  # noqa: E402
@@ -206,7 +207,7 @@ def _ours(task: Task, data: Data, seed: int) -> tuple[list[float], list[float]]:
         **({"resize": task.resize} if task.resize else {}),
     }
     strings = {name: str(value) for name, value in given.items()}
-    job = FakeJob(seed=seed)
+    job = FakeJob(seed=seed, memory=resources.memory())
     values = hyperparameters.parse(ImageClassification.hyperparameters, strings)
     ImageClassification.fit(values, {"train": data.channel("train"), "validation": data.channel("test")}, job)
     accuracies = job.values("validation", "accuracy")

@@ -39,6 +39,8 @@ _LOG_BATCHES = 20
 
 _COUNT = "batches"
 GIB = 1 << 30
+_MOST_KEPT, _KEPT_SHARE = GIB, 16
+"""Of each channel, bytes of decoded images that are kept from epoch to epoch: as many, or that share of all memory."""
 
 
 def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any], job: Job) -> ImageModel:
@@ -128,7 +130,8 @@ def _pipelines(
             _check_count(found.count, values, job)
         prepare = Preparation(form.image_shape, values.resize, kind)
         size, shuffled = values.mini_batch_size, name == "train"
-        pipelines.append(Pipeline(found, prepare, size, job.seed, shuffled=shuffled, rank=hosts.rank))
+        keep = 0 if values.epochs == 1 else min(_MOST_KEPT, (job.memory or 0) // _KEPT_SHARE)
+        pipelines.append(Pipeline(found, prepare, size, job.seed, shuffled=shuffled, rank=hosts.rank, keep=keep))
     return pipelines[0], pipelines[1]
 
 

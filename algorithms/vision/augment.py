@@ -45,6 +45,14 @@ class Preparation:
         Raises:
             ImageError: it cannot be decoded, or is smaller than the network's input.
         """
+        return self.varied(self.opened(body, where), random)
+
+    def opened(self, body: bytes, where: str) -> np.ndarray:
+        """The pixels of a file, (h, w, channels) uint8, at the size from which parts are taken; always the same.
+
+        Raises:
+            ImageError: it cannot be decoded, or is smaller than the network's input.
+        """
         image = decode(body, self.channels, where, None if self._resize is None else (self._resize,) * 2)
         if self._resize is not None:
             image = _resized(image, self._resize, where)
@@ -53,13 +61,17 @@ class Preparation:
                 f"{where}: the image has {image.width} x {image.height} pixels, less than image_shape's {self.width} x "
                 f"{self.height}" + ("" if self._resize else "; set the hyperparameter resize")
             )
+        return pixels(image)
+
+    def varied(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """What the network sees of such pixels, (height, width, channels) uint8."""
         if self._kind == TRANSFORM:
-            image = transformed(image, random)
-        free = image.width - self.width, image.height - self.height
+            image = pixels(transformed(_image(image), random))
+        free = image.shape[1] - self.width, image.shape[0] - self.height
         left, top = (length // 2 for length in free)
         if self._kind != NONE:
             left, top = (int(random.integers(length + 1)) for length in free)
-        found = pixels(image.crop((left, top, left + self.width, top + self.height)))
+        found = image[top : top + self.height, left : left + self.width]
         if self._kind != NONE and random.random() < 0.5:
             found = found[:, ::-1]
         return shifted(found, random) if self._kind in (COLOR, TRANSFORM) else found
@@ -105,13 +117,17 @@ def squeezed(body: bytes, shape: tuple[int, int, int], where: str) -> np.ndarray
 
 def resized(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """The same for pixels that are decoded already, (h, w, channels) uint8."""
-    from PIL import Image
-
     channels, height, width = shape
     if values.shape == (height, width, channels):
         return values
-    image = Image.fromarray(np.ascontiguousarray(values[:, :, 0] if channels == 1 else values))
-    return pixels(image.resize((width, height), _bilinear()))
+    return pixels(_image(values).resize((width, height), _bilinear()))
+
+
+def _image(values: np.ndarray) -> Any:
+    """Pillow's, of pixels (h, w, channels) uint8."""
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(values[:, :, 0] if values.shape[2] == 1 else values))
 
 
 def transformed(image: Any, random: np.random.Generator) -> Any:

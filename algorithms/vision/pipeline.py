@@ -1,12 +1,14 @@
 """Batches of decoded images, made in threads beside training: Pillow and NumPy let go of the interpreter's lock.
 
 A thread makes a whole batch. Reading runs ahead of decoding, decoding of training; what waits between them is bounded.
+So are the decoded images that are kept for the next epochs, before anything of them is varied.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
@@ -41,10 +43,19 @@ class Pipeline:
         seed: of the order and the augmentation.
         shuffled: images come in another order each epoch.
         rank: of the host; each augments its images otherwise.
+        keep: bytes of decoded images that may be kept for epochs to come; those that find no room are decoded anew.
     """
 
     def __init__(
-        self, examples: Examples, prepare: Preparation, size: int, seed: int, *, shuffled: bool, rank: int = 0
+        self,
+        examples: Examples,
+        prepare: Preparation,
+        size: int,
+        seed: int,
+        *,
+        shuffled: bool,
+        rank: int = 0,
+        keep: int = 0,
     ) -> None:
         self._examples = examples
         self._prepare = prepare
@@ -52,6 +63,7 @@ class Pipeline:
         self._seed = seed
         self._rank = [rank] if rank else []
         self._shuffled = shuffled
+        self._kept, self._room, self._lock = dict[str, np.ndarray](), keep if self.repeats else 0, threading.Lock()
         room = _MOST_BYTES // (size * prepare.height * prepare.width * prepare.channels)
         self._threads = max(1, min(len(os.sched_getaffinity(0)), _MOST_THREADS, room - 2))
 
@@ -75,10 +87,22 @@ class Pipeline:
         def make(numbered: tuple[int, tuple[list[Example], int]]) -> ImageBatch:
             batch, (examples, count) = numbered
             random = np.random.default_rng([self._seed, number, batch, *self._rank])
-            images = np.stack([self._prepare(example.load(), example.where, random) for example in examples])
+            images = np.stack([self._prepare.varied(self._opened(example), random) for example in examples])
             return ImageBatch(images, np.stack([example.target for example in examples]), count)
 
         return ahead(lambda _: parallel(make, batches(), self._threads), 1)
+
+    def _opened(self, example: Example) -> np.ndarray:
+        """The pixels of an image, known by where it stands."""
+        kept = self._kept.get(example.where)
+        if kept is not None:
+            return kept
+        found = self._prepare.opened(example.load(), example.where)
+        with self._lock:
+            if example.where not in self._kept and found.nbytes <= self._room:
+                self._room -= found.nbytes
+                self._kept[example.where] = found
+        return found
 
     def _cut(self, examples: Iterator[Example]) -> Iterator[tuple[list[Example], int]]:
         """Lists of ``size`` examples, and how many of them count."""

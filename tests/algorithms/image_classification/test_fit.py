@@ -364,6 +364,30 @@ def test_the_last_batch_is_filled_up_with_the_first_images(tmp_path: Path) -> No
             assert [image.tobytes() for image in images[:4]] != [image.tobytes() for image in batches[0].images]
 
 
+@pytest.mark.parametrize("kept", [0, 3, 10])
+def test_decoded_images_are_kept_as_far_as_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """And epochs are what they are without."""
+    from algorithms.image_classification import targets
+    from algorithms.image_classification.architecture import Architecture
+    from algorithms.vision import augment, examples
+
+    form, source = Architecture(20, (3, 8, 8), 2), folder(tmp_path / "train", pictures(10))
+    found = examples.of_channel("train", {"train": source}, targets.of_channel("train", source, form))
+    for kind in augment.KINDS:
+        prepare = augment.Preparation(form.image_shape, 16, kind)
+        room = kept * prepare.opened(next(found.epoch()).load(), "here").nbytes
+        plain, keeping = (pipeline.Pipeline(found, prepare, 5, 0, shuffled=True, keep=each) for each in (0, room))
+        expected = [batch.images for epoch in range(3) for batch in plain.epoch(epoch)]
+        opened, decode = list[str](), augment.decode
+        with monkeypatch.context() as patched:
+            patched.setattr(augment, "decode", lambda *given, d=decode, o=opened: o.append(given[2]) or d(*given))
+            images = [batch.images for epoch in range(3) for batch in keeping.epoch(epoch)]
+        np.testing.assert_array_equal(images, expected)
+        assert len(opened) == 10 + 2 * (10 - kept)
+
+
 def test_an_error_in_an_image_comes_out_of_the_pipeline() -> None:
     with pytest.raises(DataError, match="train: record 1"):
         fit({"train": Records([pictures(1)[0], encode_record(b"none", [0]), *pictures(12)])})

@@ -91,6 +91,27 @@ def test_keras_computes_what_the_symbol_file_says(form: Architecture) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("height", [20, 40])
+def test_a_step_is_that_of_plain_layers(monkeypatch: pytest.MonkeyPatch, height: int) -> None:
+    """The gradient of the first batch norm's beta is found by another way, with either stem."""
+    form, random = Architecture(20, (3, height, 24), 4), np.random.default_rng(3)
+    pixels, labels = random.integers(0, 256, (5, height, 24, 3), np.uint8), random.integers(0, 4, 5)
+    keras, after = load_keras(0), list[dict[str, np.ndarray]]()
+    before = network.parameters(randomised(keras, form))
+    for of_pixels in (network._of_pixels, lambda keras: keras.layers.BatchNormalization):
+        monkeypatch.setattr(network, "_of_pixels", of_pixels)
+        trained = network.build(keras, form, decay=0.01)
+        network.set_parameters(trained, before)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        with eagerly():
+            trained.compile(keras.optimizers.SGD(0.1), loss)
+            trained.train_on_batch(pixels, labels)
+        after.append(network.parameters(trained))
+    assert np.abs(after[0]["arg:bn_data_beta"] - before["arg:bn_data_beta"]).min() > 1e-5
+    for name, array in after[1].items():
+        np.testing.assert_allclose(after[0][name], array, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
 FORKED = """
 import os, sys
 from pathlib import Path
