@@ -22,10 +22,6 @@ def _gives_probabilities(estimator: Any) -> bool:
     return True
 
 
-_RENAMED = {"reg:linear": "reg:squarederror"}
-"""Names of objectives that a model has by another."""
-
-
 class Boosted(Supervised):
     """XGBoost's NaN are missing values, and rows may have weights."""
 
@@ -60,7 +56,7 @@ class Boosted(Supervised):
             return self._fit(batch, told)
         values = self._stated(batch, told | _weighted(batch))
         before: Any = self.model_
-        if values.objective is not None and before.objective != _RENAMED.get(values.objective, values.objective):
+        if values.objective is not None and before.objective != values.target:
             raise ValueError(f"objective is {values.objective}, and the model's is {before.objective}")
         with tempfile.TemporaryDirectory() as folder:
             before.save(Path(folder))

@@ -152,6 +152,11 @@ def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters, j
         raise HyperparameterError(
             [f"Hyperparameter 'num_class' does not fit the model in channel 'model', which has {classes} classes"]
         )
+    if hyperparameters.objective is not None and hyperparameters.target != earlier.objective:
+        job.warning(
+            f"Hyperparameter 'objective' is {hyperparameters.objective}, and the model in channel 'model' was trained "
+            f"for {earlier.objective}: its scores now count as those of {hyperparameters.objective}"
+        )
     if hyperparameters.base_score is not None:
         job.warning("Hyperparameter 'base_score' has no effect: the model in channel 'model' keeps its own")
     if not is_portable(booster):

@@ -287,6 +287,11 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
     for kind in ("dart", "gblinear"):  # XGBoost would drop the trees without a word
         with pytest.raises(HyperparameterError, match=f"'booster' is {kind}, and what .* is of gbtree"):
             fit(model=tmp_path, booster=kind)
+    job = FakeJob()
+    fit(model=tmp_path, objective="reg:linear", job=job)
+    assert not job.warnings
+    fit(model=tmp_path, objective="count:poisson", job=job)
+    assert "'objective' is count:poisson, and the model in channel 'model' was trained for reg:squ" in job.warnings[0]
     with pytest.raises(ChannelError, match="exclude each other"):
         fit(model=tmp_path, kfold=3)
     (tmp_path / "xgboost-model-1").write_bytes(b"")
