@@ -59,6 +59,9 @@ class Task(NamedTuple):
     batch: int = 32
 
 
+_SEEDS = 3
+"""One would not do: of 150 held-out images an accuracy has a standard error of 3.5 points."""
+
 TASKS = (Task("eurosat-rgb-subset", 64, None, 8), Task("caltech101-subset", 64, 72, 16))
 
 
@@ -68,7 +71,7 @@ def main() -> None:
     parser.add_argument("--only", choices=CASES)
     parser.add_argument("--task", choices=[task.name for task in TASKS])
     parser.add_argument("--epochs", type=int, help="instead of those of each task")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=_SEEDS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for task in TASKS:
@@ -93,7 +96,7 @@ def lines(quick: bool) -> Iterator[Line]:
         if (SHARED_DATA / task.name).is_dir():
             with tempfile.TemporaryDirectory() as folder:
                 data = Data(task, Path(folder) / task.name)
-                mine, theirs = (_summed(runs, data) for runs in _both(task, data, 1).values())
+                mine, theirs = (_summed(runs, data) for runs in _both(task, data, _SEEDS).values())
             yield Line(
                 f"image classification, {task.name}, {task.layers} layers, {task.epochs} epochs",
                 *(mine[2], "images/s", "plain Keras", theirs[2], mine[2] / theirs[2], "", None),
