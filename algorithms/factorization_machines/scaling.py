@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.common.deviations import FEW_ROWS, drawn_together
 from algorithms.interface import Hosts
 from recordio.batches import Batch
 
@@ -132,6 +133,8 @@ class Measure:
             deviation = np.sqrt(np.maximum(self._squares / self.rows - mean * mean, 0))
             if shifted:
                 varies = np.abs(mean) < _CONSTANT * deviation
+                if 1 < self.rows < FEW_ROWS:
+                    deviation[varies] = drawn_together(deviation[varies], self.rows)
                 shift, scale = np.where(varies, mean, 0), np.where(varies, deviation, root)
             else:
                 scale = root

@@ -30,7 +30,7 @@ from recordio.batches import Batch, Features, concatenate
 if TYPE_CHECKING:
     from algorithms.factorization_machines import FactorizationMachinesHyperparameters
 
-FEWEST_ROWS = 4
+FEWEST_ROWS = 2
 FEWEST_PASSES = 100
 """Jobs of fewer have so many rows that steps are done sooner than sweeps."""
 SWEEPS = 0.4
@@ -134,6 +134,8 @@ def _chosen(
     if job.stop_requested or not (hp.use_bias and hp.use_linear):
         return learned, f"{said}."
     parts, rows = _parts(features, labels, binary, job.seed)
+    if not parts:  # two or three rows may all be in one fold
+        return learned, f"{said}."
     scale = linear.scale_of([Batch(features)], features.shape[1], ONE_HOST)
     divided = [tuple(_part(*rows, scale) for rows in pair) for pair in parts]
     penalty = linear.best_penalty(divided, rows, binary, job, ONE_HOST)

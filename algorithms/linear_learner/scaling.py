@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import polygamma
 
+from algorithms.common.deviations import FEW_ROWS, drawn_together
 from algorithms.common.hosts import ONE_HOST, total
 from algorithms.interface import Hosts
 from recordio.batches import Batch, Features
@@ -32,8 +32,6 @@ three of its 24 bits; beyond, rows are shifted before."""
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 """The least scale: the inverse of a smaller one is infinite in float32."""
-FEW_ROWS = 100
-"""With fewer rows, deviations of columns are estimates that scatter, and are drawn together; see ``drawn_together``."""
 
 
 @dataclass(frozen=True)
@@ -195,22 +193,6 @@ def stays_sparse(features: Features, hosts: Hosts = ONE_HOST) -> bool:
         return False
     values, rows = hosts.sum(np.array([features.nnz, features.shape[0]]))[0].tolist()
     return bool(values < DENSE_SHARE * rows * features.shape[1])
-
-
-def drawn_together(deviation: np.ndarray, rows: int) -> np.ndarray:
-    """Deviations (d,) of few rows, drawn towards their geometric mean by as much as chance alone scatters them.
-
-    The logarithm of a deviation of n normal values has a variance of trigamma((n - 1) / 2) / 4. What the logarithms
-    scatter beyond that is the columns' own, and that share of their distance is kept (Efron and Morris, "Data Analysis
-    Using Stein's Estimator", Journal of the American Statistical Association 70, 1975). Of two rows that nearly agree
-    in a column, the next one would be a hundred deviations away.
-    """
-    if len(deviation) < 2:
-        return deviation
-    size = np.log(deviation)
-    chance = float(polygamma(1, (rows - 1) / 2)) / 4
-    own = max(1 - chance / max(float(size.var()), 1e-12), 0.0)
-    return np.asarray(np.exp(size.mean() + own * (size - size.mean())))
 
 
 def sparse_scale(features: sp.csr_array, hosts: Hosts = ONE_HOST) -> np.ndarray:

@@ -85,11 +85,11 @@ def by_hand(features, bias, linear, factors):
 @pytest.mark.parametrize("shifted", [False, True])
 def test_the_machine_on_scaled_rows_is_restored_to_one_on_the_rows_as_they_are(sparse, shifted):
     rng = np.random.default_rng(0)
-    features = (rng.normal(size=(50, 4)) * [1, 10, 0.1, 0] + [3, -20, 0, 7]).astype(np.float32)
-    labels = (rng.normal(size=50) * 30 + 100).astype(np.float32)
+    features = (rng.normal(size=(100, 4)) * [1, 10, 0.1, 0] + [3, -20, 0, 7]).astype(np.float32)
+    labels = (rng.normal(size=100) * 30 + 100).astype(np.float32)
     rows = sp.csr_array(features) if sparse else features
     measure = Measure(4)
-    for part in (slice(0, 20), slice(20, 50)):
+    for part in (slice(0, 20), slice(20, 100)):
         measure.add(rows[part], labels[part])
     scaling = measure.scaling(shifted=shifted, labels=True)
     scaled = scaling.batch(Batch(rows)).features

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.linear_model import BayesianRidge, LogisticRegression, RidgeCV
+from sklearn.linear_model import BayesianRidge, LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -221,3 +221,27 @@ def test_copies_of_rows_do_not_pass_for_rows_that_no_model_knows(stored):
         peers = [LogisticRegression(C=c).fit(x[copied], y[copied]) for c in (0.001, 0.01, 0.1)]
         ours = model.predict(Batch(stored(x[rows:])))["score"].astype(float)
         assert loss(ours) <= 1.15 * min(loss(peer.predict_proba(x[rows:])) for peer in peers)
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_two_or_three_rows_are_learned_as_by_a_linear_model(rows):
+    """Their deviations are chance: columns in which two rows nearly agree had weights of hundreds."""
+    errors, losses = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(rows + 500, 3)).astype(np.float32)
+        y = (x.sum(axis=1) + 0.3 * rng.normal(size=len(x))).astype(np.float32)
+        ridge = Ridge().fit(x[:rows], y[:rows])
+        errors.append([error_of(p, y[rows:]) ** 2 for p in (_scores(x, y, rows), ridge.predict(x[rows:]))])
+        kinds = (rng.random(len(x)) < 1 / (1 + np.exp(-2 * y))).astype(np.float32)
+        kinds[:2] = 0, 1
+        peer = LogisticRegression().fit(x[:rows], kinds[:rows])
+        ours = _scores(x, kinds, rows, predictor_type="binary_classifier")
+        losses.append([log_loss(kinds[rows:], p) for p in (ours, peer.predict_proba(x[rows:])[:, 1])])
+    for found in (errors, losses):
+        mine, theirs = np.mean(found, axis=0)
+        assert mine <= 1.3 * theirs
+
+
+def _scores(x, y, rows, **given) -> np.ndarray:
+    return fitted(x[:rows], y[:rows], **given).predict(Batch(x[rows:]))["score"].astype(float)

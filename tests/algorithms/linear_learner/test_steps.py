@@ -11,11 +11,11 @@ from sklearn import datasets, linear_model
 from sklearn import metrics as reference
 from sklearn.preprocessing import StandardScaler
 
+from algorithms.common.deviations import drawn_together
 from algorithms.common.lbfgs import minimise_all
 from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.linear_learner import LinearLearner
 from algorithms.linear_learner.preprocessing import study
-from algorithms.linear_learner.scaling import drawn_together
 from algorithms.linear_learner.selection import calibrate
 from algorithms.linear_learner.trainer import Trainer
 from container.training.train import check_memory
