@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.model import ImageModel
 from algorithms.interface import Hosts
 from algorithms.vision.graph import read_graph
+from algorithms.vision.inference import Network
 from recordio.images import encode_record
 from recordio.limits import MOST_TRAINED_NODES
 from tests.algorithms.fakes import FakeJob, on_hosts
@@ -167,6 +170,7 @@ def test_operators_that_are_several_keep_more_than_they_read(tmp_path: Path, ope
     assert other.kept - plain.kept == 3 * 4 * (4 * 3 * 3)
 
 
+Pair = tuple[int, int]
 ONES = np.ones(3, np.float32)
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any], str]] = {
     "operator": (
@@ -371,6 +375,52 @@ def test_a_deep_chain_and_sums_of_a_value_with_itself() -> None:
     weight = to_numpy(network.weights[0])
     expected = pixels.transpose(0, 3, 1, 2).reshape(4, -1).astype(np.float32) @ weight
     np.testing.assert_allclose(to_numpy(network(pixels)), expected, rtol=1e-4)
+
+
+def pooled(
+    image: np.ndarray, kind: str, kernel: Pair, stride: Pair, pad: Pair, full: bool, counted: bool
+) -> np.ndarray:
+    """Of pixels (height, width), by MXNet's definition: windows end at the padding, and are 0 or the least of float32
+    where they have no pixel."""
+    ends = [side + 2 * around - length for side, around, length in zip(image.shape, pad, kernel, strict=True)]
+    rows, columns = ((-(-end // step) if full else end // step) + 1 for end, step in zip(ends, stride, strict=True))
+    found = np.zeros((rows, columns), np.float32)
+    for at in np.ndindex(rows, columns):
+        spans = [
+            (place * step - around, min(place * step - around + length, side + around), side)
+            for place, step, around, length, side in zip(at, stride, pad, kernel, image.shape, strict=True)
+        ]
+        taken = image[tuple(slice(max(low, 0), min(max(high, 0), side)) for low, high, side in spans)]
+        if kind == "max":
+            found[at] = taken.max() if taken.size else np.finfo(np.float32).min
+        elif taken.size:
+            found[at] = taken.sum() / (math.prod(high - low for low, high, _ in spans) if counted else taken.size)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+@pytest.mark.parametrize("full", [False, True])
+def test_poolings_are_those_of_the_definition(kind: str, full: bool) -> None:
+    """In training and in serving."""
+    keras = load_keras(0)
+    image = np.random.default_rng(0).integers(1, 256, (7, 5, 1), np.uint8)
+    windows = [((3, 2), (2, 2), (1, 0)), ((2, 2), (3, 2), (1, 1)), ((1, 2), (4, 3), (0, 1)), ((3, 3), (2, 3), (0, 0))]
+    for (kernel, stride, pad), counted in itertools.product(windows, (True, False)):
+        graph = Graph()
+        stated = {"pooling_convention": "full" if full else "valid", "count_include_pad": counted, "pool_type": kind}
+        x = graph.add("Pooling", "pool", graph.variable("data"), kernel=kernel, stride=stride, pad=pad, **stated)
+        x = graph.add("clip", "clip", x, a_min=-1, a_max=1e6)
+        expected = pooled(image[:, :, 0].astype(np.float32), kind, kernel, stride, pad, full, counted).clip(-1).ravel()
+        parameters = graph.variable("top_weight"), graph.variable("top_bias")
+        x = graph.add("FullyConnected", "top", x, *parameters, num_hidden=expected.size)
+        text = graph.to_json(graph.add("LogisticRegressionOutput", "out", x, graph.variable("label")))
+        arrays = {"top_weight": np.eye(expected.size, dtype=np.float32) / 64, "top_bias": np.full(expected.size, -1.0)}
+        network = other_networks.build(keras, read_graph(text, "x"), (1, 7, 5))
+        network.set_weights([arrays["top_weight"].T, arrays["top_bias"]])
+        scores = expected / 64 - 1
+        np.testing.assert_allclose(to_numpy(network(image[None]))[0], scores, rtol=1e-4, atol=1e-5)
+        served = Network(read_graph(text, "x"), arrays, (1, 7, 5))(image)
+        np.testing.assert_allclose(served, 1 / (1 + np.exp(-scores)), rtol=1e-4)
 
 
 def test_without_a_symbol_file_the_network_is_another(tmp_path: Path) -> None:
