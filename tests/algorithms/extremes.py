@@ -43,7 +43,7 @@ TINY, HUGE = 2 * float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).ma
 MEMORY = 4 << 30
 """Bytes of the machine that ``Algorithm.memory`` is compared with; a job may map 2 GiB more before it fails."""
 THOROUGH = os.environ.get("OBA_THOROUGH") == "1"
-STOP_SECONDS, CPU_SECONDS, WALL_SECONDS = 1.0 if THOROUGH else 0.2, 20, 400
+STOP_SECONDS, CPU_SECONDS, WALL_SECONDS = 1.0 if THOROUGH else 0.1, 20, 400
 """A job is asked to stop after the first (of the processor), and must have ended before the others: nobody waits for
 2^31 epochs, but stopping must work with them. What an extreme does to a job shows in its first steps."""
 LEAVE_SECONDS = 12.0

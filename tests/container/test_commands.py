@@ -81,6 +81,22 @@ def test_what_is_kept_from_a_command_can_be_imported_after_it():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+@pytest.mark.parametrize("told", ["variable", "file", "nothing", "a broken file"])
+def test_the_backend_of_keras_is_not_kept_from_a_command(told, tmp_path):
+    """JAX is, where Keras computes with TensorFlow, which would import it."""
+    file = {"file": '{"backend": "jax"}', "a broken file": "{"}.get(told)
+    if file:
+        (tmp_path / "keras.json").write_text(file)
+    variables = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    variables |= {"KERAS_HOME": str(tmp_path), **({"KERAS_BACKEND": "jax"} if told == "variable" else {})}
+    code = (
+        "import sys\nfrom container.__main__ import _without_unused_packages as without\n"
+        "with without(): print('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert done.stdout == f"{told not in ('variable', 'file')}\n", done.stderr
+
+
 def test_training_ends_without_the_interpreters_teardown(tmp_path):
     """TensorFlow's takes a processor second and more; what was logged is there, although the pipe was buffered."""
     program = (

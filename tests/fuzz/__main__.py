@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fuzz import targets
 from tests.fuzz.engine import FuzzError, hunt, run
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Fuzz the targets in turn until the time is over; 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=1, help="for all targets together")
     parser.add_argument("--target", choices=targets.NAMES, action="append", help="by default all")
     parser.add_argument("--case", type=int, help="run this one case here, after printing its input in hex")
+    parser.add_argument("--forks", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--progress", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--extensions", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.extensions:
         targets.use_extensions(options.extensions)
+    if options.forks:
+        return _serve_forks()
     if options.child:
         target = targets.make(options.child)
         count = run(options.child, target, options.seed, options.seconds, options.first, options.progress)
@@ -38,6 +45,28 @@ def main() -> int:
         target.check(data)
         return 0
     return max([_hunt(name, options.seed, options.minutes * 60 / len(names)) for name in names])
+
+
+def _serve_forks() -> int:
+    """For each line of standard input a fork with its arguments and files for its output; its exit code on one line."""
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            _be_fork(*json.loads(line))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    return 0
+
+
+def _be_fork(arguments: list[str], *output: str) -> None:
+    code = 1
+    try:
+        for number, file in enumerate(output, 1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+        code = main(arguments)
+        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
+    os._exit(code)
 
 
 def _hunt(name: str, seed: int, seconds: float) -> int:

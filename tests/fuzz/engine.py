@@ -5,7 +5,9 @@ Case ``number`` of ``target`` with ``seed`` is always the same input; what fails
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
+import json
 import resource
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.fuzz.mutations import mutate
 
@@ -67,35 +69,50 @@ class FuzzError(AssertionError):
     """An input that something goes wrong with."""
 
 
-def hunt(name: str, seed: int, seconds: float, first: int = 0, **options: dict[str, str] | list[str]) -> str:
-    """Run a target in a child; what it says.
+def hunt(name: str, seed: int, seconds: float, first: int = 0, **options: Any) -> str:
+    """Run a target in a child; what it says. ``env`` and ``arguments`` are of the process that it is a fork of.
 
     Raises:
         FuzzError: naming seed, case and input.
     """
     with tempfile.TemporaryDirectory() as folder:
         progress = Path(folder, "case")
-        command = [
-            sys.executable,
-            "-m",
-            "tests.fuzz",
-            "--child",
-            name,
-            "--seed",
-            str(seed),
-            "--progress",
-            str(progress),
-        ]
-        command += ["--seconds", str(seconds), "--first", str(first), *options.get("arguments", [])]
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, errors="replace", env=options.get("env"), check=False
-        )
-        if done.returncode == 0:
-            return done.stdout.strip()
+        command = ["--child", name, "--seed", str(seed), "--progress", str(progress)]
+        command += ["--seconds", str(seconds), "--first", str(first)]
+        code, printed, errors = _in_fork(command, Path(folder), **options)
+        if code == 0:
+            return printed.strip()
         number = progress.read_text().strip() if progress.exists() else ""
     if not number:
-        raise FuzzError(f"{name}: it fails before the first case\n{done.stderr[-4000:]}")
+        raise FuzzError(f"{name}: it fails before the first case\n{errors[-4000:]}")
     raise FuzzError(
-        f"{name}, seed {seed}, case {number}: exit code {done.returncode}\n{done.stderr[-4000:]}\n"
+        f"{name}, seed {seed}, case {number}: exit code {code}\n{errors[-4000:]}\n"
         f"again: python -m tests.fuzz --target {name} --seed {seed} --case {number}"
     )
+
+
+_forking: dict[tuple[str, ...], subprocess.Popen[str]] = {}
+"""By their arguments, processes that have imported all, which takes longer than a short hunt, and fork for each."""
+
+
+def _in_fork(
+    command: Sequence[str], folder: Path, env: dict[str, str] | None = None, arguments: Sequence[str] = ()
+) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of ``tests.fuzz`` with the arguments ``command``."""
+    key = tuple(arguments)
+    if key not in _forking:
+        _forking[key] = subprocess.Popen(
+            [sys.executable, "-m", "tests.fuzz", "--forks", *arguments],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        atexit.register(_forking[key].communicate)  # the end of its input is the end of it
+    process = _forking[key]
+    assert process.stdin is not None and process.stdout is not None
+    output = [folder / "stdout", folder / "stderr"]
+    print(json.dumps([list(command), *map(str, output)]), file=process.stdin, flush=True)
+    code = int(process.stdout.readline())
+    return code, *(file.read_text(errors="replace") for file in output)
