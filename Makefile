@@ -26,10 +26,13 @@ $(READY): pyproject.toml locks/development.lock $(wildcard */*.[ch] */*/*.[ch])
 demo: $(READY) ## train and serve on handwritten digits, and draw a page of what came out
 	.venv/bin/python examples/demo.py out/demo
 
+# One more than there are cores: tests wait for processes, sockets and pauses for a good part of their time.
+WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+
 # Hundreds of processes import the same modules: each is compiled once, whatever the environment says.
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(READY) ## run the tests, on as many cores as there are, four at the most; JOBS=0: one after the other, CI=1: the long ones too
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(if $(CI),,-m "not ci") -n $(or $(JOBS),auto) --maxprocesses 4 --dist worksteal
+test: $(READY) ## run the tests, in a process more than there are cores, four at the most; JOBS=0: one after the other, CI=1: the long ones too
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(if $(CI),,-m "not ci") -n $(or $(JOBS),$(WORKERS)) --maxprocesses 4 --dist worksteal
 
 check: $(READY) ## lint, format, types, and which layer imports which
 	.venv/bin/ruff check .
