@@ -76,14 +76,19 @@ def resident(server, what="RssAnon"):
     return int(line.split()[1]) * 1024
 
 
-BIG = np.random.default_rng(0).normal(size=(1000, 10_000)).astype(np.float32)  # 38 MiB
+def big() -> np.ndarray:
+    """Numbers of 38 MiB."""
+    return np.random.default_rng(0).normal(size=(1000, 10_000)).astype(np.float32)
 
 
 MEASURED = {
-    "kmeans": lambda folder: mxnet_files.save(folder / "model_algo-1", [BIG]),
-    "linear-learner": LinearModel(BIG, np.zeros(1000, np.float32), "multiclass_classifier", "").save,
-    "lda": LDAModel(np.ones(1000, np.float32), np.abs(BIG)).save,
+    "kmeans": lambda folder: mxnet_files.save(folder / "model_algo-1", [big()]),
+    "linear-learner": lambda folder: LinearModel(big(), np.zeros(1000, np.float32), "multiclass_classifier", "").save(
+        folder
+    ),
+    "lda": lambda folder: LDAModel(np.ones(1000, np.float32), np.abs(big())).save(folder),
 }
+SIZE = 4 * 1000 * 10_000
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="memory is measured by Linux's /proc")
@@ -92,13 +97,13 @@ def test_a_model_takes_no_more_memory_than_is_reckoned_and_gives_it_back(tmp_pat
     folder = tmp_path / "models" / name
     folder.mkdir(parents=True)
     MEASURED[name](folder)
-    reckoned = registry.find(name).serving.memory * BIG.nbytes
+    reckoned = registry.find(name).serving.memory * SIZE
     with running(tmp_path, SAGEMAKER_MULTI_MODEL="true", ALGORITHM=name) as server:
         before, whole = resident(server), resident(server, "VmRSS")
         assert load(server, "big", folder).status == 200
         taken = resident(server) - before
         # What it took meanwhile: the peak, less what was resident before, of which file pages are a part.
         assert resident(server, "VmHWM") - whole < 1.1 * reckoned
-        assert 0.9 * BIG.nbytes < taken < 1.1 * reckoned
+        assert 0.9 * SIZE < taken < 1.1 * reckoned
         assert server.request("DELETE", "/models/big").status == 200
         assert resident(server) - before < 0.3 * taken
