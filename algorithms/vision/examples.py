@@ -30,7 +30,8 @@ class Example(NamedTuple):
     """One image to train on.
 
     Attributes:
-        load: gives the bytes of its file. target: what ``ToTarget`` made of its labels. where: it stands, for errors.
+        load: gives the bytes of its file. target: what ``ToTarget`` made of its labels. where: it stands, for errors,
+            and to tell it from all others of its channel.
     """
 
     load: Callable[[], bytes]
