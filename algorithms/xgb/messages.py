@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import xgboost as xgb
+
 from algorithms.errors import AlgorithmInputError, HyperparameterError, TrainingDataError
 from algorithms.interface import Job
 
@@ -53,7 +55,10 @@ def translated(error: BaseException) -> AlgorithmInputError | None:
 
 @contextlib.contextmanager
 def logged(job: Job) -> Iterator[None]:
-    """XGBoost's warnings become the job's while the block runs; it has no other way to give them."""
+    """XGBoost's warnings become the job's while the block runs; it has no other way to give them.
+
+    XGBoost keeps the ``verbosity`` of a booster for the whole process: here it ends with the block.
+    """
 
     def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
         if "WARNING:" in str(message):
@@ -61,7 +66,7 @@ def logged(job: Job) -> Iterator[None]:
         else:
             usual(message, category, filename, *rest)
 
-    with warnings.catch_warnings():
+    with xgb.config_context(verbosity=1), warnings.catch_warnings():
         usual = warnings.showwarning
         warnings.filterwarnings("always", message=r"\[[0-9:]+\] WARNING:", category=UserWarning)
         warnings.showwarning = show  # type: ignore[assignment]

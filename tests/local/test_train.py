@@ -73,7 +73,7 @@ def test_train_then_predict(data, tmp_path, capsys, monkeypatch):
     assert oba("predict", "--algorithm", "toy", "--model", "out/model", "--input", data) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert re.fullmatch(r"Error: .*3 features.*\n", captured.err)  # once, and of one line
+    assert re.fullmatch(r"Error: .*3 columns.* 2 features.*\n", captured.err)  # once, and of one line
 
 
 def test_lines_for_programs_come_with_verbose_alone_and_nothing_with_quiet(data, tmp_path, capsys):

@@ -338,6 +338,7 @@ def test_hyperparameters_without_effect_are_accepted_with_a_warning():
 
 
 def test_what_the_library_does_not_use_is_told_through_the_job():
+    fit(verbosity=0)  # that of one job only, not of those after it in the process
     job = FakeJob()
     fit(job=job, rate_drop=0.5)
     assert job.warnings == ['Parameters: { "rate_drop" } are not used.']
