@@ -25,6 +25,10 @@ DISPUTED = 0.1
 LIKELY = 0.05
 """And where so many of the copies as this are to be expected by how often columns agree; they do more often than that
 where they depend on each other."""
+MOST_OF_ALL, MOST_OF_MEAN = 0.2, 10
+"""A distinct row that is a larger share of its class, or there more often than so many times the mean number of copies,
+stands for itself each time: a category or an empty row, not what was drawn anew. Held out together, such copies would
+leave models that know nothing of their class."""
 COMPARED, NEIGHBOURS = 256, 4
 """Distinct rows that are compared to find how often columns agree, each with so many others."""
 
@@ -80,7 +84,9 @@ def units(labels: np.ndarray, keys: np.ndarray, chance: Chance, *, classes: bool
     _, inverse, times = np.unique(sorted_keys[starts], return_inverse=True, return_counts=True)
     disputed = times[inverse] > 1
     parts = np.append(np.flatnonzero(other_label[starts]), len(starts)) if classes else np.array([0, len(starts)])
-    size = np.ones(len(starts), np.int64)
+    size = np.full(len(starts), _times(counts))
+    if size[0] > 1:
+        parts = parts[:1]  # the whole table was repeated
     for first, last in zip(parts[:-1], parts[1:], strict=True):
         part = slice(first, last)
         label = float(sorted_labels[starts[first]]) if classes and last - first > NEIGHBOURS else None
@@ -93,15 +99,28 @@ def units(labels: np.ndarray, keys: np.ndarray, chance: Chance, *, classes: bool
 
 def _sizes(counts: np.ndarray, disputed: np.ndarray, chance: Callable[[], float]) -> np.ndarray | int:
     """How many of the ``counts`` (g,) copies of each distinct row are one, some of which are ``disputed``."""
-    if counts.max() == 1:
+    if counts.max() == 1 or (common := _common(counts)).all():
         return 1
-    times = int(np.gcd.reduce(counts))
-    if times > 1 and len(counts) * np.log(times) >= SURE:
-        return times  # the table that was repeated is left, whatever its rows are
+    if (times := _times(counts)) > 1:
+        return times
     if disputed[counts > 1].mean() >= DISPUTED:
         return 1
     copied = 1 - len(counts) / counts.sum()
-    return 1 if min(len(counts) * chance(), 1.0) >= LIKELY * copied else counts
+    together = min(len(counts) * chance(), 1.0) < LIKELY * copied
+    return np.where(common, 1, counts) if together else 1
+
+
+def _times(counts: np.ndarray) -> int:
+    """How often the table was repeated, whatever its rows are; 1 where chance may have made its ``counts`` (g,)."""
+    times = int(np.gcd.reduce(counts))
+    # One number is always its own divisor.
+    sure = times > 1 and (len(counts) - 1) * np.log(times) >= SURE and not _common(counts).all()
+    return times if sure else 1
+
+
+def _common(counts: np.ndarray) -> np.ndarray:
+    """Which distinct rows stand for themselves each time, by their ``counts`` (g,): see ``MOST_OF_ALL``."""
+    return np.asarray(counts > min(MOST_OF_ALL * counts.sum(), MOST_OF_MEAN * counts.mean()))
 
 
 def agreement(

@@ -48,7 +48,8 @@ class Vector:
 
     def split(self, vector: Any) -> list[Any]:
         """The tensors that ``vector`` is made of."""
-        parts = ops.split(vector, self.starts[1:]) if self.starts else []
+        # Keras cannot split at no place.
+        parts = ops.split(vector, self.starts[1:]) if len(self.starts) > 1 else [vector] * len(self.starts)
         return [ops.reshape(part[: prod(shape)], shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 

@@ -109,9 +109,9 @@ def _of_pixels(keras: Any) -> Any:
     class OfPixels(keras.layers.BatchNormalization):
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
             values = super().call(inputs, training=training, mask=mask)
-            beta = ops.cast(self.beta, values.dtype)
-            zeros = ops.zeros((1, *inputs.shape[1:]), values.dtype)
-            return [ops.stop_gradient(values), zeros + (beta - ops.stop_gradient(beta))]
+            # Cast as a whole: so the gradient is summed over the picture in beta's precision, not in half of it.
+            picture = ops.zeros((1, *inputs.shape[1:]), self.beta.dtype) + (self.beta - ops.stop_gradient(self.beta))
+            return [ops.stop_gradient(values), ops.cast(picture, values.dtype)]
 
         def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> Any:
             return [input_shape, (1, *input_shape[1:])]

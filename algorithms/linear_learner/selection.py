@@ -142,8 +142,8 @@ def _safe_precision(hits: np.ndarray, claimed: np.ndarray, ranked: np.ndarray, t
     rows above a high cut promise little by themselves; the others tell what is to be expected there.
     """
     of_rows = _safe_share(hits, claimed, 1.5 * np.log2(len(claimed)))
-    if not 0 < hits[-1, 0] < len(ranked):
-        return of_rows
+    if not 0 < hits[-1, 0] < len(ranked) or not np.isfinite(ranked).all():
+        return of_rows  # where no model's scores are finite, training says so afterwards
     of_curve = np.column_stack([_curve(*pair) for pair in zip(ranked.T, np.diff(hits, axis=0).T, strict=True)])
     believed = (_confidence(hits, claimed, target) >= CONTRADICTED) & (hits >= FEWEST_HITS)
     return np.where(believed, np.maximum(of_rows, of_curve), of_rows)

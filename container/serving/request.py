@@ -128,7 +128,7 @@ def refuse(error: Exception, dialect: Dialect) -> Response:
     """The response to ``error``, after a line in the log; never with a traceback."""
     status, text = responses.describe(error, dialect)
     responses.log(status, text)
-    return Response(status, text.encode())
+    return Response(status, text.encode(errors="backslashreplace"))  # a text may quote half of a surrogate pair
 
 
 def _answer(request: Request, endpoint: Endpoint) -> tuple[bytes, str, int]:

@@ -133,3 +133,15 @@ def test_the_step_of_means_is_that_of_the_mean_over_all_rows(keras):
     for one, first, second in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_allclose(first, one, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("shapes", [[(3, 4)], [(), (16,)], [(0, 3), (5,)]])
+def test_a_vector_gives_its_arrays_back(keras, shapes):
+    from algorithms.common.gradients import Vector
+
+    arrays = [np.random.default_rng(0).standard_normal(shape).astype(np.float32) for shape in shapes]
+    vector = Vector(shapes)
+    joined = keras.ops.convert_to_numpy(vector.joined(arrays))
+    assert joined.shape == (vector.size,)
+    for found, array in zip(vector.split(joined), arrays, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), array)

@@ -101,3 +101,12 @@ def test_columns_agree_as_often_as_independent_ones_do():
     )  # 64 (1 - 2 / 4 * 3 / 4) ** 12
     numbers, _ = drawn(2000, 20)
     assert agreement(numbers, y, row_keys(numbers, 0), ONE_HOST) < 1e-40
+
+
+@pytest.mark.parametrize("others", [0, 500])
+def test_a_row_that_is_most_of_its_class_stands_for_itself(others):
+    x = np.concatenate([drawn(1000 + others, 4)[0], np.zeros((1000, 4), np.float32)])
+    y = np.repeat(np.array([0, 1], np.float32), 1000)
+    y = np.concatenate([y[:1000], np.ones(others, np.float32), y[1000:]])
+    keys = row_keys(x, 0)
+    assert len(np.unique(units(y, keys, partial(agreement, x, y, keys, ONE_HOST), classes=True))) == len(y)

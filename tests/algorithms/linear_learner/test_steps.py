@@ -267,6 +267,20 @@ def test_a_threshold_is_finite():
     assert np.isfinite(calibrate(np.array([[most]], np.float32), np.zeros(1, np.float32), hp).threshold).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_scores_of_training_that_diverged_are_judged_too(lost):
+    """The job's end tells of them; there is nothing to tell where calibration fails before."""
+    hp = hyperparameters(
+        "binary_classifier",
+        binary_classifier_model_selection_criteria="recall_at_target_precision",
+        target_precision=0.8,
+    )
+    scores, labels = np.arange(100, dtype=np.float32), np.repeat(np.array([0, 1], np.float32), 50)
+    scores[::7] = lost
+    assert calibrate(scores[:, None], labels, hp).value.shape == (1,)
+
+
 @pytest.mark.parametrize("rows", [20, 100, 1000])
 def test_chance_moves_no_threshold_and_a_skewed_model_does(rows):
     hp, moved, skewed = hyperparameters("binary_classifier"), [], []

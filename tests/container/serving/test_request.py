@@ -81,6 +81,15 @@ def test_short_memory_is_507():
     assert respond(Request(b"1,2,3", "text/csv"), Endpoint.of(Fake, Hungry(), Settings())).status == 507
 
 
+def test_an_error_that_quotes_half_of_a_surrogate_pair_is_told():
+    class Quotes(Sums):
+        def predict(self, batch, parameters=None):
+            raise PredictionError("no \ud800")
+
+    answer = respond(Request(b"1,2,3", "text/csv"), Endpoint.of(Fake, Quotes(), Settings()))
+    assert (answer.status, answer.body[-9:]) == (400, rb"no \ud800")
+
+
 HUGE = np.float32(3e38)
 """Finite in float32, and its product with 2 is not."""
 BEYOND = {
