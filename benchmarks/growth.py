@@ -93,6 +93,9 @@ processor, and the peak of memory beyond rows that are held in memory already. T
 from 4 times to 16: 1 is proportional, 0 is flat. The networks' seconds hold what TensorFlow takes to compile them, the
 same whatever the size.
 
+Factorization machines at their defaults learn in sweeps up to 32 MiB of rows, and in many small steps beyond: the last
+size of rows and of non-zeros is beyond, and takes ten times as long.
+
 Memory over rows: k-means keeps a sample of 16 MB and works on copies of it; the linear learner and factorization
 machines hold all rows as long as these fit, and by steps what they have held out; LDA and NTM keep the documents,
 XGBoost its matrix of bins, image classification decoded images up to a bound, sequence to sequence the pairs; PCA keeps
