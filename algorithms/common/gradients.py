@@ -16,15 +16,13 @@ import numpy as np
 from keras import ops
 
 from algorithms.common.hosts import from_leader
-from algorithms.common.networks import aligned, lent, seen, to_numpy
+from algorithms.common.networks import ALIGNED, aligned, lent, seen, to_numpy
 from algorithms.interface import Hosts
-
-_ALIGNED = 16
-"""Arrays in a vector begin at multiples of so many numbers, 64 bytes, so that TensorFlow splits it without a copy."""
 
 
 class Vector:
-    """Arrays of fixed shapes, one after the other in one vector of float32: one copy and one sum serve for all.
+    """Arrays of fixed shapes, one after the other in one vector of float32: one copy and one sum serve for all. Each
+    begins at a multiple of ``ALIGNED``, so that TensorFlow splits the vector without a copy.
 
     Attributes:
         starts: where each begins. size: of the whole.
@@ -32,7 +30,7 @@ class Vector:
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
         self.shapes = shapes
-        self.starts = [0, *accumulate(-(-prod(shape) // _ALIGNED) * _ALIGNED for shape in shapes)]
+        self.starts = [0, *accumulate(-(-prod(shape) // ALIGNED) * ALIGNED for shape in shapes)]
         self.size = self.starts.pop()
 
     def joined(self, arrays: Sequence[Any]) -> Any:

@@ -20,7 +20,8 @@ import numpy as np
 
 from algorithms.errors import TrainingStopped
 
-_ALIGNED = 16  # numbers of 4 bytes
+ALIGNED = 16
+"""Numbers of 4 bytes: where TensorFlow has its own arrays begin, and takes others without a copy."""
 
 
 def load_keras(seed: int) -> ModuleType:
@@ -123,6 +124,6 @@ def lent(array: np.ndarray) -> Any:
 
 def aligned(size: int) -> np.ndarray:
     """Zeros, (size,) float32, in memory that begins at a multiple of 64 bytes, as TensorFlow has its own."""
-    whole = np.zeros(size + _ALIGNED, np.float32)
-    start = -whole.ctypes.data % (4 * _ALIGNED) // 4
+    whole = np.zeros(size + ALIGNED, np.float32)
+    start = -whole.ctypes.data % (4 * ALIGNED) // 4
     return whole[start : start + size]
