@@ -12,11 +12,13 @@ from sklearn.datasets import load_iris
 
 from benchmarks import (
     common,
+    copied_rows,
     costs,
     factorization_kinds,
     growth,
     images,
     linear_fits,
+    linear_targets,
     lines,
     ntm,
     seq2seq,
@@ -143,6 +145,20 @@ def test_a_fit_of_the_linear_learner_beside_scikit_learns():
     _, size, *milliseconds, loss, of_search = linear_fits._row("iris", iris.data, iris.target, 0)
     assert size == "120 x 4" and min(milliseconds) > 0
     assert loss < 1.1 * of_search + 0.05
+
+
+def test_thresholds_of_the_linear_learner_on_a_kind_of_data():
+    precise = linear_targets.job("balanced", 0, "target_precision", 0.8)
+    assert not precise.warned and precise.beyond >= -0.02
+    assert 0.8 < precise.other <= precise.best
+    *_, every, _ = linear_targets.compared(["300 rows"], 1).splitlines()
+    assert every.startswith("| all")
+
+
+def test_copies_of_rows_on_a_kind_of_data():
+    line = copied_rows.compared(["repeated, 300 rows twice, 50 columns"], 1).splitlines()[-1]
+    linear, machine, best, constant = (float(cell) for cell in line.split("|")[2:-1])
+    assert max(linear, machine) < 1.1 * best < constant
 
 
 def test_costs_are_stated_for_a_million_rows():
