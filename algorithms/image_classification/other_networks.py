@@ -24,35 +24,24 @@ from algorithms.common import mxnet_symbols
 from algorithms.errors import ModelError
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.symbol import SIGMOID, SOFTMAX
+from algorithms.image_classification.symbol_layers import DENSE, SHARES, TRAINED, Layers, share
 from algorithms.vision.costs import check_stated
 from algorithms.vision.graph import (
-    EPSILON,
     HEADS,
     IDENTITIES,
     INPUT,
     PRODUCTS,
     SCALARS,
-    SUMS,
     Graph,
     Node,
     count,
     flag,
-    nonnegative,
-    normalisation,
-    number,
-    overhang,
-    pair,
     read_graph,
-    shares,
-    window,
 )
 from algorithms.vision.inference import Network
-from algorithms.vision.onnx_network import LEAST, SLOPE, bounds, scalar
-from algorithms.vision.rearrange import SLICES, SWAPS, parts, reshaped
 from recordio.limits import MOST_TRAINED_NODES
 
-_DENSE = "FullyConnected"
-_OF_WEIGHT = {"Convolution": "num_filter", _DENSE: "num_hidden"}
+_OF_WEIGHT = {"Convolution": "num_filter", DENSE: "num_hidden"}
 """Operators with a weight, and the attribute that says how many outputs it has."""
 _AFTER_LAST = SCALARS | {"Flatten", "Pooling", "Activation", "LeakyReLU", "clip", "Dropout"}
 """What may stand between the last layer with a weight and the scores: it has no number for each class."""
@@ -62,7 +51,7 @@ _HINTS = frozenset({"ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirro
 """Attributes that old symbol files have beside those of an operator; newer ones write them between underscores."""
 _SUFFIXES: dict[str, tuple[str, ...]] = {
     "Convolution": ("arg:weight", "arg:bias"),
-    _DENSE: ("arg:weight", "arg:bias"),
+    DENSE: ("arg:weight", "arg:bias"),
     "BatchNorm": ("arg:gamma", "arg:beta", "aux:moving_mean", "aux:moving_var"),
 }
 """The parameters of an operator, in the order of its inputs: their kind in a checkpoint, and ``network``'s name."""
@@ -72,9 +61,6 @@ _BETWEEN = 2
 """Values as large as its result that a gelu or an LRN keeps besides what it reads: of 50 in a row TensorFlow kept 3.3
 for each, all in all."""
 _ONE = str((1,))  # as symbol files say shapes
-
-_SHARES = {"Dropout": {"p": 0.5}, "BatchNorm": {"momentum": 0.9}}
-"""Attributes that only training heeds, and what they are where they are not stated."""
 
 
 class Start(NamedTuple):
@@ -150,7 +136,7 @@ def _last_layer(graph: Graph, name: str) -> tuple[int, int]:
     if node.operator not in _OF_WEIGHT or count(node, "num_group", 1) != 1:
         raise ModelError(
             f"'{name}' has '{node.name[:80]}', a '{node.operator[:80]}', before its end; training needs a last layer "
-            f"that is a {_DENSE} or a Convolution, not in groups, with an output for each class"
+            f"that is a {DENSE} or a Convolution, not in groups, with an output for each class"
         )
     return found, scores
 
@@ -184,14 +170,6 @@ def _parameters(graph: Graph, at: int) -> Iterator[tuple[str, str]]:
     for each, suffix in zip(inputs, suffixes, strict=True):
         kind, _, name = suffix.partition(":")
         yield f"{kind}:{graph.nodes[each].name}", f"{kind}:{_layer_name(at)}_{name}"
-
-
-def _share(node: Node, name: str) -> float:
-    """An attribute that is a share. Raises ModelError where it is none."""
-    value = nonnegative(node, name, _SHARES[node.operator][name])
-    if value >= 1:
-        raise ModelError(f"node '{node.name[:80]}' of the symbol file: {name} is {value:g}, not below 1")
-    return value
 
 
 class _Writer:
@@ -230,19 +208,19 @@ class _Writer:
             elif at <= self._scores:
                 done[at] = self._add(at, [done[source] for source in self._graph.sources(at)])
         scores = done[self._scores]
-        if self._graph.nodes[self._scores].operator not in (_DENSE, "Flatten"):
+        if self._graph.nodes[self._scores].operator not in (DENSE, "Flatten"):
             scores = self._made.add("Flatten", "flatten_scores", scores)
         head = SIGMOID if self._form.multi_label else SOFTMAX
         return self._made.to_json(self._made.add(head, "softmax", scores, self._made.variable("softmax_label")))
 
     def _add(self, at: int, sources: list[mxnet_symbols.Source]) -> mxnet_symbols.Source:
         node = self._graph.nodes[at]
-        if node.operator not in _TRAINED:
+        if node.operator not in TRAINED:
             raise ModelError(
                 f"node '{node.name[:80]}' of the symbol file is a '{node.operator[:80]}', which cannot be trained here"
             )
-        for attribute in _SHARES.get(node.operator, {}):
-            _share(node, attribute)
+        for attribute in SHARES.get(node.operator, {}):
+            share(node, attribute)
         names = tuple(name for name, _ in _parameters(self._graph, at))
         attributes: dict[str, object] = {
             key: value for key, value in node.attributes.items() if not key.startswith("__") and key not in _HINTS
@@ -294,7 +272,7 @@ def build(
     channels) to scores (n, classes), before softmax or sigmoid. Arguments as of ``network.build``."""
     channels, height, width = image_shape
     pixels = keras.Input((height, width, channels), dtype="uint8", name="data")
-    layers, values = _Layers(keras, decay, precision), dict[int, Any]()
+    layers, values = Layers(keras, decay, precision), dict[int, Any]()
     for at in graph.reached()[:-1]:
         node = graph.nodes[at]
         if node.operator == INPUT:
@@ -305,7 +283,7 @@ def build(
             layers.slopes = int(
                 _learns_slopes(node) and graph.nodes[node.inputs[1]].attributes.get("__shape__") == _ONE
             )
-            values[at] = _TRAINED[node.operator](layers, node, *(values[source] for source in graph.sources(at)))
+            values[at] = layers.of(node, *(values[source] for source in graph.sources(at)))
     with _deep(len(values)):
         return keras.Model(pixels, values[graph.sources(graph.head)[0]], name="network")
 
@@ -324,236 +302,3 @@ def _deep(layers: int) -> Iterator[None]:
 def _layer_name(at: int) -> str:
     """Of the node ``at``: names in a symbol file may be any, and those of layers may not."""
     return f"node{at}"
-
-
-class _Layers:
-    """Each operator on Keras tensors of shape (n, height, width, channels) or (n, outputs).
-
-    Attributes:
-        name: of the next layer with parameters. precision: of the next layer. slopes: how many slopes it has, where it
-            learns them: 0 for one for each channel.
-    """
-
-    def __init__(self, keras: Any, decay: float, precision: str) -> None:
-        self._keras, self._layers = keras, keras.layers
-        self.name, self.precision, self.slopes = "", precision, 0
-        self._penalty = keras.regularizers.L2(decay / 2) if decay else None
-        self._start = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
-
-    def batch_norm(self, node: Node, x: Any) -> Any:
-        scale = not flag(node, "fix_gamma", True)
-        stays = flag(node, "use_global_stats", False)
-        layer = (_staying(self._keras) if stays else self._layers.BatchNormalization)(
-            momentum=_share(node, "momentum"),
-            epsilon=nonnegative(node, "eps", EPSILON),
-            scale=scale,
-            gamma_regularizer=self._penalty if scale else None,
-            dtype=self.precision,
-            name=self.name,
-        )
-        return layer(x)
-
-    def convolution(self, node: Node, x: Any) -> Any:
-        kernel, stride, pad = window(node)
-        dilation = pair(node, "dilate", 1)
-        if any(pad) and max(stride) > 1 and max(dilation) > 1:
-            x, pad = self._layers.ZeroPadding2D(pad, dtype=self.precision)(x), (0, 0)
-        x, stride, dilation, after = _apart(x, stride, dilation)
-        same = stride == dilation == (1, 1) and all(
-            side == 2 * around + 1 for side, around in zip(kernel, pad, strict=True)
-        )
-        if any(pad) and not same:
-            x = self._layers.ZeroPadding2D(pad, dtype=self.precision)(x)
-        # Each channel by itself: TensorFlow takes one stride there, and a tenth of the time that it takes in groups.
-        by_itself = 1 < count(node, "num_group", 1) == x.shape[-1] and stride[0] == stride[1]
-        layer = (_depthwise(self._keras) if by_itself else self._layers.Conv2D)(
-            int(node.attributes["num_filter"]),
-            kernel,
-            stride,
-            "same" if same else "valid",
-            dilation_rate=dilation,
-            groups=count(node, "num_group", 1),
-            use_bias=not flag(node, "no_bias", False),
-            kernel_initializer=self._start.clone(),
-            kernel_regularizer=self._penalty,
-            dtype=self.precision,
-            name=self.name,
-        )
-        return layer(x)[:, :: after[0], :: after[1]] if max(after) > 1 else layer(x)
-
-    def dense(self, node: Node, x: Any) -> Any:
-        layer = self._layers.Dense(
-            int(node.attributes["num_hidden"]),
-            use_bias=not flag(node, "no_bias", False),
-            kernel_initializer=self._start.clone(),
-            kernel_regularizer=self._penalty,
-            dtype=self.precision,
-            name=self.name,
-        )
-        return layer(self.flatten(node, x))
-
-    def flatten(self, node: Node, x: Any) -> Any:
-        """MXNet counts positions channel by channel."""
-        if len(x.shape) == 4 and (x.shape[1], x.shape[2]) != (1, 1):
-            x = self._layers.Permute((3, 1, 2), dtype=self.precision)(x)
-        return self._layers.Flatten(dtype=self.precision)(x)
-
-    def pooling(self, node: Node, x: Any) -> Any:
-        average = node.attributes.get("pool_type", "max") == "avg"
-        if flag(node, "global_pool", False):
-            layers = self._layers
-            layer = layers.GlobalAveragePooling2D if average else layers.GlobalMaxPooling2D
-            return layer(keepdims=True, dtype=self.precision)(x)
-        kernel, stride, pad = window(node)
-        sides = x.shape[1], x.shape[2]
-        around = [(side, side + end) for side, end in zip(pad, overhang(node, *sides), strict=True)]
-        if any(map(any, around)):
-            x = self._keras.ops.pad(x, ((0, 0), *around, (0, 0)), constant_values=0.0 if average else LEAST)
-        pooled = (self._layers.AveragePooling2D if average else self._layers.MaxPooling2D)(
-            kernel, stride, dtype=self.precision
-        )(x)
-        if not average or (of_pixels := shares(node, *sides)[None, :, :, None]).min() == of_pixels.max() == 1:
-            return pooled
-        return pooled * of_pixels
-
-    def activation(self, node: Node, x: Any) -> Any:
-        kind = node.attributes["act_type"]
-        return self._layers.Activation({"softrelu": "softplus"}.get(kind, kind), dtype=self.precision)(x)
-
-    def leaky(self, node: Node, x: Any) -> Any:
-        activations, kind = self._keras.activations, node.attributes.get("act_type", "leaky")
-        if kind == "prelu":
-            return _sloped(self._keras)(self.slopes, self._penalty, dtype=self.precision, name=self.name)(x)
-        slope = number(node, "slope", SLOPE)
-        function = {
-            "leaky": lambda values: activations.leaky_relu(values, slope),
-            "elu": lambda values: activations.elu(values, slope),
-            "selu": activations.selu,
-            "gelu": activations.gelu,
-        }[kind]
-        return self._layers.Activation(function, dtype=self.precision)(x)
-
-    def clip(self, node: Node, x: Any) -> Any:
-        return self._keras.ops.clip(x, *bounds(node))
-
-    def add(self, node: Node, *values: Any) -> Any:
-        if len(values) == 1:
-            return values[0]
-        if all(value is values[0] for value in values):  # TensorFlow's optimizer takes twice as long for each x + x
-            return self._layers.Rescaling(float(len(values)), dtype=self.precision)(values[0])
-        return self._layers.Add(dtype=self.precision)(list(values))
-
-    def multiply(self, node: Node, x: Any, y: Any) -> Any:
-        return self._layers.Multiply(dtype=self.precision)([x, y])
-
-    def scaled(self, node: Node, x: Any) -> Any:
-        value = scalar(node)
-        by = {"_mul_scalar": (value, 0.0), "_div_scalar": (1 / value if value else 0.0, 0.0)}
-        scale, offset = by.get(node.operator, (1.0, -value if node.operator == "_minus_scalar" else value))
-        return self._layers.Rescaling(scale, offset, dtype=self.precision)(x)
-
-    def concatenate(self, node: Node, *values: Any) -> Any:
-        return self._layers.Concatenate(dtype=self.precision)(list(values)) if len(values) > 1 else values[0]
-
-    def normalised(self, node: Node, x: Any) -> Any:
-        """Sums of neighbours are a product with a matrix of ones beside its diagonal; in float32: squares are large."""
-        ops, (size, alpha, beta, knorm) = self._keras.ops, normalisation(node)
-        at = np.arange(x.shape[-1])
-        near = (np.abs(at[:, None] - at) <= size // 2).astype(np.float32)
-        wide = ops.cast(x, "float32")
-        scale = knorm + ops.matmul(ops.square(wide), near * np.float32(alpha / size))
-        return ops.cast(wide * ops.power(scale, -beta), x.dtype)
-
-    def part(self, node: Node, x: Any) -> Any:
-        taken = parts(node, tuple(x.shape[1:]))
-        return x[(slice(None), *(slice(each.start, each.stop, each.step) for each in taken))]
-
-    def reshaped(self, node: Node, x: Any) -> Any:
-        return self._layers.Reshape(reshaped(node, tuple(x.shape[1:])), dtype=self.precision)(x)
-
-    def swapped(self, node: Node, x: Any) -> Any:
-        return self._layers.Permute((1, 2, 4, 3), dtype=self.precision)(x)
-
-    def dropout(self, node: Node, x: Any) -> Any:
-        return self._layers.Dropout(_share(node, "p"), dtype=self.precision)(x)
-
-
-def _apart(
-    x: Any, stride: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[Any, tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """What a convolution of the stride and the dilation reads and is instead, as Keras has none with both: its input,
-    stride and dilation, and the steps in which its result is taken. What both leave out is not read; where numbers are
-    left out that another window has, all windows are computed."""
-    after = (1, 1)
-    if max(stride) > 1 and max(dilation) > 1:
-        common = tuple(map(math.gcd, stride, dilation))
-        if max(common) > 1:
-            x = x[:, :: common[0], :: common[1]]
-        stride, dilation = ((each[0] // common[0], each[1] // common[1]) for each in (stride, dilation))
-        if max(stride) > 1 and max(dilation) > 1:
-            stride, after = (1, 1), stride
-    return x, stride, dilation, after
-
-
-def _depthwise(keras: Any) -> Any:
-    """A convolution in as many groups as there are channels, its kernel as of one in groups."""
-
-    class Depthwise(keras.layers.Conv2D):
-        def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-            by_channel = keras.ops.reshape(kernel, (*self.kernel_size, inputs.shape[-1], -1))
-            options = {"padding": self.padding, "dilation_rate": self.dilation_rate}
-            return keras.ops.depthwise_conv(inputs, by_channel, self.strides[0], **options)
-
-    return Depthwise
-
-
-def _sloped(keras: Any) -> Any:
-    """A ReLU that multiplies what is below 0 by slopes that it learns."""
-
-    class Sloped(keras.layers.Layer):
-        def __init__(self, slopes: int, penalty: Any, **more: Any) -> None:
-            super().__init__(**more)
-            self._slopes, self._penalty = slopes, penalty
-
-        def build(self, shape: tuple[int, ...]) -> None:
-            start = keras.initializers.Constant(SLOPE)
-            self.gamma = self.add_weight((self._slopes or shape[-1],), start, name="gamma", regularizer=self._penalty)
-
-        def call(self, values: Any) -> Any:
-            return keras.ops.relu(values) - self.gamma * keras.ops.relu(-values)
-
-    return Sloped
-
-
-def _staying(keras: Any) -> Any:
-    """A batch norm that always takes its own statistics and leaves them, while gamma and beta are trained. (A model
-    tells each layer anew whether it is trained, whatever the layer was told when it was put there.)"""
-
-    class Staying(keras.layers.BatchNormalization):
-        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-            return super().call(inputs, training=False)
-
-    return Staying
-
-
-_TRAINED = {
-    "BatchNorm": _Layers.batch_norm,
-    "Convolution": _Layers.convolution,
-    _DENSE: _Layers.dense,
-    "Flatten": _Layers.flatten,
-    "Pooling": _Layers.pooling,
-    "Activation": _Layers.activation,
-    "LeakyReLU": _Layers.leaky,
-    "clip": _Layers.clip,
-    "Concat": _Layers.concatenate,
-    "Dropout": _Layers.dropout,
-    "LRN": _Layers.normalised,
-    "Reshape": _Layers.reshaped,
-    "add_n": _Layers.add,
-    **dict.fromkeys(SLICES, _Layers.part),
-    **dict.fromkeys(SWAPS, _Layers.swapped),
-    **dict.fromkeys(SUMS, _Layers.add),
-    **dict.fromkeys(PRODUCTS, _Layers.multiply),
-    **dict.fromkeys(SCALARS, _Layers.scaled),
-}
-"""By operator, the layer that is it."""
