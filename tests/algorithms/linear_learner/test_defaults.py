@@ -179,20 +179,21 @@ def test_no_untrained_model_wins_where_positives_are_rare(steps, criterion):
     assert log_loss(model, x[2400:], y[2400:]) <= (1.3 if steps else 1.1) * expected
 
 
+def with_target(seed, shift, criterion, **target):
+    """A model of the first 2,400 of 22,400 rows, and all rows with their labels."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(22_400, 10)).astype(np.float32)
+    y = (rng.random(len(x)) < 1 / (1 + np.exp(shift - 2 * x[:, :2].sum(axis=1)))).astype(np.float32)
+    hp = hyperparameters("binary_classifier", binary_classifier_model_selection_criteria=criterion, **target)
+    return fit(hp, x[:2400], y[:2400])[0], x, y
+
+
 @pytest.mark.parametrize("target", [0.7, 0.9])
 @pytest.mark.parametrize("shift", [2.0, 4.0])
 def test_a_target_recall_holds_on_rows_to_come(target, shift):
     held = []
     for seed in range(20):
-        rng = np.random.default_rng(seed)
-        x = rng.normal(size=(22_400, 10)).astype(np.float32)
-        y = (rng.random(len(x)) < 1 / (1 + np.exp(shift - 2 * x[:, :2].sum(axis=1)))).astype(np.float32)
-        hp = hyperparameters(
-            "binary_classifier",
-            binary_classifier_model_selection_criteria="precision_at_target_recall",
-            target_recall=target,
-        )
-        model, _ = fit(hp, x[:2400], y[:2400])
+        model, x, y = with_target(seed, shift, "precision_at_target_recall", target_recall=target)
         predicted = model.predict(Batch(x[2400:]))["predicted_label"]
         held.append(reference.recall_score(y[2400:], predicted))
         assert reference.precision_score(y[2400:], predicted) > 1.5 * y.mean()
@@ -205,15 +206,7 @@ def test_a_target_precision_holds_on_rows_to_come_at_little_cost(shift, target, 
     """2,400 rows, of which half or 5 % are positive; the best recall is that of the very model on the rows to come."""
     held, shares = [], []
     for seed in range(12):
-        rng = np.random.default_rng(seed)
-        x = rng.normal(size=(22_400, 10)).astype(np.float32)
-        y = (rng.random(len(x)) < 1 / (1 + np.exp(shift - 2 * x[:, :2].sum(axis=1)))).astype(np.float32)
-        hp = hyperparameters(
-            "binary_classifier",
-            binary_classifier_model_selection_criteria="recall_at_target_precision",
-            target_precision=target,
-        )
-        model, _ = fit(hp, x[:2400], y[:2400])
+        model, x, y = with_target(seed, shift, "recall_at_target_precision", target_precision=target)
         answer = model.predict(Batch(x[2400:]))
         held.append(reference.precision_score(y[2400:], answer["predicted_label"]) >= target)
         precision, recall, _ = reference.precision_recall_curve(y[2400:], answer["score"])
