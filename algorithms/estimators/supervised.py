@@ -24,7 +24,9 @@ class Supervised(ABC, Estimator):
     def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:  # noqa: N803
         finite = "allow-nan" if self._missing else True
         rows, labels = self._checked(X, y=y, ensure_all_finite=finite, **options)
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float32)
+        weights = sample_weight
+        if weights is not None:
+            weights = _check_sample_weight(weights, rows, dtype=np.float32, ensure_non_negative=True)
         return as_csr(rows), labels, weights
 
     @staticmethod
@@ -52,7 +54,8 @@ class Classifies(ClassifierMixin, Supervised):
         """The number of classes. Raises ValueError where it cannot be."""
         count = len(self.classes_)
         if count < 2:
-            raise ValueError(f"{type(self).__name__} needs two classes or more; y has one class: {self.classes_[0]!r}")
+            only = self.classes_.tolist()[0]
+            raise ValueError(f"{type(self).__name__} needs two classes or more; y has one class: {only!r}")
         if count > 2 and not self._several:
             raise ValueError(
                 f"Only binary classification is supported by {type(self).__name__}. "

@@ -30,6 +30,8 @@ _NO_INTERACTIONS = 1e-3  # of the scores' spread: what is below it changes no an
 _LARGE_DECAY = 1e-4  # ten times the default of factors_wd; a smaller one draws no interaction to zero that rows show
 _SETTLED = 0.5  # of the epochs, before which a trial, whose rates fell to their end, has the better model
 _WORSE = 1.2  # times the loss of a constant; below, it may be noise: rows are scored before each step
+_ALIKE = 1e-14  # times the loss of scores of 0: the loss of a constant where labels differ by rounding alone
+_NEAR = 0.1  # of the loss of scores of 0: steps that came nearer to labels that are all alike have not diverged
 _NAMED = 10  # columns in a warning
 
 
@@ -103,8 +105,9 @@ def _warn(state: State, hp: FactorizationMachinesHyperparameters, job: Job, *, o
 def _warn_of_loss(last: Sums, steps: int, hp: FactorizationMachinesHyperparameters, job: Job, *, start: float) -> None:
     """Where scores of the ``last`` epoch are worse than a constant's: they have diverged, or, where they are still
     better than at the ``start``, not come far."""
-    constant = last.of_constant
-    if last.loss <= _WORSE * constant:
+    constant, nothing = last.of_constant, last.of_nothing
+    # Of labels that are all alike a constant has no loss, at which no steps arrive.
+    if last.loss <= (_WORSE * constant if constant > _ALIKE * nothing else _NEAR * (nothing or 1.0)):
         return
     than = (
         f"On the rows that it was trained on, in the last epoch, the model's loss was {last.loss:.4g}, where that of a "

@@ -87,7 +87,10 @@ class Pipeline:
         def make(numbered: tuple[int, tuple[list[Example], int]]) -> ImageBatch:
             batch, (examples, count) = numbered
             random = np.random.default_rng([self._seed, number, batch, *self._rank])
-            images = np.stack([self._prepare.varied(self._opened(example), random) for example in examples])
+            height, width, channels = self._prepare.height, self._prepare.width, self._prepare.channels
+            images = np.empty((len(examples), height, width, channels), np.uint8)
+            for image, example in zip(images, examples, strict=True):  # parts are views: none outlives its copy
+                image[:] = self._prepare.varied(self._opened(example), random)
             return ImageBatch(images, np.stack([example.target for example in examples]), count)
 
         return ahead(lambda _: parallel(make, batches(), self._threads), 1)

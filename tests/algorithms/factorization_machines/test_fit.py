@@ -386,3 +386,21 @@ def test_a_model_that_is_worse_than_a_constant_is_warned_of(kind, given, warned,
     said = [line for line in job.warnings if "that of a constant is" in line]
     assert len(said) == (warned is not None)
     assert not warned or warned in said[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "given", "warned"),
+    [
+        ("binary_classifier", 1, {"epochs": 200}, False),
+        ("regressor", 0, {"epochs": 100}, False),
+        ("regressor", 7.3, {"epochs": 100, "bias_lr": 1}, False),
+        ("binary_classifier", 1, {"linear_lr": 300, "epochs": 20}, True),
+        ("regressor", 0, {"linear_lr": 300, "epochs": 20}, True),
+    ],
+)
+def test_labels_that_are_all_alike_are_no_sign_of_divergence(kind, label, given, warned):
+    """A constant has no loss there, and steps have some."""
+    x, job = np.random.default_rng(0).normal(size=(100, 6)).astype(np.float32), FakeJob()
+    values = hyperparameters(predictor_type=kind, mini_batch_size=20, **given)
+    FactorizationMachines.fit(values, {"train": MemoryStream(x, np.full(100, label, np.float32))}, job)
+    assert any("has diverged" in line for line in job.warnings) == warned

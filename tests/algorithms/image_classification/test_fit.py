@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow
+from PIL import Image
 
 from algorithms.common import mxnet_files
 from algorithms.errors import ChannelError, HyperparameterError, ModelError, TrainingDataError, TrainingStopped
@@ -21,7 +24,7 @@ from algorithms.image_classification import ImageClassification
 from algorithms.image_classification import pretrained as starts
 from algorithms.image_classification.model import ImageModel
 from algorithms.interface import Items
-from algorithms.vision import pipeline
+from algorithms.vision import augment, examples, pipeline
 from container.training import dialects
 from recordio.errors import DataError, ImageError
 from recordio.framing import write_frame
@@ -347,7 +350,6 @@ def test_pretrained_weights_by_channel_or_in_the_image(
 def test_the_last_batch_is_filled_up_with_the_first_images(tmp_path: Path) -> None:
     from algorithms.image_classification import targets
     from algorithms.image_classification.architecture import Architecture
-    from algorithms.vision import augment, examples
 
     form = Architecture(20, (3, 16, 16), 2)
     for source in (Records(pictures(10)), folder(tmp_path / "train", pictures(10))):
@@ -371,7 +373,6 @@ def test_decoded_images_are_kept_as_far_as_there_is_room(
     """And epochs are what they are without."""
     from algorithms.image_classification import targets
     from algorithms.image_classification.architecture import Architecture
-    from algorithms.vision import augment, examples
 
     form, source = Architecture(20, (3, 8, 8), 2), folder(tmp_path / "train", pictures(10))
     found = examples.of_channel("train", {"train": source}, targets.of_channel("train", source, form))
@@ -386,6 +387,22 @@ def test_decoded_images_are_kept_as_far_as_there_is_room(
             images = [batch.images for epoch in range(3) for batch in keeping.epoch(epoch)]
         np.testing.assert_array_equal(images, expected)
         assert len(opened) == 10 + 2 * (10 - kept)
+
+
+def test_a_batch_does_not_hold_the_whole_images_of_its_parts() -> None:
+    """Of photographs that are not resized, the batches in work took gigabytes."""
+    body, side = io.BytesIO(), 512
+    Image.new("RGB", (side, side)).save(body, "PNG")
+    each = [examples.Example(body.getvalue, np.int64(0), str(number)) for number in range(24)]
+    found = examples.StoredExamples(each, "train")
+    for kind in (augment.NONE, augment.CROP):
+        batches = pipeline.Pipeline(found, augment.Preparation((3, 8, 8), None, kind), 24, 0, shuffled=False)
+        tracemalloc.start()
+        try:
+            assert next(batches.epoch(0)).images.any() == 0
+            assert tracemalloc.get_traced_memory()[1] < 8 * 3 * side**2
+        finally:
+            tracemalloc.stop()
 
 
 def test_an_error_in_an_image_comes_out_of_the_pipeline() -> None:
