@@ -52,8 +52,8 @@ class Passed:
     def read(self, stream: Stream, size: int, job: Job, checkpoint: Callable[[], Checkpoint]) -> Iterator[Features]:
         """What no host has seen of the running epoch, (m, d), m >= 1, batch by batch of ``size`` rows.
 
-        After each one that was taken care of the job may write a ``checkpoint``, and where a stop was asked for, it is
-        the last.
+        After each one that was taken care of, and after an epoch without any, the job may write a ``checkpoint``, and
+        where a stop was asked for, it is the last.
         """
         before = self.batches
         for number, batch in enumerate(stream.batches(size)):
@@ -68,6 +68,10 @@ class Passed:
                 job.checkpoints.offer(checkpoint, alone=True)
             if self.stopped:
                 return
+        if not self.batches:  # a host without rows hears of a stop, too
+            self.stopped = job.stop_requested
+            if stream.repeats:
+                job.checkpoints.offer(checkpoint, alone=True)
 
     def unseen(self, features: Features, hosts: Hosts) -> Features:
         """Those of the next rows of its share, (n, d), that no host has seen in this epoch: (m, d), m <= n."""

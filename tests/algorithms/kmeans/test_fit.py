@@ -15,7 +15,7 @@ from algorithms.kmeans import KMeans
 from algorithms.kmeans.fit import Options, State, extra_centers
 from algorithms.kmeans.lloyd import Points
 from recordio.batches import Batch
-from tests.algorithms.fakes import FakeJob, MemoryStream
+from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 from tests.algorithms.kmeans.jobs import blobs, digits, fit, msd, rng, settings
 
 
@@ -248,6 +248,17 @@ def test_a_stop_in_the_midst_of_a_later_epoch_loses_nothing_of_the_one_before(ba
     assert found < 1.15 * best
     ((_, said),) = job.measured("train", "msd")
     assert said.value == pytest.approx(found, rel=0.2)
+
+
+def test_a_host_without_rows_hears_of_a_stop():
+    rows = blobs()[0]
+
+    def train(hosts):
+        channel = MemoryStream([] if hosts.rank else rows)
+        KMeans.fit(settings(rows, 6, epochs=10_000), {"train": channel}, FakeJob(hosts=hosts, stop_after=10))
+        return channel.epochs_begun
+
+    assert max(on_hosts(2, train)) < 100
 
 
 def test_a_stop_before_there_is_a_row_for_each_cluster_leaves_no_model():

@@ -201,7 +201,7 @@ def test_a_stop_reaches_all_hosts_however_early_it_comes(up, seconds):
     begun = time.monotonic()
     up.sagemaker.stop_training_job(TrainingJobName=name)
     assert ended(up, name)["TrainingJobStatus"] == "Stopped"
-    assert time.monotonic() - begun < 120
+    assert time.monotonic() - begun < 60  # by itself: what does not end is killed after 90 seconds
 
 
 # ---- endpoints ------------------------------------------------------------------------------------------------------
