@@ -43,7 +43,7 @@ def measured(name: str, quick: bool) -> Cost:
     strings = {key: str(value) for key, value in case.given(sizes).items()}
     values = hyperparameters.parse(algorithm.hyperparameters, strings)
     rows, labels = case.rows(sizes)
-    few = rows[: len(rows) // 10]
+    few = rows[: rows.shape[0] // 10]
     algorithm.fit(
         values, {"train": MemoryStream(few, None if labels is None else labels[: len(labels) // 10])}, FakeJob()
     )

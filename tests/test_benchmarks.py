@@ -161,9 +161,10 @@ def test_copies_of_rows_on_a_kind_of_data():
     assert max(linear, machine) < 1.1 * best < constant
 
 
-def test_costs_are_stated_for_a_million_rows():
-    found = costs.measured("kmeans", quick=True)
-    assert found.rows == growth.CASES["kmeans"].few()["rows"]
+@pytest.mark.parametrize("name", ["kmeans", "pca, randomized, sparse rows"])
+def test_costs_are_stated_for_a_million_rows(name):
+    found = costs.measured(name, quick=True)
+    assert found.rows == growth.CASES[name].few()["rows"]
     assert 0 < found.predicting_seconds < found.training_seconds
 
 
