@@ -44,10 +44,11 @@ def measured(name: str, quick: bool) -> Cost:
     values = hyperparameters.parse(algorithm.hyperparameters, strings)
     rows, labels = case.rows(sizes)
     few = rows[: rows.shape[0] // 10]
-    algorithm.fit(
-        values, {"train": MemoryStream(few, None if labels is None else labels[: len(labels) // 10])}, FakeJob()
-    )
-    trained = cost(lambda: algorithm.fit(values, {"train": MemoryStream(rows, labels)}, FakeJob()))
+    with case.within():
+        algorithm.fit(
+            values, {"train": MemoryStream(few, None if labels is None else labels[: len(labels) // 10])}, FakeJob()
+        )
+        trained = cost(lambda: algorithm.fit(values, {"train": MemoryStream(rows, labels)}, FakeJob()))
     trained.result.predict(Batch(few))
     asked = cost(lambda: trained.result.predict(Batch(rows)))
     to_million = 1e6 / sizes["rows"]
