@@ -7,11 +7,13 @@ it is what the call took at its most beyond the rows themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from algorithms import hyperparameters, registry
 from benchmarks.common import apart, cost
 from benchmarks.growth import CASES
+from container import resources
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
@@ -44,11 +46,11 @@ def measured(name: str, quick: bool) -> Cost:
     values = hyperparameters.parse(algorithm.hyperparameters, strings)
     rows, labels = case.rows(sizes)
     few = rows[: rows.shape[0] // 10]
+    few_labels = None if labels is None else labels[: len(labels) // 10]
+    job = partial(FakeJob, memory=resources.memory())
     with case.within():
-        algorithm.fit(
-            values, {"train": MemoryStream(few, None if labels is None else labels[: len(labels) // 10])}, FakeJob()
-        )
-        trained = cost(lambda: algorithm.fit(values, {"train": MemoryStream(rows, labels)}, FakeJob()))
+        algorithm.fit(values, {"train": MemoryStream(few, few_labels)}, job())
+        trained = cost(lambda: algorithm.fit(values, {"train": MemoryStream(rows, labels)}, job()))
     trained.result.predict(Batch(few))
     asked = cost(lambda: trained.result.predict(Batch(rows)))
     to_million = 1e6 / sizes["rows"]

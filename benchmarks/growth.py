@@ -31,6 +31,7 @@ from algorithms.interface import RECORDIO
 from algorithms.linear_learner import path
 from algorithms.seq2seq.vocabulary import Vocabulary
 from benchmarks.common import Cost, apart, cost, table
+from container import resources
 from recordio.framing import frames, write_frame
 from recordio.images import encode_record
 from recordio.sequences import Pairs, Ragged, encode
@@ -93,9 +94,6 @@ processor, and the peak of memory beyond rows that are held in memory already. T
 from 4 times to 16: 1 is proportional, 0 is flat. The networks' seconds hold what TensorFlow takes to compile them, the
 same whatever the size.
 
-Factorization machines at their defaults learn in sweeps up to 32 MiB of rows, and in many small steps beyond: the last
-size of rows and of non-zeros is beyond, and takes ten times as long.
-
 Memory over rows: k-means keeps a sample of 16 MB and works on copies of it; the linear learner and factorization
 machines hold all rows as long as these fit, and by steps what they have held out; LDA and NTM keep the documents,
 XGBoost its matrix of bins, image classification decoded images up to a bound, sequence to sequence the pairs; PCA keeps
@@ -135,7 +133,7 @@ def trained(name: str, sizes: Sizes) -> Cost:
     values = hyperparameters.parse(algorithm.hyperparameters, strings)
     with tempfile.TemporaryDirectory() as folder, case.within():
         channels = case.channels(sizes, Path(folder)) if case.channels else {"train": MemoryStream(*case.rows(sizes))}
-        return cost(lambda: algorithm.fit(values, channels, FakeJob()) is None)
+        return cost(lambda: algorithm.fit(values, channels, FakeJob(memory=resources.memory())) is None)
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------

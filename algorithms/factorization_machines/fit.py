@@ -47,7 +47,7 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
     place = _first_place(stream, hp, job) if found is None else resume(state, found)
     if place.scaling is not None:
         state.leave_alone(place.scaling.far)
-    rows = of_channel(stream, place.schedule.batch_size, place.scaling)
+    rows = of_channel(stream, place.schedule.batch_size, place.scaling, job.memory)
     if found is None:
         place = _by_sweeps_or_steps(state, rows, place, hp, job)
     place, stopped = trials.run(state, rows, place, hp, job)

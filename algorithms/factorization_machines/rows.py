@@ -7,19 +7,26 @@ from collections.abc import Callable, Generator
 import numpy as np
 
 from algorithms.common.hosts import ONE_HOST
+from algorithms.common.randomness import draws
 from algorithms.factorization_machines.scaling import Scaling
 from algorithms.interface import Hosts, Stream
 from recordio.batches import Batch, Features
 
-MEMORY = 32 << 20
-"""Bytes of rows that stay in memory: reading, cutting and scaling small batches takes three times what a step does."""
+MEMORY, LEAST_MEMORY, SHARE = 256 << 20, 32 << 20, 64
+"""Bytes of rows that stay in memory, at the most and at the least, and their share of the machine's: reading, cutting
+and scaling small batches takes three times what a step does, and sweeps take a dozen times the memory of the rows."""
+
+
+def most(memory: int | None) -> int:
+    """Bytes of rows that stay in memory on a machine of so many bytes; None: it is not known of how many."""
+    return LEAST_MEMORY if memory is None else min(max(memory // SHARE, LEAST_MEMORY), MEMORY)
 
 
 class Rows:
-    """Batches that are made anew for each pass, unless those of all of it fit into ``MEMORY``."""
+    """Batches that are made anew for each pass, unless those of all of it take no more than ``limit`` bytes."""
 
-    def __init__(self, make: Callable[[], Generator[Batch]], *, repeats: bool = True, keep: bool = True) -> None:
-        self._make, self.repeats, self._limit = make, repeats, MEMORY if keep else 0
+    def __init__(self, make: Callable[[], Generator[Batch]], limit: int, *, repeats: bool = True) -> None:
+        self._make, self.repeats, self.limit = make, repeats, limit
         self._kept: list[Batch] | None = None
 
     @property
@@ -35,21 +42,26 @@ class Rows:
         kept, size = [], 0
         for batch in self._make():
             size += sum(array.nbytes for array in batch.arrays())
-            if size <= self._limit:
+            if size <= self.limit:
                 kept.append(batch)
             yield batch
-        if size <= self._limit:
+        if size <= self.limit:
             self._kept = kept
 
 
-def of_channel(stream: Stream, size: int, scaling: Scaling | None) -> Rows:
-    """The rows of a channel in batches of ``size``; their features scaled, their labels as they are."""
+def of_channel(stream: Stream, size: int, scaling: Scaling | None, memory: int | None) -> Rows:
+    """The rows of a channel in batches of ``size``; their features scaled, their labels as they are. Those that are not
+    scaled are not kept.
+
+    Args:
+        memory: bytes that the machine has; None where that is not known.
+    """
 
     def make() -> Generator[Batch]:
         for batch in stream.batches(size):
             yield batch if scaling is None else scaling.batch(batch)
 
-    return Rows(make, repeats=stream.repeats, keep=scaling is not None)
+    return Rows(make, 0 if scaling is None else most(memory), repeats=stream.repeats)
 
 
 def parted(rows: Rows, fold: int, folds: int, seed: int, hosts: Hosts) -> tuple[Rows, Rows]:
@@ -60,13 +72,13 @@ def parted(rows: Rows, fold: int, folds: int, seed: int, hosts: Hosts) -> tuple[
     """
 
     def make(held_out: bool) -> Generator[Batch]:
-        random = np.random.default_rng((seed, 0))
+        random = draws("folds", seed)
         for batch in rows.batches():
             chosen = np.flatnonzero((fold_numbers(batch.features, folds, seed, random, hosts) == fold) == held_out)
             if chosen.size:
                 yield Batch(batch.features[chosen], None if batch.labels is None else batch.labels[chosen])
 
-    return Rows(lambda: make(False)), Rows(lambda: make(True))
+    return Rows(lambda: make(False), rows.limit), Rows(lambda: make(True), rows.limit)
 
 
 def fold_numbers(

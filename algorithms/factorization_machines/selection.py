@@ -16,10 +16,11 @@ from threadpoolctl import threadpool_limits
 
 from algorithms.common.copies import agreement, row_keys, units
 from algorithms.common.hosts import ONE_HOST, any_host, dealt, from_leader, in_order, packed, total, unpacked
+from algorithms.common.randomness import draws
 from algorithms.factorization_machines import linear, variational
 from algorithms.factorization_machines.checkpoints import Place, set_rates
 from algorithms.factorization_machines.passes import labels_of
-from algorithms.factorization_machines.rows import MEMORY, Rows, fold_numbers
+from algorithms.factorization_machines.rows import Rows, fold_numbers
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.scores import Sums
 from algorithms.factorization_machines.search import FOLDS, GROUPS, LIKELY, folds
@@ -87,7 +88,7 @@ def _of_all_hosts(
         return None
     batches = list(rows.batches()) or batches
     batch = concatenate(batches)
-    if total(hosts, sum(array.nbytes for array in batch.arrays())) > MEMORY:
+    if total(hosts, sum(array.nbytes for array in batch.arrays())) > rows.limit:
         return None
     if any_host(hosts, isinstance(batch.features, np.ndarray) and batch.features.size > MOST_DENSE):
         return None
@@ -180,7 +181,7 @@ def _parts(
     _, first, unit = np.unique(found, return_index=True, return_inverse=True)
     count = len(first)
     many, held = next(((many, many) for most, many in linear.FEW_ROWS if count <= most), (FOLDS, folds(count)))
-    own = fold_numbers(features, many, seed, np.random.default_rng(seed))[first][unit]
+    own = fold_numbers(features, many, seed, draws("folds", seed))[first][unit]
     parts = []
     for fold in range(held):
         out = own == fold

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from algorithms.common.randomness import draws
 from algorithms.figures import Figure, Pictures, Table
 from algorithms.image_classification.model import ImageModel
 from algorithms.quality import confusion
@@ -34,7 +35,7 @@ class Kept:
         self.images: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
         self.seen = 0
-        self._random = np.random.default_rng(0)
+        self._random = draws("shown", 0)
 
     def add(self, images: np.ndarray, targets: np.ndarray) -> None:
         """Offer n images, (n, height, width, channels), with their targets (n, ...)."""

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common.hosts import any_host, dealt, packed, unpacked
 from algorithms.common.networks import load_keras
+from algorithms.common.randomness import draws
 from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
@@ -92,7 +93,7 @@ class Training:
         self.values, self.channels, self.job = hyperparameters, channels, job
         own = [job.seed, job.hosts.rank] if job.hosts.rank else job.seed  # hosts draw documents of their own
         self.random = np.random.default_rng(own)
-        self.sample = Reservoir(np.random.default_rng(own), _SAMPLE_BYTES)
+        self.sample = Reservoir(draws("sample", job.seed, job.hosts.rank), _SAMPLE_BYTES)
         self._network: Network | None = None
         self._first_epoch = True
         self._patience = Patience(hyperparameters.num_patience_epochs, hyperparameters.tolerance)

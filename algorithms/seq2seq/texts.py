@@ -17,6 +17,7 @@ from typing import TextIO
 
 import numpy as np
 
+from algorithms.common.randomness import draws
 from algorithms.errors import TrainingDataError
 from algorithms.seq2seq.vocabulary import SOURCE_FILE, SYMBOLS, TARGET_FILE, Vocabulary
 from recordio.sequences import Pairs, Ragged, encode
@@ -107,7 +108,7 @@ def _fold(line: str, lower: bool) -> str:
 def _split(lines: Sequence[Line], share: float, seed: int) -> tuple[list[Line], list[Line]]:
     """Training and held-out lines; a source is on one side only."""
     sources = sorted({line[0] for line in lines})
-    chosen = np.random.default_rng(seed).permutation(len(sources))[: max(1, round(share * len(sources)))]
+    chosen = draws("held out", seed).permutation(len(sources))[: max(1, round(share * len(sources)))]
     held_out = {sources[number] for number in chosen}
     return [line for line in lines if line[0] not in held_out], [line for line in lines if line[0] in held_out]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xgboost as xgb
 
+from algorithms.common.randomness import draws
 from algorithms.errors import TrainingDataError
 from algorithms.events import Progress
 from algorithms.interface import Job
@@ -75,7 +76,7 @@ def assign(rows: Batch, hyperparameters: XGBoostHyperparameters, folds: int, see
         TrainingDataError: there are fewer rows, or queries, than folds.
     """
     assert rows.labels is not None
-    generator = np.random.default_rng([value % 2**32 for value in seed])
+    generator = draws("folds", *(value % 2**32 for value in seed))
     if rows.groups is not None and hyperparameters.target.startswith("rank:"):
         starts = group_starts(rows.groups)
         sizes = np.diff(np.append(starts, len(rows)))

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.common.randomness import draws
 from algorithms.common.reservoir import Reservoir
 from algorithms.events import Event, FinalScore, Measured
 from algorithms.figures import Figure, Lines, Sample
@@ -58,7 +59,7 @@ class History:
 
     def sample_of(self, channel: str) -> Reservoir:
         """Where rows of a channel are kept as they pass, evenly from all of it; always the same ones."""
-        return self.samples.setdefault(channel, Reservoir(np.random.default_rng(0), _SAMPLE_BYTES))
+        return self.samples.setdefault(channel, Reservoir(draws("report", 0), _SAMPLE_BYTES))
 
     def sample(self) -> Sample | None:
         """Rows of the data set that the model knows least."""

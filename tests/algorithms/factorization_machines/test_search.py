@@ -133,7 +133,7 @@ def test_a_rate_that_is_given_is_kept_to():
 
 @pytest.mark.parametrize("keep", [0, 1 << 25])
 def test_several_hosts_come_to_the_same_rate_and_fill_in_the_matrix(keep, monkeypatch):
-    monkeypatch.setattr(rows, "MEMORY", keep)
+    monkeypatch.setattr(rows, "LEAST_MEMORY", keep)
     monkeypatch.setattr(schedule, "PASSES", 50)
     monkeypatch.setattr(schedule, "SMALL_STEPS", 1500)
     known, asked = matrix(rank=3)
@@ -187,7 +187,7 @@ def test_a_job_that_was_interrupted_among_its_trials_ends_as_one_that_was_not(sh
 
 def test_copies_of_a_dense_row_are_held_out_together():
     x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
-    copies = Rows(lambda: iter([Batch(np.tile(x, (20, 1)))]))
+    copies = Rows(lambda: iter([Batch(np.tile(x, (20, 1)))]), 1 << 20)
     sizes = []
     for fold in range(5):
         known, held_out = (
@@ -279,7 +279,7 @@ def test_hosts_hold_out_the_rows_that_one_host_does(dense):
     def held_out(hosts):
         mine = x[hosts.rank :: hosts.size]
         batches = [Batch(part if dense else sp.csr_array(part)) for part in np.array_split(mine, 7)]
-        _, out = parted(Rows(lambda: iter(batches)), 1, 5, 0, hosts)
+        _, out = parted(Rows(lambda: iter(batches), 1 << 20), 1, 5, 0, hosts)
         return {tuple(row) for batch in out.batches() for row in sp.csr_array(batch.features).toarray()}
 
     first, second = on_hosts(2, held_out)
@@ -289,7 +289,7 @@ def test_hosts_hold_out_the_rows_that_one_host_does(dense):
 def test_folds_part_the_rows_by_chance_and_rows_are_read_once_where_they_fit():
     x = np.arange(3000, dtype=np.float32)[:, None]
     stream = MemoryStream(x, x[:, 0])
-    whole = of_channel(stream, 100, None)
+    whole = of_channel(stream, 100, None, None)
     seen = []
     for fold in range(5):
         known, held_out = (
@@ -305,12 +305,14 @@ def test_folds_part_the_rows_by_chance_and_rows_are_read_once_where_they_fit():
         passes.append(1)
         yield Batch(x)
 
-    kept = Rows(make)
+    kept = Rows(make, 1 << 20)
     for _ in range(3):
         assert len(next(iter(kept.batches()))) == 3000  # a pass that is left early is none
         assert sum(map(len, kept.batches())) == 3000
     assert len(passes) == 2
     assert (folds(100), folds(3000), folds(10**6)) == (3, 2, 1)
+    bounds = {None: 32, 1 << 30: 32, 8 << 30: 128, 64 << 30: 256}
+    assert {memory: rows.most(memory) >> 20 for memory in bounds} == bounds
 
 
 @pytest.mark.parametrize("given", [BY_STEPS, {}])

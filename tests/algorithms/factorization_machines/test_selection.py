@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import BayesianRidge, LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss
@@ -17,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from algorithms.checkpoints import NoCheckpoints
 from algorithms.factorization_machines import schedule, selection, steps, variational
 from recordio.batches import Batch
-from tests.algorithms.factorization_machines.test_search import _Kept, cells, error, error_of, fitted, matrix
+from tests.algorithms.factorization_machines.test_search import BY_STEPS, _Kept, cells, error, error_of, fitted, matrix
 from tests.algorithms.fakes import FakeJob, on_hosts
 
 pytestmark = pytest.mark.skipif(steps._kernel is None, reason="the compiled kernel is not built")
@@ -55,6 +56,22 @@ def test_weights_without_interactions_are_those_of_bayesian_ridge():
     peer = BayesianRidge().fit(x, y)
     np.testing.assert_allclose(found["linear"], peer.coef_, atol=5e-3)
     np.testing.assert_allclose(found["bias"], peer.intercept_, atol=5e-3)
+
+
+@pytest.mark.parametrize("given", [{}, BY_STEPS])
+def test_rows_are_not_held_out_by_the_numbers_that_made_their_labels(given):
+    """The job's seed is 0, and people make data by ``default_rng(0)``: whole groups were held out, of which then no
+    word was known."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(20, size=(6000, 1))
+    words = np.where(rng.random((6000, 10)) < 0.3, group * 20, 0) + rng.integers(20, size=(6000, 10))
+    x = sp.csr_array((np.ones(words.size, np.float32), words.ravel(), np.arange(0, words.size + 1, 10)), (6000, 400))
+    y = (group[:, 0] < 10).astype(np.float32)
+    x.sum_duplicates()
+    model = fitted(x[:5000], y[:5000], predictor_type="binary_classifier", **given)
+    peer = LogisticRegression(max_iter=500).fit(x[:5000], y[:5000])
+    ours = log_loss(y[5000:], expit(model.scores(Batch(x[5000:])).astype(float)))
+    assert ours <= 1.1 * log_loss(y[5000:], peer.predict_proba(x[5000:])[:, 1])
 
 
 @pytest.mark.parametrize("nonzeros", [2, 4])
