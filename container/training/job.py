@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
 from algorithms.common.reservoir import Reservoir
-from algorithms.events import Event, FinalScore, Measured, Progress, StoppingCriterion
+from algorithms.events import Chosen, Event, FinalScore, Measured, Progress, StoppingCriterion
 from algorithms.interface import Hosts, Model, RecordStream, Stream
 from container import resources
 from container.logs import DataIterator, Summary, logger
@@ -175,7 +175,7 @@ class TrainingJob:
         """Log lines, learning curves, the bar at the foot of a terminal. Progress closes an epoch: the timers so far
         get their line. Nothing of an epoch that a stop has cut short after a checkpoint: the run that goes on from
         there tells of the whole of it."""
-        if self.is_interrupted:
+        if self.is_interrupted and not isinstance(event, Chosen):
             return
         self.history.add(event)
         if self.hosts.rank == 0 or not isinstance(event, _OF_ALL_HOSTS):
