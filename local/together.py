@@ -124,6 +124,7 @@ def _start(
 ) -> subprocess.Popen[str]:
     threads = str(max(1, len(os.sched_getaffinity(0)) // size))
     variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "ALGORITHM": algorithm, "OBA_JOB_TOKEN": token}
+    variables["OBA_HOSTS_HERE"] = str(size)
     if progress is not None:
         variables["OBA_PROGRESS_FILE"] = str(progress)
     return subprocess.Popen(

@@ -17,7 +17,6 @@ from algorithms.common.hosts import OneHost
 from algorithms.common.reservoir import Reservoir
 from algorithms.events import Chosen, Event, FinalScore, Measured, Progress, StoppingCriterion
 from algorithms.interface import Hosts, Model, RecordStream, Stream
-from container import resources
 from container.logs import DataIterator, Summary, logger
 from container.training import dialects
 from container.training.artifact import Artifact
@@ -113,6 +112,7 @@ class TrainingJob:
 
     Args:
         dialect: writes the lines of the log.
+        memory: bytes that the job may take.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class TrainingJob:
         output_directory: Path | None = None,
         output: Output,
         hosts: Hosts | None = None,
+        memory: int | None = None,
     ) -> None:
         self.seed = seed
         self.checkpoints: Checkpoints = NoCheckpoints()
@@ -133,7 +134,7 @@ class TrainingJob:
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
         self.output = output
-        self.memory: int | None = resources.memory()
+        self.memory = memory
         self.history = History()
         self._dialect = dialect
         self._artifact = artifact

@@ -306,6 +306,7 @@ class Job:
         threads = str(max(1, len(os.sched_getaffinity(0)) // sharing))
         return {
             "OMP_NUM_THREADS": threads,
+            "OBA_HOSTS_HERE": str(len(self._hosts)),
             **self._record.get("Environment", {}),
             "TRAINING_JOB_NAME": self._name,
             "TRAINING_JOB_ARN": self._record["Arn"],
