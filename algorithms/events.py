@@ -72,6 +72,22 @@ class FinalScore:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Which model is left, where it may be that of an earlier step: its scores are those that were measured there.
+
+    Attributes
+    ----------
+    step
+        as in ``Measured``; None where the model is that of no step.
+    scores
+        those of it that this run of the job did not measure at that step.
+    """
+
+    step: int | None
+    scores: tuple[Score, ...] = ()
+
+
+@dataclass(frozen=True)
 class StoppingCriterion:
     """The value by which training is stopped early, after an epoch."""
 
@@ -133,4 +149,4 @@ class ModelValues:
     model: int
 
 
-Event = Measured | FinalScore | StoppingCriterion | Progress | Throughput | Duration | ModelValues
+Event = Measured | FinalScore | Chosen | StoppingCriterion | Progress | Throughput | Duration | ModelValues

@@ -334,7 +334,8 @@ class Job(Protocol):
     hosts
         those that train together; one of its own where there are no others.
     memory
-        bytes that this machine or container has; None where that is not known.
+        bytes that this machine or container has, or this host's share where several run on it; None where that is not
+        known.
     """
 
     seed: int

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from algorithms.errors import AlgorithmInputError
+from recordio.limits import MOST_HOSTS
 from recordio.quoting import quoted
 
 MIB = 1024 * 1024
@@ -53,6 +54,7 @@ class Settings:
         structured_logs: the server writes its log as a JSON object a line.
         progress: the number of an open file that is told how far training has come; None for none.
         hosts_wait: seconds that the hosts of a job wait for each other at its start; None for as long as is usual.
+        hosts_here: hosts of a job, this one among them, that share this machine's memory.
     """
 
     base_directory: Path = Path("/opt/ml")  # SAGEMAKER_BASE_DIR
@@ -76,6 +78,7 @@ class Settings:
     structured_logs: bool = False  # OBA_LOG_FORMAT
     progress: int | None = None  # OBA_PROGRESS_FILE
     hosts_wait: int | None = None  # OBA_HOSTS_WAIT
+    hosts_here: int = 1  # OBA_HOSTS_HERE
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -107,6 +110,7 @@ class Settings:
             structured_logs=read.log_format("OBA_LOG_FORMAT") == "json",
             progress=read.integer("OBA_PROGRESS_FILE", 3),
             hosts_wait=_hosts_wait(read),
+            hosts_here=read.integer("OBA_HOSTS_HERE", 1, MOST_HOSTS) or 1,
         )
         if read.problems:
             raise ConfigurationError(*read.problems)

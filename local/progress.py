@@ -10,11 +10,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable
 from typing import Any, TextIO
 
-from algorithms.interface import Metric
-from local.metric_lines import TAB
 from local.parameters import Loudness
 
 _FRAME = re.compile(r"\[[^\]\n]*?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)[^\]\n]*\] ")
@@ -28,34 +25,25 @@ _FOR_PROGRAMS = re.compile(
 )
 _ROWS_READ = "{n_fmt} rows [{elapsed}, {rate_fmt}]"
 _ROUNDS_DONE = "{n_fmt} rounds [{elapsed}, {rate_fmt}{postfix}]"
-_LEAST_KNOWN_FIRST = ("test", "validation", "train")
 
 
 class Console:
-    """Where a job is followed (``container.training.job.Output``): shows lines, and keeps the scores among them.
+    """Where a job is followed (``container.training.job.Output``): shows lines.
 
     Args:
         terminal: gets the lines, and a bar where it is a terminal and rows or steps are counted.
         errors: gets those about errors.
-        metrics: of the algorithm; their patterns find scores in the lines, as they do on SageMaker.
     """
 
-    def __init__(self, terminal: TextIO, errors: TextIO, loudness: Loudness, metrics: Iterable[Metric]) -> None:
+    def __init__(self, terminal: TextIO, errors: TextIO, loudness: Loudness) -> None:
         self._terminal = terminal
         self._errors = errors
         self._loudness = loudness
-        self._patterns = [
-            (metric.name, re.compile(metric.regex))
-            for metric in metrics
-            if metric.maximize is not None or metric.objective
-        ]
-        self._scores: dict[str, float] = {}
         self._bar: ProgressBar | None = None
         self._bar_is_wanted = loudness is not Loudness.QUIET
 
     def write(self, text: str) -> None:
         """A line of the log with its end."""
-        self._look_for_scores(text)
         frame = _FRAME.match(text)
         level = frame["level"] if frame else "INFO"
         if level in ("ERROR", "CRITICAL"):
@@ -98,13 +86,6 @@ class Console:
         self._bar, self._bar_is_wanted = None, False
         self._flush()
 
-    def scores(self) -> list[tuple[str, float]]:
-        """The scores that were logged last, of the data set that the model knows least."""
-        for dataset in _LEAST_KNOWN_FIRST:
-            if found := [(name, value) for name, value in self._scores.items() if name.startswith(f"{dataset}:")]:
-                return found
-        return []
-
     def tell(self, line: str) -> None:
         """A line for the user, whatever the loudness."""
         self._show(f"{line}\n")
@@ -131,15 +112,6 @@ class Console:
     def _hide_bar(self) -> None:
         if self._bar:
             self._bar.hide()
-
-    def _look_for_scores(self, text: str) -> None:
-        line = text.replace("\t", TAB)  # as CloudWatch shows tabs: XGBoost's patterns look for that
-        for name, pattern in self._patterns:
-            if match := pattern.search(line):
-                try:
-                    self._scores[name] = float(match[1].partition(TAB)[0])
-                except ValueError:  # a line that only resembles a score
-                    continue
 
 
 def is_for_people(message: str) -> bool:

@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -23,13 +24,16 @@ from typing import Any, TextIO
 from container.paths import Paths
 from container.settings import ConfigurationError
 from container.signals import STOPPING
+from container.training import failure
 from container.training.job import Output
 from container.training.meeting import PORT
 from container.training.trainee import end_with
+from local.lost_hosts import LostHosts, lost_leader
 
 FOLDER = "hosts"
 """The folder, in that of the job, of the hosts that do not lead."""
 _ATTEMPTS = 20
+_LOOK_SECONDS = 0.2
 
 
 def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
@@ -49,6 +53,10 @@ def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
         leader = started.take(stack.enter_context(begun))
         for name in names[1:]:
             started.take(stack.enter_context(_other(paths, algorithm, name, names, token)))
+        others = [Paths(paths.base / FOLDER / name) for name in names[1:]]
+        lost = LostHosts(names, [one.failure for one in (paths, *others)], token)
+        watch = threading.Thread(target=_watch, args=(started.processes, lost))
+        watch.start()
         assert leader.stdout is not None
         lock = threading.Lock()
         bar = threading.Thread(target=_show, args=(told, output, lock))
@@ -59,7 +67,22 @@ def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
                 output.flush()
         bar.join()
         codes = [process.wait() for process in started.processes]
+        watch.join()
+    if codes[0] < 0:
+        text = lost_leader(names[0], codes[0])
+        failure.write(text, paths.failure)
+        output.write(f"[ERROR] {text}")
+        return failure.EXIT_CODE
     return codes[0]
+
+
+def _watch(processes: Sequence[subprocess.Popen[str]], lost: LostHosts) -> None:
+    """Have no host wait for one that has ended, until all have."""
+    while None in (codes := [process.poll() for process in processes]):
+        if lost.look(codes):
+            for process in processes:
+                process.kill()
+        time.sleep(_LOOK_SECONDS)
 
 
 @contextlib.contextmanager
@@ -124,6 +147,7 @@ def _start(
 ) -> subprocess.Popen[str]:
     threads = str(max(1, len(os.sched_getaffinity(0)) // size))
     variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "ALGORITHM": algorithm, "OBA_JOB_TOKEN": token}
+    variables["OBA_HOSTS_HERE"] = str(size)
     if progress is not None:
         variables["OBA_PROGRESS_FILE"] = str(progress)
     return subprocess.Popen(

@@ -36,6 +36,7 @@ from recordio.readers import ChannelStream, RowFormat
 from recordio.sources import FileSource
 
 _SHOWN_SCORES = 6
+_LEAST_KNOWN_FIRST = ("test", "validation", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,7 @@ def run(request: Request) -> int:
     if request.checkpoints is not None:
         request.checkpoints.mkdir(parents=True, exist_ok=True)
         paths.checkpoints.symlink_to(request.checkpoints.resolve())
-    console = Console(sys.stdout, sys.stderr, request.loudness, algorithm.metrics)
+    console = Console(sys.stdout, sys.stderr, request.loudness)
     if label is not None:
         console.tell(f"Label   the first column, {quoted(label)}; --label NAME takes another")
     try:
@@ -116,19 +117,28 @@ def _tell_what_came(output: Path, paths: Paths, console: Console) -> None:
     console.tell(f"Model   {output / 'model'}")
     if (paths.output_data / "report.html").is_file():
         console.tell(f"Report  {output / 'output' / 'data' / 'report.html'}")
-    if scores := console.scores() or _reported(paths):
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores[:_SHOWN_SCORES])
-        console.tell(f"Scores  {shown}{' …' if len(scores) > _SHOWN_SCORES else ''}")
+    found = scores(paths)
+    if names := _least_known(found):
+        shown = ", ".join(f"{name} {found[name]:.4g}" for name in names[:_SHOWN_SCORES])
+        console.tell(f"Scores  {shown}{' …' if len(names) > _SHOWN_SCORES else ''}")
     console.tell(f"Next    oba predict --model {shlex.quote(str(output / 'model'))} --input FILE")
 
 
-def _reported(paths: Paths) -> list[tuple[str, float]]:
-    """The scores of the report, where the log has none of those that tuning jobs look at: they are of training rows."""
+def scores(paths: Paths) -> dict[str, float]:
+    """The numbers that the report says of the model, by name as in ``test:msd``; none where there is no report."""
     try:
-        scores = json.loads((paths.output_data / report.DATA).read_text())["scores"]
+        told = json.loads((paths.output_data / report.DATA).read_text())["scores"]
     except OSError:  # it could not be written, as the log says
-        return []
-    return [(name, value) for name, value in scores.items() if value is not None]
+        return {}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _least_known(found: Mapping[str, float]) -> list[str]:
+    """The names of those scores that are of the data set that the model knows least."""
+    for dataset in _LEAST_KNOWN_FIRST:
+        if names := [name for name in found if name.startswith(f"{dataset}:")]:
+            return names
+    return []
 
 
 # ---- checks before anything is touched ------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from algorithms import registry
 from algorithms.interface import Algorithm, Metric
 from container import extras
+from container.paths import Paths
 from container.settings import ConfigurationError
 from local import inputs, train
 from local.columns import Columns
@@ -224,7 +225,11 @@ def _runner(request: Request, config: TuningConfig, metric: Metric) -> Any:
         folder = request.output / _JOBS / f"{trial.number + 1:04d}"
         shutil.rmtree(folder, ignore_errors=True)
         command = process.train_command(request.algorithm, options, trial.hyperparameters, folder / "job")
-        return process.run(command, folder, environment, trial, metric.regex)
+        ending = process.run(command, folder, environment, trial, metric.regex)
+        kept = train.scores(Paths(folder / "job")).get(metric.name)
+        if ending.status is Status.COMPLETED and kept not in (None, trial.objective):
+            trial.report(kept)  # the log ends with the last epoch, and the model may be that of another one
+        return ending
 
     return run_one
 

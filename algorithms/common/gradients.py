@@ -15,8 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from algorithms.common.hosts import from_leader
-from algorithms.common.networks import ALIGNED, aligned, lent, seen, to_numpy
+from algorithms.common.networks import ALIGNED, aligned, lent, seen
 from algorithms.interface import Hosts
 
 
@@ -43,6 +42,11 @@ class Vector:
             if gap := end - start - prod(shape):
                 parts.append(ops.zeros(gap))
         return ops.concatenate(parts)
+
+    def parts(self, vector: np.ndarray) -> list[np.ndarray]:
+        """The arrays that ``vector`` is made of, as parts of its memory."""
+        places = zip(self.starts, self.shapes, strict=True)
+        return [vector[start : start + prod(shape)].reshape(shape) for start, shape in places]
 
     def split(self, vector: Any) -> list[Any]:
         """The tensors that ``vector`` is made of."""
@@ -93,7 +97,7 @@ class Together:
         # memory for tens of megabytes would take longer than to fill it.
         self._own = aligned(gradients.size + averages.size + 2)
         self._gradients, self._averages = self._own[: gradients.size], self._own[gradients.size : -2]
-        self._places = averages.starts
+        self._parts = [*gradients.parts(self._gradients), *averages.parts(self._averages)]
 
     def step(self, rows: float, stopped: Callable[[], bool] = lambda: False) -> tuple[int, bool]:
         """Follow the gradients that the model has found for ``rows`` rows of this host; none where there are no rows.
@@ -116,15 +120,17 @@ class Together:
             self._own[:] = 0
             return
         np.multiply(seen(self._kept.gradients), np.float32(rows if self._means else 1), out=self._gradients)
-        for variable, start in zip(self._seen, self._places, strict=True):
-            self._averages[start : start + prod(variable.shape)] = seen(variable) * np.float32(rows)
+        for variable, part in zip(self._seen, self._parts[len(self._trained) :], strict=True):
+            np.multiply(seen(variable), np.float32(rows), out=part)
 
     def align(self) -> None:
         """The leader's weights on all hosts, whose processors may round otherwise."""
         variables = [*self._trained, *self._seen]
-        weights = from_leader(self._hosts, lambda: [to_numpy(variable) for variable in variables])
-        for variable, value in zip(variables, weights, strict=True):
-            variable.assign(value)
+        for variable, part in zip(variables, self._parts, strict=True):
+            part[...] = seen(variable) if self._hosts.rank == 0 else 0
+        self._hosts.sum_in_place(self._own)
+        for variable, part in zip(variables, self._parts, strict=True):
+            variable.assign(part)
 
 
 def compiled(model: Any, optimizer: Any, hosts: Hosts, **options: Any) -> Together | None:

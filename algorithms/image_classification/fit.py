@@ -16,7 +16,7 @@ from algorithms.common.hosts import any_host
 from algorithms.common.networks import has_gpu, load_keras, to_numpy
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError, TrainingStopped
-from algorithms.events import Duration, Measured, Progress, Score, Throughput
+from algorithms.events import Chosen, Duration, Measured, Progress, Score, Throughput
 from algorithms.image_classification import losses, network, other_networks, pretrained, symbol, targets
 from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.checkpoints import Resumer
@@ -82,6 +82,7 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
         resumer.offer(epoch, epoch_over=True, over=over)
     model = keeper.model()
     model.shown = trainer.shown
+    job.report(Chosen(model.epoch - 1))
     return model
 
 

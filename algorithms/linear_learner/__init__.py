@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, quality, tuning_metric
-from algorithms.events import FinalScore
+from algorithms.events import Chosen, FinalScore, Score
 from algorithms.hyperparameters import (
     AUTO,
     Hyperparameters,
@@ -43,6 +43,7 @@ from algorithms.interface import (
 from algorithms.linear_learner import model, results
 from algorithms.linear_learner.fit import train
 from algorithms.linear_learner.grid import models_memory
+from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.model import BINARY, MULTICLASS, REGRESSOR, LinearModel
 
 LOSSES = {
@@ -363,6 +364,8 @@ class LinearLearner(Algorithm):
         dataset = "train" if trained.validation_rows is None else "validation"
         judged = trained.validation_rows or trained.train_rows
         final = results.kept_scores(model, trained, judged, hp, job.hosts)
+        objective = Score("validation", objective_name(hp.loss_name), trained.winner.objective)
+        job.report(Chosen(None, (objective,)))
         for name, value in final.items():
             job.report(FinalScore(dataset, name, value))
         for name, value in final.items():

@@ -18,7 +18,7 @@ from algorithms.common.networks import load_keras
 from algorithms.common.randomness import draws
 from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
-from algorithms.events import FinalScore, Measured, Progress, Throughput
+from algorithms.events import Chosen, FinalScore, Measured, Progress, Throughput
 from algorithms.interface import Job
 from algorithms.ntm import auxiliary, seeding
 from algorithms.ntm.auxiliary import Auxiliary
@@ -133,6 +133,7 @@ class Training:
             self.job.report(Measured.of("validation", "total_loss", self._lowest, step=self._epochs))
         if np.isfinite(self._lowest):
             self.job.info(f"Best model based on early stopping at epoch {self._best_epoch}. Best loss: {self._lowest}")
+        self.job.report(Chosen(self._best_epoch))
         return self._best
 
     def _end_epoch(self, model: NTMModel, loss: float) -> bool:

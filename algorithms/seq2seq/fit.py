@@ -19,7 +19,7 @@ from algorithms.common.hosts import ONE_HOST, any_host
 from algorithms.common.networks import load_keras
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
-from algorithms.events import Duration, Measured, Progress, Score, Throughput
+from algorithms.events import Chosen, Duration, Measured, Progress, Score, Throughput
 from algorithms.interface import Hosts, Job
 from algorithms.seq2seq import data, evaluation, vocabulary
 from algorithms.seq2seq.architecture import Architecture, initial, parameter_count
@@ -64,7 +64,9 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
         run = _begin(values, shape, words, pairs, shares, job)
         run.resume()
     try:
-        return dataclasses.replace(run.to_the_end(), held_out=run.held_out)
+        model = dataclasses.replace(run.to_the_end(), held_out=run.held_out)
+        job.report(Chosen(run.stopping.best_step))
+        return model
     finally:
         import keras
 

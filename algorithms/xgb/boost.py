@@ -15,7 +15,7 @@ import xgboost as xgb
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import HyperparameterError, TrainingStopped
-from algorithms.events import Measured, Progress, Score
+from algorithms.events import Chosen, Measured, Progress, Score
 from algorithms.interface import Job
 from algorithms.xgb import data
 from algorithms.xgb.checkpoints import Checkpoints
@@ -115,6 +115,7 @@ def boost(
         return Boosted(booster, monitor.history[-1] if monitor.history else {}, monitor.stopped)
     at = stopping.best_iteration - monitor.first
     scores = monitor.history[at] if 0 <= at < len(monitor.history) else {}
+    job.report(Chosen(stopping.best_iteration - base, () if scores else stopping.best_score))
     return Boosted(stopping.best(booster), scores, monitor.stopped)
 
 
@@ -223,6 +224,13 @@ class Watcher:
     def best_iteration(self) -> int:
         """The number of the best round; -1 before the first."""
         return -1 if self._stopping.best_step is None else self._stopping.best_step
+
+    @property
+    def best_score(self) -> tuple[Score, ...]:
+        """That of the best round; none where no metric was named, and this run saw no round."""
+        if self._metric is None:
+            return ()
+        return (Score("validation", self._metric, self._stopping.best),)
 
     def is_over(self, number: int) -> bool:
         """Whether there was no gain for as many rounds as were allowed, round ``number`` being the last."""

@@ -32,7 +32,7 @@ _ARRAY = "\0array"  # the one key of the JSON object that stands for an array
 _DAY = 86_400  # seconds; the engine's time-out cannot tell a slow host from a lost one, so it is as good as none
 _HEAD = struct.Struct("<Q")
 _MARK = (1 << 17) - 1  # the most of a mark: a hundred of them add up exactly in float32
-_PIECE = 1 << 18
+_PIECE = 3 << 17
 """Bytes for each host that are summed at once: more than the buffers of their sockets hold makes hosts wait for each
 other, and takes three times as long."""
 _COLLECTIVE = "src/collective/"  # in messages of the engine: the folder of its communicator

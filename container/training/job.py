@@ -15,9 +15,8 @@ from typing import Any, Protocol, TypeVar
 from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
 from algorithms.common.reservoir import Reservoir
-from algorithms.events import Event, FinalScore, Measured, Progress, StoppingCriterion
+from algorithms.events import Chosen, Event, FinalScore, Measured, Progress, StoppingCriterion
 from algorithms.interface import Hosts, Model, RecordStream, Stream
-from container import resources
 from container.logs import DataIterator, Summary, logger
 from container.training import dialects
 from container.training.artifact import Artifact
@@ -113,6 +112,7 @@ class TrainingJob:
 
     Args:
         dialect: writes the lines of the log.
+        memory: bytes that the job may take.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class TrainingJob:
         output_directory: Path | None = None,
         output: Output,
         hosts: Hosts | None = None,
+        memory: int | None = None,
     ) -> None:
         self.seed = seed
         self.checkpoints: Checkpoints = NoCheckpoints()
@@ -133,7 +134,7 @@ class TrainingJob:
         self.checkpoint_directory = checkpoint_directory
         self.output_directory = output_directory
         self.output = output
-        self.memory: int | None = resources.memory()
+        self.memory = memory
         self.history = History()
         self._dialect = dialect
         self._artifact = artifact
@@ -175,7 +176,7 @@ class TrainingJob:
         """Log lines, learning curves, the bar at the foot of a terminal. Progress closes an epoch: the timers so far
         get their line. Nothing of an epoch that a stop has cut short after a checkpoint: the run that goes on from
         there tells of the whole of it."""
-        if self.is_interrupted:
+        if self.is_interrupted and not isinstance(event, Chosen):
             return
         self.history.add(event)
         if self.hosts.rank == 0 or not isinstance(event, _OF_ALL_HOSTS):

@@ -18,6 +18,9 @@ from container.training.trainee import Trainee
 from recordio.limits import HELLO_SECONDS, MOST_STRANGERS
 from recordio.quoting import quoted
 
+_LONGEST_FAILURE = 2048
+"""Characters of what another host says of its failure."""
+
 
 class Leader(meeting.Host):
     """The first of the hosts: all others are connected to it."""
@@ -85,6 +88,8 @@ class Leader(meeting.Host):
             return
         if self.verdict is not None:
             one.send(verdict=self.verdict.code, text=self.verdict.text)
+        elif "failed" in message:  # it has ended: so says whoever had started it
+            self.fail(str(message["failed"])[:_LONGEST_FAILURE])
         elif name in self._others:
             text = meeting.lost(str(name), "it was started again while the others went on")
             self.fail(text)
@@ -129,7 +134,7 @@ class Leader(meeting.Host):
             self._jobs[name] = message["job"]
             self._compare()
         elif "failed" in message:
-            self.fail(str(message["failed"])[:2048])
+            self.fail(str(message["failed"])[:_LONGEST_FAILURE])
         elif "ended" in message:
             self._ended[name] = int(message["ended"])
             self._see_ends()

@@ -21,7 +21,7 @@ import numpy as np
 
 from algorithms.common.randomness import draws
 from algorithms.common.reservoir import Reservoir
-from algorithms.events import Event, FinalScore, Measured
+from algorithms.events import Chosen, Event, FinalScore, Measured
 from algorithms.figures import Figure, Lines, Sample
 from algorithms.interface import Model
 from container.logs import logger
@@ -37,7 +37,8 @@ _BEST_SAMPLES = ("test", "validation", "train")  # the first of these that there
 
 @dataclass
 class History:
-    """What a job has measured: for each metric and data set, values by epoch, round or checkpoint; the last ones."""
+    """What a job has measured: for each metric and data set, values by epoch, round or checkpoint; the last ones, or
+    those of the model that is left."""
 
     curves: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
     finals: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -51,10 +52,25 @@ class History:
                     self._add(score.dataset, score.metric, score.value, step)
             case FinalScore(dataset, metric, value):
                 self._add(dataset, metric, value, None)
+            case Chosen(step, scores):
+                self._choose(step)
+                for score in scores:
+                    self._add(score.dataset, score.metric, score.value, None)
+
+    def _choose(self, step: float | None) -> None:
+        """Leave of the scores of steps those of one of them."""
+        for metric, series in self.curves.items():
+            for dataset, points in series.items():
+                self.finals.pop((dataset, metric), None)
+                for at, value in points:
+                    if at == step:
+                        self.finals[dataset, metric] = value
 
     def _add(self, dataset: str, metric: str, value: float, step: float | None) -> None:
         if step is not None:
-            self.curves.setdefault(metric, {}).setdefault(dataset, []).append((step, float(value)))
+            points = self.curves.setdefault(metric, {}).setdefault(dataset, [])
+            if not points or points[-1][0] != step:  # once more, it is told of the model that is left
+                points.append((step, float(value)))
         self.finals[dataset, metric] = float(value)
 
     def sample_of(self, channel: str) -> Reservoir:
@@ -112,7 +128,7 @@ def _others(folder: Path) -> list[str]:
 
 def data(about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure]) -> str:
     """All that the page shows except pictures, as JSON: ``algorithm``, ``seconds`` of training, ``hyperparameters``,
-    ``channels``, ``scores`` (those measured last), and ``figures``, each with its ``kind`` and ``title``."""
+    ``channels``, ``scores`` (those of the model), and ``figures``, each with its ``kind`` and ``title``."""
     told = {
         "algorithm": about.algorithm,
         "seconds": round(about.seconds, 3),
@@ -146,7 +162,7 @@ def page(
 
 
 def _scores(finals: Mapping[tuple[str, str], float]) -> str:
-    """What was measured last, a row for each metric and a column for each data set."""
+    """Those of the model, a row for each metric and a column for each data set."""
     if not finals:
         return ""
     datasets = sorted({dataset for dataset, _ in finals}, key=_rank)

@@ -106,7 +106,8 @@ def _train(
     _log_start(paths, algorithm, configured)
     dialect = dialect_of(algorithm.title, configured.host)
     dialects.write(dialect.worker(checkpoints=configured.checkpoint_directory is not None))
-    check_memory(algorithm, configured.hyperparameters, resources.memory())
+    memory = resources.memory() // settings.hosts_here
+    check_memory(algorithm, configured.hyperparameters, memory)
     artifact.prepare()
     paths.output_data.mkdir(parents=True, exist_ok=True)
     with stop.nothing_to_keep():
@@ -121,6 +122,7 @@ def _train(
         output_directory=paths.output_data if host.leads else None,
         output=output,
         hosts=hosts,
+        memory=memory,
     )
     stop.advice = lambda: _GOES_ON if _has_checkpoints(algorithm, job) else ""
     columns = Columns(paths, configured, hosts)

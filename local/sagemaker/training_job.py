@@ -19,7 +19,9 @@ from typing import Any
 
 from algorithms.archives import pack
 from container.paths import Paths
+from container.settings import job
 from local import together
+from local.lost_hosts import LostHosts
 from local.sagemaker import channels, pipes, s3, without_effect
 from local.sagemaker.checkpoints import Checkpoints
 from local.sagemaker.cloud import Cloud
@@ -227,6 +229,7 @@ class Job:
             for host in self._hosts:
                 stack.enter_context(self._started(host))
             processes = [host.process for host in self._hosts if host.process]
+            lost = self._lost_hosts()
             killed = math.inf
             while any(process.poll() is None for process in processes):
                 now = time.monotonic()
@@ -237,7 +240,7 @@ class Job:
                         self._cloud.engine.ask_to_end(process)
                 elif killed == math.inf and processes[0].poll() is not None:
                     killed = now + GRACE_SECONDS
-                if now > killed or self._unfed():
+                if now > killed or self._unfed() or lost.look([process.poll() for process in processes]):
                     break
                 checkpoints.store_now_and_then()
                 time.sleep(_PAUSE)
@@ -248,6 +251,10 @@ class Job:
         if error := self._unfed():
             raise error
         return [process.returncode for process in processes]
+
+    def _lost_hosts(self) -> LostHosts:
+        names, failures = [host.name for host in self._hosts], [host.paths.failure for host in self._hosts]
+        return LostHosts(names, failures, job(self._environment()))
 
     def _unfed(self) -> Exception | None:
         """Why a channel that is streamed stays short; None where none does."""
@@ -306,6 +313,7 @@ class Job:
         threads = str(max(1, len(os.sched_getaffinity(0)) // sharing))
         return {
             "OMP_NUM_THREADS": threads,
+            "OBA_HOSTS_HERE": str(len(self._hosts)),
             **self._record.get("Environment", {}),
             "TRAINING_JOB_NAME": self._name,
             "TRAINING_JOB_ARN": self._record["Arn"],

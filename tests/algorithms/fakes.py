@@ -21,6 +21,7 @@ from algorithms.common.hosts import OneHost
 from algorithms.events import Event, Measured, Score
 from algorithms.interface import Hosts, Model
 from container.training import exchange
+from container.training.report import History
 from recordio.batches import Batch, concatenate, rebatch
 
 T = TypeVar("T")
@@ -96,6 +97,14 @@ class FakeJob:
     def values(self, dataset: str | None = None, metric: str | None = None) -> list[float]:
         """The values of ``measured``."""
         return [score.value for _, score in self.measured(dataset, metric)]
+
+    @property
+    def scores(self) -> dict[tuple[str, str], float]:
+        """What the report says of the model, by data set and metric."""
+        history = History()
+        for event in self.events:
+            history.add(event)
+        return history.finals
 
     def last(self, dataset: str, metric: str) -> float:
         """The latest value reported for a metric. Raises IndexError where there was none."""

@@ -143,5 +143,7 @@ def test_a_vector_gives_its_arrays_back(keras, shapes):
     vector = Vector(shapes)
     joined = keras.ops.convert_to_numpy(vector.joined(arrays))
     assert joined.shape == (vector.size,)
+    for part, array in zip(vector.parts(np.array(joined)), arrays, strict=True):
+        np.testing.assert_array_equal(part, array)
     for found, array in zip(vector.split(joined), arrays, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), array)

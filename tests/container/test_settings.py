@@ -80,6 +80,7 @@ def test_a_payload_of_zero_lifts_the_limit():
         ("SAGEMAKER_BATCH_STRATEGY", "ALL"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "six"),
         ("OBA_HOSTS_WAIT", "0"),
+        ("OBA_HOSTS_HERE", "101"),
     ],
 )
 def test_what_cannot_be_used_is_named(name, value):

@@ -117,3 +117,26 @@ def test_the_hosts_end_with_the_command_when_it_is_killed(tmp_path, rows):
             assert time.monotonic() < until
         process.kill()
         wait_until_gone([*hosts, *training])
+
+
+KILLED_AT_ONCE = """
+import os, signal
+if "OBA_JOB_TOKEN" in os.environ and ("/hosts/" in os.environ["SAGEMAKER_BASE_DIR"]) == {member}:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("member", [True, False], ids=["member", "leader"])
+def test_a_host_that_is_killed_before_it_has_met_the_others_is_not_waited_for(tmp_path, rows, monkeypatch, member):
+    """They would wait for ten minutes, as it may only be late; but who has started it knows."""
+    (tmp_path / "sitecustomize.py").write_text(KILLED_AT_ONCE.format(member=member))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with running(tmp_path, rows) as process:
+        assert process.wait(60) == 1
+    log, failure = (tmp_path / "log").read_text(), (tmp_path / "out" / "output" / "failure").read_text()
+    what = (
+        "its process ended by SIGKILL before it had met" if member else "it leads, and its process was ended by SIGKILL"
+    )
+    assert re.fullmatch(rf"AlgorithmError: Host 127\.\S+ was lost: {what}.*\n", failure)
+    assert what in log
+    assert not list((tmp_path / "out" / "model").glob("*"))

@@ -13,7 +13,6 @@ import termios
 
 import pytest
 
-from algorithms import registry
 from local.parameters import Loudness
 from local.progress import Console, bar_on, is_for_people
 
@@ -32,11 +31,11 @@ LOG = [
 
 def written(loudness):
     terminal, errors = io.StringIO(), io.StringIO()
-    console = Console(terminal, errors, loudness, registry.find("xgboost").metrics)
+    console = Console(terminal, errors, loudness)
     for text in LOG:
         console.write(text)
     console.close()
-    return terminal.getvalue(), errors.getvalue(), console.scores()
+    return terminal.getvalue(), errors.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -51,8 +50,8 @@ def written(loudness):
         (Loudness.VERBOSE, "".join(LOG[:-1])),
     ],
 )
-def test_lines_by_loudness_errors_apart_and_scores_of_all_lines(loudness, expected):
-    assert written(loudness) == (expected, "Error: no rows\n", [("validation:rmse", 0.625)])
+def test_lines_by_loudness_and_errors_apart(loudness, expected):
+    assert written(loudness) == (expected, "Error: no rows\n")
 
 
 def test_the_number_of_lines_grows_with_the_digits_of_the_number_of_rounds():
@@ -81,7 +80,7 @@ def screen(written):
 
 def test_the_bar_stays_at_the_foot_while_log_lines_scroll():
     terminal = Terminal()
-    console = Console(terminal, io.StringIO(), Loudness.NORMAL, ())
+    console = Console(terminal, io.StringIO(), Loudness.NORMAL)
     console.rows(1234)
     console.flush()
     assert terminal.lines()[-1].startswith("1.23k rows [00:00, ")
@@ -97,7 +96,7 @@ def test_the_bar_stays_at_the_foot_while_log_lines_scroll():
 
 def test_no_bar_where_nothing_is_counted():
     terminal = Terminal()
-    console = Console(terminal, io.StringIO(), Loudness.NORMAL, ())
+    console = Console(terminal, io.StringIO(), Loudness.NORMAL)
     console.write("a line of one of several hosts\n")
     console.flush()
     console.close()
@@ -148,16 +147,10 @@ def test_who_has_disabled_tqdm_gets_lines(monkeypatch):
     tqdm = pytest.importorskip("tqdm")
     monkeypatch.setattr(tqdm, "tqdm", functools.partial(tqdm.tqdm, disable=True))  # as TQDM_DISABLE=1 makes it
     terminal = Terminal()
-    console = Console(terminal, io.StringIO(), Loudness.NORMAL, ())
+    console = Console(terminal, io.StringIO(), Loudness.NORMAL)
     console.rows(3)
     console.steps(1, 2)
     console.write("a line\n")
     console.flush()
     console.close()
     assert terminal.getvalue() == "a line\n"
-
-
-def test_every_metric_of_a_round_is_a_score():
-    console = Console(io.StringIO(), io.StringIO(), Loudness.NORMAL, registry.find("xgboost").metrics)
-    console.write("[3]\ttrain-auc:0.9\ttrain-logloss:0.2\tvalidation-auc:0.8\tvalidation-logloss:0.3\n")
-    assert sorted(console.scores()) == [("validation:auc", 0.8), ("validation:logloss", 0.3)]

@@ -15,7 +15,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import log_loss
 
+import algorithms
 from algorithms import registry
 from container import extras
 from tests.algorithms.test_hostile_artifacts import image
@@ -98,6 +100,21 @@ def test_without_a_validation_channel_the_scores_are_of_the_training_rows(tmp_pa
     metric = "mlogloss" if more else "rmse"
     (scores,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Scores")]
     assert re.fullmatch(rf"Scores  train:{metric} 0\.\d+", scores)
+
+
+def test_the_scores_are_those_of_the_model_that_is_left(tmp_path, capsys):
+    """Of the best round of each, where XGBoost stops early: not of the last, by which the log ends."""
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((120, 4))
+    labels = (rows[:, 0] + random.standard_normal(120) > 0).astype(int)
+    for name, part in (("train", slice(0, 60)), ("validation", slice(60, 120))):
+        np.savetxt(tmp_path / f"{name}.csv", np.column_stack([labels, rows])[part], "%.9g", ",")
+    given = ["objective=binary:logistic", "eval_metric=logloss", "num_round=60", "early_stopping_rounds=15"]
+    data = ["--train", tmp_path / "train.csv", "--validation", tmp_path / "validation.csv"]
+    assert oba("train", "xgboost", *data, *given, "--output", tmp_path / "out") == 0
+    model = algorithms.load(tmp_path / "out" / "model")
+    expected = log_loss(labels[60:], model.predict(rows[60:].astype(np.float32))["score"])
+    assert f"\nScores  validation:logloss {expected:.4g}\n" in capsys.readouterr().out
 
 
 def test_a_job_that_fails_says_why_on_standard_error_and_returns_1(tmp_path, capsys):

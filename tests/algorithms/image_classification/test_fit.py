@@ -69,6 +69,8 @@ def test_it_learns_which_half_is_red(tmp_path: Path) -> None:
     assert max(accuracies) >= 0.9
     answers = [np.argmax(model.probabilities(picture(number % 2, 1000 + number))) for number in range(20)]
     assert np.mean(np.array(answers) == np.arange(20) % 2) >= 0.8
+    held_out = [np.argmax(model.probabilities(picture(number % 2, number))) for number in range(20)]
+    assert job.scores["validation", "accuracy"] == np.mean(np.array(held_out) == np.arange(20) % 2)
     assert set(job.values(metric="top_k_accuracy_2")) == {1.0}  # of two classes
     best = next(epoch for epoch, accuracy in enumerate(accuracies) if accuracy == max(accuracies))
     assert model.checkpoint == job.saved[-1] == f"image-classification-{best + 1:04d}.params"
@@ -286,7 +288,10 @@ def test_a_stop_keeps_the_best_epoch_so_far() -> None:
 def test_early_stopping_ends_the_job() -> None:
     job = FakeJob()
     options = {"early_stopping_min_epochs": 2, "early_stopping_patience": 2, "early_stopping_tolerance": 0.9}
-    fit(job=job, epochs=30, learning_rate=0, early_stopping="True", **options)
+    model = fit(job=job, epochs=30, learning_rate=0, early_stopping="True", **options)
+    by_epoch = {(step, score.dataset): score.value for step, score in job.measured(metric="accuracy")}
+    for dataset in ("train", "validation"):
+        assert job.scores[dataset, "accuracy"] == by_epoch[model.epoch - 1, dataset]
     assert len(job.values("validation")) < 8
     assert any(message.startswith("Early stopping after epoch") for message in job.messages)
 

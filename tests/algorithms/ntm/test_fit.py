@@ -96,7 +96,10 @@ def test_early_stopping_follows_sagemakers_log():
 def test_training_stops_early_and_keeps_the_best(trained):
     counts, _ = corpus()
     job = FakeJob()
-    fit(counts, 4, job, {"validation": MemoryStream(counts[:50])}, tolerance=0.1, num_patience_epochs=1, epochs=40)
+    held_out = {"validation": MemoryStream(counts[:50])}
+    found = fit(counts, 4, job, held_out, tolerance=0.1, num_patience_epochs=1, epochs=40)
+    loss = found.loss([Batch(counts[:50])], np.random.default_rng(job.seed))
+    assert job.scores["validation", "total_loss"] == pytest.approx(loss.total, rel=1e-6)
     assert len(job.of(Progress)) < 10
     assert any("Stopping training early" in message for message in job.messages)
 

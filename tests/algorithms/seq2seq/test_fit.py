@@ -93,6 +93,7 @@ def test_the_log_has_sockeye_s_lines(trained: tuple[Seq2SeqModel, FakeJob]) -> N
     assert job.messages[-1] == (
         f"Training finished. Best checkpoint: {best + 1}. Best validation perplexity: {perplexities[best]:.6f}"
     )
+    assert job.scores["validation", "perplexity"] == perplexities[best]
     assert [score.metric for _, score in job.measured("train")] == ["accuracy"] * len(perplexities)
     assert len(job.intermediates) == sum("improved to" in message for message in job.messages)
 

@@ -148,6 +148,7 @@ def test_early_stopping_goes_on_counting_after_a_resume(tmp_path):
     assert job.rounds[-1] == whole.rounds[-1]
     finished = fit(job=FakeJob(checkpoint_directory=tmp_path), validation=rows(seed=1), **given)
     assert dumped(finished.boosters[0]) == dumped(straight.boosters[0])
+    assert job.scores["validation", "logloss"] == pytest.approx(whole.scores["validation", "logloss"])
 
 
 def test_damaged_checkpoints_are_passed_over(tmp_path, monkeypatch):

@@ -182,9 +182,10 @@ def test_early_stopping_keeps_what_the_librarys_own_keeps(metrics, maximize, boo
     expected = library(
         {**parameters, "eval_metric": own}, matrix, 60, evals=evals, callbacks=[stopper], verbose_eval=False
     )
-    found = fit(
-        (features, labels), (other, known), num_round=60, early_stopping_rounds=3, eval_metric=metrics, **parameters
-    )
+    job, given = FakeJob(), {"num_round": 60, "early_stopping_rounds": 3, "eval_metric": metrics}
+    found = fit((features, labels), (other, known), job, **given, **parameters)
+    score = found.predict(Batch(other))["score"]
+    assert job.scores["validation", "error"] == np.mean((score > 0.5) != known) if "error" in own else True
     assert 1 <= expected.num_boosted_rounds() < 57
     assert dumped(found.boosters[0]) == dumped(expected)
     assert found.boosters[0].attr("best_iteration") == expected.attr("best_iteration")

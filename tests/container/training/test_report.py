@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from lxml import html as parser
 from PIL import Image
 
-from algorithms.events import FinalScore, Measured
+from algorithms.events import Chosen, FinalScore, Measured, Score
 from algorithms.figures import Bars, Card, Cards, Heatmap, Lines, Pictures, Sample, Table
 from container.training import charts, report
 from container.training.report import About, History
@@ -151,6 +151,20 @@ def test_curves_are_of_what_was_measured_more_than_once(tmp_path):
     assert len(list(tree.iter("polyline"))) == 2
     cells = [cell.text for cell in next(tree.iter("table")).iter("th", "td")]
     assert cells == ["metric", "train", "validation", "test", "loss", "0", "1", "0.25"]
+
+
+def test_scores_are_those_of_the_step_whose_model_is_left():
+    history = History()
+    for epoch, loss in enumerate([3.0, 1.0, 2.0]):
+        history.add(Measured.of("train", "loss", loss / 2, step=epoch))
+        history.add(Measured.of("validation", "loss", loss, step=epoch))
+    history.add(FinalScore("test", "loss", 0.25))
+    history.add(Measured.of("validation", "loss", 1.0, step=2))  # once more, of the best epoch
+    history.add(Chosen(1))
+    assert history.finals == {("train", "loss"): 0.5, ("validation", "loss"): 1.0, ("test", "loss"): 0.25}
+    assert history.curves["loss"]["validation"] == [(0, 3.0), (1, 1.0), (2, 2.0)]
+    history.add(Chosen(7, (Score("validation", "loss", 0.75),)))  # of an earlier run
+    assert history.finals == {("validation", "loss"): 0.75, ("test", "loss"): 0.25}
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -14,7 +14,7 @@ import pytest
 from algorithms import registry
 from algorithms.checkpoints import Checkpoint
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
-from container import extras
+from container import extras, resources
 from container.settings import Settings
 from container.training import train
 from tests.container.toy import Toy, ToyModel
@@ -49,6 +49,15 @@ def run(opt_ml, capsys):
 
 def fit_instead(monkeypatch, fit):
     monkeypatch.setattr(Toy, "fit", classmethod(lambda _, values, channels, job: fit(values, channels, job)))
+
+
+def test_hosts_on_one_machine_share_its_memory(opt_ml, monkeypatch):
+    known = []
+    fit_instead(monkeypatch, lambda values, channels, job: known.append(job.memory) or ToyModel(np.zeros(2)))
+    for here in ("1", "4"):
+        variables = {"SAGEMAKER_BASE_DIR": str(opt_ml.paths.base), "ALGORITHM": "toy", "OBA_HOSTS_HERE": here}
+        assert train.run(opt_ml.paths, Settings.from_environment(variables)) == 0
+    assert known == [resources.memory(), resources.memory() // 4]
 
 
 def test_a_job_from_its_files_to_its_artifact(run, opt_ml):
