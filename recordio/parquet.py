@@ -25,10 +25,14 @@ import pyarrow.parquet as pq
 from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import DataError, ParseError
-from recordio.rows import RowFormat, check_values, columns, label_columns, take
+from recordio.rows import RowFormat, batch_of, check_parts, columns, label_columns
 
-_BATCH_VALUES = 1 << 23  # 32 MB: each batch costs Arrow some time a column
+_READ_VALUES = 1 << 23  # that Arrow is asked for at a time: each time costs it some microseconds a column
+_BATCH_VALUES = 1 << 20  # of a batch, 4 MB: malloc gives larger blocks back to the system, which clears them anew
 _BUFFER_BYTES = 1 << 20
+_THREADED_ROWS = 1 << 16  # that Arrow is asked for: of fewer, waking a thread a column costs more than it decodes
+_BLOCK_COLUMNS = 64  # that are made rows at once, while they are in the processor's cache
+_APART = 16  # numbers beyond a power of two between columns, which would share few lines of the cache
 _MAGIC = b"PAR1"
 
 
@@ -115,18 +119,24 @@ def _read(
         names = in_order(_column_names(parquet.schema_arrow, name), order, other, name)
     layout = columns(len(names), labels, rows, name)
     first_row = 0
-    # Batch by batch even where a row group is small: read at once, it takes what its columns claim to have.
-    parts = parquet.iter_batches(batch_size=max(1, _BATCH_VALUES // len(names)), columns=names)
+    # Part by part even where a row group is small: read at once, it takes what its columns claim to have.
+    count = max(1, _READ_VALUES // len(names))
+    parts = parquet.iter_batches(batch_size=count, columns=names, use_threads=count >= _THREADED_ROWS)
+    step = max(1, _BATCH_VALUES // len(names))
     while True:
         with _as_parse_error(name):
             part = next(parts, None)
             if part is None:
                 return
-            values, nulls = _values(part.select(names))
-        check_values(values, nulls, layout, rows, partial(_place, name, first_row, names))
-        first_row += len(values)
-        if len(values):
-            yield take(values, layout, rows)
+            found, missing = _columns(part.select(names))
+        for start in range(0, part.num_rows, step):
+            stop = min(start + step, part.num_rows)
+            head = _rows(found[: layout.features], start, stop)
+            features = _rows(found[layout.features :], start, stop)
+            nulls = _nulls(missing, len(names), start, stop)
+            check_parts(head, features, nulls, rows, partial(_place, name, first_row + start, names))
+            yield batch_of(head, features, layout, rows)
+        first_row += part.num_rows
 
 
 def _place(name: str, first_row: int, names: list[str], row: int, column: int) -> str:
@@ -213,16 +223,36 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
 
 
-def _values(part: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values, shape (n, columns), float32, with NaN for nulls; and where those are, or None for nowhere.
-
-    A column lies in one piece, as in Arrow: ``take`` copies the features into rows, all at once, which is faster.
-    """
-    values = np.empty((part.num_columns, part.num_rows), np.float32)
-    nulls = None
-    for number, column in enumerate(map(_plain, part.columns)):
-        values[number] = float32(column)
+def _columns(part: pa.RecordBatch) -> tuple[list[np.ndarray], dict[int, np.ndarray]]:
+    """The columns, each (n,), float32 with NaN for nulls; and where those are, (n,), by the columns' numbers."""
+    missing, found = {}, part.columns
+    for number, column in enumerate(found):
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()  # a category may be a null
         if column.null_count:
-            nulls = np.zeros(values.shape, np.bool_) if nulls is None else nulls
-            nulls[number] = column.is_null().to_numpy(zero_copy_only=False)
-    return values.T, None if nulls is None else nulls.T
+            missing[number] = column.is_null().to_numpy(zero_copy_only=False)
+    return [float32(column) for column in found], missing
+
+
+def _rows(found: list[np.ndarray], start: int, stop: int) -> np.ndarray:
+    """Some rows of d columns, (stop - start, d), a few columns at a time: of one alone, each number would write a line
+    of the cache."""
+    count = stop - start
+    values = np.empty((count, len(found)), np.float32)
+    block = np.empty((_BLOCK_COLUMNS, -(-count // _APART) * _APART + _APART), np.float32)[:, :count]
+    for first in range(0, len(found), _BLOCK_COLUMNS):
+        some = found[first : first + _BLOCK_COLUMNS]
+        for number, column in enumerate(some):
+            block[number] = column[start:stop]
+        values[:, first : first + len(some)] = block[: len(some)].T
+    return values
+
+
+def _nulls(missing: dict[int, np.ndarray], width: int, start: int, stop: int) -> np.ndarray | None:
+    """Where some rows of so many columns have nulls, (stop - start, width); None for nowhere."""
+    if not missing:
+        return None
+    nulls = np.zeros((width, stop - start), np.bool_)
+    for number, column in missing.items():
+        nulls[number] = column[start:stop]
+    return nulls.T

@@ -158,12 +158,23 @@ def check_values(
         names the file, row and column of an index into ``values``.
     """
     first = layout.features
+    check_parts(values[:, :first], values[:, first:], missing, rows, place)
+
+
+def check_parts(
+    head: np.ndarray,
+    features: np.ndarray,
+    missing: np.ndarray | None,
+    rows: RowFormat,
+    place: Callable[[int, int], str],
+) -> None:
+    """As ``check_values``, where labels and weight, shape (n, h), and features, shape (n, d), are apart."""
+    first = head.shape[1]
     if missing is not None:
         wrong = missing[:, :first] if rows.missing else missing
         if wrong.any():
             row, column = map(int, np.argwhere(wrong)[0])
             raise ValueRangeError(f"{place(row, column)}: the value is missing")
-    head, features = values[:, :first], values[:, first:]
     if found := first_non_finite(head):
         raise not_finite(place(*found), float(head[found]), "the value")
     allowed = None if missing is None else missing[:, first:]
@@ -173,9 +184,15 @@ def check_values(
 
 def take(values: np.ndarray, layout: Columns, rows: RowFormat) -> Batch:
     """The batch in a table of values, shape (n, columns), float32."""
+    head = values[:, : layout.features]
+    return batch_of(head, np.ascontiguousarray(values[:, layout.features :]), layout, rows)
+
+
+def batch_of(head: np.ndarray, features: np.ndarray, layout: Columns, rows: RowFormat) -> Batch:
+    """As ``take``, where labels and weight, shape (n, h), and features, shape (n, d), are apart."""
     labels = weights = None
     if rows.labels == "required":
-        labels = (values[:, 0] if layout.labels == 1 else values[:, : layout.labels]).copy()
+        labels = (head[:, 0] if layout.labels == 1 else head[:, : layout.labels]).copy()
     if layout.weights:
-        weights = values[:, layout.labels].copy()
-    return Batch(np.ascontiguousarray(values[:, layout.features :]), labels, weights)
+        weights = head[:, layout.labels].copy()
+    return Batch(features, labels, weights)

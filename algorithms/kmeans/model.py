@@ -61,9 +61,11 @@ class KMeansModel(Model):
         """
         count, dim = features.shape
         self.check_width(Batch(features))
-        labels, squared = np.empty(count, np.intp), np.empty(count)
         widest = len(self.centers) if sp.issparse(features) else max(dim, len(self.centers))
         step = max(1, _BLOCK_NUMBERS // widest)
+        if count <= step:  # the usual request
+            return self._nearest(features.astype(np.float64))
+        labels, squared = np.empty(count, np.intp), np.empty(count)
         for start in range(0, count, step):
             rows = slice(start, start + step)
             labels[rows], squared[rows] = self._nearest(features[rows].astype(np.float64))
@@ -80,7 +82,8 @@ class KMeansModel(Model):
         best = squared[np.arange(len(labels)), labels]
         scale = norms + self._norms[labels]
         rivals = squared - _ROUNDING * self._norms <= (best + _ROUNDING * (norms + scale))[:, None]
-        for row in np.flatnonzero((rivals.sum(axis=1) > 1) | (best < _CANCELLED * scale)):
+        unsure = (rivals.sum(axis=1) > 1) | (best < _CANCELLED * scale)
+        for row in unsure.nonzero()[0] if unsure.any() else ():
             labels[row], best[row] = self._exactly(features[[row]], np.flatnonzero(rivals[row]))
         return labels, best
 

@@ -34,14 +34,15 @@ def leading_by_rows(
     single = tolerance > 0 and total > norm**2 / 10 and norm**2 < _TAME
     occurs = np.zeros(d, bool)
     occurs[rows.indices] = True
-    columns = np.flatnonzero(occurs)
-    if len(columns) * _WORTH >= d:
+    columns, narrow = np.flatnonzero(occurs), rows
+    if len(columns) * _WORTH < d:
+        numbers = (np.cumsum(occurs) - 1).astype(np.int32)
+        narrow = sp.csr_array((rows.data, numbers[rows.indices], rows.indptr), shape=(n, len(columns)))
+    else:
         columns = np.arange(d)
-    numbers = np.cumsum(occurs) - 1 if len(columns) < d else np.arange(d)
-    narrow = sp.csr_array((rows.data, numbers[rows.indices].astype(np.int32), rows.indptr), shape=(n, len(columns)))
     centre = np.zeros(len(columns)) if mean is None else mean[columns]
     start = np.random.default_rng(0).standard_normal(n)
-    operator = _products(narrow.astype(np.float32 if single else np.float64), centre)
+    operator = _products(narrow.astype(np.float32 if single else np.float64, copy=False), centre)
     vectors = eigsh(operator, k, tol=tolerance, v0=start.astype(operator.dtype))[1].astype(np.float64)
     turned = narrow.astype(np.float64).T @ vectors - np.outer(centre, vectors.sum(axis=0))
     s, right = _orthonormal(turned)

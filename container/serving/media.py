@@ -264,7 +264,7 @@ def numbers(values: np.ndarray) -> list[str]:
 
 def _json_numbers(values: np.ndarray) -> list[str]:
     texts = numbers(values)
-    if values.dtype.kind == "f":
-        for index in np.flatnonzero(~np.isfinite(values.ravel())).tolist():
+    if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+        for index in np.flatnonzero(~finite).tolist():
             texts[index] = _NON_FINITE[texts[index]]
     return texts

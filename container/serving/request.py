@@ -84,11 +84,9 @@ class Endpoint:
             request_memory.shared(request_memory.workers(settings)),
         )
 
-    @contextlib.contextmanager
-    def reading(self, body: bytes) -> Iterator[None]:
+    def reading(self, body: bytes) -> contextlib.AbstractContextManager[None]:
         """Wait for the memory that parsing ``body`` takes."""
-        with self.memory.of(request_memory.of_body(body)) if self.memory else contextlib.nullcontext():
-            yield
+        return self.memory.of(request_memory.of_body(body)) if self.memory else contextlib.nullcontext()
 
     def predicted(self, batch: Any, parameters: Mapping[str, str]) -> contextlib.AbstractContextManager[dict[str, Any]]:
         """The columns for a batch, in the memory that they and the answer take, which is waited for before."""

@@ -45,8 +45,7 @@ class RequestMemory:
         self._turn = threading.Lock()
         self._turn_of_all = tempfile.TemporaryFile()  # noqa: SIM115 - its lock ends with the process that holds it
 
-    @contextlib.contextmanager
-    def of(self, needed: int) -> Iterator[None]:
+    def of(self, needed: int) -> contextlib.AbstractContextManager[None]:
         """Wait until a request may take ``needed`` bytes, which it then may while the block runs.
 
         Raises:
@@ -54,10 +53,10 @@ class RequestMemory:
         """
         if needed > self._most:
             raise MemoryError(f"a request would take {needed} bytes of memory; {self._most} are the most")
-        if needed <= self._share:
-            with self._room.of(needed):
-                yield
-            return
+        return self._room.of(needed) if needed <= self._share else self._alone()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
         with self._turn:  # of the threads, since the lock on the file is the process's
             fcntl.lockf(self._turn_of_all, fcntl.LOCK_EX)
             try:

@@ -194,6 +194,7 @@ def test_cut_files_are_refused():
 
 @pytest.mark.parametrize("group_rows", [1, 7, 1000])
 def test_row_groups_of_any_size_give_the_same_rows(monkeypatch, group_rows):
+    monkeypatch.setattr("recordio.parquet._READ_VALUES", 120)
     monkeypatch.setattr("recordio.parquet._BATCH_VALUES", 60)
     values = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
     sink = io.BytesIO()
@@ -202,3 +203,20 @@ def test_row_groups_of_any_size_give_the_same_rows(monkeypatch, group_rows):
     read = list(read_parquet(sink, "x", RowFormat(), PARQUET))
     assert max(len(batch) for batch in read) <= 20
     np.testing.assert_array_equal(np.concatenate([batch.features for batch in read]), values)
+
+
+def test_wide_rows_with_nulls_in_parts(monkeypatch):
+    monkeypatch.setattr("recordio.parquet._READ_VALUES", 151 * 40)
+    monkeypatch.setattr("recordio.parquet._BATCH_VALUES", 151 * 7)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(100, 151)).astype(np.float32)
+    absent = (rng.random(values.shape) < 0.1) & (np.arange(151) % 3 == 1)
+    body = written({f"c{i}": pa.array(values[:, i], mask=absent[:, i]) for i in range(151)})
+    batch = read(body, RowFormat(labels="required", missing=True))
+    np.testing.assert_array_equal(batch.labels, values[:, 0])
+    np.testing.assert_array_equal(batch.features, np.where(absent, np.nan, values)[:, 1:])
+    row, column = np.argwhere(absent)[0]
+    assert refused(body, ValueRangeError) == f"a.parquet, row {row + 1}, column 'c{column}': the value is missing"
+    values[93, 140] = np.inf
+    body = written({f"c{i}": values[:, i] for i in range(151)})
+    assert refused(body, ValueRangeError).startswith("a.parquet, row 94, column 'c140': the value is inf")
