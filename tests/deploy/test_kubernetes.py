@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,23 @@ def test_pods_have_no_rights_and_write_to_volumes_alone(file):
             assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
+def test_what_one_file_makes_no_other_one_changes():
+    """Of Services it would go unnoticed: one made without an address of its own stays so, and a JobSet makes one that
+    has its name, unless there is one."""
+    names = [
+        ("Service" if one["kind"] == "JobSet" else one["kind"], one["metadata"]["name"], file.name)
+        for file in FILES
+        for one in documents(file.name)
+    ]
+    assert len({name[:2] for name in names}) == len(names), sorted(names)
+
+
+def test_all_volumes_are_of_the_claim_that_there_is():
+    (claim,) = (one for one in documents("claim.yaml") if one["kind"] == "PersistentVolumeClaim")
+    used = set(re.findall(r"claimName: (\w+)", "".join(file.read_text() for file in FILES)))
+    assert used == {claim["metadata"]["name"]}
+
+
 def test_the_job_in_the_page_of_checkpoints_is_valid(schemas):
     page = (FOLDER.parents[1] / "docs" / "checkpoints.md").read_text()
     (job,) = yaml.safe_load_all(page.partition("```yaml\n")[2].partition("```")[0])
@@ -97,7 +115,10 @@ def container_of(name, kind):
 
 @pytest.mark.parametrize(
     ("name", "kind", "first"),
-    [("train-hosts.yaml", "Job", "digits-0.digits"), ("jobset.yaml", "JobSet", "digits-hosts-0-0.digits")],
+    [
+        ("train-hosts.yaml", "Job", "digits-hosts-0.digits-hosts"),
+        ("jobset.yaml", "JobSet", "digits-set-hosts-0-0.digits-set"),
+    ],
 )
 def test_a_pod_knows_all_hosts_and_its_own_place(tmp_path, name, kind, first):
     """The manifest's own command, with a ``train`` that shows what it was given."""
@@ -137,7 +158,7 @@ def pods(base: Path, count: int) -> Iterator[list[subprocess.Popen[str]]]:
     for file, text in next(one for one in documents("train-hosts.yaml") if one["kind"] == "ConfigMap")["data"].items():
         (base / "config" / file).write_text(text)
     network = f"{own_network()}.{count}"
-    addresses = [f"{network}.{100 + pod} digits-{pod}.digits" for pod in range(count)]
+    addresses = [f"{network}.{100 + pod} digits-hosts-{pod}.digits-hosts" for pod in range(count)]
     (base / "hosts").write_text("\n".join(["127.0.0.1 localhost", *addresses, ""]))
     places = {"/config": str(base / "config"), "3": str(count), "python3": sys.executable}
     command = [places.get(word, word) for word in container["command"]]
@@ -179,7 +200,7 @@ def test_the_pods_of_a_job_train_together(tmp_path, count):
     logs = [(tmp_path / f"{pod}.log").read_text() for pod in range(count)]
     assert codes == [0] * count, logs[0]
     if count > 1:
-        assert f"All {count} hosts are here: digits-0.digits" in logs[0]
+        assert f"All {count} hosts are here: digits-hosts-0.digits-hosts" in logs[0]
     centers = registry.find("kmeans").load(tmp_path / "model").centers
     loss = np.square(digits[:, None] - centers[None]).sum(axis=2).min(axis=1).mean()
     peer = KMeans(10, n_init=10, random_state=0).fit(digits)

@@ -1,6 +1,23 @@
 """What an image leaves out depends on whose models it serves."""
 
+import re
+from pathlib import Path
+
 from images.leave_out import others
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = {"linalg", "sparse", "special"}
+"""Of scipy, with what these import themselves. ``scipy.optimize`` alone would be 20 MB more."""
+
+
+def test_images_keep_three_parts_of_scipy():
+    code = "\n".join(
+        file.read_text() for layer in ("recordio", "algorithms", "container") for file in (ROOT / layer).rglob("*.py")
+    )
+    named = set(re.findall(r"^ *(?:from|import) scipy\.(\w+)", code, re.M))
+    for names in re.findall(r"^ *from scipy import (.+)", code, re.M):
+        named.update(names.split(", "))
+    assert named == PARTS
 
 
 def test_an_image_that_serves_one_algorithm_needs_nothing_of_the_others():
