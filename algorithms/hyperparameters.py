@@ -253,9 +253,11 @@ class Hyperparameters:
     """Base of all declarations.
 
     ``given`` holds the attributes that the job states itself: for messages. What a job does by it asks ``states``.
+    ``overruled`` has a sentence for each that it states twice, under two of its names, with two values.
     """
 
     given: ClassVar[frozenset[str]] = frozenset()
+    overruled: ClassVar[tuple[str, ...]] = ()
 
     def states(self, *attributes: str) -> bool:
         """Whether the job states one of these ``adapted`` hyperparameters."""
@@ -304,7 +306,8 @@ H = TypeVar("H", bound=Hyperparameters)
 def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
     """Typed hyperparameters from SageMaker's map of strings.
 
-    A value that is itself a JSON-encoded string (``"\\"10\\""``, as some SDK classes send) is decoded first.
+    A value that is itself a JSON-encoded string (``"\\"10\\""``, as some SDK classes send) is decoded first. Of two
+    values of one hyperparameter, under two of its names, the last is taken, as XGBoost's open container does.
 
     Raises:
         HyperparameterError: naming every problem there is, not only the first.
@@ -316,7 +319,7 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
     }
     declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(declaration)}
     given: dict[str, Any] = {}
-    unknown, problems = [], []
+    unknown, problems, overruled = [], [], []
     for wire, raw in strings.items():
         attribute = attributes.get(wire)
         if attribute is None:
@@ -325,10 +328,12 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
             value = _plain(raw)
             try:
                 parsed = declared[attribute].parse(value)
-                if given.setdefault(attribute, parsed) != parsed:
-                    problems.append(
-                        f"Hyperparameter {quoted(wire)} is given twice, under two of its names, with two values"
+                if (before := given.get(attribute, parsed)) != parsed:
+                    overruled.append(
+                        f"Hyperparameter {quoted(wire)} is given twice, under two of its names, with two values: the "
+                        f"last, {_shown(parsed)}, is taken, and {_shown(before)} is not"
                     )
+                given[attribute] = parsed
             except (ValueError, TypeError):
                 given[attribute] = None
                 problems.append(f"Hyperparameter {quoted(wire)}: {declared[attribute].problem(value)}")
@@ -338,6 +343,7 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
         raise HyperparameterError(problems)
     values = declaration(**given)
     object.__setattr__(values, "given", frozenset(given))
+    object.__setattr__(values, "overruled", tuple(overruled))
     if problems := values.check():
         raise HyperparameterError(problems)
     return values

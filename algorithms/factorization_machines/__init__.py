@@ -94,7 +94,7 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
     bias_lr: float = _rate("bias", 0.1)
     bias_wd: float = _decay("bias", 0.01)
     clip_gradient: float | None = real(
-        default=None, adapted=True, above=0, help="Gradients are cut to minus and plus this."
+        default=None, adapted=True, help="Gradients are cut to minus and plus this; not where it is 0 or less."
     )
     epochs: int | None = integer(
         default=None,

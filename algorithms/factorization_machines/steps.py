@@ -367,8 +367,8 @@ class State:
 
     def _step(self, name: str, columns: np.ndarray | slice, gradient: np.ndarray, decay: float) -> None:
         epsilon = DEFAULT_EPSILON if self.hp.eps is None else self.hp.eps
-        clip = np.inf if self.hp.clip_gradient is None else self.hp.clip_gradient
-        term = Term(self.rates[name] * self.share, decay, epsilon, clip)
+        clip = self.hp.clip_gradient or 0
+        term = Term(self.rates[name] * self.share, decay, epsilon, clip if clip > 0 else np.inf)
         self.moments[name].step(getattr(self, name), columns, gradient, term, self.time)
 
 

@@ -62,6 +62,9 @@ LOSSES = {
 ALL_LOSSES = tuple(loss for losses in LOSSES.values() for loss in losses)
 
 _ADAM, _SGD, _SCHEDULED = "optimizer is adam", "optimizer is sgd", "use_lr_scheduler is true"
+FEWEST_CLASSES = 3
+_EARLIER_CRITERIA = ("f1", "cross_entropy_loss")
+"""Names of 2017, which the SageMaker SDK's class still takes."""
 OrAuto: TypeAlias = Any
 """A value of the declared kind, or one of the words that it may be instead."""
 
@@ -72,7 +75,11 @@ class LinearLearnerHyperparameters(Hyperparameters):
 
     predictor_type: str = choice(BINARY, MULTICLASS, REGRESSOR, help="Kind of label.")
     num_classes: Any = integer(
-        default=None, at_least=3, at_most=1_000_000, when=f"predictor_type is {MULTICLASS}", help="Number of classes."
+        default=None,
+        at_least=1,  # what is below 3 is taken where it has no effect, as it is there
+        at_most=1_000_000,
+        when=f"predictor_type is {MULTICLASS}",
+        help="Number of classes, 3 or more.",
     )
     accuracy_top_k: int = integer(
         default=3, at_least=1, when=f"predictor_type is {MULTICLASS}", help="k of the top-k accuracy."
@@ -96,10 +103,12 @@ class LinearLearnerHyperparameters(Hyperparameters):
         "precision_at_target_recall",
         "recall_at_target_precision",
         "loss_function",
+        *_EARLIER_CRITERIA,
         default="accuracy",
         adapted=True,
         when=f"predictor_type is {BINARY}",
-        help="By what the best model and its threshold are chosen.",
+        help="By what the best model and its threshold are chosen; f1 is f_beta with 1, and cross_entropy_loss is "
+        "loss_function, by their names of 2017.",
     )
     early_stopping_patience: int = integer(
         default=3, at_least=1, help="Epochs without improvement before training ends."
@@ -226,6 +235,14 @@ class LinearLearnerHyperparameters(Hyperparameters):
     log_level: str = engine("_log_level", "info")
     enable_profiler: str = engine("_enable_profiler", "false")
 
+    def __post_init__(self) -> None:
+        """Read the earlier names of criteria as today's."""
+        if self.binary_classifier_model_selection_criteria == "f1":
+            object.__setattr__(self, "binary_classifier_model_selection_criteria", "f_beta")
+            object.__setattr__(self, "f_beta", 1.0)
+        elif self.binary_classifier_model_selection_criteria == "cross_entropy_loss":
+            object.__setattr__(self, "binary_classifier_model_selection_criteria", "loss_function")
+
     @property
     def loss_name(self) -> str:
         """The loss, ``auto`` resolved."""
@@ -252,6 +269,11 @@ class LinearLearnerHyperparameters(Hyperparameters):
         problems = []
         if self.predictor_type == MULTICLASS and self.num_classes is None:
             problems.append(f"Hyperparameter 'num_classes' is required where predictor_type is {MULTICLASS}")
+        elif self.predictor_type == MULTICLASS and self.num_classes < FEWEST_CLASSES:
+            problems.append(
+                f"Hyperparameter 'num_classes': {self.num_classes} is below {FEWEST_CLASSES}; two classes are for "
+                f"predictor_type {BINARY}"
+            )
         if self.loss_name not in LOSSES[self.predictor_type]:
             allowed = ", ".join((AUTO, *LOSSES[self.predictor_type]))
             problems.append(f"Hyperparameter 'loss': '{self.loss}' is not for a {self.predictor_type}, but {allowed}")

@@ -328,7 +328,7 @@ class XGBoostHyperparameters(Hyperparameters):
     @property
     def constrained_features(self) -> set[int]:
         """The features that ``interaction_constraints`` names."""
-        return {feature for group in json.loads(self.interaction_constraints or "[]") for feature in group}
+        return {feature for group in rules.groups(self.interaction_constraints or "") or [] for feature in group}
 
     @property
     def is_exact(self) -> bool:
@@ -363,6 +363,8 @@ class XGBoostHyperparameters(Hyperparameters):
             given |= {"tree_method": "hist", "device": "cuda"}
         if self.updater:
             given["updater"] = ",".join(self.updater)
+        if self.interaction_constraints:
+            given["interaction_constraints"] = json.dumps(rules.groups(self.interaction_constraints))
         if self.monotone_constraints:
             given["monotone_constraints"] = f"({','.join(self.monotone_constraints)})"
         return given

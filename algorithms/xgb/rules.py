@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import TYPE_CHECKING
 
 import xgboost as xgb
@@ -25,6 +26,8 @@ _ONE_PREDICTION = (
 )
 _LOGARITHMS = ("reg:gamma", "reg:tweedie", "survival:cox")
 _FLOAT32 = (1.2e-38, 3.4e38)
+_TUPLES = str.maketrans("()", "[]")
+_LAST_COMMA = re.compile(r",\s*\]")
 
 
 def problems(values: XGBoostHyperparameters) -> list[str]:
@@ -97,7 +100,7 @@ def _tree_problems(values: XGBoostHyperparameters) -> list[str]:
             problems.append(
                 "Hyperparameter 'interaction_constraints' can only be used with tree_method exact, hist or approx"
             )
-        if not _is_groups(values.interaction_constraints):
+        if groups(values.interaction_constraints) is None:
             problems.append(
                 f"Hyperparameter 'interaction_constraints': '{values.interaction_constraints}' is not a list of "
                 "lists of feature numbers from 0, as in [[0,1],[2,3,4]]"
@@ -156,16 +159,22 @@ def has_gpu_code() -> bool:
     return bool(xgb.build_info()["USE_CUDA"])
 
 
-def _is_groups(text: str) -> bool:
+def groups(text: str) -> list[list[int]] | None:
+    """The groups of ``interaction_constraints``, as JSON or as Python writes lists and tuples; None where it has none.
+
+    >>> groups("[[0,1],[2,3,4]]") == groups("[(0, 1), (2, 3, 4),]")
+    True
+    """
     try:
-        groups = json.loads(text)
+        found = json.loads(_LAST_COMMA.sub("]", text.translate(_TUPLES)))
     except (ValueError, RecursionError):
-        return False
-    return (
-        isinstance(groups, list)
-        and bool(groups)
-        and all(isinstance(group, list) and group and all(map(_is_feature, group)) for group in groups)
+        return None
+    right = (
+        isinstance(found, list)
+        and bool(found)
+        and all(isinstance(group, list) and group and all(map(_is_feature, group)) for group in found)
     )
+    return found if right else None
 
 
 def _is_feature(item: object) -> bool:

@@ -288,5 +288,7 @@ def _log_start(paths: Paths, algorithm: type[Algorithm], configured: TrainingCon
         if field.default is not None
     }
     logs.configuration(defaults, configured.provided, paths.hyperparameters)
+    for sentence in configured.hyperparameters.overruled:
+        logger.warning("%s", sentence)
     for file in config.unsupported(paths):
         logger.warning("%s: %s is not supported; training goes on without it", file.name, config.UNSUPPORTED[file.name])

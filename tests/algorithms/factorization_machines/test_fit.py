@@ -128,6 +128,15 @@ def test_only_features_that_occur_are_changed(kernel):
     assert np.flatnonzero((state.factors != before).any(axis=1)).tolist() == [1, 4]
 
 
+def test_gradients_are_not_cut_at_0_or_less():
+    """As MXNet's optimizers have it."""
+    batch, labels = Batch(sparse(rows(40))), RNG.normal(size=40).astype(np.float32)
+    states = [State(hyperparameters(**more), 1) for more in ({}, {"clip_gradient": -1}, {"clip_gradient": 0})]
+    for state in states:
+        state.update(batch, labels)
+    assert all(np.array_equal(state.factors, states[0].factors) for state in states)
+
+
 def test_kernel_and_numpy_take_the_same_steps(monkeypatch):
     if steps._kernel is None:
         pytest.skip("the compiled kernel is not built")

@@ -352,6 +352,23 @@ def test_rules_between_hyperparameters():
         hyperparameters("multiclass_classifier")
     with pytest.raises(HyperparameterError, match="'loss': 'hinge_loss' is not for a regressor"):
         hyperparameters(loss="hinge_loss")
+    for few in (1, 2):
+        with pytest.raises(HyperparameterError, match=f"'num_classes': {few} is below 3"):
+            hyperparameters("multiclass_classifier", num_classes=few)
+
+
+@pytest.mark.parametrize("kind", ["binary_classifier", "regressor"])
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_num_classes_is_ignored_but_for_many_classes(kind, classes):
+    """The guide says so; the SDK's class takes 1 and 2, and 1 is the default in SageMaker's logs."""
+    assert hyperparameters(kind, num_classes=classes).check() == []
+
+
+def test_criteria_are_taken_by_their_earlier_names():
+    criterion = "binary_classifier_model_selection_criteria"
+    f1 = hyperparameters("binary_classifier", f_beta=2, **{criterion: "f1"})
+    assert (f1.criterion, f1.f_beta) == ("f_beta", 1)
+    assert hyperparameters("binary_classifier", **{criterion: "cross_entropy_loss"}).criterion is None
 
 
 @pytest.mark.parametrize(

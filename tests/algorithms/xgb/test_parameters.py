@@ -238,6 +238,25 @@ def test_labels_that_tweedie_cannot_start_from_are_refused():
     assert np.isfinite(model.predict(Batch(nothing[0]))["score"]).all()
 
 
+@pytest.mark.parametrize("text", ["[(0, 1), (2,)]", "((0, 1), (2,))", "[[0,1],[2,],]"])
+def test_interaction_constraints_may_be_what_python_writes(text):
+    """SageMaker's open container reads them as Python's lists and tuples."""
+    given = parse(tree_method="hist", interaction_constraints=text).library()
+    assert json.loads(given["interaction_constraints"]) == [[0, 1], [2]]
+
+
+def test_of_two_names_of_a_hyperparameter_the_last_is_taken():
+    """So does SageMaker's open container; a notebook on pipelines in local mode states both."""
+    values = parse(learning_rate=0.01, eta=0.2)
+    assert values.eta == 0.2
+    assert values.overruled == (
+        "Hyperparameter 'eta' is given twice, under two of its names, with two values: the last, 0.2, is taken, and "
+        "0.01 is not",
+    )
+    assert parse(eta=0.2, learning_rate=0.3).eta == 0.3
+    assert not parse(eta=0.2, learning_rate="2e-1").overruled
+
+
 def test_interaction_constraints_beyond_the_features_are_told():
     job = FakeJob()
     fit(job=job, tree_method="hist", interaction_constraints="[[1,2],[3,4,5]]")
@@ -306,7 +325,8 @@ def test_memory_is_reckoned_from_the_trees_that_are_asked_for(given, least):
         ({"eval_metric": "ndcg@3", "objective": "multi:softprob", "num_class": 3}, "one number a row"),
         ({"eval_metric": "ndcg@1e1"}, "'eval_metric'"),
         ({"monotone_constraints": "(1,,0)", "tree_method": "hist"}, "'monotone_constraints'"),
-        ({"eta": 0.2, "learning_rate": 0.3}, "'learning_rate' is given twice, under two of its names, with two values"),
+        ({"interaction_constraints": "[(1,2)", "tree_method": "hist"}, "feature numbers from 0"),
+        ({"interaction_constraints": "[,]", "tree_method": "hist"}, "feature numbers from 0"),
         ({"eval_metric": "auc@3"}, "'eval_metric'"),
         ({"eval_metric": "error@x"}, "'eval_metric'"),
         ({"eval_metric": "<function f>"}, "'eval_metric'"),
