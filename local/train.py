@@ -25,7 +25,7 @@ from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from container.training import report
 from container.training import train as training
-from local import inputs, remote, tables, together
+from local import inputs, remote, suffixes, tables, together
 from local.columns import Columns
 from local.parameters import Loudness, did_you_mean
 from local.progress import Console
@@ -107,19 +107,22 @@ def run(request: Request) -> int:
     finally:
         console.close()
     if code == training.SUCCESS and request.loudness is not Loudness.QUIET:
-        _tell_what_came(request.output, paths, console)
+        _tell_what_came(request, paths, console)
     return code
 
 
-def _tell_what_came(output: Path, paths: Paths, console: Console) -> None:
+def _tell_what_came(request: Request, paths: Paths, console: Console) -> None:
     """The last lines: where things are, how good they are, what to do next."""
+    output, columns = request.output, request.columns
     console.tell(f"Model   {output / 'model'}")
     if (paths.output_data / "report.html").is_file():
         console.tell(f"Report  {output / 'output' / 'data' / 'report.html'}")
     if scores := console.scores() or _reported(paths):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores[:_SHOWN_SCORES])
         console.tell(f"Scores  {shown}{' …' if len(scores) > _SHOWN_SCORES else ''}")
-    console.tell(f"Next    oba predict --model {shlex.quote(str(output / 'model'))} --input FILE")
+    told = "" if columns.label is None else f" --label {shlex.quote(columns.label)}"
+    told = f" --header{told}" if columns.header else told
+    console.tell(f"Next    oba predict --model {shlex.quote(str(output / 'model'))} --input FILE{told}")
 
 
 def _reported(paths: Paths) -> list[tuple[str, float]]:
@@ -228,6 +231,9 @@ def _content_type(channel: Channel, paths: Sequence[Path], stated: str | None) -
         return stated
     media = stated or inputs.media_type(paths, channel.accepts, f"channel '{channel.name}'")
     if media not in channel.accepts:
+        first = inputs.files_of(paths)[0]
+        if stated is None and (known := suffixes.other_form(first, channel.accepts)) is not None:
+            raise ConfigurationError(f"channel '{channel.name}': {first}: {known}")
         raise ConfigurationError(
             f"channel '{channel.name}': {media} ({paths[0]}) is not taken; use {' or '.join(channel.accepts)}"
         )
