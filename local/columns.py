@@ -14,6 +14,7 @@ import io
 import itertools
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TextIO
@@ -49,6 +50,12 @@ class Columns:
     def given(self) -> bool:
         """There is something to do."""
         return self.header or self.label is not None
+
+    @property
+    def words(self) -> str:
+        """What is to be added to a command that asks the model a file of the same form."""
+        header = " --header" if self.header else ""
+        return header + ("" if self.label is None else f" --label {shlex.quote(self.label)}")
 
     @property
     def named(self) -> bool:

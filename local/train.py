@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import click
 
 from algorithms import hyperparameters, registry
 from algorithms.errors import HyperparameterError
+from algorithms.figures import short
 from algorithms.interface import CSV, FILES, LABELS_NONE, LABELS_REQUIRED, ROWS, Algorithm, Channel
 from container import extras
 from container.paths import Paths
@@ -107,22 +108,20 @@ def run(request: Request) -> int:
     finally:
         console.close()
     if code == training.SUCCESS and request.loudness is not Loudness.QUIET:
-        _tell_what_came(request, paths, console)
+        columns = request.columns if label is None else replace(request.columns, label=label)
+        _tell_what_came(request.output, columns, paths, console)
     return code
 
 
-def _tell_what_came(request: Request, paths: Paths, console: Console) -> None:
+def _tell_what_came(output: Path, columns: Columns, paths: Paths, console: Console) -> None:
     """The last lines: where things are, how good they are, what to do next."""
-    output, columns = request.output, request.columns
     console.tell(f"Model   {output / 'model'}")
     if (paths.output_data / "report.html").is_file():
         console.tell(f"Report  {output / 'output' / 'data' / 'report.html'}")
     if scores := console.scores() or _reported(paths):
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores[:_SHOWN_SCORES])
+        shown = ", ".join(f"{name} {short(value)}" for name, value in scores[:_SHOWN_SCORES])
         console.tell(f"Scores  {shown}{' …' if len(scores) > _SHOWN_SCORES else ''}")
-    told = "" if columns.label is None else f" --label {shlex.quote(columns.label)}"
-    told = f" --header{told}" if columns.header else told
-    console.tell(f"Next    oba predict --model {shlex.quote(str(output / 'model'))} --input FILE{told}")
+    console.tell(f"Next    oba predict --model {shlex.quote(str(output / 'model'))} --input FILE{columns.words}")
 
 
 def _reported(paths: Paths) -> list[tuple[str, float]]:

@@ -368,7 +368,9 @@ def test_the_first_column_of_parquet_is_said_to_be_the_label(tmp_path, capsys):
     FEATURES.assign(y=LABELS).to_parquet(tmp_path / "rows.parquet")
     words = ["train", "linear-learner", "--train", tmp_path / "rows.parquet", "predictor_type=regressor"]
     assert oba(*words, "--output", tmp_path / "out") == 0
-    assert "Label   the first column, 'height'; --label NAME takes another" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Label   the first column, 'height'; --label NAME takes another" in told
+    assert told.endswith("--input FILE --label height\n")
 
 
 @pytest.mark.parametrize("name", ["linear-learner", "xgboost"])
