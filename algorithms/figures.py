@@ -120,6 +120,15 @@ class Sample:
 Figure: TypeAlias = Lines | Bars | Heatmap | Pictures | Table | Cards
 
 
+def short(value: float, digits: int = 4) -> str:
+    """A number for people, of so many significant digits; without an exponent from 0.0001 to below 10^9.
+
+    >>> short(0.98765432), short(18812.34), short(-2117000000), short(0.00001)
+    ('0.9877', '18812', '-2.117e+09', '1e-05')
+    """
+    return f"{value:.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
+
+
 def largest(title: str, values: np.ndarray, names: Sequence[str] | None = None, note: str = "") -> Bars:
     """The values furthest from zero, (n,), falling; features are numbered from 0 where they have no names."""
     sizes = np.abs(values)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from algorithms.figures import Figure, Heatmap, Lines, Sample
+from algorithms.figures import Figure, Heatmap, Lines, Sample, short
 from recordio.batches import Batch
 
 _BINS = 10
@@ -71,7 +71,7 @@ def against(labels: np.ndarray, predicted: np.ndarray, note: str = "") -> Heatma
     low, high = np.quantile(np.concatenate([labels, predicted]), [0.005, 0.995])
     edges = np.linspace(low, high if high > low else low + 1, 25)
     counts, _, _ = np.histogram2d(np.clip(labels, low, high), np.clip(predicted, low, high), [edges, edges])
-    names = [f"{edge:.3g}" for edge in edges[:-1]]
+    names = [short(edge, 3) for edge in edges]
     error = float(np.sqrt(np.mean((labels - predicted) ** 2)))
     return Heatmap(
         title="Predictions against labels",
@@ -80,7 +80,7 @@ def against(labels: np.ndarray, predicted: np.ndarray, note: str = "") -> Heatma
         y="label",
         rows=names[::-1],
         columns=names,
-        note=f"Root mean squared error {error:.4g}. {note}".strip(),
+        note=f"Root mean squared error {short(error)}. {note}".strip(),
     )
 
 
@@ -93,7 +93,7 @@ def residuals(labels: np.ndarray, predicted: np.ndarray, note: str = "") -> Line
         y="label − prediction",
         series={"rows": list(zip(predicted.tolist(), missed.tolist(), strict=True))},
         joined=False,
-        note=f"Mean {missed.mean():.4g}, median of their sizes {np.median(np.abs(missed)):.4g}. {note}".strip(),
+        note=f"Mean {short(missed.mean())}, median of their sizes {short(np.median(np.abs(missed)))}. {note}".strip(),
     )
 
 

@@ -14,20 +14,18 @@ import io
 import itertools
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 
 from container.settings import ConfigurationError
+from local import fields
 from recordio.content_type import ContentType
 from recordio.quoting import quoted
 
 _INDEX = re.compile(r"-?[0-9]{1,9}")
-_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+(e[-+]?[0-9]+)?", re.IGNORECASE)
-_DELIMITERS = {";": "semicolon", "\t": "tab", " ": "space"}
-_FLAGS = {"true": "1", "false": "0"}  # pandas' columns of truth values, such as those of get_dummies
 _SHOWN = 8
-_DELIMITER = "is another delimiter meant? --content-type 'text/csv; delimiter=semicolon'"
 NAME_THE_LABEL = (
     "if one of the columns is the label, say which: --label NAME, or its number, --label 0 for the first and "
     "--label -1 for the last"
@@ -52,6 +50,12 @@ class Columns:
     def given(self) -> bool:
         """There is something to do."""
         return self.header or self.label is not None
+
+    @property
+    def words(self) -> str:
+        """What is to be added to a command that asks the model a file of the same form."""
+        header = " --header" if self.header else ""
+        return header + ("" if self.label is None else f" --label {shlex.quote(self.label)}")
 
     @property
     def named(self) -> bool:
@@ -103,16 +107,16 @@ class Table:
                 f"{form.what}: the first column has no name. pandas writes a frame's index so, which is no feature: "
                 "frame.to_csv(FILE, index=False) leaves it out"
             )
-        if self.names is None and not any(_is_value(field.strip()) for field in first):
-            _check_commas(f"{form.what}, line 1", first)
+        if self.names is None and not any(fields.value(field.strip()) for field in first):
+            _check_commas(f"{form.what}, line 1", first, form)
             raise ConfigurationError(
                 f"{form.what}: the first line has no numbers, but {_listed(first)}. If these are the names of the "
-                "columns, add --header"
+                f"columns, add --header{_one(first)}"
             )
         self._first = None if self.names is not None else first
         self._width = len(first)
         self._label = self._place()
-        self._order = self._ordered()
+        self._order = self._ordered(first)
 
     def __iter__(self) -> Iterator[list[str]]:
         if self._first is not None:
@@ -145,14 +149,14 @@ class Table:
         if self.names is None or _INDEX.fullmatch(label):
             return f"there are {self._width}, from 0 to {self._width - 1}, and -1 is the last"
         if len(self.names) == 1:
-            return f"there is one, {quoted(self.names[0])}; {_DELIMITER}"
+            return f"there is one, {quoted(self.names[0])}{fields.other_delimiter(self.names[0])}"
         if any("\ufffd" in name or "\0" in name for name in self.names):
             return "the file is not UTF-8; --content-type 'text/csv; charset=latin-1' (or utf-16) says what it is"
         near = [name for name in self.names if name.lower() == label.lower()]
         near = near or difflib.get_close_matches(label, self.names, n=1)
         return f"did you mean {quoted(near[0])}?" if near else f"there are {_listed(self.names)}"
 
-    def _ordered(self) -> list[int]:
+    def _ordered(self, first: Sequence[str]) -> list[int]:
         """The columns in the order in which they are written: the label, if it is, then the features."""
         columns = list(range(self._width))
         if (like := self._form.like) is not None and self.names is not None and list(like) != self.names:
@@ -167,27 +171,27 @@ class Table:
         features = [column for column in columns if column != self._label]
         if not features:
             raise ConfigurationError(f"{self._form.what}: there is no column beside the label")
-        check_width(self._form, len(features))
+        _check_width(self._form, len(features), first)
         return [self._label, *features] if self._label is not None and self._form.labelled else features
 
     def _numbers(self, row: list[str]) -> list[str]:
         self._row += 1
         if len(row) != self._width:
-            advice = _UNCLOSED if "\n" in row[0] else _DELIMITER
+            advice = f"; {_UNCLOSED}" if "\n" in row[0] else fields.other_delimiter(row[0])
             raise ConfigurationError(
                 f"{self._place_of_row()}: {len(row)} fields, and {self._width} in the first line"
-                + (f"; {advice}" if len(row) == 1 else "")
+                + (advice if len(row) == 1 else "")
             )
-        fields = [row[column] for column in self._order]
-        if all(map(_is_plain, fields)):
-            return fields
-        return [self._number(field.strip(), column) for field, column in zip(fields, self._order, strict=True)]
+        ordered = [row[column] for column in self._order]
+        if all(map(fields.finite, ordered)):
+            return ordered
+        return [self._number(field.strip(), column) for field, column in zip(ordered, self._order, strict=True)]
 
     def _number(self, text: str, column: int) -> str:
-        if text.lower() in _FLAGS:
-            return _FLAGS[text.lower()]
+        if text.lower() in fields.FLAGS:
+            return fields.FLAGS[text.lower()]
         is_label = column == self._label
-        if _is_plain(text) or (self._form.missing and not is_label and (not text or _is_number(text))):
+        if fields.finite(text) or (self._form.missing and not is_label and (not text or _is_nan(text))):
             return text
         place = f"{self._place_of_row()}, {self._called(column)}"
         if not text:
@@ -195,9 +199,10 @@ class Table:
                 f"{place}: the field is empty; fill it, or leave the "
                 + ("row out, as pandas' dropna does" if is_label else "column out: pandas' fillna, drop")
             )
-        if _is_number(text):
+        if fields.number(text):
             raise ConfigurationError(f"{place}: {quoted(text)} is not a finite number")
-        raise _text(place, text, quoted(self.names[column]) if self.names else str(column), is_label=is_label)
+        name = quoted(self.names[column]) if self.names else str(column)
+        raise _refused(place, text, name, self._form, is_label=is_label)
 
     def _place_of_row(self) -> str:
         return f"{self._form.what}, row {self._row} (line {self._lines.line_num})"
@@ -227,8 +232,8 @@ def header(text: TextIO, delimiter: str) -> list[str]:
     return []
 
 
-def check_width(form: Form, found: int) -> None:
-    """Refuse rows of another number of features than the model takes.
+def _check_width(form: Form, found: int, first: Sequence[str]) -> None:
+    """Refuse rows of another number of features than the model takes; ``first`` is the first line.
 
     Raises:
         ConfigurationError: with both numbers, and what to do where one column more may be the label.
@@ -241,87 +246,67 @@ def check_width(form: Form, found: int) -> None:
     if label is None and found == (form.features or 0) + 1:
         advice = f"; {NAME_THE_LABEL}"
     elif found == 1:
-        advice = f"; {_DELIMITER}"
+        advice = fields.other_delimiter(first[0])
     raise ConfigurationError(
         f"{form.what}: rows have {found} column{'' if found == 1 else 's'}{beside}, and the model takes "
         f"{form.features} features{advice}"
     )
 
 
-def check(text: TextIO, form: Form) -> None:
+def check(text: TextIO, form: Form) -> bool:
     """Refuse a file whose first line has no number, and text in its first rows, where the command says nothing of its
     columns. Readers find the rest, and name line and column.
+
+    Returns:
+        true and false are in its first rows, which readers do not know.
 
     Raises:
         ConfigurationError: saying what to do.
     """
+    flags = False
     rows = csv.reader(text, delimiter=form.delimiter, skipinitialspace=True)
     with contextlib.suppress(csv.Error):  # it is the reader's to say what is wrong
         for number, row in enumerate(itertools.islice(rows, _LOOKED_AT), 1):
-            fields = [field.strip() for field in row]
-            if number == 1 and fields and not any(map(_is_value, fields)):
-                _check_commas(f"{form.what}, line 1", fields)
+            found = [field.strip() for field in row]
+            if number == 1 and found and not any(map(fields.value, found)):
+                _check_commas(f"{form.what}, line 1", found, form)
                 raise ConfigurationError(
-                    f"{form.what}: the first line has no numbers, but {_listed(fields)}. If these are the names of the "
-                    "columns, add --header; with --label NAME, where the label is not the first of them"
+                    f"{form.what}: the first line has no numbers, but {_listed(found)}. If these are the names of the "
+                    f"columns, add --header; with --label NAME, where the label is not the first of them{_one(found)}"
                 )
-            for column, field in enumerate(fields):
-                if not _is_value(field):
+            for column, field in enumerate(found):
+                if not fields.value(field):
                     is_label = form.labelled and column == 0
                     place = f"{form.what}, row {number}, {'label' if is_label else 'column'} {column} (counted from 0)"
-                    raise _text(place, field, str(column), is_label=is_label)
-            if number == 1 and fields:
-                check_width(form, len(fields))
+                    raise _refused(place, field, str(column), form, is_label=is_label)
+                flags = flags or field.lower() in fields.FLAGS
+            if number == 1 and found:
+                _check_width(form, len(found), found)
+    return flags
 
 
-def _check_commas(place: str, fields: Sequence[str]) -> None:
-    for field in fields:
-        if _DECIMAL_COMMA.fullmatch(field.strip()):
-            raise _decimal_comma(place, field.strip())
+def _one(found: Sequence[str]) -> str:
+    return fields.other_delimiter(found[0]) if len(found) == 1 else ""
 
 
-def _decimal_comma(place: str, text: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{place}: {quoted(text)} has a decimal comma, and a decimal point is expected; as pandas makes it: "
-        "read_csv(FILE, decimal=',', sep=SEPARATOR).to_csv(NEW, index=False)"
-    )
+def _is_nan(text: str) -> bool:
+    return fields.number(text) and math.isnan(float(text))
 
 
-def _text(place: str, text: str, name: str, *, is_label: bool) -> ConfigurationError:
-    if _DECIMAL_COMMA.fullmatch(text):
-        return _decimal_comma(place, text)
-    for mark, delimiter in _DELIMITERS.items():
-        if mark in text and all(map(_is_number, text.split(mark))):
-            return ConfigurationError(
-                f"{place}: {quoted(text)} is no number, and numbers with another delimiter: --content-type 'text/csv; "
-                f"delimiter={delimiter}'. Where commas are decimal ones, write points, as pandas does: "
-                f"read_csv(FILE, sep={mark!r}, decimal=',').to_csv(NEW, index=False)"
+def _check_commas(place: str, found: Sequence[str], form: Form) -> None:
+    """Refuse a first line of numbers that people write with commas, which is no header."""
+    line = form.delimiter.join(found)
+    for mark, word in fields.DELIMITERS.items():
+        parts = [part.strip() for part in line.split(mark)]
+        if len(parts) > 1 and mark != form.delimiter and all(fields.value(one) or fields.comma(one) for one in parts):
+            raise ConfigurationError(
+                f"{place}: {quoted(line)} has another delimiter: --content-type 'text/csv; delimiter={word}'"
             )
-    advice = (
-        f"number the classes from 0, as pandas does: frame[{name}].factorize()[0]"
-        if is_label
-        else "leave the column out, or make numbers of it, a column of each of its values, as pandas does: "
-        f"get_dummies(frame, columns=[{name}])"
-    )
-    return ConfigurationError(f"{place}: {quoted(text)} is text, and a number is expected; {advice}")
+    for field in found:
+        if fields.comma(field.strip()):
+            raise _refused(place, field.strip(), "0", form, is_label=False)
 
 
-def _is_plain(text: str) -> bool:
-    """It is a finite number."""
-    try:
-        return math.isfinite(float(text)) and "_" not in text
-    except ValueError:
-        return False
-
-
-def _is_number(text: str) -> bool:
-    """It is a number, NaN or infinite."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
-
-
-def _is_value(text: str) -> bool:
-    return not text or _is_number(text) or text.lower() in _FLAGS
+def _refused(place: str, text: str, name: str, form: Form, *, is_label: bool) -> ConfigurationError:
+    written = fields.Written(form.delimiter, form.columns.named, form.missing)
+    return ConfigurationError(f"{place}: {fields.refusal(text, name, written, is_label=is_label)}")

@@ -103,6 +103,8 @@ def media_type_of_names(paths: Sequence[Path], accepts: Sequence[str], what: str
         if any(path.name == SPOOLED for path in paths):
             raise ConfigurationError(f"{what}: standard input has no suffix to tell the format; use {_stated(accepts)}")
         names = ", ".join(str(path) for path in paths[:3])
+        if (known := suffixes.other_form(files_of(paths)[0], accepts)) is not None:
+            raise ConfigurationError(f"{what}: {names}: {known}")
         raise ConfigurationError(
             f"{what}: the suffix in {names} does not tell the format; use {_stated(accepts, *paths)}"
         )

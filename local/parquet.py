@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,24 +43,54 @@ def converted(
     wanted = stated in (None, PARQUET) and channel.gives == ROWS and rewritten
     if not wanted or not files or parquet != files or RECORDIO not in channel.accepts:
         return list(paths)
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise ConfigurationError(
-            f"channel '{channel.name}': Parquet needs the package pyarrow: {installing('local')}"
-        ) from error
     folder.mkdir(parents=True)
     written, order = list[Path](), list[str]()
     for number, file in enumerate(files):
         copy = folder / f"{number}-{file.stem}.pbr"
-        try:
+        with _errors(f"channel '{channel.name}': {file}"):
             _convert(file, copy, label, order, other, labelled=channel.labels == LABELS_REQUIRED)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise ConfigurationError(f"channel '{channel.name}': {file} is not a Parquet file: {error}") from error
-        except (ConfigurationError, ParseError) as error:
-            raise ConfigurationError(f"channel '{channel.name}': {file}: {error}") from error
         written.append(copy)
     return written
+
+
+def request(body: bytes, label: str | None, what: str) -> bytes:
+    """The rows of a Parquet file as RecordIO-protobuf, without the label's column where ``label`` names one.
+
+    Raises:
+        ConfigurationError: naming ``what``: pyarrow is missing, the file is damaged, or a column has no numbers.
+    """
+    with tempfile.TemporaryDirectory() as folder, _errors(what):
+        file, copy = Path(folder) / "rows.parquet", Path(folder) / "rows.pbr"
+        file.write_bytes(body)
+        _convert(file, copy, label, [], [], labelled=False)
+        return copy.read_bytes()
+
+
+def first_column(file: Path, what: str) -> str | None:
+    """The name of the first column of a Parquet file, which is the label where no other is named.
+
+    Raises:
+        ConfigurationError: naming ``what``: pyarrow is missing, or the file is damaged.
+    """
+    with _errors(what), file.open("rb") as stream:
+        from recordio.parquet import column_names
+
+        return next(iter(column_names(stream, file.name)), None)
+
+
+@contextlib.contextmanager
+def _errors(what: str) -> Iterator[None]:
+    """What goes wrong with a Parquet file, as an error that names ``what``."""
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ConfigurationError(f"{what}: Parquet needs the package pyarrow: {installing('local')}") from error
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ConfigurationError(f"{what} is not a Parquet file: {error}") from error
+    except (ConfigurationError, ParseError) as error:
+        raise ConfigurationError(f"{what}: {error}") from error
 
 
 def _convert(file: Path, copy: Path, label: str | None, order: list[str], other: list[str], *, labelled: bool) -> None:

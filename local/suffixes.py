@@ -24,6 +24,23 @@ _SUFFIXES = {
 
 COMPRESSED = ".gz"
 
+_ROWS = (CSV, "application/x-recordio-protobuf")
+_BY_PANDAS = {
+    ".xlsx": "read_excel(FILE)",
+    ".xls": "read_excel(FILE)",
+    ".ods": "read_excel(FILE)",
+    ".json": "read_json(FILE)",
+    ".jsonl": "read_json(FILE, lines=True)",
+    ".ndjson": "read_json(FILE, lines=True)",
+    ".feather": "read_feather(FILE)",
+    ".arrow": "read_feather(FILE)",
+    ".orc": "read_orc(FILE)",
+    ".dta": "read_stata(FILE)",
+    ".sav": "read_spss(FILE)",
+    ".npy": "DataFrame(numpy.load(FILE))",
+}
+_PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
+
 
 def media_type(file: Path, accepts: Sequence[str]) -> str | None:
     """The first meaning of the suffix that is in ``accepts``, else its likeliest; None for an unknown suffix.
@@ -36,3 +53,16 @@ def media_type(file: Path, accepts: Sequence[str]) -> str | None:
     name = Path(file.name.lower().removesuffix(COMPRESSED))
     meanings = _SUFFIXES.get(name.suffix, ())
     return next((media for media in meanings if media in accepts), meanings[0] if meanings else None)
+
+
+def other_form(file: Path, accepts: Sequence[str]) -> str | None:
+    """What to do with a file of rows in a form that is not read; None where the suffix tells of none."""
+    suffix = file.suffix.lower()
+    if suffix in _PACKED:
+        return f"{suffix} files are not unpacked, those of gzip alone are: unpack it first"
+    if suffix in _BY_PANDAS and any(media in accepts for media in _ROWS):
+        return (
+            f"{suffix} files are not read to train, and CSV is, as pandas makes it: "
+            f"{_BY_PANDAS[suffix]}.to_csv(NEW, index=False), with --label NAME or --header"
+        )
+    return None

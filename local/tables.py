@@ -83,10 +83,11 @@ def _of_csv(
     _check(media, columns)
     files = inputs.files_of(paths)
     if not columns.given:
+        flags = False
         for file in files[:1]:
             with opened(inputs.opened(file), media) as text:
-                check(text, _form(f"channel '{channel.name}': {file}", media, columns, channel))
-        if CSV in channel.accepts or RECORDIO not in channel.accepts:
+                flags = check(text, _form(f"channel '{channel.name}': {file}", media, columns, channel))
+        if not flags and (CSV in channel.accepts or RECORDIO not in channel.accepts):
             return list(paths), None, stated
     made = []
     for number, file in enumerate(files):
@@ -107,9 +108,12 @@ def _of_csv(
 def label_by_default(channel: Channel, paths: Sequence[Path], stated: str | None, columns: Columns) -> str | None:
     """The name of the column that is the label since the command names none; None where there is no such column."""
     media = _media(channel, paths, stated)
-    if columns.label is not None or not columns.header or channel.labels != LABELS_REQUIRED:
+    if columns.label is not None or channel.labels != LABELS_REQUIRED:
         return None
-    if media is None or media.media_type != CSV or "label_size" in media.parameters:
+    if media is not None and media.media_type == PARQUET:
+        file = inputs.files_of(paths)[0]
+        return parquet.first_column(file, f"channel '{channel.name}': {file}")
+    if not columns.header or media is None or media.media_type != CSV or "label_size" in media.parameters:
         return None
     with opened(inputs.opened(inputs.files_of(paths)[0]), media) as text:
         return next(iter(header(text, media.delimiter.decode())), None)
@@ -157,20 +161,22 @@ def request(
         ConfigurationError: the body cannot be read as a table, or the command says of columns and it is none.
     """
     media = content_type.parse(stated)
+    if media.media_type == PARQUET and serving.takes == ROWS and RECORDIO in serving.accepts:
+        return parquet.request(body, columns.label, what), RECORDIO
     if media.media_type != CSV or serving.takes != ROWS:
         if columns.given:
-            raise ConfigurationError(f"--label and --header are for rows in CSV, and {what} is {media.media_type}")
+            raise ConfigurationError(
+                f"--label and --header are for rows in CSV and Parquet, and {what} is {media.media_type}"
+            )
         return body, stated
     _check(media, columns)
     form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
-    if columns.given:
+    if columns.given or check(opened(io.BytesIO(body), media), form):
         out = io.StringIO(newline="")
         form = replace(form, missing=serving.missing_values)
         csv.writer(out, lineterminator="\n").writerows(Table(opened(io.BytesIO(body), media), form))
         kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
         body, media = out.getvalue().encode(), ContentType(CSV, kept)
-    else:
-        check(opened(io.BytesIO(body), media), form)
     if CSV in serving.accepts or RECORDIO not in serving.accepts:
         return body, str(media)
     rows = RowFormat(labels="none", missing=serving.missing_values)

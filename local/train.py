@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ import click
 
 from algorithms import hyperparameters, registry
 from algorithms.errors import HyperparameterError
+from algorithms.figures import short
 from algorithms.interface import CSV, FILES, LABELS_NONE, LABELS_REQUIRED, ROWS, Algorithm, Channel
 from container import extras
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings
 from container.training import report
 from container.training import train as training
-from local import inputs, remote, tables, together
+from local import inputs, remote, suffixes, tables, together
 from local.columns import Columns
 from local.parameters import Loudness, did_you_mean
 from local.progress import Console
@@ -108,20 +109,21 @@ def run(request: Request) -> int:
     finally:
         console.close()
     if code == training.SUCCESS and request.loudness is not Loudness.QUIET:
-        _tell_what_came(request.output, paths, console)
+        columns = request.columns if label is None else replace(request.columns, label=label)
+        _tell_what_came(request.output, columns, paths, console)
     return code
 
 
-def _tell_what_came(output: Path, paths: Paths, console: Console) -> None:
+def _tell_what_came(output: Path, columns: Columns, paths: Paths, console: Console) -> None:
     """The last lines: where things are, how good they are, what to do next."""
     console.tell(f"Model   {output / 'model'}")
     if (paths.output_data / "report.html").is_file():
         console.tell(f"Report  {output / 'output' / 'data' / 'report.html'}")
     found = scores(paths)
     if names := _least_known(found):
-        shown = ", ".join(f"{name} {found[name]:.4g}" for name in names[:_SHOWN_SCORES])
+        shown = ", ".join(f"{name} {short(found[name])}" for name in names[:_SHOWN_SCORES])
         console.tell(f"Scores  {shown}{' …' if len(names) > _SHOWN_SCORES else ''}")
-    console.tell(f"Next    oba predict --model {shlex.quote(str(output / 'model'))} --input FILE")
+    console.tell(f"Next    oba predict --model {shlex.quote(str(output / 'model'))} --input FILE{columns.words}")
 
 
 def scores(paths: Paths) -> dict[str, float]:
@@ -238,6 +240,9 @@ def _content_type(channel: Channel, paths: Sequence[Path], stated: str | None) -
         return stated
     media = stated or inputs.media_type(paths, channel.accepts, f"channel '{channel.name}'")
     if media not in channel.accepts:
+        first = inputs.files_of(paths)[0]
+        if stated is None and (known := suffixes.other_form(first, channel.accepts)) is not None:
+            raise ConfigurationError(f"channel '{channel.name}': {first}: {known}")
         raise ConfigurationError(
             f"channel '{channel.name}': {media} ({paths[0]}) is not taken; use {' or '.join(channel.accepts)}"
         )

@@ -294,7 +294,7 @@ def _finish(request: Request, tuner: Tuner, told: _Teller, code: int) -> int:
     told.tell(f"History {output / history.PAGE}, {output / history.TABLE}")
     told.tell(f"Best    job {best.number + 1}: {values}  {best.definition.metric} {best.objective:.6g}")
     told.tell(f"Model   {link / 'model'}")
-    told.tell(f"Next    oba predict --model {shlex.quote(str(link / 'model'))} --input FILE")
+    told.tell(f"Next    oba predict --model {shlex.quote(str(link / 'model'))} --input FILE{request.columns.words}")
     if code:
         told.tell("Stopped: the same command goes on from here.")
     sys.stdout.flush()

@@ -34,6 +34,8 @@ def nearest(factors: np.ndarray, sample: Sample | None) -> Table | None:
         return None
     unit = factors[candidates] / np.linalg.norm(factors[candidates], axis=1, keepdims=True)
     ranges = _ranges(features)[candidates]
+    if len(np.unique(ranges)) == len(ranges):  # each row has every feature: all of them are compared
+        ranges = np.zeros_like(ranges)
     rows = []
     for position in _first_of_each(ranges):
         cosines = unit @ unit[position]

@@ -25,7 +25,7 @@ from algorithms.vision.graph import (
     window,
 )
 from algorithms.vision.onnx_network import LEAST, SLOPE, bounds, scalar
-from algorithms.vision.rearrange import SLICES, SWAPS, parts, reshaped
+from algorithms.vision.rearrange import SLICES, SWAPS, joined_axis, parts, reshaped
 
 DENSE = "FullyConnected"
 SHARES = {"Dropout": {"p": 0.5}, "BatchNorm": {"momentum": 0.9}}
@@ -171,7 +171,8 @@ class Layers:
         return self._layers.Rescaling(scale, offset, dtype=self.precision)(x)
 
     def _concatenate(self, node: Node, *values: Any) -> Any:
-        return self._layers.Concatenate(dtype=self.precision)(list(values)) if len(values) > 1 else values[0]
+        axis = 1 + joined_axis(node, tuple(values[0].shape[1:]))
+        return self._layers.Concatenate(axis, dtype=self.precision)(list(values)) if len(values) > 1 else values[0]
 
     def _normalised(self, node: Node, x: Any) -> Any:
         """Sums of neighbours are a product with a matrix of ones beside its diagonal; in float32: squares are large."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.common import mxnet_files
 from algorithms.errors import ModelError
-from algorithms.figures import Figure, Heatmap, Lines, Sample
+from algorithms.figures import Figure, Heatmap, Lines, Sample, short
 from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch
 
@@ -81,8 +81,8 @@ class PCAModel(Model):
                     values=values,
                     x="on the largest component",
                     y="on the second",
-                    rows=[f"{edge:.3g}" for edge in up[::-1]],
-                    columns=[f"{edge:.3g}" for edge in across],
+                    rows=[short(edge, 3) for edge in up[::-1]],
+                    columns=[short(edge, 3) for edge in across],
                     note=note,
                 )
             )

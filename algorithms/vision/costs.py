@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.errors import ModelError
 from algorithms.vision.graph import HEADS, IDENTITIES, Node, count, flag, normalisation, overhang, pair, window
-from algorithms.vision.rearrange import SLICES, SWAPS, is_grouped, parts, reshaped, swapped
+from algorithms.vision.rearrange import SLICES, SWAPS, is_grouped, joined_axis, parts, reshaped, swapped
 from recordio.limits import MOST_NORMALISED_CHANNELS
 
 Shape = tuple[int, ...]
@@ -111,10 +111,11 @@ def _normalised(node: Node, image: Shape) -> Cost:
 
 
 def _joined(node: Node, inputs: list[Shape]) -> Cost:
-    """Channels behind each other."""
-    if len({shape[:-1] for shape in inputs}) != 1:
+    """Channels, rows or columns behind each other."""
+    axis = joined_axis(node, inputs[0])
+    if len({(*shape[:axis], *shape[axis + 1 :]) for shape in inputs}) != 1 or len(set(map(len, inputs))) != 1:
         raise _unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs[:9]))}")
-    shape = (*inputs[0][:-1], sum(each[-1] for each in inputs))
+    shape = (*inputs[0][:axis], sum(each[axis] for each in inputs), *inputs[0][axis + 1 :])
     return Cost(shape, 0, math.prod(shape))
 
 

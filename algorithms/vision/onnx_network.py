@@ -35,7 +35,7 @@ from algorithms.vision.graph import (
     shares,
     window,
 )
-from algorithms.vision.rearrange import SLICES, SWAPS, parts, reshaped
+from algorithms.vision.rearrange import SLICES, SWAPS, joined_axis, number_in_mxnet, parts, reshaped
 
 IMAGE = "image"
 _FLOATS = ("float16", "float32", "float64")
@@ -49,7 +49,6 @@ _COMPUTED: dict[str, dict[str, tuple[str, ...]]] = {
         "pool_type": ("max", "avg"),
         "pooling_convention": ("valid", "full"),
     },
-    "Concat": {"dim": ("1",)},
     "SliceChannel": {"squeeze_axis": ("False", "0")},
     "LeakyReLU": {"act_type": ("leaky", "prelu", "elu", "selu", "gelu")},
     "SoftmaxActivation": {"mode": ("instance", "channel")},
@@ -112,7 +111,7 @@ class Writer:
         if node.operator == "add_n":
             return self._onnx.add("Sum", *sources)
         if node.operator == "Concat":
-            return self._onnx.add("Concat", *sources, axis=1)
+            return self._onnx.add("Concat", *sources, axis=number_in_mxnet(joined_axis(node, shape), len(shape)))
         if node.operator in SCALARS:
             return self._onnx.add(_SCALED[node.operator], sources[0], self._onnx.constant(scalar(node)))
         if node.operator in HEADS:

@@ -46,6 +46,20 @@ def parts(node: Node, shape: tuple[int, ...]) -> tuple[range, ...]:
     return tuple(range(*cut.indices(side)) for cut, side in zip(in_order, shape, strict=True))
 
 
+def joined_axis(node: Node, shape: tuple[int, ...]) -> int:
+    """The axis of ``shape``, that of an input, along which a ``Concat`` puts its inputs behind each other.
+
+    Raises:
+        ModelError: it joins images of a batch, or there is no such axis.
+    """
+    return _axis(node, len(shape), "1", "dim")
+
+
+def number_in_mxnet(axis: int, axes: int) -> int:
+    """What MXNet and ONNX call an axis of a shape here: channels come after the images of a batch there, last here."""
+    return 1 if axis == axes - 1 else axis + 2
+
+
 def reshaped(node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a ``Reshape`` that puts channels into groups, or that puts groups behind each other.
 
@@ -94,12 +108,12 @@ def _along(shape: tuple[int, ...], axis: int, cut: slice) -> tuple[range, ...]:
     return tuple(range(*cut.indices(side)) if at == axis else range(side) for at, side in enumerate(shape))
 
 
-def _axis(node: Node, axes: int, default: str | None) -> int:
+def _axis(node: Node, axes: int, default: str | None, name: str = "axis") -> int:
     """Of a shape here, by the number of the axis in MXNet."""
-    stated = _number(node, "axis", default)
+    stated = _number(node, name, default)
     found = axes + 1 + stated if stated is not None and stated < 0 else stated
     if found is None or not 1 <= found <= axes:
-        raise _unfit(node, f"axis is {stated}, and of an image there are 1 to {axes}")
+        raise _unfit(node, f"{name} is {stated}, and of an image there are 1 to {axes}")
     return axes - 1 if found == 1 else found - 2
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from algorithms.figures import Heatmap, Lines
+from algorithms.figures import Heatmap, Lines, short
 from container.training.shades import coloured, png, signed, squeezed
 
 STYLES = 6
@@ -217,8 +217,8 @@ def _scale(values: np.ndarray) -> str:
     most = float(np.abs(values).max())
     low, kind = (-most, "both") if signed(values) else (float(values.min()), "one")
     return (
-        f'<div class="legend scale"><span>{low:.4g}</span><i class="{kind}"></i><span>'
-        f"{most if kind == 'both' else float(values.max()):.4g}</span></div>"
+        f'<div class="legend scale"><span>{short(low)}</span><i class="{kind}"></i><span>'
+        f"{short(most if kind == 'both' else float(values.max()))}</span></div>"
     )
 
 

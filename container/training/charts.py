@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from algorithms.figures import Bars, Card, Cards, Figure, Heatmap, Lines, Pictures, Table
+from algorithms.figures import Bars, Card, Cards, Figure, Heatmap, Lines, Pictures, Table, short
 from container.training.axes import heatmap, lines, ticks
 from container.training.shades import grey, png, squeezed
 
@@ -75,7 +75,7 @@ def _bars(one: Bars) -> str:
         rows.append(
             f"<tr><th scope=row>{_text(label)}</th><td class=bar>"
             f'<i class=s{0 if value >= 0 else 1} style="margin-left:{start:.1f}%;width:{width:.1f}%"></i></td>'
-            f"<td class=number>{value:.4g}</td></tr>"
+            f"<td class=number>{short(value)}</td></tr>"
         )
     return f"<table class=bars>{''.join(rows)}</table>"
 

@@ -22,7 +22,7 @@ import numpy as np
 from algorithms.common.randomness import draws
 from algorithms.common.reservoir import Reservoir
 from algorithms.events import Chosen, Event, FinalScore, Measured
-from algorithms.figures import Figure, Lines, Sample
+from algorithms.figures import Figure, Lines, Sample, short
 from algorithms.interface import Model
 from container.logs import logger
 from container.training import charts
@@ -146,10 +146,10 @@ def page(
     """The HTML text."""
     links = ", ".join(f'<a href="{urllib.parse.quote(os.fsencode(name))}">{html.escape(name)}</a>' for name in others)
     parts = [
-        f"<h1>{html.escape(about.algorithm)}</h1><p>{html.escape(about.summary)} Trained in {about.seconds:.1f} s, "
+        f"<h1>{html.escape(about.algorithm)}</h1><p>{html.escape(about.summary)} Trained in {_seconds(about.seconds)}, "
         f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC.</p>",
         f"<p>Beside this page: {links}.</p>" if links else "",
-        f"<section>{_scores(finals)}{_facts('Channels', about.channels)}"
+        f"<section>{_scores(finals)}{_channels(about.channels)}"
         f"{''.join(charts.figure(one) for one in figures)}</section>",
         f"<details><summary>Hyperparameters</summary>"
         f"{charts.table(('name', 'value'), about.hyperparameters)}</details>",
@@ -168,7 +168,7 @@ def _scores(finals: Mapping[tuple[str, str], float]) -> str:
     datasets = sorted({dataset for dataset, _ in finals}, key=_rank)
     metrics = dict.fromkeys(metric for _, metric in finals)
     rows = [
-        [metric, *(f"{finals[one, metric]:.5g}" if (one, metric) in finals else "" for one in datasets)]
+        [metric, *(short(finals[one, metric], 5) if (one, metric) in finals else "" for one in datasets)]
         for metric in metrics
     ]
     return f"<figure class=scores><h2>Scores</h2>{charts.table(('metric', *datasets), rows)}</figure>"
@@ -178,10 +178,15 @@ def _rank(dataset: str) -> tuple[int, str]:
     return (_SETS.index(dataset) if dataset in _SETS else len(_SETS), dataset)
 
 
-def _facts(title: str, rows: Sequence[tuple[str, str]]) -> str:
+def _seconds(seconds: float) -> str:
+    return "less than 0.1 s" if seconds < 0.1 else f"{seconds:.1f} s"
+
+
+def _channels(rows: Sequence[tuple[str, str]]) -> str:
     if not rows:
         return ""
-    return f"<figure class=channels><h2>{html.escape(title)}</h2>{charts.table(('name', 'value'), rows)}</figure>"
+    table = charts.table(("channel", "content type, input mode"), rows)
+    return f"<figure class=channels><h2>Channels</h2>{table}</figure>"
 
 
 def shown(value: Any) -> str:

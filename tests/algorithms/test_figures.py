@@ -170,3 +170,12 @@ def test_nearest_features_are_of_the_same_kind(random):
     listed = [int(part.split()[0]) for part in near["0"].split(", ")]
     assert sorted(listed) == [1, 2, 3, 4]
     assert neighbours.nearest(factors, None) is None
+
+
+def test_features_that_every_row_has_are_compared_with_all_others(random):
+    """As of a table of numbers, where each feature would else be a range of its own, without anything beside it."""
+    factors = np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 3.0]], np.float32)
+    sample = Sample("train", Batch(random.random((6, 4)).astype(np.float32) + 1))
+    table = neighbours.nearest(factors, sample)
+    assert table is not None
+    assert {row[0]: row[2].partition(" ")[0] for row in table.rows} == {"0": "1", "1": "0", "2": "3", "3": "2"}

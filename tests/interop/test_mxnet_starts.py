@@ -131,11 +131,12 @@ def shuffled():
     x = norm(conv(x, 'deep', kernel=(3, 3), num_filter=4, num_group=4, pad=(2, 2), dilate=(2, 2), stride=(2, 2)))
     x = shuffle(mx.sym.Concat(pool(kept, kernel=(3, 3), stride=(2, 2), pad=(1, 1)), x))
     y = conv(x, 'apart', kernel=(3, 3), num_filter=6, stride=(2, 3), dilate=(3, 2), pad=(3, 2))
-    y = mx.sym.Concat(mx.sym.slice_axis(y, axis=1, begin=-4, end=-1), mx.sym.slice_axis(y, axis=1, begin=0, end=3))
+    y = mx.sym.Concat(mx.sym.slice_axis(y, axis=1, begin=-4, end=-1), mx.sym.slice_axis(y, axis=1, begin=0, end=3),
+                      dim=-3)
     x = conv(shuffle(y, 3), 'mixed', kernel=(1, 1), num_filter=10)
     x = mx.sym.slice(x, begin=(None, 2, 0, 0), end=(None, None, 3, None), step=(None, 3, 1, 1))
     x, _, y = mx.sym.SliceChannel(mx.sym.Flatten(x), num_outputs=3, name='of_vectors')
-    return dense(mx.sym.Concat(x, y), 'last')
+    return dense(mx.sym.Concat(x, y, dim=-1), 'last')
 
 def local():
     x = relu(conv(data, 'c1', kernel=(5, 5), num_filter=8, stride=(2, 2), pad=(2, 2)))
@@ -146,7 +147,8 @@ def local():
     a, b = pool(x, 'avg', **beyond), mx.sym.clip(pool(x, **beyond), -3, 3)
     c = pool(x, 'avg', kernel=(2, 2), stride=(3, 2), pad=(1, 1), pooling_convention='full')
     x = conv(mx.sym.Concat(a, b), 'c3', kernel=(2, 2), num_filter=5) + conv(c, 'c4', kernel=(2, 3), num_filter=5)
-    return dense(relu(x), 'last')
+    x = mx.sym.Concat(relu(x), mx.sym.clip(x, -1, 1), dim=2)
+    return dense(mx.sym.Concat(x, mx.sym.tanh(x), dim=-1), 'last')
 
 scores = globals()[NAME]()
 net = mx.sym.SoftmaxOutput(scores, name='softmax')

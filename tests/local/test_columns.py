@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import io
 import math
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from container.settings import ConfigurationError
 from local.columns import Columns, Form, Table, opened
 from recordio.content_type import ContentType
 from recordio.record_writer import encode_records
@@ -269,7 +271,7 @@ def test_a_search_and_standard_input_take_them_too(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("1,5;2,5\n2,5;3,5\n", ["'5;2' is no number", "delimiter=semicolon", "read_csv(FILE, sep=';', decimal=',')"]),
+        ("1,5;2,5\n2,5;3,5\n", ["'5;2' is no number", "delimiter=semicolon", "read_csv(FILE, decimal=',', sep=';'"]),
         ("1,5\t2,5\n2,5\t3,5\n", ["delimiter=tab"]),
         ('"1,5","2,5"\n"2,5","3,5"\n', ["'1,5' has a decimal comma"]),
         ('1.5,"2,5"\n2.5,"3,5"\n', ["'2,5' has a decimal comma"]),
@@ -282,6 +284,109 @@ def test_decimal_commas_are_told_with_what_to_do(text, words, tmp_path, capsys):
     message = capsys.readouterr().err
     assert not [word for word in words if word not in message], message
     assert "get_dummies" not in message
+
+
+@pytest.mark.parametrize(
+    ("written", "lines", "delimiter", "header", "column"),
+    [
+        ("39019,77", "age;income\n1;39019,77\n2;1,5\n", ";", True, [39019.77, 1.5]),
+        ("39019,77", "1;39019,77\n2;1,5\n", ";", False, [39019.77, 1.5]),
+        ("39,019.77", 'age,income\n1,"39,019.77"\n2,"1,234"\n', ",", True, [39019.77, 1234]),
+        ("39.019,77", "age\tincome\n1\t39.019,77\n2\t1.234,5\n", "\t", True, [39019.77, 1234.5]),
+        ("39'019.77", "age,income\n1,39'019.77\n2,1.5\n", ",", True, [39019.77, 1.5]),
+        ("?", "age,income\n1,?\n2,1.5\n", ",", True, [math.nan, 1.5]),
+        ("-", "1,-\n2,1.5\n", ",", False, [math.nan, 1.5]),
+    ],
+)
+def test_what_pandas_is_told_to_write_can_be_read(written, lines, delimiter, header, column, tmp_path):
+    file, new = tmp_path / "rows.csv", tmp_path / "new.csv"
+    file.write_text(lines)
+    form = Form(columns=Columns(header=header), what="rows.csv", delimiter=delimiter, missing=True)
+    with file.open(newline="") as stream, pytest.raises(ConfigurationError) as refused:
+        list(Table(stream, form))
+    assert f"'{written}'" in str(refused.value)
+    (told,) = re.findall(r"read_csv\(.+?\)\.to_csv\(.+?\)", str(refused.value))
+    eval(told, {"read_csv": pd.read_csv, "FILE": file, "NEW": new})  # noqa: S307 - our own message
+    with new.open(newline="") as stream:
+        found = [float(row[1] or "nan") for row in Table(stream, form)]
+    np.testing.assert_array_equal(found, column)
+
+
+@pytest.mark.parametrize(
+    ("values", "told", "numbers"),
+    [
+        (["2020-01-03", "2020-01-01"], "is a date, and a number is", [2, 0]),
+        (["2020-01-03 00:00:00", "2020-01-01 00:00:00"], "is a date, and a number is", [2, 0]),
+        (["01:00:30", "00:00:01.5"], "is a time, and a number is", [3630, 1.5]),
+        (["$39019.77", "-$1,234.50"], "is more than a number", [39019.77, -1234.5]),
+        (["39.0%", "1%"], "is more than a number", [39, 1]),
+        (["12 kg", "1.5 kg"], "is more than a number", [12, 1.5]),
+        (["3B", "2A"], "is text, and a number is expected; leave the column out, or make", None),
+        (["10-20", "20-30"], "is text, and a number is expected; leave the column out, or make", None),
+    ],
+)
+def test_what_pandas_is_told_to_make_are_numbers(values, told, numbers, tmp_path):
+    frame = pd.DataFrame({"a": [1, 2], "b": values})
+    stream = io.StringIO(frame.to_csv(index=False))
+    with pytest.raises(ConfigurationError, match=told) as refused:
+        list(Table(stream, Form(columns=Columns(header=True), what="rows.csv")))
+    names = {"frame": frame, "to_datetime": pd.to_datetime, "to_timedelta": pd.to_timedelta}
+    *steps, last = str(refused.value).rpartition("as pandas does: ")[2].split("; ")
+    for step in steps:
+        exec(step, names)
+    if numbers is not None:
+        np.testing.assert_array_equal(eval(last, names), numbers)  # noqa: S307 - our own message
+
+
+def test_true_and_false_are_read_without_a_header(tmp_path, answer):
+    """As in a file with one, in training and when the model is asked."""
+    (tmp_path / "words.csv").write_text("True,1,0\nfalse,2,1\nTRUE,3,0\nFalse,4,1\n")
+    (tmp_path / "numbers.csv").write_text("1,1,0\n0,2,1\n1,3,0\n0,4,1\n")
+    for name in ("words", "numbers"):
+        words = ["--train", tmp_path / f"{name}.csv", "--output", tmp_path / name, "--quiet"]
+        assert oba("train", "kmeans", "k=2", *words) == 0
+    assert model(tmp_path / "words") == model(tmp_path / "numbers")
+    ask = ["--model", tmp_path / "numbers", "--input"]
+    assert answer(*ask, tmp_path / "words.csv") == answer(*ask, tmp_path / "numbers.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("rows.xlsx", "read_excel(FILE).to_csv(NEW, index=False)"),
+        ("rows.json", "read_json(FILE).to_csv(NEW, index=False)"),
+        ("rows.zip", ".zip files are not unpacked"),
+    ],
+)
+def test_other_forms_of_rows_are_told_with_what_to_do(name, told, tmp_path, capsys):
+    (tmp_path / name).write_bytes(b"PK")
+    assert oba("train", "kmeans", "--train", tmp_path / name, "k=2", "--output", tmp_path / "out") == 1
+    assert told in capsys.readouterr().err
+
+
+def test_the_first_column_of_parquet_is_said_to_be_the_label(tmp_path, capsys):
+    FEATURES.assign(y=LABELS).to_parquet(tmp_path / "rows.parquet")
+    words = ["train", "linear-learner", "--train", tmp_path / "rows.parquet", "predictor_type=regressor"]
+    assert oba(*words, "--output", tmp_path / "out") == 0
+    told = capsys.readouterr().out
+    assert "Label   the first column, 'height'; --label NAME takes another" in told
+    assert told.endswith("--input FILE --label height\n")
+
+
+@pytest.mark.parametrize("name", ["linear-learner", "xgboost"])
+def test_a_model_is_asked_in_parquet(name, tmp_path, answer, capsys):
+    FEATURES.assign(y=LABELS).to_parquet(tmp_path / "labelled.parquet")
+    FEATURES.to_csv(tmp_path / "rows.csv", index=False)
+    FRAME.to_parquet(tmp_path / "text.parquet")
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1")
+    words = ["--train", tmp_path / "labelled.parquet", "--label", "y", *SUPERVISED[name], "--quiet"]
+    assert oba("train", name, *words, "--output", tmp_path / "out") == 0
+    ask = ["--model", tmp_path / "out", "--input"]
+    expected = answer(*ask, tmp_path / "rows.csv", "--header")
+    assert answer(*ask, tmp_path / "labelled.parquet", "--label", "y") == expected
+    for file, told in (("text", "column 'species' is of type"), ("damaged", "is not a Parquet file")):
+        assert oba("predict", *ask, tmp_path / f"{file}.parquet") == 1
+        assert told in capsys.readouterr().err
 
 
 def test_a_header_without_a_label_says_which_column_is_taken_for_it(tmp_path, capsys):

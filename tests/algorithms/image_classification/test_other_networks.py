@@ -214,9 +214,9 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, dict[str, Any],
         r"'flat' \(Concat\) .* \(3, 3, 4\), \(8, 8, 3\)",
     ),
     "joined axis": (
-        lambda nodes: nodes["flat"].update(op="Concat", attrs={"dim": "2"}),
+        lambda nodes: nodes["flat"].update(op="Concat", attrs={"dim": "-4"}),
         {},
-        "'flat' .Concat. .*: dim is 2, and only 1 can",
+        "'flat' .Concat. .*: dim is -4, and of an image there are 1 to 3",
     ),
     "nothing joined": (lambda nodes: nodes["flat"].update(op="Concat", inputs=[]), {}, "'flat' .* lacks inputs"),
     "product": (

@@ -1,0 +1,163 @@
+"""What to do about a field of a CSV file that is no number: a date, a price, a word for a missing value, other text."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from recordio.quoting import quoted
+
+DELIMITERS = {";": "semicolon", "\t": "tab", "|": "pipe", " ": "space"}
+"""What people put between fields instead of commas, and the word for it in a content type."""
+FLAGS = {"true": "1", "false": "0"}
+"""pandas' columns of truth values, such as those of get_dummies."""
+
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+(e[-+]?[0-9]+)?", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(?P<mark>[,.'’\u00a0\u202f])[0-9]{3}((?P=mark)[0-9]{3})*(?P<rest>[,.][0-9]+)?")
+_MISSING = {"na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "?", "-", "--", ".", "missing"}
+_DATE = re.compile(r"([0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4})([T ][0-9].*)?")
+_TIME = re.compile(r"[0-9]{1,3}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?")
+_UNIT = re.compile(r"[^\w\s.,+-]?\s*(?P<number>[-+]?[0-9.,]*[0-9])\s*([^\w\s.,+-]+|\s[^\W\d]{1,4})?")
+
+
+@dataclass(frozen=True)
+class Written:
+    """How the file is written that the field is from.
+
+    Attributes:
+        delimiter: what stands between its fields.
+        header: its first line has the names of the columns.
+        missing: the algorithm takes missing values, which are empty fields.
+    """
+
+    delimiter: str
+    header: bool
+    missing: bool
+
+
+def number(text: str) -> bool:
+    """It is a number, NaN or infinite."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def finite(text: str) -> bool:
+    """It is a finite number."""
+    return number(text) and math.isfinite(float(text))
+
+
+def value(text: str) -> bool:
+    """A field of this text is read: it is empty, a number, or true or false."""
+    return not text or number(text) or text.lower() in FLAGS
+
+
+def comma(text: str) -> bool:
+    """It is a number with commas in it: decimal ones, or those of thousands."""
+    found = _THOUSANDS.fullmatch(text)
+    return _DECIMAL_COMMA.fullmatch(text) is not None or (found is not None and "," in text)
+
+
+def other_delimiter(text: str) -> str:
+    """Which delimiter a line seems to have that was read as one field; nothing where none is in it."""
+    for mark, word in DELIMITERS.items():
+        if mark in text.strip() and mark != " ":
+            return f"; is another delimiter meant? --content-type 'text/csv; delimiter={word}'"
+    return ""
+
+
+def refusal(text: str, name: str, written: Written, *, is_label: bool) -> str:
+    """Why the text is refused, and what to do about it.
+
+    ``name`` is the column in Python's spelling: a name between quotation marks, or a number.
+    """
+    for described in (_delimited, _with_commas, _missing, _date, _with_a_unit):
+        if said := described(text, name, written, is_label=is_label):
+            return f"{quoted(text)} {said}"
+    advice = (
+        f"number the classes from 0, as pandas does: frame[{name}].factorize(sort=True)[0]"
+        if is_label
+        else "leave the column out, or make numbers of it, a column of each of its values, as pandas does: "
+        f"get_dummies(frame, columns=[{name}])"
+    )
+    return f"{quoted(text)} is text, and a number is expected; {advice}"
+
+
+def _delimited(text: str, name: str, written: Written, *, is_label: bool) -> str:
+    for mark, word in DELIMITERS.items():
+        if mark in text and all(map(number, text.split(mark))):
+            to_points = _rewritten(Written(mark, written.header, written.missing), "decimal=','")
+            return (
+                f"is no number, and numbers with another delimiter: --content-type 'text/csv; delimiter={word}'. "
+                f"Where commas are decimal ones, write points, as pandas does: {to_points}"
+            )
+    return ""
+
+
+def _with_commas(text: str, name: str, written: Written, *, is_label: bool) -> str:
+    decimal = _DECIMAL_COMMA.fullmatch(text) is not None
+    thousands = _THOUSANDS.fullmatch(text)
+    if thousands is None or (thousands["mark"] == "." and not thousands["rest"]):
+        if not decimal:
+            return ""
+        return f"has a decimal comma, and a decimal point is expected; as pandas makes it: {_decimal(written)}"
+    mark = thousands["mark"]
+    if (thousands["rest"] or "").startswith(","):
+        return (
+            "has a decimal comma and a mark of thousands, and a number such as 1234.5 is expected; as pandas makes it: "
+            + _rewritten(written, f"decimal=',', thousands={mark!r}")
+        )
+    return (
+        "has a mark of thousands, and a number such as 1234.5 is expected; as pandas makes it: "
+        + _rewritten(written, f"thousands={mark!r}")
+        + (f". If the comma is a decimal one: {_decimal(written)}" if decimal else "")
+    )
+
+
+def _decimal(written: Written) -> str:
+    return _rewritten(written, "decimal=','")
+
+
+def _rewritten(written: Written, options: str) -> str:
+    """pandas' expression for the same file with plain numbers, which the same command reads."""
+    between = "" if written.delimiter == "," else f", sep={written.delimiter!r}"
+    reading, writing = ("", "") if written.header else (", header=None", ", header=False")
+    return f"read_csv(FILE, {options}{between}{reading}).to_csv(NEW, index=False{between}{writing})"
+
+
+def _missing(text: str, name: str, written: Written, *, is_label: bool) -> str:
+    if text.lower() not in _MISSING:
+        return ""
+    said = "is no number, and seems to stand for a missing value; "
+    if is_label:
+        return said + f"leave the row out, as pandas does: frame[frame[{name}] != {text!r}]"
+    if written.missing:
+        return said + f"leave the field empty, as pandas does: {_rewritten(written, f'na_values=[{text!r}]')}"
+    return said + f"fill it, or leave the column out, as pandas does: frame[{name}].replace({text!r}, 0), drop"
+
+
+def _date(text: str, name: str, written: Written, *, is_label: bool) -> str:
+    if _DATE.fullmatch(text):
+        return (
+            "is a date, and a number is expected; leave the column out, or make numbers of it, such as the days since "
+            f"the first, as pandas does: days = to_datetime(frame[{name}]); (days - days.min()).dt.days"
+        )
+    if _TIME.fullmatch(text):
+        return (
+            "is a time, and a number is expected; make seconds of it, as pandas does: "
+            f"to_timedelta(frame[{name}]).dt.total_seconds()"
+        )
+    return ""
+
+
+def _with_a_unit(text: str, name: str, written: Written, *, is_label: bool) -> str:
+    found = _UNIT.fullmatch(text)
+    if found is None or not (number(found["number"]) or comma(found["number"])):
+        return ""
+    return (
+        "is more than a number; take the rest away, as pandas does: "
+        f"frame[{name}].str.replace('[^0-9.+-]', '', regex=True).astype(float)"
+    )
