@@ -166,7 +166,7 @@ class Learning:
         assert self._trainer is not None, "rows were seen"
         numbers = {"rows": self.rows, "studied": self._studied, "sampled": self._sampled, "bytes": self._sample_bytes}
         state = {**numbers, "steps": self._trainer.steps, "time": self._trainer.optimizer.time}
-        arrays = {"mean": self._mean, "losses": self._losses, **parameters_of(self._trainer)}
+        arrays: dict[str, np.ndarray] = {"mean": self._mean, "losses": self._losses, **parameters_of(self._trainer)}
         kept: dict[str, dict[str, np.ndarray]] = {"sample": batch_to_arrays(concatenate(self._sample))}
         if self.start is not None:
             kept["start"] = {"weight": self.start.weight, "bias": self.start.bias}
