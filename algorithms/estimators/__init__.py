@@ -15,9 +15,8 @@ scikit-learn is imported here and nowhere else.
 ``KMeans``, ``PCA``, ``LDA``, ``NTM``; and of the three that predict labels one that classifies and one for numbers:
 ``LinearLearnerClassifier`` and ``LinearLearnerRegressor``, ``FactorizationMachinesClassifier`` and
 ``FactorizationMachinesRegressor``, ``XGBoostClassifier`` and ``XGBoostRegressor``. Image classification and seq2seq
-have none: their data is no matrix of features. ``KMeans``, ``PCA`` and the factorization machines have
-``partial_fit``: their state takes rows as they come; XGBoost adds trees. The others read their data several times, or
-decide by all of it.
+have none: their data is no matrix of features. ``KMeans``, ``PCA``, the linear learner and the factorization machines
+have ``partial_fit``: their state takes rows as they come; XGBoost adds trees. The others read their data several times.
 """
 
 from typing import Any

@@ -54,8 +54,13 @@ class Streaming(ABC, Estimator):
         self._stream = None
         return super()._fit(batch, told)
 
+    @property
+    def _is_first(self) -> bool:
+        """Whether the next batch is the first one: what it tells of rows and labels then holds."""
+        return self._stream is None
+
     def _check_goes_on(self) -> None:
-        """Raises ValueError where there is a model, and not from ``partial_fit``."""
+        """Raises ValueError where there is a model that is not from ``partial_fit``, and cannot be gone on from."""
         if self._stream is None and "model_" in vars(self):
             raise ValueError(
                 f"this {type(self).__name__} has its model from fit or load, which keep nothing that partial_fit could "
@@ -157,7 +162,7 @@ class Streams(Streaming, Transforms):
                 which keep nothing to go on from.
         """
         self._check_goes_on()
-        rows = self._checked(X, ensure_min_samples=1, reset=self._stream is None, copy=True)
+        rows = self._checked(X, ensure_min_samples=1, reset=self._is_first, copy=True)
         return self._go_on(Batch(as_csr(rows)), {})
 
 
@@ -174,10 +179,10 @@ class StreamsClasses(Streaming, Classifies):
 
         Raises:
             ValueError: the hyperparameters, the rows or the labels cannot be used, or the model is one of ``fit`` or
-                ``load``, which keep nothing to go on from.
+                ``load``, and keeps nothing to go on from.
         """
         self._check_goes_on()
-        is_first = self._stream is None
+        is_first = self._is_first
         rows, labels, _ = self._rows(X, y, None, reset=is_first, copy=True)
         numbers = self._numbers_of_batch(labels, classes, is_first=is_first)
         return self._go_on(Batch(rows, numbers), self._kind(self._count()))
@@ -196,5 +201,5 @@ class StreamsNumbers(Streaming, Regresses):
             ValueError: see ``StreamsClasses.partial_fit``.
         """
         self._check_goes_on()
-        rows, labels, _ = self._rows(X, y, None, y_numeric=True, reset=self._stream is None, copy=True)
+        rows, labels, _ = self._rows(X, y, None, y_numeric=True, reset=self._is_first, copy=True)
         return self._go_on(Batch(rows, self._numbers(labels)), self._kind())

@@ -56,12 +56,12 @@ def to_checkpoint(run: Run) -> Checkpoint:
         "time": trainer.optimizer.time,
         "stopping": dataclasses.asdict(stopping),
     }
-    arrays = {"losses": run.losses, **_parameters(trainer)}
+    arrays = {"losses": run.losses, **parameters_of(trainer)}
     for name, winner in (("best", run.best), ("winner", run.winner)):
         if winner is not None:
             state[name] = {**{item: getattr(winner, item) for item in _NUMBERS}, "setting": _setting(trainer, winner)}
             arrays |= {f"{name}.parameters": winner.parameters, f"{name}.losses": winner.losses}
-    kept = {} if run.best is None else {"rows": _batch_to_arrays(run.kept.batch())}
+    kept = {} if run.best is None else {"rows": batch_to_arrays(run.kept.batch())}
     position = f"epoch {run.epoch}" + (f" and {run.steps} steps" if run.steps else "")
     return Checkpoint(position, state, arrays, kept)
 
@@ -75,15 +75,15 @@ def resume(run: Run, found: Checkpoint) -> None:
         setattr(trainer, name, value)
     trainer.optimizer.time = state["time"]
     vars(run.stopping).update(state["stopping"])
-    for name, array in _parameters(trainer).items():
+    for name, array in parameters_of(trainer).items():
         array[...] = found.arrays[name]
     run.losses = found.arrays["losses"]
     if run.epoch:
         run.best, run.winner = (_winner(name, found, trainer) for name in ("best", "winner"))
-        run.kept.rows, run.kept.full = [_batch_from_arrays(found.kept["rows"])], True
+        run.kept.rows, run.kept.full = [batch_from_arrays(found.kept["rows"])], True
 
 
-def _parameters(trainer: Trainer) -> Mapping[str, np.ndarray]:
+def parameters_of(trainer: Trainer) -> Mapping[str, np.ndarray]:
     """The arrays that steps change, in place."""
     moments: Any = trainer.optimizer
     return {"parameters": trainer.parameters, **{name: getattr(moments, name) for name in moments.arrays}}
@@ -100,11 +100,13 @@ def _winner(name: str, found: Checkpoint, trainer: Trainer) -> Winner:
     return Winner(**numbers, parameters=parameters, losses=losses, setting=setting)
 
 
-def _batch_to_arrays(batch: Batch) -> dict[str, np.ndarray]:
+def batch_to_arrays(batch: Batch) -> dict[str, np.ndarray]:
+    """Rows with their labels and weights."""
     arrays = rows_to_arrays("features", batch.features)
     more = {"labels": batch.labels, "weights": batch.weights}
     return arrays | {name: array for name, array in more.items() if array is not None}
 
 
-def _batch_from_arrays(arrays: Mapping[str, np.ndarray]) -> Batch:
+def batch_from_arrays(arrays: Mapping[str, np.ndarray]) -> Batch:
+    """What ``batch_to_arrays`` took apart."""
     return Batch(rows_from_arrays("features", arrays), arrays.get("labels"), arrays.get("weights"))

@@ -171,7 +171,7 @@ def blockwise(
 
 def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, hosts: Hosts) -> Iterator[Design]:
     """The rows in each scaling that is to be tried, one after the other."""
-    features = _as_stored(batch.features, hosts)
+    features = as_stored(batch.features, hosts)
     n, d = total(hosts, features.shape[0]), features.shape[1]
     scaler = problem.scaler
     turn = hp.l1 in (AUTO, 0)  # absolute values of weights are not those of turned ones
@@ -189,7 +189,7 @@ def _stated(hp: LinearLearnerHyperparameters) -> bool:
     return hp.states("normalize_data") and hp.normalize_data != AUTO
 
 
-def _as_stored(features: Features, hosts: Hosts) -> Features:
+def as_stored(features: Features, hosts: Hosts) -> Features:
     """Rows in the form that their share of values that are not zero asks for, so that both forms train alike."""
     if isinstance(features, np.ndarray):
         values, cells = hosts.sum(np.array([np.count_nonzero(features), features.size]))[0].tolist()

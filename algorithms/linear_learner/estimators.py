@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
-from algorithms.estimators.supervised import PredictsLabels, Regresses, Supervised, Unweighted
+from algorithms.arrays import QuietJob
+from algorithms.checkpoints import Checkpoint
+from algorithms.estimators.streams import Streaming, StreamsClasses, StreamsNumbers
+from algorithms.estimators.supervised import PredictsLabels, Supervised, Unweighted
+from algorithms.linear_learner.model import LinearModel
+from algorithms.linear_learner.stream import Learning
+from recordio.batches import Batch
 
 
 def _gives_probabilities(estimator: Any) -> bool:
@@ -17,15 +23,48 @@ def _gives_probabilities(estimator: Any) -> bool:
     return True
 
 
-class Linear(Supervised):
-    """How many classes a model has."""
+class Linear(Streaming, Supervised):
+    """How many classes a model has, and steps on rows as they come: from the first ones, or from a model of ``fit`` or
+    ``load``."""
 
     @staticmethod
     def _classes(model: Any) -> int:
         return {"binary_classifier": 2, "multiclass_classifier": len(model.bias), "regressor": 0}[model.predictor_type]
 
+    @property
+    def _is_first(self) -> bool:
+        return self._stream is None and "model_" not in vars(self)
 
-class LinearLearnerClassifier(Linear, Unweighted, PredictsLabels):
+    def _check_goes_on(self) -> None:
+        """It goes on from any model."""
+
+    def _begin(self, values: Any, job: QuietJob) -> Learning:
+        if values.criterion not in (None, "accuracy"):
+            raise ValueError(
+                f"partial_fit keeps no rows to find a threshold on, and binary_classifier_model_selection_criteria is "
+                f"'{values.criterion}': state 'accuracy' or 'loss_function', and compare predict_proba with a "
+                "threshold of your own"
+            )
+        model: LinearModel | None = vars(self).get("model_")
+        return Learning(values, job.seed, model)
+
+    def _see(self, state: Learning, batch: Batch, values: Any) -> None:
+        state.see(batch)
+
+    def _needed(self, values: Any) -> int:
+        return 1
+
+    def _finish(self, state: Learning, values: Any, job: QuietJob) -> LinearModel:
+        return state.model()
+
+    def _taken_apart(self, state: Learning) -> Checkpoint:
+        return state.to_checkpoint()
+
+    def _put_together(self, state: Learning, kept: Checkpoint) -> None:
+        state.resume(kept)
+
+
+class LinearLearnerClassifier(Linear, StreamsClasses, Unweighted, PredictsLabels):
     """Logistic regression, linear support vector machines and their like; see ``algorithms/linear_learner/README.md``.
 
     Attributes:
@@ -46,7 +85,7 @@ class LinearLearnerClassifier(Linear, Unweighted, PredictsLabels):
         return self._probabilities(X)
 
 
-class LinearLearnerRegressor(Linear, Unweighted, Regresses):
+class LinearLearnerRegressor(Linear, StreamsNumbers, Unweighted):
     """Linear regression; see ``algorithms/linear_learner/README.md``."""
 
     algorithm = "linear-learner"

@@ -298,11 +298,11 @@ def _together(run: Run, batches: Iterator[Batch], job: Job) -> tuple[int, bool]:
     trainer, size = run.trainer, job.hosts.size
     width = trainer.problem.feature_dim
     batch = next(batches, None) or Batch(np.zeros((0, width), np.float32), np.zeros(0, np.float32))
-    mine = np.array([len(batch), batch.is_sparse, _values(batch), job.stop_requested])
+    mine = np.array([len(batch), batch.is_sparse, stored_values(batch), job.stop_requested])
     count, sparse, values, stopped = job.hosts.sum(mine)[0].tolist()
     if count:
-        thin = bool(sparse and _are_thin(values, count * width))
-        run.losses += trainer.update(*_scaled(batch, trainer, thin=thin), count)
+        thin = bool(sparse and are_thin(values, count * width))
+        run.losses += trainer.update(*scaled_batch(batch, trainer, thin=thin), count)
         run.seen, run.steps = run.seen + len(batch), run.steps + 1
         if trainer.steps == local_steps.TOGETHER:
             read = values if thin else count * width
@@ -316,8 +316,8 @@ def _apart(run: Run, batches: Iterator[Batch], job: Job) -> tuple[int, bool]:
     """Steps of this host alone, then the exchange after which all have the same parameters; see ``_together``."""
     trainer = run.trainer
     for batch in itertools.islice(batches, run.period):
-        thin = batch.is_sparse and _are_thin(_values(batch), len(batch) * trainer.problem.feature_dim)
-        run.losses += trainer.step_alone(*_scaled(batch, trainer, thin=thin))
+        thin = batch.is_sparse and are_thin(stored_values(batch), len(batch) * trainer.problem.feature_dim)
+        run.losses += trainer.step_alone(*scaled_batch(batch, trainer, thin=thin))
         run.seen += len(batch)
     agreed = trainer.agree(stopped=job.stop_requested)
     run.steps += run.period
@@ -327,16 +327,17 @@ def _apart(run: Run, batches: Iterator[Batch], job: Job) -> tuple[int, bool]:
     return agreed.rows, agreed.stopped
 
 
-def _values(batch: Batch) -> int:
+def stored_values(batch: Batch) -> int:
+    """How many values its features have in memory."""
     return batch.features.size if isinstance(batch.features, np.ndarray) else batch.features.nnz
 
 
-def _are_thin(values: int, cells: int) -> bool:
+def are_thin(values: int, cells: int) -> bool:
     """Whether sparse rows stay so for products with them."""
     return cells > DENSE_CELLS or values < DENSE_SHARE * cells
 
 
-def _scaled(batch: Batch, trainer: Trainer, *, thin: bool) -> tuple[ScaledRows, np.ndarray]:
+def scaled_batch(batch: Batch, trainer: Trainer, *, thin: bool) -> tuple[ScaledRows, np.ndarray]:
     """Rows for products with the trainer's parameters, sparse ones where they are ``thin``, and scaled labels."""
     labels, features, problem = one_label(batch), batch.features, trainer.problem
     check_labels(labels, trainer.hp)

@@ -102,7 +102,7 @@ def _step_axes(hp: LinearLearnerHyperparameters, row_size: float, sparse: bool) 
     wide = max(row_size / REACH, 1.0)
     rates = tuple(rate / wide for rate in LEARNING_RATES[optimizer_name(hp, sparse)])
     if sparse and hp.optimizer == AUTO:
-        rates = tuple(rate / max(row_size, 1e-6) for rate in SPARSE_RATES)
+        rates = tuple(rate / (row_size or 1.0) for rate in SPARSE_RATES)  # rows may have no values
     return (
         _axis(hp.learning_rate, rates, (1, 1 / 3, 3, 0.1)),
         _axis(hp.wd, tuple(penalty * wide for penalty in L2_PENALTIES), (1, 0.1, 10)),

@@ -15,6 +15,7 @@ from algorithms.linear_learner import metrics
 from algorithms.linear_learner.fit import Trained
 from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.model import BINARY, MULTICLASS, LinearModel, softmax
+from algorithms.linear_learner.preprocessing import Problem
 from algorithms.linear_learner.selection import CONFIDENCE, held
 from algorithms.linear_learner.together import alike
 from algorithms.linear_learner.validation import Rows
@@ -57,8 +58,15 @@ def final_model(trained: Trained, hp: LinearLearnerHyperparameters) -> LinearMod
     Raises:
         TrainingDataError: values of features are so small that their weights are beyond float32.
     """
-    parameters, labels = trained.winner.parameters, trained.problem.label_scaler
-    weight, bias = trained.problem.scaler.unscale(parameters[:-1], parameters[-1])
+    return unscaled(trained.winner.parameters, trained.problem, trained.winner.threshold, hp)
+
+
+def unscaled(
+    parameters: np.ndarray, problem: Problem, threshold: float, hp: LinearLearnerHyperparameters
+) -> LinearModel:
+    """The model of parameters (d + 1, c) for scaled features and labels; see ``final_model``."""
+    labels = problem.label_scaler
+    weight, bias = problem.scaler.unscale(parameters[:-1], parameters[-1])
     weight, bias = weight * labels.scale, bias * labels.scale + labels.shift
     beyond = np.flatnonzero((np.abs(weight) > np.finfo(np.float32).max).any(axis=1))
     if beyond.size:
@@ -67,7 +75,6 @@ def final_model(trained: Trained, hp: LinearLearnerHyperparameters) -> LinearMod
             f"{weight[beyond[0]][0]:g}), since the values of these features are tiny: multiply them in the data, so "
             "that they are about 1"
         )
-    threshold = trained.winner.threshold
     return LinearModel(
         weight=np.ascontiguousarray(weight.T, np.float32),
         bias=bias.astype(np.float32),

@@ -1,4 +1,4 @@
-"""``partial_fit``: k-means, PCA, factorization machines and XGBoost on rows that come batch by batch."""
+"""``partial_fit``: k-means, PCA, linear learner, factorization machines and XGBoost on batches, as they come."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import scipy.sparse as sp
 import xgboost as xgb
 from sklearn.base import clone
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_classification
 from sklearn.decomposition import PCA as TheirPCA  # noqa: N811
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import SGDClassifier, SGDRegressor
+from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.preprocessing import StandardScaler
 
 import algorithms
@@ -195,6 +196,111 @@ def test_rows_that_no_step_can_take_do_not_spoil_what_comes_after(before: int) -
     machine.partial_fit(rows, labels, **options)
     anew = clone(machine).partial_fit(rows, labels, **options)
     np.testing.assert_array_equal(machine.predict_proba(rows), anew.predict_proba(rows))
+
+
+# ---- the linear learner ---------------------------------------------------------------------------------------------
+
+
+def texts() -> tuple[Any, np.ndarray]:
+    """Counts of 600 words, Zipf's law, with a tenth of the words favoured by each class; rows of length 1."""
+    random = np.random.default_rng(0)
+    chances = np.exp(random.normal(size=(2, 600)) * (random.random((2, 600)) < 0.1)) / np.arange(1, 601)
+    chances /= chances.sum(axis=1, keepdims=True)
+    labels = random.integers(2, size=2000)
+    rows = np.array([random.multinomial(20, chances[label]) for label in labels], np.float64)
+    return sp.csr_array(rows / np.linalg.norm(rows, axis=1, keepdims=True)), labels
+
+
+STREAMS = {
+    "digits": lambda: load_digits(return_X_y=True),
+    "digits-scaled": lambda: labelled(load_digits),
+    "breast-cancer": lambda: labelled(load_breast_cancer),
+    "rare": lambda: make_classification(3000, 20, weights=[0.95], flip_y=0.02, random_state=0),
+    "noisy": lambda: make_classification(3000, 10, n_informative=4, flip_y=0.3, random_state=1),
+    "four-classes": lambda: make_classification(3000, 20, n_informative=6, n_classes=4, random_state=2),
+    "text": texts,
+}
+
+
+@pytest.mark.parametrize(("name", "size"), [("breast-cancer", 1), *((name, 20) for name in STREAMS)])
+def test_linear_classes_have_the_loss_of_scikit_learns_steps_or_less(name: str, size: int) -> None:
+    """One pass; theirs is given rows as they are."""
+    rows, labels = STREAMS[name]()
+    classes, losses = np.unique(labels), []
+    order = np.random.default_rng(0).permutation(len(labels))
+    known, asked = order[:-300], order[-300:]
+    for model in (estimators.LinearLearnerClassifier(random_state=0), SGDClassifier("log_loss", random_state=0)):
+        for start in range(0, len(known), size):
+            part = known[start : start + size]
+            model.partial_fit(rows[part], labels[part], classes=classes)
+        losses.append(log_loss(labels[asked], model.predict_proba(rows[asked]), labels=classes))
+    assert losses[0] <= 1.05 * losses[1]
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_linear_numbers_have_the_error_of_scikit_learns_steps_or_less(scaled: bool) -> None:
+    rows, numbers = labelled(load_diabetes) if scaled else load_diabetes(return_X_y=True)
+    models = estimators.LinearLearnerRegressor(random_state=0), SGDRegressor(random_state=0)
+    for times in (1, 3):
+        ours, theirs = (
+            mean_squared_error(numbers[350:], passes(clone(one), rows[:350], numbers[:350], times).predict(rows[350:]))
+            for one in models
+        )
+        assert ours <= 1.05 * theirs
+
+
+def test_a_linear_stream_is_copied_saved_and_goes_on(tmp_path: Path) -> None:
+    rows, numbers = load_digits(return_X_y=True)
+    labels = np.array(list("abcdefghij"))[numbers]
+    found = estimators.LinearLearnerClassifier(random_state=0)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        found.partial_fit(rows, labels)
+    found.partial_fit(rows[:1], labels[:1], classes=list("abcdefghij"))
+    assert found.predict(rows[1:3]).tolist() == [labels[0]] * 2  # it knows no other
+    with pytest.raises(ValueError, match="y has 'z', which is none of the classes"):
+        found.partial_fit(rows[:1], ["z"])
+    with pytest.raises(ValueError, match="X has 5 features, but .* is expecting 64"):
+        found.partial_fit(rows[:2, :5], labels[:2])
+    found.partial_fit(rows[1:600], labels[1:600]).predict(rows)
+    before = found.predict_proba(rows)
+    for other in (copy.copy(found), pickle.loads(pickle.dumps(found))):  # noqa: S301 - its own
+        other.partial_fit(rows[600:900], labels[600:900])
+    np.testing.assert_array_equal(found.predict_proba(rows), before)
+    again = found.partial_fit(sp.csr_array(rows[600:900]), labels[600:900])
+    np.testing.assert_allclose(again.predict_proba(rows), other.predict_proba(rows), rtol=1e-4, atol=1e-6)
+    found.save(tmp_path / "model.tar.gz")
+    loaded = estimators.LinearLearnerClassifier.load(tmp_path / "model.tar.gz", classes=found.classes_)
+    np.testing.assert_allclose(loaded.predict_proba(rows), found.predict_proba(rows), atol=1e-6)
+    loss = [log_loss(labels[900:], loaded.predict_proba(rows[900:]))]
+    for _ in range(5):
+        loaded.partial_fit(rows[:900], labels[:900])
+    loss.append(log_loss(labels[900:], loaded.predict_proba(rows[900:])))
+    assert loss[1] < loss[0]
+    with pytest.raises(ValueError, match="X has 5 features, but .* is expecting 64"):
+        loaded.partial_fit(rows[:2, :5], labels[:2])
+
+
+def test_a_linear_stream_goes_on_from_what_fit_found() -> None:
+    """A model that steps would make worse stays, in its units whatever scales the first rows of a stream have."""
+    rows, numbers = load_diabetes(return_X_y=True)
+    found = estimators.LinearLearnerRegressor(random_state=0).fit(rows[:200] * 1e3 + 7, numbers[:200])
+    error = mean_squared_error(numbers[350:], found.predict(rows[350:] * 1e3 + 7))
+    for start in range(200, 350, 10):
+        found.partial_fit(rows[start : start + 10] * 1e3 + 7, numbers[start : start + 10])
+        assert mean_squared_error(numbers[350:], found.predict(rows[350:] * 1e3 + 7)) <= 1.1 * error
+
+
+def test_a_linear_stream_refuses_what_it_cannot_learn() -> None:
+    rows, labels = labelled(load_breast_cancer)
+    found = estimators.LinearLearnerClassifier(binary_classifier_model_selection_criteria="f_beta")
+    with pytest.raises(ValueError, match="no rows to find a threshold on"):
+        found.partial_fit(rows, labels, classes=[0, 1])
+    found = passes(estimators.LinearLearnerClassifier(random_state=0), rows, labels, 1, classes=[0, 1])
+    with pytest.raises(ValueError, match="losses are not finite.*starts anew"):
+        found.partial_fit(np.full_like(rows, 3e38), labels)
+    with pytest.raises(NotFittedError):
+        found.predict(rows)
+    assert passes(found, rows, labels, 1, classes=[0, 1]).score(rows, labels) > 0.9
 
 
 def in_rounds(parameters: dict[str, Any], rows: np.ndarray, labels: np.ndarray, size: int) -> xgb.Booster:

@@ -1,0 +1,195 @@
+"""Training on rows as they come, without an end: steps on each batch, from which a model can be made at any time.
+
+Models of several settings are stepped side by side, as in a job by mini-batches, and since rows are scored before they
+are learned from, the loss so far tells the best of them without rows of their own (Blum, Kalai and Langford, "Beating
+the hold-out: bounds for k-fold and progressive cross-validation", COLT 1999). Of each model the mean of its steps is
+kept, later ones counting more, which is nearer to the minimum than the last step (Shamir and Zhang, "Stochastic
+gradient descent for non-smooth optimization", ICML 2013).
+
+The first rows tell the scales of features and labels, which are learned anew whenever a quarter more of them is there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms.checkpoints import Checkpoint
+from algorithms.common.hosts import ONE_HOST
+from algorithms.hyperparameters import AUTO
+from algorithms.linear_learner.checkpoints import batch_from_arrays, batch_to_arrays, parameters_of
+from algorithms.linear_learner.design import as_stored
+from algorithms.linear_learner.fit import are_thin, scaled_batch, stored_values
+from algorithms.linear_learner.model import LinearModel
+from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
+from algorithms.linear_learner.results import unscaled
+from algorithms.linear_learner.trainer import Trainer
+from recordio.batches import Batch, concatenate
+
+if TYPE_CHECKING:
+    from algorithms.linear_learner import LinearLearnerHyperparameters
+
+STEP_ROWS = 8
+"""Rows of a step, where ``mini_batch_size`` is not stated: few, since a row may be seen only once."""
+SAMPLE_BYTES = 1 << 24
+"""Of the first rows, from which scales are learned; ``num_point_for_scaler`` rows at the most."""
+GROWTH = 1.25
+"""Scales are learned anew from so many times the rows of the last time."""
+STEADY_STEPS = 500
+"""From about so many steps on the learning rate falls with one over the square root of their number."""
+LATE_STEPS, LATE_ROWS = 3, 2
+"""In the mean of steps, and in that of losses, what came at time t counts t to the power of one less than this: of
+steps the last tenth counts 27 %, of rows 19 %."""
+MEAN_CELLS = 1 << 17
+"""Of more parameters than these, not each step is added to their mean."""
+
+
+class StreamTrainer(Trainer):
+    """Steps whose rate falls as they come; nobody knows how many there will be."""
+
+    def _schedule(self) -> float:
+        """Share of the learning rate at this step; what a job states of a schedule in steps holds."""
+        hp = self.hp
+        if not hp.use_lr_scheduler or (hp.lr_scheduler_factor != AUTO and hp.lr_scheduler_step != AUTO):
+            return super()._schedule()
+        return float((1 + self.steps / STEADY_STEPS) ** -0.5)
+
+
+class Learning:
+    """The state of training.
+
+    Attributes:
+        rows: how many were seen.
+    """
+
+    def __init__(self, hp: LinearLearnerHyperparameters, seed: int, start: LinearModel | None = None) -> None:
+        """
+        Args:
+            start: the model to go on from.
+        """
+        self.hp, self.seed, self.start = hp, seed, start
+        self.rows = 0
+        self._sample: list[Batch] = []
+        self._sampled = self._sample_bytes = self._studied = 0
+        self._trainer: StreamTrainer | None = None
+        self._mean = np.empty((0, 0), np.float32)
+        self._losses = np.empty(0)
+
+    def see(self, batch: Batch) -> None:
+        """Step on these rows, n >= 1, which nobody changes afterwards.
+
+        Raises:
+            TrainingDataError: labels are not those of the predictor type.
+            ValueError: no model's losses are finite.
+        """
+        check_labels(one_label(batch), self.hp)
+        batch = Batch(as_stored(batch.features, ONE_HOST), batch.labels)
+        size = self.hp.mini_batch_size if self.hp.states("mini_batch_size") else STEP_ROWS
+        for start in range(0, len(batch), size):
+            part = batch.rows(start, start + size)
+            trainer = self._scaled_for(part)
+            with np.errstate(over="ignore", invalid="ignore"):  # below
+                self._step(trainer, part)
+        if not np.isfinite(self._losses).any():
+            raise ValueError(
+                "the losses are not finite: scale the features, or choose a smaller learning_rate. What was learned is "
+                "lost, and partial_fit starts anew"
+            )
+
+    def _scaled_for(self, part: Batch) -> StreamTrainer:
+        """What steps, after these rows were added to those that scales are learned from."""
+        full = self._sampled >= self.hp.num_point_for_scaler or self._sample_bytes >= SAMPLE_BYTES
+        if self._trainer is not None and full:
+            return self._trainer
+        self._sample.append(part)
+        self._sampled += len(part)
+        self._sample_bytes += sum(array.nbytes for array in part.arrays())
+        if self._trainer is not None and self._sampled < GROWTH * self._studied:
+            return self._trainer
+        return self._study(self._sampled)
+
+    def _study(self, rows: int) -> StreamTrainer:
+        """Learn scales from the first ``rows`` rows."""
+        self._sample = [concatenate(self._sample)]
+        trainer = StreamTrainer(self.hp, study(self._sample[0].rows(0, rows), self.hp), self.seed)
+        start = self._start(trainer)
+        if self.start is not None and len(trainer.settings) > 1:
+            trainer.rate[-trainer.problem.outputs :] = 0  # one stays: the others have to be better than it
+        if self._trainer is None:
+            trainer.parameters += start
+            self._mean = trainer.parameters.copy()
+            self._losses = np.zeros(len(trainer.settings))
+        else:
+            # What was learned stays as it is in units of deviations: of a column that hardly varied so far, a weight
+            # for its values as they are would be far too large.
+            moved = start - self._start(self._trainer)
+            trainer.parameters[:] = self._trainer.parameters + moved
+            self._mean += moved
+            trainer.steps = self._trainer.steps
+            if type(trainer.optimizer) is type(self._trainer.optimizer):  # else rows became sparse, or dense
+                trainer.optimizer = self._trainer.optimizer
+        self._trainer, self._studied = trainer, rows
+        return trainer
+
+    def _start(self, trainer: StreamTrainer) -> np.ndarray:
+        """(d + 1, m c) parameters of the model to go on from, or zeros."""
+        if self.start is None:
+            return np.zeros_like(trainer.parameters)
+        return np.tile(_parameters(self.start, trainer.problem), len(trainer.settings))
+
+    def _step(self, trainer: StreamTrainer, part: Batch) -> None:
+        thin = trainer.problem.sparse and are_thin(stored_values(part), len(part) * part.feature_dim)
+        losses = trainer.update(*scaled_batch(part, trainer, thin=thin)) / len(part)
+        self.rows += len(part)
+        share = LATE_ROWS * len(part) / (self.rows + (LATE_ROWS - 1) * len(part))
+        self._losses += share * (losses - self._losses)
+        every = 1 + trainer.parameters.size // MEAN_CELLS
+        if trainer.steps % every == 0:
+            share = LATE_STEPS / (trainer.steps // every + LATE_STEPS - 1)
+            self._mean += np.float32(share) * (trainer.parameters - self._mean)
+
+    def model(self) -> LinearModel:
+        """The best model so far.
+
+        Raises:
+            TrainingDataError: see ``results.unscaled``.
+        """
+        assert self._trainer is not None, "rows were seen"
+        problem = self._trainer.problem
+        best = int(np.nan_to_num(self._losses, nan=np.inf).argmin())
+        parameters = self._mean[:, best * problem.outputs : (best + 1) * problem.outputs]
+        return unscaled(parameters, problem, 0.0, self.hp)
+
+    def to_checkpoint(self) -> Checkpoint:
+        """All of the state, after rows were seen."""
+        assert self._trainer is not None, "rows were seen"
+        numbers = {"rows": self.rows, "studied": self._studied, "sampled": self._sampled, "bytes": self._sample_bytes}
+        state = {**numbers, "steps": self._trainer.steps, "time": self._trainer.optimizer.time}
+        arrays: dict[str, np.ndarray] = {"mean": self._mean, "losses": self._losses, **parameters_of(self._trainer)}
+        kept: dict[str, dict[str, np.ndarray]] = {"sample": batch_to_arrays(concatenate(self._sample))}
+        if self.start is not None:
+            kept["start"] = {"weight": self.start.weight, "bias": self.start.bias}
+        return Checkpoint(f"{self.rows} rows", state, arrays, kept)
+
+    def resume(self, found: Checkpoint) -> None:
+        """Give a new state what the checkpoint has."""
+        state, start = found.state, found.kept.get("start")
+        self.start = None
+        if start is not None:
+            self.start = LinearModel(start["weight"], start["bias"], self.hp.predictor_type, self.hp.loss_name)
+        self._sample = [batch_from_arrays(found.kept["sample"])]
+        trainer = self._study(state["studied"])
+        self.rows, self._sampled, self._sample_bytes = state["rows"], state["sampled"], state["bytes"]
+        trainer.steps, trainer.optimizer.time = state["steps"], state["time"]
+        for name, array in parameters_of(trainer).items():
+            array[...] = found.arrays[name]
+        self._mean, self._losses = found.arrays["mean"], found.arrays["losses"]
+
+
+def _parameters(model: LinearModel, problem: Problem) -> np.ndarray:
+    """(d + 1, c) for scaled features and labels."""
+    labels = problem.label_scaler
+    weight = model.weight.T.astype(np.float64) / labels.scale
+    bias = (model.bias.astype(np.float64) - labels.shift) / labels.scale + problem.scaler.shift @ weight
+    return np.vstack([weight * problem.scaler.scale[:, None], bias]).astype(np.float32)
