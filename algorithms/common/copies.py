@@ -28,7 +28,9 @@ where they depend on each other."""
 MOST_OF_ALL, MOST_OF_MEAN = 0.2, 10
 """A distinct row that is a larger share of its class, or there more often than so many times the mean number of copies,
 stands for itself each time: a category or an empty row, not what was drawn anew. Held out together, such copies would
-leave models that know nothing of their class."""
+leave models that know nothing of their class. Of a class of a few distinct rows, each is a larger share than that by
+itself: there it is one that has ``MOST_OF_FEW`` times its equal share."""
+MOST_OF_FEW = 2
 COMPARED, NEIGHBOURS = 256, 4
 """Distinct rows that are compared to find how often columns agree, each with so many others."""
 
@@ -120,7 +122,8 @@ def _times(counts: np.ndarray) -> int:
 
 def _common(counts: np.ndarray) -> np.ndarray:
     """Which distinct rows stand for themselves each time, by their ``counts`` (g,): see ``MOST_OF_ALL``."""
-    return np.asarray(counts > min(MOST_OF_ALL * counts.sum(), MOST_OF_MEAN * counts.mean()))
+    share = max(MOST_OF_ALL, MOST_OF_FEW / len(counts)) if len(counts) > 1 else MOST_OF_ALL
+    return np.asarray(counts > min(share * counts.sum(), MOST_OF_MEAN * counts.mean()))
 
 
 def agreement(

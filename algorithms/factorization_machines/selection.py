@@ -7,6 +7,8 @@ given, the job takes steps as it is told.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from algorithms.factorization_machines import linear, variational
 from algorithms.factorization_machines.checkpoints import Place, set_rates
 from algorithms.factorization_machines.passes import labels_of
 from algorithms.factorization_machines.rows import Rows, fold_numbers
+from algorithms.factorization_machines.scaling import Measure
 from algorithms.factorization_machines.schedule import Schedule
 from algorithms.factorization_machines.scores import Sums
 from algorithms.factorization_machines.search import FOLDS, GROUPS, LIKELY, folds
@@ -38,6 +41,8 @@ SWEEPS = 0.4
 """At most so many sweeps of a factor for each pass of the job and each of its factors: what takes as long."""
 MOST_DENSE = 1 << 20
 """Values of dense rows from which on steps, in products of matrices, are done sooner than sweeps."""
+FEWEST_OF_CLASS = 20
+"""Rows of each class that are held out, where there are so many: a handful decides by chance."""
 MOST_NUMBERS = 1 << 24
 """Factors of all features, of which sweeps keep several copies in float64: more take steps."""
 _STARTS = (
@@ -117,7 +122,28 @@ def _of_columns(
 def _chosen(
     features: Features, labels: np.ndarray, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
 ) -> tuple[dict[str, np.ndarray], str]:
-    """The better model, and what is to be said of it. One that a stop finds is kept as it is."""
+    """The better model, and what is to be said of it, of rows that are scaled as if copies were there once: by a few
+    that are most of all rows, columns in which they happen to agree would weigh most, on the rows held out, too."""
+    copies = _copies(features, labels, place.total.binary, job.seed)
+    if not (isinstance(features, np.ndarray) and len(copies.first) < len(labels)):
+        return _better(features, labels, copies, place, hp, job)
+    measure = Measure(features.shape[1])
+    measure.add(features[copies.first], labels[copies.first])
+    scaling = measure.scaling(shifted=hp.use_bias and hp.use_linear, labels=False)
+    learned, said = _better(scaling.batch(Batch(features)).features, labels, copies, place, hp, job)
+    names = "bias", "linear", "factors"
+    return dict(zip(names, scaling.restored(*(learned[name] for name in names)), strict=True)), said
+
+
+def _better(
+    features: Features,
+    labels: np.ndarray,
+    copies: _Copies,
+    place: Place,
+    hp: FactorizationMachinesHyperparameters,
+    job: Job,
+) -> tuple[dict[str, np.ndarray], str]:
+    """A machine or a linear model. One that a stop finds is kept as it is."""
     binary = place.total.binary
     learn = partial(
         variational.fit,
@@ -134,7 +160,7 @@ def _chosen(
     said = f"No rates, decays or starts are given: variational Bayes found {count} of {hp.num_factors} factors"
     if job.stop_requested or not (hp.use_bias and hp.use_linear):
         return learned, f"{said}."
-    parts, rows = _parts(features, labels, binary, job.seed)
+    parts, rows = _parts(features, labels, copies, binary, job.seed), len(copies.first)
     if not parts:  # two or three rows may all be in one fold
         return learned, f"{said}."
     scale = linear.scale_of([Batch(features)], features.shape[1], ONE_HOST)
@@ -168,27 +194,60 @@ def _chosen(
     return linear_model, f"{said}: that is the model, without interactions."
 
 
-_Labelled = tuple[Features, np.ndarray]
+@dataclass(frozen=True)
+class _Copies:
+    """Which rows are copies of each other, and held out together.
+
+    Attributes:
+        first: the first row of each unit, (u,). unit: of each row, (n,). keys: of each row's values, (n,).
+    """
+
+    first: np.ndarray
+    unit: np.ndarray
+    keys: np.ndarray
 
 
-def _parts(
-    features: Features, labels: np.ndarray, binary: bool, seed: int
-) -> tuple[list[tuple[_Labelled, _Labelled]], int]:
-    """Rows that are known and rows that are held out, for each fold that has both, and how many rows are no copies."""
+def _copies(features: Features, labels: np.ndarray, binary: bool, seed: int) -> _Copies:
     keys = row_keys(features, seed)
     alike = partial(agreement, features, labels, keys, ONE_HOST)
     found = units(labels, keys, alike, classes=binary)
     _, first, unit = np.unique(found, return_index=True, return_inverse=True)
-    count = len(first)
+    return _Copies(first, unit, keys)
+
+
+_Labelled = tuple[Features, np.ndarray]
+
+
+def _parts(
+    features: Features, labels: np.ndarray, copies: _Copies, binary: bool, seed: int
+) -> list[tuple[_Labelled, _Labelled]]:
+    """Rows that are known and rows that are held out, for each fold that has both."""
+    first, count = copies.first, len(copies.first)
     many, held = next(((many, many) for most, many in linear.FEW_ROWS if count <= most), (FOLDS, folds(count)))
-    own = fold_numbers(features, many, seed, draws("folds", seed))[first][unit]
+    if binary:
+        own, rare = _dealt_by_class(labels[first], copies.keys[first], many)
+        held = max(held, min(many, math.ceil(FEWEST_OF_CLASS * many / rare)))
+    else:
+        own = fold_numbers(features, many, seed, draws("folds", seed))[first]
+    own = own[copies.unit]
     parts = []
     for fold in range(held):
         out = own == fold
         if out.any() and not out.all():
             known, held_out = np.flatnonzero(~out), np.flatnonzero(out)
             parts.append(((features[known], labels[known]), (features[held_out], labels[held_out])))
-    return parts, count
+    return parts
+
+
+def _dealt_by_class(labels: np.ndarray, keys: np.ndarray, folds: int) -> tuple[np.ndarray, int]:
+    """The fold (n,) of each row, and how many rows the rarer class has: rows of a class are dealt out in the order of
+    their ``keys``, so that no fold is without a class of a few rows while another one has them all."""
+    own, rare = np.empty(len(labels), np.int64), len(labels)
+    for one in np.unique(labels):
+        rows = np.flatnonzero(labels == one)
+        own[rows[np.argsort(keys[rows], kind="stable")]] = np.arange(len(rows)) % folds
+        rare = min(rare, len(rows))
+    return own, rare
 
 
 def _part(features: Features, labels: np.ndarray, scale: np.ndarray) -> linear.Part:

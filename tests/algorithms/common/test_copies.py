@@ -110,3 +110,14 @@ def test_a_row_that_is_most_of_its_class_stands_for_itself(others):
     y = np.concatenate([y[:1000], np.ones(others, np.float32), y[1000:]])
     keys = row_keys(x, 0)
     assert len(np.unique(units(y, keys, partial(agreement, x, y, keys, ONE_HOST), classes=True))) == len(y)
+
+
+@pytest.mark.parametrize("positives", [2, 3, 5])
+def test_a_few_positives_that_were_drawn_anew_are_held_out_with_their_copies(positives):
+    """Each is a fifth of its class or more, as rows are that stand for themselves in classes of many."""
+    rng = np.random.default_rng(positives)
+    x = rng.normal(size=(200 + positives, 8)).astype(np.float32)
+    rows = np.concatenate([np.arange(200 + positives), 200 + rng.choice(positives, 100 * positives)])
+    y, keys = (rows >= 200).astype(np.float32), row_keys(x[rows], 0)
+    found = units(y, keys, partial(agreement, x[rows], y, keys, ONE_HOST), classes=True)
+    assert len(np.unique(found)) == 200 + positives

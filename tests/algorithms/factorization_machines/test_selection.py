@@ -240,6 +240,25 @@ def test_copies_of_rows_do_not_pass_for_rows_that_no_model_knows(stored):
         assert loss(ours) <= 1.15 * min(loss(peer.predict_proba(x[rows:])) for peer in peers)
 
 
+@pytest.mark.parametrize("stored", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("anew", [False, True])
+def test_many_copies_of_a_few_positives_say_no_more_than_these(stored, anew):
+    """Scaled by all copies, columns in which positives happen to agree would tell those that are held out, too; and by
+    chance all positives may be in folds that are not."""
+    rng = np.random.default_rng(1)
+    for positives in (3, 5):
+        x, times = rng.normal(size=(300 + positives + 4000, 60)).astype(np.float32), 100
+        y = np.arange(len(x)) < positives
+        y[300 + positives :] = rng.random(4000) < 0.05
+        more = rng.choice(positives, (times - 1) * positives) if anew else np.repeat(np.arange(positives), times - 1)
+        known = np.concatenate([np.arange(300 + positives), more])
+        model = fitted(stored(x[known]), y[known].astype(np.float32), predictor_type="binary_classifier")
+        asked, weights = y[300 + positives :], np.where(y[300 + positives :], times, 1)
+        ours = model.predict(Batch(stored(x[300 + positives :])))["score"].astype(float)
+        constant = log_loss(asked, np.full(4000, y[known].mean()), sample_weight=weights)
+        assert log_loss(asked, ours, sample_weight=weights) <= 1.1 * constant
+
+
 @pytest.mark.parametrize("rows", [2, 3])
 def test_two_or_three_rows_are_learned_as_by_a_linear_model(rows):
     """Their deviations are chance: columns in which two rows nearly agree had weights of hundreds."""
