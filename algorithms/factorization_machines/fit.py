@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from algorithms.checkpoints import Checkpoint
 from algorithms.common.hosts import any_host
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
@@ -42,14 +43,15 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
         TrainingDataError: there is no row, a label is none, or float32 cannot hold what was learned.
     """
     found = job.checkpoints.latest()
-    if found is not None and found.state.get("undecided"):
-        found = None
+    undecided = None
+    if found is not None and (selection.is_of(found) or found.state["undecided"]):
+        undecided, found = found if selection.is_of(found) else None, None
     place = _first_place(stream, hp, job) if found is None else resume(state, found)
     if place.scaling is not None:
         state.leave_alone(place.scaling.far)
     rows = of_channel(stream, place.schedule.batch_size, place.scaling, job.memory)
     if found is None:
-        place = _by_sweeps_or_steps(state, rows, place, hp, job)
+        place = _by_sweeps_or_steps(state, rows, place, hp, job, undecided)
     place, stopped = trials.run(state, rows, place, hp, job)
     while place.epoch < place.schedule.epochs and not stopped:
         stopped = _one_epoch(state, rows, place, hp, job)
@@ -158,15 +160,20 @@ def _first_place(stream: Stream, hp: FactorizationMachinesHyperparameters, job: 
 
 
 def _by_sweeps_or_steps(
-    state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+    state: State,
+    rows: Rows,
+    place: Place,
+    hp: FactorizationMachinesHyperparameters,
+    job: Job,
+    found: Checkpoint | None,
 ) -> Place:
-    """Where a job that is about to start at ``place`` goes on: with a model that needs no steps, with a trial, or
-    there."""
+    """Where a job that is about to start at ``place`` goes on: with a model that needs no steps, whose choice another
+    run has ``found`` in part, with a trial, or there."""
     scaling, schedule = place.scaling, place.schedule
     if scaling is None:
         return place
     if selection.is_due(place, hp):
-        place = selection.run(state, rows, place, hp, job)
+        place = selection.run(state, rows, place, hp, job, found)
         if place.exact:
             return place
     job.info(

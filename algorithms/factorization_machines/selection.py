@@ -8,14 +8,16 @@ given, the job takes steps as it is told.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from algorithms.checkpoints import Checkpoint
 from algorithms.common.copies import agreement, row_keys, units
 from algorithms.common.hosts import ONE_HOST, any_host, dealt, from_leader, in_order, packed, total, unpacked
 from algorithms.common.randomness import draws
@@ -62,16 +64,35 @@ def is_due(place: Place, hp: FactorizationMachinesHyperparameters) -> bool:
     return scaling.rows >= FEWEST_ROWS and place.schedule.epochs >= FEWEST_PASSES and not scaling.far.size
 
 
-def run(state: State, rows: Rows, place: Place, hp: FactorizationMachinesHyperparameters, job: Job) -> Place:
+def is_of(found: Checkpoint) -> bool:
+    """Whether a checkpoint was written here, before there was a model."""
+    return "fits" in found.state
+
+
+def run(
+    state: State,
+    rows: Rows,
+    place: Place,
+    hp: FactorizationMachinesHyperparameters,
+    job: Job,
+    found: Checkpoint | None = None,
+) -> Place:
     """Give ``state`` the model. Returns the place of the pass that scores it; ``place`` itself where rows do not fit
-    into memory, or nothing is compiled, and steps are to be taken."""
+    into memory, or nothing is compiled, and steps are to be taken.
+
+    Args:
+        found: the checkpoint to go on from (``is_of``).
+    """
     everything = _of_all_hosts(rows, place, hp, job)
     if everything is None:
         return place
+    fits = _Fits(job, found)
     with threadpool_limits(1, "blas"):  # products of vectors, which wake threads only to wait for them
-        learned, said = from_leader(job.hosts, lambda: _of_columns(*everything, place, hp, job))
+        learned, said = from_leader(job.hosts, lambda: _of_columns(*everything, place, hp, job, fits))
     job.info(said)
     stopped = any_host(job.hosts, job.stop_requested)
+    if stopped:
+        fits.offer()
     state.put(learned)
     schedule = Schedule(1, place.schedule.batch_size)
     place = Place(schedule, Sums(place.total.binary), place.scaling, exact=True, undecided=stopped)
@@ -105,14 +126,19 @@ def _of_all_hosts(
 
 
 def _of_columns(
-    features: Features, labels: np.ndarray, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+    features: Features,
+    labels: np.ndarray,
+    place: Place,
+    hp: FactorizationMachinesHyperparameters,
+    job: Job,
+    fits: _Fits,
 ) -> tuple[dict[str, np.ndarray], str]:
     """``_chosen`` of the columns that occur, which may be few of millions; the others' weights are 0."""
     if isinstance(features, np.ndarray) or not features.nnz:
-        return _chosen(features, labels, place, hp, job)
+        return _chosen(features, labels, place, hp, job, fits)
     occurring, numbers = np.unique(features.indices, return_inverse=True)
     narrow = sp.csr_array((features.data, numbers, features.indptr), shape=(len(labels), len(occurring)))
-    learned, said = _chosen(narrow, labels, place, hp, job)
+    learned, said = _chosen(narrow, labels, place, hp, job, fits)
     whole = {name: np.zeros((hp.feature_dim, *learned[name].shape[1:]), np.float32) for name in ("linear", "factors")}
     for name, array in whole.items():
         array[occurring] = learned[name]
@@ -120,17 +146,22 @@ def _of_columns(
 
 
 def _chosen(
-    features: Features, labels: np.ndarray, place: Place, hp: FactorizationMachinesHyperparameters, job: Job
+    features: Features,
+    labels: np.ndarray,
+    place: Place,
+    hp: FactorizationMachinesHyperparameters,
+    job: Job,
+    fits: _Fits,
 ) -> tuple[dict[str, np.ndarray], str]:
     """The better model, and what is to be said of it, of rows that are scaled as if copies were there once: by a few
     that are most of all rows, columns in which they happen to agree would weigh most, on the rows held out, too."""
     copies = _copies(features, labels, place.total.binary, job.seed)
     if not (isinstance(features, np.ndarray) and len(copies.first) < len(labels)):
-        return _better(features, labels, copies, place, hp, job)
+        return _better(features, labels, copies, place, hp, job, fits)
     measure = Measure(features.shape[1])
     measure.add(features[copies.first], labels[copies.first])
     scaling = measure.scaling(shifted=hp.use_bias and hp.use_linear, labels=False)
-    learned, said = _better(scaling.batch(Batch(features)).features, labels, copies, place, hp, job)
+    learned, said = _better(scaling.batch(Batch(features)).features, labels, copies, place, hp, job, fits)
     names = "bias", "linear", "factors"
     return dict(zip(names, scaling.restored(*(learned[name] for name in names)), strict=True)), said
 
@@ -142,11 +173,12 @@ def _better(
     place: Place,
     hp: FactorizationMachinesHyperparameters,
     job: Job,
+    fits: _Fits,
 ) -> tuple[dict[str, np.ndarray], str]:
     """A machine or a linear model. One that a stop finds is kept as it is."""
     binary = place.total.binary
     learn = partial(
-        variational.fit,
+        fits.fit,
         factors=hp.num_factors,
         binary=binary,
         use_bias=hp.use_bias,
@@ -192,6 +224,47 @@ def _better(
         mean = {name: 0.5 * (learned[name] + linear_model[name]) for name in learned}
         return mean, f"{said}: the model is linear, with the mean of their weights."
     return linear_model, f"{said}: that is the model, without interactions."
+
+
+class _Fits:
+    """The fits of machines in a job, one after the other: those that are over, and where the running one is. A job that
+    goes on from a checkpoint makes neither again. Other hosts wait for the leader's fits, and cannot agree on any."""
+
+    def __init__(self, job: Job, found: Checkpoint | None) -> None:
+        self._job = job
+        self._done: list[dict[str, np.ndarray]] = []
+        self._asked = 0
+        self._begun: variational.Fit | None = None
+        if found is not None:
+            self._done = [dict(found.kept[_name(number)]) for number in range(found.state["fits"])]
+            if found.state["running"]:
+                self._begun = variational.Fit(found.state["running"], found.arrays)
+
+    def fit(self, features: Features, labels: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
+        """``variational.fit``."""
+        self._asked += 1
+        if self._asked <= len(self._done):
+            return self._done[self._asked - 1]
+        begun, self._begun = self._begun, None
+        learned = variational.fit(features, labels, **options, begun=begun, offer=self.offer)
+        if not self._job.stop_requested:
+            self._done.append(learned)
+        return learned
+
+    def offer(self, running: Callable[[], variational.Fit] | None = None) -> None:
+        """A checkpoint of the fits."""
+        if self._job.hosts.size == 1:
+            self._job.checkpoints.offer(lambda: self._checkpoint(None if running is None else running()))
+
+    def _checkpoint(self, running: variational.Fit | None) -> Checkpoint:
+        position = f"fit {len(self._done)}" + ("" if running is None else f", factor {running.numbers['tried']}")
+        numbers = {"fits": len(self._done), "running": None if running is None else dict(running.numbers)}
+        kept = {_name(number): learned for number, learned in enumerate(self._done)}
+        return Checkpoint(position, numbers, {} if running is None else running.arrays, kept)
+
+
+def _name(number: int) -> str:
+    return f"fit-{number}"
 
 
 @dataclass(frozen=True)

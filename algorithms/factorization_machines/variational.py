@@ -21,7 +21,9 @@ Stephens, "Empirical Bayes Matrix Factorization", JMLR 22, 2021 (one factor afte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -60,6 +62,8 @@ def fit(
     most: int,
     seed: int,
     stopped: Callable[[], bool],
+    begun: Fit | None = None,
+    offer: Callable[[Callable[[], Fit]], None] = lambda make: None,
 ) -> dict[str, np.ndarray]:
     """Posterior means: ``bias`` (1,), ``linear`` (d,) and ``factors`` (d, k), float32.
 
@@ -67,14 +71,35 @@ def fit(
         features: (n, d), n > 0, of values around 1. labels: (n,), of deviation 1, or classes 0 and 1.
         factors: k. most: sweeps of one factor, after which no more factors are added.
         stopped: whether to end as soon as may be, with what there is.
+        begun: a fit of the same rows and options to go on from, to the same model, bit for bit.
+        offer: is given how to make one of the running fit, wherever it could go on.
     """
     machine = _Machine(features, labels, factors, binary, use_bias, use_linear, np.random.default_rng(seed))
-    machine.learn(most, stopped)
+    if begun is not None:
+        machine.go_on(begun)
+    machine.learn(most, stopped, offer)
     return {
         "bias": np.array([machine.bias], np.float32),
         "linear": machine.linear.astype(np.float32),
         "factors": np.ascontiguousarray(machine.factors.T, np.float32),
     }
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fit between two factors, or two sweeps of all at the end.
+
+    Attributes:
+        numbers: what JSON can hold. arrays: by name, copies.
+    """
+
+    numbers: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+
+_COUNTS = "tried", "failed", "together", "sweeps"
+_PRIORS = "bias", "bias_variance", "linear_prior"
+_ARRAYS = "linear", "linear_variance", "factors", "precision", "target", "residual"
 
 
 class _Machine:
@@ -83,7 +108,8 @@ class _Machine:
     Attributes:
         precision: of each row's label, (n,). residual: of its ``target`` and its score, (n,).
         spread: variance of what each factor adds to the scores, by factor, (n,). found: the factors with support.
-        sweeps: of one factor, so far.
+        sweeps: of one factor, so far. tried: factors that were added. failed: those of them that were given up.
+        together: sweeps of all at the end.
     """
 
     def __init__(
@@ -113,24 +139,50 @@ class _Machine:
         self.priors: dict[int, float] = {}
         self.spread: dict[int, np.ndarray] = {}
         self.found: list[int] = []
-        self.sweeps = 0
+        self.sweeps = self.tried = self.failed = self.together = 0
+        self.is_new = True
         self._target(np.zeros(self.height), np.ones(self.height) if binary else np.zeros(self.height))
 
-    def learn(self, most: int, stopped: Callable[[], bool]) -> None:
+    def learn(self, most: int, stopped: Callable[[], bool], offer: Callable[[Callable[[], Fit]], None]) -> None:
         """All sweeps."""
-        for _ in range(FIRST):
+        for _ in range(FIRST if self.is_new else 0):
             self._sweep_linear()
-        failed = 0
-        for number in range(len(self.factors)):
-            if stopped() or failed == GIVEN_UP or self.sweeps >= most:
-                break
-            failed += not self._add(number, stopped)
-        for _ in range(TOGETHER if self.found else 0):
-            if stopped():
-                break
+        while self.tried < len(self.factors) and self.failed < GIVEN_UP and self.sweeps < most and not stopped():
+            self._try_one_more(stopped, offer)
+        while self.found and self.together < TOGETHER and not stopped():
             self._sweep()
+            self.together += 1
+            offer(self.state)
         for number in [one for one in self.found if not self._has_support(one)]:
             self._give_up(number)
+
+    def _try_one_more(self, stopped: Callable[[], bool], offer: Callable[[Callable[[], Fit]], None]) -> None:
+        before = self.state()
+        self.failed += not self._add(self.tried, stopped)
+        self.tried += 1
+        offer(lambda: before if stopped() else self.state())  # a stop may have cut the factor short
+
+    def state(self) -> Fit:
+        """Where the fit is."""
+        numbers = {name: getattr(self, name) for name in (*_COUNTS, *_PRIORS)}
+        numbers |= {"found": list(self.found), "priors": [self.priors[one] for one in self.found]}
+        arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
+        arrays["variances"] = np.array([self.variances[one] for one in self.found]).reshape(-1, self.width)
+        arrays["spread"] = np.array([self.spread[one] for one in self.found]).reshape(-1, self.height)
+        return Fit({**numbers, "random": self.random.bit_generator.state}, arrays)
+
+    def go_on(self, fit: Fit) -> None:
+        """Be where a fit of the same rows was."""
+        for name in (*_COUNTS, *_PRIORS):
+            setattr(self, name, fit.numbers[name])
+        for name in _ARRAYS:
+            setattr(self, name, np.array(fit.arrays[name]))
+        self.found = list(fit.numbers["found"])
+        self.priors = dict(zip(self.found, fit.numbers["priors"], strict=True))
+        self.variances = dict(zip(self.found, np.array(fit.arrays["variances"]), strict=True))
+        self.spread = dict(zip(self.found, np.array(fit.arrays["spread"]), strict=True))
+        self.random.bit_generator.state = fit.numbers["random"]
+        self.is_new = False
 
     def _sweep(self) -> None:
         """Set all numbers once."""

@@ -18,7 +18,16 @@ from sklearn.preprocessing import StandardScaler
 from algorithms.checkpoints import NoCheckpoints
 from algorithms.factorization_machines import schedule, selection, steps, variational
 from recordio.batches import Batch
-from tests.algorithms.factorization_machines.test_search import BY_STEPS, _Kept, cells, error, error_of, fitted, matrix
+from tests.algorithms.factorization_machines.test_search import (
+    BY_STEPS,
+    EndedError,
+    _Kept,
+    cells,
+    error,
+    error_of,
+    fitted,
+    matrix,
+)
 from tests.algorithms.fakes import FakeJob, on_hosts
 
 pytestmark = pytest.mark.skipif(steps._kernel is None, reason="the compiled kernel is not built")
@@ -194,6 +203,24 @@ def test_a_job_that_was_stopped_in_its_choice_ends_as_one_that_was_not():
     model = fitted(*known, FakeJob(checkpoints=_Kept(-1, kept.found)))
     np.testing.assert_array_equal(model.factors, expected.factors)
     np.testing.assert_array_equal(model.linear, expected.linear)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.7, 1.0])
+def test_a_choice_that_was_killed_goes_on_to_the_same_model(share, binary):
+    (x, y), _ = matrix(rank=3)
+    y = (y > 0).astype(np.float32) if binary else y
+    kind = {"predictor_type": "binary_classifier"} if binary else {}
+    counted = _Kept(-1)
+    expected = fitted(x, y, FakeJob(checkpoints=counted), **kind)
+    points = -1 - counted.left
+    assert points > 12  # not only of the pass that scores the model
+    kept = _Kept(max(int(share * points), 1))
+    with pytest.raises(EndedError):
+        fitted(x, y, FakeJob(checkpoints=kept), **kind)
+    job = FakeJob(checkpoints=_Kept(-1, kept.found))
+    for name in ("bias", "linear", "factors"):
+        np.testing.assert_array_equal(getattr(expected, name), getattr(fitted(x, y, job, **kind), name))
 
 
 def test_columns_that_no_row_has_cost_nothing():
