@@ -241,12 +241,9 @@ def _parts(
 def _dealt_by_class(labels: np.ndarray, keys: np.ndarray, folds: int) -> tuple[np.ndarray, int]:
     """The fold (n,) of each row, and how many rows the rarer class has: rows of a class are dealt out in the order of
     their ``keys``, so that no fold is without a class of a few rows while another one has them all."""
-    own, rare = np.empty(len(labels), np.int64), len(labels)
-    for one in np.unique(labels):
-        rows = np.flatnonzero(labels == one)
-        own[rows[np.argsort(keys[rows], kind="stable")]] = np.arange(len(rows)) % folds
-        rare = min(rare, len(rows))
-    return own, rare
+    own = np.empty(len(labels), np.int64)
+    own[np.lexsort((keys, labels))] = np.arange(len(labels)) % folds
+    return own, int(np.unique(labels, return_counts=True)[1].min())
 
 
 def _part(features: Features, labels: np.ndarray, scale: np.ndarray) -> linear.Part:
