@@ -33,6 +33,7 @@ _SETTLED = 0.5  # of the epochs, before which a trial, whose rates fell to their
 _WORSE = 1.2  # times the loss of a constant; below, it may be noise: rows are scored before each step
 _ALIKE = 1e-14  # times the loss of scores of 0: the loss of a constant where labels differ by rounding alone
 _NEAR = 0.1  # of the loss of scores of 0: steps that came nearer to labels that are all alike have not diverged
+_LARGE_LABELS = 1e18  # whose squares are near the end of float32
 _NAMED = 10  # columns in a warning
 
 
@@ -67,7 +68,7 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
         job.warning(f"Training was asked to stop: the model is that of {epoch} of {epochs} epochs.")
     model = model_of(state, scaling)
     if not all(np.isfinite(one).all() for one in (state.bias, state.linear, state.factors)):
-        raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {advice(hp)}")
+        raise TrainingDataError(f"the model is not finite after epoch {epoch - 1}: {_advice(place.last, place, hp)}")
     if scaling is not None:
         exactness.check(model, state, scaling, stream, job)
     _warn(state, hp, job, open_ended=scaling is not None)
@@ -188,9 +189,10 @@ def _one_epoch(state: State, rows: Rows, place: Place, hp: FactorizationMachines
     """One pass, and its lines; whether a stop was asked for."""
     started, epoch, total = time.perf_counter(), place.epoch, place.total
     state.begin(epoch, place.schedule.epochs)
-    is_whole = one_pass(state, rows, place, hp, job)
+    with np.errstate(over="ignore", invalid="ignore"):  # told by the error below
+        is_whole = one_pass(state, rows, place, hp, job)
     if not total.finite:
-        raise TrainingDataError(f"the scores are not finite in epoch {epoch}: {advice(hp)}")
+        raise TrainingDataError(f"the scores are not finite in epoch {epoch}: {_advice(total, place, hp)}")
     if place.schedule.logs(epoch):
         job.report(Measured(total.scores("train"), step=epoch))
         job.report(Progress(epoch + 1, place.schedule.epochs))
@@ -201,6 +203,17 @@ def _one_epoch(state: State, rows: Rows, place: Place, hp: FactorizationMachines
     if is_whole:
         job.checkpoints.offer(lambda: to_checkpoint(state, place), epoch_over=True)
     return stopped
+
+
+def _advice(known: Sums | None, place: Place, hp: FactorizationMachinesHyperparameters) -> str:
+    """``advice``, or what to do about labels that are too large, by the scores of an epoch where one is ``known``."""
+    size = np.sqrt(known.label_squares / known.rows) if known is not None else 0.0
+    if size < _LARGE_LABELS or place.scaling is not None or hp.clip_gradient is not None:
+        return advice(hp)
+    return (
+        f"labels are of about {size:.2g}, and float32 cannot hold the squares of gradients as large: give no epochs, "
+        "with which a job brings labels to values around 1, or divide them by a number that does"
+    )
 
 
 def judge(model: FactorizationMachine, stream: Stream, hp: FactorizationMachinesHyperparameters, job: Job) -> None:

@@ -44,7 +44,8 @@ SWEEPS = 0.4
 MOST_DENSE = 1 << 20
 """Values of dense rows from which on steps, in products of matrices, are done sooner than sweeps."""
 FEWEST_OF_CLASS = 20
-"""Rows of each class that are held out, where there are so many: a handful decides by chance."""
+"""Rows of each class that are held out, where there are so many: a handful decides by chance. Where chance would not
+put about so many into each fold, classes are dealt out."""
 MOST_NUMBERS = 1 << 24
 """Factors of all features, of which sweeps keep several copies in float64: more take steps."""
 _STARTS = (
@@ -297,8 +298,9 @@ def _parts(
     """Rows that are known and rows that are held out, for each fold that has both."""
     first, count = copies.first, len(copies.first)
     many, held = next(((many, many) for most, many in linear.FEW_ROWS if count <= most), (FOLDS, folds(count)))
-    if binary:
-        own, rare = _dealt_by_class(labels[first], copies.keys[first], many)
+    rare = int(np.unique(labels[first], return_counts=True)[1].min()) if binary else count
+    if binary and rare < FEWEST_OF_CLASS * many:
+        own = _dealt_by_class(labels[first], copies.keys[first], many)
         held = max(held, min(many, math.ceil(FEWEST_OF_CLASS * many / rare)))
     else:
         own = fold_numbers(features, many, seed, draws("folds", seed))[first]
@@ -312,15 +314,12 @@ def _parts(
     return parts
 
 
-def _dealt_by_class(labels: np.ndarray, keys: np.ndarray, folds: int) -> tuple[np.ndarray, int]:
-    """The fold (n,) of each row, and how many rows the rarer class has: rows of a class are dealt out in the order of
-    their ``keys``, so that no fold is without a class of a few rows while another one has them all."""
-    own, rare = np.empty(len(labels), np.int64), len(labels)
-    for one in np.unique(labels):
-        rows = np.flatnonzero(labels == one)
-        own[rows[np.argsort(keys[rows], kind="stable")]] = np.arange(len(rows)) % folds
-        rare = min(rare, len(rows))
-    return own, rare
+def _dealt_by_class(labels: np.ndarray, keys: np.ndarray, folds: int) -> np.ndarray:
+    """The fold (n,) of each row: rows of a class are dealt out in the order of their ``keys``, so that no fold is
+    without a class of a few rows while another one has them all."""
+    own = np.empty(len(labels), np.int64)
+    own[np.lexsort((keys, labels))] = np.arange(len(labels)) % folds
+    return own
 
 
 def _part(features: Features, labels: np.ndarray, scale: np.ndarray) -> linear.Part:

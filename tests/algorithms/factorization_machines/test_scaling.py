@@ -208,3 +208,14 @@ def test_classes_and_tables_of_columns_far_from_0_are_learned():
 def error(model, features, labels):
     """Root mean square."""
     return np.sqrt(np.mean((model.predict(Batch(features.astype(np.float32)))["score"] - labels) ** 2))
+
+
+@pytest.mark.parametrize("stored", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+def test_labels_whose_gradients_are_beyond_float32_are_named_where_epochs_are_given(stored):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 5)).astype(np.float32)
+    y = (1e24 * x.sum(axis=1)).astype(np.float32)
+    with pytest.raises(TrainingDataError, match=r"labels are of about 2\.\de\+24.*give no epochs"):
+        fitted(stored(x), y, epochs="5", mini_batch_size="50")
+    found = fitted(stored(x), y).predict(Batch(stored(x)))["score"].astype(float)
+    assert np.mean((found / 1e24 - y / 1e24) ** 2) < 0.1

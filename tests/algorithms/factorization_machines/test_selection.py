@@ -306,5 +306,13 @@ def test_two_or_three_rows_are_learned_as_by_a_linear_model(rows):
         assert mine <= 1.3 * theirs
 
 
+def test_a_column_in_which_two_rows_nearly_agree_is_given_no_large_weight():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([[[0, 0, 0], [1e-4, 1, 1]], rng.normal(size=(500, 3))]).astype(np.float32)
+    y = x.sum(axis=1)
+    theirs = error_of(Ridge().fit(x[:2], y[:2]).predict(x[2:]), y[2:])
+    assert error_of(_scores(x, y, 2), y[2:]) <= 1.1 * theirs
+
+
 def _scores(x, y, rows, **given) -> np.ndarray:
     return fitted(x[:rows], y[:rows], **given).predict(Batch(x[rows:]))["score"].astype(float)
