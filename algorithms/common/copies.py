@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import scipy.sparse as sp
 
 from algorithms.common.hosts import packed, unpacked
 from algorithms.interface import Hosts
@@ -129,7 +130,11 @@ def _common(counts: np.ndarray) -> np.ndarray:
 def agreement(
     features: Features, labels: np.ndarray, keys: np.ndarray, hosts: Hosts, label: float | None = None
 ) -> float:
-    """How likely two distinct rows of all hosts would be equal in all columns, were these independent of each other.
+    """How likely two distinct rows of all hosts would be equal in all columns, were these independent of each other;
+    or in those alone where one of them is not 0, where that is less.
+
+    Columns of sparse rows are not independent: just one of those of a user is 1 in each row, and rows of zeros, by
+    which independent columns are mostly equal, do not occur.
 
     Rows (n, d), labels and keys (n,) are of this host; of ``label``, or all, those of the lowest keys are compared.
     """
@@ -140,6 +145,10 @@ def agreement(
     together = concatenate([Batch(unpacked(rows)) for _, rows in parts]).features
     _, first = np.unique(np.concatenate([of_host for of_host, _ in parts]), return_index=True)
     rows = together[first[:COMPARED]]
+    return min(_in_all_columns(rows), _where_not_zero(rows))
+
+
+def _in_all_columns(rows: Features) -> float:
     pairs, differ = 0, np.zeros(rows.shape[1])
     for step in range(1, NEIGHBOURS + 1):
         if rows.shape[0] > step:
@@ -147,3 +156,14 @@ def agreement(
             pairs += one.shape[0]
             differ += np.asarray((one != other).sum(axis=0)).ravel()
     return float(np.exp(np.log1p(-differ / (pairs + 1)).sum()))
+
+
+def _where_not_zero(rows: Features) -> float:
+    """The mean over rows (n, d) of the product of how many of the others have each of its values that are not 0."""
+    sparse = sp.csr_array(rows)
+    count = sparse.shape[0]
+    cells = np.stack([sparse.indices.astype(np.uint64), _bits(sparse.data)])
+    _, inverse, times = np.unique(cells, axis=1, return_inverse=True, return_counts=True)
+    shares = (times - 1 + 1 / count) / (count - 1 + 1 / count)
+    sums = np.bincount(np.repeat(np.arange(count), np.diff(sparse.indptr)), np.log(shares)[inverse.ravel()], count)
+    return float(np.exp(sums).mean())

@@ -84,6 +84,18 @@ def test_rows_of_few_categories_stand_for_themselves(rows, width, levels):
     assert len(np.unique(units(sure, keys, partial(agreement, x, sure, keys, ONE_HOST), classes=True))) == rows
 
 
+@pytest.mark.parametrize(("users", "items"), [(400, 250), (3000, 100)])
+def test_ratings_that_were_drawn_again_are_held_out_row_by_row_of_the_first_table(users, items):
+    """Of sparse rows nearly all columns are 0 in any two; those of a user and an item are seldom the same."""
+    rng = np.random.default_rng(0)
+    cells = rng.choice(users * items, 400, replace=False)
+    x = np.zeros((400, users + items), np.float32)
+    x[np.arange(400), cells // items] = x[np.arange(400), users + cells % items] = 1
+    drawn_again = rng.integers(400, size=3000)
+    for y in (rng.normal(size=400), rng.integers(2, size=400)):
+        assert stand_together(x[drawn_again], y[drawn_again].astype(np.float32), classes=False)
+
+
 def test_entities_of_disputed_labels_stand_for_themselves():
     rng = np.random.default_rng(0)
     entity = rng.integers(50, size=1000)

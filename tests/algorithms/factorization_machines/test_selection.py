@@ -45,9 +45,10 @@ def test_few_cells_of_a_matrix_of_low_rank_fill_it_in_without_a_rate():
     assert any("they are the model" in line for line in job.messages)
 
 
-def test_as_many_factors_are_learned_as_there_are():
+def test_factors_beyond_those_that_there_are_stay_small():
     (x, y), _ = matrix(rank=2)
-    assert np.count_nonzero(learned(x, y / y.std(), factors=8)["factors"].any(axis=0)) == 2
+    squares = np.sort(np.square(learned(x, y / y.std(), factors=8)["factors"]).sum(axis=0))
+    assert squares[:-2].sum() < 0.03 * squares.sum()
 
 
 def test_noise_is_given_no_interactions():
@@ -124,6 +125,16 @@ def test_a_classifier_finds_interactions_and_is_none_the_worse_where_there_are_n
     known, labels = ((rng.random(len(one)) < 1 / (1 + np.exp(-3 * one))).astype(np.float32) for one in (y, truth))
     model = fitted(x, known, predictor_type="binary_classifier")
     assert log_loss(labels, model.predict(Batch(asked))["score"]) < 0.55  # 0.693 to a linear model
+
+
+@pytest.mark.parametrize(("rank", "share", "seed"), [(2, 0.25, 0), (3, 0.35, 2)])
+def test_factors_of_classes_grow_where_rows_tell_little(rank, share, seed):
+    """A prior that is set to a factor while that is small draws it to 0: of these it left one or two."""
+    rng = np.random.default_rng(seed)
+    (x, y), (asked, truth) = matrix(rank=rank, seed=seed, height=80, width=60, share=share)
+    known, labels = ((rng.random(len(one)) < 1 / (1 + np.exp(-3 * one))).astype(np.float32) for one in (y, truth))
+    model = fitted(x, known, predictor_type="binary_classifier")
+    assert log_loss(labels, model.predict(Batch(asked))["score"]) < 0.54  # 0.56 so
 
 
 def test_small_dense_data_are_learned_as_by_a_linear_model():
