@@ -35,6 +35,7 @@ class QuietJob:
     checkpoints: Checkpoints = NoCheckpoints()
     checkpoint_directory: Path | None = None
     memory: int | None = None
+    owns_process = False
     output_directory: Path | None = None
     stop_requested = False
 

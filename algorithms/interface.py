@@ -336,6 +336,8 @@ class Job(Protocol):
     memory
         bytes that this machine or container has, or this host's share where several run on it; None where that is not
         known.
+    owns_process
+        nothing else runs in this process, now or after the job: what holds for all of it may be set.
     """
 
     seed: int
@@ -344,6 +346,7 @@ class Job(Protocol):
     checkpoint_directory: Path | None
     output_directory: Path | None
     memory: int | None
+    owns_process: bool
 
     @property
     def stop_requested(self) -> bool:

@@ -24,8 +24,11 @@ ALIGNED = 16
 """Numbers of 4 bytes: where TensorFlow has its own arrays begin, and takes others without a copy."""
 
 
-def load_keras(seed: int) -> ModuleType:
+def load_keras(seed: int, *, one_thread: bool = False) -> ModuleType:
     """The package, its random numbers (Python's, NumPy's and the backend's) started from ``seed``.
+
+    With ``one_thread`` TensorFlow computes each operation in one thread from here on, in all of the process: threads
+    wait longer for each other than small operations take. It stays as it is where it has computed something before.
 
     Importing TensorFlow takes seconds and hundreds of megabytes, so nothing that serves or only reads may call this
     without need.
@@ -33,6 +36,11 @@ def load_keras(seed: int) -> ModuleType:
     with _undisturbed(), _without_notices():
         import keras
 
+        if one_thread and keras.config.backend() == "tensorflow":
+            import tensorflow
+
+            with contextlib.suppress(RuntimeError):
+                tensorflow.config.threading.set_intra_op_parallelism_threads(1)
         keras.utils.set_random_seed(seed % 2**32)
     return keras
 

@@ -146,6 +146,11 @@ class NTMHyperparameters(Hyperparameters):
             return 3 * self.num_topics, 2 * self.num_topics
         return tuple(map(int, self.encoder_layers))
 
+    @property
+    def products(self) -> int:
+        """Multiplications for a document, in the largest layers: the first of the encoder, and the decoder."""
+        return self.feature_dim * (self.layers[0] + self.num_topics)
+
 
 class NTM(Algorithm):
     """SageMaker's ``ntm``."""

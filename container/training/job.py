@@ -110,10 +110,15 @@ class ToldOutput(PlainOutput):
 class TrainingJob:
     """Implements ``algorithms.interface.Job`` for one run of ``train``.
 
+    Attributes:
+        owns_process: see there; every job has a process.
+
     Args:
         dialect: writes the lines of the log.
         memory: bytes that the job may take.
     """
+
+    owns_process = True
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class FakeJob:
     output_directory: Path | None = None
     hosts: Hosts = field(default_factory=OneHost)
     memory: int | None = None
+    owns_process: bool = False
     stop_after: int | None = None
     messages: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

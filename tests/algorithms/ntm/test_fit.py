@@ -125,6 +125,22 @@ def test_a_job_may_be_left_while_the_first_topics_are_sought(monkeypatch):
     assert not job.inside
 
 
+@pytest.mark.parametrize(("owns", "size", "expected"), [(True, 20, True), (False, 20, False), (True, 60, False)])
+def test_small_steps_of_a_process_of_their_own_take_one_thread(monkeypatch, owns, size, expected):
+    asked = []
+
+    def load(seed, *, one_thread):
+        asked.append(one_thread)
+        raise TrainingStopped("as Keras need not be loaded")
+
+    monkeypatch.setattr("algorithms.ntm.fit.load_keras", load)
+    counts, _ = corpus(60)
+    monkeypatch.setattr("algorithms.ntm.fit._SMALL_STEP", 20 * counts.shape[1] * (3 * 4 + 4) + 1)
+    with pytest.raises(TrainingStopped):
+        fit(counts, 4, FakeJob(owns_process=owns), mini_batch_size=size)
+    assert asked == [expected]
+
+
 def test_a_stop_in_the_midst_leaves_the_model_so_far():
     counts, _ = corpus(100)
     job = FakeJob(stop_after=3)
