@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from container import logs, resources
 from container.paths import Paths
-from container.settings import ConfigurationError, Settings, hosts_wait, job
+from container.settings import ConfigurationError, Settings, hosts_wait, job, structured_logs
 from container.signals import STOPPING, Signals, end, leave
 from container.training import failure, group
 
@@ -175,7 +175,7 @@ def serve(arguments: Sequence[str] | None = None) -> int:
     from container.serving import server
 
     _open_streams()
-    logs.configure()
+    logs.configure(structured=structured_logs(os.environ))
     try:
         settings = Settings.from_environment(os.environ)
     except ConfigurationError as error:

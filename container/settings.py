@@ -130,6 +130,11 @@ def hosts_wait(environ: Mapping[str, str]) -> int | None:
     return _hosts_wait(_Reader(environ))
 
 
+def structured_logs(environ: Mapping[str, str]) -> bool:
+    """``Settings.structured_logs``, for the lines that say why there are no ``Settings``."""
+    return _Reader(environ).log_format("OBA_LOG_FORMAT") == "json"
+
+
 def _hosts_wait(read: _Reader) -> int | None:
     return read.integer("OBA_HOSTS_WAIT", 1, 86_400)
 

@@ -5,11 +5,15 @@
 set -eu
 name=$1
 architecture=${2:-$(dpkg --print-architecture)}
+if [ "$architecture" != "$(dpkg --print-architecture)" ] && ! ls /proc/sys/fs/binfmt_misc/qemu-* > /dev/null 2>&1; then
+    echo "programs for $architecture do not run here: apt-get install qemu-user-static; without systemd see docs/images.md" >&2
+    exit 1
+fi
 folder=$(mktemp --directory)
-trap 'rm -rf "$folder"' EXIT
+trap 'rm -rf "$folder" "$folder.log"' EXIT
 
 debootstrap --variant=minbase --arch="$architecture" bookworm "$folder" > "$folder.log" 2>&1 || { tail "$folder.log" >&2; exit 1; }
-rm -rf "$folder.log" "$folder"/var/cache/apt/* "$folder"/var/lib/apt/lists/* "$folder"/var/log/* \
+rm -rf "$folder"/var/cache/apt/* "$folder"/var/lib/apt/lists/* "$folder"/var/log/* \
        "$folder"/usr/share/man/* "$folder"/usr/share/info/* "$folder"/usr/share/locale/*
 find "$folder"/usr/share/doc -type f ! -name copyright -delete
 printf 'path-exclude /usr/share/%s/*\n' doc man info locale > "$folder"/etc/dpkg/dpkg.cfg.d/slim

@@ -39,5 +39,5 @@ for algorithm in "$@"; do
     if [ -f "$statement" ]; then
         python3 images/provenance.py pushed "$statement" "$target" "$digest"
     fi
-    echo "pushed $target"
+    echo "pushed $target@$digest"
 done

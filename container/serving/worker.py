@@ -232,7 +232,7 @@ class BufferingWorker(Worker):
             return
         one.deadline = min(one.began + self.bounds.seconds, now + STALL_SECONDS, self._read_until)
         self._hold(one)
-        if one.body.received > LONGEST_DRAINED and self.bounds.body is not None:
+        if one.body is not None and one.body.received > LONGEST_DRAINED and self.bounds.body is not None:
             self._refuse(one, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is over the limit")
 
     def _begin(self, one: Connection, head: bytes) -> bool:
@@ -253,9 +253,16 @@ class BufferingWorker(Worker):
         return True
 
     def _hold(self, one: Connection) -> None:
-        """Count what is buffered, and make room where it is too much."""
+        """Count what is buffered, and make room where it is too much.
+
+        A body for which there is no room at all is refused as such: dropped for others, it would come again.
+        """
         assert one.body is not None
         held = len(one.body.content) + len(one.incoming)
+        if held > self.bounds.buffered:
+            text = f"the body takes more than the {self.bounds.buffered} B that the server has memory for"
+            self._refuse(one, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+            return
         with self._lock:
             self._buffered += held - one.held
             over = self._buffered > self.bounds.buffered

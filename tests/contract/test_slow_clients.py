@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import select
 import signal
@@ -212,6 +213,25 @@ def test_buffered_bodies_are_bounded_and_the_oldest_give_way(base):
             assert stalled[0].recv(100).startswith(b"HTTP/1.1 503 ")
     finally:
         server.stop()
+
+
+def test_a_body_that_alone_is_too_much_is_told_so_and_one_that_is_dropped_can_read_why(base):
+    """Without a limit on the payload, it is the memory that decides."""
+    environment = {"ALGORITHM": "kmeans", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "0", "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+    four = WITH_LITTLE_ROOM.replace("1 << 40", "server.memory() // (4 << 20)")
+    server = Server(base, environment, four)
+    try:
+        server.wait()
+        assert server.invoke(b"1,2,3,4\n" * (3 << 17)).status == 200  # three quarters of what there is room for
+        answer = server.invoke(b"1,2,3,4\n" * (3 << 18))
+        assert answer.status == 413 and re.search(rb"takes more than the 4\d{6} B that the server has", answer.body)
+        large = STALLED.replace(b"1000", b"%d" % (4 << 20)) + b"1" * (3 << 20)
+        with clients(server, large, 2) as (oldest, newest):
+            assert oldest.recv(100).startswith(b"HTTP/1.1 503 ")
+            assert not select.select([newest], [], [], 0.2)[0]
+    finally:
+        server.stop()
+    assert "Traceback" not in server.log
 
 
 def test_more_connections_than_files_may_be_open_shut_out_nobody(base):

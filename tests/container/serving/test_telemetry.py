@@ -17,7 +17,7 @@ from algorithms.common import mxnet_files
 from container.serving import connection, multi_model, worker
 from container.serving.telemetry import Metrics, observe
 from container.settings import Settings
-from tests.server import running
+from tests.server import refusing, running
 
 ROW = b"1,2\n"
 
@@ -38,6 +38,12 @@ def folder(tmp_path_factory):
     (base / "model").mkdir()
     mxnet_files.save(base / "model" / "model_algo-1", [np.eye(3, 2, dtype=np.float32)])
     return base
+
+
+def test_what_keeps_a_server_from_starting_is_an_object_too(folder):
+    code, log = refusing(folder, OBA_LOG_FORMAT="json", SAGEMAKER_BIND_TO_PORT="http", ALGORITHM="kmeans")
+    (line,) = map(json.loads, log.splitlines())
+    assert (code, line["level"]) == (1, "ERROR") and "SAGEMAKER_BIND_TO_PORT: 'http'" in line["message"]
 
 
 def test_the_numbers_are_those_of_all_workers_together(folder):
