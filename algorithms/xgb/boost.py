@@ -16,7 +16,7 @@ from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import HyperparameterError, TrainingStopped
 from algorithms.events import Chosen, Measured, Progress, Score
-from algorithms.interface import Job
+from algorithms.interface import Hosts, Job
 from algorithms.xgb import data
 from algorithms.xgb.checkpoints import Checkpoints
 from algorithms.xgb.messages import translated
@@ -144,7 +144,9 @@ def _rounds(
     """So many more rounds on the first of the matrices, all of which are scored."""
     train = matrices[0][0]
     parameters = {**hyperparameters.library(), **_own_metrics(hyperparameters)}
-    if start is not None:
+    if start is None:
+        parameters |= _first_score(hyperparameters, train.get_label(), job.hosts)
+    else:
         parameters.pop("base_score", None)  # its trees were grown upon its own, which XGBoost would replace
     if start is not None and resumed and hyperparameters.keeps_sampled_bins:
         xgb.train(parameters, train, 1)  # leaves the bins of the first round with the matrix
@@ -158,6 +160,18 @@ def _rounds(
         xgb_model=None if start is None else start.save_raw("ubj"),
         verbose_eval=False,
     )
+
+
+def _first_score(hyperparameters: XGBoostHyperparameters, labels: np.ndarray, hosts: Hosts) -> dict[str, float]:
+    """The median of the labels (of several hosts, that of their medians) where XGBoost's own estimate is no start.
+
+    For ``reg:pseudohubererror`` XGBoost 2 and later take one Newton step from 0, where the loss of labels far from 0 is
+    next to linear: of labels near 100 it makes a million, from which no number of rounds comes back.
+    """
+    if hyperparameters.target != "reg:pseudohubererror" or hyperparameters.base_score is not None:
+        return {}
+    medians = hosts.gather(float(np.median(labels)) if len(labels) else None)
+    return {"base_score": float(np.median([median for median in medians if median is not None]))}
 
 
 @contextlib.contextmanager

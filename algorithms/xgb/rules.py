@@ -24,7 +24,8 @@ _ONE_PREDICTION = (
     *("error", "gamma-deviance", "gamma-nloglik", "logloss", "mae", "map", "mape", "ndcg", "poisson-nloglik", "rmse"),
     *("rmsle", "tweedie-nloglik"),
 )
-_LOGARITHMS = ("reg:gamma", "reg:tweedie", "survival:cox")
+_LOGARITHMS = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox")
+_LOGISTIC = ("binary:logistic", "reg:logistic")
 _FLOAT32 = (1.2e-38, 3.4e38)
 _TUPLES = str.maketrans("()", "[]")
 _LAST_COMMA = re.compile(r",\s*\]")
@@ -63,6 +64,12 @@ def _number_problems(values: XGBoostHyperparameters) -> list[str]:
         )
     if values.base_score == 0 and values.target in _LOGARITHMS:
         problems.append(f"Hyperparameter 'base_score': objective {values.target} starts from its logarithm, 0 has none")
+    if values.base_score in (0, 1) and values.target in _LOGISTIC:
+        # XGBoost refused it until 3.0; later ones start from 1e-6 or 1 - 1e-6, where gradients are too small to learn.
+        problems.append(
+            f"Hyperparameter 'base_score': objective {values.target} starts from a probability above 0 and below 1, "
+            f"and not from {values.base_score:g}"
+        )
     return problems
 
 

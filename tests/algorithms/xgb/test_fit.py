@@ -68,6 +68,17 @@ def test_the_model_is_the_librarys_own(parameters, kind, many, weighted, monkeyp
     assert dumped(found.boosters[0]) == dumped(expected)
 
 
+@pytest.mark.parametrize("center", [0, 100, -1e4])
+def test_the_pseudo_huber_error_of_labels_far_from_0_is_learned(center):
+    """XGBoost itself starts from a million where labels are near 100, and stays there."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(600, 3)).astype(np.float32)
+    labels = (center + 3 * features[:, 0] + random.normal(size=600) / 10).astype(np.float32)
+    model = fit((features[:400], labels[:400]), objective="reg:pseudohubererror", num_round=50)
+    errors = np.abs(model.predict(Batch(features[400:]))["score"] - labels[400:])
+    assert errors.mean() < 0.3 * np.abs(labels[400:] - np.median(labels)).mean()
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_ranking_takes_queries_and_their_weights(weighted):
     features, labels = rows()

@@ -322,6 +322,14 @@ def test_what_is_not_supported_is_said_in_a_line_each(run, opt_ml):
     assert "profilerconfig.json: SageMaker Profiler is not supported" in outcome.log
 
 
+def test_of_two_values_of_one_hyperparameter_the_log_says_which_is_taken(run, opt_ml):
+    pytest.importorskip("xgboost")
+    opt_ml.hyperparameters(num_round=1, nthread=1, learning_rate=0.01, eta=0.2)
+    outcome = run("xgboost")
+    assert outcome.code == 0
+    assert "'eta' is given twice, under two of its names, with two values: the last, 0.2, is taken" in outcome.log
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, "{", '{"a": ' * 50_000])
 def test_a_malformed_file_of_the_job_is_the_users_error(run, opt_ml, content):
     opt_ml.paths.hyperparameters.write_text(content)
