@@ -291,7 +291,8 @@ def unpacked(directory: Path) -> Iterator[Path]:
         try:
             extract(archive, Path(folder))
         except ArchiveError as error:
-            raise ModelError(f"'{archive.name}' cannot be unpacked: {error}") from error
+            advice = "" if ".t" in archive.name else "; a model is a folder, or an archive such as model.tar.gz"
+            raise ModelError(f"'{archive.name}' cannot be unpacked: {error}{advice}") from error
         yield Path(folder)
 
 
