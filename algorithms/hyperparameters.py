@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import json
 import re
 import struct
@@ -141,7 +142,8 @@ class Field:
         """What is wrong with a ``value`` that ``parse`` refuses, in words."""
         beyond = self.kind == "real" and _REAL.fullmatch(value) and not _fits_float32(value)
         size = f", 0 or from {_SMALLEST:.2g} to {_LARGEST:.2g} in size" if beyond else ""
-        return f"{quoted(value)} is not {self.expected()}{size}"
+        near = difflib.get_close_matches(value[:100], self.choices, n=1)
+        return f"{quoted(value)} is not {self.expected()}{size}" + (f"; did you mean '{near[0]}'?" if near else "")
 
     def _parse_flag(self, value: str) -> bool:
         if value.lower() not in _FLAGS:

@@ -33,6 +33,7 @@ from algorithms.frames import no_number, not_numbered
 from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model
 from recordio.batches import Batch, canonical
 from recordio.limits import MOST_MEMBERS
+from recordio.quoting import quoted
 
 
 def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedModel:
@@ -211,6 +212,11 @@ def _real(values: Any) -> Any:
 def _dense(values: Any, *, missing: bool) -> np.ndarray:
     """(n, d) float32. Frames of pandas and polars become arrays by NumPy's own protocol, for which a null of polars is
     NaN; what pandas calls missing is made it."""
+    if isinstance(values, str | bytes | os.PathLike):
+        raise PredictionError(
+            f"rows of numbers are expected, and not {quoted(os.fsdecode(values))}: a file is to be read first, as "
+            "pandas does: read_csv(FILE, header=None)"
+        )
     if found := no_number(values):
         raise PredictionError(f"rows of numbers are expected: {found}")
     try:
@@ -291,7 +297,8 @@ def unpacked(directory: Path) -> Iterator[Path]:
         try:
             extract(archive, Path(folder))
         except ArchiveError as error:
-            raise ModelError(f"'{archive.name}' cannot be unpacked: {error}") from error
+            advice = "" if ".t" in archive.name else "; a model is a folder, or an archive such as model.tar.gz"
+            raise ModelError(f"'{archive.name}' cannot be unpacked: {error}{advice}") from error
         yield Path(folder)
 
 

@@ -102,6 +102,8 @@ class Table:
         if first is None:
             raise ConfigurationError(f"{form.what}: there are no rows")
         self.names = [name.strip() for name in first] if form.columns.named else None
+        if self.names is not None and any("\0" in name for name in self.names):
+            raise ConfigurationError(f"{form.what}{fields.other_charset(self.names)}")
         if self.names is not None and not self.names[0]:
             raise ConfigurationError(
                 f"{form.what}: the first column has no name. pandas writes a frame's index so, which is no feature: "
@@ -111,7 +113,7 @@ class Table:
             _check_commas(f"{form.what}, line 1", first, form)
             raise ConfigurationError(
                 f"{form.what}: the first line has no numbers, but {_listed(first)}. If these are the names of the "
-                f"columns, add --header{_one(first)}"
+                f"columns, add --header{_beside(first)}"
             )
         self._first = None if self.names is not None else first
         self._width = len(first)
@@ -148,10 +150,11 @@ class Table:
     def _known(self, label: str) -> str:
         if self.names is None or _INDEX.fullmatch(label):
             return f"there are {self._width}, from 0 to {self._width - 1}, and -1 is the last"
+        if charset := fields.other_charset(self.names):
+            return charset.removeprefix("; ")
         if len(self.names) == 1:
-            return f"there is one, {quoted(self.names[0])}{fields.other_delimiter(self.names[0])}"
-        if any("\ufffd" in name or "\0" in name for name in self.names):
-            return "the file is not UTF-8; --content-type 'text/csv; charset=latin-1' (or utf-16) says what it is"
+            advice = fields.other_delimiter(self.names[0])
+            return f"there is one, {quoted(self.names[0])}{advice or ', for the first line is to name the columns'}"
         near = [name for name in self.names if name.lower() == label.lower()]
         near = near or difflib.get_close_matches(label, self.names, n=1)
         return f"did you mean {quoted(near[0])}?" if near else f"there are {_listed(self.names)}"
@@ -271,8 +274,9 @@ def check(text: TextIO, form: Form) -> bool:
             if number == 1 and found and not any(map(fields.value, found)):
                 _check_commas(f"{form.what}, line 1", found, form)
                 raise ConfigurationError(
-                    f"{form.what}: the first line has no numbers, but {_listed(found)}. If these are the names of the "
-                    f"columns, add --header; with --label NAME, where the label is not the first of them{_one(found)}"
+                    f"{form.what}: the first line has no numbers, but {_listed(found)}. If these are the names of "
+                    "the columns, add --header; with --label NAME, where the label is not the first of them"
+                    f"{_beside(found)}"
                 )
             for column, field in enumerate(found):
                 if not fields.value(field):
@@ -285,7 +289,10 @@ def check(text: TextIO, form: Form) -> bool:
     return flags
 
 
-def _one(found: Sequence[str]) -> str:
+def _beside(found: Sequence[str]) -> str:
+    """What else may be wrong with a first line without numbers."""
+    if charset := fields.other_charset(found):
+        return charset
     return fields.other_delimiter(found[0]) if len(found) == 1 else ""
 
 

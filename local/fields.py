@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recordio.quoting import quoted
@@ -67,6 +68,14 @@ def other_delimiter(text: str) -> str:
         if mark in text.strip() and mark != " ":
             return f"; is another delimiter meant? --content-type 'text/csv; delimiter={word}'"
     return ""
+
+
+def other_charset(names: Sequence[str]) -> str:
+    """Which charset a line seems to have that was read as UTF-8; nothing where it has that."""
+    if not any("\ufffd" in name or "\0" in name for name in names):
+        return ""
+    charset = "utf-16" if any("\0" in name for name in names) else "latin-1"  # Excel writes both
+    return f"; the file is not UTF-8: --content-type 'text/csv; charset={charset}' says what it is"
 
 
 def refusal(text: str, name: str, written: Written, *, is_label: bool) -> str:
@@ -136,7 +145,9 @@ def _missing(text: str, name: str, written: Written, *, is_label: bool) -> str:
         return said + f"leave the row out, as pandas does: frame[frame[{name}] != {text!r}]"
     if written.missing:
         return said + f"leave the field empty, as pandas does: {_rewritten(written, f'na_values=[{text!r}]')}"
-    return said + f"fill it, or leave the column out, as pandas does: frame[{name}].replace({text!r}, 0), drop"
+    reading = _rewritten(written, f"na_values=[{text!r}]").partition(".to_csv(")[0]
+    filled = "frame.fillna(frame.mean(numeric_only=True))"
+    return said + f"fill it, as pandas does: frame = {reading}; {filled}, or leave the column out"
 
 
 def _date(text: str, name: str, written: Written, *, is_label: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 import os
+import shlex
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,16 @@ class Setting(Pair):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         """The name and the value."""
+        if isinstance(value, str) and "=" not in value and Path(value).exists():
+            self.fail(
+                f"'{value}' is a file or folder, and its channel is to be named: --train {shlex.quote(value)}. "
+                "A pattern that is to name several files must reach oba in quotes: --train 'data/*.csv'",
+                param,
+                ctx,
+            )
         if isinstance(value, str) and "=" not in value:
             self.fail(
-                f"'{value}': expected a hyperparameter as {self.name}. A pattern that is to name several files must "
-                "reach oba in quotes: --train 'data/*.csv'",
+                f"'{value}': expected a hyperparameter as {self.name}, and data as --train FILE",
                 param,
                 ctx,
             )

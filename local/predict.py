@@ -59,7 +59,7 @@ def predict(
     Raises:
         ConfigurationError: there is no such file, or its name does not tell the format.
     """
-    from algorithms.interface import CSV
+    from algorithms.interface import CSV, PARQUET
     from algorithms.loading import identified, unpacked
     from container import logs
     from container.serving import app, models
@@ -71,14 +71,14 @@ def predict(
     with unpacked(model) as folder:
         settings = Settings(algorithm=algorithm or identified(folder, model).name, max_payload=None)
         found, loaded = models.load(folder, settings)
-    media = content_type or _media_type(text, found.serving.accepts)
-    body, media = tables.request(body, media, columns, found.serving, f"--input {text}", loaded.feature_dim)
+    stated = content_type or _media_type(text, found.serving.accepts)
+    body, media = tables.request(body, stated, columns, found.serving, f"--input {text}", loaded.feature_dim)
     client = app.make_app(loaded, found, settings).test_client()
     headers = {"Accept": accept} if accept else {}
     answer = client.post("/invocations", data=body, content_type=media, headers=headers)
     if answer.status_code != 200:
         click.echo(f"Error: {answer.text.strip()}", err=True)
-        of_rows = answer.status_code == HTTPStatus.BAD_REQUEST and parse(media).media_type == CSV
+        of_rows = answer.status_code == HTTPStatus.BAD_REQUEST and parse(stated).media_type in (CSV, PARQUET)
         if of_rows and loaded.feature_dim is None and columns.label is None:
             click.echo(f"Hint: {NAME_THE_LABEL}", err=True)  # of XGBoost, which alone knows how many it takes
         return FAILURE

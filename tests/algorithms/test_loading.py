@@ -92,6 +92,7 @@ def test_any_kind_of_rows_is_the_same_rows(folder: Path, make: Any) -> None:
         (np.zeros((1, 3)), "3 features"),
         (np.zeros((2, 2, 2)), "shape"),
         (None, "rows"),
+        ("rows.csv", r"not 'rows\.csv': a file is to be read first, as pandas does: read_csv"),
     ],
 )
 def test_what_is_no_row_of_the_model_is_named(folder: Path, rows: Any, said: str) -> None:

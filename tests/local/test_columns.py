@@ -189,6 +189,10 @@ def text(*lines):
             ["--label", "2", "--header"],
             "no column '2'; there are 2, from 0 to 1, and -1 is the last",
         ),
+        ("größe,y\n1,0\n".encode("latin-1"), ["--label", "groesse"], "charset=latin-1' says what it is"),
+        ("a,y\n1,0\n".encode("utf-16"), ["--header"], "charset=utf-16' says what it is"),
+        ("a,y\n1,0\n".encode("utf-16"), [], "charset=utf-16' says what it is"),
+        (text("# made by hand", "a,y", "1,0"), ["--label", "y"], "for the first line is to name the columns"),
         (text("a,a", "1,0"), ["--label", "a"], "two columns are called 'a'"),
         (text(",a,y", "0,1,0"), ["--label", "y"], "frame.to_csv(FILE, index=False) leaves it out"),
         (text("a,y", "1,0,3"), ["--label", "y"], "row 1 (line 2): 3 fields, and 2 in the first line"),
@@ -338,6 +342,18 @@ def test_what_pandas_is_told_to_make_are_numbers(values, told, numbers, tmp_path
         np.testing.assert_array_equal(eval(last, names), numbers)  # noqa: S307 - our own message
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_what_pandas_is_told_to_fill_is_filled(header, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text(("age,b\n" if header else "") + "1,?\n2,3\n3,5\n")
+    with file.open(newline="") as stream, pytest.raises(ConfigurationError, match="for a missing value; fill") as said:
+        list(Table(stream, Form(columns=Columns(header=header), what="rows.csv")))
+    reading, _, filling = str(said.value).rpartition("frame = ")[2].partition(", or leave")[0].partition("; ")
+    frame = eval(reading, {"read_csv": pd.read_csv, "FILE": file})  # noqa: S307 - our own message
+    filled = eval(filling, {"frame": frame})  # noqa: S307 - our own message
+    np.testing.assert_array_equal(filled, [[1, 4], [2, 3], [3, 5]])
+
+
 def test_true_and_false_are_read_without_a_header(tmp_path, answer):
     """As in a file with one, in training and when the model is asked."""
     (tmp_path / "words.csv").write_text("True,1,0\nfalse,2,1\nTRUE,3,0\nFalse,4,1\n")
@@ -384,7 +400,12 @@ def test_a_model_is_asked_in_parquet(name, tmp_path, answer, capsys):
     ask = ["--model", tmp_path / "out", "--input"]
     expected = answer(*ask, tmp_path / "rows.csv", "--header")
     assert answer(*ask, tmp_path / "labelled.parquet", "--label", "y") == expected
-    for file, told in (("text", "column 'species' is of type"), ("damaged", "is not a Parquet file")):
+    of_width = "--label NAME" if name == "xgboost" else "4"
+    for file, told in (
+        ("text", "column 'species' is of type"),
+        ("damaged", "is not a Parquet file"),
+        ("labelled", of_width),
+    ):
         assert oba("predict", *ask, tmp_path / f"{file}.parquet") == 1
         assert told in capsys.readouterr().err
 
@@ -405,7 +426,7 @@ def test_a_header_without_a_label_says_which_column_is_taken_for_it(tmp_path, ca
     ("content", "words"),
     [
         (b"A,B,Y\n1,2,3\n2,3,4\n", "did you mean 'Y'?"),
-        ("a,b,y\n1,2,3\n".encode("utf-16"), "the file is not UTF-8; --content-type 'text/csv; charset="),
+        ("a,b,y\n1,2,3\n".encode("utf-16"), "the file is not UTF-8: --content-type 'text/csv; charset=utf-16'"),
         (b'a,b,y\n"1,2,3\n2,3,4\n', "a quotation mark is not closed"),
     ],
 )

@@ -53,11 +53,26 @@ def test_describe_for_people(capsys):
         (["serve"], "Missing option '--model'"),
         (["serve", "--model", "nowhere"], "'nowhere' does not exist"),
         (["batch", "--input", "a", "--output", "b"], "give either --model or --url"),
+        (
+            [
+                "train",
+                "xgboost",
+                "--train",
+                __file__,
+                "--content-type",
+                "text/libsvm",
+                "objective=binary:logistics",
+                "num_round=1",
+                "--output",
+                "{out}",
+            ],
+            "; did you mean 'binary:logistic'?",
+        ),
         (["tokens", "--source", "nowhere", "--target", "nowhere", "--output", "b"], "'nowhere' does not exist"),
     ],
 )
-def test_wrong_usage_is_2_and_answered_by_the_nearest_name(capsys, arguments, text):
-    assert oba(*arguments) == 2
+def test_wrong_usage_is_2_and_answered_by_the_nearest_name(capsys, tmp_path, arguments, text):
+    assert oba(*(tmp_path / "out" if one == "{out}" else one for one in arguments)) == 2
     assert text in capsys.readouterr().err
 
 

@@ -279,7 +279,12 @@ def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(data, tmp_
         (["--train", "nowhere.csv"], 1, "channel 'train': there is no nowhere.csv"),
         (["--train", "{folder}/dat.csv"], 1, "did you mean {folder}/data.csv?"),
         (["--train", "{folder}/*.pbr"], 1, "channel 'train': no file matches {folder}/*.pbr"),
-        (["--train", "{data}", "{unknown}"], 2, "expected a hyperparameter as NAME=VALUE. A pattern"),
+        (["--train", "{data}", "{unknown}"], 2, "its channel is to be named: --train {unknown}. A pattern"),
+        (
+            ["--train", "{data}", "nowhere"],
+            2,
+            "'nowhere': expected a hyperparameter as NAME=VALUE, and data as --train",
+        ),
         (["--train", "{data}", "epoch=3"], 2, "toy has no hyperparameter 'epoch'; did you mean 'epochs'?"),
         (["--train", "{data}", "epochs=1", "epochs=2"], 2, "hyperparameter 'epochs' is given twice: 1 and 2"),
         (["--train", "{data}", "epochs=x"], 2, "Hyperparameter 'epochs': 'x' is not an integer from 1 to 100"),
