@@ -123,6 +123,7 @@ class Point:
         losses: (v,) of those of these rows that this host has.
         scores: (v, c) of those of these rows that this host has. labels: (v,), scaled. places: (v,), their numbers on
             this host. Where there is a criterion, the finished point has those of all hosts, in order.
+        copies: (v,) of the finished point, where there is a criterion; see ``selection.calibrate``.
     """
 
     models: Objective
@@ -135,6 +136,7 @@ class Point:
     scores: np.ndarray
     labels: np.ndarray
     places: np.ndarray
+    copies: np.ndarray | None = None
 
     @property
     def design(self) -> Design:
@@ -152,9 +154,9 @@ def follow(
     hosts, every = job.hosts, total(job.hosts, len(batch))
     rows = every
     labels = problem.label_scaler.apply(one_label(batch))
-    held = np.empty((len(batch), 0), bool)
+    held, copies = np.empty((len(batch), 0), bool), np.ones(len(batch), np.int64)
     if validation is None:
-        held, rows = folds(batch, hp, job.seed, hosts)
+        held, rows, copies = folds(batch, hp, job.seed, hosts)
     job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
     best: Point | None = None
     lowest_of_all = np.inf
@@ -178,7 +180,7 @@ def follow(
     job.info("Early stop condition met. Stopping training.")
     job.report(Progress(hp.epochs, hp.epochs))
     assert best is not None, "there is at least one scaling, and one penalty"
-    best = _finish(best, held, validation, known=any(point.penalty == best.penalty for point in path))
+    best = _finish(best, held, copies, validation, known=any(point.penalty == best.penalty for point in path))
     return best, replace(problem, scaler=best.design.scaler)
 
 
@@ -195,7 +197,7 @@ def _report(hp: LinearLearnerHyperparameters, path: list[Point], rows: int, seco
             job.report(Progress(epoch + 1, hp.epochs))
 
 
-def _finish(best: Point, held: np.ndarray, validation: Batch | None, *, known: bool) -> Point:
+def _finish(best: Point, held: np.ndarray, copies: np.ndarray, validation: Batch | None, *, known: bool) -> Point:
     """The same with a model of all rows, and with what the models of its very penalty make of rows they do not know,
     unless its scores are ``known`` to be that."""
     objective, design, scores = best.models, best.design, best.scores
@@ -214,8 +216,9 @@ def _finish(best: Point, held: np.ndarray, validation: Batch | None, *, known: b
     if hp.criterion is None:
         return best
     # Equal rows have equal scores in float32, however their products were summed.
-    scores, labels = in_order(hosts, best.places, best.scores.astype(np.float32), best.labels)
-    return replace(best, scores=scores, labels=labels, places=np.arange(len(labels)))
+    of_places = copies[best.places] if validation is None else np.ones(len(best.labels), np.int64)
+    scores, labels, of_places = in_order(hosts, best.places, best.scores.astype(np.float32), best.labels, of_places)
+    return replace(best, scores=scores, labels=labels, copies=of_places, places=np.arange(len(labels)))
 
 
 def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], share: float, hosts: Hosts) -> Point:
@@ -376,12 +379,13 @@ def threshold(point: Point, hp: LinearLearnerHyperparameters) -> float:
     if hp.criterion is None:
         return 0.0
     count = len(point.labels) if hp.num_calibration_samples == AUTO else int(hp.num_calibration_samples)
-    return float(calibrate(point.scores[:count], point.labels[:count], hp).threshold[0])
+    copies = None if point.copies is None else point.copies[:count]
+    return float(calibrate(point.scores[:count], point.labels[:count], hp, copies).threshold[0])
 
 
 def criterion(point: Point, hp: LinearLearnerHyperparameters, hosts: Hosts) -> tuple[float, int]:
     """What the criterion reaches at the best threshold, and how many rows it counts; 0 where the loss decides."""
     if hp.criterion is None:
         return 0.0, 1
-    value = from_leader(hosts, lambda: float(calibrate(point.scores, point.labels, hp).value[0]))
+    value = from_leader(hosts, lambda: float(calibrate(point.scores, point.labels, hp, point.copies).value[0]))
     return value, counted_rows(point.labels, hp)

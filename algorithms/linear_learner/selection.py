@@ -45,7 +45,9 @@ class Calibration(NamedTuple):
     threshold: np.ndarray
 
 
-def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperparameters) -> Calibration:
+def calibrate(
+    scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperparameters, copies: np.ndarray | None = None
+) -> Calibration:
     """The threshold of each model that is best for ``hp.binary_classifier_model_selection_criteria``.
 
     A model may put its threshold between any two neighbouring scores, or beyond the ends; the middle of the gap is
@@ -58,6 +60,8 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     Args:
         scores: shape (n, m), raw scores; any monotone scale.
         labels: shape (n,), 0 or 1.
+        copies: (n,) how many of these rows are copies of one, itself counted, that were held out together: such rows
+            promise no more than one of them, as far as a target is to hold. None where all are 1.
 
     Cost: a sort of n scores for each model.
     """
@@ -68,7 +72,10 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
     claimed = np.arange(n + 1)[:, None]
     # A cut inside a run of equal scores cannot be made.
     possible = np.vstack([np.ones((1, m), bool), ranked[1:] < ranked[:-1], np.ones((1, m), bool)])
-    value = np.where(possible, _values(hits, claimed, ranked, hp), -np.inf)
+    share, alike = np.ones((n + 1, 1)), 1.0
+    if copies is not None and (copies > 1).any():
+        share, alike = _independent(copies[order], labels[order] > 0.5)
+    value = np.where(possible, _values(hits, claimed, ranked, hp, share, alike), -np.inf)
     column = np.arange(m)
     peak = best = value.argmax(axis=0)
     counted = counted_rows(labels, hp)
@@ -87,7 +94,8 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, hp: LinearLearnerHyperpara
         threshold = np.where(gain > BEYOND_CHANCE * np.sqrt(np.abs(peak - even)), threshold, 0)
     reached = value[best, column]
     if hp.binary_classifier_model_selection_criteria == "recall_at_target_precision":
-        alone = _safe_share(hits[best, column], best)
+        of_best = np.broadcast_to(share, hits.shape)[best, column]
+        alone = _safe_share(hits[best, column] * of_best, best * of_best)
         reached = np.where(reached < 0, alone - hp.target_precision - 1, reached)
     most = np.finfo(np.float32).max
     return Calibration(reached, np.clip(threshold, -most, most).astype(np.float32))
@@ -116,8 +124,37 @@ def _middle_of_best(value: np.ndarray, best: np.ndarray, counted: int) -> np.nda
     return (rank >= (rank[-1] + 1) // 2).argmax(axis=0)
 
 
-def _values(hits: np.ndarray, claimed: np.ndarray, ranked: np.ndarray, hp: LinearLearnerHyperparameters) -> np.ndarray:
-    """The criterion at each cut, shape (n + 1, m)."""
+def _independent(copies: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, float]:
+    """What a row counts of a precision above each cut, (n + 1, m), and of a recall, by the numbers of copies and the
+    labels of all rows (n, m), the highest score first.
+
+    A share p of c rows varies by the sum of (n_u (y_u - p))^2 over what there are n_u copies of, by c^2: as that of
+    fewer rows without copies (linearization of a ratio: Cochran, "Sampling Techniques", 1977, section 2.9). One more
+    positive and one more negative, with the copies that they usually have, stand for those that chance kept away. Of
+    positives alone these are (sum n_u)^2 / sum n_u^2 (Kish, "Survey Sampling", 1965, section 8.2).
+    """
+    squares = np.array([np.cumsum(copies * of_class, axis=0) for of_class in (truth, ~truth)], np.float64)
+    rows = np.array([np.cumsum(of_class, axis=0) for of_class in (truth, ~truth)], np.float64)
+    usual = squares[:, -1] / np.maximum(rows[:, -1], 1)  # (2, m)
+    usual = np.maximum(usual, 1)[:, None]
+    hits, misses = rows + usual
+    of_hits, of_misses = squares + usual**2  # each of n_u copies has added n_u
+    every = hits + misses
+    found = hits * misses * every**2 / (misses**2 * of_hits + hits**2 * of_misses) - 2
+    share = np.clip(found / np.arange(1, len(copies) + 1)[:, None], 1 / usual.max(), 1)
+    return np.vstack([np.ones((1, copies.shape[1])), share]), float(1 / usual[0, 0, 0])
+
+
+def _values(
+    hits: np.ndarray,
+    claimed: np.ndarray,
+    ranked: np.ndarray,
+    hp: LinearLearnerHyperparameters,
+    share: np.ndarray,
+    alike: float,
+) -> np.ndarray:
+    """The criterion at each cut, shape (n + 1, m). What rows promise for a target is that of a ``share`` of those above
+    each cut, (n + 1, m) or (n + 1, 1), or of the positives, ``alike``; see ``_independent``."""
     n, positives = len(ranked), hits[-1]
     precision = hits / np.maximum(claimed, 1)
     recall = hits / np.maximum(positives, 1)
@@ -126,16 +163,19 @@ def _values(hits: np.ndarray, claimed: np.ndarray, ranked: np.ndarray, hp: Linea
             square = hp.f_beta**2
             return (1 + square) * hits / np.maximum(square * positives + claimed, 1e-12)
         case "precision_at_target_recall":
-            return _at_target(precision, _safe_recall(hits, int(positives[0])), hp.target_recall)
+            return _at_target(precision, _safe_recall(hits, int(positives[0]), alike), hp.target_recall)
         case "recall_at_target_precision":
-            safe = _safe_precision(hits, claimed, ranked, hp.target_precision)
-            nearest = _confidence(hits, claimed, hp.target_precision) + HOPELESS * _safe_share(hits, claimed) - 2
+            safe = _safe_precision(hits, claimed, ranked, hp.target_precision, share)
+            sure = _confidence(hits * share, claimed * share, hp.target_precision)
+            nearest = sure + HOPELESS * _safe_share(hits * share, claimed * share) - 2
             return np.where(safe >= hp.target_precision, recall, nearest)
         case _:
             return (hits + (n - claimed) - (positives - hits)) / n
 
 
-def _safe_precision(hits: np.ndarray, claimed: np.ndarray, ranked: np.ndarray, target: float) -> np.ndarray:
+def _safe_precision(
+    hits: np.ndarray, claimed: np.ndarray, ranked: np.ndarray, target: float, share: np.ndarray
+) -> np.ndarray:
     """The precision on new rows that a cut has with ``CONFIDENCE``, (n + 1, m): the better of what its own rows and a
     curve through all rows promise.
 
@@ -143,15 +183,17 @@ def _safe_precision(hits: np.ndarray, claimed: np.ndarray, ranked: np.ndarray, t
     Cuts of up to twice as many rows are much alike, so that all count as the doublings, and half as many again. The few
     rows above a high cut promise little by themselves; the others tell what is to be expected there.
     """
-    of_rows = _safe_share(hits, claimed, 1.5 * np.log2(len(claimed)))
+    few, of = hits * share, claimed * share
+    of_rows = _safe_share(few, of, 1.5 * np.log2(len(claimed)))
     if not 0 < hits[-1, 0] < len(ranked) or not np.isfinite(ranked).all():
         return of_rows  # where no model's scores are finite, training says so afterwards
-    of_curve = np.column_stack([_curve(*pair) for pair in zip(ranked.T, np.diff(hits, axis=0).T, strict=True)])
-    believed = (_confidence(hits, claimed, target) >= CONTRADICTED) & (hits >= FEWEST_HITS)
+    models = zip(ranked.T, np.diff(hits, axis=0).T, np.broadcast_to(share[1:], ranked.shape).T, strict=True)
+    of_curve = np.column_stack([_curve(*model) for model in models])
+    believed = (_confidence(few, of, target) >= CONTRADICTED) & (few >= FEWEST_HITS)
     return np.where(believed, np.maximum(of_rows, of_curve), of_rows)
 
 
-def _curve(ranked: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _curve(ranked: np.ndarray, truth: np.ndarray, share: np.ndarray) -> np.ndarray:
     """The precision with ``CONFIDENCE`` at each cut, (n + 1,), by a curve through all rows: the probability of a row
     of a score, whose logit is straight with two bends.
 
@@ -161,6 +203,7 @@ def _curve(ranked: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Args:
         ranked: (n,) scores, the highest first. truth: (n,) 1 for positives, 0 for others, of which there are both.
+        share: (n,) what a row above each cut counts.
     """
     scores = ranked.astype(np.float64)
     scores = (scores - scores.mean()) / (scores.std() or 1.0)
@@ -185,7 +228,7 @@ def _curve(ranked: np.ndarray, truth: np.ndarray) -> np.ndarray:
     mean = np.cumsum(chance) / claimed
     slopes = np.cumsum((chance * (1 - chance))[:, None] * rows, axis=0) / claimed[:, None]
     variance = np.einsum("np,np->n", slopes @ np.linalg.pinv(curvature(weights), hermitian=True), slopes)
-    spread = np.sqrt(variance) / np.maximum(mean * (1 - mean), np.finfo(float).tiny)
+    spread = np.sqrt(variance / share) / np.maximum(mean * (1 - mean), np.finfo(float).tiny)
     return np.append(0.0, expit(logit(mean) + ndtri((1 - CONFIDENCE) / CURVE_CUTS) * spread))
 
 
@@ -214,15 +257,15 @@ def _minimise(
     return point
 
 
-def _safe_recall(hits: np.ndarray, positives: int) -> np.ndarray:
+def _safe_recall(hits: np.ndarray, positives: int, share: float) -> np.ndarray:
     """The recall on new rows that a cut has with ``CONFIDENCE``, of the same shape as ``hits``.
 
     The share of new positives above the j-th highest of k positives is distributed as Beta(j, k + 1 - j), whatever the
     scores' distribution is (Wilks, "Determination of sample sizes for setting tolerance limits", Annals of Mathematical
-    Statistics 12, 1941).
+    Statistics 12, 1941). Where each positive counts only as a ``share``, k is as much smaller.
     """
     count = np.arange(1, positives + 1)
-    bounds = np.append(0.0, betaincinv(count, positives + 1 - count, 1 - CONFIDENCE))
+    bounds = np.append(0.0, betaincinv(share * count, share * (positives - count) + 1, 1 - CONFIDENCE))
     return np.asarray(bounds[hits.astype(np.int64)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -40,9 +40,22 @@ def fold_count(rows: int) -> int:
     return next((count for most, count in FOLDS if rows <= most), 1)
 
 
-def folds(batch: Batch, hp: LinearLearnerHyperparameters, seed: int, hosts: Hosts = ONE_HOST) -> tuple[np.ndarray, int]:
-    """Which of this host's rows are held out of which fold, (n, k) bool, and how many rows of all hosts stand for
-    themselves, as copies do not; every label is spread evenly over the folds.
+class Folds(NamedTuple):
+    """Of the rows of all hosts, of which this one has n.
+
+    Attributes:
+        held: (n, k) bool: which of this host's rows are held out of which fold.
+        rows: how many rows of all hosts stand for themselves, as copies do not.
+        copies: (n,) how many rows of all hosts are copies of each of this host's, itself counted.
+    """
+
+    held: np.ndarray
+    rows: int
+    copies: np.ndarray
+
+
+def folds(batch: Batch, hp: LinearLearnerHyperparameters, seed: int, hosts: Hosts = ONE_HOST) -> Folds:
+    """Which rows are held out of which fold; every label is spread evenly over the folds.
 
     It is the same for a row whatever the order of the rows, and however they are spread over hosts. A single row is
     held out of none, and neither is the only one of its class among many: a model that has not seen it says nothing of
@@ -55,7 +68,8 @@ def folds(batch: Batch, hp: LinearLearnerHyperparameters, seed: int, hosts: Host
     unit = units(every, every_key, alike, classes=hp.predictor_type != "regressor")
     held, rows = _folds(every, unit, hp)
     start = sum(len(part[0]) for part in parts[: hosts.rank])
-    return held[start : start + len(labels)], rows
+    mine = slice(start, start + len(labels))
+    return Folds(held[mine], rows, np.bincount(unit)[unit[mine]])
 
 
 def _folds(labels: np.ndarray, unit: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[np.ndarray, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.stats import norm
 from sklearn import datasets, linear_model
 from sklearn import metrics as reference
 from sklearn.preprocessing import StandardScaler
@@ -248,6 +249,44 @@ def test_the_bound_on_recall_is_the_binomials():
     assert np.sum(scores[:, 0] >= threshold) == fewest
 
 
+@pytest.mark.parametrize(
+    ("criterion", "target", "copied"),
+    [("target_recall", 0.8, 1), ("target_precision", 0.9, 1), ("target_precision", 0.6, 0)],
+)
+def test_a_target_holds_where_rows_of_a_class_are_copies(criterion, target, copied):
+    """Normal scores of which one class was copied 20 times: what a threshold has on rows to come is known."""
+    rng, times, held, sure = np.random.default_rng(0), np.array([1, 1]), [], 0
+    times[copied] = 20
+    names = {"target_recall": "precision_at_target_recall", "target_precision": "recall_at_target_precision"}
+    chosen = {"binary_classifier_model_selection_criteria": names[criterion], criterion: target}
+    hp = hyperparameters("binary_classifier", **chosen)
+    labels = np.repeat([1.0, 0.0], [60, 300]) if copied else np.repeat([1.0, 0.0], [600, 100])
+    for _ in range(100):
+        scores, copies = rng.normal(2.5 * labels), times[labels.astype(int)]
+        rows = np.repeat(np.arange(len(labels)), copies)
+        found = calibrate(scores[rows, None].astype(np.float32), labels[rows].astype(np.float32), hp, copies[rows])
+        above = norm.sf(found.threshold[0] - np.array([0, 2.5])) * times * np.array([sum(labels == 0), sum(labels)])
+        value = above[1] / above.sum() if criterion == "target_precision" else above[1] / times[1] / sum(labels)
+        if found.value[0] >= 0:
+            sure += 1
+            held.append(value >= target)
+    assert sure >= 50
+    assert np.mean(held) >= 0.94
+
+
+def test_copies_of_rows_are_known_where_a_job_finds_its_threshold():
+    hp = hyperparameters(
+        "binary_classifier", binary_classifier_model_selection_criteria="precision_at_target_recall", target_recall=0.8
+    )
+    recalls = []
+    for seed in range(4):
+        x, y = rare(seed, test=60_000)
+        known = np.repeat(np.arange(2400), np.where(y[:2400] > 0, 20, 1))
+        model, _ = fit(hp, x[known], y[known])
+        recalls.append(model.predict(Batch(x[2400:]))["predicted_label"][y[2400:] > 0].mean())
+    assert min(recalls) >= 0.8
+
+
 def test_a_share_of_one_is_not_certain():
     assert half_standard_error(1.0, 5) > 0.05
 
@@ -283,7 +322,7 @@ def test_models_that_cannot_fit_are_refused_once_the_features_are_counted_by_min
 def test_folds_spread_labels_and_hold_each_row_out_once():
     labels = (np.arange(500) < 25).astype(np.float32)  # sorted, and rare
     rows = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
-    held, _ = folds(Batch(rows, labels), hyperparameters("binary_classifier"), 0)
+    held, *_ = folds(Batch(rows, labels), hyperparameters("binary_classifier"), 0)
     assert (held.sum(axis=1) == 1).all()
     assert (labels @ held == 5).all()
 

@@ -193,7 +193,7 @@ def test_the_only_row_of_a_class_is_never_held_out():
         middles, y = 1.5 * rng.normal(size=(30, 15)), rng.integers(0, 30, 1025)
         x = (middles[y] + rng.normal(size=(1025, 15))).astype(np.float32)
         hp = hyperparameters("multiclass_classifier", num_classes=30)
-        held, _ = folds(Batch(x[:25], y[:25].astype(np.float32)), hp, 0)
+        held, *_ = folds(Batch(x[:25], y[:25].astype(np.float32)), hp, 0)
         assert (held.any(axis=1) == (np.bincount(y[:25])[y[:25]] > 1)).all()
         model, _ = fit(hp, x[:25], y[:25])
         peer = linear_model.LogisticRegression().fit(x[:25], y[:25])
