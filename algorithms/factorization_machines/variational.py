@@ -31,15 +31,16 @@ import scipy.sparse as sp
 from algorithms.factorization_machines import steps
 from recordio.batches import Features
 
-FIRST, INNER, TOGETHER = 10, 40, 10
-"""Sweeps: of linear weights alone; of a new factor, which hold its prior; and of all at the end."""
+FIRST, INNER, HELD, TOGETHER = 10, 40, 10, 10
+"""Sweeps: of linear weights alone; of a new factor, of which the first hold its prior (of classes, all do); and of all
+at the end."""
 BETWEEN = 3
 """Sweeps of a new factor between two of the linear weights, which change little meanwhile."""
 START, START_PRIOR = 0.1, 2.0
 """A new factor's deviation, and the precision of its prior while that is held: weak enough for a factor to grow where
-a few rows a feature support it. It is held until the factor has stopped growing: while that is small its variances
-outweigh its means, and a prior that is set to both of them draws it to 0 for good, above all where rows tell little, as
-those of classes do."""
+a few rows a feature support it. While that is small, its variances outweigh its means, and a prior that is set to both of
+them draws it to 0: of classes, whose rows tell little, for good. Of numbers, held longer it overfits (MovieLens: RMSE
+0.853 and not 0.847)."""
 GIVEN_UP = 2
 """So many factors without support end the search for more."""
 SUPPORTED = 0.05
@@ -200,7 +201,7 @@ class _Machine:
         self.priors[number] = START_PRIOR
         self.found.append(number)
         for sweep in range(INNER):
-            self._sweep_factor(number, held=True)
+            self._sweep_factor(number, held=self.binary or sweep < HELD)
             if sweep % BETWEEN == BETWEEN - 1:
                 self._sweep_linear()
             if stopped():
