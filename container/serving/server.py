@@ -24,6 +24,7 @@ from container.serving import request_memory, telemetry
 from container.serving.telemetry import Metrics
 from container.settings import Settings
 from container.training import dialects
+from recordio.limits import LONGEST_HEAD
 
 THREADS = 4
 """Threads of a worker. Connections that are idle or slow need none."""
@@ -151,9 +152,10 @@ def options(settings: Settings, workers: int, metrics: Metrics) -> dict[str, Any
     from container.serving import worker
     from container.serving.connection import Bounds
 
+    largest = (settings.max_payload or 0) + LONGEST_HEAD  # with what a client has sent after it
     bounds = Bounds(
         body=settings.max_payload,
-        buffered=max(4 * (settings.max_payload or 0), memory() // BUFFERED_SHARE // workers),
+        buffered=max(largest, memory() // BUFFERED_SHARE // workers),
         seconds=settings.timeout,
         stop=min(settings.timeout, STOP_SECONDS),
     )

@@ -259,7 +259,7 @@ class BufferingWorker(Worker):
         """
         assert one.body is not None
         held = len(one.body.content) + len(one.incoming)
-        if held > self.bounds.buffered:
+        if len(one.body.content) > self.bounds.buffered:
             text = f"the body takes more than the {self.bounds.buffered} B that the server has memory for"
             self._refuse(one, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
             return

@@ -187,7 +187,7 @@ def test_clients_that_do_not_read_their_answers_keep_no_thread(tmp_path):
 
 WITH_LITTLE_ROOM = """
 from container.serving import server
-server.BUFFERED_SHARE = 1 << 40  # so that four bodies of the largest size are the bound
+server.BUFFERED_SHARE = server.memory() // (4 << 20)  # one worker has room for four bodies of 1 MiB
 from container.__main__ import serve
 raise SystemExit(serve())
 """
@@ -218,8 +218,7 @@ def test_buffered_bodies_are_bounded_and_the_oldest_give_way(base):
 def test_a_body_that_alone_is_too_much_is_told_so_and_one_that_is_dropped_can_read_why(base):
     """Without a limit on the payload, it is the memory that decides."""
     environment = {"ALGORITHM": "kmeans", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "0", "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
-    four = WITH_LITTLE_ROOM.replace("1 << 40", "server.memory() // (4 << 20)")
-    server = Server(base, environment, four)
+    server = Server(base, environment, WITH_LITTLE_ROOM)
     try:
         server.wait()
         assert server.invoke(b"1,2,3,4\n" * (3 << 17)).status == 200  # three quarters of what there is room for
@@ -232,6 +231,19 @@ def test_a_body_that_alone_is_too_much_is_told_so_and_one_that_is_dropped_can_re
     finally:
         server.stop()
     assert "Traceback" not in server.log
+
+
+def test_one_body_of_the_largest_size_always_finds_room(base):
+    most = 1 << 20
+    environment = {"ALGORITHM": "kmeans", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "1", "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+    server = Server(base, environment, WITH_LITTLE_ROOM.replace("4 << 20", "1 << 19"))
+    try:
+        server.wait()
+        assert server.invoke(b"1,2,3,4\n" * (most // 8)).status == 200
+        answer = server.invoke(b"1,2,3,4\n" * (most // 8) + b"1")
+        assert answer.status == 413 and b"memory" not in answer.body
+    finally:
+        server.stop()
 
 
 def test_more_connections_than_files_may_be_open_shut_out_nobody(base):
