@@ -147,7 +147,7 @@ def page(
     links = ", ".join(f'<a href="{urllib.parse.quote(os.fsencode(name))}">{html.escape(name)}</a>' for name in others)
     parts = [
         f"<h1>{html.escape(about.algorithm)}</h1><p>{html.escape(about.summary)} Trained in {_seconds(about.seconds)}, "
-        f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC.</p>",
+        f"<time>{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC</time>.</p>",
         f"<p>Beside this page: {links}.</p>" if links else "",
         f"<section>{_scores(finals)}{_channels(about.channels)}"
         f"{''.join(charts.figure(one) for one in figures)}</section>",

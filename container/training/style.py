@@ -76,6 +76,7 @@ th[scope=col] { white-space: nowrap } td:last-child, th:last-child { padding-rig
 .cards ol { margin: 6px 0 0; padding-left: 20px; font-size: 13px; color: var(--soft) } .cards li { margin: 4px 0 }
 details { margin-top: 8px } summary { cursor: pointer; font-size: 13px; color: var(--link) }
 main > details > summary { font-size: 15px } main > details table { margin-top: 8px }
+time { white-space: nowrap }
 @media (min-width: 700px) { svg text { font-size: 10.5px } }
 @media (max-width: 500px) { main { padding: 20px 12px 40px } figure { padding: 14px 12px } }
 """

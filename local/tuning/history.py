@@ -128,7 +128,7 @@ def figures(trials: Sequence[Trial], *, maximize: bool) -> list[Figure]:
     ranked = sorted(scored, key=lambda trial: (trial.objective or 0.0) * (-1 if maximize else 1))[:_MOST_CURVES]
     if any(len(trial.curve) > 1 for trial in ranked):
         curves = {f"job {trial.number + 1}": [(n + 1.0, v) for n, v in enumerate(trial.curve)] for trial in ranked}
-        found.append(Lines(title="Curves of the best jobs", x="epoch or round", y=metric, series=curves))
+        found.append(Lines(title="Curves of the best jobs", x="epoch or round", y=metric, series=curves, whole=True))
     return found
 
 
@@ -138,10 +138,11 @@ def _by_hyperparameter(name: str, metric: str, scored: Sequence[Trial], *, maxim
     having = [trial for trial in scored if name in trial.tuned]
     try:
         points = sorted((float(trial.tuned[name]), trial.objective or 0.0) for trial in having)
-        axis = name
+        axis, whole = name, all(x.is_integer() for x, _ in points)
         if points[0][0] > 0 and points[-1][0] >= _WIDE * points[0][0]:
             points, axis = [(math.log10(x), y) for x, y in points], f"log10 of {name}"
-        return Lines(title=f"{metric} by {name}", x=axis, y=metric, series={metric: points}, joined=False)
+            whole = False
+        return Lines(title=f"{metric} by {name}", x=axis, y=metric, series={metric: points}, joined=False, whole=whole)
     except ValueError:
         words: dict[str, float] = {}
         for trial in having:
