@@ -38,9 +38,9 @@ BETWEEN = 3
 """Sweeps of a new factor between two of the linear weights, which change little meanwhile."""
 START, START_PRIOR = 0.1, 2.0
 """A new factor's deviation, and the precision of its prior while that is held: weak enough for a factor to grow where
-a few rows a feature support it. While that is small, its variances outweigh its means, and a prior that is set to both of
-them draws it to 0: of classes, whose rows tell little, for good. Of numbers, held longer it overfits (MovieLens: RMSE
-0.853 and not 0.847)."""
+a few rows a feature support it. While that is small, its variances outweigh its means, and a prior that is set to both
+draws it to 0: of classes, whose rows tell little, for good. Of numbers, held longer it overfits (MovieLens: RMSE 0.853
+and not 0.847)."""
 GIVEN_UP = 2
 """So many factors without support end the search for more."""
 SUPPORTED = 0.05
