@@ -8,12 +8,26 @@ import os
 import shlex
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
 from algorithms.archives import model_of_job
+
+if TYPE_CHECKING:
+    from algorithms.hyperparameters import Field
+
+
+class Bash(BashComplete):
+    """Click's, but with no space after ``NAME=``, where the value goes on."""
+
+    source_template = BashComplete.source_template.replace(
+        "    return 0\n", "    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n    return 0\n"
+    )
+
+
+add_completion_class(Bash)
 
 
 class Loudness(enum.Enum):
@@ -123,6 +137,8 @@ class Setting(Pair):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         """The name and the value."""
+        if ctx is not None and ctx.resilient_parsing:  # completion: bash breaks words at "="
+            return str(value), ""
         if isinstance(value, str) and "=" not in value and Path(value).exists():
             self.fail(
                 f"'{value}' is a file or folder, and its channel is to be named: --train {shlex.quote(value)}. "
@@ -139,10 +155,24 @@ class Setting(Pair):
         return super().convert(value, param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The hyperparameters of the algorithm that is named already."""
+        """The hyperparameters of the algorithm that is named already, or the words that the one at hand takes."""
         from algorithms import hyperparameters, registry
 
         if (algorithm := ctx.params.get("algorithm")) not in registry.ALGORITHMS:
             return []
         declared = hyperparameters.fields(registry.find(algorithm).hyperparameters)
+        name, equals, begun = incomplete.partition("=")
+        if equals and name in declared:  # zsh and fish
+            return [CompletionItem(f"{name}={word}") for word in _words(declared[name]) if word.startswith(begun)]
+        # bash: NAME= is the words NAME and =, of which click leaves out the last; NAME=VA is NAME, = and VA
+        given = ["", "", *(word for word, _ in ctx.params.get("settings") or ())]
+        name = given[-2] if given[-1] == "=" and incomplete else given[-1]
+        if name in declared and given[-2] != "=":
+            return [CompletionItem(word) for word in _words(declared[name]) if word.startswith(incomplete)]
         return [CompletionItem(f"{name}=", help=field.help) for name, field in declared.items() if incomplete in name]
+
+
+def _words(field: Field) -> tuple[str, ...]:
+    """What a hyperparameter takes besides numbers and texts of one's own."""
+    auto, flag = ("auto",) * field.auto, ("true", "false") * (field.kind == "flag")
+    return (*auto, *field.words, *flag, *field.choices)
