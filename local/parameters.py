@@ -6,7 +6,7 @@ import difflib
 import enum
 import os
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,12 +164,32 @@ class Setting(Pair):
         name, equals, begun = incomplete.partition("=")
         if equals and name in declared:  # zsh and fish
             return [CompletionItem(f"{name}={word}") for word in _words(declared[name]) if word.startswith(begun)]
-        # bash: NAME= is the words NAME and =, of which click leaves out the last; NAME=VA is NAME, = and VA
-        given = ["", "", *(word for word, _ in ctx.params.get("settings") or ())]
-        name = given[-2] if given[-1] == "=" and incomplete else given[-1]
-        if name in declared and given[-2] != "=":
-            return [CompletionItem(word) for word in _words(declared[name]) if word.startswith(incomplete)]
+        name, before, begun = _at_hand([*(word for word, _ in ctx.params.get("settings") or ()), incomplete])
+        if name in declared:  # bash
+            found = [word for word in _words(declared[name]) if word.startswith(before + begun)]
+            return [CompletionItem(word[len(before) :]) for word in found]
         return [CompletionItem(f"{name}=", help=field.help) for name, field in declared.items() if incomplete in name]
+
+
+def _at_hand(words: Sequence[str]) -> tuple[str, str, str]:
+    """Of arguments that bash has broken at ``=`` and ``:``, the last: its name, what its value has before the word that
+    is being written, and that word. No name where none is complete; click leaves out an ``=`` that is the last word.
+
+    >>> _at_hand(["k", "=", "10", "objective", "=", "reg", ":", "lin"])
+    ('objective', 'reg:', 'lin')
+    >>> _at_hand(["k", "=", "10", "objective", ""]), _at_hand(["k", "=", "10", "obj"])
+    (('objective', '', ''), ('', '', 'obj'))
+    """
+    *given, begun = words
+    if begun == ":":
+        given, begun = [*given, ":"], ""
+    before = ""
+    while given[-1:] == [":"]:
+        before, given = "".join(given[-2:]) + before, given[:-2]
+    if given[-1:] == ["="] and (begun or before):
+        return given[-2] if len(given) > 1 else "", before, begun
+    is_value = given[-2:-1] == ["="]
+    return given[-1] if given and not begun and not is_value else "", before, begun
 
 
 def _words(field: Field) -> tuple[str, ...]:
