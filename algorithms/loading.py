@@ -57,7 +57,7 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
             other = recognised(folder) if algorithm is not None else None
             if other is not None and other is not found:
                 raise ModelError(f"'{place}' is a model of {other.name}, and not of {found.name}") from error
-            if within := _within(folder):
+            if within := model_within(folder):
                 raise ModelError(f"{error}{within}") from error
             raise
 
@@ -76,7 +76,7 @@ def identified(folder: Path, place: Path) -> type[Algorithm]:
         files = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
         raise ModelError(
             f"no algorithm that is installed here recognises the files of '{place}' ({files}) as its model; "
-            f"if they are one, name its algorithm{_within(folder)}"
+            f"if they are one, name its algorithm{model_within(folder)}"
         )
     return found
 
@@ -90,7 +90,7 @@ def _check(folder: Path, place: Path) -> None:
         raise ModelError(f"'{place}' cannot be read as a model folder: {error}") from error
 
 
-def _within(folder: Path) -> str:
+def model_within(folder: Path) -> str:
     """The end of a message about a folder that is no model: the first folder in it, or in a job's there, that is."""
     below = [place for place in sorted(folder.iterdir()) if place.is_dir()]
     for place in (one for job in below for one in (job, job / "model")):

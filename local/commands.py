@@ -259,7 +259,7 @@ def batch(
         retries=invocations_max_retries,
         timeout=invocations_timeout,
     )
-    return job.run(options, model=model, url=url, algorithm=algorithm)
+    return job.run(options, model=model, url=url, algorithm=algorithm, quiet=quiet)
 
 
 def _given(word: str) -> str | None:

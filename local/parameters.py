@@ -6,14 +6,28 @@ import difflib
 import enum
 import os
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
 from algorithms.archives import model_of_job
+
+if TYPE_CHECKING:
+    from algorithms.hyperparameters import Field
+
+
+class Bash(BashComplete):
+    """Click's, but with no space after ``NAME=``, where the value goes on."""
+
+    source_template = BashComplete.source_template.replace(
+        "    return 0\n", "    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n    return 0\n"
+    )
+
+
+add_completion_class(Bash)
 
 
 class Loudness(enum.Enum):
@@ -123,6 +137,8 @@ class Setting(Pair):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         """The name and the value."""
+        if ctx is not None and ctx.resilient_parsing:  # completion: bash breaks words at "="
+            return str(value), ""
         if isinstance(value, str) and "=" not in value and Path(value).exists():
             self.fail(
                 f"'{value}' is a file or folder, and its channel is to be named: --train {shlex.quote(value)}. "
@@ -139,10 +155,44 @@ class Setting(Pair):
         return super().convert(value, param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The hyperparameters of the algorithm that is named already."""
+        """The hyperparameters of the algorithm that is named already, or the words that the one at hand takes."""
         from algorithms import hyperparameters, registry
 
         if (algorithm := ctx.params.get("algorithm")) not in registry.ALGORITHMS:
             return []
         declared = hyperparameters.fields(registry.find(algorithm).hyperparameters)
+        name, equals, begun = incomplete.partition("=")
+        if equals and name in declared:  # zsh and fish
+            return [CompletionItem(f"{name}={word}") for word in _words(declared[name]) if word.startswith(begun)]
+        name, before, begun = _at_hand([*(word for word, _ in ctx.params.get("settings") or ()), incomplete])
+        if name in declared:  # bash
+            found = [word for word in _words(declared[name]) if word.startswith(before + begun)]
+            return [CompletionItem(word[len(before) :]) for word in found]
         return [CompletionItem(f"{name}=", help=field.help) for name, field in declared.items() if incomplete in name]
+
+
+def _at_hand(words: Sequence[str]) -> tuple[str, str, str]:
+    """Of arguments that bash has broken at ``=`` and ``:``, the last: its name, what its value has before the word that
+    is being written, and that word. No name where none is complete; click leaves out an ``=`` that is the last word.
+
+    >>> _at_hand(["k", "=", "10", "objective", "=", "reg", ":", "lin"])
+    ('objective', 'reg:', 'lin')
+    >>> _at_hand(["k", "=", "10", "objective", ""]), _at_hand(["k", "=", "10", "obj"])
+    (('objective', '', ''), ('', '', 'obj'))
+    """
+    *given, begun = words
+    if begun == ":":
+        given, begun = [*given, ":"], ""
+    before = ""
+    while given[-1:] == [":"]:
+        before, given = "".join(given[-2:]) + before, given[:-2]
+    if given[-1:] == ["="] and (begun or before):
+        return given[-2] if len(given) > 1 else "", before, begun
+    is_value = given[-2:-1] == ["="]
+    return given[-1] if given and not begun and not is_value else "", before, begun
+
+
+def _words(field: Field) -> tuple[str, ...]:
+    """What a hyperparameter takes besides numbers and texts of one's own."""
+    auto, flag = ("auto",) * field.auto, ("true", "false") * (field.kind == "flag")
+    return (*auto, *field.words, *flag, *field.choices)

@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -47,14 +48,22 @@ class Estimator(BaseEstimator):
         if "algorithm" in cls.__dict__:
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
+    def fit(self, X: Any, y: Any = None, **others: Any) -> Self:  # noqa: N803 - scikit-learn's name
         """Train on the rows of ``X``, (n, d); ``y`` is ignored.
 
         Raises:
             ValueError: the hyperparameters or the data cannot be used; the message names each.
+            TypeError: there are ``others``.
         """
+        self._refuse(others)
         rows = self._checked(X, ensure_min_samples=1)
         return self._fit(Batch(as_csr(rows)), {})
+
+    def _refuse(self, others: Mapping[str, Any]) -> None:
+        """Arguments that ``fit`` and ``partial_fit`` lack. Python would name the class of ours that has the method."""
+        for name in others:
+            why = ": of the estimators XGBoost's alone take weights of rows" if name == "sample_weight" else ""
+            raise TypeError(f"{type(self).__name__} is fitted without the argument '{name}'{why}")
 
     def _checked(self, X: Any, **options: Any) -> Any:  # noqa: N803
         """What scikit-learn's ``validate_data`` gives, float32, dense or CSR.

@@ -150,7 +150,7 @@ class Streaming(ABC, Estimator):
 class Streams(Streaming, Transforms):
     """Of rows without labels."""
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any = None, **others: Any) -> Self:  # noqa: N803
         """Go on with the rows of ``X``, (n, d), n >= 1; ``y`` is ignored.
 
         The model is that of all rows since the first call, as ``fit`` would make it of them in one pass, in memory that
@@ -161,6 +161,7 @@ class Streams(Streaming, Transforms):
             ValueError: the hyperparameters or the rows cannot be used, or the model is one of ``fit`` or ``load``,
                 which keep nothing to go on from.
         """
+        self._refuse(others)
         self._check_goes_on()
         rows = self._checked(X, ensure_min_samples=1, reset=self._is_first, copy=True)
         return self._go_on(Batch(as_csr(rows)), {})
@@ -169,7 +170,7 @@ class Streams(Streaming, Transforms):
 class StreamsClasses(Streaming, Classifies):
     """Of rows with the label of a class each."""
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, **others: Any) -> Self:  # noqa: N803
         """Go on with the rows of ``X``, (n, d), n >= 1, and their labels ``y``, (n,), in steps of ``mini_batch_size``.
 
         Hyperparameters hold as they are at the first call; pickle keeps the optimizer's state, ``save`` the model.
@@ -181,6 +182,7 @@ class StreamsClasses(Streaming, Classifies):
             ValueError: the hyperparameters, the rows or the labels cannot be used, or the model is one of ``fit`` or
                 ``load``, and keeps nothing to go on from.
         """
+        self._refuse(others)
         self._check_goes_on()
         is_first = self._is_first
         rows, labels, _ = self._rows(X, y, None, reset=is_first, copy=True)
@@ -191,7 +193,7 @@ class StreamsClasses(Streaming, Classifies):
 class StreamsNumbers(Streaming, Regresses):
     """Of rows with a number each."""
 
-    def partial_fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any, **others: Any) -> Self:  # noqa: N803
         """Go on with the rows of ``X``, (n, d), n >= 1, and their numbers ``y``, (n,), in steps of ``mini_batch_size``.
 
         Hyperparameters, and the scale of ``y``, hold as they are at the first call; pickle keeps the optimizer's state,
@@ -200,6 +202,7 @@ class StreamsNumbers(Streaming, Regresses):
         Raises:
             ValueError: see ``StreamsClasses.partial_fit``.
         """
+        self._refuse(others)
         self._check_goes_on()
         rows, labels, _ = self._rows(X, y, None, y_numeric=True, reset=self._is_first, copy=True)
         return self._go_on(Batch(rows, self._numbers(labels)), self._kind())

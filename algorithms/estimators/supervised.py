@@ -153,12 +153,14 @@ class Regresses(RegressorMixin, Supervised):
 class Unweighted(Supervised):
     """Of algorithms that take no weights of rows."""
 
-    def fit(self, X: Any, y: Any) -> Self:  # type: ignore[override]  # noqa: N803
+    def fit(self, X: Any, y: Any, **others: Any) -> Self:  # type: ignore[override]  # noqa: N803
         """Train on the rows of ``X``, (n, d), and their labels ``y``, (n,).
 
         Raises:
             ValueError: the hyperparameters or the data cannot be used; the message names each.
+            TypeError: there are ``others``.
         """
+        self._refuse(others)
         return self._fit_weighted(X, y, None)
 
 

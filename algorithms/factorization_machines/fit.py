@@ -87,11 +87,10 @@ def model_of(state: State, scaling: Scaling | None) -> FactorizationMachine:
 def _warn(state: State, hp: FactorizationMachinesHyperparameters, job: Job, *, open_ended: bool) -> None:
     """What may have kept the model from learning; ``open_ended`` where the number of passes was ours to choose."""
     if state.time < FEWEST_STEPS and not open_ended:
-        more = "give none" if hp.epochs is not None else "read the channel in File mode"
+        more = "give none" if hp.epochs is not None else "read the channel in File mode, not Pipe"
         job.warning(
             f"Training ended after {state.time} steps, which are few at linear_lr={hp.linear_lr:g} and "
-            f"factors_lr={hp.factors_lr:g}: give more epochs, or {more}: a job in File mode whose epochs are not given "
-            "takes as many as it needs."
+            f"factors_lr={hp.factors_lr:g}: give more epochs, or {more}, and there are as many as are needed."
         )
     if state.share_of_interactions >= _NO_INTERACTIONS:
         return

@@ -101,7 +101,7 @@ def _check_memory(weights: Weights, values: ImageClassificationHyperparameters, 
         raise TrainingDataError(
             f"mini_batch_size={values.mini_batch_size}: {network} has {arrays:,} parameters and needs at least "
             f"{needed / GIB:,.2f} GiB of memory to be trained on images of {values.image_shape}, {batch / GIB:,.2f} of "
-            f"that for a batch, and this machine or container has {memory / GIB:,.2f} GiB"
+            f"that for a batch, and this machine or container, or this host's share of it, has {memory / GIB:,.2f} GiB"
         )
 
 

@@ -28,9 +28,9 @@ class KMeans(ClusterMixin, Streams):
 
     algorithm = "kmeans"
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any = None, **others: Any) -> Self:  # noqa: N803
         """Find the clusters of the rows of ``X``, (n, d); ``y`` is ignored."""
-        super().fit(X)
+        super().fit(X, **others)
         found = self._ask(X)
         self.labels_ = found["closest_cluster"].astype(np.int32)
         self.inertia_ = float(np.square(found["distance_to_cluster"], dtype=np.float64).sum())

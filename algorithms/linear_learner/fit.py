@@ -211,7 +211,8 @@ def _check_memory(hp: LinearLearnerHyperparameters, problem: Problem, job: Job) 
     if job.memory is not None and needed > job.memory:
         raise TrainingDataError(
             f"the models of {problem.feature_dim} features, as channel 'train' has, need at least {needed / GIB:,.1f} "
-            f"GiB of memory, and this machine or container has {job.memory / GIB:,.1f} GiB: set a smaller num_models"
+            f"GiB of memory, and this machine or container, or this host's share of it, has "
+            f"{job.memory / GIB:,.1f} GiB: set a smaller num_models"
         )
 
 

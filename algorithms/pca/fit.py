@@ -134,7 +134,8 @@ class Exact:
         if self._memory is not None and needed > self._memory:
             raise TrainingDataError(
                 f"there are more rows than the {self.feature_dim} features, whose exact covariance takes "
-                f"{needed / GIB:,.1f} GiB of memory, and this machine or container has {self._memory / GIB:,.1f} GiB: "
+                f"{needed / GIB:,.1f} GiB of memory, and this machine or container, or this host's share of it, has "
+                f"{self._memory / GIB:,.1f} GiB: "
                 "set algorithm_mode=randomized, whose memory grows with feature_dim and not with its square"
             )
 

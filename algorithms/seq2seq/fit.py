@@ -89,8 +89,8 @@ def _check_memory(
     if memory is not None and needed > memory:
         raise TrainingDataError(
             f"batch_size={values.batch_size}: a batch of {max(sizes)} pairs, with scores of {shape.target_vocabulary} "
-            f"words, needs at least {needed / GIB:,.1f} GiB of memory, and this machine or container has "
-            f"{memory / GIB:,.1f} GiB"
+            f"words, needs at least {needed / GIB:,.1f} GiB of memory, and this machine or container, or "
+            f"this host's share of it, has {memory / GIB:,.1f} GiB"
         )
 
 

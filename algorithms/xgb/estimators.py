@@ -31,12 +31,19 @@ class Boosted(Supervised):
     def _classes(model: Any) -> int:
         return model.classes if model.objective.startswith(("binary:", "multi:")) and model.targets == 1 else 0
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # type: ignore[override]  # noqa: N803
+    def fit(  # type: ignore[override]
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        **others: Any,
+    ) -> Self:
         """Train on the rows of ``X``, (n, d), with NaN for what is missing; labels ``y`` and weights are (n,).
 
         Raises:
             ValueError: the hyperparameters or the data cannot be used; the message names each.
         """
+        self._refuse(others)
         return self._fit_weighted(X, y, sample_weight)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:

@@ -19,10 +19,10 @@ HIGHER_IS_BETTER = (*MAXIMIZED, ACCURACY_OF_INTERVALS)
 
 MULTI = ("multi:softmax", "multi:softprob")
 OBJECTIVES = (
-    *("aft_loss_distribution", "binary:logistic", "binary:logitraw", "binary:hinge", "count:poisson", *MULTI),
+    *("binary:logistic", "binary:logitraw", "binary:hinge", "count:poisson", *MULTI),
     *("rank:pairwise", "rank:ndcg", "rank:map", "reg:linear", "reg:squarederror", "reg:logistic", "reg:gamma"),
     *("reg:pseudohubererror", "reg:squaredlogerror", "reg:absoluteerror", "reg:tweedie", "survival:aft"),
-    "survival:cox",
+    *("survival:cox", "aft_loss_distribution"),
 )
 TREE_GROWERS = ("grow_colmaker", "grow_histmaker")
 REMOVED_UPDATERS = ("distcol", "grow_skmaker")

@@ -7,12 +7,12 @@ from pathlib import Path
 from algorithms import registry
 from algorithms.errors import ModelError
 from algorithms.interface import Algorithm, Model
-from algorithms.loading import check_files, recognised
+from algorithms.loading import check_files, model_within, recognised
 from container.settings import ConfigurationError, Settings
 
 
-def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
-    """The algorithm and the model of a folder.
+def load(directory: Path, settings: Settings, place: Path | None = None) -> tuple[type[Algorithm], Model]:
+    """The algorithm and the model of a folder; ``place`` is what messages call it, where its own path is of no use.
 
     Raises:
         ConfigurationError: the algorithm is unknown, is not in this image, or does not do what the settings ask for.
@@ -20,17 +20,17 @@ def load(directory: Path, settings: Settings) -> tuple[type[Algorithm], Model]:
     """
     try:
         if not directory.is_dir() or not any(directory.iterdir()):
-            raise ModelError(f"There is no model to serve: the folder {directory} is missing or empty")
+            raise ModelError(f"There is no model to serve: {place or directory} is missing or empty")
         check_files(directory)
-        algorithm = find(settings.algorithm, directory)
+        algorithm = find(settings.algorithm, directory, place)
         check(algorithm, settings)
         return algorithm, algorithm.load(directory) if settings.ensemble else algorithm.load_first(directory)
     except OSError as error:  # no right to read it, a disk that fails
-        raise ModelError(f"the model in {directory} cannot be read: {error}") from error
+        raise ModelError(f"the model in {place or directory} cannot be read: {error}") from error
 
 
-def find(name: str | None, directory: Path) -> type[Algorithm]:
-    """The algorithm called ``name``, else the first that recognises the folder as its own.
+def find(name: str | None, directory: Path, place: Path | None = None) -> type[Algorithm]:
+    """The algorithm called ``name``, else the first that recognises the folder as its own; ``place``: see ``load``.
 
     Raises:
         ModelError: none of this image's recognises it.
@@ -42,8 +42,9 @@ def find(name: str | None, directory: Path) -> type[Algorithm]:
         return algorithm
     files = ", ".join(sorted(file.name for file in directory.iterdir())[:10])
     raise ModelError(
-        f"No algorithm of this image recognises the files in {directory} ({files}) as its model; "
-        "if they are one, name its algorithm in the environment variable ALGORITHM"
+        f"No algorithm that is installed here recognises the files in {place or directory} ({files}) as its model; if "
+        "they are one, name its algorithm: the environment variable ALGORITHM of an image, --algorithm of a command"
+        f"{model_within(directory)}"
     )
 
 

@@ -104,11 +104,12 @@ def _load(paths: Paths, settings: Settings, metrics: Metrics) -> Any:
 
     if settings.multi_model:
         return _many(settings, metrics)
-    with unpacked(paths.model) as folder, metrics.loading():
-        algorithm, model = models.load(folder, settings)
+    place = paths.model.resolve()  # the user's own path, where a command has linked it
+    with unpacked(place) as folder, metrics.loading():
+        algorithm, model = models.load(folder, settings, place)
     metrics.models.set(1)
     logs.configure(dialects.find(algorithm.log_dialect).frame, structured=settings.structured_logs)
-    logger.info("The model in %s is one of %s", paths.model, algorithm.name)
+    logger.info("The model in %s is one of %s", place, algorithm.name)
     endpoint = Endpoint.of(algorithm, model, settings)
     application = app.app_of(endpoint, settings)
     telemetry.observe(application, metrics)

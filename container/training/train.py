@@ -193,7 +193,7 @@ def check_memory(algorithm: type[Algorithm], values: Hyperparameters, available:
         raise HyperparameterError(
             [
                 f"the model that these hyperparameters describe{named} needs at least {needed / GIB:,.1f} GiB of "
-                f"memory, and this machine or container has {available / GIB:,.1f} GiB"
+                f"memory, and this machine or container, or this host's share of it, has {available / GIB:,.1f} GiB"
             ]
         )
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,6 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from algorithms.errors import ModelError
-from container.paths import Paths
 from container.settings import ConfigurationError
 from recordio import content_type
 from recordio.errors import ContentTypeError
@@ -132,29 +130,25 @@ def _media_type(header: str | None) -> str:
 
 
 @contextlib.contextmanager
-def serving(model: Path, algorithm: str | None, variables: Mapping[str, str]) -> Iterator[str]:
-    """A server for the folder ``model``, with these environment variables: its URL. It ends with the block.
+def serving(model: Path, algorithm: str | None, variables: Mapping[str, str], *, quiet: bool) -> Iterator[str]:
+    """``oba serve`` for ``model``, with these environment variables: its URL. It ends with the block.
 
     Raises:
         ModelError: it does not come up; its log, on standard error, says why.
     """
-    with tempfile.TemporaryDirectory() as base:
-        paths = Paths(Path(base))
-        paths.model.symlink_to(model.resolve())
-        port = free_port()
-        own = {"SAGEMAKER_BASE_DIR": base, "SAGEMAKER_BIND_TO_PORT": str(port), "OBA_BIND_ADDRESS": LOOPBACK}
-        own |= variables
-        if algorithm is not None:
-            own["ALGORITHM"] = algorithm
-        command = [sys.executable, "-m", "container", "serve"]
-        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # or the server would live on
-        with subprocess.Popen(command, env={**os.environ, **own}, stdout=sys.stderr.fileno()) as process:
-            try:
-                _wait(Client(f"http://{LOOPBACK}:{port}"), process)
-                yield f"http://{LOOPBACK}:{port}"
-            finally:
-                process.terminate()
-                signal.signal(signal.SIGTERM, before)
+    port = free_port()
+    command = [sys.executable, "-m", "local", "serve", "--model", str(model), "--host", LOOPBACK, "--port", str(port)]
+    command += ["--quiet"] * quiet
+    if algorithm is not None:
+        command += ["--algorithm", algorithm]
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # or the server would live on
+    with subprocess.Popen(command, env={**os.environ, **variables}, stdout=sys.stderr.fileno()) as process:
+        try:
+            _wait(Client(f"http://{LOOPBACK}:{port}"), process)
+            yield f"http://{LOOPBACK}:{port}"
+        finally:
+            process.terminate()
+            signal.signal(signal.SIGTERM, before)
 
 
 def _wait(client: Client, process: subprocess.Popen[bytes]) -> None:

@@ -14,12 +14,13 @@ from local.batch.options import Options
 from local.batch.processing import Processing
 
 
-def run(options: Options, *, model: Path | None, url: str | None, algorithm: str | None) -> int:
+def run(options: Options, *, model: Path | None, url: str | None, algorithm: str | None, quiet: bool = False) -> int:
     """Transform all files: 0 where all were transformed, 1 where some were not.
 
     Args:
         model: a folder or model.tar.gz, for which a server is started; None where there is a ``url``.
         url: of a server that runs already.
+        quiet: the server that is started logs warnings and errors alone.
 
     Raises:
         ConfigurationError: the job cannot be.
@@ -30,7 +31,7 @@ def run(options: Options, *, model: Path | None, url: str | None, algorithm: str
     processing, files = Processing(options), transform.sources(options)
     with contextlib.ExitStack() as stack:
         if model is not None:
-            url = stack.enter_context(serving(model, algorithm, options.environment()))
+            url = stack.enter_context(serving(model, algorithm, options.environment(), quiet=quiet))
         client = Client(url or "", retries=options.retries, timeout=options.timeout)
         stack.enter_context(contextlib.closing(client))
         if not client.healthy():

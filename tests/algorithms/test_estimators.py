@@ -289,3 +289,12 @@ def test_missing_values_and_weights_of_xgboost() -> None:
             train(rows, numbers, sample_weight=np.append(np.ones(len(rows) - 1), -1))
     with pytest.raises(ValueError, match="NaN"):
         estimators.LinearLearnerRegressor().fit(rows, numbers)
+
+
+@pytest.mark.parametrize("estimator", [one for one in SMALL if not type(one).__name__.startswith("XGBoost")])
+def test_weights_of_rows_are_refused_in_the_name_of_the_estimator(estimator: Any) -> None:
+    for method in (estimator.fit, getattr(estimator, "partial_fit", estimator.fit)):
+        with pytest.raises(
+            TypeError, match=f"{type(estimator).__name__} is fitted without the argument 'sample_weight'"
+        ):
+            method(np.eye(4), [0, 1, 0, 1], sample_weight=[1, 1, 1, 2])

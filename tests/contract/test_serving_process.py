@@ -166,7 +166,7 @@ def test_what_cannot_be_followed_is_said_at_the_start(kmeans_base, environment, 
     ("files", "environment", "message"),
     [
         ({}, {}, "There is no model to serve"),
-        ({"notes.txt": b"hello"}, {}, "No algorithm of this image recognises the files"),
+        ({"notes.txt": b"hello"}, {}, "No algorithm that is installed here recognises the files"),
         ({"model_algo-1": b""}, {"ALGORITHM": "kmeans"}, "model_algo-1"),
         ({"model_algo-1": os.urandom(300)}, {"ALGORITHM": "kmeans"}, "model_algo-1"),
         ({"other": b"x"}, {"ALGORITHM": "kmeans"}, "Customer Error: "),

@@ -365,7 +365,8 @@ def test_a_job_that_cannot_be_is_refused_at_once(server, batch, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_nobody_else_reaches_the_server_of_a_model(tmp_path):
+def test_nobody_else_reaches_the_server_of_a_model_and_it_is_quiet_where_the_job_is(tmp_path, capfd):
     KMeansModel(np.eye(3, dtype=np.float32)).save(tmp_path)
-    with serving(tmp_path, "kmeans", {}) as url, socket.socket() as other:
+    with serving(tmp_path, "kmeans", {}, quiet=True) as url, socket.socket() as other:
         other.bind(("127.0.0.2", int(url.rpartition(":")[2])))  # it would be taken, were it that of all addresses
+    assert capfd.readouterr().err == ""

@@ -97,6 +97,11 @@ def test_every_option_of_every_command_has_help(name, capsys):
         ("oba tr", "train"),
         ("oba train kme", "kmeans"),
         ("oba train kmeans half_life", "half_life_time_size="),
+        ("oba train kmeans k = 10 init_method =", "kmeans++"),
+        ("oba train kmeans k = 10 init_method = ran", "random"),
+        ("oba train kmeans k = 10 init", "init_method="),
+        ("oba train xgboost objective = reg : squaredl", "squaredlogerror"),
+        ("oba train kmeans init_method=ran", "init_method=random"),
         ("oba batch --split-type Rec", "RecordIO"),
     ],
 )

@@ -7,9 +7,12 @@ import tarfile
 import threading
 import tracemalloc
 import zlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from algorithms.common import mxnet_files
 from algorithms.errors import ChannelError, ModelError
 from algorithms.loading import unpacked
 from container.serving import models
@@ -199,3 +202,12 @@ def test_a_model_on_a_disk_that_fails_is_the_users_error(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "find", fail)
     with pytest.raises(ModelError, match="cannot be read: .*Permission denied"):
         models.load(tmp_path, Settings())
+
+
+def test_a_model_a_folder_below_is_named_and_so_is_the_place_that_the_user_said(tmp_path):
+    (tmp_path / "job").mkdir()
+    mxnet_files.save(tmp_path / "job" / "model_algo-1", [np.eye(3, 2, dtype=np.float32)])
+    with pytest.raises(ModelError, match=r"in mine\.tar\.gz \(job\) as its model; .* There is a model in .* 'job'"):
+        models.load(tmp_path, Settings(), Path("mine.tar.gz"))
+    with pytest.raises(ModelError, match=r"mine is missing or empty"):
+        models.load(tmp_path / "none", Settings(), Path("mine"))
