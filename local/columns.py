@@ -205,7 +205,7 @@ class Table:
         if fields.number(text):
             raise ConfigurationError(f"{place}: {quoted(text)} is not a finite number")
         name = quoted(self.names[column]) if self.names else str(column)
-        raise _refused(place, text, name, self._form, is_label=is_label)
+        raise _refused(place, text, name, self._form, is_label=is_label, alone=self._width == 1)
 
     def _place_of_row(self) -> str:
         return f"{self._form.what}, row {self._row} (line {self._lines.line_num})"
@@ -282,7 +282,7 @@ def check(text: TextIO, form: Form) -> bool:
                 if not fields.value(field):
                     is_label = form.labelled and column == 0
                     place = f"{form.what}, row {number}, {'label' if is_label else 'column'} {column} (counted from 0)"
-                    raise _refused(place, field, str(column), form, is_label=is_label)
+                    raise _refused(place, field, str(column), form, is_label=is_label, alone=len(found) == 1)
                 flags = flags or field.lower() in fields.FLAGS
             if number == 1 and found:
                 _check_width(form, len(found), found)
@@ -311,9 +311,9 @@ def _check_commas(place: str, found: Sequence[str], form: Form) -> None:
             )
     for field in found:
         if fields.comma(field.strip()):
-            raise _refused(place, field.strip(), "0", form, is_label=False)
+            raise _refused(place, field.strip(), "0", form, is_label=False, alone=len(found) == 1)
 
 
-def _refused(place: str, text: str, name: str, form: Form, *, is_label: bool) -> ConfigurationError:
-    written = fields.Written(form.delimiter, form.columns.named, form.missing)
+def _refused(place: str, text: str, name: str, form: Form, *, is_label: bool, alone: bool) -> ConfigurationError:
+    written = fields.Written(form.delimiter, form.columns.named, form.missing, alone)
     return ConfigurationError(f"{place}: {fields.refusal(text, name, written, is_label=is_label)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recordio.quoting import quoted
 
@@ -15,9 +15,15 @@ FLAGS = {"true": "1", "false": "0"}
 """pandas' columns of truth values, such as those of get_dummies."""
 
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+(e[-+]?[0-9]+)?", re.IGNORECASE)
-_THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(?P<mark>[,.'’\u00a0\u202f])[0-9]{3}((?P=mark)[0-9]{3})*(?P<rest>[,.][0-9]+)?")
+_THOUSANDS = re.compile(
+    r"[-+]?[0-9]{1,3}(?P<mark>[ ,.'’\u00a0\u202f])[0-9]{3}((?P=mark)[0-9]{3})*(?P<rest>[,.][0-9]+)?"
+)
 _MISSING = {"na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "?", "-", "--", ".", "missing"}
 _DATE = re.compile(r"([0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4})([T ][0-9].*)?")
+_ISO_DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[-+][0-9]{2}:?[0-9]{2})?)?"
+)
+_DAY_OR_MONTH = re.compile(r"(?P<first>[0-9]{1,2})(?P<mark>[-/.])[0-9]{1,2}[-/.][0-9]{4}.*")
 _TIME = re.compile(r"[0-9]{1,3}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?")
 _UNIT = re.compile(r"[^\w\s.,+-]?\s*(?P<number>[-+]?[0-9.,]*[0-9])\s*([^\w\s.,+-]+|\s[^\W\d]{1,4})?")
 
@@ -30,11 +36,13 @@ class Written:
         delimiter: what stands between its fields.
         header: its first line has the names of the columns.
         missing: the algorithm takes missing values, which are empty fields.
+        alone: the row has no other field.
     """
 
     delimiter: str
     header: bool
     missing: bool
+    alone: bool
 
 
 def number(text: str) -> bool:
@@ -97,8 +105,10 @@ def refusal(text: str, name: str, written: Written, *, is_label: bool) -> str:
 
 def _delimited(text: str, name: str, written: Written, *, is_label: bool) -> str:
     for mark, word in DELIMITERS.items():
+        if mark == " " and not written.alone and _THOUSANDS.fullmatch(text):
+            continue
         if mark in text and all(map(number, text.split(mark))):
-            to_points = _rewritten(Written(mark, written.header, written.missing), "decimal=','")
+            to_points = _rewritten(replace(written, delimiter=mark), "decimal=','")
             return (
                 f"is no number, and numbers with another delimiter: --content-type 'text/csv; delimiter={word}'. "
                 f"Where commas are decimal ones, write points, as pandas does: {to_points}"
@@ -114,14 +124,15 @@ def _with_commas(text: str, name: str, written: Written, *, is_label: bool) -> s
             return ""
         return f"has a decimal comma, and a decimal point is expected; as pandas makes it: {_decimal(written)}"
     mark = thousands["mark"]
+    options = f"thousands={mark!r}" + ("" if mark.isascii() else ", engine='python'")  # the other engine ignores them
     if (thousands["rest"] or "").startswith(","):
         return (
             "has a decimal comma and a mark of thousands, and a number such as 1234.5 is expected; as pandas makes it: "
-            + _rewritten(written, f"decimal=',', thousands={mark!r}")
+            + _rewritten(written, f"decimal=',', {options}")
         )
     return (
         "has a mark of thousands, and a number such as 1234.5 is expected; as pandas makes it: "
-        + _rewritten(written, f"thousands={mark!r}")
+        + _rewritten(written, options)
         + (f". If the comma is a decimal one: {_decimal(written)}" if decimal else "")
     )
 
@@ -141,20 +152,22 @@ def _missing(text: str, name: str, written: Written, *, is_label: bool) -> str:
     if text.lower() not in _MISSING:
         return ""
     said = "is no number, and seems to stand for a missing value; "
-    if is_label:
-        return said + f"leave the row out, as pandas does: frame[frame[{name}] != {text!r}]"
-    if written.missing:
+    if written.missing and not is_label:
         return said + f"leave the field empty, as pandas does: {_rewritten(written, f'na_values=[{text!r}]')}"
     reading = _rewritten(written, f"na_values=[{text!r}]").partition(".to_csv(")[0]
+    if is_label:
+        return said + f"leave the row out, as pandas does: frame = {reading}; frame.dropna(subset=[{name}])"
     filled = "frame.fillna(frame.mean(numeric_only=True))"
     return said + f"fill it, as pandas does: frame = {reading}; {filled}, or leave the column out"
 
 
 def _date(text: str, name: str, written: Written, *, is_label: bool) -> str:
     if _DATE.fullmatch(text):
+        options, ambiguous = _date_options(text)
         return (
             "is a date, and a number is expected; leave the column out, or make numbers of it, such as the days since "
-            f"the first, as pandas does: days = to_datetime(frame[{name}]); (days - days.min()).dt.days"
+            f"the first{ambiguous}, as pandas does: days = to_datetime(frame[{name}]{options}); "
+            "(days - days.min()).dt.days"
         )
     if _TIME.fullmatch(text):
         return (
@@ -162,6 +175,18 @@ def _date(text: str, name: str, written: Written, *, is_label: bool) -> str:
             f"to_timedelta(frame[{name}]).dt.total_seconds()"
         )
     return ""
+
+
+def _date_options(text: str) -> tuple[str, str]:
+    """What pandas needs to be told of such dates, and what it has to be told of others like them."""
+    if _ISO_DATE.fullmatch(text):
+        return ", format='ISO8601', utc=True", ""  # else all must have as many digits, and the first one's time zone
+    found = _DAY_OR_MONTH.fullmatch(text)
+    if found is None:
+        return "", ""
+    if found["mark"] == "." or int(found["first"]) > 12:
+        return ", dayfirst=True", ""
+    return "", " (with dayfirst=True where the day comes before the month)"
 
 
 def _with_a_unit(text: str, name: str, written: Written, *, is_label: bool) -> str:

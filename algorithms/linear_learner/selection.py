@@ -83,10 +83,10 @@ def calibrate(
         best = _middle_of_best(value, value[best, column], counted)
     above = ranked[np.maximum(best - 1, 0), column]
     below = ranked[np.minimum(best, n - 1), column]
-    middle = above + (below - above) / 2
-    middle = np.where(middle > below, middle, above)  # neighbours with no float between them: >= keeps the upper
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # scores at the end of float32, or beyond it
+        middle = above + (below - above) / 2
         beyond = np.nextafter(above, np.float32(np.inf))
+    middle = np.where(middle > below, middle, above)  # neighbours with no float between them: >= keeps the upper
     threshold = np.where(best == 0, beyond, np.where(best == n, below, middle))
     if hp.binary_classifier_model_selection_criteria == "accuracy":
         even = (scores >= 0).sum(axis=0)

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xgboost as xgb
 
 from algorithms.xgb.names import LINEAR_UPDATERS, MULTI, REMOVED_UPDATERS, TREE_GROWERS, UPDATING_UPDATERS
@@ -64,11 +65,12 @@ def _number_problems(values: XGBoostHyperparameters) -> list[str]:
         )
     if values.base_score == 0 and values.target in _LOGARITHMS:
         problems.append(f"Hyperparameter 'base_score': objective {values.target} starts from its logarithm, 0 has none")
-    if values.base_score in (0, 1) and values.target in _LOGISTIC:
-        # XGBoost refused it until 3.0; later ones start from 1e-6 or 1 - 1e-6, where gradients are too small to learn.
+    if values.base_score is not None and values.target in _LOGISTIC and not 0 < np.float32(values.base_score) < 1:
+        # 0 and 1 XGBoost refused until 3.0; later ones start from 1e-6 or 1 - 1e-6, where gradients are too small to
+        # learn.
         problems.append(
-            f"Hyperparameter 'base_score': objective {values.target} starts from a probability above 0 and below 1, "
-            f"and not from {values.base_score:g}"
+            f"Hyperparameter 'base_score': objective {values.target} starts from a probability of 32 bits above 0 and "
+            f"below 1, and not from {values.base_score}"
         )
     return problems
 

@@ -14,6 +14,7 @@ import pytest
 from container.settings import ConfigurationError
 from local.columns import Columns, Form, Table, opened
 from recordio.content_type import ContentType
+from recordio.quoting import quoted
 from recordio.record_writer import encode_records
 from tests.local.toy import oba
 
@@ -298,6 +299,9 @@ def test_decimal_commas_are_told_with_what_to_do(text, words, tmp_path, capsys):
         ("39,019.77", 'age,income\n1,"39,019.77"\n2,"1,234"\n', ",", True, [39019.77, 1234]),
         ("39.019,77", "age\tincome\n1\t39.019,77\n2\t1.234,5\n", "\t", True, [39019.77, 1234.5]),
         ("39'019.77", "age,income\n1,39'019.77\n2,1.5\n", ",", True, [39019.77, 1.5]),
+        ("39’019.77", "age,income\n1,39’019.77\n2,1.5\n", ",", True, [39019.77, 1.5]),
+        ("39\u202f019,5", "1;39\u202f019,5\n2;1,5\n", ";", False, [39019.5, 1.5]),
+        ("39 019", "age,income\n1,39 019\n2,1.5\n", ",", True, [39019, 1.5]),
         ("?", "age,income\n1,?\n2,1.5\n", ",", True, [math.nan, 1.5]),
         ("-", "1,-\n2,1.5\n", ",", False, [math.nan, 1.5]),
     ],
@@ -308,7 +312,7 @@ def test_what_pandas_is_told_to_write_can_be_read(written, lines, delimiter, hea
     form = Form(columns=Columns(header=header), what="rows.csv", delimiter=delimiter, missing=True)
     with file.open(newline="") as stream, pytest.raises(ConfigurationError) as refused:
         list(Table(stream, form))
-    assert f"'{written}'" in str(refused.value)
+    assert quoted(written) in str(refused.value)
     (told,) = re.findall(r"read_csv\(.+?\)\.to_csv\(.+?\)", str(refused.value))
     eval(told, {"read_csv": pd.read_csv, "FILE": file, "NEW": new})  # noqa: S307 - our own message
     with new.open(newline="") as stream:
@@ -321,6 +325,10 @@ def test_what_pandas_is_told_to_write_can_be_read(written, lines, delimiter, hea
     [
         (["2020-01-03", "2020-01-01"], "is a date, and a number is", [2, 0]),
         (["2020-01-03 00:00:00", "2020-01-01 00:00:00"], "is a date, and a number is", [2, 0]),
+        (["2020-01-01T10:00:00+02:00", "2020-01-03 10:00", "2020-01-05"], "is a date, and a number is", [0, 2, 3]),
+        (["3.2.2020", "31.1.2020"], "is a date, and a number is", [3, 0]),
+        (["31/01/2020", "03/02/2020"], "is a date, and a number is", [0, 3]),
+        (["01/31/2020", "02/03/2020"], "with dayfirst=True where the day comes before the month", [0, 3]),
         (["01:00:30", "00:00:01.5"], "is a time, and a number is", [3630, 1.5]),
         (["$39019.77", "-$1,234.50"], "is more than a number", [39019.77, -1234.5]),
         (["39.0%", "1%"], "is more than a number", [39, 1]),
@@ -330,7 +338,7 @@ def test_what_pandas_is_told_to_write_can_be_read(written, lines, delimiter, hea
     ],
 )
 def test_what_pandas_is_told_to_make_are_numbers(values, told, numbers, tmp_path):
-    frame = pd.DataFrame({"a": [1, 2], "b": values})
+    frame = pd.DataFrame({"a": range(len(values)), "b": values})
     stream = io.StringIO(frame.to_csv(index=False))
     with pytest.raises(ConfigurationError, match=told) as refused:
         list(Table(stream, Form(columns=Columns(header=True), what="rows.csv")))
@@ -352,6 +360,19 @@ def test_what_pandas_is_told_to_fill_is_filled(header, tmp_path):
     frame = eval(reading, {"read_csv": pd.read_csv, "FILE": file})  # noqa: S307 - our own message
     filled = eval(filling, {"frame": frame})  # noqa: S307 - our own message
     np.testing.assert_array_equal(filled, [[1, 4], [2, 3], [3, 5]])
+
+
+@pytest.mark.parametrize("word", ["?", "NA", "n/a", "None", "missing"])
+def test_rows_without_a_label_are_left_out_as_pandas_is_told(word, tmp_path):
+    """Some of these words are missing values to pandas, whatever it is told, and others are not."""
+    file = tmp_path / "rows.csv"
+    file.write_text(f"y,b\n{word},2\n1,3\n0,5\n")
+    form = Form(columns=Columns(header=True), what="rows.csv", labelled=True)
+    with file.open(newline="") as stream, pytest.raises(ConfigurationError, match="for a missing value; leave") as said:
+        list(Table(stream, form))
+    reading, _, rest = str(said.value).rpartition("frame = ")[2].partition("; ")
+    frame = eval(reading, {"read_csv": pd.read_csv, "FILE": file})  # noqa: S307 - our own message
+    np.testing.assert_array_equal(eval(rest, {"frame": frame}), [[1, 3], [0, 5]])  # noqa: S307 - our own message
 
 
 def test_true_and_false_are_read_without_a_header(tmp_path, answer):

@@ -267,6 +267,17 @@ def test_a_threshold_is_finite():
     assert np.isfinite(calibrate(np.array([[most]], np.float32), np.zeros(1, np.float32), hp).threshold).all()
 
 
+@pytest.mark.parametrize(
+    "criterion", ["accuracy", "f_beta", "precision_at_target_recall", "recall_at_target_precision"]
+)
+@pytest.mark.parametrize("most", [3e38, np.inf])
+def test_classes_at_the_ends_of_float32_are_told_apart_without_a_warning(criterion, most):
+    hp = hyperparameters("binary_classifier", binary_classifier_model_selection_criteria=criterion)
+    labels = np.repeat(np.array([0, 1], np.float32), 200)
+    scores = np.where(labels, most, -most).astype(np.float32)
+    np.testing.assert_array_equal(scores >= calibrate(scores[:, None], labels, hp).threshold, labels)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("lost", [np.nan, np.inf])
 def test_scores_of_training_that_diverged_are_judged_too(lost):

@@ -322,6 +322,8 @@ def test_memory_is_reckoned_from_the_trees_that_are_asked_for(given, least):
         ({"objective": "count:poisson", "base_score": 0}, "0 has none"),
         ({"objective": "binary:logistic", "base_score": 0}, "above 0 and below 1, and not from 0"),
         ({"objective": "reg:logistic", "base_score": 1}, "above 0 and below 1, and not from 1"),
+        ({"objective": "binary:logistic", "base_score": 1.5}, "above 0 and below 1, and not from 1.5"),
+        ({"objective": "reg:logistic", "base_score": 0.99999999999}, "above 0 and below 1, and not from 0.99999999999"),
         ({"tree_method": "exact", "colsample_bynode": 0.5}, "'colsample_bynode'"),
         ({"updater": "grow_colmaker,prune", "colsample_bynode": 0.5}, "'colsample_bynode'"),
         ({"eval_metric": "error@0.3", "objective": "multi:softmax", "num_class": 3}, "one number a row"),
