@@ -44,15 +44,17 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
         TrainingDataError: there is no row, a label is none, or float32 cannot hold what was learned.
     """
     found = job.checkpoints.latest()
-    undecided = None
-    if found is not None and (selection.is_of(found) or found.state["undecided"]):
-        undecided, found = found if selection.is_of(found) else None, None
+    begun = None  # a choice
+    if found is not None and selection.is_of(found):
+        begun, found = found, None
+    elif found is not None and found.state["undecided"]:
+        found = None
     place = _first_place(stream, hp, job) if found is None else resume(state, found)
     if place.scaling is not None:
         state.leave_alone(place.scaling.far)
     rows = of_channel(stream, place.schedule.batch_size, place.scaling, job.memory)
     if found is None:
-        place = _by_sweeps_or_steps(state, rows, place, hp, job, undecided)
+        place = _by_sweeps_or_steps(state, rows, place, hp, job, begun)
     place, stopped = trials.run(state, rows, place, hp, job)
     while place.epoch < place.schedule.epochs and not stopped:
         stopped = _one_epoch(state, rows, place, hp, job)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -87,13 +87,13 @@ def run(
     everything = _of_all_hosts(rows, place, hp, job)
     if everything is None:
         return place
-    fits = _Fits(job, found)
+    choice = _Choice(place, hp, job, found)
     with threadpool_limits(1, "blas"):  # products of vectors, which wake threads only to wait for them
-        learned, said = from_leader(job.hosts, lambda: _of_columns(*everything, place, hp, job, fits))
+        learned, said = from_leader(job.hosts, lambda: _of_columns(*everything, choice))
     job.info(said)
     stopped = any_host(job.hosts, job.stop_requested)
     if stopped:
-        fits.offer()
+        choice.offer()
     state.put(learned)
     schedule = Schedule(1, place.schedule.batch_size)
     place = Place(schedule, Sums(place.total.binary), place.scaling, exact=True, undecided=stopped)
@@ -126,72 +126,43 @@ def _of_all_hosts(
     return features, in_order(hosts, np.arange(len(labels)), labels)[0]
 
 
-def _of_columns(
-    features: Features,
-    labels: np.ndarray,
-    place: Place,
-    hp: FactorizationMachinesHyperparameters,
-    job: Job,
-    fits: _Fits,
-) -> tuple[dict[str, np.ndarray], str]:
+def _of_columns(features: Features, labels: np.ndarray, choice: _Choice) -> tuple[dict[str, np.ndarray], str]:
     """``_chosen`` of the columns that occur, which may be few of millions; the others' weights are 0."""
     if isinstance(features, np.ndarray) or not features.nnz:
-        return _chosen(features, labels, place, hp, job, fits)
+        return _chosen(features, labels, choice)
     occurring, numbers = np.unique(features.indices, return_inverse=True)
     narrow = sp.csr_array((features.data, numbers, features.indptr), shape=(len(labels), len(occurring)))
-    learned, said = _chosen(narrow, labels, place, hp, job, fits)
-    whole = {name: np.zeros((hp.feature_dim, *learned[name].shape[1:]), np.float32) for name in ("linear", "factors")}
-    for name, array in whole.items():
-        array[occurring] = learned[name]
-    return {**whole, "bias": learned["bias"]}, said
+    learned, said = _chosen(narrow, labels, choice)
+    whole = {"bias": learned["bias"]}
+    for name in ("linear", "factors"):
+        whole[name] = np.zeros((choice.hp.feature_dim, *learned[name].shape[1:]), np.float32)
+        whole[name][occurring] = learned[name]
+    return whole, said
 
 
-def _chosen(
-    features: Features,
-    labels: np.ndarray,
-    place: Place,
-    hp: FactorizationMachinesHyperparameters,
-    job: Job,
-    fits: _Fits,
-) -> tuple[dict[str, np.ndarray], str]:
+def _chosen(features: Features, labels: np.ndarray, choice: _Choice) -> tuple[dict[str, np.ndarray], str]:
     """The better model, and what is to be said of it, of rows that are scaled as if copies were there once: by a few
     that are most of all rows, columns in which they happen to agree would weigh most, on the rows held out, too."""
-    copies = _copies(features, labels, place.total.binary, job.seed)
+    copies = _copies(features, labels, choice.binary, choice.job.seed)
     if not (isinstance(features, np.ndarray) and len(copies.first) < len(labels)):
-        return _better(features, labels, copies, place, hp, job, fits)
+        return _better(features, labels, copies, choice)
     measure = Measure(features.shape[1])
     measure.add(features[copies.first], labels[copies.first])
-    scaling = measure.scaling(shifted=hp.use_bias and hp.use_linear, labels=False)
-    learned, said = _better(scaling.batch(Batch(features)).features, labels, copies, place, hp, job, fits)
+    scaling = measure.scaling(shifted=choice.is_linear, labels=False)
+    learned, said = _better(scaling.batch(Batch(features)).features, labels, copies, choice)
     names = "bias", "linear", "factors"
     return dict(zip(names, scaling.restored(*(learned[name] for name in names)), strict=True)), said
 
 
 def _better(
-    features: Features,
-    labels: np.ndarray,
-    copies: _Copies,
-    place: Place,
-    hp: FactorizationMachinesHyperparameters,
-    job: Job,
-    fits: _Fits,
+    features: Features, labels: np.ndarray, copies: _Copies, choice: _Choice
 ) -> tuple[dict[str, np.ndarray], str]:
     """A machine or a linear model. One that a stop finds is kept as it is."""
-    binary = place.total.binary
-    learn = partial(
-        fits.fit,
-        factors=hp.num_factors,
-        binary=binary,
-        use_bias=hp.use_bias,
-        use_linear=hp.use_linear,
-        most=int(SWEEPS * place.schedule.epochs * hp.num_factors),
-        seed=job.seed,
-        stopped=lambda: job.stop_requested,
-    )
-    learned = learn(features, labels)
+    binary, job = choice.binary, choice.job
+    learned = choice.fit(features, labels)
     count = int(np.count_nonzero(learned["factors"].any(axis=0)))
-    said = f"No rates, decays or starts are given: variational Bayes found {count} of {hp.num_factors} factors"
-    if job.stop_requested or not (hp.use_bias and hp.use_linear):
+    said = f"No rates, decays or starts are given: variational Bayes found {count} of {choice.hp.num_factors} factors"
+    if job.stop_requested or not choice.is_linear:
         return learned, f"{said}."
     parts, rows = _parts(features, labels, copies, binary, job.seed), len(copies.first)
     if not parts:  # two or three rows may all be in one fold
@@ -206,7 +177,7 @@ def _better(
             return learned, f"{said}."
         weights = linear.minimum(known_part, penalty, start, binary, ONE_HOST)
         of_linear += linear.losses_of(held_out_part, weights, binary, ONE_HOST)
-        of_machine += _losses(learn(*known), *held_out, binary)
+        of_machine += _losses(choice.fit(*known), *held_out, binary)
     if penalty is None:
         return learned, f"{said}."
     gain = of_linear - of_machine
@@ -227,12 +198,20 @@ def _better(
     return linear_model, f"{said}: that is the model, without interactions."
 
 
-class _Fits:
-    """The fits of machines in a job, one after the other: those that are over, and where the running one is. A job that
-    goes on from a checkpoint makes neither again. Other hosts wait for the leader's fits, and cannot agree on any."""
+class _Choice:
+    """A job's choice: what it is of, and its fits of machines, one after the other: those that are over, and where the
+    running one is. A job that goes on from a checkpoint makes neither again.
 
-    def __init__(self, job: Job, found: Checkpoint | None) -> None:
-        self._job = job
+    Attributes:
+        binary: labels are classes. is_linear: the model may have a bias and linear weights, as the linear one has.
+    """
+
+    def __init__(
+        self, place: Place, hp: FactorizationMachinesHyperparameters, job: Job, found: Checkpoint | None
+    ) -> None:
+        self.hp, self.job, self.binary = hp, job, place.total.binary
+        self.is_linear = hp.use_bias and hp.use_linear
+        self._most = int(SWEEPS * place.schedule.epochs * hp.num_factors)
         self._done: list[dict[str, np.ndarray]] = []
         self._asked = 0
         self._begun: variational.Fit | None = None
@@ -241,21 +220,33 @@ class _Fits:
             if found.state["running"]:
                 self._begun = variational.Fit(found.state["running"], found.arrays)
 
-    def fit(self, features: Features, labels: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
-        """``variational.fit``."""
+    def fit(self, features: Features, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """``variational.fit``, with what the job says."""
         self._asked += 1
         if self._asked <= len(self._done):
             return self._done[self._asked - 1]
         begun, self._begun = self._begun, None
-        learned = variational.fit(features, labels, **options, begun=begun, offer=self.offer)
-        if not self._job.stop_requested:
+        learned = variational.fit(
+            features,
+            labels,
+            self.hp.num_factors,
+            binary=self.binary,
+            use_bias=self.hp.use_bias,
+            use_linear=self.hp.use_linear,
+            most=self._most,
+            seed=self.job.seed,
+            stopped=lambda: self.job.stop_requested,
+            begun=begun,
+            offer=self.offer,
+        )
+        if not self.job.stop_requested:
             self._done.append(learned)
         return learned
 
     def offer(self, running: Callable[[], variational.Fit] | None = None) -> None:
-        """A checkpoint of the fits."""
-        if self._job.hosts.size == 1:
-            self._job.checkpoints.offer(lambda: self._checkpoint(None if running is None else running()))
+        """A checkpoint; none on several hosts: the others wait for the leader's fits, and cannot agree on any."""
+        if self.job.hosts.size == 1:
+            self.job.checkpoints.offer(lambda: self._checkpoint(None if running is None else running()))
 
     def _checkpoint(self, running: variational.Fit | None) -> Checkpoint:
         position = f"fit {len(self._done)}" + ("" if running is None else f", factor {running.numbers['tried']}")
