@@ -118,18 +118,17 @@ class LocalSteps:
     def __init__(self, hosts: Hosts, parameters: Sequence[np.ndarray], *, by_rows: bool) -> None:
         self._hosts, self._parameters, self._by_rows = hosts, parameters, by_rows
         rows = len(parameters[0])
-        # Pages of these that are never touched cost no memory.
+        # Pages that are never touched cost no memory: so all have room for every row.
         self._counts = np.zeros(rows, np.uint16)  # steps on each since its last exchange: below OFTEN + MOST
         self._often = np.zeros(rows, bool)  # the same on all hosts
         self._places = np.zeros(rows, np.int32 if rows < 1 << 31 else np.int64)  # in what is kept, from 1; 0 for none
-        self._columns = np.empty(0, self._places.dtype)  # those that are kept
-        self._before = [np.empty((0, *parameter.shape[1:]), np.float32) for parameter in parameters]
+        self._columns = np.empty(rows, self._places.dtype)  # those that are kept
+        self._before = [np.empty_like(parameter) for parameter in parameters]
         self._used = self._waiting = self.steps = self.rows = 0
 
     def begin(self, columns: np.ndarray, rows: int) -> None:
         """Before a step by ``rows`` rows that changes these rows of the parameters, each named once."""
         if _keeping is not None and self._places.dtype == np.int32:
-            self._make_room(self._used + len(columns))
             columns, arrays = np.ascontiguousarray(columns, np.int64), (tuple(self._parameters), tuple(self._before))
             self._used = _keeping.keep(columns, self._counts, self._places, self._columns, self._used, *arrays)
         else:
@@ -144,19 +143,12 @@ class LocalSteps:
         places = self._places[new]
         again, new, places = new[places > 0], new[places == 0], places[places > 0] - 1
         end = self._used + len(new)
-        self._make_room(end)
         self._columns[self._used : end] = new
         self._places[new] = np.arange(self._used + 1, end + 1)
         for before, parameter in zip(self._before, self._parameters, strict=True):
             np.take(parameter, new, axis=0, out=before[self._used : end], mode="clip")  # the fastest way
             before[places] = parameter[again]
         self._used = end
-
-    def _make_room(self, rows: int) -> None:
-        """For so many rows to keep; it stays from period to period, for new memory is slow."""
-        if rows > len(self._columns):
-            self._columns = _longer(self._columns, self._used, 2 * rows)
-            self._before = [_longer(before, self._used, 2 * rows) for before in self._before]
 
     def exchange(self, common: np.ndarray, *, stopped: bool, step: float | None = None) -> Agreed:
         """Give rows that are stepped on often the values on which all hosts agree, and the others too where that takes
@@ -250,7 +242,6 @@ class LocalSteps:
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from what ``to_arrays`` gave."""
         kept = arrays["columns"]
-        self._make_room(len(kept))
         self._used, self._waiting = len(kept), int(arrays["waiting"])
         self._columns[: self._used] = kept
         self._places[kept] = np.arange(1, self._used + 1)
@@ -258,10 +249,3 @@ class LocalSteps:
         self._often[arrays["often"]] = True
         for place, before in enumerate(self._before):
             before[: self._used] = arrays[f"before {place}"]
-
-
-def _longer(array: np.ndarray, used: int, rows: int) -> np.ndarray:
-    """With room for so many rows, of which the first ones are those used."""
-    longer = np.empty((rows, *array.shape[1:]), array.dtype)
-    longer[:used] = array[:used]
-    return longer
