@@ -31,10 +31,8 @@ def selected(model: Model, batch: Any, outputs: Sequence[str]) -> dict[str, Any]
 
     Raises
     ------
-    NotImplementedError
-        the model has no outputs that could be selected.
     PredictionError
-        see ``answer``.
+        the model has no outputs that could be selected; and see ``answer``.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         columns = model.select(batch, outputs)

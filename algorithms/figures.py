@@ -15,6 +15,7 @@ import numpy as np
 from recordio.batches import Batch
 
 MOST_BARS = 30
+_MOST_ROWS, _MOST_NAMES = 30, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +112,14 @@ class Cards:
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of a channel, evenly from all of it, to show how the model does. ``dataset`` is the channel's name."""
+    """Rows of a channel, evenly from all of it, to show how the model does. ``dataset`` is the channel's name.
+
+    ``names`` are those of the features, in their order; none where nobody says.
+    """
 
     dataset: str
     rows: Batch
+    names: Sequence[str] = ()
 
 
 Figure: TypeAlias = Lines | Bars | Heatmap | Pictures | Table | Cards
@@ -129,12 +134,12 @@ def short(value: float, digits: int = 4) -> str:
     return f"{value:.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
-def largest(title: str, values: np.ndarray, names: Sequence[str] | None = None, note: str = "") -> Bars:
+def largest(title: str, values: np.ndarray, names: Sequence[str] = (), note: str = "") -> Bars:
     """The values furthest from zero, (n,), falling; features are numbered from 0 where they have no names."""
     sizes = np.abs(values)
     first = np.argpartition(-sizes, MOST_BARS)[:MOST_BARS] if len(values) > MOST_BARS else np.arange(len(values))
     order = first[np.argsort(-sizes[first], kind="stable")]
-    labels = [str(names[index]) if names is not None else f"feature {index}" for index in order]
+    labels = [str(names[index]) if names else f"feature {index}" for index in order]
     more = f" The {len(order)} largest of {len(values)}." if len(values) > len(order) else ""
     return Bars(title=title, labels=labels, values=[float(values[index]) for index in order], note=note + more)
 
@@ -146,8 +151,37 @@ def effects(title: str, weights: np.ndarray, sample: Sample | None) -> Bars:
     """
     if sample is None:
         return largest(title, weights)
+    _, deviation = spread(sample)
+    note = "Each times the standard deviation of its feature."
+    return largest(title, weights * deviation, sample.names, note)
+
+
+def spread(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the standard deviation of each feature, (d,) each."""
     features = sample.rows.features
     mean = np.asarray(features.mean(axis=0)).reshape(-1)
     squares = np.asarray((features**2).mean(axis=0)).reshape(-1)
-    deviation = np.sqrt(np.maximum(squares - mean**2, 0))
-    return largest(title, weights * deviation, note="Each times the standard deviation of its feature.")
+    return mean, np.sqrt(np.maximum(squares - mean**2, 0))
+
+
+def names_of(sample: Sample | None) -> Sequence[str]:
+    """Those of the features; none where nobody says."""
+    return () if sample is None else sample.names
+
+
+def strongest(
+    title: str, values: np.ndarray, row: str, sample: Sample | None, *, first: int = 0, note: str = ""
+) -> list[Table]:
+    """Of each row of values, (n, d), the names of the features whose values are furthest from 0, with these; nothing
+    where features have no names. ``row`` is what a row is, numbered from ``first``."""
+    names = names_of(sample)
+    if not names:
+        return []
+    shown = values[:_MOST_ROWS]
+    order = np.argsort(-np.abs(shown), axis=1, kind="stable")[:, :_MOST_NAMES]
+    rows = [
+        [str(number), ", ".join(f"{names[index]} ({line[index]:.2g})" for index in found)]
+        for number, (line, found) in enumerate(zip(shown, order, strict=True), first)
+    ]
+    more = f" The first {len(shown)} of {len(values)}." if len(shown) < len(values) else ""
+    return [Table(title=title, columns=(row, "features"), rows=rows, note=note + more)]

@@ -28,6 +28,7 @@ from algorithms import registry
 from algorithms.answers import answer, selected
 from algorithms.archives import ArchiveError, extract, model_of_job
 from algorithms.errors import ModelError, PredictionError
+from algorithms.exporting import exported
 from algorithms.figures import Figure, Sample
 from algorithms.frames import no_number, not_numbered
 from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model
@@ -156,6 +157,27 @@ class LoadedModel(Model):
         if self.model.takes_categories and (found := not_numbered(values)):
             raise PredictionError(found)
         return as_input(values, self.algorithm)
+
+    def export(self, form: str, names: Sequence[str] | None = None) -> Any:
+        """The model for other programs, where its algorithm has such a form.
+
+        Parameters
+        ----------
+        form
+            ``onnx``, ``sklearn`` or ``json``.
+        names
+            what the features are called, in their order; None where that is not known.
+
+        Returns
+        -------
+            An ``onnx.ModelProto``; a fitted estimator of scikit-learn or XGBoost; a dict that JSON can say.
+
+        Raises
+        ------
+        ExportError
+            there is no such form of it, with the reason; or there are not as many names as features.
+        """
+        return exported(self.algorithm.name, self.model, form, names)
 
     def figures(self, sample: Sample | None) -> list[Figure]:
         """See ``Model``."""

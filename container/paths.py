@@ -42,6 +42,11 @@ class Paths:
         return self.config / "checkpointconfig.json"
 
     @property
+    def columns(self) -> Path:
+        """What the columns of the data are called, for the page about the job; ``oba train`` alone has such a file."""
+        return self.config / "columns.json"
+
+    @property
     def data(self) -> Path:
         """The folder of channels: a sub-folder for each in File mode, FIFOs ``<channel>_<epoch>`` in Pipe mode."""
         return self.base / "input" / "data"

@@ -72,6 +72,7 @@ class Form:
         labelled: the label comes first in the rows that are made; elsewhere a label that is named is left out.
         missing: an empty field is a missing value; elsewhere it is an error.
         like: the names of the columns of an earlier file, whose order these take; None where there is none.
+        whose: what messages call that file.
         features: how many the model takes that is asked; None for any number.
     """
 
@@ -81,6 +82,7 @@ class Form:
     labelled: bool = False
     missing: bool = False
     like: Sequence[str] | None = None
+    whose: str = "the first file"
     features: int | None = None
 
 
@@ -161,21 +163,29 @@ class Table:
 
     def _ordered(self, first: Sequence[str]) -> list[int]:
         """The columns in the order in which they are written: the label, if it is, then the features."""
-        columns = list(range(self._width))
-        if (like := self._form.like) is not None and self.names is not None and list(like) != self.names:
-            if sorted(like) != sorted(self.names) or len(set(like)) < len(like):
-                lacking = [name for name in like if name not in self.names]
-                more = [name for name in self.names if name not in like]
-                raise ConfigurationError(
-                    f"{self._form.what}: the columns are not those of the first file: "
-                    f"{_listed(lacking) if lacking else 'none'} lacking, {_listed(more) if more else 'none'} added"
-                )
-            columns = [self.names.index(name) for name in like]
-        features = [column for column in columns if column != self._label]
+        features = [column for column in range(self._width) if column != self._label]
+        if self._form.like is not None and self.names is not None:
+            features = self._like(self._form.like, self.names, features)
         if not features:
             raise ConfigurationError(f"{self._form.what}: there is no column beside the label")
         _check_width(self._form, len(features), first)
         return [self._label, *features] if self._label is not None and self._form.labelled else features
+
+    def _like(self, like: Sequence[str], names: list[str], features: list[int]) -> list[int]:
+        """The columns of the features in the order that these names have, the label's aside."""
+        label = None if self._label is None else names[self._label]
+        wanted, found = [name for name in like if name != label], [names[column] for column in features]
+        if wanted == found:
+            return features
+        if sorted(wanted) != sorted(found) or len(set(wanted)) < len(wanted):
+            lacking = [name for name in wanted if name not in found]
+            more = [name for name in found if name not in wanted]
+            raise ConfigurationError(
+                f"{self._form.what}: the columns are not those of {self._form.whose}: "
+                f"{_listed(lacking) if lacking else 'none'} lacking, {_listed(more) if more else 'none'} added"
+                + ("" if lacking or len(more) > 1 else leave_out(more[0]))
+            )
+        return [names.index(name) for name in wanted]
 
     def _numbers(self, row: list[str]) -> list[str]:
         self._row += 1
@@ -213,6 +223,11 @@ class Table:
     def _called(self, column: int) -> str:
         kind = "label" if column == self._label else "column"
         return f"{kind} {quoted(self.names[column])}" if self.names else f"{kind} {column} (counted from 0)"
+
+
+def leave_out(name: str) -> str:
+    """The end of a message about a column too many."""
+    return f"; if that is the label, --label {shlex.quote(name)} leaves it out"
 
 
 def _listed(names: Sequence[str]) -> str:

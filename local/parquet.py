@@ -13,6 +13,7 @@ from algorithms.interface import LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Chann
 from container.extras import installing
 from container.settings import ConfigurationError
 from local import inputs, suffixes
+from local.columns import leave_out
 from local.parameters import did_you_mean
 from recordio.errors import ParseError
 from recordio.record_writer import encode_records
@@ -53,29 +54,58 @@ def converted(
     return written
 
 
-def request(body: bytes, label: str | None, what: str) -> bytes:
+def request(body: bytes, label: str | None, what: str, names: Sequence[str] | None = None) -> bytes:
     """The rows of a Parquet file as RecordIO-protobuf, without the label's column where ``label`` names one.
 
+    Features take the order of ``names``, where they are known.
+
     Raises:
-        ConfigurationError: naming ``what``: pyarrow is missing, the file is damaged, or a column has no numbers.
+        ConfigurationError: naming ``what``: pyarrow is missing, the file is damaged, a column has no numbers, or the
+            columns are others than ``names``.
     """
     with tempfile.TemporaryDirectory() as folder, _errors(what):
         file, copy = Path(folder) / "rows.parquet", Path(folder) / "rows.pbr"
         file.write_bytes(body)
-        _convert(file, copy, label, [], [], labelled=False)
+        _convert(file, copy, label, _order(_names(file), label, names or ()), [], labelled=False)
         return copy.read_bytes()
 
 
-def first_column(file: Path, what: str) -> str | None:
-    """The name of the first column of a Parquet file, which is the label where no other is named.
+def _order(found: Sequence[str], label: str | None, names: Sequence[str]) -> list[str]:
+    """The columns of a request in the order of ``names``, the label last; none where there are no names, as in files
+    that were read by their places.
+
+    Raises:
+        ConfigurationError: they are others.
+    """
+    place = place_of(label, found, labelled=False) if label in found or (label and is_place(label)) else None
+    beside = [] if place is None else [found[place]]
+    features = [name for name in found if name not in beside]
+    if not names or list(names) == features:
+        return []
+    for missing, text in ((set(names) - set(features), "lacks"), (set(features) - set(names), "has besides")):
+        if missing:
+            name = min(missing)
+            told = f"it {text} the column '{name}', unlike the data that the model was trained on"
+            raise ConfigurationError(told + (leave_out(name) if len(features) == len(names) + 1 else ""))
+    return [*names, *beside]
+
+
+def columns(file: Path, what: str) -> list[str]:
+    """The names of the columns of a Parquet file, of which the first is the label where no other is named.
 
     Raises:
         ConfigurationError: naming ``what``: pyarrow is missing, or the file is damaged.
     """
-    with _errors(what), file.open("rb") as stream:
-        from recordio.parquet import column_names
+    with _errors(what):
+        return _names(file)
 
-        return next(iter(column_names(stream, file.name)), None)
+
+def _names(file: Path) -> list[str]:
+    import pyarrow.parquet
+
+    from recordio.parquet import without_index
+
+    return [column.name for column in without_index(pyarrow.parquet.read_schema(file))]
 
 
 @contextlib.contextmanager
@@ -105,7 +135,7 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], other:
         kept = [column for column in table.schema_arrow if column in kept or column.name == label]
     names = in_order([column.name for column in kept], order, other, file.name)
     kept.sort(key=lambda column: names.index(column.name))
-    place = _place(names, label, labelled=labelled)
+    place = place_of(label, names, labelled=labelled)
     for number, column in enumerate(kept):
         if number == place and not labelled:
             continue  # it is left out
@@ -121,12 +151,21 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], other:
             stream.write(encode_records(rows, labels))
 
 
-def _place(names: Sequence[str], label: str | None, *, labelled: bool) -> int | None:
-    """The label's column; None where there is none."""
+def place_of(label: str | None, names: Sequence[str], *, labelled: bool) -> int | None:
+    """The label's column; None where there is none.
+
+    Raises:
+        ConfigurationError: it is not among the ``names``.
+    """
     if label is None:
         return 0 if labelled else None
     if label in names:
         return names.index(label)
-    if label.removeprefix("-").isdecimal() and -len(names) <= int(label) < len(names):
+    if is_place(label) and -len(names) <= int(label) < len(names):
         return int(label) % len(names)
     raise ConfigurationError(f"there is no column {label!r}; {did_you_mean(label, names)}")
+
+
+def is_place(label: str) -> bool:
+    """It says a column by its number."""
+    return label.removeprefix("-").isdecimal()

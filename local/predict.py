@@ -63,7 +63,7 @@ def predict(
     from algorithms.loading import identified, unpacked
     from container import logs
     from container.serving import app, models
-    from local import tables
+    from local import names, tables
     from recordio.content_type import parse
 
     logs.configure(stream=sys.stderr)  # standard output is for the answer
@@ -72,7 +72,9 @@ def predict(
         settings = Settings(algorithm=algorithm or identified(folder, model).name, max_payload=None)
         found, loaded = models.load(folder, settings)
     stated = content_type or _media_type(text, found.serving.accepts)
-    body, media = tables.request(body, stated, columns, found.serving, f"--input {text}", loaded.feature_dim)
+    body, media = tables.request(
+        body, stated, columns, found.serving, f"--input {text}", loaded.feature_dim, names.of_features(model)
+    )
     client = app.make_app(loaded, found, settings).test_client()
     headers = {"Accept": accept} if accept else {}
     answer = client.post("/invocations", data=body, content_type=media, headers=headers)

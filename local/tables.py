@@ -18,6 +18,8 @@ from recordio.readers import ChannelStream, RowFormat, decode
 from recordio.record_writer import encode_records
 from recordio.sources import FileSource
 
+TRAINED_ON = "the data that the model was trained on"
+
 
 def converted(
     declared: Mapping[str, Channel],
@@ -105,18 +107,40 @@ def _of_csv(
     return made, names, kept
 
 
-def label_by_default(channel: Channel, paths: Sequence[Path], stated: str | None, columns: Columns) -> str | None:
-    """The name of the column that is the label since the command names none; None where there is no such column."""
+def names(channel: Channel, paths: Sequence[Path], stated: str | None, columns: Columns) -> list[str]:
+    """What the columns of a channel are called, in the order in which the algorithm reads them: the label first, where
+    it has labels. None where the files, which ``converted`` has taken, do not say.
+
+    Raises:
+        ConfigurationError: a Parquet file cannot be read.
+    """
     media = _media(channel, paths, stated)
-    if columns.label is not None or channel.labels != LABELS_REQUIRED:
-        return None
-    if media is not None and media.media_type == PARQUET:
-        file = inputs.files_of(paths)[0]
-        return parquet.first_column(file, f"channel '{channel.name}': {file}")
-    if not columns.header or media is None or media.media_type != CSV or "label_size" in media.parameters:
-        return None
-    with opened(inputs.opened(inputs.files_of(paths)[0]), media) as text:
-        return next(iter(header(text, media.delimiter.decode())), None)
+    found = [] if media is None else _names(channel, paths, media, columns)
+    if not found:
+        return []
+    labelled, label = channel.labels == LABELS_REQUIRED, columns.label
+    if label is not None and label not in found and not parquet.is_place(label):  # the index of a frame
+        return [label, *found] if labelled else found
+    place = parquet.place_of(label, found, labelled=labelled)
+    features = [name for number, name in enumerate(found) if number != place]
+    return [found[place], *features] if labelled and place is not None else features
+
+
+def label_by_default(channel: Channel, names: Sequence[str], stated: str | None, columns: Columns) -> str | None:
+    """The name of the column that is the label since the command names none; None where there is no such column."""
+    given = columns.label is not None or (stated is not None and "label_size" in content_type.parse(stated).parameters)
+    return None if given or channel.labels != LABELS_REQUIRED else next(iter(names), None)
+
+
+def _names(channel: Channel, paths: Sequence[Path], media: ContentType, columns: Columns) -> list[str]:
+    """As the first file of a channel has them; none where it has none."""
+    file = inputs.files_of(paths)[0]
+    if media.media_type == PARQUET:
+        return parquet.columns(file, f"channel '{channel.name}': {file}")
+    if media.media_type != CSV or not columns.named:
+        return []
+    with opened(inputs.opened(file), media) as text:
+        return header(text, media.delimiter.decode())
 
 
 def _check(media: ContentType, columns: Columns) -> None:
@@ -152,17 +176,27 @@ def _records(file: Path, channel: Channel) -> Path:
 
 
 def request(
-    body: bytes, stated: str, columns: Columns, serving: Serving, what: str, feature_dim: int | None
+    body: bytes,
+    stated: str,
+    columns: Columns,
+    serving: Serving,
+    what: str,
+    feature_dim: int | None,
+    names: Sequence[str] | None = None,
 ) -> tuple[bytes, str]:
-    """A request's body and content type, as the model reads them; the label is left out. The model takes so many
-    features, None where it does not say.
+    """A request's body and content type, as the model reads them; the label is left out, and columns that have names
+    take the order of those that the model was trained on.
+
+    Args:
+        feature_dim: how many features the model takes; None where it does not say.
+        names: what they are called; None where that is not known.
 
     Raises:
         ConfigurationError: the body cannot be read as a table, or the command says of columns and it is none.
     """
     media = content_type.parse(stated)
     if media.media_type == PARQUET and serving.takes == ROWS and RECORDIO in serving.accepts:
-        return parquet.request(body, columns.label, what), RECORDIO
+        return parquet.request(body, columns.label, what, names), RECORDIO
     if media.media_type != CSV or serving.takes != ROWS:
         if columns.given:
             raise ConfigurationError(
@@ -173,7 +207,7 @@ def request(
     form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
     if columns.given or check(opened(io.BytesIO(body), media), form):
         out = io.StringIO(newline="")
-        form = replace(form, missing=serving.missing_values)
+        form = replace(form, missing=serving.missing_values, like=names, whose=TRAINED_ON)
         csv.writer(out, lineterminator="\n").writerows(Table(opened(io.BytesIO(body), media), form))
         kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
         body, media = out.getvalue().encode(), ContentType(CSV, kept)

@@ -81,12 +81,8 @@ def run(request: Request) -> int:
     with tempfile.TemporaryDirectory(dir=paths.base, prefix=".input-") as folder:
         files = {name: _files(name, texts, Path(folder)) for name, texts in request.channels.items()}
         _check_apart(paths, files)
-        label = (
-            tables.label_by_default(declared["train"], files["train"], request.content_type, request.columns)
-            if "train" in files
-            else None
-        )
         readable = tables.converted(declared, files, request.content_type, request.columns, Path(folder) / "made")
+        names, label = _columns(declared, files, request)
         files = {name: found for name, (found, _) in readable.items()}
         types = {name: _content_type(declared[name], *readable[name]) for name in files}
         values = _feature_dim(algorithm, files, types) | given
@@ -95,6 +91,8 @@ def run(request: Request) -> int:
         _lay_out(paths, files, Path(folder))
     _write(paths.input_data_config, {name: {"TrainingInputMode": "File", "ContentType": types[name]} for name in files})
     _write(paths.hyperparameters, values)
+    if names:
+        _write(paths.columns, {"columns": names})
     if request.checkpoints is not None:
         request.checkpoints.mkdir(parents=True, exist_ok=True)
         paths.checkpoints.symlink_to(request.checkpoints.resolve())
@@ -247,6 +245,17 @@ def _content_type(channel: Channel, paths: Sequence[Path], stated: str | None) -
             f"channel '{channel.name}': {media} ({paths[0]}) is not taken; use {' or '.join(channel.accepts)}"
         )
     return f"{media};label_size=0" if media == CSV and channel.labels == LABELS_NONE else media
+
+
+def _columns(
+    declared: Mapping[str, Channel], files: Mapping[str, Sequence[Path]], request: Request
+) -> tuple[list[str], str | None]:
+    """The names of the columns of the training data, where they have any; and which is the label, if nobody says."""
+    if "train" not in files:
+        return [], None
+    channel = declared["train"]
+    names = tables.names(channel, files["train"], request.content_type, request.columns)
+    return names, tables.label_by_default(channel, names, request.content_type, request.columns)
 
 
 def _feature_dim(

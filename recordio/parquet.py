@@ -28,6 +28,7 @@ from recordio.errors import DataError, ParseError
 from recordio.rows import RowFormat, batch_of, check_parts, columns, label_columns
 
 _READ_VALUES = 1 << 23  # that Arrow is asked for at a time: each time costs it some microseconds a column
+_READ_ROWS = 1 << 18  # at most: of few columns, so many cost far more than that, and more would only take memory
 _BATCH_VALUES = 1 << 20  # of a batch, 4 MB: malloc gives larger blocks back to the system, which clears them anew
 _BUFFER_BYTES = 1 << 20
 _THREADED_ROWS = 1 << 16  # that Arrow is asked for: of fewer, waking a thread a column costs more than it decodes
@@ -120,7 +121,7 @@ def _read(
     layout = columns(len(names), labels, rows, name)
     first_row = 0
     # Part by part even where a row group is small: read at once, it takes what its columns claim to have.
-    count = max(1, _READ_VALUES // len(names))
+    count = max(1, min(_READ_VALUES // len(names), _READ_ROWS))
     parts = parquet.iter_batches(batch_size=count, columns=names, use_threads=count >= _THREADED_ROWS)
     step = max(1, _BATCH_VALUES // len(names))
     while True:

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from algorithms.common.hosts import ONE_HOST
 from algorithms.errors import PredictionError
-from algorithms.figures import Card, Cards, Figure, Sample
+from algorithms.figures import Card, Cards, Figure, Sample, names_of
 from algorithms.interface import Hosts
 from recordio.batches import Features
 
@@ -175,24 +175,27 @@ def figures(described: Described | None, sample: Sample | None, mixtures: np.nda
     if described is None:
         return []
     documents = None if sample is None else sp.csr_array(sample.rows.features)
+    vocabulary = described.vocabulary or names_of(sample) or None
     cards = [
         Card(
             title=f"Topic {topic['topic']}",
             share=topic["share"],
-            words=[(word["word"], word["probability"]) for word in topic["words"]],
+            words=[
+                (vocabulary[word["id"]] if vocabulary else word["word"], word["probability"]) for word in topic["words"]
+            ],
             facts=", ".join(
                 ([] if topic["npmi"] is None else [f"NPMI {topic['npmi']:.2f}"])
                 + [f"uniqueness {topic['uniqueness']:.2f}"]
             ),
             examples=[]
             if documents is None or mixtures is None
-            else _examples(documents, mixtures[:, topic["topic"]], described.vocabulary),
+            else _examples(documents, mixtures[:, topic["topic"]], vocabulary),
         )
         for topic in sorted(described.topics, key=lambda topic: -topic["share"])
     ]
     known = [topic["npmi"] for topic in described.topics if topic["npmi"] is not None]
     mean = f"Mean coherence (NPMI) {np.mean(known):.3f}. " if known else ""
-    named = "" if described.vocabulary is not None else " Words are numbered from 0: the job has no vocabulary."
+    named = "" if vocabulary is not None else " Words are numbered from 0: the job has no vocabulary."
     whose = "" if sample is None else f" Examples are documents of {sample.dataset} by their most frequent words."
     note = (
         f"{mean}The share is that of the topic in all words. NPMI says how often its words occur in the same "

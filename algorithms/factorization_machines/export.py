@@ -9,6 +9,8 @@ import numpy as np
 from algorithms.common.documents import arrays_as_json as to_json  # noqa: F401 - oba export looks for it here
 from algorithms.factorization_machines.model import FactorizationMachine
 
+WHY_NOT = {"sklearn": "scikit-learn has no factorization machines; use --to onnx, or --to json"}
+
 
 def to_onnx(model: FactorizationMachine) -> Any:
     """``score`` and, for classification, ``predicted_label``; pairs by Rendle's (sum^2 - sum of squares) / 2."""

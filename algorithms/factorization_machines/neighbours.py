@@ -36,6 +36,7 @@ def nearest(factors: np.ndarray, sample: Sample | None) -> Table | None:
     ranges = _ranges(features)[candidates]
     if len(np.unique(ranges)) == len(ranges):  # each row has every feature: all of them are compared
         ranges = np.zeros_like(ranges)
+    called = sample.names or range(len(factors))
     rows = []
     for position in _first_of_each(ranges):
         cosines = unit @ unit[position]
@@ -43,13 +44,14 @@ def nearest(factors: np.ndarray, sample: Sample | None) -> Table | None:
         cosines[ranges != ranges[position]] = -np.inf
         best = [one for one in np.argsort(-cosines, kind="stable")[:_NEAREST] if cosines[one] > -1.5]
         if best:
-            named = ", ".join(f"{candidates[one]} ({cosines[one]:.2f})" for one in best)
-            rows.append([str(candidates[position]), f"{seen[candidates[position]]:,}", named])
+            named = ", ".join(f"{called[candidates[one]]} ({cosines[one]:.2f})" for one in best)
+            rows.append([str(called[candidates[position]]), f"{seen[candidates[position]]:,}", named])
     return Table(
         title="Nearest features by their factors",
         columns=("feature", "rows", "nearest features, with the cosine"),
         rows=rows,
-        note=f"The most frequent features in {len(sample.rows):,} rows of {sample.dataset}, numbered from 0.",
+        note=f"The most frequent features in {len(sample.rows):,} rows of {sample.dataset}"
+        + ("." if sample.names else ", numbered from 0."),
     )
 
 

@@ -6,7 +6,10 @@ from typing import Any
 
 from algorithms.image_classification.model import ImageModel
 
-WHY_NOT = {"json": "a network of millions of weights is no document; use --to onnx"}
+WHY_NOT = {
+    "json": "a network of millions of weights is no document; use --to onnx",
+    "sklearn": "scikit-learn has no convolutional networks; use --to onnx",
+}
 
 
 def to_onnx(model: ImageModel) -> Any:

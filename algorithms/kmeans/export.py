@@ -29,3 +29,16 @@ def to_onnx(model: KMeansModel) -> Any:
         "distance_to_cluster": (graph.cast(distance, "float"), "float", None),
     }
     return graph.model("kmeans", (FEATURES, (ROWS, model.feature_dim)), outputs)
+
+
+def to_sklearn(model: KMeansModel) -> Any:
+    """A ``KMeans`` whose ``predict`` is ``closest_cluster``, and the least distance of ``transform``
+    ``distance_to_cluster``. What only training has (``inertia_``, ``labels_``) is not there."""
+    from sklearn.cluster import KMeans
+
+    from algorithms.common.sklearn_forms import fitted
+
+    count, width = model.centers.shape
+    # The threads are what fit would count on its machine; another may open this, and one is everywhere.
+    private = {"_n_threads": 1, "_n_features_out": count}
+    return fitted(KMeans(n_clusters=count), width, cluster_centers_=model.centers, **private)

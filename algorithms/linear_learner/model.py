@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 from algorithms.common import mxnet_archive, mxnet_files, mxnet_symbols
 from algorithms.common.documents import read_json
 from algorithms.errors import ModelError
-from algorithms.figures import Figure, Heatmap, Sample, effects
+from algorithms.figures import Figure, Heatmap, Sample, effects, names_of, strongest
 from algorithms.interface import NO_PARAMETERS, Model
 from algorithms.quality import answered
 from recordio.batches import Batch
@@ -80,7 +80,9 @@ class LinearModel(Model):
         if len(self.weight) == 1:
             figures.append(effects("Weights", self.weight[0], sample))
         else:
-            figures.append(Heatmap(title="Weights", values=self.weight, x="feature", y="class"))
+            names = names_of(sample)
+            figures.append(Heatmap(title="Weights", values=self.weight, x="feature", y="class", columns=names))
+            figures += strongest("Largest weights of each class", self.weight, "class", sample)
         return figures
 
     def save(self, directory: Path) -> None:

@@ -18,3 +18,18 @@ def to_onnx(model: PCAModel) -> Any:
     return graph.model(
         "pca", (FEATURES, (ROWS, model.feature_dim)), {"projection": (projection, "float", model.v.shape[1])}
     )
+
+
+def to_sklearn(model: PCAModel) -> Any:
+    """A ``PCA``, or a ``TruncatedSVD`` where the mean is not subtracted, whose ``transform`` is ``projection``: the
+    components in the order of the artifact, the largest last. What only training knows (``explained_variance_``) is
+    not there."""
+    from sklearn.decomposition import PCA, TruncatedSVD
+
+    from algorithms.common.sklearn_forms import fitted
+
+    width, count = model.v.shape
+    learned = {"components_": model.v.T, "singular_values_": model.s}
+    if model.mean is None:
+        return fitted(TruncatedSVD(n_components=count), width, **learned)
+    return fitted(PCA(n_components=count), width, n_components_=count, mean_=model.mean[0], **learned)

@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.common import mxnet_files
 from algorithms.errors import ModelError
-from algorithms.figures import Figure, Heatmap, Lines, Sample, short
+from algorithms.figures import Figure, Heatmap, Lines, Sample, names_of, short, strongest
 from algorithms.interface import NO_PARAMETERS, Model
 from recordio.batches import Batch
 
@@ -67,7 +67,9 @@ class PCAModel(Model):
                 x="feature",
                 y="component, the largest on top",
                 rows=[str(number + 1) for number in range(len(falling))],
+                columns=names_of(sample),
             ),
+            *strongest("Largest features of each component", self.v.T[::-1], "component", sample, first=1),
         ]
         if sample is not None and len(falling) > 1:
             projection = self.predict(sample.rows)[PROJECTION]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Boosted:
 
     Attributes:
         booster: after the last round, or after the best where early stopping is on.
-        scores: of that round; empty where this run did not see it.
+        scores: of that round.
         stopped: the job was asked to stop before the last round.
     """
 
@@ -112,11 +112,16 @@ def boost(
     if monitor.stopped and checkpoints is not None:
         job.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
     if stopping is None:
-        return Boosted(booster, monitor.history[-1] if monitor.history else {}, monitor.stopped)
-    at = stopping.best_iteration - monitor.first
-    scores = monitor.history[at] if 0 <= at < len(monitor.history) else {}
-    job.report(Chosen(stopping.best_iteration - base, () if scores else stopping.best_score))
-    return Boosted(stopping.best(booster), scores, monitor.stopped)
+        if not monitor.history:  # all rounds are those of an earlier run
+            monitor.history.append(monitor.evaluated(booster, matrices))
+            job.report(measured(done - 1, monitor.history[-1]))
+        return Boosted(booster, monitor.history[-1], monitor.stopped)
+    best, at = stopping.best(booster), stopping.best_iteration - monitor.first
+    seen = 0 <= at < len(monitor.history)
+    scores = monitor.history[at] if seen else monitor.evaluated(best, matrices)
+    chosen = measured(stopping.best_iteration - base, scores)
+    job.report(Chosen(chosen.step, () if seen else chosen.scores))
+    return Boosted(best, scores, monitor.stopped)
 
 
 def _check_kind(start: xgb.Booster, hyperparameters: XGBoostHyperparameters) -> None:
@@ -163,15 +168,23 @@ def _rounds(
 
 
 def _first_score(hyperparameters: XGBoostHyperparameters, labels: np.ndarray, hosts: Hosts) -> dict[str, float]:
-    """The median of the labels (of several hosts, that of their medians) where XGBoost's own estimate is no start.
+    """Of the labels (of several hosts, of their parts' values) what XGBoost's own estimate is no start for.
 
-    For ``reg:pseudohubererror`` XGBoost 2 and later take one Newton step from 0, where the loss of labels far from 0 is
-    next to linear: of labels near 100 it makes a million, from which no number of rounds comes back.
+    XGBoost 2 and later take one Newton step from 0. There ``reg:pseudohubererror`` is next to linear in labels far from
+    0: of labels near 100 it makes a million, from which no number of rounds comes back; the median is near its least.
+    ``reg:squaredlogerror`` is the squared error of log(1 + label), whose mean is its least: the step ends anywhere.
     """
-    if hyperparameters.target != "reg:pseudohubererror" or hyperparameters.base_score is not None:
+    if hyperparameters.base_score is not None or hyperparameters.target not in _STARTS:
         return {}
-    medians = hosts.gather(float(np.median(labels)) if len(labels) else None)
-    return {"base_score": float(np.median([median for median in medians if median is not None]))}
+    start = _STARTS[hyperparameters.target]
+    starts = hosts.gather(start(labels) if len(labels) else None)
+    return {"base_score": float(np.median([one for one in starts if one is not None]))}
+
+
+_STARTS: dict[str, Callable[[np.ndarray], float]] = {
+    "reg:pseudohubererror": lambda labels: float(np.median(labels)),
+    "reg:squaredlogerror": lambda labels: float(np.expm1(np.log1p(labels.astype(np.float64)).mean())),
+}
 
 
 @contextlib.contextmanager
@@ -239,13 +252,6 @@ class Watcher:
         """The number of the best round; -1 before the first."""
         return -1 if self._stopping.best_step is None else self._stopping.best_step
 
-    @property
-    def best_score(self) -> tuple[Score, ...]:
-        """That of the best round; none where no metric was named, and this run saw no round."""
-        if self._metric is None:
-            return ()
-        return (Score("validation", self._metric, self._stopping.best),)
-
     def is_over(self, number: int) -> bool:
         """Whether there was no gain for as many rounds as were allowed, round ``number`` being the last."""
         return self.best_iteration >= 0 and number - self.best_iteration >= self._patience
@@ -291,6 +297,7 @@ class Monitor(xgb.callback.TrainingCallback):
     ) -> None:
         super().__init__()
         names = hyperparameters.metrics
+        self._hyperparameters = hyperparameters
         self._names = [
             *(name for name in names if name not in CUSTOM),
             *(name for name in names if name in CUSTOM),
@@ -330,6 +337,20 @@ class Monitor(xgb.callback.TrainingCallback):
         if self._keep and not last:
             self._job.save_intermediate(XGBModel([*self.beside, model]))
         return over or self.stopped
+
+    def evaluated(self, booster: xgb.Booster, matrices: list[tuple[xgb.DMatrix, str]]) -> Scores:
+        """The scores of a booster whose last round this run did not train."""
+        asked = booster.copy()
+        asked.set_param([("eval_metric", name) for name in _own_metrics(self._hyperparameters).get("eval_metric", ())])
+        metrics, target = self._hyperparameters.metrics, self._hyperparameters.target
+        of_ours: Any = evaluator(metrics, target, self._job.hosts)  # gives a list, as XGBoost takes and does not say
+        told = asked.eval_set(matrices, feval=of_ours, output_margin=False)
+        log: dict[str, dict[str, list[float]]] = {}
+        for part in told.split("\t")[1:]:
+            name, _, value = part.rpartition(":")
+            dataset, _, metric = name.partition("-")
+            log.setdefault(dataset, {})[metric] = [float(value)]
+        return self._scores(log)
 
     def _scores(self, log: dict[str, dict[str, list[float]]]) -> Scores:
         """Latest values, under the names that the job asked for where XGBoost spells them otherwise."""

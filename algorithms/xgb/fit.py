@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xgboost as xgb
 
 from algorithms.common.hosts import any_host
@@ -62,6 +63,7 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
             return XGBModel(cross_validate(hyperparameters, joined, job))
         checkpoints = job.checkpoint_directory
         boosted = boost(hyperparameters, train, validation, job, start=start, checkpoint_directory=checkpoints)
+        _warn_of_no_split(boosted.booster, train, hyperparameters, job)
         return XGBModel([boosted.booster])
 
 
@@ -126,6 +128,22 @@ def _of_one_width(train: Batch, validation: Batch) -> tuple[Batch, Batch]:
             f"{train.feature_dim}"
         )
     return data.of_width(train, width), data.of_width(validation, width)
+
+
+def _warn_of_no_split(booster: xgb.Booster, train: Batch, hyperparameters: XGBoostHyperparameters, job: Job) -> None:
+    """Nothing says of such a model that it is a constant, except that all its scores stay as they are."""
+    labels = np.asarray(train.labels).ravel()
+    differ = any_host(job.hosts, bool(labels.size and labels.min() < labels.max()))
+    if not differ or hyperparameters.booster == "gblinear" or booster.get_score(importance_type="weight"):
+        return
+    large = ""
+    if hyperparameters.target == "reg:squaredlogerror":
+        large = " Of large labels reg:squaredlogerror has second derivatives near 0: divide the labels, or lower both."
+    job.warning(
+        "No tree has a split: the model gives all rows the same score. Where rows differ, min_child_weight "
+        f"({hyperparameters.min_child_weight or 1:g}, against the sum of the second derivatives of a leaf's rows) or "
+        f"gamma may forbid splits.{large}"
+    )
 
 
 def _warn_of_same_rows(train: Batch, validation: Batch, job: Job) -> None:

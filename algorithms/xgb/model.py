@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.errors import ModelError, PredictionError
-from algorithms.figures import Figure, Sample, largest
+from algorithms.figures import Figure, Sample, largest, names_of
 from algorithms.interface import NO_PARAMETERS, Model
 from algorithms.quality import classified, confusion, regressed
 from algorithms.xgb.data import widened
@@ -27,6 +27,7 @@ from recordio.batches import Batch
 from recordio.limits import PREDICTION_MEMORY
 
 FILE = "xgboost-model"
+_NUMBERED = re.compile(r"f\d+")
 _OWN_NAME = re.compile(rf"{FILE}(-(\d+))?")
 _VOTED = ("multi:softmax", "binary:hinge")
 
@@ -78,10 +79,10 @@ class XGBModel(Model):
         """The outputs of ``algorithms.xgb.outputs`` that a client chose.
 
         Raises:
-            NotImplementedError: none can be chosen of this model.
+            PredictionError: none can be chosen of this model.
         """
         if self.targets > 1:
-            raise NotImplementedError(f"No outputs can be selected of a model of {self.targets} numbers a row.")
+            raise PredictionError(f"No outputs can be selected of a model of {self.targets} numbers a row")
         return select(self.objective, self.classes, self._scores(batch), outputs)
 
     def figures(self, sample: Sample | None) -> list[Figure]:
@@ -92,7 +93,8 @@ class XGBModel(Model):
         scores = self.boosters[0].get_score(importance_type=self._importance)
         if scores:
             values = np.array([np.mean(value) for value in scores.values()])
-            figures.append(largest(f"Importance of features ({self._importance})", values, list(scores)))
+            names = _called(list(scores), names_of(sample))
+            figures.append(largest(f"Importance of features ({self._importance})", values, names))
         return figures
 
     def save(self, directory: Path) -> None:
@@ -135,6 +137,11 @@ class XGBModel(Model):
                 return booster.predict(matrix, iteration_range=rounds, validate_features=False)
         except xgb.core.XGBoostError as error:
             raise PredictionError(first_line(error)) from error
+
+
+def _called(features: list[str], names: Sequence[str]) -> list[str]:
+    """Features that XGBoost numbers, as in f7, by their names where they have any."""
+    return [names[int(one[1:])] if names and _NUMBERED.fullmatch(one) else one for one in features]
 
 
 def _answered(objective: str, sample: Sample, scores: np.ndarray) -> list[Figure]:

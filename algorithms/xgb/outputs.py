@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.errors import PredictionError
+
 KEYS = ("predicted_label", "labels", "probability", "probabilities", "raw_score", "raw_scores", "predicted_score")
 _LABELS = ("predicted_label", "labels")
 _PROBABILITIES = ("probability", "probabilities")
@@ -38,10 +40,12 @@ def select(objective: str, classes: int, predictions: np.ndarray, keys: Sequence
     """The outputs named by ``keys``, each of shape (n,) or (n, classes); NaN where a key has no meaning.
 
     Raises:
-        NotImplementedError: no output can be selected for the objective.
+        PredictionError: no output can be selected for the objective.
     """
     if objective not in SELECTABLE:
-        raise NotImplementedError(f"Objective `{objective}` unsupported for selectable inference predictions.")
+        raise PredictionError(
+            f"Objective `{objective}` unsupported for selectable inference predictions: its one output is the score"
+        )
     made = {key: _make(key, objective, classes, predictions) for key in keys if key in SELECTABLE[objective]}
     return {key: made.get(key, np.full(len(predictions), np.nan)) for key in keys}
 

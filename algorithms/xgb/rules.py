@@ -174,6 +174,8 @@ def groups(text: str) -> list[list[int]] | None:
     >>> groups("[[0,1],[2,3,4]]") == groups("[(0, 1), (2, 3, 4),]")
     True
     """
+    if not _pairs_up(text):
+        return None
     try:
         found = json.loads(_LAST_COMMA.sub("]", text.translate(_TUPLES)))
     except (ValueError, RecursionError):
@@ -184,6 +186,17 @@ def groups(text: str) -> list[list[int]] | None:
         and all(isinstance(group, list) and group and all(map(_is_feature, group)) for group in found)
     )
     return found if right else None
+
+
+def _pairs_up(text: str) -> bool:
+    """Whether each bracket is closed by one of its own kind."""
+    opened: list[str] = []
+    for mark in text:
+        if mark in "[(":
+            opened.append(mark)
+        elif mark in "])" and (not opened or opened.pop() + mark not in ("[]", "()")):
+            return False
+    return not opened
 
 
 def _is_feature(item: object) -> bool:

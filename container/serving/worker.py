@@ -51,6 +51,19 @@ _SWEEP_SECONDS = 0.25
 _PIECE = 1 << 16
 
 
+def _is_chunked(request: Any) -> bool:
+    """Whether the body comes in chunks, which is the one transfer coding that is undone here.
+
+    Raises:
+        UnsupportedTransferCoding: there is another, such as gzip: answered 501 (RFC 9112, section 6.1).
+    """
+    values = [value for name, value in request.headers if name == "TRANSFER-ENCODING"]
+    for value in values:
+        if {coding.strip(" \t").lower() for coding in value.split(",")} - {"chunked", "identity"}:
+            raise parsing.UnsupportedTransferCoding(value)
+    return bool(values)
+
+
 class BufferingWorker(Worker):
     """See the module's text. ``bounds`` and ``metrics`` are set by ``with_bounds``."""
 
@@ -239,7 +252,7 @@ class BufferingWorker(Worker):
         """Parse a request's head; False where it was refused."""
         try:
             request = next(RequestParser(self.cfg, [head], one.address))
-            chunked = any(name == "TRANSFER-ENCODING" for name, _ in request.headers)
+            chunked = _is_chunked(request)
             length = next((int(value) for name, value in request.headers if name == "CONTENT-LENGTH"), 0)
         except (parsing.ParseException, StopIteration, ValueError, OSError) as error:
             self._refuse(one, bounded.status_of(error), str(error) or "the request is not HTTP")

@@ -19,6 +19,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 16, 32, 42
 _RIGHT_EDGE, _FLOOR = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 _DIGIT, _GAP = 9, 7
 """The width of a digit as the page's style has it, and what is left beside a label."""
+_LONGEST_NAME = 16
 _MOST_POINTS = 400
 _MOST_DOTTED = 40
 _LARGEST = 1e300
@@ -210,7 +211,12 @@ def heatmap(one: Heatmap) -> str:
 def _ends(names: Sequence[str], size: int) -> list[tuple[float, str]]:
     """Where the first and the last row or column are, from 0 to 1, and their names, or numbers from 0."""
     first, last = (str(names[0]), str(names[-1])) if len(names) else ("0", str(size - 1))
-    return [(0.0, first), (1.0, last)]
+    return [(0.0, _cut(first)), (1.0, _cut(last))]
+
+
+def _cut(name: str) -> str:
+    """As much of a name as has room beside another one."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _scale(values: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""The order in which columns that have names, those of Parquet, are read: one for all channels and hosts of a job.
+"""What columns are called, and the order in which those of Parquet are read: one for all channels and hosts of a job.
 
 A host knows its own files alone, and what algorithms exchange has no names: hosts that read their columns in different
 orders would add up what does not belong together, without an error.
@@ -34,6 +34,7 @@ class Columns:
         self.of_job: list[str] = []
         self.of_channel: dict[str, list[str]] = {name: [] for name in configured.channels}
         self._hosts, self._names = hosts, configured.group.hosts
+        self._stated = configured.columns
         named = [
             name
             for name, one in configured.channels.items()
@@ -59,6 +60,12 @@ class Columns:
             order = self.of_job
         self.of_channel[channel] = list(order)
         self.of_job.extend([] if self.of_job else order)
+
+    def features(self, width: int) -> list[str]:
+        """What so many features are called, by the Parquet files or as the job states it: the last of the columns, for
+        labels and weights come first. None where nothing says so."""
+        names = self.of_channel.get(_FIRST) or self._stated
+        return list(names[len(names) - width :]) if 0 < width <= len(names) else []
 
     def check(self) -> None:
         """After training: what came through pipes, whose columns nobody knows before, had one order on all hosts.

@@ -68,6 +68,7 @@ class TrainingConfig:
         channels: by name, in the order of the job's file.
         group: the hosts of the job.
         checkpoint_directory: None where the job keeps no checkpoints.
+        columns: what the columns of the data are called, in the order in which they are read; none where nobody says.
     """
 
     hyperparameters: Hyperparameters
@@ -75,6 +76,7 @@ class TrainingConfig:
     channels: Mapping[str, ChannelConfig]
     group: Group
     checkpoint_directory: Path | None
+    columns: tuple[str, ...] = ()
 
     @property
     def host(self) -> str:
@@ -98,16 +100,30 @@ def read(paths: Paths, algorithm: type[Algorithm]) -> TrainingConfig:
         )
     channels = _channels(paths, algorithm, hosts, problems)
     checkpoints = _checkpoint_directory(paths, problems)
+    columns = _columns(paths, problems)
     if problems or values is None:
         raise ConfigurationError(*problems)
     return TrainingConfig(
-        hyperparameters=values, provided=provided, channels=channels, group=hosts, checkpoint_directory=checkpoints
+        hyperparameters=values,
+        provided=provided,
+        channels=channels,
+        group=hosts,
+        checkpoint_directory=checkpoints,
+        columns=columns,
     )
 
 
 def unsupported(paths: Paths) -> list[Path]:
     """Files of the job that ask for what there is not here."""
     return [paths.config / name for name in UNSUPPORTED if (paths.config / name).exists()]
+
+
+def _columns(paths: Paths, problems: list[str]) -> tuple[str, ...]:
+    stated = (read_object(paths.columns, problems) or {}).get("columns", [])
+    if isinstance(stated, list) and all(isinstance(name, str) for name in stated):
+        return tuple(stated)
+    problems.append(f"{paths.columns}: 'columns' is {kind(stated)}; a list of names is expected")
+    return ()
 
 
 def _hyperparameters(

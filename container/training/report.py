@@ -12,8 +12,8 @@ import json
 import os
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +99,31 @@ class About:
     step: str = "epoch"
 
 
-def write(folder: Path, about: About, history: History, model: Model) -> None:
-    """Write the page into ``folder``; where that fails, say so in the log."""
+def write(
+    folder: Path, about: About, history: History, model: Model, named: Callable[[int], list[str]] | None = None
+) -> None:
+    """Write the page into ``folder``; where that fails, say so in the log. ``named`` says what so many features are
+    called, if it is known."""
     try:
-        figures = _curves(history.curves, about.step) + model.figures(history.sample())
-        (folder / DATA).write_text(data(about, history.finals, figures), encoding="utf-8")
+        sample = history.sample()
+        names = [] if named is None else named(_width(model, sample))
+        if sample is not None and sample.rows.feature_dim == len(names):
+            sample = replace(sample, names=names)
+        figures = _curves(history.curves, about.step) + model.figures(sample)
+        (folder / DATA).write_text(data(about, history.finals, figures, names), encoding="utf-8")
         text = page(about, history.finals, figures, _others(folder))
         (folder / FILE).write_text(text, encoding="utf-8", errors="backslashreplace")  # a lone surrogate is in no file
     except OSError as error:
         logger.warning("The report could not be written; the model is not affected. %s", error)
     except Exception:
         logger.warning("The report could not be written; the model is not affected.", exc_info=True)
+
+
+def _width(model: Model, sample: Sample | None) -> int:
+    """How many features the model takes; of one that does not say, how many rows have. 0 where there are none."""
+    if model.feature_dim is not None:
+        return model.feature_dim
+    return 0 if sample is None else sample.rows.feature_dim
 
 
 def _curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], step: str) -> list[Figure]:
@@ -126,15 +140,19 @@ def _others(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != FILE)
 
 
-def data(about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure]) -> str:
+def data(
+    about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure], names: Sequence[str] = ()
+) -> str:
     """All that the page shows except pictures, as JSON: ``algorithm``, ``seconds`` of training, ``hyperparameters``,
-    ``channels``, ``scores`` (those of the model), and ``figures``, each with its ``kind`` and ``title``."""
+    ``channels``, ``scores`` (those of the model), ``features`` (what they are called, where that is known), and
+    ``figures``, each with its ``kind`` and ``title``."""
     told = {
         "algorithm": about.algorithm,
         "seconds": round(about.seconds, 3),
         "hyperparameters": dict(about.hyperparameters),
         "channels": dict(about.channels),
         "scores": {f"{dataset}:{metric}": charts.plain(value) for (dataset, metric), value in finals.items()},
+        **({"features": list(names)} if names else {}),
         "figures": [charts.as_data(one) for one in figures],
     }
     return json.dumps(told, allow_nan=False) + "\n"

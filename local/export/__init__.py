@@ -1,4 +1,2 @@
-"""Models in formats of others: ONNX (https://onnx.ai), which many runtimes serve, and JSON for people and programs.
-
-``graph`` builds ONNX graphs, ``models`` and its neighbours say what each model's graph is, ``documents`` the JSON.
-"""
+"""Models in formats of others: ONNX (https://onnx.ai), which many runtimes serve, pickles of scikit-learn's estimators,
+and JSON for people and programs. What each model's form is, its algorithm's ``export.py`` says."""

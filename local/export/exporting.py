@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from algorithms import registry
+from algorithms import exporting
 from algorithms.checkpoints import written
-from algorithms.errors import ExportError
 from algorithms.interface import Model
 from algorithms.loading import identified, unpacked
 from container.serving import models
 from container.settings import Settings
+from local.names import of_features
+
+SUFFIXES = {"onnx": "onnx", "json": "json", "sklearn": "pkl"}
+_PICKLE = 5
+"""The pickle protocol of Python 3.8 and later."""
 
 
-def run(model: Path, form: str, output: Path, algorithm: str | None) -> int:
-    """Write ``output``, in one step where it is a file; 0.
+def run(model: Path, form: str, output: Path | None, algorithm: str | None) -> int:
+    """Write ``output``, in one step where it is a file; 0. By default it is called model, in the working directory.
 
     Raises:
         ExportError: this model has no such form, with the reason.
         ModelError: the model cannot be loaded.
         OSError: it cannot be written; what was there before is as it was.
     """
+    output = output or Path(f"model.{SUFFIXES[form]}")
     with unpacked(model) as folder:
         found, loaded = models.load(folder, Settings(algorithm=algorithm or identified(folder, model).name))
-        content = exported(found.name, loaded, form)
+        content = exported(found.name, loaded, form, of_features(model))
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.is_symlink() or (output.exists() and not output.is_file()):  # a device or pipe, such as /dev/stdout
         output.write_bytes(content)
@@ -37,19 +44,15 @@ def run(model: Path, form: str, output: Path, algorithm: str | None) -> int:
     return 0
 
 
-def exported(algorithm: str, model: Model, form: str) -> bytes:
-    """The file's bytes. The functions that make it, ``to_onnx`` and ``to_json``, are in the ``export.py`` of the
-    algorithm's folder, and so are reasons why there is none.
+def exported(algorithm: str, model: Model, form: str, names: Sequence[str] | None = None) -> bytes:
+    """The file's bytes. See ``algorithms.exporting``.
 
     Raises:
         ExportError: this model has no such form, with the reason.
     """
-    module = registry.part(algorithm, "export")
-    make = getattr(module, f"to_{form}", None)
-    if make is None:
-        reason = getattr(module, "WHY_NOT", {}).get(form, "there is no such form of it; docs/export.md lists them")
-        raise ExportError(f"a model of {algorithm} cannot be exported to {form}: {reason}")
-    made = make(model)
+    made = exporting.exported(algorithm, model, form, names)
     if form == "onnx":
         return made.SerializeToString()
+    if form == "sklearn":
+        return pickle.dumps(made, _PICKLE)
     return (json.dumps({"algorithm": algorithm, **made}) + "\n").encode()

@@ -83,6 +83,8 @@ def test_requests_sent_ahead_are_answered_in_order_on_one_connection(served):
         (b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (b"POST /invocations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: magic\r\n\r\n", 501),
+        (b"POST /invocations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (b"POST /ping HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: GZip\r\nTransfer-Encoding: chunked\r\n\r\n", 501),
         (b"POST /invocations HTTP/1.1\r\nHost: x\r\nbad header: x\r\n\r\n", 400),
         (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),

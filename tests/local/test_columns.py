@@ -249,9 +249,14 @@ def test_a_request_with_the_label_in_it_is_told_to_name_it(name, tmp_path, capsy
     ask = ["predict", "--model", tmp_path / "out", "--input", file]
     assert oba(*ask, "--header") == 1
     message = capsys.readouterr().err
+    assert "none lacking, 'y' added; if that is the label, --label y leaves it out" in message
+    assert "label_size" not in message
+    plain = tmp_path / "plain.csv"
+    np.savetxt(plain, np.column_stack([NUMBERS, LABELS]), delimiter=",")
+    assert oba(*ask[:-1], plain) == 1
+    message = capsys.readouterr().err
     assert "5" in message and "4" in message
     assert "--label NAME, or its number, --label 0 for the first" in message and "label_size" not in message
-    plain = tmp_path / "plain.csv"
     np.savetxt(plain, NUMBERS[:, :3], delimiter=",")
     assert oba(*ask[:-1], plain, "--label", 0) == 1
     message = capsys.readouterr().err
@@ -421,11 +426,10 @@ def test_a_model_is_asked_in_parquet(name, tmp_path, answer, capsys):
     ask = ["--model", tmp_path / "out", "--input"]
     expected = answer(*ask, tmp_path / "rows.csv", "--header")
     assert answer(*ask, tmp_path / "labelled.parquet", "--label", "y") == expected
-    of_width = "--label NAME" if name == "xgboost" else "4"
     for file, told in (
-        ("text", "column 'species' is of type"),
+        ("text", "besides the column 'species'"),
         ("damaged", "is not a Parquet file"),
-        ("labelled", of_width),
+        ("labelled", "besides the column 'y', unlike the data that the model was trained on; if that is the label, --"),
     ):
         assert oba("predict", *ask, tmp_path / f"{file}.parquet") == 1
         assert told in capsys.readouterr().err

@@ -220,3 +220,18 @@ def test_wide_rows_with_nulls_in_parts(monkeypatch):
     values[93, 140] = np.inf
     body = written({f"c{i}": values[:, i] for i in range(151)})
     assert refused(body, ValueRangeError).startswith("a.parquet, row 94, column 'c140': the value is inf")
+
+
+def test_a_small_file_of_many_rows_takes_little_memory(tmp_path):
+    """Of equal values, a few kilobytes of Parquet say millions."""
+    pq.write_table(pa.table({"a": pa.array(np.zeros(3_000_000))}), file := tmp_path / "rows.parquet")
+    assert file.stat().st_size < 100_000
+    pool, before = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        with file.open("rb") as stream:
+            read = read_parquet(stream, "rows", RowFormat(), PARQUET)
+            assert sum(map(len, read)) == 3_000_000
+    finally:
+        pa.set_memory_pool(before)
+    assert pool.max_memory() < 16 << 20  # 24 MB at once

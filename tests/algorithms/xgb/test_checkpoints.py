@@ -11,6 +11,7 @@ import pytest
 import xgboost as xgb
 
 from algorithms.errors import TrainingStopped
+from container.training.report import History
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.xgb.jobs import dumped, fit, library, rows
 
@@ -149,6 +150,22 @@ def test_early_stopping_goes_on_counting_after_a_resume(tmp_path):
     finished = fit(job=FakeJob(checkpoint_directory=tmp_path), validation=rows(seed=1), **given)
     assert dumped(finished.boosters[0]) == dumped(straight.boosters[0])
     assert job.scores["validation", "logloss"] == pytest.approx(whole.scores["validation", "logloss"])
+
+
+@pytest.mark.parametrize("early", [{}, {"early_stopping_rounds": 4}])
+@pytest.mark.parametrize("metric", [{}, {"eval_metric": "logloss,accuracy"}])
+def test_a_job_whose_rounds_are_all_there_says_its_scores(metric, early, tmp_path):
+    given = {"objective": "binary:logistic", "eta": 0.8, "num_round": 30, **metric, **early}
+    whole, again = (FakeJob(checkpoint_directory=tmp_path) for _ in range(2))
+    model = fit(job=whole, validation=rows(seed=1), **given)
+    assert dumped(fit(job=again, validation=rows(seed=1), **given).boosters[0]) == dumped(model.boosters[0])
+    assert {name.partition("-")[0] for name, _ in whole.rounds[-1][1]} == {"train", "validation"}
+    first, second = (History(), History())
+    for job, history in ((whole, first), (again, second)):
+        for event in job.events:
+            history.add(event)
+    assert first.finals == pytest.approx(second.finals, abs=1e-5)
+    assert len(first.finals) == 2 * (2 if metric else 1)
 
 
 def test_damaged_checkpoints_are_passed_over(tmp_path, monkeypatch):

@@ -331,6 +331,8 @@ def test_memory_is_reckoned_from_the_trees_that_are_asked_for(given, least):
         ({"eval_metric": "ndcg@1e1"}, "'eval_metric'"),
         ({"monotone_constraints": "(1,,0)", "tree_method": "hist"}, "'monotone_constraints'"),
         ({"interaction_constraints": "[(1,2)", "tree_method": "hist"}, "feature numbers from 0"),
+        ({"interaction_constraints": "[(0,1]]", "tree_method": "hist"}, "feature numbers from 0"),
+        ({"interaction_constraints": "([0,1)]", "tree_method": "hist"}, "feature numbers from 0"),
         ({"interaction_constraints": "[,]", "tree_method": "hist"}, "feature numbers from 0"),
         ({"eval_metric": "auc@3"}, "'eval_metric'"),
         ({"eval_metric": "error@x"}, "'eval_metric'"),

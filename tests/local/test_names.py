@@ -1,0 +1,124 @@
+"""What columns are called: in the page about the job, in exports, and for requests in another order."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from local.names import of_features
+from tests.local.toy import oba
+
+RANDOM = np.random.default_rng(11)
+NAMES = ["age", "income, EUR", "größe", "n_children"]
+FRAME = pd.DataFrame(RANDOM.normal(size=(90, 4)).round(3), columns=NAMES)
+FRAME.insert(2, "y", (FRAME["age"] - 2 * FRAME["größe"] > 0).astype(int))
+JOBS = {
+    "linear-learner": ["predictor_type=binary_classifier", "epochs=2"],
+    "xgboost": ["objective=binary:logistic", "num_round=3", "nthread=1"],
+    "factorization-machines": ["predictor_type=binary_classifier", "num_factors=2", "epochs=2", "mini_batch_size=20"],
+    "kmeans": ["k=3"],
+    "pca": ["num_components=2", "mini_batch_size=20"],
+}
+
+
+def write(frame, file):
+    if file.suffix == ".csv":
+        frame.to_csv(file, index=False)
+    else:
+        frame.to_parquet(file)
+    return file
+
+
+def train(name, file, output, *words):
+    return oba("train", name, *JOBS[name], "--train", file, *words, "--output", output, "--quiet")
+
+
+def told(output):
+    return json.loads((output / "output" / "data" / "report.json").read_text(encoding="utf-8"))
+
+
+def words_of(report):
+    """All texts of the figures that are not their kind, title or note."""
+    figures = [{name: one for name, one in figure.items() if name != "note"} for figure in report["figures"]]
+    return json.dumps(figures, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("name", JOBS)
+def test_the_report_says_names_where_it_would_say_numbers(name, suffix, tmp_path):
+    file, output = write(FRAME, tmp_path / f"rows{suffix}"), tmp_path / "out"
+    assert train(name, file, output, "--label", "y") == 0
+    report = told(output)
+    assert report["features"] == NAMES
+    assert not re.search(r'feature \d|"f\d', words_of(report))
+    for called in ("age", "größe") if name == "xgboost" else NAMES:
+        assert called in words_of(report)
+    assert of_features(output / "model") == NAMES
+    assert NAMES[2] in (output / "output" / "data" / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_names_there_are_numbers(tmp_path):
+    FRAME.drop(columns="y").to_csv(tmp_path / "rows.csv", index=False, header=False)
+    assert train("kmeans", tmp_path / "rows.csv", tmp_path / "out") == 0
+    assert "features" not in told(tmp_path / "out")
+    assert of_features(tmp_path / "out" / "model") is None
+
+
+def test_the_label_and_the_weights_are_no_features(tmp_path):
+    weighted = FRAME[["y", "age", *NAMES[1:]]].rename(columns={"age": "weight"})
+    weighted["weight"] = 1.0
+    file = write(weighted, tmp_path / "rows.csv")
+    assert train("xgboost", file, tmp_path / "out", "csv_weights=1", "--header") == 0
+    assert told(tmp_path / "out")["features"] == NAMES[1:]
+
+
+def test_topics_are_of_words(tmp_path):
+    counts = pd.DataFrame(RANDOM.poisson(2, size=(60, 5)), columns=["cat", "dog", "stock", "bond", "the"])
+    file, output = write(counts, tmp_path / "counts.csv"), tmp_path / "out"
+    words = ["num_topics=2", "mini_batch_size=60", "--train", file, "--header", "--output", output, "--quiet"]
+    assert oba("train", "lda", *words) == 0
+    (cards,) = (figure["cards"] for figure in told(output)["figures"] if figure["kind"] == "cards")
+    assert {word for card in cards for word, _ in card["words"]} == set(counts.columns)
+    assert not re.search(r"words: \d", " ".join(text for card in cards for text in card["examples"]))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_requests_take_the_order_of_training(suffix, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert train("linear-learner", write(FRAME, tmp_path / f"rows{suffix}"), output, "--label", "y") == 0
+    answers = []
+    for number, columns in enumerate((NAMES, NAMES[::-1])):
+        file = write(FRAME[[*columns, "y"]], tmp_path / f"{number}{suffix}")
+        capsys.readouterr()
+        assert oba("predict", "--model", output, "--input", file, "--label", "y") == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]
+    renamed = write(FRAME[NAMES].rename(columns={"age": "Alter"}), tmp_path / f"other{suffix}")
+    header = ["--header"] if suffix == ".csv" else []
+    assert oba("predict", "--model", output, "--input", renamed, *header) == 1
+    error = capsys.readouterr().err
+    assert "'age'" in error
+    assert "that the model was trained on" in error
+    assert oba("predict", "--model", output, "--input", write(FRAME, tmp_path / f"all{suffix}"), *header) == 1
+    assert "--label y leaves it out" in capsys.readouterr().err
+
+
+def test_exports_have_the_names(tmp_path):
+    assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), tmp_path / "out", "--header") == 0
+    assert oba("export", "--model", tmp_path / "out", "--to", "json", "--output", tmp_path / "model.json") == 0
+    assert json.loads((tmp_path / "model.json").read_text())["feature_names"] == NAMES
+
+
+@pytest.mark.parametrize("stated", ['{"columns": "age"}', '{"columns": [1]}', "[]", "{"])
+def test_names_that_are_none_end_a_job_before_it_begins(stated, tmp_path):
+    from container.paths import Paths
+    from container.settings import Settings
+    from container.training import train as training
+
+    assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), tmp_path / "out", "--header") == 0
+    paths = Paths(tmp_path / "out")
+    paths.columns.write_text(stated)
+    assert training.run(paths, Settings(base_directory=paths.base, algorithm="kmeans")) == 1
+    assert "columns.json" in paths.failure.read_text()
