@@ -8,6 +8,7 @@ given, the job takes steps as it is told.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -89,11 +90,8 @@ def run(
         return place
     choice = _Choice(place, hp, job, found)
     with threadpool_limits(1, "blas"):  # products of vectors, which wake threads only to wait for them
-        learned, said = from_leader(job.hosts, lambda: _of_columns(*everything, choice))
+        learned, said, stopped = choice.of_leader(lambda: _of_columns(*everything, choice))
     job.info(said)
-    stopped = any_host(job.hosts, job.stop_requested)
-    if stopped:
-        choice.offer()
     state.put(learned)
     schedule = Schedule(1, place.schedule.batch_size)
     place = Place(schedule, Sums(place.total.binary), place.scaling, exact=True, undecided=stopped)
@@ -162,7 +160,7 @@ def _better(
     learned = choice.fit(features, labels)
     count = int(np.count_nonzero(learned["factors"].any(axis=0)))
     said = f"No rates, decays or starts are given: variational Bayes found {count} of {choice.hp.num_factors} factors"
-    if job.stop_requested or not choice.is_linear:
+    if choice.stopped() or not choice.is_linear:
         return learned, f"{said}."
     parts, rows = _parts(features, labels, copies, binary, job.seed), len(copies.first)
     if not parts:  # two or three rows may all be in one fold
@@ -173,7 +171,7 @@ def _better(
     start = np.zeros(features.shape[1] + 1)
     of_machine, of_linear = np.zeros(GROUPS), np.zeros(GROUPS)
     for (known, held_out), (known_part, held_out_part) in zip(parts, divided, strict=True):
-        if penalty is None or job.stop_requested:
+        if penalty is None or choice.stopped():
             return learned, f"{said}."
         weights = linear.minimum(known_part, penalty, start, binary, ONE_HOST)
         of_linear += linear.losses_of(held_out_part, weights, binary, ONE_HOST)
@@ -198,9 +196,20 @@ def _better(
     return linear_model, f"{said}: that is the model, without interactions."
 
 
+_OVER, _GOES_ON, _OFFERS = range(3)
+"""What the leader tells hosts that wait for its choice."""
+_SILENT = 0.1
+"""Seconds in which it may tell nothing, and hears of no stop that another host was asked for."""
+_NONE = -1
+"""No fit is running."""
+
+
 class _Choice:
     """A job's choice: what it is of, and its fits of machines, one after the other: those that are over, and where the
     running one is. A job that goes on from a checkpoint makes neither again.
+
+    The leader makes the fits. Other hosts offer a checkpoint whenever it does: theirs say only how far it was, and a
+    job goes on from the newest one that all hosts have.
 
     Attributes:
         binary: labels are classes. is_linear: the model may have a bias and linear weights, as the linear one has.
@@ -215,10 +224,50 @@ class _Choice:
         self._done: list[dict[str, np.ndarray]] = []
         self._asked = 0
         self._begun: variational.Fit | None = None
+        self._is_stopped, self._told = False, time.monotonic()
         if found is not None:
             self._done = [dict(found.kept[_name(number)]) for number in range(found.state["fits"])]
             if found.state["running"]:
                 self._begun = variational.Fit(found.state["running"], found.arrays)
+
+    def of_leader(
+        self, make: Callable[[], tuple[dict[str, np.ndarray], str]]
+    ) -> tuple[dict[str, np.ndarray], str, bool]:
+        """What ``make`` gives on the leader, and whether a stop has cut it short; on all hosts, which follow it."""
+        if self.job.hosts.rank != 0:
+            self._follow()
+            learned, said, stopped = from_leader(self.job.hosts, lambda: None)
+            return learned, said, stopped
+        learned, said = make()
+        stopped = self.stopped()
+        if stopped:
+            self.offer()
+        self._tell(_OVER)
+        from_leader(self.job.hosts, lambda: (learned, said, stopped))
+        return learned, said, stopped
+
+    def _follow(self) -> None:
+        """Offer checkpoints with the leader, until it has chosen."""
+        while (told := self._tell())[0] != _OVER:
+            if told[0] == _OFFERS:
+                self.job.checkpoints.offer(partial(Checkpoint, _position(*told[1:]), {"fits": 0, "running": None}))
+
+    def _tell(self, *of_leader: int) -> list[int]:
+        """What the leader tells: what it is at, the number of fits that are over, and how far the running one is. All
+        hosts tell whether a stop was asked for."""
+        told = np.zeros(4, np.int64)
+        told[: len(of_leader)] = of_leader
+        told[3] = self._is_stopped or self.job.stop_requested
+        *found, stops = self.job.hosts.sum(told)[0].tolist()
+        self._is_stopped, self._told = stops > 0, time.monotonic()
+        return found
+
+    def stopped(self) -> bool:
+        """On the leader: whether a stop was asked for, on any host."""
+        self._is_stopped = self._is_stopped or self.job.stop_requested
+        if not self._is_stopped and self.job.hosts.size > 1 and time.monotonic() > self._told + _SILENT:
+            self._tell(_GOES_ON)
+        return self._is_stopped
 
     def fit(self, features: Features, labels: np.ndarray) -> dict[str, np.ndarray]:
         """``variational.fit``, with what the job says."""
@@ -235,24 +284,28 @@ class _Choice:
             use_linear=self.hp.use_linear,
             most=self._most,
             seed=self.job.seed,
-            stopped=lambda: self.job.stop_requested,
+            stopped=self.stopped,
             begun=begun,
             offer=self.offer,
         )
-        if not self.job.stop_requested:
+        if not self.stopped():
             self._done.append(learned)
         return learned
 
-    def offer(self, running: Callable[[], variational.Fit] | None = None) -> None:
-        """A checkpoint; none on several hosts: the others wait for the leader's fits, and cannot agree on any."""
-        if self.job.hosts.size == 1:
-            self.job.checkpoints.offer(lambda: self._checkpoint(None if running is None else running()))
+    def offer(self, steps: int = _NONE, running: Callable[[], variational.Fit] | None = None) -> None:
+        """On the leader: a checkpoint of all hosts, between two fits or so many ``steps`` within one."""
+        self._tell(_OFFERS, len(self._done), steps)
+        self.job.checkpoints.offer(lambda: self._checkpoint(steps, None if running is None else running()))
 
-    def _checkpoint(self, running: variational.Fit | None) -> Checkpoint:
-        position = f"fit {len(self._done)}" + ("" if running is None else f", factor {running.numbers['tried']}")
+    def _checkpoint(self, steps: int, running: variational.Fit | None) -> Checkpoint:
         numbers = {"fits": len(self._done), "running": None if running is None else dict(running.numbers)}
         kept = {_name(number): learned for number, learned in enumerate(self._done)}
+        position = _position(len(self._done), steps)
         return Checkpoint(position, numbers, {} if running is None else running.arrays, kept)
+
+
+def _position(fits: int, steps: int) -> str:
+    return f"fit {fits}" + ("" if steps == _NONE else f", step {steps}")
 
 
 def _name(number: int) -> str:

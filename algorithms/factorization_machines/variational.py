@@ -66,7 +66,7 @@ def fit(
     seed: int,
     stopped: Callable[[], bool],
     begun: Fit | None = None,
-    offer: Callable[[Callable[[], Fit]], None] = lambda make: None,
+    offer: Offer = lambda steps, make: None,
 ) -> dict[str, np.ndarray]:
     """Posterior means: ``bias`` (1,), ``linear`` (d,) and ``factors`` (d, k), float32.
 
@@ -75,7 +75,7 @@ def fit(
         factors: k. most: sweeps of one factor, after which no more factors are added.
         stopped: whether to end as soon as may be, with what there is.
         begun: a fit of the same rows and options to go on from, to the same model, bit for bit.
-        offer: is given how to make one of the running fit, wherever it could go on.
+        offer: is called wherever the fit could go on.
     """
     machine = _Machine(features, labels, factors, binary, use_bias, use_linear, np.random.default_rng(seed))
     if begun is None:
@@ -101,6 +101,9 @@ class Fit:
     numbers: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
 
+
+Offer = Callable[[int, Callable[[], Fit]], None]
+"""Takes the number of factors that a fit has tried and of the last sweeps, and what makes a ``Fit`` of it at once."""
 
 _COUNTS = "tried", "failed", "together", "sweeps"
 _PRIORS = "bias", "bias_variance", "linear_prior"
@@ -152,22 +155,23 @@ class _Machine:
         for _ in range(FIRST):
             self._sweep_linear()
 
-    def learn(self, most: int, stopped: Callable[[], bool], offer: Callable[[Callable[[], Fit]], None]) -> None:
+    def learn(self, most: int, stopped: Callable[[], bool], offer: Offer) -> None:
         """All sweeps of factors."""
         while self.tried < len(self.factors) and self.failed < GIVEN_UP and self.sweeps < most and not stopped():
             self._try_one_more(stopped, offer)
         while self.found and self.together < TOGETHER and not stopped():
             self._sweep()
             self.together += 1
-            offer(self.state)
+            offer(self.tried + self.together, self.state)
         for number in [one for one in self.found if not self._has_support(one)]:
             self._give_up(number)
 
-    def _try_one_more(self, stopped: Callable[[], bool], offer: Callable[[Callable[[], Fit]], None]) -> None:
+    def _try_one_more(self, stopped: Callable[[], bool], offer: Offer) -> None:
         before = self.state()
         self.failed += not self._add(self.tried, stopped)
         self.tried += 1
-        offer(lambda: before if stopped() else self.state())  # a stop may have cut the factor short
+        cut = stopped()  # a stop may have cut the factor short
+        offer(self.tried - cut, lambda: before if cut else self.state())
 
     def state(self) -> Fit:
         """Where the fit is."""

@@ -195,12 +195,13 @@ def test_what_is_given_of_steps_is_kept_to(given, monkeypatch):
 
 
 class _Last(NoCheckpoints):
-    """Keeps the last point that was offered."""
+    """Keeps the last point of the choice: that which is written at a stop."""
 
     found = None
 
     def offer(self, make, **_):
-        self.found = copy.deepcopy(make())
+        if selection.is_of(point := make()):
+            self.found = copy.deepcopy(point)
 
 
 def test_a_job_that_was_stopped_in_its_choice_ends_as_one_that_was_not():
@@ -231,6 +232,58 @@ def test_a_choice_that_was_killed_goes_on_to_the_same_model(share, binary):
     job = FakeJob(checkpoints=_Kept(-1, kept.found))
     for name in ("bias", "linear", "factors"):
         np.testing.assert_array_equal(getattr(expected, name), getattr(fitted(x, y, job, **kind), name))
+
+
+class _Every(NoCheckpoints):
+    """Keeps every point that was offered."""
+
+    def __init__(self):
+        self.found = []
+
+    def offer(self, make, **_):
+        self.found.append(copy.deepcopy(make()))
+
+
+def on_two(known, jobs):
+    """The models of two hosts to which the rows were dealt."""
+
+    def fit(hosts):
+        mine = slice(hosts.rank, None, 2)
+        jobs[hosts.rank].hosts = hosts
+        return fitted(known[0][mine], known[1][mine], jobs[hosts.rank])
+
+    return on_hosts(2, fit)
+
+
+def assert_equal(found, expected):
+    for name in ("bias", "linear", "factors"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_hosts_go_on_from_a_checkpoint_of_all_of_them_to_the_same_model():
+    known, _ = matrix(rank=3)
+    kept = [_Every(), _Every()]
+    expected = on_two(known, [FakeJob(checkpoints=one) for one in kept])[0]
+    assert [point.position for point in kept[0].found] == [point.position for point in kept[1].found]
+    count = len(kept[0].found)
+    assert count > 12
+    for at in (0, count // 3, count - 2):
+        jobs = [FakeJob(checkpoints=_Kept(-1, one.found[at])) for one in kept]
+        for model in on_two(known, jobs):
+            assert_equal(model, expected)
+        assert all(-1 - job.checkpoints.left < count - at + 1 for job in jobs)  # what was learned is not learned again
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stop_that_one_host_hears_stops_the_choice_of_all(rank, monkeypatch):
+    monkeypatch.setattr(selection, "_SILENT", 0.0)
+    known, _ = matrix(rank=3)
+    expected = on_two(known, [FakeJob(), FakeJob()])[0]
+    jobs = [FakeJob(checkpoints=_Last(), stop_after=60 if rank == place else None) for place in range(2)]
+    stopped = on_two(known, jobs)[0]
+    assert np.abs(stopped.factors - expected.factors).max() > 0.01
+    again = [FakeJob(checkpoints=_Kept(-1, job.checkpoints.found)) for job in jobs]
+    assert_equal(on_two(known, again)[0], expected)
 
 
 def test_columns_that_no_row_has_cost_nothing():
