@@ -96,9 +96,9 @@ def test_a_sweep_sets_a_number_to_that_of_least_squares(nonzeros):
         return 0.5 * ((dense @ v) ** 2 - dense**2 @ v**2)
 
     columns = sp.csc_array(x)
-    cells = columns.data, columns.indices.astype(np.int64), columns.indptr.astype(np.int64)
+    cells = columns.data, columns.indices.astype(np.int32), columns.indptr.astype(np.int64)
     residual, spread = y - scores(mean), np.zeros(30)
-    steps._kernel.sweep_factor(*cells, np.full(30, 2.0), residual, mean, variance, 3.0, spread)
+    steps._kernel.sweep_factor(*cells, np.full(30, 2.0), residual, mean, variance, 3.0, 6.0, 0.01, 1, True, spread)
     slope = dense[:, 0] * (dense[:, 1:] @ before[1:])
     rest = y - scores(np.concatenate([[0.0], before[1:]]))
     np.testing.assert_allclose(mean[0], 2 * slope @ rest / (3 + 2 * slope @ slope), rtol=1e-5)
@@ -109,9 +109,9 @@ def test_the_variance_of_scores_is_that_of_draws():
     rng = np.random.default_rng(0)
     x = sp.csr_array(rng.normal(size=(5, 4)), dtype=np.float32)
     columns = sp.csc_array(x)
-    cells = columns.data, columns.indices.astype(np.int64), columns.indptr.astype(np.int64)
+    cells = columns.data, columns.indices.astype(np.int32), columns.indptr.astype(np.int64)
     mean, variance, spread = rng.normal(size=4), np.full(4, 0.3), np.zeros(5)
-    steps._kernel.sweep_factor(*cells, np.ones(5), rng.normal(size=5), mean, variance, 1.0, spread)
+    steps._kernel.sweep_factor(*cells, np.ones(5), rng.normal(size=5), mean, variance, 1.0, 4.0, 0.01, 1, True, spread)
     draws = mean + np.sqrt(variance) * rng.normal(size=(200_000, 4))
     dense = x.toarray().astype(float)
     pairs = 0.5 * ((draws @ dense.T) ** 2 - draws**2 @ (dense**2).T)
@@ -284,6 +284,19 @@ def test_a_stop_that_one_host_hears_stops_the_choice_of_all(rank, monkeypatch):
     assert np.abs(stopped.factors - expected.factors).max() > 0.01
     again = [FakeJob(checkpoints=_Kept(-1, job.checkpoints.found)) for job in jobs]
     assert_equal(on_two(known, again)[0], expected)
+
+
+@pytest.mark.parametrize(("spread", "given"), [(0, {}), (2e6, {}), (2e8, {}), (2e6, {"factors_lr": "0.003"})])
+def test_a_time_beside_a_user_and_an_item_hides_no_interactions(spread, given):
+    """Seconds since 1970: of one value, of three weeks and of six years; by sweeps, and by steps."""
+    (x, y), (asked, truth) = matrix(rank=2)
+    share = np.random.default_rng(0).random((x.shape[0] + asked.shape[0], 1))
+    times = sp.csr_array((1.2e9 + spread * share).astype(np.float32))
+    effect = share[:, 0] if spread else np.zeros(len(share))
+    known, other = (sp.csr_array(sp.hstack(pair)) for pair in ((x, times[: len(y)]), (asked, times[len(y) :])))
+    model = fitted(known, (y + effect[: len(y)]).astype(np.float32), **given)
+    found = error(model, other, (truth + effect[len(y) :]).astype(np.float32))
+    assert found < 0.3  # of a deviation of 1, which is noise to a linear model
 
 
 def test_columns_that_no_row_has_cost_nothing():
