@@ -99,11 +99,18 @@ VECTORISED static void adam(float *parameters, float *first, float *second, cons
 }
 
 typedef struct {
-    const float *values;    /* (nnz,), column by column */
-    const int64_t *rows;    /* (nnz,) row numbers */
-    const int64_t *starts;  /* (d + 1,) */
+    const float *values;   /* (nnz,), column by column */
+    const int32_t *rows;   /* (nnz,) row numbers */
+    const int64_t *starts; /* (d + 1,) */
     int64_t height, width, nonzeros;
 } Columns;
+
+/* The precision of the prior of numbers, of which count occur, by what they show (weak: see variational.py). */
+static double prior_of(int64_t width, const double *mean, const double *variance, double count, double weak) {
+    double sum = weak;
+    for (int64_t i = 0; i < width; i++) sum += mean[i] * mean[i] + variance[i];
+    return (count + 1) / sum;
+}
 
 /* Linear weights: the posterior of each in turn, given the others' means. residual (n,) follows. */
 VECTORISED static void sweep_linear(const Columns *x, const double *precision, double *residual, double *mean,
@@ -124,64 +131,71 @@ VECTORISED static void sweep_linear(const Columns *x, const double *precision, d
     }
 }
 
-/* What a sweep knows of a row: its residual, and the sums over its columns of x m, x^2 s and x^3 s m. */
+/* What sweeps know of a row: its residual, and the sums over its columns of x m, x^2 s and x^3 s m. In float32, so that
+ * four rows are in a line of the cache, which is what takes time; they are read anew in each call. */
 typedef struct {
-    double residual, product, spread, skew;
+    float residual, product, spread, skew;
 } Known;
 
-/* One factor of all features, of mean m and variance s: the same. A row's score is linear in m_i, with the slope
- * x_i a, where a is the sum of the other columns' x m; the mean of its square is x_i^2 (a^2 + the others' x^2 s).
- * variance_of_pairs (n,) gets the variance of what the factor's pairs add to each row. */
-VECTORISED static void sweep_factor(const Columns *x, const double *precision, double *residual, double *mean,
-                                    double *variance, double prior, Known *known, double *variance_of_pairs) {
-    for (int64_t n = 0; n < x->height; n++) known[n] = (Known){residual[n], 0, 0, 0};
-    for (int64_t i = 0; i < x->width; i++)
+static void know(const Columns *x, const double *residual, const double *mean, const double *variance, Known *known) {
+    for (int64_t n = 0; n < x->height; n++) known[n] = (Known){(float)residual[n], 0, 0, 0};
+    for (int64_t i = 0; i < x->width; i++) {
+        const float of_mean = (float)mean[i], of_variance = (float)variance[i];
         for (int64_t j = x->starts[i]; j < x->starts[i + 1]; j++) {
             Known *row = known + x->rows[j];
-            const double product = x->values[j] * mean[i];
-            const double spread = (double)x->values[j] * x->values[j] * variance[i];
+            const float value = x->values[j], product = value * of_mean, spread = value * value * of_variance;
             row->product += product;
             row->spread += spread;
             row->skew += spread * product;
         }
+    }
+}
+
+/* One factor of all features, of mean m and variance s: the same. A row's score is linear in m_i, with the slope
+ * x_i a, where a is the sum of the other columns' x m; the mean of its square is x_i^2 (a^2 + the others' x^2 s).
+ * Compiled for newer processors it is no faster: rows are far from each other in memory. */
+static void sweep_factor(const Columns *x, const double *precision, double *mean, double *variance, double prior,
+                         Known *known) {
     for (int64_t i = 0; i < x->width; i++) {
         const int64_t start = x->starts[i], end = x->starts[i + 1];
         if (start == end) continue;
-        const double before = mean[i], spread_before = variance[i];
-        double sharp = prior, slope = -prior * before;
+        const float before = (float)mean[i], spread_before = (float)variance[i];
+        double sharp = prior, slope = -prior * mean[i];
         for (int64_t j = start; j < end; j++) {
             const Known *row = known + x->rows[j];
-            const double value = x->values[j], weighed = precision[x->rows[j]] * value;
-            const double product = value * before, spread = value * value * spread_before;
-            const double others = row->product - product, others_spread = row->spread - spread;
-            const double others_skew = row->skew - spread * product;
-            sharp += weighed * value * (others * others + others_spread);
+            const float value = x->values[j], product = value * before, spread = value * value * spread_before;
+            const float others = row->product - product, others_spread = row->spread - spread;
+            const float others_skew = row->skew - spread * product;
+            const double weighed = precision[x->rows[j]] * value;
+            sharp += weighed * (value * (others * others + others_spread));
             /* the score's other pairs hold the other columns, too: less the covariance with the slope */
             slope += weighed * (others * row->residual - others_spread * (product + others) + others_skew);
         }
-        const double step = slope / sharp, after = before + step;
+        const double step = slope / sharp, after = mean[i] + step;
         mean[i] = after;
         variance[i] = 1 / sharp;
-        const double wider = variance[i] - spread_before, skewed = variance[i] * after - spread_before * before;
+        const float change = (float)step, wider = (float)variance[i] - spread_before;
+        const float skewed = (float)(variance[i] * after) - spread_before * before;
         for (int64_t j = start; j < end; j++) {
             Known *row = known + x->rows[j];
-            const double value = x->values[j];
-            row->residual -= value * (row->product - value * before) * step;
-            row->product += value * step;
+            const float value = x->values[j];
+            row->residual -= value * (row->product - value * before) * change;
+            row->product += value * change;
             row->spread += value * value * wider;
             row->skew += value * value * value * skewed;
         }
     }
-    for (int64_t n = 0; n < x->height; n++) {
-        residual[n] = known[n].residual;
-        variance_of_pairs[n] = 0.5 * known[n].spread * known[n].spread;
-    }
+}
+
+/* The variance (n,) of what the factor's pairs add to each row. */
+static void vary(const Columns *x, const double *mean, const double *variance, const Known *known, double *pairs) {
+    for (int64_t n = 0; n < x->height; n++) pairs[n] = 0.5 * (double)known[n].spread * known[n].spread;
     for (int64_t i = 0; i < x->width; i++)
         for (int64_t j = x->starts[i]; j < x->starts[i + 1]; j++) {
             const double product = x->values[j] * mean[i];
             const double spread = (double)x->values[j] * x->values[j] * variance[i];
             const double others = known[x->rows[j]].product - product;
-            variance_of_pairs[x->rows[j]] += spread * (others * others - 0.5 * spread);
+            pairs[x->rows[j]] += spread * (others * others - 0.5 * spread);
         }
 }
 
@@ -301,6 +315,15 @@ static PyObject *py_adam(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static int check_rows(const int32_t *rows, int64_t count, int64_t limit) {
+    for (int64_t i = 0; i < count; i++)
+        if (rows[i] < 0 || rows[i] >= limit) {
+            PyErr_Format(PyExc_ValueError, "rows: index %d is not below %lld", (int)rows[i], (long long)limit);
+            return -1;
+        }
+    return 0;
+}
+
 /* Fill columns from buffers of values, rows, starts, precision, residual, mean and variance, and check them. */
 static int read_columns(Columns *x, Py_buffer *b) {
     x->values = b[0].buf;
@@ -313,38 +336,42 @@ static int read_columns(Columns *x, Py_buffer *b) {
         PyErr_SetString(PyExc_ValueError, "starts must not be empty");
         return -1;
     }
-    if (check_length(&b[1], x->nonzeros, sizeof(int64_t), "rows") ||
+    if (check_length(&b[1], x->nonzeros, sizeof(int32_t), "rows") ||
         check_length(&b[4], x->height, sizeof(double), "residual") ||
         check_length(&b[5], x->width, sizeof(double), "mean") ||
         check_length(&b[6], x->width, sizeof(double), "variance"))
         return -1;
-    return check_starts(x->starts, x->width, x->nonzeros) || check_indices(x->rows, x->nonzeros, x->height, "rows");
+    return check_starts(x->starts, x->width, x->nonzeros) || check_rows(x->rows, x->nonzeros, x->height);
 }
 
 static PyObject *py_sweep_linear(PyObject *self, PyObject *args) {
     (void)self;
     Py_buffer b[7];
-    double prior;
+    double prior, count, weak;
     Columns x;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*w*w*w*d", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &prior))
+    if (!PyArg_ParseTuple(args, "y*y*y*y*w*w*w*ddd", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &prior, &count,
+                          &weak))
         return NULL;
     int failed = read_columns(&x, b);
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
         sweep_linear(&x, b[3].buf, b[4].buf, b[5].buf, b[6].buf, prior);
+        prior = prior_of(x.width, b[5].buf, b[6].buf, count, weak);
         Py_END_ALLOW_THREADS
     }
     release(b, 7);
-    if (failed) return NULL;
-    Py_RETURN_NONE;
+    return failed ? NULL : PyFloat_FromDouble(prior);
 }
 
 static PyObject *py_sweep_factor(PyObject *self, PyObject *args) {
     (void)self;
     Py_buffer b[8]; /* the eighth: variance of pairs */
-    double prior;
+    double prior, count, weak;
+    long long sweeps;
+    int held;
     Columns x;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*w*w*w*dw*", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &prior, &b[7]))
+    if (!PyArg_ParseTuple(args, "y*y*y*y*w*w*w*dddLpw*", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &prior, &count,
+                          &weak, &sweeps, &held, &b[7]))
         return NULL;
     int failed = read_columns(&x, b) || check_length(&b[7], x.height, sizeof(double), "variance of pairs");
     Known *known = NULL;
@@ -354,14 +381,20 @@ static PyObject *py_sweep_factor(PyObject *self, PyObject *args) {
         if (failed) PyErr_NoMemory();
     }
     if (!failed) {
+        double *residual = b[4].buf, *mean = b[5].buf, *variance = b[6].buf;
         Py_BEGIN_ALLOW_THREADS
-        sweep_factor(&x, b[3].buf, b[4].buf, b[5].buf, b[6].buf, prior, known, b[7].buf);
+        know(&x, residual, mean, variance, known);
+        for (long long sweep = 0; sweep < sweeps; sweep++) {
+            sweep_factor(&x, b[3].buf, mean, variance, prior, known);
+            if (!held) prior = prior_of(x.width, mean, variance, count, weak);
+        }
+        for (int64_t n = 0; n < x.height; n++) residual[n] = known[n].residual;
+        vary(&x, mean, variance, known, b[7].buf);
         Py_END_ALLOW_THREADS
     }
     PyMem_Free(known);
     release(b, 8);
-    if (failed) return NULL;
-    Py_RETURN_NONE;
+    return failed ? NULL : PyFloat_FromDouble(prior);
 }
 
 static PyMethodDef methods[] = {
@@ -371,9 +404,10 @@ static PyMethodDef methods[] = {
     {"adam", py_adam, METH_VARARGS,
      "adam(parameters, first, second, touched, gradients, k, beta_1, beta_2, rate, epsilon, decay, clip)"},
     {"sweep_linear", py_sweep_linear, METH_VARARGS,
-     "sweep_linear(values, rows, starts, precision, residual, mean, variance, prior)"},
+     "sweep_linear(values, rows, starts, precision, residual, mean, variance, prior, count, weak) -> prior"},
     {"sweep_factor", py_sweep_factor, METH_VARARGS,
-     "sweep_factor(values, rows, starts, precision, residual, mean, variance, prior, variance_of_pairs)"},
+     "sweep_factor(values, rows, starts, precision, residual, mean, variance, prior, count, weak, sweeps, held, "
+     "variance_of_pairs) -> prior"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -117,13 +117,18 @@ def set_rates(state: State, place: Place) -> None:
 
 def _scaling_to_arrays(scaling: Scaling) -> dict[str, np.ndarray]:
     labels = np.array([scaling.label_shift, scaling.label_scale], np.float64)
-    arrays = {"rows": np.array(scaling.rows), "scale": scaling.scale, "labels": labels}
+    arrays = {
+        "rows": np.array(scaling.rows),
+        "dense": np.array(scaling.dense),
+        "scale": scaling.scale,
+        "labels": labels,
+    }
     return arrays if scaling.shift is None else {**arrays, "shift": scaling.shift}
 
 
 def _scaling_from_arrays(arrays: Mapping[str, np.ndarray]) -> Scaling:
     shift, scale = arrays["labels"].tolist()
-    return Scaling(int(arrays["rows"]), arrays.get("shift"), arrays["scale"], shift, scale)
+    return Scaling(int(arrays["rows"]), arrays.get("shift"), arrays["scale"], shift, scale, bool(arrays["dense"]))
 
 
 def _parameters(state: State) -> Mapping[str, np.ndarray]:

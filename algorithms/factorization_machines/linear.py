@@ -81,7 +81,7 @@ def _solve(
 ) -> bool:
     if not (hp.use_linear and hp.use_bias) or hp.states(*STEPPED) or any_host(job.hosts, not rows.in_memory):
         return False
-    if any_host(job.hosts, place.scaling is None or place.scaling.shift is not None):
+    if any_host(job.hosts, place.scaling is None or place.scaling.dense):
         return False  # dense columns are of one deviation, which steps at one rate suit
     state.linear[:], state.bias[:] = 0, 0
     binary, hosts, count = place.total.binary, job.hosts, place.scaling.rows if place.scaling else 0

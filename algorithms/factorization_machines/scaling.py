@@ -10,9 +10,10 @@ factorization machine on x' = (x - m) / s that predicts y' = (y - a) / c is one 
 Each line takes what the ones before it leave in float32, so that the bias makes up for what the others were rounded by.
 
 Dense columns get mean 0 and deviation 1; of those that lie far from 0 only the linear weights are learned, since
-interactions on the features as they are would be differences of large squares. Sparse columns are not shifted. Large
-ones are made smaller, and where rows are shorter than 1, all are made larger by one factor: a rare word must not weigh
-as much as a common one.
+interactions on the features as they are would be differences of large squares. Sparse columns are not shifted, but
+for those that every row has, such as a time beside a user and an item, which are treated as dense ones. Large ones are
+made smaller, and where rows are then shorter than 1, all are made larger by one factor: a rare word must not weigh as
+much as a common one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import scipy.sparse as sp
 
 from algorithms.common.deviations import FEW_ROWS, drawn_together
 from algorithms.interface import Hosts
-from recordio.batches import Batch
+from recordio.batches import Batch, canonical
 
 FAR = 500
 """Deviations between a column's mean and 0, from which on it has no interactions: brought back, they would be what is
@@ -40,6 +41,7 @@ class Scaling:
     rows: of one pass over the data.
     shift, scale: m and s of the features, (d,) float64; no shift is None.
     label_shift, label_scale: a and c.
+    dense: whether all columns are.
     """
 
     rows: int
@@ -47,6 +49,7 @@ class Scaling:
     scale: np.ndarray
     label_shift: float = 0.0
     label_scale: float = 1.0
+    dense: bool = True
 
     @property
     def far(self) -> np.ndarray:
@@ -59,7 +62,12 @@ class Scaling:
         if isinstance(features, np.ndarray):
             moved = features if self.shift is None else features - self.shift
             return Batch((moved / self.scale).astype(np.float32), batch.labels)
-        data = (features.data / self.scale[features.indices]).astype(np.float32)
+        if self.shift is None:
+            data = features.data
+        else:
+            features = canonical(features)
+            data = features.data - self.shift[features.indices]
+        data = (data / self.scale[features.indices]).astype(np.float32)
         scaled = copy.copy(features)  # a quarter of what a new array takes
         scaled.data = data
         return Batch(scaled, batch.labels)
@@ -113,6 +121,7 @@ class Measure:
             self._squares += np.einsum("nd,nd->d", values, values)
             return
         self._dense = False
+        features = canonical(features)
         places, values = features.indices, features.data.astype(np.float64)
         for total, parts in ((self._count, None), (self._sum, values), (self._squares, values * values)):
             np.add.at(total, places, 1 if parts is None else parts)
@@ -126,21 +135,18 @@ class Measure:
     def scaling(self, *, shifted: bool, labels: bool) -> Scaling:
         """For a machine that may be ``shifted``, and where ``labels`` are numbers, not classes."""
         root = np.sqrt(self._squares / np.maximum(self._count, 1))
-        length = np.sqrt(self._squares.sum() / self.rows)
-        shift, scale = None, np.maximum(root, min(length, 1.0))
-        if self._dense:
-            mean = self._sum / self.rows
-            deviation = np.sqrt(np.maximum(self._squares / self.rows - mean * mean, 0))
-            if shifted:
-                varies = np.abs(mean) < _CONSTANT * deviation
-                if 1 < self.rows < FEW_ROWS:
-                    deviation[varies] = drawn_together(deviation[varies], self.rows)
-                shift, scale = np.where(varies, mean, 0), np.where(varies, deviation, root)
-            else:
-                scale = root
+        length = np.sqrt(np.minimum(self._squares, self._count).sum() / self.rows)
+        shift, scale = None, root if self._dense else np.maximum(root, min(length, 1.0))
+        mean = self._sum / self.rows
+        deviation = np.sqrt(np.maximum(self._squares / self.rows - mean * mean, 0))
+        varies = (np.abs(mean) < _CONSTANT * deviation) & (self._dense | (self._count == self.rows))
+        if shifted and (self._dense or varies.any()):
+            if 1 < self.rows < FEW_ROWS:
+                deviation[varies] = drawn_together(deviation[varies], self.rows)
+            shift, scale = np.where(varies, mean, 0), np.where(varies, deviation, scale)
         scale[scale == 0] = 1
         if not labels:
-            return Scaling(self.rows, shift, scale)
+            return Scaling(self.rows, shift, scale, dense=self._dense)
         mean_label = self._labels[0] / self.rows if shifted else 0.0
         spread = float(np.sqrt(max(self._labels[1] / self.rows - mean_label * mean_label, 0)))
-        return Scaling(self.rows, shift, scale, float(mean_label), spread or 1.0)
+        return Scaling(self.rows, shift, scale, float(mean_label), spread or 1.0, self._dense)

@@ -8,6 +8,7 @@ given, the job takes steps as it is told.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -62,7 +63,7 @@ def is_due(place: Place, hp: FactorizationMachinesHyperparameters) -> bool:
         return False
     if hp.feature_dim * hp.num_factors > MOST_NUMBERS:
         return False
-    return scaling.rows >= FEWEST_ROWS and place.schedule.epochs >= FEWEST_PASSES and not scaling.far.size
+    return scaling.rows >= FEWEST_ROWS and place.schedule.epochs >= FEWEST_PASSES
 
 
 def is_of(found: Checkpoint) -> bool:
@@ -89,11 +90,8 @@ def run(
         return place
     choice = _Choice(place, hp, job, found)
     with threadpool_limits(1, "blas"):  # products of vectors, which wake threads only to wait for them
-        learned, said = from_leader(job.hosts, lambda: _of_columns(*everything, choice))
+        learned, said, stopped = choice.of_leader(lambda: _of_columns(*everything, choice))
     job.info(said)
-    stopped = any_host(job.hosts, job.stop_requested)
-    if stopped:
-        choice.offer()
     state.put(learned)
     schedule = Schedule(1, place.schedule.batch_size)
     place = Place(schedule, Sums(place.total.binary), place.scaling, exact=True, undecided=stopped)
@@ -131,6 +129,7 @@ def _of_columns(features: Features, labels: np.ndarray, choice: _Choice) -> tupl
     if isinstance(features, np.ndarray) or not features.nnz:
         return _chosen(features, labels, choice)
     occurring, numbers = np.unique(features.indices, return_inverse=True)
+    choice.alone = choice.alone[occurring]
     narrow = sp.csr_array((features.data, numbers, features.indptr), shape=(len(labels), len(occurring)))
     learned, said = _chosen(narrow, labels, choice)
     whole = {"bias": learned["bias"]}
@@ -158,33 +157,36 @@ def _better(
     features: Features, labels: np.ndarray, copies: _Copies, choice: _Choice
 ) -> tuple[dict[str, np.ndarray], str]:
     """A machine or a linear model. One that a stop finds is kept as it is."""
-    binary, job = choice.binary, choice.job
-    learned = choice.fit(features, labels)
-    count = int(np.count_nonzero(learned["factors"].any(axis=0)))
-    said = f"No rates, decays or starts are given: variational Bayes found {count} of {choice.hp.num_factors} factors"
-    if job.stop_requested or not choice.is_linear:
+    binary, job, count = choice.binary, choice.job, len(copies.first)
+    learned = choice.fit(*_distinct(features, labels, copies))
+    found = int(np.count_nonzero(learned["factors"].any(axis=0)))
+    said = f"No rates, decays or starts are given: variational Bayes found {found} of {choice.hp.num_factors} factors"
+    if choice.stopped() or not choice.is_linear:
         return learned, f"{said}."
-    parts, rows = _parts(features, labels, copies, binary, job.seed), len(copies.first)
+    parts = _parts(features, labels, copies, binary, job.seed)
     if not parts:  # two or three rows may all be in one fold
         return learned, f"{said}."
     scale = linear.scale_of([Batch(features)], features.shape[1], ONE_HOST)
-    divided = [tuple(_part(*rows, scale) for rows in pair) for pair in parts]
-    penalty = linear.best_penalty(divided, rows, binary, job, ONE_HOST)
+    divided = [tuple(_part(features[rows], labels[rows], scale) for rows in pair) for pair in parts]
+    penalty = linear.best_penalty(divided, count, binary, job, ONE_HOST)
     start = np.zeros(features.shape[1] + 1)
     of_machine, of_linear = np.zeros(GROUPS), np.zeros(GROUPS)
     for (known, held_out), (known_part, held_out_part) in zip(parts, divided, strict=True):
-        if penalty is None or job.stop_requested:
+        if penalty is None or choice.stopped():
             return learned, f"{said}."
         weights = linear.minimum(known_part, penalty, start, binary, ONE_HOST)
         of_linear += linear.losses_of(held_out_part, weights, binary, ONE_HOST)
-        of_machine += _losses(choice.fit(*known), *held_out, binary)
+        losses = partial(_losses, features=features[held_out], labels=labels[held_out], binary=binary)
+        enough = _gains(of_linear, losses) if len(parts) == 1 else None
+        rows = _distinct(features[known], labels[known], copies.of(known))
+        of_machine += losses(choice.fit(*rows, enough=enough))
     if penalty is None:
         return learned, f"{said}."
     gain = of_linear - of_machine
-    sure = LIKELY * np.sqrt(GROUPS) * gain.std()
     share = float(of_machine.sum() / (of_linear.sum() or 1.0))
-    said += f", whose loss on held-out rows is {share:.3f} times that of a linear model with penalty {penalty:.2g}"
-    if gain.sum() > sure:
+    of_linear_model = f"{share:.3f} times the loss of a linear model with penalty {penalty:.2g}"
+    said += f"; on held-out rows, as many as decide have {of_linear_model}"
+    if _is_sure(gain):
         return learned, f"{said}: they are the model."
     weights = linear.minimum(_part(features, labels, scale), penalty, start, binary, ONE_HOST)
     linear_model = {
@@ -192,18 +194,40 @@ def _better(
         "linear": (weights[:-1] / scale).astype(np.float32),
         "factors": np.zeros_like(learned["factors"]),
     }
-    if not count and gain.sum() > -sure:
+    if not found and not _is_sure(-gain):
         mean = {name: 0.5 * (learned[name] + linear_model[name]) for name in learned}
         return mean, f"{said}: the model is linear, with the mean of their weights."
     return linear_model, f"{said}: that is the model, without interactions."
+
+
+def _gains(on: np.ndarray, losses: Callable[[dict[str, np.ndarray]], np.ndarray]) -> variational.Enough:
+    """Whether a machine's ``losses`` are surely less than others, (GROUPS,): more factors then decide nothing."""
+    return lambda machine: _is_sure(on - losses(machine))
+
+
+def _is_sure(gain: np.ndarray) -> bool:
+    """Whether losses are less, beyond chance, by what a model gains on each group of held-out rows, (GROUPS,)."""
+    return bool(gain.sum() > LIKELY * np.sqrt(GROUPS) * gain.std())
+
+
+_OVER, _GOES_ON, _OFFERS = range(3)
+"""What the leader tells hosts that wait for its choice."""
+_SILENT = 0.1
+"""Seconds in which it may tell nothing, and hears of no stop that another host was asked for."""
+_NONE = -1
+"""No fit is running."""
 
 
 class _Choice:
     """A job's choice: what it is of, and its fits of machines, one after the other: those that are over, and where the
     running one is. A job that goes on from a checkpoint makes neither again.
 
+    The leader makes the fits. Other hosts offer a checkpoint whenever it does: theirs say only how far it was, and a
+    job goes on from the newest one that all hosts have.
+
     Attributes:
         binary: labels are classes. is_linear: the model may have a bias and linear weights, as the linear one has.
+        alone: the columns (d,) that have no interactions.
     """
 
     def __init__(
@@ -211,16 +235,66 @@ class _Choice:
     ) -> None:
         self.hp, self.job, self.binary = hp, job, place.total.binary
         self.is_linear = hp.use_bias and hp.use_linear
+        self.alone = np.zeros(hp.feature_dim, bool)
+        if place.scaling is not None:
+            self.alone[place.scaling.far] = True
         self._most = int(SWEEPS * place.schedule.epochs * hp.num_factors)
         self._done: list[dict[str, np.ndarray]] = []
         self._asked = 0
         self._begun: variational.Fit | None = None
+        self._is_stopped, self._told = False, time.monotonic()
         if found is not None:
             self._done = [dict(found.kept[_name(number)]) for number in range(found.state["fits"])]
             if found.state["running"]:
                 self._begun = variational.Fit(found.state["running"], found.arrays)
 
-    def fit(self, features: Features, labels: np.ndarray) -> dict[str, np.ndarray]:
+    def of_leader(
+        self, make: Callable[[], tuple[dict[str, np.ndarray], str]]
+    ) -> tuple[dict[str, np.ndarray], str, bool]:
+        """What ``make`` gives on the leader, and whether a stop has cut it short; on all hosts, which follow it."""
+        if self.job.hosts.rank != 0:
+            self._follow()
+            learned, said, stopped = from_leader(self.job.hosts, lambda: None)
+            return learned, said, stopped
+        learned, said = make()
+        stopped = self.stopped()
+        if stopped:
+            self.offer()
+        self._tell(_OVER)
+        from_leader(self.job.hosts, lambda: (learned, said, stopped))
+        return learned, said, stopped
+
+    def _follow(self) -> None:
+        """Offer checkpoints with the leader, until it has chosen."""
+        while (told := self._tell())[0] != _OVER:
+            if told[0] == _OFFERS:
+                self.job.checkpoints.offer(partial(Checkpoint, _position(*told[1:]), {"fits": 0, "running": None}))
+
+    def _tell(self, *of_leader: int) -> list[int]:
+        """What the leader tells: what it is at, the number of fits that are over, and how far the running one is. All
+        hosts tell whether a stop was asked for."""
+        told = np.zeros(4, np.int64)
+        told[: len(of_leader)] = of_leader
+        told[3] = self._is_stopped or self.job.stop_requested
+        *found, stops = self.job.hosts.sum(told)[0].tolist()
+        self._is_stopped, self._told = stops > 0, time.monotonic()
+        return found
+
+    def stopped(self) -> bool:
+        """On the leader: whether a stop was asked for, on any host."""
+        self._is_stopped = self._is_stopped or self.job.stop_requested
+        if not self._is_stopped and self.job.hosts.size > 1 and time.monotonic() > self._told + _SILENT:
+            self._tell(_GOES_ON)
+        return self._is_stopped
+
+    def fit(
+        self,
+        features: Features,
+        labels: np.ndarray,
+        weights: np.ndarray | None = None,
+        *,
+        enough: variational.Enough | None = None,
+    ) -> dict[str, np.ndarray]:
         """``variational.fit``, with what the job says."""
         self._asked += 1
         if self._asked <= len(self._done):
@@ -230,29 +304,36 @@ class _Choice:
             features,
             labels,
             self.hp.num_factors,
+            weights=weights,
             binary=self.binary,
             use_bias=self.hp.use_bias,
             use_linear=self.hp.use_linear,
+            alone=self.alone,
             most=self._most,
             seed=self.job.seed,
-            stopped=lambda: self.job.stop_requested,
+            stopped=self.stopped,
+            enough=enough,
             begun=begun,
             offer=self.offer,
         )
-        if not self.job.stop_requested:
+        if not self.stopped():
             self._done.append(learned)
         return learned
 
-    def offer(self, running: Callable[[], variational.Fit] | None = None) -> None:
-        """A checkpoint; none on several hosts: the others wait for the leader's fits, and cannot agree on any."""
-        if self.job.hosts.size == 1:
-            self.job.checkpoints.offer(lambda: self._checkpoint(None if running is None else running()))
+    def offer(self, steps: int = _NONE, running: Callable[[], variational.Fit] | None = None) -> None:
+        """On the leader: a checkpoint of all hosts, between two fits or so many ``steps`` within one."""
+        self._tell(_OFFERS, len(self._done), steps)
+        self.job.checkpoints.offer(lambda: self._checkpoint(steps, None if running is None else running()))
 
-    def _checkpoint(self, running: variational.Fit | None) -> Checkpoint:
-        position = f"fit {len(self._done)}" + ("" if running is None else f", factor {running.numbers['tried']}")
+    def _checkpoint(self, steps: int, running: variational.Fit | None) -> Checkpoint:
         numbers = {"fits": len(self._done), "running": None if running is None else dict(running.numbers)}
         kept = {_name(number): learned for number, learned in enumerate(self._done)}
+        position = _position(len(self._done), steps)
         return Checkpoint(position, numbers, {} if running is None else running.arrays, kept)
+
+
+def _position(fits: int, steps: int) -> str:
+    return f"fit {fits}" + ("" if steps == _NONE else f", step {steps}")
 
 
 def _name(number: int) -> str:
@@ -271,6 +352,11 @@ class _Copies:
     unit: np.ndarray
     keys: np.ndarray
 
+    def of(self, rows: np.ndarray) -> _Copies:
+        """Those of some rows, by their numbers."""
+        _, first, unit = np.unique(self.unit[rows], return_index=True, return_inverse=True)
+        return _Copies(first, unit, self.keys[rows])
+
 
 def _copies(features: Features, labels: np.ndarray, binary: bool, seed: int) -> _Copies:
     keys = row_keys(features, seed)
@@ -280,13 +366,20 @@ def _copies(features: Features, labels: np.ndarray, binary: bool, seed: int) -> 
     return _Copies(first, unit, keys)
 
 
-_Labelled = tuple[Features, np.ndarray]
+def _distinct(
+    features: Features, labels: np.ndarray, copies: _Copies
+) -> tuple[Features, np.ndarray, np.ndarray | None]:
+    """Each row once, and what it weighs for its copies, (u,), of mean 1: they say no more than one of them."""
+    if len(copies.first) == len(labels):
+        return features, labels, None
+    times = np.bincount(copies.unit)
+    return features[copies.first], labels[copies.first], times / times.mean()
 
 
 def _parts(
     features: Features, labels: np.ndarray, copies: _Copies, binary: bool, seed: int
-) -> list[tuple[_Labelled, _Labelled]]:
-    """Rows that are known and rows that are held out, for each fold that has both."""
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The numbers of rows that are known and of rows that are held out, for each fold that has both."""
     first, count = copies.first, len(copies.first)
     many, held = next(((many, many) for most, many in linear.FEW_ROWS if count <= most), (FOLDS, folds(count)))
     rare = int(np.unique(labels[first], return_counts=True)[1].min()) if binary else count
@@ -300,8 +393,7 @@ def _parts(
     for fold in range(held):
         out = own == fold
         if out.any() and not out.all():
-            known, held_out = np.flatnonzero(~out), np.flatnonzero(out)
-            parts.append(((features[known], labels[known]), (features[held_out], labels[held_out])))
+            parts.append((np.flatnonzero(~out), np.flatnonzero(out)))
     return parts
 
 

@@ -312,7 +312,7 @@ class State:
         hp, (bias, linear, factors) = self.hp, gradients
         self.time += 1
         if self.alone.size:
-            factors[self.alone] = 0
+            factors[self.alone if isinstance(columns, slice) else np.isin(columns, self.alone)] = 0
         self._step("factors", columns, factors, hp.factors_wd)
         if hp.use_linear:
             self._step("linear", columns, linear, self.linear_wd)

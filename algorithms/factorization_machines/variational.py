@@ -31,7 +31,7 @@ import scipy.sparse as sp
 from algorithms.factorization_machines import steps
 from recordio.batches import Features
 
-FIRST, INNER, HELD, TOGETHER = 10, 40, 10, 10
+FIRST, INNER, HELD, TOGETHER = 10, 39, 9, 10
 """Sweeps: of linear weights alone; of a new factor, of which the first hold its prior (of classes, all do); and of all
 at the end."""
 BETWEEN = 3
@@ -59,35 +59,39 @@ def fit(
     labels: np.ndarray,
     factors: int,
     *,
+    weights: np.ndarray | None = None,
     binary: bool,
     use_bias: bool,
     use_linear: bool,
+    alone: np.ndarray | None = None,
     most: int,
     seed: int,
     stopped: Callable[[], bool],
+    enough: Enough | None = None,
     begun: Fit | None = None,
-    offer: Callable[[Callable[[], Fit]], None] = lambda make: None,
+    offer: Offer = lambda steps, make: None,
 ) -> dict[str, np.ndarray]:
     """Posterior means: ``bias`` (1,), ``linear`` (d,) and ``factors`` (d, k), float32.
 
     Args:
         features: (n, d), n > 0, of values around 1. labels: (n,), of deviation 1, or classes 0 and 1.
+        weights: of rows, (n,), of mean 1; None where all are 1.
+        alone: the columns (d,), bool, that have no factors; None for none.
         factors: k. most: sweeps of one factor, after which no more factors are added.
         stopped: whether to end as soon as may be, with what there is.
+        enough: is asked after each factor, and ends the fit.
         begun: a fit of the same rows and options to go on from, to the same model, bit for bit.
-        offer: is given how to make one of the running fit, wherever it could go on.
+        offer: is called wherever the fit could go on.
     """
-    machine = _Machine(features, labels, factors, binary, use_bias, use_linear, np.random.default_rng(seed))
-    if begun is None:
-        machine.begin()
-    else:
+    weights = np.ones(len(labels)) if weights is None else weights
+    alone = np.zeros(features.shape[1], bool) if alone is None else alone
+    machine = _Machine(features, labels, weights, alone, factors, binary, use_bias, use_linear, seed)
+    if begun is not None:
         machine.go_on(begun)
-    machine.learn(most, stopped, offer)
-    return {
-        "bias": np.array([machine.bias], np.float32),
-        "linear": machine.linear.astype(np.float32),
-        "factors": np.ascontiguousarray(machine.factors.T, np.float32),
-    }
+    else:
+        machine.begin()
+    machine.learn(most, stopped, enough, offer)
+    return machine.means()
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,16 @@ class Fit:
     arrays: Mapping[str, np.ndarray]
 
 
-_COUNTS = "tried", "failed", "together", "sweeps"
+Offer = Callable[[int, Callable[[], Fit]], None]
+"""Takes the number of factors that a fit has tried and of the last sweeps, and what makes a ``Fit`` of it at once."""
+
+Enough = Callable[[dict[str, np.ndarray]], bool]
+"""Whether a machine of these means needs no more factors."""
+
+_COUNTS = "tried", "failed", "together", "sweeps", "is_enough"
 _PRIORS = "bias", "bias_variance", "linear_prior"
 _ARRAYS = "linear", "linear_variance", "factors", "precision", "target", "residual"
+_OF_FACTORS = "variances", "spread"
 
 
 class _Machine:
@@ -114,68 +125,93 @@ class _Machine:
         precision: of each row's label, (n,). residual: of its ``target`` and its score, (n,).
         spread: variance of what each factor adds to the scores, by factor, (n,). found: the factors with support.
         sweeps: of one factor, so far. tried: factors that were added. failed: those of them that were given up.
-        together: sweeps of all at the end.
+        together: sweeps of all at the end. is_enough: the caller needs no more factors.
+        occurs, in_pairs: the columns (d,) that rows have, and those of them that have factors.
     """
 
     def __init__(
         self,
         features: Features,
         labels: np.ndarray,
+        weights: np.ndarray,
+        alone: np.ndarray,
         factors: int,
         binary: bool,
         use_bias: bool,
         use_linear: bool,
-        random: np.random.Generator,
+        seed: int,
     ) -> None:
+        if not isinstance(features, np.ndarray):
+            order = _by_first_column(features)
+            features, labels, weights = features[order], labels[order], weights[order]
         columns = sp.csc_array(features, dtype=np.float32)
         columns.sum_duplicates()
-        self.cells = columns.data, columns.indices.astype(np.int64), columns.indptr.astype(np.int64)
+        self.cells = columns.data, columns.indices.astype(np.int32), columns.indptr.astype(np.int64)
+        self.paired = _without(self.cells, alone) if alone.any() else self.cells
         self.rows = sp.csr_array(columns, dtype=np.float64)
         self.squares = sp.csr_array((self.rows.data**2, self.rows.indices, self.rows.indptr), self.rows.shape)
         self.height, self.width = columns.shape
-        self.occurs = np.diff(columns.indptr) > 0
-        self.count = max(int(self.occurs.sum()), 1)
-        self.labels, self.binary, self.random = labels.astype(np.float64), binary, random
+        self.occurs, self.in_pairs = (np.diff(cells[2]) > 0 for cells in (self.cells, self.paired))
+        self.weights, self.lengths = weights, self.squares.T @ weights
+        self.labels, self.binary, self.random = labels.astype(np.float64), binary, np.random.default_rng(seed)
         self.use_bias, self.use_linear = use_bias, use_linear
         self.bias, self.bias_variance = 0.0, 0.0
-        self.linear, self.linear_variance, self.linear_prior = np.zeros(self.width), np.zeros(self.width), 1.0
+        self.linear, self.linear_variance = np.zeros(self.width), np.zeros(self.width)
+        self.linear_prior = 1.0
         self.factors = np.zeros((factors, self.width))
         self.variances: dict[int, np.ndarray] = {}
         self.priors: dict[int, float] = {}
         self.spread: dict[int, np.ndarray] = {}
         self.found: list[int] = []
+        self.is_enough = False
         self.sweeps = self.tried = self.failed = self.together = 0
-        self._target(np.zeros(self.height), np.ones(self.height) if binary else np.zeros(self.height))
+        self.target, self.residual = self.labels, self.labels.copy()
+        self._see(np.ones(self.height) if binary else 0.0)
 
     def begin(self) -> None:
         """The sweeps of linear weights alone."""
         for _ in range(FIRST):
             self._sweep_linear()
 
-    def learn(self, most: int, stopped: Callable[[], bool], offer: Callable[[Callable[[], Fit]], None]) -> None:
+    def learn(self, most: int, stopped: Callable[[], bool], enough: Enough | None, offer: Offer) -> None:
         """All sweeps of factors."""
-        while self.tried < len(self.factors) and self.failed < GIVEN_UP and self.sweeps < most and not stopped():
-            self._try_one_more(stopped, offer)
-        while self.found and self.together < TOGETHER and not stopped():
+        while self._may_have_more(most) and not stopped():
+            self._try_one_more(stopped, enough, offer)
+        while self.found and self.together < TOGETHER and not self.is_enough and not stopped():
             self._sweep()
             self.together += 1
-            offer(self.state)
+            offer(self.tried + self.together, self.state)
         for number in [one for one in self.found if not self._has_support(one)]:
             self._give_up(number)
 
-    def _try_one_more(self, stopped: Callable[[], bool], offer: Callable[[Callable[[], Fit]], None]) -> None:
+    def _may_have_more(self, most: int) -> bool:
+        is_open = not self.is_enough and self.failed < GIVEN_UP
+        return is_open and self.tried < len(self.factors) and self.sweeps < most
+
+    def _try_one_more(self, stopped: Callable[[], bool], enough: Enough | None, offer: Offer) -> None:
         before = self.state()
-        self.failed += not self._add(self.tried, stopped)
+        found = self._add(self.tried, stopped)
+        self.failed += not found
         self.tried += 1
-        offer(lambda: before if stopped() else self.state())  # a stop may have cut the factor short
+        cut = stopped()  # a stop may have cut the factor short
+        self.is_enough = found and not cut and enough is not None and enough(self.means())
+        offer(self.tried - cut, lambda: before if cut else self.state())
+
+    def means(self) -> dict[str, np.ndarray]:
+        """What was learned, float32."""
+        return {
+            "bias": np.array([self.bias], np.float32),
+            "linear": self.linear.astype(np.float32),
+            "factors": np.ascontiguousarray(self.factors.T, np.float32),
+        }
 
     def state(self) -> Fit:
         """Where the fit is."""
         numbers = {name: getattr(self, name) for name in (*_COUNTS, *_PRIORS)}
         numbers |= {"found": list(self.found), "priors": [self.priors[one] for one in self.found]}
         arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
-        arrays["variances"] = np.array([self.variances[one] for one in self.found]).reshape(-1, self.width)
-        arrays["spread"] = np.array([self.spread[one] for one in self.found]).reshape(-1, self.height)
+        for name in _OF_FACTORS:
+            arrays[name] = np.array([getattr(self, name)[one] for one in self.found])
         return Fit({**numbers, "random": self.random.bit_generator.state}, arrays)
 
     def go_on(self, fit: Fit) -> None:
@@ -186,8 +222,8 @@ class _Machine:
             setattr(self, name, np.array(fit.arrays[name]))
         self.found = list(fit.numbers["found"])
         self.priors = dict(zip(self.found, fit.numbers["priors"], strict=True))
-        self.variances = dict(zip(self.found, np.array(fit.arrays["variances"]), strict=True))
-        self.spread = dict(zip(self.found, np.array(fit.arrays["spread"]), strict=True))
+        for name in _OF_FACTORS:
+            setattr(self, name, dict(zip(self.found, np.array(fit.arrays[name]), strict=True)))
         self.random.bit_generator.state = fit.numbers["random"]
 
     def _sweep(self) -> None:
@@ -198,15 +234,14 @@ class _Machine:
 
     def _add(self, number: int, stopped: Callable[[], bool]) -> bool:
         """Learn one more factor; whether rows support it."""
-        mean = START * self.random.normal(size=self.width) * self.occurs
+        mean = START * self.random.normal(size=self.width) * self.in_pairs
         self.residual -= self._pairs(mean)
-        self.factors[number], self.variances[number] = mean, START**2 * self.occurs
+        self.factors[number], self.variances[number] = mean, START**2 * self.in_pairs
         self.priors[number] = START_PRIOR
         self.found.append(number)
-        for sweep in range(INNER):
-            self._sweep_factor(number, held=self.binary or sweep < HELD)
-            if sweep % BETWEEN == BETWEEN - 1:
-                self._sweep_linear()
+        for sweep in range(0, INNER, BETWEEN):
+            self._sweep_factor(number, BETWEEN, held=self.binary or sweep < HELD)
+            self._sweep_linear()
             if stopped():
                 break
         if not self._has_support(number):
@@ -229,16 +264,24 @@ class _Machine:
         self.found.remove(number)
         del self.variances[number], self.priors[number], self.spread[number]
 
-    def _sweep_factor(self, number: int, *, held: bool = False) -> None:
-        """Set one factor of all features, and its prior unless that is ``held``."""
-        mean, variance, spread = self.factors[number], self.variances[number], np.empty(self.height)
-        steps.kernel().sweep_factor(
-            *self.cells, self.precision, self.residual, mean, variance, self.priors[number], spread
+    def _sweep_factor(self, number: int, sweeps: int = 1, *, held: bool = False) -> None:
+        """Set one factor of all features so many times, and its prior after each unless that is ``held``."""
+        pairs = np.empty(self.height)
+        self.priors[number] = steps.kernel().sweep_factor(
+            *self.paired,
+            self.precision,
+            self.residual,
+            self.factors[number],
+            self.variances[number],
+            self.priors[number],
+            self.in_pairs.sum(),
+            WEAK,
+            sweeps,
+            held,
+            pairs,
         )
-        self.spread[number] = spread
-        self.sweeps += 1
-        if not held:
-            self.priors[number] = self._prior(mean, variance)
+        self.spread[number] = pairs if self.binary else np.array([self.weights @ pairs])
+        self.sweeps += sweeps
 
     def _sweep_linear(self) -> None:
         """Set the bias, the linear weights and their prior, then the precision of the labels."""
@@ -248,23 +291,50 @@ class _Machine:
             self.bias, self.bias_variance = self.bias + step, 1 / weight
             self.residual -= step
         if self.use_linear:
-            mean, variance = self.linear, self.linear_variance
-            steps.kernel().sweep_linear(*self.cells, self.precision, self.residual, mean, variance, self.linear_prior)
-            self.linear_prior = self._prior(mean, variance)
-        variance = self.squares @ self.linear_variance + self.bias_variance
-        self._target(self.target - self.residual, variance + sum(self.spread.values()))
-
-    def _prior(self, mean: np.ndarray, variance: np.ndarray) -> float:
-        return (self.count + 1) / (float(mean @ mean + variance.sum()) + WEAK)
-
-    def _target(self, scores: np.ndarray, variance: np.ndarray) -> None:
-        """Set the precision of the labels by scores (n,) and their variance, and what scores are to come near."""
+            self.linear_prior = steps.kernel().sweep_linear(
+                *self.cells,
+                self.precision,
+                self.residual,
+                self.linear,
+                self.linear_variance,
+                self.linear_prior,
+                self.occurs.sum(),
+                WEAK,
+            )
+        spread = sum(self.spread.values())
         if self.binary:
-            width = np.sqrt(np.square(scores) + variance) + 1e-9
-            self.precision = np.tanh(width / 2) / (2 * width)
-            self.target = (self.labels - 0.5) / self.precision
+            self._see(self.squares @ self.linear_variance + self.bias_variance + spread)
         else:
-            errors = float(np.sum(np.square(self.labels - scores) + variance))
-            self.precision = np.full(self.height, (self.height + 1) / (errors + WEAK))
-            self.target = self.labels
-        self.residual = self.target - scores
+            self._see(float(self.lengths @ self.linear_variance + self.height * self.bias_variance + np.sum(spread)))
+
+    def _see(self, variance: np.ndarray | float) -> None:
+        """Set the precision of the labels by the residual and the variance of the scores: of classes each row's, (n,),
+        whose target follows, and of numbers the sum."""
+        if self.binary:
+            scores = self.target - self.residual
+            width = np.sqrt(np.square(scores) + variance) + 1e-9
+            precision = np.tanh(width / 2) / (2 * width)
+            self.target = (self.labels - 0.5) / precision
+            self.precision, self.residual = self.weights * precision, self.target - scores
+        else:
+            errors = float(self.weights @ np.square(self.residual)) + float(variance)
+            self.precision = self.weights * ((self.height + 1) / (errors + WEAK))
+
+
+_Cells = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Values, row numbers, and where columns start."""
+
+
+def _without(cells: _Cells, columns: np.ndarray) -> _Cells:
+    """With these columns (d,) empty."""
+    values, rows, starts = cells
+    sizes = np.diff(starts)
+    kept = np.repeat(~columns, sizes)
+    return values[kept], rows[kept], np.concatenate([[0], np.cumsum(np.where(columns, 0, sizes))])
+
+
+def _by_first_column(rows: sp.csr_array) -> np.ndarray:
+    """The order (n,) of rows (n, d) by their first columns: those of one column are then near each other in memory."""
+    if not rows.nnz:
+        return np.arange(rows.shape[0])
+    return np.argsort(rows.indices[np.minimum(rows.indptr[:-1], rows.nnz - 1)], kind="stable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -100,15 +101,33 @@ def assert_same(found: list[str], other: list[str]) -> None:
 
 @pytest.mark.parametrize("name", [name for name in ALL if THOROUGH or name not in NETWORKS])
 def test_hosts_that_were_interrupted_end_as_those_that_were_not(tmp_path, name):
-    values = {**registry.find(name).configurations[0].hyperparameters, **MORE[name]}
-    with group(tmp_path / "plain", 2, ALL[name], name, values) as plain:
+    assert_going_on(tmp_path, name, ALL[name], MORE[name])
+
+
+def test_hosts_go_on_with_sweeps_of_which_the_first_alone_has_the_state(tmp_path):
+    """Where its newest checkpoint is damaged, the other goes on from the older one with it."""
+
+    def damage(hosts: Group) -> None:
+        newest = max(hosts.hosts[0].paths.checkpoints.glob("*.checkpoint"))
+        newest.write_bytes(newest.read_bytes()[:-100])
+
+    assert_going_on(tmp_path, "factorization-machines", 99, {}, damage)
+
+
+def assert_going_on(
+    tmp_path: Path, name: str, number: int, more: dict[str, str], harm: Callable[[Group], None] = lambda hosts: None
+) -> None:
+    """Two hosts that were killed, and then stopped, end with the model of those that were left alone."""
+    values = {**registry.find(name).configurations[0].hyperparameters, **more}
+    with group(tmp_path / "plain", 2, number, name, values) as plain:
         filled(plain, name).start(before=SOON_ALONE)
         leader_model(plain.outcomes())
         expected = resuming.artifact(plain.hosts[0])
-    with group(tmp_path / "disturbed", 2, ALL[name], name, values) as hosts:
+    with group(tmp_path / "disturbed", 2, number, name, values) as hosts:
         keeping(filled(hosts, name)).start(before=every_point(3))
         assert [outcome.code for outcome in hosts.outcomes()] == [1, 1]
         assert_same(points(hosts, 0), points(hosts, 1))
+        harm(hosts)
         start_again(hosts, every_point(3, "SIGTERM", "os.getppid()"))
         assert [outcome.code for outcome in hosts.outcomes()] == [143, 143], hosts.log(0)
         assert "Training goes on after" in hosts.log(0)

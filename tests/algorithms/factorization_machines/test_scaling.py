@@ -106,10 +106,11 @@ def test_the_machine_on_scaled_rows_is_restored_to_one_on_the_rows_as_they_are(s
 
 def test_rare_words_are_not_made_to_weigh_as_much_as_common_ones():
     measure = Measure(2)
-    measure.add(sp.csr_array(np.float32([[0.01, 500], [0, 300]])), np.float32([0, 1]))
+    measure.add(sp.csr_array(np.float32([[0.01, 500], [0, 300], [0, 0]])), np.float32([0, 1, 1]))
     scaling = measure.scaling(shifted=True, labels=False)
     assert scaling.shift is None
-    np.testing.assert_allclose(scaling.scale, [1, np.sqrt((500**2 + 300**2) / 2)])
+    length = np.sqrt((0.01**2 + 1 + 1) / 3)  # of rows whose large values are 1
+    np.testing.assert_allclose(scaling.scale, [length, np.sqrt((500**2 + 300**2) / 2)])
 
 
 @pytest.mark.parametrize(

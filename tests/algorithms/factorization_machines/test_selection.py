@@ -96,9 +96,9 @@ def test_a_sweep_sets_a_number_to_that_of_least_squares(nonzeros):
         return 0.5 * ((dense @ v) ** 2 - dense**2 @ v**2)
 
     columns = sp.csc_array(x)
-    cells = columns.data, columns.indices.astype(np.int64), columns.indptr.astype(np.int64)
+    cells = columns.data, columns.indices.astype(np.int32), columns.indptr.astype(np.int64)
     residual, spread = y - scores(mean), np.zeros(30)
-    steps._kernel.sweep_factor(*cells, np.full(30, 2.0), residual, mean, variance, 3.0, spread)
+    steps._kernel.sweep_factor(*cells, np.full(30, 2.0), residual, mean, variance, 3.0, 6.0, 0.01, 1, True, spread)
     slope = dense[:, 0] * (dense[:, 1:] @ before[1:])
     rest = y - scores(np.concatenate([[0.0], before[1:]]))
     np.testing.assert_allclose(mean[0], 2 * slope @ rest / (3 + 2 * slope @ slope), rtol=1e-5)
@@ -109,9 +109,9 @@ def test_the_variance_of_scores_is_that_of_draws():
     rng = np.random.default_rng(0)
     x = sp.csr_array(rng.normal(size=(5, 4)), dtype=np.float32)
     columns = sp.csc_array(x)
-    cells = columns.data, columns.indices.astype(np.int64), columns.indptr.astype(np.int64)
+    cells = columns.data, columns.indices.astype(np.int32), columns.indptr.astype(np.int64)
     mean, variance, spread = rng.normal(size=4), np.full(4, 0.3), np.zeros(5)
-    steps._kernel.sweep_factor(*cells, np.ones(5), rng.normal(size=5), mean, variance, 1.0, spread)
+    steps._kernel.sweep_factor(*cells, np.ones(5), rng.normal(size=5), mean, variance, 1.0, 4.0, 0.01, 1, True, spread)
     draws = mean + np.sqrt(variance) * rng.normal(size=(200_000, 4))
     dense = x.toarray().astype(float)
     pairs = 0.5 * ((draws @ dense.T) ** 2 - draws**2 @ (dense**2).T)
@@ -195,12 +195,13 @@ def test_what_is_given_of_steps_is_kept_to(given, monkeypatch):
 
 
 class _Last(NoCheckpoints):
-    """Keeps the last point that was offered."""
+    """Keeps the last point of the choice: that which is written at a stop."""
 
     found = None
 
     def offer(self, make, **_):
-        self.found = copy.deepcopy(make())
+        if selection.is_of(point := make()):
+            self.found = copy.deepcopy(point)
 
 
 def test_a_job_that_was_stopped_in_its_choice_ends_as_one_that_was_not():
@@ -231,6 +232,71 @@ def test_a_choice_that_was_killed_goes_on_to_the_same_model(share, binary):
     job = FakeJob(checkpoints=_Kept(-1, kept.found))
     for name in ("bias", "linear", "factors"):
         np.testing.assert_array_equal(getattr(expected, name), getattr(fitted(x, y, job, **kind), name))
+
+
+class _Every(NoCheckpoints):
+    """Keeps every point that was offered."""
+
+    def __init__(self):
+        self.found = []
+
+    def offer(self, make, **_):
+        self.found.append(copy.deepcopy(make()))
+
+
+def on_two(known, jobs):
+    """The models of two hosts to which the rows were dealt."""
+
+    def fit(hosts):
+        mine = slice(hosts.rank, None, 2)
+        jobs[hosts.rank].hosts = hosts
+        return fitted(known[0][mine], known[1][mine], jobs[hosts.rank])
+
+    return on_hosts(2, fit)
+
+
+def assert_equal(found, expected):
+    for name in ("bias", "linear", "factors"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_hosts_go_on_from_a_checkpoint_of_all_of_them_to_the_same_model():
+    known, _ = matrix(rank=3)
+    kept = [_Every(), _Every()]
+    expected = on_two(known, [FakeJob(checkpoints=one) for one in kept])[0]
+    assert [point.position for point in kept[0].found] == [point.position for point in kept[1].found]
+    count = len(kept[0].found)
+    assert count > 12
+    for at in (0, count // 3, count - 2):
+        jobs = [FakeJob(checkpoints=_Kept(-1, one.found[at])) for one in kept]
+        for model in on_two(known, jobs):
+            assert_equal(model, expected)
+        assert all(-1 - job.checkpoints.left < count - at + 1 for job in jobs)  # what was learned is not learned again
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stop_that_one_host_hears_stops_the_choice_of_all(rank, monkeypatch):
+    monkeypatch.setattr(selection, "_SILENT", 0.0)
+    known, _ = matrix(rank=3)
+    expected = on_two(known, [FakeJob(), FakeJob()])[0]
+    jobs = [FakeJob(checkpoints=_Last(), stop_after=60 if rank == place else None) for place in range(2)]
+    stopped = on_two(known, jobs)[0]
+    assert np.abs(stopped.factors - expected.factors).max() > 0.01
+    again = [FakeJob(checkpoints=_Kept(-1, job.checkpoints.found)) for job in jobs]
+    assert_equal(on_two(known, again)[0], expected)
+
+
+@pytest.mark.parametrize(("spread", "given"), [(0, {}), (2e6, {}), (2e8, {}), (2e6, {"factors_lr": "0.003"})])
+def test_a_time_beside_a_user_and_an_item_hides_no_interactions(spread, given):
+    """Seconds since 1970: of one value, of three weeks and of six years; by sweeps, and by steps."""
+    (x, y), (asked, truth) = matrix(rank=2)
+    share = np.random.default_rng(0).random((x.shape[0] + asked.shape[0], 1))
+    times = sp.csr_array((1.2e9 + spread * share).astype(np.float32))
+    effect = share[:, 0] if spread else np.zeros(len(share))
+    known, other = (sp.csr_array(sp.hstack(pair)) for pair in ((x, times[: len(y)]), (asked, times[len(y) :])))
+    model = fitted(known, (y + effect[: len(y)]).astype(np.float32), **given)
+    found = error(model, other, (truth + effect[len(y) :]).astype(np.float32))
+    assert found < 0.3  # of a deviation of 1, which is noise to a linear model
 
 
 def test_columns_that_no_row_has_cost_nothing():
