@@ -33,7 +33,7 @@ from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.objective import Objective
 from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import mean_and_deviation
-from algorithms.linear_learner.selection import calibrate, counted_rows
+from algorithms.linear_learner.selection import aligned, calibrate, counted_rows
 from algorithms.linear_learner.validation import Rows, fold_count, folds
 from recordio.batches import Batch
 
@@ -124,6 +124,7 @@ class Point:
         scores: (v, c) of those of these rows that this host has. labels: (v,), scaled. places: (v,), their numbers on
             this host. Where there is a criterion, the finished point has those of all hosts, in order.
         copies: (v,) of the finished point, where there is a criterion; see ``selection.calibrate``.
+        finished: (v,) of the same: scores of these rows by the finished model.
     """
 
     models: Objective
@@ -137,6 +138,7 @@ class Point:
     labels: np.ndarray
     places: np.ndarray
     copies: np.ndarray | None = None
+    finished: np.ndarray | None = None
 
     @property
     def design(self) -> Design:
@@ -208,17 +210,22 @@ def _finish(best: Point, held: np.ndarray, copies: np.ndarray, validation: Batch
         solutions = objective.minimise(objective.folds, [start] * held.shape[1])
         row, fold = np.nonzero(held)
         scores = objective.scores(solutions)[row, fold]
-    found = objective.minimise([objective.whole], [start], kept=True)[0].reshape(-1, problem.outputs)
+    whole = objective.minimise([objective.whole], [start], kept=True)[0]
+    found = whole.reshape(-1, problem.outputs)
     if validation is not None:
         rows = Rows.of(validation, replace(problem, scaler=design.scaler), problem.outputs)
         scores = np.concatenate([part for _, part in rows.scores(design.parameters(found))])
     best = replace(best, solution=found, scores=scores)
     if hp.criterion is None:
         return best
+    finished, of_places = scores[:, 0], np.ones(len(best.labels), np.int64)
+    if validation is None:
+        finished, of_places = objective.scores([whole])[best.places, 0, 0], copies[best.places]
     # Equal rows have equal scores in float32, however their products were summed.
-    of_places = copies[best.places] if validation is None else np.ones(len(best.labels), np.int64)
-    scores, labels, of_places = in_order(hosts, best.places, best.scores.astype(np.float32), best.labels, of_places)
-    return replace(best, scores=scores, labels=labels, copies=of_places, places=np.arange(len(labels)))
+    of_rows = (scores.astype(np.float32), best.labels, of_places, finished.astype(np.float32))
+    scores, labels, of_places, finished = in_order(hosts, best.places, *of_rows)
+    places = np.arange(len(labels))
+    return replace(best, scores=scores, labels=labels, copies=of_places, places=places, finished=finished)
 
 
 def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], share: float, hosts: Hosts) -> Point:
@@ -379,8 +386,10 @@ def threshold(point: Point, hp: LinearLearnerHyperparameters) -> float:
     if hp.criterion is None:
         return 0.0
     count = len(point.labels) if hp.num_calibration_samples == AUTO else int(hp.num_calibration_samples)
-    copies = None if point.copies is None else point.copies[:count]
-    return float(calibrate(point.scores[:count], point.labels[:count], hp, copies).threshold[0])
+    assert point.copies is not None and point.finished is not None, "there is a criterion"
+    scores, copies = point.scores[:count], point.copies[:count]
+    found = float(calibrate(scores, point.labels[:count], hp, copies).threshold[0])
+    return aligned(found, scores[:, 0], point.finished[:count], copies, hp)
 
 
 def criterion(point: Point, hp: LinearLearnerHyperparameters, hosts: Hosts) -> tuple[float, int]:
