@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from algorithms.common.hosts import from_leader, packed, total, unpacked
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
-from algorithms.linear_learner.preprocessing import Problem
+from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import (
     DENSE_CELLS,
     DENSE_SHARE,
@@ -52,6 +52,12 @@ GRAM_ROWS = 4096
 """Rows whose products are taken at once."""
 SAME = 0.1
 """Scales whose logarithms deviate by no more than this from each other are one: both measures would give one model."""
+ENOUGH_ROWS = 1.5
+"""Rows beyond their classes' means for each column, from which on their covariance within classes is known."""
+LEAST_DRAWN = 0.01
+"""By this share it is drawn together at the least: a column may not vary within any class."""
+WITHIN_COLUMNS = 128
+"""Of more columns the covariance within classes is seldom known well enough, and takes its time."""
 MANY_ROWS = 20
 """From so many rows for each column on, a penalty matters so little that its measure does not."""
 
@@ -91,6 +97,8 @@ class Design:
         shrink: (r,) what a squared weight costs. mean_square: (r,) of the columns.
         size: what rows are divided by, besides their scale, so that their mean square is 1.
         back: from weights of ``rows`` to those of scaled features, (d, r) or what stands for that; None for the same.
+        of_folds: (k, r, r) what the products of two weights cost the models of the folds, instead of ``shrink``; None
+            where it is the same for them.
     """
 
     scaler: Scaler
@@ -99,6 +107,7 @@ class Design:
     mean_square: np.ndarray
     size: float
     back: np.ndarray | OfRows | None
+    of_folds: np.ndarray | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -169,8 +178,11 @@ def blockwise(
     return gradient
 
 
-def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, hosts: Hosts) -> Iterator[Design]:
-    """The rows in each scaling that is to be tried, one after the other."""
+def designs(
+    problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, held: np.ndarray, hosts: Hosts
+) -> Iterator[Design]:
+    """The rows in each scaling that is to be tried, one after the other; ``held`` (n, k) says which of this host's rows
+    are held out of which fold."""
     features = as_stored(batch.features, hosts)
     n, d = total(hosts, features.shape[0]), features.shape[1]
     scaler = problem.scaler
@@ -181,8 +193,50 @@ def designs(problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, ho
         return
     yield _design(problem, scaler, features, turn, hosts)
     differ = from_leader(hosts, lambda: bool(np.log(scaler.scale).std() > SAME))
-    if not _stated(hp) and hp.wd == AUTO and turn and n < MANY_ROWS * d and differ:
+    if _stated(hp) or hp.wd != AUTO or not turn:
+        return
+    if n < MANY_ROWS * d and differ:
         yield _design(problem, Scaler(scaler.shift, np.ones_like(scaler.scale)), features, turn, hosts)
+    if problem.outputs > 1 and n < MANY_ROWS * max(d, problem.outputs) and d <= WITHIN_COLUMNS:
+        rows = DenseRows(features, scaler).features
+        if (within := _within_classes(rows, one_label(batch), problem.outputs, held, hosts)) is not None:
+            yield _design(problem, scaler, features, turn, hosts, within)
+
+
+def _within_classes(
+    rows: np.ndarray, labels: np.ndarray, classes: int, held: np.ndarray, hosts: Hosts
+) -> np.ndarray | None:
+    """The covariances of rows (n, d) within their classes, (k + 1, d, d): of those that each of k folds knows, and of
+    all; None where they are too few.
+
+    Of classes of a few rows each it is all of them together that tell which differences say little: weights are then
+    penalised as in linear discriminant analysis. A covariance is drawn to a multiple of the unit matrix as far as so
+    few rows ask for (OAS: Chen, Wiesel, Eldar and Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE
+    Transactions on Signal Processing 58, 2010).
+    """
+    of_rows, width = labels.astype(np.int64), rows.shape[1]
+    found = []
+    for known in [*~held.T, np.ones(len(rows), bool)]:
+        x, y = rows[known], of_rows[known]
+        members = sp.csr_array((np.ones(len(y), x.dtype), (y, np.arange(len(y)))), shape=(classes, len(y)))
+        counts, sums = hosts.sum(np.bincount(y, minlength=classes), (members @ x).astype(np.float64))
+        freedom = int(counts.sum() - np.count_nonzero(counts))
+        if freedom < ENOUGH_ROWS * width:
+            return None
+        means = (sums / np.maximum(counts, 1)[:, None]).astype(x.dtype)
+        (squares,) = hosts.sum(_gram(x - means[y]))
+        found.append(_drawn_to_unit(squares / freedom, freedom))
+    return np.array(found)
+
+
+def _drawn_to_unit(covariance: np.ndarray, freedom: int) -> np.ndarray:
+    """The same (d, d), of so many degrees of freedom; see ``_within_classes``."""
+    width = len(covariance)
+    mean, square = max(float(np.trace(covariance)) / width, SMALLEST), float(np.sum(covariance**2))
+    own = max(square - width * mean**2, SMALLEST * square)
+    share = ((1 - 2 / width) * square + (width * mean) ** 2) / ((freedom + 1 - 2 / width) * own)
+    share = min(max(share, LEAST_DRAWN), 1.0)
+    return np.asarray((1 - share) * covariance + share * mean * np.eye(width))
 
 
 def _stated(hp: LinearLearnerHyperparameters) -> bool:
@@ -210,7 +264,15 @@ def _column_squares(scaler: Scaler, features: Features, hosts: Hosts) -> np.ndar
     return np.maximum(square - 2 * shift * mean + shift * shift, 0) / scaler.scale.astype(np.float64) ** 2
 
 
-def _design(problem: Problem, scaler: Scaler, features: Features, turn: bool, hosts: Hosts) -> Design:
+def _design(
+    problem: Problem,
+    scaler: Scaler,
+    features: Features,
+    turn: bool,
+    hosts: Hosts,
+    within: np.ndarray | None = None,
+) -> Design:
+    """The design of these rows; for ``within`` see ``_rotated``."""
     size = _size(scaler, features, hosts)
     scale = np.clip(scaler.scale.astype(np.float64) * size, SMALLEST, np.finfo(np.float32).max)
     scaler = Scaler(scaler.shift, scale.astype(np.float32))
@@ -221,7 +283,7 @@ def _design(problem: Problem, scaler: Scaler, features: Features, turn: bool, ho
     if values <= EXACT_CELLS and min(n if turn else d, d) * problem.outputs <= EXACT_WEIGHTS:
         features = features.astype(np.float64)
     if turn and min(n, d) <= ROTATED_COLUMNS and (isinstance(features, np.ndarray) or _pays(n, d, values, problem)):
-        return _rotated(scaler, features, size, hosts)
+        return _rotated(scaler, features, size, hosts, within)
     squares = _column_squares(scaler, features, hosts).astype(np.float32)
     return Design(scaler, UnscaledRows(features, scaler), np.ones(d, np.float32), squares, size, None)
 
@@ -234,8 +296,10 @@ def _pays(n: int, d: int, values: int, problem: Problem) -> bool:
     return n < d and turned <= sparse
 
 
-def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts) -> Design:
-    """Rows in the directions of their singular vectors, each of mean square 1.
+def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts, within: np.ndarray | None = None) -> Design:
+    """Rows in the directions of their singular vectors, each of mean square 1. Where there are covariances ``within``
+    classes (k + 1, d, d), of more rows than columns, what is penalised are weights of rows that these make alike in all
+    directions: by the last one, and in folds each by its own, for that of all knows the rows that are held out.
 
     The leader's directions are taken: of the same numbers other processors may find other signs.
     """
@@ -249,19 +313,34 @@ def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts) -> D
         turned = np.ascontiguousarray(left[start : start + rows.shape[0]] * np.sqrt(n), rows.dtype)
         return _turned(scaler, PlainRows(turned), squares, size, OfRows(together, left / (np.sqrt(n) * squares)))
     (gram,) = hosts.sum(_gram(rows))
+    if within is not None:
+        values, vectors = from_leader(hosts, lambda: np.linalg.eigh(within[-1]))
+        alike = vectors / np.sqrt(values)
+        gram = alike.T @ gram @ alike
+        length = float(np.sqrt(np.trace(gram) / n)) or 1.0
+        gram, alike = gram / length**2, alike / length
     squares, right = from_leader(hosts, lambda: _eigen(gram / n))
     back = right / np.sqrt(squares)
+    of_folds = None
+    if within is not None:
+        back = alike @ back
+        of_folds = np.array([length**2 * (back.T @ fold @ back) for fold in within[:-1]])
     turn = np.ascontiguousarray(back, np.float32)
     if rows.dtype == np.float32:
-        return _turned(scaler, TurnedRows(rows, turn), squares, size, turn)
-    return _turned(scaler, PlainRows(np.ascontiguousarray(rows @ back, rows.dtype)), squares, size, turn)
+        return _turned(scaler, TurnedRows(rows, turn), squares, size, turn, of_folds)
+    return _turned(scaler, PlainRows(np.ascontiguousarray(rows @ back, rows.dtype)), squares, size, turn, of_folds)
 
 
 def _turned(
-    scaler: Scaler, rows: PlainRows | TurnedRows, squares: np.ndarray, size: float, back: np.ndarray | OfRows
+    scaler: Scaler,
+    rows: PlainRows | TurnedRows,
+    squares: np.ndarray,
+    size: float,
+    back: np.ndarray | OfRows,
+    of_folds: np.ndarray | None = None,
 ) -> Design:
     shrink = (1 / squares).astype(np.float32)
-    return Design(scaler, rows, shrink, np.ones(len(squares), np.float32), size, back)
+    return Design(scaler, rows, shrink, np.ones(len(squares), np.float32), size, back, of_folds)
 
 
 def _gram(rows: np.ndarray) -> np.ndarray:

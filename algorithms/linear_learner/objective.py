@@ -46,7 +46,7 @@ class Objective:
 
     Models have numbers: ``folds`` those of the folds, or where there are none that of all rows, which is ``whole``.
     ``labels`` (n,) and ``held`` (n, k) are of this host's rows, and so are scores and losses; values and gradients are
-    of all hosts'.
+    of all hosts'. ``alone`` is the share of the rows that are the only one of their class among several.
     """
 
     def __init__(
@@ -70,6 +70,9 @@ class Objective:
         self.whole = held.shape[1]
         self.folds = list(range(self.whole)) or [self.whole]
         inside = np.column_stack([~held, np.ones(len(labels), bool)]).astype(np.float32)
+        self.alone = 0.0
+        if self.outputs > 1:
+            inside *= self._class_shares(inside)
         (counts,) = hosts.sum(inside.sum(axis=0, dtype=np.float64))
         self.share = (inside / counts).astype(design.dtype)  # (n, models): what a row's slope counts in the mean
         self.columns = self._columns()
@@ -79,6 +82,16 @@ class Objective:
             self.pairs = (turned[left] * turned[right]).T
             self.places = np.empty((self.columns.shape[1],) * 2, np.intp)  # of each two columns among the pairs
             self.places[left, right] = self.places[right, left] = np.arange(len(left))
+
+    def _class_shares(self, inside: np.ndarray) -> np.ndarray:
+        """(n, models) what rows count more in a fold that holds others of their class out: without that, a class of two
+        rows is half as likely as others to the very model that is asked for one of them."""
+        classes = self.labels.astype(np.int64)
+        known = np.zeros((self.outputs, inside.shape[1]))
+        np.add.at(known, classes, inside)
+        (known,) = self.hosts.sum(known)
+        self.alone = float(np.sum(known[:, -1] == 1) / max(known[:, -1].sum(), 1))
+        return np.asarray((known[:, -1:] / np.maximum(known, 1))[classes], np.float32)
 
     def _columns(self) -> np.ndarray | None:
         """(n, r + 1) the rows with a column for the bias, where Newton's method is to be used."""
@@ -185,12 +198,11 @@ class Objective:
         weighted = blockwise(self.design.rows, np.ascontiguousarray(stacked[:-1]), slopes)
         gradient = np.vstack([weighted, bias if self.hp.use_bias else np.zeros_like(bias)])
         gradient, values = self.hosts.sum(gradient, values)
-        shrink = gradient.dtype.type(self.penalty) * self.shrink[:, None]
         found = []
-        for at, point in enumerate(points):
+        for at, (number, point) in enumerate(zip(numbers, points, strict=True)):
             weights = point.reshape(-1, self.outputs)
             own = gradient[:, at * self.outputs : (at + 1) * self.outputs].copy()
-            pulled = shrink * weights
+            pulled = self._pulled(number, weights).astype(own.dtype)
             own += pulled
             found.append((float(values[at]) + 0.5 * float(np.vdot(pulled, weights)), own.ravel()))
         return found
@@ -205,7 +217,7 @@ class Objective:
         losses, slopes = self.losses(self._newton_scores(points))
         share = self.share[:, numbers]
         weights = points.reshape(m, -1, c)
-        pulled = self.penalty * self.shrink[:, None] * weights
+        pulled = np.array([self._pulled(int(number), own) for number, own in zip(numbers, weights, strict=True)])
         pull = 0.5 * np.einsum("mqc,mqc->m", pulled, weights) if self.hosts.rank == 0 else 0.0
         value, gradient = self.hosts.sum(
             np.einsum("nm,nm->m", losses, share) + pull,
@@ -227,7 +239,18 @@ class Objective:
         else:
             (hessian,) = self.hosts.sum(mean.reshape(rows, c * c).T @ self.pairs)
             hessian = hessian[:, self.places].reshape(c, c, q, q).transpose(2, 0, 3, 1).reshape(q * c, q * c)
-        return np.asarray(hessian + np.diag(np.repeat(self.penalty * self.shrink, c)))
+        shrink = np.diag(self.shrink.astype(np.float64))
+        if self.design.of_folds is not None and (folds := numbers[numbers < self.whole]).size:
+            shrink[:-1, :-1] = self.design.of_folds[folds].mean(axis=0)
+        return np.asarray(hessian + np.kron(self.penalty * shrink, np.eye(c)))
+
+    def _pulled(self, number: int, weights: np.ndarray) -> np.ndarray:
+        """(r + 1, c) the penalty's gradient in the weights (r + 1, c) of the model of this number."""
+        shrink = weights.dtype.type(self.penalty) * self.shrink[:, None]
+        pulled = np.asarray(shrink * weights)
+        if self.design.of_folds is not None and number < self.whole:
+            pulled[:-1] = self.penalty * (self.design.of_folds[number] @ weights[:-1])
+        return pulled
 
     def _newton_scores(self, points: np.ndarray) -> np.ndarray:
         """(n, m, c) of the rows by the models at these points."""

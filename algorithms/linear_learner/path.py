@@ -31,9 +31,10 @@ from algorithms.interface import Hosts, Job
 from algorithms.linear_learner.design import Design, designs
 from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.objective import Objective
-from algorithms.linear_learner.preprocessing import Problem, one_label
+from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
 from algorithms.linear_learner.scaling import mean_and_deviation
-from algorithms.linear_learner.selection import calibrate, counted_rows
+from algorithms.linear_learner.selection import aligned, calibrate, counted_rows
+from algorithms.linear_learner.temperature import temperature
 from algorithms.linear_learner.validation import Rows, fold_count, folds
 from recordio.batches import Batch
 
@@ -67,6 +68,12 @@ ALIKE_ERRORS = 0.5
 """Models whose losses, row by row, differ by no more standard errors are as good as each other. The weakest penalty of
 them is kept: folds have fewer rows than the model that is kept, and ask for a stronger one than it needs; and where a
 signal is faint, scores that are all but equal leave it to the share of classes which of them is predicted."""
+LENGTHENED = 1.5
+"""Times the squared logarithm of the factor of scores, by the number of rows that tell it: what speaks against a
+penalty that needs one."""
+MOST_ALONE = 0.05
+"""Share of the rows that are the only ones of their classes: of more, those that are held out, which these never are,
+say too little of scores on rows to come."""
 CHANCES = ("logistic", "softmax_loss")
 """Losses that are minus a logarithm of likelihood."""
 _WITHOUT_EFFECT = (
@@ -123,7 +130,10 @@ class Point:
         losses: (v,) of those of these rows that this host has.
         scores: (v, c) of those of these rows that this host has. labels: (v,), scaled. places: (v,), their numbers on
             this host. Where there is a criterion, the finished point has those of all hosts, in order.
+        factor: by which the scores of several classes were multiplied, as those of the finished model are to be; see
+            ``temperature``.
         copies: (v,) of the finished point, where there is a criterion; see ``selection.calibrate``.
+        finished: (v,) of the same: scores of these rows by the finished model.
     """
 
     models: Objective
@@ -136,7 +146,9 @@ class Point:
     scores: np.ndarray
     labels: np.ndarray
     places: np.ndarray
+    factor: float = 1.0
     copies: np.ndarray | None = None
+    finished: np.ndarray | None = None
 
     @property
     def design(self) -> Design:
@@ -163,7 +175,7 @@ def follow(
     first: int | None = None
     path: list[Point] = []
     started = time.perf_counter()
-    for design in designs(problem, batch, hp, hosts):
+    for design in designs(problem, batch, hp, held, hosts):
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
         penalties, usual = _penalties(hp, design, rows)
         objective = Objective(hp, problem, design, labels, held, hosts)
@@ -208,17 +220,22 @@ def _finish(best: Point, held: np.ndarray, copies: np.ndarray, validation: Batch
         solutions = objective.minimise(objective.folds, [start] * held.shape[1])
         row, fold = np.nonzero(held)
         scores = objective.scores(solutions)[row, fold]
-    found = objective.minimise([objective.whole], [start], kept=True)[0].reshape(-1, problem.outputs)
+    whole = objective.minimise([objective.whole], [start], kept=True)[0]
+    found = whole.reshape(-1, problem.outputs)
     if validation is not None:
         rows = Rows.of(validation, replace(problem, scaler=design.scaler), problem.outputs)
         scores = np.concatenate([part for _, part in rows.scores(design.parameters(found))])
-    best = replace(best, solution=found, scores=scores)
+    best = replace(best, solution=found * best.factor, scores=scores)
     if hp.criterion is None:
         return best
+    finished, of_places = scores[:, 0], np.ones(len(best.labels), np.int64)
+    if validation is None:
+        finished, of_places = objective.scores([whole])[best.places, 0, 0], copies[best.places]
     # Equal rows have equal scores in float32, however their products were summed.
-    of_places = copies[best.places] if validation is None else np.ones(len(best.labels), np.int64)
-    scores, labels, of_places = in_order(hosts, best.places, best.scores.astype(np.float32), best.labels, of_places)
-    return replace(best, scores=scores, labels=labels, copies=of_places, places=np.arange(len(labels)))
+    of_rows = (scores.astype(np.float32), best.labels, of_places, finished.astype(np.float32))
+    scores, labels, of_places, finished = in_order(hosts, best.places, *of_rows)
+    places = np.arange(len(labels))
+    return replace(best, scores=scores, labels=labels, copies=of_places, places=places, finished=finished)
 
 
 def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], share: float, hosts: Hosts) -> Point:
@@ -232,7 +249,11 @@ def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], share: float,
             error = float(mean_and_deviation(weaker.losses - lowest.losses, hosts)[1]) / np.sqrt(rows)
             if weaker.doubted - lowest.doubted <= ALIKE_ERRORS * error:
                 return weaker
-    return replace(lowest, penalty=_between(points))
+    penalty = _between(points)
+    if hp.wd != AUTO:
+        return replace(lowest, penalty=penalty)
+    weakest_first = np.log([(point.penalty, point.factor) for point in reversed(points)])
+    return replace(lowest, penalty=penalty, factor=float(np.exp(np.interp(np.log(penalty), *weakest_first.T))))
 
 
 def _between(points: list[Point]) -> float:
@@ -321,14 +342,35 @@ def _point(
     else:
         places, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
         out, out_losses, out_labels = scores[places, fold], losses[places, fold], labels[places]
+    factor = 1.0
+    if _is_calibrated(objective, judged):
+        factor = _factor(objective, out, out_labels, rows)
+        out = out * out.dtype.type(factor)
+        out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
     doubts = out_losses + _doubt(hp, out, out_labels, rows)
     trained = np.mean(np.einsum("nm,nm->m", losses, objective.share[:, objective.folds], dtype=np.float64))
     sums = [len(out), trained, out_losses.sum(dtype=np.float64), doubts.sum(dtype=np.float64)]
     count, mean, of_out, of_doubts = hosts.sum(np.array(sums))[0]
-    doubted = _against(hp, of_doubts / count, objective.penalty, rows)
+    doubted = _against(hp, of_doubts / count, objective.penalty, rows) + float(LENGTHENED * np.log(factor) ** 2 / count)
     judged_by = of_leader(hosts, np.nan_to_num([of_out / count, doubted, mean], nan=np.inf, posinf=np.inf))
     value, doubted, mean = judged_by.tolist()
-    return Point(objective, middle, objective.penalty, value, mean, doubted, out_losses, out, out_labels, places)
+    return Point(
+        objective, middle, objective.penalty, value, mean, doubted, out_losses, out, out_labels, places, factor
+    )
+
+
+def _is_calibrated(objective: Objective, judged: Rows | None) -> bool:
+    """Whether scores are multiplied by a factor: where a ``wd`` is stated, the model is that of this penalty."""
+    hp = objective.hp
+    known = judged is not None or (objective.whole > 0 and objective.alone <= MOST_ALONE)
+    return hp.loss_name == "softmax_loss" and hp.wd == AUTO and known
+
+
+def _factor(objective: Objective, scores: np.ndarray, labels: np.ndarray, rows: int) -> float:
+    """See ``temperature``; of rows (v, c) that models do not know."""
+    weights = row_weights(objective.problem, labels, objective.hp)
+    counts = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
+    return temperature(scores, labels.astype(np.int64), counts, DOUBT / rows**1.5, objective.hosts)
 
 
 def _ahead(*found: np.ndarray) -> np.ndarray:
@@ -379,8 +421,10 @@ def threshold(point: Point, hp: LinearLearnerHyperparameters) -> float:
     if hp.criterion is None:
         return 0.0
     count = len(point.labels) if hp.num_calibration_samples == AUTO else int(hp.num_calibration_samples)
-    copies = None if point.copies is None else point.copies[:count]
-    return float(calibrate(point.scores[:count], point.labels[:count], hp, copies).threshold[0])
+    assert point.copies is not None and point.finished is not None, "there is a criterion"
+    scores, copies = point.scores[:count], point.copies[:count]
+    found = float(calibrate(scores, point.labels[:count], hp, copies).threshold[0])
+    return aligned(found, scores[:, 0], point.finished[:count], copies, hp)
 
 
 def criterion(point: Point, hp: LinearLearnerHyperparameters, hosts: Hosts) -> tuple[float, int]:

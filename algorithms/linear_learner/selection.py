@@ -34,6 +34,8 @@ CURVE_CUTS = 6
 SLOPE_PRIOR, BEND_PRIOR = 0.01, 0.25
 """Precision of the normal priors of a curve's slope and of its bends, by scores of deviation 1: without them the curve
 of classes that scores tell apart without error would be infinitely steep."""
+RUN_ROWS, RUN_SHARE = 5, 0.001
+"""Rows of one score that are a run: so many, and such a share of all. What fewer are taken for changes little."""
 SMOOTH = ("accuracy", "f_beta")
 """Criteria whose curve over the threshold has one broad top, so that its middle is a steadier choice than its peak."""
 
@@ -83,11 +85,7 @@ def calibrate(
         best = _middle_of_best(value, value[best, column], counted)
     above = ranked[np.maximum(best - 1, 0), column]
     below = ranked[np.minimum(best, n - 1), column]
-    with np.errstate(over="ignore", invalid="ignore"):  # scores at the end of float32, or beyond it
-        middle = above + (below - above) / 2
-        beyond = np.nextafter(above, np.float32(np.inf))
-    middle = np.where(middle > below, middle, above)  # neighbours with no float between them: >= keeps the upper
-    threshold = np.where(best == 0, beyond, np.where(best == n, below, middle))
+    threshold = _between(above, below, best == 0, best == n)
     if hp.binary_classifier_model_selection_criteria == "accuracy":
         even = (scores >= 0).sum(axis=0)
         gain = n * (value[peak, column] - value[even, column])
@@ -97,8 +95,62 @@ def calibrate(
         of_best = np.broadcast_to(share, hits.shape)[best, column]
         alone = _safe_share(hits[best, column] * of_best, best * of_best)
         reached = np.where(reached < 0, alone - hp.target_precision - 1, reached)
+    return Calibration(reached, threshold.astype(np.float32))
+
+
+def aligned(
+    threshold: float, held_out: np.ndarray, finished: np.ndarray, copies: np.ndarray, hp: LinearLearnerHyperparameters
+) -> float:
+    """The threshold at which the finished model takes runs of rows as they were taken when they were held out.
+
+    Rows of few categories have one score in the finished model, which takes all of them for positive or none. Of the
+    models of the folds, each of which knows other rows, they have several scores around that one, and the best
+    threshold may lie among these. For a recall a run is then taken of which any row was, for a precision one of which
+    all rows were, and else one of which most were. It stays where it is unless it has to pass a run.
+
+    Args:
+        threshold: of ``calibrate``, by ``held_out``.
+        held_out: (n,) raw scores by models that do not know these rows. finished: (n,) those of the finished model.
+        copies: (n,) see ``calibrate``; of copies, which were held out together, the finished model knows more than
+            the others: they say nothing here.
+    """
+    criterion = hp.binary_classifier_model_selection_criteria
+    alone = copies == 1
+    if not alone.any() or (criterion == "accuracy" and threshold == 0):
+        return threshold
+    order = np.argsort(-finished[alone], kind="stable")
+    scores, taken = finished[alone][order], (held_out >= threshold)[alone][order]
+    starts = np.flatnonzero(np.append(True, scores[1:] < scores[:-1]))
+    size = np.diff(np.append(starts, len(scores)))
+    share = np.add.reduceat(taken, starts, dtype=np.float64) / size
+    match criterion:
+        case "precision_at_target_recall":
+            gain = np.where(share > 0, len(scores) * size, -size)
+        case "recall_at_target_precision":
+            gain = np.where(share == 1, size, -len(scores) * size)
+        case _:
+            gain = size * (2 * share - 1)
+    gain = np.append(0, np.cumsum(np.where(size >= max(RUN_ROWS, RUN_SHARE * len(scores)), gain, 0)))
+    now = int(np.sum(scores[starts] >= threshold))
+    best = np.flatnonzero(gain == gain.max())  # of equal ones the cut that is nearest
+    cut = max(int(best[np.abs(best - now).argmin()]), int(taken.any()))
+    if cut == now:
+        return threshold
+    above, below = scores[starts[max(cut - 1, 0)]], scores[starts[min(cut, len(starts) - 1)]]
+    return float(_between(above, below, cut == 0, cut == len(starts)))
+
+
+def _between(
+    above: np.ndarray, below: np.ndarray, is_first: np.ndarray | bool, is_last: np.ndarray | bool
+) -> np.ndarray:
+    """The score (m,) from which a row is positive, for cuts between these neighbours, (m,) float32; before the first
+    row and after the last one there is one of them."""
+    with np.errstate(over="ignore", invalid="ignore"):  # scores at the end of float32, or beyond it
+        middle = above + (below - above) / 2
+        beyond = np.nextafter(above, np.float32(np.inf))
+    middle = np.where(middle > below, middle, above)  # neighbours with no float between them: >= keeps the upper
     most = np.finfo(np.float32).max
-    return Calibration(reached, np.clip(threshold, -most, most).astype(np.float32))
+    return np.clip(np.where(is_first, beyond, np.where(is_last, below, middle)), -most, most)
 
 
 def counted_rows(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> int:

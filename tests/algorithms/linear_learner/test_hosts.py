@@ -101,6 +101,7 @@ EXACT = {
     "hinge": ({**BINARY, "loss": "hinge_loss", "wd": 0.01, "num_models": 2}, table(600)),
     "few-calibration-rows": ({**TARGET, "num_calibration_samples": 100}, table(1500)),
     "multiclass": ({**MULTICLASS, "num_classes": 4, "balance_multiclass_weights": "true"}, table(1100, 6, 4)),
+    "many-classes": ({**MULTICLASS, "num_classes": 12}, table(90, 6, 12)),
     "regressor": ({"predictor_type": "regressor"}, table(1200, 6, None)),
     "regressor-few-rows": ({"predictor_type": "regressor"}, table(40, 6, None)),
     "regressor-huber": ({"predictor_type": "regressor", "loss": "huber_loss"}, table(400, 5, None)),

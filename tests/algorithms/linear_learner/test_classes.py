@@ -1,0 +1,102 @@
+"""Many classes with a few rows each: beside scikit-learn's linear models at their defaults."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import minimize_scalar
+from sklearn import linear_model
+from sklearn import metrics as reference
+from sklearn.preprocessing import StandardScaler
+
+from algorithms.common.hosts import ONE_HOST
+from algorithms.linear_learner.model import LinearModel
+from algorithms.linear_learner.temperature import PRIOR, temperature
+from recordio.batches import Batch
+from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters, text
+
+Rows = tuple[np.ndarray | sp.csr_array, np.ndarray]
+
+
+def around_middles(classes: int, each: int, columns: int, apart: float, *, alike: bool, seed: int) -> Rows:
+    """``each`` rows of each class, then 2,000 more: normal values around the middles of their classes. These deviate in
+    all directions ``alike``, or in some much more than in others."""
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([rng.permutation(np.repeat(np.arange(classes), each)), rng.integers(0, classes, 2000)])
+    noise = rng.normal(size=(len(labels), columns))
+    if not alike:
+        noise = 1.3 * noise @ rng.normal(size=(columns, columns)) / np.sqrt(columns)
+    rows = apart * rng.normal(size=(classes, columns))[labels] + noise
+    return rows.astype(np.float32), labels.astype(np.float32)
+
+
+def of_words(classes: int, each: int, seed: int) -> Rows:
+    """The same of texts."""
+    rows, labels = text(classes * each * 2 + 1200, 2000, classes, seed)
+    first = np.concatenate([np.flatnonzero(labels == one)[:each] for one in range(classes)])
+    first = np.random.default_rng(seed).permutation(first)
+    order = np.append(first, np.setdiff1d(np.arange(len(labels)), first))
+    return rows[order], labels[order]
+
+
+def scores(model: LinearModel, rows: np.ndarray | sp.csr_array, labels: np.ndarray) -> tuple[float, float]:
+    """Log loss and accuracy."""
+    answer = model.predict(Batch(rows))
+    chances = answer["score"].astype(float)
+    loss = -np.log(np.maximum(chances[np.arange(len(labels)), labels.astype(int)], 1e-15)).mean()
+    return float(loss), float(np.mean(answer["predicted_label"] == labels))
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+@pytest.mark.parametrize(
+    ("data", "train"),
+    [
+        (around_middles(200, 6, 20, 1.2, alike=True, seed=0), 1200),
+        (around_middles(50, 6, 20, 0.8, alike=False, seed=1), 300),
+        (around_middles(20, 10, 40, 0.5, alike=True, seed=2), 200),
+        (of_words(20, 10, 3), 200),
+    ],
+    ids=["200 x 6", "50 x 6, deviating unlike", "20 x 10, wide", "text"],
+)
+def test_classes_of_few_rows_are_told_apart_as_by_the_best_of_scikit_learns(data: Rows, train: int) -> None:
+    rows, labels = data
+    classes = int(labels.max()) + 1
+    model, _ = fit(hyperparameters("multiclass_classifier", num_classes=classes), rows[:train], labels[:train])
+    loss, accuracy = scores(model, rows[train:], labels[train:])
+    scaler = StandardScaler(with_mean=isinstance(rows, np.ndarray)).fit(rows[:train])
+    for scaled in (rows, scaler.transform(rows)):
+        peer = linear_model.LogisticRegression().fit(scaled[:train], labels[:train])
+        expected = reference.log_loss(labels[train:], peer.predict_proba(scaled[train:]), labels=peer.classes_)
+        assert loss <= expected
+        for other in (peer, linear_model.RidgeClassifier().fit(scaled[:train], labels[:train])):
+            assert accuracy >= 0.995 * other.score(scaled[train:], labels[train:])
+
+
+def test_a_stated_penalty_is_that_of_scikit_learns_model_without_a_factor() -> None:
+    rows, labels = around_middles(20, 10, 10, 0.7, alike=False, seed=4)
+    rows = StandardScaler().fit_transform(rows[:200]).astype(np.float32)
+    hp = hyperparameters("multiclass_classifier", num_classes=20, wd=0.1, num_models=1)
+    model, _ = fit(hp, rows, labels[:200])
+    peer = linear_model.LogisticRegression(C=1 / (200 * 0.1), tol=1e-9, max_iter=1000).fit(rows, labels[:200])
+    np.testing.assert_allclose(model.predict(Batch(rows))["score"], peer.predict_proba(rows), atol=0.005)
+
+
+def test_the_factor_is_where_the_loss_of_these_rows_is_least() -> None:
+    rng = np.random.default_rng(0)
+    z, y, counts = 0.1 * rng.normal(size=(300, 5)), rng.integers(0, 5, 300), rng.random(300) + 0.5
+    z[np.arange(300), y] += 0.15
+
+    def loss(logarithm: float) -> float:
+        of_rows = np.log(np.exp(np.exp(logarithm) * z).sum(axis=1)) - np.exp(logarithm) * z[np.arange(300), y]
+        return float(counts @ of_rows + PRIOR / 2 * logarithm**2)
+
+    expected = np.exp(minimize_scalar(loss, (0, 2)).x)
+    assert temperature(z, y, counts, 0.0, ONE_HOST) == pytest.approx(expected, rel=1e-3)
+    assert expected > 5
+    assert temperature(z, y, counts, 0.1, ONE_HOST) < expected
+
+
+def test_rows_that_are_all_told_rightly_ask_for_no_endless_scores() -> None:
+    z = np.eye(3)[np.arange(12) % 3]
+    assert 1 < temperature(z, np.arange(12) % 3, np.ones(12), 0.0, ONE_HOST) < 20
