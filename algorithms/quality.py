@@ -20,7 +20,7 @@ _BINS = 10
 _WRITTEN_CLASSES = 20
 """With more of them, a confusion matrix is shades and no numbers."""
 _MOST_POINTS = 400
-"""Of a curve, as many as can be told apart."""
+"""Of a figure, as many as can be told apart: the page and its data are then small, and soon written."""
 _MOST_CELLS = 250
 """Each way, as can be told apart: 4,096 rows may have 8,192 classes, of which all pairs would take half a gigabyte."""
 
@@ -85,13 +85,13 @@ def against(labels: np.ndarray, predicted: np.ndarray, note: str = "") -> Heatma
 
 
 def residuals(labels: np.ndarray, predicted: np.ndarray, note: str = "") -> Lines:
-    """What a regression missed, label less prediction, over what it predicted; both (n,)."""
+    """What a regression missed, label less prediction, over what it predicted; both (n,). Of many rows some."""
     missed = labels.astype(float) - predicted.astype(float)
     return Lines(
         title="Residuals",
         x="prediction",
         y="label − prediction",
-        series={"rows": list(zip(predicted.tolist(), missed.tolist(), strict=True))},
+        series={"rows": _points(predicted.astype(float), missed)},
         joined=False,
         note=f"Mean {short(missed.mean())}, median of their sizes {short(np.median(np.abs(missed)))}. {note}".strip(),
     )

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from algorithms.common.blas import threads_for
+
 _SAME = 1e-5
 """Errors of two starts that differ by less, relative to the tensor, are those of the same decomposition."""
 
-_MOST_PRODUCTS = 1 << 35
-"""Multiplications of all starts together, of which an iteration takes r^4: some seconds, and no bound up to 40 terms.
-What the last iterations of a start gain, and the better one of several, no longer shows after the steps that follow."""
+_MOST_PRODUCTS, _LEAST_ITERATIONS = 1 << 31, 32
+"""Multiplications of all starts together, of which an iteration takes r^4: half a second at most, and no bound up to 21
+terms. After some thirty iterations the error of a large tensor falls by noise alone, and what more of them, or the
+better one of several starts, gain no longer shows after the steps that follow."""
 
 _HEARD = 100
 """Iterations between two looks at whether a stop was asked for: a tolerance near 0 is never met."""
@@ -54,10 +57,11 @@ def decompose(
         report: called with the outcome of each start.
     """
     best: Decomposition | None = None
-    left = max(1, _MOST_PRODUCTS // len(tensor) ** 4)  # iterations
+    left = max(_LEAST_ITERATIONS, _MOST_PRODUCTS // len(tensor) ** 4)  # iterations
     for _ in range(max_restarts):
         start = np.linalg.qr(random.standard_normal(tensor.shape[:2]))[0]
-        found = _descend(tensor, start, min(max_iterations, left), tolerance, stopped)
+        with threads_for(0):  # of a decomposition as small as these, several spend ten times the work on each other
+            found = _descend(tensor, start, min(max_iterations, left), tolerance, stopped)
         left -= found.iterations
         report(found)
         if best is not None and abs(found.error - best.error) < _SAME:

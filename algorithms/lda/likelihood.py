@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import gammaln, psi, rel_entr
+from scipy.special import gammaln, psi
 
 from algorithms.common.hosts import ONE_HOST, from_leader
 from algorithms.common.topics import npmi
@@ -28,6 +28,7 @@ _TINY = 1e-30
 _COHERENCE_DOCUMENTS, _FIRST_WORDS = 1 << 16, 10
 _LEAST_COHERENCE = 0.1
 """Below it topics are told apart without NPMI, which is then much of it noise."""
+_PART_WORDS = 64
 _DIVERGED_WORDS = 1 << 9  # words whose divergences are computed at a time: what stays in the cache
 _INFERENCE_STEPS, _INFERENCE_ROUNDS, _INFERENCE_TOLERANCE = 10, 20, 1e-5
 
@@ -136,7 +137,7 @@ class Ascent:
             words = self.words[start : start + _DIVERGED_WORDS].astype(np.float64)
             others = (words @ shares)[:, None] - shares * words
             others /= np.maximum(1 - shares, _TINY)
-            divergences += rel_entr(words, np.maximum(others, _TINY)).sum(axis=0)
+            divergences += (words * np.log(np.maximum(words, _TINY) / np.maximum(others, _TINY))).sum(axis=0)
         worth = shares * np.cbrt(divergences)
         if coherent:
             worth *= self._coherences()
@@ -150,10 +151,23 @@ class Ascent:
     def _coherences(self) -> np.ndarray:
         """NPMI of each topic in a part of the documents, (K,) float64, but no less than ``_LEAST_COHERENCE``."""
         step = max(1, self._documents // _COHERENCE_DOCUMENTS)
-        topics = np.ascontiguousarray(self.words.T)
-        first = np.argpartition(topics, -_FIRST_WORDS, axis=1)[:, -_FIRST_WORDS:]  # their order says nothing here
-        found = npmi(first, self.counts[::step], self._hosts)
+        found = npmi(_first_words(self.words), self.counts[::step], self._hosts)
         return np.maximum(found, _LEAST_COHERENCE)
+
+
+def _first_words(words: np.ndarray) -> np.ndarray:
+    """The likeliest words of each topic, in no order, (K, n), of topics in columns, (V, K).
+
+    They are among the words of those n parts of the vocabulary whose likeliest words are likeliest.
+    """
+    number, parts = min(_FIRST_WORDS, len(words)), np.arange(0, len(words), _PART_WORDS)
+    best = np.maximum.reduceat(words, parts, axis=0)
+    chosen = np.argpartition(best, -min(number, len(parts)), axis=0)[-number:]
+    candidates = (parts[chosen][:, None] + np.arange(_PART_WORDS)[:, None]).reshape(-1, words.shape[1])
+    inside = candidates < len(words)
+    values = np.where(inside, np.take_along_axis(words, np.where(inside, candidates, 0), axis=0), -1)
+    first = np.argpartition(values, -number, axis=0)[-number:]
+    return np.ascontiguousarray(np.take_along_axis(candidates, first, axis=0).T)
 
 
 def _prior_step(alpha: np.ndarray, gained: np.ndarray, expected: float) -> tuple[np.ndarray, bool]:

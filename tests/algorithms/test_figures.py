@@ -131,6 +131,13 @@ def test_residuals_are_what_is_missing():
     assert "Mean -0.75" in drawn.note
 
 
+def test_residuals_of_many_rows_are_as_many_points_as_are_drawn(random):
+    labels, predicted = random.random(5000), random.random(5000)
+    points = quality.residuals(labels, predicted).series["rows"]
+    assert len(points) == 400
+    assert set(points) <= set(zip(predicted.tolist(), (labels - predicted).tolist(), strict=True))
+
+
 def test_worst_mistakes_come_first_and_all_images_are_counted():
     class Network:
         def probabilities(self, image):
