@@ -16,7 +16,7 @@ from pathlib import Path
 
 from werkzeug.datastructures import Headers
 
-from local.sagemaker import invocation_metrics, models, without_effect
+from local.sagemaker import data_capture, invocation_metrics, models, without_effect
 from local.sagemaker.cloud import ACCOUNT, Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.instances import Instance
@@ -89,13 +89,17 @@ def _configured(config: Record) -> Record:
         "EndpointConfigName": config["EndpointConfigName"],
         "Variants": config["ProductionVariants"],
         "AsyncInferenceConfig": config.get("AsyncInferenceConfig"),
+        "Capture": config.get("DataCaptureConfig"),
     }
 
 
 def _config_of(record: Record) -> Record:
     """The configuration that an endpoint has, which may be deleted."""
     config = {"EndpointConfigName": record["EndpointConfigName"], "ProductionVariants": record["Variants"]}
-    return config | {"AsyncInferenceConfig": record.get("AsyncInferenceConfig")}
+    return config | {
+        "AsyncInferenceConfig": record.get("AsyncInferenceConfig"),
+        "DataCaptureConfig": record.get("Capture"),
+    }
 
 
 def _is_there(cloud: Cloud, endpoint: Record) -> bool:
@@ -145,7 +149,8 @@ def describe(cloud: Cloud, request: Record) -> Record:
     record = found(cloud, KIND, request["EndpointName"], "endpoint")
     running = {variant.name: variant for variant in cloud.running.get(record["Name"], [])}
     variants = [_described(cloud, variant, running.get(variant["VariantName"])) for variant in record["Variants"]]
-    return record | {"EndpointArn": record["Arn"], "ProductionVariants": variants}
+    capture = data_capture.described(record.get("Capture"))
+    return record | {"EndpointArn": record["Arn"], "ProductionVariants": variants, "DataCaptureConfig": capture}
 
 
 def _described(cloud: Cloud, variant: Record, running: Variant | None) -> Record:
@@ -293,6 +298,9 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
     cloud.metrics.add(cloud.client("cloudwatch"), name, endpoint["EndpointConfigName"], variant.name, values)
     if answer.status >= 400:
         raise _model_error(cloud, name, container, answer)
+    capture, media_type = endpoint.get("Capture"), answer.headers.get("content-type")
+    if capture and (line := data_capture.line(capture, headers, body, answer.body, media_type)) is not None:
+        cloud.captures.add(cloud.client("s3"), capture, f"{name}/{variant.name}", line, instance.tell)
     return answer, variant.name
 
 
