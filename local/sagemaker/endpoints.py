@@ -34,6 +34,11 @@ INVOCATIONS = "invocations"
 
 _FORWARDED = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Target-Model")
 _HOSTNAME = "X-Amzn-SageMaker-Target-Container-Hostname"
+_LACKING = {
+    "X-Amzn-SageMaker-Enable-Explanations": "EnableExplanations: oba up has no explainers",
+    "X-Amzn-SageMaker-Inference-Component": "InferenceComponentName: oba up has no inference components",
+    "X-Amzn-SageMaker-Session-Id": "SessionId: oba up has no stateful sessions",
+}
 _numbers = itertools.count()
 _logger = logging.getLogger("oba.up")
 
@@ -280,6 +285,9 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
         raise invalid(f"Endpoint {name} is asynchronous: InvokeEndpointAsync is for it")
     variant = chosen(cloud, name, headers.get("X-Amzn-SageMaker-Target-Variant"))
     instance = random.choice(variant.instances)
+    for header, told in _LACKING.items():
+        if header in headers:
+            raise invalid(told)
     target = headers.get("X-Amzn-SageMaker-Target-Model")
     if instance.many and target is None:
         raise invalid("TargetModel is required for an endpoint with many models")
