@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local.sagemaker.data_capture import Captures
 from local.sagemaker.engines import Engine
 from local.sagemaker.invocation_metrics import InvocationMetrics
 from local.sagemaker.processes import Processes
@@ -50,6 +51,7 @@ class Cloud:
         kept: the file with the bytes of an object, by bucket and key; None where S3 is another server's.
         waiting: by endpoint, the threads that do its asynchronous requests.
         metrics: of what endpoints are asked.
+        captures: what endpoints are asked and answer, where they are to keep it.
         tuning: the tuning jobs of each region; ``tuning_jobs`` keeps them.
     """
 
@@ -68,6 +70,7 @@ class Cloud:
     kept: Callable[[str, str], Path | None] | None = None
     waiting: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
     metrics: InvocationMetrics = field(default_factory=InvocationMetrics)
+    captures: Captures = field(default_factory=Captures)
     tuning: dict[str, Any] = field(default_factory=dict)
 
     def at(self, region: str) -> Cloud:

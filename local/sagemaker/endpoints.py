@@ -16,7 +16,7 @@ from pathlib import Path
 
 from werkzeug.datastructures import Headers
 
-from local.sagemaker import invocation_metrics, models, without_effect
+from local.sagemaker import data_capture, invocation_metrics, models, without_effect
 from local.sagemaker.cloud import ACCOUNT, Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.instances import Instance
@@ -34,6 +34,11 @@ INVOCATIONS = "invocations"
 
 _FORWARDED = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Target-Model")
 _HOSTNAME = "X-Amzn-SageMaker-Target-Container-Hostname"
+_LACKING = {
+    "X-Amzn-SageMaker-Enable-Explanations": "EnableExplanations: oba up has no explainers",
+    "X-Amzn-SageMaker-Inference-Component": "InferenceComponentName: oba up has no inference components",
+    "X-Amzn-SageMaker-Session-Id": "SessionId: oba up has no stateful sessions",
+}
 _numbers = itertools.count()
 _logger = logging.getLogger("oba.up")
 
@@ -89,13 +94,17 @@ def _configured(config: Record) -> Record:
         "EndpointConfigName": config["EndpointConfigName"],
         "Variants": config["ProductionVariants"],
         "AsyncInferenceConfig": config.get("AsyncInferenceConfig"),
+        "Capture": config.get("DataCaptureConfig"),
     }
 
 
 def _config_of(record: Record) -> Record:
     """The configuration that an endpoint has, which may be deleted."""
     config = {"EndpointConfigName": record["EndpointConfigName"], "ProductionVariants": record["Variants"]}
-    return config | {"AsyncInferenceConfig": record.get("AsyncInferenceConfig")}
+    return config | {
+        "AsyncInferenceConfig": record.get("AsyncInferenceConfig"),
+        "DataCaptureConfig": record.get("Capture"),
+    }
 
 
 def _is_there(cloud: Cloud, endpoint: Record) -> bool:
@@ -145,7 +154,8 @@ def describe(cloud: Cloud, request: Record) -> Record:
     record = found(cloud, KIND, request["EndpointName"], "endpoint")
     running = {variant.name: variant for variant in cloud.running.get(record["Name"], [])}
     variants = [_described(cloud, variant, running.get(variant["VariantName"])) for variant in record["Variants"]]
-    return record | {"EndpointArn": record["Arn"], "ProductionVariants": variants}
+    capture = data_capture.described(record.get("Capture"))
+    return record | {"EndpointArn": record["Arn"], "ProductionVariants": variants, "DataCaptureConfig": capture}
 
 
 def _described(cloud: Cloud, variant: Record, running: Variant | None) -> Record:
@@ -275,6 +285,9 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
         raise invalid(f"Endpoint {name} is asynchronous: InvokeEndpointAsync is for it")
     variant = chosen(cloud, name, headers.get("X-Amzn-SageMaker-Target-Variant"))
     instance = random.choice(variant.instances)
+    for header, told in _LACKING.items():
+        if header in headers:
+            raise invalid(told)
     target = headers.get("X-Amzn-SageMaker-Target-Model")
     if instance.many and target is None:
         raise invalid("TargetModel is required for an endpoint with many models")
@@ -293,6 +306,9 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
     cloud.metrics.add(cloud.client("cloudwatch"), name, endpoint["EndpointConfigName"], variant.name, values)
     if answer.status >= 400:
         raise _model_error(cloud, name, container, answer)
+    capture, media_type = endpoint.get("Capture"), answer.headers.get("content-type")
+    if capture and (line := data_capture.line(capture, headers, body, answer.body, media_type)) is not None:
+        cloud.captures.add(cloud.client("s3"), capture, f"{name}/{variant.name}", line, instance.tell)
     return answer, variant.name
 
 

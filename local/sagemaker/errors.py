@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+from werkzeug.wrappers import Response
+
 
 class AwsError(Exception):
     """An error as AWS's clients raise it: ``code`` becomes the name of the exception.
@@ -18,6 +22,13 @@ class AwsError(Exception):
 def invalid(message: str) -> AwsError:
     """A ``ValidationException``."""
     return AwsError("ValidationException", message)
+
+
+def refused(error: AwsError) -> Response:
+    """An error as AWS's clients understand it."""
+    body = {"__type": error.code, "message": error.message, "Message": error.message, **error.details}
+    headers = {"x-amzn-ErrorType": error.code}
+    return Response(json.dumps(body), error.status, headers, content_type="application/x-amz-json-1.1")
 
 
 class JobError(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local.sagemaker import images, model_packages, s3
+from local.sagemaker import data_capture, images, model_packages, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import JobError, invalid
 from local.sagemaker.instances import Containers
@@ -100,6 +100,8 @@ def create_config(cloud: Cloud, request: Record) -> Record:
         _check_asynchronous(request["AsyncInferenceConfig"]["OutputConfig"])
         if len(names) > 1:
             raise invalid("AsyncInferenceConfig: an asynchronous endpoint has one production variant")
+    if "DataCaptureConfig" in request:
+        data_capture.check(request["DataCaptureConfig"])
     for variant in request["ProductionVariants"]:
         if "ModelName" not in variant:
             raise invalid(f"Variant {variant['VariantName']}: oba up has variants with a ModelName only")

@@ -40,7 +40,7 @@ from local.sagemaker import (
     sdk_defaults,
 )
 from local.sagemaker.cloud import Cloud
-from local.sagemaker.errors import AwsError
+from local.sagemaker.errors import AwsError, refused
 from local.sagemaker.processes import Processes
 from local.sagemaker.store import Store
 from recordio.limits import LARGEST_CALL
@@ -178,13 +178,6 @@ def region_of(request: Request, default: str) -> str:
     return match[1] if match else default
 
 
-def refused(error: AwsError) -> Response:
-    """An error as AWS's clients understand it."""
-    body = {"__type": error.code, "message": error.message, "Message": error.message, **error.details}
-    headers = {"x-amzn-ErrorType": error.code}
-    return Response(json.dumps(body), error.status, headers, content_type="application/x-amz-json-1.1")
-
-
 # ---- the process ----------------------------------------------------------------------------------------------------
 
 
@@ -234,12 +227,11 @@ def _made(
     host: str, port: int, state: Path, region: str, at_once: int, processes: Processes, s3: str | None, engine: str
 ) -> tuple[BaseWSGIServer, Cloud]:
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # or any page in the user's browser could ask this server
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-
     from local.sagemaker.kept_objects import KeptObjects
+    from local.sagemaker.others import application
     from local.sagemaker.proxy import Authority, Handler
 
-    others = DomainDispatcherApplication(create_backend_app)
+    others = application()
     Handler.authority = Authority(state)
     if s3 is not None:
         external.trust_public(Handler.authority.file)

@@ -24,7 +24,8 @@ _MODEL = (
     *("Containers.ImageConfig", "Containers.MultiModelConfig"),
 )
 _ENDPOINT = (
-    *("KmsKeyId", "DataCaptureConfig", "MetricsConfig", "VpcConfig", "EnableNetworkIsolation", "ExplainerConfig"),
+    *("KmsKeyId", "DataCaptureConfig.KmsKeyId", "MetricsConfig", "VpcConfig", "EnableNetworkIsolation"),
+    "ExplainerConfig",
     *("AsyncInferenceConfig.OutputConfig.KmsKeyId", "AsyncInferenceConfig.OutputConfig.NotificationConfig"),
     *("ProductionVariants.AcceleratorType", "ProductionVariants.CoreDumpConfig", "ProductionVariants.ServerlessConfig"),
     *("ProductionVariants.VolumeSizeInGB", "ProductionVariants.ManagedInstanceScaling"),

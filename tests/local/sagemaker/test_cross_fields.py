@@ -459,3 +459,11 @@ def test_a_tuning_job_whose_fields_exclude_each_other_is_refused(up, given, told
 
 def test_none_of_these_tuning_jobs_was_made(up):
     assert not up.sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"EnableExplanations": "`true`"}, {"InferenceComponentName": "c"}, {"SessionId": "NEW_SESSION"}]
+)
+def test_a_call_for_what_no_endpoint_has_here_is_refused(up, given):
+    with pytest.raises(ClientError, match=f"ValidationError.* {next(iter(given))}: oba up has no "):
+        up.runtime.invoke_endpoint(EndpointName="e", ContentType="text/csv", Body="1,2", **given)

@@ -1,0 +1,121 @@
+"""Data capture: what an endpoint is sent and what it answers, as JSON Lines in S3.
+
+Source: "Data capture" in Amazon SageMaker's developer guide (the files' names and members), and the API reference's
+``DataCaptureConfig`` and ``CaptureContentTypeHeader``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from werkzeug.datastructures import Headers
+
+from local.sagemaker import s3
+from local.sagemaker.errors import JobError, invalid
+from local.sagemaker.store import Record
+
+_EVERY = 0.5
+"""Seconds between the first line and the file that has it: an invocation must not wait for S3."""
+
+_INPUT, _OUTPUT = {"Input", "InputAndOutput"}, {"Output", "InputAndOutput"}
+_ATTRIBUTES, _IDENTITY = "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Inference-Id"
+
+
+def check(config: Record) -> None:
+    """Refuse a ``DataCaptureConfig`` without a place for what it captures. Raises AwsError."""
+    try:
+        s3.split(config["DestinationS3Uri"])
+    except JobError as error:
+        raise invalid(f"DataCaptureConfig.DestinationS3Uri: {error}") from error
+
+
+def described(config: Record | None) -> Record | None:
+    """What DescribeEndpoint says of a ``DataCaptureConfig``."""
+    if config is None:
+        return None
+    enabled = config.get("EnableCapture", False)
+    return {
+        "EnableCapture": enabled,
+        "CaptureStatus": "Started" if enabled else "Stopped",
+        "CurrentSamplingPercentage": config["InitialSamplingPercentage"],
+        "DestinationS3Uri": config["DestinationS3Uri"],
+        "KmsKeyId": config.get("KmsKeyId", ""),
+    }
+
+
+class Captures:
+    """Collects lines, and puts them into S3 a little later."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[str]] = {}
+
+    def add(self, client: Any, config: Record, place: str, line: str, tell: Callable[[str], None]) -> None:
+        """Have ``line`` put below the configuration's destination, in the folder ``place``.
+
+        Args:
+            client: of S3.
+            tell: is told why a file could not be written.
+        """
+        prefix = f"{config['DestinationS3Uri'].rstrip('/')}/{place}"
+        with self._lock:
+            if prefix in self._waiting:
+                self._waiting[prefix].append(line)
+                return
+            self._waiting[prefix] = [line]
+        timer = threading.Timer(_EVERY, self._deliver, (client, prefix, tell))
+        timer.daemon = True
+        timer.start()
+
+    def _deliver(self, client: Any, prefix: str, tell: Callable[[str], None]) -> None:
+        with self._lock:
+            lines = self._waiting.pop(prefix)
+        now = datetime.now(UTC)
+        name = f"{now:%Y/%m/%d/%H/%M-%S}-{now.microsecond // 1000:03}-{uuid.uuid4()}.jsonl"
+        try:
+            s3.put(client, f"{prefix}/{name}", "".join(f"{line}\n" for line in lines).encode(), None)
+        except JobError as error:
+            tell(f"Data capture: {error}")
+
+
+def line(config: Record, headers: Headers, body: bytes, answer: bytes, answer_type: str | None) -> str | None:
+    """A request and its answer as one line; None where they are not captured: not switched on, or not sampled.
+
+    Args:
+        headers: of the request.
+        answer_type: the answer's media type.
+    """
+    if not config.get("EnableCapture"):
+        return None
+    if random.random() * 100 >= config["InitialSamplingPercentage"]:
+        return None
+    modes = {one["CaptureMode"] for one in config["CaptureOptions"]}
+    encodings = config.get("CaptureContentTypeHeader", {})
+    data = {}
+    if modes & _INPUT:
+        data["endpointInput"] = _side("INPUT", body, headers.get("Content-Type"), encodings)
+    if modes & _OUTPUT:
+        data["endpointOutput"] = _side("OUTPUT", answer, answer_type, encodings)
+    event: Record = {"eventId": str(uuid.uuid4())}
+    if (attributes := headers.get(_ATTRIBUTES)) is not None:
+        event["customAttributes"] = [attributes]
+    if (identity := headers.get(_IDENTITY)) is not None:
+        event["inferenceId"] = identity
+    event["inferenceTime"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return json.dumps({"captureData": data, "eventMetadata": event, "eventVersion": "0"})
+
+
+def _side(mode: str, body: bytes, media_type: str | None, encodings: Record) -> Record:
+    """One of both. What is of none of the configuration's types of text is in base64."""
+    kind = (media_type or "").partition(";")[0].strip().lower()
+    named = {"CSV": encodings.get("CsvContentTypes", ()), "JSON": encodings.get("JsonContentTypes", ())}
+    encoding = next((name for name, kinds in named.items() if kind in [one.lower() for one in kinds]), "BASE64")
+    data = base64.b64encode(body).decode() if encoding == "BASE64" else body.decode(errors="replace")
+    return {"observedContentType": media_type, "mode": mode, "data": data, "encoding": encoding}
