@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import unittest.mock
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from algorithms import hyperparameters, registry
+from algorithms.image_classification.architecture import Architecture
 from algorithms.interface import (
     CSV,
     FILES,
@@ -81,12 +83,15 @@ def around(configuration: Configuration) -> AbstractContextManager[None]:
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """TensorFlow does not compile: that takes longer than the few steps of a small job."""
+    """TensorFlow does not compile: that takes longer than the few steps of a small job. Residual networks have one unit
+    in each stage: that of ``num_layers`` are tested where depth matters."""
     import tensorflow
 
+    shallow = property(lambda form: (1,) * (len(form.filters) - 1))
     tensorflow.config.run_functions_eagerly(True)
     try:
-        with warnings.catch_warnings():  # of sentences of one word, whose number a compiled network does not know
+        with unittest.mock.patch.object(Architecture, "units", shallow), warnings.catch_warnings():
+            # Of sentences of one word, whose number a compiled network does not know.
             warnings.filterwarnings("ignore", r"(?s).*You are using a softmax over axis -1 .* has size 1")
             yield
     finally:
