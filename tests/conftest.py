@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from collections.abc import Generator
@@ -48,6 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         more = max(end - len(items), 0) if number < processes - 1 else len(others)
         items += others[:more]
         del others[:more]
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for among what tests make: not, a hundred times, among all tests and TensorFlow's modules."""
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
