@@ -53,7 +53,7 @@ else
 	$(if $(GPU),.venv/bin/python -m benchmarks.gpu)
 endif
 
-soak: $(READY) ## mixed requests on 64 connections, an hour for each algorithm (SECONDS=60): no error, no growth of memory
+soak: $(READY) ## mixed requests to a server of each algorithm, 64 connections to each, for an hour (SECONDS=60): no error, no growth of memory
 	.venv/bin/python -m benchmarks.soak --seconds $(or $(SECONDS),3600)
 
 lock: $(READY) ## write locks/ anew from pyproject.toml; UPGRADE=1 takes the newest versions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from collections.abc import Generator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import forks
 
 settings.register_profile("any-load", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
 settings.load_profile("any-load")
@@ -46,6 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         more = max(end - len(items), 0) if number < processes - 1 else len(others)
         items += others[:more]
         del others[:more]
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for among what tests make: not, a hundred times, among all tests and TensorFlow's modules."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    forks.close()
 
 
 def _place(module: Path) -> int:

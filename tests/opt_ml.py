@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from container.paths import Paths
+from tests.forks import JOBS
 
 ROOT = Path(__file__).resolve().parents[1]
+_TRAIN = "from container import __main__ as commands; commands.train_command([])"
 
 
 class OptMl:
@@ -72,12 +75,8 @@ class OptMl:
 
     def start(self, algorithm: str | None, **environment: str) -> subprocess.Popen[str]:
         """The running ``train`` process. Its standard output and error come together."""
-        variables = {**os.environ, "SAGEMAKER_BASE_DIR": str(self.paths.base), "OMP_NUM_THREADS": "1", **environment}
-        variables.pop("ALGORITHM", None)
-        if algorithm is not None:
-            variables["ALGORITHM"] = algorithm
-        for writer in self._writers:
-            writer.start()
+        variables = {**self._variables(algorithm), **environment}
+        self._start_writers()
         return subprocess.Popen(
             [sys.executable, "-m", "container", "train"],
             cwd=ROOT,
@@ -87,6 +86,15 @@ class OptMl:
             stderr=subprocess.STDOUT,
         )
 
+    def _variables(self, algorithm: str | None) -> dict[str, str]:
+        variables = {**os.environ, "SAGEMAKER_BASE_DIR": str(self.paths.base), "OMP_NUM_THREADS": "1"}
+        variables.pop("ALGORITHM", None)
+        return variables | ({"ALGORITHM": algorithm} if algorithm is not None else {})
+
+    def _start_writers(self) -> None:
+        for writer in self._writers:
+            writer.start()
+
     def train(self, algorithm: str | None, *, timeout: float = 600, **environment: str) -> Outcome:
         """Run the job to its end."""
         with self.start(algorithm, **environment) as process:
@@ -95,6 +103,18 @@ class OptMl:
             finally:
                 process.kill()
         return Outcome(process.returncode, log, self.paths)
+
+    def train_in_fork(self, algorithm: str, *, timeout: float = 600) -> Outcome:
+        """The same in a fork of a process that has imported what jobs do: not for networks, nor for how jobs start."""
+        self._start_writers()
+        with tempfile.TemporaryFile("w+") as log:
+            process = JOBS.start(_TRAIN, self._variables(algorithm), log)
+            try:
+                process.wait(timeout)
+            finally:
+                process.kill()
+            log.seek(0)
+            return Outcome(process.wait(), log.read(), self.paths)
 
 
 class Outcome:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import unittest.mock
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from algorithms import hyperparameters, registry
+from algorithms.image_classification.architecture import Architecture
 from algorithms.interface import (
     CSV,
     FILES,
@@ -76,17 +78,26 @@ def has_rows(configuration: Configuration) -> bool:
 
 def around(configuration: Configuration) -> AbstractContextManager[None]:
     """What a small job should happen in, so that it takes no longer than it must."""
-    return nullcontext() if has_rows(configuration) else eagerly()
+    return nullcontext() if has_rows(configuration) else eagerly(shallow=True)
+
+
+_UNITS = vars(Architecture)["units"]
+_ONE_UNIT = property(lambda form: (1,) * (len(form.filters) - 1))
 
 
 @contextmanager
-def eagerly() -> Iterator[None]:
-    """TensorFlow does not compile: that takes longer than the few steps of a small job."""
+def eagerly(*, shallow: bool = False) -> Iterator[None]:
+    """TensorFlow does not compile: that takes longer than the few steps of a small job.
+
+    With ``shallow`` residual networks have one unit in each stage, for tests of what is around a network.
+    """
     import tensorflow
 
     tensorflow.config.run_functions_eagerly(True)
+    units = unittest.mock.patch.object(Architecture, "units", _ONE_UNIT if shallow else _UNITS)
     try:
-        with warnings.catch_warnings():  # of sentences of one word, whose number a compiled network does not know
+        with units, warnings.catch_warnings():
+            # Of sentences of one word, whose number a compiled network does not know.
             warnings.filterwarnings("ignore", r"(?s).*You are using a softmax over axis -1 .* has size 1")
             yield
     finally:

@@ -118,7 +118,7 @@ def test_a_metric_is_what_a_dialect_makes_of_an_event_and_nothing_else(dialect, 
 def test_a_long_value_is_shortened_and_what_was_expected_is_still_seen(tmp_path, length):
     opt_ml = OptMl(tmp_path).channel("train", b"1,2\n", "text/csv")
     opt_ml.hyperparameters({"k": "9" * length + "x", "feature_dim": "2", "u" * length: "1"})
-    outcome = opt_ml.train("kmeans")
+    outcome = opt_ml.train_in_fork("kmeans")
     assert outcome.code == 1
     assert len(outcome.log) < 20_000
     assert len(outcome.failure) <= 1024  # as much as SageMaker shows
@@ -152,6 +152,6 @@ def test_the_failure_file_is_within_what_sagemaker_shows_and_ends_in_the_cause(t
 def test_a_name_that_no_host_can_have(tmp_path, name):
     opt_ml = OptMl(tmp_path).hyperparameters(k=1, feature_dim=2).channel("train", b"1,2\n", "text/csv")
     opt_ml.write(opt_ml.paths.resource_config, {"current_host": name, "hosts": [name]})
-    outcome = opt_ml.train("kmeans")
+    outcome = opt_ml.train_in_fork("kmeans")
     assert outcome.code == 1
     assert "names of hosts" in outcome.failure

@@ -1,4 +1,5 @@
-"""The command ``train`` as SageMaker and its users' SDKs run it: real processes, files of the SDK's own making."""
+"""The command ``train`` as SageMaker and its users' SDKs run it, with files of the SDK's own making. Where it is about
+what a job leaves, the process is a fork of one that has imported all."""
 
 import errno
 import os
@@ -83,7 +84,7 @@ def test_a_job_as_the_sdks_local_mode_lays_it_out(opt_ml, algorithm, encoding, d
     opt_ml.channel("train", data)
     for file in (GOLDEN / f"{algorithm}{encoding}").iterdir():
         shutil.copy(file, opt_ml.paths.config)
-    outcome = opt_ml.train(algorithm)
+    outcome = opt_ml.train_in_fork(algorithm)
     assert (outcome.code, outcome.failure) == (0, None), outcome.log
     QUALITY[algorithm](opt_ml.paths.model)
     assert not [name for name in outcome.model_files if name.startswith(".")]
@@ -93,7 +94,7 @@ def test_a_job_as_the_sdks_local_mode_lays_it_out(opt_ml, algorithm, encoding, d
 @pytest.mark.parametrize("algorithm", ["kmeans", "pca"])
 def test_the_log_of_the_closed_algorithms(opt_ml, algorithm):
     given = {**KMEANS, "epochs": 2} if algorithm == "kmeans" else make["HYPERPARAMETERS"]["pca"]
-    outcome = opt_ml.hyperparameters(given).channel("train", DENSE, RECORDIO).train(algorithm)
+    outcome = opt_ml.hyperparameters(given).channel("train", DENSE, RECORDIO).train_in_fork(algorithm)
     assert outcome.code == 0, outcome.log
     assert "#progress_metric: host=algo-1, completed 100.0 % of epochs" in outcome.log
     assert "#throughput_metric: host=algo-1, train throughput=" in outcome.log
@@ -108,7 +109,7 @@ def test_the_log_of_the_closed_algorithms(opt_ml, algorithm):
 
 def test_the_log_of_xgboost(opt_ml):
     opt_ml.hyperparameters(XGBOOST).channel("train", csv(FEATURES, LABELS), "text/csv")
-    outcome = opt_ml.channel("validation", csv(FEATURES, LABELS), "csv").train("xgboost")
+    outcome = opt_ml.channel("validation", csv(FEATURES, LABELS), "csv").train_in_fork("xgboost")
     assert outcome.code == 0, outcome.log
     rounds = [line for line in outcome.log.splitlines() if line.startswith("[1]\t")]
     assert len(rounds) == 1
@@ -119,7 +120,7 @@ def test_the_log_of_xgboost(opt_ml):
 
 def test_a_page_about_the_job_is_in_its_output_data(opt_ml):
     opt_ml.hyperparameters(XGBOOST).channel("train", csv(FEATURES, LABELS), "text/csv")
-    outcome = opt_ml.channel("validation", csv(FEATURES, LABELS), "csv").train("xgboost")
+    outcome = opt_ml.channel("validation", csv(FEATURES, LABELS), "csv").train_in_fork("xgboost")
     assert outcome.code == 0, outcome.log
     page = (opt_ml.paths.output_data / "report.html").read_text()
     for title in ("Learning curve: logloss", "Confusion", "ROC", "Calibration", "Importance of features"):
@@ -129,7 +130,7 @@ def test_a_page_about_the_job_is_in_its_output_data(opt_ml):
 
 def test_a_tuning_job_finds_its_metric(opt_ml):
     opt_ml.hyperparameters(KMEANS, _tuning_objective_metric="test:msd")
-    outcome = opt_ml.channel("train", DENSE, RECORDIO).channel("test", DENSE, RECORDIO).train("kmeans")
+    outcome = opt_ml.channel("train", DENSE, RECORDIO).channel("test", DENSE, RECORDIO).train_in_fork("kmeans")
     assert outcome.code == 0, outcome.log
     assert "#quality_metric: host=algo-1, test msd <loss>=" in outcome.log
 
@@ -144,7 +145,7 @@ def test_a_pipe_gives_the_model_that_files_give(tmp_path, algorithm, media):
     pipes = OptMl(tmp_path / "pipe").hyperparameters(given).pipe("train", [content] * 2, media)
     models = []
     for opt_ml in (files, pipes):
-        outcome = opt_ml.train(algorithm)
+        outcome = opt_ml.train_in_fork(algorithm)
         assert outcome.code == 0, outcome.log
         models.append({name: (opt_ml.paths.model / name).read_bytes() for name in outcome.model_files})
     assert models[0] == models[1]
@@ -152,7 +153,7 @@ def test_a_pipe_gives_the_model_that_files_give(tmp_path, algorithm, media):
 
 def test_several_epochs_read_several_pipes(opt_ml):
     opt_ml.hyperparameters(KMEANS, epochs=3).pipe("train", [DENSE] * 3, RECORDIO)
-    outcome = opt_ml.train("kmeans")
+    outcome = opt_ml.train_in_fork("kmeans")
     assert outcome.code == 0, outcome.log
     check_kmeans(opt_ml.paths.model)
 
@@ -161,7 +162,7 @@ def test_plain_folders_without_a_configuration_of_channels(opt_ml):
     opt_ml.hyperparameters(KMEANS).channel("train", {"deep/er/part-0": DENSE, "_SUCCESS": b"", ".hidden": b"?"})
     opt_ml.paths.input_data_config.unlink()
     opt_ml.paths.resource_config.unlink()
-    outcome = opt_ml.train("kmeans")
+    outcome = opt_ml.train_in_fork("kmeans")
     assert outcome.code == 0, outcome.log
 
 
@@ -248,7 +249,7 @@ def test_bad_input_ends_in_words_that_a_user_can_act_on(opt_ml, algorithm, given
     opt_ml.hyperparameters(given).write(opt_ml.paths.input_data_config, {})
     if files is not None:
         opt_ml.channel("train", files, media)
-    outcome = opt_ml.train(algorithm)
+    outcome = opt_ml.train_in_fork(algorithm)
     assert outcome.code == 1, outcome.log
     assert outcome.failure.startswith("ClientError: "), outcome.failure
     shown = outcome.failure[:1024]  # as much as SageMaker shows
@@ -259,7 +260,7 @@ def test_bad_input_ends_in_words_that_a_user_can_act_on(opt_ml, algorithm, given
 
 
 def test_the_same_in_a_pipe(opt_ml):
-    outcome = opt_ml.hyperparameters(KMEANS).pipe("train", [DENSE[:-5]], RECORDIO).train("kmeans")
+    outcome = opt_ml.hyperparameters(KMEANS).pipe("train", [DENSE[:-5]], RECORDIO).train_in_fork("kmeans")
     assert (outcome.code, outcome.model_files) == (1, [])
     assert outcome.failure.startswith("ClientError: ")
     assert "train_0" in outcome.failure

@@ -18,6 +18,7 @@ from typing import Any
 
 from container.paths import Paths
 from container.training import meeting
+from tests.forks import Fork, Forks
 from tests.opt_ml import ROOT, OptMl, Outcome
 
 BOUNDS = {"PATIENCE": 60.0, "BEAT": 0.2, "LOST": 3.0, "LINGER": 3.0, "PARTING": 3.0}
@@ -62,7 +63,8 @@ class Group:
         self.hosts = [OptMl(base / name) for name in self.names]
         self.bounds: Mapping[str, float] = BOUNDS
         self.cut: Callable[[], None] = lambda: None
-        self.processes: list[subprocess.Popen[str] | None] = [None] * size
+        self.processes: list[subprocess.Popen[str] | Fork | None] = [None] * size
+        self.forks: Forks | None = None
         self.prefixes: list[list[str]] = [[] for _ in range(size)]  # of the command line
         for name, opt_ml in zip(self.names, self.hosts, strict=True):
             opt_ml.hyperparameters(values)
@@ -100,18 +102,21 @@ class Group:
             paths = self.hosts[place].paths
             program = _PROGRAM.format(bounds=dict(bounds or self.bounds), before=before)
             variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "OMP_NUM_THREADS": "1", "ALGORITHM": self.algorithm}
-            log = (paths.base / "log").open("w")
+            variables = {**os.environ, **variables, **environment}
             for writer in self.hosts[place]._writers:
                 writer.start()
-            self.processes[place] = subprocess.Popen(
-                [*self.prefixes[place], sys.executable, "-c", program],
-                cwd=ROOT,
-                env={**os.environ, **variables, **environment},
-                text=True,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-            log.close()
+            with (paths.base / "log").open("w") as log:
+                if self.forks is not None:
+                    self.processes[place] = self.forks.start(program, variables, log)
+                    continue
+                self.processes[place] = subprocess.Popen(
+                    [*self.prefixes[place], sys.executable, "-c", program],
+                    cwd=ROOT,
+                    env=variables,
+                    text=True,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
 
     def log(self, place: int) -> str:
         """What a host has printed so far."""
@@ -150,10 +155,17 @@ class Group:
 
 @contextlib.contextmanager
 def group(
-    base: Path, size: int, number: int, algorithm: str, values: Mapping[str, Any], network: str = ""
+    base: Path,
+    size: int,
+    number: int,
+    algorithm: str,
+    values: Mapping[str, Any],
+    network: str = "",
+    forks: Forks | None = None,
 ) -> Iterator[Group]:
-    """Hosts that are gone afterwards, whatever the test does."""
+    """Hosts that are gone afterwards, whatever the test does; processes of their own, or ``forks``."""
     hosts = Group(base, size, number, algorithm, values, network or own_network())
+    hosts.forks = forks
     try:
         yield hosts
     finally:

@@ -1,5 +1,6 @@
-"""Whole jobs on several hosts: real ``train`` processes, each with its own /opt/ml, at loopback addresses."""
+"""Whole jobs on several hosts: processes that run ``train``, each with its own /opt/ml, at loopback addresses."""
 
+import functools
 import io
 import os
 import re
@@ -13,12 +14,16 @@ from algorithms import registry
 from recordio.batches import Batch
 from tests.algorithms import samples
 from tests.algorithms.test_hosts import corpus
-from tests.hosts.group import group, leader_model
+from tests.forks import JOBS, NETWORKS
+from tests.hosts.group import group as processes
+from tests.hosts.group import leader_model
 from tests.opt_ml import OptMl
 
 pytestmark = pytest.mark.slow
 
 THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
+group = functools.partial(processes, forks=JOBS)
+networks = functools.partial(processes, forks=NETWORKS)
 TYPE = "text/csv;label_size=0"
 VALUES = {"feature_dim": 4, "num_components": 2, "mini_batch_size": 50}
 
@@ -100,15 +105,20 @@ def test_a_channel_that_is_empty_on_all_hosts_is_the_error_that_it_is_on_one(tmp
         assert "has no data files" in outcome.failure
 
 
-EAGERLY = "import tensorflow; tensorflow.config.run_functions_eagerly(True)"
-"""A few steps take less than the compilation of a network."""
+EAGERLY = """
+import tensorflow
+from algorithms.image_classification.architecture import Architecture
+tensorflow.config.run_functions_eagerly(True)
+Architecture.units = (1, 1, 1)
+"""
+"""A few steps take less than the compilation of a network, and of a shallow one even less."""
 
 
 def test_image_classification_on_two_hosts_of_which_one_has_no_images(tmp_path):
     algorithm = registry.find("image-classification")
     files = samples.files(algorithm, algorithm.configurations[0])
     values = dict(algorithm.configurations[0].hyperparameters) | {"image_shape": "3,8,8", "kv_store": "dist_async"}
-    with group(tmp_path, 2, 67, "image-classification", values) as hosts:
+    with networks(tmp_path, 2, 67, "image-classification", values) as hosts:
         for name, (content_type, found) in files.items():
             hosts.sharded(name, [{}, found], content_type)
         hosts.start(before=EAGERLY)
@@ -127,7 +137,7 @@ def test_image_classification_on_two_hosts_of_which_one_has_no_images(tmp_path):
 def test_seq2seq_on_two_hosts_with_the_same_pairs(tmp_path):
     algorithm = registry.find("seq2seq")
     values = dict(algorithm.configurations[0].hyperparameters) | {"max_num_epochs": "1"}
-    with group(tmp_path, 2, 68, "seq2seq", values) as hosts:
+    with networks(tmp_path, 2, 68, "seq2seq", values) as hosts:
         for name, (content_type, found) in samples.files(algorithm, algorithm.configurations[0]).items():
             hosts.replicated(name, found, content_type)
         hosts.start(before=EAGERLY)
@@ -191,7 +201,7 @@ def test_ntm_on_two_hosts_of_which_one_has_few_documents(tmp_path, norm):
     losses = []
     for size, parts in ((1, [counts]), (2, [counts[:100], counts[100:]])):
         job = {**values, "mini_batch_size": 128 // size, "optimizer": "adam", "learning_rate": 0.01}
-        with group(tmp_path / str(size), size, 64 + size, "ntm", job) as hosts:
+        with networks(tmp_path / str(size), size, 64 + size, "ntm", job) as hosts:
             hosts.sharded("train", [{"a": text(part)} for part in parts], TYPE)
             hosts.replicated("validation", text(counts[:200]), TYPE)
             hosts.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -15,11 +16,14 @@ from algorithms.pca import covariance
 from recordio.batches import Batch
 from tests import resuming
 from tests.algorithms import samples
-from tests.hosts.group import Group, group, leader_model
+from tests.forks import JOBS
+from tests.hosts.group import Group, leader_model
+from tests.hosts.group import group as processes
 
 pytestmark = pytest.mark.slow
 
 THOROUGH = bool(os.environ.get("OBA_THOROUGH"))
+group = functools.partial(processes, forks=JOBS)
 ALL = {"factorization-machines": 90, "ntm": 91, "image-classification": 96, "seq2seq": 97, "linear-learner": 98}
 """Algorithms whose hosts write their checkpoints together, and the number of the group."""
 

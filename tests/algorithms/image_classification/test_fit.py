@@ -38,6 +38,13 @@ FILES = [picture(number % 2, number) for number in range(12)]
 
 @pytest.fixture(autouse=True)
 def _eagerly() -> Iterator[None]:
+    with eagerly(shallow=True):
+        yield
+
+
+@pytest.fixture
+def deep() -> Iterator[None]:
+    """All layers, for what is said of them."""
     with eagerly():
         yield
 
@@ -308,6 +315,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("deep")
 def test_training_goes_on_from_an_earlier_model(earlier: Path) -> None:
     model = fit({"model": earlier}, learning_rate=0)
     before = ImageClassification.load(earlier).arrays
@@ -316,6 +324,7 @@ def test_training_goes_on_from_an_earlier_model(earlier: Path) -> None:
     assert not np.array_equal(model.arrays["aux:bn_data_moving_mean"], before["aux:bn_data_moving_mean"])
 
 
+@pytest.mark.usefixtures("deep")
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
@@ -329,6 +338,7 @@ def test_an_earlier_model_must_match(earlier: Path, given: dict[str, object], re
         fit({"model": earlier}, **given)
 
 
+@pytest.mark.usefixtures("deep")
 def test_pretrained_weights_by_channel_or_in_the_image(
     earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ BUILD = network.build
 
 @pytest.fixture(autouse=True)
 def _eagerly() -> Iterator[None]:
-    with eagerly():
+    with eagerly(shallow=True):
         yield
 
 

@@ -1,0 +1,169 @@
+"""Python programs as forks of one process that has imported what they need: a start takes hundredths of a second.
+
+For programs whose results are of interest. How a command starts, and what it imports, only a process of its own shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+_NUMBER = struct.Struct("i")
+_LARGEST = 1 << 20
+"""Bytes of a program and its environment."""
+_OF_JEMALLOC = "jemalloc_bg_thd"
+"""A thread that this allocator starts anew in a fork; pyarrow brings it along."""
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Fork:
+    """A running program. Implements what is used here of ``subprocess.Popen``."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self.returncode: int | None = None
+        self.pid = self._number()
+
+    def _number(self) -> int:
+        text = os.read(self._status, _NUMBER.size)
+        assert text, "the process that forks has ended"
+        return _NUMBER.unpack(text)[0]
+
+    def poll(self) -> int | None:
+        """The exit code, negative for the signal that ended it; None while it runs."""
+        return self._ended(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The same, once it has ended. Raises subprocess.TimeoutExpired."""
+        code = self._ended(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        return code
+
+    def _ended(self, seconds: float | None) -> int | None:
+        if self.returncode is None and select.select([self._status], [], [], seconds)[0]:
+            self.returncode = self._number()
+            os.close(self._status)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal while it runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Forks:
+    """The process that forks. It begins with the first program, and ends with the session of tests."""
+
+    def __init__(self, *modules: str) -> None:
+        self._modules = modules
+        self._process: subprocess.Popen[bytes] | None = None
+        self._asked: socket.socket | None = None
+        _ALL.append(self)
+
+    def start(self, program: str, environment: Mapping[str, str], output: IO[Any]) -> Fork:
+        """Run a program whose standard output and error go to a file, in the folder of the checkout."""
+        if self._asked is None:
+            self._asked = self._begun()
+        request = json.dumps({"program": program, "environment": dict(environment)}).encode()
+        ours, theirs = os.pipe()
+        socket.send_fds(self._asked, [request], [output.fileno(), theirs])
+        os.close(theirs)
+        return Fork(ours)
+
+    def _begun(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        program = f"from tests import forks; forks.serve({theirs.fileno()}, {self._modules!r})"
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-c", program],
+                cwd=ROOT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        return ours
+
+    def close(self) -> None:
+        """End the process, where there is one."""
+        if self._asked is not None and self._process is not None:
+            self._asked.close()
+            self._process.wait()
+        self._asked = self._process = None
+
+
+_ALL: list[Forks] = []
+
+
+def close() -> None:
+    """End all processes that fork."""
+    for one in _ALL:
+        one.close()
+
+
+JOBS = Forks("container.training.train", "xgboost.collective", "scipy.sparse.linalg", "scipy.optimize")
+"""For jobs of every algorithm but the networks."""
+NETWORKS = Forks("container.training.train", "tensorflow", "keras", "xgboost.collective")
+"""For jobs of networks."""
+
+
+# ---- in that process ------------------------------------------------------------------------------------------------
+
+
+def serve(descriptor: int, modules: Sequence[str]) -> None:
+    """Import the modules and fork for each request, until whoever asks has ended."""
+    from container.__main__ import _without_unused_packages
+
+    with _without_unused_packages():  # as in the commands
+        for name in modules:
+            importlib.import_module(name)
+    tasks = Path("/proc/self/task").iterdir()
+    threads = [name for task in tasks if (name := (task / "comm").read_text().strip()) != _OF_JEMALLOC]
+    assert len(threads) == 1, f"a fork would lose threads that imports have started: {threads}"
+    gc.freeze()
+    with socket.socket(fileno=descriptor) as asked:
+        while True:
+            request, files, _, _ = socket.recv_fds(asked, _LARGEST, 2)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            if not request:
+                return
+            if not os.fork():
+                break
+            for file in files:
+                os.close(file)
+    _be(json.loads(request), *files)
+
+
+def _be(request: Mapping[str, Any], output: int, status: int) -> None:
+    """Run the program in a child of this fork, which tells how it ended."""
+    if child := os.fork():
+        os.close(output)
+        os.write(status, _NUMBER.pack(child))
+        os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+        os._exit(0)
+    os.close(status)
+    for number in (1, 2):
+        os.dup2(output, number)
+    os.close(output)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    exec(compile(request["program"], "<program>", "exec"), {"__name__": "__main__"})
