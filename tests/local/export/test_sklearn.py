@@ -91,7 +91,8 @@ def test_pca_and_its_way_back(mean, kind):
     found = sklearn_of("pca", model)
     assert type(found).__name__ == kind
     projection = found.transform(ROWS)
-    close(projection, model.predict(Batch(ROWS))["projection"])
+    close(projection[:, ::-1], model.predict(Batch(ROWS))["projection"])
+    assert found.singular_values_.tolist() == [4, 3, 2, 1]
     np.testing.assert_allclose(found.inverse_transform(projection), ROWS, atol=1e-5)
     assert len(found.get_feature_names_out()) == 4
 
@@ -215,7 +216,7 @@ def test_the_command_writes_what_opens_without_this_project(tmp_path, capsys):
         model.save(folder)
         assert oba("export", "--model", folder, "--to", "sklearn", "--output", tmp_path / f"{name}.pkl") == 0
         assert load(folder).export("sklearn").n_features_in_ == 4
-    assert "Wrote" in capsys.readouterr().out
+    assert "linear.pkl: linear-learner as FixedThresholdClassifier, " in capsys.readouterr().out
     command = [sys.executable, "-c", ALONE, tmp_path / "rows.npy", *(tmp_path / f"{name}.pkl" for name in models)]
     lines = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout.splitlines()
     expected = [
