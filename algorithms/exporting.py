@@ -38,10 +38,14 @@ def exported(algorithm: str, model: Model, form: str, names: Sequence[str] | Non
     except ModuleNotFoundError as error:
         raise ExportError(f"an export to {form} needs the package '{error.name}', which is not installed") from error
     if names is not None:
-        if model.feature_dim not in (None, len(names)):
-            raise ExportError(f"the model has {model.feature_dim} features, and {len(names)} names are given")
+        _check_count(model.feature_dim, names)
         _NAMED[form](made, list(names))
     return made
+
+
+def _check_count(features: int | None, names: Sequence[str]) -> None:
+    if features not in (None, len(names)):
+        raise ExportError(f"the model has {features} features, and {len(names)} names are given")
 
 
 def _name_graph(graph: Any, names: list[str]) -> None:
@@ -61,6 +65,7 @@ def _name_estimator(estimator: Any, names: list[str]) -> None:
 
 
 def _name_booster(booster: Any, names: list[str]) -> None:
+    _check_count(booster.num_features(), names)
     booster.feature_names = names
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from local.export.command import export
-from local.options import FOLDER, MODEL, loudness_of, with_channels, with_columns, with_loudness
+from local.options import DATA, FOLDER, MODEL, loudness_of, with_channels, with_columns, with_loudness
 from local.parameters import AlgorithmName, Commands, Loudness, OfAlgorithm, Setting
 from local.run_command import run
 from local.sagemaker.command import up
@@ -27,7 +27,8 @@ _INPUT = "a file, a folder, a quoted pattern, an address (s3://…), or - for st
 def oba() -> None:
     """Train, serve, predict and transform on this machine, with the very code of the images.
 
-    Completion in the shell: eval "$(_OBA_COMPLETE=bash_source oba)", or zsh_source, fish_source.
+    Completion in the shell: eval "$(_OBA_COMPLETE=bash_source oba)", or zsh_source; in fish _OBA_COMPLETE=fish_source
+    oba | source.
     """
 
 
@@ -104,7 +105,9 @@ def train(
 @click.option(
     "--model", required=True, type=MODEL, metavar="PATH", help="The folder of the model or of its job, or model.tar.gz."
 )
-@click.option("--input", "text", required=True, metavar="FILE", help="The request; - for standard input; gzip too.")
+@click.option(
+    "--input", "text", required=True, type=DATA, metavar="FILE", help="The request; - for standard input; gzip too."
+)
 @click.option("--content-type", metavar="TYPE", help="By default the suffix of the file decides.")
 @with_columns
 @_accept
@@ -174,7 +177,9 @@ def serve(model: Path, host: str, port: int, algorithm: str | None, *, quiet: bo
 @oba.command()
 @click.option("--model", type=MODEL, metavar="PATH", help="Folder or model.tar.gz: a server is started for it.")
 @click.option("--url", metavar="http://HOST:PORT", help="Of a server that runs already, instead of --model.")
-@click.option("--input", "text", required=True, metavar="PATH", help="A file, a folder, or a quoted pattern; gzip too.")
+@click.option(
+    "--input", "text", required=True, type=DATA, metavar="PATH", help="A file, a folder, or a quoted pattern; gzip too."
+)
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets <name>.out for each file.")
 @click.option("--content-type", metavar="TYPE", help="By default the suffix of the files decides.")
 @click.option(

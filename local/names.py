@@ -9,8 +9,9 @@ from container.paths import Paths
 from container.training import report
 
 
-def of_features(model: Path) -> list[str] | None:
-    """The names of the features, in their order, of the model in a job's folder; None where they are not known."""
+def of_features(model: Path, width: int | None = None) -> list[str] | None:
+    """The names of the features, in their order, of the model in a job's folder; None where they are not known, or are
+    not as many as the model's features (None for any number): then the page is of another job."""
     if model.name != Paths().model.name:
         return None
     try:
@@ -18,4 +19,6 @@ def of_features(model: Path) -> list[str] | None:
     except (OSError, ValueError):
         return None
     names = told.get("features") if isinstance(told, dict) else None
-    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+    if not isinstance(names, list) or width not in (None, len(names)):
+        return None
+    return names if all(isinstance(name, str) for name in names) else None

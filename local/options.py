@@ -10,12 +10,13 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from local.parameters import Loudness, ModelPath, Pair
+from local.parameters import DataPath, Loudness, ModelPath, Pair
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 MODEL = ModelPath()
+DATA = DataPath()
 
 
 def with_channels(kinds: str) -> Callable[[F], F]:
@@ -25,9 +26,11 @@ def with_channels(kinds: str) -> Callable[[F], F]:
         kinds: what a path may be, for the help text.
     """
     options = (
-        click.option("--train", multiple=True, metavar="PATH", help=f"Channel train: {kinds}. May be given again."),
-        click.option("--validation", multiple=True, metavar="PATH", help="Channel validation, likewise."),
-        click.option("--test", multiple=True, metavar="PATH", help="Channel test, likewise."),
+        click.option(
+            "--train", multiple=True, type=DATA, metavar="PATH", help=f"Channel train: {kinds}. May be given again."
+        ),
+        click.option("--validation", multiple=True, type=DATA, metavar="PATH", help="Channel validation, likewise."),
+        click.option("--test", multiple=True, type=DATA, metavar="PATH", help="Channel test, likewise."),
         click.option("--channel", "others", multiple=True, type=Pair("PATH"), help="Any other channel, likewise."),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import BashComplete, CompletionItem, add_completion_class
+from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class
 
 from algorithms.archives import model_of_job
 
@@ -27,7 +27,20 @@ class Bash(BashComplete):
     )
 
 
-add_completion_class(Bash)
+class Zsh(ZshComplete):
+    """The same."""
+
+    source_template = ZshComplete.source_template.replace(
+        "        _describe -V unsorted completions_with_descriptions -U\n",
+        "        local -a begun=(${(M)completions_with_descriptions:#*=:*})\n"
+        "        local -a whole=(${completions_with_descriptions:#*=:*})\n"
+        '        [ -n "$whole" ] && _describe -V unsorted whole -U\n'
+        "        [ -n \"$begun\" ] && _describe -V unsorted begun -U -S ''\n",
+    )
+
+
+for _shell in (Bash, Zsh):
+    add_completion_class(_shell)
 
 
 class Loudness(enum.Enum):
@@ -114,6 +127,16 @@ class ModelPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The model's own folder or archive."""
         return model_of_job(Path(os.fsdecode(super().convert(value, param, ctx))))
+
+
+class DataPath(click.ParamType[str]):
+    """A file, a folder, a pattern, an address or ``-``, as it stands; the shell completes names of files."""
+
+    name = "path"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Left to the shell."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 class Pair(click.ParamType[tuple[str, str]]):

@@ -72,9 +72,9 @@ def predict(
         settings = Settings(algorithm=algorithm or identified(folder, model).name, max_payload=None)
         found, loaded = models.load(folder, settings)
     stated = content_type or _media_type(text, found.serving.accepts)
-    body, media = tables.request(
-        body, stated, columns, found.serving, f"--input {text}", loaded.feature_dim, names.of_features(model)
-    )
+    width = loaded.feature_dim
+    named = names.of_features(model, width)
+    body, media = tables.request(body, stated, columns, found.serving, f"--input {text}", width, named)
     client = app.make_app(loaded, found, settings).test_client()
     headers = {"Accept": accept} if accept else {}
     answer = client.post("/invocations", data=body, content_type=media, headers=headers)

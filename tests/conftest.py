@@ -19,9 +19,17 @@ settings.load_profile("any-load")
 LONGEST = ("test_readme", "test_sdk_jobs", "test_up_sdk", "test_up_tuning", "test_backends", "test_sdk_tuning")
 """Modules of tests, each by far longer than most: they are begun first, or one of them would be what all wait for."""
 
-ONLY_CI = (*LONGEST[:4], "test_sdk_tuning", "test_up_notebooks", "test_wheel", "test_kills", "test_losses")
+ONLY_CI = (
+    *LONGEST[:4],
+    "test_sdk_tuning",
+    "test_up_notebooks",
+    "test_wheel",
+    "test_kills",
+    "test_losses",
+    "test_shells",
+)
 """Modules of half a minute to minutes that go whole ways, whose steps other tests cover: the README's commands, AWS's
-SDKs and notebooks, random kills, lost hosts. Continuous integration runs them (``CI=1``)."""
+SDKs and notebooks, random kills, lost hosts, shells. Continuous integration runs them (``CI=1``)."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -72,7 +72,9 @@ class Estimator(BaseEstimator):
             ValueError: in scikit-learn's words; what is no number in a frame is named with its column.
         """
         if found := no_number(X):
-            raise ValueError(f"{found}, and numbers are expected: encode it (a text by OneHotEncoder), or drop it")
+            raise ValueError(
+                f"{found}, and numbers are expected: encode it (a text by OneHotEncoder, a date as days), or drop it"
+            )
         return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:

@@ -25,7 +25,20 @@ def _gives_probabilities(estimator: Any) -> bool:
 
 class Linear(Streaming, Supervised):
     """How many classes a model has, and steps on rows as they come: from the first ones, or from a model of ``fit`` or
-    ``load``."""
+    ``load``.
+
+    Attributes:
+        coef_, intercept_: float32; (d,) and a number of a regressor, (1, d) and (1,) of two classes, else (classes, d)
+            and (classes,).
+    """
+
+    def _learn(self) -> None:
+        model: Any = self.model_
+        weight, bias = model.weight, model.bias
+        if len(bias) == 2:  # of two classes scikit-learn has the difference
+            weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+        is_one = model.predictor_type == "regressor"
+        self.coef_, self.intercept_ = (weight[0], bias[0]) if is_one else (weight, bias)
 
     @staticmethod
     def _classes(model: Any) -> int:

@@ -21,15 +21,14 @@ def to_onnx(model: PCAModel) -> Any:
 
 
 def to_sklearn(model: PCAModel) -> Any:
-    """A ``PCA``, or a ``TruncatedSVD`` where the mean is not subtracted, whose ``transform`` is ``projection``: the
-    components in the order of the artifact, the largest last. What only training knows (``explained_variance_``) is
-    not there."""
+    """A ``PCA``, or a ``TruncatedSVD`` where the mean is not subtracted, whose ``transform`` is ``projection`` with the
+    largest component first, as scikit-learn has it. What only training knows (``explained_variance_``) is not there."""
     from sklearn.decomposition import PCA, TruncatedSVD
 
     from algorithms.common.sklearn_forms import fitted
 
     width, count = model.v.shape
-    learned = {"components_": model.v.T, "singular_values_": model.s}
+    learned = {"components_": model.v.T[::-1], "singular_values_": model.s[::-1]}
     if model.mean is None:
         return fitted(TruncatedSVD(n_components=count), width, **learned)
     return fitted(PCA(n_components=count), width, n_components_=count, mean_=model.mean[0], **learned)

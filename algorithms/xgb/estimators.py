@@ -27,6 +27,17 @@ class Boosted(Supervised):
 
     _missing = True
 
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """The mean gain of the splits of each feature, (d,), summing to 1, as XGBoost's own estimators have it.
+
+        Raises:
+            AttributeError: the model is linear.
+        """
+        self._check_fitted()
+        model: Any = self.model_
+        return model.importances()
+
     @staticmethod
     def _classes(model: Any) -> int:
         return model.classes if model.objective.startswith(("binary:", "multi:")) and model.targets == 1 else 0

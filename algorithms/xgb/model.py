@@ -97,6 +97,20 @@ class XGBModel(Model):
             figures.append(largest(f"Importance of features ({self._importance})", values, names))
         return figures
 
+    def importances(self) -> np.ndarray:
+        """The mean gain of the splits of each feature in the first booster, (d,) float32, as shares of their sum.
+
+        Raises:
+            AttributeError: it has no trees.
+        """
+        if self._importance != "gain":
+            raise AttributeError("a linear booster has no splits, by whose gain features could be compared")
+        found = np.zeros(self._features[0], np.float32)
+        names = self.boosters[0].feature_names or [f"f{number}" for number in range(len(found))]
+        for name, gain in self.boosters[0].get_score(importance_type="gain").items():
+            found[names.index(name)] = np.mean(gain)
+        return found / (found.sum() or 1)
+
     def save(self, directory: Path) -> None:
         """Write ``xgboost-model`` in XGBoost's UBJSON, or ``xgboost-model-0``, ``-1`` and so on for several."""
         names = [FILE] if len(self.boosters) == 1 else [f"{FILE}-{number}" for number in range(len(self.boosters))]

@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,14 +34,16 @@ def run(model: Path, form: str, output: Path | None, algorithm: str | None) -> i
     output = output or Path(f"model.{SUFFIXES[form]}")
     with unpacked(model) as folder:
         found, loaded = models.load(folder, Settings(algorithm=algorithm or identified(folder, model).name))
-        content = exported(found.name, loaded, form, of_features(model))
+        made = exporting.exported(found.name, loaded, form, of_features(model, loaded.feature_dim))
+        content = _written(found.name, made, form)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.is_symlink() or (output.exists() and not output.is_file()):  # a device or pipe, such as /dev/stdout
         output.write_bytes(content)
     else:
         with written(output) as file:
             file.write(content)
-    click.echo(f"Wrote {output}: {found.name}, {len(content):,} bytes")
+    kind = f" as {type(made).__name__}" if form == "sklearn" else ""
+    click.echo(f"Wrote {output}: {found.name}{kind}, {len(content):,} bytes")
     return 0
 
 
@@ -50,7 +53,10 @@ def exported(algorithm: str, model: Model, form: str, names: Sequence[str] | Non
     Raises:
         ExportError: this model has no such form, with the reason.
     """
-    made = exporting.exported(algorithm, model, form, names)
+    return _written(algorithm, exporting.exported(algorithm, model, form, names), form)
+
+
+def _written(algorithm: str, made: Any, form: str) -> bytes:
     if form == "onnx":
         return made.SerializeToString()
     if form == "sklearn":

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import xgboost
+from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris, make_blobs
 from sklearn.decomposition import PCA as TheirPCA  # noqa: N811
@@ -298,3 +300,30 @@ def test_weights_of_rows_are_refused_in_the_name_of_the_estimator(estimator: Any
             TypeError, match=f"{type(estimator).__name__} is fitted without the argument 'sample_weight'"
         ):
             method(np.eye(4), [0, 1, 0, 1], sample_weight=[1, 1, 1, 2])
+
+
+def test_what_selectors_and_explainers_look_for() -> None:
+    """scikit-learn's SelectFromModel, RFE and SHAP ask for these by name."""
+    from sklearn.feature_selection import SelectFromModel
+
+    random = np.random.default_rng(0)
+    features = random.normal(size=(200, 5)).astype(np.float32)
+    labels = np.where(features[:, 2] - features[:, 4] > 0, "yes", "no")
+    for classes in (labels, np.where(features[:, 0] > 1, "more", labels)):
+        linear = estimators.LinearLearnerClassifier(random_state=0).fit(features, classes)
+        scores = features @ linear.coef_.T + linear.intercept_
+        several = len(linear.classes_) > 2
+        assert linear.coef_.shape == ((3, 5) if several else (1, 5))
+        expected = softmax(scores, axis=1)[:, 1] if several else expit(scores[:, 0])
+        np.testing.assert_allclose(linear.predict_proba(features)[:, 1], expected, rtol=1e-4)
+    regressor = estimators.LinearLearnerRegressor(random_state=0).fit(features, features[:, 1])
+    np.testing.assert_allclose(
+        features @ regressor.coef_ + regressor.intercept_, regressor.predict(features), atol=1e-5
+    )
+    assert SelectFromModel(linear).fit(features, classes).get_support().any()
+
+    ours = estimators.XGBoostClassifier(num_round=5, max_depth=3).fit(features, labels)
+    theirs = xgboost.XGBClassifier(n_estimators=5, max_depth=3).fit(features, labels == "yes")
+    np.testing.assert_allclose(ours.feature_importances_, theirs.feature_importances_, rtol=1e-5)
+    linear = estimators.XGBoostRegressor(num_round=1, booster="gblinear").fit(features, features[:, 0])
+    assert not hasattr(linear, "feature_importances_")

@@ -109,6 +109,10 @@ def test_exports_have_the_names(tmp_path):
     assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), tmp_path / "out", "--header") == 0
     assert oba("export", "--model", tmp_path / "out", "--to", "json", "--output", tmp_path / "model.json") == 0
     assert json.loads((tmp_path / "model.json").read_text())["feature_names"] == NAMES
+    for stale in ({"features": ["a"]}, {"features": [1, 2, 3, 4]}, [], {"features": "abcd"}):
+        (tmp_path / "out" / "output" / "data" / "report.json").write_text(json.dumps(stale))
+        assert oba("export", "--model", tmp_path / "out", "--to", "json", "--output", tmp_path / "model.json") == 0
+        assert "feature_names" not in json.loads((tmp_path / "model.json").read_text())
 
 
 @pytest.mark.parametrize("stated", ['{"columns": "age"}', '{"columns": [1]}', "[]", "{"])
