@@ -1,4 +1,7 @@
-"""Training on rows as they come, without an end: steps on each batch, from which a model can be made at any time.
+"""Training on rows as they come, without an end: a model can be made at any time.
+
+The first rows are kept, and the model is the one that a job makes of them all: of few rows steps learn little, and of
+rows that come in the order of their classes the wrong things. From it go, when more rows came, steps on each batch.
 
 Models of several settings are stepped side by side, as in a job by mini-batches, and since rows are scored before they
 are learned from, the loss so far tells the best of them without rows of their own (Blum, Kalai and Langford, "Beating
@@ -11,25 +14,30 @@ The first rows tell the scales of features and labels, which are learned anew wh
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from algorithms.arrays import ArrayStream, QuietJob
 from algorithms.checkpoints import Checkpoint
 from algorithms.common.hosts import ONE_HOST
 from algorithms.hyperparameters import AUTO
 from algorithms.linear_learner.checkpoints import batch_from_arrays, batch_to_arrays, parameters_of
 from algorithms.linear_learner.design import as_stored
-from algorithms.linear_learner.fit import are_thin, scaled_batch, stored_values
-from algorithms.linear_learner.model import LinearModel
+from algorithms.linear_learner.fit import are_thin, scaled_batch, stored_values, train
+from algorithms.linear_learner.model import BINARY, MULTICLASS, LinearModel
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
-from algorithms.linear_learner.results import unscaled
+from algorithms.linear_learner.results import final_model, unscaled
+from algorithms.linear_learner.scaling import ScaledRows, UnscaledRows
 from algorithms.linear_learner.trainer import Trainer
 from recordio.batches import Batch, concatenate
 
 if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
+EXACT_ROWS, EXACT_CELLS = 2000, 1 << 22
+"""Up to so many rows, and values of rows times outputs, a model is made of all rows anew, in fractions of a second."""
 STEP_ROWS = 8
 """Rows of a step, where ``mini_batch_size`` is not stated: few, since a row may be seen only once."""
 SAMPLE_BYTES = 1 << 24
@@ -70,6 +78,7 @@ class Learning:
         """
         self.hp, self.seed, self.start = hp, seed, start
         self.rows = 0
+        self.outputs = hp.num_classes if hp.predictor_type == MULTICLASS else 1
         self._sample: list[Batch] = []
         self._sampled = self._sample_bytes = self._studied = 0
         self._trainer: StreamTrainer | None = None
@@ -88,23 +97,55 @@ class Learning:
         size = self.hp.mini_batch_size if self.hp.states("mini_batch_size") else STEP_ROWS
         for start in range(0, len(batch), size):
             part = batch.rows(start, start + size)
+            if self._trainer is None and self.start is None:
+                if self._is_exact(part):
+                    self._keep(part)
+                    self.rows += len(part)
+                    continue
+                self._go_on_by_steps(size)
             trainer = self._scaled_for(part)
             with np.errstate(over="ignore", invalid="ignore"):  # below
                 self._step(trainer, part)
-        if not np.isfinite(self._losses).any():
+        if self._trainer is not None and not np.isfinite(self._losses).any():
             raise ValueError(
                 "the losses are not finite: scale the features, or choose a smaller learning_rate. What was learned is "
                 "lost, and partial_fit starts anew"
             )
+
+    def _is_exact(self, part: Batch) -> bool:
+        """Whether a model is made of all rows anew, after these too."""
+        cells = (self._sample_bytes + sum(array.nbytes for array in part.arrays())) / 4 * self.outputs
+        return not self.rows or (self.rows + len(part) <= EXACT_ROWS and cells <= EXACT_CELLS)
+
+    def _go_on_by_steps(self, size: int) -> None:
+        """From the model of all rows so far. If that has no row of some class, as where rows are sorted, it is too sure
+        that there is none: then the rows are stepped on, ``size`` at a time."""
+        kept, classes = concatenate(self._sample), self.outputs
+        if self.hp.predictor_type != MULTICLASS:
+            classes = 2 if self.hp.predictor_type == BINARY else 1
+        if len(np.unique(one_label(kept))) >= classes:
+            self.start = self.model()
+            self._study(self._sampled).steps = self.rows // STEP_ROWS
+            return
+        self._sample, self._sampled, self._sample_bytes, self.rows = [], 0, 0, 0
+        for start in range(0, len(kept), size):
+            part = kept.rows(start, start + size)
+            trainer = self._scaled_for(part)
+            with np.errstate(over="ignore", invalid="ignore"):  # see
+                self._step(trainer, part)
+
+    def _keep(self, part: Batch) -> None:
+        """Add rows to those that scales are learned from."""
+        self._sample.append(part)
+        self._sampled += len(part)
+        self._sample_bytes += sum(array.nbytes for array in part.arrays())
 
     def _scaled_for(self, part: Batch) -> StreamTrainer:
         """What steps, after these rows were added to those that scales are learned from."""
         full = self._sampled >= self.hp.num_point_for_scaler or self._sample_bytes >= SAMPLE_BYTES
         if self._trainer is not None and full:
             return self._trainer
-        self._sample.append(part)
-        self._sampled += len(part)
-        self._sample_bytes += sum(array.nbytes for array in part.arrays())
+        self._keep(part)
         if self._trainer is not None and self._sampled < GROWTH * self._studied:
             return self._trainer
         return self._study(self._sampled)
@@ -140,7 +181,10 @@ class Learning:
 
     def _step(self, trainer: StreamTrainer, part: Batch) -> None:
         thin = trainer.problem.sparse and are_thin(stored_values(part), len(part) * part.feature_dim)
-        losses = trainer.update(*scaled_batch(part, trainer, thin=thin)) / len(part)
+        rows, labels = scaled_batch(part, trainer, thin=thin)
+        of_means = None if self.start is None else self._losses_of_means(trainer, rows, labels)
+        of_steps = trainer.update(rows, labels)
+        losses = (of_steps if of_means is None else of_means) / len(part)
         self.rows += len(part)
         share = LATE_ROWS * len(part) / (self.rows + (LATE_ROWS - 1) * len(part))
         self._losses += share * (losses - self._losses)
@@ -149,13 +193,25 @@ class Learning:
             share = LATE_STEPS / (trainer.steps // every + LATE_STEPS - 1)
             self._mean += np.float32(share) * (trainer.parameters - self._mean)
 
+    def _losses_of_means(self, trainer: StreamTrainer, rows: ScaledRows, labels: np.ndarray) -> np.ndarray:
+        """(m,) the sums of the losses of what would be kept of each model now. Beside a model that stays as it is
+        their last steps seem worse than they are."""
+        means = self._mean[:-1]
+        if isinstance(rows, UnscaledRows) and (narrowed := rows.narrowed()) is not None:
+            rows, means = narrowed[0], means[narrowed[1]]
+        scores = rows.scores(means) + self._mean[-1]
+        return np.asarray(trainer.weighted_loss(scores, labels)[0].sum(axis=0))
+
     def model(self) -> LinearModel:
         """The best model so far.
 
         Raises:
             TrainingDataError: see ``results.unscaled``.
         """
-        assert self._trainer is not None, "rows were seen"
+        if self._trainer is None:
+            job = QuietJob(self.seed, logging.getLogger(__name__))
+            trained = train(self.hp, ArrayStream(concatenate(self._sample)), None, job)
+            return final_model(trained, self.hp)
         problem = self._trainer.problem
         best = int(np.nan_to_num(self._losses, nan=np.inf).argmin())
         parameters = self._mean[:, best * problem.outputs : (best + 1) * problem.outputs]
@@ -163,11 +219,12 @@ class Learning:
 
     def to_checkpoint(self) -> Checkpoint:
         """All of the state, after rows were seen."""
-        assert self._trainer is not None, "rows were seen"
-        numbers = {"rows": self.rows, "studied": self._studied, "sampled": self._sampled, "bytes": self._sample_bytes}
-        state = {**numbers, "steps": self._trainer.steps, "time": self._trainer.optimizer.time}
-        arrays: dict[str, np.ndarray] = {"mean": self._mean, "losses": self._losses, **parameters_of(self._trainer)}
+        state = {"rows": self.rows, "studied": self._studied, "sampled": self._sampled, "bytes": self._sample_bytes}
+        arrays: dict[str, np.ndarray] = {}
         kept: dict[str, dict[str, np.ndarray]] = {"sample": batch_to_arrays(concatenate(self._sample))}
+        if self._trainer is not None:
+            state |= {"steps": self._trainer.steps, "time": self._trainer.optimizer.time}
+            arrays |= {"mean": self._mean, "losses": self._losses, **parameters_of(self._trainer)}
         if self.start is not None:
             kept["start"] = {"weight": self.start.weight, "bias": self.start.bias}
         return Checkpoint(f"{self.rows} rows", state, arrays, kept)
@@ -179,8 +236,10 @@ class Learning:
         if start is not None:
             self.start = LinearModel(start["weight"], start["bias"], self.hp.predictor_type, self.hp.loss_name)
         self._sample = [batch_from_arrays(found.kept["sample"])]
-        trainer = self._study(state["studied"])
         self.rows, self._sampled, self._sample_bytes = state["rows"], state["sampled"], state["bytes"]
+        if "steps" not in state:
+            return
+        trainer = self._study(state["studied"])
         trainer.steps, trainer.optimizer.time = state["steps"], state["time"]
         for name, array in parameters_of(trainer).items():
             array[...] = found.arrays[name]

@@ -12,13 +12,12 @@ PRIOR = 1.0
 scores would be better without end."""
 STEPS, MOST, TOLERANCE = 30, 3.0, 1e-4
 """Newton's steps, how many times larger or smaller one makes the factor at the most, and the change that ends them."""
-
 CELLS = 1 << 20
 """Scores that are looked at: one number needs no more."""
 
 
 def temperature(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, doubt: float, hosts: Hosts) -> float:
-    """The factor of scores at which the mean softmax loss of all hosts' rows is least.
+    """The factor of scores at which the softmax loss of all hosts' rows, with that of the prior, is least.
 
     A penalty that leaves weights their right directions, where classes have a few rows each, leaves them too short; one
     that leaves them long enough fits them to chance (Guo et al., "On Calibration of Modern Neural Networks", ICML

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 from sklearn.base import clone
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_classification
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, make_classification
 from sklearn.decomposition import PCA as TheirPCA  # noqa: N811
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import SGDClassifier, SGDRegressor
@@ -249,6 +249,46 @@ def test_linear_numbers_have_the_error_of_scikit_learns_steps_or_less(scaled: bo
         assert ours <= 1.05 * theirs
 
 
+def test_the_first_rows_of_a_linear_stream_are_learned_as_fit_learns_them() -> None:
+    """In whatever order: of rows in the order of their classes steps know the last class best."""
+    for load in (load_iris, load_digits):
+        rows, labels = labelled(load)
+        known, asked = np.arange(len(labels)) % 5 > 0, np.arange(len(labels)) % 5 == 0
+        order = np.argsort(labels[known], kind="stable")
+        stream = estimators.LinearLearnerClassifier(random_state=0)
+        for start in range(0, len(order), 20):
+            part = order[start : start + 20]
+            stream.partial_fit(rows[known][part], labels[known][part], classes=np.unique(labels))
+        whole = estimators.LinearLearnerClassifier(random_state=0).fit(rows[known], labels[known])
+        np.testing.assert_allclose(stream.predict_proba(rows), whole.predict_proba(rows), atol=1e-3)
+        peer = SGDClassifier("log_loss", random_state=0)
+        peer.partial_fit(rows[known][order], labels[known][order], classes=np.unique(labels))
+        assert stream.score(rows[asked], labels[asked]) >= peer.score(rows[asked], labels[asked])
+
+
+def test_a_linear_stream_goes_on_by_steps_from_the_model_of_its_first_rows() -> None:
+    rows, labels = make_classification(6000, 20, n_informative=6, n_classes=4, random_state=2)
+    stream, losses = estimators.LinearLearnerClassifier(random_state=0), []
+    for start in range(0, 5000, 500):
+        stream.partial_fit(rows[start : start + 500], labels[start : start + 500], classes=range(4))
+        losses.append(log_loss(labels[5000:], stream.predict_proba(rows[5000:])))
+    again = pickle.loads(pickle.dumps(stream))  # noqa: S301 - its own
+    np.testing.assert_array_equal(again.predict_proba(rows), stream.predict_proba(rows))
+    whole = estimators.LinearLearnerClassifier(random_state=0).fit(rows[:5000], labels[:5000])
+    assert max(losses[4:]) <= 1.05 * losses[3]
+    assert losses[-1] <= 1.05 * log_loss(labels[5000:], whole.predict_proba(rows[5000:]))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_linear_stream_whose_first_rows_are_of_one_class_learns_the_others(classes: int) -> None:
+    shares = [0.8, *[0.2 / (classes - 1)] * (classes - 1)]
+    rows, labels = make_classification(2600, 10, n_informative=5, n_classes=classes, weights=shares, random_state=3)
+    order = np.argsort(labels, kind="stable")
+    stream = estimators.LinearLearnerClassifier(random_state=0)
+    stream.partial_fit(rows[order], labels[order], classes=range(classes))
+    assert len(np.unique(stream.predict(rows))) == classes
+
+
 def test_a_linear_stream_is_copied_saved_and_goes_on(tmp_path: Path) -> None:
     rows, numbers = load_digits(return_X_y=True)
     labels = np.array(list("abcdefghij"))[numbers]
@@ -271,9 +311,11 @@ def test_a_linear_stream_is_copied_saved_and_goes_on(tmp_path: Path) -> None:
     found.save(tmp_path / "model.tar.gz")
     loaded = estimators.LinearLearnerClassifier.load(tmp_path / "model.tar.gz", classes=found.classes_)
     np.testing.assert_allclose(loaded.predict_proba(rows), found.predict_proba(rows), atol=1e-6)
+    estimators.LinearLearnerClassifier(random_state=0).fit(rows[:100], labels[:100]).save(tmp_path / "few.tar.gz")
+    loaded = estimators.LinearLearnerClassifier.load(tmp_path / "few.tar.gz", classes=found.classes_)
     loss = [log_loss(labels[900:], loaded.predict_proba(rows[900:]))]
-    for _ in range(5):
-        loaded.partial_fit(rows[:900], labels[:900])
+    for start in range(100, 900, 20):
+        loaded.partial_fit(rows[start : start + 20], labels[start : start + 20])
     loss.append(log_loss(labels[900:], loaded.predict_proba(rows[900:])))
     assert loss[1] < loss[0]
     with pytest.raises(ValueError, match="X has 5 features, but .* is expecting 64"):
@@ -295,7 +337,7 @@ def test_a_linear_stream_refuses_what_it_cannot_learn() -> None:
     found = estimators.LinearLearnerClassifier(binary_classifier_model_selection_criteria="f_beta")
     with pytest.raises(ValueError, match="no rows to find a threshold on"):
         found.partial_fit(rows, labels, classes=[0, 1])
-    found = passes(estimators.LinearLearnerClassifier(random_state=0), rows, labels, 1, classes=[0, 1])
+    found = passes(estimators.LinearLearnerClassifier(random_state=0), rows, labels, 4, classes=[0, 1])
     with pytest.raises(ValueError, match="losses are not finite.*starts anew"):
         found.partial_fit(np.full_like(rows, 3e38), labels)
     with pytest.raises(NotFittedError):
