@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import polygamma
 
+MANY_COLUMNS = 10
+"""By three rows, as many tell what they scatter of themselves; of fewer, one whose rows nearly agree decides it."""
 FEW_ROWS = 100
 """With fewer rows, deviations of columns are estimates that scatter, and are drawn together."""
 
@@ -15,12 +17,13 @@ def drawn_together(deviation: np.ndarray, rows: int) -> np.ndarray:
     The logarithm of a deviation of n normal values has a variance of trigamma((n - 1) / 2) / 4. What the logarithms
     scatter beyond that is the columns' own, and that share of their distance is kept (Efron and Morris, "Data Analysis
     Using Stein's Estimator", Journal of the American Statistical Association 70, 1975). Of two rows that nearly agree
-    in a column, the next one would be a hundred deviations away. Two rows tell no column's own from chance: theirs may
-    be a thousand times too small.
+    in a column, the next one would be a hundred deviations away. Two rows, or three of few columns, tell no column's
+    own from chance: theirs may be a thousand times too small.
     """
     if len(deviation) < 2:
         return deviation
     size = np.log(deviation)
     chance = float(polygamma(1, (rows - 1) / 2)) / 4
-    own = max(1 - chance / max(float(size.var()), 1e-12), 0.0) if rows > 2 else 0.0
+    tells = rows > 3 or (rows == 3 and len(deviation) >= MANY_COLUMNS)
+    own = max(1 - chance / max(float(size.var()), 1e-12), 0.0) if tells else 0.0
     return np.asarray(np.exp(size.mean() + own * (size - size.mean())))

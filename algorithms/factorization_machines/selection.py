@@ -47,6 +47,8 @@ MOST_DENSE = 1 << 20
 FEWEST_OF_CLASS = 20
 """Rows of each class that are held out, where there are so many: a handful decides by chance. Where chance would not
 put about so many into each fold, classes are dealt out."""
+TELLING = 8
+"""Fewer rows do not show that a machine is better than the linear model, whatever they say."""
 MOST_NUMBERS = 1 << 24
 """Factors of all features, of which sweeps keep several copies in float64: more take steps."""
 _STARTS = (
@@ -141,12 +143,16 @@ def _of_columns(features: Features, labels: np.ndarray, choice: _Choice) -> tupl
 
 def _chosen(features: Features, labels: np.ndarray, choice: _Choice) -> tuple[dict[str, np.ndarray], str]:
     """The better model, and what is to be said of it, of rows that are scaled as if copies were there once: by a few
-    that are most of all rows, columns in which they happen to agree would weigh most, on the rows held out, too."""
+    that are most of all rows, columns in which they happen to agree would weigh most, on the rows held out, too. Of a
+    table that was repeated as a whole each row is taken once: what is held out seems to tell more than it does."""
     copies = _copies(features, labels, choice.binary, choice.job.seed)
-    if not (isinstance(features, np.ndarray) and len(copies.first) < len(labels)):
+    known = copies.once()
+    if known is None and (isinstance(features, sp.csr_array) or len(copies.first) == len(labels)):
         return _better(features, labels, copies, choice)
     measure = Measure(features.shape[1])
     measure.add(features[copies.first], labels[copies.first])
+    if known is not None:
+        features, labels, copies = features[known], labels[known], copies.of(known)
     scaling = measure.scaling(shifted=choice.is_linear, labels=False)
     learned, said = _better(scaling.batch(Batch(features)).features, labels, copies, choice)
     names = "bias", "linear", "factors"
@@ -170,23 +176,25 @@ def _better(
     divided = [tuple(_part(features[rows], labels[rows], scale) for rows in pair) for pair in parts]
     penalty = linear.best_penalty(divided, count, binary, job, ONE_HOST)
     start = np.zeros(features.shape[1] + 1)
-    of_machine, of_linear = np.zeros(GROUPS), np.zeros(GROUPS)
+    of_machine, of_linear, out = np.zeros(GROUPS), np.zeros(GROUPS), 0
     for (known, held_out), (known_part, held_out_part) in zip(parts, divided, strict=True):
         if penalty is None or choice.stopped():
             return learned, f"{said}."
         weights = linear.minimum(known_part, penalty, start, binary, ONE_HOST)
-        of_linear += linear.losses_of(held_out_part, weights, binary, ONE_HOST)
+        of_linear += np.roll(linear.losses_of(held_out_part, weights, binary, ONE_HOST), out)
         losses = partial(_losses, features=features[held_out], labels=labels[held_out], binary=binary)
         enough = _gains(of_linear, losses) if len(parts) == 1 else None
         rows = _distinct(features[known], labels[known], copies.of(known))
-        of_machine += losses(choice.fit(*rows, enough=enough))
+        of_machine += np.roll(losses(choice.fit(*rows, enough=enough)), out)
+        # Each of few rows goes to a group of its own: all folds of one row in the first group would show no scatter.
+        out += len(held_out) if count <= GROUPS else 0
     if penalty is None:
         return learned, f"{said}."
     gain = of_linear - of_machine
     share = float(of_machine.sum() / (of_linear.sum() or 1.0))
     of_linear_model = f"{share:.3f} times the loss of a linear model with penalty {penalty:.2g}"
     said += f"; on held-out rows, as many as decide have {of_linear_model}"
-    if _is_sure(gain):
+    if _is_sure(gain) and count >= TELLING:
         return learned, f"{said}: they are the model."
     weights = linear.minimum(_part(features, labels, scale), penalty, start, binary, ONE_HOST)
     linear_model = {
@@ -351,6 +359,11 @@ class _Copies:
     first: np.ndarray
     unit: np.ndarray
     keys: np.ndarray
+
+    def once(self) -> np.ndarray | None:
+        """The first rows, in their order, where each was repeated as often; None where some were more often."""
+        times = np.bincount(self.unit)
+        return np.sort(self.first) if times[0] > 1 and (times == times[0]).all() else None
 
     def of(self, rows: np.ndarray) -> _Copies:
         """Those of some rows, by their numbers."""
