@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from algorithms import registry
@@ -11,6 +12,10 @@ from recordio.quoting import quoted
 
 _FAMILY = "sagemaker-"
 """Before the name of an algorithm in newer repositories, as in sagemaker-xgboost."""
+
+_VERSION = re.compile(r"[0-9]+\.[0-9]+-[0-9]+")
+_OLDEST = {"xgboost:latest": "0.72-1", "xgboost:1": "0.72-1"}
+"""Versions of images whose tags are no version (the developer guide, "Docker registry paths")."""
 
 
 def repository(image: str) -> str:
@@ -30,6 +35,19 @@ def algorithm(image: str) -> str | None:
     """
     name = repository(image)
     return next((one for one in (name, name.removeprefix(_FAMILY)) if one in registry.ALGORITHMS), None)
+
+
+def version(image: str) -> str | None:
+    """The version that an image's tag says, on which its answers may depend; None where it says none.
+
+    >>> version("683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.0-1-cpu-py3")
+    '1.0-1'
+    >>> version("811284229777.dkr.ecr.us-east-1.amazonaws.com/xgboost:latest"), version("kmeans:1")
+    ('0.72-1', None)
+    """
+    named = image.split("@")[0].rpartition("/")[2]
+    match = _VERSION.match(named.partition(":")[2])
+    return match[0] if match else _OLDEST.get(named)
 
 
 def declaration(image: str) -> type[Algorithm] | None:

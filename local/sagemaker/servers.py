@@ -19,7 +19,7 @@ from typing import NamedTuple
 from algorithms.archives import ArchiveError, extract
 from container.paths import Paths
 from local.batch.client import LOOPBACK, free_port
-from local.sagemaker import s3
+from local.sagemaker import images, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
 from local.sagemaker.engines import Run
@@ -86,6 +86,8 @@ class Server:
         own = {"SAGEMAKER_MULTI_MODEL": "true" if self.many else "false"}
         # An instance is one process here: there may be several, and jobs beside them.
         given = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **container.get("Environment", {}), **place.variables, **own}
+        if stated := images.version(container["Image"]):
+            given.setdefault("SAGEMAKER_IMAGE_VERSION", stated)
         self._log = Log(cloud, place.folder.parent / f"{place.folder.name}.log", place.group, place.stream)
         for note in place.notes:
             self.tell(note)

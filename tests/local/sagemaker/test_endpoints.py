@@ -17,8 +17,10 @@ from tests.local.sagemaker.client import (
     ROLE,
     ROWS,
     deployed,
+    ended,
     in_service,
     object_at,
+    request,
     trained,
 )
 
@@ -275,3 +277,27 @@ def test_a_registered_version_of_a_model_is_approved_and_deployed(up, models):
     sagemaker.delete_model_package_group(ModelPackageGroupName="Group")
     assert not sagemaker.list_model_packages(ModelPackageGroupName="Group")["ModelPackageSummaryList"]
     assert not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
+
+
+def test_xgboost_answers_as_the_image_of_its_tag(up):
+    """Images before 1.2-2 join rows by commas, at which AWS's notebooks on them split."""
+    image = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:{}"
+    job = request("trees", image=image.format("1.7-1"), HyperParameters={"num_round": "2"})
+    job["InputDataConfig"][0]["ContentType"] = "text/csv"
+    up.sagemaker.create_training_job(**job)
+    place = ended(up, "trees")["ModelArtifacts"]
+    tags = {
+        "joined": ("1.0-1-cpu-py3", {}),
+        "lines": ("1.7-1", {}),
+        "asked": ("0.90-2", {"SAGEMAKER_IMAGE_VERSION": "1.7-1"}),
+    }
+    for name, (tag, environment) in tags.items():
+        container = {"Image": image.format(tag), "ModelDataUrl": place["S3ModelArtifacts"], "Environment": environment}
+        up.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    deployed(up, "tags", **dict.fromkeys(tags, 1))
+    asked = {"EndpointName": "tags", "ContentType": "text/csv", "Body": "1\n2\n3"}
+    answers = {
+        name: up.runtime.invoke_endpoint(**asked, TargetVariant=f"v-{name}")["Body"].read().decode() for name in tags
+    }
+    assert answers["lines"] == answers["asked"] and len(answers["lines"].splitlines()) == 3
+    assert answers["joined"] == ",".join(answers["lines"].splitlines())
