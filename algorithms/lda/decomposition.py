@@ -16,10 +16,10 @@ from algorithms.common.blas import threads_for
 _SAME = 1e-5
 """Errors of two starts that differ by less, relative to the tensor, are those of the same decomposition."""
 
-_MOST_PRODUCTS, _LEAST_ITERATIONS = 1 << 31, 32
-"""Multiplications of all starts together, of which an iteration takes r^4: half a second at most, and no bound up to 21
-terms. After some thirty iterations the error of a large tensor falls by noise alone, and what more of them, or the
-better one of several starts, gain no longer shows after the steps that follow."""
+_MOST_PRODUCTS, _LEAST_ITERATIONS = 1 << 31, 100
+"""Multiplications of all starts together, of which an iteration takes r^4: no bound up to 21 terms, a second or two at
+most. What the better one of several starts gains of a large tensor no longer shows after the steps that follow; with 32
+iterations in place of a hundred, 200 topics of 50,000 words came out at a perplexity 1 % higher."""
 
 _HEARD = 100
 """Iterations between two looks at whether a stop was asked for: a tolerance near 0 is never met."""

@@ -217,10 +217,10 @@ def test_a_decomposition_hears_of_a_stop():
 
 def test_starts_that_never_agree_end_with_the_work_they_are_given(monkeypatch):
     counts, beta, _ = bars(2, documents=3000)
-    monkeypatch.setattr("algorithms.lda.decomposition._MOST_PRODUCTS", 40 * 13**4)
+    monkeypatch.setattr("algorithms.lda.decomposition._MOST_PRODUCTS", 120 * 13**4)
     job = FakeJob()
     model = fit(counts, 10, job, tol=1e-30)
-    assert [message for message in job.messages if "CPDecomp" in message][0].startswith("[CPDecomp] iter=40,")
+    assert [message for message in job.messages if "CPDecomp" in message][0].startswith("[CPDecomp] iter=120,")
     assert sum("CPDecomp" in message for message in job.messages) == 1
     assert matched(beta, model.beta)[1].max() < 0.02
 
