@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from algorithms.common import mxnet_files
 from algorithms.errors import ModelError
-from algorithms.figures import Figure, Heatmap, Pictures, Sample, largest, names_of, spread, strongest
+from algorithms.figures import Figure, Heatmap, Pictures, Sample, Table, largest, names_of, spread, strongest
 from algorithms.interface import NO_PARAMETERS, Model
 from algorithms.kmeans.lloyd import squared_norms
 from recordio.batches import Batch, Features
@@ -101,10 +101,7 @@ class KMeansModel(Model):
             note = f"Of {len(sample.rows):,} rows of {sample.dataset}."
             names = [f"center {number}" for number in range(len(counts))]
             figures.append(largest("Rows nearest to each center", counts, names, note))
-            mean, deviation = spread(sample)
-            apart = (self.centers - mean) / np.where(deviation > 0, deviation, 1)
-            note = f"In standard deviations from the mean of the rows of {sample.dataset}, the largest first."
-            figures += strongest("What sets each center apart", apart, "center", sample, note=note)
+            figures += self._apart(sample) if sample.names else []
         side = math.isqrt(self.feature_dim)
         if side * side == self.feature_dim and side >= _LEAST_PICTURE:
             pictures = self.centers[:_MOST_PICTURES].reshape(-1, side, side)
@@ -115,6 +112,13 @@ class KMeansModel(Model):
             columns = names_of(sample)
             figures.append(Heatmap(title="Centers", values=self.centers, x="feature", y="center", columns=columns))
         return figures
+
+    def _apart(self, sample: Sample) -> list[Table]:
+        """Of each center the features that are furthest from their means."""
+        mean, deviation = spread(sample)
+        apart = (self.centers - mean) / np.where(deviation > 0, deviation, 1)
+        note = f"In standard deviations from the mean of the rows of {sample.dataset}, the largest first."
+        return strongest("What sets each center apart", apart, "center", sample, note=note)
 
     def save(self, directory: Path) -> None:
         """Write ``model_algo-1``: an MXNet list of one array, the centers."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from algorithms.common.documents import arrays_as_json as to_json  # noqa: F401 - oba export looks for it here
 from algorithms.pca.model import PCAModel
 
@@ -22,7 +24,8 @@ def to_onnx(model: PCAModel) -> Any:
 
 def to_sklearn(model: PCAModel) -> Any:
     """A ``PCA``, or a ``TruncatedSVD`` where the mean is not subtracted, whose ``transform`` is ``projection`` with the
-    largest component first, as scikit-learn has it. What only training knows (``explained_variance_``) is not there."""
+    largest component first, as scikit-learn has it. What only training knows is not there; ``explained_variance_``,
+    which some versions of scikit-learn look for, is NaN: the number of rows is not in the artifact."""
     from sklearn.decomposition import PCA, TruncatedSVD
 
     from algorithms.common.sklearn_forms import fitted
@@ -31,4 +34,5 @@ def to_sklearn(model: PCAModel) -> Any:
     learned = {"components_": model.v.T[::-1], "singular_values_": model.s[::-1]}
     if model.mean is None:
         return fitted(TruncatedSVD(n_components=count), width, **learned)
-    return fitted(PCA(n_components=count), width, n_components_=count, mean_=model.mean[0], **learned)
+    learned |= {"mean_": model.mean[0], "explained_variance_": np.full(count, np.nan)}
+    return fitted(PCA(n_components=count), width, n_components_=count, **learned)
