@@ -57,6 +57,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish() -> None:
+    gc.unfreeze()
     forks.close()
 
 
