@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 from collections.abc import Generator
@@ -51,13 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         del others[:more]
 
 
-def pytest_collection_finish() -> None:
-    """Garbage is looked for among what tests make: not, a hundred times, among all tests and TensorFlow's modules."""
-    gc.freeze()
-
-
 def pytest_sessionfinish() -> None:
-    gc.unfreeze()
     forks.close()
 
 
