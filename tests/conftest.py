@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 from collections.abc import Generator
@@ -57,11 +56,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         more = max(end - len(items), 0) if number < processes - 1 else len(others)
         items += others[:more]
         del others[:more]
-
-
-def pytest_collection_finish() -> None:
-    """Garbage is looked for among what tests make: not, a hundred times, among all tests and TensorFlow's modules."""
-    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

@@ -47,7 +47,7 @@ def mini_batches(monkeypatch):
 
 @pytest.mark.parametrize(("name", "configuration", "more"), jobs())
 def test_an_interrupted_job_ends_as_one_that_was_not(tmp_path, name, configuration, more):
-    with samples.eagerly(shallow=True) if name in ("image-classification", "seq2seq") else nullcontext():
+    with samples.eagerly(shallow=True) if name in SLOW else nullcontext():
         plain = resuming.job(tmp_path / "plain", name, configuration, more)
         plain.paths.checkpoints.rmdir()
         undisturbed = resuming.run(name, plain)

@@ -133,6 +133,7 @@ PROBLEMS = {
         {"num_topics": 5, "feature_dim": 64, "optimizer": "adam", "epochs": 2, "mini_batch_size": 100},
         rows(csv(None), "text/csv;label_size=0", "validation"),
         grid=True,
+        around=samples.eagerly,
     ),
     "image-classification": Problem(
         "validation:accuracy",

@@ -16,6 +16,14 @@ from algorithms.ntm.model import TOPIC_WEIGHTS, Affine, NTMModel
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.ntm.jobs import corpus, fit, model, parse
+from tests.algorithms.samples import eagerly
+
+
+@pytest.fixture(autouse=True)
+def _eagerly():
+    with eagerly():
+        yield
+
 
 # ---- the loss -------------------------------------------------------------------------------------------------------
 
