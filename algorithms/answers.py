@@ -31,8 +31,10 @@ def selected(model: Model, batch: Any, outputs: Sequence[str]) -> dict[str, Any]
 
     Raises
     ------
+    NotImplementedError
+        the model has no outputs that could be selected.
     PredictionError
-        the model has no outputs that could be selected; and see ``answer``.
+        see ``answer``.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         columns = model.select(batch, outputs)

@@ -437,14 +437,8 @@ class Model(ABC):
             raise PredictionError(f"rows have {batch.feature_dim} features, but the model has {self.feature_dim}")
 
     def select(self, batch: Any, outputs: Sequence[str]) -> dict[str, Any]:
-        """Named outputs that a client chose instead of the columns, for algorithms with ``Serving.outputs``.
-
-        Raises
-        ------
-        PredictionError
-            none can be chosen of this model.
-        """
-        raise PredictionError("this model has no selectable outputs")
+        """Named outputs that a client chose instead of the columns, for algorithms with ``Serving.outputs``."""
+        raise NotImplementedError(f"{type(self).__name__} has no selectable outputs")
 
     def figures(self, sample: Sample | None) -> list[Figure]:
         """What the report on the job shows of the model, and of how it does on ``sample``; None where no rows are

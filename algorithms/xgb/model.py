@@ -79,10 +79,10 @@ class XGBModel(Model):
         """The outputs of ``algorithms.xgb.outputs`` that a client chose.
 
         Raises:
-            PredictionError: none can be chosen of this model.
+            NotImplementedError: none can be chosen of this model.
         """
         if self.targets > 1:
-            raise PredictionError(f"No outputs can be selected of a model of {self.targets} numbers a row")
+            raise NotImplementedError(f"No outputs can be selected of a model of {self.targets} numbers a row.")
         return select(self.objective, self.classes, self._scores(batch), outputs)
 
     def figures(self, sample: Sample | None) -> list[Figure]:

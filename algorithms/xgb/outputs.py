@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from algorithms.errors import PredictionError
-
 KEYS = ("predicted_label", "labels", "probability", "probabilities", "raw_score", "raw_scores", "predicted_score")
 _LABELS = ("predicted_label", "labels")
 _PROBABILITIES = ("probability", "probabilities")
@@ -40,12 +38,10 @@ def select(objective: str, classes: int, predictions: np.ndarray, keys: Sequence
     """The outputs named by ``keys``, each of shape (n,) or (n, classes); NaN where a key has no meaning.
 
     Raises:
-        PredictionError: no output can be selected for the objective.
+        NotImplementedError: no output can be selected for the objective.
     """
     if objective not in SELECTABLE:
-        raise PredictionError(
-            f"Objective `{objective}` unsupported for selectable inference predictions: its one output is the score"
-        )
+        raise NotImplementedError(f"Objective `{objective}` unsupported for selectable inference predictions.")
     made = {key: _make(key, objective, classes, predictions) for key in keys if key in SELECTABLE[objective]}
     return {key: made.get(key, np.full(len(predictions), np.nan)) for key in keys}
 

@@ -53,6 +53,7 @@ def describe(error: Exception, dialect: Dialect) -> tuple[int, str]:
         DataError: (dialect.unreadable_status, f"{dialect.unreadable_prefix}{error}"),
         PredictionError: (HTTPStatus.BAD_REQUEST, f"{dialect.prediction_prefix}{error}"),
         ModelError: (HTTPStatus.INTERNAL_SERVER_ERROR, f"Unable to load model: {error}"),
+        NotImplementedError: (HTTPStatus.INTERNAL_SERVER_ERROR, str(error)),  # outputs that the model cannot select
         MemoryError: (HTTPStatus.INSUFFICIENT_STORAGE, "not enough memory; send fewer rows at a time"),
         Exception: (HTTPStatus.INTERNAL_SERVER_ERROR, "the request could not be answered; the log says why"),
     }

@@ -355,7 +355,7 @@ def test_of_several_labels_a_row_none_is_taken_for_the_class(tmp_path):
     saved(tmp_path, one)
     model = XGBoost.load(tmp_path)
     np.testing.assert_array_equal(model.predict(Batch(features))["score"], one.predict(xgb.DMatrix(features)))
-    with pytest.raises(PredictionError, match="2 numbers a row"):
+    with pytest.raises(NotImplementedError, match="2 numbers a row"):
         model.select(Batch(features), ["predicted_label"])
     estimators = pytest.importorskip("algorithms.estimators")
     with pytest.raises(ModelError, match="no model of classes"):
@@ -404,7 +404,7 @@ def test_selected_outputs_have_a_value_where_they_have_a_meaning(parameters, kno
 
 
 def test_outputs_of_other_objectives_cannot_be_selected():
-    with pytest.raises(PredictionError, match="`count:poisson` unsupported for selectable inference"):
+    with pytest.raises(NotImplementedError, match="`count:poisson` unsupported for selectable inference"):
         XGBModel([booster(objective="count:poisson")]).select(Batch(rows()[0]), ["predicted_score"])
 
 

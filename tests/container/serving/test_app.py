@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from algorithms.interface import Model
 from container.resources import processes
 from container.serving.app import execution_parameters, make_app
 from container.settings import MIB, Settings
@@ -196,15 +195,6 @@ def test_a_selected_output_that_is_not_finite_is_refused_as_a_score_is(accept, m
         response = post(selecting, b"1,2,3\n1,2,3", Accept=accept)
         assert response.status_code == 400
         assert "score of row 2 is not a finite number" in response.text
-
-
-def test_outputs_that_a_model_does_not_have_are_the_clients_matter(monkeypatch):
-    """SageMaker's own container answers 500."""
-    selecting = client_of(LikeXGBoost, inference_outputs=("label",))
-    monkeypatch.setattr(Sums, "select", Model.select)
-    response = post(selecting, b"1,2,3")
-    assert response.status_code == 400
-    assert "this model has no selectable outputs" in response.text
 
 
 def test_an_inner_error_says_nothing_of_the_inside(client, caplog):
