@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from scipy.optimize import minimize_scalar
 from sklearn import linear_model
 from sklearn import metrics as reference
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from algorithms.common.hosts import ONE_HOST
@@ -71,6 +72,24 @@ def test_classes_of_few_rows_are_told_apart_as_by_the_best_of_scikit_learns(data
         assert loss <= expected
         for other in (peer, linear_model.RidgeClassifier().fit(scaled[:train], labels[:train])):
             assert accuracy >= 0.995 * other.score(scaled[train:], labels[train:])
+
+
+def test_scores_of_many_classes_in_one_column_are_no_longer_than_rows_support() -> None:
+    rows, labels = around_middles(60, 3, 1, 10.0, alike=True, seed=0)
+    model, _ = fit(hyperparameters("multiclass_classifier", num_classes=60), rows[:180], labels[:180])
+    peer = LinearDiscriminantAnalysis().fit(rows[:180], labels[:180])
+    expected = reference.log_loss(labels[180:], peer.predict_proba(rows[180:]), labels=peer.classes_)
+    assert scores(model, rows[180:], labels[180:])[0] <= 1.05 * expected
+
+
+def test_copies_tell_no_more_of_the_covariance_within_classes_than_one_of_them() -> None:
+    """Six copies of a row: taken for six, they showed how rows scatter in all of ten directions."""
+    rows, labels = around_middles(3, 5, 10, 1.5, alike=True, seed=13)
+    hp = hyperparameters("multiclass_classifier", num_classes=3)
+    once, _ = fit(hp, rows[:15], labels[:15])
+    copied, _ = fit(hp, np.tile(rows[:15], (6, 1)), np.tile(labels[:15], 6))
+    loss, expected = (scores(model, rows[15:], labels[15:])[0] for model in (copied, once))
+    assert loss <= 1.1 * expected
 
 
 def test_a_stated_penalty_is_that_of_scikit_learns_model_without_a_factor() -> None:
