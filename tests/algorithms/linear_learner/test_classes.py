@@ -12,9 +12,11 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
 from algorithms.linear_learner.model import LinearModel
 from algorithms.linear_learner.temperature import PRIOR, temperature
 from recordio.batches import Batch
+from tests.algorithms.fakes import on_hosts
 from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters, text
 
 Rows = tuple[np.ndarray | sp.csr_array, np.ndarray]
@@ -114,6 +116,18 @@ def test_the_factor_is_where_the_loss_of_these_rows_is_least() -> None:
     assert temperature(z, y, counts, 0.0, ONE_HOST) == pytest.approx(expected, rel=1e-3)
     assert expected > 5
     assert temperature(z, y, counts, 0.1, ONE_HOST) < expected
+
+
+def test_hosts_find_the_factor_that_one_finds_of_however_many_scores() -> None:
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(1100, 1000)).astype(np.float32), rng.integers(0, 1000, 1100)
+    z[np.arange(1100), y] += 2
+
+    def of_rows(hosts: Hosts) -> float:
+        mine = slice(hosts.rank, None, hosts.size)
+        return temperature(z[mine], y[mine], np.ones(len(y[mine])), 0.01, hosts)
+
+    assert on_hosts(2, of_rows) == pytest.approx([of_rows(ONE_HOST)] * 2, rel=1e-9)
 
 
 def test_rows_that_are_all_told_rightly_ask_for_no_endless_scores() -> None:
