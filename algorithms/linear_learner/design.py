@@ -208,7 +208,7 @@ def _within_classes(
     rows: np.ndarray, labels: np.ndarray, classes: int, held: np.ndarray, share: float, hosts: Hosts
 ) -> np.ndarray | None:
     """The covariances of rows (n, d) within their classes, (k + 1, d, d): of those that each of k folds knows, and of
-    all; None where they are too few, of which only a ``share`` are no copies.
+    all; None where they are too few, of which only a ``share`` are no copies, or all alike within their classes.
 
     Of classes of a few rows each it is all of them together that tell which differences say little: weights are then
     penalised as in linear discriminant analysis. A covariance is drawn to a multiple of the unit matrix as far as so
@@ -226,6 +226,8 @@ def _within_classes(
             return None
         means = (sums / np.maximum(counts, 1)[:, None]).astype(x.dtype)
         (squares,) = hosts.sum(_gram(x - means[y]))
+        if np.trace(squares) < RANK * counts.sum():
+            return None
         found.append(_drawn_to_unit(share * squares / freedom, freedom))
     return np.array(found)
 

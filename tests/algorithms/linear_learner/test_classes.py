@@ -94,6 +94,14 @@ def test_copies_tell_no_more_of_the_covariance_within_classes_than_one_of_them()
     assert loss <= 1.1 * expected
 
 
+@pytest.mark.parametrize("known", [1, 0.1, 1 / 3])
+def test_rows_that_are_alike_within_their_classes_are_told_apart(known: float) -> None:
+    """A column that has the class, or some number for each: nothing deviates within classes."""
+    labels = (np.arange(30) % 3).astype(np.float32)
+    model, _ = fit(hyperparameters("multiclass_classifier", num_classes=3), known * labels[:, None], labels)
+    assert scores(model, np.float32(known) * np.arange(3, dtype=np.float32)[:, None], np.arange(3))[1] == 1
+
+
 def test_a_stated_penalty_is_that_of_scikit_learns_model_without_a_factor() -> None:
     rows, labels = around_middles(20, 10, 10, 0.7, alike=False, seed=4)
     rows = StandardScaler().fit_transform(rows[:200]).astype(np.float32)
