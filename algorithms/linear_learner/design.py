@@ -179,10 +179,10 @@ def blockwise(
 
 
 def designs(
-    problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, held: np.ndarray, hosts: Hosts
+    problem: Problem, batch: Batch, hp: LinearLearnerHyperparameters, held: np.ndarray, rows: int, hosts: Hosts
 ) -> Iterator[Design]:
     """The rows in each scaling that is to be tried, one after the other; ``held`` (n, k) says which of this host's rows
-    are held out of which fold."""
+    are held out of which fold, and ``rows`` how many of all hosts' are no copies."""
     features = as_stored(batch.features, hosts)
     n, d = total(hosts, features.shape[0]), features.shape[1]
     scaler = problem.scaler
@@ -195,19 +195,20 @@ def designs(
     differ = from_leader(hosts, lambda: bool(np.log(scaler.scale).std() > SAME))
     if _stated(hp) or hp.wd != AUTO or not turn:
         return
-    if n < MANY_ROWS * d and differ:
+    if rows < MANY_ROWS * d and differ:
         yield _design(problem, Scaler(scaler.shift, np.ones_like(scaler.scale)), features, turn, hosts)
-    if problem.outputs > 1 and n < MANY_ROWS * max(d, problem.outputs) and d <= WITHIN_COLUMNS:
-        rows = DenseRows(features, scaler).features
-        if (within := _within_classes(rows, one_label(batch), problem.outputs, held, hosts)) is not None:
+    if problem.outputs > 1 and rows < MANY_ROWS * max(d, problem.outputs) and d <= WITHIN_COLUMNS:
+        scaled, labels = DenseRows(features, scaler).features, one_label(batch)
+        within = _within_classes(scaled, labels, problem.outputs, held, rows / n, hosts)
+        if within is not None:
             yield _design(problem, scaler, features, turn, hosts, within)
 
 
 def _within_classes(
-    rows: np.ndarray, labels: np.ndarray, classes: int, held: np.ndarray, hosts: Hosts
+    rows: np.ndarray, labels: np.ndarray, classes: int, held: np.ndarray, share: float, hosts: Hosts
 ) -> np.ndarray | None:
     """The covariances of rows (n, d) within their classes, (k + 1, d, d): of those that each of k folds knows, and of
-    all; None where they are too few.
+    all; None where they are too few, of which only a ``share`` are no copies, or all alike within their classes.
 
     Of classes of a few rows each it is all of them together that tell which differences say little: weights are then
     penalised as in linear discriminant analysis. A covariance is drawn to a multiple of the unit matrix as far as so
@@ -220,12 +221,14 @@ def _within_classes(
         x, y = rows[known], of_rows[known]
         members = sp.csr_array((np.ones(len(y), x.dtype), (y, np.arange(len(y)))), shape=(classes, len(y)))
         counts, sums = hosts.sum(np.bincount(y, minlength=classes), (members @ x).astype(np.float64))
-        freedom = int(counts.sum() - np.count_nonzero(counts))
+        freedom = int(share * counts.sum() - np.count_nonzero(counts))
         if freedom < ENOUGH_ROWS * width:
             return None
         means = (sums / np.maximum(counts, 1)[:, None]).astype(x.dtype)
         (squares,) = hosts.sum(_gram(x - means[y]))
-        found.append(_drawn_to_unit(squares / freedom, freedom))
+        if np.trace(squares) < RANK * counts.sum():
+            return None
+        found.append(_drawn_to_unit(share * squares / freedom, freedom))
     return np.array(found)
 
 

@@ -175,7 +175,7 @@ def follow(
     first: int | None = None
     path: list[Point] = []
     started = time.perf_counter()
-    for design in designs(problem, batch, hp, held, hosts):
+    for design in designs(problem, batch, hp, held, rows, hosts):
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
         penalties, usual = _penalties(hp, design, rows)
         objective = Objective(hp, problem, design, labels, held, hosts)
@@ -220,7 +220,8 @@ def _finish(best: Point, held: np.ndarray, copies: np.ndarray, validation: Batch
         solutions = objective.minimise(objective.folds, [start] * held.shape[1])
         row, fold = np.nonzero(held)
         scores = objective.scores(solutions)[row, fold]
-    whole = objective.minimise([objective.whole], [start], kept=True)[0]
+    # A factor is that of models minimised as far as a path does: beyond that scores get longer by themselves.
+    whole = objective.minimise([objective.whole], [start], kept=best.factor == 1)[0]
     found = whole.reshape(-1, problem.outputs)
     if validation is not None:
         rows = Rows.of(validation, replace(problem, scaler=design.scaler), problem.outputs)
@@ -342,16 +343,17 @@ def _point(
     else:
         places, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
         out, out_losses, out_labels = scores[places, fold], losses[places, fold], labels[places]
-    factor = 1.0
+    factor, alone = 1.0, rows / total(hosts, len(labels))  # the share of rows that are no copies
     if _is_calibrated(objective, judged):
-        factor = _factor(objective, out, out_labels, rows)
+        factor = _factor(objective, out, out_labels, rows, alone)
         out = out * out.dtype.type(factor)
         out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
     doubts = out_losses + _doubt(hp, out, out_labels, rows)
     trained = np.mean(np.einsum("nm,nm->m", losses, objective.share[:, objective.folds], dtype=np.float64))
     sums = [len(out), trained, out_losses.sum(dtype=np.float64), doubts.sum(dtype=np.float64)]
     count, mean, of_out, of_doubts = hosts.sum(np.array(sums))[0]
-    doubted = _against(hp, of_doubts / count, objective.penalty, rows) + float(LENGTHENED * np.log(factor) ** 2 / count)
+    doubted = _against(hp, of_doubts / count, objective.penalty, rows)
+    doubted += float(LENGTHENED * np.log(factor) ** 2 / (alone * count))
     judged_by = of_leader(hosts, np.nan_to_num([of_out / count, doubted, mean], nan=np.inf, posinf=np.inf))
     value, doubted, mean = judged_by.tolist()
     return Point(
@@ -366,11 +368,12 @@ def _is_calibrated(objective: Objective, judged: Rows | None) -> bool:
     return hp.loss_name == "softmax_loss" and hp.wd == AUTO and known
 
 
-def _factor(objective: Objective, scores: np.ndarray, labels: np.ndarray, rows: int) -> float:
-    """See ``temperature``; of rows (v, c) that models do not know."""
+def _factor(objective: Objective, scores: np.ndarray, labels: np.ndarray, rows: int, alone: float) -> float:
+    """See ``temperature``; of rows (v, c) that models do not know, of which a share ``alone`` is no copies: with these
+    each says no more than one of them."""
     weights = row_weights(objective.problem, labels, objective.hp)
     counts = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
-    return temperature(scores, labels.astype(np.int64), counts, DOUBT / rows**1.5, objective.hosts)
+    return temperature(scores, labels.astype(np.int64), alone * counts, DOUBT / rows**1.5, objective.hosts)
 
 
 def _ahead(*found: np.ndarray) -> np.ndarray:

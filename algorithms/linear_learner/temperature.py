@@ -13,7 +13,7 @@ scores would be better without end."""
 STEPS, MOST, TOLERANCE = 30, 3.0, 1e-4
 """Newton's steps, how many times larger or smaller one makes the factor at the most, and the change that ends them."""
 CELLS = 1 << 20
-"""Scores that are looked at: one number needs no more."""
+"""Scores that are looked at together, which bounds the memory that they take in float64."""
 
 
 def temperature(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, doubt: float, hosts: Hosts) -> float:
@@ -28,19 +28,9 @@ def temperature(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, doub
         counts: (n,) what each row counts.
         doubt: what the loss grows by with the distance of the true class's score from the mean; see ``path.DOUBT``.
     """
-    some = slice(None, None, -(-scores.size // CELLS) or 1)
-    scores, labels, counts = scores[some], labels[some], counts[some]
-    z = scores.astype(np.float64)
-    true = z[np.arange(len(z)), labels]
-    against = true - doubt * (true - z.mean(axis=1))  # what grows with the factor in the row's loss, with a minus
     factor = 1.0
     for _ in range(STEPS):
-        chance = np.exp(factor * (z - z.max(axis=1, keepdims=True)))
-        chance /= chance.sum(axis=1, keepdims=True)
-        mean = np.einsum("nc,nc->n", chance, z)
-        variance = np.einsum("nc,nc,nc->n", chance, z, z) - mean * mean
-        sums = np.array([counts @ (mean - against), counts @ variance])
-        slope, curvature = hosts.sum(sums)[0].tolist()
+        slope, curvature = hosts.sum(_derivatives(factor, scores, labels, counts, doubt))[0].tolist()
         slope, curvature = slope + PRIOR * np.log(factor) / factor, curvature + PRIOR / factor**2
         step = np.clip(factor - slope / curvature, factor / MOST, factor * MOST)
         change = abs(step - factor) / factor
@@ -48,3 +38,19 @@ def temperature(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, doub
         if not change > TOLERANCE:
             break
     return factor
+
+
+def _derivatives(factor: float, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, doubt: float) -> np.ndarray:
+    """The sum of these rows' losses by the factor, once and twice, (2,); see ``temperature``."""
+    sums, size = np.zeros(2), max(CELLS // scores.shape[1], 1)
+    for start in range(0, len(scores), size):
+        part = slice(start, start + size)
+        z, of_rows = scores[part].astype(np.float64), counts[part]
+        true = z[np.arange(len(z)), labels[part]]
+        against = true - doubt * (true - z.mean(axis=1))  # what grows with the factor in the row's loss, with a minus
+        chance = np.exp(factor * (z - z.max(axis=1, keepdims=True)))
+        chance /= chance.sum(axis=1, keepdims=True)
+        mean = np.einsum("nc,nc->n", chance, z)
+        variance = np.einsum("nc,nc,nc->n", chance, z, z) - mean * mean
+        sums += of_rows @ (mean - against), of_rows @ variance
+    return sums

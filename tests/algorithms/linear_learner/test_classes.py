@@ -8,12 +8,15 @@ import scipy.sparse as sp
 from scipy.optimize import minimize_scalar
 from sklearn import linear_model
 from sklearn import metrics as reference
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from algorithms.common.hosts import ONE_HOST
+from algorithms.interface import Hosts
 from algorithms.linear_learner.model import LinearModel
 from algorithms.linear_learner.temperature import PRIOR, temperature
 from recordio.batches import Batch
+from tests.algorithms.fakes import on_hosts
 from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters, text
 
 Rows = tuple[np.ndarray | sp.csr_array, np.ndarray]
@@ -73,6 +76,32 @@ def test_classes_of_few_rows_are_told_apart_as_by_the_best_of_scikit_learns(data
             assert accuracy >= 0.995 * other.score(scaled[train:], labels[train:])
 
 
+def test_scores_of_many_classes_in_one_column_are_no_longer_than_rows_support() -> None:
+    rows, labels = around_middles(60, 3, 1, 10.0, alike=True, seed=0)
+    model, _ = fit(hyperparameters("multiclass_classifier", num_classes=60), rows[:180], labels[:180])
+    peer = LinearDiscriminantAnalysis().fit(rows[:180], labels[:180])
+    expected = reference.log_loss(labels[180:], peer.predict_proba(rows[180:]), labels=peer.classes_)
+    assert scores(model, rows[180:], labels[180:])[0] <= 1.05 * expected
+
+
+def test_copies_tell_no_more_of_the_covariance_within_classes_than_one_of_them() -> None:
+    """Six copies of a row: taken for six, they showed how rows scatter in all of ten directions."""
+    rows, labels = around_middles(3, 5, 10, 1.5, alike=True, seed=13)
+    hp = hyperparameters("multiclass_classifier", num_classes=3)
+    once, _ = fit(hp, rows[:15], labels[:15])
+    copied, _ = fit(hp, np.tile(rows[:15], (6, 1)), np.tile(labels[:15], 6))
+    loss, expected = (scores(model, rows[15:], labels[15:])[0] for model in (copied, once))
+    assert loss <= 1.1 * expected
+
+
+@pytest.mark.parametrize("known", [1, 0.1, 1 / 3])
+def test_rows_that_are_alike_within_their_classes_are_told_apart(known: float) -> None:
+    """A column that has the class, or some number for each: nothing deviates within classes."""
+    labels = (np.arange(30) % 3).astype(np.float32)
+    model, _ = fit(hyperparameters("multiclass_classifier", num_classes=3), known * labels[:, None], labels)
+    assert scores(model, np.float32(known) * np.arange(3, dtype=np.float32)[:, None], np.arange(3))[1] == 1
+
+
 def test_a_stated_penalty_is_that_of_scikit_learns_model_without_a_factor() -> None:
     rows, labels = around_middles(20, 10, 10, 0.7, alike=False, seed=4)
     rows = StandardScaler().fit_transform(rows[:200]).astype(np.float32)
@@ -95,6 +124,18 @@ def test_the_factor_is_where_the_loss_of_these_rows_is_least() -> None:
     assert temperature(z, y, counts, 0.0, ONE_HOST) == pytest.approx(expected, rel=1e-3)
     assert expected > 5
     assert temperature(z, y, counts, 0.1, ONE_HOST) < expected
+
+
+def test_hosts_find_the_factor_that_one_finds_of_however_many_scores() -> None:
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(1100, 1000)).astype(np.float32), rng.integers(0, 1000, 1100)
+    z[np.arange(1100), y] += 2
+
+    def of_rows(hosts: Hosts) -> float:
+        mine = slice(hosts.rank, None, hosts.size)
+        return temperature(z[mine], y[mine], np.ones(len(y[mine])), 0.01, hosts)
+
+    assert on_hosts(2, of_rows) == pytest.approx([of_rows(ONE_HOST)] * 2, rel=1e-9)
 
 
 def test_rows_that_are_all_told_rightly_ask_for_no_endless_scores() -> None:
