@@ -12,10 +12,11 @@ from container.training import report
 def of_features(model: Path, width: int | None = None) -> list[str] | None:
     """The names of the features, in their order, of the model in a job's folder; None where they are not known, or are
     not as many as the model's features (None for any number): then the page is of another job."""
-    if model.name != Paths().model.name:
+    folder = model.resolve()  # '.' has no name, and a link's job is where it leads
+    if folder.name != Paths().model.name:
         return None
     try:
-        told = json.loads((Paths(model.absolute().parent).output_data / report.DATA).read_text(encoding="utf-8"))
+        told = json.loads((Paths(folder.parent).output_data / report.DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     names = told.get("features") if isinstance(told, dict) else None

@@ -72,8 +72,8 @@ def predict(
         settings = Settings(algorithm=algorithm or identified(folder, model).name, max_payload=None)
         found, loaded = models.load(folder, settings)
     stated = content_type or _media_type(text, found.serving.accepts)
-    width = loaded.feature_dim
-    named = names.of_features(model, width)
+    named = names.of_features(model, loaded.feature_dim)
+    width = len(named) if loaded.feature_dim is None and named else loaded.feature_dim
     body, media = tables.request(body, stated, columns, found.serving, f"--input {text}", width, named)
     client = app.make_app(loaded, found, settings).test_client()
     headers = {"Accept": accept} if accept else {}

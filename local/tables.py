@@ -36,6 +36,7 @@ def converted(
     """
     made: dict[str, tuple[list[Path], str | None]] = {}
     names: list[str] | None = None
+    of_csv = columns
     of_parquet: list[str] = []
     used = False
     for name in sorted(files, key=lambda name: name != "train"):  # whose columns the others must have
@@ -43,7 +44,8 @@ def converted(
         media = _media(channel, paths, stated)
         if media is not None and media.media_type == CSV:
             used = True
-            found, names, stated_now = _of_csv(channel, paths, media, stated, columns, names, folder / name)
+            _check(media, columns)
+            found, names, of_csv, stated_now = _of_csv(channel, paths, media, stated, of_csv, names, folder / name)
             made[name] = found, stated_now
         else:
             used = used or (media is not None and media.media_type == PARQUET)
@@ -80,9 +82,9 @@ def _of_csv(
     columns: Columns,
     names: list[str] | None,
     folder: Path,
-) -> tuple[list[Path], list[str] | None, str | None]:
-    """Files, the names of their columns, and the content type that is stated for them."""
-    _check(media, columns)
+) -> tuple[list[Path], list[str] | None, Columns, str | None]:
+    """Files, the names of their columns, the content type that is stated for the files, and before it what the command
+    says of columns with the label by its name: in the next channel's files it may be at another place."""
     files = inputs.files_of(paths)
     if not columns.given:
         flags = False
@@ -90,7 +92,7 @@ def _of_csv(
             with opened(inputs.opened(file), media) as text:
                 flags = check(text, _form(f"channel '{channel.name}': {file}", media, columns, channel))
         if not flags and (CSV in channel.accepts or RECORDIO not in channel.accepts):
-            return list(paths), None, stated
+            return list(paths), None, columns, stated
     made = []
     for number, file in enumerate(files):
         form = _form(f"channel '{channel.name}': {file}", media, columns, channel, names)
@@ -100,11 +102,12 @@ def _of_csv(
         with opened(inputs.opened(file), media) as text, copy.open("w", newline="") as stream:
             table = Table(text, form)
             names = names or table.names
+            columns = columns if table.label is None else replace(columns, label=table.label)
             csv.writer(stream, lineterminator="\n").writerows(table)
         made.append(copy if CSV in channel.accepts else _records(copy, channel))
     label_size = media.parameters.get("label_size")
     kept = f"{CSV};label_size={label_size}" if label_size is not None and CSV in channel.accepts else None
-    return made, names, kept
+    return made, names, columns, kept
 
 
 def names(channel: Channel, paths: Sequence[Path], stated: str | None, columns: Columns) -> list[str]:
@@ -203,6 +206,9 @@ def request(
                 f"--label and --header are for rows in CSV and Parquet, and {what} is {media.media_type}"
             )
         return body, stated
+    if columns.header and columns.label is None and media.label_size == 1:
+        columns = replace(columns, label="0")
+        media = ContentType(CSV, {name: value for name, value in media.parameters.items() if name != "label_size"})
     _check(media, columns)
     form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
     if columns.given or check(opened(io.BytesIO(body), media), form):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -103,6 +104,81 @@ def test_requests_take_the_order_of_training(suffix, tmp_path, capsys):
     assert "that the model was trained on" in error
     assert oba("predict", "--model", output, "--input", write(FRAME, tmp_path / f"all{suffix}"), *header) == 1
     assert "--label y leaves it out" in capsys.readouterr().err
+
+
+def ask(output, frame, file, *words):
+    """The exit code of a prediction of rows in a file."""
+    return oba("predict", "--model", output, "--input", write(frame, file), *words)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_label_by_its_place_is_that_in_the_file(suffix, tmp_path, capsys):
+    output, header = tmp_path / "out", ["--header"] if suffix == ".csv" else []
+    assert train("xgboost", write(FRAME, tmp_path / f"rows{suffix}"), output, "--label", "y") == 0
+    answers = []
+    for columns, place in (
+        (NAMES, []),
+        (["y", *NAMES[::-1]], ["--label", "0"]),
+        ([*NAMES[::-1], "y"], ["--label", "-1"]),
+    ):
+        capsys.readouterr()
+        assert ask(output, FRAME[columns], tmp_path / f"asked{suffix}", *header, *place) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[1:] == answers[:1] * 2
+    assert ask(output, FRAME[NAMES[::-1]], tmp_path / f"asked{suffix}", *header, "--label", "0") == 1  # a feature
+    assert ask(output, FRAME, tmp_path / f"asked{suffix}", *header, "--label", "0") == 1
+    assert "label y leaves it out" in capsys.readouterr().err or suffix == ".parquet"
+
+
+def test_a_request_may_say_by_its_type_that_the_label_is_first(tmp_path, capsys):
+    output, asked = tmp_path / "out", tmp_path / "asked.csv"
+    assert train("linear-learner", write(FRAME, tmp_path / "rows.csv"), output, "--label", "y") == 0
+    assert ask(output, FRAME[NAMES], asked, "--header") == 0
+    answer = capsys.readouterr().out
+    for columns in (["y", *NAMES], ["y", *NAMES[::-1]]):
+        assert ask(output, FRAME[columns], asked, "--header", "--content-type", "text/csv;label_size=1") == 0
+        assert capsys.readouterr().out == answer
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_label_has_one_name_in_all_channels(suffix, tmp_path):
+    header, scores = ["--header"] if suffix == ".csv" else [], []
+    first = write(FRAME[["y", *NAMES]], tmp_path / f"train{suffix}")
+    for columns in (["y", *NAMES], ["age", "y", *NAMES[:0:-1]]):
+        other = write(FRAME[columns], tmp_path / f"validation{suffix}")
+        assert train("xgboost", first, tmp_path / "out", "--validation", other, *header) == 0
+        scores.append(told(tmp_path / "out")["scores"])
+    assert scores[0] == scores[1]
+    assert scores[0]["validation:logloss"] == scores[0]["train:logloss"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_of_two_columns_of_one_name_none_is_taken_for_the_other(suffix, tmp_path, capsys):
+    import pyarrow
+    import pyarrow.parquet
+
+    output, asked = tmp_path / "out", tmp_path / f"asked{suffix}"
+    assert train("linear-learner", write(FRAME, tmp_path / "rows.csv"), output, "--label", "y") == 0
+    twice = ["income, EUR", *NAMES[:1], *NAMES[2:], "age"]
+    if suffix == ".csv":
+        FRAME[twice].to_csv(asked, index=False)
+    else:
+        columns = [pyarrow.array(FRAME[name]) for name in twice]
+        pyarrow.parquet.write_table(pyarrow.table(columns, names=twice), asked)
+    header = ["--header"] if suffix == ".csv" else []
+    assert oba("predict", "--model", output, "--input", asked, *header) == 1
+    assert "two columns are called 'age'" in capsys.readouterr().err
+    if suffix == ".parquet":
+        assert train("kmeans", asked, tmp_path / "other") == 1
+        assert "two columns are called 'age'" in capsys.readouterr().err
+
+
+def test_names_are_found_from_wherever_the_model_is_named(tmp_path, monkeypatch):
+    assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), tmp_path / "out", "--header") == 0
+    (tmp_path / "link").symlink_to(tmp_path / "out" / "model")
+    monkeypatch.chdir(tmp_path / "out" / "model")
+    for place in (Path(), Path("../model"), tmp_path / "link"):
+        assert of_features(place) == NAMES
 
 
 def test_exports_have_the_names(tmp_path):
