@@ -27,11 +27,13 @@ from algorithms.interface import Model
 from container.logs import logger
 from container.training import charts
 from container.training.style import STYLE
+from recordio.quoting import escaped, shortened
 
 FILE, DATA = "report.html", "report.json"
 SAMPLE_ROWS = 4096
 _SAMPLE_BYTES = 16 << 20
 _SETS = ("train", "validation", "test")
+_LONGEST_NAME = 100  # of a feature, in characters
 _BEST_SAMPLES = ("test", "validation", "train")  # the first of these that there is: the least known to the model
 
 
@@ -108,7 +110,7 @@ def write(
         sample = history.sample()
         names = [] if named is None else named(_width(model, sample))
         if sample is not None and sample.rows.feature_dim == len(names):
-            sample = replace(sample, names=names)
+            sample = replace(sample, names=[escaped(shortened(name, _LONGEST_NAME)) for name in names])
         figures = _curves(history.curves, about.step) + model.figures(sample)
         (folder / DATA).write_text(data(about, history.finals, figures, names), encoding="utf-8")
         text = page(about, history.finals, figures, _others(folder))

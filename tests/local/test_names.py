@@ -173,6 +173,17 @@ def test_of_two_columns_of_one_name_none_is_taken_for_the_other(suffix, tmp_path
         assert "two columns are called 'age'" in capsys.readouterr().err
 
 
+def test_names_that_are_hard_to_read_are_told_as_escapes_and_not_whole(tmp_path):
+    hard = ["a\nb", "\u202ertl", "<b>", "x" * 3000]
+    frame = FRAME[NAMES].set_axis(hard, axis=1)
+    assert train("pca", write(frame, tmp_path / "rows.parquet"), tmp_path / "out") == 0
+    report = told(tmp_path / "out")
+    assert report["features"] == hard
+    page = (tmp_path / "out" / "output" / "data" / "report.html").read_text(encoding="utf-8")
+    assert "\u202e" not in page and "\\u202e" in page and "x… (3000 characters)" in page
+    assert "<b> (" not in page and "&lt;b&gt; (" in page
+
+
 def test_names_are_found_from_wherever_the_model_is_named(tmp_path, monkeypatch):
     assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), tmp_path / "out", "--header") == 0
     (tmp_path / "link").symlink_to(tmp_path / "out" / "model")
