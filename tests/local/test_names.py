@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +58,7 @@ def test_the_report_says_names_where_it_would_say_numbers(name, suffix, tmp_path
     assert not re.search(r'feature \d|"f\d', words_of(report))
     for called in ("age", "größe") if name == "xgboost" else NAMES:
         assert called in words_of(report)
-    assert of_features(output / "model") == NAMES
+    assert of_features(output / "model", output / "model") == NAMES
     assert NAMES[2] in (output / "output" / "data" / "report.html").read_text(encoding="utf-8")
 
 
@@ -64,7 +66,7 @@ def test_without_names_there_are_numbers(tmp_path):
     FRAME.drop(columns="y").to_csv(tmp_path / "rows.csv", index=False, header=False)
     assert train("kmeans", tmp_path / "rows.csv", tmp_path / "out") == 0
     assert "features" not in told(tmp_path / "out")
-    assert of_features(tmp_path / "out" / "model") is None
+    assert of_features(tmp_path / "out" / "model", tmp_path / "out" / "model") is None
 
 
 def test_the_label_and_the_weights_are_no_features(tmp_path):
@@ -188,15 +190,35 @@ def test_names_are_found_from_wherever_the_model_is_named(tmp_path, monkeypatch)
     assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), tmp_path / "out", "--header") == 0
     (tmp_path / "link").symlink_to(tmp_path / "out" / "model")
     monkeypatch.chdir(tmp_path / "out" / "model")
-    for place in (Path(), Path("../model"), tmp_path / "link"):
-        assert of_features(place) == NAMES
+    with tarfile.open("model.tar.gz", "w:gz") as archive:
+        archive.add("model_algo-1")
+    for place in (Path(), Path("../model"), tmp_path / "link", Path("model.tar.gz")):
+        assert of_features(place, tmp_path / "out" / "model") == NAMES
+
+
+def test_a_page_of_another_model_is_left_out_of_account(tmp_path, capsys):
+    """Here it has the same names, in another order."""
+    outputs = tmp_path / "one", tmp_path / "other"
+    for output, columns in zip(outputs, (NAMES, NAMES[::-1]), strict=True):
+        assert train("kmeans", write(FRAME[columns], tmp_path / "rows.csv"), output, "--header") == 0
+    shutil.rmtree(outputs[0] / "model")
+    shutil.copytree(outputs[1] / "model", outputs[0] / "model")
+    capsys.readouterr()
+    answers = [oba("predict", "--model", output, "--input", tmp_path / "rows.csv", "--header") for output in outputs]
+    told = capsys.readouterr()
+    assert answers == [0, 0]
+    assert len(set(told.out.split('{"predictions"'))) == 2  # both by their places, which are the second's
+    assert told.err.count("is of another model") == 1
+    (outputs[1] / "model" / "notes.txt").write_text("a file beside the model's")
+    assert of_features(outputs[1] / "model", outputs[1] / "model") == NAMES[::-1]
 
 
 def test_exports_have_the_names(tmp_path):
     assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), tmp_path / "out", "--header") == 0
     assert oba("export", "--model", tmp_path / "out", "--to", "json", "--output", tmp_path / "model.json") == 0
     assert json.loads((tmp_path / "model.json").read_text())["feature_names"] == NAMES
-    for stale in ({"features": ["a"]}, {"features": [1, 2, 3, 4]}, [], {"features": "abcd"}):
+    of_none = {"features": NAMES, "model": {}}
+    for stale in ({"features": ["a"]}, {"features": [1, 2, 3, 4]}, [], {"features": "abcd"}, of_none):
         (tmp_path / "out" / "output" / "data" / "report.json").write_text(json.dumps(stale))
         assert oba("export", "--model", tmp_path / "out", "--to", "json", "--output", tmp_path / "model.json") == 0
         assert "feature_names" not in json.loads((tmp_path / "model.json").read_text())
