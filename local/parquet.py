@@ -30,24 +30,26 @@ def converted(
     folder: Path,
     other: list[str],
     label: str | None = None,
+    like: Sequence[str] = (),
 ) -> list[Path]:
     """The same paths, or RecordIO files in ``folder`` where the channel has Parquet files and does not take them as
-    they are.
+    they are, or where ``like`` has the names of another channel's CSV files, whose order these take.
 
     As in CSV, the label is the first column where the channel has labels, or the one that ``label`` names. ``other``
     is as in ``recordio.parquet.in_order``.
 
     Raises:
-        ConfigurationError: pyarrow is missing, a file is damaged, or a column has no numbers.
+        ConfigurationError: pyarrow is missing, a file is damaged, a column has no numbers, or the columns are others
+            than ``like``.
     """
     files = inputs.files_of(paths)
     parquet = [file for file in files if suffixes.media_type(file, ()) == PARQUET]
-    rewritten = label is not None or PARQUET not in channel.accepts
+    rewritten = label is not None or PARQUET not in channel.accepts or len(like) > 0
     wanted = stated in (None, PARQUET) and channel.gives == ROWS and rewritten
     if not wanted or not files or parquet != files or RECORDIO not in channel.accepts:
         return list(paths)
     folder.mkdir(parents=True)
-    written, order = list[Path](), list[str]()
+    written, order = list[Path](), list(like)
     for number, file in enumerate(files):
         copy = folder / f"{number}-{file.stem}.pbr"
         with _errors(f"channel '{channel.name}': {file}"):

@@ -36,7 +36,7 @@ def converted(
     """
     made: dict[str, tuple[list[Path], str | None]] = {}
     names: list[str] | None = None
-    of_csv = columns
+    of_csv, first = columns, None
     of_parquet: list[str] = []
     used = False
     for name in sorted(files, key=lambda name: name != "train"):  # whose columns the others must have
@@ -45,22 +45,32 @@ def converted(
         if media is not None and media.media_type == CSV:
             used = True
             _check(media, columns)
+            if first is not None and names is None and columns.named:
+                names = _names(*first, ContentType(PARQUET), columns)
+                of_csv = _by_name(columns, names, first[0])
             found, names, of_csv, stated_now = _of_csv(channel, paths, media, stated, of_csv, names, folder / name)
             made[name] = found, stated_now
         else:
-            used = used or (media is not None and media.media_type == PARQUET)
-            made[name] = (
-                parquet.converted(channel, paths, stated, folder / "parquet" / name, of_parquet, columns.label),
-                stated,
-            )
-            if made[name][0] != list(paths):
-                made[name] = made[name][0], None
+            place, like = folder / "parquet" / name, names or ()
+            rewritten = parquet.converted(channel, paths, stated, place, of_parquet, of_csv.label, like)
+            made[name] = rewritten, stated if rewritten == list(paths) else None
+            if media is not None and media.media_type == PARQUET:
+                used = True
+                first = first or (channel, paths)
     if columns.given and not used:
         raise ConfigurationError(
             "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any; "
             "--content-type text/csv does, and 'text/csv; delimiter=tab' where tabs separate"
         )
     return {name: made[name] for name in files}
+
+
+def _by_name(columns: Columns, names: Sequence[str], channel: Channel) -> Columns:
+    """The same with the label by its name, as in the files of a channel whose columns are called so."""
+    if columns.label is not None and not parquet.is_place(columns.label):
+        return columns
+    place = parquet.place_of(columns.label, names, labelled=channel.labels == LABELS_REQUIRED)
+    return columns if place is None else replace(columns, label=names[place])
 
 
 def _media(channel: Channel, paths: Sequence[Path], stated: str | None) -> ContentType | None:

@@ -190,7 +190,7 @@ def in_order(names: list[str], order: list[str], other: list[str], name: str) ->
     other.extend([] if other else order)
     for missing, text in ((set(order) - set(names), "lacks"), (set(names) - set(order), "has besides")):
         if missing:
-            raise ParseError(f"{name}: {text} the column {quoted(min(missing))}, unlike the first file of the channel")
+            raise ParseError(f"{name}: {text} the column {quoted(min(missing))}, unlike the first file")
     return order
 
 

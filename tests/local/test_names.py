@@ -154,6 +154,19 @@ def test_the_label_has_one_name_in_all_channels(suffix, tmp_path):
     assert scores[0]["validation:logloss"] == scores[0]["train:logloss"]
 
 
+@pytest.mark.parametrize("words", [["--header"], ["--header", "--label", "0"], ["--label", "y"]])
+@pytest.mark.parametrize(("first", "second"), [(".csv", ".parquet"), (".parquet", ".csv")])
+def test_columns_are_put_in_order_across_formats(first, second, words, tmp_path, capsys):
+    file = write(FRAME[["y", *NAMES]], tmp_path / f"train{first}")
+    other = write(FRAME[["age", "y", *NAMES[:0:-1]]], tmp_path / f"validation{second}")
+    assert train("xgboost", file, tmp_path / "out", "--validation", other, *words) == 0
+    scores = told(tmp_path / "out")["scores"]
+    assert scores["validation:logloss"] == scores["train:logloss"]
+    write(FRAME[["y", *NAMES]].rename(columns={"age": "Alter"}), other)
+    assert train("xgboost", file, tmp_path / "out", "--validation", other, *words) == 1
+    assert "'age'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_of_two_columns_of_one_name_none_is_taken_for_the_other(suffix, tmp_path, capsys):
     import pyarrow
