@@ -15,6 +15,7 @@ import itertools
 import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TextIO
@@ -89,7 +90,8 @@ class Form:
 class Table:
     """The rows of one CSV file, in the order that algorithms want; can be iterated once.
 
-    ``names`` are those of its header, None without one.
+    ``names`` are those of its header, None without one; ``label`` that of the label's column, None where one of the two
+    is not there.
 
     Raises:
         ConfigurationError: there is no row, the label's column is not there, a row has another number of fields, or a
@@ -120,6 +122,7 @@ class Table:
         self._first = None if self.names is not None else first
         self._width = len(first)
         self._label = self._place()
+        self.label = None if self.names is None or self._label is None else self.names[self._label]
         self._order = self._ordered(first)
 
     def __iter__(self) -> Iterator[list[str]]:
@@ -173,10 +176,15 @@ class Table:
 
     def _like(self, like: Sequence[str], names: list[str], features: list[int]) -> list[int]:
         """The columns of the features in the order that these names have, the label's aside."""
-        label = None if self._label is None else names[self._label]
-        wanted, found = [name for name in like if name != label], [names[column] for column in features]
+        wanted, found = [name for name in like if name != self.label], [names[column] for column in features]
         if wanted == found:
             return features
+        if len(set(found)) < len(found):
+            twice = min(name for name, count in Counter(found).items() if count > 1)
+            raise ConfigurationError(
+                f"{self._form.what}: two columns are called {quoted(twice)}, and the order is not that of "
+                f"{self._form.whose}: which is which cannot be told"
+            )
         if sorted(wanted) != sorted(found) or len(set(wanted)) < len(wanted):
             lacking = [name for name in wanted if name not in found]
             more = [name for name in found if name not in wanted]

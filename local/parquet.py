@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from local import inputs, suffixes
 from local.columns import leave_out
 from local.parameters import did_you_mean
 from recordio.errors import ParseError
+from recordio.quoting import quoted
 from recordio.record_writer import encode_records
 
 _ROWS = 8192
@@ -28,24 +30,26 @@ def converted(
     folder: Path,
     other: list[str],
     label: str | None = None,
+    like: Sequence[str] = (),
 ) -> list[Path]:
     """The same paths, or RecordIO files in ``folder`` where the channel has Parquet files and does not take them as
-    they are.
+    they are, or where ``like`` has the names of another channel's CSV files, whose order these take.
 
     As in CSV, the label is the first column where the channel has labels, or the one that ``label`` names. ``other``
     is as in ``recordio.parquet.in_order``.
 
     Raises:
-        ConfigurationError: pyarrow is missing, a file is damaged, or a column has no numbers.
+        ConfigurationError: pyarrow is missing, a file is damaged, a column has no numbers, or the columns are others
+            than ``like``.
     """
     files = inputs.files_of(paths)
     parquet = [file for file in files if suffixes.media_type(file, ()) == PARQUET]
-    rewritten = label is not None or PARQUET not in channel.accepts
+    rewritten = label is not None or PARQUET not in channel.accepts or len(like) > 0
     wanted = stated in (None, PARQUET) and channel.gives == ROWS and rewritten
     if not wanted or not files or parquet != files or RECORDIO not in channel.accepts:
         return list(paths)
     folder.mkdir(parents=True)
-    written, order = list[Path](), list[str]()
+    written, order = list[Path](), list(like)
     for number, file in enumerate(files):
         copy = folder / f"{number}-{file.stem}.pbr"
         with _errors(f"channel '{channel.name}': {file}"):
@@ -66,7 +70,10 @@ def request(body: bytes, label: str | None, what: str, names: Sequence[str] | No
     with tempfile.TemporaryDirectory() as folder, _errors(what):
         file, copy = Path(folder) / "rows.parquet", Path(folder) / "rows.pbr"
         file.write_bytes(body)
-        _convert(file, copy, label, _order(_names(file), label, names or ()), [], labelled=False)
+        found = _names(file)
+        place = place_of(label, found, labelled=False) if label is not None and is_place(label) else None
+        label = label if place is None else found[place]  # a number is a place in the file, not in the model's order
+        _convert(file, copy, label, _order(found, label, names or ()), [], labelled=False)
         return copy.read_bytes()
 
 
@@ -77,15 +84,14 @@ def _order(found: Sequence[str], label: str | None, names: Sequence[str]) -> lis
     Raises:
         ConfigurationError: they are others.
     """
-    place = place_of(label, found, labelled=False) if label in found or (label and is_place(label)) else None
-    beside = [] if place is None else [found[place]]
-    features = [name for name in found if name not in beside]
+    beside = [name for name in found if name == label]
+    features = [name for name in found if name != label]
     if not names or list(names) == features:
         return []
     for missing, text in ((set(names) - set(features), "lacks"), (set(features) - set(names), "has besides")):
         if missing:
             name = min(missing)
-            told = f"it {text} the column '{name}', unlike the data that the model was trained on"
+            told = f"it {text} the column {quoted(name)}, unlike the data that the model was trained on"
             raise ConfigurationError(told + (leave_out(name) if len(features) == len(names) + 1 else ""))
     return [*names, *beside]
 
@@ -133,6 +139,8 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], other:
     kept = without_index(table.schema_arrow)
     if label not in [column.name for column in kept]:
         kept = [column for column in table.schema_arrow if column in kept or column.name == label]
+    if twice := [name for name, count in Counter(column.name for column in kept).items() if count > 1]:
+        raise ConfigurationError(f"two columns are called {quoted(twice[0])}")
     names = in_order([column.name for column in kept], order, other, file.name)
     kept.sort(key=lambda column: names.index(column.name))
     place = place_of(label, names, labelled=labelled)
@@ -141,7 +149,7 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], other:
             continue  # it is left out
         if not is_numeric(column.type):
             raise ConfigurationError(
-                f"column {column.name!r} is of type {column.type}, and numbers are expected; leave it "
+                f"column {quoted(column.name)} is of type {column.type}, and numbers are expected; leave it "
                 "out, or make numbers of it, a column of each of its values, as pandas' get_dummies does"
             )
     with copy.open("wb") as stream:
@@ -163,7 +171,7 @@ def place_of(label: str | None, names: Sequence[str], *, labelled: bool) -> int 
         return names.index(label)
     if is_place(label) and -len(names) <= int(label) < len(names):
         return int(label) % len(names)
-    raise ConfigurationError(f"there is no column {label!r}; {did_you_mean(label, names)}")
+    raise ConfigurationError(f"there is no column {quoted(label)}; {did_you_mean(label, names)}")
 
 
 def is_place(label: str) -> bool:

@@ -59,7 +59,7 @@ def predict(
     Raises:
         ConfigurationError: there is no such file, or its name does not tell the format.
     """
-    from algorithms.interface import CSV, PARQUET
+    from algorithms.interface import CSV, PARQUET, ROWS
     from algorithms.loading import identified, unpacked
     from container import logs
     from container.serving import app, models
@@ -71,9 +71,9 @@ def predict(
     with unpacked(model) as folder:
         settings = Settings(algorithm=algorithm or identified(folder, model).name, max_payload=None)
         found, loaded = models.load(folder, settings)
+        named = names.of_features(model, folder, loaded.feature_dim) if found.serving.takes == ROWS else None
     stated = content_type or _media_type(text, found.serving.accepts)
-    width = loaded.feature_dim
-    named = names.of_features(model, width)
+    width = len(named) if loaded.feature_dim is None and named else loaded.feature_dim
     body, media = tables.request(body, stated, columns, found.serving, f"--input {text}", width, named)
     client = app.make_app(loaded, found, settings).test_client()
     headers = {"Accept": accept} if accept else {}

@@ -36,6 +36,7 @@ def converted(
     """
     made: dict[str, tuple[list[Path], str | None]] = {}
     names: list[str] | None = None
+    of_csv, first = columns, None
     of_parquet: list[str] = []
     used = False
     for name in sorted(files, key=lambda name: name != "train"):  # whose columns the others must have
@@ -43,22 +44,33 @@ def converted(
         media = _media(channel, paths, stated)
         if media is not None and media.media_type == CSV:
             used = True
-            found, names, stated_now = _of_csv(channel, paths, media, stated, columns, names, folder / name)
+            _check(media, columns)
+            if first is not None and names is None and columns.named:
+                names = _names(*first, ContentType(PARQUET), columns)
+                of_csv = _by_name(columns, names, first[0])
+            found, names, of_csv, stated_now = _of_csv(channel, paths, media, stated, of_csv, names, folder / name)
             made[name] = found, stated_now
         else:
-            used = used or (media is not None and media.media_type == PARQUET)
-            made[name] = (
-                parquet.converted(channel, paths, stated, folder / "parquet" / name, of_parquet, columns.label),
-                stated,
-            )
-            if made[name][0] != list(paths):
-                made[name] = made[name][0], None
+            place, like = folder / "parquet" / name, names or ()
+            rewritten = parquet.converted(channel, paths, stated, place, of_parquet, of_csv.label, like)
+            made[name] = rewritten, stated if rewritten == list(paths) else None
+            if media is not None and media.media_type == PARQUET:
+                used = True
+                first = first or (channel, paths)
     if columns.given and not used:
         raise ConfigurationError(
             "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any; "
             "--content-type text/csv does, and 'text/csv; delimiter=tab' where tabs separate"
         )
     return {name: made[name] for name in files}
+
+
+def _by_name(columns: Columns, names: Sequence[str], channel: Channel) -> Columns:
+    """The same with the label by its name, as in the files of a channel whose columns are called so."""
+    if columns.label is not None and not parquet.is_place(columns.label):
+        return columns
+    place = parquet.place_of(columns.label, names, labelled=channel.labels == LABELS_REQUIRED)
+    return columns if place is None else replace(columns, label=names[place])
 
 
 def _media(channel: Channel, paths: Sequence[Path], stated: str | None) -> ContentType | None:
@@ -80,9 +92,9 @@ def _of_csv(
     columns: Columns,
     names: list[str] | None,
     folder: Path,
-) -> tuple[list[Path], list[str] | None, str | None]:
-    """Files, the names of their columns, and the content type that is stated for them."""
-    _check(media, columns)
+) -> tuple[list[Path], list[str] | None, Columns, str | None]:
+    """Files, the names of their columns, the content type that is stated for the files, and before it what the command
+    says of columns with the label by its name: in the next channel's files it may be at another place."""
     files = inputs.files_of(paths)
     if not columns.given:
         flags = False
@@ -90,7 +102,7 @@ def _of_csv(
             with opened(inputs.opened(file), media) as text:
                 flags = check(text, _form(f"channel '{channel.name}': {file}", media, columns, channel))
         if not flags and (CSV in channel.accepts or RECORDIO not in channel.accepts):
-            return list(paths), None, stated
+            return list(paths), None, columns, stated
     made = []
     for number, file in enumerate(files):
         form = _form(f"channel '{channel.name}': {file}", media, columns, channel, names)
@@ -100,11 +112,12 @@ def _of_csv(
         with opened(inputs.opened(file), media) as text, copy.open("w", newline="") as stream:
             table = Table(text, form)
             names = names or table.names
+            columns = columns if table.label is None else replace(columns, label=table.label)
             csv.writer(stream, lineterminator="\n").writerows(table)
         made.append(copy if CSV in channel.accepts else _records(copy, channel))
     label_size = media.parameters.get("label_size")
     kept = f"{CSV};label_size={label_size}" if label_size is not None and CSV in channel.accepts else None
-    return made, names, kept
+    return made, names, columns, kept
 
 
 def names(channel: Channel, paths: Sequence[Path], stated: str | None, columns: Columns) -> list[str]:
@@ -203,6 +216,9 @@ def request(
                 f"--label and --header are for rows in CSV and Parquet, and {what} is {media.media_type}"
             )
         return body, stated
+    if columns.header and columns.label is None and media.label_size == 1:
+        columns = replace(columns, label="0")
+        media = ContentType(CSV, {name: value for name, value in media.parameters.items() if name != "label_size"})
     _check(media, columns)
     form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
     if columns.given or check(opened(io.BytesIO(body), media), form):

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import DataError, ParseError
+from recordio.quoting import quoted
 from recordio.rows import RowFormat, batch_of, check_parts, columns, label_columns
 
 _READ_VALUES = 1 << 23  # that Arrow is asked for at a time: each time costs it some microseconds a column
@@ -189,7 +190,7 @@ def in_order(names: list[str], order: list[str], other: list[str], name: str) ->
     other.extend([] if other else order)
     for missing, text in ((set(order) - set(names), "lacks"), (set(names) - set(order), "has besides")):
         if missing:
-            raise ParseError(f"{name}: {text} the column '{min(missing)}', unlike the first file of the channel")
+            raise ParseError(f"{name}: {text} the column {quoted(min(missing))}, unlike the first file")
     return order
 
 

@@ -7,6 +7,7 @@ Learning curves come from the very metrics that the log has; the rest is what th
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import os
@@ -27,11 +28,13 @@ from algorithms.interface import Model
 from container.logs import logger
 from container.training import charts
 from container.training.style import STYLE
+from recordio.quoting import escaped, shortened
 
 FILE, DATA = "report.html", "report.json"
 SAMPLE_ROWS = 4096
 _SAMPLE_BYTES = 16 << 20
 _SETS = ("train", "validation", "test")
+_LONGEST_NAME = 100  # of a feature, in characters
 _BEST_SAMPLES = ("test", "validation", "train")  # the first of these that there is: the least known to the model
 
 
@@ -100,17 +103,26 @@ class About:
 
 
 def write(
-    folder: Path, about: About, history: History, model: Model, named: Callable[[int], list[str]] | None = None
+    folder: Path,
+    about: About,
+    history: History,
+    model: Model,
+    named: Callable[[int], list[str]] | None = None,
+    files: Sequence[Path] = (),
 ) -> None:
-    """Write the page into ``folder``; where that fails, say so in the log. ``named`` says what so many features are
-    called, if it is known."""
+    """Write the page into ``folder``; where that fails, say so in the log.
+
+    Args:
+        named: says what so many features are called, if it is known.
+        files: of the model. Names are told with the digests of these, by which one sees that they are of this model.
+    """
     try:
         sample = history.sample()
         names = [] if named is None else named(_width(model, sample))
         if sample is not None and sample.rows.feature_dim == len(names):
-            sample = replace(sample, names=names)
+            sample = replace(sample, names=[escaped(shortened(name, _LONGEST_NAME)) for name in names])
         figures = _curves(history.curves, about.step) + model.figures(sample)
-        (folder / DATA).write_text(data(about, history.finals, figures, names), encoding="utf-8")
+        (folder / DATA).write_text(data(about, history.finals, figures, names, files), encoding="utf-8")
         text = page(about, history.finals, figures, _others(folder))
         (folder / FILE).write_text(text, encoding="utf-8", errors="backslashreplace")  # a lone surrogate is in no file
     except OSError as error:
@@ -140,19 +152,30 @@ def _others(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != FILE)
 
 
+def digest(file: Path) -> str:
+    """SHA-256 of what a file of a model holds, in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def data(
-    about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure], names: Sequence[str] = ()
+    about: About,
+    finals: Mapping[tuple[str, str], float],
+    figures: Sequence[Figure],
+    names: Sequence[str] = (),
+    files: Sequence[Path] = (),
 ) -> str:
     """All that the page shows except pictures, as JSON: ``algorithm``, ``seconds`` of training, ``hyperparameters``,
-    ``channels``, ``scores`` (those of the model), ``features`` (what they are called, where that is known), and
-    ``figures``, each with its ``kind`` and ``title``."""
+    ``channels``, ``scores`` (those of the model), ``features`` (what they are called, where that is known) and with
+    them ``model`` (the digests of its files), and ``figures``, each with its ``kind`` and ``title``."""
+    named = {"features": list(names), "model": {file.name: digest(file) for file in files}} if names else {}
     told = {
         "algorithm": about.algorithm,
         "seconds": round(about.seconds, 3),
         "hyperparameters": dict(about.hyperparameters),
         "channels": dict(about.channels),
         "scores": {f"{dataset}:{metric}": charts.plain(value) for (dataset, metric), value in finals.items()},
-        **({"features": list(names)} if names else {}),
+        **named,
         "figures": [charts.as_data(one) for one in figures],
     }
     return json.dumps(told, allow_nan=False) + "\n"

@@ -72,7 +72,7 @@ th[scope=col] { white-space: nowrap } td:last-child, th:last-child { padding-rig
 .share { height: 6px; border-radius: 3px; background: var(--line); margin: 6px 0 8px }
 .share i { display: block; height: 100%; border-radius: 3px; background: var(--c0) }
 .cards .words { font-size: 15px; line-height: 1.6; color: var(--ink) }
-.words span { display: inline-block; margin-right: 6px }
+.words span { display: inline-block; margin-right: 6px } .cards { overflow-wrap: anywhere }
 .cards ol { margin: 6px 0 0; padding-left: 20px; font-size: 13px; color: var(--soft) } .cards li { margin: 4px 0 }
 details { margin-top: 8px } summary { cursor: pointer; font-size: 13px; color: var(--link) }
 main > details > summary { font-size: 15px } main > details table { margin-top: 8px }

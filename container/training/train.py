@@ -146,7 +146,8 @@ def _train(
         dialects.write(dialect.serialized(paths.model / file))
     if host.leads:
         about = _about(algorithm, configured, time.time() - started, dialect_of.step)
-        report.write(paths.output_data, about, job.history, model, columns.features)
+        of_model = [paths.model / file for file in files]
+        report.write(paths.output_data, about, job.history, model, columns.features, of_model)
     job.close(setup_seconds)
     host.leave()
     if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done

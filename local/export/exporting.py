@@ -34,7 +34,7 @@ def run(model: Path, form: str, output: Path | None, algorithm: str | None) -> i
     output = output or Path(f"model.{SUFFIXES[form]}")
     with unpacked(model) as folder:
         found, loaded = models.load(folder, Settings(algorithm=algorithm or identified(folder, model).name))
-        made = exporting.exported(found.name, loaded, form, of_features(model, loaded.feature_dim))
+        made = exporting.exported(found.name, loaded, form, of_features(model, folder, loaded.feature_dim))
         content = _written(found.name, made, form)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.is_symlink() or (output.exists() and not output.is_file()):  # a device or pipe, such as /dev/stdout

@@ -12,6 +12,7 @@ import random
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,8 @@ from local.sagemaker.store import Record
 
 _EVERY = 0.5
 """Seconds between the first line and the file that has it: an invocation must not wait for S3."""
+_AT_THE_END = 5.0
+"""Seconds that a server which ends waits at the most for S3."""
 
 _INPUT, _OUTPUT = {"Input", "InputAndOutput"}, {"Output", "InputAndOutput"}
 _ATTRIBUTES, _IDENTITY = "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Inference-Id"
@@ -50,12 +53,22 @@ def described(config: Record | None) -> Record | None:
     }
 
 
+@dataclass
+class _File:
+    """Lines that wait for being put into S3 by its ``client``; ``tell`` hears why they could not be."""
+
+    client: Any
+    tell: Callable[[str], None]
+    lines: list[str] = field(default_factory=list)
+
+
 class Captures:
     """Collects lines, and puts them into S3 a little later."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[str, list[str]] = {}
+        self._delivering = threading.Lock()
+        self._waiting: dict[str, _File] = {}
 
     def add(self, client: Any, config: Record, place: str, line: str, tell: Callable[[str], None]) -> None:
         """Have ``line`` put below the configuration's destination, in the folder ``place``.
@@ -67,22 +80,37 @@ class Captures:
         prefix = f"{config['DestinationS3Uri'].rstrip('/')}/{place}"
         with self._lock:
             if prefix in self._waiting:
-                self._waiting[prefix].append(line)
+                self._waiting[prefix].lines.append(line)
                 return
-            self._waiting[prefix] = [line]
-        timer = threading.Timer(_EVERY, self._deliver, (client, prefix, tell))
+            self._waiting[prefix] = _File(client, tell, [line])
+        timer = threading.Timer(_EVERY, self._deliver, (prefix,))
         timer.daemon = True
         timer.start()
 
-    def _deliver(self, client: Any, prefix: str, tell: Callable[[str], None]) -> None:
-        with self._lock:
-            lines = self._waiting.pop(prefix)
-        now = datetime.now(UTC)
-        name = f"{now:%Y/%m/%d/%H/%M-%S}-{now.microsecond // 1000:03}-{uuid.uuid4()}.jsonl"
-        try:
-            s3.put(client, f"{prefix}/{name}", "".join(f"{line}\n" for line in lines).encode(), None)
-        except JobError as error:
-            tell(f"Data capture: {error}")
+    def close(self) -> None:
+        """Put what still waits, as far as S3 takes it soon."""
+        last = threading.Thread(target=self._deliver_all, daemon=True)
+        last.start()
+        last.join(_AT_THE_END)
+
+    def _deliver_all(self) -> None:
+        for prefix in list(self._waiting):
+            self._deliver(prefix)
+        with self._delivering:  # what a timer has begun
+            pass
+
+    def _deliver(self, prefix: str) -> None:
+        with self._delivering:
+            with self._lock:
+                file = self._waiting.pop(prefix, None)
+            if file is None:
+                return  # it was the end
+            now = datetime.now(UTC)
+            name = f"{now:%Y/%m/%d/%H/%M-%S}-{now.microsecond // 1000:03}-{uuid.uuid4()}.jsonl"
+            try:
+                s3.put(file.client, f"{prefix}/{name}", "".join(f"{line}\n" for line in file.lines).encode(), None)
+            except JobError as error:
+                file.tell(f"Data capture: {error}")
 
 
 def line(config: Record, headers: Headers, body: bytes, answer: bytes, answer_type: str | None) -> str | None:

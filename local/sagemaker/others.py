@@ -9,6 +9,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.wrappers import Response
 
 from local.sagemaker.errors import AwsError, refused
@@ -40,7 +41,18 @@ def _backend(service: Any) -> Any:
     """moto's application of a service, whose errors come here."""
     backend = create_backend_app(service)
     backend.config["PROPAGATE_EXCEPTIONS"] = True
+    for error in (NotFound, MethodNotAllowed):
+        backend.register_error_handler(error, _no_such_address)
     return backend
+
+
+def _no_such_address(error: Exception) -> Response:
+    """Of operations that are addresses moto lacks some altogether. What it has and does not find, it says itself.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError("it has no such address") from error
 
 
 def _service(environ: dict[str, Any]) -> str:

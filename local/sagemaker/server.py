@@ -195,6 +195,7 @@ def run(
         sys.stdout.flush()
         _wait()
         click.echo("Stopped: jobs that ran are failed.", err=True)
+        cloud.captures.close()
         cloud.processes.close()
         os._exit(0)  # threads that wait for jobs do not matter any more: the state is on disk
     return 0

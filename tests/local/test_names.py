@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -55,7 +58,7 @@ def test_the_report_says_names_where_it_would_say_numbers(name, suffix, tmp_path
     assert not re.search(r'feature \d|"f\d', words_of(report))
     for called in ("age", "größe") if name == "xgboost" else NAMES:
         assert called in words_of(report)
-    assert of_features(output / "model") == NAMES
+    assert of_features(output / "model", output / "model") == NAMES
     assert NAMES[2] in (output / "output" / "data" / "report.html").read_text(encoding="utf-8")
 
 
@@ -63,7 +66,7 @@ def test_without_names_there_are_numbers(tmp_path):
     FRAME.drop(columns="y").to_csv(tmp_path / "rows.csv", index=False, header=False)
     assert train("kmeans", tmp_path / "rows.csv", tmp_path / "out") == 0
     assert "features" not in told(tmp_path / "out")
-    assert of_features(tmp_path / "out" / "model") is None
+    assert of_features(tmp_path / "out" / "model", tmp_path / "out" / "model") is None
 
 
 def test_the_label_and_the_weights_are_no_features(tmp_path):
@@ -105,11 +108,130 @@ def test_requests_take_the_order_of_training(suffix, tmp_path, capsys):
     assert "--label y leaves it out" in capsys.readouterr().err
 
 
+def ask(output, frame, file, *words):
+    """The exit code of a prediction of rows in a file."""
+    return oba("predict", "--model", output, "--input", write(frame, file), *words)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_label_by_its_place_is_that_in_the_file(suffix, tmp_path, capsys):
+    output, header = tmp_path / "out", ["--header"] if suffix == ".csv" else []
+    assert train("xgboost", write(FRAME, tmp_path / f"rows{suffix}"), output, "--label", "y") == 0
+    answers = []
+    for columns, place in (
+        (NAMES, []),
+        (["y", *NAMES[::-1]], ["--label", "0"]),
+        ([*NAMES[::-1], "y"], ["--label", "-1"]),
+    ):
+        capsys.readouterr()
+        assert ask(output, FRAME[columns], tmp_path / f"asked{suffix}", *header, *place) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[1:] == answers[:1] * 2
+    assert ask(output, FRAME[NAMES[::-1]], tmp_path / f"asked{suffix}", *header, "--label", "0") == 1  # a feature
+    assert ask(output, FRAME, tmp_path / f"asked{suffix}", *header, "--label", "0") == 1
+    assert "label y leaves it out" in capsys.readouterr().err or suffix == ".parquet"
+
+
+def test_a_request_may_say_by_its_type_that_the_label_is_first(tmp_path, capsys):
+    output, asked = tmp_path / "out", tmp_path / "asked.csv"
+    assert train("linear-learner", write(FRAME, tmp_path / "rows.csv"), output, "--label", "y") == 0
+    assert ask(output, FRAME[NAMES], asked, "--header") == 0
+    answer = capsys.readouterr().out
+    for columns in (["y", *NAMES], ["y", *NAMES[::-1]]):
+        assert ask(output, FRAME[columns], asked, "--header", "--content-type", "text/csv;label_size=1") == 0
+        assert capsys.readouterr().out == answer
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_label_has_one_name_in_all_channels(suffix, tmp_path):
+    header, scores = ["--header"] if suffix == ".csv" else [], []
+    first = write(FRAME[["y", *NAMES]], tmp_path / f"train{suffix}")
+    for columns in (["y", *NAMES], ["age", "y", *NAMES[:0:-1]]):
+        other = write(FRAME[columns], tmp_path / f"validation{suffix}")
+        assert train("xgboost", first, tmp_path / "out", "--validation", other, *header) == 0
+        scores.append(told(tmp_path / "out")["scores"])
+    assert scores[0] == scores[1]
+    assert scores[0]["validation:logloss"] == scores[0]["train:logloss"]
+
+
+@pytest.mark.parametrize("words", [["--header"], ["--header", "--label", "0"], ["--label", "y"]])
+@pytest.mark.parametrize(("first", "second"), [(".csv", ".parquet"), (".parquet", ".csv")])
+def test_columns_are_put_in_order_across_formats(first, second, words, tmp_path, capsys):
+    file = write(FRAME[["y", *NAMES]], tmp_path / f"train{first}")
+    other = write(FRAME[["age", "y", *NAMES[:0:-1]]], tmp_path / f"validation{second}")
+    assert train("xgboost", file, tmp_path / "out", "--validation", other, *words) == 0
+    scores = told(tmp_path / "out")["scores"]
+    assert scores["validation:logloss"] == scores["train:logloss"]
+    write(FRAME[["y", *NAMES]].rename(columns={"age": "Alter"}), other)
+    assert train("xgboost", file, tmp_path / "out", "--validation", other, *words) == 1
+    assert "'age'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_of_two_columns_of_one_name_none_is_taken_for_the_other(suffix, tmp_path, capsys):
+    import pyarrow
+    import pyarrow.parquet
+
+    output, asked = tmp_path / "out", tmp_path / f"asked{suffix}"
+    assert train("linear-learner", write(FRAME, tmp_path / "rows.csv"), output, "--label", "y") == 0
+    twice = ["income, EUR", *NAMES[:1], *NAMES[2:], "age"]
+    if suffix == ".csv":
+        FRAME[twice].to_csv(asked, index=False)
+    else:
+        columns = [pyarrow.array(FRAME[name]) for name in twice]
+        pyarrow.parquet.write_table(pyarrow.table(columns, names=twice), asked)
+    header = ["--header"] if suffix == ".csv" else []
+    assert oba("predict", "--model", output, "--input", asked, *header) == 1
+    assert "two columns are called 'age'" in capsys.readouterr().err
+    if suffix == ".parquet":
+        assert train("kmeans", asked, tmp_path / "other") == 1
+        assert "two columns are called 'age'" in capsys.readouterr().err
+
+
+def test_names_that_are_hard_to_read_are_told_as_escapes_and_not_whole(tmp_path):
+    hard = ["a\nb", "\u202ertl", "<b>", "x" * 3000]
+    frame = FRAME[NAMES].set_axis(hard, axis=1)
+    assert train("pca", write(frame, tmp_path / "rows.parquet"), tmp_path / "out") == 0
+    report = told(tmp_path / "out")
+    assert report["features"] == hard
+    page = (tmp_path / "out" / "output" / "data" / "report.html").read_text(encoding="utf-8")
+    assert "\u202e" not in page and "\\u202e" in page and "x… (3000 characters)" in page
+    assert "<b> (" not in page and "&lt;b&gt; (" in page
+
+
+def test_names_are_found_from_wherever_the_model_is_named(tmp_path, monkeypatch):
+    assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), tmp_path / "out", "--header") == 0
+    (tmp_path / "link").symlink_to(tmp_path / "out" / "model")
+    monkeypatch.chdir(tmp_path / "out" / "model")
+    with tarfile.open("model.tar.gz", "w:gz") as archive:
+        archive.add("model_algo-1")
+    for place in (Path(), Path("../model"), tmp_path / "link", Path("model.tar.gz")):
+        assert of_features(place, tmp_path / "out" / "model") == NAMES
+
+
+def test_a_page_of_another_model_is_left_out_of_account(tmp_path, capsys):
+    """Here it has the same names, in another order."""
+    outputs = tmp_path / "one", tmp_path / "other"
+    for output, columns in zip(outputs, (NAMES, NAMES[::-1]), strict=True):
+        assert train("kmeans", write(FRAME[columns], tmp_path / "rows.csv"), output, "--header") == 0
+    shutil.rmtree(outputs[0] / "model")
+    shutil.copytree(outputs[1] / "model", outputs[0] / "model")
+    capsys.readouterr()
+    answers = [oba("predict", "--model", output, "--input", tmp_path / "rows.csv", "--header") for output in outputs]
+    told = capsys.readouterr()
+    assert answers == [0, 0]
+    assert len(set(told.out.split('{"predictions"'))) == 2  # both by their places, which are the second's
+    assert told.err.count("is of another model") == 1
+    (outputs[1] / "model" / "notes.txt").write_text("a file beside the model's")
+    assert of_features(outputs[1] / "model", outputs[1] / "model") == NAMES[::-1]
+
+
 def test_exports_have_the_names(tmp_path):
     assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), tmp_path / "out", "--header") == 0
     assert oba("export", "--model", tmp_path / "out", "--to", "json", "--output", tmp_path / "model.json") == 0
     assert json.loads((tmp_path / "model.json").read_text())["feature_names"] == NAMES
-    for stale in ({"features": ["a"]}, {"features": [1, 2, 3, 4]}, [], {"features": "abcd"}):
+    of_none = {"features": NAMES, "model": {}}
+    for stale in ({"features": ["a"]}, {"features": [1, 2, 3, 4]}, [], {"features": "abcd"}, of_none):
         (tmp_path / "out" / "output" / "data" / "report.json").write_text(json.dumps(stale))
         assert oba("export", "--model", tmp_path / "out", "--to", "json", "--output", tmp_path / "model.json") == 0
         assert "feature_names" not in json.loads((tmp_path / "model.json").read_text())

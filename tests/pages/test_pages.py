@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from algorithms import registry
-from algorithms.figures import Bars, Heatmap, Lines, Sample
+from algorithms.figures import Bars, Card, Cards, Heatmap, Lines, Sample
 from algorithms.interface import Configuration
 from container.training import report
 from container.training.report import About, History
@@ -87,6 +87,10 @@ class Everything:
             Lines(title="Far from zero", x="prediction", y="label", series={"": far}, joined=False),
             Lines(title="Near zero", x="round", y="loss", series={"train": small}),
             Heatmap(title="Negative", x="prediction", y="label", values=np.eye(3), rows=ends, columns=ends),
+            Cards(
+                title="Topics",
+                cards=[Card(title="0", share=1.0, words=[("w" * 99, 0.5)], facts="", examples=["w" * 99])],
+            ),
             Bars(title="Weights", labels=["feature 11", "f" * 90], values=[-1.234e-05, 8.789e04]),
         ]
 

@@ -67,6 +67,29 @@ def test_only_what_is_asked_for_is_captured():
         assert data_capture.line(CONFIG | nothing, Headers(), b"", b"", None) is None
 
 
+class Bucket:
+    """Of S3's client what is asked here. ``told`` are the keys and bodies of objects."""
+
+    def __init__(self, seconds: float = 0) -> None:
+        self.told: list[tuple[str, bytes]] = []
+        self._seconds = seconds
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:
+        time.sleep(self._seconds)
+        self.told.append((Key, Body))
+
+
+def test_lines_that_wait_are_put_where_the_server_ends():
+    captures, bucket = data_capture.Captures(), Bucket(seconds=0.05)
+    for place in "ab":
+        for line in ("1", "2"):
+            captures.add(bucket, CONFIG, place, line, pytest.fail)
+    captures.close()
+    assert sorted(body for _, body in bucket.told) == [b"1\n2\n"] * 2
+    time.sleep(data_capture._EVERY + 0.1)  # the timers find nothing
+    assert len(bucket.told) == 2
+
+
 @pytest.mark.slow
 def test_an_endpoint_writes_what_it_is_asked_and_answers(up):
     model = trained(up, "captured")["ModelArtifacts"]["S3ModelArtifacts"]

@@ -54,3 +54,11 @@ def test_an_operation_that_moto_lacks_is_named(up, service, operation, given):
         getattr(client(up, service), operation)(**given)
     assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_an_address_that_moto_lacks_is_named(up):
+    store = client(up, "sagemaker-featurestore-runtime")
+    with pytest.raises(ClientError, match="oba up does not have sagemaker's GET /FeatureGroup/a, .* no such address"):
+        store.get_record(FeatureGroupName="a", RecordIdentifierValueAsString="1")
+    with pytest.raises(ClientError, match="NoSuchBucket"):  # what it has and does not find
+        up.s3.get_object(Bucket="no-such-bucket", Key="x")
