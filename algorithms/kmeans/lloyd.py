@@ -24,7 +24,7 @@ from recordio.batches import Features
 
 _BLOCK_SCORES = 1 << 19  # scores of a block: 2 MB of float32
 BLOCK_ROWS = 8192
-_SMALL_PICKS = 1 << 15  # up to here a dense matrix is quicker than setting up a sparse one
+_SMALL_PICKS = 1 << 12  # up to here a dense matrix is quicker than setting up a sparse one
 _TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
 _TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
 
@@ -151,7 +151,8 @@ def nearest(points: Points, centers: np.ndarray, norms: np.ndarray | None = None
     for block, scores in points.scores(centers, norms):
         best = scores.argmax(axis=1)
         labels.append(best)
-        distances.append(block.norms - 2.0 * scores[np.arange(len(best)), best])
+        highest = scores.ravel().take(best + np.arange(0, scores.size, scores.shape[1]))
+        distances.append(block.norms - 2.0 * highest)
     return Nearest(np.concatenate(labels), np.maximum(np.concatenate(distances), 0))
 
 
@@ -164,7 +165,7 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
         own = labels[start : start + count]
         start += count
         if block.is_sparse:
-            totals += _sparse_sums(block, own, k)
+            _add_sparse(totals, block, own)
             continue
         # Sums in float32 of one bounded block at a time keep its precision; across blocks they add up in float64.
         for first in range(0, count, BLOCK_ROWS):
@@ -174,12 +175,13 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
     return totals, np.bincount(labels, points.weights, k)
 
 
-def _sparse_sums(block: Block, labels: np.ndarray, k: int) -> np.ndarray:
-    """Weighted sums of the rows of a sparse block with each label, (k, d), an entry at a time."""
+def _add_sparse(totals: np.ndarray, block: Block, labels: np.ndarray) -> None:
+    """Add each row of a sparse block, by its weight, to its label's line of ``totals`` (k, d), an entry at a time."""
     features: Any = block.features
-    lengths, width = np.diff(features.indptr), features.shape[1]
-    places = np.repeat(labels * width, lengths) + features.indices
-    return np.bincount(places, features.data * np.repeat(block.weights, lengths), k * width).reshape(k, width)
+    lengths = np.diff(features.indptr)
+    places = np.repeat(labels * features.shape[1], lengths) + features.indices
+    # In place: most of the totals, which may be a thousand times as many as the entries, are not even read.
+    np.add.at(totals.reshape(-1), places, features.data * np.repeat(block.weights, lengths))
 
 
 def _picks(labels: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray | sp.csc_array:
@@ -214,11 +216,13 @@ def plus_plus(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarr
             continue
         drawn = _drawn(potential, draws, rng)
         candidates = points.rows(drawn)
-        scores = np.concatenate([scores for _, scores in points.scores(candidates)])
-        after = np.minimum(closest[:, None], np.maximum(norms[:, None] - 2.0 * scores, 0))  # (n, draws)
-        best = int(np.argmin(weights @ after))
+        scores = np.concatenate([scores.T for _, scores in points.scores(candidates)], axis=1)
+        after = norms - 2.0 * scores  # (draws, n)
+        np.maximum(after, 0, out=after)
+        np.minimum(after, closest, out=after)
+        best = int(np.argmin(after @ weights))
         # A row has no distance to itself, whatever the rounding of products says: never choose it twice.
-        closest = after[:, best]
+        closest = after[best]
         closest[drawn[best]] = 0
         picked.append(candidates[best : best + 1])
     return np.concatenate(picked)
@@ -250,10 +254,11 @@ def lloyd(points: Points, centers: np.ndarray, *, max_iter: int, tol: float) -> 
     A center without rows moves to the row with the largest weighted squared distance. Time O(n k d) an iteration.
     """
     weights = points.weights
+    mass = weights.sum()
     best = Clustering(centers, np.inf)
     for _ in range(max_iter):
         found = nearest(points, centers)
-        msd = float(weights @ found.distances / weights.sum())
+        msd = float(weights @ found.distances / mass)
         if msd < best.msd:
             gain, best = best.msd - msd, Clustering(centers, msd)
         else:
@@ -266,8 +271,8 @@ def lloyd(points: Points, centers: np.ndarray, *, max_iter: int, tol: float) -> 
 
 
 def _means(points: Points, found: Nearest, k: int) -> np.ndarray:
-    totals, masses = sums(points, found.labels, k)
-    centers = totals / np.where(masses > 0, masses, 1)[:, None]
+    centers, masses = sums(points, found.labels, k)
+    centers /= np.where(masses > 0, masses, 1)[:, None]
     empty = np.flatnonzero(masses == 0)[: len(points)]
     if len(empty):
         costs = points.weights * found.distances

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from recordio.batches import Features
 
 _WORTH = 2  # times fewer features than before
+_TABLE = 256  # features an entry up to which a table of them all is quicker than searching
 CHUNK = 1 << 14  # features of one product
 _NOISE = 1e-13  # eigenvalues below this share of the largest are rounding
 
@@ -33,7 +34,12 @@ def occurring(parts: Sequence[Features]) -> np.ndarray | None:
 
 def only(features: Any, columns: np.ndarray) -> sp.csr_array:
     """CSR rows (n, d) as rows of these features, (n, u); there are no others in them."""
-    numbers = np.searchsorted(columns, features.indices)
+    if features.shape[1] > _TABLE * features.nnz:
+        numbers = np.searchsorted(columns, features.indices)
+    else:
+        table = np.empty(features.shape[1], np.int32)
+        table[columns] = np.arange(len(columns))
+        numbers = table.take(features.indices)
     return sp.csr_array((features.data, numbers, features.indptr), shape=(features.shape[0], len(columns)))
 
 
@@ -110,11 +116,13 @@ class Coordinates:
 
     def back(self, points: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
         """Points of this space, (k, r), where the rows are: (k, d), or (k, u) of u ``columns`` alone."""
-        rows, mean = self._rows, self._mean
-        if columns is not None:
-            rows, mean = rows.take(columns, axis=1), mean[columns]
         shares = points @ self._inverse
-        found: np.ndarray = shares @ rows
-        for one, rest in zip(found, 1 - shares.sum(axis=1), strict=True):  # in place: these may be hundreds of MB
-            one += rest * mean
+        rest = 1 - shares.sum(axis=1)[:, None]
+        width = self._rows.shape[1] if columns is None else len(columns)
+        found = np.empty((len(points), width))
+        for start in range(0, width, CHUNK):  # the rows may be hundreds of MB: no copy of all
+            part: Any = slice(start, start + CHUNK)
+            wanted = part if columns is None else columns[part]
+            np.matmul(shares, self._rows[:, wanted], out=found[:, part])
+            found[:, part] += rest * self._mean[wanted]
         return found

@@ -32,7 +32,8 @@ def groups_of_words(rows: int, features: int, nonzeros: int = 20, groups: int = 
 
 
 @pytest.mark.parametrize("offset", [0, 1e4])
-def test_rows_in_the_coordinates_of_their_span_are_as_far_apart_and_come_back(offset):
+def test_rows_in_the_coordinates_of_their_span_are_as_far_apart_and_come_back(offset, monkeypatch):
+    monkeypatch.setattr("algorithms.kmeans.narrow.CHUNK", 64)
     rows = rng().normal(size=(30, 500)) + offset
     rows[7] = rows[3]
     coordinates = Coordinates.of(rows)
@@ -43,7 +44,7 @@ def test_rows_in_the_coordinates_of_their_span_are_as_far_apart_and_come_back(of
     found = lloyd(Points.of(coordinates.values), coordinates.values[start], max_iter=50, tol=0)
     assert found.msd == pytest.approx(direct.msd, rel=1e-6)
     np.testing.assert_allclose(coordinates.back(found.centers), direct.centers, atol=1e-6)
-    some = np.array([0, 3, 4])
+    some = np.array([0, 3, 4, *range(70, 499)])
     np.testing.assert_allclose(coordinates.back(found.centers, some), direct.centers[:, some], atol=1e-6)
 
 
@@ -59,6 +60,10 @@ def test_only_the_features_that_occur():
     columns = occurring([rows])
     assert columns.tolist() == [1, 5]
     np.testing.assert_array_equal(only(rows, columns).toarray(), [[2, 1], [3, 0]])
+    wide = sp.csr_array((rows.data, rows.indices * 10_000, rows.indptr), shape=(2, 60_000))
+    columns = occurring([wide])
+    assert columns.tolist() == [10_000, 50_000]
+    np.testing.assert_array_equal(only(wide, columns).toarray(), [[2, 1], [3, 0]])
     assert occurring([rows[:, [1, 5]]]) is None and occurring([rows.toarray()]) is None and occurring([]) is None
 
 
