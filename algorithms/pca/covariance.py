@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from algorithms.common.blas import threads_for
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_finite, check_rows, ordered
 from recordio.batches import Features
@@ -62,7 +63,9 @@ class Covariance:
     def _add_dense(self, block: np.ndarray) -> None:
         rows = self._block[: len(block)]
         np.subtract(block, self._shift, out=rows[:, :-1])
-        self._moments += np.matmul(rows.T, rows, out=self._products)  # NumPy sees the symmetry: half the work
+        with threads_for(float(len(rows)) * rows.shape[1] ** 2):  # NumPy sees the symmetry: half the work
+            np.matmul(rows.T, rows, out=self._products)
+        self._moments += self._products
 
     def _add_sparse(self, block: sp.csr_array) -> None:
         """Products of the rows as they are, then the terms of the shift: the rows never become dense."""
@@ -126,7 +129,8 @@ class Covariance:
             squares, v = _iterated(scatter, missed, k)
         else:
             centred = scatter - np.outer(missed, missed)
-            squares, v = linalg.eigh(centred, subset_by_index=(d - k, d - 1), check_finite=False, overwrite_a=True)
+            with threads_for(4.0 * d**3):
+                squares, v = linalg.eigh(centred, subset_by_index=(d - k, d - 1), check_finite=False, overwrite_a=True)
         return ordered(np.sqrt(np.maximum(squares, 0)), v, mean, total)
 
 

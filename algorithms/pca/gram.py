@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
+from algorithms.common.blas import threads_for
 from algorithms.pca.iterate import leading, leading_by_rows
 from recordio.batches import Features
 
@@ -55,12 +56,13 @@ class Rows:
         mean = means(rows) if centred else None
         if sp.issparse(rows) and min(rows.shape) > max(_FORMED, 4 * k):
             return self._iterated(rows, mean, k, tolerance)
-        products = _sparse_products(rows, mean) if sp.issparse(rows) else _dense_products(rows, mean)
         count = self.count
-        squares, u = linalg.eigh(products, subset_by_index=(count - k, count - 1))
-        s = np.sqrt(np.maximum(squares, 0))
-        sound = s > _NOISE * _norm(rows)
-        v = _completed(_turned(rows, mean, u[:, sound] / s[sound]), k)
+        with threads_for(2.0 * count**2 * self.feature_dim):
+            products = _sparse_products(rows, mean) if sp.issparse(rows) else _dense_products(rows, mean)
+            squares, u = linalg.eigh(products, subset_by_index=(count - k, count - 1))
+            s = np.sqrt(np.maximum(squares, 0))
+            sound = s > _NOISE * _norm(rows)
+            v = _completed(_turned(rows, mean, u[:, sound] / s[sound]), k)
         return np.where(sound, s, 0), v, mean, float(np.trace(products))
 
     def _iterated(

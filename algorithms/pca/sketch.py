@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from scipy import linalg
 
 from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
+from algorithms.common.blas import threads_for
 from algorithms.common.hosts import packed, unpacked
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_finite, check_range, check_rows, ordered
@@ -85,8 +86,9 @@ class Sketch:
             count = block.shape[0]
             mean = block.mean(axis=0, dtype=np.float64) if self.centred else np.zeros(self.feature_dim)
             bridge = self._bridge(count, mean)
-            self._absorb(np.concatenate([self._kept, bridge]), _Block.of(block, mean))
-            self._add_projected(bridge)
+            with threads_for(2.0 * (count + self.size) ** 2 * self.feature_dim):
+                self._absorb(np.concatenate([self._kept, bridge]), _Block.of(block, mean))
+                self._add_projected(bridge)
 
     def _pour(self) -> None:
         """Sparse rows that are held enter the sketch."""
@@ -134,7 +136,9 @@ class Sketch:
             self._projected += block.transposed_times(block.times(self._omega))
             self._total += float(np.trace(products, dtype=np.float64))
         check_finite(gram)
-        rotation = np.linalg.eigh(gram.astype(np.float64))[1][:, -self.size :].astype(np.float32)
+        with threads_for(4.0 * len(gram) ** 3):
+            vectors = np.linalg.eigh(gram.astype(np.float64))[1]
+        rotation = vectors[:, -self.size :].astype(np.float32)
         self._kept = rotation[: len(rows)].T @ rows
         if block is not None:
             self._kept += block.transposed_times(rotation[len(rows) :]).T
@@ -210,8 +214,9 @@ class Sketch:
             return ordered(*held)
         self._pour()
         check_finite(self._projected)
-        rows = np.concatenate([self._kept.astype(np.float64), self._restored()])
-        _, s, vt = linalg.svd(rows, full_matrices=False, overwrite_a=True, check_finite=False)
+        with threads_for(8.0 * self.size**2 * self.feature_dim):
+            rows = np.concatenate([self._kept.astype(np.float64), self._restored()])
+            _, s, vt = linalg.svd(rows, full_matrices=False, overwrite_a=True, check_finite=False)
         mean = self._mean if self.centred else None
         return ordered(s[:k][::-1], vt[:k][::-1].T, mean, self._total)
 

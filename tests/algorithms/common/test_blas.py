@@ -1,10 +1,14 @@
 """The number of BLAS threads as threadpoolctl tells it."""
 
 import pytest
+import scipy.linalg
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from algorithms.common.blas import threads_for
 from algorithms.kmeans.fit import Options, State
+from algorithms.pca.covariance import Covariance
+from algorithms.pca.gram import Rows
+from algorithms.pca.sketch import Sketch
 from tests.algorithms.kmeans.jobs import rng
 
 
@@ -38,5 +42,27 @@ def test_kmeans_on_small_data_makes_its_centers_on_one_thread_and_leaves_the_oth
     state, seen = State(20, 1000, rng()), []
     state.update(rng().normal(size=(300, 5)).astype("float32"))
     state.finalize(2, Options(), rng(), lambda line: seen.append(threads()))
+    assert seen and all(found == {1} for found in seen)
+    assert threads() == {2}
+
+
+@pytest.mark.parametrize("kind", ["covariance", "rows", "sketch"])
+def test_pca_of_small_data_is_found_on_one_thread_and_leaves_the_others_as_they_were(kind, monkeypatch):
+    seen = []
+
+    def spying(*given, eigh=scipy.linalg.eigh, **options):
+        seen.append(threads())
+        return eigh(*given, **options)
+
+    monkeypatch.setattr(scipy.linalg, "eigh", spying)
+    rows = rng().normal(size=(300, 60)).astype("float32")
+    if kind == "rows":
+        held = Rows(60)
+        held.add(rows[:40])
+        held.decomposed(3, centred=True)
+    else:
+        state = Covariance(60, centred=True) if kind == "covariance" else Sketch(60, 10, centred=True)
+        state.update(rows)
+        state.finalize(3)
     assert seen and all(found == {1} for found in seen)
     assert threads() == {2}
