@@ -9,11 +9,12 @@ factorization machine on x' = (x - m) / s that predicts y' = (y - a) / c is one 
 
 Each line takes what the ones before it leave in float32, so that the bias makes up for what the others were rounded by.
 
-Dense columns get mean 0 and deviation 1; of those that lie far from 0 only the linear weights are learned, since
-interactions on the features as they are would be differences of large squares. Sparse columns are not shifted, but
-for those that every row has, such as a time beside a user and an item, which are treated as dense ones. Large ones are
-made smaller, and where rows are then shorter than 1, all are made larger by one factor: a rare word must not weigh as
-much as a common one.
+Dense rows of which nearly all values are 0, such as users and items as one-hot columns, are taken for the sparse ones
+that they are. Other dense columns get mean 0 and deviation 1; of those that lie far from 0 only the linear weights are
+learned, since interactions on the features as they are would be differences of large squares. Sparse columns are not
+shifted, but for those that every row has, such as a time beside a user and an item, which are treated as dense ones.
+Large ones are made smaller, and where rows are then shorter than 1, all are made larger by one factor: a rare word must
+not weigh as much as a common one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from recordio.batches import Batch, canonical
 FAR = 500
 """Deviations between a column's mean and 0, from which on it has no interactions: brought back, they would be what is
 left of squares of the mean that are subtracted from each other, in float32."""
+DENSE_SHARE = 0.05
+"""Share of values that are not 0 below which dense rows are taken for sparse ones."""
 _CONSTANT = 1e6
 """The same from which on a column is taken for a constant: its values differ by a few of float32's last bits."""
 
@@ -41,7 +44,7 @@ class Scaling:
     rows: of one pass over the data.
     shift, scale: m and s of the features, (d,) float64; no shift is None.
     label_shift, label_scale: a and c.
-    dense: whether all columns are.
+    dense: whether rows are; then they are sparse on no host.
     """
 
     rows: int
@@ -57,8 +60,10 @@ class Scaling:
         return np.flatnonzero([] if self.shift is None else np.abs(self.shift) >= FAR * self.scale)
 
     def batch(self, batch: Batch) -> Batch:
-        """A batch with its features scaled, of the same kind, float32."""
+        """A batch with its features scaled, dense only where all are, float32."""
         features = batch.features
+        if isinstance(features, np.ndarray) and not self.dense:
+            features = sp.csr_array(features)
         if isinstance(features, np.ndarray):
             moved = features if self.shift is None else features - self.shift
             return Batch((moved / self.scale).astype(np.float32), batch.labels)
@@ -134,19 +139,20 @@ class Measure:
 
     def scaling(self, *, shifted: bool, labels: bool) -> Scaling:
         """For a machine that may be ``shifted``, and where ``labels`` are numbers, not classes."""
+        dense = self._dense and self._count.sum() >= DENSE_SHARE * self.rows * len(self._count)
         root = np.sqrt(self._squares / np.maximum(self._count, 1))
         length = np.sqrt(np.minimum(self._squares, self._count).sum() / self.rows)
-        shift, scale = None, root if self._dense else np.maximum(root, min(length, 1.0))
+        shift, scale = None, root if dense else np.maximum(root, min(length, 1.0))
         mean = self._sum / self.rows
         deviation = np.sqrt(np.maximum(self._squares / self.rows - mean * mean, 0))
-        varies = (np.abs(mean) < _CONSTANT * deviation) & (self._dense | (self._count == self.rows))
-        if shifted and (self._dense or varies.any()):
+        varies = (np.abs(mean) < _CONSTANT * deviation) & (dense | (self._count == self.rows))
+        if shifted and (dense or varies.any()):
             if 1 < self.rows < FEW_ROWS:
                 deviation[varies] = drawn_together(deviation[varies], self.rows)
             shift, scale = np.where(varies, mean, 0), np.where(varies, deviation, scale)
         scale[scale == 0] = 1
         if not labels:
-            return Scaling(self.rows, shift, scale, dense=self._dense)
+            return Scaling(self.rows, shift, scale, dense=dense)
         mean_label = self._labels[0] / self.rows if shifted else 0.0
         spread = float(np.sqrt(max(self._labels[1] / self.rows - mean_label * mean_label, 0)))
-        return Scaling(self.rows, shift, scale, float(mean_label), spread or 1.0, self._dense)
+        return Scaling(self.rows, shift, scale, float(mean_label), spread or 1.0, dense)

@@ -220,3 +220,17 @@ def test_labels_whose_gradients_are_beyond_float32_are_named_where_epochs_are_gi
         fitted(stored(x), y, epochs="5", mini_batch_size="50")
     found = fitted(stored(x), y).predict(Batch(stored(x)))["score"].astype(float)
     assert np.mean((found / 1e24 - y / 1e24) ** 2) < 0.1
+
+
+def test_users_items_and_hours_as_dense_columns_have_the_interactions_of_sparse_ones():
+    rng = np.random.default_rng(71)
+    rows, columns = np.arange(3500), rng.integers(150, size=(3, 3500)) + [[0], [150], [300]]
+    features = np.zeros((3500, 450), np.float32)  # more than a million values
+    features[rows, columns] = 1
+    tastes = 0.7 * rng.normal(size=(450, 3)).astype(np.float32)
+    sums = features @ tastes
+    labels = (0.5 * (sums**2 - features @ tastes**2).sum(axis=1) + 0.3 * rng.normal(size=3500)).astype(np.float32)
+    known, asked = slice(2800), Batch(features[2800:])
+    errors = fitted(features[known], labels[known]).predict(asked)["score"] - labels[2800:]
+    ridge = Ridge(1.0).fit(features[known], labels[known])
+    assert np.mean(errors**2) < 0.5 * np.mean((ridge.predict(features[2800:]) - labels[2800:]) ** 2)
