@@ -17,6 +17,7 @@ import argparse
 import gzip
 import importlib.util
 import tarfile
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -117,7 +118,9 @@ def tomotopy(counts: sp.csr_array, k: int, seed: int) -> Topics:
         document = np.repeat(counts.indices[at], counts.data[at].astype(int))
         if len(document):
             model.add_doc([names[word] for word in document])
-    model.train(GIBBS_SWEEPS, workers=2)
+    with warnings.catch_warnings():  # of numbers that differ from run to run, as several workers' do
+        warnings.simplefilter("ignore", RuntimeWarning)
+        model.train(GIBBS_SWEEPS, workers=2)
     beta = np.zeros((k, counts.shape[1]))
     used = np.array([int(name) for name in model.used_vocabs])
     for topic in range(k):
