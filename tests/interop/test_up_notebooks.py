@@ -51,7 +51,9 @@ def came(tmp_path_factory):
     with running(folder / "state") as up:
         own = {"PATH": os.environ["PATH"], "HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true"}
         command = [python, PROGRAM, folder]
-        done = subprocess.run(command, env={**up.environment, **own}, capture_output=True, text=True, timeout=500)
+        # Notebooks write at the same time, and so within each other's letters.
+        decoded = {"text": True, "errors": "replace"}
+        done = subprocess.run(command, env={**up.environment, **own}, capture_output=True, timeout=500, **decoded)
     assert done.returncode == 0, done.stderr[-5000:]
     found = json.loads((folder / "notebooks.json").read_text())
 

@@ -14,6 +14,19 @@ from local import __main__ as commands
 def registered(monkeypatch) -> Iterator[None]:
     """Within the block there is an algorithm 'toy'."""
     monkeypatch.setitem(registry.ALGORITHMS, "toy", registry.Entry("tests.container.toy:Toy"))
+    with logging_kept():
+        yield
+
+
+def oba(*arguments) -> int:
+    """The exit code of the command."""
+    with logging_kept():
+        return commands.main([*map(str, arguments)])
+
+
+@contextlib.contextmanager
+def logging_kept() -> Iterator[None]:
+    """Within the block logging may be configured; after it it is as before."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
@@ -21,8 +34,3 @@ def registered(monkeypatch) -> Iterator[None]:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
-
-
-def oba(*arguments) -> int:
-    """The exit code of the command."""
-    return commands.main([*map(str, arguments)])
