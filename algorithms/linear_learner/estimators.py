@@ -34,9 +34,7 @@ class Linear(Streaming, Supervised):
 
     def _learn(self) -> None:
         model: Any = self.model_
-        weight, bias = model.weight, model.bias
-        if len(bias) == 2:  # of two classes scikit-learn has the difference
-            weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+        weight, bias = model.as_one_score()
         is_one = model.predictor_type == "regressor"
         self.coef_, self.intercept_ = (weight[0], bias[0]) if is_one else (weight, bias)
 

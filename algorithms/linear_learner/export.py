@@ -47,10 +47,8 @@ def to_sklearn(model: LinearModel) -> Any:
     width = model.feature_dim
     if model.predictor_type == "regressor":
         return fitted(LinearRegression(), width, coef_=model.weight[0], intercept_=float(model.bias[0]))
-    weight, bias = model.weight.astype(np.float64), model.bias.astype(np.float64)
-    classes = np.arange(max(len(bias), 2))
-    if len(bias) == 2:
-        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+    weight, bias = model.as_one_score()
+    classes = np.arange(max(len(model.bias), 2))
     kind = LinearSVC if model.loss == "hinge_loss" else LogisticRegression
     classifier = fitted(kind(), width, coef_=weight, intercept_=bias, classes_=classes)
     if model.predictor_type == "multiclass_classifier" or model.threshold == 0:

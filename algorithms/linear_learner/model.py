@@ -85,6 +85,13 @@ class LinearModel(Model):
             figures += strongest("Largest weights of each class", self.weight, "class", sample)
         return figures
 
+    def as_one_score(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (c, d) and biases (c,), of two classes their difference alone, (1, d) and (1,), as scikit-learn has
+        them."""
+        if len(self.bias) == 2:
+            return self.weight[1:] - self.weight[:1], self.bias[1:] - self.bias[:1]
+        return self.weight, self.bias
+
     def save(self, directory: Path) -> None:
         """Write ``model_algo-1``: stored, not compressed, as SageMaker's own is."""
         parameters = {

@@ -78,7 +78,7 @@ class Learning:
         """
         self.hp, self.seed, self.start = hp, seed, start
         self.rows = 0
-        self.outputs = hp.num_classes if hp.predictor_type == MULTICLASS else 1
+        self._outputs = hp.num_classes if hp.predictor_type == MULTICLASS else 1
         self._sample: list[Batch] = []
         self._sampled = self._sample_bytes = self._studied = 0
         self._trainer: StreamTrainer | None = None
@@ -103,9 +103,7 @@ class Learning:
                     self.rows += len(part)
                     continue
                 self._go_on_by_steps(size)
-            trainer = self._scaled_for(part)
-            with np.errstate(over="ignore", invalid="ignore"):  # below
-                self._step(trainer, part)
+            self._learn(part)
         if self._trainer is not None and not np.isfinite(self._losses).any():
             raise ValueError(
                 "the losses are not finite: scale the features, or choose a smaller learning_rate. What was learned is "
@@ -114,25 +112,20 @@ class Learning:
 
     def _is_exact(self, part: Batch) -> bool:
         """Whether a model is made of all rows anew, after these too."""
-        cells = (self._sample_bytes + sum(array.nbytes for array in part.arrays())) / 4 * self.outputs
+        cells = (self._sample_bytes + sum(array.nbytes for array in part.arrays())) / 4 * self._outputs
         return not self.rows or (self.rows + len(part) <= EXACT_ROWS and cells <= EXACT_CELLS)
 
     def _go_on_by_steps(self, size: int) -> None:
         """From the model of all rows so far. If that has no row of some class, as where rows are sorted, it is too sure
         that there is none: then the rows are stepped on, ``size`` at a time."""
-        kept, classes = concatenate(self._sample), self.outputs
-        if self.hp.predictor_type != MULTICLASS:
-            classes = 2 if self.hp.predictor_type == BINARY else 1
+        kept, classes = concatenate(self._sample), 2 if self.hp.predictor_type == BINARY else self._outputs
         if len(np.unique(one_label(kept))) >= classes:
             self.start = self.model()
             self._study(self._sampled).steps = self.rows // STEP_ROWS
             return
         self._sample, self._sampled, self._sample_bytes, self.rows = [], 0, 0, 0
         for start in range(0, len(kept), size):
-            part = kept.rows(start, start + size)
-            trainer = self._scaled_for(part)
-            with np.errstate(over="ignore", invalid="ignore"):  # see
-                self._step(trainer, part)
+            self._learn(kept.rows(start, start + size))
 
     def _keep(self, part: Batch) -> None:
         """Add rows to those that scales are learned from."""
@@ -178,6 +171,12 @@ class Learning:
         if self.start is None:
             return np.zeros_like(trainer.parameters)
         return np.tile(_parameters(self.start, trainer.problem), len(trainer.settings))
+
+    def _learn(self, part: Batch) -> None:
+        """A step by these rows."""
+        trainer = self._scaled_for(part)
+        with np.errstate(over="ignore", invalid="ignore"):  # losses that are not finite are told of in ``see``
+            self._step(trainer, part)
 
     def _step(self, trainer: StreamTrainer, part: Batch) -> None:
         thin = trainer.problem.sparse and are_thin(stored_values(part), len(part) * part.feature_dim)
