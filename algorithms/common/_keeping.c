@@ -25,13 +25,10 @@ static int64_t keep(const int64_t *columns, int64_t count, uint16_t *counts, int
     for (int64_t u = 0; u < count; u++) {
         if (u + AHEAD < count) {
             const int64_t next = columns[u + AHEAD];
-            __builtin_prefetch(counts + next, 1);
-            __builtin_prefetch(places + next, 1);
-            for (int p = 0; p < number; p++) {
-                const char *row = parameters[p].from + next * parameters[p].size;
-                __builtin_prefetch(row);
-                __builtin_prefetch(row + parameters[p].size - 1);
-            }
+            fetch(counts + next, sizeof *counts);
+            fetch(places + next, sizeof *places);
+            for (int p = 0; p < number; p++)
+                fetch(parameters[p].from + next * parameters[p].size, parameters[p].size);
         }
         const int64_t column = columns[u];
         if (counts[column]++) continue;

@@ -10,13 +10,6 @@
 #include <math.h>
 
 #define AHEAD 16 /* rows of parameters between asking for memory and using it: they lie anywhere in large arrays */
-#define LINE 64  /* bytes that memory sends at once */
-
-/* Ask for the k numbers at p, which will be read, or written too. */
-static inline void ask(const float *p, int64_t k) {
-    for (int64_t f = 0; f < k; f += LINE / (int64_t)sizeof(float)) __builtin_prefetch(p + f);
-    __builtin_prefetch(p + k - 1); /* a row may begin within a line */
-}
 
 typedef struct {
     const float *values;     /* (nnz,) */
@@ -35,8 +28,8 @@ VECTORISED static void forward(const Rows *x, const float *linear, const float *
         float score = 0, squares = 0;
         for (int64_t i = x->starts[row]; i < x->starts[row + 1]; i++) {
             if (i + AHEAD < x->nonzeros) {
-                ask(factors + x->columns[i + AHEAD] * k, k);
-                __builtin_prefetch(linear + x->columns[i + AHEAD]);
+                fetch(factors + x->columns[i + AHEAD] * k, k * sizeof(float));
+                fetch(linear + x->columns[i + AHEAD], sizeof(float));
             }
             const float value = x->values[i];
             const float *restrict factor = factors + x->columns[i] * k;
@@ -79,9 +72,9 @@ VECTORISED static void adam(float *parameters, float *first, float *second, cons
     for (int64_t u = 0; u < count; u++) {
         if (u + AHEAD < count) {
             const int64_t next = touched[u + AHEAD] * k;
-            ask(parameters + next, k);
-            ask(first + next, k);
-            ask(second + next, k);
+            fetch(parameters + next, k * sizeof(float));
+            fetch(first + next, k * sizeof(float));
+            fetch(second + next, k * sizeof(float));
         }
         const int64_t offset = touched[u] * k;
         float *restrict p = parameters + offset;

@@ -9,7 +9,6 @@
 #include <math.h>
 
 #define TINY 1e-30f
-#define LINE 16 /* floats in a line of the cache */
 
 typedef struct {
     const float *values;    /* (nnz,) counts */
@@ -17,20 +16,6 @@ typedef struct {
     const int64_t *starts;  /* (n + 1,) */
     int64_t rows, nonzeros, words, topics;
 } Counts;
-
-#if defined(__GNUC__)
-#define SOON(address, write) __builtin_prefetch(address, write)
-#else
-#define SOON(address, write) ((void)0)
-#endif
-
-/* Topics of the word that comes next, from memory to the cache while this one is worked on. */
-static inline void fetch(const float *words, const float *expected, int64_t start, int64_t topics) {
-    for (int64_t k = 0; k < topics; k += LINE) {
-        SOON(words + start + k, 0);
-        if (expected) SOON(expected + start + k, 1);
-    }
-}
 
 /* belonging (n, K) = the words of each document that belong to each topic: a word in proportion to theta_k beta_k, or,
  * where sizes (n,) is given, to what is left of size theta_k without one such word, times beta_k. expected (V, K),
@@ -45,7 +30,11 @@ VECTORISED static double divide(const Counts *x, const float *mixtures, const fl
         for (int64_t k = 0; k < topics; k++) mine[k] = 0;
         for (int64_t i = x->starts[row]; i < x->starts[row + 1]; i++) {
             const float *restrict word = words + x->columns[i] * topics;
-            if (i + 1 < x->nonzeros) fetch(words, expected, x->columns[i + 1] * topics, topics);
+            if (i + 1 < x->nonzeros) { /* the topics of the word that comes next, while this one is worked on */
+                const int64_t next = x->columns[i + 1] * topics;
+                fetch(words + next, topics * sizeof(float));
+                if (expected) fetch(expected + next, topics * sizeof(float));
+            }
             float total = 0;
             for (int64_t k = 0; k < topics; k++) {
                 part[k] = theta[k] * word[k];
