@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import escape
 
+from flask import request
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.wrappers import Response
@@ -26,9 +27,8 @@ def application() -> Callable[[dict[str, Any], Any], Any]:
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         try:
             return moto(environ, start_response)
-        except NotImplementedError as error:
-            lacking = f"oba up does not have {_asked(environ)}, which is moto's: {error or 'it is not implemented'}"
-            return _refusal(environ, AwsError("UnknownOperationException", lacking))(environ, start_response)
+        except NotImplementedError as error:  # as moto says of operations that it lacks
+            return _lacking(environ, str(error) or "moto lacks it")(environ, start_response)
         except Exception as error:
             _logger.exception("%s", _asked(environ))
             failed = f"oba up failed in moto: {type(error).__name__}; see its log"
@@ -38,21 +38,18 @@ def application() -> Callable[[dict[str, Any], Any], Any]:
 
 
 def _backend(service: Any) -> Any:
-    """moto's application of a service, whose errors come here."""
+    """moto's application of a service, whose errors come here. Of operations that are addresses moto lacks some
+    altogether; what it has and does not find, it says itself."""
     backend = create_backend_app(service)
     backend.config["PROPAGATE_EXCEPTIONS"] = True
     for error in (NotFound, MethodNotAllowed):
-        backend.register_error_handler(error, _no_such_address)
+        backend.register_error_handler(error, lambda _: _lacking(request.environ, "it has no such address"))
     return backend
 
 
-def _no_such_address(error: Exception) -> Response:
-    """Of operations that are addresses moto lacks some altogether. What it has and does not find, it says itself.
-
-    Raises:
-        NotImplementedError: always.
-    """
-    raise NotImplementedError("it has no such address") from error
+def _lacking(environ: dict[str, Any], why: str) -> Response:
+    told = f"oba up does not have {_asked(environ)}, which is moto's: {why}"
+    return _refusal(environ, AwsError("UnknownOperationException", told))
 
 
 def _service(environ: dict[str, Any]) -> str:
