@@ -7,7 +7,6 @@ Learning curves come from the very metrics that the log has; the rest is what th
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 import os
@@ -23,6 +22,7 @@ import numpy as np
 from algorithms.common.randomness import draws
 from algorithms.common.reservoir import Reservoir
 from algorithms.events import Chosen, Event, FinalScore, Measured
+from algorithms.feature_names import REPORT, digest
 from algorithms.figures import Figure, Lines, Sample, short
 from algorithms.interface import Model
 from container.logs import logger
@@ -30,7 +30,7 @@ from container.training import charts
 from container.training.style import STYLE
 from recordio.quoting import escaped, shortened
 
-FILE, DATA = "report.html", "report.json"
+FILE, DATA = "report.html", REPORT
 SAMPLE_ROWS = 4096
 _SAMPLE_BYTES = 16 << 20
 _SETS = ("train", "validation", "test")
@@ -150,12 +150,6 @@ def _curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], s
 def _others(folder: Path) -> list[str]:
     """Other files that the job left for its user."""
     return sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != FILE)
-
-
-def digest(file: Path) -> str:
-    """SHA-256 of what a file of a model holds, in hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def data(
