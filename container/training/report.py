@@ -179,6 +179,7 @@ def page(
     about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure], others: Sequence[str]
 ) -> str:
     """The HTML text."""
+    set_ones = [(name, value) for name, value in about.hyperparameters if value]  # XGBoost has some forty that are not
     links = ", ".join(f'<a href="{urllib.parse.quote(os.fsencode(name))}">{html.escape(name)}</a>' for name in others)
     parts = [
         f"<h1>{html.escape(about.algorithm)}</h1><p>{html.escape(about.summary)} Trained in {_seconds(about.seconds)}, "
@@ -186,8 +187,7 @@ def page(
         f"<p>Beside this page: {links}.</p>" if links else "",
         f"<section>{_scores(finals)}{_channels(about.channels)}"
         f"{''.join(charts.figure(one) for one in figures)}</section>",
-        f"<details><summary>Hyperparameters</summary>"
-        f"{charts.table(('name', 'value'), about.hyperparameters)}</details>",
+        f"<details><summary>Hyperparameters</summary>{charts.table(('name', 'value'), set_ones)}</details>",
     ]
     return (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
