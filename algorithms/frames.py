@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from algorithms.errors import PredictionError
+from recordio.quoting import quoted
 
 _SHOWN = 50
 _BEYOND = 1 << 1023
@@ -33,6 +37,30 @@ def no_number(rows: Any) -> str | None:
         if found:
             return f"column {str(name)[:_SHOWN]!r} has {found}"
     return None
+
+
+def by_names(rows: Any, names: Sequence[str]) -> Any:
+    """A frame with its columns in the order of ``names``; as it is where they are not called by texts, or no frame.
+
+    Raises:
+        PredictionError: its columns are others.
+    """
+    if not hasattr(rows, "dtypes") or not hasattr(rows, "columns"):
+        return rows
+    found = list(rows.columns)
+    if found == list(names) or not all(isinstance(name, str) for name in found):
+        return rows
+    for others, text in (
+        (set(names) - set(found), "lacks"),
+        (set(found) - set(names), "has besides"),
+        ({name for name in found if found.count(name) > 1}, "has twice"),
+    ):
+        if others:
+            raise PredictionError(
+                f"the frame {text} the column {quoted(min(others))}, unlike the data that the model was trained on; "
+                "frame.to_numpy() is taken by the places of its columns"
+            )
+    return rows[list(names)]
 
 
 def _by_type(dtype: Any) -> str | None:

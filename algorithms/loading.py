@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +30,9 @@ from algorithms.answers import answer, selected
 from algorithms.archives import ArchiveError, extract, model_of_job
 from algorithms.errors import ModelError, PredictionError
 from algorithms.exporting import exported
+from algorithms.feature_names import of_job
 from algorithms.figures import Figure, Sample
-from algorithms.frames import no_number, not_numbered
+from algorithms.frames import by_names, no_number, not_numbered
 from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model
 from recordio.batches import Batch, canonical
 from recordio.limits import MOST_MEMBERS
@@ -51,7 +53,9 @@ def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedMo
         _check(folder, place)
         found = registry.find(algorithm) if algorithm is not None else identified(folder, place)
         try:
-            return LoadedModel(found, found.load(folder))
+            model = found.load(folder)
+            names = of_job(place, folder, model.feature_dim, warnings.warn) if found.serving.takes == ROWS else None
+            return LoadedModel(found, model, names)
         except OSError as error:
             raise ModelError(f"the model in '{place}' cannot be read: {error}") from error
         except ModelError as error:
@@ -109,11 +113,14 @@ class LoadedModel(Model):
         whose model it is; ``algorithm.columns`` say what ``predict`` returns.
     model
         the model itself, which takes a ``Batch`` or ``Items``.
+    feature_names
+        what the features are called, in their order, where a job's folder has it; else None.
     """
 
-    def __init__(self, algorithm: type[Algorithm], model: Model) -> None:
+    def __init__(self, algorithm: type[Algorithm], model: Model, feature_names: Sequence[str] | None = None) -> None:
         self.algorithm = algorithm
         self.model = model
+        self.feature_names = feature_names
 
     def __repr__(self) -> str:
         columns = ", ".join(column.name for column in self.algorithm.columns)
@@ -131,7 +138,8 @@ class LoadedModel(Model):
         ----------
         batch
             for algorithms on rows an array, a scipy.sparse matrix, a pandas or polars frame, or a list of lists, of
-            shape (n, d); numbers beyond float32 are refused. For seq2seq a list of texts, or of arrays of token ids.
+            shape (n, d); numbers beyond float32 are refused. Where the names of features are known, a frame's columns
+            are found by them, and others are refused. For seq2seq a list of texts, or of arrays of token ids.
             For image classification a list of paths, of the bytes of image files, of Pillow's images, or of arrays
             (height, width, channels) of uint8.
         parameters
@@ -154,6 +162,8 @@ class LoadedModel(Model):
         return selected(self.model, self._input(batch), outputs)
 
     def _input(self, values: Any) -> Batch | Items:
+        if self.feature_names is not None:
+            values = by_names(values, self.feature_names)
         if self.model.takes_categories and (found := not_numbered(values)):
             raise PredictionError(found)
         return as_input(values, self.algorithm)
@@ -166,7 +176,7 @@ class LoadedModel(Model):
         form
             ``onnx``, ``sklearn`` or ``json``.
         names
-            what the features are called, in their order; None where that is not known.
+            what the features are called, in their order; None for ``feature_names``.
 
         Returns
         -------
@@ -177,7 +187,7 @@ class LoadedModel(Model):
         ExportError
             there is no such form of it, with the reason; or there are not as many names as features.
         """
-        return exported(self.algorithm.name, self.model, form, names)
+        return exported(self.algorithm.name, self.model, form, self.feature_names if names is None else names)
 
     def figures(self, sample: Sample | None) -> list[Figure]:
         """See ``Model``."""

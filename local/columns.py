@@ -130,6 +130,8 @@ class Table:
             yield self._numbers(self._first)
         for row in self._filled():
             yield self._numbers(row)
+        if self._row == 0:
+            raise ConfigurationError(f"{self._form.what}: there are no rows below the names of the columns")
 
     def _filled(self) -> Iterator[list[str]]:
         try:

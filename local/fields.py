@@ -94,13 +94,30 @@ def refusal(text: str, name: str, written: Written, *, is_label: bool) -> str:
     for described in (_delimited, _with_commas, _missing, _date, _with_a_unit):
         if said := described(text, name, written, is_label=is_label):
             return f"{quoted(text)} {said}"
-    advice = (
-        f"number the classes from 0, as pandas does: frame[{name}].factorize(sort=True)[0]"
-        if is_label
-        else "leave the column out, or make numbers of it, a column of each of its values, as pandas does: "
+    return f"{quoted(text)} is text, and a number is expected; {numbers_of_text(name, is_label=is_label)}"
+
+
+def numbers_of_text(name: str, *, is_label: bool) -> str:
+    """What to do about a column of texts; ``name`` as in ``refusal``."""
+    if is_label:
+        return f"number the classes from 0, as pandas does: frame[{name}].factorize(sort=True)[0]"
+    return (
+        "leave the column out, or make numbers of it, a column of each of its values, as pandas does: "
         f"get_dummies(frame, columns=[{name}])"
     )
-    return f"{quoted(text)} is text, and a number is expected; {advice}"
+
+
+def numbers_of_dates(name: str, options: str = "", note: str = "") -> str:
+    """What to do about a column of dates; ``name`` as in ``refusal``.
+
+    Args:
+        options: what pandas is to be told of such dates.
+        note: what people are.
+    """
+    return (
+        f"leave the column out, or make numbers of it, such as the days since the first{note}, as pandas does: "
+        f"days = to_datetime(frame[{name}]{options}); (days - days.min()).dt.days"
+    )
 
 
 def _delimited(text: str, name: str, written: Written, *, is_label: bool) -> str:
@@ -163,12 +180,7 @@ def _missing(text: str, name: str, written: Written, *, is_label: bool) -> str:
 
 def _date(text: str, name: str, written: Written, *, is_label: bool) -> str:
     if _DATE.fullmatch(text):
-        options, ambiguous = _date_options(text)
-        return (
-            "is a date, and a number is expected; leave the column out, or make numbers of it, such as the days since "
-            f"the first{ambiguous}, as pandas does: days = to_datetime(frame[{name}]{options}); "
-            "(days - days.min()).dt.days"
-        )
+        return f"is a date, and a number is expected; {numbers_of_dates(name, *_date_options(text))}"
     if _TIME.fullmatch(text):
         return (
             "is a time, and a number is expected; make seconds of it, as pandas does: "

@@ -7,18 +7,22 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from algorithms.interface import LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel
 from container.extras import installing
 from container.settings import ConfigurationError
-from local import inputs, suffixes
+from local import fields, inputs, suffixes
 from local.columns import leave_out
 from local.parameters import did_you_mean
 from recordio.errors import ParseError
 from recordio.quoting import quoted
 from recordio.record_writer import encode_records
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _ROWS = 8192
 
@@ -148,15 +152,27 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], other:
         if number == place and not labelled:
             continue  # it is left out
         if not is_numeric(column.type):
-            raise ConfigurationError(
-                f"column {quoted(column.name)} is of type {column.type}, and numbers are expected; leave it "
-                "out, or make numbers of it, a column of each of its values, as pandas' get_dummies does"
-            )
+            raise ConfigurationError(_refused(column, is_label=number == place))
     with copy.open("wb") as stream:
         for part in (one.select(names) for one in table.iter_batches(_ROWS, columns=names)):
             rows = np.column_stack([float32(one) for number, one in enumerate(part.columns) if number != place])
             labels = float32(part.columns[place]) if labelled and place is not None else None
             stream.write(encode_records(rows, labels))
+
+
+def _refused(column: pyarrow.Field, *, is_label: bool) -> str:
+    """Why a column that has no numbers is refused, and what to do about it."""
+    from pyarrow import types
+
+    name = quoted(column.name)
+    if types.is_date(column.type) or types.is_timestamp(column.type):
+        advice = fields.numbers_of_dates(name)
+    elif types.is_duration(column.type):
+        advice = f"make seconds of it, as pandas does: frame[{name}].dt.total_seconds()"
+    else:
+        advice = fields.numbers_of_text(name, is_label=is_label)
+    kind = "label" if is_label else "column"
+    return f"{kind} {name} is of type {column.type}, and numbers are expected; {advice}"
 
 
 def place_of(label: str | None, names: Sequence[str], *, labelled: bool) -> int | None:

@@ -146,20 +146,23 @@ class Estimator(BaseEstimator):
         """An estimator with the model of a folder or a ``model.tar.gz``, as ``save`` or SageMaker wrote it; or of what
         ``algorithms.load`` takes besides.
 
-        The artifact has no hyperparameters: the estimator's are the defaults. Pickle keeps them.
+        The artifact has no hyperparameters: the estimator's are the defaults. Pickle keeps them. ``feature_names_in_``
+        is there where the folder is that of a job whose columns had names.
 
         Raises:
             FileNotFoundError: there is no such path.
             ModelError: there is no model, or one of another kind.
         """
-        return cls._with(loading.load(path, cls.algorithm).model)
+        return cls._with(loading.load(path, cls.algorithm))
 
     @classmethod
-    def _with(cls, model: Model) -> Self:
+    def _with(cls, loaded: loading.LoadedModel) -> Self:
         estimator = cls()
-        estimator.model_ = model
-        if model.feature_dim is not None:
-            estimator.n_features_in_ = model.feature_dim
+        estimator.model_ = loaded.model
+        if loaded.feature_dim is not None:
+            estimator.n_features_in_ = loaded.feature_dim
+        if loaded.feature_names is not None:
+            estimator.feature_names_in_ = np.array(loaded.feature_names, object)
         estimator._learn()
         return estimator
 

@@ -14,7 +14,6 @@ from sklearn.utils.validation import _check_sample_weight
 from algorithms import loading
 from algorithms.errors import ModelError
 from algorithms.estimators.base import Estimator, as_csr
-from algorithms.interface import Model
 from recordio.batches import Batch
 
 
@@ -73,8 +72,8 @@ class Classifies(ClassifierMixin, Supervised):
         Raises:
             ValueError: there are not as many of them as the model has, or two are the same.
         """
-        model = loading.load(path, cls.algorithm).model
-        count = cls._classes(model)
+        loaded = loading.load(path, cls.algorithm)
+        count = cls._classes(loaded.model)
         if not count:
             raise ModelError(f"'{path}' is no model of classes that {cls.__name__} can be; algorithms.load takes it")
         labels = np.arange(count) if classes is None else np.asarray(classes)
@@ -82,7 +81,7 @@ class Classifies(ClassifierMixin, Supervised):
             raise ValueError(f"classes has {len(labels)} labels; the model in '{path}' has {count} classes")
         if len(set(labels.tolist())) < count:
             raise ValueError(f"classes has a label twice: {', '.join(map(str, labels.tolist()))}")
-        estimator = cls._with(model)
+        estimator = cls._with(loaded)
         estimator.classes_ = labels
         return estimator
 
@@ -136,10 +135,10 @@ class Regresses(RegressorMixin, Supervised):
         return labels
 
     @classmethod
-    def _with(cls, model: Model) -> Self:
-        if cls._classes(model):
+    def _with(cls, loaded: loading.LoadedModel) -> Self:
+        if cls._classes(loaded.model):
             raise ModelError(f"the model is one of classes, and {cls.__name__} predicts numbers")
-        return super()._with(model)
+        return super()._with(loaded)
 
     @abstractmethod
     def _kind(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from algorithms.common.documents import arrays_as_json as to_json  # noqa: F401 - oba export looks for it here
 from algorithms.factorization_machines.model import FactorizationMachine
 
-WHY_NOT = {"sklearn": "scikit-learn has no factorization machines; use --to onnx, or --to json"}
+WHY_NOT = {"sklearn": "scikit-learn has no factorization machines; onnx and json have them"}
 
 
 def to_onnx(model: FactorizationMachine) -> Any:

@@ -192,10 +192,10 @@ def _better(
         return learned, f"{said}."
     gain = of_linear - of_machine
     share = float(of_machine.sum() / (of_linear.sum() or 1.0))
-    of_linear_model = f"{share:.3f} times the loss of a linear model with penalty {penalty:.2g}"
-    said += f"; on held-out rows, as many as decide have {of_linear_model}"
+    of_linear_model = f"{share:.3f} times that of a linear model with penalty {penalty:.2g}"
+    said += f"; on held-out rows, with as many factors as settle it, the loss is {of_linear_model}"
     if _is_sure(gain) and count >= TELLING:
-        return learned, f"{said}: they are the model."
+        return learned, f"{said}: the factors are kept."
     weights = linear.minimum(_part(features, labels, scale), penalty, start, binary, ONE_HOST)
     linear_model = {
         "bias": weights[-1:].astype(np.float32),
@@ -204,8 +204,8 @@ def _better(
     }
     if not found and not _is_sure(-gain):
         mean = {name: 0.5 * (learned[name] + linear_model[name]) for name in learned}
-        return mean, f"{said}: the model is linear, with the mean of their weights."
-    return linear_model, f"{said}: that is the model, without interactions."
+        return mean, f"{said}: the model is linear, with the mean of the weights of both."
+    return linear_model, f"{said}: the linear model is kept, without interactions."
 
 
 def _gains(on: np.ndarray, losses: Callable[[dict[str, np.ndarray]], np.ndarray]) -> variational.Enough:

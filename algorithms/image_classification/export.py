@@ -7,8 +7,8 @@ from typing import Any
 from algorithms.image_classification.model import ImageModel
 
 WHY_NOT = {
-    "json": "a network of millions of weights is no document; use --to onnx",
-    "sklearn": "scikit-learn has no convolutional networks; use --to onnx",
+    "json": "a network of millions of weights is no document; onnx has it",
+    "sklearn": "scikit-learn has no convolutional networks; onnx has them",
 }
 
 

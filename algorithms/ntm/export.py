@@ -7,7 +7,7 @@ from typing import Any
 from algorithms.common.documents import arrays_as_json as to_json  # noqa: F401 - oba export looks for it here
 from algorithms.ntm.model import NTMModel
 
-WHY_NOT = {"sklearn": "scikit-learn has no topic model that encodes documents by a network; use --to onnx"}
+WHY_NOT = {"sklearn": "scikit-learn has no topic model that encodes documents by a network; onnx and json have it"}
 _ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
 
 

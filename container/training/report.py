@@ -7,7 +7,6 @@ Learning curves come from the very metrics that the log has; the rest is what th
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 import os
@@ -23,6 +22,7 @@ import numpy as np
 from algorithms.common.randomness import draws
 from algorithms.common.reservoir import Reservoir
 from algorithms.events import Chosen, Event, FinalScore, Measured
+from algorithms.feature_names import REPORT, digest
 from algorithms.figures import Figure, Lines, Sample, short
 from algorithms.interface import Model
 from container.logs import logger
@@ -30,7 +30,7 @@ from container.training import charts
 from container.training.style import STYLE
 from recordio.quoting import escaped, shortened
 
-FILE, DATA = "report.html", "report.json"
+FILE, DATA = "report.html", REPORT
 SAMPLE_ROWS = 4096
 _SAMPLE_BYTES = 16 << 20
 _SETS = ("train", "validation", "test")
@@ -152,12 +152,6 @@ def _others(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != FILE)
 
 
-def digest(file: Path) -> str:
-    """SHA-256 of what a file of a model holds, in hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def data(
     about: About,
     finals: Mapping[tuple[str, str], float],
@@ -185,6 +179,7 @@ def page(
     about: About, finals: Mapping[tuple[str, str], float], figures: Sequence[Figure], others: Sequence[str]
 ) -> str:
     """The HTML text."""
+    set_ones = [(name, value) for name, value in about.hyperparameters if value]  # XGBoost has some forty that are not
     links = ", ".join(f'<a href="{urllib.parse.quote(os.fsencode(name))}">{html.escape(name)}</a>' for name in others)
     parts = [
         f"<h1>{html.escape(about.algorithm)}</h1><p>{html.escape(about.summary)} Trained in {_seconds(about.seconds)}, "
@@ -192,8 +187,7 @@ def page(
         f"<p>Beside this page: {links}.</p>" if links else "",
         f"<section>{_scores(finals)}{_channels(about.channels)}"
         f"{''.join(charts.figure(one) for one in figures)}</section>",
-        f"<details><summary>Hyperparameters</summary>"
-        f"{charts.table(('name', 'value'), about.hyperparameters)}</details>",
+        f"<details><summary>Hyperparameters</summary>{charts.table(('name', 'value'), set_ones)}</details>",
     ]
     return (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8">'

@@ -11,7 +11,9 @@ from local.parameters import AlgorithmName
 
 
 @click.command(short_help="Write a model as ONNX, scikit-learn's estimator or JSON, for other programs.")
-@click.option("--model", required=True, type=MODEL, metavar="PATH", help="The model's folder, or model.tar.gz.")
+@click.option(
+    "--model", required=True, type=MODEL, metavar="PATH", help="The folder of the model or of its job, or model.tar.gz."
+)
 @click.option("--to", "form", required=True, type=click.Choice(["onnx", "sklearn", "json"]), help="The format.")
 @click.option(
     "--output",

@@ -461,3 +461,35 @@ def test_what_is_wrong_with_a_file_is_told(content, words, tmp_path, capsys):
     more = ["predictor_type=regressor", "--label", "y", "--output", tmp_path / "out"]
     assert oba("train", "linear-learner", "--train", file, *more) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("y", ["yes", "no"], "label 'y' is of type.*frame['y'].factorize(sort=True)[0]"),
+        ("a", ["yes", "no"], "column 'a' is of type.*get_dummies(frame, columns=['a'])"),
+        ("a", pd.to_datetime(["2026-01-01", "2026-01-03"]), "(days - days.min()).dt.days"),
+        ("a", pd.to_timedelta([1, 2], unit="h"), "frame['a'].dt.total_seconds()"),
+    ],
+)
+def test_what_is_no_number_in_parquet_is_told_with_what_to_do(column, values, said, tmp_path, capsys):
+    frame = pd.DataFrame({"a": [1.0, 2.0], "y": [0, 1]}).assign(**{column: values})
+    frame.to_parquet(tmp_path / "rows.parquet")
+    words = ["--train", tmp_path / "rows.parquet", "--label", "y", "predictor_type=binary_classifier"]
+    assert oba("train", "linear-learner", *words, "--output", tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert all(part in message for part in said.split(".*")), message
+    if "dt." in said or "factorize" in said:  # what is told makes numbers of it
+        names = {"frame": frame, "to_datetime": pd.to_datetime}
+        first, _, last = message.strip().rpartition("pandas does: ")[2].rpartition("; ")
+        exec(first, names)  # noqa: S102 - our own words
+        assert len(set(eval(last, names))) == 2  # noqa: S307
+        assert pd.api.types.is_numeric_dtype(np.asarray(eval(last, names)))  # noqa: S307
+
+
+def test_a_header_without_rows_is_told(tmp_path, capsys):
+    (tmp_path / "rows.csv").write_text("a,b\n")
+    assert (
+        oba("train", "kmeans", "--train", tmp_path / "rows.csv", "--header", "k=2", "--output", tmp_path / "out") == 1
+    )
+    assert "rows.csv: there are no rows below the names of the columns" in capsys.readouterr().err

@@ -10,6 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import algorithms
+from algorithms import estimators
+from algorithms.archives import pack
+from algorithms.errors import PredictionError
 from local.names import of_features
 from tests.local.toy import logging_kept, oba
 
@@ -249,3 +253,46 @@ def test_names_that_are_none_end_a_job_before_it_begins(stated, tmp_path):
     with logging_kept():
         assert training.run(paths, Settings(base_directory=paths.base, algorithm="kmeans")) == 1
     assert "columns.json" in paths.failure.read_text()
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_in_python_a_frames_columns_are_found_by_name(name, tmp_path):
+    output = tmp_path / "out"
+    assert train(name, write(FRAME, tmp_path / "rows.csv"), output, "--label", "y") == 0
+    model, plain = algorithms.load(output), algorithms.load(pack(output / "model", tmp_path / "model.tar.gz"))
+    assert model.feature_names == NAMES
+    assert plain.feature_names is None
+    expected = plain.predict(FRAME[NAMES].to_numpy())
+    reordered = FRAME[NAMES[::-1]]
+    for frame in (FRAME[NAMES], reordered, pytest.importorskip("polars").DataFrame(reordered.to_dict("list"))):
+        found = model.predict(frame)
+        assert all(np.array_equal(found[column], expected[column]) for column in expected)
+    with pytest.raises(PredictionError, match="lacks the column 'age', unlike the data that the model was trained on"):
+        model.predict(reordered.rename(columns={"age": "Alter"}))
+    with pytest.raises(PredictionError, match="has besides the column 'y'"):
+        model.predict(FRAME)
+    with pytest.raises(PredictionError, match="has twice the column 'age'"):
+        model.predict(FRAME[[*NAMES, "age"]])
+    by_place = FRAME[NAMES].set_axis(range(4), axis=1)
+    assert np.array_equal(next(iter(model.predict(by_place).values())), next(iter(expected.values())))
+    assert model.export("json")["feature_names"] == NAMES
+    assert model.export("json", NAMES[::-1])["feature_names"] == NAMES[::-1]
+
+
+def test_an_estimator_of_a_jobs_folder_knows_the_names(tmp_path):
+    output = tmp_path / "out"
+    assert train("linear-learner", write(FRAME, tmp_path / "rows.csv"), output, "--label", "y") == 0
+    estimator = estimators.LinearLearnerClassifier.load(output)
+    assert estimator.feature_names_in_.tolist() == NAMES
+    assert estimator.score(FRAME[NAMES], FRAME["y"]) > 0.8
+    with pytest.raises(ValueError, match="feature names should match"):
+        estimator.predict(FRAME[NAMES[::-1]])
+
+
+def test_in_python_too_the_report_of_another_model_is_told_of(tmp_path):
+    output, other = tmp_path / "out", tmp_path / "other"
+    assert train("kmeans", write(FRAME[NAMES], tmp_path / "rows.csv"), output, "--header") == 0
+    assert train("kmeans", write(FRAME[NAMES[:3]], tmp_path / "rows.csv"), other, "--header") == 0
+    shutil.copy(other / "model" / "model_algo-1", output / "model" / "model_algo-1")
+    with pytest.warns(UserWarning, match="is of another model"):
+        assert algorithms.load(output).feature_names is None

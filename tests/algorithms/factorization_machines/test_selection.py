@@ -42,7 +42,7 @@ def test_few_cells_of_a_matrix_of_low_rank_fill_it_in_without_a_rate():
     known, asked = matrix(rank=3, share=0.3)  # seven numbers for each row or column, of which two are seen for one
     job = FakeJob()
     assert error(fitted(*known, job), *asked) < 0.12  # of a deviation of 1, which is noise to a linear model
-    assert any("they are the model" in line for line in job.messages)
+    assert any("the factors are kept" in line for line in job.messages)
 
 
 def test_as_many_factors_are_learned_as_there_are():

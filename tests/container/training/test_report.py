@@ -24,7 +24,7 @@ from recordio.batches import Batch
 ABOUT = About(
     algorithm="toy",
     summary="Plays.",
-    hyperparameters=[("k", "<script>alert(1)</script>")],
+    hyperparameters=[("k", "<script>alert(1)</script>"), ("unset", "")],
     channels=[("train", "text/csv, File")],
     seconds=1.5,
 )
@@ -72,6 +72,7 @@ def test_the_page_has_every_figure_and_nothing_from_elsewhere(tmp_path):
     for drawing in tree.iter("svg"):
         assert (drawing.get("role"), drawing[0].tag) == ("img", "title")
     assert "<script>" not in text and "&lt;script&gt;" in text
+    assert ">unset<" not in text
 
 
 def test_names_of_any_kind_are_text(tmp_path):

@@ -232,7 +232,7 @@ def test_the_command_writes_and_refuses(tmp_path, capsys):
     for name, told in (("lda", "an iteration until it converges"), ("seq2seq", "a search that asks the network")):
         with pytest.raises(ExportError, match=told):
             exported(name, None, "onnx")
-    with pytest.raises(ExportError, match="use --to onnx"):
+    with pytest.raises(ExportError, match="onnx has"):
         exported("image-classification", None, "json")
 
 
