@@ -16,7 +16,7 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 
@@ -134,10 +134,10 @@ class Table:
             raise ConfigurationError(f"{self._form.what}: there are no rows below the names of the columns")
 
     def _filled(self) -> Iterator[list[str]]:
+        # A request of which all values are missing is answered, too: answers belong to rows by their order.
+        asks = self._form.missing and not self._form.labelled
         try:
-            for row in self._lines:
-                if any(field.strip() for field in row):
-                    yield row
+            yield from _filled(self._lines, least=2 if asks else math.inf)
         except csv.Error as error:
             raise ConfigurationError(f"{self._form.what}, line {self._lines.line_num}: {error}") from error
 
@@ -235,6 +235,11 @@ class Table:
         return f"{kind} {quoted(self.names[column])}" if self.names else f"{kind} {column} (counted from 0)"
 
 
+def _filled(rows: Iterable[list[str]], least: float = math.inf) -> Iterator[list[str]]:
+    """All but those of blank lines, and of delimiters alone where these make fewer than the ``least`` fields."""
+    return (row for row in rows if len(row) >= least or any(field.strip() for field in row))
+
+
 def leave_out(name: str) -> str:
     """The end of a message about a column too many."""
     return f"; if that is the label, --label {shlex.quote(name)} leaves it out"
@@ -253,9 +258,9 @@ def opened(stream: BinaryIO, content_type: ContentType) -> io.TextIOWrapper:
 
 
 def header(text: TextIO, delimiter: str) -> list[str]:
-    """The names of the columns in the first line; [] where nothing is in it that csv could read."""
+    """The names of the columns in the first line that is not blank; [] where there is none that csv could read."""
     with contextlib.suppress(csv.Error):
-        for row in csv.reader(text, delimiter=delimiter, skipinitialspace=True):
+        for row in _filled(csv.reader(text, delimiter=delimiter, skipinitialspace=True)):
             return [field.strip() for field in row]
     return []
 
@@ -292,11 +297,11 @@ def check(text: TextIO, form: Form) -> bool:
         ConfigurationError: saying what to do.
     """
     flags = False
-    rows = csv.reader(text, delimiter=form.delimiter, skipinitialspace=True)
+    rows = _filled(csv.reader(text, delimiter=form.delimiter, skipinitialspace=True))
     with contextlib.suppress(csv.Error):  # it is the reader's to say what is wrong
         for number, row in enumerate(itertools.islice(rows, _LOOKED_AT), 1):
             found = [field.strip() for field in row]
-            if number == 1 and found and not any(map(fields.value, found)):
+            if number == 1 and not any(map(fields.value, found)):
                 _check_commas(f"{form.what}, line 1", found, form)
                 raise ConfigurationError(
                     f"{form.what}: the first line has no numbers, but {_listed(found)}. If these are the names of "
@@ -309,7 +314,7 @@ def check(text: TextIO, form: Form) -> bool:
                     place = f"{form.what}, row {number}, {'label' if is_label else 'column'} {column} (counted from 0)"
                     raise _refused(place, field, str(column), form, is_label=is_label, alone=len(found) == 1)
                 flags = flags or field.lower() in fields.FLAGS
-            if number == 1 and found:
+            if number == 1:
                 _check_width(form, len(found), found)
     return flags
 

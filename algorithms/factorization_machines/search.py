@@ -20,6 +20,9 @@ NONE = 0.0
 TIMES = (NONE, 1.0, 3.0, 10.0, 30.0)
 """Multiples of the default rate that are tried, in this order, as long as they get better. The first is a machine
 without interactions, a linear model."""
+SLOW = 2
+"""So many of them say nothing of larger ones: at the default, factors of a dense column beside rare sparse ones have
+learned its noise before those of the others have learned anything."""
 DECAYS = (1.0, 10.0, 100.0)
 """Multiples of the default ``linear_wd``, tried after that in the same way: noise asks for more."""
 SURE, LIKELY = 2.0, 1.0
@@ -95,15 +98,15 @@ class Search:
     def _following(self) -> Setting | None:
         if self.setting[1] == DECAYS[0]:
             rates = [(times, DECAYS[0]) for times in TIMES]
-            if (higher := self._next_of(rates)) is not None:
+            if (higher := self._next_of(rates, SLOW)) is not None:
                 return higher
         return self._next_of([(self.best()[0], decay) for decay in DECAYS]) if self.decays else None
 
-    def _next_of(self, settings: list[Setting]) -> Setting | None:
-        """The first that was not tried, where the last one tried is the best so far."""
+    def _next_of(self, settings: list[Setting], fewest: int = 1) -> Setting | None:
+        """The first that was not tried, where the last one tried is the best so far, or they are the ``fewest``."""
         totals = [sum(self.losses[setting]) for setting in settings if setting in self.losses]
-        is_best = min(totals) == totals[-1]
-        return settings[len(totals)] if is_best and len(totals) < len(settings) else None
+        goes_on = min(totals) == totals[-1] or len(totals) <= fewest
+        return settings[len(totals)] if goes_on and len(totals) < len(settings) else None
 
     def best(self) -> Setting:
         """The last of those that are better, beyond chance, than what would be taken without them: held-out rows have

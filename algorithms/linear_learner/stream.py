@@ -44,6 +44,8 @@ SAMPLE_BYTES = 1 << 24
 """Of the first rows, from which scales are learned; ``num_point_for_scaler`` rows at the most."""
 GROWTH = 1.25
 """Scales are learned anew from so many times the rows of the last time."""
+OTHER_LABELS = 2
+"""From so many times the scale of the labels on, gradients are others than those that an optimizer remembers."""
 STEADY_STEPS = 500
 """From about so many steps on the learning rate falls with one over the square root of their number."""
 LATE_STEPS, LATE_ROWS = 3, 2
@@ -155,13 +157,15 @@ class Learning:
             self._mean = trainer.parameters.copy()
             self._losses = np.zeros(len(trainer.settings))
         else:
-            # What was learned stays as it is in units of deviations: of a column that hardly varied so far, a weight
-            # for its values as they are would be far too large.
-            moved = start - self._start(self._trainer)
-            trainer.parameters[:] = self._trainer.parameters + moved
-            self._mean += moved
+            # What was learned stays as it is in units of the features' deviations: of a column that hardly varied so
+            # far, a weight for its values as they are would be far too large. What labels it gives stays, too.
+            share = np.float32(self._trainer.problem.label_scaler.scale / trainer.problem.label_scaler.scale)
+            earlier = self._start(self._trainer)
+            trainer.parameters[:] = start + share * (self._trainer.parameters - earlier)
+            self._mean = start + share * (self._mean - earlier)
             trainer.steps = self._trainer.steps
-            if type(trainer.optimizer) is type(self._trainer.optimizer):  # else rows became sparse, or dense
+            known = type(trainer.optimizer) is type(self._trainer.optimizer)  # else rows became sparse, or dense
+            if known and 1 / OTHER_LABELS < share < OTHER_LABELS:
                 trainer.optimizer = self._trainer.optimizer
         self._trainer, self._studied = trainer, rows
         return trainer

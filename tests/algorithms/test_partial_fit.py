@@ -16,7 +16,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, make_classification
 from sklearn.decomposition import PCA as TheirPCA  # noqa: N811
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import SGDClassifier, SGDRegressor
+from sklearn.linear_model import Ridge, SGDClassifier, SGDRegressor
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.preprocessing import StandardScaler
 
@@ -287,6 +287,20 @@ def test_a_linear_stream_whose_first_rows_are_of_one_class_learns_the_others(cla
     stream = estimators.LinearLearnerClassifier(random_state=0)
     stream.partial_fit(rows[order], labels[order], classes=range(classes))
     assert len(np.unique(stream.predict(rows))) == classes
+
+
+@pytest.mark.parametrize(("at", "times"), [(2100, 100), (2100, 1e6), (4000, 100)])
+def test_labels_of_a_linear_stream_that_become_larger_are_learned(at: int, times: float) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(7000, 10)).astype(np.float32)
+    numbers = features @ rng.normal(size=10) + rng.normal(size=7000)
+    labels = np.where(np.arange(7000) < at, numbers, times * numbers)
+    regressor = estimators.LinearLearnerRegressor(random_state=0)
+    for start in range(0, 7000, 500):
+        regressor.partial_fit(features[start : start + 500], labels[start : start + 500])
+    ridge = Ridge(1.0).fit(features, labels)
+    found, expected = (mean_squared_error(times * numbers, one.predict(features)) for one in (regressor, ridge))
+    assert found < expected
 
 
 def test_a_linear_stream_is_copied_saved_and_goes_on(tmp_path: Path) -> None:

@@ -66,6 +66,16 @@ def test_the_report_says_names_where_it_would_say_numbers(name, suffix, tmp_path
     assert NAMES[2] in (output / "output" / "data" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("blank", ["\n", " \n\n", ",,,,\r\n"])
+def test_names_below_blank_lines_are_names(blank, tmp_path, capsys):
+    file, output = tmp_path / "rows.csv", tmp_path / "out"
+    file.write_text(blank + FRAME.to_csv(index=False))
+    assert train("linear-learner", file, output, "--label", "y") == 0
+    assert told(output)["features"] == NAMES
+    assert oba("predict", "--model", output, "--input", file) == 1
+    assert "add --header" in capsys.readouterr().err
+
+
 def test_without_names_there_are_numbers(tmp_path):
     FRAME.drop(columns="y").to_csv(tmp_path / "rows.csv", index=False, header=False)
     assert train("kmeans", tmp_path / "rows.csv", tmp_path / "out") == 0
@@ -144,6 +154,22 @@ def test_a_request_may_say_by_its_type_that_the_label_is_first(tmp_path, capsys)
     for columns in (["y", *NAMES], ["y", *NAMES[::-1]]):
         assert ask(output, FRAME[columns], asked, "--header", "--content-type", "text/csv;label_size=1") == 0
         assert capsys.readouterr().out == answer
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_row_of_missing_values_is_answered(suffix, tmp_path, capsys):
+    output, asked = tmp_path / "out", FRAME[:3].copy()
+    assert train("xgboost", write(FRAME, tmp_path / f"rows{suffix}"), output, "--label", "y") == 0
+    asked.iloc[1] = np.nan
+    capsys.readouterr()
+    assert ask(output, asked, tmp_path / f"asked{suffix}", "--label", "y") == 0
+    assert capsys.readouterr().out.count("\n") == 3
+    if suffix == ".csv":
+        asked[NAMES].to_csv(tmp_path / "bare.csv", index=False, header=False)
+        assert oba("predict", "--model", output, "--input", tmp_path / "bare.csv") == 0
+        bare = capsys.readouterr().out
+        assert ask(output, asked[NAMES], tmp_path / "asked.csv", "--header") == 0
+        assert capsys.readouterr().out == bare
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -123,6 +123,17 @@ def test_copies_of_one_row_which_are_in_one_fold_are_learned(value, given, monke
     np.testing.assert_allclose(found, y.mean(), atol=0.1)  # all that there is to learn
 
 
+def test_dense_columns_beside_users_and_items_hide_no_interactions():
+    """Factors of theirs are learned first, and make a machine at a low rate worse than a linear model."""
+    rng = np.random.default_rng(1)
+    pairs, tastes = rng.integers(0, 30, (3000, 2)) + [0, 30], 0.7 * rng.normal(size=(60, 3))
+    labels = np.einsum("nk,nk->n", tastes[pairs[:, 0]], tastes[pairs[:, 1]]) + 0.3 * rng.normal(size=3000)
+    y = labels.astype(np.float32)
+    x = sp.csr_array(sp.hstack([cells(*pairs.T, 60), rng.normal(size=(3000, 5)).astype(np.float32)]))
+    linear = Ridge(1.0).fit(x[:1000], y[:1000]).predict(x[1000:])
+    assert error(fitted(x[:1000], y[:1000], **BY_STEPS), x[1000:], y[1000:]) < 0.6 * error_of(linear, y[1000:])
+
+
 def test_a_rate_that_is_given_is_kept_to():
     known, _ = matrix(rank=3)
     job = FakeJob()
@@ -205,7 +216,8 @@ def test_copies_of_a_dense_row_are_held_out_together():
     [
         ({0: 9, 1: 5, 3: 4, 10: 3, 30: 2}, [*TIMES], 30),
         ({0: 9, 1: 5, 3: 4, 10: 4.5, 30: 2}, [0, 1, 3, 10], 3),
-        ({0: 4, 1: 5, 3: 3}, [0, 1], NONE),
+        ({0: 4, 1: 5, 3: 4.5}, [0, 1, 3], NONE),
+        ({0: 4, 1: 5, 3: 3, 10: 2, 30: 2.5}, [*TIMES], 10),
         ({0: 6, 1: 5, 3: 1e30}, [0, 1, 3], 1),
     ],
 )
