@@ -244,7 +244,7 @@ class BufferingWorker(Worker):
             self._dispatch(one)
             return
         one.deadline = min(one.began + self.bounds.seconds, now + STALL_SECONDS, self._read_until)
-        self._hold(one)
+        self._hold(one, whole=False)
         if one.body is not None and one.body.received > LONGEST_DRAINED and self.bounds.body is not None:
             self._refuse(one, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is over the limit")
 
@@ -265,8 +265,8 @@ class BufferingWorker(Worker):
                 one.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
 
-    def _hold(self, one: Connection) -> None:
-        """Count what is buffered, and make room where it is too much.
+    def _hold(self, one: Connection, *, whole: bool) -> None:
+        """Count what is buffered, and make room where it is too much: of this one too, unless it is whole.
 
         A body for which there is no room at all is refused as such: dropped for others, it would come again.
         """
@@ -281,7 +281,7 @@ class BufferingWorker(Worker):
             over = self._buffered > self.bounds.buffered
         one.held = held
         while over and not one.closed and not one.refused:
-            self._make_room(one)
+            self._make_room(one, spared=whole)
             over = self._buffered > self.bounds.buffered
 
     def _release(self, one: Connection) -> None:
@@ -289,15 +289,17 @@ class BufferingWorker(Worker):
             self._buffered -= one.held
         one.held = 0
 
-    def _make_room(self, newest: Connection) -> None:
-        """Close the connection that is the least loss."""
-        waiting = [one for one in self._connections if not one.busy and not one.outgoing and one is not newest]
+    def _make_room(self, latest: Connection, *, spared: bool = True) -> None:
+        """Close the connection that is the least loss; the one that something came from last may be ``spared``."""
+        waiting = [
+            one for one in self._connections if not one.busy and not one.outgoing and not (spared and one is latest)
+        ]
         idle = [one for one in waiting if one.began is None and one.held == 0]
         if idle and len(self._connections) > self._most_connections:
             self._close(min(idle, key=lambda one: one.deadline))
             return
         partial = [one for one in waiting if one.began is not None and not one.refused]
-        victim = min(partial, key=lambda one: one.began or 0.0, default=newest)
+        victim = min(partial, key=lambda one: one.began or 0.0, default=latest)
         self._refuse(victim, HTTPStatus.SERVICE_UNAVAILABLE, "too many requests are incomplete; this one was dropped")
         if len(self._connections) > self._most_connections:
             self._close(victim)
@@ -311,7 +313,7 @@ class BufferingWorker(Worker):
     # ---- computing and answering -------------------------------------------------------------------------------------
 
     def _dispatch(self, one: Connection) -> None:
-        self._hold(one)
+        self._hold(one, whole=True)
         if one.refused or one.closed:
             return
         one.busy = True

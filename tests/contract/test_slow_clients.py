@@ -233,6 +233,14 @@ def test_a_body_that_alone_is_too_much_is_told_so_and_one_that_is_dropped_can_re
             with clients(server, large, 1) as (newest,):
                 assert oldest.recv(100).startswith(b"HTTP/1.1 503 ")
                 assert not select.select([newest], [], [], 0.2)[0]
+        part = large[: 2 << 20]
+        with clients(server, part, 1) as (oldest,):
+            assert server.invoke(b"1,2,3,4").status == 200
+            with clients(server, part, 1) as (newest,):
+                assert server.invoke(b"1,2,3,4").status == 200
+                oldest.sendall(b"1" * (1 << 20))  # the oldest gives way, whichever of them asks for more
+                assert oldest.recv(100).startswith(b"HTTP/1.1 503 ")
+                assert not select.select([newest], [], [], 0.2)[0]
     finally:
         server.stop()
     assert "Traceback" not in server.log
