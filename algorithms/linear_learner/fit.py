@@ -29,6 +29,7 @@ from algorithms.linear_learner.checkpoints import Run, resume, to_checkpoint
 from algorithms.linear_learner.divergence import STARTS, diverged
 from algorithms.linear_learner.grid import Setting, models_memory, optimizer_name
 from algorithms.linear_learner.losses import Loss, make_loss, objective_name
+from algorithms.linear_learner.model import MULTICLASS
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
 from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, ScaledRows, UnscaledRows
 from algorithms.linear_learner.selection import half_standard_error
@@ -158,8 +159,8 @@ def _train_batches(
     """
     hosts, sample, unit = job.hosts, concatenate(head), size
     studied = first_of_all(hosts, len(sample), max(hp.num_point_for_scaler, size * hosts.size))
+    _check_memory(hp, sample.feature_dim, job)
     problem = study(sample, hp, hosts, studied)
-    _check_memory(hp, problem, job)
     trainer = Trainer(hp, problem, job.seed, hosts)
     width = trainer.parameters.shape[1]
     job.info(f"Training {len(trainer.settings)} models in parallel.")
@@ -206,11 +207,11 @@ def _train_batches(
     return Trained(winner, problem, held_out, validated, trainer.loss, optimizer_name(hp, problem.sparse))
 
 
-def _check_memory(hp: LinearLearnerHyperparameters, problem: Problem, job: Job) -> None:
-    needed = models_memory(hp, problem.feature_dim, problem.outputs)
+def _check_memory(hp: LinearLearnerHyperparameters, feature_dim: int, job: Job) -> None:
+    needed = models_memory(hp, feature_dim, hp.num_classes if hp.predictor_type == MULTICLASS else 1)
     if job.memory is not None and needed > job.memory:
         raise TrainingDataError(
-            f"the models of {problem.feature_dim} features, as channel 'train' has, need at least {needed / GIB:,.1f} "
+            f"the models of {feature_dim} features, as channel 'train' has, need at least {needed / GIB:,.1f} "
             f"GiB of memory, and this machine or container, or this host's share of it, has "
             f"{job.memory / GIB:,.1f} GiB: set a smaller num_models"
         )

@@ -132,10 +132,11 @@ class PCA(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: PCAHyperparameters) -> int:
-        """The components, and the sketch's rows and projections where there is one."""
+        """The components in float32 and, while they are found, twice in float64, or the sketch's rows, directions and
+        projections; the mean in float64."""
         d, k = hyperparameters.feature_dim, hyperparameters.num_components
-        extra = hyperparameters.sketch_extra
-        return 4 * d * k + (0 if extra is None else 16 * d * min(k + extra, d))
+        found = k if hyperparameters.sketch_extra is None else min(k + hyperparameters.sketch_extra, d)
+        return d * (4 * k + 16 * found + (8 if hyperparameters.subtract_mean else 0))
 
     @classmethod
     def fit(cls, hyperparameters: PCAHyperparameters, channels: Mapping[str, Stream], job: Job) -> PCAModel:

@@ -156,11 +156,15 @@ class XGBoost(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: XGBoostHyperparameters) -> int:
-        """Bytes of the trees that are certain to be grown: early stopping may end a job after few rounds."""
+        """Bytes of the trees that are certain to be grown: early stopping may end a job after few rounds. Of a
+        cross-validation those of all its boosters, and what they predict of one row a fold."""
         rounds = min(
             hyperparameters.num_round, (hyperparameters.early_stopping_rounds or hyperparameters.num_round) + 1
         )
         classes = hyperparameters.num_class or 1
+        boosters = (hyperparameters.kfold or 1) * (hyperparameters.num_cv_round if hyperparameters.kfold else 1)
         if hyperparameters.booster == "gblinear":
-            return 8 * classes  # float32 weights of a feature and of the bias
-        return _SMALLEST_TREE * rounds * classes * (hyperparameters.num_parallel_tree or 1)
+            size = 8 * classes  # float32 weights of a feature and of the bias
+        else:
+            size = _SMALLEST_TREE * rounds * classes * (hyperparameters.num_parallel_tree or 1)
+        return boosters * (size + (16 if hyperparameters.kfold else 0))

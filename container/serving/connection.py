@@ -59,7 +59,8 @@ class Connection:
     Attributes:
         incoming: bytes that were received and not read yet.
         request, body: the request that is being received, once its head is whole.
-        busy: a thread computes the answer; the loop only collects bytes meanwhile.
+        busy: a thread computes the answer, or has handed it to the loop, which has not taken it yet: the loop only
+            collects bytes meanwhile.
         outgoing: what is left of the answer for the loop to send.
         arrived: when the request was whole.
         began: when the first byte of the request came; None between requests.

@@ -345,10 +345,10 @@ class BufferingWorker(Worker):
         one.outgoing = memoryview(answer)[sent:]
         one.deadline = time.monotonic() + (STALL_SECONDS if one.outgoing else bounded.KEEP_ALIVE_SECONDS)
         with one.lock:
-            one.busy = False
             if one.keep and not one.outgoing and not one.incoming and self.alive:
+                one.busy = False
                 return  # the usual case: the loop has nothing to do until the next request
-        self._returned.put(one)
+        self._returned.put(one)  # busy until it is taken: what comes meanwhile must not begin another answer
         with contextlib.suppress(BlockingIOError):  # then the loop is awake anyway
             os.write(self.PIPE[1], b"\0")
 
@@ -379,6 +379,7 @@ class BufferingWorker(Worker):
 
     def _resume(self, one: Connection) -> None:
         """An answer is under way: go on with what is left of it, or with the next request."""
+        one.busy = False
         if one.outgoing:
             self._watch(one, selectors.EVENT_WRITE)
         elif not one.keep or not self.alive:

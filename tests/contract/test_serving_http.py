@@ -76,6 +76,28 @@ def test_requests_sent_ahead_are_answered_in_order_on_one_connection(served):
     assert [count or 1 for count in counts] == [1, 3, 2]
 
 
+def test_requests_that_come_while_an_answer_goes_out_get_one_answer_each(served):
+    """In many pieces, so that some come just when a thread hands an answer back."""
+    server, _ = served
+    one = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+    before, clients, rounds = len(server.log), 10, 150
+    with contextlib.ExitStack() as opened:
+        connections = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", server.port), 5)) for _ in range(clients)
+        ]
+        for _ in range(rounds):
+            for connection in connections:
+                connection.sendall(one * 2)
+        for connection in connections:
+            received = b""
+            while received.count(b"HTTP/1.1 ") < 2 * rounds or not received.endswith(b"\r\n\r\n"):
+                piece = connection.recv(65536)
+                assert piece, f"closed after {received.count(b'HTTP/1.1 ')} answers of {2 * rounds}: {received[-200:]}"
+                received += piece
+            assert received.count(b"HTTP/1.1 200 OK") == 2 * rounds
+    assert "Traceback" not in server.log[before:]
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [

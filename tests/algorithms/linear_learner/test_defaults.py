@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -315,8 +317,11 @@ def test_models_that_cannot_fit_are_refused_once_the_features_are_counted_by_min
     x = sp.csr_array((np.ones(100), (np.arange(100), np.arange(100) * 10_000)), shape=(100, 1_000_000))
     x, y = x.astype(np.float32), np.arange(100) % 2
     job = FakeJob(memory=100 << 20)
+    tracemalloc.start()
     with pytest.raises(TrainingDataError, match=r"models of 1000000 features.* need at least \d.\d GiB .* has 0.1 GiB"):
         LinearLearner.fit(hyperparameters("binary_classifier", num_models=100_000), {"train": MemoryStream(x, y)}, job)
+    assert tracemalloc.get_traced_memory()[1] < 4 * x.shape[1]  # before there is any array as wide as the rows
+    tracemalloc.stop()
 
 
 def test_folds_spread_labels_and_hold_each_row_out_once():

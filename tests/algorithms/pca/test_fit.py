@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -160,6 +162,24 @@ def test_a_covariance_that_memory_does_not_hold_is_refused_with_what_helps() -> 
         train(rows, FakeJob(memory=10 << 20), num_components=2)
     train(rows[:1000], FakeJob(memory=10 << 20), num_components=2)  # fewer rows than features need none
     train(rows, FakeJob(memory=10 << 20), num_components=2, algorithm_mode="randomized")
+
+
+@pytest.mark.parametrize("more", [{}, {"subtract_mean": "false"}, {"algorithm_mode": "randomized"}])
+@pytest.mark.parametrize("k", [1, 5])
+def test_the_memory_that_is_reckoned_is_what_a_few_wide_rows_take(k: int, more: dict[str, str]) -> None:
+    """A file of a few hundred bytes whose rows claim two billion features ended a job by the memory it took."""
+    width = 200_000
+    rows = sp.csr_array((np.ones(40, np.float32), (np.arange(40) % 20, np.arange(40) * 5000)), shape=(20, width))
+    given = {"feature_dim": str(width), "num_components": str(k), "mini_batch_size": "20", **more}
+    reckoned = PCA.memory(parse(PCA.hyperparameters, given))
+    tracemalloc.start()
+    train(rows, FakeJob(), num_components=k, **more)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    if "algorithm_mode" in more:  # rows that are all held need no sketch
+        assert reckoned > taken / 2
+    else:
+        assert taken / 2 < reckoned < taken
 
 
 # ---- fit ----------------------------------------------------------------------------------------------------------
