@@ -77,11 +77,11 @@ class Forks:
         self._asked: socket.socket | None = None
         _ALL.append(self)
 
-    def start(self, program: str, environment: Mapping[str, str], output: IO[Any]) -> Fork:
-        """Run a program whose standard output and error go to a file, in the folder of the checkout."""
+    def start(self, program: str, environment: Mapping[str, str], output: IO[Any], folder: Path = ROOT) -> Fork:
+        """Run a program in a folder, the checkout's or another; its standard output and error go to a file."""
         if self._asked is None:
             self._asked = self._begun()
-        request = json.dumps({"program": program, "environment": dict(environment)}).encode()
+        request = json.dumps({"program": program, "environment": dict(environment), "folder": str(folder)}).encode()
         ours, theirs = os.pipe()
         socket.send_fds(self._asked, [request], [output.fileno(), theirs])
         os.close(theirs)
@@ -122,6 +122,17 @@ JOBS = Forks("container.training.train", "xgboost.collective", "scipy.sparse.lin
 """For jobs of every algorithm but the networks."""
 NETWORKS = Forks("container.training.train", "tensorflow", "keras", "xgboost.collective")
 """For jobs of networks."""
+SERVERS = Forks(
+    "container.serving.app",
+    "container.serving.direct",
+    "container.serving.multi_model",
+    "container.serving.server",
+    "container.serving.worker",
+    "gunicorn.app.base",
+    "algorithms.loading",
+    "xgboost",
+)
+"""For servers, but for the client of their metrics: it reads a variable of each server when it is imported."""
 
 
 # ---- in that process ------------------------------------------------------------------------------------------------
@@ -166,4 +177,5 @@ def _be(request: Mapping[str, Any], output: int, status: int) -> None:
     os.close(output)
     os.environ.clear()
     os.environ.update(request["environment"])
+    os.chdir(request["folder"])
     exec(compile(request["program"], "<program>", "exec"), {"__name__": "__main__"})
