@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from container.paths import Paths
-from tests.forks import JOBS, NETWORKS
+from tests.forks import JOBS, NETWORKS, OF_NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
-_OF_NETWORKS = ("ntm", "image-classification", "seq2seq")
 _TRAIN = "from container import __main__ as commands; commands.train_command([])"
 
 
@@ -109,7 +108,7 @@ class OptMl:
         """The same in a fork of a process that has imported what jobs do: not for how jobs start."""
         self._start_writers()
         with tempfile.TemporaryFile("w+") as log:
-            forks = NETWORKS if algorithm in _OF_NETWORKS else JOBS
+            forks = NETWORKS if algorithm in OF_NETWORKS else JOBS
             process = forks.start(_TRAIN, self._variables(algorithm), log)
             try:
                 process.wait(timeout)
