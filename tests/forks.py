@@ -53,15 +53,22 @@ class Fork:
         return code
 
     def _ended(self, seconds: float | None) -> int | None:
-        if self.returncode is None and select.select([self._status], [], [], seconds)[0]:
+        if self.returncode is None and self._readable(seconds):
             self.returncode = self._number()
             os.close(self._status)
         return self.returncode
+
+    def _readable(self, seconds: float | None) -> bool:
+        return bool(select.select([self._status], [], [], seconds)[0])
 
     def send_signal(self, number: int) -> None:
         """Send it a signal while it runs."""
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL."""
@@ -69,33 +76,46 @@ class Fork:
 
 
 class Forks:
-    """The process that forks. It begins with the first program, and ends with the session of tests."""
+    """The process that forks. It begins with the first program, and ends with the session of tests.
 
-    def __init__(self, *modules: str) -> None:
-        self._modules = modules
+    Attributes:
+        others: whose ``place`` its programs may use.
+    """
+
+    def __init__(self, *modules: str, others: Sequence[Forks] = ()) -> None:
+        self._modules, self.others = modules, others
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: socket.socket | None = None
         _ALL.append(self)
 
-    def start(self, program: str, environment: Mapping[str, str], output: IO[Any]) -> Fork:
-        """Run a program whose standard output and error go to a file, in the folder of the checkout."""
+    def start(
+        self,
+        program: str,
+        environment: Mapping[str, str],
+        output: IO[Any],
+        folder: Path = ROOT,
+        errors: IO[Any] | None = None,
+    ) -> Fork:
+        """Run a program in a folder, the checkout's or another, in a process group of its own; its standard output and
+        error go to a file, or to one each."""
+        return Fork(ask(self.place(), program, environment, [output.fileno(), (errors or output).fileno()], folder))
+
+    def place(self) -> int:
+        """The descriptor at which the process is asked."""
         if self._asked is None:
             self._asked = self._begun()
-        request = json.dumps({"program": program, "environment": dict(environment)}).encode()
-        ours, theirs = os.pipe()
-        socket.send_fds(self._asked, [request], [output.fileno(), theirs])
-        os.close(theirs)
-        return Fork(ours)
+        return self._asked.fileno()
 
     def _begun(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = f"from tests import forks; forks.serve({theirs.fileno()}, {self._modules!r})"
+        places = [other.place() for other in self.others]
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-c", program],
                 cwd=ROOT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *places],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
@@ -104,9 +124,20 @@ class Forks:
     def close(self) -> None:
         """End the process, where there is one."""
         if self._asked is not None and self._process is not None:
+            self._asked.shutdown(socket.SHUT_RDWR)  # other processes that fork may have it, too
             self._asked.close()
             self._process.wait()
         self._asked = self._process = None
+
+
+def ask(place: int, program: str, environment: Mapping[str, str], output: Sequence[int], folder: Path) -> int:
+    """Have the process at ``place`` fork; where it says the number of the fork, and how that has ended."""
+    request = json.dumps({"program": program, "environment": dict(environment), "folder": str(folder)}).encode()
+    ours, theirs = os.pipe()
+    with socket.socket(fileno=os.dup(place)) as asked:
+        socket.send_fds(asked, [request], [*output, theirs])
+    os.close(theirs)
+    return ours
 
 
 _ALL: list[Forks] = []
@@ -122,6 +153,29 @@ JOBS = Forks("container.training.train", "xgboost.collective", "scipy.sparse.lin
 """For jobs of every algorithm but the networks."""
 NETWORKS = Forks("container.training.train", "tensorflow", "keras", "xgboost.collective")
 """For jobs of networks."""
+OF_NETWORKS = ("ntm", "image-classification", "seq2seq")
+"""The algorithms of those."""
+SERVERS = Forks(
+    "container.serving.app",
+    "container.serving.direct",
+    "container.serving.multi_model",
+    "container.serving.server",
+    "container.serving.worker",
+    "gunicorn.app.base",
+    "algorithms.loading",
+    "xgboost",
+)
+"""For servers, but for the client of their metrics: it reads a variable of each server when it is imported."""
+LOCAL = Forks(
+    "local.commands",
+    "local.sagemaker.command",
+    "local.sagemaker.request_file",
+    "local.sagemaker.server",
+    "local.sagemaker.transform_file",
+    *(f"moto.{service}.responses" for service in ("s3", "sts", "iam", "logs", "cloudwatch")),
+    others=(JOBS, SERVERS),
+)
+"""For ``oba up`` and ``oba run``."""
 
 
 # ---- in that process ------------------------------------------------------------------------------------------------
@@ -140,7 +194,7 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
     gc.freeze()
     with socket.socket(fileno=descriptor) as asked:
         while True:
-            request, files, _, _ = socket.recv_fds(asked, _LARGEST, 2)
+            request, files, _, _ = socket.recv_fds(asked, _LARGEST, 3)
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
@@ -153,17 +207,20 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
     _be(json.loads(request), *files)
 
 
-def _be(request: Mapping[str, Any], output: int, status: int) -> None:
+def _be(request: Mapping[str, Any], output: int, errors: int, status: int) -> None:
     """Run the program in a child of this fork, which tells how it ended."""
     if child := os.fork():
         os.close(output)
+        os.close(errors)
+        os.setpgid(child, child)
         os.write(status, _NUMBER.pack(child))
         os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
         os._exit(0)
     os.close(status)
-    for number in (1, 2):
-        os.dup2(output, number)
-    os.close(output)
+    for number, file in ((1, output), (2, errors)):
+        os.dup2(file, number)
+        os.close(file)
     os.environ.clear()
     os.environ.update(request["environment"])
+    os.chdir(request["folder"])
     exec(compile(request["program"], "<program>", "exec"), {"__name__": "__main__"})

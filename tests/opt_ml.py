@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from container.paths import Paths
-from tests.forks import JOBS
+from tests.forks import JOBS, NETWORKS, OF_NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 _TRAIN = "from container import __main__ as commands; commands.train_command([])"
@@ -105,10 +105,11 @@ class OptMl:
         return Outcome(process.returncode, log, self.paths)
 
     def train_in_fork(self, algorithm: str, *, timeout: float = 600) -> Outcome:
-        """The same in a fork of a process that has imported what jobs do: not for networks, nor for how jobs start."""
+        """The same in a fork of a process that has imported what jobs do: not for how jobs start."""
         self._start_writers()
         with tempfile.TemporaryFile("w+") as log:
-            process = JOBS.start(_TRAIN, self._variables(algorithm), log)
+            forks = NETWORKS if algorithm in OF_NETWORKS else JOBS
+            process = forks.start(_TRAIN, self._variables(algorithm), log)
             try:
                 process.wait(timeout)
             finally:

@@ -14,7 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.forks import SERVERS, Fork
+
 ROOT = Path(__file__).resolve().parents[1]
+SERVE = "from container.__main__ import serve; raise SystemExit(serve())"
 START_SECONDS = 120
 STOP_SECONDS = 120
 """Far longer than either takes, on a machine that is busy with other things too."""
@@ -34,19 +37,30 @@ class Answer:
 
 
 class Server:
-    """A process that runs ``serve``, or the Python ``program`` that does so in its own way."""
+    """A process that runs ``serve``, or the Python ``program`` that does so in its own way.
 
-    def __init__(self, base: Path, environment: dict[str, str], program: str | None = None) -> None:
+    It is a fork of a process that has imported what servers do, or a ``fresh`` one where its start or its memory is of
+    interest.
+    """
+
+    def __init__(
+        self, base: Path, environment: dict[str, str], program: str | None = None, *, fresh: bool = False
+    ) -> None:
         self.port = free_port()
         self._log = base / "serve.log"
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("SAGEMAKER_", "ALGORITHM"))
         }
         contract = {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": str(self.port), "PYTHONPATH": str(ROOT)}
+        variables = {**inherited, **contract, **environment}
         with self._log.open("wb") as log:
+            self.process: Fork | subprocess.Popen[bytes]
+            if not fresh:
+                self.process = SERVERS.start(program or SERVE, variables, log, folder=base)
+                return
             self.process = subprocess.Popen(
                 [sys.executable, *(["-c", program] if program else ["-m", "container", "serve"])],
-                env={**inherited, **contract, **environment},
+                env=variables,
                 cwd=base,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -106,10 +120,10 @@ class Server:
 
 
 @contextmanager
-def running(base: Path, program: str | None = None, /, **environment: str) -> Iterator[Server]:
+def running(base: Path, program: str | None = None, /, *, fresh: bool = False, **environment: str) -> Iterator[Server]:
     """A server that answers, for the model in ``base / "model"``; stopped at the end, whatever happens. ``program``
     runs it where that is to be done in another way."""
-    server = Server(base, environment, program)
+    server = Server(base, environment, program, fresh=fresh)
     try:
         server.wait()
         yield server

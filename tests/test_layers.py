@@ -1,6 +1,7 @@
 """Imports go downwards only, and a light algorithm stays light."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -21,18 +22,23 @@ def name(file):
     return str(file.relative_to(ROOT))
 
 
-def tree(file):
-    return ast.parse(file.read_text(), filename=str(file))
+@functools.cache
+def nodes(file):
+    """The nodes of a file's syntax tree; several tests ask for the same."""
+    return [*ast.walk(ast.parse(file.read_text(), filename=str(file)))]
 
 
+@functools.cache
 def imports(file):
     """The modules that a file imports anywhere in it, by full name; ``from a import b`` counts as ``a`` and ``a.b``."""
-    for node in ast.walk(tree(file)):
+    found = []
+    for node in nodes(file):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name(file)}: imports are absolute here"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=name)
@@ -53,11 +59,10 @@ def test_algorithms_do_not_import_each_other(file):
 @pytest.mark.parametrize("file", LOWER, ids=name)
 def test_the_lower_layers_know_neither_http_nor_the_environment_nor_sagemakers_folders(file):
     assert {module.split(".")[0] for module in imports(file)}.isdisjoint({"flask", "gunicorn", "werkzeug", "http"})
-    parsed = tree(file)
-    attributes = {node.attr for node in ast.walk(parsed) if isinstance(node, ast.Attribute)}
+    attributes = {node.attr for node in nodes(file) if isinstance(node, ast.Attribute)}
     assert attributes.isdisjoint({"environ", "getenv"})
-    docstrings = {id(node.value) for node in ast.walk(parsed) if isinstance(node, ast.Expr)}
-    texts = [node for node in ast.walk(parsed) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    docstrings = {id(node.value) for node in nodes(file) if isinstance(node, ast.Expr)}
+    texts = [node for node in nodes(file) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     assert [node.value for node in texts if id(node) not in docstrings and "/opt/ml" in node.value] == []
     if file.relative_to(ROOT).parts[0] == "algorithms":
         assert [node.value for node in texts if re.search("SAGEMAKER_[A-Z]|OBA_[A-Z]|/opt/ml/", node.value)] == []
@@ -78,7 +83,7 @@ PACKAGE_OR_DIALECT = {  # "xgboost" there is the package that connects hosts, or
 def test_no_algorithm_is_known_outside_its_folder_and_the_registry(file):
     own = {f"algorithms.{folder}" for folder in ALGORITHM_FOLDERS}
     assert [module for module in imports(file) if ".".join(module.split(".")[:2]) in own] == []
-    texts = [node.value for node in ast.walk(tree(file)) if isinstance(node, ast.Constant)]
+    texts = [node.value for node in nodes(file) if isinstance(node, ast.Constant)]
     known = registry.ALGORITHMS.keys() - ({"xgboost"} if name(file) in PACKAGE_OR_DIALECT else set())
     assert [text for text in texts if text in known] == []
 

@@ -18,7 +18,7 @@ from algorithms.image_classification import ImageClassification
 from algorithms.seq2seq import Seq2Seq, data
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.ntm import jobs
-from tests.algorithms.samples import SAMPLES, picture
+from tests.algorithms.samples import SAMPLES, one_unit, picture
 from tests.algorithms.seq2seq.test_network import SMALL, pairs, translator
 from tests.opt_ml import ROOT
 
@@ -71,10 +71,14 @@ def sequences() -> list[float]:
 
 
 def images() -> dict[str, Any]:
-    """The channels that were scored in an epoch, and the answer of the model that is served."""
+    """The channels that were scored in an epoch, and the answer of the model that is served.
+
+    Of a few sizes of arrays: JAX compiles each operation for each of them.
+    """
     sample, job = SAMPLES["image-classification"], FakeJob()
-    values = hyperparameters.parse(ImageClassification.hyperparameters, {**sample.hyperparameters, "optimizer": "nag"})
-    with tempfile.TemporaryDirectory() as folder:
+    given = sample.hyperparameters | {"optimizer": "nag", "mini_batch_size": "6"}
+    values = hyperparameters.parse(ImageClassification.hyperparameters, given)
+    with tempfile.TemporaryDirectory() as folder, one_unit():
         model = ImageClassification.fit(values, sample.channels(Path(folder)), job)
     answer = model.probabilities(picture(0, 1)).tolist()
     return {"scored": [score.dataset for _, score in job.measured()], "answer": answer}

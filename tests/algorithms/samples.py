@@ -81,8 +81,9 @@ def around(configuration: Configuration) -> AbstractContextManager[None]:
     return nullcontext() if has_rows(configuration) else eagerly(shallow=True)
 
 
-_UNITS = vars(Architecture)["units"]
-_ONE_UNIT = property(lambda form: (1,) * (len(form.filters) - 1))
+def one_unit() -> AbstractContextManager[Any]:
+    """Residual networks have one unit in each stage."""
+    return unittest.mock.patch.object(Architecture, "units", property(lambda form: (1,) * (len(form.filters) - 1)))
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def eagerly(*, shallow: bool = False) -> Iterator[None]:
     import tensorflow
 
     tensorflow.config.run_functions_eagerly(True)
-    units = unittest.mock.patch.object(Architecture, "units", _ONE_UNIT if shallow else _UNITS)
+    units = one_unit() if shallow else nullcontext()
     try:
         with units, warnings.catch_warnings():
             # Of sentences of one word, whose number a compiled network does not know.

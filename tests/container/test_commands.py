@@ -64,7 +64,7 @@ def test_neither_training_nor_serving_xgboost_imports_scikit_learn(tmp_path):
     listed = {"PYTHONPROFILEIMPORTTIME": "1"}  # each module that is imported becomes a line of the log
     done = job.train("xgboost", **listed)
     assert done.code == 0, done.log
-    with running(tmp_path, ALGORITHM="xgboost", **listed) as server:
+    with running(tmp_path, fresh=True, ALGORITHM="xgboost", **listed) as server:
         assert server.invoke(b"1,2").status == 200
     for log in (done.log, server.log):
         imported = {line.rpartition("|")[2].strip() for line in log.splitlines() if line.startswith("import time:")}

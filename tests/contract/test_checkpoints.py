@@ -57,7 +57,7 @@ def epochs(*logs: str) -> list[str]:
 
 def test_a_job_that_signals_end_goes_on_and_gives_the_same_model(tmp_path):
     whole = job(tmp_path / "whole")
-    undisturbed = whole.train(NAME)
+    undisturbed = whole.train_in_fork(NAME)
     assert undisturbed.code == 0, undisturbed.log
     opt_ml = job(tmp_path / "ml")
     opt_ml.paths.checkpoints.mkdir()
@@ -74,7 +74,7 @@ def test_a_job_that_signals_end_goes_on_and_gives_the_same_model(tmp_path):
         assert not opt_ml.paths.failure.exists()
         assert 1 <= len(list(opt_ml.paths.checkpoints.glob("*.checkpoint"))) <= 2
     assert "start the job again, and it goes on" in logs[0]
-    last = opt_ml.train(NAME)
+    last = opt_ml.train_in_fork(NAME)
     assert last.code == 0, last.log
     assert "Training goes on after epoch" in last.log
     assert resuming.artifact(opt_ml) == resuming.artifact(whole)
@@ -84,14 +84,14 @@ def test_a_job_that_signals_end_goes_on_and_gives_the_same_model(tmp_path):
 def test_a_finished_job_ends_at_once_and_a_changed_one_starts_anew(tmp_path):
     opt_ml = job(tmp_path)
     opt_ml.paths.checkpoints.mkdir()
-    first = opt_ml.train(NAME)
+    first = opt_ml.train_in_fork(NAME)
     made = resuming.artifact(opt_ml)
-    again = opt_ml.train(NAME)
+    again = opt_ml.train_in_fork(NAME)
     assert (first.code, again.code) == (0, 0)
     assert resuming.artifact(opt_ml) == made
     assert len(epochs(again.log)) < EPOCHS
     values = {"predictor_type": "regressor", "feature_dim": "20", "num_factors": "3", "epochs": "2"}
-    other = opt_ml.hyperparameters(values).train(NAME)
+    other = opt_ml.hyperparameters(values).train_in_fork(NAME)
     assert other.code == 0
     assert len(epochs(other.log)) == 2
     assert "is of another job, and is left alone: hyperparameter epochs was 200 and is 2" in other.log
@@ -101,6 +101,6 @@ def test_a_finished_job_ends_at_once_and_a_changed_one_starts_anew(tmp_path):
 def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
     opt_ml = job(tmp_path)
     opt_ml.paths.checkpoints.mkdir(mode=0o500)
-    outcome = opt_ml.train(NAME)
+    outcome = opt_ml.train_in_fork(NAME)
     assert outcome.code == 1
     assert "checkpoints" in (outcome.failure or "")

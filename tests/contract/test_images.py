@@ -37,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     for name in ("train", "validation"):
         opt_ml.pipe(name, [framed(parts)] * 2, "application/x-recordio", RecordWrapperType="RecordIO")
     opt_ml.hyperparameters(SMALL, epochs=2, resize=16, top_k=2, _tuning_objective_metric="validation:accuracy")
-    outcome = opt_ml.train("image-classification", timeout=900)
+    outcome = opt_ml.train_in_fork("image-classification", timeout=900)
     assert outcome.code == 0, outcome.log
     return opt_ml.paths.base, outcome.log
 
@@ -105,7 +105,7 @@ def test_a_bad_record_and_an_earlier_model_in_an_archive(trained: tuple[Path, st
     opt_ml.channel("model", {"model.tar.gz": stream.getvalue()}, "application/x-sagemaker-model")
     for name in ("train", "validation"):
         opt_ml.channel(name, {"data.rec": framed(pictures(12))}, "application/x-recordio")
-    outcome = opt_ml.train("image-classification", timeout=900)
+    outcome = opt_ml.train_in_fork("image-classification", timeout=900)
     assert outcome.code == 1
     assert outcome.failure is not None
     assert outcome.failure.startswith("ClientError: Channel 'model' has num_classes 2, this job 3"), outcome.log

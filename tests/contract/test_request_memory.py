@@ -24,6 +24,7 @@ pytestmark = [
 MIB = 1 << 20
 MEMORY = 1 << 30
 """Of the machine that the server believes to run on."""
+THREE_WORKERS = {"SAGEMAKER_MODEL_SERVER_WORKERS": "3", "OMP_NUM_THREADS": "1"}
 
 SMALL_MACHINE = f"""
 import sys
@@ -80,7 +81,7 @@ def test_rows_of_many_scores(tmp_path):
     model = LinearModel(np.ones((100, 1), np.float32), np.zeros(100, np.float32), "multiclass_classifier", "")
     model.save(tmp_path / "model")
     wide = b"1\n" * 7_000
-    with running(tmp_path, SMALL_MACHINE, SAGEMAKER_MODEL_SERVER_WORKERS="3", OMP_NUM_THREADS="1") as server:
+    with running(tmp_path, SMALL_MACHINE, fresh=True, **THREE_WORKERS) as server:
         assert server.invoke(b"1\n").status == 200
         statuses, taken = answered(server, [(wide, "text/csv")] * 8, 8)
         assert statuses == [200] * 8
@@ -96,7 +97,7 @@ def test_images(tmp_path):
     image_model().save(tmp_path / "model")
     stream = io.BytesIO()
     Image.new("RGB", (7000, 7000)).save(stream, "PNG", compress_level=1)
-    with running(tmp_path, SMALL_MACHINE, SAGEMAKER_MODEL_SERVER_WORKERS="3", OMP_NUM_THREADS="1") as server:
+    with running(tmp_path, SMALL_MACHINE, fresh=True, **THREE_WORKERS) as server:
         small = io.BytesIO()
         Image.new("RGB", (40, 40)).save(small, "PNG")
         assert server.invoke(small.getvalue(), "image/png").status == 200

@@ -38,7 +38,7 @@ def kmeans_base(tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_clean_and_quick(kmeans_base, how):
     with (
-        running(kmeans_base, ALGORITHM="kmeans") as server,
+        running(kmeans_base, fresh=True, ALGORITHM="kmeans") as server,
         contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as client,
     ):
         client.request("GET", "/ping")

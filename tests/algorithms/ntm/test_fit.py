@@ -279,7 +279,7 @@ def test_a_job_of_pipes_with_a_vocabulary(tmp_path):
     lines = "".join(",".join(f"{value:g}" for value in row) + "\n" for row in counts[:40])
     opt_ml.pipe("validation", [lines.encode()] * 2, "text/csv;label_size=0")
     opt_ml.channel("auxiliary", {"vocab.txt": "\n".join(WORDS).encode()}, "text/plain")
-    outcome = opt_ml.train("ntm")
+    outcome = opt_ml.train_in_fork("ntm")
     assert outcome.code == 0, outcome.log
     assert outcome.model_files == ["model_algo-1"]
     assert "#quality_metric: host=algo-1, epoch=2, validation total_loss <loss>=" in outcome.log

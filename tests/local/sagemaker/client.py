@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import boto3
 import numpy as np
+
+from tests.local.sagemaker import forked
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = "arn:aws:iam::123456789012:role/service-role/x"
@@ -26,15 +29,26 @@ LONG = {"k": "3", "feature_dim": "2", "epochs": "10000000"}
 CSV = "".join(f"{x},{y}\n" for x, y in ROWS)
 
 
+def _started(arguments: list[str], environment: dict[str, str], output: IO[str], fresh: bool):
+    if not fresh:
+        return forked.start(arguments, environment, output, output)
+    command = [sys.executable, "-m", "local", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+
 @contextmanager
-def running(state: Path, *options: str, **variables: str):
-    """A server process and boto3's clients of it, as its printed environment makes them."""
-    command = [sys.executable, "-m", "local", "up", "--port", "0", "--state", str(state), *options]
-    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, **told) as process:
+def running(state: Path, *options: str, fresh: bool = False, **variables: str):
+    """A server process and boto3's clients of it, as its printed environment makes them.
+
+    The process and those that it starts are forks, or ``fresh``: where ``processes_of`` its folder are of interest.
+    """
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as printed:
+        with os.fdopen(writer, "w") as output:
+            arguments = ["up", "--port", "0", "--state", str(state), *options]
+            process = _started(arguments, {**os.environ, **variables}, output, fresh)
         environment = dict(variables)
-        assert process.stdout is not None
-        for line in process.stdout:
+        for line in printed:
             if match := re.match(r"export (\w+)=(.*)", line):
                 environment[match[1]] = match[2]
             if "Ctrl-C" in line:
@@ -57,9 +71,9 @@ def running(state: Path, *options: str, **variables: str):
 
 
 @contextmanager
-def with_rows(state: Path, *options: str):
+def with_rows(state: Path, *options: str, fresh: bool = False):
     """A server whose S3 has the rows in one object."""
-    with running(state, *options) as server:
+    with running(state, *options, fresh=fresh) as server:
         server.s3.create_bucket(Bucket="bucket")
         server.s3.put_object(Bucket="bucket", Key="train/rows.csv", Body=CSV)
         yield server
@@ -139,7 +153,7 @@ def wait_until_gone(state: Path, seconds: float = 120) -> None:
 
 
 def processes_of(state: Path) -> list[int]:
-    """Processes whose environment names the state folder."""
+    """Processes whose environment names the state folder. Forks have that of the process that they are forks of."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():

@@ -98,7 +98,7 @@ def with_data(up) -> None:
 
 def test_docker_runs_our_images_and_others_and_leaves_no_container_when_it_is_killed(tmp_path, docker):
     state = tmp_path / "state"
-    with running(state, "--engine", "docker", **docker) as up:
+    with running(state, "--engine", "docker", fresh=True, **docker) as up:
         with_data(up)
         job = trained(up, "two", hosts=2, mode="Pipe")
         container = {"Image": KMEANS, "ModelDataUrl": job["ModelArtifacts"]["S3ModelArtifacts"]}
@@ -177,7 +177,7 @@ def has_image(name: str) -> bool:
 
 @pytest.mark.skipif(not has_image("open-algorithms/kmeans"), reason="make image ALGORITHM=kmeans makes the image")
 def test_buildah_trains_serves_and_stops_in_a_chroot(tmp_path):
-    with running(tmp_path / "state", "--engine", "buildah") as up:
+    with running(tmp_path / "state", "--engine", "buildah", fresh=True) as up:
         with_data(up)
         trained(up, "job", HyperParameters={"k": "3", "feature_dim": "2", "epochs": "100"})
         log = (tmp_path / "state/training-jobs/job/algo-1.log").read_text()

@@ -1,8 +1,6 @@
 """Files that stand for the S3 prefixes of a request: what `oba run` makes of `--data`."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -10,7 +8,8 @@ pytest.importorskip("moto")
 
 from container.settings import ConfigurationError
 from local.sagemaker.request_data import at_file_addresses
-from tests.local.sagemaker.client import CSV, ROOT, request
+from tests.local.sagemaker.client import CSV, request
+from tests.local.sagemaker.forked import oba
 
 
 def tuning(mode="File", **channels):
@@ -67,10 +66,9 @@ def test_what_would_fail_each_trial_is_refused_before_the_first(tmp_path, monkey
 def told(file, data, tmp_path) -> str:
     """What `oba run` says of a request that it refuses."""
     options = [part for text in data for part in ("--data", text)]
-    command = [sys.executable, "-m", "local", "run", str(file), *options, "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    return done.stderr
+    code, _, errors = oba("run", file, *options, "--output", tmp_path / "out")
+    assert code == 1
+    return errors
 
 
 @pytest.mark.slow

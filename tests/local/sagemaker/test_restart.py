@@ -107,7 +107,7 @@ def asked(up, name: str) -> list[float]:
 
 def test_a_killed_server_leaves_no_process_and_the_next_has_all_that_it_had(tmp_path):
     state = tmp_path / "state"
-    with running(state) as up:
+    with running(state, fresh=True) as up:
         put_objects(up)
         up.s3.create_bucket(Bucket="bucket")
         up.s3.put_object(Bucket="bucket", Key="train/a.csv", Body=CSV)
@@ -135,7 +135,7 @@ def test_a_killed_server_leaves_no_process_and_the_next_has_all_that_it_had(tmp_
         up.process.send_signal(signal.SIGKILL)
         up.process.wait()
     wait_until_gone(state)
-    with running(state) as up:
+    with running(state, fresh=True) as up:
         runs = up.sagemaker.describe_training_job(TrainingJobName="runs")
         assert runs["TrainingJobStatus"] == "Failed"
         assert "oba up was ended while the job ran" in runs["FailureReason"]
@@ -154,7 +154,7 @@ def test_a_killed_server_leaves_no_process_and_the_next_has_all_that_it_had(tmp_
         up.process.terminate()
         assert up.process.wait(120) == 0
     assert not any(file.stat().st_size == len(LARGE) for file in (state / "s3" / "far").iterdir())
-    with running(state) as up:
+    with running(state, fresh=True) as up:
         assert "parts" not in [entry["Key"] for entry in up.s3.list_objects_v2(Bucket="far")["Contents"]]
         assert object_at(up, "s3://bucket/train/a.csv").decode() == CSV
         in_service(up, "e-n")

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 pytest.importorskip("boto3")
 pytest.importorskip("moto")
 
-from tests.local.sagemaker.client import CSV, ROOT, ROWS, request
+from tests.local.sagemaker.client import CSV, ROWS, request
+from tests.local.sagemaker.forked import oba
 
 pytestmark = pytest.mark.slow
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "local", "run", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
+    return oba("run", *arguments)
 
 
 def transform(uri: str, **more: object) -> dict:

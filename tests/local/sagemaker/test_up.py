@@ -19,6 +19,7 @@ pytest.importorskip("boto3")
 pytest.importorskip("moto")
 
 from tests.local.sagemaker.client import CSV, ROOT, ROWS, ended, object_at, request, trained
+from tests.local.sagemaker.forked import oba
 
 pytestmark = pytest.mark.slow
 
@@ -249,17 +250,16 @@ def test_one_request_runs_without_a_server(tmp_path):
     file.write_text(json.dumps(request("alone")))
     wrong.write_text(json.dumps(request("alone", HyperParameters={"k": "0", "feature_dim": "2"})))
 
-    def run(request: Path):
-        command = [sys.executable, "-m", "local", "run", str(request), "--data", f"s3://bucket/train={folder}"]
-        done = subprocess.run([*command, "--output", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True)
-        return done.returncode, done.stdout, done.stderr
+    def words(request: Path) -> list[str]:
+        return ["run", str(request), "--data", f"s3://bucket/train={folder}", "--output", str(tmp_path / "out")]
 
-    code, told, errors = run(file)
-    assert (code, errors) == (0, "")
+    done = subprocess.run([sys.executable, "-m", "local", *words(file)], cwd=ROOT, capture_output=True, text=True)
+    told = done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
     assert "#metrics" in told
     with tarfile.open(tmp_path / "out" / "model.tar.gz") as tar:
         assert tar.getnames()
     assert told.endswith(f"Next    oba predict --model {tmp_path}/out/model.tar.gz --input FILE\n")
-    code, told, errors = run(wrong)
+    code, _, errors = oba(*words(wrong))
     assert code == 1
     assert errors.startswith("Failed: ClientError: Hyperparameter 'k': '0' is not an integer of at least 1")
