@@ -199,18 +199,23 @@ def _retaining(endpoint: Record, config: Record, excluded: set[str]) -> Record:
 
 def _updated(cloud: Cloud, name: str, config: Record) -> Record:
     with cloud.store.lock:
-        record = found(cloud, KIND, name, "endpoint")
-        if record["EndpointStatus"] not in ("InService", "Failed"):
-            raise invalid(f'Cannot update in-progress endpoint "{record["Arn"]}".')
+        record = _at_rest(found(cloud, KIND, name, "endpoint"))
         cloud.store.update(KIND, name, EndpointStatus="Updating")
     start(cloud, record, config)
     return {"EndpointArn": record["Arn"]}
 
 
+def _at_rest(endpoint: Record) -> Record:
+    """The endpoint, which is neither made nor changed just now. Raises AwsError."""
+    if endpoint["EndpointStatus"] not in ("InService", "Failed"):
+        raise invalid(f'Cannot update in-progress endpoint "{endpoint["Arn"]}".')
+    return endpoint
+
+
 @operation("UpdateEndpointWeightsAndCapacities")
 def update_weights(cloud: Cloud, request: Record) -> Record:
     """Other weights take effect at once; other numbers of instances as an update does."""
-    record = found(cloud, KIND, request["EndpointName"], "endpoint")
+    record = _at_rest(found(cloud, KIND, request["EndpointName"], "endpoint"))
     desired = {one["VariantName"]: one for one in request["DesiredWeightsAndCapacities"]}
     if name := twice([one["VariantName"] for one in request["DesiredWeightsAndCapacities"]]):
         raise invalid(f"DesiredWeightsAndCapacities: the variant '{name}' is given twice")

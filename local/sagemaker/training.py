@@ -134,6 +134,9 @@ def describe(cloud: Cloud, request: Record) -> Record:
 def list_jobs(cloud: Cloud, request: Record) -> Record:
     """Jobs, a page of them."""
     jobs = [] if "WarmPoolStatusEquals" in request else cloud.store.all(KIND)  # no job keeps its instances warm
+    if "TrainingPlanArnEquals" in request:
+        plan = request["TrainingPlanArnEquals"]
+        jobs = [job for job in jobs if job["ResourceConfig"].get("TrainingPlanArn") == plan]
     page, token = listed(jobs, request, name="Name", status="TrainingJobStatus")
     return {"TrainingJobSummaries": [{key: one[key] for key in _SUMMARY if key in one} for one in page], **token}
 
