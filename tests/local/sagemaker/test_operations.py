@@ -79,6 +79,38 @@ def test_cloudwatch_counts_what_variants_are_asked_and_how_long_it_took(up, endp
     assert metric(up, "v-a", "Invocations", EndpointConfigName="none")[0] == 0
 
 
+def test_a_shadow_variant_is_asked_what_the_other_is_as_often_as_its_weight_says(up, endpoint):
+    one = {"InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    given = {
+        "EndpointConfigName": "shadowed",
+        "ProductionVariants": [one | {"VariantName": "seen", "ModelName": "a", "InitialVariantWeight": 2}],
+        "ShadowProductionVariants": [one | {"VariantName": "shadow", "ModelName": "b", "InitialVariantWeight": 1}],
+    }
+    up.sagemaker.create_endpoint_config(**given)
+    up.sagemaker.create_endpoint(EndpointName="shadowed", EndpointConfigName="shadowed")
+    described = in_service(up, "shadowed")
+    assert [one["VariantName"] for one in described["ProductionVariants"]] == ["seen"]
+    (shadow,) = described["ShadowProductionVariants"]
+    assert (shadow["VariantName"], shadow["CurrentInstanceCount"]) == ("shadow", 1)
+    count = 60
+    for _ in range(count):
+        answer = up.runtime.invoke_endpoint(EndpointName="shadowed", Body=b"1,2", ContentType="text/csv")
+        assert answer["InvokedProductionVariant"] == "seen"
+
+    def asked(variant: str) -> float:
+        return metric(up, variant, "Invocations", EndpointName="shadowed")[0]
+
+    deadline = time.monotonic() + 20
+    while (asked("seen") < count or not asked("shadow")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert asked("seen") == count
+    assert 10 < asked("shadow") < 50  # fewer or more of 60 at one half: once in 10 million
+    with pytest.raises(up.runtime.exceptions.ValidationError, match="not found"):
+        up.runtime.invoke_endpoint(EndpointName="shadowed", Body=b"1,2", TargetVariant="shadow")
+    up.sagemaker.update_endpoint(EndpointName="shadowed", EndpointConfigName=endpoint)
+    assert "ShadowProductionVariants" not in in_service(up, "shadowed")
+
+
 def test_the_runtime_calls_its_errors_as_its_model_does(up, endpoint):
     for given in ({"EndpointName": "none"}, {"EndpointName": endpoint, "TargetVariant": "none"}):
         with pytest.raises(up.runtime.exceptions.ValidationError, match="not found"):
