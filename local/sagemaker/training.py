@@ -86,8 +86,12 @@ def _check(cloud: Cloud, request: Record) -> None:
     specification = request["AlgorithmSpecification"]
     if "TrainingImage" not in specification:
         raise invalid("AlgorithmSpecification: oba up needs a TrainingImage; it has no algorithms by AlgorithmName")
-    if "ContainerEntrypoint" in specification or "ContainerArguments" in specification:
-        raise invalid("AlgorithmSpecification: the images that oba up runs take no ContainerEntrypoint or Arguments")
+    for member in ("ContainerEntrypoint", "ContainerArguments"):
+        if member in specification:
+            raise invalid(
+                f"AlgorithmSpecification.{member}: programs of your own (source_code in the SageMaker SDK 3) do not run "
+                "here, but the commands of the images"
+            )
     try:
         cloud.engine.check(specification["TrainingImage"])
         images.declaration(specification["TrainingImage"])

@@ -134,6 +134,10 @@ JOBS = {
         request("refused", AlgorithmSpecification=SPECIFICATION | {"AlgorithmName": "mine"}),
         "TrainingImage and AlgorithmName",
     ),
+    "a program of one's own": (
+        request("refused", AlgorithmSpecification=SPECIFICATION | {"ContainerEntrypoint": ["/bin/sh"]}),
+        "AlgorithmSpecification.ContainerEntrypoint: programs of your own",
+    ),
     "neither": (request("refused", AlgorithmSpecification={"TrainingInputMode": "File"}), "TrainingImage"),
     "two metrics of a name": (
         request(
