@@ -89,8 +89,8 @@ def _check(cloud: Cloud, request: Record) -> None:
     for member in ("ContainerEntrypoint", "ContainerArguments"):
         if member in specification:
             raise invalid(
-                f"AlgorithmSpecification.{member}: programs of your own (source_code in the SageMaker SDK 3) do not run "
-                "here, but the commands of the images"
+                f"AlgorithmSpecification.{member}: programs of your own (source_code in SDK 3) do not run here, but "
+                "the commands of the images"
             )
     try:
         cloud.engine.check(specification["TrainingImage"])
