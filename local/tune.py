@@ -32,7 +32,7 @@ from local import inputs, train
 from local.columns import Columns
 from local.parameters import Loudness
 from local.tuning import arguments, history, process
-from local.tuning.checks import check
+from local.tuning.checks import check, with_open_ends
 from local.tuning.config import GRID, Definition, TuningConfig
 from local.tuning.ranges import CategoricalRange, Range
 from local.tuning.tuner import Ending, Status, Trial, Tuner
@@ -122,6 +122,7 @@ def _config(
         ranges = tuple(_listed(one) for one in ranges)
     static = {**static, "_tuning_objective_metric": metric.name}
     definition = Definition(ranges=ranges, static=static, metric=metric.name, maximize=bool(metric.maximize))
+    definition = with_open_ends(definition, algorithm)
     config = TuningConfig(
         definitions=(definition,),
         strategy=request.strategy,

@@ -63,7 +63,7 @@ class ImageClassificationHyperparameters(Hyperparameters):
     resize: int | None = integer(
         default=None,
         at_least=1,
-        help="Pixels of the shorter side that images are given before they are cropped; needed for image files.",
+        help="Pixels of the shorter side that images are given before they are cropped; needed where some are smaller.",
     )
     augmentation_type: str | None = choice(
         *augment.KINDS,

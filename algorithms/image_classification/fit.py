@@ -25,7 +25,7 @@ from algorithms.image_classification.model import SYMBOL_FILE, ImageModel
 from algorithms.image_classification.optimizers import learning_rate, optimizer
 from algorithms.image_classification.pretrained import Weights
 from algorithms.image_classification.shown import Kept
-from algorithms.interface import IMAGE_RECORDIO, Job
+from algorithms.interface import Job
 from algorithms.vision import augment, examples
 from algorithms.vision.augment import Preparation
 from algorithms.vision.graph import read_graph
@@ -117,16 +117,11 @@ def _pipelines(
     """The batches of the two channels.
 
     Raises:
-        TrainingDataError: there are fewer images than a batch has, or image files and no size to bring them to.
+        TrainingDataError: there are fewer images than a batch has.
     """
     pipelines, hosts = [], job.hosts
     for name, kind in (("train", values.augmentation_type or augment.NONE), ("validation", augment.NONE)):
         found = examples.of_channel(name, channels, targets.of_channel(name, channels[name], form), hosts)
-        if channels[name].media_type != IMAGE_RECORDIO and values.resize is None:
-            raise TrainingDataError(
-                f"Channel '{name}' holds image files: the hyperparameter resize must say how long their shorter side "
-                "is made"
-            )
         if name == "train" and found.count is not None:
             _check_count(found.count, values, job)
         prepare = Preparation(form.image_shape, values.resize, kind)

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from werkzeug.datastructures import Headers
@@ -39,17 +39,26 @@ _LACKING = {
     "X-Amzn-SageMaker-Inference-Component": "InferenceComponentName: oba up has no inference components",
     "X-Amzn-SageMaker-Session-Id": "SessionId: oba up has no stateful sessions",
 }
+_COPIES = 16
+"""Requests that a shadow variant is asked at a time; more are left out, as it must not hold up the production's."""
 _numbers = itertools.count()
 _logger = logging.getLogger("oba.up")
 
 
 @dataclass
 class Variant:
-    """A production variant that runs."""
+    """A variant that runs.
+
+    Attributes:
+        shadow: gets copies of some of its requests: so many as the quotient of the weights says.
+        copies: held for each of the requests that it is asked as a shadow.
+    """
 
     name: str
     weight: float
-    instances: list[Instance]
+    instances: list[Instance] = field(default_factory=list)
+    shadow: Variant | None = None
+    copies: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_COPIES))
 
 
 # ---- servers --------------------------------------------------------------------------------------------------------
@@ -61,17 +70,19 @@ def start(cloud: Cloud, endpoint: Record, config: Record) -> None:
 
 
 def _start(cloud: Cloud, endpoint: Record, config: Record) -> None:
-    name, variants = endpoint["Name"], config["ProductionVariants"]
-    new: list[Variant] = []
+    name, new = endpoint["Name"], list[Variant]()
     try:
-        for variant in variants:
-            new.append(Variant(variant["VariantName"], variant.get("InitialVariantWeight", 1.0), []))
+        for variant in config["ProductionVariants"]:
+            new.append(_variant(variant))
             _start_variant(cloud, endpoint, config, variant, new[-1])
+        for variant in config.get("ShadowProductionVariants") or ():
+            new[0].shadow = _variant(variant)
+            _start_variant(cloud, endpoint, config, variant, new[0].shadow)
     except Exception as error:  # whatever it is: an endpoint must not stay Creating, nor its servers without it
         if not isinstance(error, (JobError, AwsError)):
             _logger.exception("Endpoint %s", name)
         _close(new)
-        last = new[-1].name if new else ""
+        last = (new[-1].shadow or new[-1]).name if new else ""
         reason = f"The primary container for production variant {last}: {error}"
         with cloud.store.lock:
             if _is_there(cloud, endpoint):
@@ -88,11 +99,16 @@ def _start(cloud: Cloud, endpoint: Record, config: Record) -> None:
     _close(before)
 
 
+def _variant(variant: Record) -> Variant:
+    return Variant(variant["VariantName"], variant.get("InitialVariantWeight", 1.0))
+
+
 def _configured(config: Record) -> Record:
     """Of a configuration, what the record of an endpoint has."""
     return {
         "EndpointConfigName": config["EndpointConfigName"],
         "Variants": config["ProductionVariants"],
+        "Shadows": config.get("ShadowProductionVariants"),
         "AsyncInferenceConfig": config.get("AsyncInferenceConfig"),
         "Capture": config.get("DataCaptureConfig"),
     }
@@ -102,6 +118,7 @@ def _config_of(record: Record) -> Record:
     """The configuration that an endpoint has, which may be deleted."""
     config = {"EndpointConfigName": record["EndpointConfigName"], "ProductionVariants": record["Variants"]}
     return config | {
+        "ShadowProductionVariants": record.get("Shadows"),
         "AsyncInferenceConfig": record.get("AsyncInferenceConfig"),
         "DataCaptureConfig": record.get("Capture"),
     }
@@ -130,7 +147,7 @@ def _start_variant(cloud: Cloud, endpoint: Record, config: Record, variant: Reco
 
 def _close(variants: list[Variant]) -> None:
     for variant in variants:
-        for instance in variant.instances:
+        for instance in (*variant.instances, *(variant.shadow.instances if variant.shadow else ())):
             instance.close()
 
 
@@ -153,9 +170,14 @@ def describe(cloud: Cloud, request: Record) -> Record:
     """The endpoint as it is now."""
     record = found(cloud, KIND, request["EndpointName"], "endpoint")
     running = {variant.name: variant for variant in cloud.running.get(record["Name"], [])}
-    variants = [_described(cloud, variant, running.get(variant["VariantName"])) for variant in record["Variants"]]
+    running |= {variant.shadow.name: variant.shadow for variant in running.values() if variant.shadow}
+    both = {"ProductionVariants": record["Variants"], "ShadowProductionVariants": record.get("Shadows") or ()}
+    described = {
+        kind: [_described(cloud, variant, running.get(variant["VariantName"])) for variant in variants] or None
+        for kind, variants in both.items()
+    }
     capture = data_capture.described(record.get("Capture"))
-    return record | {"EndpointArn": record["Arn"], "ProductionVariants": variants, "DataCaptureConfig": capture}
+    return record | described | {"EndpointArn": record["Arn"], "DataCaptureConfig": capture}
 
 
 def _described(cloud: Cloud, variant: Record, running: Variant | None) -> Record:
@@ -199,18 +221,23 @@ def _retaining(endpoint: Record, config: Record, excluded: set[str]) -> Record:
 
 def _updated(cloud: Cloud, name: str, config: Record) -> Record:
     with cloud.store.lock:
-        record = found(cloud, KIND, name, "endpoint")
-        if record["EndpointStatus"] not in ("InService", "Failed"):
-            raise invalid(f'Cannot update in-progress endpoint "{record["Arn"]}".')
+        record = _at_rest(found(cloud, KIND, name, "endpoint"))
         cloud.store.update(KIND, name, EndpointStatus="Updating")
     start(cloud, record, config)
     return {"EndpointArn": record["Arn"]}
 
 
+def _at_rest(endpoint: Record) -> Record:
+    """The endpoint, which is neither made nor changed just now. Raises AwsError."""
+    if endpoint["EndpointStatus"] not in ("InService", "Failed"):
+        raise invalid(f'Cannot update in-progress endpoint "{endpoint["Arn"]}".')
+    return endpoint
+
+
 @operation("UpdateEndpointWeightsAndCapacities")
 def update_weights(cloud: Cloud, request: Record) -> Record:
     """Other weights take effect at once; other numbers of instances as an update does."""
-    record = found(cloud, KIND, request["EndpointName"], "endpoint")
+    record = _at_rest(found(cloud, KIND, request["EndpointName"], "endpoint"))
     desired = {one["VariantName"]: one for one in request["DesiredWeightsAndCapacities"]}
     if name := twice([one["VariantName"] for one in request["DesiredWeightsAndCapacities"]]):
         raise invalid(f"DesiredWeightsAndCapacities: the variant '{name}' is given twice")
@@ -284,32 +311,64 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Answ
     if endpoint.get("AsyncInferenceConfig"):
         raise invalid(f"Endpoint {name} is asynchronous: InvokeEndpointAsync is for it")
     variant = chosen(cloud, name, headers.get("X-Amzn-SageMaker-Target-Variant"))
-    instance = random.choice(variant.instances)
+    many = variant.instances[0].many
     for header, told in _LACKING.items():
         if header in headers:
             raise invalid(told)
     target = headers.get("X-Amzn-SageMaker-Target-Model")
-    if instance.many and target is None:
+    if many and target is None:
         raise invalid("TargetModel is required for an endpoint with many models")
-    if not instance.many and target is not None:
+    if not many and target is not None:
         raise invalid("TargetModel is for endpoints with many models only")
-    sent = {key: headers[key] for key in _FORWARDED if key in headers}
-    asked = time.monotonic()
+    _copy(cloud, endpoint, variant, body, headers)
     try:
-        answer, container = instance.invoke(body, sent, target, hostname=headers.get(_HOSTNAME))
+        answer, container = _asked(cloud, endpoint, variant, body, headers, came)
     except JobError as error:
         raise invalid(str(error)) from error
     except (OSError, http.client.HTTPException) as error:
         raise AwsError("ModelNotReadyException", f"No answer from {variant.name}: {error}", 429) from error
+    if answer.status >= 400:
+        raise _model_error(cloud, name, container, answer)
+    return answer, variant.name
+
+
+def _asked(
+    cloud: Cloud, endpoint: Record, variant: Variant, body: bytes, headers: Headers, came: float
+) -> tuple[Answer, str]:
+    """The answer of one of the variant's instances, which is counted and captured, and the container that gave it.
+
+    Raises:
+        AwsError, JobError: it cannot be asked. OSError, http.client.HTTPException: there was no answer.
+    """
+    instance, name = random.choice(variant.instances), endpoint["Name"]
+    sent = {key: headers[key] for key in _FORWARDED if key in headers}
+    asked, target = time.monotonic(), headers.get("X-Amzn-SageMaker-Target-Model")
+    answer, container = instance.invoke(body, sent, target, hostname=headers.get(_HOSTNAME))
     ended = time.monotonic()
     values = invocation_metrics.of_answer(answer.status, ended - asked, ended - came)
     cloud.metrics.add(cloud.client("cloudwatch"), name, endpoint["EndpointConfigName"], variant.name, values)
-    if answer.status >= 400:
-        raise _model_error(cloud, name, container, answer)
     capture, media_type = endpoint.get("Capture"), answer.headers.get("content-type")
-    if capture and (line := data_capture.line(capture, headers, body, answer.body, media_type)) is not None:
+    if answer.status >= 400 or not capture:
+        return answer, container
+    if (line := data_capture.line(capture, headers, body, answer.body, media_type)) is not None:
         cloud.captures.add(cloud.client("s3"), capture, f"{name}/{variant.name}", line, instance.tell)
-    return answer, variant.name
+    return answer, container
+
+
+def _copy(cloud: Cloud, endpoint: Record, variant: Variant, body: bytes, headers: Headers) -> None:
+    """Ask the variant's shadow the same in the background, where it has one whose turn it is."""
+    shadow = variant.shadow
+    if shadow is None or random.random() * variant.weight >= shadow.weight or not shadow.copies.acquire(blocking=False):
+        return
+
+    def ask(shadow: Variant, came: float) -> None:
+        try:
+            with contextlib.suppress(JobError, AwsError, OSError, http.client.HTTPException):  # its answer is nobody's
+                _asked(cloud, endpoint, shadow, body, headers, came)
+        finally:
+            shadow.copies.release()
+
+    threading.Thread(target=ask, args=(shadow, time.monotonic()), daemon=True).start()
 
 
 def running(cloud: Cloud, name: str) -> tuple[Record, list[Variant]]:

@@ -71,7 +71,8 @@ def _group(cloud: Cloud, name: str) -> Record:
     return _found(cloud, GROUP, name)
 
 
-def _described_group(record: Record) -> Record:
+def described_group(record: Record) -> Record:
+    """A group as its operations answer."""
     own = {"ModelPackageGroupArn": record["Arn"], "ModelPackageGroupStatus": "Completed", "CreatedBy": {}}
     return record | own
 
@@ -79,7 +80,7 @@ def _described_group(record: Record) -> Record:
 @operation("DescribeModelPackageGroup")
 def describe_group(cloud: Cloud, request: Record) -> Record:
     """The group of a name or an ARN."""
-    return _described_group(_group(cloud, request["ModelPackageGroupName"]))
+    return described_group(_group(cloud, request["ModelPackageGroupName"]))
 
 
 @operation("ListModelPackageGroups")
@@ -87,7 +88,7 @@ def list_groups(cloud: Cloud, request: Record) -> Record:
     """Groups, a page of them."""
     page, token = listed(cloud.store.all(GROUP), request, name="Name")
     fields = ("ModelPackageGroupName", "ModelPackageGroupArn", "ModelPackageGroupDescription", "CreationTime")
-    groups = [_described_group(one) for one in page]
+    groups = [described_group(one) for one in page]
     kept = [{key: one[key] for key in (*fields, "ModelPackageGroupStatus") if key in one} for one in groups]
     return {"ModelPackageGroupSummaryList": kept, **token}
 
@@ -152,14 +153,15 @@ def _of_source(cloud: Cloud, uri: str) -> Record | None:
     return None
 
 
-def _described(record: Record) -> Record:
+def described(record: Record) -> Record:
+    """A package as its operations answer."""
     return record | {"ModelPackageArn": record["Arn"], "ModelPackageName": record["Name"].replace(".", "/")}
 
 
 @operation("DescribeModelPackage")
 def describe_package(cloud: Cloud, request: Record) -> Record:
     """The package of a name or an ARN."""
-    return _described(_package(cloud, request["ModelPackageName"]))
+    return described(_package(cloud, request["ModelPackageName"]))
 
 
 @operation("UpdateModelPackage")
@@ -194,7 +196,7 @@ def list_packages(cloud: Cloud, request: Record) -> Record:
     if "ModelApprovalStatus" in request:
         some = [one for one in some if one.get("ModelApprovalStatus") == request["ModelApprovalStatus"]]
     page, token = listed(some, request, name="Name")
-    packages = [_described(one) for one in page]
+    packages = [described(one) for one in page]
     return {"ModelPackageSummaryList": [{key: one[key] for key in _SUMMARY if key in one} for one in packages], **token}
 
 

@@ -91,18 +91,17 @@ def list_models(cloud: Cloud, request: Record) -> Record:
 @operation("CreateEndpointConfig")
 def create_config(cloud: Cloud, request: Record) -> Record:
     """Production variants: models with weights and numbers of instances."""
-    names = [variant["VariantName"] for variant in request["ProductionVariants"]]
+    shadows = request.get("ShadowProductionVariants", [])
+    names = [variant["VariantName"] for variant in (*request["ProductionVariants"], *shadows)]
     if len(set(names)) < len(names):
         raise invalid(f"Production variant names must be unique: {', '.join(names)}")
-    if "ShadowProductionVariants" in request:
-        raise invalid("oba up does not have ShadowProductionVariants")
     if "AsyncInferenceConfig" in request:
         _check_asynchronous(request["AsyncInferenceConfig"]["OutputConfig"])
         if len(names) > 1:
             raise invalid("AsyncInferenceConfig: an asynchronous endpoint has one production variant")
     if "DataCaptureConfig" in request:
         data_capture.check(request["DataCaptureConfig"])
-    for variant in request["ProductionVariants"]:
+    for variant in (*request["ProductionVariants"], *shadows):
         if "ModelName" not in variant:
             raise invalid(f"Variant {variant['VariantName']}: oba up has variants with a ModelName only")
         model = found(cloud, MODEL, variant["ModelName"], "model")
@@ -111,6 +110,8 @@ def create_config(cloud: Cloud, request: Record) -> Record:
             _check_no_more_than_serverless(request, model)
         else:
             _check_instances(variant)
+    if shadows:
+        _check_no_more_than_shadowed(cloud, request)
     name = request["EndpointConfigName"]
     exists = "Cannot create already existing endpoint configuration"
     return {"EndpointConfigArn": put_new(cloud, CONFIG, name, request, exists)}
@@ -149,6 +150,22 @@ def _check_no_more_than_serverless(config: Record, model: Record) -> None:
             "One or more endpoint features are not supported using this configuration: a serverless endpoint cannot be "
             f"or have {', '.join(names)}"
         )
+
+
+def _check_no_more_than_shadowed(cloud: Cloud, config: Record) -> None:
+    """Refuse what endpoints with a shadow variant exclude (the developer guide, "Shadow variants")."""
+    both = (config["ProductionVariants"], config["ShadowProductionVariants"])
+    if any(len(variants) > 1 for variants in both):
+        raise invalid("ShadowProductionVariants: an endpoint has one production variant with one shadow variant")
+    of_models = [one for (variant,) in both for one in containers(cloud, variant["ModelName"]).definitions]
+    excluded = {
+        "a serverless endpoint": any("ServerlessConfig" in variant for (variant,) in both),
+        "an asynchronous endpoint": "AsyncInferenceConfig" in config,
+        "a multi-model endpoint": any(one.get("Mode") == "MultiModel" for one in of_models),
+        "an inference pipeline": len(of_models) > len(both),
+    }
+    if names := [name for name, there in excluded.items() if there]:
+        raise invalid(f"ShadowProductionVariants are not supported by {', '.join(names)}")
 
 
 def _check_instances(variant: Record) -> None:

@@ -52,7 +52,8 @@ def call(cloud: Cloud, name: str, request: Any) -> Record:
     """
     model = protocol.model(name)
     if name not in OPERATIONS:
-        raise AwsError("UnknownOperationException", f"oba up does not have {name}; it has {', '.join(OPERATIONS)}")
+        told = f"oba up does not have {name}: docs/local-sagemaker.md lists what there is"
+        raise AwsError("UnknownOperationException", told)
     protocol.check(model.input_shape, request)
     _check_tags([tag["Key"] for tag in request.get("Tags") or ()])
     if not _TOKEN.fullmatch(token := request.get("NextToken") or "0"):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import escape
 
+from botocore.model import OperationNotFoundError
 from flask import request
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import MethodNotAllowed, NotFound
@@ -29,6 +30,8 @@ def application() -> Callable[[dict[str, Any], Any], Any]:
             return moto(environ, start_response)
         except NotImplementedError as error:  # as moto says of operations that it lacks
             return _lacking(environ, str(error) or "moto lacks it")(environ, start_response)
+        except OperationNotFoundError:
+            return _lacking(environ, "the service has none of this name")(environ, start_response)
         except Exception as error:
             _logger.exception("%s", _asked(environ))
             failed = f"oba up failed in moto: {type(error).__name__}; see its log"
@@ -39,7 +42,13 @@ def application() -> Callable[[dict[str, Any], Any], Any]:
 
 def _backend(service: Any) -> Any:
     """moto's application of a service, whose errors come here. Of operations that are addresses moto lacks some
-    altogether; what it has and does not find, it says itself."""
+    altogether; what it has and does not find, it says itself.
+
+    Raises:
+        NotImplementedError: there is no such service.
+    """
+    if service is None:
+        raise NotImplementedError("moto lacks the service")
     backend = create_backend_app(service)
     backend.config["PROPAGATE_EXCEPTIONS"] = True
     for error in (NotFound, MethodNotAllowed):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from local.sagemaker import endpoints, training_job, tuning_jobs
+from local.sagemaker import endpoints, model_packages, models, training_job, tuning_jobs
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import invalid
 from local.sagemaker.operations import operation
@@ -51,7 +51,26 @@ def _records(cloud: Cloud, resource: str) -> list[Record]:
             | {"Tags": record["Tags"]}
             for record in cloud.store.all(tuning_jobs.KIND)
         ]
+    if resource == "Model":
+        return [_model(cloud, record) for record in cloud.store.all(models.MODEL)]
+    if resource == "ModelPackage":
+        return [model_packages.described(record) for record in cloud.store.all(model_packages.KIND)]
+    if resource == "ModelPackageGroup":
+        return [model_packages.described_group(record) for record in cloud.store.all(model_packages.GROUP)]
     return []
+
+
+def _model(cloud: Cloud, record: Record) -> Record:
+    """A model as the dashboard of the console has it, with its endpoints; its own fields find it, too."""
+    described = record | {"ModelArn": record["Arn"]}
+    names = {"Name": "EndpointName", "Arn": "EndpointArn"}
+    fields = (*names, "CreationTime", "LastModifiedTime", "EndpointStatus")
+    having = [
+        {names.get(key, key): endpoint[key] for key in fields}
+        for endpoint in cloud.store.all(endpoints.KIND)
+        if any(variant["ModelName"] == record["Name"] for variant in endpoint["Variants"])
+    ]
+    return described | {"Model": described, "Endpoints": having}
 
 
 def _fits(record: Record, expression: Record) -> bool:

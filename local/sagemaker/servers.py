@@ -33,6 +33,9 @@ ANSWER_SECONDS = 120
 """Above the 60 s that SageMaker waits for a container, which ends the request itself."""
 
 MULTI = "MultiModel"
+_ports: set[int] = set()
+"""Of servers that run or start: where one is slow to listen, another must not take its port and answer its pings."""
+_claiming = threading.Lock()
 _PAUSE = 0.03
 _NO_MEMORY, _CONFLICT, _GONE = 507, 409, 404
 
@@ -79,7 +82,6 @@ class Server:
         self._paths = Paths(emptied(place.folder))
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._loading = threading.Lock()
-        self.port = free_port()
         self.many = container.get("Mode") == MULTI
         if not self.many:
             _bring_model(self._client, container, self._paths.model)
@@ -91,11 +93,13 @@ class Server:
         self._log = Log(cloud, place.folder.parent / f"{place.folder.name}.log", place.group, place.stream)
         for note in place.notes:
             self.tell(note)
+        self.port = _claimed_port()
         try:
             self._process = cloud.engine.start(
                 Run(container["Image"], "serve", self._paths.base, self._paths.base, given, self.port)
             )
         except Exception:
+            _ports.discard(self.port)
             self._log.close()
             raise
         self._reader = threading.Thread(target=self._follow, args=(self._process,), daemon=True)
@@ -169,6 +173,7 @@ class Server:
     def close(self) -> None:
         """End it."""
         self._processes.end(self._process)
+        _ports.discard(self.port)
         self._reader.join()
         self._log.close()
 
@@ -195,6 +200,14 @@ class Server:
         assert process.stdout is not None
         for line in process.stdout:
             self._log.write(line)
+
+
+def _claimed_port() -> int:
+    with _claiming:
+        while (port := free_port()) in _ports:
+            pass
+        _ports.add(port)
+    return port
 
 
 def _bring_model(client: object, container: Record, folder: Path) -> None:

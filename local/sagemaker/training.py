@@ -86,8 +86,12 @@ def _check(cloud: Cloud, request: Record) -> None:
     specification = request["AlgorithmSpecification"]
     if "TrainingImage" not in specification:
         raise invalid("AlgorithmSpecification: oba up needs a TrainingImage; it has no algorithms by AlgorithmName")
-    if "ContainerEntrypoint" in specification or "ContainerArguments" in specification:
-        raise invalid("AlgorithmSpecification: the images that oba up runs take no ContainerEntrypoint or Arguments")
+    for member in ("ContainerEntrypoint", "ContainerArguments"):
+        if member in specification:
+            raise invalid(
+                f"AlgorithmSpecification.{member}: programs of your own (source_code in SDK 3) do not run here, but "
+                "the commands of the images"
+            )
     try:
         cloud.engine.check(specification["TrainingImage"])
         images.declaration(specification["TrainingImage"])
@@ -134,6 +138,9 @@ def describe(cloud: Cloud, request: Record) -> Record:
 def list_jobs(cloud: Cloud, request: Record) -> Record:
     """Jobs, a page of them."""
     jobs = [] if "WarmPoolStatusEquals" in request else cloud.store.all(KIND)  # no job keeps its instances warm
+    if "TrainingPlanArnEquals" in request:
+        plan = request["TrainingPlanArnEquals"]
+        jobs = [job for job in jobs if job["ResourceConfig"].get("TrainingPlanArn") == plan]
     page, token = listed(jobs, request, name="Name", status="TrainingJobStatus")
     return {"TrainingJobSummaries": [{key: one[key] for key in _SUMMARY if key in one} for one in page], **token}
 

@@ -32,7 +32,8 @@ from local.sagemaker.store import Record, emptied
 
 KIND = "training-job"
 GROUP = "/aws/sagemaker/TrainingJobs"
-CHECKPOINTS = "/opt/ml/checkpoints"
+BASE = "/opt/ml"
+CHECKPOINTS = f"{BASE}/checkpoints"
 MOST_HOSTS = 20
 """Instances of a job that SageMaker allows where no more are asked for, and more than a machine has cores for."""
 
@@ -173,7 +174,7 @@ class Job:
         """The failure file of the first host that has one, as SageMaker shows it."""
         for host in self._hosts:
             with contextlib.suppress(OSError):
-                text = host.paths.failure.read_text(errors="replace").strip()
+                text = self._as_there(host.paths.failure.read_text(errors="replace").strip())
                 known = text.startswith(("ClientError: ", "AlgorithmError: "))
                 return f"{text if known else f'AlgorithmError: {text}'}, exit code: {code}"
             log = (self._folder / f"{host.paths.base.name}.log").read_text(errors="replace")
@@ -182,6 +183,13 @@ class Job:
         if code < 0:
             return f"AlgorithmError: the process was ended by signal {-code}; see the log"
         return f"AlgorithmError: , exit code: {code}"
+
+    def _as_there(self, text: str) -> str:
+        """What a host says, with the names of hosts and folders that it has on SageMaker."""
+        hosts = sorted(self._hosts, key=lambda host: -len(host.name))  # 127.28.0.12 is no 127.28.0.1 with a 2
+        for host in hosts:
+            text = text.replace(f"{host.paths.base}/", f"{BASE}/").replace(host.name, host.paths.base.name)
+        return text
 
     # ---- before ------------------------------------------------------------------------------------------------------
 
@@ -296,7 +304,7 @@ class Job:
         known = 0.0
         assert process.stdout is not None
         for line in process.stdout:
-            log.write(line)
+            log.write(self._as_there(line))
             if leads and log.latest and max(when for _, when in log.latest.values()) > known:
                 known = max(when for _, when in log.latest.values())
                 metrics = [

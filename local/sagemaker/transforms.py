@@ -50,7 +50,8 @@ def create(cloud: Cloud, request: Record) -> Record:
         s3.split(request["TransformOutput"]["S3OutputPath"])
     except (AlgorithmInputError, JobError) as error:
         raise invalid(str(error)) from error
-    record = request | {"TransformJobStatus": "InProgress", "Containers": containers.definitions}
+    role = {"RoleArn": (cloud.store.get(models.MODEL, request["ModelName"]) or {}).get("ExecutionRoleArn", "")}
+    record = request | role | {"TransformJobStatus": "InProgress", "Containers": containers.definitions}
     with cloud.store.lock:
         try:
             arn = put_new(cloud, KIND, name, record, "A transform job with this name exists already")
@@ -161,18 +162,24 @@ class _Client(Client):
 
 
 class _Errors(logging.Handler):
-    """What a thread logs as errors, to the job's log."""
+    """What a thread logs as errors, to the job's log; of files below ``folder`` as what they are copies of.
 
-    def __init__(self, log: Log) -> None:
+    Args:
+        found: these: objects, at least one.
+    """
+
+    def __init__(self, log: Log, folder: Path, found: Sequence[s3.Object]) -> None:
         super().__init__(logging.ERROR)
         self.first: str | None = None
-        self._log, self._thread = log, threading.get_ident()
+        self._log, self._thread, self._folder = log, threading.get_ident(), f"{folder}/"
+        self._prefix = f"{found[0].bucket}/{found[0].key.removesuffix(found[0].path)}"
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the first, write all."""
         if record.thread == self._thread:
-            self.first = self.first or record.getMessage()
-            self._log.write(record.getMessage())
+            text = record.getMessage().replace(self._folder, self._prefix)
+            self.first = self.first or text
+            self._log.write(text)
 
 
 def run(cloud: Cloud, name: str, stop: threading.Event) -> None:
@@ -203,8 +210,8 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
     job, client = found(cloud, name), cloud.client("s3")
     folder = emptied(cloud.folder / "transform-jobs" / name)
     cloud.store.update(KIND, name, TransformStartTime=time.time())
-    role = {"RoleArn": (cloud.store.get(models.MODEL, job["ModelName"]) or {}).get("ExecutionRoleArn", "")}
-    s3.download(client, channels.objects(client, job["TransformInput"], role), folder / "input")
+    inputs = channels.objects(client, job["TransformInput"], job)
+    s3.download(client, inputs, folder / "input")
     given = options(job, folder)
     processing, files = Processing(given), transform.sources(given)
     variables = job.get("Environment", {}) | given.environment()
@@ -213,7 +220,7 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
     log = Log(cloud, folder / "data.log", GROUP, f"{name}/i-0/data-log")
     if told := without_effect.told(KIND, job):
         log.write(told)
-    errors = _Errors(log)
+    errors = _Errors(log, folder / "input", inputs)
     batch_logger.addHandler(errors)
     try:
         instance.wait()

@@ -23,14 +23,15 @@ _MODEL = (
     *("VpcConfig", "EnableNetworkIsolation", "PrimaryContainer.ImageConfig", "PrimaryContainer.MultiModelConfig"),
     *("Containers.ImageConfig", "Containers.MultiModelConfig"),
 )
+_VARIANT = (
+    *("AcceleratorType", "CoreDumpConfig", "ServerlessConfig", "VolumeSizeInGB", "ManagedInstanceScaling"),
+    *("RoutingConfig", "EnableSSMAccess", "InstancePools", "InferenceAmiVersion", "CapacityReservationConfig"),
+)
 _ENDPOINT = (
     *("KmsKeyId", "DataCaptureConfig.KmsKeyId", "MetricsConfig", "VpcConfig", "EnableNetworkIsolation"),
     "ExplainerConfig",
     *("AsyncInferenceConfig.OutputConfig.KmsKeyId", "AsyncInferenceConfig.OutputConfig.NotificationConfig"),
-    *("ProductionVariants.AcceleratorType", "ProductionVariants.CoreDumpConfig", "ProductionVariants.ServerlessConfig"),
-    *("ProductionVariants.VolumeSizeInGB", "ProductionVariants.ManagedInstanceScaling"),
-    *("ProductionVariants.RoutingConfig", "ProductionVariants.EnableSSMAccess", "ProductionVariants.InstancePools"),
-    *("ProductionVariants.InferenceAmiVersion", "ProductionVariants.CapacityReservationConfig"),
+    *(f"{kind}.{name}" for kind in ("ProductionVariants", "ShadowProductionVariants") for name in _VARIANT),
 )
 _OF = {"training-job": _TRAINING, "transform-job": _TRANSFORM, "model": _MODEL, "endpoint-config": _ENDPOINT}
 

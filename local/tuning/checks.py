@@ -10,9 +10,19 @@ from algorithms.hyperparameters import Field
 from algorithms.interface import Algorithm
 from container import describe
 from local.tuning.config import EPOCHS, GRID, HYPERBAND, STRATEGIES, Definition, TuningConfig, TuningError
-from local.tuning.ranges import CategoricalRange, ContinuousRange, IntegerRange, Range
+from local.tuning.ranges import (
+    AUTO,
+    LINEAR,
+    REVERSE_LOGARITHMIC,
+    CategoricalRange,
+    ContinuousRange,
+    IntegerRange,
+    Range,
+)
 from recordio.quoting import quoted
 
+_INSIDE = 1e-6
+"""So much of a range lies between its end and the first value that is tried, where the end itself is not taken."""
 _AROUND = 10
 """An automatic range of a hyperparameter without declared ends goes from a tenth of the hint to ten times it."""
 
@@ -176,6 +186,31 @@ def with_automatic_ranges(definition: Definition, algorithm: type[Algorithm] | N
     rest = {name: hint for name, hint in rest.items() if name not in kept}
     static = kept | dict(definition.static)
     return dataclasses.replace(definition, ranges=definition.ranges + made, static=static, hints=rest)
+
+
+def with_open_ends(definition: Definition, algorithm: type[Algorithm] | None) -> Definition:
+    """The definition with continuous ranges that end just inside of an end that the declaration leaves open.
+
+    The ends in SageMaker's specifications of algorithms are closed: it takes a range from 0 for a share above 0, as
+    AWS's notebook on distributed tuning has one. On a logarithmic scale such an end stays refused.
+    """
+    if algorithm is None:
+        return definition
+    declared = _by_every_name(algorithm)
+    ranges = tuple(
+        _inside(one, declared[one.name]) if isinstance(one, ContinuousRange) and one.name in declared else one
+        for one in definition.ranges
+    )
+    return dataclasses.replace(definition, ranges=ranges)
+
+
+def _inside(one: ContinuousRange, field: Field) -> ContinuousRange:
+    step = _INSIDE * (one.high - one.low)
+    if one.scaling in (AUTO, LINEAR) and one.low == field.above:
+        one = dataclasses.replace(one, low=one.low + step, scaling=LINEAR)  # Auto is linear from 0 on
+    if one.scaling != REVERSE_LOGARITHMIC and one.high == field.below:
+        one = dataclasses.replace(one, high=one.high - step)
+    return one
 
 
 def _automatic(name: str, field: Field, hint: str) -> Range:

@@ -314,7 +314,7 @@ def _completed(definition: Definition, algorithm: type[Algorithm] | None, automa
         known = checks.tuned_by_default(algorithm)
         hints = {name: hint for name, hint in known.items() if name not in definition.static}
         definition = dataclasses.replace(definition, hints=hints | dict(definition.hints))
-    definition = checks.with_automatic_ranges(definition, algorithm)
+    definition = checks.with_open_ends(checks.with_automatic_ranges(definition, algorithm), algorithm)
     if algorithm is None:
         return definition
     return dataclasses.replace(definition, static={**definition.static, OBJECTIVE: definition.metric})

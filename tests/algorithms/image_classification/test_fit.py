@@ -128,8 +128,9 @@ def test_image_files_with_a_list(tmp_path: Path) -> None:
         (lists / f"{name}.lst").write_text("".join(lines))
         channels |= {name: Records(media_type="application/x-image", folder=images), f"{name}_lst": lists}
     assert fit(channels, resize=18).image_shape == (3, 16, 16)
-    with pytest.raises(TrainingDataError, match="Channel 'train' holds image files: the hyperparameter resize"):
-        fit(channels)
+    assert fit(channels).image_shape == (3, 16, 16)  # they are as large, as AWS's notebook on lists has them
+    with pytest.raises(ImageError, match=r"less than image_shape's 24 x 24; set the hyperparameter resize"):
+        fit(channels, image_shape="3,24,24")
     (tmp_path / "train" / "some" / "3.png").unlink()
     with pytest.raises(TrainingDataError, match=r"train.lst: line 4: there is no file 'some/3.png' in channel 'train'"):
         fit(channels, resize=18)

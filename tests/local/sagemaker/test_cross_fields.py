@@ -134,6 +134,10 @@ JOBS = {
         request("refused", AlgorithmSpecification=SPECIFICATION | {"AlgorithmName": "mine"}),
         "TrainingImage and AlgorithmName",
     ),
+    "a program of one's own": (
+        request("refused", AlgorithmSpecification=SPECIFICATION | {"ContainerEntrypoint": ["/bin/sh"]}),
+        "AlgorithmSpecification.ContainerEntrypoint: programs of your own",
+    ),
     "neither": (request("refused", AlgorithmSpecification={"TrainingInputMode": "File"}), "TrainingImage"),
     "two metrics of a name": (
         request(
@@ -232,6 +236,26 @@ CONFIGS = {
         [variant(**INSTANCES), variant("b", **INSTANCES)],
         {"AsyncInferenceConfig": ANSWERS},
         "AsyncInferenceConfig.*one production variant",
+    ),
+    "two shadows": (
+        [variant(**INSTANCES)],
+        {"ShadowProductionVariants": [variant("b", **INSTANCES), variant("c", **INSTANCES)]},
+        "one production variant with one shadow variant",
+    ),
+    "a serverless shadow": (
+        [variant(**INSTANCES)],
+        {"ShadowProductionVariants": [serverless("b")]},
+        "not supported by a serverless",
+    ),
+    "a shadow of many": (
+        [variant(**INSTANCES)],
+        {"ShadowProductionVariants": [variant("b", "many", **INSTANCES)]},
+        "not supported by a multi-model",
+    ),
+    "a shadow of the name": (
+        [variant(**INSTANCES)],
+        {"ShadowProductionVariants": [variant(**INSTANCES)]},
+        "names must be unique",
     ),
     "names twice": ([variant(**INSTANCES)] * 2, {}, "names must be unique"),
     "no such model": ([variant(model="none", **INSTANCES)], {}, "Could not find model"),

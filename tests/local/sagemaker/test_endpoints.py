@@ -232,8 +232,8 @@ def test_a_transform_job_joins_answers_to_its_input_and_names_what_it_cannot_rea
     up.s3.put_object(Bucket="bucket", Key="asked/wrong.csv", Body="1,x\n")
     job = transformed(up, "wrong-rows", "asked")
     assert job["TransformJobStatus"] == "Failed"
-    assert job["FailureReason"].startswith("ClientError: 1 of 2 files were not transformed.")
-    assert "wrong.csv" in job["FailureReason"]
+    told = "ClientError: 1 of 2 files were not transformed. bucket/asked/wrong.csv: 400"
+    assert job["FailureReason"].startswith(told)
 
 
 def test_a_registered_version_of_a_model_is_approved_and_deployed(up, models):

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("boto3")
 
-from local.sagemaker import endpoints, instances, models, training, training_job
+from local.sagemaker import endpoints, instances, models, servers, training, training_job
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.engines import ProcessEngine
 from local.sagemaker.errors import AwsError, JobError
@@ -127,3 +127,19 @@ def test_a_deleted_endpoint_does_not_touch_its_successor(cloud, monkeypatch, end
     assert not endpoint["FailureReason"]
     assert [instance.servers for variant in cloud.running["e"] for instance in variant.instances] == [made["second"]]
     assert not made["second"][0].closed
+
+
+def test_two_servers_that_have_yet_to_listen_have_ports_of_their_own(cloud, monkeypatch):
+    free = iter([7001, 7001, 7001, 7002, 7001])
+    monkeypatch.setattr(servers, "free_port", lambda: next(free))
+
+    def server(name: str) -> servers.Server:
+        return servers.Server(cloud, {"Image": KMEANS}, servers.Place(cloud.folder / name, "group", name))
+
+    first, second = server("first"), server("second")
+    assert (first.port, second.port) == (7001, 7002)
+    first.close()
+    third = server("third")
+    assert third.port == 7001
+    for one in (second, third):
+        one.close()

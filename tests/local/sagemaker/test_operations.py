@@ -37,6 +37,8 @@ def test_an_update_keeps_what_variants_have_become_where_it_is_asked_to(up, endp
     up.sagemaker.update_endpoint_weights_and_capacities(EndpointName=endpoint, DesiredWeightsAndCapacities=desired)
     given = {"EndpointName": endpoint, "EndpointConfigName": endpoint, "RetainAllVariantProperties": True}
     up.sagemaker.update_endpoint(**given)
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match="Cannot update in-progress endpoint"):
+        up.sagemaker.update_endpoint_weights_and_capacities(EndpointName=endpoint, DesiredWeightsAndCapacities=desired)
     assert weights(up, endpoint) == [(0.25, 0.25), (3, 3)]
     excluded = [{"VariantPropertyType": "DesiredWeight"}]
     up.sagemaker.update_endpoint(**given, ExcludeRetainedVariantProperties=excluded)
@@ -75,6 +77,38 @@ def test_cloudwatch_counts_what_variants_are_asked_and_how_long_it_took(up, endp
     config = up.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
     assert metric(up, "v-a", "Invocations", EndpointConfigName=config)[0] == 5
     assert metric(up, "v-a", "Invocations", EndpointConfigName="none")[0] == 0
+
+
+def test_a_shadow_variant_is_asked_what_the_other_is_as_often_as_its_weight_says(up, endpoint):
+    one = {"InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    given = {
+        "EndpointConfigName": "shadowed",
+        "ProductionVariants": [one | {"VariantName": "seen", "ModelName": "a", "InitialVariantWeight": 2}],
+        "ShadowProductionVariants": [one | {"VariantName": "shadow", "ModelName": "b", "InitialVariantWeight": 1}],
+    }
+    up.sagemaker.create_endpoint_config(**given)
+    up.sagemaker.create_endpoint(EndpointName="shadowed", EndpointConfigName="shadowed")
+    described = in_service(up, "shadowed")
+    assert [one["VariantName"] for one in described["ProductionVariants"]] == ["seen"]
+    (shadow,) = described["ShadowProductionVariants"]
+    assert (shadow["VariantName"], shadow["CurrentInstanceCount"]) == ("shadow", 1)
+    count = 60
+    for _ in range(count):
+        answer = up.runtime.invoke_endpoint(EndpointName="shadowed", Body=b"1,2", ContentType="text/csv")
+        assert answer["InvokedProductionVariant"] == "seen"
+
+    def asked(variant: str) -> float:
+        return metric(up, variant, "Invocations", EndpointName="shadowed")[0]
+
+    deadline = time.monotonic() + 20
+    while (asked("seen") < count or not asked("shadow")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert asked("seen") == count
+    assert 10 < asked("shadow") < 50  # fewer or more of 60 at one half: once in 10 million
+    with pytest.raises(up.runtime.exceptions.ValidationError, match="not found"):
+        up.runtime.invoke_endpoint(EndpointName="shadowed", Body=b"1,2", TargetVariant="shadow")
+    up.sagemaker.update_endpoint(EndpointName="shadowed", EndpointConfigName=endpoint)
+    assert "ShadowProductionVariants" not in in_service(up, "shadowed")
 
 
 def test_the_runtime_calls_its_errors_as_its_model_does(up, endpoint):
@@ -134,16 +168,33 @@ def test_a_search_finds_jobs_by_all_kinds_of_properties(up):
         found(up, ours, ("HyperParameters.k", "GreaterThan", "many"))
 
 
+def test_a_search_finds_models_with_their_endpoints_and_the_packages_of_a_group(up, endpoint):
+    def results(resource: str, name: str, value: str) -> list[dict]:
+        expression = {"Filters": [{"Name": name, "Operator": "Equals", "Value": value}]}
+        return [one[resource] for one in up.sagemaker.search(Resource=resource, SearchExpression=expression)["Results"]]
+
+    (model,) = results("Model", "ModelName", "a")
+    assert model["Model"]["ModelArn"] == up.sagemaker.describe_model(ModelName="a")["ModelArn"]
+    assert [one["EndpointName"] for one in model["Endpoints"]] == [endpoint]
+    up.sagemaker.create_model_package_group(ModelPackageGroupName="searched")
+    for status in ("Approved", "Rejected"):
+        up.sagemaker.create_model_package(ModelPackageGroupName="searched", ModelApprovalStatus=status)
+    (group,) = results("ModelPackageGroup", "ModelPackageGroupName", "searched")
+    assert group["ModelPackageGroupStatus"] == "Completed"
+    assert len(results("ModelPackage", "ModelPackageGroupName", "searched")) == 2
+    (approved,) = results("ModelPackage", "ModelApprovalStatus", "Approved")
+    assert approved["ModelPackageArn"].endswith("model-package/searched/1")
+
+
 def test_a_job_is_deleted_when_it_has_ended(up, state):
     up.sagemaker.create_training_job(**request("gone", HyperParameters=LONG))
     with pytest.raises(up.sagemaker.exceptions.ResourceInUse, match="stop it first"):
         up.sagemaker.delete_training_job(TrainingJobName="gone")
     up.sagemaker.stop_training_job(TrainingJobName="gone")
     ended(up, "gone")
-    assert "gone" not in [
-        job["TrainingJobName"]
-        for job in up.sagemaker.list_training_jobs(WarmPoolStatusEquals="Available")["TrainingJobSummaries"]
-    ]
+    plan = "arn:aws:sagemaker:us-east-1:123456789012:training-plan/none"
+    for none in ({"WarmPoolStatusEquals": "Available"}, {"TrainingPlanArnEquals": plan}):
+        assert up.sagemaker.list_training_jobs(**none)["TrainingJobSummaries"] == []
     up.sagemaker.delete_training_job(TrainingJobName="gone")
     with pytest.raises(up.sagemaker.exceptions.ClientError, match="Requested resource not found"):
         up.sagemaker.describe_training_job(TrainingJobName="gone")

@@ -56,6 +56,12 @@ def test_an_operation_that_moto_lacks_is_named(up, service, operation, given):
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
+def test_a_service_that_moto_lacks_is_named(up):
+    with pytest.raises(ClientError, match="oba up does not have groundstation's .*: moto lacks the service") as caught:
+        client(up, "groundstation").list_satellites()
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
 def test_an_address_that_moto_lacks_is_named(up):
     store = client(up, "sagemaker-featurestore-runtime")
     with pytest.raises(ClientError, match="oba up does not have sagemaker's GET /FeatureGroup/a, .* no such address"):

@@ -87,6 +87,23 @@ def test_a_wrong_hyperparameter_fails_the_job_with_its_reason(up):
     assert "ModelArtifacts" not in job or not job["ModelArtifacts"].get("S3ModelArtifacts")
 
 
+def test_hosts_and_folders_are_called_as_on_sagemaker(up):
+    up.s3.put_object(Bucket="bucket", Key="narrow/part-0", Body="1,2\n3,4\n")
+    up.s3.put_object(Bucket="bucket", Key="narrow/part-1", Body="1,2,3\n")
+    given = {"uri": "s3://bucket/narrow/", "hosts": 2, "distribution": "ShardedByS3Key"}
+    up.sagemaker.create_training_job(**request("hosts-told", **given))
+    assert ended(up, "hosts-told")["FailureReason"].startswith("ClientError: Host algo-2: train/part-1, line 1")
+    up.s3.put_object(Bucket="bucket", Key="hollow/part-0", Body="")
+    up.sagemaker.create_training_job(**request("folder-told", uri="s3://bucket/hollow/"))
+    assert "/opt/ml/input/data/train has no data files" in ended(up, "folder-told")["FailureReason"]
+    group = "/aws/sagemaker/TrainingJobs"
+    for name in ("hosts-told", "folder-told"):
+        for stream in up.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]:
+            of_stream = {"logGroupName": group, "logStreamName": stream["logStreamName"]}
+            text = json.dumps(up.logs.get_log_events(**of_stream)["events"])
+            assert "training-jobs" not in text and "127." not in text
+
+
 def test_data_that_is_not_there_fails_the_job_as_on_sagemaker(up):
     up.sagemaker.create_training_job(**request("no-data", uri="s3://bucket/nothing"))
     reason = ended(up, "no-data")["FailureReason"]

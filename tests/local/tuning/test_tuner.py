@@ -1,5 +1,6 @@
 """The engine of tuning jobs, on functions whose least value is known."""
 
+import dataclasses
 import itertools
 import math
 import threading
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from algorithms import registry
-from local.tuning.checks import check
+from algorithms import hyperparameters, registry
+from local.tuning.checks import check, with_open_ends
 from local.tuning.config import Definition, TuningConfig, TuningError, from_request
 from local.tuning.ranges import CategoricalRange, ContinuousRange, IntegerRange
 from local.tuning.tuner import FAILED, OUT_OF_TIME, STOPPED, Ending, Observation, Status, Tuner
@@ -286,6 +287,20 @@ def refusal(job):
     with pytest.raises(TuningError) as error:
         check(from_request(job), {"": registry.find("kmeans")}, tunable_only=True)
     return str(error.value)
+
+
+def test_a_range_from_an_end_that_the_hyperparameter_does_not_take_is_tried_within_it():
+    fields = hyperparameters.fields(registry.find("xgboost").hyperparameters)
+    ranges = (ContinuousRange("colsample_bylevel", 0, 1), ContinuousRange("eta", 0, 1), IntegerRange("max_depth", 1, 3))
+    given = Definition(ranges=ranges, static={}, metric="validation:auc", maximize=True)
+    tried = with_open_ends(given, registry.find("xgboost")).ranges
+    assert tried[1:] == ranges[1:]
+    assert 0 < tried[0].low < 1e-3 and tried[0].high == 1
+    assert fields["colsample_bylevel"].parse(tried[0].written(0)) > 0  # whatever a search rounds to
+    assert not tried[0].distribution().log
+    logarithmic = dataclasses.replace(given, ranges=(ContinuousRange("colsample_bylevel", 0, 1, "Logarithmic"),))
+    assert with_open_ends(logarithmic, registry.find("xgboost")) == logarithmic
+    assert "needs a range above 0" in logarithmic.ranges[0].problems()[0]
 
 
 def test_requests_that_cannot_be_are_refused_with_the_reason():
