@@ -22,7 +22,7 @@ def answer(model: Model, batch: Any, parameters: Mapping[str, str] = NO_PARAMETE
     """
     with np.errstate(over="ignore", invalid="ignore"):
         columns = model.predict(batch, parameters)
-    _check_finite(columns)
+    check_finite(columns)
     return columns
 
 
@@ -38,11 +38,12 @@ def selected(model: Model, batch: Any, outputs: Sequence[str]) -> dict[str, Any]
     """
     with np.errstate(over="ignore", invalid="ignore"):
         columns = model.select(batch, outputs)
-    _check_finite({name: values for name, values in columns.items() if not np.isnan(values).all()})
+    check_finite({name: values for name, values in columns.items() if not np.isnan(values).all()})
     return columns
 
 
-def _check_finite(columns: Mapping[str, Any]) -> None:
+def check_finite(columns: Mapping[str, Any]) -> None:
+    """Raises PredictionError where a value of these named arrays is not finite."""
     for name, values in columns.items():
         if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not np.isfinite(values).all():
             row, *_ = np.argwhere(~np.isfinite(values))[0]

@@ -151,7 +151,7 @@ def _algorithm(folder: str, title: str, idea: str, command: str, job: str) -> st
     """A card with what an algorithm is for, how it is run, and where to read on."""
     report = f'<a href="{job}/output/data/report.html">Report of this demo</a>' if job else ""
     return (
-        f"<article><h3>{title}</h3><p>{idea}</p><code>oba train {command}</code>{report}"
+        f"<article><h3>{title}</h3><p>{idea}</p><code>oba train {command} --output out/{folder}</code>{report}"
         f'<a href="../../algorithms/{folder}/README.md">Read on: {title}</a></article>'
     )
 

@@ -127,12 +127,20 @@ class Estimator(BaseEstimator):
         check_is_fitted(self)
 
     def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
+        batch = self._batch(X)
+        return answer(self.model_, batch)
+
+    def _batch(self, X: Any) -> Batch:  # noqa: N803
+        """Rows to ask the model.
+
+        Raises:
+            ValueError: there is no model, or the rows do not fit it.
+        """
         self._check_fitted()
         if self.model_.takes_categories and (found := not_numbered(X)):
             raise ValueError(found)
         finite = "allow-nan" if self._missing else True
-        rows = self._checked(X, reset=False, ensure_all_finite=finite)
-        return answer(self.model_, Batch(as_csr(rows)))
+        return Batch(as_csr(self._checked(X, reset=False, ensure_all_finite=finite)))
 
     def save(self, path: str | Path) -> None:
         """Write the model as SageMaker's artifact: a ``model.tar.gz``, which ``algorithms.load`` and ``serve`` open."""

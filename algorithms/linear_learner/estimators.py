@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
+from algorithms.answers import check_finite
 from algorithms.arrays import QuietJob
 from algorithms.checkpoints import Checkpoint
 from algorithms.estimators.streams import Streaming, StreamsClasses, StreamsNumbers
@@ -94,6 +95,22 @@ class LinearLearnerClassifier(Linear, StreamsClasses, Unweighted, PredictsLabels
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
         """The probability of each class, (n, classes), in the order of ``classes_``."""
         return self._probabilities(X)
+
+    def decision_function(self, X: Any) -> np.ndarray:  # noqa: N803
+        """How far each row is from where its class changes, float32: of two classes (n,), above 0 for the second of
+        ``classes_``; else (n, classes), the largest of the class that is predicted.
+
+        ``coef_`` and ``intercept_`` give the same, less the model's threshold if it has one.
+
+        Raises:
+            ValueError: there is no model, or the rows cannot be used.
+        """
+        batch = self._batch(X)
+        model: Any = self.model_
+        with np.errstate(over="ignore", invalid="ignore"):
+            margins: np.ndarray = model.margins(batch)
+        check_finite({"decision_function": margins})
+        return margins
 
 
 class LinearLearnerRegressor(Linear, StreamsNumbers, Unweighted):

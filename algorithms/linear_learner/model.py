@@ -74,6 +74,14 @@ class LinearModel(Model):
             case _:
                 return {"score": softmax(raw), "predicted_label": raw.argmax(axis=1).astype(np.int32)}
 
+    def margins(self, batch: Batch) -> np.ndarray:
+        """A classifier's scores as scikit-learn's ``decision_function`` has them, float32: of two classes (n,), above 0
+        for the second; else (n, classes)."""
+        raw = self.raw_scores(batch)
+        if raw.shape[1] == 1:
+            return np.asarray(raw[:, 0] - np.float32(self.threshold))
+        return np.asarray(raw[:, 1] - raw[:, 0]) if raw.shape[1] == 2 else raw
+
     def figures(self, sample: Sample | None) -> list[Figure]:
         """How well ``sample`` is answered, and the weights."""
         figures = answered(sample, self.predict, self.predictor_type)

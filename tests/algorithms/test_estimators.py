@@ -14,10 +14,12 @@ import scipy.sparse as sp
 import xgboost
 from scipy.special import expit, softmax
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_digits, load_iris, make_blobs
 from sklearn.decomposition import PCA as TheirPCA  # noqa: N811
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -245,6 +247,43 @@ def test_labels_of_any_kind_and_classes_that_cannot_be() -> None:
         estimators.FactorizationMachinesClassifier(num_factors=2).fit(rows, names)
     margins = estimators.LinearLearnerClassifier(loss="hinge_loss").fit(rows[:100], names[:100])
     assert not hasattr(margins, "predict_proba")
+
+
+@pytest.mark.parametrize(
+    ("classes", "options"),
+    [
+        (2, {}),
+        (2, {"loss": "hinge_loss"}),
+        (2, {"binary_classifier_model_selection_criteria": "recall_at_target_precision"}),
+        (3, {}),
+    ],
+)
+def test_decision_function_is_that_of_scikit_learn(classes: int, options: dict[str, Any], tmp_path: Path) -> None:
+    """Of the hinge loss it is all that calibration, ROC and one-against-rest have."""
+    rows, numbers = load_iris(return_X_y=True)
+    rows, labels = rows[50 * (3 - classes) :], np.array(["a", "b", "c"])[numbers[50 * (3 - classes) :]]
+    fitted = estimators.LinearLearnerClassifier(random_state=0, **options).fit(rows, labels)
+    found = fitted.decision_function(rows)
+    predicted = found.argmax(axis=1) if classes == 3 else (found > 0).astype(int)
+    assert fitted.classes_[predicted].tolist() == fitted.predict(rows).tolist()
+    fitted.save(tmp_path / "model.tar.gz")
+    peer = algorithms.load(tmp_path / "model.tar.gz").export("sklearn")
+    if isinstance(peer, FixedThresholdClassifier):
+        expected = peer.estimator_.decision_function(rows) - peer.threshold
+    else:
+        expected = peer.decision_function(rows)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_margins_are_calibrated_and_ranked() -> None:
+    rows, numbers = load_iris(return_X_y=True)
+    margins = estimators.LinearLearnerClassifier(loss="hinge_loss", random_state=0)
+    two = rows[50:], numbers[50:]
+    assert CalibratedClassifierCV(margins, cv=3).fit(*two).score(*two) > 0.9
+    assert cross_val_score(margins, *two, cv=3, scoring="roc_auc").min() > 0.9
+    assert OneVsRestClassifier(margins).fit(rows, numbers).score(rows, numbers) > 0.9
+    with pytest.raises(ValueError, match="decision_function of row 1 is not a finite number"):
+        margins.fit(*two).decision_function([[3e38, -3e38, 3e38, 3e38]])
 
 
 @pytest.mark.parametrize("make", [lambda: estimators.XGBoostRegressor(num_round=5), estimators.LinearLearnerRegressor])
