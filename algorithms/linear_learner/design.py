@@ -215,17 +215,17 @@ def _within_classes(
     few rows ask for (OAS: Chen, Wiesel, Eldar and Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE
     Transactions on Signal Processing 58, 2010).
     """
-    of_rows, width = labels.astype(np.int64), rows.shape[1]
+    y, width = labels.astype(np.int64), rows.shape[1]
+    members = sp.csr_array((np.ones(len(y), rows.dtype), (y, np.arange(len(y)))), shape=(classes, len(y)))
     found = []
     for known in [*~held.T, np.ones(len(rows), bool)]:
-        x, y = rows[known], of_rows[known]
-        members = sp.csr_array((np.ones(len(y), x.dtype), (y, np.arange(len(y)))), shape=(classes, len(y)))
-        counts, sums = hosts.sum(np.bincount(y, minlength=classes), (members @ x).astype(np.float64))
+        mine = known[:, None].astype(rows.dtype)
+        counts, sums = hosts.sum(np.bincount(y[known], minlength=classes), (members @ (rows * mine)).astype(np.float64))
         freedom = int(share * counts.sum() - np.count_nonzero(counts))
         if freedom < ENOUGH_ROWS * width:
             return None
-        means = (sums / np.maximum(counts, 1)[:, None]).astype(x.dtype)
-        (squares,) = hosts.sum(_gram(x - means[y]))
+        means = (sums / np.maximum(counts, 1)[:, None]).astype(rows.dtype)
+        (squares,) = hosts.sum(_gram((rows - means[y]) * mine))
         if np.trace(squares) < RANK * counts.sum():
             return None
         found.append(_drawn_to_unit(share * squares / freedom, freedom))

@@ -106,7 +106,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         _check_validation(validation, problem, hp)
     threads = threads_for(2.0 * len(batch) * problem.feature_dim * problem.outputs)
     with threads:
-        point, problem = _best_weight(hp, problem, batch, validation, job)
+        point, problem, value = _best_weight(hp, problem, batch, validation, job)
     judged = None if validation is None else Rows.of(validation, problem, problem.outputs)
     rows = Rows.of(batch, problem, problem.outputs)
     winner = Winner(
@@ -115,7 +115,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         losses=np.empty(0),
         objective=point.objective,
         lowest_objective=point.objective,
-        value=path.criterion(point, hp, job.hosts)[0],
+        value=value,
         margin=0.0,
         setting=Setting(1.0, point.penalty * point.design.size**2, 0.0 if hp.l1 == AUTO else float(hp.l1)),
     )
@@ -124,19 +124,19 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
 
 def _best_weight(
     hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, validation: Batch | None, job: Job
-) -> tuple[path.Point, Problem]:
-    """The best point by the job's criterion of all weights of positive rows that are to be tried: most often one.
+) -> tuple[path.Point, Problem, float]:
+    """The best point by the job's criterion of all weights of positive rows that are to be tried: most often one. With
+    its scaling, and with what the criterion reaches.
 
     Another than the first is taken where it is better by more than half a standard error. Without a criterion losses
     decide, which weights change: the first one is kept.
     """
-    best: tuple[path.Point, Problem] | None = None
-    value = 0.0
+    best: tuple[path.Point, Problem, float] | None = None
     for weight in problem.positive_weights if hp.criterion is not None else problem.positive_weights[:1]:
         found = path.follow(hp, replace(problem, positive_weights=(weight,)), batch, validation, job)
         reached, rows = path.criterion(found[0], hp, job.hosts)
-        if best is None or reached > value + half_standard_error(value, rows):
-            best, value = found, reached
+        if best is None or reached > best[2] + half_standard_error(best[2], rows):
+            best = (*found, reached)
         if any_host(job.hosts, job.stop_requested):
             break
     assert best is not None, "there is at least one weight"

@@ -122,6 +122,7 @@ class Point:
 
     Attributes:
         models: what they minimise.
+        folds: (p,) the model of each fold.
         solution: (r + 1, c) for the rows of the design: the mean of the folds' models, or the finished one.
         penalty: its wd.
         objective: mean loss on the rows that it is judged by.
@@ -137,6 +138,7 @@ class Point:
     """
 
     models: Objective
+    folds: list[np.ndarray]
     solution: np.ndarray
     penalty: float
     objective: float
@@ -214,14 +216,14 @@ def _finish(best: Point, held: np.ndarray, copies: np.ndarray, validation: Batch
     unless its scores are ``known`` to be that."""
     objective, design, scores = best.models, best.design, best.scores
     hp, problem, hosts = objective.hp, objective.problem, objective.hosts
-    start = np.ascontiguousarray(best.solution).ravel()
+    solutions = list(of_leader(hosts, np.stack(best.folds)))
     objective.penalty = best.penalty
     if hp.criterion is not None and held.shape[1] and not known:
-        solutions = objective.minimise(objective.folds, [start] * held.shape[1])
+        solutions = objective.minimise(objective.folds, solutions)
         row, fold = np.nonzero(held)
         scores = objective.scores(solutions)[row, fold]
     # A factor is that of models minimised as far as a path does: beyond that scores get longer by themselves.
-    whole = objective.minimise([objective.whole], [start], kept=best.factor == 1)[0]
+    whole = objective.minimise([objective.whole], [np.mean(solutions, axis=0)], kept=best.factor == 1)[0]
     found = whole.reshape(-1, problem.outputs)
     if validation is not None:
         rows = Rows.of(validation, replace(problem, scaler=design.scaler), problem.outputs)
@@ -250,11 +252,20 @@ def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], share: float,
             error = float(mean_and_deviation(weaker.losses - lowest.losses, hosts)[1]) / np.sqrt(rows)
             if weaker.doubted - lowest.doubted <= ALIKE_ERRORS * error:
                 return weaker
-    penalty = _between(points)
-    if hp.wd != AUTO:
-        return replace(lowest, penalty=penalty)
-    weakest_first = np.log([(point.penalty, point.factor) for point in reversed(points)])
-    return replace(lowest, penalty=penalty, factor=float(np.exp(np.interp(np.log(penalty), *weakest_first.T))))
+    return lowest if (penalty := _between(points)) == lowest.penalty else _interpolated(points, penalty)
+
+
+def _interpolated(points: list[Point], penalty: float) -> Point:
+    """The best of these points at a penalty between its own and a neighbour's: with the factor that is likely there,
+    and with models from which those of this penalty are near."""
+    at = _lowest(points)
+    other = points[at - 1 if penalty > points[at].penalty else at + 1]
+    share = np.log(penalty / points[at].penalty) / np.log(other.penalty / points[at].penalty)
+    folds = [
+        near + near.dtype.type(share) * (far - near) for near, far in zip(points[at].folds, other.folds, strict=True)
+    ]
+    factor = float(points[at].factor * (other.factor / points[at].factor) ** share)
+    return replace(points[at], folds=folds, penalty=penalty, factor=factor)
 
 
 def _between(points: list[Point]) -> float:
@@ -322,7 +333,7 @@ def _search(
 def _minimised(objective: Objective, penalty: float, found: list[list[np.ndarray]]) -> list[np.ndarray]:
     """The models of the folds at this penalty, by those at the last ones."""
     objective.penalty = penalty
-    starts = np.stack([_ahead(*before) for before in zip(*found[-3:], strict=True)])
+    starts = _ahead(*map(np.stack, found[-3:]))
     return objective.minimise(objective.folds, list(of_leader(objective.hosts, starts)))
 
 
@@ -357,7 +368,18 @@ def _point(
     judged_by = of_leader(hosts, np.nan_to_num([of_out / count, doubted, mean], nan=np.inf, posinf=np.inf))
     value, doubted, mean = judged_by.tolist()
     return Point(
-        objective, middle, objective.penalty, value, mean, doubted, out_losses, out, out_labels, places, factor
+        objective,
+        solutions,
+        middle,
+        objective.penalty,
+        value,
+        mean,
+        doubted,
+        out_losses,
+        out,
+        out_labels,
+        places,
+        factor,
     )
 
 
@@ -377,7 +399,7 @@ def _factor(objective: Objective, scores: np.ndarray, labels: np.ndarray, rows: 
 
 
 def _ahead(*found: np.ndarray) -> np.ndarray:
-    """Where the minimum at the next penalty may be, by those (p,) at the last three, penalties being evenly spaced: as
+    """Where the minima (k, p) at the next penalty may be, by those at the last three, penalties being evenly spaced: as
     far on as from the last but one to the last, or less, where that was less than the step before it.
 
     A search that starts there takes half the steps.
@@ -385,9 +407,9 @@ def _ahead(*found: np.ndarray) -> np.ndarray:
     if len(found) < 3:
         return found[-1]
     step, before = found[2] - found[1], found[1] - found[0]
-    size = float(np.linalg.norm(before))
-    share = min(float(np.linalg.norm(step)) / size, 1.0) if size > 0 else 0.0
-    return found[2] + step.dtype.type(share) * step
+    size, now = np.linalg.norm(before, axis=1), np.linalg.norm(step, axis=1)
+    share = np.divide(now, size, out=np.zeros_like(now), where=size > 0)
+    return np.asarray(found[2] + np.minimum(share, 1)[:, None] * step)
 
 
 def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray | float:
