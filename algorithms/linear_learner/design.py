@@ -204,6 +204,12 @@ def designs(
             yield _design(problem, scaler, features, turn, hosts, within)
 
 
+def may_know_within(problem: Problem, rows: int) -> bool:
+    """Whether so many rows may tell how classes scatter, if folds lack no more than a fifth of them."""
+    freedom = 4 / 5 * rows - problem.outputs
+    return problem.feature_dim <= WITHIN_COLUMNS and freedom >= ENOUGH_ROWS * problem.feature_dim
+
+
 def _within_classes(
     rows: np.ndarray, labels: np.ndarray, classes: int, held: np.ndarray, share: float, hosts: Hosts
 ) -> np.ndarray | None:

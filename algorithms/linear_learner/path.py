@@ -28,14 +28,14 @@ from algorithms.common.lbfgs import HISTORY
 from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job
-from algorithms.linear_learner.design import Design, designs
+from algorithms.linear_learner.design import Design, designs, may_know_within
 from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.objective import Objective
 from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
 from algorithms.linear_learner.scaling import mean_and_deviation
 from algorithms.linear_learner.selection import aligned, calibrate, counted_rows
 from algorithms.linear_learner.temperature import temperature
-from algorithms.linear_learner.validation import Rows, fold_count, folds
+from algorithms.linear_learner.validation import Folds, Rows, fold_count, folds
 from recordio.batches import Batch
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
 """The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 2.2 is a
 probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
 the normal prior of the weights that gives such scores."""
+UNJUDGED = 0.1
+"""Of classes of one row each, where nothing tells how far rows scatter, the share of the penalty that scikit-learn's
+LogisticRegression has of standardised rows. With all of it, classes that are far apart are told with too little
+certainty, and with none of it those that are near each other with far too much."""
 ALIKE_ERRORS = 0.5
 """Models whose losses, row by row, differ by no more standard errors are as good as each other. The weakest penalty of
 them is kept: folds have fewer rows than the model that is kept, and ask for a stronger one than it needs; and where a
@@ -97,9 +101,13 @@ def _is_one_penalty(hp: LinearLearnerHyperparameters) -> bool:
     return hp.wd != AUTO and (hp.num_models == 1 or bool(hp.tuning_objective_metric))
 
 
-def _penalties(hp: LinearLearnerHyperparameters, design: Design, rows: int) -> tuple[tuple[float, ...], int]:
+def _penalties(
+    hp: LinearLearnerHyperparameters, design: Design, rows: int, *, judged: bool
+) -> tuple[tuple[float, ...], int]:
     """Those to try, the strongest first, and the number of the first to try: a stated ``wd``, of features in their
-    scaling, with its neighbours; or the one nearest to the usual one."""
+    scaling, with its neighbours; or the one nearest to the usual one; or where no row judges them, one alone."""
+    if hp.wd == AUTO and not judged:
+        return (UNJUDGED / (rows * design.size**2),), 0
     if hp.wd == AUTO:
         first = np.log(max(_usual(hp, rows), WEAKEST_FIRST))
         return PENALTIES, int(np.abs(np.log(PENALTIES) - first).argmin())
@@ -166,20 +174,45 @@ def follow(
     Logs an epoch for each point of the better path.
     """
     hosts, every = job.hosts, total(job.hosts, len(batch))
-    rows = every
-    labels = problem.label_scaler.apply(one_label(batch))
-    held, copies = np.empty((len(batch), 0), bool), np.ones(len(batch), np.int64)
+    known = Folds(np.empty((len(batch), 0), bool), every, np.ones(len(batch), np.int64))
     if validation is None:
-        held, rows, copies = folds(batch, hp, job.seed, hosts)
-    job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
+        known = folds(batch, hp, job.seed, hosts)
+    job.info(f"Training {max(known.held.shape[1], 1)} models in parallel.")
+    started = time.perf_counter()
+    found: tuple[Point, list[Point]] | None = None
+    if known.halves and may_know_within(problem, known.rows) and hp.wd == AUTO:
+        # A half of each class does not tell how its rows scatter, and this may tell more than all else.
+        found = _best_scaling(hp, problem, batch, folds(batch, hp, job.seed, hosts, even=False), validation, job)
+    if found is None or found[0].design.of_folds is None:
+        found = _best_scaling(hp, problem, batch, known, validation, job)
+    best, path = found
+    _report(hp, path, every, (time.perf_counter() - started) / len(path), job)
+    job.info("Early stop condition met. Stopping training.")
+    job.report(Progress(hp.epochs, hp.epochs))
+    on_path = any(point.penalty == best.penalty for point in path)
+    best = _finish(best, known.held, known.copies, validation, known=on_path)
+    return best, replace(problem, scaler=best.design.scaler)
+
+
+def _best_scaling(
+    hp: LinearLearnerHyperparameters,
+    problem: Problem,
+    batch: Batch,
+    known: Folds,
+    validation: Batch | None,
+    job: Job,
+) -> tuple[Point, list[Point]]:
+    """The best point of the paths in all scalings, and its path."""
+    hosts, held, rows = job.hosts, known.held, known.rows
+    by_others = validation is not None or held.shape[1] > 0 or problem.outputs == 1
+    labels = problem.label_scaler.apply(one_label(batch))
     best: Point | None = None
     lowest_of_all = np.inf
     first: int | None = None
     path: list[Point] = []
-    started = time.perf_counter()
     for design in designs(problem, batch, hp, held, rows, hosts):
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
-        penalties, usual = _penalties(hp, design, rows)
+        penalties, usual = _penalties(hp, design, rows, judged=by_others)
         objective = Objective(hp, problem, design, labels, held, hosts)
         near = usual if first is None else first
         begin = 0 if objective.starts_slowly and hp.wd == AUTO else near
@@ -187,15 +220,12 @@ def follow(
         at = _lowest(points)
         first = penalties.index(points[at].penalty)  # where another scaling has its best penalty, too, or next to it
         if best is None or points[at].doubted < lowest_of_all:
-            best, path, lowest_of_all = _chosen(hp, points, rows / every, hosts), points, points[at].doubted
-        if any_host(hosts, job.stop_requested):
+            share = rows / total(hosts, len(batch))
+            best, path, lowest_of_all = _chosen(hp, points, share, hosts), points, points[at].doubted
+        if any_host(hosts, job.stop_requested) or not by_others:
             break
-    _report(hp, path, every, (time.perf_counter() - started) / len(path), job)
-    job.info("Early stop condition met. Stopping training.")
-    job.report(Progress(hp.epochs, hp.epochs))
     assert best is not None, "there is at least one scaling, and one penalty"
-    best = _finish(best, held, copies, validation, known=any(point.penalty == best.penalty for point in path))
-    return best, replace(problem, scaler=best.design.scaler)
+    return best, path
 
 
 def _report(hp: LinearLearnerHyperparameters, path: list[Point], rows: int, seconds: float, job: Job) -> None:
