@@ -188,7 +188,8 @@ def designs(
     scaler = problem.scaler
     turn = hp.l1 in (AUTO, 0)  # absolute values of weights are not those of turned ones
     if not isinstance(features, np.ndarray):
-        scale = scaler.scale if _stated(hp) else sparse_scale(features, hosts)
+        known = _stated(hp) or (problem.sparse and not hp.states("num_point_for_scaler"))
+        scale = scaler.scale if known else sparse_scale(features, hosts)
         yield _design(problem, Scaler(np.zeros_like(scale), scale), features, turn, hosts)
         return
     yield _design(problem, scaler, features, turn, hosts)

@@ -167,16 +167,13 @@ class Point:
 
 
 def follow(
-    hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, validation: Batch | None, job: Job
+    hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, known: Folds, validation: Batch | None, job: Job
 ) -> tuple[Point, Problem]:
-    """The best point of the paths in all scalings, and the problem with its scaling.
+    """The best point of the paths in all scalings, by the folds of the batch, and the problem with its scaling.
 
     Logs an epoch for each point of the better path.
     """
     hosts, every = job.hosts, total(job.hosts, len(batch))
-    known = Folds(np.empty((len(batch), 0), bool), every, np.ones(len(batch), np.int64))
-    if validation is None:
-        known = folds(batch, hp, job.seed, hosts)
     job.info(f"Training {max(known.held.shape[1], 1)} models in parallel.")
     started = time.perf_counter()
     found: tuple[Point, list[Point]] | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from algorithms.common.copies import agreement, row_keys, units
-from algorithms.common.hosts import ONE_HOST
+from algorithms.common.hosts import ONE_HOST, total
 from algorithms.interface import Hosts
 from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import ScaledRows
@@ -58,6 +58,11 @@ class Folds(NamedTuple):
     rows: int
     copies: np.ndarray
     halves: bool = False
+
+
+def no_folds(batch: Batch, hosts: Hosts) -> Folds:
+    """Of rows that are all trained on: others judge the models."""
+    return Folds(np.empty((len(batch), 0), bool), total(hosts, len(batch)), np.ones(len(batch), np.int64))
 
 
 def folds(
