@@ -2,11 +2,15 @@
 
 Peers have defaults, too, and rows as they are and, where dense, standardised. Goals: log loss (mean squared error) at
 most 1.1 times their lowest, accuracy 0.995 of their highest, in 5 times the seconds of the slower of those two.
+
+Seconds are of the processor, the least of three: of ``fit`` on rows in memory on both sides. What a whole job takes,
+which also reads files and writes its log, report and model, stands beside; models are a job's.
 """
 
 from __future__ import annotations
 
 import csv
+import logging
 import tarfile
 import tempfile
 import time
@@ -22,7 +26,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
+from algorithms.estimators import LinearLearnerClassifier, LinearLearnerRegressor
 from algorithms.linear_learner import LinearLearner
 from benchmarks.common import SHARED_DATA, covertype, digits, mnist, table, train, write_job
 from recordio.batches import Batch, Features
@@ -31,6 +37,8 @@ from recordio.record_writer import encode_records
 SVM_CELLS = 1 << 23
 """Dense data of more cells than this takes LinearSVC many minutes, without being the best of the peers."""
 LOSS_GOAL, ACCURACY_GOAL, SECONDS_GOAL = 1.1, 0.995, 5.0
+ROUNDS, LONG = 3, 1.0
+"""Fits of which the fastest counts, and the seconds from which on one is enough."""
 
 
 class Split(NamedTuple):
@@ -53,7 +61,7 @@ class Split(NamedTuple):
 
 class Score(NamedTuple):
     """What a model reached: log loss (None without probabilities) and accuracy, or in regression the mean squared and
-    the mean absolute error; and processor seconds."""
+    the mean absolute error; and processor seconds of ``fit``."""
 
     name: str
     loss: float | None
@@ -297,8 +305,26 @@ def _mnist() -> list[Split]:
     ]
 
 
+def _estimator(split: Split) -> Any:
+    return LinearLearnerClassifier() if split.classes else LinearLearnerRegressor()
+
+
+def _seconds(model: Any, split: Split) -> float:
+    """Processor seconds of the fastest fit, on one thread: several that wait for each other cost time of it, too."""
+    spent: list[float] = []
+    logging.disable(logging.INFO)  # jobs in this process have left a handler
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")
+        while len(spent) < ROUNDS and sum(spent) < LONG:
+            started = time.process_time()
+            model.fit(split.train, split.train_labels)
+            spent.append(time.process_time() - started)
+    logging.disable(logging.NOTSET)
+    return min(spent)
+
+
 def ours(split: Split) -> Score:
-    """A whole training job of ours, and its model's score."""
+    """A whole training job of ours: its model's score, and its seconds."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "train.pbr"
         file.write_bytes(encode_records(split.train, split.train_labels))
@@ -351,11 +377,7 @@ def peers(split: Split) -> list[Score]:
 
 def peer(split: Split, model: Any) -> Score:
     """The score of a scikit-learn model of these rows."""
-    started = time.process_time()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.fit(split.train, split.train_labels)
-    seconds = time.process_time() - started
+    seconds = _seconds(model, split)
     name = " of scaled rows, ".join(type(part).__name__ for part in getattr(model, "named_steps", {"": model}).values())
     if not split.classes:
         return _errors(name, split, model.predict(split.test), seconds)
@@ -367,8 +389,8 @@ def peer(split: Split, model: Any) -> Score:
     return Score(name, loss, float(np.mean(model.predict(split.test) == split.test_labels)), seconds)
 
 
-def row(split: Split, mine: Score, theirs: list[Score]) -> tuple[object, ...]:
-    """One row of the table, with what misses its goal."""
+def row(split: Split, mine: Score, fitted: float, theirs: list[Score]) -> tuple[object, ...]:
+    """One row of the table, with what misses its goal: a job of ours, and what a fit alone takes."""
     loss = min((peer for peer in theirs if peer.loss is not None), key=lambda peer: peer.loss or 0.0)
     choose = max if split.classes else min
     second = choose(theirs, key=lambda peer: peer.second)
@@ -376,7 +398,7 @@ def row(split: Split, mine: Score, theirs: list[Score]) -> tuple[object, ...]:
     assert loss.loss is not None
     ratio = mine.loss / max(loss.loss, 1e-12)
     share = mine.second / second.second if split.classes else second.second / mine.second
-    times = mine.seconds / max(loss.seconds, second.seconds, 1e-9)
+    times = fitted / max(loss.seconds, second.seconds, 1e-9)
     missed = [
         name
         for name, bad in (
@@ -387,14 +409,15 @@ def row(split: Split, mine: Score, theirs: list[Score]) -> tuple[object, ...]:
         if bad
     ]
     size = "{:,} x {:,}".format(*split.train.shape)
-    figures = (mine.loss, loss.loss, ratio, mine.second, second.second, share, mine.seconds, times)
+    figures = (mine.loss, loss.loss, ratio, mine.second, second.second, share, mine.seconds, fitted, times)
     return (split.name, size, *figures, ", ".join(missed))
 
 
-COLUMNS = ("", "rows", "loss", "best", "ratio", "accuracy", "best", "share", "CPU s", "times", "misses")
+COLUMNS = ("", "rows", "loss", "best", "ratio", "accuracy", "best", "share", "job, s", "fit, s", "times", "misses")
 
 
 def defaults() -> str:
     """The table of all sets. In regression the errors are the mean squared and the mean absolute one."""
-    rows = [row(split, ours(split), peers(split)) for make in splits() for split in make()]
+    every = (split for make in splits() for split in make())
+    rows = [row(split, ours(split), _seconds(_estimator(split), split), peers(split)) for split in every]
     return table("defaults, beside the best of scikit-learn's linear models", COLUMNS, rows)

@@ -188,7 +188,8 @@ def designs(
     scaler = problem.scaler
     turn = hp.l1 in (AUTO, 0)  # absolute values of weights are not those of turned ones
     if not isinstance(features, np.ndarray):
-        scale = scaler.scale if _stated(hp) else sparse_scale(features, hosts)
+        known = _stated(hp) or (problem.sparse and not hp.states("num_point_for_scaler"))
+        scale = scaler.scale if known else sparse_scale(features, hosts)
         yield _design(problem, Scaler(np.zeros_like(scale), scale), features, turn, hosts)
         return
     yield _design(problem, scaler, features, turn, hosts)
@@ -204,6 +205,12 @@ def designs(
             yield _design(problem, scaler, features, turn, hosts, within)
 
 
+def may_know_within(problem: Problem, rows: int) -> bool:
+    """Whether so many rows may tell how classes scatter, if folds lack no more than a fifth of them."""
+    freedom = 4 / 5 * rows - problem.outputs
+    return problem.feature_dim <= WITHIN_COLUMNS and freedom >= ENOUGH_ROWS * problem.feature_dim
+
+
 def _within_classes(
     rows: np.ndarray, labels: np.ndarray, classes: int, held: np.ndarray, share: float, hosts: Hosts
 ) -> np.ndarray | None:
@@ -215,17 +222,17 @@ def _within_classes(
     few rows ask for (OAS: Chen, Wiesel, Eldar and Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE
     Transactions on Signal Processing 58, 2010).
     """
-    of_rows, width = labels.astype(np.int64), rows.shape[1]
+    y, width = labels.astype(np.int64), rows.shape[1]
+    members = sp.csr_array((np.ones(len(y), rows.dtype), (y, np.arange(len(y)))), shape=(classes, len(y)))
     found = []
     for known in [*~held.T, np.ones(len(rows), bool)]:
-        x, y = rows[known], of_rows[known]
-        members = sp.csr_array((np.ones(len(y), x.dtype), (y, np.arange(len(y)))), shape=(classes, len(y)))
-        counts, sums = hosts.sum(np.bincount(y, minlength=classes), (members @ x).astype(np.float64))
+        mine = known[:, None].astype(rows.dtype)
+        counts, sums = hosts.sum(np.bincount(y[known], minlength=classes), (members @ (rows * mine)).astype(np.float64))
         freedom = int(share * counts.sum() - np.count_nonzero(counts))
         if freedom < ENOUGH_ROWS * width:
             return None
-        means = (sums / np.maximum(counts, 1)[:, None]).astype(x.dtype)
-        (squares,) = hosts.sum(_gram(x - means[y]))
+        means = (sums / np.maximum(counts, 1)[:, None]).astype(rows.dtype)
+        (squares,) = hosts.sum(_gram((rows - means[y]) * mine))
         if np.trace(squares) < RANK * counts.sum():
             return None
         found.append(_drawn_to_unit(share * squares / freedom, freedom))

@@ -35,7 +35,7 @@ from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, ScaledRo
 from algorithms.linear_learner.selection import half_standard_error
 from algorithms.linear_learner.together import alike
 from algorithms.linear_learner.trainer import Trainer, Winner
-from algorithms.linear_learner.validation import HeldOut, Kept, Rows
+from algorithms.linear_learner.validation import Folds, HeldOut, Kept, Rows, folds, no_folds
 from recordio.batches import Batch, concatenate, rebatch
 
 if TYPE_CHECKING:
@@ -102,12 +102,14 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
     """Train on rows that are all in memory; see ``path``."""
     stated = hp.states("num_point_for_scaler")
     sample = first_of_all(job.hosts, len(batch), hp.num_point_for_scaler) if stated else len(batch)
-    problem = study(batch, hp, job.hosts, sample)
+    check_labels(one_label(batch), hp)
+    known = folds(batch, hp, job.seed, job.hosts) if validation is None else no_folds(batch, job.hosts)
+    problem = study(batch, hp, job.hosts, sample, distinct=known.rows, sized=False)
     if validation is not None:
         _check_validation(validation, problem, hp)
     threads = threads_for(2.0 * len(batch) * problem.feature_dim * problem.outputs)
     with threads:
-        point, problem = _best_weight(hp, problem, batch, validation, job)
+        point, problem, value = _best_weight(hp, problem, batch, known, validation, job)
     judged = None if validation is None else Rows.of(validation, problem, problem.outputs)
     rows = Rows.of(batch, problem, problem.outputs)
     winner = Winner(
@@ -116,7 +118,7 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
         losses=np.empty(0),
         objective=point.objective,
         lowest_objective=point.objective,
-        value=path.criterion(point, hp, job.hosts)[0],
+        value=value,
         margin=0.0,
         setting=Setting(1.0, point.penalty * point.design.size**2, 0.0 if hp.l1 == AUTO else float(hp.l1)),
     )
@@ -124,20 +126,20 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
 
 
 def _best_weight(
-    hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, validation: Batch | None, job: Job
-) -> tuple[path.Point, Problem]:
-    """The best point by the job's criterion of all weights of positive rows that are to be tried: most often one.
+    hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, known: Folds, validation: Batch | None, job: Job
+) -> tuple[path.Point, Problem, float]:
+    """The best point by the job's criterion of all weights of positive rows that are to be tried: most often one. With
+    its scaling, and with what the criterion reaches.
 
     Another than the first is taken where it is better by more than half a standard error. Without a criterion losses
     decide, which weights change: the first one is kept.
     """
-    best: tuple[path.Point, Problem] | None = None
-    value = 0.0
+    best: tuple[path.Point, Problem, float] | None = None
     for weight in problem.positive_weights if hp.criterion is not None else problem.positive_weights[:1]:
-        found = path.follow(hp, replace(problem, positive_weights=(weight,)), batch, validation, job)
+        found = path.follow(hp, replace(problem, positive_weights=(weight,)), batch, known, validation, job)
         reached, rows = path.criterion(found[0], hp, job.hosts)
-        if best is None or reached > value + half_standard_error(value, rows):
-            best, value = found, reached
+        if best is None or reached > best[2] + half_standard_error(best[2], rows):
+            best = (*found, reached)
         if any_host(job.hosts, job.stop_requested):
             break
     assert best is not None, "there is at least one weight"

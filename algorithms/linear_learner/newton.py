@@ -24,7 +24,7 @@ DESCENT, NOISE = 1e-4, 1e-12
 HALVINGS = 40
 """At most: from where all is all but straight, a step may be 1e10 times too long. A problem that they do not help stays
 where it is."""
-SLOW = 0.1
+SLOW = 0.25
 """A step that promises more than this share of what the last one did asks for second derivatives of where it is."""
 SMALLEST_CURVATURE, SMALLEST_SHARE = 1e-10, 1e-14
 """Added to all second derivatives, the latter times the largest: they vanish in directions in which all rows are told
@@ -41,7 +41,7 @@ class Values(NamedTuple):
 Evaluate = Callable[[np.ndarray, np.ndarray], Values]
 """Of the problems of these numbers (m,) at these points (m, p)."""
 Curvature = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""The mean of their second derivatives there, (p, p)."""
+"""The mean of their second derivatives there, (p, p), of which the upper triangle counts."""
 
 
 def minimise_together(
@@ -72,12 +72,13 @@ def minimise_together(
             solve = _solver(curvature(running, found[running]), hosts)
             direction, slope = _direction(solve, at.gradient, hosts)
         near = -slope <= 2 * tolerance * np.abs(at.value)
-        found[running[near]] += direction[near]
-        if near.all():
+        start = at.value
+        if near.any():
+            found[running[near]] += direction[near]
+            running, direction, slope, start = running[~near], direction[~near], slope[~near], start[~near]
+        if not len(running):
             break
-        running, direction, slope = running[~near], direction[~near], slope[~near]
         promised = -float(slope.sum())
-        start = at.value[~near]
         size = np.ones(len(running))
         for _ in range(HALVINGS):
             there = found[running] + size[:, None] * direction
@@ -88,7 +89,8 @@ def minimise_together(
             size[high] /= 2
         low = ~high
         found[running[low]] = there[low]
-        running, at = running[low], Values(*(part[low] for part in at))
+        if high.any():
+            running, at = running[low], Values(*(part[low] for part in at))
         if not len(running):
             break
     return found

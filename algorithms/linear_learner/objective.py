@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 
 from algorithms.common.hosts import total
 from algorithms.common.lbfgs import Evaluate, minimise_all
@@ -182,30 +183,28 @@ class Objective:
 
     def __call__(self, numbers: list[int], points: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
         """Values and gradients; see ``lbfgs.Evaluate``."""
-        stacked = np.hstack([point.reshape(-1, self.outputs) for point in points])
-        values, bias = np.zeros(len(points)), np.zeros(stacked.shape[1], self.design.dtype)
+        m, c = len(points), self.outputs
+        weights = np.array(points).reshape(m, -1, c)
+        stacked = weights.transpose(1, 0, 2).reshape(-1, m * c)
+        values, bias = np.zeros(m), np.zeros(m * c, self.design.dtype)
 
         def slopes(part: slice, scores: np.ndarray) -> np.ndarray:
             nonlocal values, bias
             share = self.share[part, numbers]
-            of_rows = (scores + stacked[-1]).reshape(len(scores), len(points), self.outputs)
+            of_rows = (scores + stacked[-1]).reshape(len(scores), m, c)
             losses, derivatives = self.of(of_rows, self.labels[part])
             values = values + np.einsum("nm,nm->m", losses, share, dtype=np.float64)
             flat = np.ascontiguousarray((derivatives * share[:, :, None]).reshape(scores.shape), self.design.dtype)
             bias = bias + flat.sum(axis=0)
             return flat
 
-        weighted = blockwise(self.design.rows, np.ascontiguousarray(stacked[:-1]), slopes)
+        weighted = blockwise(self.design.rows, stacked[:-1], slopes)
         gradient = np.vstack([weighted, bias if self.hp.use_bias else np.zeros_like(bias)])
         gradient, values = self.hosts.sum(gradient, values)
-        found = []
-        for at, (number, point) in enumerate(zip(numbers, points, strict=True)):
-            weights = point.reshape(-1, self.outputs)
-            own = gradient[:, at * self.outputs : (at + 1) * self.outputs].copy()
-            pulled = self._pulled(number, weights).astype(own.dtype)
-            own += pulled
-            found.append((float(values[at]) + 0.5 * float(np.vdot(pulled, weights)), own.ravel()))
-        return found
+        pulled = self._pulled(np.array(numbers), weights).astype(gradient.dtype, copy=False)
+        values = values + 0.5 * np.einsum("mqc,mqc->m", pulled, weights)
+        gradient = (gradient.reshape(-1, m, c).transpose(1, 0, 2) + pulled).reshape(m, -1)
+        return list(zip(values.tolist(), gradient, strict=True))
 
     def values(self, numbers: np.ndarray, points: np.ndarray) -> Values:
         """Values and gradients; see ``newton.Evaluate``.
@@ -216,15 +215,14 @@ class Objective:
         m, rows, c = len(points), len(self.labels), self.outputs
         losses, slopes = self.losses(self._newton_scores(points))
         share = self.share[:, numbers]
-        weights = points.reshape(m, -1, c)
-        pulled = np.array([self._pulled(int(number), own) for number, own in zip(numbers, weights, strict=True)])
-        pull = 0.5 * np.einsum("mqc,mqc->m", pulled, weights) if self.hosts.rank == 0 else 0.0
+        pulled = self._pulled(numbers, points.reshape(m, -1, c)).reshape(m, -1)
+        pull = 0.5 * np.vecdot(pulled, points) if self.hosts.rank == 0 else 0.0
         value, gradient = self.hosts.sum(
             np.einsum("nm,nm->m", losses, share) + pull,
             self.columns.T @ (slopes * share[:, :, None]).reshape(rows, m * c),
         )
-        gradient = (gradient.reshape(-1, m, c).transpose(1, 0, 2) + pulled).reshape(m, -1)
-        return Values(value, gradient)
+        gradient = gradient.reshape(-1, m, c).transpose(1, 0, 2).reshape(m, -1)
+        return Values(value, gradient + pulled)
 
     def curvature(self, numbers: np.ndarray, points: np.ndarray) -> np.ndarray:
         """The mean of their second derivatives; see ``newton.Curvature``."""
@@ -235,22 +233,28 @@ class Objective:
         if (of_rows := row_weights(self.problem, self.labels, self.hp)) is not None:
             mean *= of_rows[:, None, None]
         if c == 1:
-            (hessian,) = self.hosts.sum(self.columns.T @ (self.columns * mean[:, :, 0]))
+            weighted = (self.columns * np.sqrt(mean[:, :, 0])).T
+            (hessian,) = self.hosts.sum(dsyrk(1.0, weighted))
         else:
             (hessian,) = self.hosts.sum(mean.reshape(rows, c * c).T @ self.pairs)
             hessian = hessian[:, self.places].reshape(c, c, q, q).transpose(2, 0, 3, 1).reshape(q * c, q * c)
-        shrink = np.diag(self.shrink.astype(np.float64))
-        if self.design.of_folds is not None and (folds := numbers[numbers < self.whole]).size:
-            shrink[:-1, :-1] = self.design.of_folds[folds].mean(axis=0)
-        return np.asarray(hessian + np.kron(self.penalty * shrink, np.eye(c)))
+        of_folds, folds = self.design.of_folds, numbers[numbers < self.whole]
+        if of_folds is not None and folds.size:
+            costs = np.diag(self.shrink.astype(np.float64))
+            costs[:-1, :-1] = of_folds[folds].mean(axis=0)
+            hessian += np.kron(self.penalty * costs, np.eye(c))
+        else:
+            hessian.ravel(order="K")[:: q * c + 1] += self.penalty * np.repeat(self.shrink, c)
+        return np.asarray(hessian)
 
-    def _pulled(self, number: int, weights: np.ndarray) -> np.ndarray:
-        """(r + 1, c) the penalty's gradient in the weights (r + 1, c) of the model of this number."""
-        shrink = weights.dtype.type(self.penalty) * self.shrink[:, None]
-        pulled = np.asarray(shrink * weights)
-        if self.design.of_folds is not None and number < self.whole:
-            pulled[:-1] = self.penalty * (self.design.of_folds[number] @ weights[:-1])
-        return pulled
+    def _pulled(self, numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(m, r + 1, c) the penalty's gradients in the weights (m, r + 1, c) of the models of these numbers."""
+        pulled = weights.dtype.type(self.penalty) * self.shrink[:, None] * weights
+        if self.design.of_folds is not None:
+            folds = numbers < self.whole
+            of_folds = self.penalty * (self.design.of_folds[numbers[folds]] @ weights[folds, :-1])
+            pulled[folds, :-1] = of_folds
+        return np.asarray(pulled)
 
     def _newton_scores(self, points: np.ndarray) -> np.ndarray:
         """(n, m, c) of the rows by the models at these points."""

@@ -28,14 +28,14 @@ from algorithms.common.lbfgs import HISTORY
 from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job
-from algorithms.linear_learner.design import Design, designs
+from algorithms.linear_learner.design import Design, designs, may_know_within
 from algorithms.linear_learner.losses import objective_name
 from algorithms.linear_learner.objective import Objective
 from algorithms.linear_learner.preprocessing import Problem, one_label, row_weights
 from algorithms.linear_learner.scaling import mean_and_deviation
 from algorithms.linear_learner.selection import aligned, calibrate, counted_rows
 from algorithms.linear_learner.temperature import temperature
-from algorithms.linear_learner.validation import Rows, fold_count, folds
+from algorithms.linear_learner.validation import Folds, Rows, fold_count, folds
 from recordio.batches import Batch
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
 """The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 2.2 is a
 probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
 the normal prior of the weights that gives such scores."""
+UNJUDGED = 0.1
+"""Of classes of one row each, where nothing tells how far rows scatter, the share of the penalty that scikit-learn's
+LogisticRegression has of standardised rows. With all of it, classes that are far apart are told with too little
+certainty, and with none of it those that are near each other with far too much."""
 ALIKE_ERRORS = 0.5
 """Models whose losses, row by row, differ by no more standard errors are as good as each other. The weakest penalty of
 them is kept: folds have fewer rows than the model that is kept, and ask for a stronger one than it needs; and where a
@@ -97,9 +101,13 @@ def _is_one_penalty(hp: LinearLearnerHyperparameters) -> bool:
     return hp.wd != AUTO and (hp.num_models == 1 or bool(hp.tuning_objective_metric))
 
 
-def _penalties(hp: LinearLearnerHyperparameters, design: Design, rows: int) -> tuple[tuple[float, ...], int]:
+def _penalties(
+    hp: LinearLearnerHyperparameters, design: Design, rows: int, *, judged: bool
+) -> tuple[tuple[float, ...], int]:
     """Those to try, the strongest first, and the number of the first to try: a stated ``wd``, of features in their
-    scaling, with its neighbours; or the one nearest to the usual one."""
+    scaling, with its neighbours; or the one nearest to the usual one; or where no row judges them, one alone."""
+    if hp.wd == AUTO and not judged:
+        return (UNJUDGED / (rows * design.size**2),), 0
     if hp.wd == AUTO:
         first = np.log(max(_usual(hp, rows), WEAKEST_FIRST))
         return PENALTIES, int(np.abs(np.log(PENALTIES) - first).argmin())
@@ -122,6 +130,7 @@ class Point:
 
     Attributes:
         models: what they minimise.
+        folds: (p,) the model of each fold.
         solution: (r + 1, c) for the rows of the design: the mean of the folds' models, or the finished one.
         penalty: its wd.
         objective: mean loss on the rows that it is judged by.
@@ -137,6 +146,7 @@ class Point:
     """
 
     models: Objective
+    folds: list[np.ndarray]
     solution: np.ndarray
     penalty: float
     objective: float
@@ -157,27 +167,49 @@ class Point:
 
 
 def follow(
-    hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, validation: Batch | None, job: Job
+    hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, known: Folds, validation: Batch | None, job: Job
 ) -> tuple[Point, Problem]:
-    """The best point of the paths in all scalings, and the problem with its scaling.
+    """The best point of the paths in all scalings, by the folds of the batch, and the problem with its scaling.
 
     Logs an epoch for each point of the better path.
     """
     hosts, every = job.hosts, total(job.hosts, len(batch))
-    rows = every
+    job.info(f"Training {max(known.held.shape[1], 1)} models in parallel.")
+    started = time.perf_counter()
+    found: tuple[Point, list[Point]] | None = None
+    if known.halves and may_know_within(problem, known.rows) and hp.wd == AUTO:
+        # A half of each class does not tell how its rows scatter, and this may tell more than all else.
+        found = _best_scaling(hp, problem, batch, folds(batch, hp, job.seed, hosts, even=False), validation, job)
+    if found is None or found[0].design.of_folds is None:
+        found = _best_scaling(hp, problem, batch, known, validation, job)
+    best, path = found
+    _report(hp, path, every, (time.perf_counter() - started) / len(path), job)
+    job.info("Early stop condition met. Stopping training.")
+    job.report(Progress(hp.epochs, hp.epochs))
+    on_path = any(point.penalty == best.penalty for point in path)
+    best = _finish(best, known.held, known.copies, validation, known=on_path)
+    return best, replace(problem, scaler=best.design.scaler)
+
+
+def _best_scaling(
+    hp: LinearLearnerHyperparameters,
+    problem: Problem,
+    batch: Batch,
+    known: Folds,
+    validation: Batch | None,
+    job: Job,
+) -> tuple[Point, list[Point]]:
+    """The best point of the paths in all scalings, and its path."""
+    hosts, held, rows = job.hosts, known.held, known.rows
+    by_others = validation is not None or held.shape[1] > 0 or problem.outputs == 1
     labels = problem.label_scaler.apply(one_label(batch))
-    held, copies = np.empty((len(batch), 0), bool), np.ones(len(batch), np.int64)
-    if validation is None:
-        held, rows, copies = folds(batch, hp, job.seed, hosts)
-    job.info(f"Training {max(held.shape[1], 1)} models in parallel.")
     best: Point | None = None
     lowest_of_all = np.inf
     first: int | None = None
     path: list[Point] = []
-    started = time.perf_counter()
     for design in designs(problem, batch, hp, held, rows, hosts):
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
-        penalties, usual = _penalties(hp, design, rows)
+        penalties, usual = _penalties(hp, design, rows, judged=by_others)
         objective = Objective(hp, problem, design, labels, held, hosts)
         near = usual if first is None else first
         begin = 0 if objective.starts_slowly and hp.wd == AUTO else near
@@ -185,15 +217,12 @@ def follow(
         at = _lowest(points)
         first = penalties.index(points[at].penalty)  # where another scaling has its best penalty, too, or next to it
         if best is None or points[at].doubted < lowest_of_all:
-            best, path, lowest_of_all = _chosen(hp, points, rows / every, hosts), points, points[at].doubted
-        if any_host(hosts, job.stop_requested):
+            share = rows / total(hosts, len(batch))
+            best, path, lowest_of_all = _chosen(hp, points, share, hosts), points, points[at].doubted
+        if any_host(hosts, job.stop_requested) or not by_others:
             break
-    _report(hp, path, every, (time.perf_counter() - started) / len(path), job)
-    job.info("Early stop condition met. Stopping training.")
-    job.report(Progress(hp.epochs, hp.epochs))
     assert best is not None, "there is at least one scaling, and one penalty"
-    best = _finish(best, held, copies, validation, known=any(point.penalty == best.penalty for point in path))
-    return best, replace(problem, scaler=best.design.scaler)
+    return best, path
 
 
 def _report(hp: LinearLearnerHyperparameters, path: list[Point], rows: int, seconds: float, job: Job) -> None:
@@ -214,14 +243,14 @@ def _finish(best: Point, held: np.ndarray, copies: np.ndarray, validation: Batch
     unless its scores are ``known`` to be that."""
     objective, design, scores = best.models, best.design, best.scores
     hp, problem, hosts = objective.hp, objective.problem, objective.hosts
-    start = np.ascontiguousarray(best.solution).ravel()
+    solutions = list(of_leader(hosts, np.stack(best.folds)))
     objective.penalty = best.penalty
     if hp.criterion is not None and held.shape[1] and not known:
-        solutions = objective.minimise(objective.folds, [start] * held.shape[1])
+        solutions = objective.minimise(objective.folds, solutions)
         row, fold = np.nonzero(held)
         scores = objective.scores(solutions)[row, fold]
     # A factor is that of models minimised as far as a path does: beyond that scores get longer by themselves.
-    whole = objective.minimise([objective.whole], [start], kept=best.factor == 1)[0]
+    whole = objective.minimise([objective.whole], [np.mean(solutions, axis=0)], kept=best.factor == 1)[0]
     found = whole.reshape(-1, problem.outputs)
     if validation is not None:
         rows = Rows.of(validation, replace(problem, scaler=design.scaler), problem.outputs)
@@ -250,11 +279,20 @@ def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], share: float,
             error = float(mean_and_deviation(weaker.losses - lowest.losses, hosts)[1]) / np.sqrt(rows)
             if weaker.doubted - lowest.doubted <= ALIKE_ERRORS * error:
                 return weaker
-    penalty = _between(points)
-    if hp.wd != AUTO:
-        return replace(lowest, penalty=penalty)
-    weakest_first = np.log([(point.penalty, point.factor) for point in reversed(points)])
-    return replace(lowest, penalty=penalty, factor=float(np.exp(np.interp(np.log(penalty), *weakest_first.T))))
+    return lowest if (penalty := _between(points)) == lowest.penalty else _interpolated(points, penalty)
+
+
+def _interpolated(points: list[Point], penalty: float) -> Point:
+    """The best of these points at a penalty between its own and a neighbour's: with the factor that is likely there,
+    and with models from which those of this penalty are near."""
+    at = _lowest(points)
+    other = points[at - 1 if penalty > points[at].penalty else at + 1]
+    share = np.log(penalty / points[at].penalty) / np.log(other.penalty / points[at].penalty)
+    folds = [
+        near + near.dtype.type(share) * (far - near) for near, far in zip(points[at].folds, other.folds, strict=True)
+    ]
+    factor = float(points[at].factor * (other.factor / points[at].factor) ** share)
+    return replace(points[at], folds=folds, penalty=penalty, factor=factor)
 
 
 def _between(points: list[Point]) -> float:
@@ -322,7 +360,7 @@ def _search(
 def _minimised(objective: Objective, penalty: float, found: list[list[np.ndarray]]) -> list[np.ndarray]:
     """The models of the folds at this penalty, by those at the last ones."""
     objective.penalty = penalty
-    starts = np.stack([_ahead(*before) for before in zip(*found[-3:], strict=True)])
+    starts = _ahead(*map(np.stack, found[-3:]))
     return objective.minimise(objective.folds, list(of_leader(objective.hosts, starts)))
 
 
@@ -357,7 +395,18 @@ def _point(
     judged_by = of_leader(hosts, np.nan_to_num([of_out / count, doubted, mean], nan=np.inf, posinf=np.inf))
     value, doubted, mean = judged_by.tolist()
     return Point(
-        objective, middle, objective.penalty, value, mean, doubted, out_losses, out, out_labels, places, factor
+        objective,
+        solutions,
+        middle,
+        objective.penalty,
+        value,
+        mean,
+        doubted,
+        out_losses,
+        out,
+        out_labels,
+        places,
+        factor,
     )
 
 
@@ -377,7 +426,7 @@ def _factor(objective: Objective, scores: np.ndarray, labels: np.ndarray, rows: 
 
 
 def _ahead(*found: np.ndarray) -> np.ndarray:
-    """Where the minimum at the next penalty may be, by those (p,) at the last three, penalties being evenly spaced: as
+    """Where the minima (k, p) at the next penalty may be, by those at the last three, penalties being evenly spaced: as
     far on as from the last but one to the last, or less, where that was less than the step before it.
 
     A search that starts there takes half the steps.
@@ -385,9 +434,9 @@ def _ahead(*found: np.ndarray) -> np.ndarray:
     if len(found) < 3:
         return found[-1]
     step, before = found[2] - found[1], found[1] - found[0]
-    size = float(np.linalg.norm(before))
-    share = min(float(np.linalg.norm(step)) / size, 1.0) if size > 0 else 0.0
-    return found[2] + step.dtype.type(share) * step
+    size, now = np.linalg.norm(before, axis=1), np.linalg.norm(step, axis=1)
+    share = np.divide(now, size, out=np.zeros_like(now), where=size > 0)
+    return np.asarray(found[2] + np.minimum(share, 1)[:, None] * step)
 
 
 def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray | float:

@@ -31,7 +31,8 @@ class Problem:
         scaler, label_scaler: statistics of the first ``num_point_for_scaler`` rows.
         class_weights: (c,) weights of rows by their class, of all rows that were read; None where all are 1.
         positive_weights: weights of positive examples to try, the given one first.
-        row_size: mean sum of the absolute values of a scaled row, of the first ``SIZED_ROWS``.
+        row_size: mean sum of the absolute values of a scaled row, of the first ``SIZED_ROWS``; 0 where it is not asked
+            for.
         sparse: whether rows stay sparse, and are not shifted.
     """
 
@@ -56,10 +57,18 @@ def _row_size(batch: Batch, scaler: Scaler, hosts: Hosts) -> float:
 
 
 def study(
-    batch: Batch, hp: LinearLearnerHyperparameters, hosts: Hosts = ONE_HOST, scaled: int | None = None
+    batch: Batch,
+    hp: LinearLearnerHyperparameters,
+    hosts: Hosts = ONE_HOST,
+    scaled: int | None = None,
+    *,
+    distinct: int | None = None,
+    sized: bool = True,
 ) -> Problem:
     """Learn class weights from the first rows, of which ``batch`` are this host's, and scales from the first ``scaled``
-    of these: where rows are in the order of their classes, those may all be of one."""
+    of these: where rows are in the order of their classes, those may all be of one. ``distinct`` is the number
+    of all hosts' rows that are no copies, if that is known, and ``sized`` asks for ``row_size``, by which steps are
+    taken."""
     every = one_label(batch)
     check_labels(every, hp)
     batch = batch if scaled is None else batch.rows(0, scaled)
@@ -71,6 +80,7 @@ def study(
         normalize=hp.normalize_data is not False,
         stated=hp.states("normalize_data") and hp.normalize_data != AUTO,
         hosts=hosts,
+        distinct=distinct,
     )
     label_scaler, outputs, class_weights = LabelScaler(), 1, None
     positive_weights: tuple[float, ...] = (1.0,)
@@ -92,7 +102,7 @@ def study(
         label_scaler,
         class_weights,
         positive_weights,
-        _row_size(batch, scaler, hosts),
+        _row_size(batch, scaler, hosts) if sized else 0.0,
         stays_sparse(batch.features, hosts),
     )
 

@@ -104,6 +104,11 @@ class UnscaledRows:
         rows = sp.csr_array((self.features.data, places.astype(np.int32), self.features.indptr), shape=shape)
         return UnscaledRows(rows, scaler), columns
 
+    @cached_property
+    def _turned(self) -> sp.csc_array:
+        """The same sparse values as (d, n); of few rows making it takes longer than a product with it."""
+        return self.features.T
+
     def scores(self, weights: np.ndarray) -> np.ndarray:
         """(n, d) times (d, m)."""
         scaled = weights * self.scaler.inverse[:, None]
@@ -117,7 +122,7 @@ class UnscaledRows:
         if isinstance(self.features, np.ndarray):
             np.dot(self.features.T, slopes, out=out)
         else:
-            out[:] = self.features.T @ slopes
+            out[:] = self._turned @ slopes
         if self.scaler.shifts:
             out -= np.outer(self.scaler.shift, slopes.sum(axis=0))
         out *= self.scaler.inverse[:, None]
@@ -127,12 +132,21 @@ ScaledRows = DenseRows | UnscaledRows
 
 
 def feature_scaler(
-    batch: Batch, *, unbias: bool, normalize: bool, stated: bool = True, hosts: Hosts = ONE_HOST
+    batch: Batch,
+    *,
+    unbias: bool,
+    normalize: bool,
+    stated: bool = True,
+    hosts: Hosts = ONE_HOST,
+    distinct: int | None = None,
 ) -> Scaler:
     """The scaler that brings the columns of all hosts' rows to mean 0 (``unbias``) and deviation 1 (``normalize``).
 
     Sparse rows, of fewer than ``DENSE_SHARE`` values that are not zero, are not shifted, as in SageMaker, and unless
     the job has ``stated`` that it wants it not brought to deviation 1; see ``sparse_scale``.
+
+    Deviations of few rows are drawn together, unless that is ``stated``; of those of which just so many are
+    ``distinct``, by as much as these ask for.
 
     A column that does not vary, or by less than float32 can divide by, keeps its scale, so that a value that first
     shows up later is not blown up.
@@ -142,19 +156,21 @@ def feature_scaler(
     if thin and not stated:
         scale = sparse_scale(features, hosts)
         return Scaler(np.zeros_like(scale), scale)
-    mean, square = column_means(features, hosts)
     rows = total(hosts, features.shape[0])
     if not isinstance(features, np.ndarray):
+        mean, square = column_means(features, hosts)
         deviation = np.sqrt(np.maximum(square - mean * mean, 0))
     else:
+        mean = hosts.sum(features.sum(axis=0, dtype=np.float64))[0] / rows
         square = np.zeros_like(mean)
         for start in range(0, len(features), BLOCK_ROWS):  # so that the float64 copies stay in the cache
             centred = features[start : start + BLOCK_ROWS] - mean
             square += np.einsum("nd,nd->d", centred, centred)
         deviation = np.sqrt(hosts.sum(square)[0] / rows)
     steady = (deviation <= 1e-6 * np.abs(mean)) | (deviation < SMALLEST)
-    if not stated and 1 < rows < FEW_ROWS:
-        deviation[~steady] = drawn_together(deviation[~steady], rows)
+    distinct = rows if distinct is None else min(distinct, rows)
+    if not stated and 1 < distinct < FEW_ROWS:
+        deviation[~steady] = drawn_together(deviation[~steady], distinct)
     deviation[steady] = 1
     shift = mean if unbias and not thin else np.zeros_like(mean)
     scale = deviation if normalize else np.ones_like(deviation)

@@ -28,9 +28,15 @@ def temperature(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, doub
         counts: (n,) what each row counts.
         doubt: what the loss grows by with the distance of the true class's score from the mean; see ``path.DOUBT``.
     """
-    factor = 1.0
+    factor, size = 1.0, max(CELLS // scores.shape[1], 1)
+    parts = [slice(start, start + size) for start in range(0, len(scores), size)]
+    shifted = _shifted(scores, labels, doubt) if len(parts) == 1 else None
     for _ in range(STEPS):
-        slope, curvature = hosts.sum(_derivatives(factor, scores, labels, counts, doubt))[0].tolist()
+        sums = np.zeros(2)
+        for part in parts:
+            rows = shifted or _shifted(scores[part], labels[part], doubt)
+            sums += _derivatives(factor, *rows, counts[part])
+        slope, curvature = hosts.sum(sums)[0].tolist()
         slope, curvature = slope + PRIOR * np.log(factor) / factor, curvature + PRIOR / factor**2
         step = np.clip(factor - slope / curvature, factor / MOST, factor * MOST)
         change = abs(step - factor) / factor
@@ -40,17 +46,19 @@ def temperature(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, doub
     return factor
 
 
-def _derivatives(factor: float, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, doubt: float) -> np.ndarray:
-    """The sum of these rows' losses by the factor, once and twice, (2,); see ``temperature``."""
-    sums, size = np.zeros(2), max(CELLS // scores.shape[1], 1)
-    for start in range(0, len(scores), size):
-        part = slice(start, start + size)
-        z, of_rows = scores[part].astype(np.float64), counts[part]
-        true = z[np.arange(len(z)), labels[part]]
-        against = true - doubt * (true - z.mean(axis=1))  # what grows with the factor in the row's loss, with a minus
-        chance = np.exp(factor * (z - z.max(axis=1, keepdims=True)))
-        chance /= chance.sum(axis=1, keepdims=True)
-        mean = np.einsum("nc,nc->n", chance, z)
-        variance = np.einsum("nc,nc,nc->n", chance, z, z) - mean * mean
-        sums += of_rows @ (mean - against), of_rows @ variance
-    return sums
+def _shifted(scores: np.ndarray, labels: np.ndarray, doubt: float) -> tuple[np.ndarray, np.ndarray]:
+    """The scores (n, c) less each row's highest, which exponentials bear, and (n,) what grows with the factor in a
+    row's loss, with a minus; see ``temperature``."""
+    z = scores.astype(np.float64)
+    z -= z.max(axis=1, keepdims=True)
+    true = z[np.arange(len(z)), labels]
+    return z, true - doubt * (true - z.mean(axis=1))
+
+
+def _derivatives(factor: float, z: np.ndarray, against: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The sum of these rows' losses by the factor, once and twice, (2,), by what ``_shifted`` gives."""
+    chance = np.exp(factor * z)
+    chance /= chance.sum(axis=1, keepdims=True)
+    mean = np.vecdot(chance, z)
+    variance = np.vecdot(chance * z, z) - mean * mean
+    return np.array([counts @ (mean - against), counts @ variance])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from algorithms.common.copies import agreement, row_keys, units
-from algorithms.common.hosts import ONE_HOST
+from algorithms.common.hosts import ONE_HOST, total
 from algorithms.interface import Hosts
 from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import ScaledRows
@@ -30,6 +30,10 @@ EVALUATION_CELLS = 1 << 22
 """Scores computed at once: rows times columns, so that many classes take no more memory than few."""
 FOLDS = ((100, 10), (1000, 5))
 """Up to so many rows, the number of folds of cross-validation; beyond, one fifth of the rows is held out once."""
+FEW_OF_CLASS = 3
+"""Where most of several classes have no more rows than these, there are as many folds: then each model has lost a row
+of every class. Of more folds it would have lost one of some classes, which it then says of fewer rows than of the
+others, to the very rows of these that it is asked for."""
 RARE, RARE_ROWS, TARGET_ROWS = 400, 100_000, 25_000
 """With fewer rows of the rarer class, up to so many rows, every row is needed to find a threshold on: five folds. With
 a target that it is to hold, that is so up to the latter number of rows, whatever their classes."""
@@ -47,15 +51,25 @@ class Folds(NamedTuple):
         held: (n, k) bool: which of this host's rows are held out of which fold.
         rows: how many rows of all hosts stand for themselves, as copies do not.
         copies: (n,) how many rows of all hosts are copies of each of this host's, itself counted.
+        halves: whether classes mostly have two rows, one of which each fold knows.
     """
 
     held: np.ndarray
     rows: int
     copies: np.ndarray
+    halves: bool = False
 
 
-def folds(batch: Batch, hp: LinearLearnerHyperparameters, seed: int, hosts: Hosts = ONE_HOST) -> Folds:
-    """Which rows are held out of which fold; every label is spread evenly over the folds.
+def no_folds(batch: Batch, hosts: Hosts) -> Folds:
+    """Of rows that are all trained on: others judge the models."""
+    return Folds(np.empty((len(batch), 0), bool), total(hosts, len(batch)), np.ones(len(batch), np.int64))
+
+
+def folds(
+    batch: Batch, hp: LinearLearnerHyperparameters, seed: int, hosts: Hosts = ONE_HOST, *, even: bool = True
+) -> Folds:
+    """Which rows are held out of which fold; every label is spread evenly over the folds. Where classes have two or
+    three rows, each fold lacks one of each, if it is to be ``even``.
 
     It is the same for a row whatever the order of the rows, and however they are spread over hosts. A single row is
     held out of none, and neither is the only one of its class among many: a model that has not seen it says nothing of
@@ -66,14 +80,17 @@ def folds(batch: Batch, hp: LinearLearnerHyperparameters, seed: int, hosts: Host
     every, every_key = (np.concatenate(of_hosts) for of_hosts in zip(*parts, strict=True))
     alike = partial(agreement, batch.features, labels, keys, hosts)
     unit = units(every, every_key, alike, classes=hp.predictor_type != "regressor")
-    held, rows = _folds(every, unit, hp)
+    held, rows, halves = _folds(every, unit, hp, even=even)
     start = sum(len(part[0]) for part in parts[: hosts.rank])
     mine = slice(start, start + len(labels))
-    return Folds(held[mine], rows, np.bincount(unit)[unit[mine]])
+    return Folds(held[mine], rows, np.bincount(unit)[unit[mine]], halves)
 
 
-def _folds(labels: np.ndarray, unit: np.ndarray, hp: LinearLearnerHyperparameters) -> tuple[np.ndarray, int]:
-    """The same of the rows of all hosts, (n,), by the number of what each belongs to."""
+def _folds(
+    labels: np.ndarray, unit: np.ndarray, hp: LinearLearnerHyperparameters, *, even: bool
+) -> tuple[np.ndarray, int, bool]:
+    """Which rows of all hosts are held out of which fold, how many stand for themselves, and whether they are halves,
+    by the number (n,) of what each belongs to; see ``Folds``."""
     rows = int(unit.max(initial=-1)) + 1
     of_units = np.empty(rows, labels.dtype)
     of_units[unit] = labels
@@ -83,11 +100,17 @@ def _folds(labels: np.ndarray, unit: np.ndarray, hp: LinearLearnerHyperparameter
     if hp.target is not None and rows <= TARGET_ROWS:
         count = max(count, 5)
     every = max(count, 5, -(-rows // HELD_OUT_ROWS) if count == 1 else 0)
+    halves = False
+    if hp.predictor_type == "multiclass_classifier":
+        of_classes = np.bincount(of_units.astype(np.int64))
+        usual = int(np.median(of_classes[of_classes > 0]))
+        if even and usual <= FEW_OF_CLASS:
+            every = max(usual, 2)
+            count, halves = min(count, every), usual == 2
     held = (unit % every)[:, None] == np.arange(count)
     if hp.predictor_type == "multiclass_classifier":
-        classes = labels.astype(np.int64)
-        held &= (np.bincount(of_units.astype(np.int64))[classes] > 1)[:, None]
-    return np.asarray(held[:, held.any(axis=0) & ~held.all(axis=0)]), rows
+        held &= (of_classes[labels.astype(np.int64)] > 1)[:, None]
+    return np.asarray(held[:, held.any(axis=0) & ~held.all(axis=0)]), rows, halves
 
 
 @dataclass(frozen=True)

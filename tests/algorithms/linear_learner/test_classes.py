@@ -59,8 +59,10 @@ def scores(model: LinearModel, rows: np.ndarray | sp.csr_array, labels: np.ndarr
         (around_middles(50, 6, 20, 0.8, alike=False, seed=1), 300),
         (around_middles(20, 10, 40, 0.5, alike=True, seed=2), 200),
         (of_words(20, 10, 3), 200),
+        (of_words(50, 2, 4), 100),
+        (around_middles(50, 2, 20, 1.0, alike=True, seed=5), 100),
     ],
-    ids=["200 x 6", "50 x 6, deviating unlike", "20 x 10, wide", "text"],
+    ids=["200 x 6", "50 x 6, deviating unlike", "20 x 10, wide", "text", "text, 50 x 2", "50 x 2"],
 )
 def test_classes_of_few_rows_are_told_apart_as_by_the_best_of_scikit_learns(data: Rows, train: int) -> None:
     rows, labels = data
@@ -74,6 +76,19 @@ def test_classes_of_few_rows_are_told_apart_as_by_the_best_of_scikit_learns(data
         assert loss <= expected
         for other in (peer, linear_model.RidgeClassifier().fit(scaled[:train], labels[:train])):
             assert accuracy >= 0.995 * other.score(scaled[train:], labels[train:])
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+@pytest.mark.parametrize(("apart", "most"), [(0.5, 1.45), (1.0, 1.2), (3.0, 1.0)])
+def test_classes_of_one_row_each_are_told_apart_neither_too_surely_nor_too_little(apart: float, most: float) -> None:
+    """Nothing tells how far rows scatter around these: scores without a penalty had 2.6 times the loss where classes
+    are near each other, those of scikit-learn's penalty of scaled rows 2.4 times where they are far apart."""
+    rows, labels = around_middles(60, 1, 8, apart, alike=True, seed=0)
+    model, _ = fit(hyperparameters("multiclass_classifier", num_classes=60), rows[:60], labels[:60])
+    loss, accuracy = scores(model, rows[60:], labels[60:])
+    peer = linear_model.LogisticRegression().fit(rows[:60], labels[:60])
+    assert loss <= most * reference.log_loss(labels[60:], peer.predict_proba(rows[60:]), labels=peer.classes_)
+    assert accuracy >= 0.8 * peer.score(rows[60:], labels[60:])
 
 
 def test_scores_of_many_classes_in_one_column_are_no_longer_than_rows_support() -> None:
