@@ -5,12 +5,12 @@ A job starts with steps that all hosts take together, by the sum of their gradie
 ``TOGETHER`` of them, when the model moves less (Lin et al., "Don't Use Large Mini-Batches, Use Local SGD", ICLR 2020,
 section 4: post-local SGD). Hosts keep their own moments, and have the same parameters after each exchange.
 
-Of sparse rows only what was touched is exchanged: what is touched often each time, and the rest when there were steps
-enough to pay for it. Where hosts have taken s_1, ..., s_n steps on a column, of up to H, they would together have taken
-about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in all batches, and as many as all
-of them where it is rare. An optimizer whose steps do not grow with the gradient, as Adam's, moves it by
-u / (s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the sum weighted by
-their shares of the rows, as the mean gradient over all rows would.
+Of sparse rows only what was touched is exchanged, and that when a host has touched it so often that others miss it.
+Where hosts have taken s_1, ..., s_n steps on a column, of up to H since its last exchange, they would together have
+taken about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in all batches, and as many
+as all of them where it is rare. An optimizer whose steps do not grow with the gradient, as Adam's, moves it by u /
+(s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the sum weighted by their
+shares of the rows, as the mean gradient over all rows would.
 
 How many steps that are is decided by sizes alone, which all hosts know: so a job that goes on after an interruption
 takes the same.
@@ -43,8 +43,8 @@ namespaces; see the page on hosts."""
 DUE = 16
 """From so many steps of a host on since its last exchange, a row of parameters is exchanged. Moved by fewer, it is
 hardly another."""
-_MOST_EXCHANGES = np.iinfo(np.uint16).max
-"""Without one of everything between them."""
+MOST_EXCHANGES = 4096
+"""From one of everything to the next: so many are remembered."""
 _SCAN = 16
 """From this share of an array on, it is read whole rather than what is in it sorted."""
 _ALWAYS = np.float32(1 - 2**-24)
@@ -172,7 +172,7 @@ class LocalSteps:
             common: what this host has added to parameters that every step touches, of any shape.
             everything: the other rows, too.
         """
-        everything = everything or len(self._ends) > _MOST_EXCHANGES
+        everything = everything or len(self._ends) > MOST_EXCHANGES
         mine = self._touched() if everything else np.sort(self._due[: self._came])
         told = self._hosts.gather([self.steps, self.rows, stopped, len(mine), _packed(mine, len(self._known)), common])
         steps, rows, stops, lengths, touched, commons = zip(*told, strict=True)
