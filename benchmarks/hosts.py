@@ -7,10 +7,13 @@
 
 Each host is a real ``train`` process with its own /opt/ml at a loopback address, bound to a core of its own where the
 machine has enough. In the column "sharded" each host has its part of the files (ShardedByS3Key), in "replicated" all of
-them. The score is that of the training rows, where the log has one. CPU is the processor time of the busiest host,
-which is what a run would take on machines with nothing else to do; seconds are those of the clock, and mean nothing on
-a machine that does. The ratio is of the CPU times. What ``--sizes`` measures is told in
-``hosts_sizes.py``; the jobs are in ``hosts_jobs.py``.
+them. CPU is the processor time of the busiest host, which is what a run would take on machines with nothing else to do;
+seconds are those of the clock, and mean nothing on a machine that does. The ratio is of the CPU times. What ``--sizes``
+measures is told in ``hosts_sizes.py``; the jobs are in ``hosts_jobs.py``.
+
+The score is that of the training rows, where the log has one: of each before the step that learns from it, by what its
+host knows then. Of rows that are in no file it is the saved model's accuracy. Where each of several hosts takes as many
+rows for a step as one alone does, there is one with the rows of all, too, which takes as many steps.
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ from pathlib import Path
 
 import numpy as np
 
+import algorithms
 from benchmarks import hosts_sizes
 from benchmarks.common import table
 from benchmarks.hosts_jobs import JOBS, Job
-from benchmarks.hosts_runs import run
+from benchmarks.hosts_runs import Run, run
 
-HEAD = ("job", "hosts", "seconds", "CPU of one", "ratio", "score", "sums of the leader")
+HEAD = ("job", "hosts", "seconds", "CPU of one", "ratio", "score", "unseen", "sums of the leader")
 
 
 def main() -> None:
@@ -56,20 +60,37 @@ def _compared(name: str, job: Job, sizes: list[int]) -> list[tuple[str, ...]]:
         data, what = Path(folder, "data"), f"{name}, {job.size}"
         job.write(data)
         one = run(job, data, Path(folder) / "one", 1, sharded=False)
-        lines = [(what, "1", f"{one.seconds:.1f}", f"{one.cpu:.1f}", "", _score(job, one.log), "")]
+        lines = [(what, "1", *_line(job, one, ""))]
         for size in sizes:
+            if job.batch:
+                rows = size * job.hyperparameters[job.batch]
+                larger = job._replace(hyperparameters={**job.hyperparameters, job.batch: rows})
+                found = run(larger, data, Path(folder) / f"{size}-larger", 1, sharded=False)
+                lines.append((what, f"1, {job.batch}={rows}", *_line(job, found, "")))
             for sharded in (True, False):
                 way = "sharded" if sharded else "replicated"
                 several = run(job, data, Path(folder) / f"{size}-{way}", size, sharded=sharded)
-                times = f"{several.seconds:.1f}", f"{several.cpu:.1f}", f"{one.cpu / several.cpu:.2f}"
-                sums = re.search(r"summed (.*) with waiting", several.log)
-                lines.append((what, f"{size}, {way}", *times, _score(job, several.log), sums[1] if sums else ""))
+                lines.append((what, f"{size}, {way}", *_line(job, several, f"{one.cpu / several.cpu:.2f}")))
     return lines
+
+
+def _line(job: Job, found: Run, ratio: str) -> tuple[str, ...]:
+    sums = re.search(r"summed (.*) with waiting", found.log)
+    times = f"{found.seconds:.1f}", f"{found.cpu:.1f}", ratio
+    return *times, _score(job, found.log), _accuracy(job, found.model), sums[1] if sums else ""
 
 
 def _score(job: Job, log: str) -> str:
     scores = re.findall(rf"train {job.metric} <\w+>=(\S+)", log) if job.metric else []
     return f"{float(scores[-1]):.4f}" if scores else ""
+
+
+def _accuracy(job: Job, model: Path) -> str:
+    """On the rows that are in no file."""
+    if job.unseen is None or job.unseen.labels is None:
+        return ""
+    labels = algorithms.load(model).predict(job.unseen)["predicted_label"]
+    return f"{np.mean(labels == job.unseen.labels):.4f}"
 
 
 if __name__ == "__main__":

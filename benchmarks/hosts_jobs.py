@@ -14,7 +14,7 @@ from sklearn.datasets import load_svmlight_file
 
 from algorithms.seq2seq.vocabulary import Vocabulary
 from benchmarks.common import SHARED_DATA, covertype, mnist
-from recordio.batches import Features
+from recordio.batches import Batch, Features
 from recordio.framing import write_frame
 from recordio.images import encode_record
 from recordio.record_writer import encode_records
@@ -42,6 +42,8 @@ class Job(NamedTuple):
     Attributes:
         size: of the data, for people. train: the contents of the ``FILES`` files of the channel, made when they are
             asked for. whole: files of other channels, by channel, which each host has. metric: the job's score.
+        unseen: rows with their classes, 0 or 1, that are in no file. batch: the hyperparameter that several hosts each
+            have, and of which one host needs as much as all of them for steps by as many rows.
         epochs: the hyperparameter that multiplies the steps, where a network is compiled first, which takes longer.
     """
 
@@ -53,6 +55,8 @@ class Job(NamedTuple):
     metric: str = ""
     content_type: str = RECORDIO
     whole: Mapping[str, tuple[str, Mapping[str, bytes]]] = {}
+    unseen: Batch | None = None
+    batch: str = ""
     epochs: str = ""
 
     def write(self, folder: Path) -> None:
@@ -150,24 +154,35 @@ def _linear(scale: float, random: np.random.Generator) -> Job:
     rows = random.standard_normal((int(1_500_000 * scale), 100), np.float32)
     labels = rows @ np.linspace(-1, 1, 100, dtype=np.float32) > random.standard_normal(len(rows)) * 3
     step = _batches(len(rows), 1000, 4) if rows.nbytes > 256 << 20 else SUMMING  # exactly, where they are fewer
-    return _classes(rows, labels, step, epochs=4, mini_batch_size=1000)
+    return _classes(rows, labels, step, epochs=4, mini_batch_size=1000)._replace(batch="mini_batch_size")
 
 
 def _factorization_machines(scale: float, random: np.random.Generator) -> Job:
     """Rows of 20 of ten million features, as sparse as advertisements."""
-    count, width = int(200_000 * scale), 10_000_000
-    columns = (width * random.random((count, 20)) ** 4).astype(np.int32)
+    width, unseen = 10_000_000, 100_000
+    count = int(200_000 * scale)
+    columns = (width * random.random((count + unseen, 20)) ** 4).astype(np.int32)
     columns.sort(axis=1)
     rows = sp.csr_array(
-        (np.ones(columns.size, np.float32), columns.ravel(), np.arange(0, columns.size + 1, 20)), shape=(count, width)
+        (np.ones(columns.size, np.float32), columns.ravel(), np.arange(0, columns.size + 1, 20)),
+        shape=(count + unseen, width),
     )
     rows.sum_duplicates()
     tastes = random.standard_normal(width).astype(np.float32)
     labels = (rows @ tastes > 0).astype(np.float32)
     epochs = 5
-    values = {"feature_dim": width, "num_factors": 8, "predictor_type": "binary_classifier", "epochs": epochs}
+    values = {
+        "feature_dim": width,
+        "num_factors": 8,
+        "predictor_type": "binary_classifier",
+        "epochs": epochs,
+        "mini_batch_size": 1000,
+    }
     step = _batches(count, 1000, epochs)
-    return Job("factorization-machines", values, *_rows(rows, labels), step, "binary_classification_accuracy")
+    job = Job(
+        "factorization-machines", values, *_rows(rows[:count], labels[:count]), step, "binary_classification_accuracy"
+    )
+    return job._replace(unseen=Batch(rows[count:], labels[count:]), batch="mini_batch_size")
 
 
 def _images(scale: float, random: np.random.Generator) -> Job:

@@ -23,13 +23,14 @@ class Run(NamedTuple):
 
     Attributes:
         seconds: by the clock. together: of these, since all hosts had met. cpu: processor seconds of the busiest host.
-        log: the leader's. checkpoint: bytes of the newest checkpoint of a host; 0 without any.
+        log, model: the leader's. checkpoint: bytes of the newest checkpoint of a host; 0 without any.
     """
 
     seconds: float
     together: float
     cpu: float
     log: str
+    model: Path
     checkpoint: int
 
 
@@ -68,7 +69,9 @@ def run(
     over = time.perf_counter()
     assert not any(status for status, _ in ends), "\n".join((paths.base / "log").read_text() for paths in folders)
     newest = max((_newest(paths.checkpoints) for paths in folders), default=0)
-    return Run(over - started, over - met, max(seconds for _, seconds in ends), log.read_text(), newest)
+    return Run(
+        over - started, over - met, max(seconds for _, seconds in ends), log.read_text(), folders[0].model, newest
+    )
 
 
 def _newest(folder: Path) -> int:

@@ -5,12 +5,12 @@ A job starts with steps that all hosts take together, by the sum of their gradie
 ``TOGETHER`` of them, when the model moves less (Lin et al., "Don't Use Large Mini-Batches, Use Local SGD", ICLR 2020,
 section 4: post-local SGD). Hosts keep their own moments, and have the same parameters after each exchange.
 
-Of sparse rows only what was touched is exchanged: what is touched often each time, and the rest when there were steps
-enough to pay for it. Where hosts have taken s_1, ..., s_n steps on a column, of up to H, they would together have taken
-about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in all batches, and as many as all
-of them where it is rare. An optimizer whose steps do not grow with the gradient, as Adam's, moves it by
-u / (s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the sum weighted by
-their shares of the rows, as the mean gradient over all rows would.
+Of sparse rows only what was touched is exchanged, and that when a host has touched it so often that others miss it.
+Where hosts have taken s_1, ..., s_n steps on a column, of up to H since its last exchange, they would together have
+taken about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in all batches, and as many
+as all of them where it is rare. An optimizer whose steps do not grow with the gradient, as Adam's, moves it by u /
+(s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the sum weighted by their
+shares of the rows, as the mean gradient over all rows would.
 
 How many steps that are is decided by sizes alone, which all hosts know: so a job that goes on after an interruption
 takes the same.
@@ -40,12 +40,15 @@ SHARE = 0.1
 _HOP, _RATE = 1e-4, 5e8
 """Seconds for a message to arrive, and bytes a second that a host sends and takes in, as measured between two network
 namespaces; see the page on hosts."""
-OFTEN = 4
-"""From so many steps on between exchanges of everything, a row of parameters is exchanged each time."""
+DUE = 16
+"""From so many steps of a host on since its last exchange, a row of parameters is exchanged. Moved by fewer, it is
+hardly another."""
+MOST_EXCHANGES = 4096
+"""From one of everything to the next: so many are remembered."""
 _SCAN = 16
 """From this share of an array on, it is read whole rather than what is in it sorted."""
-_NEVER = np.float32(1e-20)
-"""In the place of 0 in logarithms."""
+_ALWAYS = np.float32(1 - 2**-24)
+"""The most of a share of steps of which the rest has a logarithm."""
 _BLOCK = 1 << 14
 """Columns that are exchanged at once, while they are in the processor's cache."""
 _TOUCH = 1e-7
@@ -106,12 +109,11 @@ class Agreed:
 class LocalSteps:
     """What this host has changed and others do not know of.
 
-    Rows of the parameters that are stepped on often are exchanged each time. Of ten million columns most occur once in
-    thousands of rows: what a host has added to those waits until an exchange of everything is cheap beside the steps
-    since the last one, and before it the others hardly miss it.
+    Of ten million columns most occur once in thousands of rows: what a host has added to those waits until it has
+    stepped on them ``DUE`` times, or until an exchange of everything, and before it the others hardly miss it.
 
     Args:
-        parameters: arrays of the same length d, which steps change in place.
+        parameters: float32 arrays of the same length d, which steps change in place.
         by_rows: the optimizer's steps grow with the gradient.
     """
 
@@ -119,26 +121,39 @@ class LocalSteps:
         self._hosts, self._parameters, self._by_rows = hosts, parameters, by_rows
         rows = len(parameters[0])
         # Pages that are never touched cost no memory: so all have room for every row.
-        self._counts = np.zeros(rows, np.uint16)  # steps on each since its last exchange: below OFTEN + MOST
-        self._often = np.zeros(rows, bool)  # the same on all hosts
-        self._places = np.zeros(rows, np.int32 if rows < 1 << 31 else np.int64)  # in what is kept, from 1; 0 for none
-        self._columns = np.empty(rows, self._places.dtype)  # those that are kept
+        place = np.int32 if rows < 1 << 31 else np.int64
+        self._known = np.zeros(rows, [("place", place), ("count", np.uint16), ("last", np.uint16)])  # side by side
+        self._places = self._known["place"]  # in what is kept, from 1; 0 for none
+        self._counts = self._known["count"]  # steps on each since its last exchange: below DUE + MOST
+        self._last = self._known["last"]  # that exchange, the same on all hosts
+        self._columns = np.empty(rows, place)  # those that are kept
+        self._due = np.empty(rows, place)  # those that came to DUE steps
         self._before = [np.empty_like(parameter) for parameter in parameters]
-        self._used = self._waiting = self.steps = self.rows = 0
+        self._widths = [parameter[:1].size for parameter in parameters]
+        self._used = self._came = self.steps = self.rows = 0
+        self._ends = [0]  # steps up to each exchange, since the last one of everything
 
     def begin(self, columns: np.ndarray, rows: int) -> None:
         """Before a step by ``rows`` rows that changes these rows of the parameters, each named once."""
-        if _keeping is not None and self._places.dtype == np.int32:
+        if self._compiled:
             columns, arrays = np.ascontiguousarray(columns, np.int64), (tuple(self._parameters), tuple(self._before))
-            self._used = _keeping.keep(columns, self._counts, self._places, self._columns, self._used, *arrays)
+            lists = self._columns, self._used, self._due, self._came
+            self._used, self._came = _keeping.keep(columns, self._known, *lists, DUE, *arrays)
         else:
             self._keep(columns)
         self.steps, self.rows = self.steps + 1, self.rows + rows
+
+    @property
+    def _compiled(self) -> bool:
+        return _keeping is not None and self._places.dtype == np.int32
 
     def _keep(self, columns: np.ndarray) -> None:
         """Count a step on each of the columns, and keep the rows of those that it is the first one on."""
         counts = self._counts[columns]
         self._counts[columns] = counts + np.uint16(1)
+        due = columns[counts == DUE - 1]
+        self._due[self._came : self._came + len(due)] = due
+        self._came += len(due)
         new = columns[counts == 0]
         places = self._places[new]
         again, new, places = new[places > 0], new[places == 0], places[places > 0] - 1
@@ -150,102 +165,146 @@ class LocalSteps:
             before[places] = parameter[again]
         self._used = end
 
-    def exchange(self, common: np.ndarray, *, stopped: bool, step: float | None = None) -> Agreed:
-        """Give rows that are stepped on often the values on which all hosts agree, and the others too where that takes
-        no more than a ``SHARE`` of the steps since they were.
+    def exchange(self, common: np.ndarray, *, stopped: bool, everything: bool = True) -> Agreed:
+        """Give rows that a host has stepped on ``DUE`` times or more the values on which all hosts agree.
 
         Args:
             common: what this host has added to parameters that every step touches, of any shape.
-            step: seconds that a step takes; None for an exchange of everything.
+            everything: the other rows, too.
         """
-        told = self._hosts.gather([self.steps, self.rows, stopped, self._used, self._touched(OFTEN), common])
-        steps, rows, stops, kept, often, commons = zip(*told, strict=True)
-        most, hosts = max(steps), len(told)
+        everything = everything or len(self._ends) > MOST_EXCHANGES
+        mine = self._touched() if everything else np.sort(self._due[: self._came])
+        told = self._hosts.gather([self.steps, self.rows, stopped, len(mine), _packed(mine, len(self._known)), common])
+        steps, rows, stops, lengths, touched, commons = zip(*told, strict=True)
+        most = max(steps)
         parts = [(one / max(sum(rows), 1)) if self._by_rows else most / max(sum(steps), 1) for one in rows]
-        self._waiting += most
-        part = parts[self._hosts.rank]
-        together = self._joined(often)
-        self._agree(together, part, most)
-        self._often[together] = True
-        width = sum(parameter[:1].size for parameter in self._parameters)
-        seconds = exchange_seconds(hosts, sum(kept) // hosts, width)
-        if step is None or seconds <= SHARE * step * self._waiting:
-            self._agree(self._joined(self._hosts.gather(self._touched(1))), part, most)
-            self._places[self._columns[: self._used]] = 0
-            self._used = self._waiting = 0
+        self._ends.append(self._ends[-1] + most)
+        now = 0 if everything else len(self._ends) - 1
+        self._agree(_joined(touched, len(self._known)), parts[self._hosts.rank], now)
+        self._came = 0
+        if everything:
+            if len(self._ends) == 2:
+                self._places[self._columns[: self._used]] = 0
+            else:  # some columns have been moved by earlier exchanges only
+                self._known.view(np.uint8)[:] = 0
+            self._used, self._ends = 0, [0]
         self.steps = self.rows = 0
         added = sum((np.float32(part) * one for part, one in zip(parts, commons, strict=True)), np.zeros_like(common))
-        return Agreed(sum(rows), most, sum(map(len, often)) // hosts, any(stops), added)
+        return Agreed(sum(rows), most, sum(lengths) // len(told), any(stops), added)
 
-    def _touched(self, least: int) -> np.ndarray:
-        """The columns on which this host has stepped so often since their last exchange, or which are exchanged each
-        time; in ascending order, for large arrays are read and written faster in it."""
-        counts, often = self._counts, self._often
-        if _SCAN * self._used > len(counts):
-            found = np.flatnonzero((counts >= least) | (often & (counts > 0)))
-            return found.astype(self._columns.dtype)
+    def _touched(self) -> np.ndarray:
+        """The columns on which this host has stepped since their last exchange, in ascending order, for large arrays
+        are read and written faster in it."""
+        if _SCAN * self._used > len(self._known):
+            return np.flatnonzero(self._counts != 0).astype(self._columns.dtype)
         kept = self._columns[: self._used]
-        counts = counts[kept]
-        return np.sort(kept[(counts >= least) | (often[kept] & (counts > 0))])
+        return np.sort(kept[self._counts[kept] > 0])
 
-    def _joined(self, columns: Sequence[np.ndarray]) -> np.ndarray:
-        """The columns of all hosts, in ascending order."""
-        every = np.concatenate(columns)
-        if _SCAN * len(every) <= len(self._counts):
-            return np.unique(every)
-        found = np.zeros(len(self._counts), bool)
-        found[every] = True
-        return np.flatnonzero(found)
-
-    def _agree(self, columns: np.ndarray, part: float, steps: int) -> None:
+    def _agree(self, columns: np.ndarray, part: float, now: int) -> None:
         """Give these columns the values on which all hosts agree.
 
         Args:
             part: of what this host has added to them, where that does not depend on how often it has stepped on them.
-            steps: the most of a host since the last exchange.
+            now: number of the exchange.
         """
+        ends = np.array(self._ends)
+        width = sum(self._widths)
         for start in range(0, len(columns), _BLOCK):
             block = columns[start : start + _BLOCK]
-            counts = self._counts[block]
-            mine = np.flatnonzero(counts)
-            places = self._places[block[mine]] - 1
-            now = [np.take(parameter, block, axis=0, mode="clip") for parameter in self._parameters]
-            moved = [np.zeros_like(one) for one in now]
-            for one, total, before in zip(now, moved, self._before, strict=True):
-                was = np.take(before, places, axis=0, mode="clip")
-                total[mine] = np.take(one, mine, axis=0, mode="clip") - was
-                one[mine] = was
+            size = len(block)
+            numbers = np.empty((width + 2) * size, np.float32)  # of one sum
+            moved, often, seldom = np.split(numbers, [width * size, (width + 1) * size])
+            moved = moved.reshape(size, width)
+            counts, last = self._moved(block, moved)
             if self._by_rows:
-                totals = self._hosts.sum(*(total * np.float32(part) for total in moved))
+                moved *= np.float32(part)
+                self._hosts.sum_in_place(moved)
             else:
-                since = np.where(self._often[block], np.float32(steps), np.float32(self._waiting))
-                missed = np.log(np.maximum(1 - counts / since, _NEVER))
-                *totals, taken, missed = self._hosts.sum(*moved, counts.astype(np.float32), missed)
-                shares = since * (1 - np.exp(missed)) / taken
-                totals = [(total.T * shares).T for total in totals]
-            for parameter, one, total in zip(self._parameters, now, totals, strict=True):
-                parameter[block] = one + total
-            self._counts[block] = 0
+                often[:] = counts / (ends[-1] - ends[last])
+                np.log1p(-np.minimum(often, _ALWAYS), out=seldom)
+                self._hosts.sum_in_place(numbers)
+                moved *= (-np.expm1(seldom) / often)[:, None]
+            self._move(block, moved, now)
+
+    def _moved(self, columns: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fill ``moved`` (n, width) with what this host has added to these columns since their last exchange; how often
+        it has stepped on each since, and which exchange that was."""
+        if self._compiled:
+            counts, last = np.empty(len(columns), np.uint16), np.empty(len(columns), np.uint16)
+            arrays = tuple(self._parameters), tuple(self._before)
+            _keeping.moved(columns, self._known, self._used, *arrays, moved, counts, last)
+            return counts, last
+        counts = self._counts[columns]
+        mine = np.flatnonzero(counts)
+        places = self._places[columns[mine]] - 1
+        moved[:] = 0
+        for one, parameter, before in zip(self._of_each(moved), self._parameters, self._before, strict=True):
+            one[mine] = (parameter[columns[mine]] - before[places]).reshape(len(mine), one.shape[1])
+        return counts, self._last[columns]
+
+    def _move(self, columns: np.ndarray, moved: np.ndarray, now: int) -> None:
+        """Move these columns by so much (n, width) from where they were at their last exchange; that is ``now``."""
+        if self._compiled:
+            arrays = tuple(self._parameters), tuple(self._before)
+            _keeping.move(columns, self._known, self._used, *arrays, moved, now)
+            return
+        mine = np.flatnonzero(self._counts[columns])
+        places = self._places[columns[mine]] - 1
+        for one, parameter, before in zip(self._of_each(moved), self._parameters, self._before, strict=True):
+            parameter[columns[mine]] = before[places]
+            parameter[columns] += one.reshape(len(columns), *parameter.shape[1:])
+        self._counts[columns] = 0
+        self._last[columns] = now
+
+    def _of_each(self, moved: np.ndarray) -> list[np.ndarray]:
+        """The part of ``moved`` (n, width) of each array of parameters."""
+        return np.split(moved, np.cumsum(self._widths)[:-1], axis=1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """What waits for an exchange of everything, right after an exchange, for a checkpoint."""
+        """What waits for later exchanges, right after one, for a checkpoint."""
         kept = self._columns[: self._used]
         before = {f"before {place}": one[: self._used] for place, one in enumerate(self._before)}
+        exchanged = np.flatnonzero(self._last).astype(self._columns.dtype)
         return {
             "columns": kept,
             "counts": self._counts[kept],
-            "often": np.flatnonzero(self._often),
-            "waiting": np.array(self._waiting),
+            "exchanged": exchanged,
+            "last": self._last[exchanged],
+            "ends": np.array(self._ends),
             **before,
         }
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from what ``to_arrays`` gave."""
         kept = arrays["columns"]
-        self._used, self._waiting = len(kept), int(arrays["waiting"])
+        self._used, self._ends = len(kept), arrays["ends"].tolist()
         self._columns[: self._used] = kept
         self._places[kept] = np.arange(1, self._used + 1)
         self._counts[kept] = arrays["counts"]
-        self._often[arrays["often"]] = True
+        self._last[arrays["exchanged"]] = arrays["last"]
         for place, before in enumerate(self._before):
             before[: self._used] = arrays[f"before {place}"]
+
+
+def _packed(columns: np.ndarray, rows: int) -> np.ndarray:
+    """Of ``rows`` columns these, ascending, as they are, or as a bit for each of all, whichever is smaller."""
+    if columns.nbytes <= rows // 8:
+        return columns
+    found = np.zeros(rows, bool)
+    found[columns] = True
+    return np.packbits(found)
+
+
+def _joined(packed: Sequence[np.ndarray], rows: int) -> np.ndarray:
+    """The columns that are in any of what ``_packed`` gave, ascending, int64."""
+    lists = [one for one in packed if one.dtype != np.uint8]
+    every = np.concatenate(lists) if lists else np.zeros(0, np.int64)
+    if len(lists) == len(packed) and _SCAN * len(every) <= rows:
+        every.sort()  # np.unique, which hashes, takes ten times as long
+        return every[np.diff(every, prepend=-1) > 0].astype(np.int64)
+    found = np.zeros(rows, bool)
+    found[every] = True
+    for bits in packed:
+        if bits.dtype == np.uint8:
+            found |= np.unpackbits(bits, count=rows).view(bool)
+    return np.flatnonzero(found)

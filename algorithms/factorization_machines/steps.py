@@ -76,11 +76,7 @@ class SparseRows:
         """``position`` is scratch space of one int64 for each feature; its content means nothing."""
         self.linear, self.factors = linear, factors
         indices = features.indices.astype(np.int64)
-        order = np.arange(len(indices))
-        position[indices] = order  # of equal indices, one wins: it stands for the column
-        self.columns = indices[position[indices] == order]
-        position[self.columns] = np.arange(len(self.columns))
-        self.compact = position[indices]
+        self.columns, self.compact = _numbered(indices, position)
         self.cells = (features.data, indices, features.indptr.astype(np.int64))
         self.rows = features.shape[0]
         if _kernel is None:
@@ -110,6 +106,18 @@ class SparseRows:
         gradient = np.zeros((len(self.columns), self.factors.shape[1]), np.float32)
         _kernel.backward(*self.cells, self.linear, self.factors, self.compact, self.products, slopes, linear, gradient)
         return linear, gradient
+
+
+def _numbered(columns: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the columns (n,) that differ, (u,), in no order, and the number (n,) that each column has among them.
+
+    ``position`` is scratch space of one int64 for each feature; its content means nothing.
+    """
+    order = np.arange(len(columns))
+    position[columns] = order  # of equal columns, one wins: it stands for all
+    different = columns[position[columns] == order]
+    position[different] = np.arange(len(different))
+    return different, position[columns]
 
 
 def _square_lengths(vectors: np.ndarray) -> np.ndarray:
@@ -272,12 +280,12 @@ class State:
         self._follow(rows.columns, gradients)
         return scores
 
-    def agree(self, *, stopped: bool, step: float | None) -> Agreed:
-        """Let hosts know what others have learned by steps of their own; all have the same parameters where ``step`` is
-        None. See ``LocalSteps.exchange``."""
+    def agree(self, *, stopped: bool, everything: bool) -> Agreed:
+        """Let hosts know what others have learned by steps of their own; all have the same parameters after one of
+        ``everything``. See ``LocalSteps.exchange``."""
         started = self.time - self._alone.steps
         before = self._bias_before if self._alone.steps else self.bias
-        agreed = self._alone.exchange(self.bias - before, stopped=stopped, step=step)
+        agreed = self._alone.exchange(self.bias - before, stopped=stopped, everything=everything)
         self.bias = before + agreed.common
         self.time = started + agreed.steps
         return agreed
@@ -333,7 +341,7 @@ class State:
         if isinstance(columns, slice):
             return columns, self._hosts.sum(*gradients)
         everywhere = self._hosts.gather([columns, *gradients])
-        together, places = np.unique(np.concatenate([one[0] for one in everywhere]), return_inverse=True)
+        together, places = _numbered(np.concatenate([one[0] for one in everywhere]), self.position)
         bias = np.sum([one[1] for one in everywhere], axis=0)
         linear = np.zeros(len(together), np.float32)
         factors = np.zeros((len(together), self.factors.shape[1]), np.float32)

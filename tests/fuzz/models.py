@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -104,30 +104,62 @@ def _kernel_of_lda() -> Target:
 
 
 def _keeping_of_local_steps() -> Target:
-    """What a host keeps before its own steps, with columns and places that the input decides, beside numpy's."""
+    """What a host keeps before its own steps and exchanges after them, with columns and places that the input decides,
+    beside numpy's."""
     from algorithms.common import local_steps
     from algorithms.common.hosts import ONE_HOST
 
     keeping = local_steps._keeping
     assert keeping is not None, "there is no compiled code: there was no C compiler"
 
+    def wrong(numbers: np.ndarray) -> None:
+        rows, capacity = 1 + int(numbers[0]) % 9, 1 + int(numbers[1]) % 9
+        known = np.zeros(rows, [("place", np.int32), ("count", np.uint16), ("last", np.uint16)])
+        known["place"], known["count"] = np.resize(numbers[16:24], rows), np.resize(numbers[24:32], rows) % 3
+        columns, used = numbers[4 : 4 + numbers[2] % 12], int(numbers[3])
+        parameters, before = (_random(rows, 3), _random(rows)), (_random(capacity, 3), _random(capacity))
+        moved, counts = _random(len(columns), 4), np.zeros((2, len(columns)), np.uint16)
+        lists = np.zeros(capacity, np.int32), used, np.zeros(capacity, np.int32), used
+        for call in (
+            lambda: keeping.moved(columns, known, used, parameters, before, moved, *counts),
+            lambda: keeping.move(columns, known, used, parameters, before, moved, 1),
+            lambda: keeping.keep(columns, known, *lists, 2, parameters, before),
+        ):
+            with contextlib.suppress(ValueError):
+                call()
+
     def check(data: bytes) -> None:
         numbers = np.frombuffer(bytes((data + bytes(32))[:32]), np.int8).astype(np.int64)
-        rows, capacity = 1 + int(numbers[0]) % 9, 1 + int(numbers[1]) % 9
-        columns, places = numbers[4 : 4 + numbers[2] % 12], np.resize(numbers[16:24], rows).astype(np.int32)
-        parameters = _random(rows, 3), _random(rows)
-        before = np.zeros((capacity, 3), np.float32), np.zeros(capacity, np.float32)
-        with contextlib.suppress(ValueError):
-            counts, kept = np.zeros(rows, np.uint16), np.zeros(capacity, np.int32)
-            keeping.keep(columns, counts, places, kept, int(numbers[3]), parameters, before)
-        both = [local_steps.LocalSteps(ONE_HOST, parameters, by_rows=False) for _ in range(2)]
-        for step in np.split(columns % rows, [len(columns) // 2]):
-            both[0].begin(np.unique(step), 1)
-            both[1]._keep(np.unique(step))
-        for one, other in zip(both[0].to_arrays().values(), both[1].to_arrays().values(), strict=True):
-            np.testing.assert_array_equal(one, other)
+        wrong(numbers)
+        rows = 1 + int(numbers[0]) % 9
+        columns = numbers[4 : 4 + numbers[2] % 12] % rows
+        start = _random(rows, 3), _random(rows)
+        arrays = [[one.copy() for one in start] for _ in range(2)]
+        one, other = (local_steps.LocalSteps(ONE_HOST, of, by_rows=False) for of in arrays)
+        for step in np.split(columns, [len(columns) // 2]):
+            one.begin(np.unique(step), 1)
+            other._keep(np.unique(step))
+        for of in arrays[0] + arrays[1]:
+            of += 1
+        _equal(one.to_arrays().values(), other.to_arrays().values())
+        touched, found = np.unique(columns), []
+        for local, compiled in ((one, keeping), (other, None)):
+            local_steps._keeping = compiled
+            try:
+                moved = np.empty((len(touched), 4), np.float32)
+                found.append([*local._moved(touched, moved), moved])
+                local._move(touched, moved * 2, 1)
+            finally:
+                local_steps._keeping = keeping
+        _equal(found[0] + arrays[0], found[1] + arrays[1])
+        _equal(one.to_arrays().values(), other.to_arrays().values())
 
     return Target([bytes(range(32)), bytes([8, 8, 9, 0]) + bytes(range(8)) + bytes(20)], check)
+
+
+def _equal(found: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 MAKERS: dict[str, Callable[[], Target]] = {f"model-{name}": partial(_make, name) for name in MODELS} | {

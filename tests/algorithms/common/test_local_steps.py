@@ -64,45 +64,53 @@ def test_columns_move_as_far_as_steps_of_all_hosts_would_have_moved_them(by_rows
         np.testing.assert_allclose(agreed[0].common, shares[1], rtol=1e-6)
 
 
-def test_rare_columns_wait_and_are_not_lost():
-    """Three hosts, of whose columns one is in all batches and the others are rare: in the end each has moved as far as
-    all hosts have moved it; in between the frequent one is exchanged alone. Hosts start again half-way, from what they
-    would have in a checkpoint."""
+@pytest.mark.parametrize(("compiled", "most"), [(True, 4096), (False, 4096), (True, 1)])
+def test_rare_columns_wait_and_are_not_lost(compiled, most, monkeypatch):
+    """Three hosts, of whose columns one is in all batches, one in every second, and the others are rare: in the end
+    each has moved as far as all hosts have moved it; in between the rare ones are not exchanged. Hosts start again
+    after each exchange, from what they would have in a checkpoint; up to ``most`` exchanges leave out columns."""
+    monkeypatch.setattr(local_steps, "MOST_EXCHANGES", most)
+    if not compiled:
+        monkeypatch.setattr(local_steps, "_keeping", None)
     rng = np.random.default_rng(0)
     start = rng.standard_normal((4000, 2)).astype(np.float32)
-    moves = rng.standard_normal((3, 12, 6, 2)).astype(np.float32)
+    moves = rng.standard_normal((3, 60, 7, 2)).astype(np.float32)
+
+    def columns_of(rank, number):
+        rare = 2 + 300 * (4 * rank + number % 4) + np.arange(5)
+        return np.append(rare, [0, 1][: 1 + number % 2])
 
     def run(hosts):
         parameters = start.copy()
-        local = LocalSteps(hosts, [parameters], by_rows=False)
-        for number in range(12):
-            rare = 1 + 300 * (4 * hosts.rank + number % 4) + np.arange(5)
-            columns = np.append(rare, 0)
+        local, exchanged, after = LocalSteps(hosts, [parameters], by_rows=False), [], []
+        for number in range(60):
+            columns = columns_of(hosts.rank, number)
             local.begin(columns, 10)
-            parameters[columns] += moves[hosts.rank, number]
-            if number % 6 == 5:
-                last = number == 11
-                agreed = local.exchange(np.zeros(1), stopped=False, step=None if last else 1e-9)
-                assert agreed.touched == 1
-                if not last:
-                    half = parameters.copy()
-                    again = LocalSteps(hosts, [parameters], by_rows=False)
-                    again.from_arrays({name: array.copy() for name, array in local.to_arrays().items()})
-                    local = again
-        return parameters, half
+            parameters[columns] += moves[hosts.rank, number, : len(columns)]
+            if number % 20 == 19:
+                exchanged.append(local.exchange(np.zeros(1), stopped=False, everything=number == 59).touched)
+                after.append(parameters.copy())
+                again = LocalSteps(hosts, [parameters], by_rows=False)
+                again.from_arrays({name: array.copy() for name, array in local.to_arrays().items()})
+                local = again
+        return after, exchanged
 
     found = on_hosts(3, run)
-    expected = start.astype(np.float64)
+    moved = np.zeros((4000, 2))
     for rank in range(3):
-        for number in range(12):
-            rare = 1 + 300 * (4 * rank + number % 4) + np.arange(5)
-            expected[rare] += moves[rank, number, :5]
-    expected[0] += moves[:, :, 5].sum(axis=(0, 1)) / 3  # in all batches: the mean
-    for parameters, half in found:
-        np.testing.assert_allclose(parameters, expected, atol=2e-5)
-        np.testing.assert_array_equal(parameters, found[0][0])
-        np.testing.assert_array_equal(half[0], found[0][1][0])
-    assert not np.allclose(found[0][1], found[1][1])
+        for number in range(60):
+            columns = columns_of(rank, number)
+            moved[columns] += moves[rank, number, : len(columns)]
+    moved[0] /= 3  # in all batches: the mean
+    moved[1] *= (1 - 0.5**3) / 1.5  # together they would have stepped on it in so many of the batches
+    for (first, second, last), exchanged in found:
+        assert exchanged == [1, 22 if most == 1 else 2, 22]
+        np.testing.assert_allclose(last, start + moved, atol=5e-5)
+        np.testing.assert_array_equal(last, found[0][0][2])
+        np.testing.assert_array_equal(first[0], found[0][0][0][0])
+        np.testing.assert_array_equal(second[:2], found[0][0][1][:2])
+    assert np.array_equal(found[0][0][1], found[1][0][1]) == (most == 1)
+    assert not np.allclose(found[0][0][0][1], found[1][0][0][1])
 
 
 def test_steps_that_hosts_take_together_end_soon_where_writing_takes_longer_than_learning():
