@@ -14,7 +14,7 @@ _BLUE, _RED = np.array([208, 146, 76]), np.array([42, 157, 171])  # what the ful
 
 def coloured(values: np.ndarray) -> np.ndarray:
     """Colours (height, width, 3) of numbers: from white to blue; where they are of both signs, white is zero, blue
-    above and red below it, by one measure."""
+    above and red below it, by one measure. (Where the page is dark, its style makes white black.)"""
     if not signed(values):
         return 255 - _shares(values)[..., None] * _BLUE
     shares = values / np.abs(values).max()

@@ -44,6 +44,7 @@ span { unicode-bidi: isolate }
 .scale i { flex: 0 1 160px; height: 10px; border-radius: 2px; border: 1px solid var(--line) }
 .one { background: linear-gradient(to right, #fff, #2f6db3) }
 .both { background: linear-gradient(to right, #d56254, #fff, #2f6db3) }
+@media (prefers-color-scheme: dark) { svg image, .scale i { filter: invert(1) hue-rotate(180deg) } }
 table { border-collapse: collapse; font-size: 13px; line-height: 1.4 }
 th { text-align: left; font-weight: 500; color: var(--soft) }
 td, th { padding: 3px 14px 3px 0; vertical-align: top; overflow-wrap: anywhere }
@@ -60,7 +61,8 @@ th[scope=col] { white-space: nowrap } td:last-child, th:last-child { padding-rig
                                                     background: var(--c) }
 .scroll { overflow-x: auto; position: relative } .scroll:focus-visible { outline: 2px solid var(--link) }
 .cells { border-collapse: separate; border-spacing: 2px; text-align: center }
-.cells th { padding: 3px 6px; white-space: nowrap } .cells tr:first-child th:not(:first-child) { text-align: center }
+.cells th { padding: 3px 6px; white-space: nowrap; vertical-align: middle }
+.cells tr:first-child th:not(:first-child) { text-align: center }
 .cells td { padding: 4px 7px; border-radius: 3px; min-width: 32px; white-space: nowrap;
             background: color-mix(in srgb, var(--cell) calc(var(--share) * 100%), var(--page)) }
 .cells td:last-child { padding-right: 7px }
@@ -75,6 +77,7 @@ th[scope=col] { white-space: nowrap } td:last-child, th:last-child { padding-rig
 .words span { display: inline-block; margin-right: 6px } .cards { overflow-wrap: anywhere }
 .cards ol { margin: 6px 0 0; padding-left: 20px; font-size: 13px; color: var(--soft) } .cards li { margin: 4px 0 }
 details { margin-top: 8px } summary { cursor: pointer; font-size: 13px; color: var(--link) }
+main > details { margin-top: 20px }
 main > details > summary { font-size: 15px } main > details table { margin-top: 8px }
 time { white-space: nowrap }
 @media (min-width: 700px) { svg text { font-size: 10.5px } }
