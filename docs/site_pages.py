@@ -69,7 +69,9 @@ def linked(text: str, folder: Path) -> str:
     def link(match: re.Match[str]) -> str:
         label, target, anchor = match[1], match[2], match[3] or ""
         path = (ROOT / folder / target).resolve().relative_to(ROOT).as_posix()
-        return f"[{label}]({up}{pages[path]}{anchor})" if path in pages else f"{label} (`{path}`)"
+        if path in pages:
+            return f"[{label}]({up}{pages[path]}{anchor})"
+        return f"`{path}`" if label == path else f"{label} (`{path}`)"
 
     return _LINK.sub(link, _IMAGE.sub("", text))
 
