@@ -126,10 +126,15 @@ def figures(trials: Sequence[Trial], *, maximize: bool) -> list[Figure]:
     names = dict.fromkeys(name for trial in scored for name in trial.tuned)
     found += [_by_hyperparameter(name, metric, scored, maximize=maximize) for name in names]
     ranked = sorted(scored, key=lambda trial: (trial.objective or 0.0) * (-1 if maximize else 1))[:_MOST_CURVES]
-    if any(len(trial.curve) > 1 for trial in ranked):
+    if any(_changes(trial.curve) for trial in ranked):
         curves = {f"job {trial.number + 1}": [(n + 1.0, v) for n, v in enumerate(trial.curve)] for trial in ranked}
         found.append(Lines(title="Curves of the best jobs", x="epoch or round", y=metric, series=curves, whole=True))
     return found
+
+
+def _changes(curve: Sequence[float]) -> bool:
+    """Whether there is a curve to see: k-means logs its one score in two lines, in different numbers of digits."""
+    return any(not math.isclose(value, curve[0], rel_tol=1e-5) for value in curve)
 
 
 def _by_hyperparameter(name: str, metric: str, scored: Sequence[Trial], *, maximize: bool) -> Figure:

@@ -266,5 +266,7 @@ def test_json_has_the_models_numbers(name, tmp_path):
         assert again.get_dump() == model.boosters[0].get_dump()
     if name == "pca":
         np.testing.assert_array_equal(np.array(document["v"], np.float32), model.v)
+    if name == "lda":
+        np.testing.assert_array_equal(np.array(document["beta"], np.float32), model.beta)
     if name == "ntm":
         np.testing.assert_array_equal(np.array(document["mean"]["weight"], np.float32), model.mean.weight)

@@ -43,6 +43,7 @@ def test_a_grid_of_k_finds_the_clusters_and_goes_on_where_it_was(data, tmp_path,
     scores = [float(row["test:msd"]) for row in table]
     assert scores[0] > scores[1] > 100 and scores[2] == pytest.approx(2, rel=0.3)  # two features of variance 1
     page = (output / "tuning.html").read_text()
+    assert "Best so far" in page and "Curves of" not in page  # one score a job, in two lines of the log
     assert "<svg" in page and "http" not in re.sub(r'xmlns="[^"]*"', "", page) and "k=4" in page
     assert json.loads((output / "tuning.json").read_text())[2]["hyperparameters"]["k"] == "4"
     assert (output / "best").resolve() == output / "jobs" / "0003" / "job"
