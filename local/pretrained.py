@@ -123,7 +123,9 @@ def _download(address: str, file: Path, check: Callable[[Path, str, str], None],
         error.close()  # it is an answer, with its connection
         raise ConfigurationError(f"{address} cannot be fetched: {escaped(str(error))}") from None
     except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError; a broken address a ValueError
-        raise ConfigurationError(f"{address} cannot be fetched: {escaped(str(error))}") from error
+        reason = getattr(error, "reason", error)
+        told = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        raise ConfigurationError(f"{address} cannot be fetched: {escaped(told)}; --address names a mirror") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -133,7 +133,7 @@ def test_what_is_not_the_checkpoint_is_refused_and_leaves_nothing(
         "to FTP": (server.at("/ftp", b"", 302, Location="ftp://127.0.0.1:9/x"), "leads to ftp://127.0.0.1:9/x"),
         "to a file": (server.at("/away", b"", 302, Location="file:///etc/passwd"), "HTTP Error 302"),
         "missing": (server.at("/gone", b"", status=404), "HTTP Error 404"),
-        "no server": ("http://127.0.0.1:9/x", "cannot be fetched"),
+        "no server": ("http://127.0.0.1:9/x", "cannot be fetched: Connection refused; --address names a mirror"),
         "a file": ("file:///etc/passwd", "expected an address that starts with http"),
         "broken": ("http://[", "cannot be fetched"),
     }
