@@ -74,7 +74,10 @@ class PCAModel(Model):
         if sample is not None and len(falling) > 1:
             projection = self.predict(sample.rows)[PROJECTION]
             counts, _, _ = np.histogram2d(projection[:, -2], projection[:, -1], 60)
-            note = f"{len(projection):,} rows of {sample.dataset}; the shade is the logarithm of 1 + rows."
+            note = (
+                f"{len(projection):,} rows of {sample.dataset}, up to {int(counts.max()):,} in a square; the shade is "
+                "the natural logarithm of 1 + rows."
+            )
             values = np.log1p(counts[::-1])
             across, up = (np.linspace(one.min(), one.max(), 61) for one in (projection[:, -1], projection[:, -2]))
             figures.append(
