@@ -109,10 +109,10 @@ class Field:
         return f" of {', '.join(self.choices)}" if self.choices else self._range()
 
     def _range(self) -> str:
-        low = f"from {self.at_least:g}" if self.at_least is not None else ""
-        low = f"above {self.above:g}" if self.above is not None else low
-        high = f"to {self.at_most:g}" if self.at_most is not None else ""
-        high = f"below {self.below:g}" if self.below is not None else high
+        low = f"from {_shown(self.at_least)}" if self.at_least is not None else ""
+        low = f"above {_shown(self.above)}" if self.above is not None else low
+        high = f"to {_shown(self.at_most)}" if self.at_most is not None else ""
+        high = f"below {_shown(self.below)}" if self.below is not None else high
         if low and not high:
             return f" {low.replace('from', 'of at least')}"
         return "".join(f" {end}" for end in (low, high) if end)

@@ -25,6 +25,7 @@ _FOR_PROGRAMS = re.compile(
 )
 _ROWS_READ = "{n_fmt} rows [{elapsed}, {rate_fmt}]"
 _ROUNDS_DONE = "{n_fmt} rounds [{elapsed}, {rate_fmt}{postfix}]"
+_DONE_OF_ALL = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
 class Console:
@@ -168,8 +169,8 @@ class ProgressBar:
 
     def steps(self, done: int, total: int | None) -> None:
         """So many epochs or rounds are done, of ``total`` where that is known."""
-        self._bar.bar_format = None if total else _ROUNDS_DONE
-        self._bar.unit, self._bar.unit_scale = ("epoch" if total else "round"), False
+        self._bar.bar_format = _DONE_OF_ALL if total else _ROUNDS_DONE
+        self._bar.unit, self._bar.unit_scale = "round", False
         self._bar.total, self._bar.n = total, done
         self._bar.set_postfix_str(self._counted())
 

@@ -246,11 +246,15 @@ def _constructor(cls: type[Estimator]) -> Any:
     ]
     __init__.__qualname__ = f"{cls.__qualname__}.__init__"  # as errors name it
     __init__.__signature__ = inspect.Signature([me, *keywords])  # type: ignore[attr-defined]
-    lines = [f"{name}: {field.help} {field.expected().capitalize()}." for name, field in declared.items()]
+    lines = [f"{name}: {field.help} {_sentence(field.expected())}" for name, field in declared.items()]
     if "random_state" in defaults:
         lines.append("random_state: an integer for the same model every time, a RandomState, or None.")
     __init__.__doc__ = "\n".join(["Args:", *(f"    {line}" for line in lines)])
     return __init__
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."  # str.capitalize makes JSON json
 
 
 def _stated(estimator: Estimator, algorithm: type[Algorithm], batch: Batch, told: dict[str, Any]) -> dict[str, str]:

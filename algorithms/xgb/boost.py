@@ -326,7 +326,7 @@ class Monitor(xgb.callback.TrainingCallback):
         scores = self._scores(evals_log)
         self.history.append(scores)
         self._job.report(measured(self._shown + epoch, scores))
-        self._job.report(Progress(self._shown + epoch + 1, None))
+        self._job.report(Progress(self._shown + epoch + 1, self._shown + self._rounds))
         if self._stopping is not None:
             self._stopping.update(model, scores, self.first + epoch)
         over = self._stopping is not None and self._stopping.is_over(self.first + epoch)

@@ -97,6 +97,8 @@ def test_arguments_are_the_declarations(tmp_path: Path) -> None:
     assert signature.parameters["lambda_"].default == 1
     assert {"feature_dim", "kvstore", "_kvstore"}.isdisjoint(inspect.signature(estimators.PCA).parameters)
     assert "Number of" in estimators.KMeans.__init__.__doc__
+    assert "A JSON list" in estimators.KMeans.__init__.__doc__
+    assert "above -2147483648" in estimators.XGBoostClassifier.__init__.__doc__
     with pytest.raises(TypeError, match=r"KMeans.__init__\(\) takes 1 positional"):
         estimators.KMeans(3)
     with pytest.raises(TypeError, match="n_clusters"):
