@@ -28,7 +28,8 @@ def of_channel(name: str, stream: RecordStream, form: Architecture) -> ToTarget:
 
 def target(labels: np.ndarray, where: str, form: Architecture, label_format: str = MULTI_HOT) -> np.ndarray:
     """What the network is trained to say of an image with ``labels``, (labels,): its class, int32 of shape
-    (), or 0 and 1 for each class, float32 (num_classes,).
+    (), or 0 and 1 for each class, float32 (num_classes,). A count above 1 of a class is 1: AWS's notebook on several
+    labels doubles those of its first image.
 
     Raises:
         TrainingDataError: they are not classes of the network.
@@ -46,12 +47,13 @@ def target(labels: np.ndarray, where: str, form: Architecture, label_format: str
         hot = np.zeros(form.num_classes, np.float32)
         hot[labels.astype(np.int64)] = 1
         return hot
-    if len(labels) != form.num_classes or not np.isin(labels, (0, 1)).all():
+    counts = np.isfinite(labels) & (labels >= 0) & (labels == np.floor(labels))
+    if len(labels) != form.num_classes or not counts.all():
         raise TrainingDataError(
             f"{where}: the labels {_shown(labels)} are not {form.num_classes} (num_classes) times 0 or 1 "
             "(multi_label); if they are ids of classes, add label-format=class-id to the content type"
         )
-    return labels.astype(np.float32)
+    return np.minimum(labels, 1).astype(np.float32)
 
 
 def _check_classes(labels: np.ndarray, where: str, num_classes: int) -> None:

@@ -228,8 +228,14 @@ def _updated(cloud: Cloud, name: str, config: Record) -> Record:
 
 
 def _at_rest(endpoint: Record) -> Record:
-    """The endpoint, which is neither made nor changed just now. Raises AwsError."""
-    if endpoint["EndpointStatus"] not in ("InService", "Failed"):
+    """The endpoint, which is in service, and not made or changed just now.
+
+    Raises:
+        AwsError: it is not: one that failed can only be deleted (the API reference, ``DescribeEndpoint``).
+    """
+    if endpoint["EndpointStatus"] == "Failed":
+        raise invalid(f'Cannot update failed endpoint "{endpoint["Arn"]}": it can only be deleted.')
+    if endpoint["EndpointStatus"] != "InService":
         raise invalid(f'Cannot update in-progress endpoint "{endpoint["Arn"]}".')
     return endpoint
 

@@ -23,7 +23,8 @@ from local.sagemaker.processes import Processes
 from recordio.quoting import quoted
 
 _ROOT = Path(__file__).resolve().parents[2]
-_INSIDE = Path("/opt/ml")
+INSIDE = Path("/opt/ml")
+"""Where a container has its folder, and what logs and reasons call it whatever it is."""
 _PORT = 8080
 _OURS = "open-algorithms/"
 """Before the name of an algorithm in the images that `make image` builds."""
@@ -149,7 +150,7 @@ class _Containers:
 
     def inside(self, run: Path, base: Path) -> Path:
         """Below /opt/ml."""
-        return _INSIDE / run.relative_to(base)
+        return INSIDE / run.relative_to(base)
 
     def _image(self, image: str, there: Sequence[str]) -> str:
         """The name of what is run; ``there`` is a command that fails where the engine has no such image."""
@@ -163,7 +164,7 @@ class _Containers:
 
     def _mounts(self, run: Run) -> list[str]:
         """The folder as /opt/ml, and where it is, for the links that lead there."""
-        return [f"--volume={run.base}:{_INSIDE}", f"--volume={run.near}:{run.near}"]
+        return [f"--volume={run.base}:{INSIDE}", f"--volume={run.near}:{run.near}"]
 
 
 _REMOVE_AND_GIVE_BACK = """
@@ -191,8 +192,8 @@ class DockerEngine(_Containers):
         command = ["docker", "run", "--rm", "--name", name, *options, image, run.command]
         after: tuple[str, ...] = ("docker", "rm", "--force", name)
         if os.getuid() and not user:
-            owner, mount = f"{os.getuid()}:{os.getgid()}", f"{run.base}:{_INSIDE}"
-            after = ("sh", "-c", _REMOVE_AND_GIVE_BACK, name, mount, image, owner, str(_INSIDE))
+            owner, mount = f"{os.getuid()}:{os.getgid()}", f"{run.base}:{INSIDE}"
+            after = ("sh", "-c", _REMOVE_AND_GIVE_BACK, name, mount, image, owner, str(INSIDE))
         return self._processes.start(command, dict(os.environ), _ROOT, after)
 
     def ask_to_end(self, process: subprocess.Popen[str]) -> None:

@@ -8,16 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from botocore.exceptions import ClientError
 
 from local.sagemaker.cloud import ACCOUNT, Cloud
 
 SUFFIX = ".events"
-METRICS_AT_ONCE = 1000
-"""Of PutMetricData."""
 
 
 class Journal:
@@ -70,34 +67,36 @@ def restore(cloud: Cloud) -> None:
     """Give CloudWatch what an earlier server had there."""
     for pattern in ("*-jobs/*/*", "endpoints/*/*"):
         for file in sorted(cloud.folder.glob(f"{pattern}{SUFFIX}")):
-            _restore(cloud, list(entries(file)))
+            _restore(list(entries(file)))
 
 
-def _restore(cloud: Cloud, found: list[Any]) -> None:
-    """Lines by moto's own objects: its requests take none that are older than two weeks."""
+def _restore(found: list[Any]) -> None:
+    """By moto's own objects: its requests take no lines that are older than two weeks, and three times as long."""
+    from moto.cloudwatch.models import cloudwatch_backends
     from moto.logs.models import logs_backends
 
     place = next((entry for entry in found if isinstance(entry, dict)), None)
     if place is None:
         return
-    client = cloud.at(place["region"]).client("logs")
-    with contextlib.suppress(ClientError):  # it is there already
-        client.create_log_group(logGroupName=place["group"])
-    with contextlib.suppress(ClientError):
-        client.create_log_stream(logGroupName=place["group"], logStreamName=place["stream"])
+    logs = logs_backends[ACCOUNT][place["region"]]
+    if place["group"] not in logs.groups:
+        logs.create_log_group(place["group"], {})
+    group = logs.groups[place["group"]]
+    if place["stream"] not in group.streams:
+        group.create_log_stream(place["stream"])
     of_all = [entry for entry in found if isinstance(entry, list)]
-    lines = [{"timestamp": entry[0], "message": entry[1] or " "} for entry in of_all if len(entry) == 2]
-    group = logs_backends[ACCOUNT][place["region"]].groups[place["group"]]
-    if lines:
+    if lines := [{"timestamp": entry[0], "message": entry[1] or " "} for entry in of_all if len(entry) == 2]:
         group.streams[place["stream"]].put_log_events(lines)
     key, of = place["dimension"]
     values = [
-        {"MetricName": entry[1], "Value": entry[2], "Timestamp": entry[0] / 1000}
+        {"MetricName": entry[1], "Value": entry[2], "Timestamp": _moment(entry[0])}
         | {"Dimensions": [{"Name": key, "Value": of}]}
         for entry in of_all
         if len(entry) == 3
     ]
-    for start in range(0, len(values), METRICS_AT_ONCE):
-        cloud.at(place["region"]).client("cloudwatch").put_metric_data(
-            Namespace=place["group"], MetricData=values[start : start + METRICS_AT_ONCE]
-        )
+    cloudwatch_backends[ACCOUNT][place["region"]].put_metric_data(place["group"], values)
+
+
+def _moment(milliseconds: int) -> datetime:
+    """As moto has it, in UTC without saying so."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).replace(tzinfo=None)

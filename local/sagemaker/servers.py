@@ -22,7 +22,7 @@ from local.batch.client import LOOPBACK, free_port
 from local.sagemaker import images, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
-from local.sagemaker.engines import Run
+from local.sagemaker.engines import INSIDE, Run
 from local.sagemaker.errors import JobError
 from local.sagemaker.store import Record, emptied
 
@@ -199,7 +199,7 @@ class Server:
     def _follow(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self._log.write(line)
+            self._log.write(line.replace(f"{self._paths.base}/", f"{INSIDE}/"))
 
 
 def _claimed_port() -> int:

@@ -26,14 +26,13 @@ from local.sagemaker import channels, pipes, s3, without_effect
 from local.sagemaker.checkpoints import Checkpoints
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
-from local.sagemaker.engines import Run
+from local.sagemaker.engines import INSIDE, Run
 from local.sagemaker.errors import AwsError, JobError
 from local.sagemaker.store import Record, emptied
 
 KIND = "training-job"
 GROUP = "/aws/sagemaker/TrainingJobs"
-BASE = "/opt/ml"
-CHECKPOINTS = f"{BASE}/checkpoints"
+CHECKPOINTS = f"{INSIDE}/checkpoints"
 MOST_HOSTS = 20
 """Instances of a job that SageMaker allows where no more are asked for, and more than a machine has cores for."""
 
@@ -188,7 +187,7 @@ class Job:
         """What a host says, with the names of hosts and folders that it has on SageMaker."""
         hosts = sorted(self._hosts, key=lambda host: -len(host.name))  # 127.28.0.12 is no 127.28.0.1 with a 2
         for host in hosts:
-            text = text.replace(f"{host.paths.base}/", f"{BASE}/").replace(host.name, host.paths.base.name)
+            text = text.replace(f"{host.paths.base}/", f"{INSIDE}/").replace(host.name, host.paths.base.name)
         return text
 
     # ---- before ------------------------------------------------------------------------------------------------------

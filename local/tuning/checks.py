@@ -185,7 +185,7 @@ def with_automatic_ranges(definition: Definition, algorithm: type[Algorithm] | N
     kept = {name: hint for name, hint in rest.items() if name in declared and hint}
     rest = {name: hint for name, hint in rest.items() if name not in kept}
     static = kept | dict(definition.static)
-    return dataclasses.replace(definition, ranges=definition.ranges + made, static=static, hints=rest)
+    return dataclasses.replace(definition, ranges=definition.ranges + made, static=static, hints=rest, start=known)
 
 
 def with_open_ends(definition: Definition, algorithm: type[Algorithm] | None) -> Definition:
@@ -218,6 +218,8 @@ def _automatic(name: str, field: Field, hint: str) -> Range:
     assert tunable is not None
     if tunable.choices or field.kind in ("choice", "flag"):
         return CategoricalRange(name, tunable.choices or field.choices or ("true", "false"))
+    if (field.auto and hint == hyperparameters.AUTO) or hint in field.words:
+        hint = ""  # a default that is no number, of which nothing can be made
     try:
         around = (float(hint) / _AROUND, float(hint) * _AROUND) if hint else (None, None)
     except ValueError as error:

@@ -32,6 +32,8 @@ class Definition:
         static: hyperparameters that all jobs share, as they stand on the wire.
         metric: the objective. maximize: larger is better.
         hints: AutoParameters: names whose ranges the declaration gives, and a value to start from ('' for none).
+        start: what the first training job is given, where there is a value for each range: the hints, which are the
+            defaults where everything is searched.
     """
 
     ranges: tuple[Range, ...]
@@ -40,6 +42,7 @@ class Definition:
     static: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
     hints: Mapping[str, str] = field(default_factory=dict)
+    start: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -266,9 +266,12 @@ class Tuner:
 
     def _learn(self, parents: Sequence[Observation]) -> None:
         """Warm start. Results with the same data count as our own would; with other data only the best
-        hyperparameters are taken, to be tried first: their objectives are on another scale."""
+        hyperparameters are taken, to be tried first: their objectives are on another scale. Before them come the values
+        that automatic ranges start from."""
         if self._config.strategy == GRID:
             return
+        if len(self._config.definitions) == 1:
+            self._search.begin_with(self._config.definitions[0].start, self._config.definitions[0])
         by_name = {one.name: one for one in self._config.definitions}
         only = self._config.definitions[0]
         sign = -1 if self._config.maximize else 1

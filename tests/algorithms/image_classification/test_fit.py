@@ -20,8 +20,9 @@ from algorithms.common import mxnet_files
 from algorithms.errors import ChannelError, HyperparameterError, ModelError, TrainingDataError, TrainingStopped
 from algorithms.events import Duration, Score, Throughput
 from algorithms.hyperparameters import parse
-from algorithms.image_classification import ImageClassification
+from algorithms.image_classification import ImageClassification, targets
 from algorithms.image_classification import pretrained as starts
+from algorithms.image_classification.architecture import Architecture
 from algorithms.image_classification.model import ImageModel
 from algorithms.interface import Items
 from algorithms.vision import augment, examples, pipeline
@@ -231,6 +232,11 @@ def test_labels_of_several_classes_must_be_zeros_and_ones() -> None:
         TrainingDataError, match=r"record \d+: the labels \[[01]\] are not 2 \(num_classes\) times 0 or 1"
     ):
         fit(multi_label=1)
+    form = Architecture(20, (3, 16, 16), 3, multi_label=True)
+    np.testing.assert_array_equal(targets.target(np.array([2.0, 0, 1]), "here", form), [1, 0, 1])  # as AWS's notebook
+    for wrong in (0.5, -1, np.nan, np.inf):
+        with pytest.raises(TrainingDataError, match="times 0 or 1"):
+            targets.target(np.array([wrong, 0, 1]), "here", form)
 
 
 def test_too_few_images(tmp_path: Path) -> None:
@@ -364,9 +370,6 @@ def test_pretrained_weights_by_channel_or_in_the_image(
 
 
 def test_the_last_batch_is_filled_up_with_the_first_images(tmp_path: Path) -> None:
-    from algorithms.image_classification import targets
-    from algorithms.image_classification.architecture import Architecture
-
     form = Architecture(20, (3, 16, 16), 2)
     for source in (Records(pictures(10)), folder(tmp_path / "train", pictures(10))):
         found = examples.of_channel("train", {"train": source}, targets.of_channel("train", source, form))

@@ -198,6 +198,8 @@ def test_an_endpoint_whose_model_is_broken_fails_with_the_reason(up):
     endpoint = deployed(up, "broken", broken=1)
     assert endpoint["EndpointStatus"] == "Failed"
     assert "s3://bucket/broken.tar.gz is not a model archive" in endpoint["FailureReason"]
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match="it can only be deleted"):
+        up.sagemaker.update_endpoint(EndpointName="broken", EndpointConfigName="broken")
 
 
 def transformed(up, name: str, key: str, model: str = "three"):

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from algorithms import registry
-from local.tuning.config import TuningError
+from algorithms import hyperparameters, registry
+from local.tuning import checks
+from local.tuning.config import Definition, TuningError
 from local.tuning.request import run
 from local.tuning.service import InUseError, NotFoundError, TuningJobs
 
@@ -285,11 +286,29 @@ def test_automatic_ranges_are_those_of_the_declaration(tmp_path):
     jobs.find("tune").join(60)
     assert all(1 <= int(one["TunedHyperParameters"]["epochs"]) <= 10 for one in listed(jobs))
     assert {one["TunedHyperParameters"]["init_method"] for one in listed(jobs)} <= {"random", "kmeans++"}
+    first = min(listed(jobs), key=lambda one: one["CreationTime"])
+    assert first["TunedHyperParameters"] == {"epochs": "2", "init_method": "random"}  # the hints
     for name, told in (("x", r"\[x\] isn't one that \[kmeans\] tunes"), ("k", "At least one hyperparameter range")):
         hints = [{"Name": name, "ValueHint": "2"}]
         made["HyperParameterTuningJobConfig"]["ParameterRanges"] = {"AutoParameters": hints}
         with pytest.raises(TuningError, match=told):
             jobs.create(made | {"HyperParameterTuningJobName": "second"})
+
+
+@pytest.mark.parametrize("name", [name for name in registry.ALGORITHMS if name != "pca"])  # of which nothing is tuned
+def test_autotune_finds_ranges_for_all_that_an_algorithm_tunes_and_begins_with_its_defaults(name):
+    algorithm = registry.find(name)
+    defaults = checks.tuned_by_default(algorithm)
+    given = Definition(ranges=(), metric="", maximize=True, hints=defaults)
+    made = checks.with_open_ends(checks.with_automatic_ranges(given, algorithm), algorithm)
+    assert {one.name for one in made.ranges} == set(defaults)
+    assert all(not one.problems() for one in made.ranges)
+    assert not [
+        problem
+        for one in made.ranges
+        for problem in checks._range_problems(one, hyperparameters.fields(algorithm.hyperparameters)[one.name])
+    ]
+    assert made.start == defaults
 
 
 def test_of_automatic_ranges_those_of_hyperparameters_that_are_not_tuned_are_values(tmp_path):
