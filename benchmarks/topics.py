@@ -77,7 +77,7 @@ def main() -> None:
 
 def lines(quick: bool) -> Iterator[Line]:
     """Bars by their error, real text by perplexity."""
-    counts, beta, _ = bars(0, 5, 600 if quick else 6000)
+    counts, beta, _ = bars(0, 5, 200 if quick else 6000)
     corpus = sp.csr_array(counts)
     error = Quality("L1 error", lambda found: _error(beta, found.beta)[0])
     yield raced(f"LDA, bars, {corpus.shape[0]:,} documents", compete(corpus, len(beta), 0), quality=error, allowed=0.1)

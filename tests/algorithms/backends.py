@@ -76,7 +76,7 @@ def images() -> dict[str, Any]:
     Of a few sizes of arrays: JAX compiles each operation for each of them.
     """
     sample, job = SAMPLES["image-classification"], FakeJob()
-    given = sample.hyperparameters | {"optimizer": "nag", "mini_batch_size": "6"}
+    given = sample.hyperparameters | {"optimizer": "nag", "mini_batch_size": "12"}
     values = hyperparameters.parse(ImageClassification.hyperparameters, given)
     with tempfile.TemporaryDirectory() as folder, one_unit():
         model = ImageClassification.fit(values, sample.channels(Path(folder)), job)

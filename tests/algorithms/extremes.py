@@ -35,14 +35,14 @@ from recordio.errors import DataError
 from tests.algorithms import samples
 from tests.algorithms.fakes import FakeJob, MemoryStream
 
-LARGE = 100_000
-"""An integer that a user may give who wants "many"."""
+THOROUGH = os.environ.get("OBA_THOROUGH") == "1"
+LARGE = 100_000 if THOROUGH else 20_000
+"""An integer that a user may give who wants "many"; as many trees or classes take seconds that no stop shortens."""
 LARGEST = 2**31 - 1
 TINY, HUGE = 2 * float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 """The smallest and the largest number that a hyperparameter can be, besides 0."""
 MEMORY = 4 << 30
 """Bytes of the machine that ``Algorithm.memory`` is compared with; a job may map 2 GiB more before it fails."""
-THOROUGH = os.environ.get("OBA_THOROUGH") == "1"
 STOP_SECONDS, CPU_SECONDS, WALL_SECONDS = 1.0 if THOROUGH else 0.1, 20, 400
 """A job is asked to stop after the first (of the processor), and must have ended before the others: nobody waits for
 2^31 epochs, but stopping must work with them. What an extreme does to a job shows in its first steps."""

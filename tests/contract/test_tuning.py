@@ -88,7 +88,7 @@ def backwards() -> Mapping[str, tuple[str, Any]]:
     """Words to be written backwards."""
     words = Vocabulary.of(samples.SEQ2SEQ_WORDS).to_json().encode()
     return {
-        "train": (RECORDIO, encode(samples.seq2seq_pairs(200))),
+        "train": (RECORDIO, encode(samples.seq2seq_pairs(100))),
         "validation": (RECORDIO, encode(samples.seq2seq_pairs(40, 1))),
         "vocab": ("application/json", {"vocab.src.json": words, "vocab.trg.json": words}),
     }

@@ -23,7 +23,7 @@ SOURCES = {
     "algorithms.common._keeping": "algorithms/common/_keeping.c",
 }
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-I{sysconfig.get_path('include')}"]
-CHECKED = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+CHECKED = ["-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 TARGETS = (
     *("csv", "csv-space", "libsvm", "json", "json-lines", "recordio", "recordio-writer", "sequences"),
     *("factorization-machines", "lda", "local-steps"),

@@ -75,7 +75,7 @@ def test_streams_of_many_chunks_come_back_in_batches_of_bounded_size(mode, featu
 def test_a_fifo_is_read_in_large_batches_and_bounded_memory(mode, tmp_path):
     path = tmp_path / "train_0"
     os.mkfifo(path)
-    data, times = encode_records(NARROW), 10 if mode == "compiled" else 3  # message by message takes long
+    data, times = encode_records(NARROW), 10 if mode == "compiled" else 2  # message by message takes long
 
     def write():
         with path.open("wb", buffering=0) as fifo:

@@ -4,6 +4,7 @@ import pytest
 import scipy.linalg
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from algorithms.common import blas
 from algorithms.common.blas import threads_for
 from algorithms.kmeans.fit import Options, State
 from algorithms.pca.covariance import Covariance
@@ -18,6 +19,7 @@ def threads():
 
 @pytest.fixture(autouse=True)
 def two_threads():
+    blas._libraries.cache_clear()  # another test may have imported a library since they were looked for
     with threadpool_limits(2, "blas"):
         yield
 

@@ -121,10 +121,9 @@ def test_torchvision(tmp_path: Path, layers: int) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation")  # of Keras, which writes so
-@pytest.mark.parametrize("name", ["kept.weights.h5", "kept.h5"])
-def test_keras(tmp_path: Path, name: str) -> None:
-    h5py = pytest.importorskip("h5py")
+@pytest.fixture(scope="module")
+def of_keras() -> tuple[Any, np.ndarray]:
+    """Keras' network with numbers in all of its arrays, and what it answers to the image."""
     keras = load_keras(0)
     network = keras.applications.ResNet50(weights=None, classes=6)
     random = np.random.default_rng(0)
@@ -133,6 +132,17 @@ def test_keras(tmp_path: Path, name: str) -> None:
             variable.assign(random.normal(0, 0.1, variable.shape))
         elif variable.name == "moving_variance":
             variable.assign(random.uniform(0.5, 1.5, variable.shape))
+    scaled = keras.applications.ResNet50(weights=None, classes=6, input_shape=(*PIXELS.shape[:2], 3))
+    scaled.set_weights(network.get_weights())
+    prepare = keras.applications.resnet.preprocess_input
+    return network, to_numpy(scaled(prepare(PIXELS[None].astype(np.float32)), training=False))[0]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # of Keras, which writes so
+@pytest.mark.parametrize("name", ["kept.weights.h5", "kept.h5"])
+def test_keras(tmp_path: Path, name: str, of_keras: tuple[Any, np.ndarray]) -> None:
+    h5py = pytest.importorskip("h5py")
+    network, expected = of_keras
     if name.endswith(".weights.h5"):
         network.save_weights(tmp_path / name)
     else:  # as its published files are
@@ -145,10 +155,6 @@ def test_keras(tmp_path: Path, name: str) -> None:
                 for each, variable in zip(names, layer.weights, strict=True):
                     group[each] = to_numpy(variable)
     resnet_v1.convert(tmp_path / name, tmp_path)
-    scaled = keras.applications.ResNet50(weights=None, classes=6, input_shape=(*PIXELS.shape[:2], 3))
-    scaled.set_weights(network.get_weights())
-    prepare = keras.applications.resnet.preprocess_input
-    expected = to_numpy(scaled(prepare(PIXELS[None].astype(np.float32)), training=False))[0]
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(answer(tmp_path, 50), expected, rtol=1e-3, atol=1e-5)
 

@@ -40,7 +40,7 @@ def _started(arguments: list[str], environment: dict[str, str], output: IO[str],
 def running(state: Path, *options: str, fresh: bool = False, **variables: str):
     """A server process and boto3's clients of it, as its printed environment makes them.
 
-    The process and those that it starts are forks, or ``fresh``: where ``processes_of`` its folder are of interest.
+    The process and those that it starts are forks, or ``fresh`` where how it ends them is of interest.
     """
     reader, writer = os.pipe()
     with os.fdopen(reader) as printed:
@@ -71,9 +71,9 @@ def running(state: Path, *options: str, fresh: bool = False, **variables: str):
 
 
 @contextmanager
-def with_rows(state: Path, *options: str, fresh: bool = False):
+def with_rows(state: Path, *options: str):
     """A server whose S3 has the rows in one object."""
-    with running(state, *options, fresh=fresh) as server:
+    with running(state, *options) as server:
         server.s3.create_bucket(Bucket="bucket")
         server.s3.put_object(Bucket="bucket", Key="train/rows.csv", Body=CSV)
         yield server
@@ -153,12 +153,13 @@ def wait_until_gone(state: Path, seconds: float = 120) -> None:
 
 
 def processes_of(state: Path) -> list[int]:
-    """Processes whose environment names the state folder. Forks have that of the process that they are forks of."""
+    """Processes whose environment names the state folder, and forks that run in it: the system does not show theirs."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             try:
-                if f"SAGEMAKER_BASE_DIR={state}/".encode() in (folder / "environ").read_bytes():
+                is_fork = (folder / "cwd").readlink().is_relative_to(state)
+                if is_fork or f"SAGEMAKER_BASE_DIR={state}/".encode() in (folder / "environ").read_bytes():
                     found.append(int(folder.name))
             except OSError:
                 continue

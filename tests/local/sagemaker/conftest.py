@@ -13,12 +13,11 @@ def state(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def up(state, request):
-    """A server with the rows in four objects; of processes of their own where the module says that it is FRESH."""
+def up(state):
     pytest.importorskip("moto")
     from tests.local.sagemaker.client import ROWS, running
 
-    with running(state, fresh=getattr(request.module, "FRESH", False)) as server:
+    with running(state) as server:
         server.s3.create_bucket(Bucket="bucket")
         for number, part in enumerate(np.array_split(ROWS, 4)):
             text = "".join(f"{x},{y}\n" for x, y in part)

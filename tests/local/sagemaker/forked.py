@@ -71,7 +71,8 @@ def be(arguments: Sequence[str], jobs: int, servers: int) -> NoReturn:
         with self._lock:
             ours, theirs = os.pipe()
             name = command[-1]
-            process = _Process(forks.ask(places[name], _PROGRAMS[name], variables, [theirs] * 2, folder), ours)
+            place = Path(variables["SAGEMAKER_BASE_DIR"])  # by which ``client.processes_of`` finds it
+            process = _Process(forks.ask(places[name], _PROGRAMS[name], variables, [theirs] * 2, place), ours)
             os.close(theirs)
             self._after[process.pid] = after
             self._tell(process.pid, after)

@@ -23,8 +23,6 @@ from local.sagemaker.errors import JobError
 from tests.local.sagemaker.client import CSV, LONG, ROWS, ended, processes_of, request, trained
 from tests.local.sagemaker.test_up import centers
 
-FRESH = True
-"""The server of this module: its processes are looked for by their environment."""
 MAGIC = 0xCED7230A
 OBJECTS = {
     "manifest": b'{"source-ref": "s3://b/one.png", "class": 1, "class-metadata": {}}\n\n'

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def up(state):
     """Jobs run one after the other."""
-    with with_rows(state, "--jobs", "1", fresh=True) as server:
+    with with_rows(state, "--jobs", "1") as server:
         yield server
 
 

@@ -45,7 +45,7 @@ def ask(up, endpoint: str, **payload) -> str:
 
 def test_requests_outlive_the_server_and_go_with_their_endpoint(tmp_path):
     state = tmp_path / "state"
-    with with_rows(state, fresh=True) as up:
+    with with_rows(state) as up:
         job = trained(up, "job")
         container = {"Image": KMEANS, "ModelDataUrl": job["ModelArtifacts"]["S3ModelArtifacts"]}
         up.sagemaker.create_model(ModelName="m", PrimaryContainer=container, ExecutionRoleArn=ROLE)
