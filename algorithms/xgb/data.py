@@ -187,6 +187,21 @@ def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyper
             )
 
 
+def check_weights(weights: np.ndarray | None, channel: str, hosts: Hosts) -> None:
+    """Refuse weights that are negative, naming the first of this host's, and those that are all 0.
+
+    Raises:
+        TrainingDataError: there are such.
+    """
+    if weights is not None and (weights < 0).any():
+        row = int(np.argmax(weights < 0))
+        raise TrainingDataError(
+            f"Channel '{channel}', row {row + 1}: the weight is {weights[row]:g}, and 0 is the least"
+        )
+    if not any_host(hosts, weights is None or bool(weights.any())):
+        raise TrainingDataError(f"Channel '{channel}': the weights of all rows are 0, so that none counts")
+
+
 def matrix(rows: Batch, hyperparameters: XGBoostHyperparameters, *, quantized: bool = False) -> xgb.DMatrix:
     """XGBoost's matrix of ``rows``; absent entries of sparse rows and NaN are missing values.
 

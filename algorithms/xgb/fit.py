@@ -31,7 +31,8 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
 
     Raises:
         ChannelError: ``process_type`` is update, and there is no model to update.
-        TrainingDataError: the rows have more features than can be served, or labels that the objective cannot learn.
+        TrainingDataError: the rows have no features or more than can be served, or labels or weights that the
+            objective cannot learn.
     """
     _warn_of_unused(hyperparameters, channels, job)
     if hyperparameters.process_type == "update" and "model" not in channels:
@@ -44,6 +45,8 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     train = _read("train", channels, hyperparameters, hosts)
     validation = _read("validation", channels, hyperparameters, hosts) if "validation" in channels else None
     job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
+    if not train.feature_dim:
+        raise TrainingDataError("Channel 'train' has rows without any feature: there is nothing to learn from")
     if train.feature_dim > MOST_FEATURES:
         raise TrainingDataError(f"Rows have {train.feature_dim} features, and at most {MOST_FEATURES} can be served")
     if validation is not None:
@@ -73,11 +76,6 @@ def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[s
         if field.no_effect and values[name] != field.default:
             job.warning(f"Hyperparameter '{name}': {field.no_effect}")
     watched = "validation" in channels or hyperparameters.kfold is not None
-    if hyperparameters.tuning_objective_metric is not None and not watched:
-        job.warning(
-            f"Hyperparameter '_tuning_objective_metric': {hyperparameters.tuning_objective_metric} is never logged "
-            "without a channel 'validation' or _kfold, so that a tuning job finds no value of it"
-        )
     if hyperparameters.tuning_objective_metric == f"validation:{ACCURACY_OF_INTERVALS}":
         job.warning(
             f"Hyperparameter '_tuning_objective_metric': higher values of {ACCURACY_OF_INTERVALS} are better, and "
@@ -112,6 +110,7 @@ def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyp
     rows = data.read(channels[name], name, hosts)
     assert rows.labels is not None
     data.check_labels(rows.labels.ravel(), name, hyperparameters, hosts)
+    data.check_weights(rows.weights, name, hosts)
     return rows
 
 

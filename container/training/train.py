@@ -137,6 +137,7 @@ def _train(
             job.checkpoints = CheckpointStore(
                 directory, who, job, started=clock, stopped=lambda: stop.requested, hosts=hosts
             )
+        _warn_of_objective(configured, job)
         model = algorithm.fit(configured.hyperparameters, channels, job)
     columns.check()
     stop.disarm()
@@ -156,6 +157,16 @@ def _train(
     if job.stop_requested:
         logger.warning("The model is that of a job that was asked to stop, as far as training came.")
     return SUCCESS
+
+
+def _warn_of_objective(configured: TrainingConfig, job: TrainingJob) -> None:
+    """Where a tuning job would look for its objective in vain, as its training jobs would end well."""
+    objective = getattr(configured.hyperparameters, "tuning_objective_metric", None)
+    if objective and (why := configured.hyperparameters.unlogged(objective, configured.channels)) is not None:
+        job.warning(
+            f"Hyperparameter '_tuning_objective_metric': {objective} is never logged: {why}. A tuning job finds no "
+            "value of it"
+        )
 
 
 def _has_checkpoints(algorithm: type[Algorithm], job: TrainingJob) -> bool:

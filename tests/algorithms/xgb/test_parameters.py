@@ -201,16 +201,6 @@ def test_a_tuning_job_may_watch_auc_where_xgboost_can_reckon_it(given):
     assert dict(job.rounds[-1][1])["validation-auc"] == pytest.approx(pairs, abs=1e-5)
 
 
-def test_a_tuning_job_without_validation_is_told_that_it_will_find_nothing():
-    job = FakeJob()
-    fit(job=job, _tuning_objective_metric="validation:rmse")
-    assert any("never logged without a channel 'validation'" in warning for warning in job.warnings)
-    for given in ({"validation": rows(seed=1)}, {"kfold": 2}):
-        job = FakeJob()
-        fit(job=job, _tuning_objective_metric="validation:rmse", **given)
-        assert not job.warnings
-
-
 def test_interaction_constraints_count_from_0_as_trees_do():
     """Features 0 and 1 make the label together, and may not meet."""
     random = np.random.default_rng(0)
