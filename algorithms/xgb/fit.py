@@ -13,7 +13,7 @@ import xgboost as xgb
 from algorithms.common.hosts import any_host
 from algorithms.errors import ChannelError, HyperparameterError, TrainingDataError
 from algorithms.hyperparameters import fields, wire_values
-from algorithms.interface import Hosts, Job, Stream
+from algorithms.interface import Job, Stream
 from algorithms.xgb import data
 from algorithms.xgb.boost import boost
 from algorithms.xgb.folds import cross_validate
@@ -42,8 +42,8 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     if hosts.size > 1:
         _refuse_what_one_host_does(hyperparameters)
         hyperparameters = _of_several_hosts(hyperparameters, job)
-    train = _read("train", channels, hyperparameters, hosts)
-    validation = _read("validation", channels, hyperparameters, hosts) if "validation" in channels else None
+    train = _read("train", channels, hyperparameters, job)
+    validation = _read("validation", channels, hyperparameters, job) if "validation" in channels else None
     job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
     if not train.feature_dim:
         raise TrainingDataError("Channel 'train' has rows without any feature: there is nothing to learn from")
@@ -106,11 +106,11 @@ def _of_several_hosts(hyperparameters: XGBoostHyperparameters, job: Job) -> XGBo
     return replace(hyperparameters, tree_method="approx")
 
 
-def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyperparameters, hosts: Hosts) -> Batch:
-    rows = data.read(channels[name], name, hosts)
+def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyperparameters, job: Job) -> Batch:
+    rows = data.read(channels[name], name, job.hosts, job.memory)
     assert rows.labels is not None
-    data.check_labels(rows.labels.ravel(), name, hyperparameters, hosts)
-    data.check_weights(rows.weights, name, hosts)
+    data.check_labels(rows.labels.ravel(), name, hyperparameters, job.hosts)
+    data.check_weights(rows.weights, name, job.hosts)
     return rows
 
 

@@ -439,3 +439,13 @@ def test_weights_that_cannot_count_are_refused_by_row(channel, weight, message):
 def test_rows_without_a_feature_are_refused():
     with pytest.raises(TrainingDataError, match="'train' has rows without any feature"):
         fit(MemoryStream(sp.csr_array((4, 0), dtype=np.float32), np.array([0.0, 1, 0, 1])))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_rows_that_memory_cannot_hold_are_refused_while_they_are_read(sparse):
+    features, labels = np.ones((100_000, 5), np.float32), np.zeros(100_000, np.float32)
+    batches = MemoryStream([Batch(sp.csr_array(features) if sparse else features, labels)] * 1000)
+    job = FakeJob(memory=100 << 20)
+    with pytest.raises(TrainingDataError, match=r"'train': its first \d+00000 rows take .* 0\.1 GiB .* has 0\.1 GiB"):
+        fit(batches, job=job)
+    fit(rows(), job=job)
