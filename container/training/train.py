@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 import time
 from collections.abc import Iterator
@@ -199,8 +200,13 @@ def check_memory(algorithm: type[Algorithm], values: Hyperparameters, available:
     """
     needed = algorithm.memory(values)
     if needed > available:
-        stated = {name: getattr(values, name) for name in sorted(values.given)}
-        large = [f"{name}={value}" for name, value in stated.items() if type(value) is int and value >= LARGE]
+        attributes = (item.name for item in dataclasses.fields(values))
+        stated = zip(attributes, hyperparameters.wire_values(values).items(), strict=True)
+        large = sorted(
+            f"{name}={value}"
+            for attribute, (name, value) in stated
+            if attribute in values.given and type(value) is int and value >= LARGE
+        )
         named = f" ({', '.join(large)})" if large else ""
         raise HyperparameterError(
             [

@@ -14,6 +14,7 @@ from algorithms import hyperparameters
 from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.xgb import XGBoost, rules
 from algorithms.xgb.parameters import XGBoostHyperparameters
+from container.training.train import check_memory
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.xgb.jobs import fit, parse, rows
@@ -271,6 +272,11 @@ def test_memory_is_reckoned_from_the_trees_that_are_asked_for(given, least):
     reckoned = XGBoost.memory(parse(**given))
     assert reckoned >= least if least else reckoned < 10**6
     assert XGBoost.memory(parse()) < 10**6
+
+
+def test_what_takes_too_much_memory_is_named_as_the_job_states_it():
+    with pytest.raises(HyperparameterError, match=r"describe \(_kfold=1000000, num_round=5000\) needs at least"):
+        check_memory(XGBoost, parse(_kfold=10**6, num_round=5000), 1 << 30)
 
 
 @pytest.mark.parametrize(
