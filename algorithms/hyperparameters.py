@@ -27,7 +27,7 @@ import difflib
 import json
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -271,10 +271,11 @@ class Hyperparameters:
         """Sentences about what is wrong between fields that are right one by one; none by default."""
         return []
 
-    def unlogged(self, metric: str) -> str | None:
-        """Why a job with these values never logs ``metric``, as in ``validation:rmse``, whatever its channels; None
-        where it does. A tuning job with that objective would train in vain."""
-        return None
+    def unlogged(self, metric: str, channels: Collection[str] | None = None) -> str | None:
+        """Why a job with these values and channels (None: whatever channels) never logs ``metric``, as in
+        ``validation:rmse``; None where it does. A tuning job with that objective would train in vain."""
+        channel = metric.partition(":")[0]
+        return None if channels is None or channel in channels else f"there is no channel '{channel}'"
 
 
 def fields(declaration: type[Hyperparameters]) -> dict[str, Field]:

@@ -15,16 +15,37 @@ from typing import BinaryIO, cast
 from recordio.errors import CompressedDataError
 
 GZIP = b"\x1f\x8b"
+_MAGIC = {
+    GZIP: "compressed with gzip",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ\0": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"PK\x03\x04": "a ZIP archive, as spreadsheets are",
+}
+"""First bytes, with which no format begins that is read here."""
 _BUFFER_BYTES = 1 << 16
 
 
+def compression(start: bytes) -> str | None:
+    """In what way data that starts so is compressed, in words; None where it is not."""
+    return next((words for magic, words in _MAGIC.items() if start.startswith(magic)), None)
+
+
 def decompressed(stream: BinaryIO, name: str) -> BinaryIO:
-    """The stream (a buffered one), or what is compressed in it; ``name`` is what error messages call it.
+    """The stream (a buffered one), or what is compressed in it by gzip; ``name`` is what error messages call it.
 
     Reading from what is returned raises CompressedDataError where the data is damaged or ends early. Several members
     one after the other are read as one, as gzip itself does.
+
+    Raises
+    ------
+    CompressedDataError
+        the data is compressed in another way.
     """
-    if not cast(io.BufferedReader, stream).peek(len(GZIP)).startswith(GZIP):
+    start = cast(io.BufferedReader, stream).peek(max(map(len, _MAGIC)))
+    if not start.startswith(GZIP):
+        if (words := compression(start)) is not None:
+            raise CompressedDataError(f"{name}: the data is {words}; gzip alone is decompressed")
         return stream
     return cast(BinaryIO, io.BufferedReader(_Gunzip(stream, name), _BUFFER_BYTES))
 

@@ -28,7 +28,7 @@ class ContentTypeError(DataError):
 
 
 class CompressedDataError(DataError):
-    """Data that is compressed with gzip is damaged or ends early."""
+    """Data that is compressed with gzip is damaged or ends early, or it is compressed in another way."""
 
 
 class EmptyDataError(DataError):

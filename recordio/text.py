@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from recordio import text_kernel
-from recordio.compression import GZIP
+from recordio.compression import compression
 from recordio.content_type import ContentType
 from recordio.errors import ParseError
 from recordio.limits import LARGEST_EXPONENT, LINE_LIMIT, LONGEST_INTEGER, LONGEST_NUMBER
@@ -110,9 +110,9 @@ def _ascii_based(stream: BinaryIO, name: str, content_type: ContentType, size: i
     first = True
     while True:
         chunk = stream.read(size)
-        if first and chunk.startswith(GZIP):  # files and FIFOs are decompressed already, once
-            problem = "requests must not be" if name == REQUEST else "it is so twice, and once is undone"
-            raise ParseError(f"{name}: the data is compressed with gzip; {problem}")
+        if first and (compressed := compression(chunk)) is not None:  # files and FIFOs are decompressed already, once
+            problem = "requests must not be" if name == REQUEST else "it is compressed twice, and once is undone"
+            raise ParseError(f"{name}: the data is {compressed}; {problem}")
         if decoder is None:
             text = chunk
         else:

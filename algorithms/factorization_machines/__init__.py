@@ -9,7 +9,7 @@ Source: Rendle, "Factorization Machines", ICDM 2010.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,12 +156,12 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
                 problems.append(f"Hyperparameter '{name}' is required where {term}_init_method is {method}")
         return problems
 
-    def unlogged(self, metric: str) -> str | None:
+    def unlogged(self, metric: str, channels: Collection[str] | None = None) -> str | None:
         """The test channel's scores of the other predictor type."""
         dataset, _, name = metric.partition(":")
         binary = name.startswith("binary")
         if dataset != "test" or binary == (self.predictor_type == BINARY):
-            return None
+            return super().unlogged(metric, channels)
         own = "test:rmse is" if binary else "the metrics test:binary_* are"
         return f"predictor_type is {self.predictor_type}, of which {own} logged"
 

@@ -10,7 +10,7 @@ Source: Liberty et al., "Elastic Machine Learning Algorithms in Amazon SageMaker
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -279,12 +279,12 @@ class LinearLearnerHyperparameters(Hyperparameters):
             problems.append(f"Hyperparameter 'loss': '{self.loss}' is not for a {self.predictor_type}, but {allowed}")
         return problems
 
-    def unlogged(self, metric: str) -> str | None:
-        """The scores of another predictor type."""
+    def unlogged(self, metric: str, channels: Collection[str] | None = None) -> str | None:
+        """The scores of another predictor type. Without a channel ``validation`` its loss is that of held-out rows."""
         own = [name for name, _ in _SCORES[self.predictor_type]]
         others = {name for names in _SCORES.values() for name, _ in names} - {*own}
         if metric.partition(":")[2] not in others:
-            return None
+            return None if metric == "validation:objective_loss" else super().unlogged(metric, channels)
         return f"predictor_type is {self.predictor_type}, of which are logged objective_loss, {', '.join(own)}"
 
 

@@ -11,7 +11,7 @@ al., "Convolutional Sequence to Sequence Learning", ICML 2017.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -281,10 +281,10 @@ class Seq2SeqHyperparameters(Hyperparameters):
         ]
         return problems
 
-    def unlogged(self, metric: str) -> str | None:
+    def unlogged(self, metric: str, channels: Collection[str] | None = None) -> str | None:
         """BLEU, which takes long, where nobody asks for it."""
         if metric != "validation:bleu" or self.optimized_metric == "bleu" or self.bleu_sample_size:
-            return None
+            return super().unlogged(metric, channels)
         return "bleu_sample_size is 0; set it to a number of pairs, or optimized_metric to bleu"
 
 

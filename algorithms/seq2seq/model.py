@@ -23,6 +23,7 @@ from algorithms.figures import Figure, Sample
 from algorithms.interface import NO_PARAMETERS, Items, Model
 from algorithms.seq2seq import architecture, requests, shown, vocabulary
 from algorithms.seq2seq.architecture import Architecture
+from algorithms.seq2seq.beam import Hypothesis
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import Vocabulary
 from recordio.sequences import Pairs
@@ -48,15 +49,20 @@ class Seq2SeqModel(Model):
 
     def predict(self, batch: Items, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, list[Any]]:
         """``target``, n texts; ``tokens``, their ids; ``matrix``, attention of shape (target tokens, source tokens)
-        for the items whose parameters have ``attention_matrix`` true, or for all where the request's have it.
+        for the items whose parameters have ``attention_matrix`` true, or for all where the request's have it. Of a
+        source without tokens the target has none, as Sockeye answers: a blank line refuses no other.
 
         Raises:
-            PredictionError: a source is empty, or not of the vocabulary.
+            PredictionError: there is no source, or one is not of the vocabulary.
         """
         longest = self.translator.architecture.max_seq_len_source
         sources = requests.sources(batch.values, self.source, longest)
         wanted = requests.matrices(batch, parameters)
-        found = self.translator.translate(sources, self.beam_size, weights=any(wanted))
+        filled = [number for number, ids in enumerate(sources) if len(ids)]
+        found = [Hypothesis(np.empty(0, np.int32), 0.0, np.empty((0, 0)))] * len(sources)
+        translated = self.translator.translate([sources[at] for at in filled], self.beam_size, weights=any(wanted))
+        for at, hypothesis in zip(filled, translated, strict=True):
+            found[at] = hypothesis
         made: dict[str, list[Any]] = {
             "target": [self.target.text(hypothesis.tokens) for hypothesis in found],
             "tokens": [np.asarray(hypothesis.tokens, np.int32) for hypothesis in found],

@@ -23,7 +23,7 @@ def sources(values: Sequence[str | np.ndarray], vocabulary: Vocabulary, longest:
     """The tokens' ids of each source, (n,) integers; of one longer than ``longest`` tokens, as many, as in training.
 
     Raises:
-        PredictionError: there is none; one is empty, or not of the vocabulary.
+        PredictionError: there is none, or one is not of the vocabulary.
     """
     if not len(values):
         raise PredictionError("the request has no sequences")
@@ -34,8 +34,6 @@ def sources(values: Sequence[str | np.ndarray], vocabulary: Vocabulary, longest:
             raise PredictionError(
                 f"record {number}: there is no token {outside[0]}; the tokens are 0 to {len(vocabulary) - 1}"
             )
-        if len(ids) == 0:
-            raise PredictionError(f"sequence {number} has no tokens; the model takes 1 or more")
     return _cut(found, longest)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -18,15 +19,22 @@ from algorithms.xgb.names import MULTI
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch, concatenate
 
+GIB = 1 << 30
+BINS = 1.25
+"""Bytes of rows and of XGBoost's bins of them for each byte of the rows: a bin takes one at least, a value four."""
 
-def read(stream: Stream, channel: str, hosts: Hosts) -> Batch:
+
+def read(stream: Stream, channel: str, hosts: Hosts, memory: int | None = None) -> Batch:
     """All rows of a channel that this host has, of the width that they have on all hosts.
+
+    Args:
+        memory: bytes that the job may take; None where nobody says.
 
     Raises:
         ChannelError: there are none on any host.
-        TrainingDataError: they have no labels, or rows of one query lie apart.
+        TrainingDataError: they have no labels, or rows of one query lie apart, or memory cannot hold them.
     """
-    batches = [batch for batch in stream.batches() if len(batch)]
+    batches = _held(stream, channel, memory)
     rows = _checked(batches, channel) if batches else None
     kinds = hosts.gather(None if rows is None else [rows.feature_dim, rows.is_sparse, rows.groups is not None])
     known = [kind for kind in kinds if kind is not None]
@@ -42,6 +50,25 @@ def read(stream: Stream, channel: str, hosts: Hosts) -> Batch:
         features: Any = sp.csr_array((0, width), dtype=np.float32) if sparse else np.zeros((0, width), np.float32)
         return Batch(features, nothing, None, np.zeros(0, np.int64) if grouped else None)
     return of_width(rows, width)
+
+
+def _held(stream: Stream, channel: str, memory: int | None) -> list[Batch]:
+    """The batches that have rows. A few megabytes may hold billions of rows, compressed or as Parquet's runs."""
+    batches, size, count = [], 0, 0
+    with closing(stream.batches()) as read_ahead:
+        for batch in read_ahead:
+            if not len(batch):
+                continue
+            batches.append(batch)
+            count += len(batch)
+            size += sum(array.nbytes for array in batch.arrays())
+            if memory is not None and BINS * size > memory:
+                raise TrainingDataError(
+                    f"Channel '{channel}': its first {count} rows take at least {BINS * size / GIB:,.1f} GiB of memory "
+                    "together with XGBoost's bins of them, and this machine or container, or this host's share of it, "
+                    f"has {memory / GIB:,.1f} GiB: train on fewer rows, on several hosts, or on an instance with more"
+                )
+    return batches
 
 
 def _checked(batches: list[Batch], channel: str) -> Batch:
@@ -185,6 +212,21 @@ def check_labels(labels: np.ndarray, channel: str, hyperparameters: XGBoostHyper
                 f"Channel '{channel}', row {row + 1}: the label is {labels[row]:g}, "
                 f"and objective {objective} needs {expected}"
             )
+
+
+def check_weights(weights: np.ndarray | None, channel: str, hosts: Hosts) -> None:
+    """Refuse weights that are negative, naming the first of this host's, and those that are all 0.
+
+    Raises:
+        TrainingDataError: there are such.
+    """
+    if weights is not None and (weights < 0).any():
+        row = int(np.argmax(weights < 0))
+        raise TrainingDataError(
+            f"Channel '{channel}', row {row + 1}: the weight is {weights[row]:g}, and 0 is the least"
+        )
+    if not any_host(hosts, weights is None or bool(weights.any())):
+        raise TrainingDataError(f"Channel '{channel}': the weights of all rows are 0, so that none counts")
 
 
 def matrix(rows: Batch, hyperparameters: XGBoostHyperparameters, *, quantized: bool = False) -> xgb.DMatrix:

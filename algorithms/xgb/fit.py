@@ -13,7 +13,7 @@ import xgboost as xgb
 from algorithms.common.hosts import any_host
 from algorithms.errors import ChannelError, HyperparameterError, TrainingDataError
 from algorithms.hyperparameters import fields, wire_values
-from algorithms.interface import Hosts, Job, Stream
+from algorithms.interface import Job, Stream
 from algorithms.xgb import data
 from algorithms.xgb.boost import boost
 from algorithms.xgb.folds import cross_validate
@@ -31,7 +31,8 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
 
     Raises:
         ChannelError: ``process_type`` is update, and there is no model to update.
-        TrainingDataError: the rows have more features than can be served, or labels that the objective cannot learn.
+        TrainingDataError: the rows have no features or more than can be served, or labels or weights that the
+            objective cannot learn.
     """
     _warn_of_unused(hyperparameters, channels, job)
     if hyperparameters.process_type == "update" and "model" not in channels:
@@ -41,9 +42,11 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     if hosts.size > 1:
         _refuse_what_one_host_does(hyperparameters)
         hyperparameters = _of_several_hosts(hyperparameters, job)
-    train = _read("train", channels, hyperparameters, hosts)
-    validation = _read("validation", channels, hyperparameters, hosts) if "validation" in channels else None
+    train = _read("train", channels, hyperparameters, job)
+    validation = _read("validation", channels, hyperparameters, job) if "validation" in channels else None
     job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
+    if not train.feature_dim:
+        raise TrainingDataError("Channel 'train' has rows without any feature: there is nothing to learn from")
     if train.feature_dim > MOST_FEATURES:
         raise TrainingDataError(f"Rows have {train.feature_dim} features, and at most {MOST_FEATURES} can be served")
     if validation is not None:
@@ -73,11 +76,6 @@ def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[s
         if field.no_effect and values[name] != field.default:
             job.warning(f"Hyperparameter '{name}': {field.no_effect}")
     watched = "validation" in channels or hyperparameters.kfold is not None
-    if hyperparameters.tuning_objective_metric is not None and not watched:
-        job.warning(
-            f"Hyperparameter '_tuning_objective_metric': {hyperparameters.tuning_objective_metric} is never logged "
-            "without a channel 'validation' or _kfold, so that a tuning job finds no value of it"
-        )
     if hyperparameters.tuning_objective_metric == f"validation:{ACCURACY_OF_INTERVALS}":
         job.warning(
             f"Hyperparameter '_tuning_objective_metric': higher values of {ACCURACY_OF_INTERVALS} are better, and "
@@ -108,10 +106,11 @@ def _of_several_hosts(hyperparameters: XGBoostHyperparameters, job: Job) -> XGBo
     return replace(hyperparameters, tree_method="approx")
 
 
-def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyperparameters, hosts: Hosts) -> Batch:
-    rows = data.read(channels[name], name, hosts)
+def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyperparameters, job: Job) -> Batch:
+    rows = data.read(channels[name], name, job.hosts, job.memory)
     assert rows.labels is not None
-    data.check_labels(rows.labels.ravel(), name, hyperparameters, hosts)
+    data.check_labels(rows.labels.ravel(), name, hyperparameters, job.hosts)
+    data.check_weights(rows.weights, name, job.hosts)
     return rows
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -368,6 +368,10 @@ class XGBoostHyperparameters(Hyperparameters):
         if self.monotone_constraints:
             given["monotone_constraints"] = f"({','.join(self.monotone_constraints)})"
         return given
+
+    def unlogged(self, metric: str, channels: Collection[str] | None = None) -> str | None:
+        """What needs rows to validate on: those of a channel, or of the folds."""
+        return None if self.kfold is not None else super().unlogged(metric, channels)
 
     def check(self) -> list[str]:
         """Rules between fields; see ``rules``."""

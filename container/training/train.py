@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 import time
 from collections.abc import Iterator
@@ -137,6 +138,7 @@ def _train(
             job.checkpoints = CheckpointStore(
                 directory, who, job, started=clock, stopped=lambda: stop.requested, hosts=hosts
             )
+        _warn_of_objective(configured, job)
         model = algorithm.fit(configured.hyperparameters, channels, job)
     columns.check()
     stop.disarm()
@@ -156,6 +158,16 @@ def _train(
     if job.stop_requested:
         logger.warning("The model is that of a job that was asked to stop, as far as training came.")
     return SUCCESS
+
+
+def _warn_of_objective(configured: TrainingConfig, job: TrainingJob) -> None:
+    """Where a tuning job would look for its objective in vain, as its training jobs would end well."""
+    objective = getattr(configured.hyperparameters, "tuning_objective_metric", None)
+    if objective and (why := configured.hyperparameters.unlogged(objective, configured.channels)) is not None:
+        job.warning(
+            f"Hyperparameter '_tuning_objective_metric': {objective} is never logged: {why}. A tuning job finds no "
+            "value of it"
+        )
 
 
 def _has_checkpoints(algorithm: type[Algorithm], job: TrainingJob) -> bool:
@@ -188,8 +200,13 @@ def check_memory(algorithm: type[Algorithm], values: Hyperparameters, available:
     """
     needed = algorithm.memory(values)
     if needed > available:
-        stated = {name: getattr(values, name) for name in sorted(values.given)}
-        large = [f"{name}={value}" for name, value in stated.items() if type(value) is int and value >= LARGE]
+        attributes = (item.name for item in dataclasses.fields(values))
+        stated = zip(attributes, hyperparameters.wire_values(values).items(), strict=True)
+        large = sorted(
+            f"{name}={value}"
+            for attribute, (name, value) in stated
+            if attribute in values.given and type(value) is int and value >= LARGE
+        )
         named = f" ({', '.join(large)})" if large else ""
         raise HyperparameterError(
             [

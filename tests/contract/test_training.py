@@ -3,6 +3,7 @@ what a job leaves, the process is a fork of one that has imported all."""
 
 import errno
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from algorithms import registry
 from algorithms.common import mxnet_files
 from tests.opt_ml import ROOT, OptMl
 
@@ -133,6 +135,31 @@ def test_a_tuning_job_finds_its_metric(opt_ml):
     outcome = opt_ml.channel("train", DENSE, RECORDIO).channel("test", DENSE, RECORDIO).train_in_fork("kmeans")
     assert outcome.code == 0, outcome.log
     assert "#quality_metric: host=algo-1, test msd <loss>=" in outcome.log
+
+
+REGRESSION = {"predictor_type": "regressor"}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "given", "metric", "why"),
+    [
+        ("kmeans", KMEANS, "test:msd", "there is no channel 'test'"),
+        ("linear-learner", REGRESSION, "validation:mse", "there is no channel 'validation'"),
+        ("linear-learner", REGRESSION, "validation:objective_loss", None),
+        ("linear-learner", REGRESSION, "train:binary_f_beta", "predictor_type is regressor"),
+        ("xgboost", XGBOOST, "validation:logloss", "there is no channel 'validation'"),
+        ("xgboost", XGBOOST | {"_kfold": 2}, "validation:logloss", None),
+    ],
+)
+def test_a_tuning_job_that_would_find_no_value_is_told_so(opt_ml, algorithm, given, metric, why):
+    opt_ml.hyperparameters(given, _tuning_objective_metric=metric)
+    rows = (DENSE, RECORDIO) if algorithm == "kmeans" else (csv(FEATURES, LABELS), "text/csv")
+    outcome = opt_ml.channel("train", *rows).train_in_fork(algorithm)
+    assert outcome.code == 0, outcome.log
+    warned = [line for line in outcome.log.splitlines() if "is never logged" in line]
+    assert [why in line for line in warned] == ([True] if why else [])
+    logged = next(one.regex for one in registry.find(algorithm).metrics if one.name == metric)
+    assert bool(re.search(logged, outcome.log.replace("\t", "#011"))) == (why is None)  # as CloudWatch has it
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "pca", "xgboost"])

@@ -1,16 +1,21 @@
 """gzip in every input mode and format, beside Python's gzip module."""
 
+import bz2
 import gzip
+import io
+import lzma
 import os
 import resource
 import threading
+import zipfile
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from recordio.batches import concatenate
 from recordio.content_type import parse
-from recordio.errors import CompressedDataError, ParseError
+from recordio.errors import CompressedDataError, DataError, ParseError
 from recordio.readers import ChannelRecords, ChannelStream, RowFormat, decode
 from recordio.record_writer import encode_records
 from recordio.sources import FileSource, PipeSource
@@ -48,7 +53,7 @@ def test_every_format_in_every_mode(tmp_path, content_type, data, mode):
 
 
 def test_compressed_parquet(tmp_path):
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq = pytest.importorskip("pyarrow.parquet")
     pq.write_table(pa.table({f"c{i}": TABLE[:, i] for i in range(6)}), tmp_path / "a.parquet")
     (tmp_path / "a.parquet").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
     np.testing.assert_array_equal(rows(FileSource(tmp_path), "application/x-parquet"), TABLE)
@@ -90,8 +95,38 @@ def test_data_that_is_damaged(tmp_path, content_type, data):
 
 def test_twice(tmp_path):
     (tmp_path / "a").write_bytes(gzip.compress(gzip.compress(CSV)))
-    with pytest.raises(ParseError, match="compressed with gzip; it is so twice"):
+    with pytest.raises(ParseError, match="compressed with gzip; it is compressed twice"):
         rows(FileSource(tmp_path), "text/csv")
+
+
+@pytest.mark.parametrize("mode", ["File", "Pipe", "request"])
+@pytest.mark.parametrize(
+    ("pack", "words"),
+    [
+        (bz2.compress, "compressed with bzip2"),
+        (lzma.compress, "compressed with xz"),
+        (lambda data: pa.compress(data, "zstd", asbytes=True), "compressed with zstd"),
+        (lambda data: zipped(data), "a ZIP archive, as spreadsheets are"),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["text/csv", "text/libsvm"])
+def test_what_else_compresses_is_named(tmp_path, mode, pack, words, content_type):
+    """It "looks like a header", said the readers."""
+    with pytest.raises(DataError, match=f"the data is {words}; "):
+        if mode == "request":
+            decode(pack(CSV), parse(content_type), LABELLED)
+        elif mode == "File":
+            (tmp_path / "a").write_bytes(pack(CSV))
+            rows(FileSource(tmp_path), content_type)
+        else:
+            rows(pipe(tmp_path, pack(CSV)), content_type)
+
+
+def zipped(data):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.csv", data)
+    return packed.getvalue()
 
 
 def test_a_request(tmp_path):

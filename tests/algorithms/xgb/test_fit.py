@@ -421,3 +421,31 @@ def test_the_log_says_how_much_was_read():
     expected = ["Single node training.", "Train matrix has 300 rows and 5 columns", "Validation matrix has 300 rows"]
     assert job.messages == expected
     assert json.dumps(job.rounds[0][1]).startswith('[["train-rmse"')
+
+
+@pytest.mark.parametrize("channel", ["train", "validation"])
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [(-0.5, r"Channel '{}', row 8: the weight is -0\.5"), (0.0, "Channel '{}': the weights of all rows are 0")],
+)
+def test_weights_that_cannot_count_are_refused_by_row(channel, weight, message):
+    features, labels = rows()
+    weights = np.zeros(len(labels)) if weight == 0 else np.where(np.arange(len(labels)) == 7, weight, 1.0)
+    channels = {"train": rows(), "validation": rows(seed=1)} | {channel: MemoryStream(features, labels, weights)}
+    with pytest.raises(TrainingDataError, match=message.format(channel)):
+        fit(**channels)
+
+
+def test_rows_without_a_feature_are_refused():
+    with pytest.raises(TrainingDataError, match="'train' has rows without any feature"):
+        fit(MemoryStream(sp.csr_array((4, 0), dtype=np.float32), np.array([0.0, 1, 0, 1])))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_rows_that_memory_cannot_hold_are_refused_while_they_are_read(sparse):
+    features, labels = np.ones((100_000, 5), np.float32), np.zeros(100_000, np.float32)
+    batches = MemoryStream([Batch(sp.csr_array(features) if sparse else features, labels)] * 1000)
+    job = FakeJob(memory=100 << 20)
+    with pytest.raises(TrainingDataError, match=r"'train': its first \d+00000 rows take .* 0\.1 GiB .* has 0\.1 GiB"):
+        fit(batches, job=job)
+    fit(rows(), job=job)

@@ -14,6 +14,7 @@ from algorithms import hyperparameters
 from algorithms.errors import HyperparameterError, TrainingDataError
 from algorithms.xgb import XGBoost, rules
 from algorithms.xgb.parameters import XGBoostHyperparameters
+from container.training.train import check_memory
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.xgb.jobs import fit, parse, rows
@@ -201,16 +202,6 @@ def test_a_tuning_job_may_watch_auc_where_xgboost_can_reckon_it(given):
     assert dict(job.rounds[-1][1])["validation-auc"] == pytest.approx(pairs, abs=1e-5)
 
 
-def test_a_tuning_job_without_validation_is_told_that_it_will_find_nothing():
-    job = FakeJob()
-    fit(job=job, _tuning_objective_metric="validation:rmse")
-    assert any("never logged without a channel 'validation'" in warning for warning in job.warnings)
-    for given in ({"validation": rows(seed=1)}, {"kfold": 2}):
-        job = FakeJob()
-        fit(job=job, _tuning_objective_metric="validation:rmse", **given)
-        assert not job.warnings
-
-
 def test_interaction_constraints_count_from_0_as_trees_do():
     """Features 0 and 1 make the label together, and may not meet."""
     random = np.random.default_rng(0)
@@ -281,6 +272,11 @@ def test_memory_is_reckoned_from_the_trees_that_are_asked_for(given, least):
     reckoned = XGBoost.memory(parse(**given))
     assert reckoned >= least if least else reckoned < 10**6
     assert XGBoost.memory(parse()) < 10**6
+
+
+def test_what_takes_too_much_memory_is_named_as_the_job_states_it():
+    with pytest.raises(HyperparameterError, match=r"describe \(_kfold=1000000, num_round=5000\) needs at least"):
+        check_memory(XGBoost, parse(_kfold=10**6, num_round=5000), 1 << 30)
 
 
 @pytest.mark.parametrize(
