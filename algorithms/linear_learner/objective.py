@@ -240,9 +240,9 @@ class Objective:
             hessian = hessian[:, self.places].reshape(c, c, q, q).transpose(2, 0, 3, 1).reshape(q * c, q * c)
         of_folds, folds = self.design.of_folds, numbers[numbers < self.whole]
         if of_folds is not None and folds.size:
-            costs = np.diag(self.shrink.astype(np.float64))
-            costs[:-1, :-1] = of_folds[folds].mean(axis=0)
-            hessian += np.kron(self.penalty * costs, np.eye(c))
+            of_outputs = np.einsum("pcqc->cpq", hessian.reshape(q, c, q, c))  # a view
+            of_outputs[:, :-1, :-1] += self.penalty * of_folds[folds].mean(axis=0)
+            of_outputs[:, -1, -1] += self.penalty * self.shrink[-1]
         else:
             hessian.ravel(order="K")[:: q * c + 1] += self.penalty * np.repeat(self.shrink, c)
         return np.asarray(hessian)

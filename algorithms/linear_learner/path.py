@@ -5,8 +5,9 @@ by Newton's method, another by L-BFGS. What has to be chosen is the penalty, and
 followed from the usual penalty to weaker ones, each model starting at the last one's minimum (Friedman, Hastie and
 Tibshirani, "Regularization Paths for Generalized Linear Models via Coordinate Descent", Journal of Statistical Software
 33, 2010), until the loss on rows that a model was not trained on rises; to stronger ones where it does at once; and
-from the strongest one where a search from nothing would take long. Those rows are the validation channel, or else
-those of cross-validation, whose models are trained side by side; the model that is kept is then trained on all rows.
+from a stronger one than the usual where a search from nothing would take long. Those rows are the validation channel,
+or else those of cross-validation, whose models are trained side by side; the model that is kept is then trained on all
+rows.
 
 Penalties are measured in features of deviation 1 and, unless ``normalize_data`` is stated, in features as they are,
 too: rare words that are blown up to deviation 1 would weigh as much as common ones.
@@ -49,6 +50,8 @@ WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
 STRONG = 1e-3
 """Down to this penalty the path never ends: there models differ too little to tell better from worse."""
+BEFORE = 2
+"""So many penalties before the usual one a path begins where a search from nothing would take long."""
 HOPELESS = 1.2
 """Times the lowest loss of another scaling: one whose loss at that one's best penalty is higher is followed no more."""
 WEAKEST_FIRST = 1e-4
@@ -212,7 +215,7 @@ def _best_scaling(
         penalties, usual = _penalties(hp, design, rows, judged=by_others)
         objective = Objective(hp, problem, design, labels, held, hosts)
         near = usual if first is None else first
-        begin = 0 if objective.starts_slowly and hp.wd == AUTO else near
+        begin = max(usual - BEFORE, 0) if objective.starts_slowly and hp.wd == AUTO else near
         points = _search(objective, penalties, begin, near, HOPELESS * lowest_of_all, rows, held, judged, job)
         at = _lowest(points)
         first = penalties.index(points[at].penalty)  # where another scaling has its best penalty, too, or next to it

@@ -10,8 +10,9 @@ from algorithms.interface import Hosts
 PRIOR = 1.0
 """Precision of the normal prior of the factor's logarithm: of a few rows all of which are classified rightly, larger
 scores would be better without end."""
-STEPS, MOST, TOLERANCE = 30, 3.0, 1e-4
-"""Newton's steps, how many times larger or smaller one makes the factor at the most, and the change that ends them."""
+STEPS, MOST, TOLERANCE = 30, 3.0, 1e-3
+"""Newton's steps, how many times larger or smaller one makes the factor at the most, and the change that ends them:
+after it about its square is left."""
 CELLS = 1 << 20
 """Scores that are looked at together, which bounds the memory that they take in float64."""
 
