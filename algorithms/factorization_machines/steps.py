@@ -280,12 +280,12 @@ class State:
         self._follow(rows.columns, gradients)
         return scores
 
-    def agree(self, *, stopped: bool, everything: bool) -> Agreed:
-        """Let hosts know what others have learned by steps of their own; all have the same parameters after one of
-        ``everything``. See ``LocalSteps.exchange``."""
+    def agree(self, *, stopped: bool, step: float | None) -> Agreed:
+        """Let hosts know what others have learned by steps of their own; all have the same parameters where ``step`` is
+        None. See ``LocalSteps.exchange``."""
         started = self.time - self._alone.steps
         before = self._bias_before if self._alone.steps else self.bias
-        agreed = self._alone.exchange(self.bias - before, stopped=stopped, everything=everything)
+        agreed = self._alone.exchange(self.bias - before, stopped=stopped, step=step)
         self.bias = before + agreed.common
         self.time = started + agreed.steps
         return agreed
