@@ -40,9 +40,9 @@ SHARE = 0.1
 _HOP, _RATE = 1e-4, 5e8
 """Seconds for a message to arrive, and bytes a second that a host sends and takes in, as measured between two network
 namespaces; see the page on hosts."""
-DUE = 16
-"""From so many steps of a host on since its last exchange, a row of parameters is exchanged. Moved by fewer, it is
-hardly another."""
+DUE = 8
+"""From so many steps of a host on since its last exchange, a row of parameters is exchanged: moved by fewer, it is
+hardly another. At learning rates of 0.01, 16 made models a little worse, and took as long."""
 MOST_EXCHANGES = 4096
 """From one of everything to the next: so many are remembered."""
 _SCAN = 16
@@ -95,7 +95,7 @@ class Agreed:
 
     Attributes:
         rows: of all hosts in the steps since the last one. steps: the most of a host. touched: rows of parameters that
-            a host has exchanged, in the mean. stopped: one was asked to stop.
+            were due on a host, in the mean. stopped: one was asked to stop.
         common: what all hosts together have added to parameters that every step touches.
     """
 
@@ -110,7 +110,8 @@ class LocalSteps:
     """What this host has changed and others do not know of.
 
     Of ten million columns most occur once in thousands of rows: what a host has added to those waits until it has
-    stepped on them ``DUE`` times, or until an exchange of everything, and before it the others hardly miss it.
+    stepped on them ``DUE`` times, or until an exchange of everything is cheap beside the steps since the last one, and
+    before it the others hardly miss it.
 
     Args:
         parameters: float32 arrays of the same length d, which steps change in place.
@@ -165,20 +166,27 @@ class LocalSteps:
             before[places] = parameter[again]
         self._used = end
 
-    def exchange(self, common: np.ndarray, *, stopped: bool, everything: bool = True) -> Agreed:
-        """Give rows that a host has stepped on ``DUE`` times or more the values on which all hosts agree.
+    def exchange(self, common: np.ndarray, *, stopped: bool, step: float | None = None) -> Agreed:
+        """Give rows that a host has stepped on ``DUE`` times or more the values on which all hosts agree, and the
+        others too where that takes no more than a ``SHARE`` of the steps since they were.
 
         Args:
             common: what this host has added to parameters that every step touches, of any shape.
-            everything: the other rows, too.
+            step: seconds that a step takes; None for an exchange of everything.
         """
-        everything = everything or len(self._ends) > MOST_EXCHANGES
-        mine = self._touched() if everything else np.sort(self._due[: self._came])
-        told = self._hosts.gather([self.steps, self.rows, stopped, len(mine), _packed(mine, len(self._known)), common])
-        steps, rows, stops, lengths, touched, commons = zip(*told, strict=True)
-        most = max(steps)
+        mine = self._touched() if step is None else np.sort(self._due[: self._came])
+        packed = _packed(mine, len(self._known))
+        told = self._hosts.gather([self.steps, self.rows, stopped, self._used, len(mine), packed, common])
+        steps, rows, stops, kept, lengths, touched, commons = zip(*told, strict=True)
+        most, hosts = max(steps), len(told)
         parts = [(one / max(sum(rows), 1)) if self._by_rows else most / max(sum(steps), 1) for one in rows]
         self._ends.append(self._ends[-1] + most)
+        everything = step is None
+        if step is not None:
+            seconds = exchange_seconds(hosts, sum(kept) // hosts, sum(self._widths))
+            everything = seconds <= SHARE * step * self._ends[-1] or len(self._ends) > MOST_EXCHANGES
+            if everything:
+                touched = tuple(self._hosts.gather(_packed(self._touched(), len(self._known))))
         now = 0 if everything else len(self._ends) - 1
         self._agree(_joined(touched, len(self._known)), parts[self._hosts.rank], now)
         self._came = 0
@@ -190,7 +198,7 @@ class LocalSteps:
             self._used, self._ends = 0, [0]
         self.steps = self.rows = 0
         added = sum((np.float32(part) * one for part, one in zip(parts, commons, strict=True)), np.zeros_like(common))
-        return Agreed(sum(rows), most, sum(lengths) // len(told), any(stops), added)
+        return Agreed(sum(rows), most, sum(lengths) // hosts, any(stops), added)
 
     def _touched(self) -> np.ndarray:
         """The columns on which this host has stepped since their last exchange, in ascending order, for large arrays

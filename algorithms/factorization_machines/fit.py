@@ -59,7 +59,7 @@ def train(state: State, stream: Stream, hp: FactorizationMachinesHyperparameters
     while place.epoch < place.schedule.epochs and not stopped:
         stopped = _one_epoch(state, rows, place, hp, job)
     if place.period > 1:
-        state.agree(stopped=stopped, everything=True)
+        state.agree(stopped=stopped, step=None)
     epoch, epochs, scaling = place.epoch, place.schedule.epochs, place.scaling
     early = place.search is not None or epoch < _SETTLED * epochs
     if early and place.whole is not None:

@@ -96,7 +96,7 @@ def _apart(
         place.total.add(raw, labels)
         if _reports(place, hp, number):
             found[number] = raw, labels
-    agreed = state.agree(stopped=job.stop_requested, everything=False)
+    agreed = state.agree(stopped=job.stop_requested, step=place.step)
     for number in filter(partial(_reports, place, hp), taken[: agreed.steps]):
         _report_batch([found[number]] if number in found else [], hp, job, place.epoch, number)
     place.batches += place.period

@@ -73,7 +73,7 @@ class SparseRows:
     """
 
     def __init__(self, features: sp.csr_array, linear: np.ndarray, factors: np.ndarray, position: np.ndarray) -> None:
-        """``position`` is scratch space of one int64 for each feature; its content means nothing."""
+        """``position`` is scratch space; see ``_numbered``."""
         self.linear, self.factors = linear, factors
         indices = features.indices.astype(np.int64)
         self.columns, self.compact = _numbered(indices, position)
@@ -111,13 +111,13 @@ class SparseRows:
 def _numbered(columns: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Those of the columns (n,) that differ, (u,), in no order, and the number (n,) that each column has among them.
 
-    ``position`` is scratch space of one int64 for each feature; its content means nothing.
+    ``position`` is scratch space of one int32 for each feature; its content means nothing.
     """
-    order = np.arange(len(columns))
+    order = np.arange(len(columns), dtype=np.int32)
     position[columns] = order  # of equal columns, one wins: it stands for all
     different = columns[position[columns] == order]
-    position[different] = np.arange(len(different))
-    return different, position[columns]
+    position[different] = order[: len(different)]
+    return different, position[columns].astype(np.int64)
 
 
 def _square_lengths(vectors: np.ndarray) -> np.ndarray:
@@ -191,7 +191,7 @@ class State:
 
     def __init__(self, hp: FactorizationMachinesHyperparameters, seed: int, hosts: Hosts = ONE_HOST) -> None:
         self._hosts, self._seed, self.hp = hosts, seed, hp
-        self.position = np.empty(hp.feature_dim, np.int64)
+        self.position = np.empty(hp.feature_dim, np.int32)
         self.alone = np.zeros(0, np.int64)
         self.set_rates()
         self._start()
@@ -280,12 +280,12 @@ class State:
         self._follow(rows.columns, gradients)
         return scores
 
-    def agree(self, *, stopped: bool, everything: bool) -> Agreed:
-        """Let hosts know what others have learned by steps of their own; all have the same parameters after one of
-        ``everything``. See ``LocalSteps.exchange``."""
+    def agree(self, *, stopped: bool, step: float | None) -> Agreed:
+        """Let hosts know what others have learned by steps of their own; all have the same parameters where ``step`` is
+        None. See ``LocalSteps.exchange``."""
         started = self.time - self._alone.steps
         before = self._bias_before if self._alone.steps else self.bias
-        agreed = self._alone.exchange(self.bias - before, stopped=stopped, everything=everything)
+        agreed = self._alone.exchange(self.bias - before, stopped=stopped, step=step)
         self.bias = before + agreed.common
         self.time = started + agreed.steps
         return agreed

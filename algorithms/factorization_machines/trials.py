@@ -58,7 +58,7 @@ def run(
                 if not _trained(state, known, place, hp, job):
                     return place, True
                 if place.period > 1:
-                    state.agree(stopped=False, everything=True)
+                    state.agree(stopped=False, step=None)
                 ran = search.setting
                 search.take(_losses(state, held_out, place, hp, job))
             if place.whole is None or (search.fold == search.folds and search.best() == ran):

@@ -80,7 +80,7 @@ def test_gradients_are_those_of_numerical_differentiation(form, kernel):
     weights = RNG.normal(size=7).astype(np.float32)
     batch = form(x)
     if sp.issparse(batch):
-        step = SparseRows(batch, linear, factors, np.empty(6, np.int64))
+        step = SparseRows(batch, linear, factors, np.empty(6, np.int32))
     else:
         step = DenseRows(batch, linear, factors)
     linear_gradient, factor_gradient = step.gradients(weights)
@@ -155,7 +155,7 @@ def test_kernel_and_numpy_take_the_same_steps(monkeypatch):
 def test_a_column_that_occurs_twice_in_a_row_counts_as_its_sum(kernel):
     doubled = sp.csr_array((np.ones(3, np.float32), np.array([1, 1, 2]), np.array([0, 3])), shape=(1, 6))
     bias, linear, factors = parameters()
-    step = SparseRows(doubled, linear, factors, np.empty(6, np.int64))
+    step = SparseRows(doubled, linear, factors, np.empty(6, np.int32))
     assert sorted(step.columns.tolist()) == [1, 2]
 
 
