@@ -250,10 +250,9 @@ class Objective:
     def _pulled(self, numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """(m, r + 1, c) the penalty's gradients in the weights (m, r + 1, c) of the models of these numbers."""
         pulled = weights.dtype.type(self.penalty) * self.shrink[:, None] * weights
-        if self.design.of_folds is not None:
-            folds = numbers < self.whole
-            of_folds = self.penalty * (self.design.of_folds[numbers[folds]] @ weights[folds, :-1])
-            pulled[folds, :-1] = of_folds
+        folds = numbers < self.whole
+        if self.design.of_folds is not None and folds.any():
+            pulled[folds, :-1] = self.penalty * (self.design.of_folds[numbers[folds]] @ weights[folds, :-1])
         return np.asarray(pulled)
 
     def _newton_scores(self, points: np.ndarray) -> np.ndarray:

@@ -78,6 +78,15 @@ def test_classes_of_few_rows_are_told_apart_as_by_the_best_of_scikit_learns(data
             assert accuracy >= 0.995 * other.score(scaled[train:], labels[train:])
 
 
+def test_a_validation_channel_judges_what_rows_within_classes_tell() -> None:
+    rows, labels = around_middles(50, 6, 20, 0.8, alike=False, seed=1)
+    hp = hyperparameters("multiclass_classifier", num_classes=50)
+    model, _ = fit(hp, rows[:300], labels[:300], validation=(rows[300:900], labels[300:900]))
+    peer = linear_model.LogisticRegression().fit(rows[:300], labels[:300])
+    expected = reference.log_loss(labels[900:], peer.predict_proba(rows[900:]), labels=peer.classes_)
+    assert scores(model, rows[900:], labels[900:])[0] <= 0.5 * expected
+
+
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
 @pytest.mark.parametrize(("apart", "most"), [(0.5, 1.45), (1.0, 1.2), (3.0, 1.0)])
 def test_classes_of_one_row_each_are_told_apart_neither_too_surely_nor_too_little(apart: float, most: float) -> None:
