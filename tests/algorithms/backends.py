@@ -44,7 +44,11 @@ def told_by(backend: str) -> dict[str, Any]:
         AssertionError: it failed; the message is what it wrote.
     """
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK}
-    program = "import json; from tests.algorithms import backends; print(json.dumps(backends.told()))"
+    program = (
+        "import json\nfrom container.__main__ import _without_unused_packages as lean\n"
+        "with lean():  # as in the commands\n"
+        "    from tests.algorithms import backends\n    print(json.dumps(backends.told()))"
+    )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-5000:]
