@@ -33,7 +33,7 @@ from algorithms.interface import (
     Stream,
 )
 from algorithms.lda import model
-from algorithms.lda.fit import train
+from algorithms.lda.fit import topics_begun, train
 from algorithms.lda.model import TOPIC_MIXTURE, LDAModel
 
 
@@ -107,8 +107,10 @@ class LDA(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: LDAHyperparameters) -> int:
-        """The topics, and the matrix of word moments seen through as many directions, in float64."""
-        return 16 * hyperparameters.num_topics * hyperparameters.feature_dim
+        """Four numbers, in float64, of each word in each of the topics that are begun with: the topics, and the moments
+        as they are decomposed, with the directions through which they are seen."""
+        width = hyperparameters.feature_dim
+        return 4 * 8 * width * topics_begun(hyperparameters.num_topics, width, is_text=False)
 
     @classmethod
     def fit(cls, hyperparameters: LDAHyperparameters, channels: Mapping[str, Stream], job: Job) -> LDAModel:

@@ -58,7 +58,7 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     with job.timer("get_all_batches_from_iter.time"):
         counts = read(stream, hyperparameters.feature_dim, job)
     is_text = _is_text(counts, wanted, job.hosts)
-    fitted = _fitted(wanted, hyperparameters.feature_dim, is_text)
+    fitted = topics_begun(wanted, hyperparameters.feature_dim, is_text=is_text)
     job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
     if found is None:
         job.info(f"Loaded all data into matrix with shape: {counts.shape}")
@@ -89,7 +89,7 @@ def _is_text(counts: sp.csr_array, wanted: int, hosts: Hosts) -> bool:
     return counts.shape[1] >= _TEXT_WORDS * wanted and bool(words >= _TEXT_WORDS * documents)
 
 
-def _fitted(wanted: int, words: int, is_text: bool) -> int:
+def topics_begun(wanted: int, words: int, *, is_text: bool) -> int:
     """How many topics are begun with, of which ``wanted`` stay."""
     most = min(_TEXT_EXTRA * wanted, _MOST_TEXT_EXTRA) if is_text else 0
     return min(max(math.ceil(_EXTRA * wanted), most), words)

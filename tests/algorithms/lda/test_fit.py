@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,19 @@ def matched(truth, found):
     distances = np.abs(truth[:, None] - found[None]).sum(axis=2)
     rows, order = linear_sum_assignment(distances)
     return order, distances[rows, order]
+
+
+def test_the_memory_that_is_reckoned_is_what_a_few_wide_documents_take():
+    width = 100_000
+    columns = np.arange(100).reshape(20, 5) * (width // 100)
+    counts = sp.csr_array((np.full(100, 9, np.float32), (np.repeat(np.arange(20), 5), columns.ravel())), (20, width))
+    given = {"num_topics": "20", "feature_dim": str(width), "mini_batch_size": "20"}
+    values = hyperparameters.parse(LDA.hyperparameters, given)
+    tracemalloc.start()
+    LDA.fit(values, {"train": MemoryStream(counts)}, FakeJob())
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken / 2 < LDA.memory(values) < taken
 
 
 @pytest.mark.parametrize("seed", range(5))
