@@ -67,7 +67,7 @@ def test_the_memory_that_is_reckoned_is_what_a_few_wide_documents_take():
     LDA.fit(values, {"train": MemoryStream(counts)}, FakeJob())
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert taken / 2 < LDA.memory(values) < taken
+    assert taken / 3 < LDA.memory(values) < taken  # some buffers are of one size however wide the rows are
 
 
 @pytest.mark.parametrize("seed", range(5))
