@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,10 +28,10 @@ def centers(up, job) -> np.ndarray:
     """The centers in the job's artifact, read by k-means itself, in order."""
     from algorithms import registry
 
-    with tarfile.open(fileobj=io.BytesIO(object_at(up, job["ModelArtifacts"]["S3ModelArtifacts"]))) as tar:
-        folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"up-{os.getpid()}-{job['TrainingJobName']}"
+    archive = io.BytesIO(object_at(up, job["ModelArtifacts"]["S3ModelArtifacts"]))
+    with tarfile.open(fileobj=archive) as tar, tempfile.TemporaryDirectory() as folder:
         tar.extractall(folder, filter="data")
-    found = registry.find("kmeans").load(folder).centers
+        found = registry.find("kmeans").load(Path(folder)).centers
     return found[np.lexsort(found.T)]
 
 
