@@ -8,8 +8,12 @@
 Each host is a real ``train`` process with its own /opt/ml at a loopback address, bound to a core of its own where the
 machine has enough. In the column "sharded" each host has its part of the files (ShardedByS3Key), in "replicated" all of
 them. CPU is the processor time of the busiest host, which is what a run would take on machines with nothing else to do;
-seconds are those of the clock, and mean nothing on a machine that does. The ratio is of the CPU times. What ``--sizes``
-measures is told in ``hosts_sizes.py``; the jobs are in ``hosts_jobs.py``.
+seconds are those of the clock, and mean nothing on a machine that does. What ``--sizes`` measures is told in
+``hosts_sizes.py``; the jobs are in ``hosts_jobs.py``.
+
+The ratios are of the CPU times of one host by that of the busiest of several: first of one that has the machine to
+itself, then of the slower of as many jobs of one host that run at once. Hosts of one machine wait for its memory in turn,
+which those of a cluster do not: where the two ratios differ, a cluster is nearer to the second.
 
 The score is that of the training rows, where the log has one: of each before the step that learns from it, by what its
 host knows then. Of rows that are in no file it is the saved model's accuracy. Where each of several hosts takes as many
@@ -22,6 +26,7 @@ import argparse
 import re
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +67,8 @@ def _compared(name: str, job: Job, sizes: list[int]) -> list[tuple[str, ...]]:
         one = run(job, data, Path(folder) / "one", 1, sharded=False)
         lines = [(what, "1", *_line(job, one, ""))]
         for size in sizes:
+            crowded = _at_once(job, data, Path(folder) / f"{size}-at-once", size)
+            lines.append((what, f"1 of {size} jobs at once", *_line(job, crowded, "")))
             if job.batch:
                 rows = size * job.hyperparameters[job.batch]
                 larger = job._replace(hyperparameters={**job.hyperparameters, job.batch: rows})
@@ -70,8 +77,16 @@ def _compared(name: str, job: Job, sizes: list[int]) -> list[tuple[str, ...]]:
             for sharded in (True, False):
                 way = "sharded" if sharded else "replicated"
                 several = run(job, data, Path(folder) / f"{size}-{way}", size, sharded=sharded)
-                lines.append((what, f"{size}, {way}", *_line(job, several, f"{one.cpu / several.cpu:.2f}")))
+                ratio = f"{one.cpu / several.cpu:.2f}, {crowded.cpu / several.cpu:.2f}"
+                lines.append((what, f"{size}, {way}", *_line(job, several, ratio)))
     return lines
+
+
+def _at_once(job: Job, data: Path, base: Path, count: int) -> Run:
+    """One of so many jobs of one host that run side by side and have nothing to do with each other."""
+    with ThreadPoolExecutor(count) as pool:
+        jobs = [pool.submit(run, job, data, base / str(core), 1, sharded=False, core=core) for core in range(count)]
+    return max((one.result() for one in jobs), key=lambda one: one.cpu)
 
 
 def _line(job: Job, found: Run, ratio: str) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ def run(
     names: Sequence[str] = (),
     prefixes: Sequence[Sequence[str]] = (),
     checkpoints: bool = False,
+    core: int = 0,
 ) -> Run:
     """Train on ``size`` hosts, with the files of the channel ``train`` in ``data``.
 
@@ -51,6 +52,7 @@ def run(
         sharded: each host has its part of them, instead of all.
         names: addresses of the hosts, by default loopback ones. prefixes: what goes before their commands.
         checkpoints: each host keeps some.
+        core: that of the first host; the others have the next ones.
     """
     names = names or [ADDRESS.format(100 + host) for host in range(size)]
     folders = [Paths(base / name) for name in names]
@@ -60,7 +62,7 @@ def run(
         _prepare(job, data, paths, names, host, sharded=sharded)
         if checkpoints:
             paths.checkpoints.mkdir()
-        processes.append(_start(job, paths, host, prefixes[host] if prefixes else ()))
+        processes.append(_start(job, paths, core + host, prefixes[host] if prefixes else ()))
     log = folders[0].base / "log"
     while size > 1 and _MET not in log.read_text() and processes[0].poll() is None:
         time.sleep(0.01)
@@ -103,8 +105,8 @@ def _channel(content_type: str, distribution: str) -> dict[str, str]:
     return {"TrainingInputMode": "File", "ContentType": content_type, "S3DistributionType": distribution}
 
 
-def _start(job: Job, paths: Paths, host: int, prefix: Sequence[str]) -> subprocess.Popen[bytes]:
-    """The host, bound to a core of its own."""
+def _start(job: Job, paths: Paths, core: int, prefix: Sequence[str]) -> subprocess.Popen[bytes]:
+    """The host, bound to a core."""
     cores = sorted(os.sched_getaffinity(0))
     variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "ALGORITHM": job.algorithm, "OMP_NUM_THREADS": "1"}
     with (paths.base / "log").open("w") as log:
@@ -114,7 +116,7 @@ def _start(job: Job, paths: Paths, host: int, prefix: Sequence[str]) -> subproce
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    os.sched_setaffinity(process.pid, {cores[host % len(cores)]})
+    os.sched_setaffinity(process.pid, {cores[core % len(cores)]})
     return process
 
 

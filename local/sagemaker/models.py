@@ -101,6 +101,8 @@ def create_config(cloud: Cloud, request: Record) -> Record:
             raise invalid("AsyncInferenceConfig: an asynchronous endpoint has one production variant")
     if "DataCaptureConfig" in request:
         data_capture.check(request["DataCaptureConfig"])
+    if "ExplainerConfig" in request:  # answers would not have the form that the client reads
+        raise invalid("ExplainerConfig: oba up has no explainers of endpoints")
     for variant in (*request["ProductionVariants"], *shadows):
         if "ModelName" not in variant:
             raise invalid(f"Variant {variant['VariantName']}: oba up has variants with a ModelName only")

@@ -29,7 +29,6 @@ _VARIANT = (
 )
 _ENDPOINT = (
     *("KmsKeyId", "DataCaptureConfig.KmsKeyId", "MetricsConfig", "VpcConfig", "EnableNetworkIsolation"),
-    "ExplainerConfig",
     *("AsyncInferenceConfig.OutputConfig.KmsKeyId", "AsyncInferenceConfig.OutputConfig.NotificationConfig"),
     *(f"{kind}.{name}" for kind in ("ProductionVariants", "ShadowProductionVariants") for name in _VARIANT),
 )

@@ -257,6 +257,11 @@ CONFIGS = {
         {"ShadowProductionVariants": [variant(**INSTANCES)]},
         "names must be unique",
     ),
+    "an explainer": (
+        [variant(**INSTANCES)],
+        {"ExplainerConfig": {"ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {}}}}},
+        "ExplainerConfig: oba up has no explainers",
+    ),
     "names twice": ([variant(**INSTANCES)] * 2, {}, "names must be unique"),
     "no such model": ([variant(model="none", **INSTANCES)], {}, "Could not find model"),
 }
