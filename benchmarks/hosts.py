@@ -12,8 +12,8 @@ seconds are those of the clock, and mean nothing on a machine that does. What ``
 ``hosts_sizes.py``; the jobs are in ``hosts_jobs.py``.
 
 The ratios are of the CPU times of one host by that of the busiest of several: first of one that has the machine to
-itself, then of the slower of as many jobs of one host that run at once. Hosts of one machine wait for its memory in turn,
-which those of a cluster do not: where the two ratios differ, a cluster is nearer to the second.
+itself, then of the slower of as many jobs of one host that run at once. Hosts of one machine wait for its memory in
+turn, which those of a cluster do not: where the two ratios differ, a cluster is nearer to the second.
 
 The score is that of the training rows, where the log has one: of each before the step that learns from it, by what its
 host knows then. Of rows that are in no file it is the saved model's accuracy. Where each of several hosts takes as many
