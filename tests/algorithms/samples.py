@@ -81,9 +81,13 @@ def around(configuration: Configuration) -> AbstractContextManager[None]:
     return nullcontext() if has_rows(configuration) else eagerly(shallow=True)
 
 
+_UNITS = vars(Architecture)["units"]
+_ONE_UNIT = property(lambda form: (1,) * (len(form.filters) - 1))
+
+
 def one_unit() -> AbstractContextManager[Any]:
     """Residual networks have one unit in each stage."""
-    return unittest.mock.patch.object(Architecture, "units", property(lambda form: (1,) * (len(form.filters) - 1)))
+    return unittest.mock.patch.object(Architecture, "units", _ONE_UNIT)
 
 
 @contextmanager
@@ -95,7 +99,7 @@ def eagerly(*, shallow: bool = False) -> Iterator[None]:
     import tensorflow
 
     tensorflow.config.run_functions_eagerly(True)
-    units = one_unit() if shallow else nullcontext()
+    units = unittest.mock.patch.object(Architecture, "units", _ONE_UNIT if shallow else _UNITS)
     try:
         with units, warnings.catch_warnings():
             # Of sentences of one word, whose number a compiled network does not know.

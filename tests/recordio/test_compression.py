@@ -1,6 +1,7 @@
 """gzip in every input mode and format, beside Python's gzip module."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -38,7 +39,12 @@ def rows(source, content_type):
 
 def pipe(folder, data):
     os.mkfifo(folder / "train_0")
-    threading.Thread(target=(folder / "train_0").write_bytes, args=(data,), daemon=True).start()
+
+    def write():
+        with contextlib.suppress(BrokenPipeError):  # whoever refuses what it reads does not read all of it
+            (folder / "train_0").write_bytes(data)
+
+    threading.Thread(target=write, daemon=True).start()
     return PipeSource(folder, "train")
 
 
