@@ -123,4 +123,5 @@ def _start(job: Job, paths: Paths, core: int, prefix: Sequence[str]) -> subproce
 def _ended(process: subprocess.Popen[bytes]) -> tuple[int, float]:
     """The status, and the processor seconds, of a process and its children."""
     _, status, use = os.wait4(process.pid, 0)
-    return status, use.ru_utime + use.ru_stime
+    process.returncode = os.waitstatus_to_exitcode(status)  # which it would wait for in vain
+    return process.returncode, use.ru_utime + use.ru_stime

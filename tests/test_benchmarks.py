@@ -16,6 +16,8 @@ from benchmarks import (
     costs,
     factorization_kinds,
     growth,
+    hosts,
+    hosts_jobs,
     images,
     linear_fits,
     linear_targets,
@@ -26,6 +28,7 @@ from benchmarks import (
     summary,
 )
 from benchmarks.common import Contender
+from recordio.batches import Batch
 from tests.algorithms.samples import Records, eagerly, pictures
 
 
@@ -84,6 +87,19 @@ def test_every_benchmark_runs(name, monkeypatch):
     assert bool(found) == (name not in ("ntm", "images", "seq2seq"))
     for line in found:
         assert line.ours > 0 and line.ahead is not None and line.ahead > 0
+
+
+@pytest.mark.ci
+def test_hosts_are_compared(monkeypatch):
+    """With one that has the machine to itself, with as many jobs of one, and with one that takes as many steps."""
+    random = np.random.default_rng(0)
+    job, rows = hosts_jobs.JOBS["linear-learner"](0.001, random), random.standard_normal((50, 100), np.float32)
+    found = hosts._compared("linear-learner", job._replace(unseen=Batch(rows, np.ones(50, np.float32))), [2])
+    ways = ["1", "1 of 2 jobs at once", "1, mini_batch_size=2000", "2, sharded", "2, replicated"]
+    assert [line[1] for line in found] == ways
+    named = [dict(zip(hosts.HEAD, line, strict=True)) for line in found]
+    assert all(float(line["CPU of one"]) > 0 and 0 <= float(line["unseen"]) <= 1 for line in named)
+    assert all(float(ratio) > 0 for line in named[3:] for ratio in line["ratio"].split(", "))
 
 
 def test_a_benchmark_that_fails_says_where_and_why(monkeypatch, capsys):

@@ -193,6 +193,16 @@ static int64_t width_of(const Parameters *parameters) {
     return size / (int64_t)sizeof(float);
 }
 
+/* The same, of columns of which moved (n, width) is what has been added to each, or is to be; where used rows are kept. */
+static int hold_moved(Parameters *parameters, PyObject *now, PyObject *before, const Py_buffer *columns,
+                      const Py_buffer *known, int64_t used, const Py_buffer *moved) {
+    const int64_t count = columns->len / (int64_t)sizeof(int64_t), rows = known->len / (int64_t)sizeof(Known);
+    return hold(parameters, now, before, rows, rows) || check_length(known, rows, sizeof(Known), "known") ||
+           check_columns(columns->buf, count, rows) ||
+           check_places(columns->buf, count, known->buf, used < rows ? used : rows) ||
+           check_length(moved, count * width_of(parameters), sizeof(float), "moved");
+}
+
 static PyObject *py_keep(PyObject *self, PyObject *args) {
     (void)self;
     Py_buffer b[4]; /* columns, known, kept, due */
@@ -230,12 +240,9 @@ static PyObject *py_moved(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "y*y*LO!O!w*w*w*", &b[0], &b[1], &used, &PyTuple_Type, &now, &PyTuple_Type, &before,
                           &b[2], &b[3], &b[4]))
         return NULL;
-    const int64_t count = b[0].len / (int64_t)sizeof(int64_t), rows = b[1].len / (int64_t)sizeof(Known);
+    const int64_t count = b[0].len / (int64_t)sizeof(int64_t);
     Parameters parameters;
-    int failed = hold(&parameters, now, before, rows, rows) || check_length(&b[1], rows, sizeof(Known), "known") ||
-                 check_columns(b[0].buf, count, rows) ||
-                 check_places(b[0].buf, count, b[1].buf, used < rows ? used : rows) ||
-                 check_length(&b[2], count * width_of(&parameters), sizeof(float), "moved") ||
+    int failed = hold_moved(&parameters, now, before, &b[0], &b[1], used, &b[2]) ||
                  check_length(&b[3], count, sizeof(uint16_t), "counts") ||
                  check_length(&b[4], count, sizeof(uint16_t), "last");
     if (!failed) {
@@ -257,12 +264,9 @@ static PyObject *py_move(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "y*w*LO!O!y*H", &b[0], &b[1], &used, &PyTuple_Type, &now, &PyTuple_Type, &before, &b[2],
                           &number))
         return NULL;
-    const int64_t count = b[0].len / (int64_t)sizeof(int64_t), rows = b[1].len / (int64_t)sizeof(Known);
+    const int64_t count = b[0].len / (int64_t)sizeof(int64_t);
     Parameters parameters;
-    int failed = hold(&parameters, now, before, rows, rows) || check_length(&b[1], rows, sizeof(Known), "known") ||
-                 check_columns(b[0].buf, count, rows) ||
-                 check_places(b[0].buf, count, b[1].buf, used < rows ? used : rows) ||
-                 check_length(&b[2], count * width_of(&parameters), sizeof(float), "moved");
+    int failed = hold_moved(&parameters, now, before, &b[0], &b[1], used, &b[2]);
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
         move(b[0].buf, count, b[1].buf, &parameters, b[2].buf, number);

@@ -264,6 +264,11 @@ class LinearLearnerHyperparameters(Hyperparameters):
                 return "target_precision", self.target_precision
         return None
 
+    @property
+    def outputs(self) -> int:
+        """Scores of one model: the number of classes, or 1."""
+        return self.num_classes if self.predictor_type == MULTICLASS else 1
+
     def check(self) -> list[str]:
         """Rules between fields."""
         problems = []
@@ -412,8 +417,7 @@ class LinearLearner(Algorithm):
     def memory(cls, hyperparameters: Any) -> int:
         """Weights, gradients and moments of the models; of one feature where the data decides their number."""
         hp: LinearLearnerHyperparameters = hyperparameters
-        outputs = hp.num_classes if hp.predictor_type == MULTICLASS else 1
-        return models_memory(hp, cls.feature_dim(hp) or 1, outputs)
+        return models_memory(hp, cls.feature_dim(hp) or 1, hp.outputs)
 
     @classmethod
     def feature_dim(cls, hyperparameters: Any) -> int | None:

@@ -29,7 +29,6 @@ from algorithms.linear_learner.checkpoints import Run, resume, to_checkpoint
 from algorithms.linear_learner.divergence import STARTS, diverged
 from algorithms.linear_learner.grid import Setting, models_memory, optimizer_name
 from algorithms.linear_learner.losses import Loss, make_loss, objective_name
-from algorithms.linear_learner.model import MULTICLASS
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
 from algorithms.linear_learner.scaling import DENSE_CELLS, DENSE_SHARE, ScaledRows, UnscaledRows
 from algorithms.linear_learner.selection import half_standard_error
@@ -210,7 +209,7 @@ def _train_batches(
 
 
 def _check_memory(hp: LinearLearnerHyperparameters, feature_dim: int, job: Job) -> None:
-    needed = models_memory(hp, feature_dim, hp.num_classes if hp.predictor_type == MULTICLASS else 1)
+    needed = models_memory(hp, feature_dim, hp.outputs)
     if job.memory is not None and needed > job.memory:
         raise TrainingDataError(
             f"the models of {feature_dim} features, as channel 'train' has, need at least {needed / GIB:,.1f} "

@@ -82,7 +82,7 @@ def study(
         hosts=hosts,
         distinct=distinct,
     )
-    label_scaler, outputs, class_weights = LabelScaler(), 1, None
+    label_scaler, class_weights = LabelScaler(), None
     positive_weights: tuple[float, ...] = (1.0,)
     if hp.predictor_type == "regressor":
         unbias_label = hp.use_bias if hp.unbias_label == AUTO else hp.unbias_label and hp.use_bias
@@ -90,14 +90,12 @@ def study(
         label_scaler = LabelScaler.fit(labels, unbias=bool(unbias_label), normalize=normalize, hosts=hosts)
     elif hp.predictor_type == "binary_classifier":
         positive_weights = _positive_weights(every, hp, hosts)
-    else:
-        outputs = hp.num_classes
-        if hp.balance_multiclass_weights:
-            (counts,) = hosts.sum(np.bincount(every.astype(np.int64), minlength=outputs))
-            class_weights = (counts.sum() / (outputs * np.maximum(counts, 1))).astype(np.float32)
+    elif hp.balance_multiclass_weights:
+        (counts,) = hosts.sum(np.bincount(every.astype(np.int64), minlength=hp.outputs))
+        class_weights = (counts.sum() / (hp.outputs * np.maximum(counts, 1))).astype(np.float32)
     return Problem(
         batch.feature_dim,
-        outputs,
+        hp.outputs,
         scaler,
         label_scaler,
         class_weights,

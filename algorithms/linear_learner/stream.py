@@ -26,7 +26,7 @@ from algorithms.hyperparameters import AUTO
 from algorithms.linear_learner.checkpoints import batch_from_arrays, batch_to_arrays, parameters_of
 from algorithms.linear_learner.design import as_stored
 from algorithms.linear_learner.fit import are_thin, scaled_batch, stored_values, train
-from algorithms.linear_learner.model import BINARY, MULTICLASS, LinearModel
+from algorithms.linear_learner.model import BINARY, LinearModel
 from algorithms.linear_learner.preprocessing import Problem, check_labels, one_label, study
 from algorithms.linear_learner.results import final_model, unscaled
 from algorithms.linear_learner.scaling import ScaledRows, UnscaledRows
@@ -80,7 +80,6 @@ class Learning:
         """
         self.hp, self.seed, self.start = hp, seed, start
         self.rows = 0
-        self._outputs = hp.num_classes if hp.predictor_type == MULTICLASS else 1
         self._sample: list[Batch] = []
         self._sampled = self._sample_bytes = self._studied = 0
         self._trainer: StreamTrainer | None = None
@@ -114,13 +113,13 @@ class Learning:
 
     def _is_exact(self, part: Batch) -> bool:
         """Whether a model is made of all rows anew, after these too."""
-        cells = (self._sample_bytes + sum(array.nbytes for array in part.arrays())) / 4 * self._outputs
+        cells = (self._sample_bytes + sum(array.nbytes for array in part.arrays())) / 4 * self.hp.outputs
         return not self.rows or (self.rows + len(part) <= EXACT_ROWS and cells <= EXACT_CELLS)
 
     def _go_on_by_steps(self, size: int) -> None:
         """From the model of all rows so far. If that has no row of some class, as where rows are sorted, it is too sure
         that there is none: then the rows are stepped on, ``size`` at a time."""
-        kept, classes = concatenate(self._sample), 2 if self.hp.predictor_type == BINARY else self._outputs
+        kept, classes = concatenate(self._sample), 2 if self.hp.predictor_type == BINARY else self.hp.outputs
         if len(np.unique(one_label(kept))) >= classes:
             self.start = self.model()
             self._study(self._sampled).steps = self.rows // STEP_ROWS
