@@ -1,5 +1,5 @@
-"""Frames of pandas and polars, by what they have in common: columns with names and types; and the names of
-Arrow's tables."""
+"""Frames of pandas and polars, by what they have in common: columns with names and types; and tables of Arrow
+by their names and times."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _BEYOND = 1 << 1023
 """Integers from here on are near the end of a double's range, or beyond it."""
 _NUMBERS, _TIMES, _COMPLEX = "biuf", "mM", "c"
 """Kinds of NumPy's dtypes: booleans are 0 and 1."""
+_ARROW_TIMES = ("timestamp", "date", "time", "duration")
+"""How Arrow's names of such types begin."""
 
 
 def no_number(rows: Any) -> str | None:
@@ -33,6 +35,9 @@ def no_number(rows: Any) -> str | None:
     """
     if _is_lazy(rows):
         raise PredictionError("a LazyFrame has no rows yet: frame.collect() gives them")
+    if _is_arrow(rows):
+        found = next((field for field in rows.schema if str(field.type).startswith(_ARROW_TIMES)), None)
+        return found and f"column {found.name[:_SHOWN]!r} has dates, times or durations ({found.type})"
     dtypes = getattr(rows, "dtypes", None)
     if dtypes is None or not hasattr(rows, "columns"):
         kind = getattr(getattr(rows, "dtype", None), "kind", None)
