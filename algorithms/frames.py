@@ -1,4 +1,5 @@
-"""Frames of pandas and polars, by what they have in common: columns with names and types."""
+"""Frames of pandas and polars, by what they have in common: columns with names and types; and tables of Arrow
+by their names and times."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ _BEYOND = 1 << 1023
 """Integers from here on are near the end of a double's range, or beyond it."""
 _NUMBERS, _TIMES, _COMPLEX = "biuf", "mM", "c"
 """Kinds of NumPy's dtypes: booleans are 0 and 1."""
+_ARROW_TIMES = ("timestamp", "date", "time", "duration")
+"""How Arrow's names of such types begin."""
 
 
 def no_number(rows: Any) -> str | None:
@@ -26,7 +29,15 @@ def no_number(rows: Any) -> str | None:
 
     Args:
         rows: a frame; or an array, which has no names of columns.
+
+    Raises:
+        PredictionError: a frame of polars that is lazy.
     """
+    if _is_lazy(rows):
+        raise PredictionError("a LazyFrame has no rows yet: frame.collect() gives them")
+    if _is_arrow(rows):
+        found = next((field for field in rows.schema if str(field.type).startswith(_ARROW_TIMES)), None)
+        return found and f"column {found.name[:_SHOWN]!r} has dates, times or durations ({found.type})"
     dtypes = getattr(rows, "dtypes", None)
     if dtypes is None or not hasattr(rows, "columns"):
         kind = getattr(getattr(rows, "dtype", None), "kind", None)
@@ -40,14 +51,15 @@ def no_number(rows: Any) -> str | None:
 
 
 def by_names(rows: Any, names: Sequence[str]) -> Any:
-    """A frame with its columns in the order of ``names``; as it is where they are not called by texts, or no frame.
+    """A frame, or a table of Arrow, with its columns in the order of ``names``; as it is where they are not called by
+    texts, or where it is neither.
 
     Raises:
         PredictionError: its columns are others.
     """
-    if not hasattr(rows, "dtypes") or not hasattr(rows, "columns"):
+    if _is_lazy(rows) or (columns := _columns(rows)) is None:
         return rows
-    found = list(rows.columns)
+    found = list(columns)
     if found == list(names) or not all(isinstance(name, str) for name in found):
         return rows
     for others, text in (
@@ -60,7 +72,22 @@ def by_names(rows: Any, names: Sequence[str]) -> Any:
                 f"the frame {text} the column {quoted(min(others))}, unlike the data that the model was trained on; "
                 "frame.to_numpy() is taken by the places of its columns"
             )
-    return rows[list(names)]
+    return rows.select(list(names)) if _is_arrow(rows) else rows[list(names)]
+
+
+def _columns(rows: Any) -> Any:
+    """The names of a frame's columns; those of a table of Arrow, too. None where it is neither."""
+    if hasattr(rows, "dtypes") and hasattr(rows, "columns"):
+        return rows.columns
+    return rows.column_names if _is_arrow(rows) else None
+
+
+def _is_arrow(rows: Any) -> bool:
+    return hasattr(rows, "column_names") and hasattr(rows, "schema")
+
+
+def _is_lazy(rows: Any) -> bool:
+    return hasattr(type(rows), "collect") and hasattr(type(rows), "collect_schema")
 
 
 def _by_type(dtype: Any) -> str | None:

@@ -37,7 +37,7 @@ from benchmarks.common import table
 from benchmarks.hosts_jobs import JOBS, Job
 from benchmarks.hosts_runs import Run, run
 
-HEAD = ("job", "hosts", "seconds", "CPU of one", "ratio", "score", "unseen", "sums of the leader")
+HEAD = ("job", "hosts", "seconds", "CPU of one", "ratios", "score", "unseen", "sums of the leader")
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
         if arguments.only in (None, name):
             job = make(arguments.scale, np.random.default_rng(0))
             found = [hosts_sizes.measured(name, job)] if arguments.sizes else _compared(name, job, arguments.hosts)
-            print(*found, sep="\n", file=sys.stderr, flush=True)
+            print(*(" | ".join(map(str, line)) for line in found), sep="\n", file=sys.stderr, flush=True)
             rows += found
     print(
         table("What hosts exchange", hosts_sizes.HEAD, rows) if arguments.sizes else table("Several hosts", HEAD, rows)

@@ -16,11 +16,13 @@ from typing import BinaryIO, cast
 
 from container.settings import ConfigurationError
 from local import remote, suffixes
+from recordio.compression import compression
 
 STANDARD_INPUT = "-"
 SPOOLED = "standard-input"
 """The name of the file that holds what came from standard input."""
 _GZIP_MAGIC = b"\x1f\x8b"
+_MAGIC_BYTES = 8  # as many as any has, and more
 
 
 def found(text: str, what: str) -> list[Path]:
@@ -120,12 +122,23 @@ def _stated(accepts: Sequence[str], *paths: Path) -> str:
 
 
 def opened(file: Path) -> BinaryIO:
-    """The bytes of a file, decompressed where its first two say that it is a gzip file (RFC 1952)."""
+    """The bytes of a file, decompressed where its first two say that it is a gzip file (RFC 1952).
+
+    Raises:
+        ConfigurationError: it is compressed in another way, whatever its name says.
+    """
     stream = file.open("rb")
-    if stream.peek(2)[:2] != _GZIP_MAGIC:
+    start = stream.peek(_MAGIC_BYTES)
+    if (words := compression(start)) is None:
         return stream
     stream.close()
+    if not start.startswith(_GZIP_MAGIC):
+        raise ConfigurationError(f"{file}: {_packed(words)}")
     return cast(BinaryIO, gzip.open(file, "rb"))
+
+
+def _packed(words: str) -> str:
+    return f"the data is {words}; gzip alone is decompressed: unpack it first"
 
 
 def content(text: str) -> bytes:
@@ -137,7 +150,11 @@ def content(text: str) -> bytes:
     try:
         if text == STANDARD_INPUT:
             body = sys.stdin.buffer.read()
-            return gzip.decompress(body) if body[:2] == _GZIP_MAGIC else body
+            if body[:2] == _GZIP_MAGIC:
+                return gzip.decompress(body)
+            if (words := compression(body)) is not None:
+                raise ConfigurationError(f"standard input: {_packed(words)}")
+            return body
         with tempfile.TemporaryDirectory() as folder:
             return _content(text, Path(folder))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -58,11 +58,21 @@ def converted(
                 used = True
                 first = first or (channel, paths)
     if columns.given and not used:
+        if stated is None:
+            _check_suffixes(declared, files)
         raise ConfigurationError(
             "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any; "
             "--content-type text/csv does, and 'text/csv; delimiter=tab' where tabs separate"
         )
     return {name: made[name] for name in files}
+
+
+def _check_suffixes(declared: Mapping[str, Channel], files: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse spreadsheets, archives and what else the suffix tells, with what to do about it."""
+    for name, paths in files.items():
+        for file in inputs.files_of(paths)[:1]:
+            if (known := suffixes.other_form(file, declared[name].accepts)) is not None:
+                raise ConfigurationError(f"channel '{name}': {file}: {known}")
 
 
 def _by_name(columns: Columns, names: Sequence[str], channel: Channel) -> Columns:

@@ -29,6 +29,7 @@ from container.training.hosts import HostOfSeveral, SoleHost
 from container.training.identity import identity
 from container.training.job import Output, PlainOutput, ToldOutput, TrainingJob
 from container.training.stop import Stop
+from recordio.quoting import quoted
 from recordio.readers import ChannelRecords, ChannelStream, RowFormat
 from recordio.shares import Share
 from recordio.sources import FileSource, PipeSource, ReadingStopped, Source
@@ -138,7 +139,7 @@ def _train(
             job.checkpoints = CheckpointStore(
                 directory, who, job, started=clock, stopped=lambda: stop.requested, hosts=hosts
             )
-        _warn_of_objective(configured, job)
+        _warn_of_objective(algorithm, configured, job)
         model = algorithm.fit(configured.hyperparameters, channels, job)
     columns.check()
     stop.disarm()
@@ -160,10 +161,16 @@ def _train(
     return SUCCESS
 
 
-def _warn_of_objective(configured: TrainingConfig, job: TrainingJob) -> None:
+def _warn_of_objective(algorithm: type[Algorithm], configured: TrainingConfig, job: TrainingJob) -> None:
     """Where a tuning job would look for its objective in vain, as its training jobs would end well."""
     objective = getattr(configured.hyperparameters, "tuning_objective_metric", None)
-    if objective and (why := configured.hyperparameters.unlogged(objective, configured.channels)) is not None:
+    if objective and all(objective != metric.name for metric in algorithm.metrics):
+        known = [metric.name for metric in algorithm.metrics if metric.objective or metric.name.startswith("test:")]
+        job.warning(
+            f"Hyperparameter '_tuning_objective_metric': {quoted(objective)} is no metric of {algorithm.name}, which "
+            f"has {', '.join(known)}. A tuning job finds no value of it but by a Regex of its own"
+        )
+    elif objective and (why := configured.hyperparameters.unlogged(objective, configured.channels)) is not None:
         job.warning(
             f"Hyperparameter '_tuning_objective_metric': {objective} is never logged: {why}. A tuning job finds no "
             "value of it"

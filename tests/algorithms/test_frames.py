@@ -129,6 +129,21 @@ def test_dates_in_arrays_and_as_labels() -> None:
         estimators.LinearLearnerRegressor().fit(np.eye(4), polars.Series(DAYS))
 
 
+@pytest.mark.parametrize("values", [DAYS, MOMENTS, SPANS, TIMES])
+def test_times_in_tables_of_arrow(values: list[Any]) -> None:
+    """scikit-learn takes dates for their nanoseconds."""
+    table = pytest.importorskip("pyarrow").table({"a": FIRST, "it": values})
+    with pytest.raises(ValueError, match="column 'it' has dates, times or durations"):
+        estimators.KMeans(k=2).fit(table)
+    with pytest.raises(PredictionError, match="column 'it' has dates, times or durations"):
+        MODEL.predict(table)
+
+
+def test_a_lazy_frame_is_to_be_collected() -> None:
+    with pytest.raises(ValueError, match=r"frame\.collect\(\) gives them"):
+        estimators.KMeans(k=2).fit(of_polars([1, 2, 3, 4]).lazy())
+
+
 def test_columns_of_one_name() -> None:
     frame = pandas.concat([of_pandas([1, 2, 3, 4]), of_pandas(MOMENTS)], axis=1)
     with pytest.raises(PredictionError, match="column 'it' has dates"):

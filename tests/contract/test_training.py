@@ -162,6 +162,15 @@ def test_a_tuning_job_that_would_find_no_value_is_told_so(opt_ml, algorithm, giv
     assert bool(re.search(logged, outcome.log.replace("\t", "#011"))) == (why is None)  # as CloudWatch has it
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "train:accuracy"])
+def test_an_objective_that_is_no_metric_is_named_beside_those_that_are(opt_ml, metric):
+    """There was said to be no channel 'accuracy', or nothing at all."""
+    opt_ml.hyperparameters(KMEANS, _tuning_objective_metric=metric)
+    outcome = opt_ml.channel("train", DENSE, RECORDIO).train_in_fork("kmeans")
+    assert outcome.code == 0, outcome.log
+    assert f"'{metric}' is no metric of kmeans, which has test:msd, test:ssd. A tuning job" in outcome.log
+
+
 @pytest.mark.parametrize("algorithm", ["kmeans", "pca", "xgboost"])
 @pytest.mark.parametrize("media", [RECORDIO, "text/csv"])
 def test_a_pipe_gives_the_model_that_files_give(tmp_path, algorithm, media):

@@ -3,9 +3,12 @@ in the order that the algorithms read."""
 
 from __future__ import annotations
 
+import bz2
 import io
+import lzma
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -402,8 +405,25 @@ def test_true_and_false_are_read_without_a_header(tmp_path, answer):
 )
 def test_other_forms_of_rows_are_told_with_what_to_do(name, told, tmp_path, capsys):
     (tmp_path / name).write_bytes(b"PK")
-    assert oba("train", "kmeans", "--train", tmp_path / name, "k=2", "--output", tmp_path / "out") == 1
-    assert told in capsys.readouterr().err
+    words = ["train", "kmeans", "--train", tmp_path / name, "k=2", "--output", tmp_path / "out"]
+    for columns in ([], ["--label", "0"]):
+        assert oba(*words, *columns) == 1
+        assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
+def test_what_is_compressed_is_told_whatever_its_name(pack, tmp_path, capsys, monkeypatch):
+    """It was said to have a header, or another charset."""
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes(text("1,2", "3,4"))
+    assert oba("train", "kmeans", "--train", rows, "k=2", "--output", tmp_path / "out", "--quiet") == 0
+    rows.write_bytes(pack(rows.read_bytes()))
+    ask = ["predict", "--model", tmp_path / "out", "--content-type", "text/csv", "--input"]
+    again = ["train", "kmeans", "--train", rows, "k=2", "--output", tmp_path / "again"]
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(rows.read_bytes())))
+    for words in (again, [*again, "--header"], [*ask, rows], [*ask, "-"]):
+        assert oba(*words) == 1
+        assert "gzip alone is decompressed: unpack it first" in capsys.readouterr().err
 
 
 def test_the_first_column_of_parquet_is_said_to_be_the_label(tmp_path, capsys):

@@ -290,7 +290,8 @@ def test_in_python_a_frames_columns_are_found_by_name(name, tmp_path):
     assert plain.feature_names is None
     expected = plain.predict(FRAME[NAMES].to_numpy())
     reordered = FRAME[NAMES[::-1]]
-    for frame in (FRAME[NAMES], reordered, pytest.importorskip("polars").DataFrame(reordered.to_dict("list"))):
+    of_polars = pytest.importorskip("polars").DataFrame(reordered.to_dict("list"))
+    for frame in (FRAME[NAMES], reordered, of_polars, pytest.importorskip("pyarrow").Table.from_pandas(reordered)):
         found = model.predict(frame)
         assert all(np.array_equal(found[column], expected[column]) for column in expected)
     with pytest.raises(PredictionError, match="lacks the column 'age', unlike the data that the model was trained on"):
@@ -299,6 +300,8 @@ def test_in_python_a_frames_columns_are_found_by_name(name, tmp_path):
         model.predict(FRAME)
     with pytest.raises(PredictionError, match="has twice the column 'age'"):
         model.predict(FRAME[[*NAMES, "age"]])
+    with pytest.raises(PredictionError, match=r"LazyFrame has no rows yet: frame\.collect\(\) gives them"):
+        model.predict(of_polars.lazy())
     by_place = FRAME[NAMES].set_axis(range(4), axis=1)
     assert np.array_equal(next(iter(model.predict(by_place).values())), next(iter(expected.values())))
     assert model.export("json")["feature_names"] == NAMES
