@@ -99,7 +99,7 @@ def test_hosts_are_compared(monkeypatch):
     assert [line[1] for line in found] == ways
     named = [dict(zip(hosts.HEAD, line, strict=True)) for line in found]
     assert all(float(line["CPU of one"]) > 0 and 0 <= float(line["unseen"]) <= 1 for line in named)
-    assert all(float(ratio) > 0 for line in named[3:] for ratio in line["ratio"].split(", "))
+    assert all(float(ratio) > 0 for line in named[3:] for ratio in line["ratios"].split(", "))
 
 
 def test_a_benchmark_that_fails_says_where_and_why(monkeypatch, capsys):

@@ -68,7 +68,10 @@ def _model(cloud: Cloud, record: Record) -> Record:
     having = [
         {names.get(key, key): endpoint[key] for key in fields}
         for endpoint in cloud.store.all(endpoints.KIND)
-        if any(variant["ModelName"] == record["Name"] for variant in endpoint["Variants"])
+        if any(
+            variant["ModelName"] == record["Name"]
+            for variant in (*endpoint["Variants"], *(endpoint.get("Shadows") or ()))
+        )
     ]
     return described | {"Model": described, "Endpoints": having}
 

@@ -92,6 +92,9 @@ def test_a_shadow_variant_is_asked_what_the_other_is_as_often_as_its_weight_says
     assert [one["VariantName"] for one in described["ProductionVariants"]] == ["seen"]
     (shadow,) = described["ShadowProductionVariants"]
     assert (shadow["VariantName"], shadow["CurrentInstanceCount"]) == ("shadow", 1)
+    of_shadow = {"Filters": [{"Name": "ModelName", "Operator": "Equals", "Value": "b"}]}
+    (model,) = up.sagemaker.search(Resource="Model", SearchExpression=of_shadow)["Results"]
+    assert "shadowed" in [one["EndpointName"] for one in model["Model"]["Endpoints"]]
     count = 60
     for _ in range(count):
         answer = up.runtime.invoke_endpoint(EndpointName="shadowed", Body=b"1,2", ContentType="text/csv")
