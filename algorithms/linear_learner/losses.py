@@ -99,7 +99,7 @@ def huber(z: np.ndarray, y: np.ndarray, delta: float) -> tuple[np.ndarray, np.nd
 def softmax(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """-log of the softmax probability of the true class: of z (n, classes) and class numbers y (n,)."""
     row = np.arange(len(y))
-    turned = np.ascontiguousarray(z.transpose(2, 0, 1))  # numpy is slow at sums of a few neighbours
+    turned = z.transpose(2, 0, 1).copy()  # numpy is slow at sums of a few neighbours
     turned -= turned.max(axis=0)
     of_label = turned[y, row]
     probability = np.exp(turned, out=turned)

@@ -13,10 +13,11 @@ from sklearn.preprocessing import StandardScaler
 
 from algorithms.common.hosts import ONE_HOST
 from algorithms.interface import Hosts
+from algorithms.linear_learner import LinearLearner
 from algorithms.linear_learner.model import LinearModel
 from algorithms.linear_learner.temperature import PRIOR, temperature
 from recordio.batches import Batch
-from tests.algorithms.fakes import on_hosts
+from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters, text
 
 Rows = tuple[np.ndarray | sp.csr_array, np.ndarray]
@@ -165,3 +166,21 @@ def test_hosts_find_the_factor_that_one_finds_of_however_many_scores() -> None:
 def test_rows_that_are_all_told_rightly_ask_for_no_endless_scores() -> None:
     z = np.eye(3)[np.arange(12) % 3]
     assert 1 < temperature(z, np.arange(12) % 3, np.ones(12), 0.0, ONE_HOST) < 20
+
+
+@pytest.mark.parametrize("hosts", [1, 3])
+def test_a_host_with_one_validation_row_scores_it_as_the_model_does(hosts: int) -> None:
+    """Three rows of three hosts, or one of one; no row was classified rightly."""
+    rows, labels = around_middles(3, 5, 2, 5.0, alike=True, seed=0)
+    x, y, known, told = rows[:15], labels[:15], rows[15 : 15 + hosts], labels[15 : 15 + hosts]
+    hp = hyperparameters("multiclass_classifier", num_classes=3)
+
+    def run(one: Hosts) -> tuple[LinearModel, FakeJob]:
+        job, part = FakeJob(hosts=one), slice(one.rank, None, hosts)
+        train = MemoryStream(x[part], y[part], epochs_left=hp.epochs)
+        return LinearLearner.fit(hp, {"train": train, "validation": MemoryStream(known[part], told[part])}, job), job
+
+    model, job = on_hosts(hosts, run)[0]
+    loss, accuracy = scores(model, known, told)
+    assert job.last("validation", "multiclass_log_loss") == pytest.approx(loss, rel=1e-3)
+    assert job.last("validation", "multiclass_accuracy") == accuracy == 1

@@ -43,3 +43,12 @@ def test_softmax_is_scikit_learns_log_loss_and_its_slope_is_numerical():
         h[c] = 1e-6
         numeric = (losses.softmax(z + h, y)[0] - losses.softmax(z - h, y)[0]) / 2e-6
         np.testing.assert_allclose(slope[:, :, c], numeric, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4), (1, 3, 4), (5, 1, 4)])
+def test_softmax_leaves_the_scores_as_they_are(shape):
+    """Of one row and one model they were overwritten, by which that row was judged afterwards."""
+    z = RNG.normal(size=shape)
+    before = z.copy()
+    losses.softmax(z, np.zeros(len(z), np.int64))
+    np.testing.assert_array_equal(z, before)
