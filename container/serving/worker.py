@@ -104,7 +104,9 @@ class BufferingWorker(Worker):
         now = time.monotonic()
         self._read_until = now + bounded.STOP_READ_SECONDS
         for one in self._connections:
-            if not one.busy:
+            with one.lock:
+                busy = one.busy
+            if not busy:
                 idle = one.began is None and not one.outgoing
                 one.deadline = min(
                     one.deadline, now + (bounded.STOP_IDLE_SECONDS if idle else bounded.STOP_READ_SECONDS)
@@ -181,8 +183,7 @@ class BufferingWorker(Worker):
         if one.closed:
             return
         self._watch(one, 0)
-        if one.busy and self.alive:  # its thread still holds the socket, and hands it back
-            one.keep = False
+        if self.alive and self._is_left_to_thread(one):
             return
         one.closed = True
         one.sock.close()
@@ -213,11 +214,19 @@ class BufferingWorker(Worker):
 
     def _left(self, one: Connection) -> None:
         """The client sends no more. It may still read the answer to what it has sent."""
-        one.keep = False
-        if one.busy or one.outgoing:
-            self._watch(one, selectors.EVENT_WRITE if one.outgoing else 0)
+        if self._is_left_to_thread(one):
+            self._watch(one, 0)
+        elif one.outgoing:
+            one.keep = False
+            self._watch(one, selectors.EVENT_WRITE)
         else:
             self._close(one)
+
+    def _is_left_to_thread(self, one: Connection) -> bool:
+        """Whether a thread still has the connection, which it then hands back to be closed after the answer."""
+        with one.lock:  # it may just find that the connection is to be kept, and nobody would look at that again
+            one.keep = one.keep and not one.busy
+            return one.busy
 
     def _advance(self, one: Connection, now: float) -> None:
         """Read what has arrived, as far as one request goes."""
@@ -341,10 +350,10 @@ class BufferingWorker(Worker):
             keep, answer = False, b""
         self._release(one)
         one.request = one.body = one.began = None
-        one.keep = one.keep and keep
         one.outgoing = memoryview(answer)[sent:]
-        one.deadline = time.monotonic() + (STALL_SECONDS if one.outgoing else bounded.KEEP_ALIVE_SECONDS)
+        one.deadline = time.monotonic() + bounded.KEEP_ALIVE_SECONDS
         with one.lock:
+            one.keep = one.keep and keep
             if one.keep and not one.outgoing and not one.incoming and self.alive:
                 one.busy = False
                 return  # the usual case: the loop has nothing to do until the next request
@@ -381,6 +390,7 @@ class BufferingWorker(Worker):
         """An answer is under way: go on with what is left of it, or with the next request."""
         one.busy = False
         if one.outgoing:
+            one.deadline = time.monotonic() + self._patience
             self._watch(one, selectors.EVENT_WRITE)
         elif not one.keep or not self.alive:
             self._finish(one)
@@ -396,10 +406,15 @@ class BufferingWorker(Worker):
             return
         now = time.monotonic()
         one.outgoing = one.outgoing[sent:]
-        one.deadline = now + (STALL_SECONDS if self.alive else bounded.STOP_READ_SECONDS)
+        one.deadline = now + self._patience
         if not one.outgoing:
             one.deadline = now + bounded.KEEP_ALIVE_SECONDS
             self._resume(one)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that an answer may stand still."""
+        return STALL_SECONDS if self.alive else bounded.STOP_READ_SECONDS
 
     def _finish(self, one: Connection) -> None:
         """Close after the last byte, in a way that lets the client read it: not while it still sends."""

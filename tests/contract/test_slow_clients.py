@@ -155,7 +155,9 @@ def test_a_stop_does_not_wait_for_a_request_that_begins_after_it_and_stalls(base
         assert time.monotonic() - started < STOP_SECONDS / 2
 
 
-def test_clients_that_do_not_read_their_answers_keep_no_thread(tmp_path):
+@pytest.fixture
+def long_answers(tmp_path):
+    """A model with 200 numbers for each number of a request."""
     (tmp_path / "model").mkdir()
     mxnet_files.save(
         tmp_path / "model" / "model_algo-1",
@@ -165,11 +167,41 @@ def test_clients_that_do_not_read_their_answers_keep_no_thread(tmp_path):
             "mean": np.zeros((1, 1), np.float32),
         },
     )
-    body = b"1\n" * 5_000  # the answer has 200 times as many numbers, beyond what the kernel takes
-    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return tmp_path
+
+
+BODY = b"1\n" * 5_000  # the answer is beyond what the kernel takes
+LONG = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 10000\r\n\r\n" + BODY
+COMPUTING = """
+import time
+from container.serving import connection, worker
+connection.STOP_READ_SECONDS = 0.2
+respond = worker.BufferingWorker._respond
+def slowly(self, one):
+    while self.alive and one.request.method == "POST":
+        time.sleep(0.01)
+    return respond(self, one)
+worker.BufferingWorker._respond = slowly
+from container.__main__ import serve
+raise SystemExit(serve())
+"""
+
+
+def test_a_stop_waits_no_longer_for_who_does_not_read_an_answer_that_was_computed_after_it(long_answers):
+    """It waited for 20 seconds, beyond which an orchestrator may end the process."""
+    server = Server(long_answers, {"ALGORITHM": "pca", "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}, COMPUTING)
+    server.wait()
+    with clients(server, LONG, 1):
+        assert server.ping().status == 200  # so that the server has met it
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < STOP_SECONDS / 2
+
+
+def test_clients_that_do_not_read_their_answers_keep_no_thread(long_answers):
     with (
-        running(tmp_path, ALGORITHM="pca", SAGEMAKER_MODEL_SERVER_WORKERS="1") as server,
-        clients(server, head + body, 6) as readers,
+        running(long_answers, ALGORITHM="pca", SAGEMAKER_MODEL_SERVER_WORKERS="1") as server,
+        clients(server, LONG, 6) as readers,
     ):
         deadline = time.monotonic() + LIMIT
         while closed(readers) < len(readers) and time.monotonic() < deadline:
