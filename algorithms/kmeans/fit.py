@@ -24,6 +24,7 @@ from algorithms.events import Progress, Throughput
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.kmeans.checkpoints import Place, join, resume, to_checkpoint
+from algorithms.kmeans.copies import MOST_MERGED, merged, without_copies
 from algorithms.kmeans.lloyd import (
     BLOCK_ROWS,
     Clustering,
@@ -282,7 +283,10 @@ class State:
             now = self.decay * self.time
             whole = self.sample.weighted(self.sample_size, now)
             rows = [features for features, _ in whole]
-            small = self.sample.weighted(small_rows(k, width(rows)), now)
+            whole = without_copies(whole)
+            size = small_rows(k, width(rows))
+            few = sum(len(weights) for _, weights in whole) <= size
+            small = whole if few else self.sample.weighted(size, now)
             columns = occurring(rows)
             starts = self._shrink(k, options, rng, log, stopped, columns)
             if columns is None:
@@ -357,6 +361,8 @@ def _refined(
     if more:
         best = min(more, key=_msd)
         finalists += [best, breathe(whole, best, rng)]
+    if k <= len(whole) <= MOST_MERGED:
+        finalists.append(lloyd(whole, merged(whole.rows(np.arange(len(whole))), whole.weights, k), max_iter=1, tol=0))
     return min((lloyd(whole, found.centers, max_iter=options.max_iter, tol=1e-3) for found in finalists), key=_msd)
 
 
