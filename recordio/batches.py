@@ -87,8 +87,23 @@ def canonical(rows: sp.csr_array) -> sp.csr_array:
     return rows
 
 
-def concatenate(batches: list[Batch]) -> Batch:
+def without_zeros(rows: sp.csr_array) -> sp.csr_array:
+    """CSR rows without the zeros that they store, for whom what is absent is 0: how many values are stored is to say
+    how sparse rows are. A copy where there are some."""
+    if rows.data.all():
+        return rows
+    rows = rows.copy()
+    rows.eliminate_zeros()
+    return rows
+
+
+def concatenate(batches: list[Batch], *, keep_zeros: bool = False) -> Batch:
     """Join batches row-wise. Dense and sparse parts together become sparse, and as wide as the widest of them.
+
+    Parameters
+    ----------
+    keep_zeros
+        those of the dense parts are stored: what is absent is missing, and not 0.
 
     Raises
     ------
@@ -110,9 +125,8 @@ def concatenate(batches: list[Batch]) -> Batch:
 
     features: Features
     if any(batch.is_sparse for batch in batches):
-        features = sp.csr_array(
-            sp.vstack(_equally_wide([sp.csr_array(batch.features) for batch in batches]), format="csr")
-        )
+        parts = [_every_entry(batch.features) if keep_zeros else sp.csr_array(batch.features) for batch in batches]
+        features = sp.csr_array(sp.vstack(_equally_wide(parts), format="csr"))
     else:
         features = np.concatenate([np.asarray(batch.features) for batch in batches])
     return Batch(
@@ -121,6 +135,14 @@ def concatenate(batches: list[Batch]) -> Batch:
         join([batch.weights for batch in batches], "weights"),
         join([batch.groups for batch in batches], "groups"),
     )
+
+
+def _every_entry(features: Features) -> sp.csr_array:
+    """Dense rows as sparse ones that keep their zeros; sparse ones as they are."""
+    if not isinstance(features, np.ndarray):
+        return features
+    n, d = features.shape
+    return sp.csr_array((features.ravel(), np.tile(np.arange(d), n), np.arange(n + 1) * d), shape=(n, d))
 
 
 def _equally_wide(parts: list[sp.csr_array]) -> list[sp.csr_array]:

@@ -91,7 +91,7 @@ def decode(body: bytes, content_type: ContentType, rows: RowFormat) -> Batch:
     batches = list(decoder(body, rows, content_type))
     if not batches:
         raise EmptyDataError(f"{REQUEST}: there are no rows")
-    return concatenate(batches)
+    return concatenate(batches, keep_zeros=rows.missing)
 
 
 KEPT_BYTES = 512 << 20

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recordio import framing, record_message
-from recordio.batches import Batch, Features
+from recordio.batches import Batch, Features, without_zeros
 from recordio.errors import RecordError
 from recordio.rows import RowFormat
 
@@ -44,8 +44,9 @@ at a time."""
 def read_records(stream: BinaryIO, name: str, rows: RowFormat) -> Iterator[Batch]:
     """The rows of a stream, in batches as they come: each of about ``framing.CHUNK`` bytes of the stream.
 
-    A batch is CSR where any of its records is sparse, with each row's columns sorted and unique; dense rows among them
-    keep their zeros as stored values. Labels have shape (n,) where a record has one, else (n, m).
+    A batch is CSR where any of its records is sparse, with each row's columns sorted and unique. Its zeros, of sparse
+    rows and of dense ones among them, are stored where ``rows.missing`` says that what is absent is missing, and left
+    out elsewhere. Labels have shape (n,) where a record has one, else (n, m).
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def read_records(stream: BinaryIO, name: str, rows: RowFormat) -> Iterator[Batch
         while window.start < window.stop or window.more():
             parts = reader.parts()
             if parts:
-                yield _batch(parts, reader.layout)
+                yield _batch(parts, reader.layout, keep_zeros=rows.missing)
             elif not window.more():
                 raise framing.truncated(window, reader.place)
     finally:
@@ -237,14 +238,15 @@ def _index_dtype(width: int) -> type[np.signedinteger]:
     return np.int32 if width < 1 << 31 else np.int64
 
 
-def _batch(parts: list[_Part], layout: _Layout) -> Batch:
+def _batch(parts: list[_Part], layout: _Layout, *, keep_zeros: bool) -> Batch:
     """Parts in a row as one batch."""
     labels = _joined([part.labels for part in parts if part.labels is not None]) if layout.labels else None
     if labels is not None and labels.shape[1] == 1:
         labels = labels[:, 0]
     features: Features
     if any(part.indices is not None for part in parts):
-        features = _csr([_sparse(part) for part in parts], layout.width)
+        stored = _csr([_sparse(part) for part in parts], layout.width)
+        features = stored if keep_zeros else without_zeros(stored)
     else:
         features = _joined([part.values for part in parts])
     return Batch(features, labels)

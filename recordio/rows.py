@@ -28,7 +28,8 @@ class RowFormat:
     weights
         the column after the label of CSV and Parquet rows holds instance weights.
     missing
-        an empty CSV field or a Parquet or JSON null becomes NaN; elsewhere it is an error.
+        an empty CSV field or a Parquet or JSON null becomes NaN; elsewhere it is an error. What a sparse row does not
+        have is then missing, too, where it is 0 otherwise.
     leading_label
         rows without stated ``label_size`` that are one column wider than ``feature_dim`` start with a label. So it is
         for training, whose CSV has a label by default; a request has none that it does not state.

@@ -23,7 +23,7 @@ from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
 from algorithms.frames import no_number, not_numbered
 from algorithms.interface import Algorithm, Model
-from recordio.batches import Batch, canonical
+from recordio.batches import Batch, canonical, without_zeros
 
 logger = logging.getLogger("algorithms.estimators")
 
@@ -57,7 +57,7 @@ class Estimator(BaseEstimator):
         """
         self._refuse(others)
         rows = self._checked(X, ensure_min_samples=1)
-        return self._fit(Batch(as_csr(rows)), {})
+        return self._fit(Batch(self._as_csr(rows)), {})
 
     def _refuse(self, others: Mapping[str, Any]) -> None:
         """Arguments that ``fit`` and ``partial_fit`` lack. Python would name the class of ours that has the method."""
@@ -76,6 +76,13 @@ class Estimator(BaseEstimator):
                 f"{found}, and numbers are expected: encode it (a text by OneHotEncoder, a date as days), or drop it"
             )
         return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
+
+    def _as_csr(self, rows: Any) -> Any:
+        """Rows as the readers give them: a CSR array where they are sparse."""
+        if not sp.issparse(rows):
+            return np.ascontiguousarray(rows)
+        found = canonical(sp.csr_array(rows))
+        return found if self._missing else without_zeros(found)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
         """Train; ``told`` are hyperparameters that the data and the kind of estimator say.
@@ -140,7 +147,7 @@ class Estimator(BaseEstimator):
         if self.model_.takes_categories and (found := not_numbered(X)):
             raise ValueError(found)
         finite = "allow-nan" if self._missing else True
-        return Batch(as_csr(self._checked(X, reset=False, ensure_all_finite=finite)))
+        return Batch(self._as_csr(self._checked(X, reset=False, ensure_all_finite=finite)))
 
     def save(self, path: str | Path) -> None:
         """Write the model as SageMaker's artifact: a ``model.tar.gz``, which ``algorithms.load`` and ``serve`` open."""
@@ -282,11 +289,6 @@ def _text(value: Any) -> str:
     value = value.item() if isinstance(value, np.generic) else value
     value = value.tolist() if isinstance(value, np.ndarray) else value
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def as_csr(rows: Any) -> Any:
-    """Rows as a Batch has them: a CSR array where they are sparse."""
-    return canonical(sp.csr_array(rows)) if sp.issparse(rows) else np.ascontiguousarray(rows)
 
 
 def _unpacked(algorithm: str, content: bytes) -> Model:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from algorithms.arrays import QuietJob
 from algorithms.checkpoints import Checkpoint
-from algorithms.estimators.base import Estimator, Transforms, as_csr, logger
+from algorithms.estimators.base import Estimator, Transforms, logger
 from algorithms.estimators.supervised import Classifies, Regresses
 from algorithms.interface import Model
 from recordio.batches import Batch
@@ -164,7 +164,7 @@ class Streams(Streaming, Transforms):
         self._refuse(others)
         self._check_goes_on()
         rows = self._checked(X, ensure_min_samples=1, reset=self._is_first, copy=True)
-        return self._go_on(Batch(as_csr(rows)), {})
+        return self._go_on(Batch(self._as_csr(rows)), {})
 
 
 class StreamsClasses(Streaming, Classifies):

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from algorithms import loading
 from algorithms.errors import ModelError
-from algorithms.estimators.base import Estimator, as_csr
+from algorithms.estimators.base import Estimator
 from recordio.batches import Batch
 
 
@@ -26,7 +26,7 @@ class Supervised(ABC, Estimator):
         weights = sample_weight
         if weights is not None:
             weights = _check_sample_weight(weights, rows, dtype=np.float32, ensure_non_negative=True)
-        return as_csr(rows), labels, weights
+        return self._as_csr(rows), labels, weights
 
     @staticmethod
     @abstractmethod

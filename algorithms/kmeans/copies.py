@@ -6,16 +6,14 @@ copies of each other.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import scipy.sparse as sp
 
+from algorithms.common.copies import row_keys
 from algorithms.kmeans.lloyd import squared_norms
-from recordio.batches import Features
+from recordio.batches import Batch, Features, concatenate
 
 _PROBE = 512  # rows that tell whether most are copies
-_ENTRIES = 1 << 20  # numbers of dense rows that are looked at together: some copies of 8 MiB
+_SEED = 0  # of the keys by which rows are told apart: any will do
 MOST_MERGED = 128
 """Rows up to which ``merged`` takes some milliseconds."""
 
@@ -25,39 +23,17 @@ def without_copies(parts: list[tuple[Features, np.ndarray]]) -> list[tuple[Featu
     are where fewer than half of some of their rows are copies of others.
 
     Args:
-        parts: rows (n, d), all dense float32 or all CSR, with their weights (n,); one part at least.
+        parts: rows (n, d), dense float32 or CSR, with their weights (n,); one part at least.
     """
     step = -(-sum(features.shape[0] for features, _ in parts) // _PROBE)
-    probe = np.concatenate([_digests(features[::step]) for features, _ in parts])
+    probe = np.concatenate([row_keys(features[::step], _SEED) for features, _ in parts])
     if 2 * len(np.unique(probe)) > len(probe):
         return parts
-    digests = np.concatenate([_digests(features) for features, _ in parts])
-    _, firsts, numbers = np.unique(digests, return_index=True, return_inverse=True)
+    keys = np.concatenate([row_keys(features, _SEED) for features, _ in parts])
+    _, firsts, numbers = np.unique(keys, return_index=True, return_inverse=True)
     weights = np.bincount(numbers, np.concatenate([weights for _, weights in parts]))
-    rows: list[Any] = [features for features, _ in parts]
-    whole = sp.vstack(rows, format="csr") if sp.issparse(rows[0]) else np.concatenate(rows)
-    return [(whole[firsts], weights)]
-
-
-def _digests(rows: Any) -> np.ndarray:
-    """A number for each row, (n,) uint64, the same for the same values: of 100,000 different rows, two have the same
-    once in a billion times. Zeros say nothing, of either sign, stored or not."""
-    if sp.issparse(rows):
-        summed = np.concatenate([[np.uint64(0)], np.cumsum(_scattered(rows.indices, rows.data))])
-        return summed[rows.indptr[1:]] - summed[rows.indptr[:-1]]
-    step = max(1, _ENTRIES // max(rows.shape[1], 1))
-    columns = np.arange(rows.shape[1])
-    blocks = (rows[start : start + step] for start in range(0, len(rows), step))
-    return np.concatenate([_scattered(columns, block).sum(axis=1) for block in blocks])
-
-
-def _scattered(columns: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A number all over 64 bits for each value and its column: what SplitMix64 makes of the two."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    mixed = (columns.astype(np.uint64) << np.uint64(32)) + bits + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.where(values == 0, np.uint64(0), mixed ^ (mixed >> np.uint64(31)))
+    rows = concatenate([Batch(features) for features, _ in parts]).features
+    return [(rows[firsts], weights)]
 
 
 def merged(rows: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray:

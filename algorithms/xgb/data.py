@@ -103,14 +103,9 @@ def join(batches: list[Batch]) -> Batch:
 
 def _join_sparse(batches: list[Batch]) -> Batch:
     """Rows of different widths become as wide as the widest: what is absent is missing."""
-    width = max(batch.feature_dim for batch in batches)
-    rows = [batch.features if batch.is_sparse else _every_entry(batch.features) for batch in batches]
-    wide = [
-        Batch(widened(features, width), batch.labels, batch.weights, batch.groups)
-        for features, batch in zip(rows, batches, strict=True)
-    ]
+    whole = concatenate(batches, keep_zeros=True)
     batches.clear()
-    return concatenate(wide)
+    return whole
 
 
 def of_both(train: Batch, validation: Batch) -> Batch:
@@ -139,12 +134,6 @@ def _numbered(groups: np.ndarray) -> np.ndarray:
     starts = np.zeros(len(groups), np.int64)
     starts[group_starts(groups)] = 1
     return np.cumsum(starts) - 1
-
-
-def _every_entry(dense: np.ndarray) -> sp.csr_array:
-    """Dense rows as sparse ones that keep their zeros, since to XGBoost a zero is not an absent value."""
-    n, d = dense.shape
-    return sp.csr_array((dense.ravel(), np.tile(np.arange(d), n), np.arange(n + 1) * d), shape=(n, d))
 
 
 def widened(rows: sp.csr_array, width: int) -> sp.csr_array:

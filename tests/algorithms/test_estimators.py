@@ -301,6 +301,30 @@ def test_repeated_entries_of_sparse_rows_are_summed(make: Any) -> None:
     np.testing.assert_allclose(one.predict(repeated), other.predict(summed), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        estimators.LinearLearnerRegressor,
+        estimators.LinearLearnerClassifier,
+        lambda random_state: estimators.FactorizationMachinesRegressor(num_factors=2, random_state=random_state),
+        lambda random_state: estimators.FactorizationMachinesClassifier(num_factors=2, random_state=random_state),
+    ],
+)
+def test_zeros_that_sparse_rows_store_change_no_model(make: Any) -> None:
+    """Rows of 3 % non-zeros, half of whose zeros are stored: they were scaled as dense ones are."""
+    random = np.random.default_rng(0)
+    rows = sp.random_array((200, 60), density=0.03, format="csr", dtype=np.float32, rng=random)
+    mask = (rows.toarray() != 0) | (random.random((200, 60)) < 0.5)
+    stored = sp.csr_array((rows.toarray()[mask], np.nonzero(mask)), shape=(200, 60))
+    assert stored.nnz > 10 * rows.nnz
+    labels = random.integers(2, size=200) + rows.sum(axis=1).round()
+    labels = labels if "Regressor" in repr(make(random_state=0)) else labels > 0
+    plain, other = make(random_state=0).fit(rows, labels), make(random_state=0).fit(stored, labels)
+    for asked in (rows, stored):
+        np.testing.assert_allclose(other.predict(asked), plain.predict(rows), rtol=1e-5)
+    assert stored.nnz > 10 * rows.nnz  # they are the caller's
+
+
 def test_a_package_that_training_lacks_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(ImportError, match=r"NTM is trained with the package 'keras'.*\[ntm\]"):

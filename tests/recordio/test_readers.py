@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse as sp
 
+from recordio import framing
 from recordio.batches import concatenate
-from recordio.content_type import parse
+from recordio.content_type import RECORDIO, parse
 from recordio.errors import ContentTypeError, DataError, EmptyDataError, ParseError
 from recordio.readers import ChannelStream, RowFormat, decode
 from recordio.record_writer import encode_records
@@ -107,6 +109,14 @@ def test_a_content_type_without_a_reader():
 def test_a_wrong_label_size_is_refused_before_anything_is_read():
     with pytest.raises(ContentTypeError, match="label_size"):
         ChannelStream(BytesSource(b"", "body"), parse("csv; label_size=0"), RowFormat(labels="required"))
+
+
+def test_zeros_of_dense_records_are_there_however_far_sparse_ones_are_from_them():
+    """XGBoost's requests: what is read together is a few MiB, and there what is absent is missing."""
+    dense = np.zeros((framing.CHUNK // 400, 200), np.float32)
+    body = encode_records(dense) + encode_records(sp.csr_array((1, 200), dtype=np.float32))
+    features = decode(body, parse(RECORDIO), RowFormat(missing=True, finite=False)).features
+    assert np.diff(features.indptr).tolist() == [200] * len(dense) + [0]
 
 
 def test_rows_with_weights_after_rows_without():

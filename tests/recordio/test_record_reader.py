@@ -145,12 +145,14 @@ def test_records_of_several_parts_are_joined(mode):
     assert batch.features[1, 2].tobytes() == magic
 
 
-def test_a_sparse_record_among_dense_ones_makes_its_batch_sparse_with_zeros_stored(mode):
-    data = encode_records(np.float32([[0, 1, 2]])) + encode_records(sp.csr_array(np.float32([[0, 0, 5]])))
-    features = read(data * 2).features
+@pytest.mark.parametrize(("missing", "stored"), [(True, [3, 2, 3, 2]), (False, [2, 1, 2, 1])])
+def test_zeros_are_stored_in_a_sparse_batch_where_what_is_absent_is_missing(mode, missing, stored):
+    """Those of dense records among sparse ones, and those that a sparse record states, of either sign."""
+    stated = sp.csr_array((np.float32([-0.0, 5]), [1, 2], [0, 2]), shape=(1, 3))
+    features = read((encode_records(np.float32([[0, 1, 2]])) + encode_records(stated)) * 2, missing=missing).features
     assert isinstance(features, sp.csr_array)
     np.testing.assert_array_equal(features.toarray(), [[0, 1, 2], [0, 0, 5]] * 2)
-    assert np.diff(features.indptr).tolist() == [3, 1, 3, 1]
+    assert np.diff(features.indptr).tolist() == stored
 
 
 def test_keys_come_out_sorted_and_unique(mode):
