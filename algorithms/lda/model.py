@@ -19,6 +19,7 @@ from algorithms.lda.likelihood import infer, log_likelihood_bound
 from recordio.batches import Batch
 
 TOPIC_MIXTURE = "topic_mixture"
+_ROUNDING = 1e-5  # of the sum of a topic's probabilities in float32
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def load(directory: Path) -> LDAModel:
     sums = beta.sum(axis=1, keepdims=True, dtype=np.float64)
     if (beta < 0).any() or (sums <= 0).any():
         raise ModelError(f"'{path.name}': the rows of beta must be probabilities")
-    return LDAModel(alpha, beta / sums.astype(np.float32))  # in float32: half the memory meanwhile
+    if np.abs(sums - 1).max() > _ROUNDING:  # else the model would not be the one that was saved, to the last bit
+        beta = beta / sums.astype(np.float32)  # in float32: half the memory meanwhile
+    return LDAModel(alpha, beta)
 
 
 def recognises(directory: Path) -> bool:
