@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import scipy.sparse as sp
 
-from recordio.batches import Batch, concatenate, cut, in_multiples
+from recordio.batches import Batch, concatenate, cut, in_multiples, widened
 from recordio.content_type import CSV, JSON, JSON_LINES, LIBSVM, PARQUET, RECORDIO, ContentType
 from recordio.csv_rows import decode_csv, read_csv
 from recordio.errors import ContentTypeError, EmptyDataError, ParseError, WidthError
@@ -352,18 +353,14 @@ class _Alike:
             )
         if self._widening:
             self._width = max(self._width, batch.feature_dim)
-            return batch if batch.feature_dim == self._width else _widened(batch, self._width)
+            if batch.feature_dim < self._width:
+                return replace(batch, features=widened(sp.csr_array(batch.features), self._width))
+            return batch
         if batch.feature_dim != self._width:
             raise WidthError(
                 f"{name}: rows have {batch.feature_dim} features, but those of {self._first_name} have {self._width}"
             )
         return batch
-
-
-def _widened(batch: Batch, width: int) -> Batch:
-    csr = sp.csr_array(batch.features)
-    features = sp.csr_array((csr.data, csr.indices, csr.indptr), shape=(len(batch), width))
-    return Batch(features, batch.labels, batch.weights, batch.groups)
 
 
 def _find(table: dict[str, _Reader], content_type: ContentType) -> _Reader:
