@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from algorithms.checkpoints import open_file, written
+from container.training.artifact import synchronise
 from recordio.limits import MOST_CHECKPOINT_ARRAYS, MOST_CHECKPOINT_DOCUMENT
 
 _DOCUMENT, _SUFFIX = "checkpoint.json", ".npy"
@@ -40,11 +41,7 @@ def write(path: Path, document: Mapping[str, Any], arrays: Mapping[str, np.ndarr
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    synchronise(path.parent)
 
 
 def read_document(path: Path) -> dict[str, Any]:
