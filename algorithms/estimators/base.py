@@ -249,7 +249,7 @@ def _constructor(cls: type[Estimator]) -> Any:
     lines = [f"{name}: {field.help} {_sentence(field.expected())}" for name, field in declared.items()]
     if "random_state" in defaults:
         lines.append("random_state: an integer for the same model every time, a RandomState, or None.")
-    __init__.__doc__ = "\n".join(["Args:", *(f"    {line}" for line in lines)])
+    __init__.__doc__ = "\n".join(["Take hyperparameters by name.", "", "Args:", *(f"    {line}" for line in lines)])
     return __init__
 
 
