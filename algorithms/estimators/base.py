@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 import logging
@@ -220,8 +219,7 @@ class Transforms(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
 def _arguments(cls: type[Estimator]) -> dict[str, hyperparameters.Field]:
     """The hyperparameters that ``cls`` takes, by attribute: those with an effect that it does not set itself."""
-    declaration = registry.find(cls.algorithm).hyperparameters
-    found = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(declaration)}
+    found = hyperparameters.by_attribute(registry.find(cls.algorithm).hyperparameters)
     left_out = cls.fixed | {"tuning_objective_metric", "feature_dim"}
     return {name: field for name, field in found.items() if field.no_effect is None and name not in left_out}
 
@@ -259,7 +257,7 @@ def _sentence(words: str) -> str:
 
 def _stated(estimator: Estimator, algorithm: type[Algorithm], batch: Batch, told: dict[str, Any]) -> dict[str, str]:
     """A job's strings. A default is not stated, for the algorithm may adapt it to the data."""
-    declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(algorithm.hyperparameters)}
+    declared = hyperparameters.by_attribute(algorithm.hyperparameters)
     arguments = _arguments(type(estimator))
     values = {
         name: value

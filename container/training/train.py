@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import tempfile
 import time
 from collections.abc import Iterator
@@ -207,12 +206,11 @@ def check_memory(algorithm: type[Algorithm], values: Hyperparameters, available:
     """
     needed = algorithm.memory(values)
     if needed > available:
-        attributes = (item.name for item in dataclasses.fields(values))
-        stated = zip(attributes, hyperparameters.wire_values(values).items(), strict=True)
+        declared = hyperparameters.by_attribute(type(values))
         large = sorted(
-            f"{name}={value}"
-            for attribute, (name, value) in stated
-            if attribute in values.given and type(value) is int and value >= LARGE
+            f"{declared[attribute].name or attribute}={value}"
+            for attribute in values.given
+            if type(value := getattr(values, attribute)) is int and value >= LARGE
         )
         named = f" ({', '.join(large)})" if large else ""
         raise HyperparameterError(
