@@ -47,7 +47,7 @@ class Estimator(BaseEstimator):
         if "algorithm" in cls.__dict__:
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
 
-    def fit(self, X: Any, y: Any = None, **others: Any) -> Self:  # noqa: N803 - scikit-learn's name
+    def fit(self, X: Any, y: Any = None, **others: Any) -> Self:  # scikit-learn's name
         """Train on the rows of ``X``, (n, d); ``y`` is ignored.
 
         Raises:
@@ -64,7 +64,7 @@ class Estimator(BaseEstimator):
             why = ": of the estimators XGBoost's alone take weights of rows" if name == "sample_weight" else ""
             raise TypeError(f"{type(self).__name__} is fitted without the argument '{name}'{why}")
 
-    def _checked(self, X: Any, **options: Any) -> Any:  # noqa: N803
+    def _checked(self, X: Any, **options: Any) -> Any:
         """What scikit-learn's ``validate_data`` gives, float32, dense or CSR.
 
         Raises:
@@ -125,11 +125,11 @@ class Estimator(BaseEstimator):
         """Raises NotFittedError, a ValueError, where there is no model."""
         check_is_fitted(self)
 
-    def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
+    def _ask(self, X: Any) -> dict[str, Any]:
         batch = self._batch(X)
         return answer(self.model_, batch)
 
-    def _batch(self, X: Any) -> Batch:  # noqa: N803
+    def _batch(self, X: Any) -> Batch:
         """Rows to ask the model.
 
         Raises:

@@ -90,7 +90,7 @@ def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], dict[str, n
         raise DamagedCheckpointError(f"it cannot be read: {error.strerror or error}") from error
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - zipfile and NumPy raise whatever damaged bytes lead to
+    except Exception as error:  # zipfile and NumPy raise whatever damaged bytes lead to
         raise DamagedCheckpointError(f"it is damaged: {error}") from error
 
 
