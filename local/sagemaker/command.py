@@ -43,6 +43,6 @@ def up(port: int, host: str, state: Path, region: str, jobs: int, s3: str | None
     Code for SageMaker (boto3, the SDKs, the AWS CLI) runs unmodified once the environment that is printed is set.
     """
     need("moto", "local")
-    from local.sagemaker.server import run
+    from local.sagemaker.server import Options, run
 
-    return run(host=host, port=port, state=state, region=region, at_once=jobs, s3=s3, engine=engine)
+    return run(Options(state=state, host=host, port=port, region=region, at_once=jobs, s3=s3, engine=engine))
