@@ -22,7 +22,7 @@ from recordio.libsvm import decode_libsvm, read_libsvm
 from recordio.prefetch import ahead
 from recordio.rows import RowFormat, label_columns
 from recordio.shares import ALL, Share
-from recordio.sources import Source, Stopped
+from recordio.sources import Named, Source, Stopped, never
 from recordio.text import REQUEST
 
 __all__ = ["ChannelRecords", "ChannelStream", "RowFormat", "decode"]
@@ -210,13 +210,7 @@ class ChannelStream:
         is_parquet = self._content_type.media_type == PARQUET
         read = partial(_read_parquet, order=self._order, other=self._columns) if is_parquet else self._reader
         alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)
-        with contextlib.ExitStack() as opened:
-            try:
-                streams = opened.enter_context(self._source.epoch(left))
-            except EmptyDataError:
-                if self._may_be_empty:
-                    return
-                raise
+        with _streams(self._source, left, may_be_empty=self._may_be_empty) as streams:
             for name, stream in streams:
                 with contextlib.closing(read(stream, name, self._rows, self._content_type)) as batches:
                     for batch in batches:
@@ -271,19 +265,26 @@ class ChannelRecords:
 
     def _all(self) -> Generator[bytes]:
         empty = True
-        with contextlib.ExitStack() as opened:
-            try:
-                streams = opened.enter_context(self._source.epoch())
-            except EmptyDataError:
-                if self.may_be_empty:
-                    return
-                raise
+        with _streams(self._source, may_be_empty=self.may_be_empty) as streams:
             for name, stream in streams:
                 for record in frames(stream, name):
                     empty = False
                     yield record
         if empty and not self.may_be_empty:
             raise EmptyDataError(f"{self._source.name}: there are no records")
+
+
+@contextlib.contextmanager
+def _streams(source: Source, stopped: Stopped = never, *, may_be_empty: bool) -> Iterator[Iterator[Named]]:
+    """The streams of the next epoch; none where there is nothing to open, and that is no error."""
+    with contextlib.ExitStack() as opened:
+        try:
+            streams = opened.enter_context(source.epoch(stopped))
+        except EmptyDataError:
+            if not may_be_empty:
+                raise
+            streams = iter(())
+        yield streams
 
 
 class _Keeper:
