@@ -110,9 +110,9 @@ def concatenate(batches: list[Batch]) -> Batch:
 
     features: Features
     if any(batch.is_sparse for batch in batches):
-        features = sp.csr_array(
-            sp.vstack(_equally_wide([sp.csr_array(batch.features) for batch in batches]), format="csr")
-        )
+        width = max(batch.feature_dim for batch in batches)
+        parts = [widened(sp.csr_array(batch.features), width) for batch in batches]
+        features = sp.csr_array(sp.vstack(parts, format="csr"))
     else:
         features = np.concatenate([np.asarray(batch.features) for batch in batches])
     return Batch(
@@ -123,10 +123,9 @@ def concatenate(batches: list[Batch]) -> Batch:
     )
 
 
-def _equally_wide(parts: list[sp.csr_array]) -> list[sp.csr_array]:
-    """LIBSVM rows are only known to be as wide as the widest row so far."""
-    width = max(part.shape[1] for part in parts)
-    return [sp.csr_array((part.data, part.indices, part.indptr), shape=(part.shape[0], width)) for part in parts]
+def widened(rows: sp.csr_array, width: int) -> sp.csr_array:
+    """The same entries in rows of ``width`` features: LIBSVM's are only known to be as wide as the widest so far."""
+    return sp.csr_array((rows.data, rows.indices, rows.indptr), shape=(rows.shape[0], width))
 
 
 def rebatch(batches: Iterable[Batch], size: int) -> Iterator[Batch]:

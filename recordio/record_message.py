@@ -115,17 +115,6 @@ def tensor(value: Any, what: str, place: Place) -> Tensor:
     )
 
 
-def byte_strings(value: Any) -> list[bytes]:
-    """The byte strings of a map entry (images, say); none where it holds numbers.
-
-    >>> record = Record()
-    >>> record.features["image"].bytes.value.append(b"jpeg")
-    >>> byte_strings(record.features["image"])
-    [b'jpeg']
-    """
-    return list(value.bytes.value)
-
-
 def row(record: Any, rows: RowFormat, width: int | None, place: Place) -> Row:
     """The row of a record; ``width`` is that of the records before it, None where there are none.
 

@@ -62,9 +62,8 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
     if found is None:
         job.info(f"Loaded all data into matrix with shape: {counts.shape}")
-    checkpoints = (
-        NoCheckpoints() if any_host(job.hosts, job.stop_requested) else job.checkpoints
-    )  # of all documents, or of none
+    # A checkpoint is of all documents: there is none where a stop has cut reading short.
+    checkpoints = NoCheckpoints() if any_host(job.hosts, job.stop_requested) else job.checkpoints
     if found is None or found.state["stage"] == MOMENTS:
         alpha, beta = _first_topics(counts, fitted, hyperparameters, found, checkpoints, job)
         climb = Climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, is_text, checkpoints, job)
@@ -330,9 +329,7 @@ class Climb:
             self._before, self._sweeps = likelihood, self._sweeps + 1
             if enough or self._sweeps == times:
                 self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf
-            stopped = any_host(
-                self._job.hosts, self._job.stop_requested
-            )  # before the checkpoint, which is then written
+            stopped = any_host(self._job.hosts, self._job.stop_requested)  # before a checkpoint, which is then written
             self._checkpoints.offer(self._checkpoint, epoch_over=True)
             if stopped and self._phase == phase:
                 self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf

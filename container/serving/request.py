@@ -116,7 +116,7 @@ def respond(request: Request, endpoint: Endpoint) -> Response:
     started = time.perf_counter()
     try:
         content, media_type, count = _answer(request, endpoint)
-    except Exception as error:  # noqa: BLE001 - the table in ``responses`` has a status for all of them
+    except Exception as error:  # the table in ``responses`` has a status for all of them
         return refuse(error, endpoint.dialect)
     logger.info("200: %d rows in %.1f ms", count, 1000 * (time.perf_counter() - started))
     return Response(HTTPStatus.OK, content, media_type, rows=count)
