@@ -135,7 +135,7 @@ def _answer(request: Request, endpoint: Endpoint) -> tuple[bytes, str, int]:
     with endpoint.reading(request.body):
         batch = media.read(request.body, declared, serving, model.feature_dim)
     default = endpoint.default_accept or _default(endpoint, declared.media_type)
-    media_type = media.negotiate(request.accept, serving.answers, default)
+    media_type = media.negotiate(request.accept, serving.answers, default, dialect.answered_by_default)
     if dialect.always_csv and not endpoint.batch and not endpoint.outputs:
         media_type = CSV
     media.check_writable(batch, media_type)

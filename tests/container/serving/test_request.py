@@ -59,6 +59,22 @@ def test_an_accept_that_cannot_be_met_is_refused_before_predicting():
     assert all(media in response.body.decode() for media in Fake.serving.answers)
 
 
+class WithoutCsv(Fake):
+    serving = replace(Fake.serving, answers=(JSON, JSON_LINES))
+
+
+@pytest.mark.parametrize(("dialect", "status"), [("sagemaker", 200), ("images", 406)])
+def test_csv_that_an_algorithm_has_no_answer_in_is_answered_as_its_family_does(dialect, status):
+    """By the linear learner in JSON, as a client of SageMaker's saw it: issue 993 of aws/sagemaker-python-sdk."""
+
+    class Asked(WithoutCsv):
+        serving = replace(WithoutCsv.serving, dialect=dialect)
+
+    response = respond(Request(b"1,2,3", "text/csv", "text/csv"), Endpoint.of(Asked, Sums(), Settings()))
+    assert response.status == status
+    assert (response.media_type == JSON) == (status == 200)
+
+
 @pytest.mark.parametrize("accept", [None, "*/*"])
 def test_images_in_batch_transform_are_answered_as_notebooks_read_them(accept):
     """``json.load(f)["prediction"]``, in four of Amazon's notebooks; a real-time endpoint answers a bare list."""
