@@ -29,7 +29,7 @@ _VARIANT = (
 )
 _ENDPOINT = (
     *("KmsKeyId", "DataCaptureConfig.KmsKeyId", "MetricsConfig", "VpcConfig", "EnableNetworkIsolation"),
-    *("AsyncInferenceConfig.OutputConfig.KmsKeyId", "AsyncInferenceConfig.OutputConfig.NotificationConfig"),
+    "AsyncInferenceConfig.OutputConfig.KmsKeyId",
     *(f"{kind}.{name}" for kind in ("ProductionVariants", "ShadowProductionVariants") for name in _VARIANT),
 )
 _OF = {"training-job": _TRAINING, "transform-job": _TRANSFORM, "model": _MODEL, "endpoint-config": _ENDPOINT}
