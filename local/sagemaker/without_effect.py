@@ -16,8 +16,8 @@ _TRAINING = (
     *("AlgorithmSpecification.TrainingImageConfig", "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries"),
 )
 _TRANSFORM = (
-    *("DataCaptureConfig", "ExperimentConfig", "TransformOutput.KmsKeyId", "TransformResources.VolumeKmsKeyId"),
-    "TransformResources.TransformAmiVersion",
+    *("DataCaptureConfig.KmsKeyId", "ExperimentConfig", "TransformOutput.KmsKeyId"),
+    *("TransformResources.VolumeKmsKeyId", "TransformResources.TransformAmiVersion"),
 )
 _MODEL = (
     *("VpcConfig", "EnableNetworkIsolation", "PrimaryContainer.ImageConfig", "PrimaryContainer.MultiModelConfig"),
