@@ -241,8 +241,8 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
         done = [(file, path) for file, path in s3.files(given.output) if not file.name.endswith(".partial")]
         for file, path in done:
             s3.upload(client, file, f"{output}/{path}")
-        if capture := job.get("DataCaptureConfig"):
-            data_capture.put_manifests(client, capture, started, inputs, output, [path for _, path in done])
+    if capture := job.get("DataCaptureConfig"):
+        data_capture.put_manifests(client, capture, started, inputs, output, [path for _, path in done])
     return f"ClientError: {failed} of {len(files)} files were not transformed. {errors.first}" if failed else None
 
 
