@@ -40,6 +40,7 @@ class Dialect:
         not_acceptable_status: the status that answers an Accept that cannot be met.
         answered_by_default: media types that an Accept may name where the algorithm has no answer in them: the default
             answers.
+        identifies: a record of a RecordIO answer has the ``uid`` and ``metadata`` of the record that it answers.
     """
 
     default_request: str | None = None
@@ -59,6 +60,7 @@ class Dialect:
     prediction_prefix: str = ""
     not_acceptable_status: int = 406
     answered_by_default: tuple[str, ...] = ()
+    identifies: bool = False
 
 
 XGBOOST = Dialect(
@@ -80,7 +82,9 @@ XGBOOST = Dialect(
 _DIALECTS = {
     # A linear learner of SageMaker's answered JSON where text/csv was accepted: issue 993 of aws/sagemaker-python-sdk,
     # and 821 of aws/amazon-sagemaker-examples, where a transform job found no CSV in such an answer.
-    "sagemaker": Dialect(answered_by_default=(CSV,)),
+    # Records of answers have uid and metadata in the guide's "Common data formats for inference", and in its "Linear
+    # learner response formats".
+    "sagemaker": Dialect(answered_by_default=(CSV,), identifies=True),
     "xgboost": XGBOOST,
     "images": Dialect(default_in_batch=JSON_LINES, json_form=FIRST),  # notebooks read ["prediction"] in batch
     "sequences": Dialect(default_request=JSON, in_kind=True),
