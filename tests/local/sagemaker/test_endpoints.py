@@ -204,6 +204,15 @@ def test_an_endpoint_whose_model_is_broken_fails_with_the_reason(up):
         up.sagemaker.update_endpoint(EndpointName="broken", EndpointConfigName="broken")
 
 
+def test_a_variant_without_a_weight_has_that_of_the_reference(up, models):
+    """``InitialVariantWeight``: "If unspecified, it defaults to 1.0"."""
+    given = {"VariantName": "v", "ModelName": "three", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    other = given | {"VariantName": "w", "InitialVariantWeight": 0.5}
+    up.sagemaker.create_endpoint_config(EndpointConfigName="unweighted", ProductionVariants=[given, other])
+    described = up.sagemaker.describe_endpoint_config(EndpointConfigName="unweighted")
+    assert described["ProductionVariants"] == [given | {"InitialVariantWeight": 1.0}, other]
+
+
 def transformed(up, name: str, key: str, model: str = "three", **more):
     up.sagemaker.create_transform_job(
         TransformJobName=name,
