@@ -95,6 +95,25 @@ def parse(body: bytes, place: Place | str) -> Any:
     return record
 
 
+def identity(body: bytes, place: Place | str) -> bytes:
+    """The fields ``uid`` and ``metadata`` of a record, as they stand in the message; empty where it has neither.
+
+    Raises
+    ------
+    RecordError
+        the bytes are not a Record message.
+
+    >>> identity(Record(uid="abc", configuration="{}").SerializeToString(), "here")
+    b'\\x1a\\x03abc'
+    """
+    record = parse(body, place)
+    for field in ("features", "label", "configuration"):
+        record.ClearField(field)
+    record.DiscardUnknownFields()
+    found: bytes = record.SerializeToString()
+    return found
+
+
 def tensor(value: Any, what: str, place: Place) -> Tensor:
     """The numbers of a map entry.
 

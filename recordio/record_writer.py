@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -17,8 +18,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from recordio.batches import Features
-from recordio.framing import HEADER, MAGIC, MAX_LENGTH, write_frame
-from recordio.record_message import VALUES, message, tensor_field
+from recordio.framing import HEADER, MAGIC, MAX_LENGTH, frames, write_frame
+from recordio.record_message import VALUES, identity, message, tensor_field
+from recordio.text import REQUEST
 
 kernel: ModuleType | None
 try:
@@ -95,6 +97,22 @@ def encode_columns(columns: Mapping[str, np.ndarray]) -> bytes:
             for name, values in columns.items()
         ]
     )
+
+
+def identified(answers: bytes, asked: bytes) -> bytes:
+    """Answers, a record for each of those that were ``asked``, with their ``uid`` and ``metadata``.
+
+    Both are RecordIO. Where the first record asked has neither, nothing is looked for in the others: most clients write
+    neither, and small requests are many.
+    """
+    requests = frames(io.BytesIO(asked), REQUEST)
+    if (first := identity(next(requests, b""), REQUEST)) == b"":
+        return answers
+    out = io.BytesIO()
+    identities = chain([first], (identity(body, REQUEST) for body in requests))
+    for body, own in zip(frames(io.BytesIO(answers), "answer"), identities, strict=True):
+        write_frame(out, body + own)
+    return out.getvalue()
 
 
 class Column(NamedTuple):

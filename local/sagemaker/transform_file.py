@@ -46,6 +46,8 @@ def run(file: Path, request: Record, data: Data, output: Path, model: Path | Non
             request_file.put_all(cloud, data)
             _check_data(cloud, request)
             request_file.make_bucket(cloud, request["TransformOutput"]["S3OutputPath"])
+            if capture := request.get("DataCaptureConfig"):
+                request_file.make_bucket(cloud, capture["DestinationS3Uri"])
             _create_model(cloud, request["ModelName"], model)
             operations.call(cloud, "CreateTransformJob", request)
         except (AwsError, JobError) as error:
