@@ -37,7 +37,7 @@ class Topics:
         assert service == "sns"
         return self
 
-    def publish(self, *, TopicArn, Message):  # noqa: N803 - as boto3 has them
+    def publish(self, *, TopicArn, Message):
         if TopicArn not in self.known:
             raise ClientError({"Error": {"Code": "NotFound", "Message": "Topic does not exist"}}, "Publish")
         self.told.append((TopicArn, json.loads(Message)))
