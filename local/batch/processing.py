@@ -79,9 +79,13 @@ class Processing:
         """
         if self._joins and (media_type == CSV) != (self._media_type == CSV):
             raise ProcessingError(f"JoinSource Input cannot join {self._media_type} with an answer in {media_type}")
-        whole = media_type == JSON and len(records) == 1
-        parts = [body] if whole else [line for line in body.split(b"\n") if line.strip()]
-        if len(parts) != len(records) and (self._joins or self._by_line):
+        if self._time is not None and media_type not in _KINDS:
+            raise ProcessingError(f"GenerateInferenceId needs an answer in one of {_KINDS}, and it is in {media_type}")
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        # One JSON document for several records can be identified, as it is, and neither filtered nor joined.
+        whole = media_type == JSON and (len(records) == 1 or not (self._chooses or len(lines) == len(records)))
+        parts = [body] if whole else lines
+        if len(parts) != len(records) and not whole and (self._joins or self._by_line):
             raise ProcessingError(
                 f"the answer has {len(parts)} lines for {len(records)} records"
                 + ("; use Accept application/jsonlines, or BatchStrategy SingleRecord" if media_type == JSON else "")
@@ -89,12 +93,14 @@ class Processing:
         try:
             if self._joins:
                 pairs = zip(records, parts, strict=True)
-                lines = [self._joined(record, part, media_type) for record, part in pairs]
+                written = [self._joined(record, part, media_type) for record, part in pairs]
             else:
-                lines = [self._selected(part, media_type) for part in parts]
+                written = [self._selected(part, media_type) for part in parts]
         except PathError as error:
             raise ProcessingError(f"OutputFilter {error}") from error
-        return b"".join(lines if self._time is None else [_identified(line, media_type, self._time) for line in lines])
+        if self._time is not None:
+            written = [_identified(line, media_type, self._time) for line in written]
+        return b"".join(written)
 
     def _selected(self, part: bytes, media_type: str) -> bytes:
         if not self._chooses:  # it is only identified, and its numbers stay as they are written
@@ -116,8 +122,6 @@ def _identified(line: bytes, media_type: str, time: str) -> bytes:
     identity = str(uuid.uuid4())
     if media_type == CSV:
         return line.rstrip(b"\n") + f",{identity},{time}\n".encode()
-    if media_type not in _KINDS:
-        raise ProcessingError(f"GenerateInferenceId needs an answer in one of {_KINDS}, and it is in {media_type}")
     value = _parsed(line, media_type)
     whole = value if isinstance(value, dict) else {OUTPUT_KEY: value}
     return _written(whole | {ID_KEY: identity, TIME_KEY: time}, JSON_LINES)

@@ -311,6 +311,7 @@ def test_a_json_document_is_joined_as_a_whole(server, batch, tmp_path):
         ("text/csv", b"0.50,1\n2,3\n", ["0.50,1", "2,3"]),
         ("application/jsonlines", b'{"score": 0.5}\n[1, 2]\n', [{"score": 0.5}, {"SageMakerOutput": [1, 2]}]),
         ("application/json", b'{"score":\n0.5}', [{"score": 0.5}]),
+        ("application/json", b"0.5\n0.7\n", [{"SageMakerOutput": 0.5}, {"SageMakerOutput": 0.7}]),  # as XGBoost's
     ],
 )
 def test_records_are_identified(tmp_path, media_type, answer, rest):
@@ -331,6 +332,8 @@ def test_records_are_identified(tmp_path, media_type, answer, rest):
         assert (start, at) == (expected, time)
         identities.add(uuid.UUID(identity))
     assert len(identities) == len(rest)
+    of_all = processing.answers([b"a", b"b"], b'{"predictions": [1, 2]}', "application/json")
+    assert json.loads(of_all)["predictions"] == [1, 2]
     with pytest.raises(ProcessingError, match="GenerateInferenceId needs"):
         processing.answers([b"a"], b"x", "application/x-recordio-protobuf")
 
