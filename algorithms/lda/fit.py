@@ -169,16 +169,7 @@ def read(stream: Stream, feature_dim: int, job: Job) -> sp.csr_array:
     """
     parts: list[Batch] = []
     for batch in stream.batches():
-        if batch.feature_dim != feature_dim:
-            raise TrainingDataError(
-                f"feature_dim is {feature_dim}, but the train channel has {batch.feature_dim} features"
-            )
-        counts = sp.csr_array(batch.features)
-        if counts.nnz and counts.data.min() < 0:
-            raise TrainingDataError(
-                f"the train channel holds {counts.data.min():g}; features must be counts of words, 0 or more"
-            )
-        parts.append(Batch(counts))
+        parts.append(Batch(topics.counted(batch, feature_dim, "train")))
         if job.stop_requested:
             job.warning("Training was asked to stop: the topics are those of the documents read so far.")
             break
