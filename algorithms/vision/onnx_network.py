@@ -106,9 +106,7 @@ class Writer:
                     f"{' or '.join(values)} can be run here"
                 )
         if node.operator not in _MAKERS:
-            raise ModelError(
-                f"node '{node.name[:80]}' of the symbol file is a '{node.operator[:80]}', which cannot be run here"
-            )
+            raise ModelError(f"{node.place} is a '{node.operator[:80]}', which cannot be run here")
         return _MAKERS[node.operator](self, node, shape, *sources)
 
     def _same(self, node: Node, shape: Shape, source: str) -> str:
@@ -270,7 +268,7 @@ def bounds(node: Node) -> tuple[float, float]:
     """What a ``clip`` keeps values between. Raises ModelError where it is not said."""
     low, high = number(node, "a_min"), number(node, "a_max")
     if low > high:
-        raise ModelError(f"node '{node.name[:80]}' of the symbol file: a_min is {low:g}, above a_max, {high:g}")
+        raise ModelError(f"{node.place}: a_min is {low:g}, above a_max, {high:g}")
     return low, high
 
 
@@ -278,5 +276,5 @@ def scalar(node: Node) -> float:
     """The one number of an operator of ``SCALARS``. Raises ModelError where there is none, or a division by 0."""
     value = number(node, "scalar")
     if node.operator == "_div_scalar" and not value:
-        raise ModelError(f"node '{node.name[:80]}' of the symbol file divides by 0")
+        raise ModelError(f"{node.place} divides by 0")
     return value
