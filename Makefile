@@ -7,7 +7,7 @@ READY := .venv/.ready
 GPU = $(shell nvidia-smi --list-gpus > /dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak docs lock tables image base image-test push clean
+.PHONY: help setup demo test check format bench soak docs lock tables image base image-test push index clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -84,6 +84,10 @@ image-test: $(if $(filter serve,$(PURPOSE)),$(READY),.venv-images/.ready) ## tra
 push: ## push the images to REGISTRY, one under each algorithm's name; TAG=1, ALGORITHMS="kmeans pca" for some
 	@test -n "$(REGISTRY)" || { echo "where to? make push REGISTRY=registry.example.com/team" >&2; exit 2; }
 	DEVICE=$(DEVICE) PURPOSE=$(PURPOSE) PLATFORM=$(PLATFORM) images/push.sh $(REGISTRY) $(or $(TAG),latest) $(or $(ALGORITHMS),$(shell $(PYTHON) images/requirements.py))
+
+index: ## give the pushed images of PLATFORMS ("linux/amd64 linux/arm64") one name: each machine pulls its own
+	@test -n "$(REGISTRY)" || { echo "where? make index REGISTRY=registry.example.com/team" >&2; exit 2; }
+	DEVICE=$(DEVICE) PURPOSE=$(PURPOSE) PLATFORMS="$(PLATFORMS)" images/index.sh $(REGISTRY) $(or $(TAG),latest) $(or $(ALGORITHMS),$(shell $(PYTHON) images/requirements.py))
 
 clean: ## remove all that was made here
 	rm -rf .venv .venv-images .interop build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

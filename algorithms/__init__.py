@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from algorithms.loading import LoadedModel
 
+__all__ = ["load"]
+
 
 def load(path: str | os.PathLike[str], algorithm: str | None = None) -> LoadedModel:
     """The model in a folder, or in a ``model.tar.gz`` of this project or of SageMaker; see ``algorithms.loading``.

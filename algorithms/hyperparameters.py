@@ -263,7 +263,7 @@ class Hyperparameters:
 
     def states(self, *attributes: str) -> bool:
         """Whether the job states one of these ``adapted`` hyperparameters."""
-        declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(self)}
+        declared = by_attribute(type(self))
         assert all(declared[name].adapted for name in attributes), attributes
         return not self.given.isdisjoint(attributes)
 
@@ -278,27 +278,33 @@ class Hyperparameters:
         return None if channels is None or channel in channels else f"there is no channel '{channel}'"
 
 
+def by_attribute(declaration: type[Hyperparameters]) -> dict[str, Field]:
+    """The declared fields by the attributes that hold their values, in order of declaration."""
+    return {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(declaration)}
+
+
 def fields(declaration: type[Hyperparameters]) -> dict[str, Field]:
     """The declared fields by their name on the wire, in order of declaration."""
-    declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(declaration)}
-    return {field.name or attribute: field for attribute, field in declared.items()}
+    return {field.name or attribute: field for attribute, field in by_attribute(declaration).items()}
+
+
+def by_every_name(declaration: type[Hyperparameters]) -> dict[str, Field]:
+    """The declared fields by their names and aliases on the wire, such as ``learning_rate`` for XGBoost's ``eta``."""
+    return {name: field for wire, field in fields(declaration).items() for name in (wire, *field.aliases)}
 
 
 def wire_values(values: Hyperparameters) -> dict[str, Any]:
     """The values by their name on the wire, in order of declaration."""
-    return {
-        item.metadata["hyperparameter"].name or item.name: getattr(values, item.name)
-        for item in dataclasses.fields(values)
-    }
+    declared = by_attribute(type(values))
+    return {field.name or attribute: getattr(values, attribute) for attribute, field in declared.items()}
 
 
 def stated_defaults(values: Hyperparameters) -> list[str]:
     """The names on the wire of what the job states at its default, where it does something else without: all that two
     jobs with the same values may differ in."""
-    declared = [(item.name, item.metadata["hyperparameter"]) for item in dataclasses.fields(values)]
     return [
         field.name or name
-        for name, field in declared
+        for name, field in by_attribute(type(values)).items()
         if field.adapted and name in values.given and getattr(values, name) == field.default
     ]
 
@@ -315,12 +321,10 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
     Raises:
         HyperparameterError: naming every problem there is, not only the first.
     """
+    declared = by_attribute(declaration)
     attributes = {
-        wire: item.name
-        for item in dataclasses.fields(declaration)
-        for wire in _names(item.name, item.metadata["hyperparameter"])
+        wire: attribute for attribute, field in declared.items() for wire in (field.name or attribute, *field.aliases)
     }
-    declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(declaration)}
     given: dict[str, Any] = {}
     unknown, problems, overruled = [], [], []
     for wire, raw in strings.items():
@@ -350,10 +354,6 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
     if problems := values.check():
         raise HyperparameterError(problems)
     return values
-
-
-def _names(attribute: str, field: Field) -> tuple[str, ...]:
-    return (field.name or attribute, *field.aliases)
 
 
 def _plain(raw: Any) -> str:

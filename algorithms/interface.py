@@ -22,20 +22,21 @@ from algorithms.errors import PredictionError
 from algorithms.events import Event
 from algorithms.figures import Figure, Sample
 from algorithms.hyperparameters import Hyperparameters
+from recordio import content_type
 from recordio.batches import Batch
 from recordio.shares import Share
 
 # Formats by their standard media type. Other spellings are mapped to these by recordio.content_type.
-CSV = "text/csv"
-LIBSVM = "text/libsvm"
-PARQUET = "application/x-parquet"
-RECORDIO = "application/x-recordio-protobuf"
-JSON = "application/json"
-JSON_LINES = "application/jsonlines"
+CSV = content_type.CSV
+LIBSVM = content_type.LIBSVM
+PARQUET = content_type.PARQUET
+RECORDIO = content_type.RECORDIO
+JSON = content_type.JSON
+JSON_LINES = content_type.JSON_LINES
 MODEL = "application/x-sagemaker-model"  # the artifact of an earlier job, to continue from
 PLAIN_TEXT = "text/plain"
 IMAGE = "application/x-image"  # any kind of image file
-JPEG = "image/jpeg"
+JPEG = content_type.JPEG
 PNG = "image/png"
 IMAGE_RECORDIO = "application/x-recordio"  # MXNet's records of images with their labels
 

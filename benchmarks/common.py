@@ -221,4 +221,4 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     widths = [max(len(line[at]) for line in [list(columns), *cells]) for at in range(len(columns))]
     lines = [columns, ["-" * width for width in widths], *cells]
     body = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines]
-    return "\n".join([f"\n### {title}\n", *body])
+    return "\n".join([f"\n## {title}\n", *body])

@@ -13,36 +13,36 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import io  # noqa: E402 - TensorFlow reads the variable when it is imported
-import json  # noqa: E402
-import statistics  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-import zipfile  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from functools import partial  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any, NamedTuple  # noqa: E402
+import io  # TensorFlow reads the variable when it is imported
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+from PIL import Image
 
-from algorithms import hyperparameters  # noqa: E402
-from algorithms.events import Duration  # noqa: E402
-from algorithms.image_classification import ImageClassification, symbol, targets  # noqa: E402
-from algorithms.image_classification.architecture import Architecture  # noqa: E402
-from algorithms.image_classification.model import ImageModel  # noqa: E402
-from algorithms.vision import augment, pipeline  # noqa: E402
-from algorithms.vision.examples import of_channel  # noqa: E402
-from benchmarks.common import SHARED_DATA, table  # noqa: E402
-from benchmarks.lines import Line  # noqa: E402
-from container import resources  # noqa: E402
-from recordio.framing import write_frame  # noqa: E402
-from recordio.images import encode_record  # noqa: E402
-from tests.algorithms.fakes import FakeJob  # noqa: E402
-from tests.algorithms.samples import Records  # noqa: E402
+from algorithms import hyperparameters
+from algorithms.events import Duration
+from algorithms.image_classification import ImageClassification, symbol, targets
+from algorithms.image_classification.architecture import Architecture
+from algorithms.image_classification.model import ImageModel
+from algorithms.vision import augment, pipeline
+from algorithms.vision.examples import of_channel
+from benchmarks.common import SHARED_DATA, table
+from benchmarks.lines import Line
+from container import resources
+from recordio.framing import write_frame
+from recordio.images import encode_record
+from tests.algorithms.fakes import FakeJob
+from tests.algorithms.samples import Records
 
 CASES = ("pipeline", "training", "serving")
 

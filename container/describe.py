@@ -71,7 +71,7 @@ def tables(algorithm: type[Algorithm]) -> str:
         (
             f"`{name}`",
             expected,
-            default and default if default == "required" else f"`{default}`" if default else "",
+            default if default in ("", "required") else f"`{default}`",
             text,
         )
         for name, expected, default, text in hyperparameters.table(algorithm.hyperparameters)

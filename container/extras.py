@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from algorithms import registry
+from container import distribution
 from container.settings import ConfigurationError
 
-DISTRIBUTION = "open-builtin-algorithms"
 _NAME = re.compile(r"[\w.-]+")
-_NESTED = re.compile(rf"{DISTRIBUTION}\[(?P<extra>[\w-]+)\]")
+_NESTED = re.compile(rf"{distribution.NAME}\[(?P<extra>[\w-]+)\]")
 
 
 def check(algorithm: str) -> None:
@@ -47,7 +47,7 @@ def _packages(extra: str) -> Iterator[str]:
 
 def _requirements() -> list[str]:
     try:
-        return metadata.requires(DISTRIBUTION) or []
+        return metadata.requires(distribution.NAME) or []
     except metadata.PackageNotFoundError:  # run from a folder of sources: what lacks is told when it is imported
         return []
 

@@ -69,7 +69,7 @@ class Settings:
     local_batch: bool = False  # SAGEMAKER_BATCH, which local mode alone writes with a capital T
     batch_strategy: str | None = None  # SAGEMAKER_BATCH_STRATEGY
     max_concurrent_transforms: int | None = None  # SAGEMAKER_MAX_CONCURRENT_TRANSFORMS
-    max_payload: int | None = 6 * MIB  # SAGEMAKER_MAX_PAYLOAD_IN_MB, MAX_CONTENT_LENGTH
+    max_payload: int | None = 6 * MIB  # SAGEMAKER_MAX_PAYLOAD_IN_MB, SAGEMAKER_MAX_REQUEST_SIZE, MAX_CONTENT_LENGTH
     multi_model: bool = False  # SAGEMAKER_MULTI_MODEL
     models_memory: int | None = None  # SAGEMAKER_MULTI_MODEL_MEMORY_IN_MB
     inference_outputs: tuple[str, ...] = ()  # SAGEMAKER_INFERENCE_OUTPUT
@@ -213,11 +213,14 @@ class _Reader:
         return int(low), int(high)
 
     def payload(self) -> int | None:
-        """Bytes. ``SAGEMAKER_MAX_PAYLOAD_IN_MB`` (0 lifts the limit) goes before the XGBoost container's variable."""
+        """Bytes. ``SAGEMAKER_MAX_PAYLOAD_IN_MB`` (0 lifts the limit) goes before the XGBoost container's variables."""
         mebibytes = self.integer("SAGEMAKER_MAX_PAYLOAD_IN_MB", 0)
         if mebibytes is not None:
             return mebibytes * MIB or None
-        return self.integer("MAX_CONTENT_LENGTH", 1) or 6 * MIB
+        of_multi_model, of_one = (
+            self.integer(name, 1) for name in ("SAGEMAKER_MAX_REQUEST_SIZE", "MAX_CONTENT_LENGTH")
+        )
+        return of_multi_model or of_one or 6 * MIB
 
     def _refuse(self, name: str, value: str, expected: str) -> None:
         self.problems.append(f"Environment variable {name}: {quoted(value)} is not {expected}")

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Push images to a registry, each under its algorithm's name: images/push.sh REGISTRY TAG ALGORITHM...
 # The images were built before (make image ALGORITHM=...), which is looked at for all of them before the first is pushed.
+# Those of a PLATFORM have it in their tag, REGISTRY/kmeans:TAG-arm64, for images/index.sh to put together.
 # A registry on this machine may speak plain HTTP.
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,18 +22,15 @@ if [ -n "$missing" ]; then
 fi
 for algorithm in "$@"; do
     source=$(images/name.sh "$algorithm")
-    target=$registry/${source#open-algorithms/}:$tag
+    repository=$(PLATFORM='' images/name.sh "$algorithm")
+    target=$registry/${repository#open-algorithms/}:$tag${PLATFORM:+-${PLATFORM#linux/}}
     if [ $engine = docker ]; then
         docker tag "$source" "$target"
         docker push "$target" > "$digests"
         cat "$digests"
         digest=$(sed -n 's/.*digest: \(sha256:[0-9a-f]*\).*/\1/p' "$digests" | tail -n 1)
     else
-        case $registry in
-            localhost:* | 127.*) tls=--tls-verify=false ;;
-            *) tls= ;;
-        esac
-        buildah push --quiet $tls --digestfile "$digests" "localhost/$source" "docker://$target"
+        buildah push --quiet $(images/tls.sh "$registry") --digestfile "$digests" "localhost/$source" "docker://$target"
         digest=$(cat "$digests")
     fi
     statement=out/provenance/${source#open-algorithms/}.json

@@ -12,7 +12,18 @@ from pathlib import Path
 import click
 
 from local.export.command import export
-from local.options import DATA, FOLDER, MODEL, loudness_of, with_channels, with_columns, with_loudness
+from local.options import (
+    DATA,
+    FOLDER,
+    MODEL,
+    loudness_of,
+    with_algorithm,
+    with_channels,
+    with_columns,
+    with_content_type,
+    with_loudness,
+    with_model,
+)
 from local.parameters import AlgorithmName, Commands, Loudness, OfAlgorithm, Setting
 from local.run_command import run
 from local.sagemaker.command import up
@@ -27,8 +38,12 @@ _INPUT = "a file, a folder, a quoted pattern, an address (s3://…), or - for st
 def oba() -> None:
     """Train, serve, predict and transform on this machine, with the very code of the images.
 
-    Completion in the shell: eval "$(_OBA_COMPLETE=bash_source oba)", or zsh_source; in fish _OBA_COMPLETE=fish_source
-    oba | source.
+    The Tab key completes commands, options and hyperparameters after
+
+    \b
+      eval "$(_OBA_COMPLETE=bash_source oba)"      in bash
+      eval "$(_OBA_COMPLETE=zsh_source oba)"       in zsh
+      _OBA_COMPLETE=fish_source oba | source       in fish
     """
 
 
@@ -39,10 +54,10 @@ def _silence_below(level: int) -> None:
     click.get_current_context().call_on_close(lambda: logging.disable(before))
 
 
-_algorithm = click.option(
-    "--algorithm", type=AlgorithmName(), metavar="NAME", help="By default the model's files decide."
+_accept = click.option("--accept", metavar="TYPE", help="Media type of the answer.  [default: the algorithm's]")
+_content_type = click.option(
+    "--content-type", metavar="TYPE", help="Content type of the input.  [default: by the suffix of the file]"
 )
-_accept = click.option("--accept", metavar="TYPE", help="Media type of the answer; by default the algorithm's.")
 
 
 # ---- train ----------------------------------------------------------------------------------------------------------
@@ -52,11 +67,15 @@ _accept = click.option("--accept", metavar="TYPE", help="Media type of the answe
 @click.argument("algorithm", type=AlgorithmName())
 @click.argument("settings", nargs=-1, type=Setting(), metavar="[NAME=VALUE]...")
 @with_channels(_INPUT)
-@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets model/ and output/.")
-@click.option("--content-type", metavar="TYPE", help="Of the channels; by default the suffix of the files decides.")
+@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Folder for model/ and output/.")
+@with_content_type
 @with_columns
-@click.option("--checkpoints", type=FOLDER, metavar="FOLDER", help="Kept there, and gone on from if there are any.")
-@click.option("--hosts", type=click.IntRange(1, 100), default=1, help="Processes that train together, as hosts do.")
+@click.option(
+    "--checkpoints", type=FOLDER, metavar="FOLDER", help="Folder to keep checkpoints in; those there are gone on from."
+)
+@click.option(
+    "--hosts", type=click.IntRange(1, 100), default=1, metavar="N", help="Processes that train together, as hosts do."
+)
 @with_loudness
 def train(
     algorithm: str,
@@ -102,16 +121,19 @@ def train(
 
 
 @oba.command()
+@with_model
 @click.option(
-    "--model", required=True, type=MODEL, metavar="PATH", help="The folder of the model or of its job, or model.tar.gz."
+    "--input",
+    "text",
+    required=True,
+    type=DATA,
+    metavar="FILE",
+    help="File of the request; - for standard input; gzip too.",
 )
-@click.option(
-    "--input", "text", required=True, type=DATA, metavar="FILE", help="The request; - for standard input; gzip too."
-)
-@click.option("--content-type", metavar="TYPE", help="By default the suffix of the file decides.")
+@_content_type
 @with_columns
 @_accept
-@_algorithm
+@with_algorithm
 @with_loudness
 def predict(
     model: Path,
@@ -139,9 +161,7 @@ def predict(
 
 
 @oba.command(short_help="Answer requests over HTTP with a model.")
-@click.option(
-    "--model", required=True, type=MODEL, metavar="PATH", help="The folder of the model or of its job, or model.tar.gz."
-)
+@with_model
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -151,7 +171,7 @@ def predict(
     "of this machine), can use the model.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port to listen on.")
-@_algorithm
+@with_algorithm
 @with_loudness
 def serve(model: Path, host: str, port: int, algorithm: str | None, *, quiet: bool, verbose: bool) -> int:
     """Answer requests over HTTP with a model, as the image does, until Ctrl-C or SIGTERM.
@@ -175,40 +195,61 @@ def serve(model: Path, host: str, port: int, algorithm: str | None, *, quiet: bo
 
 
 @oba.command()
-@click.option("--model", type=MODEL, metavar="PATH", help="Folder or model.tar.gz: a server is started for it.")
-@click.option("--url", metavar="http://HOST:PORT", help="Of a server that runs already, instead of --model.")
+@click.option("--model", type=MODEL, metavar="PATH", help="Folder or model.tar.gz, for which a server is started.")
+@click.option("--url", metavar="http://HOST:PORT", help="Address of a server that runs already, instead of --model.")
 @click.option(
     "--input", "text", required=True, type=DATA, metavar="PATH", help="A file, a folder, or a quoted pattern; gzip too."
 )
-@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets <name>.out for each file.")
-@click.option("--content-type", metavar="TYPE", help="By default the suffix of the files decides.")
+@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Folder for NAME.out of each file.")
+@_content_type
 @click.option(
     "--compression-type",
     type=click.Choice(["None", "Gzip"]),
-    help="None sends files as they are. [default: gzip files are decompressed]",
+    help="None sends files as they are.  [default: gzip files are decompressed]",
 )
 @click.option(
-    "--split-type", type=click.Choice(["None", "Line", "RecordIO"]), default="None", show_default=True, help="Records."
+    "--split-type",
+    type=click.Choice(["None", "Line", "RecordIO"]),
+    default="None",
+    show_default=True,
+    help="What a record of a file is; None: the whole file.",
 )
 @click.option(
-    "--assemble-with", type=click.Choice(["None", "Line"]), default="None", show_default=True, help="Between answers."
+    "--assemble-with",
+    type=click.Choice(["None", "Line"]),
+    default="None",
+    show_default=True,
+    help="Put between answers.",
 )
 @click.option(
     "--batch-strategy",
     type=click.Choice(["SingleRecord", "MultiRecord"]),
-    help="Records of a request. [default: the server's]",
+    help="Records of a request: one, or many.  [default: the server's]",
 )
-@click.option("--max-payload", type=int, metavar="MB", help="MiB of a request; 0: any. [default: the server's]")
-@click.option("--max-concurrent-transforms", type=int, metavar="N", help="At a time. [default: the server's]")
-@click.option("--input-filter", default="$", metavar="JSONPATH", show_default=True, help="What of a record is sent.")
+@click.option("--max-payload", type=int, metavar="MB", help="Most MiB of a request; 0: any.  [default: the server's]")
+@click.option("--max-concurrent-transforms", type=int, metavar="N", help="Requests at once.  [default: the server's]")
+@click.option("--input-filter", default="$", metavar="JSONPATH", show_default=True, help="Part of a record to send.")
 @click.option(
-    "--join-source", type=click.Choice(["None", "Input"]), default="None", show_default=True, help="Join with answers."
+    "--join-source",
+    type=click.Choice(["None", "Input"]),
+    default="None",
+    show_default=True,
+    help="Input: write each record beside its answer.",
 )
-@click.option("--output-filter", default="$", metavar="JSONPATH", show_default=True, help="What is written.")
-@click.option("--invocations-max-retries", type=click.IntRange(0, 3), default=3, show_default=True, help="Repeats.")
-@click.option("--invocations-timeout", type=int, default=600, metavar="SECONDS", show_default=True, help="Patience.")
+@click.option("--output-filter", default="$", metavar="JSONPATH", show_default=True, help="Part of an answer to write.")
+@click.option(
+    "--invocations-max-retries", type=click.IntRange(0, 3), default=3, show_default=True, help="Repeats of a request."
+)
+@click.option(
+    "--invocations-timeout",
+    type=int,
+    default=600,
+    metavar="SECONDS",
+    show_default=True,
+    help="Longest wait for an answer.",
+)
 @_accept
-@_algorithm
+@with_algorithm
 @with_loudness
 def batch(
     model: Path | None,
@@ -350,11 +391,7 @@ def tokens(
 @oba.command(short_help="Fetch or convert a checkpoint of an image classifier, to start from.")
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option(
-    "--from",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Nothing is fetched: convert this file, into --output.",
+    "--from", "file", type=_FILE, metavar="FILE", help="Nothing is fetched: convert this file, into --output."
 )
 @click.option("--output", type=FOLDER, metavar="FOLDER", help="By default where training on this machine looks.")
 @click.option("--address", metavar="URL", help="Of the file itself, where it is not MXNet's: a mirror of your own.")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from local.parameters import DataPath, Loudness, ModelPath, Pair
+from local.parameters import AlgorithmName, DataPath, Loudness, ModelPath, Pair
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ def with_channels(kinds: str) -> Callable[[F], F]:
     """
     options = (
         click.option(
-            "--train", multiple=True, type=DATA, metavar="PATH", help=f"Channel train: {kinds}. May be given again."
+            "--train", multiple=True, type=DATA, metavar="PATH", help=f"Channel train: {kinds}. May be repeated."
         ),
         click.option("--validation", multiple=True, type=DATA, metavar="PATH", help="Channel validation, likewise."),
         click.option("--test", multiple=True, type=DATA, metavar="PATH", help="Channel test, likewise."),
@@ -54,6 +54,17 @@ def with_channels(kinds: str) -> Callable[[F], F]:
     return decorated
 
 
+with_model = click.option(
+    "--model", required=True, type=MODEL, metavar="PATH", help="The folder of the model or of its job, or model.tar.gz."
+)
+with_algorithm = click.option(
+    "--algorithm", type=AlgorithmName(), metavar="NAME", help="Algorithm of the model.  [default: by the model's files]"
+)
+with_content_type = click.option(
+    "--content-type", metavar="TYPE", help="Content type of the channels.  [default: by the suffixes of the files]"
+)
+
+
 def with_columns(function: F) -> F:
     """The options ``--label`` and ``--header``."""
     function = click.option(
@@ -71,8 +82,8 @@ def with_columns(function: F) -> F:
 
 def with_loudness(function: F) -> F:
     """The options ``--quiet`` and ``--verbose``."""
-    function = click.option("-v", "--verbose", is_flag=True, help="All lines that the image prints.")(function)
-    return click.option("-q", "--quiet", is_flag=True, help="Warnings and errors alone.")(function)
+    function = click.option("-v", "--verbose", is_flag=True, help="Show all lines that the image prints.")(function)
+    return click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors alone.")(function)
 
 
 def loudness_of(*, quiet: bool, verbose: bool) -> Loudness:

@@ -62,7 +62,8 @@ def predict(
     from algorithms.interface import CSV, PARQUET, ROWS
     from algorithms.loading import identified, unpacked
     from container import logs
-    from container.serving import app, models
+    from container.serving import app, media, models
+    from container.serving.responses import NotAcceptableError
     from local import names, tables
     from recordio.content_type import parse
 
@@ -74,10 +75,14 @@ def predict(
         named = names.of_features(model, folder, loaded.feature_dim) if found.serving.takes == ROWS else None
     stated = content_type or _media_type(text, found.serving.accepts)
     width = len(named) if loaded.feature_dim is None and named else loaded.feature_dim
-    body, media = tables.request(body, stated, columns, found.serving, f"--input {text}", width, named)
+    try:  # a server answers in its default where some of SageMaker's do; who asks here wants what is asked for
+        media.negotiate(accept, found.serving.answers, found.serving.answers[0])
+    except NotAcceptableError as error:
+        raise ConfigurationError(f"--accept: {error}") from error
+    body, media_type = tables.request(body, stated, columns, found.serving, f"--input {text}", width, named)
     client = app.make_app(loaded, found, settings).test_client()
     headers = {"Accept": accept} if accept else {}
-    answer = client.post("/invocations", data=body, content_type=media, headers=headers)
+    answer = client.post("/invocations", data=body, content_type=media_type, headers=headers)
     if answer.status_code != 200:
         click.echo(f"Error: {answer.text.strip()}", err=True)
         of_rows = answer.status_code == HTTPStatus.BAD_REQUEST and parse(stated).media_type in (CSV, PARQUET)

@@ -207,7 +207,7 @@ def bar_on(terminal: TextIO) -> ProgressBar | None:
     if not terminal.isatty():
         return None
     try:
-        from tqdm import tqdm  # noqa: PLC0415 - not wanted, and perhaps not there, where there is no terminal
+        from tqdm import tqdm  # not wanted, and perhaps not there, where there is no terminal
     except ImportError:
         return None
     bar = ProgressBar(terminal, tqdm)

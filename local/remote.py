@@ -37,7 +37,7 @@ def fetched(address: str, folder: Path, what: str) -> list[Path]:
         return _copied(system, path, folder)
     except ImportError as error:  # fsspec says which package speaks the protocol
         raise ConfigurationError(f"{what}: {address} cannot be read: {error}") from error
-    except Exception as error:  # noqa: BLE001 - each protocol has errors of its own; all are the user's to mend
+    except Exception as error:  # each protocol has errors of its own; all are the user's to mend
         raise ConfigurationError(f"{what}: {address} cannot be read: {type(error).__name__}: {error}") from error
 
 

@@ -145,8 +145,7 @@ def _least_known(found: Mapping[str, float]) -> list[str]:
 
 
 def _given(algorithm: type[Algorithm], pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    declared = hyperparameters.fields(algorithm.hyperparameters)
-    known = {name for wire, field in declared.items() for name in (wire, *field.aliases)}
+    known = hyperparameters.by_every_name(algorithm.hyperparameters)
     given: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:

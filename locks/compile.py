@@ -29,7 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from algorithms.registry import ALGORITHMS  # noqa: E402 - its folder is on the path from here on
+from algorithms.registry import ALGORITHMS  # its folder is on the path from here on
 
 HERE = Path(__file__).resolve().parent
 PYPROJECT = HERE.parent / "pyproject.toml"

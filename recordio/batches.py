@@ -64,6 +64,11 @@ class Batch:
         part = features[start:stop] if isinstance(features, np.ndarray) else _csr_rows(features, start, stop)
         return Batch(part, cut(self.labels), cut(self.weights), cut(self.groups))
 
+    def taken(self, rows: np.ndarray) -> Batch:
+        """The rows of these numbers, (m,) integers, or those for which a mask, (n,), is true; as copies."""
+        parts = (None if part is None else part[rows] for part in (self.labels, self.weights, self.groups))
+        return Batch(self.features[rows], *parts)
+
 
 def _csr_rows(features: sp.csr_array, start: int, stop: int) -> sp.csr_array:
     """``features[start:stop]`` without a copy of the values, in a quarter of the time: small batches are many."""
@@ -88,7 +93,7 @@ def canonical(rows: sp.csr_array) -> sp.csr_array:
 
 
 def without_zeros(rows: sp.csr_array) -> sp.csr_array:
-    """CSR rows without the zeros that they store, for whom what is absent is 0: how many values are stored is to say
+    """CSR rows without the zeros that they store, where what is absent is 0: how many values are stored is to say
     how sparse rows are. A copy where there are some."""
     if rows.data.all():
         return rows
@@ -125,8 +130,10 @@ def concatenate(batches: list[Batch], *, keep_zeros: bool = False) -> Batch:
 
     features: Features
     if any(batch.is_sparse for batch in batches):
-        parts = [_every_entry(batch.features) if keep_zeros else sp.csr_array(batch.features) for batch in batches]
-        features = sp.csr_array(sp.vstack(_equally_wide(parts), format="csr"))
+        width = max(batch.feature_dim for batch in batches)
+        as_csr = _every_entry if keep_zeros else sp.csr_array
+        parts = [widened(as_csr(batch.features), width) for batch in batches]
+        features = sp.csr_array(sp.vstack(parts, format="csr"))
     else:
         features = np.concatenate([np.asarray(batch.features) for batch in batches])
     return Batch(
@@ -145,10 +152,9 @@ def _every_entry(features: Features) -> sp.csr_array:
     return sp.csr_array((features.ravel(), np.tile(np.arange(d), n), np.arange(n + 1) * d), shape=(n, d))
 
 
-def _equally_wide(parts: list[sp.csr_array]) -> list[sp.csr_array]:
-    """LIBSVM rows are only known to be as wide as the widest row so far."""
-    width = max(part.shape[1] for part in parts)
-    return [sp.csr_array((part.data, part.indices, part.indptr), shape=(part.shape[0], width)) for part in parts]
+def widened(rows: sp.csr_array, width: int) -> sp.csr_array:
+    """The same entries in rows of ``width`` features: LIBSVM's are only known to be as wide as the widest so far."""
+    return sp.csr_array((rows.data, rows.indices, rows.indptr), shape=(rows.shape[0], width))
 
 
 def rebatch(batches: Iterable[Batch], size: int) -> Iterator[Batch]:

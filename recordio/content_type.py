@@ -1,8 +1,9 @@
 """Content types: ``text/csv; label_size=1`` and every other way of writing the same.
 
 The grammar is HTTP's (RFC 9110, sections 5.6.6 and 8.3.1): names are case-insensitive, white space may stand around
-each semicolon but not around the equals sign, a value is a token or a quoted string, an empty parameter is nothing.
-A parameter given twice is refused, since the standard leaves its meaning open.
+each semicolon, a value is a token or a quoted string, an empty parameter is nothing. White space may stand around the
+equals sign, too, as Amazon's XGBoost container takes it. A parameter given twice with two values is refused, since the
+standard leaves its meaning open.
 
     >>> parse('TEXT/CSV ;label_size="1"; Charset=UTF8')
     ContentType(media_type='text/csv', parameters={'label_size': '1', 'charset': 'UTF8'})
@@ -53,10 +54,10 @@ _DELIMITERS = {
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}(?:/{_TOKEN})?")
-_PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)"))?')
+_PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)"))?')
 _ENDS = re.compile(r"[ \t]*(?:;|$)")
 # Two delimiters that people write without the quotes that the grammar asks for: a semicolon and the letters \\t.
-_BARE_DELIMITER = re.compile(r"[ \t]*;[ \t]*(delimiter)=(;|\\t)(?=[ \t]*(?:;|$))", re.IGNORECASE)
+_BARE_DELIMITER = re.compile(r"[ \t]*;[ \t]*(delimiter)[ \t]*=[ \t]*(;|\\t)(?=[ \t]*(?:;|$))", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\(.)")
 
 
@@ -133,7 +134,7 @@ def parse(text: str) -> ContentType:
     Raises
     ------
     ContentTypeError
-        the text is not a content type, or states a parameter twice.
+        the text is not a content type, or states a parameter twice, with two values.
     """
     stripped = text.strip(" \t")
     head = _MEDIA_TYPE.match(stripped)
@@ -167,7 +168,7 @@ def _parameters(text: str, stripped: str, position: int) -> dict[str, str]:
 
 
 def _set(parameters: dict[str, str], name: str, value: str, text: str) -> None:
-    if name.lower() in parameters:
+    if parameters.get(name.lower(), value) != value:
         raise ContentTypeError(f"'{text}' states the parameter '{name.lower()}' twice")
     parameters[name.lower()] = value
 

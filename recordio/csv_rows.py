@@ -4,8 +4,8 @@ The delimiter is the comma, or what the content type says: ``text/csv; delimiter
 these in words). It is never sniffed: a row of one column, or numbers with a decimal comma, would be read wrongly
 without a word. Where it is the space, several of them count as one, as in columns that were aligned by eye.
 
-Numbers are those of C (``1``, ``-2.5``, ``1e-3``), with ``nan`` and
-``inf`` where the algorithm takes them; fields may be quoted and padded with blanks; blank lines are skipped.
+Numbers are those of C (``1``, ``-2.5``, ``1e-3``), with ``nan`` and ``inf`` where the algorithm takes them; fields may
+be quoted and padded with blanks; blank lines are skipped.
 """
 
 from __future__ import annotations

@@ -47,14 +47,13 @@ class Window:
     record as the bytes of that record arrive, not as its length field promises.
     """
 
-    def __init__(self, stream: BinaryIO, chunk: int = CHUNK) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._chunk = chunk
         self._passed = 0  # bytes of the stream that lie before view[0]
         self.start = 0
         held = _memory(stream)
         self.in_memory = held is not None
-        self.view = memoryview(bytearray(chunk)) if held is None else held
+        self.view = memoryview(bytearray(CHUNK)) if held is None else held
         self.stop = 0 if held is None else len(held)
 
     @property

@@ -8,7 +8,8 @@ JSON is ``{"instances": [instance, ...]}``; JSON Lines has an instance on each l
 
 The last is sparse; without keys, or with ``[]`` for them, its values are those of a dense row, as in RecordIO-protobuf.
 What stands for ``features`` may be either, a list or an object, with or without ``data`` around it. Source: "Common
-data formats for inference" of the SageMaker developer guide.
+data formats for inference" of the SageMaker developer guide. An object has the form of the protocol buffers' tensor, it
+says: keys and shape may be text, as protobuf's own JSON writes 64-bit integers.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from recordio.errors import DataError, ParseError, RaggedRowError, ValueRangeErr
 from recordio.rows import RowFormat, first_non_finite, not_finite
 from recordio.text import REQUEST, integer, real, shown
 
+_COUNT = re.compile("[0-9]{1,10}")
 _EXACT = 1 << 53
 """Integers up to here are float64."""
 
@@ -118,11 +120,14 @@ def _features(instance: Any) -> Any:
     return instance.get("features") if isinstance(instance, dict) else None
 
 
+def _count(value: Any) -> Any:
+    """The number that a text such as ``"130"`` says; anything else as it is."""
+    return int(value) if isinstance(value, str) and _COUNT.fullmatch(value) else value
+
+
 def _width(shape: Any, place: str) -> int:
-    """The number in a shape; also where a client has made it text, as in ``["130"]``."""
-    size = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
-    if isinstance(size, str) and re.fullmatch("[0-9]{1,10}", size):
-        size = int(size)
+    """The number in a shape."""
+    size = _count(shape[0]) if isinstance(shape, list) and len(shape) == 1 else None
     if type(size) is not int or not 0 < size < 2**31:
         raise ParseError(f"{place}: 'shape' must be a list of one positive integer and is {_shown_list(shape)}")
     return size
@@ -205,6 +210,8 @@ def _sparse(instances: list[_Instance], values: np.ndarray, width: int) -> sp.cs
 
 def _keys(instance: _Instance, width: int) -> list[int]:
     keys = instance.keys or []
+    if str in set(map(type, keys)):
+        keys = list(map(_count, keys))
     for key in keys:
         if type(key) is not int or not 0 <= key < width:
             raise ParseError(f"{instance.place}: the key {_shown(key)} is not an integer from 0 to {width - 1}")

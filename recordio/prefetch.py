@@ -79,7 +79,7 @@ def ahead(produce: Callable[[Callable[[], bool]], Iterator[T]], depth: int = 2) 
             finally:
                 if isinstance(items, Generator):
                     items.close()
-        except BaseException as raised:  # noqa: BLE001 - it is raised again where the items are used
+        except BaseException as raised:  # it is raised again where the items are used
             error = raised
         put(_Raised(error))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import scipy.sparse as sp
 
-from recordio.batches import Batch, concatenate, cut, in_multiples
+from recordio.batches import Batch, concatenate, cut, in_multiples, widened
 from recordio.content_type import CSV, JSON, JSON_LINES, LIBSVM, PARQUET, RECORDIO, ContentType
 from recordio.csv_rows import decode_csv, read_csv
 from recordio.errors import ContentTypeError, EmptyDataError, ParseError, WidthError
@@ -21,7 +22,7 @@ from recordio.libsvm import decode_libsvm, read_libsvm
 from recordio.prefetch import ahead
 from recordio.rows import RowFormat, label_columns
 from recordio.shares import ALL, Share
-from recordio.sources import Source, Stopped
+from recordio.sources import Named, Source, Stopped, never
 from recordio.text import REQUEST
 
 __all__ = ["ChannelRecords", "ChannelStream", "RowFormat", "decode"]
@@ -209,13 +210,7 @@ class ChannelStream:
         is_parquet = self._content_type.media_type == PARQUET
         read = partial(_read_parquet, order=self._order, other=self._columns) if is_parquet else self._reader
         alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)
-        with contextlib.ExitStack() as opened:
-            try:
-                streams = opened.enter_context(self._source.epoch(left))
-            except EmptyDataError:
-                if self._may_be_empty:
-                    return
-                raise
+        with _streams(self._source, left, may_be_empty=self._may_be_empty) as streams:
             for name, stream in streams:
                 with contextlib.closing(read(stream, name, self._rows, self._content_type)) as batches:
                     for batch in batches:
@@ -270,19 +265,26 @@ class ChannelRecords:
 
     def _all(self) -> Generator[bytes]:
         empty = True
-        with contextlib.ExitStack() as opened:
-            try:
-                streams = opened.enter_context(self._source.epoch())
-            except EmptyDataError:
-                if self.may_be_empty:
-                    return
-                raise
+        with _streams(self._source, may_be_empty=self.may_be_empty) as streams:
             for name, stream in streams:
                 for record in frames(stream, name):
                     empty = False
                     yield record
         if empty and not self.may_be_empty:
             raise EmptyDataError(f"{self._source.name}: there are no records")
+
+
+@contextlib.contextmanager
+def _streams(source: Source, stopped: Stopped = never, *, may_be_empty: bool) -> Iterator[Iterator[Named]]:
+    """The streams of the next epoch; none where there is nothing to open, and that is no error."""
+    with contextlib.ExitStack() as opened:
+        try:
+            streams = opened.enter_context(source.epoch(stopped))
+        except EmptyDataError:
+            if not may_be_empty:
+                raise
+            streams = iter(())
+        yield streams
 
 
 class _Keeper:
@@ -352,18 +354,14 @@ class _Alike:
             )
         if self._widening:
             self._width = max(self._width, batch.feature_dim)
-            return batch if batch.feature_dim == self._width else _widened(batch, self._width)
+            if batch.feature_dim < self._width:
+                return replace(batch, features=widened(sp.csr_array(batch.features), self._width))
+            return batch
         if batch.feature_dim != self._width:
             raise WidthError(
                 f"{name}: rows have {batch.feature_dim} features, but those of {self._first_name} have {self._width}"
             )
         return batch
-
-
-def _widened(batch: Batch, width: int) -> Batch:
-    csr = sp.csr_array(batch.features)
-    features = sp.csr_array((csr.data, csr.indices, csr.indptr), shape=(len(batch), width))
-    return Batch(features, batch.labels, batch.weights, batch.groups)
 
 
 def _find(table: dict[str, _Reader], content_type: ContentType) -> _Reader:

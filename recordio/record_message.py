@@ -95,6 +95,25 @@ def parse(body: bytes, place: Place | str) -> Any:
     return record
 
 
+def identity(body: bytes, place: Place | str) -> bytes:
+    """The fields ``uid`` and ``metadata`` of a record, as they stand in the message; empty where it has neither.
+
+    Raises
+    ------
+    RecordError
+        the bytes are not a Record message.
+
+    >>> identity(Record(uid="abc", configuration="{}").SerializeToString(), "here")
+    b'\\x1a\\x03abc'
+    """
+    record = parse(body, place)
+    for field in ("features", "label", "configuration"):
+        record.ClearField(field)
+    record.DiscardUnknownFields()
+    found: bytes = record.SerializeToString()
+    return found
+
+
 def tensor(value: Any, what: str, place: Place) -> Tensor:
     """The numbers of a map entry.
 
@@ -113,17 +132,6 @@ def tensor(value: Any, what: str, place: Place) -> Tensor:
         np.array(message.keys, np.uint64),
         tuple(int(n) for n in message.shape),
     )
-
-
-def byte_strings(value: Any) -> list[bytes]:
-    """The byte strings of a map entry (images, say); none where it holds numbers.
-
-    >>> record = Record()
-    >>> record.features["image"].bytes.value.append(b"jpeg")
-    >>> byte_strings(record.features["image"])
-    [b'jpeg']
-    """
-    return list(value.bytes.value)
 
 
 def row(record: Any, rows: RowFormat, width: int | None, place: Place) -> Row:

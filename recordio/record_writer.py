@@ -1,15 +1,16 @@
 """Rows to RecordIO-protobuf: requests and training data as the SageMaker SDK writes them, and responses.
 
 Rows of one width have frames of one length, so the frames of all rows are one structured array: the bytes that rows
-have in common are set once, the numbers column by column. Sparse rows differ in length; compiled code (``_kernel.c``)
-writes them one after the other, and where that was not built, each part of all frames is written at once. Integers,
-which protobuf writes with 1 to 10 bytes each, go message by message.
+have in common are set once, the numbers column by column. Sparse rows differ in length: compiled code (``_kernel.c``)
+writes them one after the other. Where that was not built they go message by message, as integers do, which protobuf
+writes with 1 to 10 bytes each.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -17,8 +18,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from recordio.batches import Features
-from recordio.framing import HEADER, MAGIC, MAGIC_BYTES, MAX_LENGTH, write_frame
-from recordio.record_message import VALUES, message, tensor_field
+from recordio.framing import HEADER, MAGIC, MAX_LENGTH, frames, write_frame
+from recordio.record_message import VALUES, identity, message, tensor_field
+from recordio.text import REQUEST
 
 kernel: ModuleType | None
 try:
@@ -63,7 +65,7 @@ def encode_records(features: Features, labels: np.ndarray | None = None) -> byte
     if not fixed or features.shape[1] == 0:
         return _encode_messages(features, labels)
     if isinstance(features, sp.csr_array):
-        return _encode_sparse(features, labels)
+        return _compiled(features, labels) or _encode_messages(features, labels)
     columns = [Column(FEATURES, VALUES, features)]
     if labels is not None:
         columns.append(Column(LABEL, VALUES, labels))
@@ -95,6 +97,22 @@ def encode_columns(columns: Mapping[str, np.ndarray]) -> bytes:
             for name, values in columns.items()
         ]
     )
+
+
+def identified(answers: bytes, asked: bytes) -> bytes:
+    """Answers, a record for each of those that were ``asked``, with their ``uid`` and ``metadata``.
+
+    Both are RecordIO. Where the first record asked has neither, nothing is looked for in the others: most clients write
+    neither, and small requests are many.
+    """
+    requests = frames(io.BytesIO(asked), REQUEST)
+    if (first := identity(next(requests, b""), REQUEST)) == b"":
+        return answers
+    out = io.BytesIO()
+    identities = chain([first], (identity(body, REQUEST) for body in requests))
+    for body, own in zip(frames(io.BytesIO(answers), "answer"), identities, strict=True):
+        write_frame(out, body + own)
+    return out.getvalue()
 
 
 class Column(NamedTuple):
@@ -182,58 +200,8 @@ def _encode_dense(columns: Sequence[Column]) -> bytes:
 # ---- sparse rows -----------------------------------------------------------------------------------------------------
 
 
-def _encode_sparse(features: sp.csr_array, labels: np.ndarray | None) -> bytes:
-    """Frames of sparse rows. All lengths are known before a byte is written, from the innermost to the frame's own."""
-    if (written := _compiled(features, labels)) is not None:
-        return written
-    counts = np.diff(features.indptr).astype(np.int64)
-    filled = np.flatnonzero(counts)
-    kind = _tag(_FIELD_NUMBERS[tensor_field(features.dtype)])
-    shape = _varint(features.shape[1])
-    key_sizes = _varint_sizes(features.indices)
-    key_ends = np.concatenate([[0], np.cumsum(key_sizes)])
-    value_bytes = counts * features.dtype.itemsize
-    key_bytes = key_ends[features.indptr[1:]] - key_ends[features.indptr[:-1]]
-    label = b""
-    if labels is not None:
-        label = _head(Column(LABEL, VALUES, labels), labels.itemsize * labels.shape[1])
-
-    packed = 2 + _varint_sizes(value_bytes) + value_bytes + _varint_sizes(key_bytes) + key_bytes
-    tensor = np.where(counts > 0, packed, 0) + 2 + len(shape)
-    value = 1 + _varint_sizes(tensor) + tensor
-    entry = len(VALUES) + 3 + _varint_sizes(value) + value
-    body = 1 + _varint_sizes(entry) + entry + len(label)
-    if labels is not None:
-        body += labels.itemsize * labels.shape[1]
-    if body.max() > MAX_LENGTH:
-        raise ValueError(f"a RecordIO frame holds at most {MAX_LENGTH} bytes, a row needs {body.max()}")
-    frames = HEADER.size + (body + 3) // 4 * 4
-    ends = np.cumsum(frames)
-
-    out = _Frames(int(ends[-1]), ends - frames)
-    out.constant(MAGIC_BYTES)
-    out.numbers(body.astype("<u4")[:, None])
-    out.constant(_tag(FEATURES))
-    out.varints(entry)
-    out.constant(b"\x0a" + _varint(len(VALUES)) + VALUES.encode() + b"\x12")
-    out.varints(value)
-    out.constant(kind)
-    out.varints(tensor)
-    out.constant(b"\x0a", filled)
-    out.varints(value_bytes, filled)
-    out.ragged(features.data.astype(features.dtype.newbyteorder("<"), copy=False)[:, None].view(np.uint8), counts)
-    out.constant(b"\x12", filled)
-    out.varints(key_bytes, filled)
-    out.ragged_varints(features.indices, key_sizes, key_bytes)
-    out.constant(b"\x1a" + _varint(len(shape)) + shape)
-    if labels is not None:
-        out.constant(label)
-        out.numbers(labels)
-    return out.bytes.tobytes()
-
-
 def _compiled(features: sp.csr_array, labels: np.ndarray | None) -> bytes | None:
-    """The same by compiled code; None where there is none, and where a row is too large for a frame."""
+    """Frames of sparse rows by compiled code; None where there is none, and where a row is too large for a frame."""
     if kernel is None or features.shape[1] > 1 << 31 or features.nnz == 0:
         return None
     head = b"" if labels is None else _head(Column(LABEL, VALUES, labels), labels.itemsize * labels.shape[1])
@@ -251,73 +219,6 @@ def _compiled(features: sp.csr_array, labels: np.ndarray | None) -> bytes | None
 
 def _little_endian(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-
-
-def _varint_sizes(numbers: np.ndarray) -> np.ndarray:
-    """Bytes of each number as a varint."""
-    sizes = np.ones(len(numbers), np.int64)
-    limit, largest = 1 << 7, int(numbers.max(initial=0))
-    while limit <= largest:
-        sizes += numbers >= limit
-        limit <<= 7
-    return sizes
-
-
-class _Frames:
-    """Frames of many rows in one array of bytes, all written at the same time; ``at`` is where each row goes on."""
-
-    def __init__(self, size: int, at: np.ndarray) -> None:
-        self.bytes = np.zeros(size, np.uint8)
-        self.at = at
-
-    def constant(self, data: bytes, rows: np.ndarray | slice = slice(None)) -> None:
-        """The same bytes to each of ``rows``."""
-        at = self.at[rows]
-        for i, byte in enumerate(data):
-            self.bytes[at + i] = byte
-        self.at[rows] += len(data)
-
-    def numbers(self, values: np.ndarray) -> None:
-        """Numbers of shape (n, m), little-endian: m to each row."""
-        data = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-        raw = data.view(np.uint8).reshape(len(data), -1)
-        self.bytes[self.at[:, None] + np.arange(raw.shape[1])] = raw
-        self.at += raw.shape[1]
-
-    def varints(self, numbers: np.ndarray, rows: np.ndarray | slice = slice(None)) -> None:
-        """One varint to each of ``rows``; ``numbers`` has one for every row."""
-        self.at[rows] += self._write_varints(self.at[rows], numbers[rows])
-
-    def ragged(self, items: np.ndarray, counts: np.ndarray) -> None:
-        """Items of equal size, shape (sum of counts, size): ``counts[i]`` of them to row i."""
-        size = items.shape[1]
-        before = np.cumsum(counts) - counts
-        at = np.repeat(self.at - before * size, counts) + np.arange(len(items)) * size
-        for i in range(size):
-            self.bytes[at + i] = items[:, i]
-        self.at += counts * size
-
-    def ragged_varints(self, numbers: np.ndarray, sizes: np.ndarray, row_bytes: np.ndarray) -> None:
-        """Varints of ``sizes`` bytes, as many to row i as fill ``row_bytes[i]``."""
-        ends = np.cumsum(sizes)
-        row_ends = np.cumsum(row_bytes)
-        counts = np.diff(np.searchsorted(ends, row_ends, side="right"), prepend=0)
-        at = np.repeat(self.at - (row_ends - row_bytes), counts) + ends - sizes
-        self._write_varints(at, numbers)
-        self.at += row_bytes
-
-    def _write_varints(self, at: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Write one varint at each position; their sizes."""
-        left = numbers.astype(np.int64)
-        sizes = np.zeros(len(left), np.int64)
-        going = np.arange(len(left))
-        while len(going):
-            low, left = left & 0x7F, left >> 7
-            more = left > 0
-            self.bytes[at[going] + sizes[going]] = low | more.astype(np.int64) << 7
-            sizes[going] += 1
-            going, left = going[more], left[more]
-        return sizes
 
 
 # ---- any rows --------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class Share(NamedTuple):
                 dealt, last = int(numbers[-1]), batch.groups[-1]
             mine = np.flatnonzero(numbers % self.of == self.rank)
             if len(mine):
-                yield _picked(batch, mine)
+                yield batch.taken(mine)
 
     def records(self, records: Iterable[bytes], run: int = 1) -> Iterator[bytes]:
         """The records of this share; each ``run`` of them stay together."""
@@ -47,8 +47,3 @@ class Share(NamedTuple):
 
 
 ALL = Share()
-
-
-def _picked(batch: Batch, rows: np.ndarray) -> Batch:
-    parts = (None if part is None else part[rows] for part in (batch.labels, batch.weights, batch.groups))
-    return Batch(batch.features[rows], *parts)

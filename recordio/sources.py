@@ -198,21 +198,6 @@ def _is_hidden(name: str) -> bool:
     return name.startswith((".", "_"))
 
 
-class BytesSource:
-    """Bytes that are in memory already, as one stream an epoch."""
-
-    repeats = True
-
-    def __init__(self, body: bytes, name: str) -> None:
-        self._body = body
-        self.name = name
-
-    @contextlib.contextmanager
-    def epoch(self, stopped: Stopped = never) -> Iterator[Iterator[Named]]:
-        """The bytes, from the first on."""
-        yield iter([Named(self.name, io.BytesIO(self._body))])
-
-
 class PipeSource:
     """SageMaker's Pipe mode: the FIFO ``<channel>_<epoch>``, a new one for each epoch, counted from 0.
 

@@ -86,7 +86,7 @@ def _read(path: Path, only: str | None, arrays: Collection[str]) -> dict[str, An
         raise
     except ModelError:
         raise
-    except Exception as error:  # noqa: BLE001 - the decompressors raise whatever damaged bytes lead to
+    except Exception as error:  # the decompressors raise whatever damaged bytes lead to
         raise ModelError(f"'{path.name}' is not a model archive, or is damaged: {error}") from error
 
 

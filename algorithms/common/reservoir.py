@@ -61,7 +61,7 @@ class Reservoir:
         draws = self._rng.exponential(size=len(rows))
         if log_weights is None:
             kept = draws < np.exp(self._limit)
-            rows, draws = _taken(rows, kept), draws[kept]
+            rows, draws = rows if kept.all() else rows.taken(kept), draws[kept]
             log_weights = np.zeros(len(draws))
         self._append(_below(_Part(rows, np.log(draws) - log_weights, log_weights), self._limit))
         self._fit()
@@ -138,14 +138,6 @@ class Reservoir:
         return float(np.partition(keys, size)[size])
 
 
-def _taken(rows: Batch, kept: np.ndarray) -> Batch:
-    """The rows where ``kept`` (n,) is true, as copies; all as they are."""
-    if kept.all():
-        return rows
-    parts = (None if part is None else part[kept] for part in (rows.labels, rows.weights, rows.groups))
-    return Batch(rows.features[kept], *parts)
-
-
 def _joined(first: _Part, second: _Part) -> _Part:
     keys, log_weights = np.append(first.keys, second.keys), np.append(first.log_weights, second.log_weights)
     return _Part(concatenate([first.rows, second.rows]), keys, log_weights)
@@ -153,7 +145,7 @@ def _joined(first: _Part, second: _Part) -> _Part:
 
 def _below(part: _Part, limit: float) -> _Part:
     kept = part.keys < limit
-    return part if kept.all() else _Part(_taken(part.rows, kept), part.keys[kept], part.log_weights[kept])
+    return part if kept.all() else _Part(part.rows.taken(kept), part.keys[kept], part.log_weights[kept])
 
 
 def _unbiased(part: _Part, limit: float, log_scale: float) -> np.ndarray:

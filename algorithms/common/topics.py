@@ -17,10 +17,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.common.hosts import ONE_HOST
-from algorithms.errors import PredictionError
+from algorithms.errors import PredictionError, TrainingDataError
 from algorithms.figures import Card, Cards, Figure, Sample, names_of
 from algorithms.interface import Hosts
-from recordio.batches import Features
+from recordio.batches import Batch, Features
 
 REPORT = "topics.json"
 _EXAMPLES, _EXAMPLE_WORDS = 3, 12
@@ -37,6 +37,24 @@ def check_counts(features: Features) -> None:
     values = features if isinstance(features, np.ndarray) else features.data
     if values.size and values.min() < 0:
         raise PredictionError(f"a feature is {values.min():g}; counts of words are 0 or more")
+
+
+def counted(batch: Batch, feature_dim: int, channel: str) -> sp.csr_array:
+    """The documents of a batch of training data, (n, feature_dim) CSR.
+
+    Raises:
+        TrainingDataError: they are not counts of so many words.
+    """
+    if batch.feature_dim != feature_dim:
+        raise TrainingDataError(
+            f"feature_dim is {feature_dim}, but the {channel} channel has {batch.feature_dim} features"
+        )
+    counts = sp.csr_array(batch.features)
+    if counts.nnz and counts.data.min() < 0:
+        raise TrainingDataError(
+            f"the {channel} channel holds {counts.data.min():g}; features must be counts of words, 0 or more"
+        )
+    return counts
 
 
 def top_words(beta: np.ndarray, number: int = 10) -> np.ndarray:

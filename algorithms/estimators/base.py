@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 import logging
@@ -48,7 +47,7 @@ class Estimator(BaseEstimator):
         if "algorithm" in cls.__dict__:
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
 
-    def fit(self, X: Any, y: Any = None, **others: Any) -> Self:  # noqa: N803 - scikit-learn's name
+    def fit(self, X: Any, y: Any = None, **others: Any) -> Self:  # scikit-learn's name
         """Train on the rows of ``X``, (n, d); ``y`` is ignored.
 
         Raises:
@@ -65,7 +64,7 @@ class Estimator(BaseEstimator):
             why = ": of the estimators XGBoost's alone take weights of rows" if name == "sample_weight" else ""
             raise TypeError(f"{type(self).__name__} is fitted without the argument '{name}'{why}")
 
-    def _checked(self, X: Any, **options: Any) -> Any:  # noqa: N803
+    def _checked(self, X: Any, **options: Any) -> Any:
         """What scikit-learn's ``validate_data`` gives, float32, dense or CSR.
 
         Raises:
@@ -133,11 +132,11 @@ class Estimator(BaseEstimator):
         """Raises NotFittedError, a ValueError, where there is no model."""
         check_is_fitted(self)
 
-    def _ask(self, X: Any) -> dict[str, Any]:  # noqa: N803
+    def _ask(self, X: Any) -> dict[str, Any]:
         batch = self._batch(X)
         return answer(self.model_, batch)
 
-    def _batch(self, X: Any) -> Batch:  # noqa: N803
+    def _batch(self, X: Any) -> Batch:
         """Rows to ask the model.
 
         Raises:
@@ -227,8 +226,7 @@ class Transforms(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
 def _arguments(cls: type[Estimator]) -> dict[str, hyperparameters.Field]:
     """The hyperparameters that ``cls`` takes, by attribute: those with an effect that it does not set itself."""
-    declaration = registry.find(cls.algorithm).hyperparameters
-    found = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(declaration)}
+    found = hyperparameters.by_attribute(registry.find(cls.algorithm).hyperparameters)
     left_out = cls.fixed | {"tuning_objective_metric", "feature_dim"}
     return {name: field for name, field in found.items() if field.no_effect is None and name not in left_out}
 
@@ -256,7 +254,7 @@ def _constructor(cls: type[Estimator]) -> Any:
     lines = [f"{name}: {field.help} {_sentence(field.expected())}" for name, field in declared.items()]
     if "random_state" in defaults:
         lines.append("random_state: an integer for the same model every time, a RandomState, or None.")
-    __init__.__doc__ = "\n".join(["Args:", *(f"    {line}" for line in lines)])
+    __init__.__doc__ = "\n".join(["Take hyperparameters by name.", "", "Args:", *(f"    {line}" for line in lines)])
     return __init__
 
 
@@ -266,7 +264,7 @@ def _sentence(words: str) -> str:
 
 def _stated(estimator: Estimator, algorithm: type[Algorithm], batch: Batch, told: dict[str, Any]) -> dict[str, str]:
     """A job's strings. A default is not stated, for the algorithm may adapt it to the data."""
-    declared = {item.name: item.metadata["hyperparameter"] for item in dataclasses.fields(algorithm.hyperparameters)}
+    declared = hyperparameters.by_attribute(algorithm.hyperparameters)
     arguments = _arguments(type(estimator))
     values = {
         name: value

@@ -150,7 +150,7 @@ class Streaming(ABC, Estimator):
 class Streams(Streaming, Transforms):
     """Of rows without labels."""
 
-    def partial_fit(self, X: Any, y: Any = None, **others: Any) -> Self:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any = None, **others: Any) -> Self:
         """Go on with the rows of ``X``, (n, d), n >= 1; ``y`` is ignored.
 
         The model is that of all rows since the first call, as ``fit`` would make it of them in one pass, in memory that
@@ -170,7 +170,7 @@ class Streams(Streaming, Transforms):
 class StreamsClasses(Streaming, Classifies):
     """Of rows with the label of a class each."""
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, **others: Any) -> Self:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, **others: Any) -> Self:
         """Go on with the rows of ``X``, (n, d), n >= 1, and their labels ``y``, (n,), in steps of ``mini_batch_size``.
 
         Hyperparameters hold as they are at the first call; pickle keeps the optimizer's state, ``save`` the model.
@@ -193,7 +193,7 @@ class StreamsClasses(Streaming, Classifies):
 class StreamsNumbers(Streaming, Regresses):
     """Of rows with a number each."""
 
-    def partial_fit(self, X: Any, y: Any, **others: Any) -> Self:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any, **others: Any) -> Self:
         """Go on with the rows of ``X``, (n, d), n >= 1, and their numbers ``y``, (n,), in steps of ``mini_batch_size``.
 
         Hyperparameters, and the scale of ``y``, hold as they are at the first call; pickle keeps the optimizer's state,

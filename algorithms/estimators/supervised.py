@@ -20,7 +20,7 @@ from recordio.batches import Batch
 class Supervised(ABC, Estimator):
     """Training from rows and labels, with checks in scikit-learn's words."""
 
-    def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:  # noqa: N803
+    def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:
         finite = "allow-nan" if self._missing else True
         rows, labels = self._checked(X, y=y, ensure_all_finite=finite, **options)
         weights = sample_weight
@@ -43,7 +43,7 @@ class Classifies(ClassifierMixin, Supervised):
 
     _several: ClassVar[bool] = True
 
-    def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:  # noqa: N803
+    def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:
         rows, labels, weights = self._rows(X, y, sample_weight)
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
@@ -106,7 +106,7 @@ class Classifies(ClassifierMixin, Supervised):
     def _kind(self, count: int) -> dict[str, Any]:
         """Hyperparameters for so many classes."""
 
-    def _probabilities(self, X: Any) -> np.ndarray:  # noqa: N803
+    def _probabilities(self, X: Any) -> np.ndarray:
         score = self._ask(X)["score"]
         return score if score.ndim == 2 else np.stack([1 - score, score], axis=1)
 
@@ -119,7 +119,7 @@ class Classifies(ClassifierMixin, Supervised):
 class Regresses(RegressorMixin, Supervised):
     """Numbers: the column ``score``. A subclass says by ``_kind`` which hyperparameters make it one."""
 
-    def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:  # noqa: N803
+    def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:
         rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True)
         return self._fit(Batch(rows, self._numbers(labels), weights), self._kind())
 
@@ -144,7 +144,7 @@ class Regresses(RegressorMixin, Supervised):
     def _kind(self) -> dict[str, Any]:
         """Hyperparameters of this kind."""
 
-    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray:
         """The number predicted of each row, (n,), float32."""
         return self._ask(X)["score"].astype(np.float32)
 
@@ -152,7 +152,7 @@ class Regresses(RegressorMixin, Supervised):
 class Unweighted(Supervised):
     """Of algorithms that take no weights of rows."""
 
-    def fit(self, X: Any, y: Any, **others: Any) -> Self:  # type: ignore[override]  # noqa: N803
+    def fit(self, X: Any, y: Any, **others: Any) -> Self:  # type: ignore[override]
         """Train on the rows of ``X``, (n, d), and their labels ``y``, (n,).
 
         Raises:
@@ -166,7 +166,7 @@ class Unweighted(Supervised):
 class PredictsLabels(Classifies):
     """Classes by the column ``predicted_label``."""
 
-    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray:
         """The class of each row, (n,)."""
         numbers = self._ask(X)["predicted_label"].astype(np.int64)
         return self.classes_[numbers]

@@ -23,7 +23,7 @@ class Topics(Transforms):
     def _check(self, values: Any, batch: Batch) -> None:
         check_non_negative(batch.features, type(self).__name__)
 
-    def transform(self, X: Any) -> np.ndarray:  # noqa: N803
+    def transform(self, X: Any) -> np.ndarray:
         """The share of each topic in each document, (n, num_topics)."""
         return self._ask(X)[self.column]
 

@@ -103,7 +103,7 @@ class FactorizationMachinesClassifier(Machines, StreamsClasses, Unweighted, Pred
     def _kind(self, count: int) -> dict[str, Any]:
         return {"predictor_type": "binary_classifier"}
 
-    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, (n, 2), in the order of ``classes_``."""
         return self._probabilities(X)
 

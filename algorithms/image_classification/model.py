@@ -163,7 +163,7 @@ def load(directory: Path) -> ImageModel:
         model.network.tried()
     except (ModelError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - onnxruntime has several for shapes that do not fit
+    except Exception as error:  # onnxruntime has several for shapes that do not fit
         raise ModelError(f"'{path.name}', '{SYMBOL_FILE}' and '{SHAPES_FILE}' do not fit together: {error}") from None
     return model
 

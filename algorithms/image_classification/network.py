@@ -72,9 +72,7 @@ class KerasOperators:
 
     def add(self, x: Any, y: Any, name: str) -> Any:
         """See ``Operators``."""
-        return self._layers.Add(dtype=self._precision, name=name[1:])(
-            [x, y]
-        )  # TensorFlow takes no _ as the first character
+        return self._layers.Add(dtype=self._precision, name=name[1:])([x, y])  # a name may not begin with _ here
 
     def max_pool(self, x: Any, name: str, kernel: int, stride: int, pad: int) -> Any:
         """See ``Operators``. It follows a ReLU, so that zeros are never the largest."""

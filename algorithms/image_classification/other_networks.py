@@ -216,9 +216,7 @@ class _Writer:
     def _add(self, at: int, sources: list[mxnet_symbols.Source]) -> mxnet_symbols.Source:
         node = self._graph.nodes[at]
         if node.operator not in TRAINED:
-            raise ModelError(
-                f"node '{node.name[:80]}' of the symbol file is a '{node.operator[:80]}', which cannot be trained here"
-            )
+            raise ModelError(f"{node.place} is a '{node.operator[:80]}', which cannot be trained here")
         for attribute in SHARES.get(node.operator, {}):
             share(node, attribute)
         names = tuple(name for name, _ in _parameters(self._graph, at))

@@ -36,7 +36,7 @@ def share(node: Node, name: str) -> float:
     """An attribute that is a share. Raises ModelError where it is none."""
     value = nonnegative(node, name, SHARES[node.operator][name])
     if value >= 1:
-        raise ModelError(f"node '{node.name[:80]}' of the symbol file: {name} is {value:g}, not below 1")
+        raise ModelError(f"{node.place}: {name} is {value:g}, not below 1")
     return value
 
 

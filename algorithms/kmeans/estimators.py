@@ -28,7 +28,7 @@ class KMeans(ClusterMixin, Streams):
 
     algorithm = "kmeans"
 
-    def fit(self, X: Any, y: Any = None, **others: Any) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any = None, **others: Any) -> Self:
         """Find the clusters of the rows of ``X``, (n, d); ``y`` is ignored."""
         super().fit(X, **others)
         found = self._ask(X)
@@ -70,17 +70,17 @@ class KMeans(ClusterMixin, Streams):
     def _put_together(self, state: State, kept: Checkpoint) -> None:
         resume(state, kept)
 
-    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray:
         """The cluster of each row, (n,), int32."""
         return self._ask(X)["closest_cluster"].astype(np.int32)
 
-    def transform(self, X: Any) -> np.ndarray:  # noqa: N803
+    def transform(self, X: Any) -> np.ndarray:
         """The distance of each row to each center, (n, k)."""
         self._check_fitted()
         rows = self._checked(X, reset=False)
         return euclidean_distances(rows, self.cluster_centers_).astype(np.float32, copy=False)
 
-    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
+    def score(self, X: Any, y: Any = None) -> float:
         """Minus the sum of squared distances, as scikit-learn's."""
         return -float(np.square(self._ask(X)["distance_to_cluster"], dtype=np.float64).sum())
 

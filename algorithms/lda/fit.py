@@ -62,9 +62,8 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     job.info(f"Running LDA for {fitted} topics ({wanted} requested)")
     if found is None:
         job.info(f"Loaded all data into matrix with shape: {counts.shape}")
-    checkpoints = (
-        NoCheckpoints() if any_host(job.hosts, job.stop_requested) else job.checkpoints
-    )  # of all documents, or of none
+    # A checkpoint is of all documents: there is none where a stop has cut reading short.
+    checkpoints = NoCheckpoints() if any_host(job.hosts, job.stop_requested) else job.checkpoints
     if found is None or found.state["stage"] == MOMENTS:
         alpha, beta = _first_topics(counts, fitted, hyperparameters, found, checkpoints, job)
         climb = Climb(counts, alpha / alpha.sum() * hyperparameters.alpha0, beta, wanted, is_text, checkpoints, job)
@@ -170,16 +169,7 @@ def read(stream: Stream, feature_dim: int, job: Job) -> sp.csr_array:
     """
     parts: list[Batch] = []
     for batch in stream.batches():
-        if batch.feature_dim != feature_dim:
-            raise TrainingDataError(
-                f"feature_dim is {feature_dim}, but the train channel has {batch.feature_dim} features"
-            )
-        counts = sp.csr_array(batch.features)
-        if counts.nnz and counts.data.min() < 0:
-            raise TrainingDataError(
-                f"the train channel holds {counts.data.min():g}; features must be counts of words, 0 or more"
-            )
-        parts.append(Batch(counts))
+        parts.append(Batch(topics.counted(batch, feature_dim, "train")))
         if job.stop_requested:
             job.warning("Training was asked to stop: the topics are those of the documents read so far.")
             break
@@ -330,9 +320,7 @@ class Climb:
             self._before, self._sweeps = likelihood, self._sweeps + 1
             if enough or self._sweeps == times:
                 self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf
-            stopped = any_host(
-                self._job.hosts, self._job.stop_requested
-            )  # before the checkpoint, which is then written
+            stopped = any_host(self._job.hosts, self._job.stop_requested)  # before a checkpoint, which is then written
             self._checkpoints.offer(self._checkpoint, epoch_over=True)
             if stopped and self._phase == phase:
                 self._phase, self._sweeps, self._before = phase + 1, 0, -np.inf

@@ -92,11 +92,11 @@ class LinearLearnerClassifier(Linear, StreamsClasses, Unweighted, PredictsLabels
         return {"predictor_type": "multiclass_classifier", "num_classes": count}
 
     @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
-    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, (n, classes), in the order of ``classes_``."""
         return self._probabilities(X)
 
-    def decision_function(self, X: Any) -> np.ndarray:  # noqa: N803
+    def decision_function(self, X: Any) -> np.ndarray:
         """How far each row is from where its class changes, float32: of two classes (n,), above 0 for the second of
         ``classes_``; else (n, classes), the largest of the class that is predicted.
 

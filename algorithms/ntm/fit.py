@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
+from algorithms.common import topics
 from algorithms.common.hosts import any_host, dealt, packed, unpacked
 from algorithms.common.networks import load_keras
 from algorithms.common.randomness import draws
@@ -346,19 +347,10 @@ class Training:
         Raises:
             TrainingDataError: they are not counts of ``feature_dim`` words.
         """
-        width = self.values.feature_dim
         for batch in self.channels[channel].batches():
             if self.job.stop_requested and (self._network is None or channel != "train"):
                 break
-            if batch.feature_dim != width:
-                raise TrainingDataError(
-                    f"feature_dim is {width}, but the {channel} channel has {batch.feature_dim} features"
-                )
-            counts = sp.csr_array(batch.features)
-            if counts.nnz and counts.data.min() < 0:
-                raise TrainingDataError(
-                    f"the {channel} channel holds {counts.data.min():g}; features must be counts of words, 0 or more"
-                )
+            counts = topics.counted(batch, self.values.feature_dim, channel)
             counts = counts[np.asarray(counts.sum(axis=1)).reshape(-1) > 0]
             if counts.shape[0]:
                 yield Batch(counts)

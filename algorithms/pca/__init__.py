@@ -43,6 +43,8 @@ from algorithms.pca.fit import State, initialize
 from algorithms.pca.model import PROJECTION, PCAModel
 
 REGULAR, RANDOMIZED = "regular", "randomized"
+_STABLE = "stable"
+"""A mode of 2017, exact too, which SageMaker's SDK for Spark still sends."""
 EXPLAINED = "explained_variance_ratio"
 
 
@@ -58,7 +60,11 @@ class PCAHyperparameters(Hyperparameters):
     )
     num_components: int = integer(at_least=1, help="Number of principal components.")
     algorithm_mode: str = choice(
-        REGULAR, RANDOMIZED, default=REGULAR, help="The exact covariance, or a sketch for many features."
+        REGULAR,
+        RANDOMIZED,
+        _STABLE,
+        default=REGULAR,
+        help="The exact covariance, or a sketch for many features; stable is regular, by a name of 2017.",
     )
     extra_components: int = integer(
         default=-1,
@@ -78,6 +84,11 @@ class PCAHyperparameters(Hyperparameters):
     num_kv_servers: str = engine("_num_kv_servers", "auto")
     num_gpus: str = engine("_num_gpus", "auto")
     log_level: str = engine("_log_level", "info")
+
+    def __post_init__(self) -> None:
+        """Read the earlier name of a mode as today's."""
+        if self.algorithm_mode == _STABLE:
+            object.__setattr__(self, "algorithm_mode", REGULAR)
 
     def check(self) -> list[str]:
         """There are no more components than features."""

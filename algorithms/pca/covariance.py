@@ -15,9 +15,9 @@ from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_finite, check_rows, ordered
 from recordio.batches import Features
 
-_BLOCK_ROWS = 4096  # rows of one float32 product: enough for BLAS' full speed, few enough for its accuracy
+BLOCK_ROWS = 4096  # rows of one float32 product: enough for BLAS' full speed, few enough for its accuracy
 _SHIFT_ROWS = 512  # first rows whose mean is the shift
-_DOUBLE_DIM = 256  # up to here float64 products cost less than reading the rows
+DOUBLE_DIM = 256  # up to here float64 products cost less than reading the rows
 _WHOLE_DIM = 2048  # up to here all eigenvectors cost little more than the wanted ones
 _FEW = 20  # times the components: with so many features the wanted ones alone are cheaper
 _NOISE = 1e-12  # of a scatter matrix that is the difference of two
@@ -38,18 +38,18 @@ class Covariance:
         self.feature_dim = feature_dim
         self.centred = centred
         self.rows = 0
-        self.block_rows = _BLOCK_ROWS
+        self.block_rows = BLOCK_ROWS
         width = feature_dim + 1
-        dtype = np.float64 if feature_dim <= _DOUBLE_DIM else np.float32
+        dtype = np.float64 if feature_dim <= DOUBLE_DIM else np.float32
         self._shift: np.ndarray = np.zeros(feature_dim, dtype)
-        self._block = np.ones((_BLOCK_ROWS, width), dtype)
+        self._block = np.ones((BLOCK_ROWS, width), dtype)
         self._products = np.empty((width, width), dtype)
         self._moments = np.zeros((width, width))
 
     def update(self, features: Features) -> None:
         """See these rows (m, d)."""
-        for start in range(0, features.shape[0], _BLOCK_ROWS):
-            block: Any = features[start : start + _BLOCK_ROWS]
+        for start in range(0, features.shape[0], BLOCK_ROWS):
+            block: Any = features[start : start + BLOCK_ROWS]
             if sp.issparse(block) and block.nnz >= _DENSE_SHARE * block.shape[0] * self.feature_dim:
                 block = block.toarray()
             if self.rows == 0 and self.centred and not sp.issparse(block):
@@ -120,9 +120,7 @@ class Covariance:
         sums = self._moments[d, :d]
         mean = self._shift + sums / self.rows if self.centred else None
         scatter = self._moments[:d, :d]
-        missed = (
-            sums / np.sqrt(self.rows) if self.centred else np.zeros(d)
-        )  # scatter - missed missed' is about the mean
+        missed = sums / np.sqrt(self.rows) if self.centred else np.zeros(d)  # scatter - missed missed': about the mean
         check_finite(self._moments[: d + 1, : d + 1].sum(axis=0))
         total = float(np.trace(scatter) - missed @ missed)
         if d > _WHOLE_DIM and d > _FEW * k and total > _NOISE * float(np.trace(scatter)):

@@ -50,11 +50,11 @@ class PCA(Streams):
     def _put_together(self, state: State, kept: Checkpoint) -> None:
         state.from_arrays(kept.arrays)
 
-    def transform(self, X: Any) -> np.ndarray:  # noqa: N803
+    def transform(self, X: Any) -> np.ndarray:
         """The projections, (n, num_components), float32."""
         return self._ask(X)["projection"][:, ::-1]
 
-    def inverse_transform(self, X: Any) -> np.ndarray:  # noqa: N803
+    def inverse_transform(self, X: Any) -> np.ndarray:
         """Rows (n, d) whose projections are ``X``."""
         self._check_fitted()
         return np.asarray(X) @ self.components_ + self.mean_

@@ -21,14 +21,12 @@ from algorithms.common.hosts import packed, unpacked
 from algorithms.errors import TrainingDataError
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_range, check_rows, ordered
-from algorithms.pca.covariance import Covariance, reckoned
+from algorithms.pca.covariance import BLOCK_ROWS, DOUBLE_DIM, Covariance, reckoned
 from algorithms.pca.gram import Rows
 from algorithms.pca.sketch import Sketch
 from recordio.batches import Features
 
-_BLOCK_ROWS = 4096  # rows of one float32 product: enough for BLAS' full speed, few enough for its accuracy
 GIB = 1 << 30
-_DOUBLE_DIM = 256  # up to here float64 products cost less than reading the rows
 _SMALL_DIM = 1024  # up to here, and up to 4 times its rows, a sketch is slower than the covariance and hardly smaller
 
 
@@ -82,7 +80,7 @@ def initialize(
         sketch_rows = min(k + extra, feature_dim)
         if feature_dim > max(_SMALL_DIM, 4 * sketch_rows):
             return Sketch(feature_dim, sketch_rows, centred=centred, seed=seed)
-    if feature_dim <= _DOUBLE_DIM:
+    if feature_dim <= DOUBLE_DIM:
         return Covariance(feature_dim, centred=centred)
     return Exact(feature_dim, centred=centred, memory=memory)
 
@@ -98,7 +96,7 @@ class Exact:
     def __init__(self, feature_dim: int, *, centred: bool, memory: int | None = None) -> None:
         self.feature_dim = feature_dim
         self.centred = centred
-        self.block_rows = _BLOCK_ROWS
+        self.block_rows = BLOCK_ROWS
         self._memory = memory
         self._held = Rows(feature_dim)
         self._covariance: Covariance | None = None

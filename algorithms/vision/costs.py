@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from algorithms.errors import ModelError
-from algorithms.vision.graph import HEADS, IDENTITIES, Node, count, flag, normalisation, overhang, pair, window
+from algorithms.vision.graph import HEADS, IDENTITIES, Node, count, flag, normalisation, overhang, pair, unfit, window
 from algorithms.vision.rearrange import SLICES, SWAPS, is_grouped, joined_axis, parts, reshaped, swapped
 from recordio.limits import MOST_NORMALISED_CHANNELS
 
@@ -58,7 +57,7 @@ def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
         ModelError: the shapes do not fit each other, or the node's attributes do not fit them.
     """
     if any(map(is_grouped, inputs)) and node.operator not in _ON_GROUPS:
-        raise _unfit(node, f"its input has the shape {inputs[0]}, with channels in groups")
+        raise unfit(node, f"its input has the shape {inputs[0]}, with channels in groups")
     if node.operator == "Convolution" and weight is not None:
         return _convolution(node, weight, inputs[0])
     if node.operator == "FullyConnected" and weight is not None:
@@ -83,11 +82,11 @@ def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
         shape = ()
     unlike = len(set(inputs)) != 1 and not node.operator.startswith("broadcast_")
     if not shape or unlike or len({len(each) for each in inputs}) != 1:
-        raise _unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs))}") from None
+        raise unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs))}") from None
     if node.operator in HEADS and math.prod(shape) != shape[-1]:
-        raise _unfit(node, f"its input has the shape {shape} instead of a score for each class")
+        raise unfit(node, f"its input has the shape {shape} instead of a score for each class")
     if HEADS.get(node.operator) == "softmax" and len(shape) != 1 and not _over_channels(node):
-        raise _unfit(node, f"its input has the shape {shape}, of which MXNet takes the last axis: flatten it")
+        raise unfit(node, f"its input has the shape {shape}, of which MXNet takes the last axis: flatten it")
     if node.operator in HEADS:
         shape = shape[-1:]
     return Cost(shape, _FLOAT * math.prod(shape), len(inputs) * math.prod(shape))
@@ -101,11 +100,11 @@ def _copied(given: Shape, shape: Shape) -> Cost:
 def _normalised(node: Node, image: Shape) -> Cost:
     """By squares of neighbours; there are zeros beside the channels."""
     if len(image) != 3:
-        raise _unfit(node, f"its input has the shape {image} instead of height, width and channels")
+        raise unfit(node, f"its input has the shape {image} instead of height, width and channels")
     height, width, channels = image
     size = normalisation(node).size
     if channels > MOST_NORMALISED_CHANNELS:
-        raise _unfit(node, f"its input has {channels} channels, and {MOST_NORMALISED_CHANNELS} are the most")
+        raise unfit(node, f"its input has {channels} channels, and {MOST_NORMALISED_CHANNELS} are the most")
     scratch = _FLOAT * height * width * (2 * channels + size)
     return Cost(image, scratch, math.prod(image) * (size + _POWER))
 
@@ -114,7 +113,7 @@ def _joined(node: Node, inputs: list[Shape]) -> Cost:
     """Channels, rows or columns behind each other."""
     axis = joined_axis(node, inputs[0])
     if len({(*shape[:axis], *shape[axis + 1 :]) for shape in inputs}) != 1 or len(set(map(len, inputs))) != 1:
-        raise _unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs[:9]))}")
+        raise unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs[:9]))}")
     shape = (*inputs[0][:axis], sum(each[axis] for each in inputs), *inputs[0][axis + 1 :])
     return Cost(shape, 0, math.prod(shape))
 
@@ -126,15 +125,11 @@ def _over_channels(node: Node) -> bool:
     return node.operator == "SoftmaxActivation" or node.attributes.get("axis") == "1"
 
 
-def _unfit(node: Node, why: str) -> ModelError:
-    return ModelError(f"node '{node.name[:80]}' ({node.operator}) of the symbol file cannot be computed: {why}")
-
-
 def check_stated(node: Node, name: str, found: int) -> None:
     """Raises ModelError where the symbol states another number of outputs than the weight has."""
     text = node.attributes.get(name)
     if text is not None and text.strip() != str(found):
-        raise _unfit(node, f"{name} is {text[:40]}, and the weight has {found}")
+        raise unfit(node, f"{name} is {text[:40]}, and the weight has {found}")
 
 
 def _windows(node: Node, sides: tuple[int, int], reach: tuple[int, int], more: tuple[int, int]) -> tuple[int, ...]:
@@ -147,7 +142,7 @@ def _windows(node: Node, sides: tuple[int, int], reach: tuple[int, int], more: t
     padded = tuple(side + 2 * around + end for side, around, end in zip(sides, pad, more, strict=True))
     room = (length - end for length, end in zip(padded, more, strict=True))
     if 0 in reach or 0 in stride or any(each > length for each, length in zip(reach, room, strict=True)):
-        raise _unfit(
+        raise unfit(
             node, f"a kernel of {reach}, in steps of {stride}, on {sides[0]} x {sides[1]} pixels padded to {padded}"
         )
     rows, columns = ((length - each) // step + 1 for length, each, step in zip(padded, reach, stride, strict=True))
@@ -156,12 +151,12 @@ def _windows(node: Node, sides: tuple[int, int], reach: tuple[int, int], more: t
 
 def _convolution(node: Node, weight: Shape, image: Shape) -> Cost:
     if len(weight) < 2:
-        raise _unfit(node, f"its weight has the shape {weight}")
+        raise unfit(node, f"its weight has the shape {weight}")
     filters, depth, *_ = weight
     groups = count(node, "num_group", 1)
     if len(image) != 3 or depth * groups != image[2] or filters % groups:
         in_groups = f", in {groups} groups" if groups != 1 else ""
-        raise _unfit(node, f"its input has the shape {image}, its weight {weight}{in_groups}")
+        raise unfit(node, f"its input has the shape {image}, its weight {weight}{in_groups}")
     check_stated(node, "num_filter", filters)
     kernel, dilation = pair(node, "kernel", 0), pair(node, "dilate", 1)
     reach = tuple((side - 1) * apart + 1 if side and apart else 0 for side, apart in zip(kernel, dilation, strict=True))
@@ -174,19 +169,19 @@ def _convolution(node: Node, weight: Shape, image: Shape) -> Cost:
 
 def _dense(node: Node, weight: Shape, values: Shape) -> Cost:
     if len(weight) != 2 or weight[1] != math.prod(values):
-        raise _unfit(node, f"its input has the shape {values}, its weight {weight}")
+        raise unfit(node, f"its input has the shape {values}, its weight {weight}")
     check_stated(node, "num_hidden", weight[0])
     return Cost((weight[0],), 0, math.prod(weight))
 
 
 def _pooling(node: Node, image: Shape) -> Cost:
     if len(image) != 3:
-        raise _unfit(node, f"its input has the shape {image} instead of height, width and channels")
+        raise unfit(node, f"its input has the shape {image} instead of height, width and channels")
     if flag(node, "global_pool", False):
         return Cost((1, 1, image[2]), 0, math.prod(image))
     (kernel, stride, pad), more = window(node), overhang(node, image[0], image[1])
     rows, columns, height, width = _windows(node, (image[0], image[1]), kernel, more)
     if any(around >= length for length, around in zip(kernel, pad, strict=True)):
-        raise _unfit(node, f"windows of {kernel}, in steps of {stride}, padded by {pad}, have no pixel in them")
+        raise unfit(node, f"windows of {kernel}, in steps of {stride}, padded by {pad}, have no pixel in them")
     result = rows * columns * image[2]
     return Cost((rows, columns, image[2]), _FLOAT * height * width * image[2], math.prod(kernel) * _POOLED * result)

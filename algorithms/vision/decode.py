@@ -173,7 +173,7 @@ def _opened(body: bytes, where: str) -> tuple[Any, int]:
         count = re.search(r"[0-9]+", str(error))  # which Pillow tells in its message alone
         size = f"the image has {count[0]} pixels" if count else "the image is too large"
         raise ImageError(f"{where}: {size}; {MOST_IMAGE_PIXELS} are the most that are decoded") from None
-    except Exception:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
+    except Exception:  # its decoders raise whatever damaged bytes lead to
         raise ImageError(f"{where}: {len(body)} bytes are no image that can be read: {', '.join(FORMATS)}") from None
     _refuse_above(image, MOST_JPEG_PIXELS if is_jpeg else MOST_IMAGE_PIXELS, where)
     return image, coefficients
@@ -183,7 +183,7 @@ def _webp_pixels(body: bytes) -> int:
     """Pixels of the canvas of a WebP file, whose decoder is made already when the file is opened; 0 of another kind,
     and of one that is refused anyway. (RFC 9649, sections 2.5 to 2.7.)"""
     kind, start = body[12:16], body[20:30]
-    if body[8:12] != b"WEBP" or len(start) < 10:  # noqa: PLR2004 - the longest of the three headers
+    if body[8:12] != b"WEBP" or len(start) < 10:  # the longest of the three headers
         return 0
     if kind == b"VP8X":
         width, height = (int.from_bytes(start[at : at + 3], "little") + 1 for at in (4, 7))
@@ -238,7 +238,7 @@ def _loaded(image: Any, channels: int, where: str) -> Any:
         return _upright(image if image.mode == _MODES[channels] else _converted(image, _MODES[channels]))
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - its decoders raise whatever damaged bytes lead to
+    except Exception as error:  # its decoders raise whatever damaged bytes lead to
         raise ImageError(f"{where}: the {image.format} image is damaged or cut short: {error}") from None
 
 
@@ -269,5 +269,5 @@ def _upright(image: Any) -> Any:
         return ImageOps.exif_transpose(image)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - metadata that makes no sense: the image is as it stands
+    except Exception:  # metadata that makes no sense: the image is as it stands
         return image

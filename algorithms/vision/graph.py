@@ -74,6 +74,16 @@ class Node:
     attributes: Mapping[str, str]
     output: int = 0
 
+    @property
+    def place(self) -> str:
+        """What errors call it."""
+        return f"node '{self.name[:80]}' of the symbol file"
+
+
+def unfit(node: Node, why: str) -> ModelError:
+    """The error for a node whose attributes or inputs do not fit each other."""
+    return ModelError(f"node '{node.name[:80]}' ({node.operator}) of the symbol file cannot be computed: {why}")
+
 
 @dataclass
 class Graph:
@@ -100,7 +110,7 @@ class Graph:
         else:
             wanted = 0 if node.operator == INPUT else 2 if node.operator in SUMS | PRODUCTS else 1
         if len(node.inputs) < wanted:
-            raise ModelError(f"node '{node.name[:80]}' of the symbol file lacks inputs")
+            raise ModelError(f"{node.place} lacks inputs")
         return node.inputs[:wanted]
 
     def reached(self) -> list[int]:
@@ -120,7 +130,7 @@ class Graph:
             ModelError: there is none.
         """
         if position >= len(node.inputs):
-            raise ModelError(f"node '{node.name[:80]}' of the symbol file lacks inputs")
+            raise ModelError(f"{node.place} lacks inputs")
         read = self.nodes[node.inputs[position]]
         name = read.name
         if name not in parameters or read.operator != INPUT:
@@ -228,9 +238,7 @@ def pair(node: Node, name: str, default: int) -> tuple[int, int]:
         return default, default
     found = _PAIR.fullmatch(text)
     if found is None:
-        raise ModelError(
-            f"node '{node.name[:80]}' of the symbol file: {name} is {text[:80]}, not two numbers of 0 or more"
-        )
+        raise ModelError(f"{node.place}: {name} is {text[:80]}, not two numbers of 0 or more")
     return int(found[1]), int(found[2])
 
 
@@ -287,7 +295,7 @@ def count(node: Node, name: str, default: int) -> int:
     """
     text = node.attributes.get(name, str(default)).strip()
     if not _COUNT.fullmatch(text) or not int(text):
-        raise ModelError(f"node '{node.name[:80]}' of the symbol file: {name} is {text[:40]}, not 1 or more")
+        raise ModelError(f"{node.place}: {name} is {text[:40]}, not 1 or more")
     return int(text)
 
 
@@ -303,13 +311,9 @@ def number(node: Node, name: str, default: float | None = None) -> float:
     Raises:
         ModelError: the attribute is something else, or not there and without a default.
     """
-    text = node.attributes.get(name, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    text, value = _float(node, name, default)
     if not abs(value) < 1e30:  # well within float32
-        raise ModelError(f"node '{node.name[:80]}' of the symbol file: {name} is {text[:40]}, not a number")
+        raise ModelError(f"{node.place}: {name} is {text[:40]}, not a number")
     return value
 
 
@@ -319,16 +323,19 @@ def nonnegative(node: Node, name: str, default: float) -> float:
     Raises:
         ModelError: the attribute is something else.
     """
+    text, value = _float(node, name, default)
+    if not 0 <= value < math.inf:
+        raise ModelError(f"{node.place}: {name} is {text[:40]}, not a number of 0 or more")
+    return value
+
+
+def _float(node: Node, name: str, default: float | None) -> tuple[str, float]:
+    """An attribute's text, and the number that it is; NaN where it is none."""
     text = node.attributes.get(name, str(default))
     try:
-        value = float(text)
+        return text, float(text)
     except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise ModelError(
-            f"node '{node.name[:80]}' of the symbol file: {name} is {text[:40]}, not a number of 0 or more"
-        )
-    return value
+        return text, math.nan
 
 
 class Normalisation(NamedTuple):

@@ -161,9 +161,7 @@ class Network:
                 prepared += 4 * math.prod(weight)
             step = cost(node, weight, [shapes[source] for source in sources])
             if not math.prod(step.shape):
-                raise ModelError(
-                    f"node '{node.name[:80]}' of the symbol file gives no numbers: a shape of {step.shape}"
-                )
+                raise ModelError(f"{node.place} gives no numbers: a shape of {step.shape}")
             shapes[number] = step.shape
             prepared += self._check_vectors(number, step.shape[-1])
             if node.operator == "Convolution" or (blocked.intersection(sources) and node.operator not in _PLAIN):
@@ -191,10 +189,7 @@ class Network:
         for position in positions:
             shape = self._graph.parameter(self._parameters, node, position).shape
             if shape != (channels,) and not (is_slope and shape == (1,)):
-                raise ModelError(
-                    f"node '{node.name[:80]}' of the symbol file has {channels} channels, and a parameter of the "
-                    f"shape {shape}"
-                )
+                raise ModelError(f"{node.place} has {channels} channels, and a parameter of the shape {shape}")
         return 4 * channels * len(positions)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from algorithms.common.onnx_graph import Graph as OnnxGraph
 from algorithms.errors import ModelError
+from algorithms.vision.costs import Shape
 from algorithms.vision.graph import (
     EPSILON,
     HEADS,
@@ -76,7 +77,7 @@ class Writer:
         onnx: OnnxGraph,
         graph: Graph,
         parameters: Mapping[str, np.ndarray],
-        shapes: Mapping[int, tuple[int, ...]],
+        shapes: Mapping[int, Shape],
     ) -> None:
         self._onnx, self._graph, self._parameters, self._shapes = onnx, graph, parameters, shapes
 
@@ -93,10 +94,10 @@ class Writer:
         for at in needed:
             read = self._graph.sources(at)
             shape = self._shapes[read[0]]
-            done[at] = self._add(self._graph.nodes[at], [done[source] for source in read], shape)
+            done[at] = self._made(self._graph.nodes[at], shape, *(done[source] for source in read))
         return done[self._graph.head]
 
-    def _add(self, node: Node, sources: list[str], shape: tuple[int, ...]) -> str:
+    def _made(self, node: Node, shape: Shape, *sources: str) -> str:
         """A node, whose first input has the ``shape``."""
         for name, values in _COMPUTED.get(node.operator, {}).items():
             if (value := node.attributes.get(name, values[0])) not in values:
@@ -104,49 +105,40 @@ class Writer:
                     f"node '{node.name[:80]}' ({node.operator}) of the symbol file: {name} is {value[:40]}, and only "
                     f"{' or '.join(values)} can be run here"
                 )
-        if node.operator in IDENTITIES:
-            return sources[0]
-        if node.operator in SUMS | PRODUCTS:
-            return self._onnx.add("Add" if node.operator in SUMS else "Mul", *sources)
-        if node.operator == "add_n":
-            return self._onnx.add("Sum", *sources)
-        if node.operator == "Concat":
-            return self._onnx.add("Concat", *sources, axis=number_in_mxnet(joined_axis(node, shape), len(shape)))
-        if node.operator in SCALARS:
-            return self._onnx.add(_SCALED[node.operator], sources[0], self._onnx.constant(scalar(node)))
-        if node.operator in HEADS:
-            scores = self._onnx.add("Flatten", *sources, axis=1)
-            softmax = HEADS[node.operator] == "softmax"
-            return self._onnx.add("Softmax", scores, axis=1) if softmax else self._onnx.sigmoid(scores)
-        if node.operator == "Pooling":
-            return self._pooling(node, sources[0], shape)
-        if node.operator in SLICES:
-            return self._part(node, sources[0], shape)
-        if node.operator == "Reshape":
-            return self._grouped(reshaped(node, shape), sources[0])
-        if node.operator in SWAPS:
-            return self._onnx.add("Transpose", sources[0], perm=[0, 2, 1, 3, 4])
-        if node.operator == "LeakyReLU":
-            return self._leaky(node, sources[0], len(shape))
-        makers: dict[str, Callable[[Node, str], str]] = {
-            "BatchNorm": self._batch_norm,
-            "Convolution": self._convolution,
-            "Activation": self._activation,
-            "clip": self._clip,
-            "Flatten": lambda _, source: self._onnx.add("Flatten", source, axis=1),
-            "FullyConnected": self._dense,
-            "LRN": self._normalised,
-        }
-        if node.operator not in makers:
-            raise ModelError(
-                f"node '{node.name[:80]}' of the symbol file is a '{node.operator[:80]}', which cannot be run here"
-            )
-        return makers[node.operator](node, sources[0])
+        if node.operator not in _MAKERS:
+            raise ModelError(f"{node.place} is a '{node.operator[:80]}', which cannot be run here")
+        return _MAKERS[node.operator](self, node, shape, *sources)
+
+    def _same(self, node: Node, shape: Shape, source: str) -> str:
+        return source
+
+    def _add(self, node: Node, shape: Shape, *sources: str) -> str:
+        return self._onnx.add("Sum" if node.operator == "add_n" else "Add", *sources)
+
+    def _multiply(self, node: Node, shape: Shape, x: str, y: str) -> str:
+        return self._onnx.add("Mul", x, y)
+
+    def _scaled(self, node: Node, shape: Shape, source: str) -> str:
+        return self._onnx.add(_SCALED[node.operator], source, self._onnx.constant(scalar(node)))
+
+    def _concatenate(self, node: Node, shape: Shape, *sources: str) -> str:
+        return self._onnx.add("Concat", *sources, axis=number_in_mxnet(joined_axis(node, shape), len(shape)))
+
+    def _probabilities(self, node: Node, shape: Shape, source: str) -> str:
+        scores = self._flatten(node, shape, source)
+        softmax = HEADS[node.operator] == "softmax"
+        return self._onnx.add("Softmax", scores, axis=1) if softmax else self._onnx.sigmoid(scores)
+
+    def _flatten(self, node: Node, shape: Shape, source: str) -> str:
+        return self._onnx.add("Flatten", source, axis=1)
+
+    def _swapped(self, node: Node, shape: Shape, source: str) -> str:
+        return self._onnx.add("Transpose", source, perm=[0, 2, 1, 3, 4])
 
     def _parameter(self, node: Node, position: int) -> np.ndarray:
         return self._graph.parameter(self._parameters, node, position)
 
-    def _convolution(self, node: Node, source: str) -> str:
+    def _convolution(self, node: Node, shape: Shape, source: str) -> str:
         kernel, stride, pad = window(node)
         weight = self._parameter(node, 1)
         if weight.ndim != 4 or weight.shape[2:] != kernel:
@@ -159,7 +151,7 @@ class Writer:
         more: dict[str, Any] = {"group": count(node, "num_group", 1), "dilations": pair(node, "dilate", 1)}
         return self._onnx.add("Conv", *inputs, kernel_shape=kernel, strides=stride, pads=(*pad, *pad), **more)
 
-    def _batch_norm(self, node: Node, source: str) -> str:
+    def _batch_norm(self, node: Node, shape: Shape, source: str) -> str:
         if node.attributes.get("axis", "1") != "1":
             raise ModelError(f"batch norm '{node.name[:80]}' is over another axis than the channels")
         gamma, beta, mean, variance = (self._parameter(node, position) for position in (1, 2, 3, 4))
@@ -171,18 +163,17 @@ class Writer:
         constants = [self._onnx.constant(array) for array in (gamma, beta, mean, variance)]
         return self._onnx.add("BatchNormalization", source, *constants, epsilon=epsilon)
 
-    def _activation(self, node: Node, source: str) -> str:
+    def _activation(self, node: Node, shape: Shape, source: str) -> str:
         kind = node.attributes.get("act_type", "")
         if kind not in _ACTIVATIONS:
             raise ModelError(f"the activation '{kind[:80]}' of node '{node.name[:80]}' cannot be run here")
         return self._onnx.add(_ACTIVATIONS[kind], source)
 
-    def _leaky(self, node: Node, source: str, rank: int) -> str:
-        """A value of (n, channels, height, width), ``rank`` 3, or (n, outputs), ``rank`` 1."""
+    def _leaky(self, node: Node, shape: Shape, source: str) -> str:
         kind = node.attributes.get("act_type", "leaky")
         if kind == "prelu":
             slopes = self._parameter(node, 1)
-            return self._onnx.add("PRelu", source, self._onnx.constant(slopes.reshape(-1, *(1,) * (rank - 1))))
+            return self._onnx.add("PRelu", source, self._onnx.constant(slopes.reshape(-1, *(1,) * (len(shape) - 1))))
         if kind == "selu":
             return self._onnx.add("Selu", source)
         if kind == "gelu":
@@ -192,15 +183,15 @@ class Writer:
         slope = number(node, "slope", SLOPE)
         return self._onnx.add("LeakyRelu" if kind == "leaky" else "Elu", source, alpha=slope)
 
-    def _clip(self, node: Node, source: str) -> str:
+    def _clip(self, node: Node, shape: Shape, source: str) -> str:
         return self._onnx.add("Clip", source, *(self._onnx.constant(bound) for bound in bounds(node)))
 
-    def _pooling(self, node: Node, source: str, shape: tuple[int, ...]) -> str:
+    def _pooling(self, node: Node, shape: Shape, source: str) -> str:
         average = node.attributes.get("pool_type", "max") == "avg"
         if flag(node, "global_pool", False):
             return self._onnx.add("GlobalAveragePool" if average else "GlobalMaxPool", source)
         if any(empty_windows(node, shape[0], shape[1])):
-            return self._pooling_beyond(node, source, shape)
+            return self._pooling_beyond(node, shape, source)
         kernel, stride, pad = window(node)
         more = overhang(node, shape[0], shape[1])
         before, after = pad, (pad[0] + more[0], pad[1] + more[1])
@@ -212,7 +203,7 @@ class Writer:
         name = "AveragePool" if average else "MaxPool"
         return self._onnx.add(name, source, kernel_shape=kernel, strides=stride, pads=(*before, *after), **options)
 
-    def _pooling_beyond(self, node: Node, source: str, shape: tuple[int, ...]) -> str:
+    def _pooling_beyond(self, node: Node, shape: Shape, source: str) -> str:
         """One with windows that have no pixel in them, which ONNX does not know."""
         average = node.attributes.get("pool_type", "max") == "avg"
         kernel, stride, pad = window(node)
@@ -225,7 +216,7 @@ class Writer:
             return pooled
         return self._onnx.add("Mul", pooled, self._onnx.constant(shares(node, shape[0], shape[1])))
 
-    def _part(self, node: Node, source: str, shape: tuple[int, ...]) -> str:
+    def _part(self, node: Node, shape: Shape, source: str) -> str:
         *sides, channels = parts(node, shape)
         taken = [channels, *sides]
         starts, ends, steps = ([getattr(each, name) for each in taken] for name in ("start", "stop", "step"))
@@ -234,26 +225,50 @@ class Writer:
             "Slice", source, *(self._onnx.constant(each, np.int64) for each in (starts, ends, axes, steps))
         )
 
-    def _grouped(self, shape: tuple[int, ...], source: str) -> str:
+    def _reshaped(self, node: Node, shape: Shape, source: str) -> str:
         """Channels in groups, or groups behind each other."""
-        height, width, *channels = shape
+        height, width, *channels = reshaped(node, shape)
         return self._onnx.add("Reshape", source, self._onnx.constant([0, *channels, height, width], np.int64))
 
-    def _normalised(self, node: Node, source: str) -> str:
+    def _normalised(self, node: Node, shape: Shape, source: str) -> str:
         size, alpha, beta, knorm = normalisation(node)
         return self._onnx.add("LRN", source, size=size, alpha=alpha, beta=beta, bias=knorm)
 
-    def _dense(self, node: Node, source: str) -> str:
+    def _dense(self, node: Node, shape: Shape, source: str) -> str:
         weight = self._parameter(node, 1)
         bias = np.zeros(len(weight)) if flag(node, "no_bias", False) else self._parameter(node, 2)
-        return self._onnx.affine(self._onnx.add("Flatten", source, axis=1), weight, bias)
+        return self._onnx.affine(self._flatten(node, shape, source), weight, bias)
+
+
+_MAKERS: dict[str, Callable[..., str]] = {
+    "BatchNorm": Writer._batch_norm,
+    "Convolution": Writer._convolution,
+    "FullyConnected": Writer._dense,
+    "Flatten": Writer._flatten,
+    "Pooling": Writer._pooling,
+    "Activation": Writer._activation,
+    "LeakyReLU": Writer._leaky,
+    "clip": Writer._clip,
+    "Concat": Writer._concatenate,
+    "LRN": Writer._normalised,
+    "Reshape": Writer._reshaped,
+    "add_n": Writer._add,
+    **dict.fromkeys(SLICES, Writer._part),
+    **dict.fromkeys(SWAPS, Writer._swapped),
+    **dict.fromkeys(SUMS, Writer._add),
+    **dict.fromkeys(PRODUCTS, Writer._multiply),
+    **dict.fromkeys(SCALARS, Writer._scaled),
+    **dict.fromkeys(HEADS, Writer._probabilities),
+    **dict.fromkeys(IDENTITIES, Writer._same),
+}
+"""By operator, what makes it of a node, the shape of its first input, and its inputs."""
 
 
 def bounds(node: Node) -> tuple[float, float]:
     """What a ``clip`` keeps values between. Raises ModelError where it is not said."""
     low, high = number(node, "a_min"), number(node, "a_max")
     if low > high:
-        raise ModelError(f"node '{node.name[:80]}' of the symbol file: a_min is {low:g}, above a_max, {high:g}")
+        raise ModelError(f"{node.place}: a_min is {low:g}, above a_max, {high:g}")
     return low, high
 
 
@@ -261,5 +276,5 @@ def scalar(node: Node) -> float:
     """The one number of an operator of ``SCALARS``. Raises ModelError where there is none, or a division by 0."""
     value = number(node, "scalar")
     if node.operator == "_div_scalar" and not value:
-        raise ModelError(f"node '{node.name[:80]}' of the symbol file divides by 0")
+        raise ModelError(f"{node.place} divides by 0")
     return value

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import re
 
-from algorithms.errors import ModelError
-from algorithms.vision.graph import Node, count, flag
+from algorithms.vision.graph import Node, count, flag, unfit
 
 SLICES = frozenset({"slice", "slice_axis", "SliceChannel"})
 SWAPS = frozenset({"SwapAxis", "transpose"})
@@ -30,7 +29,7 @@ def parts(node: Node, shape: tuple[int, ...]) -> tuple[range, ...]:
         axis, pieces = _axis(node, axes, "1"), count(node, "num_outputs", 0)
         length, rest = divmod(shape[axis], pieces)
         if rest or not 0 <= node.output < pieces:
-            raise _unfit(node, f"output {node.output} of {pieces} equal parts of {shape[axis]}")
+            raise unfit(node, f"output {node.output} of {pieces} equal parts of {shape[axis]}")
         return _along(shape, axis, slice(node.output * length, (node.output + 1) * length))
     if node.operator == "slice_axis":
         return _along(shape, _axis(node, axes, None), slice(_number(node, "begin"), _number(node, "end")))
@@ -39,9 +38,9 @@ def parts(node: Node, shape: tuple[int, ...]) -> tuple[range, ...]:
         slice(*each) for each in zip(*(_padded(node, numbers, axes + 1) for numbers in stated.values()), strict=True)
     ]
     if any(cut.step is not None and cut.step < 1 for cut in cuts):
-        raise _unfit(node, f"step is {node.attributes['step'][:80]}, and only steps of 1 or more can be run here")
+        raise unfit(node, f"step is {node.attributes['step'][:80]}, and only steps of 1 or more can be run here")
     if cuts[0].start or cuts[0].stop is not None or cuts[0].step not in (None, 1):
-        raise _unfit(node, "it takes some of the images of a batch")
+        raise unfit(node, "it takes some of the images of a batch")
     in_order = [*cuts[2:], cuts[1]]
     return tuple(range(*cut.indices(side)) for cut, side in zip(in_order, shape, strict=True))
 
@@ -77,7 +76,7 @@ def reshaped(node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
         if groups > 0 and groups * each == shape[2]:
             return *shape[:2], groups, each
     stated = node.attributes.get("shape", "()")[:80] + (", reversed," if turned else "")
-    raise _unfit(
+    raise unfit(
         node,
         f"the shape {stated} of {shape}; only (0, -1), and groups of channels, (0, -4, groups, -1, -2) and back "
         "(0, -3, -2), can be run here",
@@ -95,7 +94,7 @@ def swapped(node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
     else:
         fits = _numbers(node, "axes") == [0, 2, 1, 3, 4]
     if not fits or len(shape) != _GROUPED:
-        raise _unfit(node, f"its input has the shape {shape}; only groups of channels can be swapped with channels")
+        raise unfit(node, f"its input has the shape {shape}; only groups of channels can be swapped with channels")
     return *shape[:2], shape[3], shape[2]
 
 
@@ -113,13 +112,13 @@ def _axis(node: Node, axes: int, default: str | None, name: str = "axis") -> int
     stated = _number(node, name, default)
     found = axes + 1 + stated if stated is not None and stated < 0 else stated
     if found is None or not 1 <= found <= axes:
-        raise _unfit(node, f"{name} is {stated}, and of an image there are 1 to {axes}")
+        raise unfit(node, f"{name} is {stated}, and of an image there are 1 to {axes}")
     return axes - 1 if found == 1 else found - 2
 
 
 def _padded(node: Node, numbers: list[int | None], length: int) -> list[int | None]:
     if len(numbers) > length:
-        raise _unfit(node, f"it states {len(numbers)} axes of {length}")
+        raise unfit(node, f"it states {len(numbers)} axes of {length}")
     return numbers + [None] * (length - len(numbers))
 
 
@@ -128,7 +127,7 @@ def _numbers(node: Node, name: str) -> list[int | None]:
     text = node.attributes.get(name, "()").strip()
     entries = [entry.strip().removesuffix("L") for entry in text[1:-1].split(",")]
     if text[:1] + text[-1:] not in ("()", "[]") or len(text) > 200:
-        raise _unfit(node, f"{name} is {text[:80]}, not integers in brackets")
+        raise unfit(node, f"{name} is {text[:80]}, not integers in brackets")
     if entries[-1] == "":
         entries.pop()
     return [_integer(node, name, entry) for entry in entries]
@@ -141,9 +140,5 @@ def _number(node: Node, name: str, default: str | None = None) -> int | None:
 
 def _integer(node: Node, name: str, text: str) -> int | None:
     if not _ENTRY.fullmatch(text):
-        raise _unfit(node, f"{name} is {text[:80]}, not an integer or None")
+        raise unfit(node, f"{name} is {text[:80]}, not an integer or None")
     return None if text == "None" else int(text)
-
-
-def _unfit(node: Node, why: str) -> ModelError:
-    return ModelError(f"node '{node.name[:80]}' ({node.operator}) of the symbol file cannot be computed: {why}")

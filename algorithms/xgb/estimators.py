@@ -44,7 +44,7 @@ class Boosted(Supervised):
 
     def fit(  # type: ignore[override]
         self,
-        X: Any,  # noqa: N803
+        X: Any,
         y: Any,
         sample_weight: Any = None,
         **others: Any,
@@ -98,7 +98,7 @@ class XGBoostClassifier(Boosted, Classifies):
     def _kind(self, count: int) -> dict[str, Any]:
         return {"objective": "binary:logistic"} if count == 2 else {"objective": "multi:softprob", "num_class": count}
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Add ``num_round`` rounds on the rows of ``X``, (n, d), with labels ``y``, (n,), to the model so far.
 
         That may be from ``partial_fit``, ``fit`` or ``load``. Two classes start from a probability of 0.5, and not from
@@ -117,14 +117,14 @@ class XGBoostClassifier(Boosted, Classifies):
         start = {"base_score": 0.5} if is_first and self.base_score is None and self._count() == 2 else {}
         return self._go_on(Batch(rows, numbers, weights), self._kind(self._count()) | start)
 
-    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray:
         """The class of each row, (n,)."""
         score = self._ask(X)["score"]
         numbers = predicted_classes(self.model_.objective, score)  # type: ignore[attr-defined]
         return self.classes_[numbers.astype(np.int64)]
 
     @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
-    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, (n, classes), in the order of ``classes_``."""
         return self._probabilities(X)
 
@@ -135,7 +135,7 @@ class XGBoostRegressor(Boosted, Regresses):
     algorithm = "xgboost"
     fixed = frozenset({"num_class", "csv_weights"})
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Add ``num_round`` rounds; see ``XGBoostClassifier.partial_fit``."""
         rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True, reset=self._is_first())
         return self._go_on(Batch(rows, self._numbers(labels), weights), self._kind())

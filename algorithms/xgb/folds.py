@@ -37,8 +37,8 @@ def cross_validate(hyperparameters: XGBoostHyperparameters, rows: Batch, job: Jo
             checkpoints = job.checkpoint_directory
             boosted = boost(
                 hyperparameters,
-                _taken(rows, np.flatnonzero(~held)),
-                validation := _taken(rows, np.flatnonzero(held)),
+                rows.taken(np.flatnonzero(~held)),
+                validation := rows.taken(np.flatnonzero(held)),
                 job,
                 checkpoint_directory=None if checkpoints is None else checkpoints / f"model-{len(boosters)}",
                 beside=tuple(boosters),
@@ -94,11 +94,6 @@ def _dealt(kinds: np.ndarray, folds: int, generator: np.random.Generator, what: 
     assigned = np.empty(len(kinds), np.int64)
     assigned[order] = np.arange(len(kinds)) % folds
     return assigned
-
-
-def _taken(rows: Batch, index: np.ndarray) -> Batch:
-    parts = (None if part is None else part[index] for part in (rows.labels, rows.weights, rows.groups))
-    return Batch(rows.features[index], *parts)
 
 
 class Recorder:

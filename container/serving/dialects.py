@@ -38,6 +38,9 @@ class Dialect:
         unreadable_status, unreadable_prefix: what answers a body that cannot be read as rows.
         prediction_prefix: what the text starts with that answers rows that the model cannot take.
         not_acceptable_status: the status that answers an Accept that cannot be met.
+        answered_by_default: media types that an Accept may name where the algorithm has no answer in them: the default
+            answers.
+        identifies: a record of a RecordIO answer has the ``uid`` and ``metadata`` of the record that it answers.
     """
 
     default_request: str | None = None
@@ -56,6 +59,8 @@ class Dialect:
     unreadable_prefix: str = ""
     prediction_prefix: str = ""
     not_acceptable_status: int = 406
+    answered_by_default: tuple[str, ...] = ()
+    identifies: bool = False
 
 
 XGBOOST = Dialect(
@@ -75,7 +80,11 @@ XGBOOST = Dialect(
 """Amazon's open XGBoost container: ``algorithm_mode/serve.py``."""
 
 _DIALECTS = {
-    "sagemaker": Dialect(),
+    # A linear learner of SageMaker's answered JSON where text/csv was accepted: issue 993 of aws/sagemaker-python-sdk,
+    # and 821 of aws/amazon-sagemaker-examples, where a transform job found no CSV in such an answer.
+    # Records of answers have uid and metadata in the guide's "Common data formats for inference", and in its "Linear
+    # learner response formats".
+    "sagemaker": Dialect(answered_by_default=(CSV,), identifies=True),
     "xgboost": XGBOOST,
     "images": Dialect(default_in_batch=JSON_LINES, json_form=FIRST),  # notebooks read ["prediction"] in batch
     "sequences": Dialect(default_request=JSON, in_kind=True),

@@ -136,11 +136,12 @@ def check_writable(batch: Batch | Items, media_type: str) -> None:
                 )
 
 
-def negotiate(header: str | None, answers: Sequence[str], default: str) -> str:
+def negotiate(header: str | None, answers: Sequence[str], default: str, tolerated: Sequence[str] = ()) -> str:
     """The media type of the response, as RFC 9110 section 12.5.1 has it.
 
     The highest weight wins, then the more specific range, then what the client names first, then ``default``, then
-    the order of ``answers``. A malformed range is left out.
+    the order of ``answers``. A malformed range is left out. Where none of these is asked for, but one of the
+    ``tolerated`` media types is, it is ``default``, which the standard allows.
 
         >>> negotiate("text/*;q=0.5, application/json", ["text/csv", "application/json"], default="text/csv")
         'application/json'
@@ -153,18 +154,25 @@ def negotiate(header: str | None, answers: Sequence[str], default: str) -> str:
     if header is None or header.strip() in ("", "*/*"):
         return default
     ranges = [parsed for position, text in enumerate(header.split(",")) if (parsed := _range(text, position))]
+    if (best := _most_welcome((default, *answers), ranges)) is None:
+        if _most_welcome(tolerated, ranges) is not None:
+            return default
+        raise NotAcceptableError(
+            f"Accept type {header} is not supported. Please use supported accept types: {list(answers)}."
+        )
+    return best
+
+
+def _most_welcome(answers: Iterable[str], ranges: Sequence[tuple[str, int, int, float]]) -> str | None:
+    """The answer that an Accept of these ranges asks for most; None where it asks for none of them."""
     best, best_rank = None, (0.0, 0, 0)
-    for answer in (default, *answers):
+    for answer in answers:
         # Of the ranges that match, the most specific alone says how welcome the answer is.
         matching = [(specific, -position, weight) for name, specific, position, weight in ranges if _in(answer, name)]
         if matching:
             specific, order, weight = max(matching)
             if weight > 0 and (best is None or (weight, specific, order) > best_rank):
                 best, best_rank = answer, (weight, specific, order)
-    if best is None:
-        raise NotAcceptableError(
-            f"Accept type {header} is not supported. Please use supported accept types: {list(answers)}."
-        )
     return best
 
 

@@ -15,15 +15,16 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from importlib import metadata
 from typing import Any
 
 import flask
 import numpy as np
 from flask import Flask
 from flask import Response as FlaskResponse
+from werkzeug.exceptions import HTTPException
 
 from algorithms.interface import IMAGES, JSON, ROWS, TEXTS
+from container import distribution
 from container.logs import logger
 from container.serving import responses, telemetry, tensors
 from container.serving.dialects import Dialect
@@ -38,7 +39,6 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUTS = {ROWS: "features", IMAGES: "image", TEXTS: "source"}
 VERSION = "1"
 _DIALECT = Dialect()
-_DISTRIBUTION = "open-builtin-algorithms"
 
 Lookup = Callable[[str], AbstractContextManager[Endpoint | None]]
 """The endpoint of a name, in use until the block ends; None where there is none."""
@@ -56,7 +56,8 @@ def add_routes(app: Flask, lookup: Lookup) -> None:
     @app.get("/v2")
     @app.get("/v2/")
     def server() -> FlaskResponse:
-        return _flask(_json({"name": _DISTRIBUTION, "version": _version(), "extensions": ["binary_tensor_data"]}))
+        about = {"name": distribution.NAME, "version": distribution.version(), "extensions": ["binary_tensor_data"]}
+        return _flask(_json(about))
 
     @app.get("/v2/health/live")
     def live() -> FlaskResponse:
@@ -73,8 +74,8 @@ def add_routes(app: Flask, lookup: Lookup) -> None:
                     raise NotFoundError(f"there is no model '{name}' of version {version}")
                 return _flask(answer(endpoint))
             except Exception as error:
-                if hasattr(error, "get_response"):  # of Flask: a body that is too long
-                    return responses.of_http(error)  # type: ignore[arg-type]
+                if isinstance(error, HTTPException):  # of Flask: a body that is too long
+                    return responses.of_http(error)
                 return _flask(_refusal(error))
 
     def described(name: str, version: str = VERSION) -> FlaskResponse:
@@ -254,10 +255,3 @@ def _refusal(error: Exception) -> Response:
 def _flask(response: Response) -> FlaskResponse:
     telemetry.count_rows(response.rows)
     return FlaskResponse(response.body, response.status, dict(response.headers), mimetype=response.media_type)
-
-
-def _version() -> str:
-    try:
-        return metadata.version(_DISTRIBUTION)
-    except metadata.PackageNotFoundError:  # run from the sources
-        return "0"

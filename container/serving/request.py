@@ -14,12 +14,13 @@ from http import HTTPStatus
 from typing import Any
 
 from algorithms.answers import answer, selected
-from algorithms.interface import CSV, Algorithm, Model
+from algorithms.interface import CSV, RECORDIO, Algorithm, Model
 from container.logs import logger
 from container.serving import dialects, media, request_memory, responses
 from container.serving.dialects import Dialect
 from container.serving.request_memory import RequestMemory
 from container.settings import Settings
+from recordio import record_writer
 from recordio.batches import Batch
 
 _FEW_ROWS = 64
@@ -116,7 +117,7 @@ def respond(request: Request, endpoint: Endpoint) -> Response:
     started = time.perf_counter()
     try:
         content, media_type, count = _answer(request, endpoint)
-    except Exception as error:  # noqa: BLE001 - the table in ``responses`` has a status for all of them
+    except Exception as error:  # the table in ``responses`` has a status for all of them
         return refuse(error, endpoint.dialect)
     logger.info("200: %d rows in %.1f ms", count, 1000 * (time.perf_counter() - started))
     return Response(HTTPStatus.OK, content, media_type, rows=count)
@@ -135,7 +136,7 @@ def _answer(request: Request, endpoint: Endpoint) -> tuple[bytes, str, int]:
     with endpoint.reading(request.body):
         batch = media.read(request.body, declared, serving, model.feature_dim)
     default = endpoint.default_accept or _default(endpoint, declared.media_type)
-    media_type = media.negotiate(request.accept, serving.answers, default)
+    media_type = media.negotiate(request.accept, serving.answers, default, dialect.answered_by_default)
     if dialect.always_csv and not endpoint.batch and not endpoint.outputs:
         media_type = CSV
     media.check_writable(batch, media_type)
@@ -145,6 +146,8 @@ def _answer(request: Request, endpoint: Endpoint) -> tuple[bytes, str, int]:
     else:
         with endpoint.predicted(batch, media.accept_parameters(request.accept, media_type)) as found:
             content = media.write(found, media_type, serving, dialect, batch=endpoint.batch)
+        if dialect.identifies and declared.media_type == media_type == RECORDIO:
+            content = record_writer.identified(content, request.body)
     return content, media_type, len(batch)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of an exception while a request is answered: a status and a short text. The one table for dialect.
+"""What becomes of an exception while a request is answered: a status and a short text. The one table for serving.
 
 A client's mistake is a 4xx with a sentence that says what to change; what is left is a 500 that says nothing of
 the inside, and a traceback in the log.

@@ -54,7 +54,7 @@ class Artifact:
             model.save(staging)
             files = sorted(file.relative_to(staging) for file in staging.rglob("*") if file.is_file())
             for file in files:
-                _synchronise(staging / file)
+                synchronise(staging / file)
             for file in files:
                 (self.directory / file).parent.mkdir(parents=True, exist_ok=True)
                 (staging / file).replace(self.directory / file)
@@ -64,7 +64,7 @@ class Artifact:
         self._remove(self._files.difference(files))
         self._files = set(files)
         self.exists = True
-        _synchronise(self.directory)
+        synchronise(self.directory)
         return files
 
     def discard(self) -> None:
@@ -78,7 +78,7 @@ class Artifact:
             (self.directory / file).unlink(missing_ok=True)
 
 
-def _synchronise(path: Path) -> None:
+def synchronise(path: Path) -> None:
     """Wait until the file or folder is on the disk. A disk that is full or failing says so here at the latest."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

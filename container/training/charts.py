@@ -17,8 +17,9 @@ import numpy as np
 from algorithms.figures import Bars, Card, Cards, Figure, Heatmap, Lines, Pictures, Table, short
 from container.training.axes import heatmap, lines, ticks
 from container.training.shades import grey, png, squeezed
+from container.training.style import STYLE
 
-__all__ = ["as_data", "figure", "plain", "png", "table", "ticks"]
+__all__ = ["as_data", "document", "figure", "plain", "png", "table", "ticks"]
 
 _PICTURE = 88
 _HALF_PAGE, _CELL, _LETTER = 460, 36, 7
@@ -28,6 +29,15 @@ _LONGEST_NUMBER = 24
 _MANY = 64
 """Numbers from which on all of them are rounded at once."""
 _NUMBER = re.compile(r"[-+−]?[\d., ]*\d(e[-+]?\d+)?( ?%)?")
+
+
+def document(title: str, content: str, style: str = "") -> str:
+    """A page of HTML with this content, in the style of the charts; ``style`` is added to it."""
+    return (
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style>\n<main>{content}</main>\n"
+    )
 
 
 def figure(one: Figure) -> str:

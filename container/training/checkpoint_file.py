@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from algorithms.checkpoints import open_file, written
+from container.training.artifact import synchronise
 from recordio.limits import MOST_CHECKPOINT_ARRAYS, MOST_CHECKPOINT_DOCUMENT
 
 _DOCUMENT, _SUFFIX = "checkpoint.json", ".npy"
@@ -40,11 +41,7 @@ def write(path: Path, document: Mapping[str, Any], arrays: Mapping[str, np.ndarr
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    synchronise(path.parent)
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -93,7 +90,7 @@ def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], dict[str, n
         raise DamagedCheckpointError(f"it cannot be read: {error.strerror or error}") from error
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - zipfile and NumPy raise whatever damaged bytes lead to
+    except Exception as error:  # zipfile and NumPy raise whatever damaged bytes lead to
         raise DamagedCheckpointError(f"it is damaged: {error}") from error
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -150,14 +150,7 @@ class CheckpointStore:
 
     def _common(self, ours: list[Path]) -> list[Path]:
         """The newest whole checkpoint that all hosts have; none where there is no such."""
-        whole = []
-        for path in ours:
-            try:
-                self._checked(checkpoint_file.read(path)[0])
-                whole.append(_number(path))
-            except DamagedCheckpointError as error:
-                logger.warning("Checkpoint %s is skipped: %s", path, error)
-        told = self._hosts.gather([self._number, whole])
+        told = self._hosts.gather([self._number, [_number(path) for path in self._whole(ours)]])
         self._number = max(number for number, _ in told)  # so that all hosts count alike
         shared = set.intersection(*(set(numbers) for _, numbers in told))
         return [path for path in ours if shared and _number(path) == max(shared)]
@@ -184,15 +177,11 @@ class CheckpointStore:
     ) -> tuple[list[Path], Checkpoint | None]:
         """Our checkpoints to go on from, of which the newest was read, or what is made of those of another number of
         hosts."""
-        seen = dict(others)
-        for path in ours:
-            try:
-                document = checkpoint_file.read(path)[0]
-                self._checked(document)
-                seen[path] = Seen(self._hosts.size, self._hosts.rank, _number(path), _joined(document))
-            except DamagedCheckpointError as error:
-                logger.warning("Checkpoint %s is skipped: %s", path, error)
-        gathered = self._hosts.gather([self._number, [list(one) for one in seen.values()]])
+        own = [
+            Seen(self._hosts.size, self._hosts.rank, _number(path), _joined(document))
+            for path, document in self._whole(ours).items()
+        ]
+        gathered = self._hosts.gather([self._number, [list(one) for one in (*others.values(), *own)]])
         told = [[Seen(*one) for one in of_host] for _, of_host in gathered]
         everywhere = max(one.number for of_host in told for one in of_host) if any(told) else 0
         chosen = other_hosts.choose(told, self._hosts.size, alone=alone)
@@ -236,6 +225,18 @@ class CheckpointStore:
         """Our checkpoints, the newest first."""
         found = [path for path in self._directory.glob(f"{self._prefix}-*.checkpoint") if _NAME.fullmatch(path.name)]
         return sorted(found, reverse=True)
+
+    def _whole(self, paths: Iterable[Path]) -> dict[Path, dict[str, Any]]:
+        """The documents of those of our checkpoints that are whole."""
+        found = {}
+        for path in paths:
+            try:
+                document = checkpoint_file.read(path)[0]
+                self._checked(document)
+                found[path] = document
+            except DamagedCheckpointError as error:
+                logger.warning("Checkpoint %s is skipped: %s", path, error)
+        return found
 
     def _checked(self, document: Mapping[str, Any]) -> dict[str, Path]:
         """The files of the groups that the checkpoint shares, all of them whole.

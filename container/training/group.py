@@ -48,25 +48,27 @@ def find(paths: Paths) -> Group | None:
 def checked(paths: Paths, problems: list[str]) -> Group:
     """The hosts, of which there is one where the job does not say; with problems noted, this one alone."""
     resources = read_object(paths.resource_config, problems) or {}
-    alone = Group(_DEFAULT_HOST, (_DEFAULT_HOST,))
-    hosts = resources.get("hosts") or [resources.get("current_host") or _DEFAULT_HOST]
+    current = resources.get("current_host")
+    hosts = resources.get("hosts") or [current or _DEFAULT_HOST]
+    if problem := _problem(hosts, current):
+        problems.append(f"{paths.resource_config}: {problem}")
+        return Group(_DEFAULT_HOST, (_DEFAULT_HOST,))
+    return Group(current or hosts[0], tuple(sorted(hosts)))
+
+
+def _problem(hosts: Any, current: Any) -> str | None:
+    """Why these cannot be the hosts of a job; None where they can."""
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
-        problems.append(f"{paths.resource_config}: hosts is {kind(hosts)}, not a list of names")
-        return alone
+        return f"hosts is {kind(hosts)}, not a list of names"
     if not all(_HOST.fullmatch(host) for host in hosts):
-        problems.append(f"{paths.resource_config}: hosts is {kind(hosts)}, and not all of them are names of hosts")
-        return alone
-    host = resources.get("current_host") or hosts[0]
-    if host not in hosts:
-        problems.append(f"{paths.resource_config}: current_host {kind(host)} is not among hosts {hosts}")
-        return alone
+        return f"hosts is {kind(hosts)}, and not all of them are names of hosts"
+    if current and current not in hosts:
+        return f"current_host {kind(current)} is not among hosts {hosts}"
     if len(set(hosts)) < len(hosts):
-        problems.append(f"{paths.resource_config}: hosts is {kind(hosts)}, and names a host twice")
-        return alone
+        return f"hosts is {kind(hosts)}, and names a host twice"
     if len(hosts) > MOST_HOSTS:
-        problems.append(f"{paths.resource_config}: hosts has {len(hosts)} names; {MOST_HOSTS} hosts at most can train")
-        return alone
-    return Group(host, tuple(sorted(hosts)))
+        return f"hosts has {len(hosts)} names; {MOST_HOSTS} hosts at most can train"
+    return None
 
 
 def read_object(file: Path, problems: list[str]) -> dict[str, Any] | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from algorithms import hyperparameters
 from algorithms.interface import PIPE, Algorithm, Hosts
+from container import distribution
 from container.paths import Paths
 from container.training.config import ChannelConfig, TrainingConfig
 from recordio.quoting import shortened
@@ -37,20 +37,13 @@ def identity(algorithm: type[Algorithm], configured: TrainingConfig, paths: Path
     stated = hyperparameters.stated_defaults(configured.hyperparameters)
     return {
         "algorithm": algorithm.name,
-        "version": _version(),
+        "version": distribution.version(),
         SIZE: hosts.size,
         RANK: hosts.rank,
         "hyperparameter": {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
         **({STATED: stated} if stated else {}),
         "channel": {name: _channel(channel, paths.channel(name)) for name, channel in configured.channels.items()},
     }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("open-builtin-algorithms")
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _channel(channel: ChannelConfig, folder: Path) -> dict[str, Any]:

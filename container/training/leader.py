@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from container import distribution
 from container.logs import logger
 from container.signals import Signals
 from container.training import failure, meeting
@@ -94,11 +95,11 @@ class Leader(meeting.Host):
             text = meeting.lost(str(name), "it was started again while the others went on")
             self.fail(text)
             one.send(verdict=failure.EXIT_CODE, text=text)
-        elif message.get("version") != meeting.version():
+        elif message.get("version") != distribution.version():
             theirs = quoted(str(message.get("version")))
             self.fail(
                 f"{failure.CLIENT.failure}: Host {name} runs version {theirs} of these algorithms, and the leader "
-                f"{self.group.host} version {quoted(meeting.version())}: use the same image on all hosts\n"
+                f"{self.group.host} version {quoted(distribution.version())}: use the same image on all hosts\n"
             )
         self._strangers.pop(one)
         self._others.setdefault(str(name), one)

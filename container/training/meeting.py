@@ -15,7 +15,6 @@ them in ``supervisor.py``.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import select
 import signal
@@ -23,7 +22,6 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any, NamedTuple
 
 from container.logs import logger
@@ -237,10 +235,3 @@ def addresses(host: str) -> list[str]:
 def token(job: str | None) -> str | None:
     """What a host says of the job that it is of, whatever the length of its name; None where it has none."""
     return None if job is None else hashlib.sha256(job.encode()).hexdigest()[:32]
-
-
-def version() -> str:
-    """The version of this software, which hosts must share."""
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version("open-builtin-algorithms")
-    return "unknown"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from container import distribution
 from container.signals import Signals
 from container.training import failure, meeting
 from container.training.group import Group
@@ -119,7 +120,7 @@ class Member(meeting.Host):
             return
         self._why = f"nobody who leads has answered on port {meeting.PORT} of its address"
         self._lines = Lines(connection)
-        self._lines.send(host=self.group.host, token=self.token, version=meeting.version())
+        self._lines.send(host=self.group.host, token=self.token, version=distribution.version())
         self._heard = time.monotonic()
 
     def ended_here(self, code: int) -> None:

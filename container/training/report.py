@@ -27,7 +27,6 @@ from algorithms.figures import Figure, Lines, Sample, short
 from algorithms.interface import Model
 from container.logs import logger
 from container.training import charts
-from container.training.style import STYLE
 from recordio.quoting import escaped, shortened
 
 FILE, DATA = "report.html", REPORT
@@ -189,11 +188,7 @@ def page(
         f"{''.join(charts.figure(one) for one in figures)}</section>",
         f"<details><summary>Hyperparameters</summary>{charts.table(('name', 'value'), set_ones)}</details>",
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(about.algorithm)}: report</title><style>{STYLE}</style>\n<main>{''.join(parts)}</main>\n"
-    )
+    return charts.document(f"{about.algorithm}: report", "".join(parts))
 
 
 def _scores(finals: Mapping[tuple[str, str], float]) -> str:

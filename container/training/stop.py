@@ -118,7 +118,7 @@ class Stop:
     def _watch(self, woken: int) -> None:
         """Wait for signals; tell of the first that asks for a stop, and see to it that the job ends. See the class."""
         told = False
-        with open(woken, "rb", buffering=0) as signals:  # noqa: PTH123 - it is a descriptor
+        with open(woken, "rb", buffering=0) as signals:  # it is a descriptor
             while number := signals.read(1):
                 if not told and number[0] in (signal.SIGTERM, signal.SIGINT):
                     told = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import tempfile
 import time
 from collections.abc import Iterator
@@ -144,15 +143,19 @@ def _train(
     columns.check()
     stop.disarm()
     with job.timer("model.serialize.time"):
-        files = artifact.write(model)
+        files = [paths.model / file for file in artifact.write(model)]
     for file in files:
-        dialects.write(dialect.serialized(paths.model / file))
+        dialects.write(dialect.serialized(file))
     if host.leads:
         about = _about(algorithm, configured, time.time() - started, dialect_of.step)
-        of_model = [paths.model / file for file in files]
-        report.write(paths.output_data, about, job.history, model, columns.features, of_model)
+        report.write(paths.output_data, about, job.history, model, columns.features, files)
     job.close(setup_seconds)
     host.leave()
+    return _ended(job, stop)
+
+
+def _ended(job: TrainingJob, stop: Stop) -> int:
+    """The exit code of a job whose model is written."""
     if job.is_interrupted:  # whoever starts jobs again, as Kubernetes does, must not take this one for done
         logger.warning("The model is that of a job that was interrupted%s.", _GOES_ON)
         return stop.exit_code
@@ -207,12 +210,11 @@ def check_memory(algorithm: type[Algorithm], values: Hyperparameters, available:
     """
     needed = algorithm.memory(values)
     if needed > available:
-        attributes = (item.name for item in dataclasses.fields(values))
-        stated = zip(attributes, hyperparameters.wire_values(values).items(), strict=True)
+        declared = hyperparameters.by_attribute(type(values))
         large = sorted(
-            f"{name}={value}"
-            for attribute, (name, value) in stated
-            if attribute in values.given and type(value) is int and value >= LARGE
+            f"{declared[attribute].name or attribute}={value}"
+            for attribute in values.given
+            if type(value := getattr(values, attribute)) is int and value >= LARGE
         )
         named = f" ({', '.join(large)})" if large else ""
         raise HyperparameterError(

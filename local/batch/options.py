@@ -34,6 +34,7 @@ class Options:
         strategy: ``SingleRecord`` or ``MultiRecord``.
         max_payload: MiB of a request; 0 for no limit. max_concurrent: requests at a time.
         retries: how often a request is sent again after the server was at fault. timeout: seconds of a request.
+        identified: the time that each answer's record has besides an identifier; None for neither.
     """
 
     input: tuple[Path, ...]
@@ -51,6 +52,7 @@ class Options:
     join_source: str | None = None
     retries: int = 3
     timeout: int = 600
+    identified: str | None = None
 
     @property
     def limit(self) -> int | None:

@@ -1,8 +1,9 @@
-"""The data processing of a batch transform job: InputFilter, JoinSource, OutputFilter.
+"""The data processing of a batch transform job: InputFilter, JoinSource, OutputFilter, GenerateInferenceId.
 
 A CSV row is a list of texts to the filters, a line of JSON is what it says. A joined row is the input's fields with
 the answer's after them; a joined JSON object is the input with the answer under ``SageMakerOutput``, and where the
-input is no object, a new one with ``SageMakerInput`` and ``SageMakerOutput``.
+input is no object, a new one with ``SageMakerInput`` and ``SageMakerOutput``. An identifier and the time are the last
+two fields of a row, ``SageMakerInferenceId`` and ``SageMakerInferenceTime`` of an object.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +24,8 @@ from recordio import content_type
 from recordio.errors import ContentTypeError
 
 OUTPUT_KEY, INPUT_KEY = "SageMakerOutput", "SageMakerInput"
+ID_KEY, TIME_KEY = "SageMakerInferenceId", "SageMakerInferenceTime"
+_KINDS = (CSV, JSON, JSON_LINES)
 
 
 class ProcessingError(ValueError):
@@ -38,14 +42,15 @@ class Processing:
         self._joins = options.join_source == INPUT
         self._by_line = options.split_type == LINE
         self._media_type = _media_type(options.content_type)
-        self.active = self._joins or not (self._input.selects_all and self._output.selects_all)
-        if self.active:
+        self._time = options.identified
+        self._chooses = self._joins or not (self._input.selects_all and self._output.selects_all)
+        self.active = self._chooses or self._time is not None
+        if self._chooses:
             self._check(options)
 
     def _check(self, options: Options) -> None:
-        kinds = (CSV, JSON, JSON_LINES)
-        if self._media_type not in kinds:
-            raise ConfigurationError(f"InputFilter, JoinSource and OutputFilter need ContentType one of {kinds}")
+        if self._media_type not in _KINDS:
+            raise ConfigurationError(f"InputFilter, JoinSource and OutputFilter need ContentType one of {_KINDS}")
         if self._media_type != JSON and (options.split_type != LINE or options.assemble_with != LINE):
             raise ConfigurationError(
                 f"InputFilter, JoinSource and OutputFilter need SplitType and AssembleWith Line for {self._media_type}"
@@ -74,20 +79,33 @@ class Processing:
         """
         if self._joins and (media_type == CSV) != (self._media_type == CSV):
             raise ProcessingError(f"JoinSource Input cannot join {self._media_type} with an answer in {media_type}")
-        whole = media_type == JSON and len(records) == 1
-        parts = [body] if whole else [line for line in body.split(b"\n") if line.strip()]
-        if len(parts) != len(records) and (self._joins or self._by_line):
+        if self._time is not None and media_type not in _KINDS:
+            raise ProcessingError(f"GenerateInferenceId needs an answer in one of {_KINDS}, and it is in {media_type}")
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        # One JSON document for several records can be identified, as it is, and neither filtered nor joined.
+        whole = media_type == JSON and (len(records) == 1 or not (self._chooses or len(lines) == len(records)))
+        parts = [body] if whole else lines
+        if len(parts) != len(records) and not whole and (self._joins or self._by_line):
             raise ProcessingError(
                 f"the answer has {len(parts)} lines for {len(records)} records"
                 + ("; use Accept application/jsonlines, or BatchStrategy SingleRecord" if media_type == JSON else "")
             )
         try:
-            if not self._joins:
-                return b"".join(_written(self._output.select(_parsed(part, media_type)), media_type) for part in parts)
-            pairs = zip(records, parts, strict=True)
-            return b"".join(self._joined(record, part, media_type) for record, part in pairs)
+            if self._joins:
+                pairs = zip(records, parts, strict=True)
+                written = [self._joined(record, part, media_type) for record, part in pairs]
+            else:
+                written = [self._selected(part, media_type) for part in parts]
         except PathError as error:
             raise ProcessingError(f"OutputFilter {error}") from error
+        if self._time is not None:
+            written = [_identified(line, media_type, self._time) for line in written]
+        return b"".join(written)
+
+    def _selected(self, part: bytes, media_type: str) -> bytes:
+        if not self._chooses:  # it is only identified, and its numbers stay as they are written
+            return part.strip(b"\r\n") + b"\n"
+        return _written(self._output.select(_parsed(part, media_type)), media_type)
 
     def _joined(self, record: bytes, part: bytes, media_type: str) -> bytes:
         if media_type == CSV and self._output.selects_all:  # nothing is read that need not be: the fields stay as is
@@ -97,6 +115,16 @@ class Processing:
             return _written(self._output.select(first + second), CSV)
         pair = first if isinstance(first, dict) else {INPUT_KEY: first}
         return _written(self._output.select(pair | {OUTPUT_KEY: second}), JSON_LINES)
+
+
+def _identified(line: bytes, media_type: str, time: str) -> bytes:
+    """A line of the output with a random identifier and the time."""
+    identity = str(uuid.uuid4())
+    if media_type == CSV:
+        return line.rstrip(b"\n") + f",{identity},{time}\n".encode()
+    value = _parsed(line, media_type)
+    whole = value if isinstance(value, dict) else {OUTPUT_KEY: value}
+    return _written(whole | {ID_KEY: identity, TIME_KEY: time}, JSON_LINES)
 
 
 def _media_type(header: str) -> str:

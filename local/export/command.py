@@ -6,22 +6,19 @@ from pathlib import Path
 
 import click
 
-from local.options import MODEL, need
-from local.parameters import AlgorithmName
+from local.options import need, with_algorithm, with_model
 
 
 @click.command(short_help="Write a model as ONNX, scikit-learn's estimator or JSON, for other programs.")
-@click.option(
-    "--model", required=True, type=MODEL, metavar="PATH", help="The folder of the model or of its job, or model.tar.gz."
-)
+@with_model
 @click.option("--to", "form", required=True, type=click.Choice(["onnx", "sklearn", "json"]), help="The format.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="[default: model.onnx, model.pkl or model.json in this folder]",
+    help="File to write.  [default: model.onnx, model.pkl or model.json in this folder]",
 )
-@click.option("--algorithm", type=AlgorithmName(), metavar="NAME", help="By default the model's files decide.")
+@with_algorithm
 def export(model: Path, form: str, output: Path | None, algorithm: str | None) -> int:
     """Write a model for other programs, where its algorithm has such a form: docs/export.md lists them.
 

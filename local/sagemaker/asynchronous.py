@@ -22,7 +22,7 @@ from typing import Any
 
 from werkzeug.datastructures import Headers
 
-from local.sagemaker import endpoints, protocol, s3
+from local.sagemaker import endpoints, notifications, protocol, s3
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.instances import Instance
@@ -73,6 +73,12 @@ class _Invocation:
     failed_to: str | None
     came: float
 
+    @property
+    def identity(self) -> str:
+        """Its client's, or the one that was made for it."""
+        own: str = self.request.get("InferenceId", self.file.stem)
+        return own
+
     def keep(self, body: bytes) -> None:
         """Write it to disk, the payload first: what has a record is whole."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +120,7 @@ def invoke(cloud: Cloud, name: str, body: bytes, headers: Headers) -> tuple[Reco
         _keep(invocation, body)
         _submit(cloud, endpoints.running(cloud, name)[0], invocation)
     places = {f"{_PREFIX}OutputLocation": put_to} | ({f"{_PREFIX}FailureLocation": failed_to} if failed_to else {})
-    return {"InferenceId": request.get("InferenceId", str(identity))}, places
+    return {"InferenceId": invocation.identity}, places
 
 
 def _keep(invocation: _Invocation, body: bytes) -> None:
@@ -169,24 +175,50 @@ def _run(cloud: Cloud, invocation: _Invocation) -> None:
     if not invocation.file.exists():
         return
     instance: Instance | None = None
+    answer: Answer | None = None
     try:
         instance = random.choice(endpoints.chosen(cloud, invocation.endpoint).instances)
         answer = _answer(cloud, invocation, instance)
-        told = f"answered with status {answer.status}"
+        told, reason = f"answered with status {answer.status}", _reason(answer)
     except Exception as error:
         if not isinstance(error, (AwsError, JobError, OSError, http.client.HTTPException)):
             _logger.exception("Asynchronous invocation of %s", invocation.endpoint)
         told = str(error) or type(error).__name__
-        answer = Answer(_NO_ANSWER, {"content-type": "text/plain"}, told.encode())
-    place = invocation.put_to if answer.status < 400 else invocation.failed_to
+        reason = f"ClientError: {told}"
+    place = invocation.put_to if reason is None else invocation.failed_to
+    result = answer or Answer(_NO_ANSWER, {"content-type": "text/plain"}, told.encode())
     try:
         if place is not None:
-            s3.put(cloud.client("s3"), place, answer.body, answer.headers.get("content-type"))
+            s3.put(cloud.client("s3"), place, result.body, result.headers.get("content-type"))
     except JobError as error:
-        told = f"{told}; {error}"
+        told, reason, place = f"{told}; {error}", reason or f"ClientError: {error}", None
+    if (untold := _notify(cloud, invocation, reason, answer, place)) is not None:
+        told = f"{told}; {untold}"
     invocation.forget()
     if instance is not None:
         instance.tell(f"Asynchronous invocation {invocation.put_to}: {told}")
+
+
+def _notify(
+    cloud: Cloud, invocation: _Invocation, reason: str | None, answer: Answer | None, place: str | None
+) -> str | None:
+    """Tell the endpoint's topics how it ended; why they could not be told, else None."""
+    endpoint = cloud.store.get(endpoints.KIND, invocation.endpoint) or {}
+    outcome = notifications.Outcome(
+        invocation.request, invocation.identity, invocation.came, reason=reason, answer=answer, put_to=place
+    )
+    return notifications.tell(cloud.at(invocation.region), endpoint.get("AsyncInferenceConfig"), outcome)
+
+
+def _reason(answer: Answer) -> str | None:
+    """Why an invocation failed, in AWS's words; None where it did not."""
+    if answer.status < 400:
+        return None
+    kind = "client" if answer.status < 500 else "server"
+    return (
+        f"ClientError: Received {kind} error ({answer.status}) from model. See the SageMaker Endpoint logs in your "
+        "account for more information."
+    )
 
 
 def _wait_for_start(cloud: Cloud, invocation: _Invocation) -> None:

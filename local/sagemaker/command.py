@@ -14,12 +14,14 @@ NAMES = ("process", "docker", "buildah")
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=5005, show_default=True, help="0: any that is free.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=5005, show_default=True, help="0: any port that is free."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--state", type=FOLDER, default=Path(".oba"), show_default=True, metavar="FOLDER", help="Jobs, models, endpoints."
+    "--state", type=FOLDER, default=Path(".oba"), show_default=True, metavar="FOLDER", help="Keeps jobs and models."
 )
-@click.option("--region", default="us-east-1", show_default=True, help="That the printed environment names.")
+@click.option("--region", default="us-east-1", show_default=True, help="Region of the printed environment.")
 @click.option(
     "--jobs",
     type=click.IntRange(1),
@@ -27,7 +29,7 @@ NAMES = ("process", "docker", "buildah")
     metavar="N",
     help="Jobs at a time; others wait.  [default: half of the cores, at least 2]",
 )
-@click.option("--s3", metavar="URL", help="Another server that has S3, with the keys of your environment.")
+@click.option("--s3", metavar="URL", help="Another S3 server to use, with the keys of your environment.")
 @click.option(
     "--engine",
     type=click.Choice(NAMES),
@@ -36,11 +38,11 @@ NAMES = ("process", "docker", "buildah")
     help="What runs images: processes of this installation, or containers of docker or buildah.",
 )
 def up(port: int, host: str, state: Path, region: str, jobs: int, s3: str | None, engine: str) -> int:
-    """A SageMaker on this machine.
+    """Run a SageMaker on this machine.
 
     Code for SageMaker (boto3, the SDKs, the AWS CLI) runs unmodified once the environment that is printed is set.
     """
     need("moto", "local")
-    from local.sagemaker.server import run
+    from local.sagemaker.server import Options, run
 
-    return run(host=host, port=port, state=state, region=region, at_once=jobs, s3=s3, engine=engine)
+    return run(Options(state=state, host=host, port=port, region=region, at_once=jobs, s3=s3, engine=engine))

@@ -1,7 +1,7 @@
-"""Data capture: what an endpoint is sent and what it answers, as JSON Lines in S3.
+"""Data capture: what an endpoint is sent and what it answers, as JSON Lines in S3; of transform jobs, which objects.
 
 Source: "Data capture" in Amazon SageMaker's developer guide (the files' names and members), and the API reference's
-``DataCaptureConfig`` and ``CaptureContentTypeHeader``.
+``DataCaptureConfig``, ``CaptureContentTypeHeader`` and ``BatchDataCaptureConfig``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import base64
 import json
 import random
 import threading
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -136,7 +137,7 @@ def line(config: Record, headers: Headers, body: bytes, answer: bytes, answer_ty
         event["customAttributes"] = [attributes]
     if (identity := headers.get(_IDENTITY)) is not None:
         event["inferenceId"] = identity
-    event["inferenceTime"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    event["inferenceTime"] = utc(time.time())
     return json.dumps({"captureData": data, "eventMetadata": event, "eventVersion": "0"})
 
 
@@ -147,3 +148,36 @@ def _side(mode: str, body: bytes, media_type: str | None, encodings: Record) -> 
     encoding = next((name for name, kinds in named.items() if kind in [one.lower() for one in kinds]), "BASE64")
     data = base64.b64encode(body).decode() if encoding == "BASE64" else body.decode(errors="replace")
     return {"observedContentType": media_type, "mode": mode, "data": data, "encoding": encoding}
+
+
+# ---- transform jobs -------------------------------------------------------------------------------------------------
+
+
+def utc(seconds: float) -> str:
+    """A time, in seconds since 1970, as captured data has it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def put_manifests(
+    client: Any, config: Record, started: float, inputs: Sequence[s3.Object], output: str, answers: Sequence[str]
+) -> None:
+    """Name the objects of a transform job in manifests below the destination's ``input`` and ``output``.
+
+    Args:
+        client: of S3.
+        started: when the job did, in seconds since 1970: the folders are of that hour.
+        output: the S3 URI of the answers, without a slash at its end. answers: their paths below it.
+
+    Raises:
+        JobError: S3 takes none.
+    """
+    first = inputs[0]
+    source = f"s3://{first.bucket}/" if first.bucket else s3.FILE
+    prefixes = {
+        "input": (f"{source}{first.key.removesuffix(first.path)}", [one.path for one in inputs]),
+        "output": (f"{output}/", list(answers)),
+    }
+    hour = f"{datetime.fromtimestamp(started, UTC):%Y/%m/%d/%H}"
+    for side, (prefix, paths) in prefixes.items():
+        place = f"{config['DestinationS3Uri'].rstrip('/')}/{side}/{hour}/{uuid.uuid4()}.jsonl"
+        s3.put(client, place, json.dumps([{"prefix": prefix}, *paths]).encode(), None)

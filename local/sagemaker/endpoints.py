@@ -16,7 +16,7 @@ from pathlib import Path
 
 from werkzeug.datastructures import Headers
 
-from local.sagemaker import data_capture, invocation_metrics, models, without_effect
+from local.sagemaker import data_capture, invocation_metrics, models, notifications, without_effect
 from local.sagemaker.cloud import ACCOUNT, Cloud
 from local.sagemaker.errors import AwsError, JobError, invalid
 from local.sagemaker.instances import Instance
@@ -162,6 +162,7 @@ def create(cloud: Cloud, request: Record) -> Record:
     record = request | _configured(config) | {"EndpointStatus": "Creating", "Creation": secrets.token_hex(8)}
     arn = put_new(cloud, KIND, name, record, "Cannot create already existing endpoint")
     start(cloud, record | {"Name": name}, config)
+    notifications.test(cloud, config.get("AsyncInferenceConfig"))
     return {"EndpointArn": arn}
 
 
@@ -224,6 +225,7 @@ def _updated(cloud: Cloud, name: str, config: Record) -> Record:
         record = _at_rest(found(cloud, KIND, name, "endpoint"))
         cloud.store.update(KIND, name, EndpointStatus="Updating")
     start(cloud, record, config)
+    notifications.test(cloud, config.get("AsyncInferenceConfig"))
     return {"EndpointArn": record["Arn"]}
 
 
@@ -266,6 +268,7 @@ def update_weights(cloud: Cloud, request: Record) -> Record:
         for running, variant in zip(cloud.running.get(record["Name"], []), variants, strict=False):
             running.weight = variant["InitialVariantWeight"]
         cloud.store.update(KIND, record["Name"], Variants=variants)
+    notifications.test(cloud, record.get("AsyncInferenceConfig"))
     return {"EndpointArn": record["Arn"]}
 
 

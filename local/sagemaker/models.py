@@ -195,7 +195,12 @@ def _check_asynchronous(output: Record) -> None:
 def describe_config(cloud: Cloud, request: Record) -> Record:
     """The configuration."""
     record = found(cloud, CONFIG, request["EndpointConfigName"], "endpoint configuration")
-    return record | {"EndpointConfigArn": record["Arn"]}
+    weighted = {
+        kind: [{"InitialVariantWeight": 1.0} | variant for variant in record[kind]]
+        for kind in ("ProductionVariants", "ShadowProductionVariants")
+        if record.get(kind)
+    }
+    return record | weighted | {"EndpointConfigArn": record["Arn"]}
 
 
 @operation("DeleteEndpointConfig")

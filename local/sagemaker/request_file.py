@@ -45,7 +45,7 @@ def run(file: Path, data: Data, output: Path) -> int:
             f"{file}: expected a request of CreateTrainingJob, CreateTransformJob or "
             "CreateHyperParameterTuningJob, an object with the name of its job"
         )
-    with tempfile.TemporaryDirectory() as state, server.started("127.0.0.1", 0, Path(state), "us-east-1", 1) as cloud:
+    with tempfile.TemporaryDirectory() as state, server.started(server.Options(state=Path(state))) as cloud:
         try:
             protocol.check(protocol.model("CreateTrainingJob").input_shape, request)
             put_all(cloud, data)

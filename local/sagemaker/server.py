@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -90,36 +91,39 @@ class Application:
             if (known := role.identity(environ, self._key)) is not None:
                 return known(environ, start_response)
         invoked = _INVOKED.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
-        if not (target.startswith(_TARGET) or invoked):
-            environ = kept_reads.without_malformed_range(environ)
-            if self._cloud.kept and (sent := kept_reads.answer(environ, self._others, self._cloud.kept)) is not None:
-                return sent(environ, start_response)
-            response = self._others(environ, start_response)
-            if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-                try:
-                    self._written()
-                except OSError as error:
-                    return _unwritten(error)(environ, _again(start_response))
-            return response
+        if target.startswith(_TARGET) or invoked:
+            return self._answered(environ, target, invoked)(environ, start_response)
+        return self._of_moto(environ, start_response)
+
+    def _of_moto(self, environ: dict[str, Any], start_response: Any) -> Any:
+        environ = kept_reads.without_malformed_range(environ)
+        if self._cloud.kept and (sent := kept_reads.answer(environ, self._others, self._cloud.kept)) is not None:
+            return sent(environ, start_response)
+        response = self._others(environ, start_response)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            try:
+                self._written()
+            except OSError as error:
+                return _unwritten(error)(environ, _again(start_response))
+        return response
+
+    def _answered(self, environ: dict[str, Any], target: str, invoked: re.Match[str] | None) -> Response:
+        """The answer to one of SageMaker's requests: to invoke an endpoint, or for the operation ``target``."""
         try:
             if invoked:
-                response = self._invocation(_Request(environ), invoked[1], invoked[2])
-            else:
-                response = self._operation(_Request(environ), target.removeprefix(_TARGET))
+                return self._invocation(_Request(environ), invoked[1], invoked[2])
+            return self._operation(_Request(environ), target.removeprefix(_TARGET))
         except HTTPException as error:
-            response = refused(AwsError("SerializationException", error.description or "", error.code or 400))
+            return refused(AwsError("SerializationException", error.description or "", error.code or 400))
         except AwsError as error:
             if invoked and error.code == "ValidationException":  # SageMaker Runtime's has a name of its own
                 error.code = "ValidationError"
-            response = refused(error)
-        except OSError as error:
-            _logger.exception("%s %s", environ["PATH_INFO"], target)
-            told = f"oba up cannot do it: {error.strerror or type(error).__name__}; see its log"
-            response = refused(AwsError("InternalFailure", told, 500))
+            return refused(error)
         except Exception as error:
             _logger.exception("%s %s", environ["PATH_INFO"], target)
-            response = refused(AwsError("InternalFailure", f"oba up failed: {type(error).__name__}; see its log", 500))
-        return response(environ, start_response)
+            name = type(error).__name__
+            what = f"cannot do it: {error.strerror or name}" if isinstance(error, OSError) else f"failed: {name}"
+            return refused(AwsError("InternalFailure", f"oba up {what}; see its log", 500))
 
     def _operation(self, request: _Request, name: str) -> Response:
         try:
@@ -181,17 +185,36 @@ def region_of(request: Request, default: str) -> str:
 # ---- the process ----------------------------------------------------------------------------------------------------
 
 
-def run(
-    *, host: str, port: int, state: Path, region: str, at_once: int, s3: str | None = None, engine: str = "process"
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a server is told.
+
+    Attributes:
+        host, port: where it listens; port 0 is any that is free.
+        state: the folder of what outlives it.
+        at_once: jobs at a time.
+        s3: the address of another S3; None for moto's.
+        engine: what runs images; one of ``engines``.
+    """
+
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    region: str = "us-east-1"
+    at_once: int = 1
+    s3: str | None = None
+    engine: str = "process"
+
+
+def run(options: Options) -> int:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
         ConfigurationError: the port or the state folder is in use, or ``s3`` or ``engine`` cannot be.
     """
-    with started(host, port, state, region, at_once, s3, engine) as cloud:
+    with started(options) as cloud:
         restart.recover(cloud)
-        click.echo(_told(cloud, host, state))
+        click.echo(_told(cloud, options))
         sys.stdout.flush()
         _wait()
         click.echo("Stopped: jobs that ran are failed.", err=True)
@@ -202,21 +225,19 @@ def run(
 
 
 @contextlib.contextmanager
-def started(
-    host: str, port: int, state: Path, region: str, at_once: int, s3: str | None = None, engine: str = "process"
-) -> Iterator[Cloud]:
+def started(options: Options) -> Iterator[Cloud]:
     """A server in threads of this process. All jobs and endpoints end with it.
 
     Raises:
         ConfigurationError: the port or the state folder is in use.
     """
-    if s3 is not None:
-        external.check(s3)
+    if options.s3 is not None:
+        external.check(options.s3)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with _held(state), contextlib.ExitStack() as stack:
+    with _held(options.state), contextlib.ExitStack() as stack:
         processes = Processes()
         stack.callback(processes.close)
-        server, cloud = _made(host, port, state.resolve(), region, at_once, processes, s3, engine)
+        server, cloud = _made(options, processes)
         stack.callback(server.server_close)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         stack.callback(server.shutdown)
@@ -224,17 +245,16 @@ def started(
         yield cloud
 
 
-def _made(
-    host: str, port: int, state: Path, region: str, at_once: int, processes: Processes, s3: str | None, engine: str
-) -> tuple[BaseWSGIServer, Cloud]:
+def _made(options: Options, processes: Processes) -> tuple[BaseWSGIServer, Cloud]:
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # or any page in the user's browser could ask this server
     from local.sagemaker.kept_objects import KeptObjects
     from local.sagemaker.others import application
     from local.sagemaker.proxy import Authority, Handler
 
+    host, port, state = options.host, options.port, options.state.resolve()
     others = application()
     Handler.authority = Authority(state)
-    if s3 is not None:
+    if options.s3 is not None:
         external.trust_public(Handler.authority.file)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -250,17 +270,17 @@ def _made(
     cloud = Cloud(
         store=Store(state),
         processes=processes,
-        engine=engines.of(engine, processes),
-        queue=ThreadPoolExecutor(at_once),
-        at_once=at_once,
+        engine=engines.of(options.engine, processes),
+        queue=ThreadPoolExecutor(options.at_once),
+        at_once=options.at_once,
         url=f"http://{own}:{server.port}",
         folder=state,
         jobs={},
         running={},
-        region=region,
-        s3=s3,
+        region=options.region,
+        s3=options.s3,
         only_here=host in _LOOPBACK,
-        kept=None if s3 else objects.file,
+        kept=None if options.s3 else objects.file,
     )
     server.app = Application(cloud, others, objects.write, only_loopback=host in _LOOPBACK)
     return server, cloud
@@ -291,7 +311,8 @@ def _wait() -> None:
         pass
 
 
-def _told(cloud: Cloud, host: str, state: Path) -> str:
+def _told(cloud: Cloud, options: Options) -> str:
+    host, state = options.host, options.state
     defaults = sdk_defaults.written(state)
     lines = [
         f"SageMaker on this machine: {cloud.url}, jobs at a time: {cloud.at_once}, state in {state}. "

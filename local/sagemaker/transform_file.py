@@ -40,12 +40,14 @@ def run(file: Path, request: Record, data: Data, output: Path, model: Path | Non
     """
     if model is None:
         raise ConfigurationError(f"{file} is a CreateTransformJob request: --model says which model it is about")
-    with tempfile.TemporaryDirectory() as state, server.started("127.0.0.1", 0, Path(state), "us-east-1", 1) as cloud:
+    with tempfile.TemporaryDirectory() as state, server.started(server.Options(state=Path(state))) as cloud:
         try:
             protocol.check(protocol.model("CreateTransformJob").input_shape, request)
             request_file.put_all(cloud, data)
             _check_data(cloud, request)
             request_file.make_bucket(cloud, request["TransformOutput"]["S3OutputPath"])
+            if capture := request.get("DataCaptureConfig"):
+                request_file.make_bucket(cloud, capture["DestinationS3Uri"])
             _create_model(cloud, request["ModelName"], model)
             operations.call(cloud, "CreateTransformJob", request)
         except (AwsError, JobError) as error:

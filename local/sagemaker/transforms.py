@@ -15,7 +15,7 @@ from local.batch import transform
 from local.batch.client import LOOPBACK, Answer, Client
 from local.batch.options import Options
 from local.batch.processing import Processing
-from local.sagemaker import channels, models, s3, without_effect
+from local.sagemaker import channels, data_capture, models, s3, without_effect
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
 from local.sagemaker.errors import AwsError, JobError, invalid
@@ -50,6 +50,8 @@ def create(cloud: Cloud, request: Record) -> Record:
         s3.split(request["TransformOutput"]["S3OutputPath"])
     except (AlgorithmInputError, JobError) as error:
         raise invalid(str(error)) from error
+    if capture := request.get("DataCaptureConfig"):
+        data_capture.check(capture)
     role = {"RoleArn": (cloud.store.get(models.MODEL, request["ModelName"]) or {}).get("ExecutionRoleArn", "")}
     record = request | role | {"TransformJobStatus": "InProgress", "Containers": containers.definitions}
     with cloud.store.lock:
@@ -106,10 +108,12 @@ def stop(cloud: Cloud, request: Record) -> None:
 # ---- the job --------------------------------------------------------------------------------------------------------
 
 
-def options(job: Record, folder: Path) -> Options:
-    """A request as ``oba batch`` has it, with ``input`` and ``output`` below ``folder``."""
+def options(job: Record, folder: Path, started: float = 0.0) -> Options:
+    """A request as ``oba batch`` has it, with ``input`` and ``output`` below ``folder``; ``started`` is when the job
+    did, in seconds since 1970."""
     source, output = job["TransformInput"], job["TransformOutput"]
     client, processing = job.get("ModelClientConfig", {}), job.get("DataProcessing", {})
+    capture = job.get("DataCaptureConfig", {})
 
     def word(value: str | None) -> str | None:
         return None if value == "None" else value
@@ -130,6 +134,7 @@ def options(job: Record, folder: Path) -> Options:
         join_source=word(processing.get("JoinSource")),
         retries=client.get("InvocationsMaxRetries", 3),
         timeout=client.get("InvocationsTimeoutInSeconds", 600),
+        identified=data_capture.utc(started) if capture.get("GenerateInferenceId") else None,
     )
 
 
@@ -209,10 +214,11 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
     """Why the job failed; None where it did not."""
     job, client = found(cloud, name), cloud.client("s3")
     folder = emptied(cloud.folder / "transform-jobs" / name)
-    cloud.store.update(KIND, name, TransformStartTime=time.time())
+    started = time.time()
+    cloud.store.update(KIND, name, TransformStartTime=started)
     inputs = channels.objects(client, job["TransformInput"], job)
     s3.download(client, inputs, folder / "input")
-    given = options(job, folder)
+    given = options(job, folder, started)
     processing, files = Processing(given), transform.sources(given)
     variables = job.get("Environment", {}) | given.environment()
     place = Place(folder / "server", GROUP, f"{name}/i-0", variables)
@@ -232,9 +238,11 @@ def _transform(cloud: Cloud, name: str, stop: threading.Event) -> str | None:
         instance.close()
         log.close()
         output = job["TransformOutput"]["S3OutputPath"].rstrip("/")
-        for file, path in s3.files(given.output):
-            if not file.name.endswith(".partial"):
-                s3.upload(client, file, f"{output}/{path}")
+        done = [(file, path) for file, path in s3.files(given.output) if not file.name.endswith(".partial")]
+        for file, path in done:
+            s3.upload(client, file, f"{output}/{path}")
+    if capture := job.get("DataCaptureConfig"):
+        data_capture.put_manifests(client, capture, started, inputs, output, [path for _, path in done])
     return f"ClientError: {failed} of {len(files)} files were not transformed. {errors.first}" if failed else None
 
 

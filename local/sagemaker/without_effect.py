@@ -16,8 +16,8 @@ _TRAINING = (
     *("AlgorithmSpecification.TrainingImageConfig", "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries"),
 )
 _TRANSFORM = (
-    *("DataCaptureConfig", "ExperimentConfig", "TransformOutput.KmsKeyId", "TransformResources.VolumeKmsKeyId"),
-    "TransformResources.TransformAmiVersion",
+    *("DataCaptureConfig.KmsKeyId", "ExperimentConfig", "TransformOutput.KmsKeyId"),
+    *("TransformResources.VolumeKmsKeyId", "TransformResources.TransformAmiVersion"),
 )
 _MODEL = (
     *("VpcConfig", "EnableNetworkIsolation", "PrimaryContainer.ImageConfig", "PrimaryContainer.MultiModelConfig"),
@@ -29,7 +29,7 @@ _VARIANT = (
 )
 _ENDPOINT = (
     *("KmsKeyId", "DataCaptureConfig.KmsKeyId", "MetricsConfig", "VpcConfig", "EnableNetworkIsolation"),
-    *("AsyncInferenceConfig.OutputConfig.KmsKeyId", "AsyncInferenceConfig.OutputConfig.NotificationConfig"),
+    "AsyncInferenceConfig.OutputConfig.KmsKeyId",
     *(f"{kind}.{name}" for kind in ("ProductionVariants", "ShadowProductionVariants") for name in _VARIANT),
 )
 _OF = {"training-job": _TRAINING, "transform-job": _TRANSFORM, "model": _MODEL, "endpoint-config": _ENDPOINT}

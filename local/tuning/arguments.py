@@ -45,8 +45,7 @@ def split(algorithm: type[Algorithm], pairs: Sequence[tuple[str, str]]) -> tuple
     Raises:
         click.UsageError: a name is unknown, a name is given twice, or a range is malformed.
     """
-    declared = hyperparameters.fields(algorithm.hyperparameters)
-    known = {name: field for wire, field in declared.items() for name in (wire, *field.aliases)}
+    known = hyperparameters.by_every_name(algorithm.hyperparameters)
     ranges: list[Range] = []
     static: dict[str, str] = {}
     seen: dict[int, str] = {}  # by the declaration, which a name and its aliases share

@@ -110,7 +110,7 @@ def _declared_problems(definition: Definition, algorithm: type[Algorithm], *, tu
             f"The objective type for [{definition.metric}] must be "
             + ("Minimize, not Maximize." if definition.maximize else "Maximize, not Minimize.")
         )
-    declared = _by_every_name(algorithm)
+    declared = hyperparameters.by_every_name(algorithm.hyperparameters)
     problems += [
         f"Hyperparameter {quoted(name)}: {declared[name].problem(value)}"
         for name, value in definition.static.items()
@@ -130,12 +130,6 @@ def _declared_problems(definition: Definition, algorithm: type[Algorithm], *, tu
         if name not in declared or declared[name].tunable is None
     ]
     return problems
-
-
-def _by_every_name(algorithm: type[Algorithm]) -> dict[str, Field]:
-    """The declared hyperparameters by their names and aliases, such as ``learning_rate`` for XGBoost's ``eta``."""
-    declared = hyperparameters.fields(algorithm.hyperparameters)
-    return {name: field for wire, field in declared.items() for name in (wire, *field.aliases)}
 
 
 def _range_problems(one: Range, field: Field) -> list[str]:
@@ -196,7 +190,7 @@ def with_open_ends(definition: Definition, algorithm: type[Algorithm] | None) ->
     """
     if algorithm is None:
         return definition
-    declared = _by_every_name(algorithm)
+    declared = hyperparameters.by_every_name(algorithm.hyperparameters)
     ranges = tuple(
         _inside(one, declared[one.name]) if isinstance(one, ContinuousRange) and one.name in declared else one
         for one in definition.ranges

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from local.options import FOLDER, loudness_of, need, with_channels, with_columns, with_loudness
+from local.options import FOLDER, loudness_of, need, with_channels, with_columns, with_content_type, with_loudness
 from local.parameters import AlgorithmName, OfAlgorithm, Setting
 
 
@@ -14,10 +14,12 @@ from local.parameters import AlgorithmName, OfAlgorithm, Setting
 @click.argument("algorithm", type=AlgorithmName())
 @click.argument("settings", nargs=-1, type=Setting(), metavar="[NAME=RANGE]... [NAME=VALUE]...")
 @with_channels("a file, a folder or a quoted pattern")
-@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Gets jobs/, best/ and tuning.html.")
+@click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Folder for jobs/, best/ and tuning.html.")
 @click.option("--objective", metavar="METRIC", help="What to optimise, as in validation:auc.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Training jobs in all.  [default: 20; a grid's size]")
-@click.option("--parallel", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="At a time.")
+@click.option(
+    "--parallel", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Training jobs at a time."
+)
 @click.option(
     "--strategy",
     type=click.Choice(["Bayesian", "Random", "Grid", "Hyperband"], case_sensitive=False),
@@ -26,10 +28,12 @@ from local.parameters import AlgorithmName, OfAlgorithm, Setting
     help="How the next hyperparameters are chosen.",
 )
 @click.option("--early-stopping", is_flag=True, help="Stop jobs that do worse than the median of the earlier ones.")
-@click.option("--max-runtime", type=click.IntRange(1), metavar="SECONDS", help="Of the whole search.")
+@click.option("--max-runtime", type=click.IntRange(1), metavar="SECONDS", help="Longest time of the whole search.")
 @click.option("--target", type=float, metavar="VALUE", help="End once the objective is at least as good.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the search; --parallel 1 repeats it exactly.")
-@click.option("--content-type", metavar="TYPE", help="Of the channels; by default the suffix of the files decides.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the search, which --parallel 1 repeats exactly."
+)
+@with_content_type
 @with_columns
 @with_loudness
 def tune(

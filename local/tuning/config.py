@@ -14,7 +14,7 @@ BAYESIAN, RANDOM, GRID, HYPERBAND = "Bayesian", "Random", "Grid", "Hyperband"
 STRATEGIES = (BAYESIAN, RANDOM, GRID, HYPERBAND)
 EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
 """The static hyperparameters that state Hyperband's MaxResource (the API reference, ``HyperbandStrategyConfig``)."""
-IDENTICAL, TRANSFER = "IdenticalDataAndAlgorithm", "TransferLearning"
+IDENTICAL = "IdenticalDataAndAlgorithm"
 MOST_JOBS = 750
 """Training jobs of a tuning job, where it states no limit: SageMaker's own quota."""
 
@@ -57,7 +57,7 @@ class TuningConfig:
         most_without_gain: the job is over after so many jobs in a row that were no better than the best before.
         until_converged: the job is over when later jobs gain nothing.
         resources: of Hyperband: the least and the greatest number of epochs of a job; None lets the first job tell.
-        warm_start: ``IDENTICAL`` or ``TRANSFER`` where there are parents.
+        warm_start: ``IDENTICAL`` or ``TransferLearning`` where there are parents.
     """
 
     definitions: tuple[Definition, ...]

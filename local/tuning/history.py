@@ -12,7 +12,6 @@ from typing import Any
 
 from algorithms.figures import Bars, Figure, Lines, Table
 from container.training import charts
-from container.training.style import STYLE
 from local.tuning.tuner import Status, Trial, Tuner
 
 PAGE, TABLE, SUMMARY = "tuning.html", "jobs.csv", "tuning.json"
@@ -98,13 +97,11 @@ def _page(title: str, trials: Sequence[Trial], best: Trial | None, *, maximize: 
         told = f"The best of {len(trials)} training jobs is job {best.number + 1}: {values}, "
         told += f"{best.definition.metric} {best.objective:.6g}."
     drawn = "".join(charts.figure(one) for one in figures(trials, maximize=maximize))
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}{_STYLE}</style>\n<main><h1>{html.escape(title)}</h1>"
-        f"<p>{html.escape(told)}</p><section>{drawn}</section>"
-        f"{charts.figure(Table(title='Training jobs', columns=head, rows=shown))}</main>\n"
+    content = (
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(told)}</p><section>{drawn}</section>"
+        f"{charts.figure(Table(title='Training jobs', columns=head, rows=shown))}"
     )
+    return charts.document(title, content, _STYLE)
 
 
 def figures(trials: Sequence[Trial], *, maximize: bool) -> list[Figure]:

@@ -15,7 +15,7 @@ def server(request):
     """A server whose /ping answers with a status, as (port, status)."""
 
     class Ping(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802 - the name that http.server calls
+        def do_GET(self):  # the name that http.server calls
             self.send_response(request.param if self.path == "/ping" else 404)
             self.end_headers()
 

@@ -66,6 +66,7 @@ def test_an_empty_variable_is_an_unset_one():
 def test_a_payload_of_zero_lifts_the_limit():
     assert read(SAGEMAKER_MAX_PAYLOAD_IN_MB="0").max_payload is None
     assert read(MAX_CONTENT_LENGTH="1000").max_payload == 1000
+    assert read(MAX_CONTENT_LENGTH="1000", SAGEMAKER_MAX_REQUEST_SIZE="2000").max_payload == 2000
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def main(url: str) -> None:
         HyperparameterTuner(
             estimator(session, "kmeans", k=3, feature_dim=2), "test:rmse", ranges, objective_type="Minimize"
         ).fit(inputs, wait=False)
-    except Exception as error:  # noqa: BLE001 - what the user would see
+    except Exception as error:  # what the user would see
         refused = str(error)
     client = session.sagemaker_client  # from here on boto3 alone
     request = described_request(client, "child")

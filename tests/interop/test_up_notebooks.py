@@ -35,7 +35,7 @@ def came(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebooks")
     np.save(folder / "rows.npy", ROWS)
     np.save(folder / "labels.npy", LABELS.astype(np.float32))
-    binary = LABELS < 2  # noqa: PLR2004
+    binary = LABELS < 2
     files = [png(row.reshape(8, 8)) for row in ROWS[binary][:60] * 16]
     write_images(folder / "digits.rec", files, LABELS[binary][:60])
     (folder / "digit.png").write_bytes(files[0])

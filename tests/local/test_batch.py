@@ -5,6 +5,7 @@ import json
 import logging
 import socket
 import threading
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 from algorithms.kmeans.model import KMeansModel
 from local import __main__ as commands
 from local.batch.client import serving
+from local.batch.options import Options
+from local.batch.processing import Processing, ProcessingError
 from recordio.framing import frames
 from recordio.record_writer import encode_records
 
@@ -300,6 +303,39 @@ def test_a_json_document_is_joined_as_a_whole(server, batch, tmp_path):
     server.answer = lambda body, accept: b'{\n"predictions": [3, 4]\n}'
     code, files = batch("--join-source", "Input", "--output-filter", "$['SageMakerOutput'].predictions")
     assert (code, files) == (0, {"a.json.out": b"[3, 4]\n"})
+
+
+@pytest.mark.parametrize(
+    ("media_type", "answer", "rest"),
+    [
+        ("text/csv", b"0.50,1\n2,3\n", ["0.50,1", "2,3"]),
+        ("application/jsonlines", b'{"score": 0.5}\n[1, 2]\n', [{"score": 0.5}, {"SageMakerOutput": [1, 2]}]),
+        ("application/json", b'{"score":\n0.5}', [{"score": 0.5}]),
+        ("application/json", b"0.5\n0.7\n", [{"SageMakerOutput": 0.5}, {"SageMakerOutput": 0.7}]),  # as XGBoost's
+    ],
+)
+def test_records_are_identified(tmp_path, media_type, answer, rest):
+    """The last two fields, or ``SageMakerInferenceId`` and ``SageMakerInferenceTime``, as the guide shows them."""
+    time = "2022-08-30T00:49:15Z"
+    options = Options(input=(), output=tmp_path, content_type="application/x-image", identified=time)
+    processing = Processing(options)
+    assert processing.active
+    records = [b"a"] * len(rest)
+    lines = processing.answers(records, answer, media_type).decode().splitlines()
+    identities = set()
+    for line, expected in zip(lines, rest, strict=True):
+        if media_type == "text/csv":
+            start, identity, at = line.rsplit(",", 2)
+        else:
+            start = json.loads(line)
+            identity, at = start.pop("SageMakerInferenceId"), start.pop("SageMakerInferenceTime")
+        assert (start, at) == (expected, time)
+        identities.add(uuid.UUID(identity))
+    assert len(identities) == len(rest)
+    of_all = processing.answers([b"a", b"b"], b'{"predictions": [1, 2]}', "application/json")
+    assert json.loads(of_all)["predictions"] == [1, 2]
+    with pytest.raises(ProcessingError, match="GenerateInferenceId needs"):
+        processing.answers([b"a"], b"x", "application/x-recordio-protobuf")
 
 
 @pytest.mark.parametrize(

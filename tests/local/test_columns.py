@@ -502,7 +502,7 @@ def test_what_is_no_number_in_parquet_is_told_with_what_to_do(column, values, sa
     if "dt." in said or "factorize" in said:  # what is told makes numbers of it
         names = {"frame": frame, "to_datetime": pd.to_datetime}
         first, _, last = message.strip().rpartition("pandas does: ")[2].rpartition("; ")
-        exec(first, names)  # noqa: S102 - our own words
+        exec(first, names)  # our own words
         assert len(set(eval(last, names))) == 2  # noqa: S307
         assert pd.api.types.is_numeric_dtype(np.asarray(eval(last, names)))  # noqa: S307
 

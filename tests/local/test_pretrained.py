@@ -65,7 +65,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that the library calls
+    def do_GET(self) -> None:  # the name that the library calls
         status, headers, body = self.server.answers.get(self.path, (404, {"Content-Length": "0"}, b""))
         self.send_response(status)
         for name, value in headers.items():

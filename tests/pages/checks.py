@@ -10,9 +10,10 @@ WIDTHS, SCHEMES = (390, 1200), ("light", "dark")
 # numbers that are broken over lines; labels of a drawing that lie on each other, or are cut off.
 PROBLEMS = """(() => {
   const found = [], root = document.documentElement, seen = element => element.getClientRects().length > 0;
+  const scrolled = ".scroll, .table, .md-typeset__scrollwrap, pre";
   if (root.scrollWidth > root.clientWidth) found.push(`${root.scrollWidth} pixels wide, of ${root.clientWidth}`);
   for (const one of document.querySelectorAll("main *"))
-    if (!one.closest(".scroll, .table") && seen(one) && one.getBoundingClientRect().right > root.clientWidth + 1)
+    if (!one.closest(scrolled) && seen(one) && one.getBoundingClientRect().right > root.clientWidth + 1)
       found.push(`sticks out: ${one.outerHTML.slice(0, 120)}`);
   for (const one of document.querySelectorAll("figure > *"))
     if (one.getBoundingClientRect().right > one.parentElement.getBoundingClientRect().right + 1)

@@ -1,5 +1,7 @@
 """What every source must do, stated once; inherited by the tests of each."""
 
+import contextlib
+import io
 import threading
 
 import numpy as np
@@ -8,12 +10,26 @@ import pytest
 from recordio.content_type import parse
 from recordio.errors import EmptyDataError, ParseError
 from recordio.readers import ChannelStream, RowFormat
+from recordio.sources import Named, never
 
 CSV = parse("text/csv")
 
 
 def no_threads_left():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("read-ahead", "parse"))] == []
+
+
+class BytesSource:
+    """The same bytes in each epoch, in memory."""
+
+    repeats = True
+
+    def __init__(self, body, name):
+        self._body, self.name = body, name
+
+    @contextlib.contextmanager
+    def epoch(self, stopped=never):
+        yield iter([Named(self.name, io.BytesIO(self._body))])
 
 
 class SourceSuite:

@@ -7,8 +7,8 @@ import pytest
 from recordio.content_type import parse
 from recordio.errors import DataError, EmptyDataError, WidthError
 from recordio.readers import ChannelStream, RowFormat
-from recordio.sources import BytesSource, FileSource
-from tests.recordio.source_suite import SourceSuite
+from recordio.sources import FileSource
+from tests.recordio.source_suite import BytesSource, SourceSuite
 
 
 def fill(folder, files):

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
 
 from recordio.content_type import parse
 from recordio.errors import EmptyDataError, ParseError, RaggedRowError, ValueRangeError, WidthError
 from recordio.readers import RowFormat, decode
+from recordio.record_pb2 import Float32Tensor
 
 PLAIN = RowFormat()
 GUIDE = """
@@ -102,6 +104,14 @@ def test_the_width_of_the_model_stands_in_for_a_shape():
     assert "instance 0: a sparse instance needs 'shape'" in refused(sparse)
 
 
+def test_a_tensor_as_protobuf_writes_it_in_json():
+    """Its 64-bit integers, keys and shape, are text there."""
+    tensor = Float32Tensor(keys=[7, 2], shape=[10], values=[8, -0.5])
+    written = json_format.MessageToDict(tensor)
+    assert written["keys"] == ["7", "2"]
+    assert as_json([{"data": {"features": written}}]).features.toarray().tolist() == [[0, 0, -0.5, 0, 0, 0, 0, 8, 0, 0]]
+
+
 def test_a_shape_whose_number_is_text():
     """Clients of factorization machines write it so: ``"shape": ["130"]``."""
     instance = {"data": {"features": {"keys": [2], "shape": ["130"], "values": [8]}}}
@@ -153,6 +163,9 @@ def test_what_is_not_a_number(value):
         {"data": {"features": {"values": [1], "keys": [-1], "shape": [2]}}},
         {"data": {"features": {"values": [1], "keys": [0.5], "shape": [2]}}},
         {"data": {"features": {"values": [1], "keys": [True], "shape": [2]}}},
+        {"data": {"features": {"values": [1], "keys": ["-1"], "shape": [2]}}},
+        {"data": {"features": {"values": [1], "keys": ["1.0"], "shape": [2]}}},
+        {"data": {"features": {"values": [1, 2], "keys": [1, "1"], "shape": [2]}}},
         {"data": {"features": {"values": [1, 2], "keys": [0], "shape": [2]}}},
         {"data": {"features": {"values": [1, 2], "keys": [1, 1], "shape": [2]}}},
         {"data": {"features": {"values": [1, 2], "shape": [3]}}},

@@ -16,7 +16,7 @@ from recordio.content_type import RECORDIO, parse
 from recordio.errors import ContentTypeError, DataError, EmptyDataError, ParseError
 from recordio.readers import ChannelStream, RowFormat, decode
 from recordio.record_writer import encode_records
-from recordio.sources import BytesSource
+from tests.recordio.source_suite import BytesSource
 
 FEATURES = np.float32([[0, 1.5, -2], [3, 0, 0.25], [1, 2, 3]])
 LABELS = np.float32([1, 0, 2])

@@ -162,9 +162,10 @@ def test_columns_must_exist_and_agree_in_length():
 
 
 def test_a_row_too_long_for_a_frame_is_refused(monkeypatch):
-    monkeypatch.setattr("recordio.record_writer.MAX_LENGTH", 100)
+    for module in ("record_writer", "framing"):
+        monkeypatch.setattr(f"recordio.{module}.MAX_LENGTH", 100)
     for features in (np.zeros((1, 30), np.float32), sp.csr_array(np.ones((1, 30), np.float32))):
-        with pytest.raises(ValueError, match="holds at most 100 bytes, a row needs 1"):
+        with pytest.raises(ValueError, match="holds at most 100 bytes, (a row needs|got) 1"):
             encode_records(features)
 
 

@@ -190,6 +190,11 @@ def test_defaults_are_sagemakers() -> None:
     assert (values.algorithm_mode, values.extra_components, values.subtract_mean) == ("regular", -1, True)
 
 
+def test_the_mode_of_2017_is_the_exact_one() -> None:
+    """``stable``, as ``PCASageMakerEstimator`` of aws/sagemaker-spark may send it."""
+    assert hyperparameters(algorithm_mode="stable") == hyperparameters(algorithm_mode="regular")
+
+
 @pytest.mark.parametrize(("k", "given", "extra"), [(5, -1, 10), (50, -1, 50), (5, 0, 0), (5, 7, 7)])
 def test_extra_components_default_to_at_least_ten(k: int, given: int, extra: int) -> None:
     values = hyperparameters(num_components=k, extra_components=given, algorithm_mode="randomized")

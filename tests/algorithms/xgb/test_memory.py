@@ -109,7 +109,7 @@ def pickled(handle: bytes, protocol: int) -> bytes:
 
 def made_length(state: dict[str, Any], protocol: int) -> bytes:
     """Of the frame with which protocol 4 begins; nothing before."""
-    return pickle.dumps(state, protocol)[3:11] if protocol >= 4 else b""  # noqa: PLR2004
+    return pickle.dumps(state, protocol)[3:11] if protocol >= 4 else b""
 
 
 KINDS: dict[str, Callable[[dict[str, Any]], bytes]] = {

@@ -72,6 +72,19 @@ def test_what_cannot_be_made_is_not_acceptable(header):
     assert all(answer in str(caught.value) for answer in ANSWERS)
 
 
+@pytest.mark.parametrize("header", ["text/csv", "TEXT/CSV; charset=utf-8", "text/*", "image/png, text/csv;q=0.1"])
+def test_the_default_answers_what_is_tolerated(header):
+    """Issue 993 of aws/sagemaker-python-sdk: a linear learner accepted text/csv, and answered JSON."""
+    assert media.negotiate(header, (JSON, JSON_LINES), JSON, (CSV,)) == JSON
+    assert media.negotiate(f"{header}, {JSON_LINES};q=0.1", (JSON, JSON_LINES), JSON, (CSV,)) == JSON_LINES
+
+
+@pytest.mark.parametrize("header", ["image/png", "text/csv;q=0", "text/html"])
+def test_what_is_not_tolerated_is_not_acceptable(header):
+    with pytest.raises(NotAcceptableError):
+        media.negotiate(header, (JSON, JSON_LINES), JSON, (CSV,))
+
+
 def test_the_default_answers_what_does_not_matter_to_the_client():
     assert media.negotiate("*/*;q=0.3", ANSWERS, CSV) == CSV
     assert media.negotiate("application/*", ANSWERS, CSV) == JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -11,13 +12,16 @@ import pytest
 from algorithms import registry
 from algorithms.errors import PredictionError
 from algorithms.factorization_machines.model import FactorizationMachine
-from algorithms.interface import IMAGES, JSON, JSON_LINES, PNG
+from algorithms.interface import IMAGES, JSON, JSON_LINES, PNG, RECORDIO
 from algorithms.kmeans.model import KMeansModel
 from algorithms.linear_learner.model import LinearModel
 from algorithms.loading import LoadedModel
 from container.serving.request import Endpoint, Request, respond
 from container.settings import Settings
+from recordio import record_message
+from recordio.framing import write_frame
 from tests.container.fakes import Fake, Sums
+from tests.container.serving.test_media import records_of
 
 
 class Watched(Sums):
@@ -57,6 +61,58 @@ def test_an_accept_that_cannot_be_met_is_refused_before_predicting():
     response = respond(Request(b"1,2,3", "text/csv", "image/png"), Endpoint.of(Fake, model, Settings()))
     assert (response.status, model.asked) == (406, [])
     assert all(media in response.body.decode() for media in Fake.serving.answers)
+
+
+class WithoutCsv(Fake):
+    serving = replace(Fake.serving, answers=(JSON, JSON_LINES))
+
+
+@pytest.mark.parametrize(("dialect", "status"), [("sagemaker", 200), ("images", 406)])
+def test_csv_that_an_algorithm_has_no_answer_in_is_answered_as_its_family_does(dialect, status):
+    """By the linear learner in JSON, as a client of SageMaker's saw it: issue 993 of aws/sagemaker-python-sdk."""
+
+    class Asked(WithoutCsv):
+        serving = replace(WithoutCsv.serving, dialect=dialect)
+
+    response = respond(Request(b"1,2,3", "text/csv", "text/csv"), Endpoint.of(Asked, Sums(), Settings()))
+    assert response.status == status
+    assert (response.media_type == JSON) == (status == 200)
+
+
+@pytest.mark.parametrize(("dialect", "kept"), [("sagemaker", True), ("xgboost", False)])
+def test_a_record_is_answered_with_its_identity(dialect, kept):
+    """``uid`` and ``metadata``, as the guide's "Common data formats for inference" shows them."""
+
+    class Asked(Fake):
+        serving = replace(Fake.serving, dialect=dialect)
+
+    asked = [record_message.message(np.float32([n, 0, 1])) for n in range(3)]
+    for number, record in enumerate(asked[:2]):
+        record.uid, record.metadata = f"row {number}", '{"created_at": "2017-06-03"}'
+    asked[0].configuration = "{}"
+    body = b"".join(framed(record.SerializeToString()) for record in asked)
+    endpoint = Endpoint.of(Asked, Sums(), Settings())
+    response = respond(Request(body, RECORDIO, RECORDIO), endpoint)
+    found = records_of(response.body)
+    assert [record.label["total"].float32_tensor.values[0] for record in found] == [1, 2, 3]
+    assert [record.uid for record in found] == (["row 0", "row 1", ""] if kept else ["", "", ""])
+    assert [record.metadata for record in found] == [record.metadata if kept else "" for record in asked]
+    assert not any(record.HasField("configuration") or len(record.features) for record in found)
+    for record in asked:
+        record.ClearField("uid")
+        record.ClearField("metadata")
+    plain = b"".join(framed(record.SerializeToString()) for record in asked)
+    assert (
+        respond(Request(plain, RECORDIO, RECORDIO), endpoint).body
+        == respond(Request(b"0,0,1\n1,0,1\n2,0,1\n", "text/csv", RECORDIO), endpoint).body
+    )
+    assert json.loads(respond(Request(body, RECORDIO, JSON), endpoint).body)["predictions"][2]["total"] == 3
+
+
+def framed(record: bytes) -> bytes:
+    stream = io.BytesIO()
+    write_frame(stream, record)
+    return stream.getvalue()
 
 
 @pytest.mark.parametrize("accept", [None, "*/*"])

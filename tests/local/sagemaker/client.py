@@ -64,10 +64,17 @@ def running(state: Path, *options: str, fresh: bool = False, **variables: str):
         of_s3 = {"s3": {"endpoint_url": environment.get("AWS_ENDPOINT_URL_S3", given["endpoint_url"])}}
         clients = {name.rpartition("-")[2]: boto3.client(name, **given | of_s3.get(name, {})) for name in services}
         try:
-            yield SimpleNamespace(process=process, url=given["endpoint_url"], environment=environment, **clients)
+            yield SimpleNamespace(
+                process=process, url=given["endpoint_url"], environment=environment, given=given, **clients
+            )
         finally:
             process.terminate()
             process.wait(120)
+
+
+def client_of(up, service: str):
+    """boto3's client of another of the server's services."""
+    return boto3.client(service, **up.given)
 
 
 @contextmanager

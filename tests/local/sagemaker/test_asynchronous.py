@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
@@ -13,7 +14,7 @@ import pytest
 pytest.importorskip("boto3")
 pytest.importorskip("moto")
 
-from tests.local.sagemaker.client import CSV, KMEANS, ROLE, in_service, object_at, trained
+from tests.local.sagemaker.client import CSV, KMEANS, ROLE, client_of, in_service, object_at, trained
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +110,73 @@ def test_an_asynchronous_endpoint_is_not_invoked_at_once_and_none_without_a_plac
             ProductionVariants=[{"VariantName": "v", "ModelName": "model"}],
             AsyncInferenceConfig={"OutputConfig": {}},
         )
+
+
+def notified(sqs, queue: str, count: int) -> list[dict]:
+    """So many messages of a queue that a topic has."""
+    found: list[dict] = []
+    deadline = time.monotonic() + 120
+    while len(found) < count and time.monotonic() < deadline:
+        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", ()):
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+            found.append(json.loads(json.loads(message["Body"])["Message"]))
+    assert len(found) == count, found
+    return found
+
+
+def test_topics_are_told_how_requests_ended(up, endpoint):
+    """The messages of "Check prediction results" in the developer guide, by a queue of SQS."""
+    sns, sqs = client_of(up, "sns"), client_of(up, "sqs")
+    topics, queues = {}, {}
+    for kind in ("SuccessTopic", "ErrorTopic"):
+        topics[kind] = sns.create_topic(Name=kind)["TopicArn"]
+        queues[kind] = sqs.create_queue(QueueName=kind)["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=queues[kind], AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=topics[kind], Protocol="sqs", Endpoint=arn)
+    variant = {"VariantName": "v", "ModelName": "model", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    told = topics | {"IncludeInferenceResponseIn": ["ERROR_NOTIFICATION_TOPIC"]}
+    output = {"S3OutputPath": "s3://bucket/told", "NotificationConfig": told}
+    up.sagemaker.create_endpoint_config(
+        EndpointConfigName="telling", ProductionVariants=[variant], AsyncInferenceConfig={"OutputConfig": output}
+    )
+    up.sagemaker.create_endpoint(EndpointName="telling", EndpointConfigName="telling")
+    for queue in queues.values():
+        of_test = {"eventVersion": "1.0", "eventSource": "aws:sagemaker", "eventName": "TestNotification"}
+        assert notified(sqs, queue, 1) == [of_test]
+    in_service(up, "telling")
+
+    up.s3.put_object(Bucket="bucket", Key="right.csv", Body=CSV, ContentType="text/csv")
+    up.s3.put_object(Bucket="bucket", Key="bad.csv", Body="1,x\n", ContentType="text/csv")
+    given = {"EndpointName": "telling", "ContentType": "text/csv"}
+    right = up.runtime.invoke_endpoint_async(**given, InputLocation="s3://bucket/right.csv", InferenceId="mine")
+    (good,) = notified(sqs, queues["SuccessTopic"], 1)
+    assert good["invocationStatus"] == "Completed"
+    assert (good["awsRegion"], good["inferenceId"], good["eventName"]) == ("us-east-1", "mine", "InferenceResult")
+    assert good["requestParameters"] == {
+        "contentType": "text/csv",
+        "endpointName": "telling",
+        "inputLocation": "s3://bucket/right.csv",
+    }
+    assert good["responseParameters"] == {
+        "contentType": "application/json",
+        "outputLocation": right["OutputLocation"],
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", good["receivedTime"])
+    assert good["receivedTime"] <= good["eventTime"]
+    assert "responseBody" not in good
+
+    for key in ("bad.csv", "nowhere.csv"):
+        wrong = up.runtime.invoke_endpoint_async(**given, InputLocation=f"s3://bucket/{key}")
+        (bad,) = notified(sqs, queues["ErrorTopic"], 1)
+        assert (bad["invocationStatus"], bad["inferenceId"]) == ("Failed", wrong["InferenceId"])
+        assert "responseParameters" not in bad  # no S3FailurePath
+        if key == "bad.csv":
+            assert bad["failureReason"].startswith("ClientError: Received client error (400) from model.")
+            assert bad["responseBody"]["encoding"] == "BASE64"
+            assert b"is not a number" in base64.b64decode(bad["responseBody"]["content"])
+        else:
+            assert "s3://bucket/nowhere.csv cannot be read" in bad["failureReason"]
+            assert "responseBody" not in bad
 
 
 def test_what_has_no_effect_is_named_in_the_logs(up, endpoint):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -202,7 +204,16 @@ def test_an_endpoint_whose_model_is_broken_fails_with_the_reason(up):
         up.sagemaker.update_endpoint(EndpointName="broken", EndpointConfigName="broken")
 
 
-def transformed(up, name: str, key: str, model: str = "three"):
+def test_a_variant_without_a_weight_has_that_of_the_reference(up, models):
+    """``InitialVariantWeight``: "If unspecified, it defaults to 1.0"."""
+    given = {"VariantName": "v", "ModelName": "three", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    other = given | {"VariantName": "w", "InitialVariantWeight": 0.5}
+    up.sagemaker.create_endpoint_config(EndpointConfigName="unweighted", ProductionVariants=[given, other])
+    described = up.sagemaker.describe_endpoint_config(EndpointConfigName="unweighted")
+    assert described["ProductionVariants"] == [given | {"InitialVariantWeight": 1.0}, other]
+
+
+def transformed(up, name: str, key: str, model: str = "three", **more):
     up.sagemaker.create_transform_job(
         TransformJobName=name,
         ModelName=model,
@@ -214,6 +225,7 @@ def transformed(up, name: str, key: str, model: str = "three"):
         TransformOutput={"S3OutputPath": f"s3://bucket/{name}", "Accept": "text/csv", "AssembleWith": "Line"},
         DataProcessing={"JoinSource": "Input"},
         TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        **more,
     )
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
@@ -236,6 +248,37 @@ def test_a_transform_job_joins_answers_to_its_input_and_names_what_it_cannot_rea
     assert job["TransformJobStatus"] == "Failed"
     told = "ClientError: 1 of 2 files were not transformed. bucket/asked/wrong.csv: 400"
     assert job["FailureReason"].startswith(told)
+
+
+def test_a_transform_job_names_what_it_captured_and_identifies_its_records(up, models):
+    """As "Capture data from batch transform job" of the developer guide has it."""
+    up.s3.put_object(Bucket="bucket", Key="seen/a/b.csv", Body=CSV)
+    up.s3.put_object(Bucket="bucket", Key="seen/c.csv", Body=CSV)
+    capture = {"DestinationS3Uri": "s3://bucket/captured/", "GenerateInferenceId": True}
+    job = transformed(up, "identified", "seen", DataCaptureConfig=capture)
+    assert (job["TransformJobStatus"], job["DataCaptureConfig"]) == ("Completed", capture)
+    started = f"{job['TransformStartTime'].astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    rows = [
+        line.split(",")
+        for name in ("a/b.csv", "c.csv")
+        for line in object_at(up, f"s3://bucket/identified/{name}.out").decode().splitlines()
+    ]
+    assert {len(row) for row in rows} == {6}  # two that were sent, two of the answer, and these
+    assert {row[-1] for row in rows} == {started}
+    assert len({str(UUID(row[-2])) for row in rows}) == 2 * len(ROWS)
+    found = up.s3.list_objects_v2(Bucket="bucket", Prefix="captured/")["Contents"]
+    hour = started[:13].replace("-", "/").replace("T", "/")
+    manifests = {}
+    for entry in found:
+        side, place = entry["Key"].removeprefix("captured/").split("/", 1)
+        assert place.startswith(f"{hour}/")
+        manifests[side] = json.loads(object_at(up, f"s3://bucket/{entry['Key']}"))
+    assert manifests == {
+        "input": [{"prefix": "s3://bucket/seen/"}, "a/b.csv", "c.csv"],
+        "output": [{"prefix": "s3://bucket/identified/"}, "a/b.csv.out", "c.csv.out"],
+    }
+    with pytest.raises(up.sagemaker.exceptions.ClientError, match="DestinationS3Uri"):
+        transformed(up, "nowhere", "seen", DataCaptureConfig=capture | {"DestinationS3Uri": "https://example.com/a"})
 
 
 def test_a_registered_version_of_a_model_is_approved_and_deployed(up, models):

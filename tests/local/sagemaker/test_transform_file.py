@@ -52,6 +52,10 @@ def test_one_request_is_answered_with_the_model_that_is_named(tmp_path):
     groups = [{line[2] for line in lines[start : start + 40]} for start in range(0, 120, 40)]
     assert [len(group) for group in groups] == [1, 1, 1]
     assert len(set.union(*groups)) == 3
+    capture = {"DestinationS3Uri": "s3://elsewhere/captured", "GenerateInferenceId": True}
+    job.write_text(json.dumps(transform("s3://bucket/asked", DataCaptureConfig=capture)))
+    assert run(job, "--model", tmp_path / "out" / "model.tar.gz", *given)[0] == 0
+    assert {line.count(",") for line in answers.read_text().splitlines()} == {5}
     assert "--model says which model it is about" in run(job, *given)[2]
     damaged = tmp_path / "damaged.tar.gz"
     damaged.write_bytes(b"no archive")

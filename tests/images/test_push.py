@@ -1,0 +1,52 @@
+"""What a registry is asked for: ``make push`` and ``make index``, with a ``docker`` that writes down its arguments."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def docker(tmp_path, monkeypatch):
+    """Runs a script of ``images/`` and gives the commands that reached ``docker``."""
+    shutil.copytree(ROOT / "images", tmp_path / "images")
+    log = tmp_path / "log"
+    (tmp_path / "docker").write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    def run(script: str, *arguments: str) -> list[str]:
+        subprocess.run([tmp_path / "images" / script, *arguments], check=True, capture_output=True)
+        return log.read_text().splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("settings", "source", "target"),
+    [
+        ({}, "open-algorithms/pca", "team/pca:1"),
+        ({"PLATFORM": "linux/arm64"}, "open-algorithms/pca-arm64", "team/pca:1-arm64"),
+        ({"PLATFORM": "linux/amd64", "PURPOSE": "serve"}, "open-algorithms/pca-serve-amd64", "team/pca-serve:1-amd64"),
+    ],
+)
+def test_the_platform_is_in_the_tag_and_not_in_the_repositorys_name(docker, monkeypatch, settings, source, target):
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    asked = docker("push.sh", "team", "1", "pca")
+    assert f"tag {source} {target}" in asked
+    assert f"push {target}" in asked
+
+
+@pytest.mark.parametrize("platforms", ["", "linux/arm64 linux/ppc64le"])
+def test_one_name_is_given_to_the_images_of_all_platforms(docker, monkeypatch, platforms):
+    monkeypatch.setenv("PLATFORMS", platforms)
+    names = [f"registry/lda:2-{one.removeprefix('linux/')}" for one in platforms.split()]
+    expected = " ".join(names or ["registry/lda:2-amd64", "registry/lda:2-arm64"])
+    asked = docker("index.sh", "registry", "2", "lda")
+    assert f"buildx imagetools create --tag registry/lda:2 {expected}" in asked
