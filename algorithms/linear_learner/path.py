@@ -63,16 +63,16 @@ PRIOR = 3.0
 """Times the number of rows to the power of -1.5, and the square of the decades between a penalty and the usual one:
 what speaks against it before any row is seen, in logarithms of likelihood. Few rows say little, and by chance that no
 feature counts."""
-USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
-"""The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 2.2 is a
-probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
-the normal prior of the weights that gives such scores."""
+USUAL_VARIANCE, USUAL_NOISE = 10.0, 0.25
+"""The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 3.2 is a
+probability of 0.04 or 0.96), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs
+to the normal prior of the weights that gives such scores."""
 UNJUDGED, UNJUDGED_FACTOR = 0.4, 1.5
 """Of classes of one row each, where nothing tells how far rows scatter, the share of the penalty that scikit-learn's
 LogisticRegression has of standardised rows, and the factor of their scores. With all of it and no factor, classes that
 are far apart are told with too little certainty; with none of it those that are near each other with far too much, and
 wrongly more often."""
-ALIKE_ERRORS = 0.5
+ALIKE_ERRORS = 0.25
 """Models whose losses, row by row, differ by no more standard errors are as good as each other. The weakest penalty of
 them is kept: folds have fewer rows than the model that is kept, and ask for a stronger one than it needs; and where a
 signal is faint, scores that are all but equal leave it to the share of classes which of them is predicted."""
