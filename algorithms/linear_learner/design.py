@@ -11,7 +11,7 @@ Of several hosts each has its rows of the design; what is summed over rows, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,6 +99,8 @@ class Design:
         back: from weights of ``rows`` to those of scaled features, (d, r) or what stands for that; None for the same.
         of_folds: (k, r, r) what the products of two weights cost the models of the folds, instead of ``shrink``; None
             where it is the same for them.
+        near_zero: whether columns are not shifted, and of the rows' mean square no more than half is that of their
+            mean.
     """
 
     scaler: Scaler
@@ -108,6 +110,7 @@ class Design:
     size: float
     back: np.ndarray | OfRows | None
     of_folds: np.ndarray | None = None
+    near_zero: bool = False
 
     @property
     def dtype(self) -> np.dtype:
@@ -190,7 +193,10 @@ def designs(
     if not isinstance(features, np.ndarray):
         known = _stated(hp) or (problem.sparse and not hp.states("num_point_for_scaler"))
         scale = scaler.scale if known else sparse_scale(features, hosts)
-        yield _design(problem, Scaler(np.zeros_like(scale), scale), features, turn, hosts)
+        differ = not _stated(hp) and hp.wd == AUTO and turn and np.ptp(scale) > 0
+        for tried in (scale, np.ones_like(scale)) if differ else (scale,):
+            design = _design(problem, Scaler(np.zeros_like(scale), tried), features, turn, hosts)
+            yield replace(design, near_zero=_are_near_zero(features, tried, hosts))
         return
     yield _design(problem, scaler, features, turn, hosts)
     differ = from_leader(hosts, lambda: bool(np.log(scaler.scale).std() > SAME))
@@ -203,6 +209,12 @@ def designs(
         within = _within_classes(scaled, labels, problem.outputs, held, rows / n, hosts)
         if within is not None:
             yield _design(problem, scaler, features, turn, hosts, within)
+
+
+def _are_near_zero(features: sp.csr_array, scale: np.ndarray, hosts: Hosts) -> bool:
+    """See ``Design``; of rows divided by ``scale`` (d,)."""
+    mean, square = column_means(features, hosts)
+    return bool(np.sum((mean / scale) ** 2) <= np.sum(square / scale.astype(np.float64) ** 2) / 2)
 
 
 def may_know_within(problem: Problem, rows: int) -> bool:

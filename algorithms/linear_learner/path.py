@@ -63,15 +63,16 @@ PRIOR = 3.0
 """Times the number of rows to the power of -1.5, and the square of the decades between a penalty and the usual one:
 what speaks against it before any row is seen, in logarithms of likelihood. Few rows say little, and by chance that no
 feature counts."""
-USUAL_VARIANCE, USUAL_NOISE = 5.0, 0.25
-"""The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 2.2 is a
-probability of 0.1 or 0.9), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs to
-the normal prior of the weights that gives such scores."""
-UNJUDGED = 0.1
+USUAL_VARIANCE, USUAL_NOISE = 10.0, 0.25
+"""The usual penalty of n rows is 1 / (n v), with the variance v of scores of classes (a deviation of 3.2 is a
+probability of 0.04 or 0.96), and of regression 2 s / n, where a share s of the variance of labels is noise: it belongs
+to the normal prior of the weights that gives such scores."""
+UNJUDGED, UNJUDGED_FACTOR = 0.4, 1.5
 """Of classes of one row each, where nothing tells how far rows scatter, the share of the penalty that scikit-learn's
-LogisticRegression has of standardised rows. With all of it, classes that are far apart are told with too little
-certainty, and with none of it those that are near each other with far too much."""
-ALIKE_ERRORS = 0.5
+LogisticRegression has of standardised rows, and the factor of their scores. With all of it and no factor, classes that
+are far apart are told with too little certainty; with none of it those that are near each other with far too much, and
+wrongly more often."""
+ALIKE_ERRORS = 0.25
 """Models whose losses, row by row, differ by no more standard errors are as good as each other. The weakest penalty of
 them is kept: folds have fewer rows than the model that is kept, and ask for a stronger one than it needs; and where a
 signal is faint, scores that are all but equal leave it to the share of classes which of them is predicted."""
@@ -213,7 +214,7 @@ def _best_scaling(
     for design in designs(problem, batch, hp, held, rows, hosts):
         judged = None if validation is None else Rows.of(validation, replace(problem, scaler=design.scaler), 1)
         penalties, usual = _penalties(hp, design, rows, judged=by_others)
-        objective = Objective(hp, problem, design, labels, held, hosts)
+        objective = Objective(hp, problem, design, labels, held, rows, hosts)
         near = usual if first is None else first
         begin = max(usual - BEFORE, 0) if objective.starts_slowly and hp.wd == AUTO else near
         points = _search(objective, penalties, begin, near, HOPELESS * lowest_of_all, rows, held, judged, job)
@@ -335,7 +336,7 @@ def _search(
     ones leave little of any weight. ``rows`` is the number of all hosts', without copies.
     """
     patience = WORSE if rows < FEW_ROWS else 1
-    nothing = [np.zeros(objective.size, objective.design.dtype) for _ in objective.folds]
+    nothing = [objective.nothing() for _ in objective.folds]
     points: list[Point] = []
     found, begun = [nothing], [nothing]
     for at, penalty in enumerate(penalties[first:], start=first):
@@ -384,9 +385,9 @@ def _point(
     else:
         places, fold = np.nonzero(held if held.shape[1] else np.ones((len(labels), 1)))
         out, out_losses, out_labels = scores[places, fold], losses[places, fold], labels[places]
-    factor, alone = 1.0, rows / total(hosts, len(labels))  # the share of rows that are no copies
-    if _is_calibrated(objective, judged):
-        factor = _factor(objective, out, out_labels, rows, alone)
+    alone = rows / total(hosts, len(labels))  # the share of rows that are no copies
+    factor = _factor(objective, judged, out, out_labels, rows, alone)
+    if factor != 1:
         out = out * out.dtype.type(factor)
         out_losses = objective.of(out[:, None, :], out_labels)[0][:, 0]
     doubts = out_losses + _doubt(hp, out, out_labels, rows)
@@ -413,17 +414,20 @@ def _point(
     )
 
 
-def _is_calibrated(objective: Objective, judged: Rows | None) -> bool:
-    """Whether scores are multiplied by a factor: where a ``wd`` is stated, the model is that of this penalty."""
-    hp = objective.hp
-    known = judged is not None or (objective.whole > 0 and objective.alone <= MOST_ALONE)
-    return hp.loss_name == "softmax_loss" and hp.wd == AUTO and known
-
-
-def _factor(objective: Objective, scores: np.ndarray, labels: np.ndarray, rows: int, alone: float) -> float:
-    """See ``temperature``; of rows (v, c) that models do not know, of which a share ``alone`` is no copies: with these
-    each says no more than one of them."""
-    weights = row_weights(objective.problem, labels, objective.hp)
+def _factor(
+    objective: Objective, judged: Rows | None, scores: np.ndarray, labels: np.ndarray, rows: int, alone: float
+) -> float:
+    """By what the scores (v, c) of rows that models do not know are multiplied: of several classes as ``temperature``
+    says, of these a share ``alone`` being no copies, which say no more than one of them. Where a ``wd`` is stated the
+    model is that of this penalty, and of classes of one row there is no row that models do not know."""
+    hp, problem = objective.hp, objective.problem
+    if hp.loss_name != "softmax_loss" or hp.wd != AUTO:
+        return 1.0
+    if judged is None and not objective.whole:
+        return UNJUDGED_FACTOR
+    if judged is None and objective.alone > MOST_ALONE:
+        return 1.0
+    weights = row_weights(problem, labels, hp)
     counts = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
     return temperature(scores, labels.astype(np.int64), alone * counts, DOUBT / rows**1.5, objective.hosts)
 

@@ -89,7 +89,7 @@ def test_a_validation_channel_judges_what_rows_within_classes_tell() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
-@pytest.mark.parametrize(("apart", "most"), [(0.5, 1.45), (1.0, 1.2), (3.0, 1.0)])
+@pytest.mark.parametrize(("apart", "most"), [(0.5, 1.4), (1.0, 1.15), (3.0, 1.0)])
 def test_classes_of_one_row_each_are_told_apart_neither_too_surely_nor_too_little(apart: float, most: float) -> None:
     """Nothing tells how far rows scatter around these: scores without a penalty had 2.6 times the loss where classes
     are near each other, those of scikit-learn's penalty of scaled rows 2.4 times where they are far apart."""
@@ -98,7 +98,7 @@ def test_classes_of_one_row_each_are_told_apart_neither_too_surely_nor_too_littl
     loss, accuracy = scores(model, rows[60:], labels[60:])
     peer = linear_model.LogisticRegression().fit(rows[:60], labels[:60])
     assert loss <= most * reference.log_loss(labels[60:], peer.predict_proba(rows[60:]), labels=peer.classes_)
-    assert accuracy >= 0.8 * peer.score(rows[60:], labels[60:])
+    assert accuracy >= 0.93 * peer.score(rows[60:], labels[60:])
 
 
 def test_scores_of_many_classes_in_one_column_are_no_longer_than_rows_support() -> None:

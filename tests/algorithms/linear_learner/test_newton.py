@@ -118,7 +118,7 @@ def test_hosts_whose_processors_round_otherwise_have_the_same_values():
         problem = study(batch, hp, hosts)
         held = np.empty((len(batch.labels), 0), bool)
         design = next(iter(designs(problem, batch, hp, held, len(x), hosts)))
-        objective = Objective(hp, problem, design, batch.labels, held, hosts)
+        objective = Objective(hp, problem, design, batch.labels, held, len(batch) * hosts.size, hosts)
         objective.penalty = 0.1 * (1 + hosts.rank * 1e-6)  # much farther apart than roundings are
         return objective.values(np.array([0]), np.ones((1, objective.size))).value.tolist()
 
