@@ -182,6 +182,8 @@ class _Run:
     since: float = field(default_factory=time.perf_counter)
     done: bool = False
     stopped: bool = False
+    set_rate: float | None = None
+    """The optimizer's; None where this run has not set it."""
     seen: dict[str, float] = field(default_factory=dict)
     """Sums over the tokens since the last checkpoint of what ``learn`` said, and their number."""
 
@@ -264,7 +266,7 @@ class _Run:
             if self.stopped or self.updates == self.values.max_num_batches:
                 self.done = True
                 return
-            self.optimizer.learning_rate = self.rate.at(self.updates)
+            self._set_rate(self.rate.at(self.updates))
             chosen = numbers[count] if count < len(numbers) else np.zeros(0, np.int64)
             self._learn(self._batch(chosen) if len(chosen) else None)
             self.batches = count + 1
@@ -320,6 +322,11 @@ class _Run:
             parameters = found.kept[f"checkpoint-{self.stopping.best_step}"]
             self.best = self._model(parameters)
             self.job.save_intermediate(self.best)
+
+    def _set_rate(self, rate: float) -> None:
+        """Where it has changed: Keras takes half a millisecond to set it, which of short sentences is time."""
+        if rate != self.set_rate:
+            self.optimizer.learning_rate = self.set_rate = rate
 
     def _learn(self, batch: data.Batch | None) -> None:
         """One update by the batches of all hosts; None where only others have one."""
