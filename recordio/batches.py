@@ -110,9 +110,8 @@ def concatenate(batches: list[Batch]) -> Batch:
 
     features: Features
     if any(batch.is_sparse for batch in batches):
-        features = sp.csr_array(
-            sp.vstack(_equally_wide([sp.csr_array(batch.features) for batch in batches]), format="csr")
-        )
+        parts = [batch.features if batch.is_sparse else sp.csr_array(batch.features) for batch in batches]
+        features = sp.vstack(_equally_wide(parts), format="csr")
     else:
         features = np.concatenate([np.asarray(batch.features) for batch in batches])
     return Batch(
@@ -126,7 +125,12 @@ def concatenate(batches: list[Batch]) -> Batch:
 def _equally_wide(parts: list[sp.csr_array]) -> list[sp.csr_array]:
     """LIBSVM rows are only known to be as wide as the widest row so far."""
     width = max(part.shape[1] for part in parts)
-    return [sp.csr_array((part.data, part.indices, part.indptr), shape=(part.shape[0], width)) for part in parts]
+    return [
+        part
+        if part.shape[1] == width
+        else sp.csr_array((part.data, part.indices, part.indptr), shape=(part.shape[0], width))
+        for part in parts
+    ]
 
 
 def rebatch(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
