@@ -248,8 +248,6 @@ class _Run:
         Hosts that have the same pairs draw batches for all, and each takes its part: of lengths like the others'."""
         pairs, by_length, share = self.pairs["train"], self.values.bucketing_enabled, self.share
         numbers = data.epoch(pairs, self.groups, self.values.batch_size * share.of, self.random, by_length=by_length)
-        if not self.epoch:
-            numbers = data.unlike_first(numbers, pairs)
         return [chosen[share.rank :: share.of] for chosen in numbers]
 
     def _batch(self, chosen: np.ndarray) -> data.Batch:
@@ -307,10 +305,8 @@ class _Run:
         found = self.job.checkpoints.latest()
         if found is None:
             return
-        # TensorFlow makes a program of the first batch, and another of the first that differs in shape, for all others.
-        # Where they are made of other batches, sums may be rounded otherwise.
-        for chosen in [chosen for chosen in self._order() if len(chosen)][:2]:
-            self.network.learn(self._batch(chosen))
+        for chosen in [chosen for chosen in self._order() if len(chosen)][:1]:
+            self.network.learn(self._batch(chosen))  # makes the variables of its metrics
         for name in _COUNTS:
             setattr(self, name, found.state[name])
         self.draws, self.seen = found.state["draws"], dict(found.state["seen"])

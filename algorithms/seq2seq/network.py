@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -148,11 +148,32 @@ class Network(keras.Model):
         laid = {name: np.array(to_numpy(value), np.float32) for name, value in self._named.items()}
         return parameters_of(self._architecture, laid)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """See Keras, whose own makes a program of TensorFlow's for the shapes of the first batch alone, and another for
+        those that follow: that takes seconds."""
+        if keras.backend.backend() != "tensorflow":
+            return super().make_train_function(force)
+        if force or getattr(self, "train_function", None) is None:
+            self.train_function = _of_any_shape(self.train_step)
+        return None
+
     def learn(self, batch: Batch) -> dict[str, float]:
         """One update, or this host's part of it; ``loss``, the mean of its tokens, and ``accuracy`` if asked for."""
         logs = self.train_on_batch(batch.inputs, batch.labels, sample_weight=batch.weights, return_dict=True)
-        self.reset_metrics()
         return {name: float(value) for name, value in logs.items()}
+
+
+def _of_any_shape(step: Callable[[Any], Any]) -> Callable[[Iterator[Any]], Any]:
+    """A step as Keras calls it, as one program of TensorFlow's for batches (``Batch.inputs``, labels, weights)."""
+    import tensorflow
+
+    def of(axes: int, kind: str = "int32") -> Any:
+        return tensorflow.TensorSpec([None] * axes, kind)
+
+    inputs = (of(2), of(1), of(2), of(2, "float32"), of(2), of(1))
+    batch = (inputs, of(1), of(1, "float32"))
+    compiled = tensorflow.function(step, input_signature=[batch], autograph=False)
+    return lambda batches: compiled(next(batches))
 
 
 def _read(name: str, value: Any) -> Any:

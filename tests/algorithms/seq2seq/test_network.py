@@ -139,6 +139,30 @@ def test_tables_of_few_words_change_nothing() -> None:
     assert sum(name.endswith("table") for name in kernels(Arrays, many, laid_out(many, ours.parameters))) == 3
 
 
+def test_batches_of_all_shapes_are_one_program() -> None:
+    from algorithms.common.networks import load_keras
+
+    load_keras(0)
+    from algorithms.seq2seq import network
+
+    traced = []
+
+    class Counted(network.Network):
+        def call(self, inputs: tuple[Any, ...]) -> Any:
+            traced.append(len(inputs))
+            return super().call(inputs)
+
+    ours = translator()
+    trained = Counted(ours.architecture, ours.parameters, {}, seed=0)
+    network.prepare(trained, network.make_optimizer(hyperparameters.parse(Seq2Seq.hyperparameters, {})), accuracy=False)
+    for numbers in ([0, 1, 2], [3], [4, 5, 6, 0, 1]):
+        batch = data.batch(pairs(), np.array(numbers))
+        expected = ours.judge(batch)[0].mean() if not traced else None
+        loss = trained.learn(batch)["loss"]
+        assert expected is None or loss == pytest.approx(expected, rel=1e-4)
+    assert len(traced) == 1
+
+
 @pytest.mark.parametrize("rate", ["embed_dropout_source", "embed_dropout_target"])
 def test_few_words_are_dropped_too(rate: str) -> None:
     from algorithms.common.networks import load_keras, to_numpy
