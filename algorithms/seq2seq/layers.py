@@ -458,7 +458,7 @@ def decode_with_teacher(
 
         def step(kernel: Any, now: Any, states: list[Any]) -> tuple[Any, list[Any]]:
             kept = None if keep is None else now[:, width:]
-            vector, states, _ = recurrent_step(ops, a, {**k, name: kernel}, memory, now[:, :width], states, kept)
+            _, states, _ = recurrent_step(ops, a, {**k, name: kernel}, memory, now[:, :width], states, kept)
             return ops.concatenate(states[:2], axis=-1), states
 
         both = ops.concatenate(first[:2], axis=-1)
