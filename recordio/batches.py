@@ -132,8 +132,8 @@ def concatenate(batches: list[Batch], *, keep_zeros: bool = False) -> Batch:
     if any(batch.is_sparse for batch in batches):
         width = max(batch.feature_dim for batch in batches)
         as_csr = _every_entry if keep_zeros else sp.csr_array
-        parts = [widened(as_csr(batch.features), width) for batch in batches]
-        features = sp.csr_array(sp.vstack(parts, format="csr"))
+        parts = [batch.features if batch.is_sparse else as_csr(batch.features) for batch in batches]
+        features = sp.vstack([widened(part, width) for part in parts], format="csr")
     else:
         features = np.concatenate([np.asarray(batch.features) for batch in batches])
     return Batch(
@@ -144,16 +144,16 @@ def concatenate(batches: list[Batch], *, keep_zeros: bool = False) -> Batch:
     )
 
 
-def _every_entry(features: Features) -> sp.csr_array:
-    """Dense rows as sparse ones that keep their zeros; sparse ones as they are."""
-    if not isinstance(features, np.ndarray):
-        return features
-    n, d = features.shape
-    return sp.csr_array((features.ravel(), np.tile(np.arange(d), n), np.arange(n + 1) * d), shape=(n, d))
+def _every_entry(dense: np.ndarray) -> sp.csr_array:
+    """Dense rows as sparse ones that keep their zeros."""
+    n, d = dense.shape
+    return sp.csr_array((dense.ravel(), np.tile(np.arange(d), n), np.arange(n + 1) * d), shape=(n, d))
 
 
 def widened(rows: sp.csr_array, width: int) -> sp.csr_array:
     """The same entries in rows of ``width`` features: LIBSVM's are only known to be as wide as the widest so far."""
+    if rows.shape[1] == width:
+        return rows
     return sp.csr_array((rows.data, rows.indices, rows.indptr), shape=(rows.shape[0], width))
 
 

@@ -13,7 +13,8 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,8 @@ import numpy as np
 from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
 from recordio.batches import Batch, Features, concatenate
 
-_PART_BYTES = 1 << 20
-"""Parts smaller than this are joined, so that small batches do not make a long list."""
+_PART_BYTES, _MOST_SMALL = 1 << 20, 64
+"""Smaller parts are joined where they come to as many bytes or are so many: small batches make no long list."""
 
 
 class _Part(NamedTuple):
@@ -50,6 +51,8 @@ class Reservoir:
         self._capacity = capacity
         self._rng = rng
         self._parts: list[_Part] = []
+        self._bytes = 0  # of the parts
+        self._small: list[int] = []  # bytes of the parts at the end of the list that are small
         self._limit = np.inf  # smallest key that is not kept
 
     def __len__(self) -> int:
@@ -70,7 +73,7 @@ class Reservoir:
         """Take in another sample, whose log weights are ``shift`` below ours on the common scale."""
         theirs = [_Part(part.rows, part.keys - shift, part.log_weights + shift) for part in other._parts]
         self._limit = min(self._limit, other._limit - shift)
-        self._parts = [_below(part, self._limit) for part in self._parts + theirs]
+        self._hold(_below(part, self._limit) for part in self._parts + theirs)
         self._fit()
 
     def keys(self) -> np.ndarray:
@@ -80,7 +83,7 @@ class Reservoir:
     def limit(self, key: float) -> None:
         """Keep no row whose key is not below ``key``."""
         self._limit = min(self._limit, key)
-        self._parts = [_below(part, self._limit) for part in self._parts]
+        self._hold(_below(part, self._limit) for part in self._parts)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The features and keys that are kept, for a checkpoint or for other hosts."""
@@ -93,14 +96,16 @@ class Reservoir:
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Be the sample of which these are ``to_arrays``."""
         self._limit = float(arrays["sample.limit"][0])
-        self._parts = []
-        while f"sample.keys{len(self._parts)}" in arrays:
-            number = len(self._parts)
+        parts: list[_Part] = []
+        while f"sample.keys{len(parts)}" in arrays:
+            number = len(parts)
             rows = Batch(rows_from_arrays(f"sample.rows{number}", arrays))
-            self._parts.append(_Part(rows, arrays[f"sample.keys{number}"], arrays[f"sample.log_weights{number}"]))
+            parts.append(_Part(rows, arrays[f"sample.keys{number}"], arrays[f"sample.log_weights{number}"]))
+        self._hold(parts)
 
     def rows(self, most: int | None = None) -> Batch | None:
         """All that are kept, or ``most`` of them where there are more, in the order of the stream; None for none."""
+        self._join()
         limit = np.inf if most is None else self._limit_of(most)
         kept = [_below(part, limit).rows for part in self._parts]
         return concatenate(kept) if any(map(len, kept)) else None
@@ -111,23 +116,41 @@ class Reservoir:
         Args:
             log_scale: logarithm of the weight that counts as 1.
         """
+        self._join()  # who computes on parts does so once for each
         limit = self._limit_of(size if self.size is None else min(size, self.size))
         kept = [_below(part, limit) for part in self._parts]
         return [(part.rows.features, _unbiased(part, limit, log_scale)) for part in kept if len(part.keys)]
 
     def _append(self, part: _Part) -> None:
-        """Joins equal sizes as a binary counter carries, so that a row is copied a logarithmic number of times."""
-        while self._parts and self._parts[-1].nbytes <= part.nbytes < _PART_BYTES:
-            part = _joined(self._parts.pop(), part)
+        size = part.nbytes
         self._parts.append(part)
+        self._bytes += size
+        if size >= _PART_BYTES:
+            self._small = []
+            return
+        self._small.append(size)
+        if len(self._small) == _MOST_SMALL or sum(self._small) >= _PART_BYTES:
+            self._join()
 
-    def _bytes(self) -> int:
-        return sum(part.nbytes for part in self._parts)
+    def _join(self) -> None:
+        """Make one part of the small ones at the end of the list."""
+        if (count := len(self._small)) > 1:
+            joined = _joined(self._parts[-count:])
+            self._parts[-count:] = [joined]
+            self._bytes += joined.nbytes - sum(self._small)
+            self._small = [size] if (size := joined.nbytes) < _PART_BYTES else []
+
+    def _hold(self, parts: Iterable[_Part]) -> None:
+        """These are the parts."""
+        self._parts = list(parts)
+        sizes = [part.nbytes for part in self._parts]
+        self._bytes = sum(sizes)
+        self._small = list(itertools.takewhile(lambda size: size < _PART_BYTES, reversed(sizes)))[::-1]
 
     def _fit(self) -> None:
-        while self._bytes() > self._capacity and len(self) > 1:
+        while self._bytes > self._capacity and len(self) > 1:
             self._limit = self._limit_of(self.size or len(self) // 2)
-            self._parts = [_below(part, self._limit) for part in self._parts]
+            self._hold(_below(part, self._limit) for part in self._parts)
             if self.size is not None:
                 break
 
@@ -138,9 +161,9 @@ class Reservoir:
         return float(np.partition(keys, size)[size])
 
 
-def _joined(first: _Part, second: _Part) -> _Part:
-    keys, log_weights = np.append(first.keys, second.keys), np.append(first.log_weights, second.log_weights)
-    return _Part(concatenate([first.rows, second.rows]), keys, log_weights)
+def _joined(parts: list[_Part]) -> _Part:
+    keys, log_weights = (np.concatenate(arrays) for arrays in zip(*(part[1:] for part in parts), strict=True))
+    return _Part(concatenate([part.rows for part in parts]), keys, log_weights)
 
 
 def _below(part: _Part, limit: float) -> _Part:

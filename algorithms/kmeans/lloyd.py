@@ -25,6 +25,7 @@ from recordio.batches import Features
 _BLOCK_SCORES = 1 << 19  # scores of a block: 2 MB of float32
 BLOCK_ROWS = 8192
 _SMALL_PICKS = 1 << 12  # up to here a dense matrix is quicker than setting up a sparse one
+_FEW_CENTERS = 16  # and of so few centers BLAS is as fast with the zeros as SciPy without
 _TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
 _TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
 
@@ -106,8 +107,9 @@ class Points:
             if kind != (kind := np.result_type(block.features.dtype, narrow)):
                 order: Literal["C", "F"] = "C" if block.is_sparse else "F"  # what each kind of product reads fastest
                 columns, halves = centers.T.astype(kind, order=order), half_norms.astype(kind)
-            for start in range(0, block.features.shape[0], step):
-                part = Block(*(values[start : start + step] for values in block))
+            count = block.features.shape[0]
+            for start in range(0, count, step):
+                part = block if count <= step else Block(*(values[start : start + step] for values in block))
                 scores = np.asarray(part.features @ columns)
                 scores -= halves
                 yield part, scores
@@ -153,7 +155,11 @@ def nearest(points: Points, centers: np.ndarray, norms: np.ndarray | None = None
         labels.append(best)
         highest = scores.ravel().take(best + np.arange(0, scores.size, scores.shape[1]))
         distances.append(block.norms - 2.0 * highest)
-    return Nearest(np.concatenate(labels), np.maximum(np.concatenate(distances), 0))
+    return Nearest(_joined(labels), np.maximum(_joined(distances), 0))
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +193,7 @@ def _add_sparse(totals: np.ndarray, block: Block, labels: np.ndarray) -> None:
 def _picks(labels: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray | sp.csc_array:
     """The matrix (k, n) that has each row's weight in the line of its label."""
     rows = np.arange(len(labels) + 1)
-    if len(labels) * k > _SMALL_PICKS:
+    if k > _FEW_CENTERS and len(labels) * k > _SMALL_PICKS:
         return sp.csc_array((weights, labels, rows), shape=(k, len(labels)))
     picks = np.zeros((k, len(labels)), weights.dtype)
     picks[labels, rows[:-1]] = weights
@@ -232,7 +238,9 @@ def _drawn(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     """Indices drawn with probability by weight, with replacement."""
     bounds = np.cumsum(weights)
     drawn = np.searchsorted(bounds, rng.random(count) * bounds[-1], side="right")
-    return np.minimum(drawn, np.flatnonzero(weights)[-1])  # rounding may lead past the end
+    if drawn.max() < len(weights):
+        return drawn
+    return np.minimum(drawn, np.flatnonzero(weights)[-1])  # rounding led past the end
 
 
 def uniform(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarray | None = None) -> np.ndarray:

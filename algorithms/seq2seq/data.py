@@ -118,20 +118,6 @@ def epoch(
     return [found[index] for index in random.permutation(len(found))]
 
 
-def unlike_first(chosen: list[np.ndarray], pairs: Pairs) -> list[np.ndarray]:
-    """The batches of an epoch, two that differ in all their sizes before the others.
-
-    TensorFlow traces a network anew for each size that it first sees to differ; so it does that twice at most.
-    """
-    if len(chosen) < 2:
-        return chosen
-    longest = [int(pairs.target.lengths[numbers].max()) for numbers in chosen]
-    first = int(np.argmax(longest))
-    others = [number for number in range(len(chosen)) if number != first]
-    second = min(others, key=lambda number: (len(chosen[number]), longest[number]))
-    return [chosen[first], chosen[second], *(chosen[number] for number in others if number != second)]
-
-
 def fill(sequences: Sequence[np.ndarray], width: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(B, S) int32 filled up with ``<pad>``, and lengths, (B,) int32."""
     lengths = np.array([len(sequence) for sequence in sequences], np.int32)

@@ -182,6 +182,8 @@ class _Run:
     since: float = field(default_factory=time.perf_counter)
     done: bool = False
     stopped: bool = False
+    set_rate: float | None = None
+    """The optimizer's; None where this run has not set it."""
     seen: dict[str, float] = field(default_factory=dict)
     """Sums over the tokens since the last checkpoint of what ``learn`` said, and their number."""
 
@@ -246,8 +248,6 @@ class _Run:
         Hosts that have the same pairs draw batches for all, and each takes its part: of lengths like the others'."""
         pairs, by_length, share = self.pairs["train"], self.values.bucketing_enabled, self.share
         numbers = data.epoch(pairs, self.groups, self.values.batch_size * share.of, self.random, by_length=by_length)
-        if not self.epoch:
-            numbers = data.unlike_first(numbers, pairs)
         return [chosen[share.rank :: share.of] for chosen in numbers]
 
     def _batch(self, chosen: np.ndarray) -> data.Batch:
@@ -264,7 +264,7 @@ class _Run:
             if self.stopped or self.updates == self.values.max_num_batches:
                 self.done = True
                 return
-            self.optimizer.learning_rate = self.rate.at(self.updates)
+            self._set_rate(self.rate.at(self.updates))
             chosen = numbers[count] if count < len(numbers) else np.zeros(0, np.int64)
             self._learn(self._batch(chosen) if len(chosen) else None)
             self.batches = count + 1
@@ -305,10 +305,8 @@ class _Run:
         found = self.job.checkpoints.latest()
         if found is None:
             return
-        # TensorFlow makes a program of the first batch, and another of the first that differs in shape, for all others.
-        # Where they are made of other batches, sums may be rounded otherwise.
-        for chosen in [chosen for chosen in self._order() if len(chosen)][:2]:
-            self.network.learn(self._batch(chosen))
+        for chosen in [chosen for chosen in self._order() if len(chosen)][:1]:
+            self.network.learn(self._batch(chosen))  # makes the variables of its metrics
         for name in _COUNTS:
             setattr(self, name, found.state[name])
         self.draws, self.seen = found.state["draws"], dict(found.state["seen"])
@@ -320,6 +318,11 @@ class _Run:
             parameters = found.kept[f"checkpoint-{self.stopping.best_step}"]
             self.best = self._model(parameters)
             self.job.save_intermediate(self.best)
+
+    def _set_rate(self, rate: float) -> None:
+        """Where it has changed: Keras takes half a millisecond to set it, which of short sentences is time."""
+        if rate != self.set_rate:
+            self.optimizer.learning_rate = self.set_rate = rate
 
     def _learn(self, batch: data.Batch | None) -> None:
         """One update by the batches of all hosts; None where only others have one."""

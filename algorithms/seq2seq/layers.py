@@ -13,19 +13,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
-from algorithms.seq2seq.architecture import GATES, STATES, Architecture
+from algorithms.seq2seq.architecture import GATES, STATES, Architecture, shapes
 
 MASKED = -1e9
 """A score so low that softmax makes it 0."""
+FEW_WORDS = 128
+"""Letters and phonemes are so few; a batch of the least size that tuning tries has more tokens."""
 
 Parameters = Mapping[str, Any]
-Loop = Callable[[Callable[[Any, list[Any]], tuple[Any, list[Any]]], Any, list[Any]], Any]
-"""``loop(step, inputs, states)`` calls ``states' = step(inputs[:, t], states)`` for each t and gives (B, T, H)."""
+Step = Callable[[Any, Any, list[Any]], tuple[Any, list[Any]]]
+"""``output, states' = step(kernel, inputs[:, t], states)``"""
+Multiplied = Callable[[Any], Any]
+Loop = Callable[[Step, Any, list[Any], Any, Multiplied | None], Any]
+"""``loop(step, inputs, states, kernel, multiplied)`` takes ``step`` for each t and gives its outputs, (B, T, ...).
+
+Where a step adds a product with ``kernel``, (K, N), to the first N of its inputs, ``multiplied`` makes of the outputs
+what it is multiplied with in each step, (B, T, K): the gradient of the kernel is then one product for all steps.
+"""
 
 
 class Drops:
@@ -86,11 +96,13 @@ class Arrays:
         return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def loop_over_time(step: Callable[..., Any], inputs: np.ndarray, states: list[np.ndarray]) -> np.ndarray:
-    """``Loop`` on arrays."""
+def loop_over_time(
+    step: Step, inputs: np.ndarray, states: list[np.ndarray], kernel: np.ndarray, multiplied: Multiplied | None
+) -> np.ndarray:
+    """``Loop`` on arrays, which have no gradients."""
     outputs = []
     for time in range(inputs.shape[1]):
-        output, states = step(inputs[:, time], states)
+        output, states = step(kernel, inputs[:, time], states)
         outputs.append(output)
     return np.stack(outputs, axis=1)
 
@@ -106,31 +118,72 @@ def dense(ops: Any, values: Any, kernel: Any, bias: Any = None) -> Any:
     return result if bias is None else result + bias
 
 
-def kernels(ops: Any, a: Architecture, p: Parameters) -> dict[str, Any]:
-    """The parameters as the products want them, made once so that no step of a loop makes them again.
+def laid_out(a: Architecture, p: Parameters) -> dict[str, np.ndarray]:
+    """The parameters as the products want them: so a network trains them, and no step makes them again.
 
-    Matrices are (inputs, outputs), and convolutions are such matrices of their windows. Both parts of an LSTM's
-    product that depend on the step are one matrix (``_fused``), and so are its two biases.
+    Matrices are (inputs, outputs), and convolutions are such matrices of their windows. That of the decoder's first
+    recurrent layer is two: ``target`` for the embeddings, whose products are made of all steps at once, and what
+    depends on the step. Both parts of an LSTM's product that do so are one matrix, ``fused``.
     """
-    found: dict[str, Any] = {}
-    for name, value in p.items():
-        if name.endswith("embed_weight") or len(value.shape) == 1:
-            found[name] = value
-        elif len(value.shape) == 3:
-            found[name] = ops.reshape(ops.transpose(value, (2, 1, 0)), (-1, value.shape[0]))
-        else:
-            found[name] = ops.transpose(value)
-    if "decoder_rnn_l0_i2h_weight" in found:
-        whole = found["decoder_rnn_l0_i2h_weight"]  # not two slices, whose gradients are summed
-        parts = ops.split(whole, [a.num_embed_target], axis=0)
-        found["decoder_rnn_l0_target"], found["decoder_rnn_l0_i2h_weight"] = parts
+    found = {name: _inputs_first(name, value) for name, value in p.items()}
+    if a.decoder_type == "rnn":
+        first = "decoder_rnn_l0_i2h_weight"
+        found["decoder_rnn_l0_target"], found[first] = np.split(found[first], [a.num_embed_target])
+        for prefix in _fused_layers(a):
+            parts = [found.pop(f"{prefix}{part}_weight") for part in ("i2h", "h2h")]
+            found[f"{prefix}fused"] = np.concatenate(parts)
+    return {name: np.ascontiguousarray(value) for name, value in found.items()}
+
+
+def parameters_of(a: Architecture, laid: Parameters) -> dict[str, np.ndarray]:
+    """The parameters of which ``laid_out`` made ``laid``."""
+    found = dict(laid)
+    if a.decoder_type == "rnn":
+        for prefix in _fused_layers(a):
+            parts = np.split(found.pop(f"{prefix}fused"), [-a.rnn_num_hidden])
+            found[f"{prefix}i2h_weight"], found[f"{prefix}h2h_weight"] = parts
+        first = "decoder_rnn_l0_i2h_weight"
+        found[first] = np.concatenate([found.pop("decoder_rnn_l0_target"), found[first]])
+    return {name: _outputs_first(name, found[name], shape) for name, shape in shapes(a).items()}
+
+
+def _inputs_first(name: str, value: np.ndarray) -> np.ndarray:
+    if name.endswith("embed_weight") or value.ndim == 1:
+        return value
+    return value.transpose(2, 1, 0).reshape(-1, len(value)) if value.ndim == 3 else value.T
+
+
+def _outputs_first(name: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if name.endswith("embed_weight") or len(shape) == 1:
+        return value
+    turned = value.reshape(shape[::-1]).transpose(2, 1, 0) if len(shape) == 3 else value.T
+    return np.ascontiguousarray(turned)
+
+
+def _fused_layers(a: Architecture) -> list[str]:
+    count = a.num_layers_decoder if a.rnn_cell_type == "lstm" else 0
+    return [f"decoder_rnn_l{layer}_" for layer in range(count)]
+
+
+def kernels(ops: Any, a: Architecture, laid: Parameters, *, tables: bool = True) -> dict[str, Any]:
+    """``laid_out``'s parameters, and what is made of them once so that no step of a loop makes it again.
+
+    The two biases of an LSTM are one. With ``tables``, where a vocabulary has ``FEW_WORDS`` at most, each word's share
+    in the gates of a first recurrent layer, ``table``, (V, gates): a batch has more tokens than there are words.
+    """
+    found = dict(laid)
     if a.rnn_cell_type == "lstm":
         for name in [name for name in found if name.endswith("h2h_bias")]:
             prefix = name.removesuffix("h2h_bias")
             found[f"{prefix}i2h_bias"] = found[f"{prefix}i2h_bias"] + found[name]
-            if prefix.startswith("decoder"):
-                both = [found[f"{prefix}i2h_weight"], found[f"{prefix}h2h_weight"]]
-                found[f"{prefix}fused"] = ops.concatenate(both, axis=0)
+    firsts = []
+    if a.encoder_type == "rnn" and a.source_vocabulary <= FEW_WORDS:
+        firsts += [(f"encoder_birnn_{way}_l0_", "i2h_weight", "source_embed_weight") for way in ("forward", "reverse")]
+    if a.decoder_type == "rnn" and a.target_vocabulary <= FEW_WORDS:
+        firsts.append(("decoder_rnn_l0_", "target", "target_embed_weight"))
+    for prefix, weight, embedding in firsts if tables else ():
+        bias = found[f"{prefix}i2h_bias"]
+        found[f"{prefix}table"] = dense(ops, found[embedding], found[f"{prefix}{weight}"], bias)
     return found
 
 
@@ -159,11 +212,10 @@ def zeros(ops: Any, like: Any, width: int, count: int) -> list[Any]:
     return [ops.repeat(column, width, axis=1)] * count
 
 
-def _recurrent(ops: Any, loop: Loop, a: Architecture, k: Parameters, prefix: str, inputs: Any, width: int) -> Any:
-    projected = dense(ops, inputs, k[f"{prefix}i2h_weight"], k[f"{prefix}i2h_bias"])
-    kernel, bias = k[f"{prefix}h2h_weight"], k[f"{prefix}h2h_bias"]
+def _recurrent(ops: Any, loop: Loop, a: Architecture, k: Parameters, prefix: str, projected: Any, width: int) -> Any:
+    bias, first = k[f"{prefix}h2h_bias"], zeros(ops, projected, width, STATES[a.rnn_cell_type])
 
-    def step(now: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+    def step(kernel: Any, now: Any, states: list[Any]) -> tuple[Any, list[Any]]:
         recurrent = ops.matmul(states[0], kernel)
         if a.rnn_cell_type == "lstm":
             states = lstm(ops, now + recurrent, states)
@@ -171,7 +223,13 @@ def _recurrent(ops: Any, loop: Loop, a: Architecture, k: Parameters, prefix: str
             states = gru(ops, now, recurrent + bias, states)
         return states[0], states
 
-    return loop(step, projected, zeros(ops, inputs, width, STATES[a.rnn_cell_type]))
+    multiplied = partial(_before, ops, first[0]) if a.rnn_cell_type == "lstm" else None
+    return loop(step, projected, first, k[f"{prefix}h2h_weight"], multiplied)
+
+
+def _before(ops: Any, first: Any, outputs: Any) -> Any:
+    """What each step found, (B, T, N), where ``first``, (B, N), was before all."""
+    return ops.concatenate([first[:, None], outputs[:, :-1]], axis=1)
 
 
 # ---- encoders -------------------------------------------------------------------------------------------------------
@@ -194,8 +252,8 @@ class Source:
 
 def encode(ops: Any, loop: Loop, a: Architecture, k: Parameters, source: Source, drops: Drops) -> Any:
     """(B, S, H of the encoder): what the encoder makes of each source token; anything beyond a sentence's end."""
-    embedded = drops.embedded_source(ops.take(k["source_embed_weight"], source.ids, axis=0))
     if a.encoder_type == "cnn":
+        embedded = _embedded_source(ops, k, source, drops)
         embedded = embedded + k["source_pos_embed_weight"][: times(ops, embedded)]
         hidden = dense(ops, embedded, k["encoder_cnn_i2h_weight"])
         for layer in range(a.num_layers_encoder):
@@ -205,15 +263,35 @@ def encode(ops: Any, loop: Loop, a: Architecture, k: Parameters, source: Source,
                 ops, a, k, f"encoder_cnn_{layer}_", masked, before, a.cnn_kernel_width_encoder - 1 - before
             )
         return hidden
-    half, turn = a.rnn_num_hidden // 2, source.reverse[:, :, None]
-    forward = _recurrent(ops, loop, a, k, "encoder_birnn_forward_l0_", embedded, half)
-    turned = ops.take_along_axis(embedded, turn, axis=1)
-    reverse = _recurrent(ops, loop, a, k, "encoder_birnn_reverse_l0_", turned, half)
+    inputs, turn = _both_ways(ops, k, source, drops), source.reverse[:, :, None]
+    forward, reverse = (
+        _recurrent(ops, loop, a, k, prefix, projected, a.rnn_num_hidden // 2) for prefix, projected in inputs.items()
+    )
     hidden = ops.concatenate([forward, ops.take_along_axis(reverse, turn, axis=1)], axis=-1)
     for layer in range(1, a.num_layers_encoder):
-        above = _recurrent(ops, loop, a, k, f"encoder_rnn_l{layer - 1}_", hidden, a.rnn_num_hidden)
+        prefix = f"encoder_rnn_l{layer - 1}_"
+        projected = dense(ops, hidden, k[f"{prefix}i2h_weight"], k[f"{prefix}i2h_bias"])
+        above = _recurrent(ops, loop, a, k, prefix, projected, a.rnn_num_hidden)
         hidden = above + hidden if a.is_residual(layer) else above
     return hidden
+
+
+def _embedded_source(ops: Any, k: Parameters, source: Source, drops: Drops) -> Any:
+    return drops.embedded_source(ops.take(k["source_embed_weight"], source.ids, axis=0))
+
+
+def _both_ways(ops: Any, k: Parameters, source: Source, drops: Drops) -> dict[str, Any]:
+    """The shares of the source in the gates of the first layer, (B, S, gates), from its begin and from its end."""
+    forward, reverse = (f"encoder_birnn_{way}_l0_" for way in ("forward", "reverse"))
+    if f"{forward}table" in k:
+        ids = {forward: source.ids, reverse: ops.take_along_axis(source.ids, source.reverse, axis=1)}
+        return {prefix: ops.take(k[f"{prefix}table"], some, axis=0) for prefix, some in ids.items()}
+    embedded = _embedded_source(ops, k, source, drops)
+    turned = ops.take_along_axis(embedded, source.reverse[:, :, None], axis=1)
+    given = {forward: embedded, reverse: turned}
+    return {
+        prefix: dense(ops, some, k[f"{prefix}i2h_weight"], k[f"{prefix}i2h_bias"]) for prefix, some in given.items()
+    }
 
 
 def convolve(ops: Any, a: Architecture, k: Parameters, prefix: str, values: Any, before: int, after: int) -> Any:
@@ -309,8 +387,11 @@ def first_states(ops: Any, a: Architecture, k: Parameters, memory: Memory, sourc
     return states
 
 
-def project_target(ops: Any, k: Parameters, embedded: Any) -> Any:
-    """The share of the embedded target in the gates of the first RNN layer; for all steps at once in training."""
+def project_target(ops: Any, k: Parameters, target: Any, drops: Drops = NO_DROPS) -> Any:
+    """The share of target tokens in the gates of the first RNN layer; for all steps at once in training."""
+    if "decoder_rnn_l0_table" in k:
+        return ops.take(k["decoder_rnn_l0_table"], target, axis=0)
+    embedded = drops.embedded_target(ops.take(k["target_embed_weight"], target, axis=0))
     return dense(ops, embedded, k["decoder_rnn_l0_target"], k["decoder_rnn_l0_i2h_bias"])
 
 
@@ -366,18 +447,24 @@ def decode_with_teacher(
     drops: Drops,
 ) -> Any:
     """(B, T, H of the decoder) for target tokens that are known: ``target``, (B, T), begins with ``<s>``."""
-    embedded = drops.embedded_target(ops.take(k["target_embed_weight"], target, axis=0))
     if a.decoder_type == "rnn":
-        inputs, width = project_target(ops, k, embedded), GATES[a.rnn_cell_type] * a.rnn_num_hidden
+        inputs, width = project_target(ops, k, target, drops), GATES[a.rnn_cell_type] * a.rnn_num_hidden
         keep = drops.mask(inputs, a.rnn_num_hidden + a.encoder_width)
         if keep is not None:  # the loop has one input
             inputs = ops.concatenate([inputs, keep], axis=-1)
 
-        def step(now: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-            kept = None if keep is None else now[:, width:]
-            return recurrent_step(ops, a, k, memory, now[:, :width], states, kept)[:2]
+        first = first_states(ops, a, k, memory, source)
+        name = "decoder_rnn_l0_fused" if a.rnn_cell_type == "lstm" else "decoder_rnn_l0_i2h_weight"
 
-        return loop(step, inputs, first_states(ops, a, k, memory, source))
+        def step(kernel: Any, now: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+            kept = None if keep is None else now[:, width:]
+            _, states, _ = recurrent_step(ops, a, {**k, name: kernel}, memory, now[:, :width], states, kept)
+            return ops.concatenate(states[:2], axis=-1), states
+
+        both = ops.concatenate(first[:2], axis=-1)
+        multiplied = partial(_before, ops, both) if a.rnn_cell_type == "lstm" else None
+        return loop(step, inputs, first, k[name], multiplied)[:, :, : a.rnn_num_hidden]
+    embedded = drops.embedded_target(ops.take(k["target_embed_weight"], target, axis=0))
     embedded = embedded + k["target_pos_embed_weight"][: times(ops, embedded)]
     hidden = dense(ops, embedded, k["decoder_i2h_weight"])
     for layer in range(a.num_layers_decoder):

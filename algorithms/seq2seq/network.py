@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,10 +13,22 @@ from keras import ops
 from algorithms.common.gradients import Together, compiled
 from algorithms.common.hosts import ONE_HOST
 from algorithms.common.networks import to_numpy
+from algorithms.common.optimizers import Adam
 from algorithms.interface import Hosts
 from algorithms.seq2seq.architecture import Architecture
 from algorithms.seq2seq.data import Batch
-from algorithms.seq2seq.layers import Drops, Source, decode_with_teacher, encode, kernels, remember, score
+from algorithms.seq2seq.layers import (
+    Drops,
+    Source,
+    Step,
+    decode_with_teacher,
+    encode,
+    kernels,
+    laid_out,
+    parameters_of,
+    remember,
+    score,
+)
 
 DYNAMIC = keras.backend.backend() in ("tensorflow", "torch")
 """The backend takes batches of any shape. JAX compiles anew for each, so there they come in few shapes."""
@@ -27,7 +40,7 @@ class _Cell(keras.layers.Layer):
     def __init__(self, step: Callable[[Any, list[Any]], tuple[Any, list[Any]]], widths: list[int]) -> None:
         super().__init__()
         self._step = step
-        self.state_size, self.output_size = widths, widths[0]
+        self.state_size = widths
         self.built = True
 
     def call(self, inputs: Any, states: list[Any]) -> tuple[Any, list[Any]]:
@@ -35,10 +48,33 @@ class _Cell(keras.layers.Layer):
         return self._step(inputs, list(states))
 
 
-def loop(step: Callable[[Any, list[Any]], tuple[Any, list[Any]]], inputs: Any, states: list[Any]) -> Any:
+def loop(step: Step, inputs: Any, states: list[Any], kernel: Any, multiplied: Callable[[Any], Any] | None) -> Any:
     """``layers.Loop`` on the backend's tensors."""
-    cell = _Cell(step, [state.shape[-1] for state in states])
-    return keras.layers.RNN(cell, return_sequences=True)(inputs, initial_state=states)
+    outputs: list[Any] = []
+    if multiplied is not None and DYNAMIC:
+        inputs, kernel = _given(inputs, kernel, lambda: multiplied(outputs[0])), ops.stop_gradient(kernel)
+    cell = _Cell(partial(step, kernel), [state.shape[-1] for state in states])
+    outputs.append(keras.layers.RNN(cell, return_sequences=True)(inputs, initial_state=states))
+    return outputs[0]
+
+
+def _given(inputs: Any, kernel: Any, multiplied: Callable[[], Any]) -> Any:
+    """``inputs``, (B, T, ...), through which the gradient of ``kernel``, (K, N), goes, too: one product for all steps.
+    Without, each step of the loop makes one of its own, as large as the kernel, and adds it.
+
+    What is multiplied with the kernel, (B, T, K), comes from the very loop; it is known when gradients are asked for.
+    """
+
+    def given(inputs: Any, kernel: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
+        def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
+            change = args[0] if upstream is None else upstream
+            rows = ops.reshape(multiplied(), (-1, kernel.shape[0]))
+            changes = ops.reshape(change[:, :, : kernel.shape[1]], (-1, kernel.shape[1]))
+            return change, ops.matmul(ops.transpose(rows), changes)
+
+        return inputs, grad
+
+    return ops.custom_gradient(given)(inputs, kernel)
 
 
 class _KerasDrops(Drops):
@@ -84,32 +120,60 @@ class Network(keras.Model):
         self._architecture = architecture
         self._drops = _KerasDrops(rates, seed)
         self._dropout_layers = list(self._drops.layers.values())  # so that Keras finds their seeds
-        self._named = {
-            name: self.add_weight(name=name, shape=value.shape, initializer="zeros")
-            for name, value in parameters.items()
-        }
-        for name, value in parameters.items():
+        # A table has no place for the dropout of embeddings.
+        self._tables = not {"embed_dropout_source", "embed_dropout_target"} & self._drops.layers.keys()
+        self._named = {}
+        for name, value in laid_out(architecture, parameters).items():
+            self._named[name] = self.add_weight(name=name, shape=value.shape, initializer="zeros")
             self._named[name].assign(value)
 
     def call(self, inputs: tuple[Any, ...]) -> Any:
         """(n, V) scores for the n places of ``Batch.places``."""
         ids, lengths, reverse, mask, target, places = inputs
         source, a = Source(ids, lengths, reverse, mask), self._architecture
-        k = kernels(ops, a, {name: _read(name, value) for name, value in self._named.items()})
+        laid = {name: _read(name, value) for name, value in self._named.items()}
+        k = kernels(ops, a, laid, tables=self._tables)
         memory = remember(ops, a, k, encode(ops, loop, a, k, source, self._drops), source)
         hidden = decode_with_teacher(ops, loop, a, k, memory, source, target, self._drops)
         counted = ops.take(ops.reshape(hidden, (-1, a.decoder_width)), places, axis=0)
         return score(ops, k, counted)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the trainable variables, in their order, as ``layers.laid_out`` gives them."""
+        return tuple(self._named)
+
     def named_arrays(self) -> dict[str, np.ndarray]:
         """A copy of the parameters as they are now, by name, float32. (PyTorch has other ``parameters``.)"""
-        return {name: np.array(to_numpy(value), np.float32) for name, value in self._named.items()}
+        laid = {name: np.array(to_numpy(value), np.float32) for name, value in self._named.items()}
+        return parameters_of(self._architecture, laid)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """See Keras, whose own makes a program of TensorFlow's for the shapes of the first batch alone, and another for
+        those that follow: that takes seconds."""
+        if keras.backend.backend() != "tensorflow":
+            return super().make_train_function(force)
+        if force or getattr(self, "train_function", None) is None:
+            self.train_function = _of_any_shape(self.train_step)
+        return None
 
     def learn(self, batch: Batch) -> dict[str, float]:
         """One update, or this host's part of it; ``loss``, the mean of its tokens, and ``accuracy`` if asked for."""
         logs = self.train_on_batch(batch.inputs, batch.labels, sample_weight=batch.weights, return_dict=True)
-        self.reset_metrics()
         return {name: float(value) for name, value in logs.items()}
+
+
+def _of_any_shape(step: Callable[[Any], Any]) -> Callable[[Iterator[Any]], Any]:
+    """A step as Keras calls it, as one program of TensorFlow's for batches (``Batch.inputs``, labels, weights)."""
+    import tensorflow
+
+    def of(axes: int, kind: str = "int32") -> Any:
+        return tensorflow.TensorSpec([None] * axes, kind)
+
+    inputs = (of(2), of(1), of(2), of(2, "float32"), of(2), of(1))
+    batch = (inputs, of(1), of(1, "float32"))
+    compiled = tensorflow.function(step, input_signature=[batch], autograph=False)
+    return lambda batches: compiled(next(batches))
 
 
 def _read(name: str, value: Any) -> Any:
@@ -143,7 +207,7 @@ def make_optimizer(values: Any) -> Any:
     elif values.optimizer_type == "rmsprop":
         optimizer = keras.optimizers.RMSprop(**options)
     else:
-        optimizer = keras.optimizers.Adam(**options)
+        optimizer = Adam(**options)
     if values.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias"])
     return optimizer

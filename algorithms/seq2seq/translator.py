@@ -32,8 +32,8 @@ class Translator:
 
     @cached_property
     def _kernels(self) -> dict[str, np.ndarray]:
-        found = layers.kernels(Arrays, self.architecture, self.parameters)
-        return {name: np.ascontiguousarray(value) for name, value in found.items()}
+        laid = layers.laid_out(self.architecture, self.parameters)
+        return layers.kernels(Arrays, self.architecture, laid)
 
     def encode(self, source: Source) -> Memory:
         """What the decoder looks at."""
@@ -126,7 +126,7 @@ class _RecurrentDecoder:
         return layers.first_states(Arrays, self._a, self._k, self._memory, self._source)
 
     def __call__(self, tokens: np.ndarray, states: list[np.ndarray], sentences: np.ndarray) -> Step:
-        projected = layers.project_target(Arrays, self._k, self._k["target_embed_weight"][tokens])
+        projected = layers.project_target(Arrays, self._k, tokens)
         memory = self._recall.of(sentences)
         vector, states, weights = layers.recurrent_step(Arrays, self._a, self._k, memory, projected, states)
         return Step(layers.score(Arrays, self._k, vector), weights, states)

@@ -10,7 +10,16 @@ import pytest
 from algorithms import hyperparameters
 from algorithms.seq2seq import Seq2Seq, data
 from algorithms.seq2seq.architecture import Architecture, initial, shapes
-from algorithms.seq2seq.layers import NO_DROPS, Arrays, encode, first_states, kernels, loop_over_time, remember
+from algorithms.seq2seq.layers import (
+    NO_DROPS,
+    Arrays,
+    encode,
+    first_states,
+    kernels,
+    laid_out,
+    loop_over_time,
+    remember,
+)
 from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import Vocabulary
@@ -69,7 +78,7 @@ def test_mxnet_s_cells_encode_as_we_do(cell: str, tmp_path: Path) -> None:
     run_in_mxnet(python, PROGRAM, tmp_path, cell)
 
     source = data.sources([SOURCE])
-    ours = kernels(Arrays, shape, parameters)
+    ours = kernels(Arrays, shape, laid_out(shape, parameters))
     encoded = encode(Arrays, loop_over_time, shape, ours, source, NO_DROPS)
     start = first_states(Arrays, shape, ours, remember(Arrays, shape, ours, encoded, source), source)[1]
     with np.load(tmp_path / "out.npz") as out:

@@ -85,5 +85,23 @@ def test_small_batches_do_not_make_a_long_list():
     sample = Reservoir(rng(), 1 << 20)
     for value in range(3000):
         sample.add(column([value]))
-    assert len(sample._parts) < 20
+    assert len(sample._parts) < 70
     assert sorted(sample.rows().features[:, 0]) == list(range(3000))
+
+
+def test_batches_of_any_size_are_kept_in_order_and_counted():
+    """Dense and sparse: what joins them, cuts them and takes them up again agrees on their bytes."""
+    for sparse in (False, True):
+        sample, value = Reservoir(rng(), 2 << 20), 0
+        for count in [3, 40_000, 1, 100, 70_000, *[500] * 90, 2]:
+            values = np.arange(value, value + count, dtype=np.float32)
+            sample.add(Batch(sp.csr_array(values[:, None] + 1) if sparse else values[:, None] + 1))
+            value += count
+            assert sample._bytes == sum(part.nbytes for part in sample._parts) <= 2 << 20
+        again = Reservoir(rng(), 2 << 20)
+        again.from_arrays(sample.to_arrays())
+        assert (again._bytes, again._small) == (sample._bytes, sample._small)
+        kept = sample.rows().features
+        kept = kept.toarray() if sparse else kept
+        assert (np.diff(kept[:, 0]) > 0).all()
+        assert 0 < len(kept) < value

@@ -15,6 +15,7 @@ from algorithms.seq2seq import Seq2Seq, data
 from algorithms.seq2seq.architecture import Architecture, initial, shapes
 from algorithms.seq2seq.beam import Step, _top, search
 from algorithms.seq2seq.evaluation import judge
+from algorithms.seq2seq.layers import Arrays, kernels, laid_out, parameters_of
 from algorithms.seq2seq.schedule import Rate
 from algorithms.seq2seq.translator import Translator
 from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
@@ -97,6 +98,82 @@ def test_keras_and_numpy_agree(kind: dict[str, str]) -> None:
     np.testing.assert_allclose(losses, -logs[np.arange(len(logs)), batch.labels], rtol=1e-4, atol=1e-4)
     assert (right == (scores.argmax(axis=1) == batch.labels)).mean() > 0.99
     assert all(np.array_equal(value, ours.parameters[name]) for name, value in trained.named_arrays().items())
+
+
+@pytest.mark.parametrize("kind", [{"num_layers_encoder": "2", "num_layers_decoder": "2"}, {"rnn_cell_type": "gru"}])
+def test_gradients_are_the_loss_s_own_differences(kind: dict[str, str]) -> None:
+    """Central differences of NumPy's loss in float64, along a random direction of each parameter."""
+    from algorithms.common.networks import load_keras, to_numpy
+
+    keras = load_keras(0)
+    from algorithms.common.gradients import Kept, Vector
+    from algorithms.seq2seq import network
+
+    ours, batch = translator(**kind), data.batch(pairs(), np.arange(7))
+    trained, kept = network.Network(ours.architecture, ours.parameters, {}, seed=0), Kept()
+    kept.build(trained.trainable_variables)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+    trained.compile(kept, loss=loss)
+    trained.learn(batch)
+    shaped = Vector([tuple(variable.shape) for variable in trained.trainable_variables])
+    found = dict(zip(trained.names, shaped.parts(to_numpy(kept.gradients)), strict=True))
+
+    exact = {name: value.astype(np.float64) for name, value in ours.parameters.items()}
+    random = np.random.default_rng(1)
+    for name, gradient in parameters_of(ours.architecture, found).items():
+        direction = random.normal(size=gradient.shape)
+        ends = (exact | {name: exact[name] + step * direction} for step in (1e-5, -1e-5))
+        above, below = (Translator(ours.architecture, end, 2.0).judge(batch)[0].mean() for end in ends)
+        assert (above - below) / 2e-5 == pytest.approx((gradient * direction).sum(), rel=1e-3, abs=1e-5), name
+
+
+def test_tables_of_few_words_change_nothing() -> None:
+    ours, batch = translator(), data.batch(pairs(), np.arange(7))
+    plain = translator()
+    plain.__dict__["_kernels"] = kernels(
+        Arrays, ours.architecture, laid_out(ours.architecture, ours.parameters), tables=False
+    )
+    assert not any(name.endswith("table") for name in plain._kernels)
+    np.testing.assert_allclose(ours.judge(batch)[0], plain.judge(batch)[0], rtol=1e-5)
+    many = architecture()
+    assert sum(name.endswith("table") for name in kernels(Arrays, many, laid_out(many, ours.parameters))) == 3
+
+
+def test_batches_of_all_shapes_are_one_program() -> None:
+    from algorithms.common.networks import load_keras
+
+    load_keras(0)
+    from algorithms.seq2seq import network
+
+    traced = []
+
+    class Counted(network.Network):
+        def call(self, inputs: tuple[Any, ...]) -> Any:
+            traced.append(len(inputs))
+            return super().call(inputs)
+
+    ours = translator()
+    trained = Counted(ours.architecture, ours.parameters, {}, seed=0)
+    network.prepare(trained, network.make_optimizer(hyperparameters.parse(Seq2Seq.hyperparameters, {})), accuracy=False)
+    for numbers in ([0, 1, 2], [3], [4, 5, 6, 0, 1]):
+        batch = data.batch(pairs(), np.array(numbers))
+        expected = ours.judge(batch)[0].mean() if not traced else None
+        loss = trained.learn(batch)["loss"]
+        assert expected is None or loss == pytest.approx(expected, rel=1e-4)
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize("rate", ["embed_dropout_source", "embed_dropout_target"])
+def test_few_words_are_dropped_too(rate: str) -> None:
+    from algorithms.common.networks import load_keras, to_numpy
+
+    load_keras(0)
+    from algorithms.seq2seq import network
+
+    ours, batch = translator(), data.batch(pairs(), np.arange(7))
+    trained = network.Network(ours.architecture, ours.parameters, {rate: 0.5}, seed=0)
+    first, second = (to_numpy(trained(batch.inputs)) for _ in range(2))
+    assert not np.allclose(first, second)
 
 
 @pytest.mark.parametrize("kind", KINDS)
