@@ -121,8 +121,8 @@ class LocalSteps:
     """What this host has changed and others do not know of.
 
     Of ten million columns most occur once in thousands of rows: what a host has added to those waits until it has
-    stepped on them often enough (``due_after``), or until an exchange of everything is cheap beside the steps since the last one, and
-    before it the others hardly miss it.
+    stepped on them often enough (``due_after``), or until an exchange of everything is cheap beside the steps since the
+    last one, and before it the others hardly miss it.
 
     Args:
         parameters: float32 arrays of the same length d, which steps change in place.

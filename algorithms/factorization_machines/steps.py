@@ -117,6 +117,10 @@ def _numbered(columns: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np
 
     ``position`` is scratch space of one int32 for each feature; its content means nothing.
     """
+    if _kernel is not None:
+        different, numbers = np.empty(len(columns), np.int64), np.empty(len(columns), np.int64)
+        count = _kernel.number(columns, position, different, numbers)
+        return different[:count], numbers
     order = np.arange(len(columns), dtype=np.int32)
     position[columns] = order  # of equal columns, one wins: it stands for all
     different = columns[position[columns] == order]
@@ -146,8 +150,8 @@ class Moments:
     """Adam's two running means of one parameter array, zero at the start.
 
     A row that is written takes a page of 4 kB, and those never touched cost no memory. NumPy asks for huge pages, with
-    which a row here and a row there would soon fill all of the memory with zeros: they are for steps that go everywhere,
-    which without them spend a third of their time on the pages.
+    which a row here and a row there would soon fill all of the memory with zeros: they are for steps that go
+    everywhere, a third of whose time here goes to small pages.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:

@@ -205,6 +205,16 @@ def test_kernel_and_numpy_take_the_same_steps(monkeypatch):
     np.testing.assert_allclose(compiled.linear, plain.linear, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("count", "d"), [(0, 4), (1, 1), (500, 30), (3000, 100_000)])
+def test_columns_that_occur_are_numbered_whatever_is_in_the_scratch_space(kernel, count, d):
+    columns = RNG.integers(0, d, count)
+    scratch = RNG.integers(-count, 2 * count + 1, d, np.int32)
+    for _ in range(2):
+        different, numbers = steps._numbered(columns, scratch)
+        np.testing.assert_array_equal(np.sort(different), np.unique(columns))
+        np.testing.assert_array_equal(different[numbers], columns)
+
+
 def test_a_column_that_occurs_twice_in_a_row_counts_as_its_sum(kernel):
     doubled = sp.csr_array((np.ones(3, np.float32), np.array([1, 1, 2]), np.array([0, 3])), shape=(1, 6))
     bias, linear, factors = parameters()
