@@ -47,8 +47,8 @@ _STEP, _ROW, _VALUE, _FACTOR = 2e-4, 1e-7, 1e-7, 1e-8
 _LARGE = 1 << 22  # bytes from which NumPy asks for huge pages
 _PAGE = 4096  # bytes
 _SPREAD = 16
-"""Huge pages are asked for where the first step writes to this share of all pages or more: steps to come will write to
-the rest of them."""
+"""Huge pages are asked for where the first step writes to one in so many pages or more: steps to come will write to the
+rest of them."""
 
 
 class DenseRows:
