@@ -40,9 +40,11 @@ SHARE = 0.1
 _HOP, _RATE = 1e-4, 5e8
 """Seconds for a message to arrive, and bytes a second that a host sends and takes in, as measured between two network
 namespaces; see the page on hosts."""
-DUE = 8
+DUE, LATEST = 8, 64
 """From so many steps of a host on since its last exchange, a row of parameters is exchanged: moved by fewer, it is
-hardly another. At learning rates of 0.01, 16 made models a little worse, and took as long."""
+hardly another. At learning rates of 0.01, 16 made models a little worse, and took as long; at smaller ones a row may
+wait for more steps, up to ``LATEST``, until it may have moved as far as ``_FAR``."""
+_FAR = 0.08
 MOST_EXCHANGES = 4096
 """From one of everything to the next: so many are remembered."""
 _SCAN = 16
@@ -89,6 +91,15 @@ def next_period(period: int, hosts: int, step: float, rows: int, width: int) -> 
     return FIRST if period == 1 else min(2 * period, MOST)
 
 
+def due_after(rate: float) -> int:
+    """From how many steps of a host on a row is due, where a step moves a parameter by about ``rate``, as Adam's do.
+
+    >>> due_after(0.03), due_after(0.01), due_after(0.004), due_after(0.001), due_after(0.0)
+    (8, 8, 20, 64, 64)
+    """
+    return LATEST if rate * LATEST <= _FAR else max(DUE, round(_FAR / rate))
+
+
 @dataclass(frozen=True)
 class Agreed:
     """What all hosts know after an exchange.
@@ -110,8 +121,8 @@ class LocalSteps:
     """What this host has changed and others do not know of.
 
     Of ten million columns most occur once in thousands of rows: what a host has added to those waits until it has
-    stepped on them ``DUE`` times, or until an exchange of everything is cheap beside the steps since the last one, and
-    before it the others hardly miss it.
+    stepped on them often enough (``due_after``), or until an exchange of everything is cheap beside the steps since the
+    last one, and before it the others hardly miss it.
 
     Args:
         parameters: float32 arrays of the same length d, which steps change in place.
@@ -125,34 +136,41 @@ class LocalSteps:
         place = np.int32 if rows < 1 << 31 else np.int64
         self._known = np.zeros(rows, [("place", place), ("count", np.uint16), ("last", np.uint16)])  # side by side
         self._places = self._known["place"]  # in what is kept, from 1; 0 for none
-        self._counts = self._known["count"]  # steps on each since its last exchange: below DUE + MOST
+        self._counts = self._known["count"]  # steps on each since its last exchange: below LATEST + MOST
         self._last = self._known["last"]  # that exchange, the same on all hosts
         self._columns = np.empty(rows, place)  # those that are kept
-        self._due = np.empty(rows, place)  # those that came to DUE steps
+        self._due = np.empty(rows, place)  # those that came to as many steps as make them due
         self._before = [np.empty_like(parameter) for parameter in parameters]
         self._widths = [parameter[:1].size for parameter in parameters]
         self._used = self._came = self.steps = self.rows = 0
         self._ends = [0]  # steps up to each exchange, since the last one of everything
 
-    def begin(self, columns: np.ndarray, rows: int) -> None:
-        """Before a step by ``rows`` rows that changes these rows of the parameters, each named once."""
+    def begin(self, columns: np.ndarray, rows: int, due: int | None = None) -> None:
+        """Before a step by ``rows`` rows that changes these rows of the parameters, each named once.
+
+        Args:
+            due: from how many steps on a row of parameters is exchanged, ``DUE`` by default; it may rise after an
+                exchange, and does not fall.
+        """
+        due = DUE if due is None else due
         if self._compiled:
             columns, arrays = np.ascontiguousarray(columns, np.int64), (tuple(self._parameters), tuple(self._before))
             lists = self._columns, self._used, self._due, self._came
-            self._used, self._came = _keeping.keep(columns, self._known, *lists, DUE, *arrays)
+            self._used, self._came = _keeping.keep(columns, self._known, *lists, due, *arrays)
         else:
-            self._keep(columns)
+            self._keep(columns, due)
         self.steps, self.rows = self.steps + 1, self.rows + rows
 
     @property
     def _compiled(self) -> bool:
         return _keeping is not None and self._places.dtype == np.int32
 
-    def _keep(self, columns: np.ndarray) -> None:
-        """Count a step on each of the columns, and keep the rows of those that it is the first one on."""
+    def _keep(self, columns: np.ndarray, least: int) -> None:
+        """Count a step on each of the columns, and keep the rows of those that it is the first one on; those on which
+        it is the one of number ``least`` are due."""
         counts = self._counts[columns]
         self._counts[columns] = counts + np.uint16(1)
-        due = columns[counts == DUE - 1]
+        due = columns[counts == least - 1]
         self._due[self._came : self._came + len(due)] = due
         self._came += len(due)
         new = columns[counts == 0]
@@ -167,8 +185,8 @@ class LocalSteps:
         self._used = end
 
     def exchange(self, common: np.ndarray, *, stopped: bool, step: float | None = None) -> Agreed:
-        """Give rows that a host has stepped on ``DUE`` times or more the values on which all hosts agree, and the
-        others too where that takes no more than a ``SHARE`` of the steps since they were.
+        """Give rows that are due on a host the values on which all hosts agree, and the others too where that takes no
+        more than a ``SHARE`` of the steps since they were.
 
         Args:
             common: what this host has added to parameters that every step touches, of any shape.

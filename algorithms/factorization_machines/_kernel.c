@@ -18,6 +18,24 @@ typedef struct {
     int64_t rows, nonzeros, features, factors;
 } Rows;
 
+/* Those of the columns (n,) that differ, in the order in which they come first, and the number (n,) that each has among
+ * them. Returns how many differ. position (d,) is scratch space, in which a column's number is where it has one. */
+static int64_t number(const int64_t *columns, int64_t count, int32_t *position, int64_t *different, int64_t *numbers) {
+    int64_t used = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) fetch(position + columns[i + AHEAD], sizeof *position);
+        const int64_t column = columns[i];
+        int64_t place = position[column];
+        if (place < 0 || place >= used || different[place] != column) {
+            place = used++;
+            position[column] = (int32_t)place;
+            different[place] = column;
+        }
+        numbers[i] = place;
+    }
+    return used;
+}
+
 /* products (n, k) = X V; scores (n,) = X w + (|X V|^2 - X^2 |V|^2) / 2 */
 VECTORISED static void forward(const Rows *x, const float *linear, const float *factors, float *products,
                                float *scores) {
@@ -239,6 +257,26 @@ static void release(Py_buffer *buffers, int count) {
     for (int i = 0; i < count; i++) PyBuffer_Release(&buffers[i]);
 }
 
+static PyObject *py_number(PyObject *self, PyObject *args) {
+    (void)self;
+    Py_buffer b[4]; /* columns, position, different, numbers */
+    if (!PyArg_ParseTuple(args, "y*w*w*w*", &b[0], &b[1], &b[2], &b[3])) return NULL;
+    const int64_t count = b[0].len / (int64_t)sizeof(int64_t);
+    int failed = count > INT32_MAX;
+    if (failed) PyErr_SetString(PyExc_ValueError, "there are more columns than numbers of 32 bits");
+    failed = failed || check_length(&b[2], count, sizeof(int64_t), "different") ||
+             check_length(&b[3], count, sizeof(int64_t), "numbers") ||
+             check_indices(b[0].buf, count, b[1].len / (int64_t)sizeof(int32_t), "columns");
+    int64_t used = 0;
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+        used = number(b[0].buf, count, b[1].buf, b[2].buf, b[3].buf);
+        Py_END_ALLOW_THREADS
+    }
+    release(b, 4);
+    return failed ? NULL : PyLong_FromLongLong(used);
+}
+
 static PyObject *py_forward(PyObject *self, PyObject *args) {
     (void)self;
     Py_buffer b[7]; /* values, columns, starts, linear, factors, products, scores */
@@ -391,6 +429,7 @@ static PyObject *py_sweep_factor(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
+    {"number", py_number, METH_VARARGS, "number(columns, position, different, numbers) -> how many differ"},
     {"forward", py_forward, METH_VARARGS, "forward(values, columns, starts, linear, factors, products, scores)"},
     {"backward", py_backward, METH_VARARGS,
      "backward(values, columns, starts, linear, factors, compact, products, slopes, linear_gradient, factor_gradient)"},

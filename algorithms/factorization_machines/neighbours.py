@@ -27,9 +27,9 @@ def nearest(factors: np.ndarray, sample: Sample | None) -> Table | None:
     features = sp.csr_array(sample.rows.features, copy=True)
     features.eliminate_zeros()
     seen = np.bincount(features.indices, minlength=features.shape[1])
-    order = np.argsort(-seen, kind="stable")[:_MOST_CANDIDATES]
-    lengths = np.linalg.norm(factors[order], axis=1)
-    candidates = order[(seen[order] >= _LEAST_SEEN) & (lengths > 0)]
+    known = np.flatnonzero(seen >= _LEAST_SEEN)  # a few of millions
+    order = known[np.argsort(-seen[known], kind="stable")[:_MOST_CANDIDATES]]
+    candidates = order[np.linalg.norm(factors[order], axis=1) > 0]
     if len(candidates) < 2:
         return None
     unit = factors[candidates] / np.linalg.norm(factors[candidates], axis=1, keepdims=True)

@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from scipy.special import expit
 
 from algorithms.common.hosts import ONE_HOST
-from algorithms.common.local_steps import Agreed, LocalSteps
+from algorithms.common.local_steps import Agreed, LocalSteps, due_after
 from algorithms.interface import Hosts
 from recordio.batches import Batch, Features
 
@@ -45,6 +45,10 @@ DEFAULT_EPSILON = 1e-8
 _STEP, _ROW, _VALUE, _FACTOR = 2e-4, 1e-7, 1e-7, 1e-8
 """Seconds of a step, of each row, of each value and of each factor of that, where parameters are in no cache."""
 _LARGE = 1 << 22  # bytes from which NumPy asks for huge pages
+_PAGE = 4096  # bytes
+_SPREAD = 16
+"""Huge pages are asked for where the first step writes to one in so many pages or more: steps to come will write to the
+rest of them."""
 
 
 class DenseRows:
@@ -113,6 +117,10 @@ def _numbered(columns: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np
 
     ``position`` is scratch space of one int32 for each feature; its content means nothing.
     """
+    if _kernel is not None:
+        different, numbers = np.empty(len(columns), np.int64), np.empty(len(columns), np.int64)
+        count = _kernel.number(columns, position, different, numbers)
+        return different[:count], numbers
     order = np.arange(len(columns), dtype=np.int32)
     position[columns] = order  # of equal columns, one wins: it stands for all
     different = columns[position[columns] == order]
@@ -138,31 +146,49 @@ class Term:
     clip: float
 
 
-def _zeros(shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros, float32, of which a row that is written takes a page of 4 kB.
-
-    NumPy asks for huge pages, and so a row here and a row there would soon fill all of the memory with zeros.
-    """
-    size = 4 * math.prod(shape)
-    if size < _LARGE or not hasattr(mmap, "MADV_NOHUGEPAGE"):
-        return np.zeros(shape, np.float32)
-    pages = mmap.mmap(-1, size)
-    with contextlib.suppress(OSError):  # a kernel without huge pages
-        pages.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(pages, np.float32).reshape(shape)
-
-
 class Moments:
-    """Adam's two running means of one parameter array, zero at the start. Pages never touched cost no memory."""
+    """Adam's two running means of one parameter array, zero at the start.
+
+    A row that is written takes a page of 4 kB, and those never touched cost no memory. NumPy asks for huge pages, with
+    which a row here and a row there would soon fill all of the memory with zeros: they are for steps that go
+    everywhere, a third of whose time here goes to small pages.
+    """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.first = _zeros(shape)
-        self.second = _zeros(shape)
+        self._pages: list[mmap.mmap] = []
+        self._row = 4 * math.prod(shape[1:])  # bytes
+        self.first = self._zeros(shape)
+        self.second = self._zeros(shape)
+
+    def _zeros(self, shape: tuple[int, ...]) -> np.ndarray:
+        size = 4 * math.prod(shape)
+        if size < _LARGE or not hasattr(mmap, "MADV_NOHUGEPAGE"):
+            return np.zeros(shape, np.float32)
+        pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared ones have other pages
+        with contextlib.suppress(OSError):  # a kernel without huge pages
+            pages.madvise(mmap.MADV_NOHUGEPAGE)
+        self._pages.append(pages)
+        return np.frombuffer(pages, np.float32).reshape(shape)
+
+    def expect(self, columns: np.ndarray | slice) -> None:
+        """Before the first step, which is on these columns: ask for huge pages where they are nearly everywhere."""
+        pages, self._pages = self._pages, []
+        if not pages or (isinstance(columns, np.ndarray) and not self._are_spread(columns)):
+            return
+        for one in pages:
+            with contextlib.suppress(OSError):
+                one.madvise(mmap.MADV_HUGEPAGE)
+
+    def _are_spread(self, columns: np.ndarray) -> bool:
+        written = np.zeros(self.first.nbytes // _PAGE + 1, bool)
+        written[columns * self._row // _PAGE] = True
+        return bool(_SPREAD * np.count_nonzero(written) >= len(written))
 
     def step(
         self, parameters: np.ndarray, columns: np.ndarray | slice, gradient: np.ndarray, term: Term, time: int
     ) -> None:
         """Step number ``time`` on ``parameters[columns]``, in place; ``gradient`` may be overwritten."""
+        self.expect(columns)
         rate = term.rate * np.sqrt(1 - float(BETA_2) ** time) / (1 - float(BETA_1) ** time)
         if _kernel is not None and isinstance(columns, np.ndarray):
             width = math.prod(parameters.shape[1:])
@@ -276,7 +302,8 @@ class State:
         columns = np.arange(len(self.linear)) if isinstance(rows.columns, slice) else rows.columns
         if not self._alone.steps:
             self._bias_before = self.bias.copy()
-        self._alone.begin(columns, len(labels))
+        rate = self.share * max(self.rates["linear"], self.rates["factors"])
+        self._alone.begin(columns, len(labels), due_after(rate))
         self._follow(rows.columns, gradients)
         return scores
 

@@ -138,7 +138,7 @@ def _keeping_of_local_steps() -> Target:
         one, other = (local_steps.LocalSteps(ONE_HOST, of, by_rows=False) for of in arrays)
         for step in np.split(columns, [len(columns) // 2]):
             one.begin(np.unique(step), 1)
-            other._keep(np.unique(step))
+            other._keep(np.unique(step), local_steps.DUE)
         for of in arrays[0] + arrays[1]:
             of += 1
         _equal(one.to_arrays().values(), other.to_arrays().values())

@@ -39,7 +39,7 @@ MINI_BATCHES = "from algorithms.linear_learner import path; path.PATH_MEMORY = 0
 
 SOON_ALONE = f"""{MINI_BATCHES}
 from algorithms.common import local_steps
-local_steps.TOGETHER, local_steps.FIRST, local_steps.MOST, local_steps.DUE = 2, 2, 4, 3
+local_steps.TOGETHER, local_steps.FIRST, local_steps.MOST, local_steps.DUE, local_steps.LATEST = 2, 2, 4, 3, 3
 """
 """It and factorization machines take two steps together, and then each host some of its own between exchanges."""
 

@@ -114,6 +114,28 @@ def test_rare_columns_wait_and_are_not_lost(compiled, most, monkeypatch):
     assert not np.allclose(found[0][0][0][1], found[1][0][0][1])
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_row_waits_for_as_many_steps_as_are_due(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(local_steps, "_keeping", None)
+
+    def run(hosts):
+        parameters = np.zeros((300, 2), np.float32)
+        local, touched = LocalSteps(hosts, [parameters], by_rows=False), []
+        for number in range(80):
+            columns = np.array([1, 2 + number])
+            local.begin(columns, 10, 20)
+            parameters[columns] += hosts.rank + 1
+            if number % 10 == 9:
+                touched.append(local.exchange(np.zeros(1), stopped=False, step=1e-9).touched)
+        return touched, parameters[1]
+
+    (one, mine), (other, theirs) = on_hosts(2, run)
+    assert one == other == [0, 1] * 4
+    np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_allclose(mine, 80 * (1 + 2) / 2)
+
+
 def test_steps_that_hosts_take_together_end_soon_where_writing_takes_longer_than_learning():
     assert local_steps.are_over(local_steps.SOON, 2, 1e-3, 20_000)
     assert not local_steps.are_over(local_steps.SOON, 2, 1e-3, 100)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from algorithms.factorization_machines import (
     schedule,
     steps,
 )
+from algorithms.factorization_machines.checkpoints import Place, resume, to_checkpoint
 from algorithms.factorization_machines.model import FactorizationMachine, load, recognises
 from algorithms.factorization_machines.scores import Sums
 from algorithms.factorization_machines.steps import DenseRows, SparseRows, State
@@ -119,6 +121,57 @@ def test_learning_rates_fall_linearly_over_the_epochs(kernel):
     np.testing.assert_allclose(np.abs(state.linear - before), [0.0025, 0, 0.0025], rtol=1e-3)
 
 
+@pytest.mark.parametrize(("rates", "due"), [((0.0001, 0.01), 8), ((0.004, 0.0001), 20), ((0.001, 0.0001), 64)])
+def test_hosts_exchange_a_column_the_sooner_the_further_steps_move_it(rates, due):
+    """By its linear weight or its factors, whichever has the larger rate."""
+    hp = hyperparameters(linear_lr=rates[0], factors_lr=rates[1])
+    batch, labels = Batch(sparse(np.eye(6)[[1]])), np.ones(1, np.float32)
+
+    def run(hosts):
+        state, found = State(hp, 0, hosts), []
+        for steps_taken in (due - 1, 1):
+            for _ in range(steps_taken):
+                state.step_alone(batch, labels)
+            found.append(state.agree(stopped=False, step=1e-9).touched)
+        return found
+
+    assert on_hosts(2, run) == [[0, 1], [0, 1]]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells how memory is mapped")
+def test_moments_take_huge_pages_only_where_steps_go_everywhere():
+    """Where they go to a few rows, huge pages would fill the memory with zeros."""
+    d = 1 << 20
+
+    def huge_after(columns: np.ndarray, resumed: bool = False) -> bool:
+        state = State(hyperparameters(feature_dim=d), seed=0)
+        if resumed:
+            resume(state, to_checkpoint(state, Place(schedule.Schedule(1, 1), Sums(binary=False))))
+        ones = np.ones(len(columns), np.float32)
+        row = sp.csr_array((ones, columns, np.array([0, len(columns)])), shape=(1, d))
+        state.update(Batch(row), np.ones(1, np.float32))
+        flags = {mapping_flags(state.moments["factors"].first), mapping_flags(state.moments["factors"].second)}
+        assert len(flags) == 1
+        return "hg" in flags.pop()
+
+    assert huge_after(np.arange(0, d, 1000))
+    assert not huge_after(np.arange(1000))
+    assert huge_after(np.arange(1000), resumed=True)
+
+
+def mapping_flags(array: np.ndarray) -> tuple[str, ...]:
+    """What Linux notes of the memory that begins where the array does; see proc(5)."""
+    address, inside = array.ctypes.data, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *values = line.split()
+        if "-" in name:
+            start, end = (int(one, 16) for one in name.split("-"))
+            inside = start <= address < end
+        elif inside and name == "VmFlags:":
+            return tuple(values)
+    raise AssertionError("not mapped")
+
+
 def test_only_features_that_occur_are_changed(kernel):
     state = State(hyperparameters(), seed=0)
     before = state.factors.copy()
@@ -150,6 +203,16 @@ def test_kernel_and_numpy_take_the_same_steps(monkeypatch):
         plain.update(batch, labels)
     np.testing.assert_allclose(compiled.factors, plain.factors, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(compiled.linear, plain.linear, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "d"), [(0, 4), (1, 1), (500, 30), (3000, 100_000)])
+def test_columns_that_occur_are_numbered_whatever_is_in_the_scratch_space(kernel, count, d):
+    columns = RNG.integers(0, d, count)
+    scratch = RNG.integers(-count, 2 * count + 1, d, np.int32)
+    for _ in range(2):
+        different, numbers = steps._numbered(columns, scratch)
+        np.testing.assert_array_equal(np.sort(different), np.unique(columns))
+        np.testing.assert_array_equal(different[numbers], columns)
 
 
 def test_a_column_that_occurs_twice_in_a_row_counts_as_its_sum(kernel):
