@@ -55,6 +55,13 @@ def has_engine() -> bool:
     return bool(shutil.which("docker")) and subprocess.run(["docker", "info"], capture_output=True).returncode == 0
 
 
+def require(image: str) -> None:
+    """End with a sentence where there is no such image."""
+    engine = "docker" if has_engine() else "buildah"
+    if subprocess.run([engine, "inspect", "--type", "image", image], capture_output=True).returncode != 0:
+        raise SystemExit(f"there is no image {image}; make image builds it, with the same settings")
+
+
 def print_sizes(image: str) -> None:
     """How large the image is, and how large it is compressed as registries keep and send it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -228,6 +235,7 @@ def parsed(body: bytes) -> Any:
 
 def main(name: str, image: str) -> None:
     """Check the image of one algorithm, or all of them in the image of all."""
+    require(image)
     print_sizes(image)
     is_of_one = name != "all"
     with launcher(image, OTHER_USER) as launch:

@@ -9,6 +9,9 @@ tag=$2
 shift 2
 platforms=${PLATFORMS:-linux/amd64 linux/arm64}
 
+for algorithm in "$@"; do
+    python3 images/requirements.py "$algorithm" "${DEVICE:-cpu}" "${PURPOSE:-all}" > /dev/null
+done
 docker info > /dev/null 2>&1 && engine=docker || engine=buildah
 for algorithm in "$@"; do
     name=$(PLATFORM='' images/name.sh "$algorithm")

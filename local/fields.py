@@ -179,6 +179,11 @@ def _missing(text: str, name: str, written: Written, *, is_label: bool) -> str:
 
 
 def _date(text: str, name: str, written: Written, *, is_label: bool) -> str:
+    return text_of_time(text, name)
+
+
+def text_of_time(text: str, name: str) -> str:
+    """What to do about a text that is a date or a time; nothing where it is neither. ``name`` as in ``refusal``."""
     if _DATE.fullmatch(text):
         return f"is a date, and a number is expected; {numbers_of_dates(name, *_date_options(text))}"
     if _TIME.fullmatch(text):

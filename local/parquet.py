@@ -152,7 +152,7 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], other:
         if number == place and not labelled:
             continue  # it is left out
         if not is_numeric(column.type):
-            raise ConfigurationError(_refused(column, is_label=number == place))
+            raise ConfigurationError(_refused(column, _first_text(table, column.name), is_label=number == place))
     with copy.open("wb") as stream:
         for part in (one.select(names) for one in table.iter_batches(_ROWS, columns=names)):
             rows = np.column_stack([float32(one) for number, one in enumerate(part.columns) if number != place])
@@ -160,18 +160,29 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], other:
             stream.write(encode_records(rows, labels))
 
 
-def _refused(column: pyarrow.Field, *, is_label: bool) -> str:
-    """Why a column that has no numbers is refused, and what to do about it."""
+def _first_text(table: pyarrow.parquet.ParquetFile, column: str) -> str:
+    """The first text of a column's first rows; nothing where there is none."""
+    first = next(table.iter_batches(_ROWS, columns=[column]), None)
+    values = [] if first is None else first.column(0).to_pylist()
+    return next((value for value in values if isinstance(value, str) and value), "")
+
+
+def _refused(column: pyarrow.Field, text: str, *, is_label: bool) -> str:
+    """Why a column that has no numbers is refused, and what to do about it; ``text`` is one of its texts, if any."""
     from pyarrow import types
 
     name = quoted(column.name)
+    kind = "label" if is_label else "column"
+    if said := fields.text_of_time(text, name):
+        return f"{kind} {name} is of type {column.type}: {quoted(text)} {said}"
     if types.is_date(column.type) or types.is_timestamp(column.type):
         advice = fields.numbers_of_dates(name)
     elif types.is_duration(column.type):
         advice = f"make seconds of it, as pandas does: frame[{name}].dt.total_seconds()"
+    elif fields.number(text):
+        advice = f"make numbers of its texts, as pandas does: frame[{name}].astype(float)"
     else:
         advice = fields.numbers_of_text(name, is_label=is_label)
-    kind = "label" if is_label else "column"
     return f"{kind} {name} is of type {column.type}, and numbers are expected; {advice}"
 
 

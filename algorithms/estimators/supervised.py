@@ -17,10 +17,24 @@ from algorithms.estimators.base import Estimator
 from recordio.batches import Batch
 
 
+def _refuse_texts(y: Any) -> None:
+    """Raises ValueError for a label that is a text and says no number; NumPy's names neither ``y`` nor a way out."""
+    values = np.asarray(y)
+    for value in values.ravel() if values.dtype.kind in "OU" else ():
+        try:
+            float(value if isinstance(value, str) else 0)
+        except ValueError:
+            raise ValueError(
+                f"y has the text {str(value)!r}, and numbers are expected; for classes there are the classifiers"
+            ) from None
+
+
 class Supervised(ABC, Estimator):
     """Training from rows and labels, with checks in scikit-learn's words."""
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:
+        if options.get("y_numeric"):
+            _refuse_texts(y)
         finite = "allow-nan" if self._missing else True
         rows, labels = self._checked(X, y=y, ensure_all_finite=finite, **options)
         weights = sample_weight

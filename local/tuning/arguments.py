@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import click
@@ -88,6 +88,18 @@ def _range(name: str, value: str, field: Field) -> Range | None:
     return None
 
 
+def _nearest(stated: str, metrics: Iterable[str]) -> str:
+    """The end of a sentence about an unknown metric: those that it is a part of, or those that are spelled alike.
+
+    Of ``validation:acc`` the channel, which all have, would make ``validation:dcg`` near, and no accuracy.
+    """
+    channel, _, part = stated.rpartition(":")
+    longer = [name for name in metrics if name.startswith(channel) and part in name.partition(":")[2]]
+    if part and 0 < len(longer) <= 6:
+        return f"did you mean {' or '.join(map(repr, longer))}?"
+    return did_you_mean(stated, metrics)
+
+
 def objective(
     algorithm: type[Algorithm],
     stated: str | None,
@@ -106,9 +118,7 @@ def objective(
         raise click.UsageError(f"{algorithm.name} has no metric that a search could optimise")
     if stated is not None:
         if stated not in metrics:
-            of_channels = [name for name in metrics if name.partition(":")[2] == stated]
-            near = did_you_mean(of_channels[0] if of_channels else stated, metrics)
-            raise click.UsageError(f"{algorithm.name} has no objective '{stated}'; {near}")
+            raise click.UsageError(f"{algorithm.name} has no objective '{stated}'; {_nearest(stated, metrics)}")
         if (channel := stated.partition(":")[0]) not in channels:
             raise click.UsageError(f"the objective {stated} needs the channel '{channel}': --{channel} PATH")
         return metrics[stated]

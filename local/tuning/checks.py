@@ -62,7 +62,8 @@ def _whole_problems(config: TuningConfig) -> list[str]:
         isinstance(one, CategoricalRange) for definition in config.definitions for one in definition.ranges
     ):
         problems.append("The Grid strategy searches categorical ranges only")
-    combinations = config.combinations()
+    wrong_range = any(one.problems() for definition in config.definitions for one in definition.ranges)
+    combinations = None if wrong_range else config.combinations()  # of a range from 6 to 2 there would be -3
     if config.strategy != GRID and combinations is not None and combinations < config.max_jobs:
         problems.append(
             "You don't have enough combinations of hyperparameter ranges. The total number of hyperparameter "

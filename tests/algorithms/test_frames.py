@@ -129,6 +129,14 @@ def test_dates_in_arrays_and_as_labels() -> None:
         estimators.LinearLearnerRegressor().fit(np.eye(4), polars.Series(DAYS))
 
 
+@pytest.mark.parametrize("frames", [np.array, pandas.Series, polars.Series, list])
+@pytest.mark.parametrize("name", ["LinearLearner", "FactorizationMachines", "XGBoost"])
+def test_texts_as_labels_of_a_regressor(name: str, frames: Any) -> None:
+    regressor = getattr(estimators, f"{name}Regressor")().set_params(**({"num_round": 1} if name == "XGBoost" else {}))
+    with pytest.raises(ValueError, match="y has the text 'cheap', and numbers are expected"):
+        regressor.fit(np.eye(4), frames(["1.5", "cheap", "2", "dear"]))
+
+
 @pytest.mark.parametrize("values", [DAYS, MOMENTS, SPANS, TIMES])
 def test_times_in_tables_of_arrow(values: list[Any]) -> None:
     """scikit-learn takes dates for their nanoseconds."""

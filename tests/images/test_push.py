@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def docker(tmp_path, monkeypatch):
     """Runs a script of ``images/`` and gives the commands that reached ``docker``."""
     shutil.copytree(ROOT / "images", tmp_path / "images")
+    (tmp_path / "algorithms").symlink_to(ROOT / "algorithms")
     log = tmp_path / "log"
     (tmp_path / "docker").write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
     (tmp_path / "docker").chmod(0o755)
@@ -50,3 +52,17 @@ def test_one_name_is_given_to_the_images_of_all_platforms(docker, monkeypatch, p
     expected = " ".join(names or ["registry/lda:2-amd64", "registry/lda:2-arm64"])
     asked = docker("index.sh", "registry", "2", "lda")
     assert f"buildx imagetools create --tag registry/lda:2 {expected}" in asked
+
+
+def test_an_index_of_an_algorithm_that_there_is_not_is_refused_before_the_registry_is_asked(docker, tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        docker("index.sh", "registry", "2", "pca", "kmeanz")
+    assert b"ALGORITHM is 'kmeanz'; it must be all or one of" in error.value.stderr
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_check_of_an_image_that_is_not_there_says_so():
+    words = [sys.executable, "images/check.py", "kmeans", "open-algorithms/kmeans-srve"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("there is no image open-algorithms/kmeans-srve; make image builds it")

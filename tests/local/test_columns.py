@@ -488,6 +488,9 @@ def test_what_is_wrong_with_a_file_is_told(content, words, tmp_path, capsys):
     [
         ("y", ["yes", "no"], "label 'y' is of type.*frame['y'].factorize(sort=True)[0]"),
         ("a", ["yes", "no"], "column 'a' is of type.*get_dummies(frame, columns=['a'])"),
+        ("a", ["2.5", "3"], "column 'a' is of type.*frame['a'].astype(float)"),
+        ("a", [None, "2026-01-01"], "'2026-01-01' is a date.*(days - days.min()).dt.days"),
+        ("a", pd.Categorical(["08:15:00", "09:00:00"]), "'08:15:00' is a time.*dt.total_seconds()"),
         ("a", pd.to_datetime(["2026-01-01", "2026-01-03"]), "(days - days.min()).dt.days"),
         ("a", pd.to_timedelta([1, 2], unit="h"), "frame['a'].dt.total_seconds()"),
     ],
@@ -500,7 +503,7 @@ def test_what_is_no_number_in_parquet_is_told_with_what_to_do(column, values, sa
     message = capsys.readouterr().err
     assert all(part in message for part in said.split(".*")), message
     if "dt." in said or "factorize" in said:  # what is told makes numbers of it
-        names = {"frame": frame, "to_datetime": pd.to_datetime}
+        names = {"frame": frame, "to_datetime": pd.to_datetime, "to_timedelta": pd.to_timedelta}
         first, _, last = message.strip().rpartition("pandas does: ")[2].rpartition("; ")
         exec(first, names)  # our own words
         assert len(set(eval(last, names))) == 2  # noqa: S307

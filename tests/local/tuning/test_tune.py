@@ -114,6 +114,10 @@ TREES = ("xgboost", "objective=binary:logistic", "num_round=1..2", "--validation
             "'learning_rate' is given twice: it is 'eta' by another name",
         ),
         (["kmeans", "--test", "{data}", "k=9..5"], "MinValue 9 is larger than MaxValue 5"),
+        (
+            ["linear-learner", "--test", "{data}", "l1=0.1..1", "predictor_type=regressor", "--objective", "test:acc"],
+            "did you mean 'test:binary_classification_accuracy' or 'test:multiclass_accuracy'",
+        ),
         (["kmeans", "--test", "{data}", "k=5..9", "--objective", "test:mse"], "did you mean 'test:msd' or 'test:ssd'?"),
         (
             [*LINEAR, "--validation", "{data}"],
