@@ -229,7 +229,7 @@ def other_job(hosts: Group, place: int, moments: random.Random) -> bool:
     elif kind == 1:
         hosts.hosts[place].channel("train", rows()[:-9] + b"1,1,1,1,1", TYPE)
     elif kind == 2:
-        before = "meeting.version = lambda: '0.0.1'"
+        before = "from container import distribution; distribution.version = lambda: '0.0.1'"
     else:
         token = "2"
     hosts.start(*(other for other in range(3) if other != place), OBA_JOB_TOKEN="1")

@@ -179,7 +179,7 @@ def test_other_files_of_a_channel_of_which_each_host_has_all(tmp_path):
 
 def test_another_version(hosts):
     hosts.start(0, 1)
-    hosts.start(2, before="meeting.version = lambda: '0.0.1'")
+    hosts.start(2, before="from container import distribution; distribution.version = lambda: '0.0.1'")
     assert_all_say(hosts.outcomes(), f"Host {hosts.names[2]} runs version '0.0.1' of these algorithms")
 
 

@@ -163,7 +163,7 @@ def test_another_number_of_hosts_starts_anew_and_says_so(tmp_path):
     assert all(file.exists() for file in theirs)
 
 
-SMALL_BLOCKS = "from algorithms.pca import covariance; covariance._BLOCK_ROWS = 7"
+SMALL_BLOCKS = "from algorithms.pca import covariance; covariance.BLOCK_ROWS = 7"
 """PCA reads seven rows at a time: its single epoch has a midst."""
 
 LATE_KILL = every_point(2).replace("os.kill(os", "time.sleep(1.5); os.kill(os")
@@ -173,7 +173,7 @@ LATE_KILL = every_point(2).replace("os.kill(os", "time.sleep(1.5); os.kill(os")
 @pytest.mark.parametrize(("number", "name"), [(101, "kmeans"), (102, "pca"), (103, "lda")])
 def test_mergeable_states_go_on_with_another_number_of_hosts(tmp_path, monkeypatch, number, name):
     """From one host to two, of which one is killed while the other runs on, and back to one."""
-    monkeypatch.setattr(covariance, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(covariance, "BLOCK_ROWS", 7)
     chosen = registry.find(name).configurations[0]
     more = {"epochs": "3", "mini_batch_size": "11"} if name == "kmeans" else {}
     plain = resuming.job(tmp_path / "plain", name, chosen.name, more)
