@@ -15,7 +15,9 @@ def optimizer(keras: Any, values: ImageClassificationHyperparameters) -> Any:
     """The Keras optimizer that the hyperparameters name."""
     rate, optimizers = values.learning_rate, keras.optimizers
     if values.optimizer == "adam":
-        return optimizers.Adam(rate, beta_1=values.beta_1, beta_2=values.beta_2, epsilon=values.eps)
+        from algorithms.common.optimizers import Adam
+
+        return Adam(rate, beta_1=values.beta_1, beta_2=values.beta_2, epsilon=values.eps)
     if values.optimizer == "rmsprop":
         return optimizers.RMSprop(rate, rho=values.gamma, epsilon=values.eps)
     return optimizers.SGD(rate, momentum=values.momentum, nesterov=values.optimizer == "nag")

@@ -25,6 +25,7 @@ from keras import ops
 from algorithms.checkpoints import variables_from_arrays, variables_to_arrays
 from algorithms.common.gradients import Kept, Together
 from algorithms.common.hosts import ONE_HOST
+from algorithms.common.optimizers import Adam
 from algorithms.interface import Hosts
 from algorithms.ntm.model import Affine, Loss, NTMModel
 from algorithms.ntm.seeding import Seed
@@ -275,7 +276,7 @@ def _optimizer(hyperparameters: NTMHyperparameters) -> Any:
         options["weight_decay"] = hyperparameters.weight_decay
     kinds: dict[str, Callable[..., Any]] = {
         "sgd": partial(keras.optimizers.SGD, rate),
-        "adam": partial(keras.optimizers.Adam, rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8),
+        "adam": partial(Adam, rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8),
         "adagrad": partial(keras.optimizers.Adagrad, rate, initial_accumulator_value=0.0, epsilon=1e-7),
         "adadelta": partial(keras.optimizers.Adadelta, rate, rho=0.9, epsilon=1e-5),
         "rmsprop": partial(keras.optimizers.RMSprop, rate, rho=0.9, epsilon=1e-8),
