@@ -185,6 +185,9 @@ def rows_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Features:
     return sp.csr_array(parts, shape=(height, width))
 
 
+_OTHER_CODE = ": other code than this wrote it; empty the folder of checkpoints, and the job starts anew"
+
+
 def variables_to_arrays(name: str, variables: Sequence[Any]) -> dict[str, np.ndarray]:
     """Keras variables, in their order, as arrays ``<name>.0``, ``<name>.1``, ..."""
     from algorithms.common.networks import to_numpy
@@ -200,10 +203,15 @@ def variables_from_arrays(name: str, variables: Sequence[Any], arrays: Mapping[s
     ModelError
         the arrays are of other variables.
     """
-    found = [arrays.get(f"{name}.{number}") for number in range(len(variables))]
+    stored, wanted = len([key for key in arrays if key.startswith(f"{name}.")]), len(variables)
+    if stored != wanted:
+        raise ModelError(f"the checkpoint has {stored} arrays, and this network {wanted}{_OTHER_CODE}")
+    found = [arrays[f"{name}.{number}"] for number in range(wanted)]
     for number, (variable, array) in enumerate(zip(variables, found, strict=True)):
-        if array is None or array.shape != tuple(variable.shape):
-            shape = None if array is None else array.shape
-            raise ModelError(f"the checkpoint's array {name}.{number} has shape {shape}, not {tuple(variable.shape)}")
+        if array.shape != tuple(variable.shape):
+            raise ModelError(
+                f"the checkpoint's array {name}.{number} has shape {array.shape}, and this network's "
+                f"{tuple(variable.shape)}{_OTHER_CODE}"
+            )
     for variable, array in zip(variables, found, strict=True):
         variable.assign(array)

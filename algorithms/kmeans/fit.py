@@ -303,7 +303,8 @@ class State:
     def _operations(self, k: int) -> float:
         """Of the largest product of ``finalize``."""
         size, features = self.centers.shape
-        numbers = min(BLOCK_ROWS, len(self.sample)) * width([part for part, _ in self.sample.weighted(self.rows, 0)])
+        rows = [part for part, _ in self.sample.weighted(self.rows, self.decay * self.time)]
+        numbers = min(BLOCK_ROWS, len(self.sample)) * width(rows)
         return 2.0 * max(numbers * k, size * size * min(features, CHUNK))
 
     def _weighted_centers(self) -> Points:

@@ -8,9 +8,12 @@ import random
 import signal
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 
 from algorithms import registry
+from algorithms.checkpoints import variables_from_arrays
+from algorithms.errors import ModelError
 from algorithms.interface import Configuration
 from algorithms.ntm.model import NTMModel
 from tests import resuming
@@ -94,3 +97,30 @@ def test_ntm_that_is_stopped_while_it_scores_goes_on_from_there(tmp_path, monkey
     assert "from checkpoint" in runs[1].log
     assert resuming.artifact(stopped) == resuming.artifact(plain)
     assert told("ntm", runs) == told("ntm", [undisturbed])
+
+
+class Variable:
+    """Of Keras, as far as checkpoints ask."""
+
+    def __init__(self, value):
+        self.value = np.float32(value)
+        self.shape = self.value.shape
+
+    def assign(self, value):
+        self.value = value
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ([[0, 0], [[1, 2, 3], [4, 5, 6]]], r"array variable.1 has shape \(2, 3\), and this network's \(3, 2\)"),
+        ([[0, 0]], "has 1 arrays, and this network 2"),
+        ([[0, 0], [[1, 2], [3, 4], [5, 6]], [7]], "has 3 arrays, and this network 2"),
+    ],
+)
+def test_a_checkpoint_of_a_network_that_other_code_laid_out_says_what_to_do(stored, said):
+    variables = [Variable([1, 1]), Variable(np.ones((3, 2)))]
+    arrays = {f"variable.{number}": np.float32(value) for number, value in enumerate(stored)}
+    with pytest.raises(ModelError, match=f"{said}: other code than this wrote it; empty the folder of checkpoints"):
+        variables_from_arrays("variable", variables, arrays)
+    assert all((variable.value == 1).all() for variable in variables)

@@ -67,6 +67,13 @@ def test_a_short_half_life_follows_the_end_of_the_stream():
     np.testing.assert_allclose(everything.centers, [[4.5, 4.5]], atol=0.1)
 
 
+def test_a_half_life_of_one_row_ends_without_a_warning():
+    """By the clock that began with the first row, the last of 3,000 weigh more than a number can be."""
+    X = rng().normal(size=(3000, 2)).astype(np.float32)
+    found = fit(X, 2, half_life_time_size=1, mini_batch_size=500)  # a warning of NumPy's would be an error here
+    assert np.isfinite(found.centers).all()
+
+
 def test_merged_halves_are_worth_the_whole():
     X = digits()
     halves = [state(100, half, seed=seed) for seed, half in enumerate((X[::2], X[1::2]))]
