@@ -12,14 +12,14 @@ shift 2
 docker info > /dev/null 2>&1 && engine=docker || engine=buildah
 digests=$(mktemp)
 trap 'rm -f "$digests"' EXIT
-for algorithm in "$@"; do
-    python3 images/requirements.py "$algorithm" "${DEVICE:-cpu}" "${PURPOSE:-all}" > /dev/null
-done
 missing=
 for algorithm in "$@"; do
     $engine inspect --type image "$(images/name.sh "$algorithm")" > /dev/null 2>&1 || missing="$missing $algorithm"
 done
 if [ -n "$missing" ]; then
+    for algorithm in $missing; do
+        python3 images/requirements.py "$algorithm" "${DEVICE:-cpu}" "${PURPOSE:-all}" > /dev/null
+    done
     echo "nothing was pushed, for these images are not built:$missing; make image ALGORITHM=…${PLATFORM:+ PLATFORM=$PLATFORM} builds one" >&2
     exit 1
 fi
