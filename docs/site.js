@@ -6,3 +6,12 @@ const mend = () => {
 }
 mend()
 new MutationObserver(mend).observe(document.body, { childList: true, subtree: true }) // the theme makes some of them later
+
+// Its menu, of a narrow window, opens by a label, which the keyboard cannot reach.
+const label = document.querySelector(".md-header__button[for=__drawer]")
+const button = document.createElement("button")
+button.className = label.className
+button.ariaLabel = "Menu"
+button.append(...label.childNodes)
+button.addEventListener("click", () => document.getElementById("__drawer").click())
+label.replaceWith(button)

@@ -17,7 +17,10 @@ for algorithm in "$@"; do
     $engine inspect --type image "$(images/name.sh "$algorithm")" > /dev/null 2>&1 || missing="$missing $algorithm"
 done
 if [ -n "$missing" ]; then
-    echo "nothing was pushed, for these images are not built:$missing; make image ALGORITHM=… builds one" >&2
+    for algorithm in $missing; do
+        python3 images/requirements.py "$algorithm" "${DEVICE:-cpu}" "${PURPOSE:-all}" > /dev/null
+    done
+    echo "nothing was pushed, for these images are not built:$missing; make image ALGORITHM=…${PLATFORM:+ PLATFORM=$PLATFORM} builds one" >&2
     exit 1
 fi
 for algorithm in "$@"; do

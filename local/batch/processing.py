@@ -26,6 +26,7 @@ from recordio.errors import ContentTypeError
 OUTPUT_KEY, INPUT_KEY = "SageMakerOutput", "SageMakerInput"
 ID_KEY, TIME_KEY = "SageMakerInferenceId", "SageMakerInferenceTime"
 _KINDS = (CSV, JSON, JSON_LINES)
+_NAMES = ", ".join(_KINDS)
 
 
 class ProcessingError(ValueError):
@@ -50,7 +51,7 @@ class Processing:
 
     def _check(self, options: Options) -> None:
         if self._media_type not in _KINDS:
-            raise ConfigurationError(f"InputFilter, JoinSource and OutputFilter need ContentType one of {_KINDS}")
+            raise ConfigurationError(f"InputFilter, JoinSource and OutputFilter need ContentType one of {_NAMES}")
         if self._media_type != JSON and (options.split_type != LINE or options.assemble_with != LINE):
             raise ConfigurationError(
                 f"InputFilter, JoinSource and OutputFilter need SplitType and AssembleWith Line for {self._media_type}"
@@ -80,7 +81,7 @@ class Processing:
         if self._joins and (media_type == CSV) != (self._media_type == CSV):
             raise ProcessingError(f"JoinSource Input cannot join {self._media_type} with an answer in {media_type}")
         if self._time is not None and media_type not in _KINDS:
-            raise ProcessingError(f"GenerateInferenceId needs an answer in one of {_KINDS}, and it is in {media_type}")
+            raise ProcessingError(f"GenerateInferenceId needs an answer in one of {_NAMES}, and it is in {media_type}")
         lines = [line for line in body.split(b"\n") if line.strip()]
         # One JSON document for several records can be identified, as it is, and neither filtered nor joined.
         whole = media_type == JSON and (len(records) == 1 or not (self._chooses or len(lines) == len(records)))

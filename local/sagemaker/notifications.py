@@ -110,5 +110,8 @@ def _publish(cloud: Cloud, arn: str, message: Record) -> str | None:
     try:
         cloud.at(region or cloud.region).client("sns").publish(TopicArn=arn, Message=json.dumps(message))
     except (ClientError, BotoCoreError) as error:
-        return f"The topic {arn} was not told: {error}"
+        # moto says of a topic that is not there "Endpoint does not exist", which here is something else.
+        absent = isinstance(error, ClientError) and error.response["Error"]["Code"] == "NotFound"
+        why = "there is none here; SNS's CreateTopic makes one, and says its ARN" if absent else str(error)
+        return f"The topic {arn} was not told: {why}"
     return None

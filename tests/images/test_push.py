@@ -61,6 +61,41 @@ def test_an_index_of_an_algorithm_that_there_is_not_is_refused_before_the_regist
     assert not (tmp_path / "log").exists()
 
 
+_ENGINE = """#!/bin/sh
+echo "$(basename "$0") $@" >> {log}
+case "$(basename "$0") $*" in
+    "docker info") exit {docker} ;;
+    *pca:2-arm64*) echo "looked elsewhere, too" >&2; echo "manifest unknown" >&2; exit 125 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("engine", ["docker", "buildah"])
+def test_no_name_is_given_where_the_image_of_one_platform_is_missing(docker, tmp_path, engine):
+    for program in ("docker", "buildah"):
+        (tmp_path / program).write_text(_ENGINE.format(log=tmp_path / "log", docker=int(engine == "buildah")))
+        (tmp_path / program).chmod(0o755)
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        docker("index.sh", "registry", "2", "kmeans", "pca")
+    assert error.value.stderr.decode().splitlines() == [
+        "no name was given, for registry/pca:2-arm64 cannot be read: manifest unknown",
+        "make push REGISTRY=registry TAG=2 PLATFORM=linux/arm64 ALGORITHMS=… puts it there; "
+        "PLATFORMS=… names other platforms",
+    ]
+    asked = (tmp_path / "log").read_text().splitlines()
+    assert not [one for one in asked if "manifest push" in one or "imagetools create" in one]
+    made = [one.split()[-1] for one in asked if "manifest create" in one]
+    assert made == (["open-algorithms/kmeans-index", "open-algorithms/pca-index"] if engine == "buildah" else [])
+    assert asked[len(asked) - len(made) :] == [f"buildah manifest rm {one}" for one in made]
+
+
+def test_a_push_of_an_algorithm_that_there_is_not_is_refused_as_such(docker, tmp_path):
+    (tmp_path / "docker").write_text('#!/bin/sh\n[ "$1" = info ]\n')  # it runs, and has no image
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        docker("push.sh", "registry", "2", "pca", "kmeanz")
+    assert b"ALGORITHM is 'kmeanz'; it must be all or one of" in error.value.stderr
+
+
 def test_a_check_of_an_image_that_is_not_there_says_so():
     words = [sys.executable, "images/check.py", "kmeans", "open-algorithms/kmeans-srve"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)

@@ -334,7 +334,9 @@ def test_records_are_identified(tmp_path, media_type, answer, rest):
     assert len(identities) == len(rest)
     of_all = processing.answers([b"a", b"b"], b'{"predictions": [1, 2]}', "application/json")
     assert json.loads(of_all)["predictions"] == [1, 2]
-    with pytest.raises(ProcessingError, match="GenerateInferenceId needs"):
+    with pytest.raises(
+        ProcessingError, match="needs an answer in one of text/csv, application/json, application/jsonlines, and"
+    ):
         processing.answers([b"a"], b"x", "application/x-recordio-protobuf")
 
 
@@ -380,7 +382,10 @@ def test_an_answer_without_a_line_for_each_record_cannot_be_joined(server, batch
         (["--input-filter", "id"], "InputFilter: 'id' is not a JSONPath"),
         (["--output-filter", "$[?(1)]"], "OutputFilter: '$[?(1)]'"),
         (["--join-source", "Input"], "need SplitType and AssembleWith Line for text/csv"),
-        (["--join-source", "Input", "--content-type", "application/x-recordio-protobuf"], "need ContentType one of"),
+        (
+            ["--join-source", "Input", "--content-type", "application/x-recordio-protobuf"],
+            "ContentType one of text/csv, ",
+        ),
         (["--output", "in/out"], "lies in --input"),
         (["--input", "nowhere"], "there is no nowhere"),
         (["--input", "unnamed"], "use --content-type"),

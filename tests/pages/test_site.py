@@ -64,3 +64,28 @@ def address(site: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", SHOWN)
 def test_a_page_can_be_read_by_all(page: str, browser: Browser, axe: str, address: str) -> None:
     check(browser, axe, address + page, page)
+
+
+# What has the keyboard's focus, where it lies beside the window and could not be seen.
+BESIDE = """(() => {
+  const one = document.activeElement;
+  return one.getBoundingClientRect().right < 0 ? one.outerHTML : null;
+})()"""
+MENU = """[...document.querySelectorAll(".md-sidebar--primary a")]
+  .filter(one => one.checkVisibility({visibilityProperty: true})).length"""
+
+
+def test_in_a_narrow_window_the_keyboard_opens_the_menu_and_passes_it_by_while_it_is_closed(
+    browser: Browser, address: str
+) -> None:
+    browser.open(address, width=390, scheme="light")
+    for _ in range(20):
+        browser.press("Tab")
+        assert browser.run(BESIDE) is None
+    assert browser.run(MENU) == 0
+    browser.open(address, width=390, scheme="light")
+    while browser.run("document.activeElement.ariaLabel") != "Menu":
+        browser.press("Tab")
+        assert browser.run("document.activeElement !== document.body")
+    browser.press(" ")
+    assert browser.run(MENU) > 10

@@ -39,7 +39,7 @@ class Topics:
 
     def publish(self, *, TopicArn, Message):
         if TopicArn not in self.known:
-            raise ClientError({"Error": {"Code": "NotFound", "Message": "Topic does not exist"}}, "Publish")
+            raise ClientError({"Error": {"Code": "NotFound", "Message": "Endpoint does not exist"}}, "Publish")
         self.told.append((TopicArn, json.loads(Message)))
 
 
@@ -91,7 +91,8 @@ def test_what_the_model_never_answered_has_no_answer():
 
 
 def test_a_topic_that_is_not_there_is_named():
-    assert f"The topic {ERROR} was not told: " in notifications.tell(Topics([SUCCESS]), config(), outcome("no"))
+    told = notifications.tell(Topics([SUCCESS]), config(), outcome("no"))
+    assert told == f"The topic {ERROR} was not told: there is none here; SNS's CreateTopic makes one, and says its ARN"
 
 
 @pytest.mark.parametrize("given", [None, {"OutputConfig": {}}, {"OutputConfig": {"NotificationConfig": {}}}])
