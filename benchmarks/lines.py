@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.common import Contender, table
+from benchmarks.common import Contender, four_digits, table
 
 LIMIT = "limit"
 """The contender that does only what nobody can leave out: a copy of the bytes, a product of matrices."""
@@ -31,7 +31,7 @@ class Quality(NamedTuple):
 
     def text(self, value: float) -> str:
         """With its name, to four significant digits."""
-        return f"{self.name} {value:.4g}"
+        return f"{self.name} {four_digits(value)}"
 
 
 class Line(NamedTuple):

@@ -31,7 +31,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common import apart, table
+from benchmarks.common import apart, four_digits, table
 from benchmarks.costs import Cost, costs
 from benchmarks.lines import Line, as_table
 
@@ -153,7 +153,7 @@ def collected(name: str, quick: bool) -> list[Line]:
     lines = []
     for line in importlib.import_module(f"benchmarks.{name}").lines(quick):
         ahead = "" if line.ahead is None else f", {line.ahead:.2f} times {line.peer}"
-        print(f"  {line.what}: {line.ours:.4g} {line.unit}{ahead}", file=sys.stderr, flush=True)
+        print(f"  {line.what}: {four_digits(line.ours)} {line.unit}{ahead}", file=sys.stderr, flush=True)
         lines.append(line)
     return lines
 

@@ -27,7 +27,7 @@ from benchmarks import (
     soak,
     summary,
 )
-from benchmarks.common import Contender
+from benchmarks.common import Contender, four_digits
 from recordio.batches import Batch
 from tests.algorithms.samples import Records, eagerly, pictures
 
@@ -52,6 +52,19 @@ def test_the_best_peer_is_the_fastest_of_those_that_are_as_good():
         "x", [ours, fast_and_wrong, fair], quality=lines.Quality("accuracy", float, higher=True), megabytes=3
     )
     assert (higher.peer, higher.ours, higher.unit) == ("a", 3.0, "MB/s")
+
+
+def test_numbers_are_written_as_people_write_them():
+    numbers = (0.000123456, 0.18441, 39.376, 999.96, 19823.4, 2.982e6, float("nan"))
+    assert [four_digits(number) for number in numbers] == [
+        "0.0001235",
+        "0.1844",
+        "39.38",
+        "1,000",
+        "19,820",
+        "2,982,000",
+        "nan",
+    ]
 
 
 def test_without_a_peer_as_good_the_best_is_named():
