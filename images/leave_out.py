@@ -128,11 +128,12 @@ def main(environment: Path, own: Path, algorithm: str, purpose: str) -> None:
 
 
 def others(algorithm: str, purpose: str) -> list[str]:
-    """The packages of the algorithms that an image for ``purpose`` is not for."""
+    """The packages of the algorithms that an image for ``purpose`` is not for, and what algorithms share: of that, the
+    one that is left imports what it needs."""
     if purpose != "serve" or algorithm == "all":
         return []
     packages = {name: entry.location.partition(":")[0] for name, entry in ALGORITHMS.items()}
-    return [package for name, package in packages.items() if name != algorithm]
+    return [*(package for name, package in packages.items() if name != algorithm), "algorithms.common"]
 
 
 def leave_out(reason: str, paths: list[Path]) -> None:
