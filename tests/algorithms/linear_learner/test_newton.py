@@ -88,6 +88,25 @@ def test_folds_of_few_rows_and_many_columns_lose_what_scikit_learns_models_lose(
     np.testing.assert_allclose(found, expected, rtol=0.07)
 
 
+def test_where_a_problem_would_lack_more_than_there_is_steps_are_those_of_what_all_share():
+    def evaluate(numbers, points):
+        return Values(0.5 * (points**2).sum(axis=1) + 1, points)
+
+    def curvature(numbers, _):
+        return Curved(np.eye(3), np.full((len(numbers), 1, 3), 2.0))
+
+    np.testing.assert_allclose(minimise_together(evaluate, curvature, np.ones((2, 3)), 1e-9, 50), 0, atol=1e-6)
+
+
+def test_classes_whose_second_derivatives_float64_does_not_tell_from_less_than_none_train(monkeypatch):
+    x, y = datasets.load_iris(return_X_y=True)
+    x, y = x[::8].astype(np.float32), y[::8].astype(np.float32)
+    hp = hyperparameters("multiclass_classifier", num_classes=3)
+    expected = fit(hp, x, y)[0].predict(Batch(x))["score"]
+    monkeypatch.setattr("algorithms.linear_learner.objective.SMALLEST_CURVE", -1.0)
+    np.testing.assert_allclose(fit(hp, x, y)[0].predict(Batch(x))["score"], expected, atol=0.05)
+
+
 def test_steps_that_go_too_far_are_halved():
     """Newton's steps on log cosh part from its minimum if they start beyond 1.09; one problem starts at its minimum."""
     asked = []
