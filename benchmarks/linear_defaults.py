@@ -5,6 +5,9 @@ most 1.1 times their lowest, accuracy 0.995 of their highest, in 5 times the sec
 
 Seconds are of the processor, the least of three: of ``fit`` on rows in memory on both sides. What a whole job takes,
 which also reads files and writes its log, report and model, stands beside; models are a job's.
+
+A second table has each peer alone beside the same best one: it is chosen from up to ten by the very rows that all are
+scored on, and of few rows by chance, so that no single model reaches it in every form.
 """
 
 from __future__ import annotations
@@ -378,7 +381,8 @@ def peers(split: Split) -> list[Score]:
 def peer(split: Split, model: Any) -> Score:
     """The score of a scikit-learn model of these rows."""
     seconds = _seconds(model, split)
-    name = " of scaled rows, ".join(type(part).__name__ for part in getattr(model, "named_steps", {"": model}).values())
+    *scaled, fitted = getattr(model, "named_steps", {"": model}).values()
+    name = f"{type(fitted).__name__}{_loss_of(fitted)}{', scaled rows' if scaled else ''}"
     if not split.classes:
         return _errors(name, split, model.predict(split.test), seconds)
     loss = None
@@ -389,35 +393,89 @@ def peer(split: Split, model: Any) -> Score:
     return Score(name, loss, float(np.mean(model.predict(split.test) == split.test_labels)), seconds)
 
 
-def row(split: Split, mine: Score, fitted: float, theirs: list[Score]) -> tuple[object, ...]:
+def _loss_of(model: Any) -> str:
+    """The loss of those of which there are several."""
+    return f", {model.loss}" if isinstance(model, linear_model.SGDClassifier) else ""
+
+
+class Form(NamedTuple):
+    """One form of a set, without its rows: a job of ours, the seconds of its fit alone, and the scores of the peers."""
+
+    name: str
+    shape: tuple[int, int]
+    classes: int
+    mine: Score
+    fitted: float
+    theirs: list[Score]
+
+    @property
+    def best(self) -> tuple[Score, Score]:
+        """The peers of the lowest loss and of the highest accuracy, or in regression of the lowest absolute error."""
+        loss = min((peer for peer in self.theirs if peer.loss is not None), key=lambda peer: peer.loss or 0.0)
+        return loss, (max if self.classes else min)(self.theirs, key=lambda peer: peer.second)
+
+    def beside(self, score: Score) -> tuple[float | None, float]:
+        """Its loss by that of the best peer, and its share of the best accuracy, or of the lowest absolute error."""
+        loss, second = self.best
+        assert loss.loss is not None, "a peer of each set has probabilities, or numbers"
+        ratio = None if score.loss is None else score.loss / max(loss.loss, 1e-12)
+        return ratio, score.second / second.second if self.classes else second.second / score.second
+
+    def short(self, score: Score) -> list[str]:
+        """In what it is short of the best peer."""
+        ratio, share = self.beside(score)
+        least, name = (ACCURACY_GOAL, "accuracy") if self.classes else (1 / LOSS_GOAL, "absolute error")
+        worse = ["loss"] if ratio is not None and ratio > LOSS_GOAL else []
+        return [*worse, *([name] if share < least else [])]
+
+
+def measured(split: Split) -> Form:
+    """Ours and all peers on these rows."""
+    scores = (ours(split), _seconds(_estimator(split), split), peers(split))
+    return Form(split.name, split.train.shape, split.classes, *scores)
+
+
+def row(form: Form) -> tuple[object, ...]:
     """One row of the table, with what misses its goal: a job of ours, and what a fit alone takes."""
-    loss = min((peer for peer in theirs if peer.loss is not None), key=lambda peer: peer.loss or 0.0)
-    choose = max if split.classes else min
-    second = choose(theirs, key=lambda peer: peer.second)
-    assert mine.loss is not None
-    assert loss.loss is not None
-    ratio = mine.loss / max(loss.loss, 1e-12)
-    share = mine.second / second.second if split.classes else second.second / mine.second
-    times = fitted / max(loss.seconds, second.seconds, 1e-9)
-    missed = [
-        name
-        for name, bad in (
-            ("loss", ratio > LOSS_GOAL),
-            ("accuracy" if split.classes else "absolute error", share < (ACCURACY_GOAL if split.classes else 1 / 1.1)),
-            ("seconds", times > SECONDS_GOAL),
-        )
-        if bad
-    ]
-    size = "{:,} x {:,}".format(*split.train.shape)
-    figures = (mine.loss, loss.loss, ratio, mine.second, second.second, share, mine.seconds, fitted, times)
-    return (split.name, size, *figures, ", ".join(missed))
+    loss, second = form.best
+    ratio, share = form.beside(form.mine)
+    times = form.fitted / max(loss.seconds, second.seconds, 1e-9)
+    missed = [*form.short(form.mine), *(["seconds"] if times > SECONDS_GOAL else [])]
+    size = "{:,} x {:,}".format(*form.shape)
+    figures = (form.mine.loss, loss.loss, ratio, form.mine.second, second.second, share)
+    return (form.name, size, *figures, form.mine.seconds, form.fitted, times, ", ".join(missed))
 
 
 COLUMNS = ("", "rows", "loss", "best", "ratio", "accuracy", "best", "share", "job, s", "fit, s", "times", "misses")
 
 
+def peer_rows(forms: list[Form]) -> Iterator[tuple[object, ...]]:
+    """A row for each peer: in how many of the forms that it was tried in it is short of the best peer, and in how many
+    of the same ones ours is."""
+    names = dict.fromkeys(score.name for form in forms for score in form.theirs)
+    for name in names:
+        tried = [(form, score) for form in forms for score in form.theirs if score.name == name]
+        of_peer = [form.short(score) for form, score in tried]
+        of_ours = [form.short(form.mine) for form, _ in tried]
+        with_loss = any(score.loss is not None for _, score in tried)
+        yield name, len(tried), *_counts(of_peer, with_loss=with_loss), *_counts(of_ours, with_loss=True)
+
+
+def _counts(short: list[list[str]], *, with_loss: bool) -> tuple[object, object]:
+    loss = sum("loss" in names for names in short)
+    return loss if with_loss else "", sum(names not in ([], ["loss"]) for names in short)
+
+
+PEER_COLUMNS = ("", "forms", "its loss", "its accuracy", "our loss", "our accuracy")
+
+
 def defaults() -> str:
-    """The table of all sets. In regression the errors are the mean squared and the mean absolute one."""
-    every = (split for make in splits() for split in make())
-    rows = [row(split, ours(split), _seconds(_estimator(split), split), peers(split)) for split in every]
-    return table("defaults, beside the best of scikit-learn's linear models", COLUMNS, rows)
+    """The table of all sets, in regression of the mean squared and mean absolute errors; and that of single peers."""
+    forms = [measured(split) for make in splits() for split in make()]
+    title = "in how many forms each peer alone, and ours in the same, is short of the best peer of the form"
+    return "\n".join(
+        [
+            table("defaults, beside the best of scikit-learn's linear models", COLUMNS, [row(form) for form in forms]),
+            table(title, PEER_COLUMNS, list(peer_rows(forms))),
+        ]
+    )

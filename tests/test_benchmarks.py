@@ -19,6 +19,7 @@ from benchmarks import (
     hosts,
     hosts_jobs,
     images,
+    linear_defaults,
     linear_fits,
     linear_targets,
     lines,
@@ -65,6 +66,23 @@ def test_numbers_are_written_as_people_write_them():
         "2,982,000",
         "nan",
     ]
+
+
+def test_each_peer_alone_stands_beside_the_best_of_all():
+    score = linear_defaults.Score
+    first = linear_defaults.Form("", (9, 2), 2, score("ours", 0.3, 0.9, 1.0), 1.0, [score("a", 0.31, 0.8, 1.0)])
+    theirs = [score("a", 0.2, 0.9, 1.0), score("b", None, 0.95, 1.0)]
+    second = linear_defaults.Form("", (9, 2), 2, score("ours", 0.3, 0.945, 1.0), 1.0, theirs)
+    theirs = [score("c", 4.0, 1.0, 1.0), score("d", 5.0, 0.5, 1.0)]
+    third = linear_defaults.Form("", (9, 2), 0, score("ours", 4.3, 0.54, 1.0), 1.0, theirs)
+    found = list(linear_defaults.peer_rows([first, second, third]))
+    assert found == [
+        ("a", 2, 0, 1, 1, 1),
+        ("b", 1, "", 0, 1, 1),
+        ("c", 1, 0, 1, 0, 0),
+        ("d", 1, 1, 0, 0, 0),
+    ]
+    assert linear_defaults.row(second)[-1] == "loss, accuracy"
 
 
 def test_without_a_peer_as_good_the_best_is_named():

@@ -1,9 +1,12 @@
 """Newton's method for many small problems side by side, which are alike.
 
-A step solves the equations of the second derivatives. These are taken as a mean of all problems, which are folds of the
-same rows, and serve until steps gain too little by them: the equations are then made and solved once for all problems,
-and two to five steps from the minimum at a neighbouring penalty are enough. All problems take each step together, in
-arrays with one row for each: of 20 rows in ten folds, calls cost more than arithmetic.
+A step solves the equations of the second derivatives. These are taken of all rows, of which the problems are folds, and
+serve until steps gain too little by them: the equations are then made and solved once for all problems, less the rows
+that a fold lacks, and two to five steps from the minimum at a neighbouring penalty are enough. All problems take each
+step together, in arrays with one row for each: of 20 rows in ten folds, calls cost more than arithmetic.
+
+Where rows are few beside the weights, what a fold lacks matters: with the second derivatives of rows that it does not
+know, steps hardly move their scores, and a search ends with those of a stronger penalty than the one that it is for.
 
 Of several hosts each has its rows of the sums, and the leader solves.
 """
@@ -14,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotrs
+from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from algorithms.common.hosts import ONE_HOST, of_leader
 from algorithms.interface import Hosts
@@ -24,7 +27,7 @@ DESCENT, NOISE = 1e-4, 1e-12
 HALVINGS = 40
 """At most: from where all is all but straight, a step may be 1e10 times too long. A problem that they do not help stays
 where it is."""
-SLOW = 0.25
+SLOW = 0.4
 """A step that promises more than this share of what the last one did asks for second derivatives of where it is."""
 SMALLEST_CURVATURE, SMALLEST_SHARE = 1e-10, 1e-14
 """Added to all second derivatives, the latter times the largest: they vanish in directions in which all rows are told
@@ -40,8 +43,18 @@ class Values(NamedTuple):
 
 Evaluate = Callable[[np.ndarray, np.ndarray], Values]
 """Of the problems of these numbers (m,) at these points (m, p)."""
-Curvature = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""The mean of their second derivatives there, (p, p), of which the upper triangle counts."""
+
+
+class Curved(NamedTuple):
+    """Second derivatives (p, p) that m problems nearly share, of which the upper triangle counts; and (m, h, p) what
+    each of them lacks of these, as rows u whose sum of u u' is to be taken off, or None for nothing."""
+
+    shared: np.ndarray
+    lacking: np.ndarray | None = None
+
+
+Curvature = Callable[[np.ndarray, np.ndarray], Curved]
+"""Those of the problems of these numbers (m,) at these points (m, p)."""
 
 
 def minimise_together(
@@ -67,10 +80,10 @@ def minimise_together(
     promised = 0.0
     for _ in range(steps):
         if solve is not None:
-            direction, slope = _direction(solve, at.gradient, hosts)
+            direction, slope = _direction(solve, running, at.gradient, hosts)
         if solve is None or not -slope.sum() <= SLOW * promised:
-            solve = _solver(curvature(running, found[running]), hosts)
-            direction, slope = _direction(solve, at.gradient, hosts)
+            solve = _solver(curvature(running, found[running]), running, hosts)
+            direction, slope = _direction(solve, running, at.gradient, hosts)
         near = -slope <= 2 * tolerance * np.abs(at.value)
         start = at.value
         if near.any():
@@ -96,25 +109,52 @@ def minimise_together(
     return found
 
 
-Solve = Callable[[np.ndarray], np.ndarray]
-"""Solutions (m, p) of the equations with these right-hand sides (m, p)."""
+Solve = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Solutions (m, p) of the equations of the problems of these numbers (m,), with these right-hand sides (m, p)."""
 
 
-def _solver(hessian: np.ndarray, hosts: Hosts) -> Solve:
-    """Of the leader; the others' is not used."""
+def _solver(curved: Curved, numbers: np.ndarray, hosts: Hosts) -> Solve:
+    """Of the leader for the problems of these ``numbers``; the others' is not used."""
     if hosts.rank:
-        return np.zeros_like
+        return lambda _, right: np.zeros_like(right)
+    hessian = curved.shared
     diagonal = np.einsum("pp->p", hessian)
     diagonal += SMALLEST_CURVATURE + SMALLEST_SHARE * diagonal.max()
     factor, failed = dpotrf(hessian)
     if failed:  # beyond what float64 tells apart
-        return lambda right: right / np.maximum(diagonal, SMALLEST_CURVATURE)
-    return lambda right: np.asarray(dpotrs(factor, right.T)[0].T)
+        return lambda _, right: right / np.maximum(diagonal, SMALLEST_CURVATURE)
+    apart = None if curved.lacking is None else _apart(factor, curved.lacking, numbers)
+    return apart or (lambda _, right: np.asarray(dpotrs(factor, right.T)[0].T))
 
 
-def _direction(solve: Solve, gradient: np.ndarray, hosts: Hosts) -> tuple[np.ndarray, np.ndarray]:
+def _apart(factor: np.ndarray, lacking: np.ndarray, numbers: np.ndarray) -> Solve | None:
+    """Of each problem by itself, by the Cholesky ``factor`` of what they share: Woodbury's identity (Golub and Van
+    Loan, "Matrix Computations", 2013, section 2.1.4). None where float64 does not tell what they have left from none.
+    """
+    m, rows, size = lacking.shape
+    halves = dtrtrs(factor, lacking.reshape(m * rows, size).T, trans=1)[0].T.reshape(m, rows, size)
+    inverses = np.empty((m, rows, rows))
+    for problem, left in enumerate(np.eye(rows) - halves @ halves.transpose(0, 2, 1)):
+        root, failed = dpotrf(left)
+        if failed:  # by what is not positive definite a step may lead upwards
+            return None
+        inverses[problem] = dpotrs(root, np.eye(rows))[0]
+    place = np.zeros(numbers.max() + 1, np.intp)
+    place[numbers] = np.arange(m)
+
+    def solve(asked: np.ndarray, right: np.ndarray) -> np.ndarray:
+        half, which = dtrtrs(factor, right.T, trans=1)[0].T, place[asked]
+        mine = halves if len(asked) == m else halves[which]
+        along = inverses[which] @ (mine @ half[:, :, None])  # (m, h, 1)
+        half = half + (along.transpose(0, 2, 1) @ mine)[:, 0]
+        return np.asarray(dtrtrs(factor, half.T)[0].T)
+
+    return solve
+
+
+def _direction(solve: Solve, numbers: np.ndarray, gradient: np.ndarray, hosts: Hosts) -> tuple[np.ndarray, np.ndarray]:
     """Newton's steps (m, p), and the slopes (m,) along them."""
-    direction = -solve(gradient)
+    direction = -solve(numbers, gradient)
     slope = np.einsum("mp,mp->m", direction, gradient)
     if hosts.size > 1:
         both = of_leader(hosts, np.column_stack([direction, slope]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.linalg.blas import dsyrk
@@ -13,7 +13,7 @@ from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
 from algorithms.linear_learner.design import Design, PlainRows, TurnedRows, blockwise
 from algorithms.linear_learner.losses import CURVATURES, KINKED, make_loss
-from algorithms.linear_learner.newton import Values, minimise_together
+from algorithms.linear_learner.newton import Curved, Values, minimise_together
 from algorithms.linear_learner.preprocessing import Problem, row_weights
 from algorithms.linear_learner.scaling import mean_and_deviation
 
@@ -39,12 +39,26 @@ BIAS_VARIANCE = 4.0
 shifted and rows are ``near_zero``, as those of text are. Left free, it outweighs by chance the many words of few
 texts."""
 
-NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 3e-3, 1e-8
+NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 1e-3, 1e-8
 """The same of Newton's method, before the last step: after it a tenth of this share is left, or less."""
 NEWTON_PRODUCTS, NEWTON_CELLS, SOFTMAX_PRODUCTS = 3e7, 1 << 20, 3
 """Up to so many products for the second derivatives and their equations, and of several outputs so many products of two
 columns in all rows, Newton's method takes less time than L-BFGS, whose steps are many; of several outputs each product
 counts so often for every fold: where classes have few rows or none, what L-BFGS leaves undone predicts better."""
+MOST_HELD = 2
+"""Up to so many rows that a fold holds out, for each weight, it has second derivatives of its own. Those of more rows
+are nearly those of all, and their equations would take long."""
+SMALLEST_CURVE = 1e-12
+"""Times the largest second derivative by the scores of a row, added to all: in the direction in which the scores of all
+classes grow alike there is none, and rounding may leave less than none."""
+
+
+class HeldRows(NamedTuple):
+    """The rows that each of k folds holds out, (k, h, q), and their numbers among those of all hosts, (k, h); of fewer
+    than h rows the others are 0."""
+
+    places: np.ndarray
+    rows: np.ndarray
 
 
 class Objective:
@@ -93,6 +107,23 @@ class Objective:
             self.pairs = (turned[left] * turned[right]).T
             self.places = np.empty((self.columns.shape[1],) * 2, np.intp)  # of each two columns among the pairs
             self.places[left, right] = self.places[right, left] = np.arange(len(left))
+        self.held_rows = self._held_rows(held)
+
+    def _held_rows(self, held: np.ndarray) -> HeldRows | None:
+        """The rows that folds hold out, where Newton's method is used, and they are few; see ``MOST_HELD``."""
+        if self.columns is None or not self.whole:
+            return None
+        most = int(self.hosts.sum(held.sum(axis=0))[0].max())
+        if most * self.outputs > MOST_HELD * self.size:
+            return None
+        parts = self.hosts.gather([self.columns, held])
+        columns, out = (np.concatenate(of_hosts) for of_hosts in zip(*parts, strict=True))
+        places = np.zeros((self.whole, most), np.intp)
+        there = np.zeros((self.whole, most))
+        for fold in range(self.whole):
+            found = np.flatnonzero(out[:, fold])
+            places[fold, : len(found)], there[fold, : len(found)] = found, 1
+        return HeldRows(places, columns[places] * there[:, :, None])
 
     def _log_odds(self) -> float:
         """Of the second of two classes, by what rows count, with half a row more of each."""
@@ -155,7 +186,7 @@ class Objective:
             def values(places: np.ndarray, points: np.ndarray) -> Values:
                 return self.values(chosen[places], points)
 
-            def curvature(places: np.ndarray, points: np.ndarray) -> np.ndarray:
+            def curvature(places: np.ndarray, points: np.ndarray) -> Curved:
                 return self.curvature(chosen[places], points)
 
             return list(minimise_together(values, curvature, np.array(starts), tolerance, STEPS, self.hosts))
@@ -247,12 +278,14 @@ class Objective:
         gradient = gradient.reshape(-1, m, c).transpose(1, 0, 2).reshape(m, -1)
         return Values(value, gradient + pulled.reshape(m, -1))
 
-    def curvature(self, numbers: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The mean of their second derivatives; see ``newton.Curvature``."""
+    def curvature(self, numbers: np.ndarray, points: np.ndarray) -> Curved:
+        """Their second derivatives, of all rows; a fold lacks those that it holds out. See ``newton.Curvature``."""
         assert self.columns is not None, "Newton's method was chosen"
         rows, c, q = len(self.labels), self.outputs, self.columns.shape[1]
         curves = CURVATURES[self.hp.loss_name](self._newton_scores(points))
-        mean = np.einsum("nmbc,nm->nbc", curves, self.share[:, numbers]) / len(points)
+        share = self.share[:, numbers]
+        known = np.maximum(np.count_nonzero(share, axis=1), 1)
+        mean = np.einsum("nmbc,nm->nbc", curves, share) / known[:, None, None]
         if (of_rows := row_weights(self.problem, self.labels, self.hp)) is not None:
             mean *= of_rows[:, None, None]
         if c == 1:
@@ -268,7 +301,25 @@ class Objective:
             of_outputs[:, -1, -1] += self._pulls()[-1]
         else:
             hessian.ravel(order="K")[:: q * c + 1] += np.repeat(self._pulls(), c)
-        return np.asarray(hessian)
+        return Curved(np.asarray(hessian), self._lacking(numbers, mean))
+
+    def _lacking(self, numbers: np.ndarray, curves: np.ndarray) -> np.ndarray | None:
+        """What the folds of these numbers lack of the second derivatives of all rows, of which ``curves`` (n, c, c) are
+        those of this host's by their scores; see ``newton.Curved``."""
+        if self.held_rows is None or not (numbers < self.whole).all():
+            return None
+        every = np.concatenate(self.hosts.gather(curves))
+        rows, c = self.held_rows.rows[numbers], self.outputs
+        of_rows = every[self.held_rows.places[numbers]]  # (m, h, c, c)
+        if c == 1:
+            return np.asarray(rows * np.sqrt(of_rows[:, :, 0]))
+        of_rows += (SMALLEST_CURVE * of_rows.max() + np.finfo(float).tiny) * np.eye(c)
+        try:
+            root = np.linalg.cholesky(of_rows).transpose(0, 1, 3, 2)
+        except np.linalg.LinAlgError:  # beyond what float64 tells apart
+            return None
+        lacking = root[:, :, :, None, :] * rows[:, :, None, :, None]  # (m, h, c, q, c)
+        return np.asarray(lacking.reshape(len(numbers), -1, self.size))
 
     def _pulls(self) -> np.ndarray:
         """(r + 1,) second derivatives of the penalty, and of the bias' prior."""

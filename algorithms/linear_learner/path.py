@@ -48,6 +48,8 @@ PENALTIES = (1.0, *(float(10 ** -(1 + step * 3 / 4)) for step in range(12)))
 """Times the mean square of a scaled row: from 1, which leaves little of any weight, down to 6e-10."""
 WORSE, FEW_ROWS = 2, 2500
 """So many penalties after the best one, the path ends; from that many rows on one will do: their losses are smooth."""
+SURELY_WORSE = 0.5
+"""One will do, too, if its losses, row by row, are worse by so many standard errors: the next would be worse yet."""
 STRONG = 1e-3
 """Down to this penalty the path never ends: there models differ too little to tell better from worse."""
 BEFORE = 2
@@ -278,12 +280,17 @@ def _chosen(hp: LinearLearnerHyperparameters, points: list[Point], share: float,
     at = _lowest(points)
     lowest = points[at]
     if hp.loss_name in CHANCES and hp.wd == AUTO:
-        rows = share * total(hosts, len(lowest.losses))
         for weaker in reversed(points[at + 1 :]):
-            error = float(mean_and_deviation(weaker.losses - lowest.losses, hosts)[1]) / np.sqrt(rows)
-            if weaker.doubted - lowest.doubted <= ALIKE_ERRORS * error:
+            if weaker.doubted - lowest.doubted <= ALIKE_ERRORS * _error(weaker, lowest, share, hosts):
                 return weaker
     return lowest if (penalty := _between(points)) == lowest.penalty else _interpolated(points, penalty)
+
+
+def _error(point: Point, other: Point, share: float, hosts: Hosts) -> float:
+    """The standard error of the difference of their mean losses, row by row, of all hosts. Only a ``share`` of the rows
+    are no copies."""
+    rows = share * total(hosts, len(point.losses))
+    return float(mean_and_deviation(point.losses - other.losses, hosts)[1]) / float(np.sqrt(rows))
 
 
 def _interpolated(points: list[Point], penalty: float) -> Point:
@@ -336,6 +343,7 @@ def _search(
     ones leave little of any weight. ``rows`` is the number of all hosts', without copies.
     """
     patience = WORSE if rows < FEW_ROWS else 1
+    share = rows / total(job.hosts, len(objective.labels))
     nothing = [objective.nothing() for _ in objective.folds]
     points: list[Point] = []
     found, begun = [nothing], [nothing]
@@ -350,7 +358,7 @@ def _search(
             return points
         if at == near and points[-1].doubted > ceiling:
             return points
-        if penalty < STRONG and len(points) - 1 - _lowest(points) >= patience:
+        if penalty < STRONG and _has_ended(points, patience, share, job.hosts):
             break
     found = [*reversed(begun[1:])]
     for penalty in reversed(penalties[:first]):
@@ -359,6 +367,14 @@ def _search(
         found = [*found[-2:], _minimised(objective, penalty, found)]
         points.insert(0, _point(objective, found[-1], rows, held, judged))
     return points
+
+
+def _has_ended(points: list[Point], patience: int, share: float, hosts: Hosts) -> bool:
+    """Whether weaker penalties than those of these points will not be better; see ``WORSE``."""
+    at = _lowest(points)
+    last, lowest = points[-1], points[at]
+    worse = SURELY_WORSE * _error(last, lowest, share, hosts)
+    return len(points) - 1 - at >= patience or last.doubted - lowest.doubted > worse
 
 
 def _minimised(objective: Objective, penalty: float, found: list[list[np.ndarray]]) -> list[np.ndarray]:

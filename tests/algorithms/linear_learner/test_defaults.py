@@ -189,6 +189,14 @@ def test_small_tables_are_no_worse_than_scikit_learns(rows):
     assert log_loss(model, x[rows:], y[rows:]) <= 1.1 * expected
 
 
+def test_a_path_ends_at_the_first_penalty_that_is_surely_worse():
+    x, y = datasets.load_breast_cancer(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))[:455]
+    job = fit(hyperparameters("binary_classifier", normalize_data="true"), x[order].astype(np.float32), y[order])[1]
+    losses = job.values("validation", "binary_classification_cross_entropy_objective")
+    assert len(losses) == int(np.argmin(losses)) + 2
+
+
 @pytest.mark.parametrize(("loss", "quantile"), [("absolute_loss", 0.5), ("quantile_loss", 0.9), ("auto", None)])
 def test_regression_is_as_good_as_the_exact_optimum(loss, quantile):
     rng = np.random.default_rng(5)

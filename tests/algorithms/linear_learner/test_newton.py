@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from scipy.stats import binom
 from sklearn import datasets, linear_model
 from sklearn.preprocessing import StandardScaler
@@ -13,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from algorithms.linear_learner import losses
 from algorithms.linear_learner.design import designs
 from algorithms.linear_learner.fit import train
-from algorithms.linear_learner.newton import Values, minimise_together
+from algorithms.linear_learner.newton import Curved, Values, minimise_together
 from algorithms.linear_learner.objective import Objective
 from algorithms.linear_learner.preprocessing import study
 from algorithms.linear_learner.results import described
@@ -35,8 +36,75 @@ def test_quadratics_of_different_curvature_end_at_the_solutions_of_their_equatio
         value = 0.5 * np.einsum("mp,mp->m", product, points) - np.einsum("mp,mp->m", right[numbers], points)
         return Values(value, product - right[numbers])
 
-    found = minimise_together(evaluate, lambda numbers, _: squares[numbers].mean(axis=0), np.zeros((4, 6)), 1e-15, 50)
+    found = minimise_together(
+        evaluate, lambda numbers, _: Curved(squares[numbers].mean(axis=0)), np.zeros((4, 6)), 1e-15, 50
+    )
     np.testing.assert_allclose(found, np.linalg.solve(squares, right[:, :, None])[:, :, 0], atol=1e-7)
+
+
+def test_a_problem_that_lacks_rows_of_what_all_share_is_solved_by_itself():
+    rng = np.random.default_rng(0)
+    shared, lacking = 1e-6 * np.eye(8), rng.normal(size=(4, 2, 8))
+    shared = shared + np.einsum("mhp,mhq->pq", lacking, lacking)
+    squares = shared - lacking.transpose(0, 2, 1) @ lacking
+    right = np.einsum("mpq,mq->mp", squares, rng.normal(size=(4, 8)))
+    asked = []
+
+    def evaluate(numbers, points):
+        asked.append(len(numbers))
+        product = np.einsum("mpq,mq->mp", squares[numbers], points)
+        value = 0.5 * np.einsum("mp,mp->m", product, points) - np.einsum("mp,mp->m", right[numbers], points)
+        return Values(value, product - right[numbers])
+
+    def curvature(numbers, _):
+        return Curved(shared.copy(), lacking[numbers])
+
+    found = minimise_together(evaluate, curvature, np.zeros((4, 8)), 1e-9, 50)
+    np.testing.assert_allclose(np.einsum("mpq,mq->mp", squares, found), right, atol=1e-7)
+    assert len(asked) <= 3
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_folds_of_few_rows_and_many_columns_lose_what_scikit_learns_models_lose(classes):
+    """Steps by second derivatives that all folds share hardly move the scores of rows that are held out, and ended with
+    those of a stronger penalty."""
+    rng = np.random.default_rng(0)
+    x = (rng.random((60, 200)) < 0.04).astype(np.float32)
+    y = (x @ (2 * rng.normal(size=(200, classes)))).argmax(axis=1).astype(np.float32)
+    rows = sp.csr_array(x)
+    kind = {"num_classes": 3} if classes == 3 else {}
+    hp = hyperparameters("multiclass_classifier" if kind else "binary_classifier", wd=2e-4, **kind)
+    metric = "multiclass_cross_entropy_objective" if kind else "binary_classification_cross_entropy_objective"
+    found = fit(hp, rows, y)[1].values("validation", metric)
+    expected = []
+    held = folds(Batch(rows, y), hp, 0).held.T
+    for wd in (2e-3, 2e-4, 2e-5)[: len(found)]:
+        lost = np.zeros(len(y))
+        for out in held:
+            peer = linear_model.LogisticRegression(C=1 / ((~out).sum() * wd), tol=1e-8, max_iter=10_000)
+            chance = peer.fit(x[~out], y[~out]).predict_proba(x[out])
+            lost[out] = -np.log(chance[np.arange(out.sum()), y[out].astype(int)])
+        expected.append(lost.mean())
+    np.testing.assert_allclose(found, expected, rtol=0.07)
+
+
+def test_where_a_problem_would_lack_more_than_there_is_steps_are_those_of_what_all_share():
+    def evaluate(numbers, points):
+        return Values(0.5 * (points**2).sum(axis=1) + 1, points)
+
+    def curvature(numbers, _):
+        return Curved(np.eye(3), np.full((len(numbers), 1, 3), 2.0))
+
+    np.testing.assert_allclose(minimise_together(evaluate, curvature, np.ones((2, 3)), 1e-9, 50), 0, atol=1e-6)
+
+
+def test_classes_whose_second_derivatives_float64_does_not_tell_from_less_than_none_train(monkeypatch):
+    x, y = datasets.load_iris(return_X_y=True)
+    x, y = x[::8].astype(np.float32), y[::8].astype(np.float32)
+    hp = hyperparameters("multiclass_classifier", num_classes=3)
+    expected = fit(hp, x, y)[0].predict(Batch(x))["score"]
+    monkeypatch.setattr("algorithms.linear_learner.objective.SMALLEST_CURVE", -1.0)
+    np.testing.assert_allclose(fit(hp, x, y)[0].predict(Batch(x))["score"], expected, atol=0.05)
 
 
 def test_steps_that_go_too_far_are_halved():
@@ -48,7 +116,7 @@ def test_steps_that_go_too_far_are_halved():
         return Values((np.logaddexp(points, -points) - np.log(2)).sum(axis=1) + 1, np.tanh(points))
 
     def curvature(numbers, points):
-        return (1 - np.tanh(points[-1:]) ** 2).copy()
+        return Curved((1 - np.tanh(points[-1:]) ** 2).copy())
 
     found = minimise_together(evaluate, curvature, np.array([[0.0], [3.0], [-5.0]]), 1e-12, 50)
     np.testing.assert_allclose(found, 0, atol=1e-6)
@@ -65,7 +133,7 @@ def test_a_step_that_is_ten_thousand_million_times_too_long_is_halved_until_it_i
         return Values(value[:, 0], points / value)
 
     def curvature(numbers, points):
-        return np.mean(1e-14 / np.hypot(points, 1e-7) ** 3, axis=0, keepdims=True)
+        return Curved(np.mean(1e-14 / np.hypot(points, 1e-7) ** 3, axis=0, keepdims=True))
 
     found = minimise_together(evaluate, curvature, np.ones((3, 1)), 1e-9, 50)
     np.testing.assert_allclose(found, 0, atol=1e-2)
@@ -80,7 +148,7 @@ def test_a_problem_that_no_step_makes_smaller_stays_where_it_is_and_holds_up_no_
         wrong = np.where(numbers == 1, np.nan, 1.0)[:, None]
         return Values((points[:, 0] - 3) ** 2 + 1, 2 * (points - 3) * wrong)
 
-    found = minimise_together(evaluate, lambda *_: np.array([[2.0]]), np.zeros((2, 1)), 1e-9, 50)
+    found = minimise_together(evaluate, lambda *_: Curved(np.array([[2.0]])), np.zeros((2, 1)), 1e-9, 50)
     np.testing.assert_allclose(found[:, 0], [3, 0], atol=1e-6)
     assert len(asked) < 50
 
@@ -88,7 +156,7 @@ def test_a_problem_that_no_step_makes_smaller_stays_where_it_is_and_holds_up_no_
 def test_where_no_step_helps_any_problem_all_stay_where_they_are():
     def curvature(numbers, points):
         assert len(numbers)
-        return np.array([[2.0]])
+        return Curved(np.array([[2.0]]))
 
     found = minimise_together(
         lambda numbers, points: Values(np.full(len(points), np.nan), points + np.nan),
@@ -104,7 +172,7 @@ def test_second_derivatives_beyond_float64_leave_steps_down_the_slope():
     def evaluate(numbers, points):
         return Values((points**2).sum(axis=1) / 2 + 1, points)
 
-    found = minimise_together(evaluate, lambda *_: -np.ones((2, 2)) + np.eye(2) * 2, np.ones((1, 2)), 1e-9, 50)
+    found = minimise_together(evaluate, lambda *_: Curved(-np.ones((2, 2)) + np.eye(2) * 2), np.ones((1, 2)), 1e-9, 50)
     np.testing.assert_allclose(found, 0, atol=1e-6)
 
 
