@@ -1,6 +1,5 @@
 # `make help` lists the targets. Settings: PYTHON (3.11 or later) and, for images, ALGORITHM, DEVICE, PURPOSE, PLATFORM.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-ALGORITHM ?= kmeans
 DEVICE ?= cpu
 PURPOSE ?= all
 READY := .venv/.ready
@@ -65,6 +64,11 @@ docs: $(READY) ## make the documentation site in out/site; every warning and eve
 tables: $(READY) ## write the tables of the pages anew from the declarations
 	.venv/bin/python examples/readme.py
 	.venv/bin/python -m examples.requests
+
+# Asked for here, as the recipe of image-test comes after minutes of installing.
+ifneq ($(filter image image-test,$(MAKECMDGOALS)),)
+$(if $(ALGORITHM),,$(error which algorithm? make $(MAKECMDGOALS) ALGORITHM=NAME, where NAME is all or one of $(shell $(PYTHON) images/requirements.py)))
+endif
 
 image: ## build the image of ALGORITHM (kmeans, … or all); DEVICE=gpu, PURPOSE=serve, PLATFORM=linux/arm64
 	DEVICE=$(DEVICE) PURPOSE=$(PURPOSE) PLATFORM=$(PLATFORM) images/build.sh $(ALGORITHM)

@@ -44,7 +44,7 @@ from algorithms.xgb.model import XGBModel
 from benchmarks.common import SHARED_DATA, covertype, mnist, race, table, train, write_job
 from benchmarks.lines import Line, raced
 from container.resources import processes
-from container.training.train import row_format
+from container.training.channels import row_format
 from recordio.batches import Batch
 from recordio.content_type import parse
 from recordio.readers import ChannelStream

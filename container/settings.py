@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from algorithms.errors import AlgorithmInputError
 from recordio.limits import MOST_HOSTS
@@ -15,11 +16,13 @@ MIB = 1024 * 1024
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})?(-[0-9]{1,4})?")
 _STRATEGIES = {
-    "SINGLE_RECORD": "SINGLE_RECORD",
-    "SINGLERECORD": "SINGLE_RECORD",
-    "MULTI_RECORD": "MULTI_RECORD",
-    "MULTIRECORD": "MULTI_RECORD",
+    "single_record": "SINGLE_RECORD",
+    "singlerecord": "SINGLE_RECORD",
+    "multi_record": "MULTI_RECORD",
+    "multirecord": "MULTI_RECORD",
 }
+
+T = TypeVar("T")
 
 
 class ConfigurationError(AlgorithmInputError):
@@ -38,13 +41,14 @@ class Settings:
         base_directory: root of the contract's folders.
         algorithm: SageMaker's name of the algorithm; None where the image holds several and none is chosen.
         max_payload: largest request body in bytes; None for no limit (``SAGEMAKER_MAX_PAYLOAD_IN_MB=0``).
-        address: of the network interface that the server listens on.
+        port, address: where the server listens; the address is that of a network interface.
         workers: number of server processes; None leaves it to the machine.
         timeout: seconds that a request may take.
-        safe_ports: first and last port that may be used besides ``port``.
+        default_accept: the media type of an answer where the request states none; None for the algorithm's own.
         batch: the server answers batch transform jobs.
         local_batch: the batch transform job is one of the SageMaker SDK's local mode.
         batch_strategy: ``SINGLE_RECORD`` or ``MULTI_RECORD``, where the transform job says so.
+        max_concurrent_transforms: requests that batch transform should send at a time; None leaves it to the machine.
         multi_model: models are loaded and unloaded while the server runs.
         models_memory: bytes that they may need together; None leaves it to the machine.
         inference_outputs: outputs selected instead of the model's columns.
@@ -61,7 +65,6 @@ class Settings:
     algorithm: str | None = None  # ALGORITHM
     port: int = 8080  # SAGEMAKER_BIND_TO_PORT
     address: str = "0.0.0.0"  # OBA_BIND_ADDRESS
-    safe_ports: tuple[int, int] | None = None  # SAGEMAKER_SAFE_PORT_RANGE
     workers: int | None = None  # SAGEMAKER_MODEL_SERVER_WORKERS
     timeout: int = 60  # SAGEMAKER_MODEL_SERVER_TIMEOUT
     default_accept: str | None = None  # SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT
@@ -93,13 +96,12 @@ class Settings:
             algorithm=read.algorithm(),
             port=read.integer("SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
             address=read.text("OBA_BIND_ADDRESS") or "0.0.0.0",
-            safe_ports=read.port_range("SAGEMAKER_SAFE_PORT_RANGE"),
             workers=read.integer("SAGEMAKER_MODEL_SERVER_WORKERS", 1),
             timeout=read.integer("SAGEMAKER_MODEL_SERVER_TIMEOUT", 1) or 60,
             default_accept=read.lower_case("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"),
             batch=read.flag("SAGEMAKER_BATCH", default=False),
             local_batch=read.text("SAGEMAKER_BATCH") == "True",
-            batch_strategy=read.strategy("SAGEMAKER_BATCH_STRATEGY"),
+            batch_strategy=read.word("SAGEMAKER_BATCH_STRATEGY", _STRATEGIES, None, "SINGLE_RECORD or MULTI_RECORD"),
             max_concurrent_transforms=read.integer("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 1),
             max_payload=read.payload(),
             multi_model=read.flag("SAGEMAKER_MULTI_MODEL", default=False),
@@ -107,9 +109,9 @@ class Settings:
             inference_outputs=read.listing("SAGEMAKER_INFERENCE_OUTPUT"),
             image_version=read.version("SAGEMAKER_IMAGE_VERSION"),
             ensemble=read.flag("SAGEMAKER_INFERENCE_ENSEMBLE", default=True),
-            structured_logs=read.log_format("OBA_LOG_FORMAT") == "json",
+            structured_logs=read.structured_logs(),
             progress=read.integer("OBA_PROGRESS_FILE", 3),
-            hosts_wait=_hosts_wait(read),
+            hosts_wait=read.hosts_wait(),
             hosts_here=read.integer("OBA_HOSTS_HERE", 1, MOST_HOSTS) or 1,
         )
         if read.problems:
@@ -127,16 +129,12 @@ def job(environ: Mapping[str, str]) -> str | None:
 def hosts_wait(environ: Mapping[str, str]) -> int | None:
     """``Settings.hosts_wait``, which is needed before there may be others; None, too, where the value cannot be used:
     ``Settings`` tells of that."""
-    return _hosts_wait(_Reader(environ))
+    return _Reader(environ).hosts_wait()
 
 
 def structured_logs(environ: Mapping[str, str]) -> bool:
     """``Settings.structured_logs``, for the lines that say why there are no ``Settings``."""
-    return _Reader(environ).log_format("OBA_LOG_FORMAT") == "json"
-
-
-def _hosts_wait(read: _Reader) -> int | None:
-    return read.integer("OBA_HOSTS_WAIT", 1, 86_400)
+    return _Reader(environ).structured_logs()
 
 
 class _Reader:
@@ -168,29 +166,25 @@ class _Reader:
             return None
         return number
 
+    def word(self, name: str, meanings: Mapping[str, T], default: T, expected: str) -> T:
+        """What the variable's value means, in capitals or not; ``default`` where it is unset or unknown."""
+        value = self.lower_case(name)
+        if value is not None and value not in meanings:
+            self._refuse(name, self._environ[name].strip(), expected)
+        return default if value is None else meanings.get(value, default)
+
     def flag(self, name: str, *, default: bool) -> bool:
-        value = self.text(name)
-        if value is None:
-            return default
-        if value.lower() not in _FLAGS:
-            self._refuse(name, value, "true or false")
-        return _FLAGS.get(value.lower(), default)
+        return self.word(name, _FLAGS, default, "true or false")
+
+    def structured_logs(self) -> bool:
+        return self.word("OBA_LOG_FORMAT", {"text": False, "json": True}, False, "text or json")
+
+    def hosts_wait(self) -> int | None:
+        return self.integer("OBA_HOSTS_WAIT", 1, 86_400)
 
     def listing(self, name: str) -> tuple[str, ...]:
         words = (self.lower_case(name) or "").split(",")
         return tuple(word.strip() for word in words if word.strip())
-
-    def strategy(self, name: str) -> str | None:
-        value = self.text(name)
-        if value is not None and value.upper() not in _STRATEGIES:
-            self._refuse(name, value, "SINGLE_RECORD or MULTI_RECORD")
-        return _STRATEGIES.get((value or "").upper())
-
-    def log_format(self, name: str) -> str:
-        value = self.lower_case(name) or "text"
-        if value not in ("text", "json"):
-            self._refuse(name, value, "text or json")
-        return value
 
     def version(self, name: str) -> tuple[int, ...] | None:
         """The tag of an image, as its numbers: 1.2-1 is (1, 2, 1)."""
@@ -201,16 +195,6 @@ class _Reader:
             self._refuse(name, value, "the version of an image, as in 1.2-1 or 3.0-5")
             return None
         return tuple(int(number) for number in re.findall("[0-9]+", value))
-
-    def port_range(self, name: str) -> tuple[int, int] | None:
-        value = self.text(name)
-        if value is None:
-            return None
-        low, _, high = value.partition("-")
-        if not (low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) < 65536):
-            self._refuse(name, value, "two ports, as in 1111-2222")
-            return None
-        return int(low), int(high)
 
     def payload(self) -> int | None:
         """Bytes. ``SAGEMAKER_MAX_PAYLOAD_IN_MB`` (0 lifts the limit) goes before the XGBoost container's variables."""

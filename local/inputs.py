@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import difflib
 import glob
-import gzip
+import io
 import os
 import shutil
 import sys
 import tempfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from container.settings import ConfigurationError
 from local import remote, suffixes
-from recordio.compression import compression
+from recordio.compression import decompressed
+from recordio.errors import CompressedDataError
 
 STANDARD_INPUT = "-"
 SPOOLED = "standard-input"
 """The name of the file that holds what came from standard input."""
-_GZIP_MAGIC = b"\x1f\x8b"
-_MAGIC_BYTES = 8  # as many as any has, and more
 
 
 def found(text: str, what: str) -> list[Path]:
@@ -121,50 +119,35 @@ def _stated(accepts: Sequence[str], *paths: Path) -> str:
     return f"--content-type {' or '.join(accepts) or 'TYPE'}"
 
 
-def opened(file: Path) -> BinaryIO:
-    """The bytes of a file, decompressed where its first two say that it is a gzip file (RFC 1952).
+def opened(file: Path, what: str | None = None) -> BinaryIO:
+    """The bytes of a file, decompressed where it is a gzip file; ``what`` it is called in messages.
 
     Raises:
-        ConfigurationError: it is compressed in another way, whatever its name says.
+        CompressedDataError: it is compressed in another way, whatever its name says. Reading raises it where a gzip
+            file is damaged or ends early.
     """
     stream = file.open("rb")
-    start = stream.peek(_MAGIC_BYTES)
-    if (words := compression(start)) is None:
-        return stream
-    stream.close()
-    if not start.startswith(_GZIP_MAGIC):
-        raise ConfigurationError(f"{file}: {_packed(words)}")
-    return cast(BinaryIO, gzip.open(file, "rb"))
-
-
-def _packed(words: str) -> str:
-    return f"the data is {words}; gzip alone is decompressed: unpack it first"
+    try:
+        return decompressed(stream, what or str(file))
+    except CompressedDataError:
+        stream.close()
+        raise
 
 
 def content(text: str) -> bytes:
     """All bytes of the one file that ``text`` names, or of standard input; decompressed like those of ``opened``.
 
     Raises:
-        ConfigurationError: there is no such file, it is a folder, or it is a damaged gzip file.
+        ConfigurationError: there is no such file, or it is a folder.
+        CompressedDataError: as ``opened``.
     """
-    try:
-        if text == STANDARD_INPUT:
-            body = sys.stdin.buffer.read()
-            if body[:2] == _GZIP_MAGIC:
-                return gzip.decompress(body)
-            if (words := compression(body)) is not None:
-                raise ConfigurationError(f"standard input: {_packed(words)}")
-            return body
-        with tempfile.TemporaryDirectory() as folder:
-            return _content(text, Path(folder))
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ConfigurationError(f"--input {text}: a damaged gzip file: {error}") from error
-
-
-def _content(text: str, folder: Path) -> bytes:
-    fetched = remote.is_address(text)
-    paths = remote.fetched(text, folder, "--input") if fetched else found(text, "--input")
-    if len(paths) > 1 or paths[0].is_dir():
-        raise ConfigurationError(f"--input {text}: a request is one file; oba batch takes a folder or a pattern")
-    with opened(paths[0]) as stream:
-        return stream.read()
+    if text == STANDARD_INPUT:
+        body = cast(io.RawIOBase, io.BytesIO(sys.stdin.buffer.read()))
+        return decompressed(io.BufferedReader(body), "standard input").read()
+    with tempfile.TemporaryDirectory() as folder:
+        fetched = remote.is_address(text)
+        paths = remote.fetched(text, Path(folder), "--input") if fetched else found(text, "--input")
+        if len(paths) > 1 or paths[0].is_dir():
+            raise ConfigurationError(f"--input {text}: a request is one file; oba batch takes a folder or a pattern")
+        with opened(paths[0], f"--input {text}") as stream:
+            return stream.read()

@@ -62,7 +62,8 @@ def predict(
     from algorithms.interface import CSV, PARQUET, ROWS
     from algorithms.loading import identified, unpacked
     from container import logs
-    from container.serving import app, media, models
+    from container.serving import media, models
+    from container.serving.request import Endpoint, Request, respond
     from container.serving.responses import NotAcceptableError
     from local import names, tables
     from recordio.content_type import parse
@@ -80,17 +81,15 @@ def predict(
     except NotAcceptableError as error:
         raise ConfigurationError(f"--accept: {error}") from error
     body, media_type = tables.request(body, stated, columns, found.serving, f"--input {text}", width, named)
-    client = app.make_app(loaded, found, settings).test_client()
-    headers = {"Accept": accept} if accept else {}
-    answer = client.post("/invocations", data=body, content_type=media_type, headers=headers)
-    if answer.status_code != 200:
-        click.echo(f"Error: {answer.text.strip()}", err=True)
-        of_rows = answer.status_code == HTTPStatus.BAD_REQUEST and parse(stated).media_type in (CSV, PARQUET)
+    answer = respond(Request(body, media_type, accept), Endpoint.of(found, loaded, settings))
+    if answer.status != HTTPStatus.OK:
+        click.echo(f"Error: {answer.body.decode().strip()}", err=True)
+        of_rows = answer.status == HTTPStatus.BAD_REQUEST and parse(stated).media_type in (CSV, PARQUET)
         if of_rows and loaded.feature_dim is None and columns.label is None:
             click.echo(f"Hint: {NAME_THE_LABEL}", err=True)  # of XGBoost, which alone knows how many it takes
         return FAILURE
-    sys.stdout.buffer.write(answer.data)
-    if not answer.data.endswith(b"\n") and sys.stdout.isatty():
+    sys.stdout.buffer.write(answer.body)
+    if not answer.body.endswith(b"\n") and sys.stdout.isatty():
         sys.stdout.buffer.write(b"\n")  # or the prompt would stand behind the answer
     sys.stdout.flush()
     return 0

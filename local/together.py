@@ -25,8 +25,8 @@ from container.paths import Paths
 from container.settings import ConfigurationError
 from container.signals import STOPPING
 from container.training import failure
-from container.training.job import Output
 from container.training.meeting import PORT
+from container.training.output import Output
 from container.training.trainee import end_with
 from local.lost_hosts import LostHosts, lost_leader
 

@@ -45,21 +45,27 @@ def decompressed(stream: BinaryIO, name: str) -> BinaryIO:
     start = cast(io.BufferedReader, stream).peek(max(map(len, _MAGIC)))
     if not start.startswith(GZIP):
         if (words := compression(start)) is not None:
-            raise CompressedDataError(f"{name}: the data is {words}; gzip alone is decompressed")
+            raise CompressedDataError(f"{name}: the data is {words}; gzip alone is decompressed: unpack it first")
         return stream
     return cast(BinaryIO, io.BufferedReader(_Gunzip(stream, name), _BUFFER_BYTES))
 
 
 class _Gunzip(io.RawIOBase):
-    """What is compressed in a stream, with errors of our own."""
+    """What is compressed in a stream, which it closes with itself; with errors of our own."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         super().__init__()
+        self._stream = stream
         self._members = gzip.GzipFile(fileobj=stream, mode="rb")
         self._name = name
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        self._members.close()
+        self._stream.close()
+        super().close()
 
     def readinto(self, target: memoryview) -> int:  # type: ignore[override]
         try:

@@ -22,7 +22,7 @@ from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import ParseError, RaggedRowError
 from recordio.prefetch import parallel
-from recordio.rows import RowFormat, check_values, columns, label_columns, take
+from recordio.rows import RowFormat, checked, columns, label_columns
 from recordio.text import Block, NotNumberError, blocks, body_block, is_number, numbers, shown, trim
 
 # A quoted field without comma, quote or line end in it. What else has quotes is no number, and fails as one.
@@ -121,8 +121,8 @@ def _parse(original: Block, rows: RowFormat, labels: int | None, delimiter: _Del
         return f"{block.place(_fields(block.text).starts[row * width + column])}, column {column + 1}"
 
     layout = columns(width, labels, rows, block.place(0))
-    check_values(values, missing, layout, rows, place)
-    return _Parsed(take(values, layout, rows), block, width)
+    head, features = values[:, : layout.features], np.ascontiguousarray(values[:, layout.features :])
+    return _Parsed(checked(head, features, missing, layout, rows, place), block, width)
 
 
 def _table(block: Block, original: Block) -> tuple[np.ndarray, np.ndarray | None] | None:

@@ -26,7 +26,7 @@ from recordio.batches import Batch
 from recordio.content_type import ContentType
 from recordio.errors import DataError, ParseError
 from recordio.quoting import quoted
-from recordio.rows import RowFormat, batch_of, check_parts, columns, label_columns
+from recordio.rows import RowFormat, checked, columns, label_columns
 
 _READ_VALUES = 1 << 23  # that Arrow is asked for at a time: each time costs it some microseconds a column
 _READ_ROWS = 1 << 18  # at most: of few columns, so many cost far more than that, and more would only take memory
@@ -136,8 +136,7 @@ def _read(
             head = _rows(found[: layout.features], start, stop)
             features = _rows(found[layout.features :], start, stop)
             nulls = _nulls(missing, len(names), start, stop)
-            check_parts(head, features, nulls, rows, partial(_place, name, first_row + start, names))
-            yield batch_of(head, features, layout, rows)
+            yield checked(head, features, nulls, layout, rows, partial(_place, name, first_row + start, names))
         first_row += part.num_rows
 
 

@@ -8,6 +8,7 @@ writes with 1 to 10 bytes each.
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -163,11 +164,11 @@ def _template(columns: Sequence[Column]) -> np.ndarray:
 def _head(column: Column, size: int) -> bytes:
     """The bytes of a map entry before its ``size`` bytes of numbers, which end it."""
     key = column.key.encode()
-    head = b"\x0a" + _varint(size)  # Tensor.values
+    head = b"\x0a" + varint(size)  # Tensor.values
     for field in (_FIELD_NUMBERS[tensor_field(column.values.dtype)], 2):  # Value.*_tensor, then the entry's value
-        head = _tag(field) + _varint(len(head) + size) + head
-    head = b"\x0a" + _varint(len(key)) + key + head  # the entry's key
-    return _tag(column.map) + _varint(len(head) + size) + head
+        head = _tag(field) + varint(len(head) + size) + head
+    head = b"\x0a" + varint(len(key)) + key + head  # the entry's key
+    return _tag(column.map) + varint(len(head) + size) + head
 
 
 def _tag(field: int) -> bytes:
@@ -175,12 +176,14 @@ def _tag(field: int) -> bytes:
     return bytes([field << 3 | 2])
 
 
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the upper bit says that there are more.
+@functools.lru_cache(1 << 16)
+def varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first; the upper bit says that there are more. A negative number has 64 bits.
 
-    >>> _varint(300)
+    >>> varint(300)
     b'\\xac\\x02'
     """
+    number &= (1 << 64) - 1
     parts = []
     while number >= 0x80:
         parts.append(number & 0x7F | 0x80)

@@ -140,37 +140,33 @@ def not_finite(place: str, value: float, what: str) -> ValueRangeError:
     return ValueRangeError(f"{place}: {what} is {value:g}; it must be a finite number")
 
 
-def check_values(
-    values: np.ndarray,
+def checked(
+    head: np.ndarray,
+    features: np.ndarray,
     missing: np.ndarray | None,
     layout: Columns,
     rows: RowFormat,
     place: Callable[[int, int], str],
-) -> None:
-    """Raise ValueRangeError for a missing, NaN or infinite value that is not allowed.
+) -> Batch:
+    """The batch of n rows of a table, in which no value is missing, NaN or infinite that may not be.
 
     Parameters
     ----------
-    values
-        shape (n, columns), with NaN where a value is missing.
+    head
+        labels and weight as ``layout`` has them, shape (n, h), float32, with NaN where a value is missing.
+    features
+        likewise, shape (n, d), C-contiguous.
     missing
-        where values are missing, shape (n, columns); None for nowhere.
+        where values are missing, shape (n, h + d); None for nowhere.
     place
-        names the file, row and column of an index into ``values``.
+        names the file, row and column of an index into the table.
+
+    Raises
+    ------
+    ValueRangeError
+        a value may not be what it is.
     """
     first = layout.features
-    check_parts(values[:, :first], values[:, first:], missing, rows, place)
-
-
-def check_parts(
-    head: np.ndarray,
-    features: np.ndarray,
-    missing: np.ndarray | None,
-    rows: RowFormat,
-    place: Callable[[int, int], str],
-) -> None:
-    """As ``check_values``, where labels and weight, shape (n, h), and features, shape (n, d), are apart."""
-    first = head.shape[1]
     if missing is not None:
         wrong = missing[:, :first] if rows.missing else missing
         if wrong.any():
@@ -181,16 +177,6 @@ def check_parts(
     allowed = None if missing is None else missing[:, first:]
     if rows.finite and (found := first_non_finite(features, allowed)):
         raise not_finite(place(found[0], first + found[1]), float(features[found]), "the value")
-
-
-def take(values: np.ndarray, layout: Columns, rows: RowFormat) -> Batch:
-    """The batch in a table of values, shape (n, columns), float32."""
-    head = values[:, : layout.features]
-    return batch_of(head, np.ascontiguousarray(values[:, layout.features :]), layout, rows)
-
-
-def batch_of(head: np.ndarray, features: np.ndarray, layout: Columns, rows: RowFormat) -> Batch:
-    """As ``take``, where labels and weight, shape (n, h), and features, shape (n, d), are apart."""
     labels = weights = None
     if rows.labels == "required":
         labels = (head[:, 0] if layout.labels == 1 else head[:, : layout.labels]).copy()

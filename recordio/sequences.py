@@ -10,7 +10,6 @@ class, which also finds the words for what is wrong. Where the code was not comp
 
 from __future__ import annotations
 
-import functools
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 from recordio.errors import EmptyDataError, RecordError
 from recordio.framing import frames, write_frame
 from recordio.record_message import Record, parse
+from recordio.record_writer import varint
 
 kernel: ModuleType | None
 try:
@@ -206,19 +206,8 @@ def encode_targets(targets: Iterable[Sequence[int] | np.ndarray]) -> bytes:
 
 
 def _entry(key: str, ids: Sequence[int] | np.ndarray) -> bytes:
-    values = b"".join(_varint(int(number)) for number in ids)
-    tensor = b"\x0a" + _varint(len(values)) + values if values else b""
-    value = b"\x3a" + _varint(len(tensor)) + tensor
-    inner = b"\x0a\x06" + key.encode() + b"\x12" + _varint(len(value)) + value
-    return b"\x0a" + _varint(len(inner)) + inner
-
-
-@functools.lru_cache(1 << 16)
-def _varint(number: int) -> bytes:
-    number &= (1 << 64) - 1  # a negative int32 is written as 64 bits
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    values = b"".join(varint(int(number)) for number in ids)
+    tensor = b"\x0a" + varint(len(values)) + values if values else b""
+    value = b"\x3a" + varint(len(tensor)) + tensor
+    inner = b"\x0a\x06" + key.encode() + b"\x12" + varint(len(value)) + value
+    return b"\x0a" + varint(len(inner)) + inner

@@ -41,31 +41,48 @@ def imports(file):
     return found
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=name)
-def test_no_import_points_upwards(file):
-    layer = file.relative_to(ROOT).parts[0]
-    above = LAYERS[LAYERS.index(layer) + 1 :]
-    assert [module for module in imports(file) if module.split(".")[0] in above] == []
+def texts(file):
+    return [node for node in nodes(file) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
-@pytest.mark.parametrize("file", [file for file in LOWER if len(file.relative_to(ROOT).parts) == 3], ids=name)
-def test_algorithms_do_not_import_each_other(file):
-    _, own, _ = file.relative_to(ROOT).parts
-    folders = {folder.name for folder in (ROOT / "algorithms").iterdir() if folder.is_dir()} - {own, *SHARED}
-    others = {f"algorithms.{folder}" for folder in folders}
-    assert [module for module in imports(file) if ".".join(module.split(".")[:2]) in others] == []
+def offences(files, of):
+    """What ``of`` finds in each of the files, by their names. One test looks at all of them, so that each is parsed
+    once, and not in every process that runs tests."""
+    return {name(file): found for file in files if (found := of(file))}
 
 
-@pytest.mark.parametrize("file", LOWER, ids=name)
-def test_the_lower_layers_know_neither_http_nor_the_environment_nor_sagemakers_folders(file):
-    assert {module.split(".")[0] for module in imports(file)}.isdisjoint({"flask", "gunicorn", "werkzeug", "http"})
-    attributes = {node.attr for node in nodes(file) if isinstance(node, ast.Attribute)}
-    assert attributes.isdisjoint({"environ", "getenv"})
-    docstrings = {id(node.value) for node in nodes(file) if isinstance(node, ast.Expr)}
-    texts = [node for node in nodes(file) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    assert [node.value for node in texts if id(node) not in docstrings and "/opt/ml" in node.value] == []
-    if file.relative_to(ROOT).parts[0] == "algorithms":
-        assert [node.value for node in texts if re.search("SAGEMAKER_[A-Z]|OBA_[A-Z]|/opt/ml/", node.value)] == []
+def test_no_import_points_upwards():
+    def upwards(file):
+        above = LAYERS[LAYERS.index(file.relative_to(ROOT).parts[0]) + 1 :]
+        return [module for module in imports(file) if module.split(".")[0] in above]
+
+    assert offences(SOURCES, upwards) == {}
+
+
+def test_algorithms_do_not_import_each_other():
+    folders = {folder.name for folder in (ROOT / "algorithms").iterdir() if folder.is_dir()} - SHARED
+
+    def others(file):
+        _, own, _ = file.relative_to(ROOT).parts
+        forbidden = {f"algorithms.{folder}" for folder in folders - {own}}
+        return [module for module in imports(file) if ".".join(module.split(".")[:2]) in forbidden]
+
+    assert offences([file for file in LOWER if len(file.relative_to(ROOT).parts) == 3], others) == {}
+
+
+def test_the_lower_layers_know_neither_http_nor_the_environment_nor_sagemakers_folders():
+    def known(file):
+        web = {"flask", "gunicorn", "werkzeug", "http"}
+        found = [module for module in imports(file) if module.split(".")[0] in web]
+        attributes = [node.attr for node in nodes(file) if isinstance(node, ast.Attribute)]
+        found += [attribute for attribute in attributes if attribute in {"environ", "getenv"}]
+        docstrings = {id(node.value) for node in nodes(file) if isinstance(node, ast.Expr)}
+        found += [text.value for text in texts(file) if id(text) not in docstrings and "/opt/ml" in text.value]
+        if file.relative_to(ROOT).parts[0] == "algorithms":
+            found += [text.value for text in texts(file) if re.search("SAGEMAKER_[A-Z]|OBA_[A-Z]|/opt/ml/", text.value)]
+        return found
+
+    assert offences(LOWER, known) == {}
 
 
 ALGORITHM_FOLDERS = {entry.location.split(".")[1].split(":")[0] for entry in registry.ALGORITHMS.values()}
@@ -79,13 +96,15 @@ PACKAGE_OR_DIALECT = {  # "xgboost" there is the package that connects hosts, or
 }
 
 
-@pytest.mark.parametrize("file", OUTSIDE, ids=name)
-def test_no_algorithm_is_known_outside_its_folder_and_the_registry(file):
+def test_no_algorithm_is_known_outside_its_folder_and_the_registry():
     own = {f"algorithms.{folder}" for folder in ALGORITHM_FOLDERS}
-    assert [module for module in imports(file) if ".".join(module.split(".")[:2]) in own] == []
-    texts = [node.value for node in nodes(file) if isinstance(node, ast.Constant)]
-    known = registry.ALGORITHMS.keys() - ({"xgboost"} if name(file) in PACKAGE_OR_DIALECT else set())
-    assert [text for text in texts if text in known] == []
+
+    def known(file):
+        names = registry.ALGORITHMS.keys() - ({"xgboost"} if name(file) in PACKAGE_OR_DIALECT else set())
+        found = [module for module in imports(file) if ".".join(module.split(".")[:2]) in own]
+        return found + [text.value for text in texts(file) if text.value in names]
+
+    assert offences(OUTSIDE, known) == {}
 
 
 def test_the_users_command_is_imported_by_nothing_below():

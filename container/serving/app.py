@@ -8,20 +8,15 @@ import flask
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from algorithms.interface import JSON, Algorithm, Model
+from algorithms.interface import JSON
 from container.resources import processes
-from container.serving import open_inference, request, responses, telemetry
-from container.serving.dialects import Dialect
-from container.serving.request import Endpoint, Request, respond
+from container.serving import open_inference
+from container.serving.flask_responses import adapted, of_http
+from container.serving.request import Endpoint, Request, refuse, respond
 from container.settings import MIB, Settings
 
 
-def make_app(model: Model, algorithm: type[Algorithm], settings: Settings) -> Flask:
-    """A WSGI application that answers with ``model``; see ``app_of``."""
-    return app_of(Endpoint.of(algorithm, model, settings), settings)
-
-
-def app_of(endpoint: Endpoint, settings: Settings) -> Flask:
+def make_app(endpoint: Endpoint, settings: Settings) -> Flask:
     """A WSGI application that answers with the model of ``endpoint``.
 
     - ``GET /ping``: 200 and no body. There is a model, or there would be no application.
@@ -48,8 +43,10 @@ def app_of(endpoint: Endpoint, settings: Settings) -> Flask:
     open_inference.add_routes(app, lambda name: contextlib.nullcontext(endpoint if name == own_name else None))
 
     @app.errorhandler(Exception)
-    def refuse(error: Exception) -> Response:
-        return refusal(error, endpoint.dialect)
+    def refused(error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.code is not None:
+            return of_http(error)
+        return adapted(refuse(error, endpoint.dialect))
 
     return app
 
@@ -68,19 +65,6 @@ def invoked(endpoint: Endpoint, settings: Settings) -> Response:
     """The response to the request that Flask is handling, for SageMaker's routes."""
     headers = flask.request.headers
     return adapted(respond(Request(body(settings), headers.get("Content-Type"), headers.get("Accept")), endpoint))
-
-
-def adapted(response: request.Response) -> Response:
-    """The same in Flask's words."""
-    telemetry.count_rows(response.rows)
-    return Response(response.body, response.status, dict(response.headers), mimetype=response.media_type)
-
-
-def refusal(error: Exception, dialect: Dialect) -> Response:
-    """The response to what went wrong outside of ``respond``."""
-    if isinstance(error, HTTPException) and error.code is not None:
-        return responses.of_http(error)
-    return adapted(request.refuse(error, dialect))
 
 
 def body(settings: Settings) -> bytes:

@@ -31,6 +31,7 @@ from container.logs import logger
 from container.resources import memory, return_freed
 from container.serving import app, models, open_inference, responses
 from container.serving.dialects import Dialect
+from container.serving.flask_responses import of_http
 from container.serving.request import Endpoint
 from container.serving.telemetry import Metrics
 from container.settings import MIB, Settings
@@ -215,14 +216,11 @@ def make_app(settings: Settings, metrics: Metrics) -> Flask:
             try:
                 return app.invoked(entry.endpoint, settings)
             except RequestEntityTooLarge as error:
-                return responses.of_http(error)
+                return of_http(error)
 
     open_inference.add_routes(application, store.endpoint)
 
-    @application.errorhandler(Exception)
-    def refuse(error: Exception) -> Response:
-        return _refusal(error)
-
+    application.register_error_handler(Exception, _refusal)
     return application
 
 
@@ -273,13 +271,12 @@ _HTTP_KINDS = {404: "ResourceNotFoundException", 405: "MethodNotAllowedException
 
 def _refusal(error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.code is not None:
-        response = responses.of_http(error)
+        response = of_http(error)
         kind, text = _HTTP_KINDS.get(error.code, "BadRequestException"), f"{error.name}: {error.description}"
         response.set_data(flask.json.dumps({"code": error.code, "type": kind, "message": text}, indent=2) + "\n")
         response.mimetype = JSON
         return response
-    status, text = responses.describe(error, Dialect())
-    responses.log(status, text)
+    status, text = responses.refused(error, Dialect())
     kind = getattr(error, "kind", "InternalServerException")
     return _json({"code": status, "type": kind, "message": text}, status)
 

@@ -26,8 +26,9 @@ from werkzeug.exceptions import HTTPException
 from algorithms.interface import IMAGES, JSON, ROWS, TEXTS
 from container import distribution
 from container.logs import logger
-from container.serving import responses, telemetry, tensors
+from container.serving import responses, tensors
 from container.serving.dialects import Dialect
+from container.serving.flask_responses import adapted, of_http
 from container.serving.request import Endpoint, Response
 from container.serving.tensors import BYTES, Tensor
 from recordio.batches import Batch
@@ -57,26 +58,26 @@ def add_routes(app: Flask, lookup: Lookup) -> None:
     @app.get("/v2/")
     def server() -> FlaskResponse:
         about = {"name": distribution.NAME, "version": distribution.version(), "extensions": ["binary_tensor_data"]}
-        return _flask(_json(about))
+        return adapted(_json(about))
 
     @app.get("/v2/health/live")
     def live() -> FlaskResponse:
-        return _flask(_json({"live": True}))
+        return adapted(_json({"live": True}))
 
     @app.get("/v2/health/ready")
     def ready() -> FlaskResponse:
-        return _flask(_json({"ready": True}))
+        return adapted(_json({"ready": True}))
 
     def model(name: str, version: str, answer: Callable[[Endpoint], Response]) -> FlaskResponse:
         with lookup(name) as endpoint:
             try:
                 if endpoint is None or version != VERSION:
                     raise NotFoundError(f"there is no model '{name}' of version {version}")
-                return _flask(answer(endpoint))
+                return adapted(answer(endpoint))
             except Exception as error:
                 if isinstance(error, HTTPException):  # of Flask: a body that is too long
-                    return responses.of_http(error)
-                return _flask(_refusal(error))
+                    return of_http(error)
+                return adapted(_refusal(error))
 
     def described(name: str, version: str = VERSION) -> FlaskResponse:
         return model(name, version, lambda endpoint: _json(description(name, endpoint)))
@@ -247,11 +248,5 @@ def _json(content: object, status: int = HTTPStatus.OK) -> Response:
 
 
 def _refusal(error: Exception) -> Response:
-    status, text = responses.describe(error, _DIALECT)
-    responses.log(status, text)
+    status, text = responses.refused(error, _DIALECT)
     return _json({"error": text}, status)
-
-
-def _flask(response: Response) -> FlaskResponse:
-    telemetry.count_rows(response.rows)
-    return FlaskResponse(response.body, response.status, dict(response.headers), mimetype=response.media_type)

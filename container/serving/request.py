@@ -125,8 +125,7 @@ def respond(request: Request, endpoint: Endpoint) -> Response:
 
 def refuse(error: Exception, dialect: Dialect) -> Response:
     """The response to ``error``, after a line in the log; never with a traceback."""
-    status, text = responses.describe(error, dialect)
-    responses.log(status, text)
+    status, text = responses.refused(error, dialect)
     return Response(status, text.encode(errors="backslashreplace"))  # a text may quote half of a surrogate pair
 
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Response
-from werkzeug.exceptions import HTTPException
-
 from algorithms.errors import ModelError, PredictionError
 from container.logs import logger
 from container.serving.dialects import Dialect
@@ -42,8 +39,19 @@ class NotAcceptableError(RequestError):
     status = HTTPStatus.NOT_ACCEPTABLE
 
 
-def describe(error: Exception, dialect: Dialect) -> tuple[int, str]:
-    """Status and text that answer ``error``: those of the nearest class of it below."""
+def refused(error: Exception, dialect: Dialect) -> tuple[int, str]:
+    """The status and text that answer ``error``, after a line in the log: with the traceback where it is the server's
+    own fault."""
+    status, text = _described(error, dialect)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.exception("500: %s", text)
+    else:
+        logger.warning("%d: %s", status, text)
+    return status, text
+
+
+def _described(error: Exception, dialect: Dialect) -> tuple[int, str]:
+    """The status and text of the nearest class of ``error`` below."""
     answers = {
         EmptyBodyError: (dialect.empty_status, "" if dialect.empty_status == HTTPStatus.NO_CONTENT else str(error)),
         NotAcceptableError: (dialect.not_acceptable_status, str(error)),
@@ -59,21 +67,3 @@ def describe(error: Exception, dialect: Dialect) -> tuple[int, str]:
     }
     status, text = next(answers[kind] for kind in type(error).__mro__ if kind in answers)
     return int(status), text[:LONGEST_TEXT]
-
-
-def log(status: int, text: str) -> None:
-    """A line for a request that was refused; with the traceback where it is the server's own fault."""
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.exception("500: %s", text)
-    else:
-        logger.warning("%d: %s", status, text)
-
-
-def of_http(error: HTTPException) -> Response:
-    """The response to Flask's own refusals (404, 405, 413): its status and headers, with a sentence, not a page."""
-    original = error.get_response()
-    text = f"{error.code} {error.name}: {error.description}"
-    headers = [
-        (name, value) for name, value in original.headers if name.lower() not in ("content-type", "content-length")
-    ]
-    return Response(text, error.code, headers, mimetype="text/plain")

@@ -111,7 +111,7 @@ def _load(paths: Paths, settings: Settings, metrics: Metrics) -> Any:
     logs.configure(dialects.find(algorithm.log_dialect).frame, structured=settings.structured_logs)
     logger.info("The model in %s is one of %s", place, algorithm.name)
     endpoint = Endpoint.of(algorithm, model, settings)
-    application = app.app_of(endpoint, settings)
+    application = app.make_app(endpoint, settings)
     telemetry.observe(application, metrics)
     return direct.Direct(application, endpoint, settings.max_payload, metrics)
 

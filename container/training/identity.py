@@ -13,6 +13,7 @@ from algorithms.interface import PIPE, Algorithm, Hosts
 from container import distribution
 from container.paths import Paths
 from container.training.config import ChannelConfig, TrainingConfig
+from recordio.errors import EmptyDataError
 from recordio.quoting import shortened
 from recordio.sources import FileSource
 
@@ -55,11 +56,21 @@ def _channel(channel: ChannelConfig, folder: Path) -> dict[str, Any]:
         SPREAD: channel.sharded,
     }
     if channel.mode != PIPE:
-        files = FileSource(folder).files()
+        files = _files(folder, may_be_empty=channel.sharded)
         listing = [(file.relative_to(folder).as_posix(), file.stat().st_size) for file in files]
         told["files"], told["bytes"] = len(listing), sum(size for _, size in listing)
         told["digest of their names and sizes"] = digest(listing)
     return told
+
+
+def _files(folder: Path, *, may_be_empty: bool) -> list[Path]:
+    """The data files of a channel; of one that is spread over the hosts, this one may have none."""
+    try:
+        return FileSource(folder).files()
+    except EmptyDataError:
+        if not may_be_empty:
+            raise
+        return []
 
 
 def digest(value: Any) -> str:

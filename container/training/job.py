@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from algorithms.checkpoints import Checkpoints, NoCheckpoints
 from algorithms.common.hosts import OneHost
@@ -22,89 +20,16 @@ from container.training import dialects
 from container.training.artifact import Artifact
 from container.training.dialects import Dialect, Line
 from container.training.history import LINES, LinesWritten
+from container.training.output import Output
 from container.training.report import History
 from container.training.stop import Stop
 from recordio.batches import Batch
 from recordio.errors import DataError
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., None])
 
-_SECONDS_BETWEEN = 0.1
-"""Before more rows are told of."""
 _OF_ALL_HOSTS = (Measured, FinalScore, StoppingCriterion)
 """What is measured of all hosts' rows: a tuning job reads it in the leader's log, and there alone."""
-
-
-class Output(Protocol):
-    """Where a job is followed: the stream of its log lines, told besides how far it has come."""
-
-    def write(self, text: str, /) -> object:
-        """Log lines, each with its end."""
-        ...
-
-    def flush(self) -> object:
-        """Show what was written."""
-        ...
-
-    def rows(self, count: int) -> None:
-        """So many more rows of the training channel were read."""
-        ...
-
-    def steps(self, done: int, total: int | None) -> None:
-        """So many epochs or rounds are done, of ``total`` where that is known."""
-        ...
-
-
-class PlainOutput:
-    """Standard output: log lines, and nothing else."""
-
-    def write(self, text: str) -> None:
-        """Passed on."""
-        sys.stdout.write(text)
-
-    def flush(self) -> None:
-        """Passed on."""
-        sys.stdout.flush()
-
-    def rows(self, count: int) -> None:
-        """Not shown."""
-
-    def steps(self, done: int, total: int | None) -> None:
-        """Not shown: there is a log line about it."""
-
-
-class ToldOutput(PlainOutput):
-    """Standard output, and lines ``rows COUNT`` and ``steps DONE TOTAL`` (0 where it is not known) for whoever follows
-    the job from another process.
-
-    Args:
-        file: the number of the open file that gets them. One that nobody reads does not stop the job.
-    """
-
-    def __init__(self, file: int) -> None:
-        with contextlib.suppress(OSError):  # it is not open
-            os.set_blocking(file, False)
-        self._file, self._rows, self._told = file, 0, 0.0
-
-    def rows(self, count: int) -> None:
-        """Told ten times a second at most."""
-        self._rows += count
-        if time.monotonic() - self._told > _SECONDS_BETWEEN:
-            self._tell_rows()
-
-    def steps(self, done: int, total: int | None) -> None:
-        """Told after the rows until then."""
-        self._tell_rows()
-        self._tell(f"steps {done} {total or 0}\n")
-
-    def _tell_rows(self) -> None:
-        self._tell(f"rows {self._rows}\n")
-        self._rows, self._told = 0, time.monotonic()
-
-    def _tell(self, line: str) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self._file, line.encode())  # whole or not at all: it is shorter than PIPE_BUF
 
 
 class TrainingJob:

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from algorithms import hyperparameters, registry
-from algorithms.archives import ArchiveError, extract
-from algorithms.errors import ChannelError, HyperparameterError, TrainingStopped
+from algorithms.errors import HyperparameterError, TrainingStopped
 from algorithms.hyperparameters import Hyperparameters
-from algorithms.interface import FILES, LABELS_REQUIRED, PIPE, RECORDS, Algorithm, Channel
+from algorithms.interface import Algorithm, Model
 from container import extras, logs, resources
 from container.logs import logger
 from container.paths import Paths
 from container.serving import models
 from container.settings import ConfigurationError, Settings
-from container.training import config, dialects, failure, report
+from container.training import channels, config, dialects, failure, report
 from container.training.artifact import Artifact
 from container.training.checkpoints import CheckpointStore
 from container.training.columns import Columns
-from container.training.config import ChannelConfig, TrainingConfig
+from container.training.config import TrainingConfig
+from container.training.dialects import Dialect
 from container.training.hosts import HostOfSeveral, SoleHost
 from container.training.identity import identity
-from container.training.job import Output, PlainOutput, ToldOutput, TrainingJob
+from container.training.job import TrainingJob
+from container.training.output import Output, PlainOutput, ToldOutput
 from container.training.stop import Stop
 from recordio.quoting import quoted
-from recordio.readers import ChannelRecords, ChannelStream, RowFormat
-from recordio.shares import Share
-from recordio.sources import FileSource, PipeSource, ReadingStopped, Source
+from recordio.sources import ReadingStopped
 
 SUCCESS = 0
 GIB = 1 << 30
@@ -98,7 +93,7 @@ def _train(
     host: SoleHost | HostOfSeveral,
 ) -> int:
     """Train and write the model; the exit code."""
-    started, clock = time.time(), time.monotonic()
+    started = time.monotonic()
     algorithm = find(settings)
     extras.check(algorithm.name)
     dialect_of = dialects.find(algorithm.log_dialect)
@@ -127,31 +122,40 @@ def _train(
     )
     stop.advice = lambda: _GOES_ON if _has_checkpoints(algorithm, job) else ""
     columns = Columns(paths, configured, hosts)
-    with contextlib.ExitStack() as stack:
-        channels = {
-            name: stack.enter_context(_opened(paths, algorithm, configured, channel, job, columns))
-            for name, channel in configured.channels.items()
-        }
-        setup_seconds = time.time() - started
-        if (directory := configured.checkpoint_directory) is not None:
-            who = identity(algorithm, configured, paths, hosts)
-            job.checkpoints = CheckpointStore(
-                directory, who, job, started=clock, stopped=lambda: stop.requested, hosts=hosts
-            )
+    with channels.opened(paths, algorithm, configured, job, columns) as streams:
+        setup_seconds = time.monotonic() - started
+        _keep_checkpoints(paths, algorithm, configured, job, started)
         _warn_of_objective(algorithm, configured, job)
-        model = algorithm.fit(configured.hyperparameters, channels, job)
+        model = algorithm.fit(configured.hyperparameters, streams, job)
     columns.check()
     stop.disarm()
-    with job.timer("model.serialize.time"):
-        files = [paths.model / file for file in artifact.write(model)]
-    for file in files:
-        dialects.write(dialect.serialized(file))
+    files = _write(artifact, model, job, dialect)
     if host.leads:
-        about = _about(algorithm, configured, time.time() - started, dialect_of.step)
+        about = _about(algorithm, configured, time.monotonic() - started, dialect_of.step)
         report.write(paths.output_data, about, job.history, model, columns.features, files)
     job.close(setup_seconds)
     host.leave()
     return _ended(job, stop)
+
+
+def _keep_checkpoints(
+    paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig, job: TrainingJob, started: float
+) -> None:
+    """Have the job, which began at ``started`` (monotonic), keep checkpoints where it has a folder for them."""
+    if (directory := configured.checkpoint_directory) is not None:
+        who = identity(algorithm, configured, paths, job.hosts)
+        job.checkpoints = CheckpointStore(
+            directory, who, job, started=started, stopped=lambda: job.stop_requested, hosts=job.hosts
+        )
+
+
+def _write(artifact: Artifact, model: Model, job: TrainingJob, dialect: Dialect) -> list[Path]:
+    """Make the model the artifact, with a log line for each of its files; these."""
+    with job.timer("model.serialize.time"):
+        files = [artifact.directory / file for file in artifact.write(model)]
+    for file in files:
+        dialects.write(dialect.serialized(file))
+    return files
 
 
 def _ended(job: TrainingJob, stop: Stop) -> int:
@@ -236,76 +240,6 @@ def find(settings: Settings) -> type[Algorithm]:
             f"Environment variable ALGORITHM is not set; set it to one of {', '.join(sorted(registry.ALGORITHMS))}"
         )
     return models.named(settings.algorithm)
-
-
-@contextlib.contextmanager
-def _opened(
-    paths: Paths,
-    algorithm: type[Algorithm],
-    configured: TrainingConfig,
-    channel: ChannelConfig,
-    job: TrainingJob,
-    columns: Columns,
-) -> Iterator[Any]:
-    """What ``fit`` is given of a channel: its rows, its records, or its folder."""
-    name = channel.declared.name
-    if channel.declared.gives == FILES:
-        with unpacked(paths.channel(name)) as folder:
-            yield folder
-        return
-    source: Source = FileSource(paths.channel(name))
-    folder_of_records: Path | None = paths.channel(name)
-    if channel.mode == PIPE:
-        source, folder_of_records = PipeSource(paths.data, name, lambda: job.stop_requested), None
-    share = Share() if channel.sharded else Share(job.hosts.rank, job.hosts.size)
-    part: Any = {"share": share, "may_be_empty": channel.sharded and job.hosts.size > 1}
-    if channel.declared.gives == RECORDS:
-        records = ChannelRecords(
-            source, channel.content_type, folder=folder_of_records, wrapped=channel.wrapped, **part
-        )
-        yield job.watch_records(name, records, _note(channel))
-        return
-    rows = row_format(algorithm, configured.hyperparameters, channel.declared)
-    part |= {"columns": columns.of_job, "order": columns.of_channel[name]}
-    yield job.watch(name, ChannelStream(source, channel.content_type, rows, **part), _note(channel))
-
-
-def row_format(algorithm: type[Algorithm], values: Hyperparameters, declared: Channel) -> RowFormat:
-    """What the rows of a channel must look like."""
-    labelled = declared.labels == LABELS_REQUIRED
-    return RowFormat(
-        feature_dim=algorithm.feature_dim(values),
-        labels="required" if labelled else "none",
-        label_size=1 if labelled else None,
-        weights=algorithm.weight_column(values),
-        missing=declared.missing_values,
-        finite=not declared.non_finite,
-    )
-
-
-@contextlib.contextmanager
-def unpacked(folder: Path) -> Iterator[Path]:
-    """The files of an earlier model: SageMaker leaves model.tar.gz packed in the channel, other users unpack it.
-
-    Raises:
-        ChannelError: the archive is broken, or has members that would leave the folder.
-    """
-    archive = folder / "model.tar.gz"
-    if not archive.is_file():
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        try:
-            extract(archive, Path(directory))
-        except ArchiveError as error:
-            raise ChannelError(f"{archive} is not a model archive: {error}") from error
-        yield Path(directory)
-
-
-def _note(channel: ChannelConfig) -> str:
-    """What a user must know who sees that the rows cannot be read."""
-    default = "" if channel.stated else ", the default where the job states no ContentType"
-    return f"Channel '{channel.declared.name}' is read as {channel.content_type}{default}."
 
 
 def _log_start(paths: Paths, algorithm: type[Algorithm], configured: TrainingConfig) -> None:

@@ -7,7 +7,6 @@ stand beside those of the input; the other files go on, and the job has failed, 
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +23,7 @@ from local.batch.records import BatchError, Payload, payloads
 from recordio.errors import DataError
 
 SUFFIX = ".out"
-_FAILURES = (BatchError, ProcessingError, DataError, RefusedError, OSError, EOFError, zlib.error)
+_FAILURES = (BatchError, ProcessingError, DataError, RefusedError, OSError)
 
 
 class _Output:

@@ -24,7 +24,7 @@ from algorithms.factorization_machines import schedule
 from algorithms.figures import Sample
 from algorithms.interface import ROWS, Configuration
 from container.training import charts, dialects
-from container.training.train import row_format
+from container.training.channels import row_format
 from recordio import content_type
 from recordio.batches import Batch
 from recordio.errors import DataError

@@ -14,6 +14,7 @@ import pytest
 from algorithms.errors import ModelError
 from container.serving import models
 from container.serving.app import make_app
+from container.serving.request import Endpoint
 from container.settings import ConfigurationError, Settings
 from tests.container.serving.test_media import records_of
 
@@ -33,7 +34,7 @@ REFUSED = {
 def client(objective, environment):
     settings = Settings.from_environment({"ALGORITHM": "xgboost", **dict(environment)})
     algorithm, model = models.load(_folder(objective), settings)
-    return make_app(model, algorithm, settings).test_client()
+    return make_app(Endpoint.of(algorithm, model, settings), settings).test_client()
 
 
 _FOLDERS: dict[str, Path] = {}
@@ -133,7 +134,8 @@ def test_the_first_of_several_models_answers_where_ensembles_are_off(tmp_path):
     for ensemble, expected in (("true", 2.0), ("false", 1.0)):
         settings = Settings.from_environment({"SAGEMAKER_INFERENCE_ENSEMBLE": ensemble})
         algorithm, model = models.load(tmp_path, settings)
-        answer = make_app(model, algorithm, settings).test_client().post("/invocations", data=b"0", content_type="csv")
+        client = make_app(Endpoint.of(algorithm, model, settings), settings).test_client()
+        answer = client.post("/invocations", data=b"0", content_type="csv")
         assert float(answer.text) == pytest.approx(expected)
 
 

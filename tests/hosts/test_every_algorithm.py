@@ -47,9 +47,12 @@ def values_of(name: str) -> dict[str, str]:
     return dict(registry.find(name).configurations[0].hyperparameters)
 
 
+@pytest.mark.parametrize("checkpoints", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_host_without_data_takes_part(tmp_path, name):
+def test_a_host_without_data_takes_part(tmp_path, name, checkpoints):
     with group(tmp_path, 2, NAMES[name], name, values_of(name)) as hosts:
+        for host in hosts.hosts if checkpoints else ():
+            host.paths.checkpoints.mkdir()
         in_parts(hosts, name, last_has_all=True).start(before=EAGERLY)
         registry.find(name).load(leader_model(hosts.outcomes(400)).model)
     assert "All 2 hosts are here" in hosts.log(0)

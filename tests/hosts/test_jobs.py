@@ -69,8 +69,11 @@ def test_replicated_data_and_the_lines_of_the_log(tmp_path, rows, one):
 
 
 def test_files_spread_over_hosts_of_which_one_has_none(tmp_path, rows, one):
+    """Whether checkpoints are kept or not: the files are a part of what the job is known by there."""
     with group(tmp_path, 3, 61, "pca", VALUES) as three:
         three.sharded("train", [{"a": text(rows[:100])}, {}, {"b": text(rows[100:200]), "c": text(rows[200:])}], TYPE)
+        for host in three.hosts:
+            host.paths.checkpoints.mkdir()
         three.start()
         assert_alike(leader_model(three.outcomes()), one)
 

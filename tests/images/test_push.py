@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -101,3 +102,11 @@ def test_a_check_of_an_image_that_is_not_there_says_so():
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("there is no image open-algorithms/kmeans-srve; make image builds it")
+
+
+@pytest.mark.parametrize("target", ["image", "image-test"])
+def test_make_asks_which_algorithm_the_image_is_of(target):
+    environment = {name: value for name, value in os.environ.items() if name != "ALGORITHM"}
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"which algorithm? make {target} ALGORITHM=NAME, where NAME is all or one of kmeans pca " in done.stderr

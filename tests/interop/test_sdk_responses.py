@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from container.serving.app import make_app
+from container.serving.request import Endpoint
 from container.settings import Settings
 from tests.container.fakes import Fake, Sums
 from tests.interop.environments import python_of, run
@@ -61,7 +62,7 @@ def sdk():
 
 @pytest.fixture(scope="module")
 def client():
-    return make_app(Sums(), Fake, Settings()).test_client()
+    return make_app(Endpoint.of(Fake, Sums(), Settings()), Settings()).test_client()
 
 
 def printed(output):

@@ -204,7 +204,17 @@ def test_gzip_files_are_requests(data, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["predictions"][1]["distance"] == 1.0
     packed.write_bytes(packed.read_bytes()[:-9])
     assert oba("predict", "--algorithm", "toy", "--model", out / "model", "--input", packed) == 1
-    assert "a damaged gzip file" in capsys.readouterr().err
+    assert f"--input {packed}: the gzip data ends early" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--header"]])
+def test_gzip_files_that_are_cut_short_are_named_by_all_ways_of_reading_them(options, tmp_path, capsys):
+    """Where columns have names, it was said that the user had stopped the command."""
+    rows = "".join(f"{number / 7},{number / 11}\n" for number in range(5000))
+    packed = gzip.compress(f"{'a,b' if options else '1,2'}\n{rows}".encode())
+    (tmp_path / "data.csv.gz").write_bytes(packed[: len(packed) // 2])
+    assert oba("train", "toy", "--train", tmp_path / "data.csv.gz", *options, "--output", tmp_path / "out") == 1
+    assert "data.csv.gz: the gzip data ends early; was the file cut short?" in "".join(capsys.readouterr())
 
 
 def test_other_channels_and_an_explicit_content_type(data, tmp_path):

@@ -145,8 +145,8 @@ def test_a_rate_that_is_given_is_kept_to():
 @pytest.mark.parametrize("keep", [0, 1 << 25])
 def test_several_hosts_come_to_the_same_rate_and_fill_in_the_matrix(keep, monkeypatch):
     monkeypatch.setattr(rows, "LEAST_MEMORY", keep)
-    monkeypatch.setattr(schedule, "PASSES", 50)
-    monkeypatch.setattr(schedule, "SMALL_STEPS", 1500)
+    monkeypatch.setattr(schedule, "PASSES", 30)
+    monkeypatch.setattr(schedule, "SMALL_STEPS", 300)
     known, asked = matrix(rank=3)
 
     def fit(hosts):

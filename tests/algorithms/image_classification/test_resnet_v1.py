@@ -125,17 +125,15 @@ def test_torchvision(tmp_path: Path, layers: int) -> None:
 def of_keras() -> tuple[Any, np.ndarray]:
     """Keras' network with numbers in all of its arrays, and what it answers to the image."""
     keras = load_keras(0)
-    network = keras.applications.ResNet50(weights=None, classes=6)
+    network = keras.applications.ResNet50(weights=None, classes=6, input_shape=PIXELS.shape)
     random = np.random.default_rng(0)
     for variable in network.variables:
         if variable.name in ("bias", "beta", "moving_mean"):
             variable.assign(random.normal(0, 0.1, variable.shape))
         elif variable.name == "moving_variance":
             variable.assign(random.uniform(0.5, 1.5, variable.shape))
-    scaled = keras.applications.ResNet50(weights=None, classes=6, input_shape=(*PIXELS.shape[:2], 3))
-    scaled.set_weights(network.get_weights())
     prepare = keras.applications.resnet.preprocess_input
-    return network, to_numpy(scaled(prepare(PIXELS[None].astype(np.float32)), training=False))[0]
+    return network, to_numpy(network(prepare(PIXELS[None].astype(np.float32)), training=False))[0]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # of Keras, which writes so

@@ -329,7 +329,7 @@ def test_serving_imports_no_keras(trained: tuple[Seq2SeqModel, FakeJob], tmp_pat
 
 
 def test_over_http_an_answer_is_in_the_request_s_format(trained: tuple[Seq2SeqModel, FakeJob]) -> None:
-    client = make_app(trained[0], Seq2Seq, Settings()).test_client()
+    client = make_app(Endpoint.of(Seq2Seq, trained[0], Settings()), Settings()).test_client()
     bodies = {
         JSON: b'{"instances": [{"data": "a b"}]}',
         JSON_LINES: b'{"source": "a b"}',

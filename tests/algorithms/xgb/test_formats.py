@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.xgb import XGBoost
-from container.training.train import row_format
+from container.training.channels import row_format
 from recordio import content_type
 from recordio.readers import ChannelStream
 from recordio.record_writer import encode_records

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from container.resources import processes
 from container.serving.app import execution_parameters, make_app
+from container.serving.request import Endpoint
 from container.settings import MIB, Settings
 from recordio import record_writer
 from tests.container.fakes import Fake, LikeXGBoost, Sums
@@ -31,7 +32,8 @@ TYPES = [
 
 
 def client_of(algorithm=Fake, **changed):
-    return make_app(Sums(), algorithm, replace(Settings(), **changed)).test_client()
+    settings = replace(Settings(), **changed)
+    return make_app(Endpoint.of(algorithm, Sums(), settings), settings).test_client()
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def both(endpoint, settings):
     clients = []
     for around in (False, True):
         metrics = Metrics()
-        made = app.app_of(endpoint, settings)
+        made = app.make_app(endpoint, settings)
         observe(made, metrics)
         if around:
             made.wsgi_app = direct.Direct(made.wsgi_app, endpoint, settings.max_payload, metrics)

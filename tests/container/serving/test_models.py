@@ -17,7 +17,7 @@ from algorithms.errors import ChannelError, ModelError
 from algorithms.loading import unpacked
 from container.serving import models
 from container.settings import Settings
-from container.training import train
+from container.training import channels
 from recordio import limits
 
 
@@ -141,7 +141,7 @@ def test_hostile_archives_are_refused_in_serving_and_in_training_within_little_m
     tracemalloc.start()
     with pytest.raises(ModelError, match="cannot be unpacked: ."), unpacked(tmp_path):
         pass
-    with pytest.raises(ChannelError, match="is not a model archive: ."), train.unpacked(tmp_path):
+    with pytest.raises(ChannelError, match="is not a model archive: ."), channels.unpacked(tmp_path):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -9,7 +9,8 @@ from algorithms.events import Measured, ModelValues, Progress
 from container import logs
 from container.training import dialects
 from container.training.artifact import Artifact
-from container.training.job import PlainOutput, TrainingJob
+from container.training.job import TrainingJob
+from container.training.output import PlainOutput
 from container.training.stop import Stop
 from recordio.errors import ParseError
 from tests.algorithms.fakes import MemoryStream

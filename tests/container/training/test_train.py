@@ -16,7 +16,7 @@ from algorithms.checkpoints import Checkpoint
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
 from container import extras, resources
 from container.settings import Settings
-from container.training import train
+from container.training import channels, train
 from tests.container.toy import Toy, ToyModel
 from tests.opt_ml import OptMl, Outcome
 
@@ -286,14 +286,14 @@ def archive(members):
 
 def test_an_earlier_model_is_unpacked_for_the_algorithm(tmp_path):
     (tmp_path / "model.tar.gz").write_bytes(archive({"model_algo-1": b"m"}))
-    with train.unpacked(tmp_path) as folder:
+    with channels.unpacked(tmp_path) as folder:
         assert (folder / "model_algo-1").read_bytes() == b"m"
     assert not folder.exists()
 
 
 def test_an_earlier_model_that_the_user_unpacked(tmp_path):
     (tmp_path / "model_algo-1").write_bytes(b"m")
-    with train.unpacked(tmp_path) as folder:
+    with channels.unpacked(tmp_path) as folder:
         assert folder == tmp_path
 
 
@@ -307,7 +307,7 @@ def test_an_archive_that_is_none_or_would_leave_its_folder(tmp_path, content):
     (tmp_path / "channel" / "model.tar.gz").write_bytes(content)
     with (
         pytest.raises(ChannelError, match=r"model\.tar\.gz is not a model archive"),
-        train.unpacked(tmp_path / "channel"),
+        channels.unpacked(tmp_path / "channel"),
     ):
         pass
     assert [file.name for file in tmp_path.iterdir()] == ["channel"]
