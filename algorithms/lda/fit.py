@@ -276,7 +276,8 @@ class Climb:
         """Where a checkpoint was written."""
         state, arrays = found.state, found.arrays
         climb = cls(counts, arrays["alpha"], arrays["words"].T, wanted, is_text, checkpoints, job)
-        climb._ascent.mixtures = arrays["mixtures"]
+        climb._ascent.mixtures, climb._ascent.sizes = arrays["mixtures"], arrays["sizes"]
+        climb._ascent.smoothing = state["smoothing"]
         climb._alpha0, climb._drops = state["alpha0"], state["drops"]
         climb._phase, climb._sweeps, climb._before = state["phase"], state["sweeps"], state["before"]
         return climb
@@ -306,7 +307,8 @@ class Climb:
         elif self._phase:
             if self._phase == self._rounds + 1:
                 self._ascent.alpha = _prior(self._ascent, self._alpha0)
-            self._ascent.fit_prior()
+            self._ascent.fit_prior(self._alpha0)
+            self._ascent.fit_smoothing()
 
     def _sweep(self) -> None:
         """The sweeps of a phase; fewer, once they gain little or a stop was asked for."""
@@ -333,9 +335,15 @@ class Climb:
             "phase": self._phase,
             "sweeps": self._sweeps,
             "before": self._before,
+            "smoothing": self._ascent.smoothing,
         }
         ascent = self._ascent
-        arrays = {"alpha": ascent.alpha, "words": ascent.words, "mixtures": ascent.mixtures}
+        arrays = {
+            "alpha": ascent.alpha,
+            "words": ascent.words,
+            "mixtures": ascent.mixtures,
+            "sizes": ascent.sizes,
+        }
         return Checkpoint(
             f"{self._sweeps} sweeps of phase {self._phase} of the topics", state, arrays, reads_again=True
         )
