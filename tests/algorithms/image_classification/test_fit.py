@@ -258,8 +258,7 @@ def test_too_few_images(tmp_path: Path) -> None:
         ({"resize": 10}, "'resize': 10 is less than"),
         ({"lr_scheduler_step": "a"}, "'a' is not integers"),
         ({"lr_scheduler_step": "10,5"}, "ascending"),
-        ({"top_k": 3}, "'top_k': 3 is more than num_classes"),
-        ({"use_weighted_loss": 1}, "needs multi_label"),
+        ({"top_k": 2, "multi_label": 1}, "'top_k' has no meaning with multi_label"),
         ({"checkpoint_frequency": 2}, "'checkpoint_frequency': 2 is more than epochs"),
         ({"mini_batch_size": 13}, "bigger or equal to the mini_batch_size"),
         ({"optimizer": "adam", "beta_1": 1}, "'beta_1': 1 would leave out"),
@@ -268,6 +267,16 @@ def test_too_few_images(tmp_path: Path) -> None:
 def test_hyperparameters_that_cannot_be(given: dict[str, object], reason: str) -> None:
     with pytest.raises(HyperparameterError, match=reason):
         fit(**given)
+
+
+def test_hyperparameters_without_effect_are_told() -> None:
+    job = FakeJob()
+    fit(job=job, top_k=5, use_weighted_loss=1)
+    assert set(job.values(metric="top_k_accuracy_5")) == {1.0}
+    assert job.warnings == [
+        "use_weighted_loss has no effect without multi_label",
+        "top_k is 5, more than num_classes, 2: top_k_accuracy is always 1",
+    ]
 
 
 def test_a_loss_that_is_not_finite_ends_the_job() -> None:
