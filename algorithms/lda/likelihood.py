@@ -26,8 +26,9 @@ fitted: in few documents many words have not occurred by chance alone, and in ma
 _PRIOR_DOCUMENTS, _PRIOR_STEPS, _PRIOR_TOLERANCE = 1 << 13, 20, 1e-4
 _LEAST_PRIOR = 1e-5
 _GUESS_WEIGHT = 3
-"""What the first guess of the prior weighs beside the documents: as the rate of a gamma distribution around it. A few
-short documents would have a prior of next to nothing, as topics can be found that each of them is wholly of."""
+"""What the first guess of the prior weighs beside the documents, as a gamma distribution around it with this rate and
+shape at most. A few short documents would have a prior of next to nothing, as topics can be found that each of them is
+wholly of."""
 _SMOOTHING_NUMBERS, _SMOOTHING_STEPS, _SMOOTHING_TOLERANCE = 1 << 16, 5, 1e-3
 _TINY = 1e-30
 _COHERENCE_DOCUMENTS, _FIRST_WORDS = 1 << 16, 10
@@ -210,8 +211,8 @@ def _prior_step(alpha: np.ndarray, gained: np.ndarray, expected: float, guess: f
     """The next prior of the fixed point, and whether it is the last."""
     if not (expected > 0 and gained.max() > 0):
         return alpha, True  # the prior is so large that, in float64, documents say nothing of it
-    guessed = _GUESS_WEIGHT * guess / len(alpha)
-    after = np.maximum((alpha * gained + guessed) / (expected + _GUESS_WEIGHT), _LEAST_PRIOR)
+    rate = _GUESS_WEIGHT / max(guess, 1)
+    after = np.maximum((alpha * gained + rate * guess / len(alpha)) / (expected + rate), _LEAST_PRIOR)
     return after, bool(np.abs(after - alpha).max() < _PRIOR_TOLERANCE * alpha.sum())
 
 
