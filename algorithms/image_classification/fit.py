@@ -303,9 +303,9 @@ class Trainer:
         """The share of validation images whose class is the likeliest one; of labels that are right with several.
 
         Raises:
-            TrainingDataError: there are no images.
+            TrainingDataError: there are no images, or a score is no number any more.
         """
-        right = total = 0
+        right = total = lost = 0
         shown = Kept() if self.shown is None else None  # always the same: one epoch is enough
         for batch in validation.epoch(epoch):
             scores = to_numpy(self.network.predict_on_batch(batch.images))[: batch.valid]
@@ -314,9 +314,14 @@ class Trainer:
                 shown.add(batch.images[: batch.valid], targets)
             hits = (scores > 0) == targets if self._form.multi_label else scores.argmax(axis=1) == targets
             right, total = right + int(hits.sum()), total + hits.size
-        right, total = (int(count) for count in self._job.hosts.sum(np.array([right, total]))[0])
+            lost += int((~np.isfinite(scores)).sum())
+        right, total, lost = (int(count) for count in self._job.hosts.sum(np.array([right, total, lost]))[0])
         if not total:
             raise TrainingDataError("Channel 'validation' has no images")
+        if lost:
+            raise TrainingDataError(
+                f"The network's scores of epoch {epoch} are no numbers: training diverged; a smaller learning_rate helps"
+            )
         self.shown, accuracy = self.shown or shown, right / total
         self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))
         return accuracy

@@ -284,6 +284,13 @@ def test_a_loss_that_is_not_finite_ends_the_job() -> None:
         fit(optimizer="rmsprop", learning_rate=1, eps=0, gamma=0, epochs=30)
 
 
+def test_a_last_step_that_diverges_leaves_no_model() -> None:
+    job = FakeJob()
+    with pytest.raises(TrainingDataError, match="scores of epoch 0 are no numbers: training diverged"):
+        fit(job=job, optimizer="rmsprop", gamma=1, eps=0, epochs=1, mini_batch_size=12)
+    assert not job.intermediates
+
+
 # ---- what is kept ---------------------------------------------------------------------------------------------------
 
 
