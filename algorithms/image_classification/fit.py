@@ -320,7 +320,7 @@ class Trainer:
             raise TrainingDataError("Channel 'validation' has no images")
         if lost:
             raise TrainingDataError(
-                f"The network's scores of epoch {epoch} are no numbers: training diverged; a smaller learning_rate helps"
+                f"The scores after epoch {epoch} are no numbers: training diverged; a smaller learning_rate helps"
             )
         self.shown, accuracy = self.shown or shown, right / total
         self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))

@@ -286,7 +286,7 @@ def test_a_loss_that_is_not_finite_ends_the_job() -> None:
 
 def test_a_last_step_that_diverges_leaves_no_model() -> None:
     job = FakeJob()
-    with pytest.raises(TrainingDataError, match="scores of epoch 0 are no numbers: training diverged"):
+    with pytest.raises(TrainingDataError, match="scores after epoch 0 are no numbers: training diverged"):
         fit(job=job, optimizer="rmsprop", gamma=1, eps=0, epochs=1, mini_batch_size=12)
     assert not job.intermediates
 
