@@ -16,11 +16,13 @@ from scipy.special import logsumexp
 from sklearn.decomposition import LatentDirichletAllocation
 
 from algorithms import hyperparameters, registry
+from algorithms.checkpoints import Checkpoint, NoCheckpoints
 from algorithms.common import mxnet_files, topics
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
 from algorithms.figures import Sample
 from algorithms.lda import LDA, belonging
 from algorithms.lda.decomposition import decompose
+from algorithms.lda.fit import Climb
 from algorithms.lda.likelihood import Ascent
 from algorithms.lda.model import TOPIC_MIXTURE, LDAModel
 from algorithms.lda.moments import Moments
@@ -184,6 +186,12 @@ def sampled_log_likelihood(counts, alpha, beta):
     mixtures = np.random.default_rng(0).dirichlet(alpha, 3000)
     of_mixtures = counts @ np.log(np.maximum(mixtures @ beta, 1e-12)).T
     return float((logsumexp(of_mixtures, axis=1) - np.log(len(mixtures))).sum() / counts.sum())
+
+
+def test_checkpoints_of_topics_without_smoothing_are_refused_with_what_to_do():
+    found = Checkpoint("some sweeps", {"stage": "topics"}, {})
+    with pytest.raises(ModelError, match="no smoothing of the topics: other code .* empty the folder of checkpoints"):
+        Climb.resumed(sp.csr_array((1, 2)), 1, False, found, NoCheckpoints(), FakeJob())
 
 
 def test_a_document_without_words_gets_the_prior():
