@@ -185,7 +185,8 @@ def rows_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Features:
     return sp.csr_array(parts, shape=(height, width))
 
 
-_OTHER_CODE = ": other code than this wrote it; empty the folder of checkpoints, and the job starts anew"
+OTHER_CODE = ": other code than this wrote it; empty the folder of checkpoints, and the job starts anew"
+"""How an error about a checkpoint ends that an earlier build of the same version laid out otherwise."""
 
 
 def variables_to_arrays(name: str, variables: Sequence[Any]) -> dict[str, np.ndarray]:
@@ -205,13 +206,13 @@ def variables_from_arrays(name: str, variables: Sequence[Any], arrays: Mapping[s
     """
     stored, wanted = len([key for key in arrays if key.startswith(f"{name}.")]), len(variables)
     if stored != wanted:
-        raise ModelError(f"the checkpoint has {stored} arrays, and this network {wanted}{_OTHER_CODE}")
+        raise ModelError(f"the checkpoint has {stored} arrays, and this network {wanted}{OTHER_CODE}")
     found = [arrays[f"{name}.{number}"] for number in range(wanted)]
     for number, (variable, array) in enumerate(zip(variables, found, strict=True)):
         if array.shape != tuple(variable.shape):
             raise ModelError(
                 f"the checkpoint's array {name}.{number} has shape {array.shape}, and this network's "
-                f"{tuple(variable.shape)}{_OTHER_CODE}"
+                f"{tuple(variable.shape)}{OTHER_CODE}"
             )
     for variable, array in zip(variables, found, strict=True):
         variable.assign(array)

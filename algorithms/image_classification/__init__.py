@@ -232,12 +232,8 @@ class ImageClassificationHyperparameters(Hyperparameters):
         if self.num_layers not in DEPTHS:
             depths = ", ".join(map(str, DEPTHS))
             problems.append(f"Hyperparameter 'num_layers': {self.num_layers} is not one of {depths}")
-        if self.top_k is not None and self.top_k > self.num_classes:
-            problems.append(f"Hyperparameter 'top_k': {self.top_k} is more than num_classes, {self.num_classes}")
         if self.top_k is not None and self.multi_label:
             problems.append("Hyperparameter 'top_k' has no meaning with multi_label; leave it out")
-        if self.use_weighted_loss and not self.multi_label:
-            problems.append("Hyperparameter 'use_weighted_loss' needs multi_label")
         if self.checkpoint_frequency is not None and self.checkpoint_frequency > self.epochs:
             problems.append(
                 f"Hyperparameter 'checkpoint_frequency': {self.checkpoint_frequency} is more than epochs, {self.epochs}"

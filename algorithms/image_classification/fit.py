@@ -49,6 +49,10 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     # First of all: what is missing must not be found missing after minutes of reading.
     weights = pretrained.find(form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
     text = None if weights is None else weights.symbol
+    if values.use_weighted_loss and not form.multi_label:
+        job.warning("use_weighted_loss has no effect without multi_label")
+    if values.top_k is not None and values.top_k > form.num_classes:
+        job.warning(f"top_k is {values.top_k}, more than num_classes, {form.num_classes}: top_k_accuracy is always 1")
     if weights is not None and text is not None:
         job.info(f"The network is that of '{weights.file}'; num_layers has no effect")
     if weights is not None:
@@ -188,12 +192,14 @@ class Trainer:
             metrics = [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)]  # of scores: a probability of one half
             loss = losses.binary_cross_entropy
         if values.top_k is not None:
-            metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(values.top_k, f"top_k_accuracy_{values.top_k}"))
+            likeliest = min(values.top_k, form.num_classes)
+            metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(likeliest, f"top_k_accuracy_{values.top_k}"))
         self.optimizer, jit = optimizer(keras, values), "auto" if gpu else False
         self._together = gradients.compiled(
             self.network, self.optimizer, job.hosts, loss=loss, metrics=metrics, jit_compile=jit
         )
-        self.weights = losses.ClassWeights(form.num_classes) if values.use_weighted_loss else None
+        weighted = values.use_weighted_loss and form.multi_label
+        self.weights = losses.ClassWeights(form.num_classes) if weighted else None
         self._values, self._form, self._job = values, form, job
         self._is_new = True
         self.batches, self.totals = 0, dict[str, float]()
@@ -297,9 +303,9 @@ class Trainer:
         """The share of validation images whose class is the likeliest one; of labels that are right with several.
 
         Raises:
-            TrainingDataError: there are no images.
+            TrainingDataError: there are no images, or a score is no number any more.
         """
-        right = total = 0
+        right = total = lost = 0
         shown = Kept() if self.shown is None else None  # always the same: one epoch is enough
         for batch in validation.epoch(epoch):
             scores = to_numpy(self.network.predict_on_batch(batch.images))[: batch.valid]
@@ -308,9 +314,14 @@ class Trainer:
                 shown.add(batch.images[: batch.valid], targets)
             hits = (scores > 0) == targets if self._form.multi_label else scores.argmax(axis=1) == targets
             right, total = right + int(hits.sum()), total + hits.size
-        right, total = (int(count) for count in self._job.hosts.sum(np.array([right, total]))[0])
+            lost += int((~np.isfinite(scores)).sum())
+        right, total, lost = (int(count) for count in self._job.hosts.sum(np.array([right, total, lost]))[0])
         if not total:
             raise TrainingDataError("Channel 'validation' has no images")
+        if lost:
+            raise TrainingDataError(
+                f"The scores after epoch {epoch} are no numbers: training diverged; a smaller learning_rate helps"
+            )
         self.shown, accuracy = self.shown or shown, right / total
         self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))
         return accuracy

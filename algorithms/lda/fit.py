@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms.checkpoints import Checkpoint, Checkpoints, NoCheckpoints
+from algorithms.checkpoints import OTHER_CODE, Checkpoint, Checkpoints, NoCheckpoints
 from algorithms.common import topics
 from algorithms.common.hosts import any_host, dealt, from_leader
-from algorithms.errors import TrainingDataError, TrainingStopped
+from algorithms.errors import ModelError, TrainingDataError, TrainingStopped
 from algorithms.events import Progress, Throughput
 from algorithms.interface import Hosts, Job, Stream
 from algorithms.lda.decomposition import Decomposition, decompose
@@ -49,6 +49,7 @@ def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAM
     """Fit topics to the documents of ``stream``.
 
     Raises:
+        ModelError: the checkpoint to go on from is of other code.
         TrainingDataError: there are no documents, or their features are not counts of words.
         TrainingStopped: a stop was asked for before a document was read.
     """
@@ -273,10 +274,17 @@ class Climb:
         checkpoints: Checkpoints,
         job: Job,
     ) -> Climb:
-        """Where a checkpoint was written."""
+        """Where a checkpoint was written.
+
+        Raises:
+            ModelError: it lacks what the steps go on with.
+        """
         state, arrays = found.state, found.arrays
+        if "smoothing" not in state:
+            raise ModelError(f"the checkpoint has no smoothing of the topics{OTHER_CODE}")
         climb = cls(counts, arrays["alpha"], arrays["words"].T, wanted, is_text, checkpoints, job)
-        climb._ascent.mixtures = arrays["mixtures"]
+        climb._ascent.mixtures, climb._ascent.sizes = arrays["mixtures"], arrays["sizes"]
+        climb._ascent.smoothing = state["smoothing"]
         climb._alpha0, climb._drops = state["alpha0"], state["drops"]
         climb._phase, climb._sweeps, climb._before = state["phase"], state["sweeps"], state["before"]
         return climb
@@ -306,7 +314,8 @@ class Climb:
         elif self._phase:
             if self._phase == self._rounds + 1:
                 self._ascent.alpha = _prior(self._ascent, self._alpha0)
-            self._ascent.fit_prior()
+            self._ascent.fit_prior(self._alpha0)
+            self._ascent.fit_smoothing()
 
     def _sweep(self) -> None:
         """The sweeps of a phase; fewer, once they gain little or a stop was asked for."""
@@ -333,9 +342,15 @@ class Climb:
             "phase": self._phase,
             "sweeps": self._sweeps,
             "before": self._before,
+            "smoothing": self._ascent.smoothing,
         }
         ascent = self._ascent
-        arrays = {"alpha": ascent.alpha, "words": ascent.words, "mixtures": ascent.mixtures}
+        arrays = {
+            "alpha": ascent.alpha,
+            "words": ascent.words,
+            "mixtures": ascent.mixtures,
+            "sizes": ascent.sizes,
+        }
         return Checkpoint(
             f"{self._sweeps} sweeps of phase {self._phase} of the topics", state, arrays, reads_again=True
         )

@@ -19,11 +19,17 @@ from algorithms.common.topics import npmi
 from algorithms.interface import Hosts
 from algorithms.lda.belonging import blocks, divide, ratios, update_blocks
 
-SMOOTHING = 0.01
-"""Words that each topic is taken to have had of every word beforehand, so that no word is impossible."""
+LEAST_SMOOTHING, _MOST_SMOOTHING = 0.01, 1.0
+"""Words that each topic is taken to have had of every word beforehand, so that no word is impossible. How many is
+fitted: in few documents many words have not occurred by chance alone, and in many hardly any."""
 
 _PRIOR_DOCUMENTS, _PRIOR_STEPS, _PRIOR_TOLERANCE = 1 << 13, 20, 1e-4
 _LEAST_PRIOR = 1e-5
+_GUESS_WEIGHT = 3
+"""What the first guess of the prior weighs beside the documents, as a gamma distribution around it with this rate and
+shape at most. A few short documents would have a prior of next to nothing, as topics can be found that each of them is
+wholly of."""
+_SMOOTHING_NUMBERS, _SMOOTHING_STEPS, _SMOOTHING_TOLERANCE = 1 << 16, 5, 1e-3
 _TINY = 1e-30
 _COHERENCE_DOCUMENTS, _FIRST_WORDS = 1 << 16, 10
 _LEAST_COHERENCE = 0.1
@@ -43,6 +49,7 @@ class Ascent:
     Attributes:
         alpha: (K,) float64. words: topics in columns, (V, K) float32.
         mixtures: theta of each document, (D, K) float32. Memory: that, and the non-zeros.
+        smoothing: words that are added to each word of each topic. sizes: words of each topic, (K,) float64, with them.
     """
 
     def __init__(self, counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, hosts: Hosts = ONE_HOST) -> None:
@@ -51,6 +58,7 @@ class Ascent:
         self.words = np.ascontiguousarray(beta.T, np.float32)
         start = np.asarray(counts @ self.words) + np.float32(_TINY)
         self.mixtures = start / start.sum(axis=1, keepdims=True)
+        self.smoothing, self.sizes = LEAST_SMOOTHING, np.zeros(len(alpha))
         self._lengths = np.asarray(counts.sum(axis=1), np.float32).reshape(-1, 1)
         self._hosts = hosts
         sizes = hosts.sum(np.array([len(self._lengths), self._lengths.sum()], np.float64))[0]
@@ -83,13 +91,15 @@ class Ascent:
         expected, likelihoods = self._hosts.sum(
             expected if self._hosts.size == 1 else expected.astype(np.float64), np.array([likelihood])
         )
-        expected += expected.dtype.type(SMOOTHING)
-        expected /= expected.sum(axis=0, dtype=np.float64).astype(expected.dtype)
+        expected += expected.dtype.type(self.smoothing)
+        self.sizes = expected.sum(axis=0, dtype=np.float64)
+        expected /= self.sizes.astype(expected.dtype)
         self.words = expected.astype(np.float32, copy=False)
         return float(likelihoods[0]) / self._every_word
 
-    def fit_prior(self) -> None:
-        """Move ``alpha`` to where the topics of the documents are likeliest, given how many words each topic has.
+    def fit_prior(self, guess: float) -> None:
+        """Move ``alpha`` to where the topics of the documents are likeliest, given how many words each topic has, and
+        that its sum was thought to be ``guess``.
 
         The fixed point of T. Minka, "Estimating a Dirichlet distribution", 2000, equation 55, with expected numbers of
         words in the place of numbers. The prior of a corpus shows in a part of it: of many documents, some are taken.
@@ -100,20 +110,37 @@ class Ascent:
         lengths = lengths[used]
         belonging = self.mixtures[::step][used] * (lengths + self.alpha.sum()) - self.alpha
         np.maximum(belonging, _TINY, out=belonging)
-        # Numbers are whole: half a word in each of two documents is one word in one of them, which says more of a small
-        # prior. As Teh, Newman, Welling (NIPS 2006) do, with the Poisson distribution's chance of any.
-        some = -np.expm1(-belonging)
-        belonging /= some
+        some, belonging = _whole(belonging)
         for _ in range(_PRIOR_STEPS):
             alpha, total = self.alpha, self.alpha.sum()
             gained, expectations = self._hosts.sum(
                 (some * (psi(belonging + alpha) - psi(alpha))).sum(axis=0),
                 np.array([(psi(lengths + total) - psi(total)).sum()]),
             )
-            step_of = partial(_prior_step, alpha, gained, float(expectations[0]))
+            step_of = partial(_prior_step, alpha, gained, float(expectations[0]), guess)
             self.alpha, over = from_leader(self._hosts, step_of)
             if over:
                 break
+
+    def fit_smoothing(self) -> None:
+        """Move ``smoothing`` to where the words of the topics are likeliest, by the same fixed point; of a large
+        vocabulary, some words are taken. Needs a ``sweep`` before."""
+        self.smoothing = from_leader(self._hosts, self._fitted_smoothing)
+
+    def _fitted_smoothing(self) -> float:
+        vocabulary, smoothing = len(self.words), self.smoothing
+        some_words = self.words[:: max(1, self.words.size // _SMOOTHING_NUMBERS)].astype(np.float64)
+        some, expected = _whole(np.maximum(some_words * self.sizes - smoothing, _TINY))
+        sizes = np.maximum(self.sizes - vocabulary * smoothing, _TINY)
+        for _ in range(_SMOOTHING_STEPS):
+            before, total = smoothing, vocabulary * smoothing
+            gained = (some * (psi(expected + before) - psi(before))).sum() / len(some_words)
+            if not (lost := (psi(sizes + total) - psi(total)).sum()) > 0:
+                break  # no topic has a word
+            smoothing = min(max(before * gained / lost, LEAST_SMOOTHING), _MOST_SMOOTHING)
+            if abs(smoothing - before) < _SMOOTHING_TOLERANCE * before:
+                break
+        return float(smoothing)
 
     def shares(self) -> np.ndarray:
         """The share of each topic in the words of the corpus, (K,) float64."""
@@ -170,11 +197,22 @@ def _first_words(words: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.take_along_axis(candidates, first, axis=0).T)
 
 
-def _prior_step(alpha: np.ndarray, gained: np.ndarray, expected: float) -> tuple[np.ndarray, bool]:
+def _whole(expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Expected numbers of words as the chance that there is any, and how many there are then.
+
+    Numbers are whole: half a word in each of two documents is one word in one of them, which says more of a small
+    prior. As Teh, Newman, Welling (NIPS 2006) do, with the Poisson distribution's chance of any.
+    """
+    some = -np.expm1(-expected)
+    return some, expected / some
+
+
+def _prior_step(alpha: np.ndarray, gained: np.ndarray, expected: float, guess: float) -> tuple[np.ndarray, bool]:
     """The next prior of the fixed point, and whether it is the last."""
     if not (expected > 0 and gained.max() > 0):
         return alpha, True  # the prior is so large that, in float64, documents say nothing of it
-    after = np.maximum(alpha * gained / expected, _LEAST_PRIOR)
+    rate = _GUESS_WEIGHT / max(guess, 1)
+    after = np.maximum((alpha * gained + rate * guess / len(alpha)) / (expected + rate), _LEAST_PRIOR)
     return after, bool(np.abs(after - alpha).max() < _PRIOR_TOLERANCE * alpha.sum())
 
 

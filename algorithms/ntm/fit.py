@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _SAMPLE_BYTES = 1 << 26
 """Of the documents of the first epoch that are kept to measure coherence on; some of them where there are more."""
+_FEW = 1000
+"""Documents of an epoch, below which the draws of h move its mean loss by more than an epoch of learning does: of 15
+documents of five words by 0.1."""
 _SMALL_STEP = 25_000_000
 """Products forwards in a step, up to which it takes a quarter less of the processor's time in one thread than in two:
 128 documents of 2,000 words have 20 million."""
@@ -181,25 +184,40 @@ class Training:
         loss, seconds = self.network.losses(), time.perf_counter() - started
         if not self._told:
             self._tell(epoch, loss, seconds)
-        if not np.isfinite(loss.total):
-            raise TrainingDataError(
-                f"training diverged: the loss of epoch {epoch} is {loss.total}. A smaller learning_rate than "
-                f"{self.values.rate:g}, or a clip_gradient, may help"
-            )
+        self._check_finite(loss.total, epoch)
         model = self.network.model()
-        if "validation" not in self.channels or stopped:
-            return model, None if stopped else loss.total
+        if stopped:
+            return model, None
+        if "validation" not in self.channels:
+            return model, self._check_finite(self._steady(model, loss), epoch)
         held_out = self.score(model, "validation")
         if any_host(job.hosts, job.stop_requested):  # it is scored once more, from where training was over
             self._offer(replace(trained, state={**trained.state, "told": True}))
             return model, None
         if not held_out.documents:
             raise TrainingDataError("the validation channel has no document with words")
+        self._check_finite(held_out.total, epoch)
         job.info(f"#validation_score ({epoch}): {held_out.total}")
         job.report(Measured.of("validation", "total_loss", held_out.total, step=epoch))
         total = time.perf_counter() - started
         job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
         return model, held_out.total
+
+    def _check_finite(self, loss: float, epoch: int) -> float:
+        """The loss. Raises TrainingDataError where it is no number."""
+        if np.isfinite(loss):
+            return loss
+        raise TrainingDataError(
+            f"training diverged: the loss of epoch {epoch} is {loss}. A smaller learning_rate than "
+            f"{self.values.rate:g}, or a clip_gradient, may help"
+        )
+
+    def _steady(self, model: NTMModel, loss: Loss) -> float:
+        """The loss of an epoch in training; of few documents that of the model after it, with the same draws each time:
+        what other draws change would be taken for the end of learning."""
+        if loss.documents >= _FEW:
+            return loss.total
+        return model.loss([Batch(self.documents())], np.random.default_rng(self.job.seed), self.job.hosts).total
 
     def _tell(self, epoch: int, loss: Loss, seconds: float) -> None:
         self.job.info(

@@ -114,12 +114,15 @@ class NTMModel(Model):
         return {TOPIC_WEIGHTS: softmax(self.mean(self._encode(self._counts(batch))), axis=1)}
 
     def loss(self, batches: Iterable[Batch], random: np.random.Generator, hosts: Hosts = ONE_HOST) -> Loss:
-        """The loss on the documents of all hosts, with one draw of h for each; NaN where none has words."""
+        """The loss on the documents of all hosts, with one draw of h for each; NaN where none has words, and no finite
+        number where training has diverged."""
         sums, documents = np.zeros(2), 0
         for batch in cut(batches, max(1, _BLOCK_NUMBERS // self.feature_dim)):
             counts = sp.csr_array(self._counts(batch))
             counts = counts[np.diff(counts.indptr) > 0]
-            sums += self._sums(counts, random.standard_normal((counts.shape[0], len(self.mean.bias)), np.float32))
+            noise = random.standard_normal((counts.shape[0], len(self.mean.bias)), np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):
+                sums += self._sums(counts, noise)
             documents += counts.shape[0]
         sums, every = hosts.sum(sums, np.array([documents]))
         documents = int(every[0])

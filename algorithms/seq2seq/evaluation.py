@@ -27,10 +27,12 @@ _MOST_EXPONENT = 700.0  # of a float; a perplexity beyond it says no more
 
 def judge(translator: Translator, pairs: Pairs, hosts: Hosts = ONE_HOST) -> dict[str, float]:
     """``perplexity``, e to the mean negative log likelihood of a token, and ``accuracy``, the share of tokens that are
-    the likeliest; both with ``</s>``, and with the true tokens before each. Of the pairs of all hosts."""
+    the likeliest; both with ``</s>``, and with the true tokens before each. Of the pairs of all hosts. The perplexity
+    is NaN where training has diverged."""
 
     def sums(numbers: np.ndarray) -> tuple[float, int, int]:
-        losses, hits = translator.judge(batch(pairs, numbers))
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses, hits = translator.judge(batch(pairs, numbers))
         return float(losses.sum(dtype=np.float64)), int(hits.sum()), len(losses)
 
     parts = [group[at : at + _BATCH] for group in buckets(pairs, 5) for at in range(0, len(group), _BATCH)]

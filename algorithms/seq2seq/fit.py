@@ -135,6 +135,11 @@ def _vocabulary(folder: Path, name: str) -> Vocabulary:
         raise ChannelError(f"vocab channel: {error}") from None
 
 
+def _check_finite(value: float, what: str, updates: int) -> None:
+    if not np.isfinite(value):
+        raise TrainingDataError(f"the {what} became {value} after {updates} updates; a lower learning_rate may help")
+
+
 def _digest(words: Sequence[Vocabulary]) -> str:
     """Of the tokens, in their order."""
     return hashlib.sha256("\n".join(one.text(range(len(one))) for one in words).encode()).hexdigest()
@@ -335,10 +340,7 @@ class _Run:
     def _see(self, batch: data.Batch) -> float:
         """Find the gradients of a batch, and follow them where there are no other hosts; how many tokens it has."""
         logs, tokens = self.network.learn(batch), float(batch.weights.sum())
-        if not np.isfinite(logs["loss"]):
-            raise TrainingDataError(
-                f"the loss became {logs['loss']} after {self.updates + 1} updates; a lower learning_rate may help"
-            )
+        _check_finite(logs["loss"], "loss", self.updates + 1)
         for name, value in {**logs, "tokens": 1.0}.items():
             self.seen[name] = self.seen.get(name, 0.0) + value * tokens
         return tokens
@@ -385,6 +387,7 @@ class _Run:
 
     def _validate(self, model: Seq2SeqModel) -> dict[str, float]:
         scores = evaluation.judge(model.translator, self.held_out, self.job.hosts)
+        _check_finite(scores["perplexity"], "perplexity on the validation channel", self.updates)
         if self.decoded is not None:
             beam, numbers = self.values.beam_size, self.decoded.tolist()
             scores["bleu"] = evaluation.translate_and_score(

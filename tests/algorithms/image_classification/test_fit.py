@@ -258,8 +258,7 @@ def test_too_few_images(tmp_path: Path) -> None:
         ({"resize": 10}, "'resize': 10 is less than"),
         ({"lr_scheduler_step": "a"}, "'a' is not integers"),
         ({"lr_scheduler_step": "10,5"}, "ascending"),
-        ({"top_k": 3}, "'top_k': 3 is more than num_classes"),
-        ({"use_weighted_loss": 1}, "needs multi_label"),
+        ({"top_k": 2, "multi_label": 1}, "'top_k' has no meaning with multi_label"),
         ({"checkpoint_frequency": 2}, "'checkpoint_frequency': 2 is more than epochs"),
         ({"mini_batch_size": 13}, "bigger or equal to the mini_batch_size"),
         ({"optimizer": "adam", "beta_1": 1}, "'beta_1': 1 would leave out"),
@@ -270,9 +269,26 @@ def test_hyperparameters_that_cannot_be(given: dict[str, object], reason: str) -
         fit(**given)
 
 
+def test_hyperparameters_without_effect_are_told() -> None:
+    job = FakeJob()
+    fit(job=job, top_k=5, use_weighted_loss=1)
+    assert set(job.values(metric="top_k_accuracy_5")) == {1.0}
+    assert job.warnings == [
+        "use_weighted_loss has no effect without multi_label",
+        "top_k is 5, more than num_classes, 2: top_k_accuracy is always 1",
+    ]
+
+
 def test_a_loss_that_is_not_finite_ends_the_job() -> None:
     with pytest.raises(TrainingDataError, match="training diverged; a smaller learning_rate helps"):
         fit(optimizer="rmsprop", learning_rate=1, eps=0, gamma=0, epochs=30)
+
+
+def test_a_last_step_that_diverges_leaves_no_model() -> None:
+    job = FakeJob()
+    with pytest.raises(TrainingDataError, match="scores after epoch 0 are no numbers: training diverged"):
+        fit(job=job, optimizer="rmsprop", gamma=1, eps=0, epochs=1, mini_batch_size=12)
+    assert not job.intermediates
 
 
 # ---- what is kept ---------------------------------------------------------------------------------------------------

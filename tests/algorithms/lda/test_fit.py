@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
+from scipy.special import logsumexp
 from sklearn.decomposition import LatentDirichletAllocation
 
 from algorithms import hyperparameters, registry
+from algorithms.checkpoints import Checkpoint, NoCheckpoints
 from algorithms.common import mxnet_files, topics
 from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError
 from algorithms.figures import Sample
 from algorithms.lda import LDA, belonging
 from algorithms.lda.decomposition import decompose
+from algorithms.lda.fit import Climb
 from algorithms.lda.likelihood import Ascent
 from algorithms.lda.model import TOPIC_MIXTURE, LDAModel
 from algorithms.lda.moments import Moments
@@ -157,6 +160,38 @@ def test_the_held_out_bound_is_as_good_as_that_of_scikit_learn():
     fit(counts[:1200], 10, job, test=counts[1200:])
     peer = LatentDirichletAllocation(10, max_iter=30, learning_method="batch", random_state=0).fit(counts[:1200])
     assert job.last("test", "pwll") > -np.log(peer.perplexity(counts[1200:])) - 0.005
+
+
+@pytest.mark.parametrize(
+    ("documents", "length", "num_topics", "sparseness"), [(15, 5, 3, 1.0), (2, 50, 2, 0.5), (1, 50, 2, 0.5)]
+)
+def test_few_short_documents_tell_as_much_of_others_as_those_of_scikit_learn(documents, length, num_topics, sparseness):
+    ratios = []
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        beta = random.dirichlet(np.full(30, sparseness), num_topics)
+        mixtures = random.dirichlet(np.full(num_topics, 0.5), documents + 200)
+        counts = random.multinomial(length, mixtures @ beta).astype(np.float32)
+        train, test = counts[:documents], counts[documents:]
+        model = fit(train, num_topics, FakeJob(seed=seed))
+        peer = LatentDirichletAllocation(num_topics, random_state=seed, max_iter=100).fit(train)
+        topic_words = peer.components_ / peer.components_.sum(axis=1, keepdims=True)
+        theirs = sampled_log_likelihood(test, np.full(num_topics, 1 / num_topics), topic_words)
+        ratios.append(np.exp(theirs - sampled_log_likelihood(test, model.alpha.astype(np.float64), model.beta)))
+    assert np.mean(ratios) < 1.1  # of perplexities; 1.2 to 2.5 where each topic was the words of a few documents
+
+
+def sampled_log_likelihood(counts, alpha, beta):
+    """Of a word of documents under a model, by mixtures that are drawn from its prior."""
+    mixtures = np.random.default_rng(0).dirichlet(alpha, 3000)
+    of_mixtures = counts @ np.log(np.maximum(mixtures @ beta, 1e-12)).T
+    return float((logsumexp(of_mixtures, axis=1) - np.log(len(mixtures))).sum() / counts.sum())
+
+
+def test_checkpoints_of_topics_without_smoothing_are_refused_with_what_to_do():
+    found = Checkpoint("some sweeps", {"stage": "topics"}, {})
+    with pytest.raises(ModelError, match="no smoothing of the topics: other code .* empty the folder of checkpoints"):
+        Climb.resumed(sp.csr_array((1, 2)), 1, False, found, NoCheckpoints(), FakeJob())
 
 
 def test_a_document_without_words_gets_the_prior():

@@ -104,6 +104,13 @@ def test_training_stops_early_and_keeps_the_best(trained):
     assert any("Stopping training early" in message for message in job.messages)
 
 
+def test_few_documents_without_validation_are_trained_on_as_long_as_the_model_gets_better():
+    counts, _ = corpus(20)
+    job = FakeJob(seed=1)
+    fit(counts, 4, job)
+    assert len(job.values("train")) == 50  # 32, where the draws of an epoch decided that it was a bad one
+
+
 class Leavable(FakeJob):
     """A job that knows whether it may be left in the midst of what it does, as there is no model yet."""
 
@@ -205,9 +212,13 @@ def test_a_validation_channel_of_another_width_is_refused():
         fit(corpus(50)[0], 4, channels={"validation": MemoryStream(np.ones((2, 3), np.float32))})
 
 
-def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do():
+@pytest.mark.parametrize("epochs", [1, 30])  # after one, no loss of a step tells yet
+@pytest.mark.parametrize("channels", [(), ("validation",)])
+def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do(channels, epochs):
+    counts = corpus(50)[0] * 1e6
+    given = {"optimizer": "sgd", "learning_rate": 1.0, "encoder_layers_activation": "relu", "epochs": epochs}
     with pytest.raises(TrainingDataError, match="diverged: .* A smaller learning_rate than 1, or a clip_gradient"):
-        fit(corpus(50)[0] * 1e6, 4, optimizer="sgd", learning_rate=1.0, encoder_layers_activation="relu", epochs=30)
+        fit(counts, 4, channels={name: MemoryStream(counts) for name in channels}, **given)
 
 
 # ---- words ----------------------------------------------------------------------------------------------------------

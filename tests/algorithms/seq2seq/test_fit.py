@@ -155,6 +155,15 @@ def test_sequences_that_cannot_be_learnt_are_named(tmp_path: Path, pairs: Pairs,
         Seq2Seq.fit(parsed(), seq2seq_channels(tmp_path, pairs), FakeJob())
 
 
+@pytest.mark.parametrize("metric", ["perplexity", "bleu"])
+def test_a_last_update_that_diverges_leaves_no_model(metric: str, tmp_path: Path) -> None:
+    job = FakeJob()
+    given = {"max_num_batches": "1", "learning_rate": "1e30", "weight_decay": "1e30", "optimized_metric": metric}
+    with pytest.raises(TrainingDataError, match="perplexity on the validation channel became nan after 1 updates"):
+        Seq2Seq.fit(parsed(**given), seq2seq_channels(tmp_path), job)
+    assert not job.intermediates
+
+
 def test_vocabularies_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
     channels = seq2seq_channels(tmp_path)
     for content, words in (
