@@ -45,6 +45,16 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
     return booster
 
 
+def why_unsound(booster: xgb.Booster) -> str | None:
+    """What ``load_booster`` would have against a booster that was trained here; None where it would load it."""
+    data = bytes(booster.save_raw("ubj"))
+    try:
+        soundness.check(_object(data), len(data))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _checked(data: bytes, name: str) -> bytearray:
     """The model in ``data`` as XGBoost is given it."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from algorithms.hyperparameters import fields, wire_values
 from algorithms.interface import Job, Stream
 from algorithms.xgb import data
 from algorithms.xgb.boost import boost
+from algorithms.xgb.documents import why_unsound
 from algorithms.xgb.folds import cross_validate
 from algorithms.xgb.messages import logged
 from algorithms.xgb.model import XGBModel, load_start
@@ -63,9 +64,12 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
         if hyperparameters.kfold is not None:
             joined = train if validation is None else data.of_both(train, validation)
             del train, validation
-            return XGBModel(cross_validate(hyperparameters, joined, job))
+            boosters = cross_validate(hyperparameters, joined, job)
+            _refuse_unsound(boosters)
+            return XGBModel(boosters)
         checkpoints = job.checkpoint_directory
         boosted = boost(hyperparameters, train, validation, job, start=start, checkpoint_directory=checkpoints)
+        _refuse_unsound([boosted.booster])
         _warn_of_no_split(boosted.booster, train, hyperparameters, job)
         return XGBModel([boosted.booster])
 
@@ -111,6 +115,7 @@ def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyp
     assert rows.labels is not None
     data.check_labels(rows.labels.ravel(), name, hyperparameters, job.hosts)
     data.check_weights(rows.weights, name, job.hosts)
+    data.check_weighed_metrics(rows.weights, name, hyperparameters)
     return rows
 
 
@@ -127,6 +132,16 @@ def _of_one_width(train: Batch, validation: Batch) -> tuple[Batch, Batch]:
             f"{train.feature_dim}"
         )
     return data.of_width(train, width), data.of_width(validation, width)
+
+
+def _refuse_unsound(boosters: Sequence[xgb.Booster]) -> None:
+    """XGBoost goes on growing where a number is none any more, and the model that comes of it answers nothing."""
+    for booster in boosters:
+        if (reason := why_unsound(booster)) is not None:
+            raise TrainingDataError(
+                f"Training ended with a model that cannot be served: {reason}. Where numbers grow beyond all bounds, "
+                "or a leaf divides 0 by 0, a lower eta, and lambda or min_child_weight above 0, keep them finite"
+            )
 
 
 def _warn_of_no_split(booster: xgb.Booster, train: Batch, hyperparameters: XGBoostHyperparameters, job: Job) -> None:

@@ -19,6 +19,7 @@ from algorithms.errors import (
 )
 from algorithms.figures import Sample
 from algorithms.xgb import boost
+from algorithms.xgb.names import OF_QUERIES, OF_ROWS
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.algorithms.xgb.jobs import dumped, fit, groups, library, round_by_round, rows
@@ -106,6 +107,54 @@ def test_ranking_takes_queries_and_their_weights(weighted):
     found = fit(stream, job=job, objective="rank:ndcg", eval_metric="ndcg,map,ndcg@5")
     assert dumped(found.boosters[0]) == dumped(expected)
     assert [name for name, _ in job.rounds[0][1]] == ["train-ndcg", "train-map", "train-ndcg@5"]
+
+
+def test_without_ids_all_rows_are_one_query_of_one_weight():
+    features, labels = rows()
+    found, expected = (
+        fit(MemoryStream(features, labels, np.full(300, 2, np.float32), queries), objective="rank:ndcg")
+        for queries in (None, np.zeros(300, np.int64))
+    )
+    assert dumped(found.boosters[0]) == dumped(expected.boosters[0])
+    with pytest.raises(TrainingDataError, match="Rows of one query have different weights"):
+        fit(MemoryStream(features, labels, np.arange(300, dtype=np.float32)), objective="rank:ndcg")
+
+
+def test_metrics_of_rows_take_the_weight_of_a_rows_query():
+    features, labels = rows()
+    weights = np.repeat(np.linspace(0.5, 2, 30), 10).astype(np.float32)
+    job = FakeJob()
+    found = fit(MemoryStream(features, labels, weights, groups()), job=job, objective="rank:ndcg", eval_metric="mse")
+    errors = (found.predict(Batch(features))["score"] - labels) ** 2
+    assert job.last("train", "mse") == pytest.approx(np.average(errors, weights=weights))
+
+
+@pytest.mark.parametrize(
+    ("objective", "metrics", "weighed"),
+    [
+        ("rank:pairwise", OF_ROWS, "queries, and metric '{}' weighs rows"),
+        ("reg:squarederror", OF_QUERIES, "rows, and metric '{}' weighs queries"),
+    ],
+)
+def test_metrics_that_have_other_weights_are_refused(objective, metrics, weighed):
+    """XGBoost ends the process where a metric looks for a weight of each row, and there is one of each query."""
+    features, labels = rows()
+    weighted = MemoryStream(features, labels, np.full(300, 2, np.float32), groups())
+    for metric in (*metrics, f"{metrics[0]}@2"):
+        with pytest.raises(TrainingDataError, match=f"'validation' has weights.*{weighed.format(metric)}"):
+            fit(MemoryStream(features, labels, None, groups()), weighted, objective=objective, eval_metric=metric)
+
+
+def test_a_model_that_cannot_be_served_is_no_model():
+    """XGBoost goes on with NaN in a leaf or a weight, and the job would end well with a file that no server opens."""
+    features, _ = rows(20, missing=0)
+    times = np.exp(2 * features[:, 0]) * np.random.default_rng(2).choice([-1, 1], 20)
+    unbounded = {"lambda_": 0, "min_child_weight": 0, "eta": 1}
+    with pytest.raises(TrainingDataError, match="cannot be served: .* leaf's value is not a finite .* lower eta"):
+        fit((features, times), objective="survival:cox", num_round=40, **unbounded)
+    linear = {"booster": "gblinear", "base_score": 1000}
+    with pytest.raises(TrainingDataError, match="cannot be served: a weight is not a finite number"):
+        fit((features * 1000, np.full(20, 1e-3)), objective="reg:gamma", num_round=8, **linear)
 
 
 def test_survival_reads_labels_as_cox_does():
