@@ -374,6 +374,20 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
         fit(model=tmp_path)
 
 
+def test_the_booster_of_an_earlier_model_need_not_be_stated(tmp_path):
+    given = {"validation": rows(seed=1), "early_stopping_rounds": 1, "num_round": 8}
+    for booster in ("gbtree", "dart", "gblinear"):
+        fit(booster=booster, num_round=3).save(tmp_path)
+        stated, unstated = (fit(model=tmp_path, **given, **more) for more in ({"booster": booster}, {}))
+        assert dumped(stated.boosters[0]) == dumped(unstated.boosters[0])
+    with pytest.raises(HyperparameterError, match="'updater': booster gblinear takes .* from a booster gblinear"):
+        fit(model=tmp_path, updater="grow_colmaker,prune")
+    update = {"process_type": "update", "updater": "refresh", "num_round": 1}
+    fit(booster="dart", num_round=3).save(tmp_path)
+    with pytest.raises(HyperparameterError, match="update needs booster gbtree.* from a booster dart"):
+        fit(model=tmp_path, **update)  # XGBoost gives its trees the weights of others
+
+
 @pytest.mark.parametrize("objective", ["binary:logistic", "binary:logitraw"])
 @pytest.mark.parametrize("folds", [{}, {"kfold": 3}])
 def test_labels_may_be_probabilities_of_class_1(objective, folds, tmp_path):
