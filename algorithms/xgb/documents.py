@@ -67,11 +67,11 @@ def _checked(data: bytes, name: str) -> bytearray:
             "it, open it yourself, save its Booster with booster.save_model('xgboost-model'), and use that file"
         ) from None
     except (ubjson.UBJSONError, legacy.LegacyError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(f"{name} is not an XGBoost model, or is damaged: {error}") from None
+        raise ModelError(f"{name} is not an XGBoost model, or is damaged: {first_line(error)}") from None
     except KeyError as error:
         raise ModelError(f"{name} is not an XGBoost model, or is damaged: it has no {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelError(f"{name} is damaged: {error}") from None
+        raise ModelError(f"{name} is damaged: {first_line(error)}") from None
 
 
 def _document(data: bytes) -> dict[str, Any]:
