@@ -109,9 +109,9 @@ def boost(
         raise TrainingStopped("training was stopped before the first round")
 
     with _in_our_words():
-        matrices = [(data.matrix(train, hyperparameters, quantized=quantized), "train")]
+        matrices = [(data.matrix(train, hyperparameters, start=start, quantized=quantized), "train")]
         if validation is not None:
-            matrices.append((data.matrix(validation, hyperparameters), "validation"))
+            matrices.append((data.matrix(validation, hyperparameters, start=start), "validation"))
         booster = _rounds(hyperparameters, matrices, start, left, monitor, job, resumed=done > 0)
     if monitor.stopped and not hyperparameters.save_model_on_termination:
         raise TrainingStopped("training was stopped, and save_model_on_termination is false")

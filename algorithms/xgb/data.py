@@ -237,16 +237,26 @@ def check_weighed_metrics(weights: np.ndarray | None, channel: str, hyperparamet
             )
 
 
-def matrix(rows: Batch, hyperparameters: XGBoostHyperparameters, *, quantized: bool = False) -> xgb.DMatrix:
+def matrix(
+    rows: Batch,
+    hyperparameters: XGBoostHyperparameters,
+    *,
+    start: xgb.Booster | None = None,
+    quantized: bool = False,
+) -> xgb.DMatrix:
     """XGBoost's matrix of ``rows``; absent entries of sparse rows and NaN are missing values.
 
     Args:
+        start: the booster that is gone on from: the features have its names and types, which XGBoost asks for.
         quantized: keep the bins of each value instead of the value. Half the memory of a DMatrix or less, and the
             same trees as long as nothing but the hist method looks at the rows.
     """
     assert rows.labels is not None
     labels = np.ravel(rows.labels)
     settings: dict[str, Any] = {"label": labels, "weight": rows.weights, "nthread": hyperparameters.nthread}
+    if start is not None:
+        settings |= {"feature_names": start.feature_names, "feature_types": start.feature_types}
+        settings["enable_categorical"] = "c" in (start.feature_types or ())
     if hyperparameters.target == "survival:aft":
         # SageMaker has no column for the two ends of an interval: read as survival:cox reads its labels.
         settings["label_lower_bound"] = np.abs(labels)

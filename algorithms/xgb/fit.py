@@ -59,7 +59,11 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
             f"Hyperparameter 'interaction_constraints' names feature {max(beyond)}, and rows have {train.feature_dim}, "
             "which count from 0"
         )
-    start = _start(channels["model"], train, hyperparameters, job) if "model" in channels else None
+    start = _start(channels["model"], hyperparameters, job) if "model" in channels else None
+    if start is not None:
+        width = start.num_features()
+        train = _as_wide_as_the_model(train, "train", width)
+        validation = None if validation is None else _as_wide_as_the_model(validation, "validation", width)
     with logged(job):
         if hyperparameters.kfold is not None:
             joined = train if validation is None else data.of_both(train, validation)
@@ -169,16 +173,21 @@ def _warn_of_same_rows(train: Batch, validation: Batch, job: Job) -> None:
         )
 
 
-def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters, job: Job) -> xgb.Booster:
-    """The booster in the folder of the ``model`` channel, ready to be continued on ``train``."""
+def _as_wide_as_the_model(rows: Batch, channel: str, width: int) -> Batch:
+    if rows.feature_dim > width or (rows.feature_dim < width and not rows.is_sparse):
+        raise TrainingDataError(
+            f"Channel '{channel}' has rows of {rows.feature_dim} features, and the model in channel 'model' takes "
+            f"{width}"
+        )
+    return data.of_width(rows, width)
+
+
+def _start(folder: Any, hyperparameters: XGBoostHyperparameters, job: Job) -> xgb.Booster:
+    """The booster in the folder of the ``model`` channel, ready to be continued."""
     if hyperparameters.kfold is not None:
         raise ChannelError("Channel 'model' and _kfold exclude each other: its trees have seen the rows of all folds")
     booster = load_start(Path(folder))
-    earlier, width = XGBModel([booster]), booster.num_features()
-    if train.feature_dim > width or (train.feature_dim < width and not train.is_sparse):
-        raise TrainingDataError(
-            f"Channel 'train' has rows of {train.feature_dim} features, and the model in channel 'model' takes {width}"
-        )
+    earlier = XGBModel([booster])
     classes = 0 if earlier.objective.startswith("binary:") else earlier.classes
     if classes != (hyperparameters.num_class or 0):
         raise HyperparameterError(

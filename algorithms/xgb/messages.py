@@ -21,7 +21,7 @@ _STACK = "Stack trace:"
 # Parts of what XGBoost 3 says when the rows, and not the code, are at fault.
 _DATA = (
     *("label", "Label", "`inf`", "pos or neg", "No more tree left", "feature_names mismatch", "Number of columns"),
-    *("query group", "Size of weight", "number of features", "group_ptr", "binary relevance", "auc <= 1.0"),
+    *("query group", "Size of weight", "number of features", "group_ptr", "binary relevance", "auc <= 1.0", "ategor"),
 )
 # … and when the hyperparameters are.
 _HYPERPARAMETERS = (

@@ -374,6 +374,35 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
         fit(model=tmp_path)
 
 
+def test_rows_have_the_names_and_types_of_an_earlier_models_features(tmp_path):
+    """Of a model that was trained elsewhere, on a data frame or with categories, XGBoost asks for both."""
+    features, labels = rows(missing=0)
+    features[:, 0] = np.arange(len(features)) % 3
+    features[:, 1] = features[:, 0] == 1  # which categories tell, and numbers do not as well
+    told = {"feature_names": list("abcde"), "feature_types": ["c", "q", "q", "q", "q"], "enable_categorical": True}
+    matrix = xgb.DMatrix(features, label=labels, **told)
+    start = library({}, matrix, 3)
+    (tmp_path / "xgboost-model").write_bytes(start.save_raw("ubj"))
+    found = fit((features, labels), (features, labels), model=tmp_path, num_round=2).boosters[0]
+    assert dumped(found) == dumped(library({}, matrix, 2, xgb_model=bytearray(start.save_raw("ubj"))))
+    assert (found.feature_names, found.feature_types) == (told["feature_names"], told["feature_types"])
+    with pytest.raises(HyperparameterError, match="exact.* doesn't support categorical"):
+        fit((features, labels), model=tmp_path, tree_method="exact")
+    with pytest.raises(TrainingDataError, match="Invalid categorical value"):
+        fit((-features, labels), model=tmp_path)
+
+
+def test_sparse_rows_may_be_narrower_than_an_earlier_model(tmp_path):
+    features, labels = rows(missing=0)
+    fit((features, labels)).save(tmp_path)
+    narrow, wide = (np.where(np.arange(5) < 3, features, 0)[:, :width] for width in (3, 5))
+    expected = fit((sp.csr_array(wide), labels), model=tmp_path)
+    found = fit((sp.csr_array(narrow), labels), (sp.csr_array(narrow), labels), model=tmp_path)
+    assert dumped(found.boosters[0]) == dumped(expected.boosters[0])
+    with pytest.raises(TrainingDataError, match="'validation' has rows of 3 features, and the model .* takes 5"):
+        fit((sp.csr_array(narrow), labels), (narrow, labels), model=tmp_path)
+
+
 def test_the_booster_of_an_earlier_model_need_not_be_stated(tmp_path):
     given = {"validation": rows(seed=1), "early_stopping_rounds": 1, "num_round": 8}
     for booster in ("gbtree", "dart", "gblinear"):
