@@ -20,6 +20,7 @@ from algorithms.events import Chosen, Measured, Progress, Score
 from algorithms.interface import Hosts, Job
 from algorithms.xgb import data
 from algorithms.xgb.checkpoints import Checkpoints
+from algorithms.xgb.documents import load_booster
 from algorithms.xgb.messages import translated
 from algorithms.xgb.metrics import CUSTOM, evaluator
 from algorithms.xgb.model import XGBModel
@@ -34,7 +35,7 @@ _SEEDS_APART = 1_000_003
 """Between the seeds of two rounds: a prime, so that jobs with neighbouring seeds do not share the seeds of rounds."""
 
 _BEST = "best_booster"
-"""The attribute of a linear booster's checkpoint that holds the booster as it was after the best round."""
+"""The attribute of a checkpoint that holds the booster as it was after the best round, where later ones changed it."""
 
 Scores = dict[str, float]
 """Values of one round by name, as ``train-rmse``."""
@@ -251,24 +252,30 @@ class Watcher:
     """Watches one metric of the validation data, and knows the best round.
 
     The best round and score are attributes of the booster, so that a run that resumes from a checkpoint goes on
-    counting where the checkpoint was taken. So is the best linear booster itself, as base64 text.
+    counting where the checkpoint was taken. So is the best booster itself, as base64 text, where it is kept aside.
     """
 
     def __init__(self, hyperparameters: XGBoostHyperparameters, start: xgb.Booster | None) -> None:
         self._patience = hyperparameters.early_stopping_rounds or 0
         self._metric = hyperparameters.decisive_metric
-        # The rounds of a linear booster all change the same weights: none can be cut off, so the best is kept aside.
-        self._is_linear = hyperparameters.booster == "gblinear"
+        # The rounds of a linear booster all change the same weights, and those of dart the weights of earlier trees:
+        # with later rounds cut off it would not be the booster that was scored, so the best one is kept aside.
+        self._keeps_aside = hyperparameters.booster in ("gblinear", "dart")
         self._aside: bytearray | None = None
         self._stopping = EarlyStopping()
-        if start is None or (best := start.attr("best_iteration")) is None:
-            return
-        if self._is_linear:
-            if (kept := start.attr(_BEST)) is None:  # of an earlier version of this project: count anew
-                return
-            self._aside = bytearray(base64.b64decode(kept))
-        score = float(start.attr("best_score") or "nan")
-        self._stopping = EarlyStopping(best=score, best_step=int(best), reference=score)
+        if start is not None:
+            with contextlib.suppress(ValueError):  # it has no best round, or no sound one: count anew
+                self._go_on_from(start)
+
+    def _go_on_from(self, start: xgb.Booster) -> None:
+        best, score = int(start.attr("best_iteration") or ""), float(start.attr("best_score") or "")
+        if not 0 <= best < start.num_boosted_rounds():
+            raise ValueError(f"there is no round {best}")
+        if self._keeps_aside:
+            aside = base64.b64decode(start.attr(_BEST) or "", validate=True)
+            load_booster(aside, _BEST)
+            self._aside = bytearray(aside)
+        self._stopping = EarlyStopping(best=score, best_step=best, reference=score)
 
     @property
     def best_iteration(self) -> int:
@@ -287,18 +294,18 @@ class Watcher:
         self._stopping.maximize = name.removeprefix("validation-").partition("@")[0] in HIGHER_IS_BETTER
         if self._stopping.take(value, number):
             booster.set_attr(best_iteration=str(number), best_score=str(value))
-            if self._is_linear:
+            if self._keeps_aside:
                 booster.set_attr(**{_BEST: None})
                 self._aside = booster.save_raw("ubj")
                 booster.set_attr(**{_BEST: base64.b64encode(self._aside).decode()})
 
     def so_far(self, booster: xgb.Booster) -> xgb.Booster:
-        """What to keep of an unfinished run: all trees, which name their best round; of linear boosters the best."""
-        return self.best(booster) if self._is_linear else booster
+        """What to keep of an unfinished run: all trees, which name their best round, or the best booster."""
+        return self.best(booster) if self._keeps_aside else booster
 
     def best(self, booster: xgb.Booster) -> xgb.Booster:
         """The booster as it was after the best round."""
-        if self._is_linear:
+        if self._keeps_aside:
             return xgb.Booster(model_file=self._aside)
         best = booster[: self.best_iteration + 1]
         best.set_attr(best_iteration=str(self.best_iteration), best_score=str(self._stopping.best))

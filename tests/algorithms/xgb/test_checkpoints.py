@@ -176,9 +176,9 @@ def test_early_stopping_goes_on_counting_after_a_resume(tmp_path):
 
 
 @pytest.mark.parametrize("stopped_after", [1, 3, 5, None])
-def test_early_stopping_of_a_linear_booster_finds_its_best_weights_again(stopped_after, tmp_path):
-    given = {"booster": "gblinear", "objective": "binary:logistic", "eta": 1, "num_round": 20}
-    given["early_stopping_rounds"] = 4
+@pytest.mark.parametrize("booster", [{"booster": "gblinear", "eta": 1}, {"booster": "dart", "rate_drop": 0.3}])
+def test_early_stopping_of_what_later_rounds_change_finds_its_best_again(booster, stopped_after, tmp_path):
+    given = {"objective": "binary:logistic", "num_round": 20, "early_stopping_rounds": 4, **booster}
     straight = fit(validation=rows(seed=1), **given)
     best = int(straight.boosters[0].attr("best_iteration"))
     assert 0 < best < 15
@@ -189,6 +189,24 @@ def test_early_stopping_of_a_linear_booster_finds_its_best_weights_again(stopped
         assert stopped_after is not None
     resumed = fit(job=FakeJob(checkpoint_directory=tmp_path), validation=rows(seed=1), **given).boosters[0]
     assert resumed.save_raw("ubj") == straight.boosters[0].save_raw("ubj")
+
+
+@pytest.mark.parametrize(
+    "spoiled", [{"best_score": "x"}, {"best_iteration": None}, {"best_iteration": "99"}, {"best_booster": "e30="}]
+)
+def test_early_stopping_counts_anew_where_a_checkpoint_does_not_tell(spoiled, tmp_path):
+    given = {"booster": "gblinear", "eta": 1, "num_round": 8, "early_stopping_rounds": 6}
+    with pytest.raises(TrainingStopped):
+        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=5), validation=rows(seed=1), **given)
+    newest = tmp_path / f"xgboost-checkpoint.{checkpoint_numbers(tmp_path)[-1]}"
+    booster = xgb.Booster(model_file=bytearray(newest.read_bytes()))
+    booster.set_attr(**spoiled)
+    newest.write_bytes(booster.save_raw("ubj"))
+    job = FakeJob(checkpoint_directory=tmp_path)
+    found = fit(job=job, validation=rows(seed=1), **given).boosters[0]
+    scores = {number: dict(round_)["validation-rmse"] for number, round_ in job.rounds}
+    assert float(found.attr("best_score")) == min(scores.values())
+    assert set(found.attributes()) == {"best_iteration", "best_score"}
 
 
 @pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])

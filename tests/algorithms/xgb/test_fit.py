@@ -298,6 +298,20 @@ def test_early_stopping_of_a_linear_booster_keeps_its_best_weights():
     np.testing.assert_array_equal(model.predict(batch)["score"], again.predict(batch)["score"])
 
 
+def test_early_stopping_of_dart_keeps_the_booster_that_was_scored():
+    """Later rounds change the weights of earlier trees: with them cut off it is another."""
+    held_out = rows(seed=1)
+    given = {"booster": "dart", "rate_drop": 0.3, "objective": "binary:logistic", "num_round": 40, "max_depth": 2}
+    job = FakeJob()
+    model = fit(rows(), held_out, job, early_stopping_rounds=3, save_model_on_termination="true", **given)
+    best = int(model.boosters[0].attr("best_iteration"))
+    assert 0 < best < len(job.rounds) - 1
+    scores = xgb.Booster.eval_set(model.boosters[0], [(xgb.DMatrix(held_out[0], held_out[1]), "validation")])
+    assert float(scores.rpartition(":")[2]) == pytest.approx(job.rounds[best][1][-1][1], abs=1e-6)
+    again = fit(rows(), held_out, num_round=best + 1, **{k: v for k, v in given.items() if k != "num_round"})
+    assert dumped(model.boosters[0]) == dumped(again.boosters[0]) == dumped(job.intermediates[-1].boosters[0])
+
+
 def test_early_stopping_without_validation_says_so():
     job = FakeJob()
     model = fit(job=job, early_stopping_rounds=1)
