@@ -339,8 +339,9 @@ class XGBoostHyperparameters(Hyperparameters):
 
     @property
     def draws(self) -> bool:
-        """Rounds draw random numbers: rows, columns or trees that are left out. A linear booster leaves out nothing."""
-        if self.booster == "gblinear":
+        """Rounds draw random numbers: rows, columns or trees that are left out. A linear booster leaves out nothing, and
+        neither do updates of trees."""
+        if self.booster == "gblinear" or self.process_type == "update":
             return False
         shares = (self.subsample, self.colsample_bytree, self.colsample_bylevel, self.colsample_bynode)
         return self.booster == "dart" or any(share is not None and share < 1 for share in shares)

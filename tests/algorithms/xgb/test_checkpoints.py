@@ -142,6 +142,15 @@ def test_a_linear_booster_keeps_its_penalties_beside_shares_of_rows_and_columns(
     assert dumped(fit(**penalties, **given).boosters[0]) == dumped(fit(**penalties).boosters[0])
 
 
+@pytest.mark.parametrize("updater", ["refresh", "prune"])
+def test_trees_are_updated_alike_beside_shares_of_rows_and_columns(updater, tmp_path):
+    """The configuration that a round with a seed of its own loads again forgets that trees are to be updated."""
+    fit().save(tmp_path)
+    given = {"model": tmp_path, "process_type": "update", "updater": updater, "gamma": 2}
+    expected = fit(rows(seed=3), **given)
+    assert dumped(fit(rows(seed=3), subsample=0.5, **given).boosters[0]) == dumped(expected.boosters[0])
+
+
 def test_each_round_draws_rows_of_its_own():
     """One seed for all rounds would leave the same rows out of every tree."""
     features, labels = rows(missing=0)
