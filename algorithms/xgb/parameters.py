@@ -339,7 +339,7 @@ class XGBoostHyperparameters(Hyperparameters):
 
     @property
     def draws(self) -> bool:
-        """Rounds draw random numbers: rows, columns or trees that are left out. A linear booster leaves out nothing, and
+        """Rounds draw random numbers: rows, columns or trees that are left out. Linear boosters leave out nothing, and
         neither do updates of trees."""
         if self.booster == "gblinear" or self.process_type == "update":
             return False
