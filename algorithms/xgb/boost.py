@@ -118,8 +118,8 @@ def boost(
         raise TrainingStopped("training was stopped, and save_model_on_termination is false")
     if monitor.stopped and checkpoints is not None:
         job.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
-    if stopping is None:
-        if not monitor.history:  # all rounds are those of an earlier run
+    if stopping is None or stopping.best_iteration < 0:
+        if not monitor.history:  # all rounds are those of an earlier run, which may have watched nothing
             monitor.history.append(monitor.evaluated(booster, matrices))
             job.report(measured(done - 1, monitor.history[-1]))
         return Boosted(booster, monitor.history[-1], monitor.stopped)
@@ -148,7 +148,7 @@ def _of_its_kind(hyperparameters: XGBoostHyperparameters, start: xgb.Booster) ->
         )
     hyperparameters = replace(hyperparameters, booster=kind)
     if problems := hyperparameters.check():
-        raise HyperparameterError([f"{problem} (the job goes on from a booster {kind})" for problem in problems])
+        raise HyperparameterError([f"{problem} (the job goes on from a {kind} booster)" for problem in problems])
     return hyperparameters
 
 

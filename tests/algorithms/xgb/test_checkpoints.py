@@ -219,6 +219,16 @@ def test_early_stopping_counts_anew_where_a_checkpoint_does_not_tell(spoiled, tm
 
 
 @pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])
+def test_a_job_with_early_stopping_takes_all_rounds_of_one_without_it(booster, tmp_path):
+    given = {"booster": booster, "num_round": 6, "validation": rows(seed=1)}
+    whole, again = (FakeJob(checkpoint_directory=tmp_path) for _ in range(2))
+    expected = fit(job=whole, **given)
+    found = fit(job=again, early_stopping_rounds=2, **given)
+    assert dumped(found.boosters[0]) == dumped(expected.boosters[0])
+    assert again.scores == pytest.approx(whole.scores, abs=1e-5)
+
+
+@pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])
 def test_without_early_stopping_all_rounds_of_a_checkpoint_count(booster, tmp_path):
     given = {"booster": booster, "eta": 1, "num_round": 20}
     with pytest.raises(TrainingStopped):

@@ -423,11 +423,11 @@ def test_the_booster_of_an_earlier_model_need_not_be_stated(tmp_path):
         fit(booster=booster, num_round=3).save(tmp_path)
         stated, unstated = (fit(model=tmp_path, **given, **more) for more in ({"booster": booster}, {}))
         assert dumped(stated.boosters[0]) == dumped(unstated.boosters[0])
-    with pytest.raises(HyperparameterError, match="'updater': booster gblinear takes .* from a booster gblinear"):
+    with pytest.raises(HyperparameterError, match="'updater': booster gblinear takes .* from a gblinear booster"):
         fit(model=tmp_path, updater="grow_colmaker,prune")
     update = {"process_type": "update", "updater": "refresh", "num_round": 1}
     fit(booster="dart", num_round=3).save(tmp_path)
-    with pytest.raises(HyperparameterError, match="update needs booster gbtree.* from a booster dart"):
+    with pytest.raises(HyperparameterError, match="update needs booster gbtree.* from a dart booster"):
         fit(model=tmp_path, **update)  # XGBoost gives its trees the weights of others
 
 
