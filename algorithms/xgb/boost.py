@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from algorithms.events import Chosen, Measured, Progress, Score
 from algorithms.interface import Hosts, Job
 from algorithms.xgb import data
 from algorithms.xgb.checkpoints import Checkpoints
+from algorithms.xgb.documents import load_booster
 from algorithms.xgb.messages import translated
 from algorithms.xgb.metrics import CUSTOM, evaluator
 from algorithms.xgb.model import XGBModel
@@ -31,6 +33,9 @@ MANY_VALUES = 1 << 28
 
 _SEEDS_APART = 1_000_003
 """Between the seeds of two rounds: a prime, so that jobs with neighbouring seeds do not share the seeds of rounds."""
+
+_BEST = "best_booster"
+"""The attribute of a checkpoint that holds the booster as it was after the best round, where later ones changed it."""
 
 Scores = dict[str, float]
 """Values of one round by name, as ``train-rmse``."""
@@ -69,7 +74,7 @@ def boost(
         beside: boosters to save together with this one while it is unfinished.
 
     Raises:
-        HyperparameterError: what is to be gone on from is of another kind of base learner.
+        HyperparameterError: what is to be gone on from is of another kind of base learner than they are for.
         TrainingStopped: the job was asked to stop, and not to keep a model then.
     """
     updating = hyperparameters.process_type == "update"
@@ -88,10 +93,12 @@ def boost(
                 "all. To train fewer, empty the folder of checkpoints."
             )
     if start is not None:
-        _check_kind(start, hyperparameters)
+        hyperparameters = _of_its_kind(hyperparameters, start)
     stopping = None
     if hyperparameters.early_stopping_rounds is not None and validation is not None:
         stopping = Watcher(hyperparameters, start)
+    elif start is not None:  # a checkpoint of a job with early stopping: here all rounds count
+        start.set_attr(best_iteration=None, best_score=None, **{_BEST: None})
     left = max(hyperparameters.num_round - done, 0)
     if stopping is not None and stopping.is_over(base + done - 1):
         left = 0
@@ -103,16 +110,16 @@ def boost(
         raise TrainingStopped("training was stopped before the first round")
 
     with _in_our_words():
-        matrices = [(data.matrix(train, hyperparameters, quantized=quantized), "train")]
+        matrices = [(data.matrix(train, hyperparameters, start=start, quantized=quantized), "train")]
         if validation is not None:
-            matrices.append((data.matrix(validation, hyperparameters), "validation"))
+            matrices.append((data.matrix(validation, hyperparameters, start=start), "validation"))
         booster = _rounds(hyperparameters, matrices, start, left, monitor, job, resumed=done > 0)
     if monitor.stopped and not hyperparameters.save_model_on_termination:
         raise TrainingStopped("training was stopped, and save_model_on_termination is false")
     if monitor.stopped and checkpoints is not None:
         job.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
-    if stopping is None:
-        if not monitor.history:  # all rounds are those of an earlier run
+    if stopping is None or stopping.best_iteration < 0:
+        if not monitor.history:  # all rounds are those of an earlier run, which may have watched nothing
             monitor.history.append(monitor.evaluated(booster, matrices))
             job.report(measured(done - 1, monitor.history[-1]))
         return Boosted(booster, monitor.history[-1], monitor.stopped)
@@ -124,8 +131,13 @@ def boost(
     return Boosted(best, scores, monitor.stopped)
 
 
-def _check_kind(start: xgb.Booster, hyperparameters: XGBoostHyperparameters) -> None:
-    """XGBoost goes on with another kind without a word, and without all that the booster has learned."""
+def _of_its_kind(hyperparameters: XGBoostHyperparameters, start: xgb.Booster) -> XGBoostHyperparameters:
+    """With the ``booster`` that is gone on from, where none is stated.
+
+    Raises:
+        HyperparameterError: another is stated: XGBoost goes on with that without a word, and without all that the
+            booster has learned. Or a hyperparameter is not for this one.
+    """
     kind = json.loads(start.save_config())["learner"]["gradient_booster"]["name"]
     if hyperparameters.booster not in (None, kind):
         raise HyperparameterError(
@@ -134,6 +146,10 @@ def _check_kind(start: xgb.Booster, hyperparameters: XGBoostHyperparameters) -> 
                 f"checkpoint, is of {kind}: state that, or begin anew"
             ]
         )
+    hyperparameters = replace(hyperparameters, booster=kind)
+    if problems := hyperparameters.check():
+        raise HyperparameterError([f"{problem} (the job goes on from a {kind} booster)" for problem in problems])
+    return hyperparameters
 
 
 def _rounds(
@@ -217,35 +233,49 @@ def _own_metrics(hyperparameters: XGBoostHyperparameters) -> dict[str, list[str]
     return {"eval_metric": own} if own else {}
 
 
-def reseed(booster: xgb.Booster, seed: int, number: int) -> None:
+def reseed(booster: xgb.Booster, hyperparameters: XGBoostHyperparameters, number: int) -> None:
     """Let round ``number`` draw its random numbers from a seed of its own, so that they do not depend on whether the
     rounds before it ran in the same process: a job that resumes then gives the model of an undisturbed one.
 
     XGBoost itself draws all rounds from one stream, which no file holds. It starts a new one where the seed changes;
-    loading the configuration again makes new tree builders, which draw columns from streams of their own.
+    loading the configuration again makes new tree builders, which draw columns from streams of their own. It forgets
+    that the job has stated the updaters, whose place those of ``tree_method`` would take, and the penalties of a linear
+    booster, which draws nothing.
     """
     booster.load_config(booster.save_config())
-    booster.set_param({"seed": (seed + number * _SEEDS_APART + 2**31) % 2**32 - 2**31})
+    seed = ((hyperparameters.seed or 0) + number * _SEEDS_APART + 2**31) % 2**32 - 2**31
+    stated = {"updater": ",".join(hyperparameters.updater)} if hyperparameters.updater else {}
+    booster.set_param({**stated, "seed": seed})
 
 
 class Watcher:
     """Watches one metric of the validation data, and knows the best round.
 
     The best round and score are attributes of the booster, so that a run that resumes from a checkpoint goes on
-    counting where the checkpoint was taken.
+    counting where the checkpoint was taken. So is the best booster itself, as base64 text, where it is kept aside.
     """
 
     def __init__(self, hyperparameters: XGBoostHyperparameters, start: xgb.Booster | None) -> None:
         self._patience = hyperparameters.early_stopping_rounds or 0
         self._metric = hyperparameters.decisive_metric
-        # The rounds of a linear booster all change the same weights: none can be cut off, so the best is kept aside.
-        self._is_linear = hyperparameters.booster == "gblinear"
+        # The rounds of a linear booster all change the same weights, and those of dart the weights of earlier trees:
+        # with later rounds cut off it would not be the booster that was scored, so the best one is kept aside.
+        self._keeps_aside = hyperparameters.booster in ("gblinear", "dart")
         self._aside: bytearray | None = None
         self._stopping = EarlyStopping()
-        if start is not None and (best := start.attr("best_iteration")) is not None:
-            score = float(start.attr("best_score") or "nan")
-            self._stopping = EarlyStopping(best=score, best_step=int(best), reference=score)
-            self._aside = start.save_raw("ubj") if self._is_linear else None
+        if start is not None:
+            with contextlib.suppress(ValueError):  # it has no best round, or no sound one: count anew
+                self._go_on_from(start)
+
+    def _go_on_from(self, start: xgb.Booster) -> None:
+        best, score = int(start.attr("best_iteration") or ""), float(start.attr("best_score") or "")
+        if not 0 <= best < start.num_boosted_rounds():
+            raise ValueError(f"there is no round {best}")
+        if self._keeps_aside:
+            aside = base64.b64decode(start.attr(_BEST) or "", validate=True)
+            load_booster(aside, _BEST)
+            self._aside = bytearray(aside)
+        self._stopping = EarlyStopping(best=score, best_step=best, reference=score)
 
     @property
     def best_iteration(self) -> int:
@@ -264,11 +294,18 @@ class Watcher:
         self._stopping.maximize = name.removeprefix("validation-").partition("@")[0] in HIGHER_IS_BETTER
         if self._stopping.take(value, number):
             booster.set_attr(best_iteration=str(number), best_score=str(value))
-            self._aside = booster.save_raw("ubj") if self._is_linear else None
+            if self._keeps_aside:
+                booster.set_attr(**{_BEST: None})
+                self._aside = booster.save_raw("ubj")
+                booster.set_attr(**{_BEST: base64.b64encode(self._aside).decode()})
+
+    def so_far(self, booster: xgb.Booster) -> xgb.Booster:
+        """What to keep of an unfinished run: all trees, which name their best round, or the best booster."""
+        return self.best(booster) if self._keeps_aside else booster
 
     def best(self, booster: xgb.Booster) -> xgb.Booster:
         """The booster as it was after the best round."""
-        if self._is_linear:
+        if self._keeps_aside:
             return xgb.Booster(model_file=self._aside)
         best = booster[: self.best_iteration + 1]
         best.set_attr(best_iteration=str(self.best_iteration), best_score=str(self._stopping.best))
@@ -306,7 +343,6 @@ class Monitor(xgb.callback.TrainingCallback):
         self._stopping = stopping
         self._checkpoints = checkpoints
         self._draws = hyperparameters.draws
-        self._seed = hyperparameters.seed or 0
         self._keep = hyperparameters.save_model_on_termination
         self._shown = shown
         self._rounds = rounds
@@ -318,7 +354,7 @@ class Monitor(xgb.callback.TrainingCallback):
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """XGBoost's hook before each round."""
         if self._draws and (number := self.first + epoch):
-            reseed(model, self._seed, number)
+            reseed(model, self._hyperparameters, number)
         return False
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
@@ -335,7 +371,8 @@ class Monitor(xgb.callback.TrainingCallback):
         if self._checkpoints is not None and self._job.hosts.rank == 0:
             self._checkpoints.save(model, self.first + epoch, now=last or self.stopped)
         if self._keep and not last:
-            self._job.save_intermediate(XGBModel([*self.beside, model]))
+            so_far = model if self._stopping is None else self._stopping.so_far(model)
+            self._job.save_intermediate(XGBModel([*self.beside, so_far]))
         return over or self.stopped
 
     def evaluated(self, booster: xgb.Booster, matrices: list[tuple[xgb.DMatrix, str]]) -> Scores:

@@ -15,7 +15,7 @@ from algorithms.common.labels import LARGEST
 from algorithms.errors import ChannelError, TrainingDataError
 from algorithms.interface import Hosts, Stream
 from algorithms.xgb.metrics import OF_CLASSES
-from algorithms.xgb.names import MULTI
+from algorithms.xgb.names import MULTI, OF_QUERIES, OF_ROWS
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch, concatenate
 
@@ -218,22 +218,52 @@ def check_weights(weights: np.ndarray | None, channel: str, hosts: Hosts) -> Non
         raise TrainingDataError(f"Channel '{channel}': the weights of all rows are 0, so that none counts")
 
 
-def matrix(rows: Batch, hyperparameters: XGBoostHyperparameters, *, quantized: bool = False) -> xgb.DMatrix:
+def check_weighed_metrics(weights: np.ndarray | None, channel: str, hyperparameters: XGBoostHyperparameters) -> None:
+    """Refuse metrics that weigh rows where XGBoost is given weights of queries, and the other way round: it would end
+    the process, as it looks for more weights than there are, or tell only in the middle of the job.
+
+    Raises:
+        TrainingDataError: there is one.
+    """
+    if weights is None:
+        return
+    ranks = hyperparameters.target.startswith("rank:")
+    wrong, taken, weighed = (OF_ROWS, "queries", "rows") if ranks else (OF_QUERIES, "rows", "queries")
+    for metric in hyperparameters.metrics:
+        if metric.partition("@")[0] in wrong:
+            raise TrainingDataError(
+                f"Channel '{channel}' has weights, which with objective {hyperparameters.target} are those of {taken}, "
+                f"and metric '{metric}' weighs {weighed}: leave out the weights or the metric"
+            )
+
+
+def matrix(
+    rows: Batch,
+    hyperparameters: XGBoostHyperparameters,
+    *,
+    start: xgb.Booster | None = None,
+    quantized: bool = False,
+) -> xgb.DMatrix:
     """XGBoost's matrix of ``rows``; absent entries of sparse rows and NaN are missing values.
 
     Args:
+        start: the booster that is gone on from: the features have its names and types, which XGBoost asks for.
         quantized: keep the bins of each value instead of the value. Half the memory of a DMatrix or less, and the
             same trees as long as nothing but the hist method looks at the rows.
     """
     assert rows.labels is not None
     labels = np.ravel(rows.labels)
     settings: dict[str, Any] = {"label": labels, "weight": rows.weights, "nthread": hyperparameters.nthread}
+    if start is not None:
+        settings |= {"feature_names": start.feature_names, "feature_types": start.feature_types}
+        settings["enable_categorical"] = "c" in (start.feature_types or ())
     if hyperparameters.target == "survival:aft":
         # SageMaker has no column for the two ends of an interval: read as survival:cox reads its labels.
         settings["label_lower_bound"] = np.abs(labels)
         settings["label_upper_bound"] = np.where(labels > 0, labels, np.inf)
-    if rows.groups is not None and hyperparameters.target.startswith("rank:"):
-        starts = group_starts(rows.groups)
+    if hyperparameters.target.startswith("rank:") and (rows.groups is not None or rows.weights is not None):
+        # Without ids all rows are one query.
+        starts = group_starts(np.zeros(len(labels)) if rows.groups is None else rows.groups)
         settings["group"] = np.diff(np.append(starts, len(labels)))
         settings["weight"] = None if rows.weights is None else _group_weights(rows.weights, starts)
     if quantized:

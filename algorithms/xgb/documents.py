@@ -45,6 +45,16 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
     return booster
 
 
+def why_unsound(booster: xgb.Booster) -> str | None:
+    """What ``load_booster`` would have against a booster that was trained here; None where it would load it."""
+    data = bytes(booster.save_raw("ubj"))
+    try:
+        soundness.check(_object(data), len(data))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _checked(data: bytes, name: str) -> bytearray:
     """The model in ``data`` as XGBoost is given it."""
     try:
@@ -57,11 +67,11 @@ def _checked(data: bytes, name: str) -> bytearray:
             "it, open it yourself, save its Booster with booster.save_model('xgboost-model'), and use that file"
         ) from None
     except (ubjson.UBJSONError, legacy.LegacyError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(f"{name} is not an XGBoost model, or is damaged: {error}") from None
+        raise ModelError(f"{name} is not an XGBoost model, or is damaged: {first_line(error)}") from None
     except KeyError as error:
         raise ModelError(f"{name} is not an XGBoost model, or is damaged: it has no {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelError(f"{name} is damaged: {error}") from None
+        raise ModelError(f"{name} is damaged: {first_line(error)}") from None
 
 
 def _document(data: bytes) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from algorithms.hyperparameters import fields, wire_values
 from algorithms.interface import Job, Stream
 from algorithms.xgb import data
 from algorithms.xgb.boost import boost
+from algorithms.xgb.documents import why_unsound
 from algorithms.xgb.folds import cross_validate
 from algorithms.xgb.messages import logged
 from algorithms.xgb.model import XGBModel, load_start
@@ -58,14 +59,21 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
             f"Hyperparameter 'interaction_constraints' names feature {max(beyond)}, and rows have {train.feature_dim}, "
             "which count from 0"
         )
-    start = _start(channels["model"], train, hyperparameters, job) if "model" in channels else None
+    start = _start(channels["model"], hyperparameters, job) if "model" in channels else None
+    if start is not None:
+        width = start.num_features()
+        train = _as_wide_as_the_model(train, "train", width)
+        validation = None if validation is None else _as_wide_as_the_model(validation, "validation", width)
     with logged(job):
         if hyperparameters.kfold is not None:
             joined = train if validation is None else data.of_both(train, validation)
             del train, validation
-            return XGBModel(cross_validate(hyperparameters, joined, job))
+            boosters = cross_validate(hyperparameters, joined, job)
+            _refuse_unsound(boosters)
+            return XGBModel(boosters)
         checkpoints = job.checkpoint_directory
         boosted = boost(hyperparameters, train, validation, job, start=start, checkpoint_directory=checkpoints)
+        _refuse_unsound([boosted.booster])
         _warn_of_no_split(boosted.booster, train, hyperparameters, job)
         return XGBModel([boosted.booster])
 
@@ -111,6 +119,7 @@ def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyp
     assert rows.labels is not None
     data.check_labels(rows.labels.ravel(), name, hyperparameters, job.hosts)
     data.check_weights(rows.weights, name, job.hosts)
+    data.check_weighed_metrics(rows.weights, name, hyperparameters)
     return rows
 
 
@@ -127,6 +136,16 @@ def _of_one_width(train: Batch, validation: Batch) -> tuple[Batch, Batch]:
             f"{train.feature_dim}"
         )
     return data.of_width(train, width), data.of_width(validation, width)
+
+
+def _refuse_unsound(boosters: Sequence[xgb.Booster]) -> None:
+    """XGBoost goes on growing where a number is none any more, and the model that comes of it answers nothing."""
+    for booster in boosters:
+        if (reason := why_unsound(booster)) is not None:
+            raise TrainingDataError(
+                f"Training ended with a model that cannot be served: {reason}. Where numbers grow beyond all bounds, "
+                "or a leaf divides 0 by 0, a lower eta, and lambda or min_child_weight above 0, keep them finite"
+            )
 
 
 def _warn_of_no_split(booster: xgb.Booster, train: Batch, hyperparameters: XGBoostHyperparameters, job: Job) -> None:
@@ -154,16 +173,21 @@ def _warn_of_same_rows(train: Batch, validation: Batch, job: Job) -> None:
         )
 
 
-def _start(folder: Any, train: Batch, hyperparameters: XGBoostHyperparameters, job: Job) -> xgb.Booster:
-    """The booster in the folder of the ``model`` channel, ready to be continued on ``train``."""
+def _as_wide_as_the_model(rows: Batch, channel: str, width: int) -> Batch:
+    if rows.feature_dim > width or (rows.feature_dim < width and not rows.is_sparse):
+        raise TrainingDataError(
+            f"Channel '{channel}' has rows of {rows.feature_dim} features, and the model in channel 'model' takes "
+            f"{width}"
+        )
+    return data.of_width(rows, width)
+
+
+def _start(folder: Any, hyperparameters: XGBoostHyperparameters, job: Job) -> xgb.Booster:
+    """The booster in the folder of the ``model`` channel, ready to be continued."""
     if hyperparameters.kfold is not None:
         raise ChannelError("Channel 'model' and _kfold exclude each other: its trees have seen the rows of all folds")
     booster = load_start(Path(folder))
-    earlier, width = XGBModel([booster]), booster.num_features()
-    if train.feature_dim > width or (train.feature_dim < width and not train.is_sparse):
-        raise TrainingDataError(
-            f"Channel 'train' has rows of {train.feature_dim} features, and the model in channel 'model' takes {width}"
-        )
+    earlier = XGBModel([booster])
     classes = 0 if earlier.objective.startswith("binary:") else earlier.classes
     if classes != (hyperparameters.num_class or 0):
         raise HyperparameterError(

@@ -12,6 +12,8 @@ import xgboost as xgb
 
 from algorithms.errors import AlgorithmInputError, HyperparameterError, TrainingDataError
 from algorithms.interface import Job
+from recordio.limits import LOGGED_CHARACTERS
+from recordio.quoting import shortened
 
 _PLACE = re.compile(r"(\[[0-9:]+\] )?(WARNING: )?(/\S+:[0-9]+: )?(Check failed: )?")
 _STACK = "Stack trace:"
@@ -19,7 +21,7 @@ _STACK = "Stack trace:"
 # Parts of what XGBoost 3 says when the rows, and not the code, are at fault.
 _DATA = (
     *("label", "Label", "`inf`", "pos or neg", "No more tree left", "feature_names mismatch", "Number of columns"),
-    *("query group", "Size of weight", "number of features", "group_ptr", "binary relevance", "auc <= 1.0"),
+    *("query group", "Size of weight", "number of features", "group_ptr", "binary relevance", "auc <= 1.0", "ategor"),
 )
 # … and when the hyperparameters are.
 _HYPERPARAMETERS = (
@@ -37,10 +39,11 @@ _HYPERPARAMETERS = (
 
 
 def first_line(error: object) -> str:
-    """The message of an error or warning of XGBoost's on one line, without time, source file and stack trace."""
+    """The message of an error or warning of XGBoost's on one line, without time, source file and stack trace, and of
+    bounded length: XGBoost quotes names, and whole documents."""
     text = str(error).partition(_STACK)[0]
     match = _PLACE.match(text)
-    return " ".join(text[match.end() if match else 0 :].split())
+    return shortened(" ".join(text[match.end() if match else 0 :].split()), LOGGED_CHARACTERS)
 
 
 def translated(error: BaseException) -> AlgorithmInputError | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import xgboost as xgb
 
 from algorithms.common.hosts import OneHost, any_host
 from algorithms.interface import Hosts
@@ -134,17 +135,24 @@ def score(
     return _OF_CLASSES[name](_counts(labels, predicted, weights, hosts))
 
 
+def _weights(matrix: xgb.DMatrix) -> np.ndarray | None:
+    """Those of the rows (n,), of which XGBoost keeps one for each query where it ranks; None where there are none."""
+    weights = matrix.get_weight()
+    if not len(weights):
+        return None
+    return weights if len(weights) == matrix.num_row() else np.repeat(weights, matrix.get_group())
+
+
 def evaluator(
     names: Sequence[str], objective: str, hosts: Hosts
-) -> Callable[[np.ndarray, object], list[tuple[str, float]]] | None:
+) -> Callable[[np.ndarray, xgb.DMatrix], list[tuple[str, float]]] | None:
     """A ``custom_metric`` for ``xgboost.train`` with those of ``names`` that are custom; None where none is."""
     custom = [name for name in names if name in CUSTOM]
     if not custom:
         return None
 
-    def evaluate(predictions: np.ndarray, matrix: object) -> list[tuple[str, float]]:
-        labels, weights = matrix.get_label(), matrix.get_weight()  # type: ignore[attr-defined]
-        weights = weights if len(weights) == len(labels) else None
+    def evaluate(predictions: np.ndarray, matrix: xgb.DMatrix) -> list[tuple[str, float]]:
+        labels, weights = matrix.get_label(), _weights(matrix)
         return [(name, score(name, objective, labels, predictions, weights, hosts)) for name in custom]
 
     return evaluate

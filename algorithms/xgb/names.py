@@ -17,6 +17,13 @@ ACCURACY_OF_INTERVALS = "interval-regression-accuracy"
 """The share of rows whose prediction lies within their bounds: higher is better, though tuning jobs minimise it."""
 HIGHER_IS_BETTER = (*MAXIMIZED, ACCURACY_OF_INTERVALS)
 
+OF_ROWS = (
+    *("error", "gamma-deviance", "gamma-nloglik", "logloss", "mae", "mape", "mphe", "poisson-nloglik", "rmse", "rmsle"),
+    "tweedie-nloglik",
+)
+"""XGBoost's own means over rows, each of which it looks for a weight of."""
+OF_QUERIES = ("map", "ndcg")
+
 MULTI = ("multi:softmax", "multi:softprob")
 OBJECTIVES = (
     *("binary:logistic", "binary:logitraw", "binary:hinge", "count:poisson", *MULTI),

@@ -103,17 +103,20 @@ def _ensemble(graph: Graph, booster: dict[str, Any], base: np.ndarray, groups: i
     for number, tree in enumerate(inner["trees"]):
         _check(tree)
         weight = 1.0 if weights is None else float(weights[number])
-        for node, left in enumerate(tree["left_children"]):
+        reached = _reached(tree)
+        places = {node: place for place, node in enumerate(reached)}
+        for place, node in enumerate(reached):
+            left = tree["left_children"][node]
             leaf = left == -1
             condition = float(tree["split_conditions"][node])
-            row = (number, node, tree["split_indices"][node], "LEAF" if leaf else "BRANCH_LT")
-            ends = (0, 0) if leaf else (left, tree["right_children"][node])
+            row = (number, place, tree["split_indices"][node], "LEAF" if leaf else "BRANCH_LT")
+            ends = (0, 0) if leaf else (places[left], places[tree["right_children"][node]])
             for name, value in zip(nodes, (*row, 0.0 if leaf else condition, *ends), strict=True):
                 nodes[name].append(value)
             tracks.append(0 if leaf else int(tree["default_left"][node]))
             if leaf:
                 for name, value in zip(
-                    leaves, (number, node, inner["tree_info"][number], condition * weight), strict=True
+                    leaves, (number, place, inner["tree_info"][number], condition * weight), strict=True
                 ):
                     leaves[name].append(value)
     return graph.add(
@@ -126,6 +129,16 @@ def _ensemble(graph: Graph, booster: dict[str, Any], base: np.ndarray, groups: i
         **{f"nodes_{name}": values for name, values in nodes.items()},
         **{f"target_{name}": values for name, values in leaves.items()},
     )
+
+
+def _reached(tree: dict[str, Any]) -> list[int]:
+    """The nodes from the root on. Those that pruning cut off stay in XGBoost's arrays, and ONNX's runtime takes each
+    node that is no other's child for a root of its own, whose leaf it adds."""
+    nodes = [0]
+    for node in nodes:
+        if tree["left_children"][node] != -1:
+            nodes += tree["left_children"][node], tree["right_children"][node]
+    return nodes
 
 
 def _check(tree: dict[str, Any]) -> None:

@@ -332,12 +332,17 @@ class XGBoostHyperparameters(Hyperparameters):
 
     @property
     def is_exact(self) -> bool:
-        """Trees are grown by the exact method, which needs all rows in one place."""
-        return self.tree_method == "exact" or "grow_colmaker" in (self.updater or ())
+        """Trees are grown by the exact method, which needs all rows in one place. ``updater`` overrides the method."""
+        if self.booster == "gblinear":
+            return False
+        return "grow_colmaker" in self.updater if self.updater else self.tree_method == "exact"
 
     @property
     def draws(self) -> bool:
-        """Rounds draw random numbers: rows, columns or trees that are left out."""
+        """Rounds draw random numbers: rows, columns or trees that are left out. Linear boosters leave out nothing, and
+        neither do updates of trees."""
+        if self.booster == "gblinear" or self.process_type == "update":
+            return False
         shares = (self.subsample, self.colsample_bytree, self.colsample_bylevel, self.colsample_bynode)
         return self.booster == "dart" or any(share is not None and share < 1 for share in shares)
 

@@ -22,8 +22,8 @@ _CLASSES = (
 _TWO_CLASSES = ("f1_binary", "precision", "recall")
 _NUMBERS = ("mse", "r2")
 _ONE_PREDICTION = (
-    *("error", "gamma-deviance", "gamma-nloglik", "logloss", "mae", "map", "mape", "ndcg", "poisson-nloglik", "rmse"),
-    *("rmsle", "tweedie-nloglik"),
+    *("cox-nloglik", "error", "gamma-deviance", "gamma-nloglik", "logloss", "mae", "map", "mape", "mphe", "ndcg"),
+    *("poisson-nloglik", "rmse", "rmsle", "tweedie-nloglik"),
 )
 _LOGARITHMS = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox")
 _LOGISTIC = ("binary:logistic", "reg:logistic")
@@ -94,11 +94,12 @@ def _tree_problems(values: XGBoostHyperparameters) -> list[str]:
         problems.append(
             "Hyperparameter 'tree_method': gpu_hist needs a GPU, and this image is built for CPUs: use hist"
         )
-    if values.tree_method == "exact" and values.max_depth == 0:
+    if values.is_exact and values.max_depth == 0:
         problems.append("Hyperparameter 'max_depth': tree_method exact needs a limit, and 0 is none")
     if values.is_exact and values.colsample_bynode is not None and values.colsample_bynode < 1:
         problems.append("Hyperparameter 'colsample_bynode': below 1 needs tree_method hist or approx")
-    if values.tree_method == "exact" and values.sampling_method == "gradient_based":
+    sampled = values.subsample is not None and values.subsample < 1
+    if values.is_exact and sampled and values.sampling_method == "gradient_based":
         problems.append("Hyperparameter 'sampling_method': gradient_based needs tree_method hist or approx")
     if values.max_bin is not None and values.max_bin < 2:
         problems.append(f"Hyperparameter 'max_bin': '{values.max_bin}' is not an integer of at least 2")
@@ -120,9 +121,9 @@ def _tree_problems(values: XGBoostHyperparameters) -> list[str]:
 def _updater_problems(values: XGBoostHyperparameters) -> list[str]:
     chosen = values.updater or ()
     if values.process_type == "update":
-        if not chosen or not set(chosen) <= set(UPDATING_UPDATERS) or values.booster == "gblinear":
+        if not chosen or not set(chosen) <= set(UPDATING_UPDATERS) or values.booster not in (None, "gbtree"):
             return [
-                "Hyperparameter 'process_type': update needs a tree booster, and an updater made of "
+                "Hyperparameter 'process_type': update needs booster gbtree, and an updater made of "
                 f"{' and '.join(UPDATING_UPDATERS)} only"
             ]
         return []

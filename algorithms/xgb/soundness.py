@@ -7,7 +7,6 @@ or at the first prediction. A number that is too large asks for memory that the 
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,13 @@ from recordio.limits import (
     MOST_CLASSES_WITHOUT_TREES,
     MOST_FEATURES,
 )
+from recordio.quoting import quoted
 
 _PER_NODE = (
     *("left_children", "right_children", "parents", "split_indices", "split_conditions", "default_left"),
     *("base_weights", "loss_changes", "sum_hessian"),
 )
+_KINDS_OF_FEATURES = ("int", "float", "i", "q", "c")
 _NO_PARENT = (-1, 2**31 - 1)
 _LARGEST = 2**31 - 1
 
@@ -34,6 +35,7 @@ def check(document: dict[str, Any], size: int) -> None:
     Args:
         size: bytes of the file that it came from, by which the memory that it may ask for is bounded.
     """
+    _check_version(document["version"])
     learner = document["learner"]
     parameters = learner["learner_model_param"]
     features, classes = _whole(parameters, "num_feature", 0), _whole(parameters, "num_class", 0)
@@ -51,6 +53,8 @@ def check(document: dict[str, Any], size: int) -> None:
     for what in ("feature_names", "feature_types"):
         if len(learner.get(what, ())) not in (0, features):
             raise ValueError(f"{len(learner[what])} {what} for {features} features")
+    if unknown := [kind for kind in learner.get("feature_types", ()) if kind not in _KINDS_OF_FEATURES]:
+        raise ValueError(f"{quoted(unknown[0])} is no type of a feature")
     booster = learner["gradient_booster"]
     if booster["name"] == "gblinear":
         _check_linear(booster["model"], features, groups)
@@ -62,8 +66,14 @@ def check(document: dict[str, Any], size: int) -> None:
         _check_finite(weights, "a weight of a tree")
         booster = booster["gbtree"]
     if booster["name"] != "gbtree":
-        raise ValueError(f"there is no booster '{booster['name']}'")
+        raise ValueError(f"there is no booster {quoted(booster['name'])}")
     _check_forest(booster["model"], features, groups, max(LEAST_MODEL_MEMORY, size * MODEL_MEMORY_PER_BYTE))
+
+
+def _check_version(version: Any) -> None:
+    """Three whole numbers; XGBoost quotes all of a document that has others."""
+    if len(version) != 3 or not all(type(part) is int and 0 <= part <= _LARGEST for part in version):
+        raise ValueError(f"its version is {quoted(version)}")
 
 
 def _whole(parameters: dict[str, Any], name: str, at_least: int) -> int:
@@ -75,15 +85,19 @@ def _whole(parameters: dict[str, Any], name: str, at_least: int) -> int:
 
 
 def _check_finite(values: Any, what: str) -> None:
-    if not np.isfinite(np.asarray(values, np.float64)).all():
+    """In the 32 bits that XGBoost keeps of each."""
+    with np.errstate(over="ignore"):
+        kept = np.asarray(values, np.float64).astype(np.float32)
+    if not np.isfinite(kept).all():
         raise ValueError(f"{what} is not a finite number")
 
 
 def _check_base_score(text: str, groups: int) -> None:
     """A number, or since XGBoost 3.1 a list with one for each output."""
     scores = json.loads(text) if text.startswith("[") else [float(text)]
-    if len(scores) not in (1, groups) or not all(math.isfinite(score) for score in scores):
+    if len(scores) not in (1, groups):
         raise ValueError(f"base_score is {text[:50]} for {groups} outputs")
+    _check_finite(scores, "base_score")
 
 
 def _check_objective(objective: dict[str, Any], classes: int) -> None:

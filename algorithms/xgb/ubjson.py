@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from recordio.quoting import quoted
+
 _NUMBERS = {"i": "b", "U": "B", "I": "h", "u": "H", "l": "i", "m": "I", "L": "q", "M": "Q", "d": "f", "D": "d"}
 _FORMATS = {marker: struct.Struct(f">{code}") for marker, code in _NUMBERS.items()}
 _LENGTHS = frozenset("iUIulmLM")
@@ -185,7 +187,7 @@ class _Reader:
             start = self._at
             name = self._string()
             if name in items:
-                raise UBJSONError(f"'{name}' is given twice at byte {start}")
+                raise UBJSONError(f"{quoted(name)} is given twice at byte {start}")
             items[name] = self.value(kind or self.marker(), depth)
         if count is None:
             self._at += 1

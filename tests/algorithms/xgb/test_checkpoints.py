@@ -12,8 +12,9 @@ import xgboost as xgb
 
 from algorithms.errors import TrainingStopped
 from container.training.report import History
+from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob
-from tests.algorithms.xgb.jobs import dumped, fit, library, rows
+from tests.algorithms.xgb.jobs import dumped, fit, library, round_by_round, rows
 
 
 def checkpoint_numbers(folder: Path) -> list[int]:
@@ -119,6 +120,37 @@ def test_a_job_that_is_stopped_again_and_again_gives_the_model_of_an_undisturbed
     assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*manually specified the `updater`")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"updater": "grow_colmaker,prune", "subsample": 0.5, "gamma": 1},
+        {"updater": "grow_colmaker", "booster": "dart"},
+        {"updater": "grow_histmaker", "tree_method": "exact", "colsample_bynode": 0.5, "max_bin": 4},
+        {"updater": "grow_colmaker", "tree_method": "hist", "colsample_bytree": 0.5},
+    ],
+)
+def test_rounds_that_draw_have_the_updaters_that_were_stated(given):
+    features, labels = rows()
+    expected = round_by_round(given, xgb.DMatrix(features, label=labels), 4)
+    assert dumped(fit((features, labels), num_round=4, **given).boosters[0]) == dumped(expected)
+
+
+@pytest.mark.parametrize("given", [{"subsample": 0.5}, {"colsample_bynode": 0.5}])
+def test_a_linear_booster_keeps_its_penalties_beside_shares_of_rows_and_columns(given):
+    penalties = {"booster": "gblinear", "num_round": 20, "lambda_": 10, "alpha": 0.1}
+    assert dumped(fit(**penalties, **given).boosters[0]) == dumped(fit(**penalties).boosters[0])
+
+
+@pytest.mark.parametrize("updater", ["refresh", "prune"])
+def test_trees_are_updated_alike_beside_shares_of_rows_and_columns(updater, tmp_path):
+    """The configuration that a round with a seed of its own loads again forgets that trees are to be updated."""
+    fit().save(tmp_path)
+    given = {"model": tmp_path, "process_type": "update", "updater": updater, "gamma": 2}
+    expected = fit(rows(seed=3), **given)
+    assert dumped(fit(rows(seed=3), subsample=0.5, **given).boosters[0]) == dumped(expected.boosters[0])
+
+
 def test_each_round_draws_rows_of_its_own():
     """One seed for all rounds would leave the same rows out of every tree."""
     features, labels = rows(missing=0)
@@ -150,6 +182,63 @@ def test_early_stopping_goes_on_counting_after_a_resume(tmp_path):
     finished = fit(job=FakeJob(checkpoint_directory=tmp_path), validation=rows(seed=1), **given)
     assert dumped(finished.boosters[0]) == dumped(straight.boosters[0])
     assert job.scores["validation", "logloss"] == pytest.approx(whole.scores["validation", "logloss"])
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3, 5, None])
+@pytest.mark.parametrize("booster", [{"booster": "gblinear", "eta": 1}, {"booster": "dart", "rate_drop": 0.3}])
+def test_early_stopping_of_what_later_rounds_change_finds_its_best_again(booster, stopped_after, tmp_path):
+    given = {"objective": "binary:logistic", "num_round": 20, "early_stopping_rounds": 4, **booster}
+    straight = fit(validation=rows(seed=1), **given)
+    best = int(straight.boosters[0].attr("best_iteration"))
+    assert 0 < best < 15
+    job = FakeJob(checkpoint_directory=tmp_path, stop_after=None if stopped_after is None else best + stopped_after)
+    try:
+        fit(job=job, validation=rows(seed=1), **given)
+    except TrainingStopped:
+        assert stopped_after is not None
+    resumed = fit(job=FakeJob(checkpoint_directory=tmp_path), validation=rows(seed=1), **given).boosters[0]
+    assert resumed.save_raw("ubj") == straight.boosters[0].save_raw("ubj")
+
+
+@pytest.mark.parametrize(
+    "spoiled", [{"best_score": "x"}, {"best_iteration": None}, {"best_iteration": "99"}, {"best_booster": "e30="}]
+)
+def test_early_stopping_counts_anew_where_a_checkpoint_does_not_tell(spoiled, tmp_path):
+    given = {"booster": "gblinear", "eta": 1, "num_round": 8, "early_stopping_rounds": 6}
+    with pytest.raises(TrainingStopped):
+        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=5), validation=rows(seed=1), **given)
+    newest = tmp_path / f"xgboost-checkpoint.{checkpoint_numbers(tmp_path)[-1]}"
+    booster = xgb.Booster(model_file=bytearray(newest.read_bytes()))
+    booster.set_attr(**spoiled)
+    newest.write_bytes(booster.save_raw("ubj"))
+    job = FakeJob(checkpoint_directory=tmp_path)
+    found = fit(job=job, validation=rows(seed=1), **given).boosters[0]
+    scores = {number: dict(round_)["validation-rmse"] for number, round_ in job.rounds}
+    assert float(found.attr("best_score")) == min(scores.values())
+    assert set(found.attributes()) == {"best_iteration", "best_score"}
+
+
+@pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])
+def test_a_job_with_early_stopping_takes_all_rounds_of_one_without_it(booster, tmp_path):
+    given = {"booster": booster, "num_round": 6, "validation": rows(seed=1)}
+    whole, again = (FakeJob(checkpoint_directory=tmp_path) for _ in range(2))
+    expected = fit(job=whole, **given)
+    found = fit(job=again, early_stopping_rounds=2, **given)
+    assert dumped(found.boosters[0]) == dumped(expected.boosters[0])
+    assert again.scores == pytest.approx(whole.scores, abs=1e-5)
+
+
+@pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])
+def test_without_early_stopping_all_rounds_of_a_checkpoint_count(booster, tmp_path):
+    given = {"booster": booster, "eta": 1, "num_round": 20}
+    with pytest.raises(TrainingStopped):
+        job = FakeJob(checkpoint_directory=tmp_path, stop_after=7)
+        fit(job=job, validation=rows(seed=1), early_stopping_rounds=15, **given)
+    resumed = fit(job=FakeJob(checkpoint_directory=tmp_path), validation=rows(seed=1), **given)
+    straight = fit(validation=rows(seed=1), **given)
+    features = Batch(rows(seed=2)[0])
+    assert resumed.predict(features)["score"].tolist() == straight.predict(features)["score"].tolist()
+    assert not resumed.boosters[0].attributes()
 
 
 @pytest.mark.parametrize("early", [{}, {"early_stopping_rounds": 4}])

@@ -19,6 +19,7 @@ from algorithms.errors import (
 )
 from algorithms.figures import Sample
 from algorithms.xgb import boost
+from algorithms.xgb.names import OF_QUERIES, OF_ROWS
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.algorithms.xgb.jobs import dumped, fit, groups, library, round_by_round, rows
@@ -106,6 +107,54 @@ def test_ranking_takes_queries_and_their_weights(weighted):
     found = fit(stream, job=job, objective="rank:ndcg", eval_metric="ndcg,map,ndcg@5")
     assert dumped(found.boosters[0]) == dumped(expected)
     assert [name for name, _ in job.rounds[0][1]] == ["train-ndcg", "train-map", "train-ndcg@5"]
+
+
+def test_without_ids_all_rows_are_one_query_of_one_weight():
+    features, labels = rows()
+    found, expected = (
+        fit(MemoryStream(features, labels, np.full(300, 2, np.float32), queries), objective="rank:ndcg")
+        for queries in (None, np.zeros(300, np.int64))
+    )
+    assert dumped(found.boosters[0]) == dumped(expected.boosters[0])
+    with pytest.raises(TrainingDataError, match="Rows of one query have different weights"):
+        fit(MemoryStream(features, labels, np.arange(300, dtype=np.float32)), objective="rank:ndcg")
+
+
+def test_metrics_of_rows_take_the_weight_of_a_rows_query():
+    features, labels = rows()
+    weights = np.repeat(np.linspace(0.5, 2, 30), 10).astype(np.float32)
+    job = FakeJob()
+    found = fit(MemoryStream(features, labels, weights, groups()), job=job, objective="rank:ndcg", eval_metric="mse")
+    errors = (found.predict(Batch(features))["score"] - labels) ** 2
+    assert job.last("train", "mse") == pytest.approx(np.average(errors, weights=weights))
+
+
+@pytest.mark.parametrize(
+    ("objective", "metrics", "weighed"),
+    [
+        ("rank:pairwise", OF_ROWS, "queries, and metric '{}' weighs rows"),
+        ("reg:squarederror", OF_QUERIES, "rows, and metric '{}' weighs queries"),
+    ],
+)
+def test_metrics_that_have_other_weights_are_refused(objective, metrics, weighed):
+    """XGBoost ends the process where a metric looks for a weight of each row, and there is one of each query."""
+    features, labels = rows()
+    weighted = MemoryStream(features, labels, np.full(300, 2, np.float32), groups())
+    for metric in (*metrics, f"{metrics[0]}@2"):
+        with pytest.raises(TrainingDataError, match=f"'validation' has weights.*{weighed.format(metric)}"):
+            fit(MemoryStream(features, labels, None, groups()), weighted, objective=objective, eval_metric=metric)
+
+
+def test_a_model_that_cannot_be_served_is_no_model():
+    """XGBoost goes on with NaN in a leaf or a weight, and the job would end well with a file that no server opens."""
+    features, _ = rows(20, missing=0)
+    times = np.exp(2 * features[:, 0]) * np.random.default_rng(2).choice([-1, 1], 20)
+    unbounded = {"lambda_": 0, "min_child_weight": 0, "eta": 1}
+    with pytest.raises(TrainingDataError, match="cannot be served: .* leaf's value is not a finite .* lower eta"):
+        fit((features, times), objective="survival:cox", num_round=40, **unbounded)
+    linear = {"booster": "gblinear", "base_score": 1000}
+    with pytest.raises(TrainingDataError, match="cannot be served: a weight is not a finite number"):
+        fit((features * 1000, np.full(20, 1e-3)), objective="reg:gamma", num_round=8, **linear)
 
 
 def test_survival_reads_labels_as_cox_does():
@@ -249,6 +298,20 @@ def test_early_stopping_of_a_linear_booster_keeps_its_best_weights():
     np.testing.assert_array_equal(model.predict(batch)["score"], again.predict(batch)["score"])
 
 
+def test_early_stopping_of_dart_keeps_the_booster_that_was_scored():
+    """Later rounds change the weights of earlier trees: with them cut off it is another."""
+    held_out = rows(seed=1)
+    given = {"booster": "dart", "rate_drop": 0.3, "objective": "binary:logistic", "num_round": 40, "max_depth": 2}
+    job = FakeJob()
+    model = fit(rows(), held_out, job, early_stopping_rounds=3, save_model_on_termination="true", **given)
+    best = int(model.boosters[0].attr("best_iteration"))
+    assert 0 < best < len(job.rounds) - 1
+    scores = xgb.Booster.eval_set(model.boosters[0], [(xgb.DMatrix(held_out[0], held_out[1]), "validation")])
+    assert float(scores.rpartition(":")[2]) == pytest.approx(job.rounds[best][1][-1][1], abs=1e-6)
+    again = fit(rows(), held_out, num_round=best + 1, **{k: v for k, v in given.items() if k != "num_round"})
+    assert dumped(model.boosters[0]) == dumped(again.boosters[0]) == dumped(job.intermediates[-1].boosters[0])
+
+
 def test_early_stopping_without_validation_says_so():
     job = FakeJob()
     model = fit(job=job, early_stopping_rounds=1)
@@ -323,6 +386,49 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
     (tmp_path / "xgboost-model-1").write_bytes(b"")
     with pytest.raises(ModelError, match="holds xgboost-model, xgboost-model-1"):
         fit(model=tmp_path)
+
+
+def test_rows_have_the_names_and_types_of_an_earlier_models_features(tmp_path):
+    """Of a model that was trained elsewhere, on a data frame or with categories, XGBoost asks for both."""
+    features, labels = rows(missing=0)
+    features[:, 0] = np.arange(len(features)) % 3
+    features[:, 1] = features[:, 0] == 1  # which categories tell, and numbers do not as well
+    told = {"feature_names": list("abcde"), "feature_types": ["c", "q", "q", "q", "q"], "enable_categorical": True}
+    matrix = xgb.DMatrix(features, label=labels, **told)
+    start = library({}, matrix, 3)
+    (tmp_path / "xgboost-model").write_bytes(start.save_raw("ubj"))
+    found = fit((features, labels), (features, labels), model=tmp_path, num_round=2).boosters[0]
+    assert dumped(found) == dumped(library({}, matrix, 2, xgb_model=bytearray(start.save_raw("ubj"))))
+    assert (found.feature_names, found.feature_types) == (told["feature_names"], told["feature_types"])
+    with pytest.raises(HyperparameterError, match="exact.* doesn't support categorical"):
+        fit((features, labels), model=tmp_path, tree_method="exact")
+    with pytest.raises(TrainingDataError, match="Invalid categorical value"):
+        fit((-features, labels), model=tmp_path)
+
+
+def test_sparse_rows_may_be_narrower_than_an_earlier_model(tmp_path):
+    features, labels = rows(missing=0)
+    fit((features, labels)).save(tmp_path)
+    narrow, wide = (np.where(np.arange(5) < 3, features, 0)[:, :width] for width in (3, 5))
+    expected = fit((sp.csr_array(wide), labels), model=tmp_path)
+    found = fit((sp.csr_array(narrow), labels), (sp.csr_array(narrow), labels), model=tmp_path)
+    assert dumped(found.boosters[0]) == dumped(expected.boosters[0])
+    with pytest.raises(TrainingDataError, match="'validation' has rows of 3 features, and the model .* takes 5"):
+        fit((sp.csr_array(narrow), labels), (narrow, labels), model=tmp_path)
+
+
+def test_the_booster_of_an_earlier_model_need_not_be_stated(tmp_path):
+    given = {"validation": rows(seed=1), "early_stopping_rounds": 1, "num_round": 8}
+    for booster in ("gbtree", "dart", "gblinear"):
+        fit(booster=booster, num_round=3).save(tmp_path)
+        stated, unstated = (fit(model=tmp_path, **given, **more) for more in ({"booster": booster}, {}))
+        assert dumped(stated.boosters[0]) == dumped(unstated.boosters[0])
+    with pytest.raises(HyperparameterError, match="'updater': booster gblinear takes .* from a gblinear booster"):
+        fit(model=tmp_path, updater="grow_colmaker,prune")
+    update = {"process_type": "update", "updater": "refresh", "num_round": 1}
+    fit(booster="dart", num_round=3).save(tmp_path)
+    with pytest.raises(HyperparameterError, match="update needs booster gbtree.* from a dart booster"):
+        fit(model=tmp_path, **update)  # XGBoost gives its trees the weights of others
 
 
 @pytest.mark.parametrize("objective", ["binary:logistic", "binary:logitraw"])

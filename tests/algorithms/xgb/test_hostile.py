@@ -184,6 +184,13 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: of_learner(lambda it: it["gradient_booster"]["weight_drop"].__setitem__(0, float("nan")), **DART),
         "weight of a tree",
     ),
+    "a weight beyond 32 bits": (
+        lambda: of_learner(lambda it: it["gradient_booster"]["weight_drop"].__setitem__(0, 1e39), **DART),
+        "weight of a tree",
+    ),
+    "a base score beyond 32 bits": (lambda: parameter("base_score", "1e39"), "base_score"),
+    "a base score of many characters": (lambda: parameter("base_score", "x" * 5000), " characters)"),
+    "a type of no feature": (lambda: of_learner(lambda it: it.update(feature_types=["x"] * 5)), "no type of a feature"),
     "too few linear weights": (
         lambda: of_learner(lambda it: it["gradient_booster"]["model"]["weights"].pop(), booster="gblinear"),
         "5 weights for 5 features",
@@ -240,6 +247,16 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
             b"\x80\x04}(" + b"".join(pickle.dumps(at * (2**61 - 1), 2)[2:-1] + b"K\x00" for at in range(60_000)) + b"u."
         ),
         "64 bits",
+    ),
+    "a version that is none": (lambda: text({**document(), "version": [3, 2, "x" * 5000]}), "damaged: "),
+    "a version in parts": (lambda: text({**document(), "version": [3, 2, 0, 1]}), "its version is '[3, 2, 0, 1]'"),
+    "a booster of many lines": (
+        lambda: of_learner(lambda it: it["gradient_booster"].update(name="\n" * 5000)),
+        "… (5000 characters)'",
+    ),
+    "an objective of many characters": (
+        lambda: of_learner(lambda it: it["objective"].update(name="o" * 5000)),
+        " characters)",
     ),
     "an empty best round": (
         lambda: of_learner(lambda it: it["attributes"].update(best_iteration="")),

@@ -287,7 +287,12 @@ def test_what_takes_too_much_memory_is_named_as_the_job_states_it():
         ({"objective": "aft_loss_distribution"}, "use survival:aft"),
         ({"tree_method": "gpu_hist"}, "use hist"),
         ({"tree_method": "exact", "max_depth": 0}, "needs a limit"),
-        ({"tree_method": "exact", "sampling_method": "gradient_based"}, "'sampling_method'"),
+        ({"tree_method": "exact", "sampling_method": "gradient_based", "subsample": 0.5}, "'sampling_method'"),
+        ({"updater": "grow_colmaker", "max_depth": 0}, "'max_depth'"),
+        ({"updater": "grow_colmaker", "sampling_method": "gradient_based", "subsample": 0.5}, "'sampling_method'"),
+        ({"process_type": "update", "updater": "refresh", "booster": "dart"}, "update needs booster gbtree"),
+        ({"eval_metric": "mphe", "objective": "multi:softmax", "num_class": 3}, "one number a row"),
+        ({"eval_metric": "cox-nloglik", "objective": "multi:softprob", "num_class": 3}, "one number a row"),
         ({"max_bin": 1}, "at least 2"),
         ({"monotone_constraints": "(1,0)"}, "only be used with tree_method exact or hist"),
         ({"monotone_constraints": "(1,0)", "tree_method": "approx"}, "only be used with tree_method exact or hist"),
@@ -345,6 +350,19 @@ def test_what_takes_too_much_memory_is_named_as_the_job_states_it():
 def test_a_broken_rule_is_named(given, text):
     with pytest.raises(HyperparameterError, match=re.escape(text)):
         parse(**given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tree_method": "exact", "sampling_method": "gradient_based"},
+        {"tree_method": "exact", "updater": "grow_histmaker", "max_depth": 0, "max_leaves": 4, "colsample_bynode": 0.5},
+        {"tree_method": "exact", "booster": "gblinear", "max_depth": 0, "colsample_bynode": 0.5},
+    ],
+)
+def test_what_only_exact_trees_cannot_have_is_taken_where_none_are_grown(given):
+    """``updater`` overrides ``tree_method``, which a linear booster has no use for; all rows are drawn in one way."""
+    fit(**given)
 
 
 def test_hyperparameters_without_effect_are_accepted_with_a_warning():

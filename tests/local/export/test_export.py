@@ -179,6 +179,21 @@ def test_models_of_several_targets(objective, more, booster):
     np.testing.assert_allclose(together, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("gamma", [3, 30])  # down to trees of which nothing is left but the root
+def test_what_pruning_cut_off_does_not_answer(gamma):
+    """It stays in XGBoost's arrays, without a parent whose child it is."""
+    from algorithms.xgb.model import XGBModel
+
+    rows = np.random.default_rng(3).normal(size=(200, 3)).astype(np.float32)
+    classes = (np.sin(3 * rows[:, 0]) * rows[:, 1] > 0).astype(int)
+    settings = {"objective": "multi:softprob", "num_class": 2, "tree_method": "exact", "gamma": gamma, "max_depth": 2}
+    booster = xgboost.train(settings, xgboost.DMatrix(rows, classes), 3)
+    trees = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]["model"]["trees"]
+    assert any(int(tree["tree_param"]["num_deleted"]) for tree in trees)
+    found = answers(exported("xgboost", XGBModel([booster]), "onnx"), features=rows)["score"]
+    np.testing.assert_allclose(found, booster.predict(xgboost.DMatrix(rows)), rtol=1e-4, atol=1e-5)
+
+
 def test_a_model_without_trees_is_refused_with_the_reason():
     from algorithms.xgb.model import XGBModel
 
