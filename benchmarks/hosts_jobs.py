@@ -185,6 +185,38 @@ def _factorization_machines(scale: float, random: np.random.Generator) -> Job:
     return job._replace(unseen=Batch(rows[count:], labels[count:]), batch="mini_batch_size")
 
 
+def _retail(scale: float, random: np.random.Generator) -> Job:
+    """The shape of AWS's published log, 9,284 columns and 64 factors: a user, an item and six words in each row. Which
+    users like which items is a product of tastes, beside what users and words add and noise."""
+    users, items, width, unseen = 4300, 3600, 9284, 100_000
+    count = int(3_000_000 * scale)
+    chosen = random.integers(users, size=count + unseen), random.zipf(1.3, count + unseen) % items
+    words = np.sort(users + items + random.permuted(np.tile(np.arange(6), (count + unseen, 1)), axis=1), axis=1)
+    words += 6 * random.integers((width - users - items) // 6, size=words.shape)
+    columns = np.column_stack([chosen[0], users + chosen[1], words]).astype(np.int32)
+    rows = sp.csr_array(
+        (np.ones(columns.size, np.float32), columns.ravel(), np.arange(0, columns.size + 1, 8)),
+        shape=(count + unseen, width),
+    )
+    tastes = random.standard_normal((2, max(users, items), 4))
+    liking = np.einsum("nk,nk->n", tastes[0][chosen[0]], tastes[1][chosen[1]])
+    liking += rows @ random.standard_normal(width) + random.standard_normal(count + unseen)
+    labels = (liking > 0).astype(np.float32)
+    epochs = 20
+    values = {
+        "feature_dim": width,
+        "num_factors": 64,
+        "predictor_type": "binary_classifier",
+        "epochs": epochs,
+        "mini_batch_size": 1000,
+    }
+    step = _batches(count, 1000, epochs)
+    job = Job(
+        "factorization-machines", values, *_rows(rows[:count], labels[:count]), step, "binary_classification_accuracy"
+    )
+    return job._replace(unseen=Batch(rows[count:], labels[count:]), batch="mini_batch_size")
+
+
 def _images(scale: float, random: np.random.Generator) -> Job:
     """Noise of 64 x 64 pixels, brighter in one half or the other."""
 
@@ -261,6 +293,7 @@ JOBS: dict[str, Callable[[float, np.random.Generator], Job]] = {
     "mnist": _mnist,
     "linear-learner": _linear,
     "factorization-machines": _factorization_machines,
+    "retail": _retail,
     "image-classification": _images,
     "seq2seq": _seq2seq,
 }

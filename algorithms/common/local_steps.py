@@ -37,14 +37,20 @@ FIRST, MOST = 16, 512
 """Steps between exchanges: at first, and at most, where doubling them has not made exchanges cheap enough."""
 SHARE = 0.1
 """An exchange may take so much of the time of the steps before it."""
+PROGRESS = 16
+"""A longer period is due when the job has taken so many times its steps: what hosts learn apart stays a small part of
+what they know. Short jobs that came to 512 steps between exchanges had exchanged once, at their end."""
 _HOP, _RATE = 1e-4, 5e8
 """Seconds for a message to arrive, and bytes a second that a host sends and takes in, as measured between two network
 namespaces; see the page on hosts."""
 DUE, LATEST = 8, 64
 """From so many steps of a host on since its last exchange, a row of parameters is exchanged: moved by fewer, it is
 hardly another. At learning rates of 0.01, 16 made models a little worse, and took as long; at smaller ones a row may
-wait for more steps, up to ``LATEST``, until it may have moved as far as ``_FAR``."""
+wait for more steps, up to ``LATEST``, until it may have moved as far as ``_FAR``. Two hosts wait so long, and more of
+them less, for what they move a rare row by adds up."""
 _FAR = 0.08
+CACHE = 1 << 24
+"""Bytes of arrays that a processor's caches hold for the most part."""
 MOST_EXCHANGES = 4096
 """From one of everything to the next: so many are remembered."""
 _SCAN = 16
@@ -69,35 +75,42 @@ def exchange_seconds(hosts: int, rows: int, width: int) -> float:
     return sums + _TOUCH * rows * (1 + hosts)
 
 
-def are_over(taken: int, hosts: int, step: float, rows: int) -> bool:
+def are_over(taken: int, hosts: int, step: float, rows: int, size: int) -> bool:
     """Whether the steps that hosts take together are over after so many, in the last of which each host has touched so
     many ``rows``.
 
     Args:
         step: see ``next_period``.
+        size: bytes of parameters and moments.
     """
-    return taken == TOGETHER or (taken == SOON and _TOUCH * rows * (1 + hosts) > step)
+    return taken == TOGETHER or (taken == SOON and size > CACHE and _TOUCH * rows * (1 + hosts) > step)
 
 
-def next_period(period: int, hosts: int, step: float, rows: int, width: int) -> int:
+def next_period(period: int, hosts: int, step: float, rows: int, width: int, taken: int) -> int:
     """Steps until the next exchange, after ``period`` of them in which each host has touched so many ``rows``; 1 is for
     steps that are taken together.
 
     Args:
         step: seconds that a step takes a host, as its sizes tell.
+        taken: steps of the job.
     """
     if hosts == 1 or exchange_seconds(hosts, rows, width) <= SHARE * period * step:
         return period
-    return FIRST if period == 1 else min(2 * period, MOST)
+    if period == 1:
+        return FIRST
+    return min(2 * period, MOST) if 2 * PROGRESS * period <= taken else period
 
 
-def due_after(rate: float) -> int:
+def due_after(rate: float, hosts: int) -> int:
     """From how many steps of a host on a row is due, where a step moves a parameter by about ``rate``, as Adam's do.
 
-    >>> due_after(0.03), due_after(0.01), due_after(0.004), due_after(0.001), due_after(0.0)
-    (8, 8, 20, 64, 64)
+    >>> [due_after(rate, 2) for rate in (0.03, 0.01, 0.004, 0.001, 0.0)]
+    [8, 8, 20, 64, 64]
+    >>> due_after(0.01, 4), due_after(0.0, 4), due_after(0.01, 16)
+    (3, 22, 1)
     """
-    return LATEST if rate * LATEST <= _FAR else max(DUE, round(_FAR / rate))
+    steps = LATEST if rate * LATEST <= _FAR else max(DUE, round(_FAR / rate))
+    return -(-steps // (hosts - 1))
 
 
 @dataclass(frozen=True)

@@ -75,12 +75,13 @@ def _together(
             _report_batch([(raw, labels)], hp, job, place.epoch, place.batches)
         place.batches += 1
         size = job.hosts.size
-        step = state.seconds(count / size, values / size)
         touched = min(values // size, hp.feature_dim) if sparse else hp.feature_dim
+        step = state.seconds(count / size, values / size, touched)
+        width = hp.num_factors + 1
         # With rescale_grad gradients are sums over rows, which would be others on each host.
-        if hp.rescale_grad is None and local_steps.are_over(state.time, size, step, touched):
+        if hp.rescale_grad is None and local_steps.are_over(state.time, size, step, touched, state.size):
             place.step = step
-            place.period = local_steps.next_period(1, size, place.step, touched, hp.num_factors + 1)
+            place.period = local_steps.next_period(1, size, step, touched, width, state.time)
     return count, stopped > 0
 
 
@@ -100,7 +101,9 @@ def _apart(
     for number in filter(partial(_reports, place, hp), taken[: agreed.steps]):
         _report_batch([found[number]] if number in found else [], hp, job, place.epoch, number)
     place.batches += place.period
-    place.period = local_steps.next_period(place.period, job.hosts.size, place.step, agreed.touched, hp.num_factors + 1)
+    place.period = local_steps.next_period(
+        place.period, job.hosts.size, place.step, agreed.touched, hp.num_factors + 1, state.time
+    )
     return agreed.rows, agreed.stopped
 
 

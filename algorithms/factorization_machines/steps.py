@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from scipy.special import expit
 
 from algorithms.common.hosts import ONE_HOST
-from algorithms.common.local_steps import Agreed, LocalSteps, due_after
+from algorithms.common.local_steps import CACHE, Agreed, LocalSteps, due_after
 from algorithms.interface import Hosts
 from recordio.batches import Batch, Features
 
@@ -42,8 +42,11 @@ def kernel() -> Any:
 
 BETA_1, BETA_2 = np.float32(0.9), np.float32(0.999)
 DEFAULT_EPSILON = 1e-8
-_STEP, _ROW, _VALUE, _FACTOR = 2e-4, 1e-7, 1e-7, 1e-8
-"""Seconds of a step, of each row, of each value and of each factor of that, where parameters are in no cache."""
+_STEP, _ROW, _VALUE, _FACTOR = 5e-5, 1e-7, 1e-8, 2.5e-10
+"""Seconds of a step, of each row, of each value and of each factor of that."""
+_NEAR, _FAR = (2.5e-8, 1.7e-9), (1e-7, 3.5e-9)
+"""Seconds of each column that occurs, and of each factor of that, where parameters and moments are in the processor's
+caches for the most part, and where they are not."""
 _LARGE = 1 << 22  # bytes from which NumPy asks for huge pages
 _PAGE = 4096  # bytes
 _SPREAD = 16
@@ -302,10 +305,16 @@ class State:
         columns = np.arange(len(self.linear)) if isinstance(rows.columns, slice) else rows.columns
         if not self._alone.steps:
             self._bias_before = self.bias.copy()
-        rate = self.share * max(self.rates["linear"], self.rates["factors"])
-        self._alone.begin(columns, len(labels), due_after(rate))
+        self._alone.begin(columns, len(labels), self._due)
         self._follow(rows.columns, gradients)
         return scores
+
+    @property
+    def _due(self) -> int:
+        """From how many steps of this host on a column is exchanged: at once where that is soon done."""
+        if self.size <= CACHE:
+            return 1
+        return due_after(self.share * max(self.rates["linear"], self.rates["factors"]), self._hosts.size)
 
     def agree(self, *, stopped: bool, step: float | None) -> Agreed:
         """Let hosts know what others have learned by steps of their own; all have the same parameters where ``step`` is
@@ -326,9 +335,16 @@ class State:
         if arrays:
             self._alone.from_arrays(arrays)
 
-    def seconds(self, rows: float, values: float) -> float:
-        """What a step by so many rows with so many values that are not 0 takes, about."""
-        return _STEP + _ROW * rows + (_VALUE + _FACTOR * self.factors.shape[1]) * values
+    @property
+    def size(self) -> int:
+        """Bytes of parameters and moments."""
+        return 3 * (self.bias.nbytes + self.linear.nbytes + self.factors.nbytes)
+
+    def seconds(self, rows: float, values: float, columns: float) -> float:
+        """What a step by so many rows takes, about, of so many values that are not 0 in so many columns."""
+        width = self.factors.shape[1]
+        column, factor = _NEAR if self.size <= CACHE else _FAR
+        return _STEP + _ROW * rows + (_VALUE + _FACTOR * width) * values + (column + factor * width) * columns
 
     def _found(
         self, batch: Batch, labels: np.ndarray, count: int
@@ -367,18 +383,18 @@ class State:
             return columns, gradients
         if isinstance(columns, slice):
             return columns, self._hosts.sum(*gradients)
-        everywhere = self._hosts.gather([columns, *gradients])
-        together, places = _numbered(np.concatenate([one[0] for one in everywhere]), self.position)
-        bias = np.sum([one[1] for one in everywhere], axis=0)
-        linear = np.zeros(len(together), np.float32)
-        factors = np.zeros((len(together), self.factors.shape[1]), np.float32)
-        start = 0
-        for own, _, of_linear, of_factors in everywhere:
-            mine = places[start : start + len(own)]  # no column occurs twice
-            linear[mine] += of_linear
-            factors[mine] += of_factors
-            start += len(own)
-        return together, [bias, linear, factors]
+        bias, linear, factors = gradients
+        lists = self._hosts.gather(columns)
+        together, places = _numbered(np.concatenate(lists), self.position)
+        start = sum(map(len, lists[: self._hosts.rank]))
+        mine = places[start : start + len(columns)]  # no column occurs twice
+        width = factors.shape[1]
+        numbers = np.zeros(1 + len(together) * (1 + width), np.float32)  # of one sum
+        of_bias, of_linear, of_factors = np.split(numbers, [1, 1 + len(together)])
+        of_factors = of_factors.reshape(len(together), width)
+        of_bias[:], of_linear[mine], of_factors[mine] = bias, linear, factors
+        self._hosts.sum_in_place(numbers)
+        return together, [of_bias, of_linear, of_factors]
 
     def _rows(self, features: Features) -> DenseRows | SparseRows:
         if isinstance(features, np.ndarray):

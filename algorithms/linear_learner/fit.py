@@ -311,7 +311,7 @@ def _together(run: Run, batches: Iterator[Batch], job: Job) -> tuple[int, bool]:
             read = values if thin else count * width
             run.step = trainer.seconds(count / size, read / size)
             touched = min(values // size, width) if thin else width
-            run.period = local_steps.next_period(1, size, run.step, touched, trainer.parameters.shape[1])
+            run.period = local_steps.next_period(1, size, run.step, touched, trainer.parameters.shape[1], trainer.steps)
     return count, stopped > 0
 
 
@@ -325,7 +325,7 @@ def _apart(run: Run, batches: Iterator[Batch], job: Job) -> tuple[int, bool]:
     agreed = trainer.agree(stopped=job.stop_requested)
     run.steps += run.period
     run.period = local_steps.next_period(
-        run.period, job.hosts.size, run.step, agreed.touched, trainer.parameters.shape[1]
+        run.period, job.hosts.size, run.step, agreed.touched, trainer.parameters.shape[1], trainer.steps
     )
     return agreed.rows, agreed.stopped
 

@@ -137,22 +137,37 @@ def test_a_row_waits_for_as_many_steps_as_are_due(compiled, monkeypatch):
 
 
 def test_steps_that_hosts_take_together_end_soon_where_writing_takes_longer_than_learning():
-    assert local_steps.are_over(local_steps.SOON, 2, 1e-3, 20_000)
-    assert not local_steps.are_over(local_steps.SOON, 2, 1e-3, 100)
-    assert local_steps.are_over(local_steps.TOGETHER, 2, 1e-3, 100)
+    large = 2 * local_steps.CACHE
+    assert local_steps.are_over(local_steps.SOON, 2, 1e-3, 20_000, large)
+    assert not local_steps.are_over(local_steps.SOON, 2, 1e-3, 100, large)
+    assert not local_steps.are_over(local_steps.SOON, 2, 1e-3, 20_000, local_steps.CACHE), "writing is fast there"
+    assert local_steps.are_over(local_steps.TOGETHER, 2, 1e-3, 100, large)
 
 
 def test_steps_between_exchanges_follow_from_sizes():
     long, short = 1.0, 1e-3
-    assert next_period(1, 1, short, 100, 10) == 1, "one host has nobody to wait for"
-    assert next_period(1, 2, long, 100, 10) == 1, "a sum is nothing beside such a step"
+    late = 10**6
+    assert next_period(1, 1, short, 100, 10, late) == 1, "one host has nobody to wait for"
+    assert next_period(1, 2, long, 100, 10, late) == 1, "a sum is nothing beside such a step"
     period = periods = 1
-    while (longer := next_period(period, 2, short, 100, 10)) != period:
+    while (longer := next_period(period, 2, short, 100, 10, late)) != period:
         period, periods = longer, periods + 1
     assert local_steps.FIRST <= period < local_steps.MOST
     assert local_steps.exchange_seconds(2, 100, 10) <= local_steps.SHARE * period * short
-    assert next_period(period, 64, short, 100, 10) > period, "more hosts have more to wait for"
-    assert next_period(local_steps.MOST, 64, 1e-9, 10**6, 65) == local_steps.MOST
+    assert next_period(period, 64, short, 100, 10, late) > period, "more hosts have more to wait for"
+    assert next_period(local_steps.MOST, 64, 1e-9, 10**6, 65, late) == local_steps.MOST
+
+
+def test_periods_grow_with_the_steps_that_a_job_has_taken():
+    """By 512 steps a time, jobs of a thousand steps had exchanged but once after the first 256."""
+    taken, period, ends = local_steps.TOGETHER, next_period(1, 4, 1e-9, 10**6, 65, local_steps.TOGETHER), []
+    while taken < 20_000:
+        taken += period
+        ends.append(taken)
+        period = next_period(period, 4, 1e-9, 10**6, 65, taken)
+        assert local_steps.PROGRESS * period <= max(taken, local_steps.PROGRESS * local_steps.FIRST)
+    assert sum(end < 1000 for end in ends) > 20
+    assert period == local_steps.MOST, "jobs of a minute come to the longest"
 
 
 def clicks(rows):
@@ -191,7 +206,7 @@ def test_hosts_that_step_by_themselves_learn_what_they_learn_together(job, soon,
     hp = hyperparameters.parse(
         algorithm.hyperparameters, {name: str(value) for name, value in {**values, "predictor_type": kind}.items()}
     )
-    x, y = made(7000)
+    x, y = made(16_000)
 
     def train(parts):
         def fit(hosts):
@@ -221,3 +236,38 @@ def test_hosts_that_step_by_themselves_learn_what_they_learn_together(job, soon,
             for array in ("factors", "linear", "weight", "bias"):
                 if hasattr(model, array):
                     np.testing.assert_array_equal(getattr(model, array), getattr(found[0][0], array))
+
+
+def ratings(rows):
+    """One of 300 users and one of 1,000 films in each row, films by how well they are known; what users think of films
+    is a product of tastes, beside what either adds."""
+    rng = np.random.default_rng(3)
+    users, films = rng.integers(300, size=rows), (1000 * rng.random(rows) ** 3).astype(int)
+    tastes, add = rng.standard_normal((1300, 3)) / 2, rng.standard_normal(1300) / 3
+    y = 3 + add[users] + add[300 + films] + np.einsum("nk,nk->n", tastes[users], tastes[300 + films])
+    columns = np.column_stack([users, 300 + films]).ravel()
+    x = sp.csr_array((np.ones(2 * rows, np.float32), columns, np.arange(0, 2 * rows + 1, 2)), shape=(rows, 1300))
+    return x, (y + rng.standard_normal(rows) / 2).astype(np.float32)
+
+
+def test_four_hosts_of_a_short_job_with_large_learning_rates_learn_what_one_does():
+    """Most films are rare: what four hosts had each moved by up to 11 steps of their own was added up at the end."""
+    algorithm = registry.find("factorization-machines")
+    x, y = ratings(40_000)
+    rates = {"linear_lr": 0.0075, "factors_lr": 0.0075, "bias_lr": 0.02, "factors_init_sigma": 0.01}
+
+    def rmse(hosts, batch):
+        values = {"feature_dim": 1300, "num_factors": 16, "predictor_type": "regressor", "epochs": 4, **rates}
+        given = {name: str(value) for name, value in {**values, "mini_batch_size": batch}.items()}
+        hp = hyperparameters.parse(algorithm.hyperparameters, given)
+
+        def fit(group):
+            own, unseen = np.arange(group.rank, 30_000, hosts), np.arange(30_000 + group.rank, 40_000, hosts)
+            job = FakeJob(hosts=group)
+            channels = {"train": MemoryStream(x[own], y[own]), "test": MemoryStream(x[unseen], y[unseen])}
+            algorithm.fit(hp, channels, job)
+            return job.values("test", "rmse")[-1]
+
+        return on_hosts(hosts, fit)[0]
+
+    assert rmse(4, 50) < 1.005 * rmse(1, 200), "of as many steps by as many rows"
