@@ -15,7 +15,7 @@ from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
 from recordio.sequences import Pairs, Ragged
 from recordio.shares import Share
 
-_POOL = 32
+_POOL = 256
 """Batches whose sentences are sorted by length together: few places are filled up, and no two epochs are alike."""
 
 

@@ -52,29 +52,45 @@ def loop(step: Step, inputs: Any, states: list[Any], kernel: Any, multiplied: Ca
     """``layers.Loop`` on the backend's tensors."""
     outputs: list[Any] = []
     if multiplied is not None and DYNAMIC:
-        inputs, kernel = _given(inputs, kernel, lambda: multiplied(outputs[0])), ops.stop_gradient(kernel)
+        inputs, kernel = _given(inputs, kernel, lambda: multiplied(outputs[0])), _product(kernel)
     cell = _Cell(partial(step, kernel), [state.shape[-1] for state in states])
     outputs.append(keras.layers.RNN(cell, return_sequences=True)(inputs, initial_state=states))
     return outputs[0]
 
 
 def _given(inputs: Any, kernel: Any, multiplied: Callable[[], Any]) -> Any:
-    """``inputs``, (B, T, ...), through which the gradient of ``kernel``, (K, N), goes, too: one product for all steps.
-    Without, each step of the loop makes one of its own, as large as the kernel, and adds it.
+    """``inputs``, (B, T, ...), through which the gradient of ``kernel``, (K, N) or (n, K, N), goes, too: one product
+    for all steps. Without, each step of the loop makes one of its own, as large as the kernel, and adds it.
 
     What is multiplied with the kernel, (B, T, K), comes from the very loop; it is known when gradients are asked for.
     """
+    layers, (width, gates) = kernel.shape[:-2], kernel.shape[-2:]
 
     def given(inputs: Any, kernel: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
         def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
             change = args[0] if upstream is None else upstream
-            rows = ops.reshape(multiplied(), (-1, kernel.shape[0]))
-            changes = ops.reshape(change[:, :, : kernel.shape[1]], (-1, kernel.shape[1]))
-            return change, ops.matmul(ops.transpose(rows), changes)
+            rows = ops.reshape(multiplied(), (*layers, -1, width))
+            changes = ops.reshape(change[:, :, :gates], (*layers, -1, gates))
+            return change, ops.matmul(ops.swapaxes(rows, -1, -2), changes)
 
         return inputs, grad
 
     return ops.custom_gradient(given)(inputs, kernel)
+
+
+def _product(kernel: Any) -> Callable[[Any], Any]:
+    """``values @ kernel`` for each step of a loop, of which ``values`` alone have a gradient. The kernel is turned
+    around for it once, and not in each step."""
+    kernel = ops.stop_gradient(kernel)
+    turned = ops.swapaxes(kernel, -1, -2)
+
+    def multiplied(values: Any) -> tuple[Any, Callable[..., Any]]:
+        def grad(*args: Any, upstream: Any = None) -> Any:
+            return ops.matmul(args[0] if upstream is None else upstream, turned)
+
+        return ops.matmul(values, kernel), grad
+
+    return ops.custom_gradient(multiplied)  # type: ignore[no-any-return]
 
 
 class _KerasDrops(Drops):
