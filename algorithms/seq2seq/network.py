@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from keras import ops
 
 from algorithms.common.gradients import Together, compiled
 from algorithms.common.hosts import ONE_HOST
-from algorithms.common.networks import to_numpy
+from algorithms.common.networks import seen
 from algorithms.common.optimizers import Adam
 from algorithms.interface import Hosts
 from algorithms.seq2seq.architecture import Architecture
@@ -90,7 +90,7 @@ def _product(kernel: Any) -> Callable[[Any], Any]:
 
         return ops.matmul(values, kernel), grad
 
-    return ops.custom_gradient(multiplied)  # type: ignore[no-any-return]
+    return ops.custom_gradient(multiplied)
 
 
 class _KerasDrops(Drops):
@@ -159,10 +159,15 @@ class Network(keras.Model):
         """Of the trainable variables, in their order, as ``layers.laid_out`` gives them."""
         return tuple(self._named)
 
-    def named_arrays(self) -> dict[str, np.ndarray]:
-        """A copy of the parameters as they are now, by name, float32. (PyTorch has other ``parameters``.)"""
-        laid = {name: np.array(to_numpy(value), np.float32) for name, value in self._named.items()}
-        return parameters_of(self._architecture, laid)
+    def arrays(self) -> list[np.ndarray]:
+        """The trainable variables as arrays to read before the next update, float32."""
+        return [seen(value) for value in self._named.values()]
+
+    def named_arrays(self, values: Sequence[np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """A copy of the parameters by name, float32: as they are now, or of ``values`` such as ``arrays`` gives.
+        (PyTorch has other ``parameters``.)"""
+        laid = zip(self._named, self.arrays() if values is None else values, strict=True)
+        return parameters_of(self._architecture, {name: np.array(value, np.float32) for name, value in laid})
 
     def make_train_function(self, force: bool = False) -> Any:
         """See Keras, whose own makes a program of TensorFlow's for the shapes of the first batch alone, and another for
