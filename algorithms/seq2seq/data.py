@@ -15,8 +15,9 @@ from algorithms.seq2seq.vocabulary import BEGIN, END, PAD
 from recordio.sequences import Pairs, Ragged
 from recordio.shares import Share
 
-_POOL = 256
-"""Batches whose sentences are sorted by length together: few places are filled up, and no two epochs are alike."""
+_POOL = 32
+"""Batches whose sentences are sorted by length together: few places are filled up, and no two epochs are alike. Of 256,
+batches of one length each, steps are 3 % faster, but losses after as many updates are 5 % higher."""
 
 
 @dataclass(frozen=True)
