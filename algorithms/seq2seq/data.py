@@ -16,8 +16,7 @@ from recordio.sequences import Pairs, Ragged
 from recordio.shares import Share
 
 _POOL = 32
-"""Batches whose sentences are sorted by length together: few places are filled up, and no two epochs are alike. Of 256,
-batches of one length each, steps are 3 % faster, but losses after as many updates are 5 % higher."""
+"""Batches whose sentences are sorted by length together: few places are filled up, and no two epochs are alike."""
 
 
 @dataclass(frozen=True)
