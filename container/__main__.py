@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import faulthandler
 import functools
-import json
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from container import logs, resources
+from container.imports import without_unused_packages
 from container.paths import Paths
 from container.settings import ConfigurationError, Settings, hosts_wait, job, structured_logs
 from container.signals import STOPPING, Signals, end, leave
@@ -25,8 +25,6 @@ from container.training import failure, group
 
 if TYPE_CHECKING:
     from container.training.trainee import Link
-
-_UNUSED = ("sklearn", "jax", "IPython")
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
@@ -42,9 +40,9 @@ def train(arguments: Sequence[str] | None = None) -> int:
     logs.entry()
     hosts = group.find(Paths(_base()))
     if hosts is not None and hosts.size > 1:  # the others, who would wait for this one, are told of a stop
-        with Signals() as signals, _without_unused_packages():
+        with Signals() as signals, without_unused_packages():
             return _supervise(hosts, signals)
-    with _ending_at_once(), _without_unused_packages():
+    with _ending_at_once(), without_unused_packages():
         return _train_job()
 
 
@@ -66,36 +64,6 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
-
-
-@contextlib.contextmanager
-def _without_unused_packages() -> Iterator[None]:
-    """Packages that nothing here uses are not found while a command runs, so that no other package imports them.
-
-    XGBoost imports scikit-learn where there is one, for estimators of its own: a second of processor time, and 60 MB.
-    TensorFlow and Keras import the others, where they are, to convert from and to them: a second as well. The backend
-    of Keras stays, whatever it is.
-    """
-    backend = _keras_backend()
-    absent = [name for name in _UNUSED if name not in sys.modules and name != backend]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: an import of it is an ImportError
-    try:
-        yield
-    finally:
-        for name in absent:
-            sys.modules.pop(name, None)
-
-
-def _keras_backend() -> str | None:
-    """What Keras is told to compute with, by its variable or its file; None where nothing is said."""
-    if named := os.environ.get("KERAS_BACKEND"):
-        return named
-    folder = os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser()
-    try:
-        told = json.loads(Path(folder, "keras.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return told.get("backend") if isinstance(told, dict) else None
 
 
 def _base() -> Path:
@@ -181,7 +149,7 @@ def serve(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         logs.error(failure.CLIENT.log, error.problems)
         return failure.EXIT_CODE
-    with _without_unused_packages():
+    with without_unused_packages():
         return server.run(Paths(settings.base_directory), settings)
 
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NoReturn
 
 import click
 
 from algorithms.errors import AlgorithmInputError
+from container.imports import without_unused_packages
 from container.resources import sleep_soon
 from container.signals import leave
 from local import commands
 from recordio.errors import DataError
 
 FAILURE = 1
+_LEAN = ("train", "predict")
+"""Commands in which nothing uses scikit-learn and the like, which XGBoost, Keras and TensorFlow import: a second."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def command() -> NoReturn:
     """``oba`` as a process; one that has trained a network ends as ``train`` does."""
-    code = main()
+    with without_unused_packages() if sys.argv[1:2] in ([name] for name in _LEAN) else nullcontext():
+        code = main()
     if "tensorflow" in sys.modules:
         leave(code)
     sys.exit(code)

@@ -124,11 +124,25 @@ def next_record(view: memoryview, start: int, stop: int, place: Place) -> Frame 
     FrameError
         continuation flags are unknown or out of order.
     """
+    if usual := _whole(view, start, stop):
+        return usual
     found = _parts(view, start, stop, place)
     if found is None:
         return None
     parts, end = found
     return Frame(MAGIC_BYTES.join([bytes(view[first:last]) for first, last in parts]), end)
+
+
+def _whole(view: memoryview, start: int, stop: int) -> Frame | None:
+    """The record that starts at ``view[start]``, where it is one frame and is here; None for any other."""
+    first = start + HEADER.size
+    if first > stop:
+        return None
+    magic, length = HEADER.unpack_from(view, start)  # with the flag of a whole record, 0, the word is the length
+    end = first + (length + 3) // 4 * 4
+    if magic != MAGIC or length > MAX_LENGTH or end > stop:
+        return None
+    return Frame(bytes(view[first : first + length]), end)
 
 
 def _parts(view: memoryview, start: int, stop: int, place: Place) -> tuple[list[tuple[int, int]], int] | None:

@@ -183,9 +183,9 @@ LOCAL = Forks(
 
 def serve(descriptor: int, modules: Sequence[str]) -> None:
     """Import the modules and fork for each request, until whoever asks has ended."""
-    from container.__main__ import _without_unused_packages
+    from container.imports import without_unused_packages
 
-    with _without_unused_packages():  # as in the commands
+    with without_unused_packages():  # as in the commands
         for name in modules:
             importlib.import_module(name)
     tasks = Path("/proc/self/task").iterdir()

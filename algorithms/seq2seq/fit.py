@@ -23,6 +23,7 @@ from algorithms.events import Chosen, Duration, Measured, Progress, Score, Throu
 from algorithms.interface import Hosts, Job
 from algorithms.seq2seq import data, evaluation, vocabulary
 from algorithms.seq2seq.architecture import Architecture, initial, parameter_count
+from algorithms.seq2seq.averaging import EVERY, Average
 from algorithms.seq2seq.model import Seq2SeqModel
 from algorithms.seq2seq.schedule import MAXIMIZED, Rate
 from algorithms.seq2seq.translator import Translator
@@ -195,6 +196,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.stopping = EarlyStopping(maximize=self.values.optimized_metric in MAXIMIZED)
         self.rate = Rate(self.values)
+        self.average = Average()
         self.random = np.random.default_rng(self.job.seed)
         self.share, self.held_out = self.shares["train"], data.part(self.pairs["validation"], self.shares["validation"])
         self.ratio = data.longest_ratio(self.pairs["train"], ONE_HOST if self.share.of > 1 else self.job.hosts)
@@ -245,7 +247,7 @@ class _Run:
         if self.best is None and not self.updates:
             raise TrainingStopped("there had been no update")
         self.job.warning("Training was asked to stop: the model is the best so far.")
-        return self.best or self._model(self.network.named_arrays())
+        return self.best or self._averaged()
 
     def _order(self) -> list[np.ndarray]:
         """The numbers of the pairs of each batch of the next epoch; of some there are none.
@@ -300,7 +302,8 @@ class _Run:
         }
         kept = {} if self.best is None else {f"checkpoint-{best}": self.best.translator.parameters}
         position = f"epoch {self.epoch}" + (f" and {self.batches} batches" if self.batches else "")
-        return Checkpoint(position, state, variables_to_arrays("variable", self._variables()), kept)
+        means = {f"mean.{number}": mean for number, mean in enumerate(self.average.means)}
+        return Checkpoint(position, state, variables_to_arrays("variable", self._variables()) | means, kept)
 
     def _variables(self) -> list[Any]:
         return [*self.network.variables, *self.optimizer.variables]
@@ -319,6 +322,8 @@ class _Run:
         self.stopping = EarlyStopping(**found.state["stopping"])
         self.rate.resume(found.state["rate"])
         variables_from_arrays("variable", self._variables(), found.arrays)
+        means = [f"mean.{number}" for number in range(len(self.network.names))]
+        self.average = Average([found.arrays[name] for name in means if name in found.arrays])
         if self.stopping.best_step is not None:
             parameters = found.kept[f"checkpoint-{self.stopping.best_step}"]
             self.best = self._model(parameters)
@@ -336,6 +341,8 @@ class _Run:
             if self.together is not None:
                 self.together.step(tokens)
         self.updates += 1
+        if self.updates % EVERY == 0:
+            self.average.look(self.updates, self.network.arrays())
 
     def _see(self, batch: data.Batch) -> float:
         """Find the gradients of a batch, and follow them where there are no other hosts; how many tokens it has."""
@@ -359,6 +366,9 @@ class _Run:
         translator = Translator(self.shape, parameters, self.ratio)
         return Seq2SeqModel(translator, self.words[0], self.words[1], self.values.beam_size)
 
+    def _averaged(self) -> Seq2SeqModel:
+        return self._model(self.network.named_arrays(self.average.at(self.updates, self.network.arrays())))
+
     def _checkpoint(self) -> None:
         """Evaluate, keep what is best, and see whether to go on."""
         self.checkpoints += 1
@@ -368,7 +378,7 @@ class _Run:
         self.seen.clear()
         if self.together is not None:
             self.together.align()
-        model = self._model(self.network.named_arrays())
+        model = self._averaged()
         scores = self._validate(model)
         for name, value in scores.items():
             self.job.report(Measured.of("validation", name, value, step=self.checkpoints))

@@ -34,7 +34,9 @@ Loop = Callable[[Step, Any, list[Any], Any, Multiplied | None], Any]
 """``loop(step, inputs, states, kernel, multiplied)`` takes ``step`` for each t and gives its outputs, (B, T, ...).
 
 Where a step adds a product with ``kernel``, (K, N), to the first N of its inputs, ``multiplied`` makes of the outputs
-what it is multiplied with in each step, (B, T, K): the gradient of the kernel is then one product for all steps.
+what it is multiplied with in each step, (B, T, K): the gradient of the kernel is then one product for all steps. A
+kernel of several layers is (n, K, N), and B their rows one after the other. What a step is given as its kernel, it
+hands to ``product``.
 """
 
 
@@ -66,8 +68,8 @@ class Arrays:
 
     matmul, tanh, concatenate, reshape = np.matmul, np.tanh, np.concatenate, np.reshape
     transpose, pad, sum, zeros_like = np.transpose, np.pad, np.sum, np.zeros_like
-    sigmoid = expit
-    take_along_axis, swapaxes, repeat = np.take_along_axis, np.swapaxes, np.repeat
+    sigmoid, arange, shape = expit, np.arange, np.shape
+    expand_dims, squeeze, swapaxes, repeat = np.expand_dims, np.squeeze, np.swapaxes, np.repeat
 
     @staticmethod
     def take(values: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
@@ -112,10 +114,25 @@ def times(ops: Any, values: Any) -> Any:
     return values.shape[1] if isinstance(values, np.ndarray) else ops.shape(values)[1]
 
 
+def pick(ops: Any, values: Any, places: Any) -> Any:
+    """What each sentence has at places of its own: ``values[b, places[b, k]]``, (B, K, ...) of (B, T, ...).
+
+    As rows of all sentences together: Keras' ``take_along_axis`` takes one number at a time, and so does its gradient.
+    """
+    count, length = ops.shape(values)[:2]
+    first = ops.expand_dims(ops.arange(count, dtype="int32") * length, 1)
+    return ops.take(ops.reshape(values, (-1, *values.shape[2:])), first + places, axis=0)
+
+
 def dense(ops: Any, values: Any, kernel: Any, bias: Any = None) -> Any:
     """``values @ kernel + bias``."""
     result = ops.matmul(values, kernel)
     return result if bias is None else result + bias
+
+
+def product(ops: Any, values: Any, kernel: Any) -> Any:
+    """``values @ kernel``, where a loop may have its own way to it (see ``Loop``)."""
+    return kernel(values) if callable(kernel) else ops.matmul(values, kernel)
 
 
 def laid_out(a: Architecture, p: Parameters) -> dict[str, np.ndarray]:
@@ -212,19 +229,26 @@ def zeros(ops: Any, like: Any, width: int, count: int) -> list[Any]:
     return [ops.repeat(column, width, axis=1)] * count
 
 
-def _recurrent(ops: Any, loop: Loop, a: Architecture, k: Parameters, prefix: str, projected: Any, width: int) -> Any:
-    bias, first = k[f"{prefix}h2h_bias"], zeros(ops, projected, width, STATES[a.rnn_cell_type])
+def _recurrent(ops: Any, loop: Loop, a: Architecture, k: Parameters, given: Mapping[str, Any]) -> Any:
+    """What recurrent layers of one size make of their inputs' shares in their gates, (B, T, gates) by prefix of each:
+    (n B, T, H), those of the first layer first. One loop goes through all, as its steps cost more than their products.
+    """
+    projected, ways = ops.concatenate(list(given.values()), axis=0), len(given)
+    kernel = ops.concatenate([ops.expand_dims(k[f"{prefix}h2h_weight"], 0) for prefix in given], axis=0)
+    bias = ops.concatenate([ops.reshape(k[f"{prefix}h2h_bias"], (1, 1, -1)) for prefix in given], axis=0)
+    width, gates = kernel.shape[1:]
+    first = zeros(ops, projected, width, STATES[a.rnn_cell_type])
 
     def step(kernel: Any, now: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-        recurrent = ops.matmul(states[0], kernel)
+        recurrent = product(ops, ops.reshape(states[0], (ways, -1, width)), kernel)
         if a.rnn_cell_type == "lstm":
-            states = lstm(ops, now + recurrent, states)
+            states = lstm(ops, now + ops.reshape(recurrent, (-1, gates)), states)
         else:
-            states = gru(ops, now, recurrent + bias, states)
+            states = gru(ops, now, ops.reshape(recurrent + bias, (-1, gates)), states)
         return states[0], states
 
     multiplied = partial(_before, ops, first[0]) if a.rnn_cell_type == "lstm" else None
-    return loop(step, projected, first, k[f"{prefix}h2h_weight"], multiplied)
+    return loop(step, projected, first, kernel, multiplied)
 
 
 def _before(ops: Any, first: Any, outputs: Any) -> Any:
@@ -263,15 +287,12 @@ def encode(ops: Any, loop: Loop, a: Architecture, k: Parameters, source: Source,
                 ops, a, k, f"encoder_cnn_{layer}_", masked, before, a.cnn_kernel_width_encoder - 1 - before
             )
         return hidden
-    inputs, turn = _both_ways(ops, k, source, drops), source.reverse[:, :, None]
-    forward, reverse = (
-        _recurrent(ops, loop, a, k, prefix, projected, a.rnn_num_hidden // 2) for prefix, projected in inputs.items()
-    )
-    hidden = ops.concatenate([forward, ops.take_along_axis(reverse, turn, axis=1)], axis=-1)
+    forward, reverse = ops.split(_recurrent(ops, loop, a, k, _both_ways(ops, k, source, drops)), 2, axis=0)
+    hidden = ops.concatenate([forward, pick(ops, reverse, source.reverse)], axis=-1)
     for layer in range(1, a.num_layers_encoder):
         prefix = f"encoder_rnn_l{layer - 1}_"
         projected = dense(ops, hidden, k[f"{prefix}i2h_weight"], k[f"{prefix}i2h_bias"])
-        above = _recurrent(ops, loop, a, k, prefix, projected, a.rnn_num_hidden)
+        above = _recurrent(ops, loop, a, k, {prefix: projected})
         hidden = above + hidden if a.is_residual(layer) else above
     return hidden
 
@@ -284,11 +305,10 @@ def _both_ways(ops: Any, k: Parameters, source: Source, drops: Drops) -> dict[st
     """The shares of the source in the gates of the first layer, (B, S, gates), from its begin and from its end."""
     forward, reverse = (f"encoder_birnn_{way}_l0_" for way in ("forward", "reverse"))
     if f"{forward}table" in k:
-        ids = {forward: source.ids, reverse: ops.take_along_axis(source.ids, source.reverse, axis=1)}
+        ids = {forward: source.ids, reverse: pick(ops, source.ids, source.reverse)}
         return {prefix: ops.take(k[f"{prefix}table"], some, axis=0) for prefix, some in ids.items()}
     embedded = _embedded_source(ops, k, source, drops)
-    turned = ops.take_along_axis(embedded, source.reverse[:, :, None], axis=1)
-    given = {forward: embedded, reverse: turned}
+    given = {forward: embedded, reverse: pick(ops, embedded, source.reverse)}
     return {
         prefix: dense(ops, some, k[f"{prefix}i2h_weight"], k[f"{prefix}i2h_bias"]) for prefix, some in given.items()
     }
@@ -340,7 +360,7 @@ def remember(ops: Any, a: Architecture, k: Parameters, encoded: Any, source: Sou
         keys = dense(ops, encoded, k[name])
     if a.decoder_type == "cnn":  # it adds what it sees to its own states, which are as wide as its keys
         encoded = keys
-    last = ops.take_along_axis(encoded, source.lengths[:, None, None] - 1, axis=1)[:, 0]
+    last = ops.squeeze(pick(ops, encoded, ops.expand_dims(source.lengths - 1, 1)), 1)
     return Memory(encoded, keys, (1 - source.mask) * MASKED, last)
 
 
@@ -353,14 +373,14 @@ def attend(ops: Any, a: Architecture, k: Parameters, query: Any, memory: Memory)
         weights = ops.softmax(memory.bias + _is_last(ops, memory.bias) * -MASKED)
         return memory.last, weights
     if a.rnn_attention_type == "mlp":
-        hidden = ops.tanh(memory.keys + dense(ops, query, k["att_q2h_weight"])[:, None, :])
-        scores = ops.matmul(hidden, k["att_h2s_weight"])[:, :, 0]
+        hidden = ops.tanh(memory.keys + ops.expand_dims(dense(ops, query, k["att_q2h_weight"]), 1))
+        scores = ops.squeeze(ops.matmul(hidden, k["att_h2s_weight"]), 2)
     else:
         if "att_t2h_weight" in k:
             query = dense(ops, query, k["att_t2h_weight"])
-        scores = ops.matmul(memory.keys, query[:, :, None])[:, :, 0]
+        scores = ops.squeeze(ops.matmul(memory.keys, ops.expand_dims(query, 2)), 2)
     weights = ops.softmax(scores + memory.bias)
-    return ops.matmul(weights[:, None, :], memory.values)[:, 0], weights
+    return ops.squeeze(ops.matmul(ops.expand_dims(weights, 1), memory.values), 1), weights
 
 
 def _is_last(ops: Any, bias: Any) -> Any:
@@ -424,7 +444,7 @@ def _decoder_cell(
 ) -> list[Any]:
     if a.rnn_cell_type == "lstm":
         both = ops.concatenate([inputs, states[0]], axis=-1)
-        return lstm(ops, given + ops.matmul(both, k[f"{prefix}fused"]), states)
+        return lstm(ops, given + product(ops, both, k[f"{prefix}fused"]), states)
     recurrent = dense(ops, states[0], k[f"{prefix}h2h_weight"], k[f"{prefix}h2h_bias"])
     return gru(ops, given + ops.matmul(inputs, k[f"{prefix}i2h_weight"]), recurrent, states)
 
@@ -457,8 +477,8 @@ def decode_with_teacher(
         name = "decoder_rnn_l0_fused" if a.rnn_cell_type == "lstm" else "decoder_rnn_l0_i2h_weight"
 
         def step(kernel: Any, now: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-            kept = None if keep is None else now[:, width:]
-            _, states, _ = recurrent_step(ops, a, {**k, name: kernel}, memory, now[:, :width], states, kept)
+            given, kept = (now, None) if keep is None else (now[:, :width], now[:, width:])
+            _, states, _ = recurrent_step(ops, a, {**k, name: kernel}, memory, given, states, kept)
             return ops.concatenate(states[:2], axis=-1), states
 
         both = ops.concatenate(first[:2], axis=-1)

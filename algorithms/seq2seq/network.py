@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from keras import ops
 
 from algorithms.common.gradients import Together, compiled
 from algorithms.common.hosts import ONE_HOST
-from algorithms.common.networks import to_numpy
+from algorithms.common.networks import seen
 from algorithms.common.optimizers import Adam
 from algorithms.interface import Hosts
 from algorithms.seq2seq.architecture import Architecture
@@ -52,29 +52,45 @@ def loop(step: Step, inputs: Any, states: list[Any], kernel: Any, multiplied: Ca
     """``layers.Loop`` on the backend's tensors."""
     outputs: list[Any] = []
     if multiplied is not None and DYNAMIC:
-        inputs, kernel = _given(inputs, kernel, lambda: multiplied(outputs[0])), ops.stop_gradient(kernel)
+        inputs, kernel = _given(inputs, kernel, lambda: multiplied(outputs[0])), _product(kernel)
     cell = _Cell(partial(step, kernel), [state.shape[-1] for state in states])
     outputs.append(keras.layers.RNN(cell, return_sequences=True)(inputs, initial_state=states))
     return outputs[0]
 
 
 def _given(inputs: Any, kernel: Any, multiplied: Callable[[], Any]) -> Any:
-    """``inputs``, (B, T, ...), through which the gradient of ``kernel``, (K, N), goes, too: one product for all steps.
-    Without, each step of the loop makes one of its own, as large as the kernel, and adds it.
+    """``inputs``, (B, T, ...), through which the gradient of ``kernel``, (K, N) or (n, K, N), goes, too: one product
+    for all steps. Without, each step of the loop makes one of its own, as large as the kernel, and adds it.
 
     What is multiplied with the kernel, (B, T, K), comes from the very loop; it is known when gradients are asked for.
     """
+    layers, (width, gates) = kernel.shape[:-2], kernel.shape[-2:]
 
     def given(inputs: Any, kernel: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
         def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
             change = args[0] if upstream is None else upstream
-            rows = ops.reshape(multiplied(), (-1, kernel.shape[0]))
-            changes = ops.reshape(change[:, :, : kernel.shape[1]], (-1, kernel.shape[1]))
-            return change, ops.matmul(ops.transpose(rows), changes)
+            rows = ops.reshape(multiplied(), (*layers, -1, width))
+            changes = ops.reshape(change[:, :, :gates], (*layers, -1, gates))
+            return change, ops.matmul(ops.swapaxes(rows, -1, -2), changes)
 
         return inputs, grad
 
     return ops.custom_gradient(given)(inputs, kernel)
+
+
+def _product(kernel: Any) -> Callable[[Any], Any]:
+    """``values @ kernel`` for each step of a loop, of which ``values`` alone have a gradient. The kernel is turned
+    around for it once, and not in each step."""
+    kernel = ops.stop_gradient(kernel)
+    turned = ops.swapaxes(kernel, -1, -2)
+
+    def multiplied(values: Any) -> tuple[Any, Callable[..., Any]]:
+        def grad(*args: Any, upstream: Any = None) -> Any:
+            return ops.matmul(args[0] if upstream is None else upstream, turned)
+
+        return ops.matmul(values, kernel), grad
+
+    return ops.custom_gradient(multiplied)
 
 
 class _KerasDrops(Drops):
@@ -143,10 +159,15 @@ class Network(keras.Model):
         """Of the trainable variables, in their order, as ``layers.laid_out`` gives them."""
         return tuple(self._named)
 
-    def named_arrays(self) -> dict[str, np.ndarray]:
-        """A copy of the parameters as they are now, by name, float32. (PyTorch has other ``parameters``.)"""
-        laid = {name: np.array(to_numpy(value), np.float32) for name, value in self._named.items()}
-        return parameters_of(self._architecture, laid)
+    def arrays(self) -> list[np.ndarray]:
+        """The trainable variables as arrays to read before the next update, float32."""
+        return [seen(value) for value in self._named.values()]
+
+    def named_arrays(self, values: Sequence[np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """A copy of the parameters by name, float32: as they are now, or of ``values`` such as ``arrays`` gives.
+        (PyTorch has other ``parameters``.)"""
+        laid = zip(self._named, self.arrays() if values is None else values, strict=True)
+        return parameters_of(self._architecture, {name: np.array(value, np.float32) for name, value in laid})
 
     def make_train_function(self, force: bool = False) -> Any:
         """See Keras, whose own makes a program of TensorFlow's for the shapes of the first batch alone, and another for

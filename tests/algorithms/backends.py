@@ -45,7 +45,7 @@ def told_by(backend: str) -> dict[str, Any]:
     """
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK}
     program = (
-        "import json\nfrom container.__main__ import _without_unused_packages as lean\n"
+        "import json\nfrom container.imports import without_unused_packages as lean\n"
         "with lean():  # as in the commands\n"
         "    from tests.algorithms import backends\n    print(json.dumps(backends.told()))"
     )

@@ -74,7 +74,7 @@ def test_neither_training_nor_serving_xgboost_imports_scikit_learn(tmp_path):
 
 def test_what_is_kept_from_a_command_can_be_imported_after_it():
     code = (
-        "from container.__main__ import _without_unused_packages as without\n"
+        "from container.imports import without_unused_packages as without\n"
         "with without():\n    import xgboost.compat\n"
         "import sklearn.base\nassert not xgboost.compat.SKLEARN_INSTALLED"
     )
@@ -90,7 +90,7 @@ def test_the_backend_of_keras_is_not_kept_from_a_command(told, tmp_path):
     variables = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     variables |= {"KERAS_HOME": str(tmp_path), **({"KERAS_BACKEND": "jax"} if told == "variable" else {})}
     code = (
-        "import sys\nfrom container.__main__ import _without_unused_packages as without\n"
+        "import sys\nfrom container.imports import without_unused_packages as without\n"
         "with without(): print('jax' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)

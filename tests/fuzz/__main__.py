@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from container.__main__ import _without_unused_packages
+from container.imports import without_unused_packages
 from tests.fuzz import targets
 from tests.fuzz.engine import FuzzError, hunt, run
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve_forks() -> int:
     """For each line of standard input a fork with its arguments and files for its output; its exit code on one line."""
-    with _without_unused_packages():  # as in the commands, and each fork starts sooner
+    with without_unused_packages():  # as in the commands, and each fork starts sooner
         for line in sys.stdin:
             child = os.fork()
             if not child:

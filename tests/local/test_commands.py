@@ -126,6 +126,24 @@ def serve(model, *options, **variables):
 
 
 @pytest.mark.slow
+def test_neither_train_nor_predict_imports_scikit_learn(tmp_path):
+    """XGBoost would, and Keras: a second of processor time, where a user has it."""
+    data = tmp_path / "data.csv"
+    data.write_text("".join(f"{row % 3},{row % 2},{row % 3}\n" for row in range(60)))
+    request = tmp_path / "request.csv"
+    request.write_text("1,2\n")
+    train = ("train", "xgboost", "--train", data, "num_round=2", "--output", tmp_path / "out")
+    for command in (train, ("predict", "--model", tmp_path / "out" / "model", "--input", request)):
+        # Each module that is imported becomes a line on standard error.
+        program = [sys.executable, "-X", "importtime", "-m", "local", *map(str, command)]
+        done = subprocess.run(program, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "xgboost.core" in imported
+        assert "sklearn.base" not in imported
+
+
+@pytest.mark.slow
 def test_serve_listens_on_this_machine_alone_and_logs_as_it_is_told(model):
     port = free_port()
     with serve(model, "--port", str(port), OBA_LOG_FORMAT="json") as process:

@@ -98,6 +98,29 @@ def test_the_log_has_sockeye_s_lines(trained: tuple[Seq2SeqModel, FakeJob]) -> N
     assert len(job.intermediates) == sum("improved to" in message for message in job.messages)
 
 
+def test_the_model_is_a_mean_of_the_weights_after_each_fifth_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from algorithms.common.networks import load_keras
+
+    load_keras(0)
+    from algorithms.seq2seq.network import Network
+
+    looks: list[dict[str, np.ndarray]] = []
+    arrays = Network.arrays
+    monkeypatch.setattr(Network, "arrays", lambda self: looks.append(self.named_arrays(arrays(self))) or arrays(self))
+    with samples.eagerly():
+        model = Seq2Seq.fit(
+            parsed(max_num_batches="10", checkpoint_frequency_num_batches="10", max_num_epochs="9", batch_size="4"),
+            seq2seq_channels(tmp_path),
+            FakeJob(),
+        )
+    fifth, tenth = looks[:2]
+    for name, value in model.translator.parameters.items():
+        assert not np.array_equal(fifth[name], tenth[name])
+        np.testing.assert_allclose(value, fifth[name] + 10 / 12 * (tenth[name] - fifth[name]), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("tab", ["\t", "#011"])
 def test_patterns_find_the_metrics_with_either_tab(tab: str) -> None:
     for metric in Seq2Seq.metrics:
