@@ -113,7 +113,7 @@ TREES = ("xgboost", "objective=binary:logistic", "num_round=1..2", "--validation
             ],
             "'learning_rate' is given twice: it is 'eta' by another name",
         ),
-        (["kmeans", "--test", "{data}", "k=9..5"], "MinValue 9 is larger than MaxValue 5"),
+        (["kmeans", "--test", "{data}", "k=9..5"], "'k=9..5': a range is written LOW..HIGH, and 9 is the higher"),
         (
             ["linear-learner", "--test", "{data}", "l1=0.1..1", "predictor_type=regressor", "--objective", "test:acc"],
             "did you mean 'test:binary_classification_accuracy' or 'test:multiclass_accuracy'",
