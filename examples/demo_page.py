@@ -241,8 +241,8 @@ digit it shows, in the colour of its cluster; the bold ones are in the cluster o
 <p>How many images of each digit are in each cluster. Where a digit has two clusters, people write it in two ways.</p>
 <div class="table" role="region" tabindex="0" aria-label="Clusters and digits"><table>{table}</table></div>
 <h2>All nine algorithms</h2>
-<p>Each is one command away, on data of yours, and leaves a report like those of the two jobs above. <code>oba</code> is in
-<code>.venv/bin</code>; <code>docs/laptop.md</code> has commands for all nine with data that the project makes.</p>
+<p>Each is one command away, on data of yours, and leaves a report like those of the two jobs above. <code>oba</code> is
+in <code>.venv/bin</code>; <code>docs/laptop.md</code> has commands for all nine with data that the project makes.</p>
 <section class="algorithms">{algorithms}</section>
 </main>
 """
