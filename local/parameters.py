@@ -132,12 +132,13 @@ def _algorithms() -> Collection[str]:
 
 
 def _hyperparameters(algorithm: str) -> Collection[str]:
-    """The names of an algorithm's hyperparameters; none where there is no such algorithm."""
+    """The names of an algorithm's hyperparameters; none where there is no such algorithm, or its packages are not."""
     from algorithms import hyperparameters, registry
 
-    if algorithm not in registry.ALGORITHMS:
+    try:
+        return hyperparameters.by_every_name(registry.find(algorithm).hyperparameters)
+    except LookupError:
         return ()
-    return hyperparameters.by_every_name(registry.find(algorithm).hyperparameters)
 
 
 class ModelPath(click.Path):
