@@ -59,7 +59,8 @@ lock: $(READY) ## write locks/ anew from pyproject.toml; UPGRADE=1 takes the new
 	.venv/bin/python locks/compile.py $(if $(UPGRADE),--upgrade)
 
 docs: $(READY) ## make the documentation site in out/site; every warning and every broken link is an error
-	.venv/bin/python -m mkdocs build --strict --quiet --site-dir out/site
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet --site-dir out/site
+	@echo "To look at it: .venv/bin/python -m http.server --directory out/site, and http://localhost:8000"
 
 tables: $(READY) ## write the tables of the pages anew from the declarations
 	.venv/bin/python examples/readme.py

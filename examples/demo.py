@@ -147,7 +147,7 @@ def environment(base: Path, algorithm: str) -> dict[str, str]:
 
 
 def test_distance(log: str) -> float:
-    """The mean squared distance of the test images from their centres, as the training log reports it."""
+    """The mean squared distance of the test images from their centers, as the training log reports it."""
     found = re.findall(r"#test_score \(algo-\S+\) : \('msd', (\S+)\)", log)
     return float(found[-1])
 

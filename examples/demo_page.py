@@ -35,7 +35,13 @@ ALGORITHMS = (  # folder, title, idea, command, folder of the demo's job
         "factorization-machines --train data.pbr predictor_type=regressor num_factors=16",
         "",
     ),
-    ("lda", "LDA", "The topics of a corpus, by counting words.", "lda --train counts.csv num_topics=20", ""),
+    (
+        "lda",
+        "LDA",
+        "The topics of a corpus, by counting words.",
+        "lda --train counts.csv num_topics=20 mini_batch_size=1000",
+        "",
+    ),
     ("ntm", "Neural topic model", "Topics again, by a network.", "ntm --train counts.csv num_topics=20", ""),
     (
         "image_classification",
@@ -72,7 +78,7 @@ def draw(
         digits: shape (n,), what the images really show.
         clusters: shape (n,), the cluster of each image, from 0.
         positions: shape (n, 2), where each lies on the map.
-        distance: mean squared distance of the held-out images from their centre, in the pixels' unit of 0 to 16.
+        distance: mean squared distance of the held-out images from their center, in the pixels' unit of 0 to 16.
         seconds: how long training took, start of the process included.
     """
     counts = np.zeros((clusters.max() + 1, 10), dtype=int)
@@ -85,7 +91,7 @@ def draw(
         (f"{len(images):,}", "images of 8 × 8 pixels"),
         (f"{len(order)}", "clusters, found without labels"),
         (f"{held_out_right:.0%}", f"of {held_out} images never seen before fall into the cluster of their digit"),
-        (f"{distance:.0f}", "mean squared distance to the centre, as the log reports it"),
+        (f"{distance:.0f}", "mean squared distance to the center, as the log reports it"),
         (f"{seconds:.1f} s", "to start, read, train and save"),
     )
     return PAGE.format(
@@ -113,7 +119,7 @@ def _card(
     share = counts[name] / counts.sum()
     return (
         f'<article style="--colour:{COLOURS[cluster % len(COLOURS)]}">'
-        f'<img class="centre" src="{_picture(images[members].mean(axis=0))}" alt="mean image of cluster {cluster}">'
+        f'<img class="center" src="{_picture(images[members].mean(axis=0))}" alt="mean image of cluster {cluster}">'
         f"<div><h3>mostly {name}<small>{share:.0%} of {len(members)}</small></h3>"
         f'<div class="bar"><i style="width:{share:.1%}"></i></div>'
         f'<div class="examples">{pictures}</div></div></article>'
@@ -187,7 +193,7 @@ PAGE = """<!doctype html>
   .clusters {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 12px }}
   article {{ display: flex; gap: 16px; padding: 14px }} .clusters article {{ border-left: 6px solid var(--colour) }}
   img {{ image-rendering: pixelated }}
-  .centre {{ width: 96px; height: 96px; border-radius: 6px; outline: 1px solid var(--line) }}
+  .center {{ width: 96px; height: 96px; border-radius: 6px; outline: 1px solid var(--line) }}
   article > div {{ flex: 1; min-width: 0 }}
   h3 {{ margin: 0; font-size: 17px; display: flex; justify-content: space-between }}
   h3 small {{ font-weight: 400; color: var(--soft) }}
@@ -214,7 +220,7 @@ PAGE = """<!doctype html>
   .algorithms h3 {{ display: block }} .algorithms a {{ font-size: 14px; margin-right: 14px }}
   @media (min-width: 700px) {{ svg text {{ font-size: 12px }} svg .other {{ font-size: 15px }} }}
   @media (max-width: 500px) {{ main {{ padding: 24px 12px 48px }} h1 {{ font-size: 28px }}
-                               .centre {{ width: 72px; height: 72px }} }}
+                               .center {{ width: 72px; height: 72px }} }}
 </style>
 <main>
 <h1>Ten clusters of digits</h1>
@@ -235,8 +241,8 @@ digit it shows, in the colour of its cluster; the bold ones are in the cluster o
 <p>How many images of each digit are in each cluster. Where a digit has two clusters, people write it in two ways.</p>
 <div class="table" role="region" tabindex="0" aria-label="Clusters and digits"><table>{table}</table></div>
 <h2>All nine algorithms</h2>
-<p>Each is one command away, on your own data or on that of <code>examples/data.py</code>, and leaves a report like
-those of the two jobs above.</p>
+<p>Each is one command away, on data of yours, and leaves a report like those of the two jobs above. <code>oba</code> is
+in <code>.venv/bin</code>; <code>docs/laptop.md</code> has commands for all nine with data that the project makes.</p>
 <section class="algorithms">{algorithms}</section>
 </main>
 """

@@ -79,12 +79,25 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the first argument names."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            if args[0] in _algorithms():
+                ctx.fail(f"'{args[0]}' is an algorithm, and what to do with it comes first: oba train {args[0]} …")
             ctx.fail(f"There is no command '{args[0]}'; {did_you_mean(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
 
 class OfAlgorithm(click.Command):
     """A command about an algorithm, whose help names them all."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments. An option by the name of a hyperparameter is told how these are written."""
+        given = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name.lstrip("-").replace("-", "_")
+            if not any(name in _hyperparameters(word) for word in given):
+                raise
+            ctx.fail(f"No such option '{error.option_name}'; a hyperparameter is written {name}=VALUE, without dashes")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The last lines of the help."""
@@ -116,6 +129,16 @@ def _algorithms() -> Collection[str]:
     from algorithms import registry  # it imports NumPy, which `oba serve` must set up first
 
     return registry.ALGORITHMS
+
+
+def _hyperparameters(algorithm: str) -> Collection[str]:
+    """The names of an algorithm's hyperparameters; none where there is no such algorithm, or its packages are not."""
+    from algorithms import hyperparameters, registry
+
+    try:
+        return hyperparameters.by_every_name(registry.find(algorithm).hyperparameters)
+    except LookupError:
+        return ()
 
 
 class ModelPath(click.Path):

@@ -38,6 +38,8 @@ from recordio.sources import FileSource
 
 _SHOWN_SCORES = 6
 _LEAST_KNOWN_FIRST = ("test", "validation", "train")
+_ANY_WIDTH = "1000000"
+"""More features than any other hyperparameter asks for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ def run(request: Request) -> int:
     algorithm = registry.find(request.algorithm)
     given = _given(algorithm, request.given)
     declared = declared_channels(algorithm, request.channels)
+    _check_values(algorithm, any_width(algorithm) | given)
     paths = Paths(request.output.absolute())
     _check_output(paths)
     request.output.mkdir(parents=True, exist_ok=True)
@@ -190,6 +193,12 @@ def _check_values(algorithm: type[Algorithm], values: Mapping[str, str]) -> None
         hyperparameters.parse(algorithm.hyperparameters, values)
     except HyperparameterError as error:
         raise click.UsageError(str(error)) from error
+
+
+def any_width(algorithm: type[Algorithm]) -> dict[str, str]:
+    """A ``feature_dim`` for checks before the data is looked at, where one is required."""
+    field = hyperparameters.fields(algorithm.hyperparameters).get("feature_dim")
+    return {"feature_dim": _ANY_WIDTH} if field is not None and field.required else {}
 
 
 def _check_output(paths: Paths) -> None:

@@ -227,9 +227,8 @@ def _runner(request: Request, config: TuningConfig, metric: Metric) -> Any:
         shutil.rmtree(folder, ignore_errors=True)
         command = process.train_command(request.algorithm, options, trial.hyperparameters, folder / "job")
         ending = process.run(command, folder, environment, trial, metric.regex)
-        kept = train.scores(Paths(folder / "job")).get(metric.name)
-        if ending.status is Status.COMPLETED and kept not in (None, trial.objective):
-            trial.report(kept)  # the log ends with the last epoch, and the model may be that of another one
+        if ending.status is Status.COMPLETED:
+            trial.score = train.scores(Paths(folder / "job")).get(metric.name)
         return ending
 
     return run_one

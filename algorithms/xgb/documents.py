@@ -24,7 +24,8 @@ _MODERN = [1, 7, 0]
 def looks_like_model(head: bytes) -> bool:
     """Whether a file that starts with ``head`` may be an XGBoost model, of any format."""
     if head[:1] == b"{":
-        return b"learner" in head[:_HEAD] or b"gradient_booster" in head[:_HEAD]
+        quote = b'"' if is_text(head) else b""  # other JSON names an algorithm, as in "linear-learner:1"
+        return any(quote + name + quote in head[:_HEAD] for name in (b"learner", b"gradient_booster"))
     return head.startswith(legacy.HEADER) or (pickled.is_pickle(head) and b"xgboost" in head[:_HEAD])
 
 

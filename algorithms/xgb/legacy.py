@@ -82,10 +82,13 @@ def document(data: bytes) -> dict[str, Any]:
         LegacyError: ``data`` is cut off, or not of this format.
     """
     reader = _Reader(data.removeprefix(HEADER))
-    base_score, features = struct.unpack("<fI", reader.take(8))
-    classes, has_attributes, _, major, minor = reader.integers(5)
-    reader.take(136 - 28)
-    objective, booster = reader.string(), reader.string()
+    try:
+        base_score, features = struct.unpack("<fI", reader.take(8))
+        classes, has_attributes, _, major, minor = reader.integers(5)
+        reader.take(136 - 28)
+        objective, booster = reader.string(), reader.string()
+    except LegacyError:  # mostly a file of something else, in which a length that is read means nothing
+        raise LegacyError("it begins as none of XGBoost's formats does (JSON, UBJSON, pickle, binary)") from None
     if booster not in _BOOSTERS:
         raise LegacyError(f"there is no booster '{booster[:20]}'")
     learned = _linear(reader) if booster == "gblinear" else _trees(reader, features)

@@ -40,7 +40,10 @@ def make_app(endpoint: Endpoint, settings: Settings) -> Flask:
     def invocations() -> Response:
         return invoked(endpoint, settings)
 
-    open_inference.add_routes(app, lambda name: contextlib.nullcontext(endpoint if name == own_name else None))
+    def lookup(name: str) -> contextlib.nullcontext[Endpoint | None]:
+        return contextlib.nullcontext(endpoint if name == own_name else None)
+
+    open_inference.add_routes(app, lookup, own_name)
 
     @app.errorhandler(Exception)
     def refused(error: Exception) -> Response:

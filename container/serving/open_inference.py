@@ -51,8 +51,12 @@ class NotFoundError(responses.RequestError):
     status = HTTPStatus.NOT_FOUND
 
 
-def add_routes(app: Flask, lookup: Lookup) -> None:
-    """The protocol's routes. The server is live and ready from the start: models are loaded before, or one by one."""
+def add_routes(app: Flask, lookup: Lookup, only: str | None = None) -> None:
+    """The protocol's routes. The server is live and ready from the start: models are loaded before, or one by one.
+
+    ``only`` is the name of the model where there is but one.
+    """
+    here = "" if only is None else f"; the model here is '{only}', of version {VERSION}"
 
     @app.get("/v2")
     @app.get("/v2/")
@@ -72,7 +76,7 @@ def add_routes(app: Flask, lookup: Lookup) -> None:
         with lookup(name) as endpoint:
             try:
                 if endpoint is None or version != VERSION:
-                    raise NotFoundError(f"there is no model '{name}' of version {version}")
+                    raise NotFoundError(f"there is no model '{name}' of version {version}{here}")
                 return adapted(answer(endpoint))
             except Exception as error:
                 if isinstance(error, HTTPException):  # of Flask: a body that is too long

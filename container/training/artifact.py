@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from algorithms.interface import Model
+from container.settings import ConfigurationError
 
 _STAGING = ".staging-"
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Artifact:
@@ -33,12 +36,25 @@ class Artifact:
         self._files: set[Path] = set()
 
     def prepare(self) -> None:
-        """Make the folder, and take away what a run that was killed left half-written."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        if not self._leads:
-            return
-        for staging in self.directory.glob(f"{_STAGING}*"):
-            shutil.rmtree(staging)
+        """Make the folder, and take away what a run that was killed left half-written.
+
+        Raises:
+            ConfigurationError: nothing can be written there, which is better said before training than after it.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            if not self._leads:
+                return
+            for staging in self.directory.glob(f"{_STAGING}*"):
+                shutil.rmtree(staging)
+            Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.directory)).rmdir()
+        except OSError as error:
+            if error.errno not in _FORBIDDEN:
+                raise
+            raise ConfigurationError(
+                f"The model's folder {self.directory} cannot be written to: {error.strerror}; "
+                f"mount it so that user {os.getuid()} may write there"
+            ) from error
 
     def write(self, model: Model) -> list[Path]:
         """Make ``model`` the artifact, in the place of an earlier one; its files, relative to the folder, in order.

@@ -294,7 +294,9 @@ def _held(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ConfigurationError(f"--state {state}: another oba up uses it") from error
+            raise ConfigurationError(
+                f"--state {state}: another oba up uses it; end that one, or give another folder"
+            ) from error
         yield
 
 

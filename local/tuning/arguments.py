@@ -20,6 +20,7 @@ from algorithms.errors import HyperparameterError
 from algorithms.hyperparameters import Field
 from algorithms.interface import Algorithm, Metric
 from local.parameters import did_you_mean
+from local.train import any_width
 from local.tuning.ranges import (
     AUTO,
     LINEAR,
@@ -34,8 +35,6 @@ from local.tuning.ranges import (
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER})(?::(?P<scale>[\w-]+))?")
 _MOST_CORNERS = 256
-_ANY_WIDTH = "1000000"
-"""A feature_dim for checks before the data is looked at: more than any other hyperparameter asks for."""
 _SCALES = {"auto": AUTO, "linear": LINEAR, "log": LOGARITHMIC, "reverse-log": REVERSE_LOGARITHMIC}
 
 
@@ -76,6 +75,8 @@ def _range(name: str, value: str, field: Field) -> Range | None:
         if scale not in _SCALES:
             raise click.UsageError(f"'{name}={value}': the scale '{scale}' is not one of {', '.join(_SCALES)}")
         low, high = float(match["low"]), float(match["high"])
+        if low > high:
+            raise click.UsageError(f"'{name}={value}': a range is written LOW..HIGH, and {match['low']} is the higher")
         if field.kind == "integer":
             if not (low.is_integer() and high.is_integer()):
                 raise click.UsageError(f"'{name}={value}': {name} is {field.expected()}")
@@ -175,8 +176,7 @@ def why_never(
 def _corners(
     algorithm: type[Algorithm], ranges: Sequence[Range], static: Mapping[str, str]
 ) -> Iterator[dict[str, str]]:
-    field = hyperparameters.fields(algorithm.hyperparameters).get("feature_dim")
-    told = {"feature_dim": _ANY_WIDTH} if field is not None and field.required else {}
+    told = any_width(algorithm)
     names = [one.name for one in ranges]
     for values in itertools.product(*(_ends(one) for one in ranges)):
         yield told | dict(static) | dict(zip(names, values, strict=True))

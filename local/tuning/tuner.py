@@ -61,7 +61,9 @@ class Trial:
     Attributes:
         number: from 0, in the order in which they begin.
         tuned: what the search chose. hyperparameters: that, and the static ones.
-        curve: values of the objective metric, in the order in which they were reported; the last one counts.
+        curve: values of the objective metric, in the order in which they were reported; the last one counts
+            where there is no ``score``.
+        score: of the model that was kept, where whoever runs the job knows it: it may be that of an earlier epoch.
         stopping: set when the job is to end soon.
         name: of the training job, where whoever runs it gives one.
         began, ended: seconds since 1970; ``ended`` is 0 while it runs.
@@ -73,6 +75,7 @@ class Trial:
     tell: Callable[[Trial, float], None] = field(repr=False)
     stopping: threading.Event = field(default_factory=threading.Event, repr=False)
     curve: list[float] = field(default_factory=list)
+    score: float | None = None
     status: Status = Status.RUNNING
     stopped_early: bool = False
     reason: str = ""
@@ -87,8 +90,9 @@ class Trial:
 
     @property
     def objective(self) -> float | None:
-        """The last finite value of the metric; None where there is none."""
-        return self.curve[-1] if self.curve and math.isfinite(self.curve[-1]) else None
+        """The score of the model, or the last value of the metric; None where there is none that is finite."""
+        value = self.curve[-1] if self.score is None and self.curve else self.score
+        return value if value is not None and math.isfinite(value) else None
 
     def report(self, value: float) -> None:
         """A value of the objective metric; from any thread."""
@@ -291,6 +295,7 @@ class Tuner:
         said = kept.user_attrs[RESULT]
         by_name = {one.name: one for one in self._config.definitions}
         trial = Trial(number, by_name[said["definition"]], said["tuned"], self._report, curve=said["curve"])
+        trial.score = said.get("score")  # searches of earlier versions have none
         trial.status, trial.reason, trial.name = Status(said["status"]), said["reason"], said["name"]
         trial.stopped_early, trial.began, trial.ended = said["stopped_early"], said["began"], said["ended"]
         return trial
@@ -301,6 +306,7 @@ def _as_attributes(trial: Trial) -> dict[str, object]:
         "definition": trial.definition.name,
         "tuned": trial.tuned,
         "curve": trial.curve,
+        "score": trial.score,
         "status": trial.status.value,
         "reason": trial.reason,
         "stopped_early": trial.stopped_early,

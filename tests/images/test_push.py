@@ -46,6 +46,14 @@ def test_the_platform_is_in_the_tag_and_not_in_the_repositorys_name(docker, monk
     assert f"push {target}" in asked
 
 
+@pytest.mark.parametrize("platform", ["arm64", "linux/arm"])
+def test_a_platform_without_lock_files_is_refused_before_a_base_is_made_for_it(docker, monkeypatch, platform):
+    monkeypatch.setenv("PLATFORM", platform)
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        docker("build.sh", "pca")
+    assert f"PLATFORM is '{platform}'; it must be one of linux/amd64, linux/arm64" in error.value.stderr.decode()
+
+
 @pytest.mark.parametrize("platforms", ["", "linux/arm64 linux/ppc64le"])
 def test_one_name_is_given_to_the_images_of_all_platforms(docker, monkeypatch, platforms):
     monkeypatch.setenv("PLATFORMS", platforms)

@@ -329,6 +329,14 @@ def test_required_hyperparameters_are_explained(data, tmp_path, capsys):
     assert not (tmp_path / "out" / "input").exists()
 
 
+@pytest.mark.parametrize(("arguments", "text"), [(["k=0"], "'k': '0' is not an integer"), ([], "k=VALUE  an integer")])
+def test_hyperparameters_are_checked_before_the_data_is_read(tmp_path, capsys, arguments, text):
+    (tmp_path / "data.csv").write_text("a,label\nred,1\n")  # which would be refused
+    given = ["--train", tmp_path / "data.csv", "--label", "label", *arguments, "--output", tmp_path / "out"]
+    assert oba("train", "kmeans", *given) == 2
+    assert text in capsys.readouterr().err
+
+
 def test_the_missing_packages_of_an_extra_are_named_before_anything_is_done(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(registry.ALGORITHMS, "toy", registry.Entry("tests.container.toy:Toy", extra="seq2seq"))
     declared = [

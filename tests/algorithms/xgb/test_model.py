@@ -259,8 +259,13 @@ def test_folders_without_a_model_are_refused(tmp_path):
     assert not XGBoost.recognises(tmp_path)
     (tmp_path / "readme.txt").write_text("hello")
     assert not XGBoost.recognises(tmp_path)
-    with pytest.raises(ModelError, match=r"readme.txt is not an XGBoost model"):
+    with pytest.raises(ModelError, match=r"readme.txt is not an XGBoost model, or is damaged: it begins as none of"):
         XGBoost.load(tmp_path)
+    (tmp_path / "readme.txt").write_text("hello " * 100)  # its length is read as one of a name: petabytes
+    with pytest.raises(ModelError, match="it begins as none of XGBoost's formats does"):
+        XGBoost.load(tmp_path)
+    (tmp_path / "request.json").write_text('{"TrainingImage": "linear-learner:1"}')
+    assert not XGBoost.recognises(tmp_path)
     assert not XGBoost.recognises(tmp_path / "absent")
 
 

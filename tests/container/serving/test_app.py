@@ -50,6 +50,12 @@ def post(client, body, content_type="text/csv", **headers):
     return client.post("/invocations", data=body, content_type=content_type, headers=headers)
 
 
+def test_a_model_of_another_name_is_refused_with_the_name_of_the_one_that_is_here(client):
+    response = client.get("/v2/models/digits")
+    assert response.status_code == 404
+    assert response.json == {"error": "there is no model 'digits' of version 1; the model here is 'fake', of version 1"}
+
+
 def test_ping_answers_without_a_body(client):
     response = client.get("/ping")
     assert (response.status_code, response.data) == (200, b"")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from container.settings import ConfigurationError
 from container.training.artifact import Artifact
 
 
@@ -67,6 +68,16 @@ def test_a_disk_that_is_full_only_at_the_end_leaves_the_folder_as_it_was(artifac
     with pytest.raises(OSError, match="No space"):
         artifact.write(Files({"model_algo-1": b"m"}))
     assert content(tmp_path / "model") == {}
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_cannot_be_written_to_is_told_before_training(tmp_path, monkeypatch, reason):
+    def refuse(*args, **kwargs):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)  # root, as which tests may run, is refused nothing
+    with pytest.raises(ConfigurationError, match=f"{tmp_path} cannot be written to: {os.strerror(reason)}; mount it"):
+        Artifact(tmp_path).prepare()
 
 
 def test_what_a_killed_run_left_half_written_is_taken_away(tmp_path):

@@ -234,7 +234,7 @@ def test_what_another_server_has_is_refused_in_one_line(up, state, tmp_path, wha
     command = [sys.executable, "-m", "local", "up", *itertools.chain(*options.items())]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     (line,) = done.stderr.splitlines()
-    told = "cannot be listened on: Address already in use" if what == "port" else "another oba up uses it"
+    told = "cannot be listened on: Address already in use" if what == "port" else "or give another folder"
     assert done.returncode == 1 and line.startswith("Error: --") and line.endswith(told)
 
 

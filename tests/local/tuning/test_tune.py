@@ -67,6 +67,26 @@ def test_a_grid_of_k_finds_the_clusters_and_goes_on_where_it_was(data, tmp_path,
     assert "another search has begun there" in capfd.readouterr().err
 
 
+def test_a_curve_has_a_point_a_round_and_the_objective_is_that_of_the_model(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(200, 4))
+    rows[:, 0] = rows[:, 1] + rows[:, 2] > 0
+    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",")
+    data = [
+        "--train",
+        tmp_path / "rows.csv",
+        "--validation",
+        tmp_path / "rows.csv",
+        "--objective",
+        "validation:logloss",
+    ]
+    given = ["objective=binary:logistic", "num_round=5", "max_depth=2,3", "--jobs", 1, "--output", tmp_path / "out"]
+    assert oba("tune", "xgboost", *data, *given) == 0
+    (told,) = json.loads((tmp_path / "out" / "tuning.json").read_text())
+    report = json.loads((tmp_path / "out/best/output/data/report.json").read_text())
+    assert len(told["curve"]) == 5
+    assert told["objective"] == report["scores"]["validation:logloss"] == pytest.approx(told["curve"][-1], abs=1e-5)
+
+
 def test_a_stop_ends_the_processes_and_the_same_command_goes_on(data, tmp_path):
     output = tmp_path / "out"
     arguments = ["tune", "kmeans", *data, "k=2..4", "epochs=20000,20001", "--parallel", 2, "--output", output]
@@ -113,7 +133,7 @@ TREES = ("xgboost", "objective=binary:logistic", "num_round=1..2", "--validation
             ],
             "'learning_rate' is given twice: it is 'eta' by another name",
         ),
-        (["kmeans", "--test", "{data}", "k=9..5"], "MinValue 9 is larger than MaxValue 5"),
+        (["kmeans", "--test", "{data}", "k=9..5"], "'k=9..5': a range is written LOW..HIGH, and 9 is the higher"),
         (
             ["linear-learner", "--test", "{data}", "l1=0.1..1", "predictor_type=regressor", "--objective", "test:acc"],
             "did you mean 'test:binary_classification_accuracy' or 'test:multiclass_accuracy'",
