@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.common.blas import squared
 from algorithms.common.hosts import ONE_HOST
 from algorithms.errors import PredictionError, TrainingDataError
 from algorithms.figures import Card, Cards, Figure, Sample, names_of
@@ -114,7 +115,7 @@ def wetc(words: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = (vectors / np.where(lengths > 0, lengths, 1))[words]  # (K, n, d)
     pairs = np.triu_indices(words.shape[1], 1)
-    return np.array([(topic @ topic.T)[pairs].mean() for topic in unit])
+    return np.array([squared(topic)[pairs].mean() for topic in unit])
 
 
 def distinct(words: np.ndarray) -> int:

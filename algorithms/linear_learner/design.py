@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.common.blas import squared
 from algorithms.common.hosts import from_leader, packed, total, unpacked
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
@@ -377,7 +378,7 @@ def _gram(rows: np.ndarray) -> np.ndarray:
 
 def _products(rows: Features) -> np.ndarray:
     """(n, n) of rows (n, d) with each other."""
-    return rows @ rows.T if isinstance(rows, np.ndarray) else (rows @ rows.T).toarray()
+    return squared(rows) if isinstance(rows, np.ndarray) else (rows @ rows.T).toarray()
 
 
 def _scaled(scaler: Scaler, features: sp.csr_array) -> sp.csr_array:

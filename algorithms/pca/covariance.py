@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from algorithms.common.blas import threads_for
+from algorithms.common.blas import squared, threads_for
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_finite, check_rows, ordered
 from recordio.batches import Features
@@ -63,8 +63,8 @@ class Covariance:
     def _add_dense(self, block: np.ndarray) -> None:
         rows = self._block[: len(block)]
         np.subtract(block, self._shift, out=rows[:, :-1])
-        with threads_for(float(len(rows)) * rows.shape[1] ** 2):  # NumPy sees the symmetry: half the work
-            np.matmul(rows.T, rows, out=self._products)
+        with threads_for(float(len(rows)) * rows.shape[1] ** 2):
+            squared(rows.T, out=self._products)
         self._moments += self._products
 
     def _add_sparse(self, block: sp.csr_array) -> None:

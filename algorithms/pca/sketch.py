@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from scipy import linalg
 
 from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
-from algorithms.common.blas import threads_for
+from algorithms.common.blas import squared, threads_for
 from algorithms.common.hosts import packed, unpacked
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_finite, check_range, check_rows, ordered
@@ -129,7 +129,7 @@ class Sketch:
 
     def _absorb(self, rows: np.ndarray, block: _Block | None = None) -> None:
         """Replace R by the l longest orthogonal rows that stand for ``rows`` (m, d) and ``block``."""
-        gram = rows @ rows.T
+        gram = squared(rows)
         if block is not None:
             crossed, products = block.times(rows.T), block.gram()
             gram = np.block([[gram, crossed.T], [crossed, products]])
@@ -254,9 +254,9 @@ class _Block:
 
     def gram(self) -> np.ndarray:
         """(m, m) products of the rows with each other."""
-        products = self.rows @ self.rows.T
         if self.mean is None:
-            return products
+            return squared(self.rows)
+        products = self.rows @ self.rows.T
         crossed = (self.rows @ self.mean)[:, None]
         return products.toarray() - crossed - crossed.T + self.mean @ self.mean
 

@@ -1,11 +1,12 @@
 """The number of BLAS threads as threadpoolctl tells it."""
 
+import numpy as np
 import pytest
 import scipy.linalg
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from algorithms.common import blas
-from algorithms.common.blas import threads_for
+from algorithms.common.blas import squared, threads_for
 from algorithms.kmeans.fit import Options, State
 from algorithms.pca.covariance import Covariance
 from algorithms.pca.gram import Rows
@@ -68,3 +69,22 @@ def test_pca_of_small_data_is_found_on_one_thread_and_leaves_the_others_as_they_
         state.finalize(3)
     assert seen and all(found == {1} for found in seen)
     assert threads() == {2}
+
+
+def multiplied(left, right, out=None, *, matmul=np.matmul):
+    """NumPy's product with an OpenBLAS on ARM processors with SME: of float32 it adds rows times themselves to what is
+    in the memory of the result."""
+    if left.dtype == np.float32 and np.shares_memory(left, right) and out is not None:
+        return np.add(matmul(left, right), 0 * out, out=out)
+    return matmul(left, right, out=out)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("numpys", [np.matmul, multiplied])
+def test_rows_times_themselves_are_right_whatever_blas_does(numpys, transposed, monkeypatch):
+    monkeypatch.setattr(np, "matmul", numpys)
+    monkeypatch.setattr(blas, "_syrk_is_right", blas._syrk_is_right.__wrapped__)
+    rows = rng().standard_normal((40, 50)).astype(np.float32)
+    rows = rows.T if transposed else rows
+    out = np.full((len(rows), len(rows)), np.nan, np.float32)
+    np.testing.assert_allclose(squared(rows, out), rows.astype(np.float64) @ rows.T, atol=1e-4)
