@@ -87,7 +87,7 @@ def _check_memory(
     groups = data.buckets(pairs, values.bucket_width if values.bucketing_enabled else None)
     sizes = [min(values.batch_size * share.of, len(group)) for group in groups]
     tokens = max((lengths[group].mean() * size for group, size in zip(groups, sizes, strict=True)), default=0)
-    needed = 4 * (3 * parameter_count(shape) + 2 * tokens / share.of * shape.target_vocabulary)
+    needed = 4 * (values.copies * parameter_count(shape) + 2 * tokens / share.of * shape.target_vocabulary)
     if memory is not None and needed > memory:
         raise TrainingDataError(
             f"batch_size={values.batch_size}: a batch of {max(sizes)} pairs, with scores of {shape.target_vocabulary} "
