@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ def run(name: str, opt_ml: OptMl, kill: Callable[[int], bool] = lambda writes: F
     """One start of the job. Every checkpoint that is offered is written, and the job ends after the n-th of this start
     where ``kill(n)`` is true."""
     writes = 0
+    _forget_networks()
 
     class Store(CheckpointStore):
         def _write(self, checkpoint, epoch_over):
@@ -97,6 +99,12 @@ def run(name: str, opt_ml: OptMl, kill: Callable[[int], bool] = lambda writes: F
         finally:
             logs.configure()
     return Run(code, output.getvalue(), writes)
+
+
+def _forget_networks() -> None:
+    """A process that starts has none, whereas this one keeps NTM's, of which the first step makes variables."""
+    if (network := sys.modules.get("algorithms.ntm.network")) is not None:
+        network._graph.cache_clear()
 
 
 def _raised(error: BaseException, _: Path) -> None:

@@ -24,6 +24,19 @@ ALIGNED = 16
 """Numbers of 4 bytes: where TensorFlow has its own arrays begin, and takes others without a copy."""
 
 
+def moments(optimizer: str, momentum: float | None = None) -> int:
+    """How many arrays of the size of the weights Keras' optimizer of that name keeps.
+
+    >>> [moments(name, 0.9) for name in ("sgd", "nag", "rmsprop", "adagrad", "adadelta", "adam")]
+    [1, 1, 1, 1, 2, 2]
+    >>> moments("sgd")
+    0
+    """
+    if optimizer in ("sgd", "nag"):
+        return int(bool(momentum))
+    return 2 if optimizer in ("adadelta", "adam") else 1
+
+
 def load_keras(seed: int, *, one_thread: bool = False) -> ModuleType:
     """The package, its random numbers (Python's, NumPy's and the backend's) started from ``seed``.
 

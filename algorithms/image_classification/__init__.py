@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from algorithms.common.engine import tuning_metric
+from algorithms.common.networks import moments
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real, text
 from algorithms.image_classification import model
 from algorithms.image_classification.architecture import DEPTHS, Architecture, parameter_count
@@ -200,6 +201,12 @@ class ImageClassificationHyperparameters(Hyperparameters):
         """Epochs after which the learning rate is multiplied."""
         return tuple(int(step) for step in self.lr_scheduler_step.split(",")) if self.lr_scheduler_step else ()
 
+    @property
+    def copies(self) -> int:
+        """How many arrays of the size of the network training holds, at least: its weights, what the optimizer keeps of
+        them, their gradients, and the weights that are kept."""
+        return 3 + moments(self.optimizer, self.momentum)
+
     def check(self) -> list[str]:
         """What is wrong between values."""
         return [*self._shape_problems(), *self._step_problems(), *self._other_problems()]
@@ -353,7 +360,7 @@ class ImageClassification(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: ImageClassificationHyperparameters) -> int:
-        """Weights, their gradients and the weights that are kept, and the pixels of a batch, each in float32.
+        """``copies`` of the weights, and the pixels of a batch, each in float32.
 
         A job that starts from other weights may train another network than ``num_layers`` says: of that ``fit`` sees to
         it, once it has read which.
@@ -362,4 +369,4 @@ class ImageClassification(Algorithm):
         weights = values.num_classes
         if not values.use_pretrained_model:
             weights = parameter_count(Architecture(values.num_layers, values.shape, values.num_classes))
-        return 4 * (3 * weights + values.mini_batch_size * math.prod(values.shape))
+        return 4 * (values.copies * weights + values.mini_batch_size * math.prod(values.shape))

@@ -91,15 +91,15 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
 
 
 def _check_memory(weights: Weights, values: ImageClassificationHyperparameters, memory: int | None) -> None:
-    """See that what a step holds of the network that training starts from fits: weights, their gradients and the
-    weights that are kept; and of each image its pixels, in bytes, and what is kept of it until the gradients are found.
+    """See that what a step holds of the network that training starts from fits: ``copies`` of its weights, and of each
+    image its pixels, in bytes, and what is kept of it until the gradients are found.
 
     Raises:
         TrainingDataError: it needs more than the ``memory`` bytes that there are.
     """
     arrays = sum(array.size for array in weights.arrays.values())
     batch = values.mini_batch_size * (math.prod(values.shape) + weights.kept)
-    needed = 4 * 3 * arrays + batch
+    needed = 4 * values.copies * arrays + batch
     if memory is not None and needed > memory:
         network = f"the network of '{weights.file}'" if weights.file else "the network of these weights"
         raise TrainingDataError(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, quality, tuning_metric
+from algorithms.common.networks import moments
 from algorithms.hyperparameters import AUTO, Hyperparameters, Tunable, choice, flag, integer, listing, real
 from algorithms.interface import (
     COUNTS,
@@ -227,7 +228,7 @@ class NTM(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: NTMHyperparameters) -> int:
-        """Weights and their gradients in float32."""
+        """Weights, their gradients and the optimizer's moments in float32."""
         words, topics, layers = hyperparameters.feature_dim, hyperparameters.num_topics, hyperparameters.layers
         sizes = [*zip((words, *layers), layers, strict=False), *2 * [(layers[-1], topics)], (topics, words)]
-        return 2 * 4 * sum((inputs + 1) * outputs for inputs, outputs in sizes)
+        return 4 * (2 + moments(hyperparameters.optimizer)) * sum((inputs + 1) * outputs for inputs, outputs in sizes)

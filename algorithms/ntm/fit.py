@@ -36,6 +36,8 @@ _SAMPLE_BYTES = 1 << 26
 _FEW = 1000
 """Documents of an epoch, below which the draws of h move its mean loss by more than an epoch of learning does: of 15
 documents of five words by 0.1."""
+_SHOWN = 64
+"""Documents of each host that a model is tried on where it is kept without a validation."""
 _SMALL_STEP = 25_000_000
 """Products forwards in a step, up to which it takes a quarter less of the processor's time in one thread than in two:
 128 documents of 2,000 words have 20 million."""
@@ -131,6 +133,7 @@ class Training:
             model, loss = self._epoch(self._epochs + 1)
             if loss is None:  # a stop was asked for in the midst of it
                 if self._best is None:
+                    self._loss_of(model, self._epochs + 1, _SHOWN)
                     self._best, self._best_epoch = model, self._epochs + 1
                 self.job.warning(f"Training was asked to stop: the model is that of epoch {self._best_epoch}.")
                 break
@@ -189,7 +192,7 @@ class Training:
         if stopped:
             return model, None
         if "validation" not in self.channels:
-            return model, self._check_finite(self._steady(model, loss), epoch)
+            return model, self._steady(model, loss, epoch)
         held_out = self.score(model, "validation")
         if any_host(job.hosts, job.stop_requested):  # it is scored once more, from where training was over
             self._offer(replace(trained, state={**trained.state, "told": True}))
@@ -212,12 +215,23 @@ class Training:
             f"{self.values.rate:g}, or a clip_gradient, may help"
         )
 
-    def _steady(self, model: NTMModel, loss: Loss) -> float:
-        """The loss of an epoch in training; of few documents that of the model after it, with the same draws each time:
-        what other draws change would be taken for the end of learning."""
-        if loss.documents >= _FEW:
-            return loss.total
-        return model.loss([Batch(self.documents())], np.random.default_rng(self.job.seed), self.job.hosts).total
+    def _steady(self, model: NTMModel, loss: Loss, epoch: int) -> float:
+        """The loss of an epoch in training; of few documents that of the model after it: what other draws change would
+        be taken for the end of learning."""
+        if loss.documents < _FEW:
+            return self._loss_of(model, epoch, _FEW)
+        self._loss_of(model, epoch, _SHOWN)
+        return loss.total
+
+    def _loss_of(self, model: NTMModel, epoch: int, most: int) -> float:
+        """The loss of a model on so many documents of each host at most, with the same draws each time.
+
+        Raises:
+            TrainingDataError: it is no number: the last step diverged, which no loss in training has seen.
+        """
+        shown = [Batch(self.documents()[:most])]
+        loss = model.loss(shown, np.random.default_rng(self.job.seed), self.job.hosts)
+        return self._check_finite(loss.total, epoch)
 
     def _tell(self, epoch: int, loss: Loss, seconds: float) -> None:
         self.job.info(

@@ -208,6 +208,8 @@ class Network:
         Raises:
             ModelError: they are of another network.
         """
+        nothing = sp.csr_array((1, self._graph.model.input_shape[1]), dtype=np.float32)
+        self._learn(nothing, 1)  # makes the variables of the metrics
         variables_from_arrays("variable", self._graph.everything, arrays)
         self._sums, self._documents = arrays["sums"][:2].copy(), int(arrays["sums"][2])
 

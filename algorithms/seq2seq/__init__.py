@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from algorithms.common.engine import tuning_metric
+from algorithms.common.networks import moments
 from algorithms.hyperparameters import Hyperparameters, Tunable, choice, flag, integer, real
 from algorithms.interface import (
     FAST_FILE,
@@ -249,6 +250,12 @@ class Seq2SeqHyperparameters(Hyperparameters):
     )
     tuning_objective_metric: str = tuning_metric()
 
+    @property
+    def copies(self) -> int:
+        """How many arrays of the size of the network there are at once, at least: its weights, what the optimizer keeps
+        of them, and their gradients and mean; or, when that is evaluated, the mean and the model made of it."""
+        return 3 + moments(self.optimizer_type, self.momentum)
+
     def check(self) -> list[str]:
         """Halves are whole, epochs are in order, factors and rates have their sign."""
         problems = []
@@ -375,9 +382,9 @@ class Seq2Seq(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: Seq2SeqHyperparameters) -> int:
-        """First weights, those that are trained and their gradients, in float32, with vocabularies of least size, and
-        what TensorFlow keeps of each layer."""
+        """``copies`` of the parameters in float32, with vocabularies of least size, and what TensorFlow keeps of each
+        layer."""
         values = hyperparameters
         least = {"source_vocabulary": len(SYMBOLS) + 1, "target_vocabulary": len(SYMBOLS) + 1}
         layers = values.num_layers_encoder + values.num_layers_decoder
-        return 3 * 4 * parameter_count(Architecture.of(values, **least)) + layers * BYTES_A_LAYER
+        return 4 * values.copies * parameter_count(Architecture.of(values, **least)) + layers * BYTES_A_LAYER

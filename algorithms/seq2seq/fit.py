@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _COUNTS = ("epoch", "batches", "updates", "samples", "checkpoints", "done")
 GIB = 1 << 30
 _SPEED_EVERY = 50  # batches between two lines of the speed, as in Sockeye
+_SHOWN = 32  # validation pairs at least, of those that there are, that a model is tried on when the job is stopped
 _DROPOUTS = ("embed_dropout_source", "embed_dropout_target", "cnn_hidden_dropout", "rnn_decoder_hidden_dropout")
 
 
@@ -86,7 +87,7 @@ def _check_memory(
     groups = data.buckets(pairs, values.bucket_width if values.bucketing_enabled else None)
     sizes = [min(values.batch_size * share.of, len(group)) for group in groups]
     tokens = max((lengths[group].mean() * size for group, size in zip(groups, sizes, strict=True)), default=0)
-    needed = 4 * (3 * parameter_count(shape) + 2 * tokens / share.of * shape.target_vocabulary)
+    needed = 4 * (values.copies * parameter_count(shape) + 2 * tokens / share.of * shape.target_vocabulary)
     if memory is not None and needed > memory:
         raise TrainingDataError(
             f"batch_size={values.batch_size}: a batch of {max(sizes)} pairs, with scores of {shape.target_vocabulary} "
@@ -247,7 +248,21 @@ class _Run:
         if self.best is None and not self.updates:
             raise TrainingStopped("there had been no update")
         self.job.warning("Training was asked to stop: the model is the best so far.")
-        return self.best or self._averaged()
+        return self.best or self._unvalidated()
+
+    def _unvalidated(self) -> Seq2SeqModel:
+        """The model as it is when a stop leaves no time for all of the validation pairs.
+
+        Raises:
+            TrainingDataError: it scores some of them as no number: the last update diverged, of which no loss tells.
+        """
+        model, every = self._averaged(), max(1, len(self.held_out.source) // _SHOWN)
+        shown = data.part(self.held_out, Share(0, every))
+        self._check_perplexity(evaluation.judge(model.translator, shown, self.job.hosts))
+        return model
+
+    def _check_perplexity(self, scores: Mapping[str, float]) -> None:
+        _check_finite(scores["perplexity"], "perplexity on the validation channel", self.updates)
 
     def _order(self) -> list[np.ndarray]:
         """The numbers of the pairs of each batch of the next epoch; of some there are none.
@@ -397,7 +412,7 @@ class _Run:
 
     def _validate(self, model: Seq2SeqModel) -> dict[str, float]:
         scores = evaluation.judge(model.translator, self.held_out, self.job.hosts)
-        _check_finite(scores["perplexity"], "perplexity on the validation channel", self.updates)
+        self._check_perplexity(scores)
         if self.decoded is not None:
             beam, numbers = self.values.beam_size, self.decoded.tolist()
             scores["bleu"] = evaluation.translate_and_score(

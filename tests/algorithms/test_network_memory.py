@@ -60,6 +60,21 @@ def test_small_jobs_pass(algorithm: str) -> None:
     assert 0 < registry.find(algorithm).memory(values(algorithm)) < 64 << 20
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "name", "copies"),
+    [("seq2seq", "optimizer_type", 3), ("ntm", "optimizer", 2), ("image-classification", "optimizer", 3)],
+)
+def test_the_moments_of_the_optimizer_count(algorithm: str, name: str, copies: int) -> None:
+    """Beside weights, gradients and, of the networks with one, the model that is kept or the mean."""
+    found = registry.find(algorithm)
+    plain, rms, adam = (
+        found.memory(values(algorithm, **{name: kind}, **({"momentum": "0"} if kind == "sgd" and copies == 3 else {})))
+        for kind in ("sgd", "rmsprop", "adam")
+    )
+    assert adam - rms == rms - plain > 0
+    assert plain >= copies * (rms - plain)
+
+
 def test_the_parameters_of_residual_networks_are_counted() -> None:
     """By the arrays that the symbol file implies, and the number that torchvision states for its ResNet-18: ours has no
     bias in batch norm's place, but means and variances besides, and a batch norm on the pixels."""

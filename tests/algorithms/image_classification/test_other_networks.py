@@ -143,7 +143,7 @@ def test_hosts_have_the_same_network(tmp_path: Path) -> None:
 
 def test_memory_is_that_of_the_network_that_is_started_from(tmp_path: Path) -> None:
     """Whatever num_layers is: of each image the pixels, then what the batch norm, the convolution and the dense layer
-    read; three times the parameters."""
+    read; the parameters, their gradients and momenta, and those that are kept."""
     start(tmp_path)
     batch, image = 1000, 3 * 8 * 8 + 4 * (3 * 8 * 8 + 3 * 8 * 8 + 4 * 3 * 3)
     weights = 12 + 4 * 3 * 9 + 4 + 2 * 36 + 2
@@ -151,11 +151,11 @@ def test_memory_is_that_of_the_network_that_is_started_from(tmp_path: Path) -> N
     with pytest.raises(
         TrainingDataError, match=r"mini_batch_size=1000: the network of 'model-symbol.json' has 198 par"
     ):
-        fit(tmp_path, FakeJob(memory=batch * image + 12 * weights - 1), **given)
+        fit(tmp_path, FakeJob(memory=batch * image + 16 * weights - 1), **given)
     with pytest.raises(
         TrainingDataError, match=r"an epoch has 12, and mini_batch_size is 1000"
     ):  # which is read thereafter
-        fit(tmp_path, FakeJob(memory=batch * image + 12 * weights), **given)
+        fit(tmp_path, FakeJob(memory=batch * image + 16 * weights), **given)
     values = parse(ImageClassification.hyperparameters, SMALL | {"num_layers": "152"})
     assert ImageClassification.memory(values) < 1 << 20
 

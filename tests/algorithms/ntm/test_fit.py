@@ -221,6 +221,16 @@ def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do(channels, epo
         fit(counts, 4, channels={name: MemoryStream(counts) for name in channels}, **given)
 
 
+@pytest.mark.parametrize("documents", [50, 1000])  # of so many, an epoch's loss is that of its steps
+@pytest.mark.parametrize("stop_after", [None, 2])
+def test_a_last_step_that_diverges_leaves_no_model(stop_after, documents):
+    counts = corpus(documents)[0] * 1e6
+    given = {"optimizer": "sgd", "learning_rate": 1.0, "encoder_layers_activation": "relu", "epochs": 1}
+    job = FakeJob(stop_after=stop_after)
+    with pytest.raises(TrainingDataError, match="diverged: the loss of epoch 1 is"):
+        fit(counts, 4, job, mini_batch_size=documents, **given)
+
+
 # ---- words ----------------------------------------------------------------------------------------------------------
 
 

@@ -187,6 +187,12 @@ def test_a_last_update_that_diverges_leaves_no_model(metric: str, tmp_path: Path
     assert not job.intermediates
 
 
+def test_a_stop_after_an_update_that_diverges_leaves_no_model(tmp_path: Path) -> None:
+    given = {"learning_rate": "1e30", "weight_decay": "1e30"}
+    with pytest.raises(TrainingDataError, match="perplexity on the validation channel became nan after 1 updates"):
+        Seq2Seq.fit(parsed(**given), seq2seq_channels(tmp_path), FakeJob(stop_after=1))
+
+
 def test_vocabularies_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
     channels = seq2seq_channels(tmp_path)
     for content, words in (
