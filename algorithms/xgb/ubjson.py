@@ -12,6 +12,7 @@ first; what passes is well-formed.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,22 @@ def dumps(document: Any) -> bytearray:
     out = bytearray()
     _write(document, out)
     return out
+
+
+def float_arrays(data: bytes) -> Iterator[np.ndarray]:
+    """The arrays of float32 in a document as ``dumps`` and XGBoost write it, and perhaps other numbers that look like
+    one: found by their headers, in a tenth of the time that reading it takes.
+
+        >>> [*float_arrays(dumps({"a": np.ones(2, np.float32), "b": [1.0]}))]
+        [array([1., 1.], dtype='>f4')]
+    """
+    header, at = b"[$d#L", 0
+    while (at := data.find(header, at)) >= 0:
+        at += len(header)
+        size = int.from_bytes(data[at : at + 8])
+        if size <= (len(data) - at - 8) // 4:
+            yield np.frombuffer(data, ">f4", size, at + 8)
+            at += 8 + 4 * size
 
 
 def _write(value: Any, out: bytearray) -> None:
