@@ -141,7 +141,7 @@ class Table:
         except csv.Error as error:
             raise ConfigurationError(f"{self._form.what}, line {self._lines.line_num}: {error}") from error
         except UnicodeError as error:  # of UTF-16 and UTF-32 that do not say the order of their bytes
-            raise ConfigurationError(f"{self._form.what}: the text is not in the charset that is stated: {error}") from error
+            raise ConfigurationError(f"{self._form.what}: the text is not in the stated charset: {error}") from error
 
     def _place(self) -> int | None:
         """The label's column; None where there is none."""
