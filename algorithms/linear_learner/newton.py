@@ -137,7 +137,7 @@ def _apart(factor: np.ndarray, lacking: np.ndarray, numbers: np.ndarray) -> Solv
         root, failed = dpotrf(left)
         if failed:  # by what is not positive definite a step may lead upwards
             return None
-        halves[problem] = dtrtrs(root, halves[problem], trans=1)[0]
+        halves[problem] = dtrtrs(root, halves[problem], trans=1)[0]  # w: the inverse is I + w' w between the factors'
     place = np.zeros(numbers.max() + 1, np.intp)
     place[numbers] = np.arange(m)
 
