@@ -140,6 +140,8 @@ class Table:
             yield from _filled(self._lines, least=2 if asks else math.inf)
         except csv.Error as error:
             raise ConfigurationError(f"{self._form.what}, line {self._lines.line_num}: {error}") from error
+        except UnicodeError as error:  # of UTF-16 and UTF-32 that do not say the order of their bytes
+            raise ConfigurationError(f"{self._form.what}: the text is not in the stated charset: {error}") from error
 
     def _place(self) -> int | None:
         """The label's column; None where there is none."""
@@ -259,7 +261,7 @@ def opened(stream: BinaryIO, content_type: ContentType) -> io.TextIOWrapper:
 
 def header(text: TextIO, delimiter: str) -> list[str]:
     """The names of the columns in the first line that is not blank; [] where there is none that csv could read."""
-    with contextlib.suppress(csv.Error):
+    with contextlib.suppress(csv.Error, UnicodeError):
         for row in _filled(csv.reader(text, delimiter=delimiter, skipinitialspace=True)):
             return [field.strip() for field in row]
     return []
@@ -298,7 +300,7 @@ def check(text: TextIO, form: Form) -> bool:
     """
     flags = False
     rows = _filled(csv.reader(text, delimiter=form.delimiter, skipinitialspace=True))
-    with contextlib.suppress(csv.Error):  # it is the reader's to say what is wrong
+    with contextlib.suppress(csv.Error, UnicodeError):  # it is the reader's to say what is wrong
         for number, row in enumerate(itertools.islice(rows, _LOOKED_AT), 1):
             found = [field.strip() for field in row]
             if number == 1 and not any(map(fields.value, found)):

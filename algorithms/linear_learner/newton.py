@@ -133,19 +133,18 @@ def _apart(factor: np.ndarray, lacking: np.ndarray, numbers: np.ndarray) -> Solv
     """
     m, rows, size = lacking.shape
     halves = dtrtrs(factor, lacking.reshape(m * rows, size).T, trans=1)[0].T.reshape(m, rows, size)
-    inverses = np.empty((m, rows, rows))
     for problem, left in enumerate(np.eye(rows) - halves @ halves.transpose(0, 2, 1)):
         root, failed = dpotrf(left)
         if failed:  # by what is not positive definite a step may lead upwards
             return None
-        inverses[problem] = dpotrs(root, np.eye(rows))[0]
+        halves[problem] = dtrtrs(root, halves[problem], trans=1)[0]  # w: the inverse is I + w' w between the factors'
     place = np.zeros(numbers.max() + 1, np.intp)
     place[numbers] = np.arange(m)
 
     def solve(asked: np.ndarray, right: np.ndarray) -> np.ndarray:
-        half, which = dtrtrs(factor, right.T, trans=1)[0].T, place[asked]
-        mine = halves if len(asked) == m else halves[which]
-        along = inverses[which] @ (mine @ half[:, :, None])  # (m, h, 1)
+        half = dtrtrs(factor, right.T, trans=1)[0].T
+        mine = halves if len(asked) == m else halves[place[asked]]
+        along = mine @ half[:, :, None]  # (m, h, 1)
         half = half + (along.transpose(0, 2, 1) @ mine)[:, 0]
         return np.asarray(dtrtrs(factor, half.T)[0].T)
 

@@ -45,7 +45,7 @@ NEWTON_PRODUCTS, NEWTON_CELLS, SOFTMAX_PRODUCTS = 3e7, 1 << 20, 3
 """Up to so many products for the second derivatives and their equations, and of several outputs so many products of two
 columns in all rows, Newton's method takes less time than L-BFGS, whose steps are many; of several outputs each product
 counts so often for every fold: where classes have few rows or none, what L-BFGS leaves undone predicts better."""
-MOST_HELD = 2
+MOST_HELD = 1
 """Up to so many rows that a fold holds out, for each weight, it has second derivatives of its own. Those of more rows
 are nearly those of all, and their equations would take long."""
 SMALLEST_CURVE = 1e-12

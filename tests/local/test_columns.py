@@ -204,6 +204,7 @@ def text(*lines):
         (text("y", "1"), ["--label", "y"], "there is no column beside the label"),
         (b"", ["--header"], "there are no rows"),
         (b'a,y\n"1', ["--label", "y", "--content-type", "text/csv;charset=what"], "charset"),
+        (text("a,y"), ["--header", "--content-type", "text/csv;charset=utf-16"], "not in the stated charset: UTF-16"),
         (
             text("a,y", "1,0"),
             ["--label", "y", "--content-type", "text/csv;label_size=1"],

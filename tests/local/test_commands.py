@@ -219,3 +219,13 @@ def test_a_suffix_of_tabs_is_told_what_to_say(tmp_path, capsys):
     rows.write_text("1\t2\n3\t4\n")
     assert oba("train", "kmeans", "--train", rows, "k=2", "--output", tmp_path / "out") == 1
     assert "use --content-type 'text/csv; delimiter=tab'" in capsys.readouterr().err
+
+
+def test_a_request_that_is_not_in_its_charset_is_told_so(tmp_path, capsys):
+    rows, job = tmp_path / "rows.csv", tmp_path / "job"
+    rows.write_text("1,2\n3,4\n")
+    assert oba("train", "kmeans", "--train", rows, "k=2", "--output", job, "-q") == 0
+    for options in ([], ["--header"]):
+        stated = ["--content-type", "text/csv;charset=utf-16", *options]
+        assert oba("predict", "--model", job, "--input", rows, *stated) == 1
+        assert "UTF-16 stream does not start with BOM" in capsys.readouterr().err

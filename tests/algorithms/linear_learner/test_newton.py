@@ -98,6 +98,23 @@ def test_where_a_problem_would_lack_more_than_there_is_steps_are_those_of_what_a
     np.testing.assert_allclose(minimise_together(evaluate, curvature, np.ones((2, 3)), 1e-9, 50), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("rows", "own"), [(50, True), (100, False)])
+def test_folds_that_hold_out_more_rows_than_there_are_weights_share_second_derivatives(rows, own, monkeypatch):
+    """Equations of their own take twice as long there, and predict no better."""
+    lacked = []
+
+    def recorded(*arguments):
+        lacked.append(original(*arguments).lacking is not None)
+        return original(*arguments)
+
+    original = Objective.curvature
+    monkeypatch.setattr(Objective, "curvature", recorded)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 7)).astype(np.float32)
+    fit(hyperparameters("binary_classifier"), x, (x[:, 0] + rng.normal(size=rows) > 0).astype(np.float32))
+    assert any(lacked) == own
+
+
 def test_classes_whose_second_derivatives_float64_does_not_tell_from_less_than_none_train(monkeypatch):
     x, y = datasets.load_iris(return_X_y=True)
     x, y = x[::8].astype(np.float32), y[::8].astype(np.float32)
