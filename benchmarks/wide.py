@@ -209,7 +209,7 @@ def _machine(name: str, shape: Shape) -> tuple[Cost, str]:
 def _xgboost(smaller: int) -> list[tuple[str, str, Side]]:
     del smaller
     plain = "import xgboost"
-    ours = "from container.__main__ import _without_unused_packages as lean\nwith lean():\n    import algorithms.xgb"
+    ours = "from container.imports import without_unused_packages as lean\nwith lean():\n    import algorithms.xgb"
     sides = (("ours", ours), ("xgboost", plain))
     return [("start of a process", name, partial(_started, code)) for name, code in sides]
 
