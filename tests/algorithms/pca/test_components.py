@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn import decomposition
 
+from algorithms.common.blas import squared
 from algorithms.pca.components import Components
 from algorithms.pca.covariance import Covariance
 from algorithms.pca.fit import Exact, initialize
@@ -85,7 +86,7 @@ def test_squared_singular_values_sum_to_the_scatter() -> None:
 def test_constant_rows_have_no_variance() -> None:
     found = fitted(np.ones((50, 4), np.float32), 2)
     np.testing.assert_array_equal(found.s, [0, 0])
-    np.testing.assert_allclose(found.v.T @ found.v, np.eye(2), atol=1e-6)
+    np.testing.assert_allclose(squared(found.v.T), np.eye(2), atol=1e-6)
 
 
 # ---- the sketch ---------------------------------------------------------------------------------------------------

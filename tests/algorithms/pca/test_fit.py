@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from sklearn import decomposition
 from sklearn.datasets import load_digits
 
+from algorithms.common.blas import squared
 from algorithms.common.hosts import OneHost
 from algorithms.errors import HyperparameterError, TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Measured, Progress, Throughput
@@ -85,7 +86,7 @@ def test_finalize_leaves_the_state_as_it_is(which: int) -> None:
 @pytest.mark.parametrize("extra", [None, 10])
 def test_columns_are_orthonormal_ascending_and_of_fixed_sign(extra: int | None) -> None:
     found = fitted(rows_of(1500, 400), 20, extra=extra)
-    np.testing.assert_allclose(found.v.T @ found.v, np.eye(20), atol=1e-5)
+    np.testing.assert_allclose(squared(found.v.T), np.eye(20), atol=1e-5)
     assert (np.diff(found.s) >= 0).all()
     assert (found.v[np.abs(found.v).argmax(axis=0), np.arange(20)] > 0).all()
     assert {part.dtype for part in found[:3]} == {np.dtype(np.float32)}
@@ -132,7 +133,7 @@ def test_wide_sparse_rows_hold_the_variance_that_arpack_finds(mode, steps, least
     monkeypatch.setattr("algorithms.pca.sketch._HELD", rows.nnz // steps)
     peer = decomposition.PCA(8, svd_solver="arpack", random_state=0).fit(rows)
     model = train(rows, num_components=8, algorithm_mode=mode)
-    np.testing.assert_allclose(model.v.T @ model.v, np.eye(8), atol=1e-5)
+    np.testing.assert_allclose(squared(model.v.T), np.eye(8), atol=1e-5)
     assert held(rows, model.v) > least * held(rows, peer.components_.T)
     np.testing.assert_allclose(model.s[::-1], peer.singular_values_, rtol=1e-5 if mode == "regular" else 0.02)
 
@@ -142,7 +143,7 @@ def test_sparse_rows_that_are_all_the_same_have_no_variance(mode: str) -> None:
     row = sp.csr_array(np.eye(1, 3000, 7, dtype=np.float32))
     model = train(sp.csr_array(sp.vstack([row] * 1500)), num_components=3, algorithm_mode=mode)
     assert not model.s.any()
-    np.testing.assert_allclose(model.v.T @ model.v, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(squared(model.v.T), np.eye(3), atol=1e-5)
 
 
 @pytest.mark.parametrize("centred", [True, False])
@@ -217,7 +218,7 @@ def test_as_many_components_as_rows_are_found(mode: str) -> None:
     rows = rows_of(20, 1100)
     model = train(rows, num_components=20, algorithm_mode=mode)
     np.testing.assert_allclose(model.s, exact(rows, 20)[0], atol=1e-3)
-    np.testing.assert_allclose(model.v.T @ model.v, np.eye(20), atol=1e-5)
+    np.testing.assert_allclose(squared(model.v.T), np.eye(20), atol=1e-5)
 
 
 def test_an_empty_channel_is_an_error() -> None:
@@ -310,7 +311,7 @@ def test_few_rows_of_many_features_give_what_a_decomposition_of_the_rows_gives(c
     _, s, vt = np.linalg.svd(rows - centre, full_matrices=False)
     np.testing.assert_allclose(found.s[::-1], s[:k], rtol=1e-5, atol=1e-4)
     assert found.total == pytest.approx(float((s**2).sum()), abs=1e-6)
-    np.testing.assert_allclose(found.v.T @ found.v, np.eye(k), atol=1e-5)
+    np.testing.assert_allclose(squared(found.v.T), np.eye(k), atol=1e-5)
     known = s[:k] > 1e-3
     np.testing.assert_allclose(np.abs(np.einsum("kd,dk->k", vt[:k], found.v[:, ::-1]))[known], 1, atol=1e-5)
 
@@ -320,7 +321,7 @@ def test_as_many_components_as_rows_are_orthonormal_though_one_says_nothing() ->
     state.update(rows_of(6, 700, decay=0.5))
     found = state.finalize(6)
     assert found.s[0] == 0
-    np.testing.assert_allclose(found.v.T @ found.v, np.eye(6), atol=1e-5)
+    np.testing.assert_allclose(squared(found.v.T), np.eye(6), atol=1e-5)
 
 
 @pytest.mark.parametrize("counts", [(100, 100), (100, 500), (500, 100), (300, 300)])
