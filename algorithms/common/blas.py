@@ -28,9 +28,9 @@ def squared(rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Products (n, n) of rows (n, d) with each other, ``rows @ rows.T``: for half the work, as NumPy sees that both are
     the same and calls BLAS' SYRK.
 
-    Where that is wrong, by which NaN came into a PCA, all the work is done: OpenBLAS 0.3.30 to 0.3.33, which wheels of
-    NumPy have, adds up float32 into what it should not read, on ARM processors with SME (its issue 5873 and pull
-    request 5889), and on some emulators of ARM.
+    Where that is wrong, all the work is done: OpenBLAS 0.3.31, which wheels of NumPy 2.4 have, adds up float32 into
+    memory that it should not read, on ARM processors with SME (see its issue 5873 and pull request 5889), so that there
+    may be NaN.
     """
     transposed = rows.T
     if rows.dtype == np.float32 and not _syrk_is_right():
