@@ -111,11 +111,6 @@ class Graph:
         self.variables = [*self.model.variables, *self.optimizer.variables]
         self._first = [value if (value := variable.numpy()).any() else None for variable in self.variables]
 
-    @property
-    def everything(self) -> list[Any]:
-        """All variables, those of the metrics too, which are running means."""
-        return [*self.variables, *self.model.metrics_variables]
-
     def start(self, seed: Seed, random_seed: int, rank: int = 0) -> None:
         """Weights of the encoder from ``random_seed``, by Glorot's rule; those of the decoder from ``seed``. Each host
         draws from a stream of its own."""
@@ -198,9 +193,9 @@ class Network:
         return loss
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """All that the next step depends on."""
+        """All that the next step depends on; Keras sets its metrics back before each."""
         sums = np.array([*self._sums, self._documents], np.float64)
-        return {**variables_to_arrays("variable", self._graph.everything), "sums": sums}
+        return {**variables_to_arrays("variable", self._graph.variables), "sums": sums}
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from there.
@@ -208,9 +203,7 @@ class Network:
         Raises:
             ModelError: they are of another network.
         """
-        nothing = sp.csr_array((1, self._graph.model.input_shape[1]), dtype=np.float32)
-        self._learn(nothing, 1)  # makes the variables of the metrics
-        variables_from_arrays("variable", self._graph.everything, arrays)
+        variables_from_arrays("variable", self._graph.variables, arrays)
         self._sums, self._documents = arrays["sums"][:2].copy(), int(arrays["sums"][2])
 
     def model(self) -> NTMModel:
