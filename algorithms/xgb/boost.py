@@ -252,7 +252,8 @@ class Watcher:
     """Watches one metric of the validation data, and knows the best round.
 
     The best round and score are attributes of the booster, so that a run that resumes from a checkpoint goes on
-    counting where the checkpoint was taken. So is the best booster itself, as base64 text, where it is kept aside.
+    counting where the checkpoint was taken. So is, in a checkpoint, the best booster itself, as base64 text, where it
+    is kept aside.
     """
 
     def __init__(self, hyperparameters: XGBoostHyperparameters, start: xgb.Booster | None) -> None:
@@ -266,6 +267,7 @@ class Watcher:
         if start is not None:
             with contextlib.suppress(ValueError):  # it has no best round, or no sound one: count anew
                 self._go_on_from(start)
+            start.set_attr(**{_BEST: None})
 
     def _go_on_from(self, start: xgb.Booster) -> None:
         best, score = int(start.attr("best_iteration") or ""), float(start.attr("best_score") or "")
@@ -295,9 +297,11 @@ class Watcher:
         if self._stopping.take(value, number):
             booster.set_attr(best_iteration=str(number), best_score=str(value))
             if self._keeps_aside:
-                booster.set_attr(**{_BEST: None})
                 self._aside = booster.save_raw("ubj")
-                booster.set_attr(**{_BEST: base64.b64encode(self._aside).decode()})
+
+    def of_checkpoint(self) -> dict[str, str]:
+        """Attributes that the booster has in a checkpoint alone."""
+        return {} if self._aside is None else {_BEST: base64.b64encode(self._aside).decode()}
 
     def so_far(self, booster: xgb.Booster) -> xgb.Booster:
         """What to keep of an unfinished run: all trees, which name their best round, or the best booster."""
@@ -369,7 +373,8 @@ class Monitor(xgb.callback.TrainingCallback):
         last = over or epoch + 1 == self._rounds
         self.stopped = any_host(self._job.hosts, not last and self._job.stop_requested)
         if self._checkpoints is not None and self._job.hosts.rank == 0:
-            self._checkpoints.save(model, self.first + epoch, now=last or self.stopped)
+            of_checkpoint = dict if self._stopping is None else self._stopping.of_checkpoint
+            self._checkpoints.save(model, self.first + epoch, of_checkpoint, now=last or self.stopped)
         if self._keep and not last:
             so_far = model if self._stopping is None else self._stopping.so_far(model)
             self._job.save_intermediate(XGBModel([*self.beside, so_far]))

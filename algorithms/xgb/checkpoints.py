@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import xgboost as xgb
@@ -41,17 +42,23 @@ class Checkpoints:
                 job.warning(f"Checkpoint {path} is skipped: {error}")
         return None
 
-    def save(self, booster: xgb.Booster, number: int, *, now: bool = False) -> None:
+    def save(
+        self, booster: xgb.Booster, number: int, attributes: Callable[[], Mapping[str, str]], *, now: bool = False
+    ) -> None:
         """Write the checkpoint of a round, or leave it out while writing takes more than a twentieth of the time.
 
         Args:
+            attributes: what the booster in the file has besides; asked for where one is written.
             now: write in any case.
         """
         began = time.monotonic()
         if not now and self._spent > _SHARE_OF_TIME * (began - self._started):
             return
+        beside = attributes()
+        booster.set_attr(**beside)
         with written(self._directory / f"xgboost-checkpoint.{number}") as file:
             file.write(portable(booster))
+        booster.set_attr(**dict.fromkeys(beside))
         # Beyond this round there are only such as could not be read.
         for path in [path for round_, path in self._files() if round_ <= number][:-KEPT]:
             if not is_uploading(path):
