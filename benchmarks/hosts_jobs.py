@@ -24,6 +24,8 @@ FILES = 8
 RECORDIO = "application/x-recordio-protobuf"
 IMAGES = "application/x-recordio"
 A_SUM = "a sum"
+UNSEEN = 100_000
+"""Rows of jobs of factorization machines that are in no file."""
 
 
 class Step(NamedTuple):
@@ -159,57 +161,47 @@ def _linear(scale: float, random: np.random.Generator) -> Job:
 
 def _factorization_machines(scale: float, random: np.random.Generator) -> Job:
     """Rows of 20 of ten million features, as sparse as advertisements."""
-    width, unseen = 10_000_000, 100_000
-    count = int(200_000 * scale)
-    columns = (width * random.random((count + unseen, 20)) ** 4).astype(np.int32)
+    width, count = 10_000_000, int(200_000 * scale)
+    columns = (width * random.random((count + UNSEEN, 20)) ** 4).astype(np.int32)
     columns.sort(axis=1)
-    rows = sp.csr_array(
-        (np.ones(columns.size, np.float32), columns.ravel(), np.arange(0, columns.size + 1, 20)),
-        shape=(count + unseen, width),
-    )
+    rows = _marks(columns, width)
     rows.sum_duplicates()
     tastes = random.standard_normal(width).astype(np.float32)
-    labels = (rows @ tastes > 0).astype(np.float32)
-    epochs = 5
-    values = {
-        "feature_dim": width,
-        "num_factors": 8,
-        "predictor_type": "binary_classifier",
-        "epochs": epochs,
-        "mini_batch_size": 1000,
-    }
-    step = _batches(count, 1000, epochs)
-    job = Job(
-        "factorization-machines", values, *_rows(rows[:count], labels[:count]), step, "binary_classification_accuracy"
-    )
-    return job._replace(unseen=Batch(rows[count:], labels[count:]), batch="mini_batch_size")
+    return _clicks(rows, rows @ tastes > 0, num_factors=8, epochs=5)
 
 
 def _retail(scale: float, random: np.random.Generator) -> Job:
     """The shape of AWS's published log, 9,284 columns and 64 factors: a user, an item and six words in each row. Which
     users like which items is a product of tastes, beside what users and words add and noise."""
-    users, items, width, unseen = 4300, 3600, 9284, 100_000
-    count = int(3_000_000 * scale)
-    chosen = random.integers(users, size=count + unseen), random.zipf(1.3, count + unseen) % items
-    words = np.sort(users + items + random.permuted(np.tile(np.arange(6), (count + unseen, 1)), axis=1), axis=1)
-    words += 6 * random.integers((width - users - items) // 6, size=words.shape)
-    columns = np.column_stack([chosen[0], users + chosen[1], words]).astype(np.int32)
-    rows = sp.csr_array(
-        (np.ones(columns.size, np.float32), columns.ravel(), np.arange(0, columns.size + 1, 8)),
-        shape=(count + unseen, width),
-    )
+    users, items, width = 4300, 3600, 9284
+    count = int(3_000_000 * scale) + UNSEEN
+    chosen = random.integers(users, size=count), random.zipf(1.3, count) % items
+    words = users + items + np.arange(6) + 6 * random.integers((width - users - items) // 6, size=(count, 6))
+    rows = _marks(np.column_stack([chosen[0], users + chosen[1], words]).astype(np.int32), width)
     tastes = random.standard_normal((2, max(users, items), 4))
     liking = np.einsum("nk,nk->n", tastes[0][chosen[0]], tastes[1][chosen[1]])
-    liking += rows @ random.standard_normal(width) + random.standard_normal(count + unseen)
-    labels = (liking > 0).astype(np.float32)
-    epochs = 20
+    liking += rows @ random.standard_normal(width) + random.standard_normal(count)
+    return _clicks(rows, liking > 0, num_factors=64, epochs=20)
+
+
+def _marks(columns: np.ndarray, width: int) -> sp.csr_array:
+    """Rows (n, width) that are 1 in these columns (n, m)."""
+    count, marks = columns.shape
+    parts = np.ones(columns.size, np.float32), columns.ravel(), np.arange(0, columns.size + 1, marks)
+    return sp.csr_array(parts, shape=(count, width))
+
+
+def _clicks(rows: sp.csr_array, labels: np.ndarray, *, num_factors: int, epochs: int) -> Job:
+    """Factorization machines of rows (n, d) with classes (n,), of which the last are unseen."""
+    count = rows.shape[0] - UNSEEN
     values = {
-        "feature_dim": width,
-        "num_factors": 64,
+        "feature_dim": rows.shape[1],
+        "num_factors": num_factors,
         "predictor_type": "binary_classifier",
         "epochs": epochs,
         "mini_batch_size": 1000,
     }
+    labels = labels.astype(np.float32)
     step = _batches(count, 1000, epochs)
     job = Job(
         "factorization-machines", values, *_rows(rows[:count], labels[:count]), step, "binary_classification_accuracy"

@@ -56,6 +56,9 @@ def _sets() -> Iterator[tuple[str, Features, np.ndarray, int]]:
     yield "made text", *zipf_text(2500, 3000, 2, 1), 2
     rows = rng.normal(size=(3000, 10))
     yield "noise", rows, rng.random(3000) < 1 / (1 + np.exp(-0.5 * rows @ rng.normal(size=10))), 2
+    marks = sp.csr_array((rng.random((3000, 100)) < 0.1).astype(float))
+    yield "sparse marks", marks, rng.random(3000) < 1 / (1 + np.exp(-(marks @ rng.normal(size=100)))), 2
+    yield "sparse noise", sp.random_array((3000, 5000), density=0.01, format="csr", rng=rng), rng.random(3000) < 0.5, 2
 
 
 def _draws(size: int) -> Iterator[Split]:

@@ -1,13 +1,14 @@
 """LDA beside its peers: how right the topics are, how long that takes, and how much memory.
 
     python -m benchmarks.topics                  # all; needs gensim and tomotopy (make bench installs them)
-    python -m benchmarks.topics --only bars      # or: text, wide
+    python -m benchmarks.topics --only bars      # or: text, few, wide
 
 ``bars``: corpora of which the topics are known (rows and columns of a square of words, 150 words a document, alpha0 of
 1). The error is the mean L1 distance of topics after matching, and the operator norm that AWS's example prints (about
 0.02 there). ``text``: real corpora from the data folder beside the checkout. Perplexity is of half of the words of
 held-out documents, given the other half; mixtures by the same inference for all, so that only topics are compared. NPMI
-is of each topic's ten words in the training documents. Seconds are of training alone, from counts in memory. ``wide``:
+is of each topic's ten words in the training documents. Seconds are of training alone, from counts in memory. ``few``: 1
+to 200 made documents, by the perplexity of whole other ones, with mixtures drawn from each model's own prior. ``wide``:
 peak memory of a vocabulary of 100,000 words.
 """
 
@@ -20,11 +21,12 @@ import tarfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
+from scipy.special import logsumexp
 from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.feature_extraction.text import CountVectorizer
 
@@ -38,8 +40,14 @@ from benchmarks.lines import Line, Quality, raced
 from tests.algorithms.fakes import FakeJob, MemoryStream
 from tests.algorithms.lda.test_fit import bars
 
-CASES = ("bars", "text", "wide")
+CASES = ("bars", "text", "few", "wide")
 GIBBS_SWEEPS = 200
+FEW = (
+    *((1, 30, 50, 2), (2, 30, 50, 2), (5, 20, 100, 2), (15, 20, 5, 2), (15, 50, 5, 3), (15, 50, 20, 3)),
+    *((40, 50, 10, 5), (100, 100, 10, 5), (200, 200, 20, 10), (100, 500, 50, 5)),
+)
+"""Documents, words of the vocabulary and of a document on average, and topics."""
+FEW_SEEDS, FEW_ASKED, MIXTURES = 8, 300, 3000
 
 
 class Topics(NamedTuple):
@@ -71,6 +79,8 @@ def main() -> None:
         for corpus in (newsgroups(), dblp(), kos()):
             if corpus is not None:
                 print(_text(corpus, arguments.topics), flush=True)
+    if arguments.only in (None, "few"):
+        print(_few(min(arguments.seeds, FEW_SEEDS)), flush=True)
     if arguments.only in (None, "wide"):
         print(_wide(), flush=True)
 
@@ -128,20 +138,22 @@ def tomotopy(counts: sp.csr_array, k: int, seed: int) -> Topics:
     return Topics(np.asarray(model.alpha), beta)
 
 
-def scikit_learn(counts: sp.csr_array, k: int, seed: int) -> Topics:
-    """Online variational Bayes, ten passes, its defaults except for the batch size."""
-    model = LatentDirichletAllocation(k, learning_method="online", batch_size=256, random_state=seed).fit(counts)
+def scikit_learn(counts: sp.csr_array, k: int, seed: int, **options: Any) -> Topics:
+    """Online variational Bayes, ten passes, its defaults but for the batch size, where ``options`` do not say more."""
+    options = {"learning_method": "online", "batch_size": 256, **options}
+    model = LatentDirichletAllocation(k, random_state=seed, **options).fit(counts)
     return Topics(np.full(k, 1 / k), model.components_ / model.components_.sum(axis=1, keepdims=True))
 
 
-def gensim(counts: sp.csr_array, k: int, seed: int) -> Topics:
-    """Online variational Bayes, ten passes, alpha learned."""
+def gensim(counts: sp.csr_array, k: int, seed: int, **options: Any) -> Topics:
+    """Online variational Bayes, ten passes, alpha learned, where ``options`` do not say more."""
     from gensim.matutils import Sparse2Corpus
     from gensim.models import LdaModel
 
     corpus = list(Sparse2Corpus(sp.csc_array(counts.T)))
     names = {word: str(word) for word in range(counts.shape[1])}
-    model = LdaModel(corpus, k, id2word=names, passes=10, alpha="auto", random_state=seed, dtype=np.float64)
+    options = {"passes": 10, "alpha": "auto", **options}
+    model = LdaModel(corpus, k, id2word=names, random_state=seed, dtype=np.float64, **options)
     return Topics(model.alpha, model.get_topics())
 
 
@@ -166,7 +178,7 @@ def compete(counts: sp.csr_array, k: int, seed: int) -> list[Contender]:
 def _bars(side: int, documents: int, seeds: int) -> str:
     """Errors and seconds over several corpora; those of ours are looked at over all, of the peers over three."""
     errors: dict[str, list[tuple[float, float]]] = {name: [] for name in CONTENDERS}
-    ratios_: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    behind: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for seed in range(seeds):
         counts, beta, _ = bars(seed, side, documents)
@@ -175,7 +187,7 @@ def _bars(side: int, documents: int, seeds: int) -> str:
             entered = compete(corpus, len(beta), seed)
             for one in entered:
                 errors[one.name].append(_error(beta, one.result.beta))
-                ratios_[one.name].append(one.times_slower_than(entered[0]))
+                behind[one.name].append(one.times_slower_than(entered[0]))
                 seconds[one.name].append(one.median)
         else:
             errors["ours"].append(_error(beta, ours(corpus, len(beta), seed).beta))
@@ -187,7 +199,7 @@ def _bars(side: int, documents: int, seeds: int) -> str:
             float(np.max([mean for mean, _ in errors[name]])),
             float(np.max([norm for _, norm in errors[name]])),
             float(np.median(seconds[name])),
-            float(np.median(ratios_[name])),
+            float(np.median(behind[name])),
         ]
         for name in CONTENDERS
         if errors[name]
@@ -284,6 +296,50 @@ def perplexity(documents: sp.csr_array, found: Topics) -> float:
     gamma = infer(seen, found.alpha, words)
     _, probabilities = ratios(asked, gamma / gamma.sum(axis=1, keepdims=True), words)
     return float(np.exp(-(asked.data @ np.log(probabilities)) / asked.data.sum()))
+
+
+# ---- few documents --------------------------------------------------------------------------------------------------
+
+
+def _few(seeds: int) -> str:
+    """The perplexities, as geometric means over seeds, and ours by that of the better peer of each seed."""
+    peers: dict[str, Callable[[sp.csr_array, int, int], Topics]] = {
+        "scikit-learn": partial(scikit_learn, learning_method="batch", max_iter=100)
+    }
+    if importlib.util.find_spec("gensim"):
+        peers["gensim"] = partial(gensim, passes=50, iterations=100, eta="auto", eval_every=None)
+    rows, every = [], []
+    for documents, words, length, k in FEW:
+        logs = []
+        for seed in range(seeds):
+            train, asked = _made(documents, words, length, k, seed)
+            logs.append([np.log(whole_perplexity(asked, run(train, k, seed))) for run in (ours, *peers.values())])
+        found = np.array(logs)
+        behind = found[:, 0] - found[:, 1:].min(axis=1)
+        every.extend(behind)
+        rows.append((f"{documents} x {words}, {length} words, {k}", *np.exp(found.mean(axis=0)), np.exp(behind.mean())))
+    rows.append(("all", *[""] * (1 + len(peers)), float(np.exp(np.mean(every)))))
+    columns = ["documents x vocabulary, topics", "ours", *peers, "ours by the better"]
+    return table(f"few documents, {seeds} seeds: perplexity of {FEW_ASKED} others", columns, rows)
+
+
+def _made(documents: int, words: int, length: int, k: int, seed: int) -> tuple[sp.csr_array, sp.csr_array]:
+    """Documents to train on, and others, of the same topics."""
+    random = np.random.default_rng(seed)
+    beta = random.dirichlet(np.full(words, 0.1), k)
+    mixtures = random.dirichlet(np.full(k, 1 / k), documents + FEW_ASKED) @ beta
+    lengths = np.maximum(random.poisson(length, len(mixtures)), 1)
+    chances = mixtures / mixtures.sum(axis=1, keepdims=True)
+    counts = np.array([random.multinomial(size, chance) for size, chance in zip(lengths, chances, strict=True)])
+    return _counts(sp.csr_array(counts[:documents])), _counts(sp.csr_array(counts[documents:]))
+
+
+def whole_perplexity(documents: sp.csr_array, found: Topics) -> float:
+    """Of whole documents, whose mixtures are drawn from the model's prior."""
+    mixtures = np.random.default_rng(0).dirichlet(np.maximum(found.alpha, 1e-3), MIXTURES)
+    chances = np.log(np.maximum(mixtures @ found.beta, 1e-12))
+    each = logsumexp(documents @ chances.T, axis=1) - np.log(MIXTURES)
+    return float(np.exp(-each.sum() / documents.sum()))
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------------

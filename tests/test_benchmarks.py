@@ -27,6 +27,7 @@ from benchmarks import (
     seq2seq,
     soak,
     summary,
+    topics,
 )
 from benchmarks.common import Contender, four_digits
 from recordio.batches import Batch
@@ -179,6 +180,12 @@ def test_the_job_of_sequence_to_sequence_runs(tmp_path, monkeypatch):
     made = seq2seq.Task("made", pairs, pairs[:8], pairs[:3])
     found = seq2seq.ours(made, tmp_path, updates=120)
     assert found.tokens_a_second > 0 and len(found.found) == 3
+
+
+def test_lda_on_few_documents(monkeypatch):
+    monkeypatch.setattr(topics, "FEW", ((5, 20, 30, 2),))
+    told = topics._few(1).splitlines()
+    assert told[-2].startswith("| 5 x 20, 30 words, 2") and told[-1].startswith("| all")
 
 
 def test_factorization_machines_on_a_kind_of_data():
