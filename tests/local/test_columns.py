@@ -417,7 +417,11 @@ def test_other_forms_of_rows_are_told_with_what_to_do(name, told, tmp_path, caps
 def test_a_wide_charset_is_told_as_one_that_reads_the_file(charset, tmp_path, capsys):
     """utf-16 was named for each of them, and then refused for want of a byte order mark."""
     rows = tmp_path / "rows.csv"
-    for header, content in (([], "1,2\n3,4\n"), (["--header"], "a,b\n1,2\n3,4\n")):
+    for header, content in (
+        ([], "1,2\n3,4\n"),
+        (["--header"], "a,b\n1,2\n3,4\n"),
+        (["--header"], '"a","b"\n1,2\n3,4\n'),
+    ):
         rows.write_bytes(content.encode(charset))
         words = ["train", "kmeans", "--train", rows, "k=2", "--output", tmp_path / "out", "--quiet", *header]
         assert oba(*words) == 1
