@@ -81,7 +81,8 @@ def identified(folder: Path, place: Path) -> type[Algorithm]:
         files = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
         raise ModelError(
             f"no algorithm that is installed here recognises the files of '{place}' ({files}) as its model; "
-            f"if they are one, name its algorithm{model_within(folder)}"
+            "if they are one, name its algorithm: algorithm='NAME' in Python, --algorithm NAME of a command"
+            f"{model_within(folder)}"
         )
     return found
 

@@ -24,6 +24,7 @@ from container.settings import ConfigurationError
 from local import fields
 from recordio.content_type import ContentType
 from recordio.quoting import quoted
+from recordio.text import no_byte_order_mark
 
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 _SHOWN = 8
@@ -106,8 +107,7 @@ class Table:
         if first is None:
             raise ConfigurationError(f"{form.what}: there are no rows")
         self.names = [name.strip() for name in first] if form.columns.named else None
-        if self.names is not None and any("\0" in name for name in self.names):
-            raise ConfigurationError(f"{form.what}{fields.other_charset(self.names)}")
+        _check_charset(form, first)
         if self.names is not None and not self.names[0]:
             raise ConfigurationError(
                 f"{form.what}: the first column has no name. pandas writes a frame's index so, which is no feature: "
@@ -141,7 +141,9 @@ class Table:
         except csv.Error as error:
             raise ConfigurationError(f"{self._form.what}, line {self._lines.line_num}: {error}") from error
         except UnicodeError as error:  # of UTF-16 and UTF-32 that do not say the order of their bytes
-            raise ConfigurationError(f"{self._form.what}: the text is not in the stated charset: {error}") from error
+            raise ConfigurationError(
+                f"{self._form.what}: the text is not in the stated charset: {error}{no_byte_order_mark(error)}"
+            ) from error
 
     def _place(self) -> int | None:
         """The label's column; None where there is none."""
@@ -303,6 +305,8 @@ def check(text: TextIO, form: Form) -> bool:
     with contextlib.suppress(csv.Error, UnicodeError):  # it is the reader's to say what is wrong
         for number, row in enumerate(itertools.islice(rows, _LOOKED_AT), 1):
             found = [field.strip() for field in row]
+            if number == 1:
+                _check_charset(form, found)
             if number == 1 and not any(map(fields.value, found)):
                 _check_commas(f"{form.what}, line 1", found, form)
                 raise ConfigurationError(
@@ -319,6 +323,12 @@ def check(text: TextIO, form: Form) -> bool:
             if number == 1:
                 _check_width(form, len(found), found)
     return flags
+
+
+def _check_charset(form: Form, first: Sequence[str]) -> None:
+    """Refuse UTF-16 and UTF-32 that was read as UTF-8, of which neither names nor numbers can be told."""
+    if any("\0" in field for field in first):
+        raise ConfigurationError(f"{form.what}: {fields.other_charset(first).removeprefix('; ')}")
 
 
 def _beside(found: Sequence[str]) -> str:

@@ -80,10 +80,24 @@ def other_delimiter(text: str) -> str:
 
 def other_charset(names: Sequence[str]) -> str:
     """Which charset a line seems to have that was read as UTF-8; nothing where it has that."""
-    if not any("\ufffd" in name or "\0" in name for name in names):
+    text = ",".join(names)
+    if "\0" in text:
+        charset = _wide_charset(text, names[0])
+    elif "\ufffd" in text:
+        charset = "latin-1"  # which Excel writes, as it does UTF-16
+    else:
         return ""
-    charset = "utf-16" if any("\0" in name for name in names) else "latin-1"  # Excel writes both
     return f"; the file is not UTF-8: --content-type 'text/csv; charset={charset}' says what it is"
+
+
+def _wide_charset(text: str, first: str) -> str:
+    """The charset of UTF-16 or UTF-32 that was read as UTF-8, by the zeros in the text and in its first field."""
+    size = 32 if "\0\0\0" in text else 16
+    if "\ufffd\ufffd" in text[:4]:  # a byte order mark, whose two bytes UTF-8 never has
+        return f"utf-{size}"
+    # A field has the zeros before the delimiter, too. Of one in quotation marks the zeros of the first mark lead.
+    big_endian = first.startswith("\0") and len(first) % 2 == 1
+    return f"utf-{size}-{'be' if big_endian else 'le'}"
 
 
 def refusal(text: str, name: str, written: Written, *, is_label: bool) -> str:

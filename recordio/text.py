@@ -104,6 +104,13 @@ def _unix(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n") if b"\r" in text else text
 
 
+def no_byte_order_mark(error: UnicodeError) -> str:
+    """What to state for UTF-16 and UTF-32 without a byte order mark; nothing where the text has another fault."""
+    if isinstance(error, UnicodeDecodeError):  # of bytes in a known order
+        return ""
+    return "; bytes without that mark have a charset that says their order, as utf-16-le or utf-16-be"
+
+
 def _ascii_based(stream: BinaryIO, name: str, content_type: ContentType, size: int) -> Iterator[bytes]:
     recoding = content_type.recoding
     decoder = codecs.getincrementaldecoder(recoding)() if recoding else None
@@ -119,7 +126,8 @@ def _ascii_based(stream: BinaryIO, name: str, content_type: ContentType, size: i
             try:
                 text = decoder.decode(chunk, final=not chunk).encode()
             except UnicodeError as error:
-                raise ParseError(f"{name}: the text is not in charset {recoding}: {error}") from error
+                problem = f"the text is not in charset {recoding}: {error}{no_byte_order_mark(error)}"
+                raise ParseError(f"{name}: {problem}") from error
         yield text.removeprefix(_UTF8_BOM) if first else text
         if not chunk:
             return

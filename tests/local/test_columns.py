@@ -205,6 +205,7 @@ def text(*lines):
         (b"", ["--header"], "there are no rows"),
         (b'a,y\n"1', ["--label", "y", "--content-type", "text/csv;charset=what"], "charset"),
         (text("a,y"), ["--header", "--content-type", "text/csv;charset=utf-16"], "not in the stated charset: UTF-16"),
+        (text("a,y"), ["--header", "--content-type", "text/csv;charset=utf-16"], "says their order, as utf-16-le or"),
         (
             text("a,y", "1,0"),
             ["--label", "y", "--content-type", "text/csv;label_size=1"],
@@ -410,6 +411,24 @@ def test_other_forms_of_rows_are_told_with_what_to_do(name, told, tmp_path, caps
     for columns in ([], ["--label", "0"]):
         assert oba(*words, *columns) == 1
         assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_a_wide_charset_is_told_as_one_that_reads_the_file(charset, tmp_path, capsys):
+    """utf-16 was named for each of them, and then refused for want of a byte order mark."""
+    rows = tmp_path / "rows.csv"
+    for header, content in (
+        ([], "1,2\n3,4\n"),
+        (["--header"], "a,b\n1,2\n3,4\n"),
+        (["--header"], '"a","b"\n1,2\n3,4\n'),
+    ):
+        rows.write_bytes(content.encode(charset))
+        words = ["train", "kmeans", "--train", rows, "k=2", "--output", tmp_path / "out", "--quiet", *header]
+        assert oba(*words) == 1
+        told = capsys.readouterr().err
+        assert f"rows.csv: the file is not UTF-8: --content-type 'text/csv; charset={charset}' says what it is" in told
+        assert "add --header" not in told
+        assert oba(*words, "--content-type", f"text/csv; charset={charset}") == 0
 
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])

@@ -228,4 +228,4 @@ def test_a_request_that_is_not_in_its_charset_is_told_so(tmp_path, capsys):
     for options in ([], ["--header"]):
         stated = ["--content-type", "text/csv;charset=utf-16", *options]
         assert oba("predict", "--model", job, "--input", rows, *stated) == 1
-        assert "UTF-16 stream does not start with BOM" in capsys.readouterr().err
+        assert "start with BOM; bytes without that mark have a charset" in capsys.readouterr().err
