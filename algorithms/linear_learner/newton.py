@@ -30,8 +30,9 @@ where it is."""
 SLOW = 0.4
 """A step that promises more than this share of what the last one did asks for second derivatives of where it is."""
 SMALLEST_CURVATURE, SMALLEST_SHARE = 1e-10, 1e-14
-"""Added to all second derivatives, the latter times the largest: they vanish in directions in which all rows are told
-apart beyond doubt, and beside weights of rows of 1e38 nothing less is left of a sum."""
+"""Added to all second derivatives by one weight, the latter times each: they vanish in directions in which all rows are
+told apart beyond doubt, and beside weights of rows of 1e38 nothing less is left of a sum. A share of the largest would
+hold a bias where it is, beside a strong penalty of a direction in which rows hardly differ."""
 
 
 class Values(NamedTuple):
@@ -119,7 +120,7 @@ def _solver(curved: Curved, numbers: np.ndarray, hosts: Hosts) -> Solve:
         return lambda _, right: np.zeros_like(right)
     hessian = curved.shared
     diagonal = np.einsum("pp->p", hessian)
-    diagonal += SMALLEST_CURVATURE + SMALLEST_SHARE * diagonal.max()
+    diagonal += SMALLEST_CURVATURE + SMALLEST_SHARE * diagonal
     factor, failed = dpotrf(hessian)
     if failed:  # beyond what float64 tells apart
         return lambda _, right: right / np.maximum(diagonal, SMALLEST_CURVATURE)

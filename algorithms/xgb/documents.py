@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import xgboost as xgb
 
 from algorithms.errors import ModelError
@@ -50,10 +49,10 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
 def why_unsound(booster: xgb.Booster) -> str | None:
     """What ``load_booster`` would have against a booster that was trained here; None where it would load it.
 
-    All that training can bring about is a number that is none: without one, the document is not read.
+    All that training can bring about shows in its arrays of float32: without it, the document is not read.
     """
     data = bytes(booster.save_raw("ubj"))
-    if all(np.isfinite(numbers).all() for numbers in ubjson.float_arrays(data)):
+    if not any(soundness.may_be_refused(numbers) for numbers in ubjson.float_arrays(data)):
         return None
     try:
         soundness.check(_object(data), len(data))

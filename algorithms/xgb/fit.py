@@ -144,7 +144,8 @@ def _refuse_unsound(boosters: Sequence[xgb.Booster]) -> None:
         if (reason := why_unsound(booster)) is not None:
             raise TrainingDataError(
                 f"Training ended with a model that cannot be served: {reason}. Where numbers grow beyond all bounds, "
-                "or a leaf divides 0 by 0, a lower eta, and lambda or min_child_weight above 0, keep them finite"
+                "or a leaf divides 0 by 0, a lower eta, and lambda or min_child_weight above 0, keep them finite; "
+                "max_depth keeps trees shallow"
             )
 
 

@@ -70,6 +70,12 @@ def check(document: dict[str, Any], size: int) -> None:
     _check_forest(booster["model"], features, groups, max(LEAST_MODEL_MEMORY, size * MODEL_MEMORY_PER_BYTE))
 
 
+def may_be_refused(numbers: np.ndarray) -> bool:
+    """Whether ``check`` may refuse a booster that was trained here for one of its arrays of float32: a number is none,
+    or there is one for each node of a tree, and so many nodes that it may be too deep."""
+    return len(numbers) > 2 * DEEPEST_TREE or not np.isfinite(numbers).all()
+
+
 def _check_version(version: Any) -> None:
     """Three whole numbers; XGBoost quotes all of a document that has others."""
     if len(version) != 3 or not all(type(part) is int and 0 <= part <= _LARGEST for part in version):

@@ -544,3 +544,28 @@ def test_few_rows_repeated_give_the_model_of_one_of_each(predictor_type: str) ->
     once, _ = fit(hyperparameters(predictor_type), rows, labels)
     copied, _ = fit(hyperparameters(predictor_type), np.tile(rows, (6, 1)), np.tile(labels, 6))
     np.testing.assert_allclose(copied.weight, once.weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("given", [{}, {"wd": 0.01}])
+@pytest.mark.parametrize(("value", "columns"), [(0, 2), (-7, 1), (1e12, 2), (0.1, 200)])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_rows_that_are_all_alike_leave_the_shares_of_the_classes(classes, value, columns, given):
+    """Each class was as likely as any other, as the bias stayed 0."""
+    x = np.full((100, columns), value, np.float32)
+    counts = [30, 70] if classes == 2 else [10, 20, 70]
+    y = np.repeat(np.arange(classes), counts).astype(np.float32)
+    if classes == 2:
+        hp = hyperparameters("binary_classifier", **given)
+    else:
+        hp = hyperparameters("multiclass_classifier", num_classes=classes, **given)
+    score = fit(hp, x, y)[0].predict(Batch(x[:1]))["score"]
+    np.testing.assert_allclose(np.ravel(score), 0.7 if classes == 2 else [0.1, 0.2, 0.7], atol=0.03)
+
+
+def test_a_strong_penalty_of_columns_that_are_nearly_one_leaves_the_bias_free():
+    random = np.random.default_rng(0)
+    first = random.normal(size=100)
+    x = np.column_stack([first, first + 1e-5 * random.normal(size=100)]).astype(np.float32)
+    y = np.repeat([0, 1], [30, 70]).astype(np.float32)
+    score = fit(hyperparameters("binary_classifier", wd=1e9), x, y)[0].predict(Batch(x))["score"]
+    np.testing.assert_allclose(score, 0.7, atol=0.001)

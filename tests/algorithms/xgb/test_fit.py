@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -155,6 +156,17 @@ def test_a_model_that_cannot_be_served_is_no_model():
     linear = {"booster": "gblinear", "base_score": 1000}
     with pytest.raises(TrainingDataError, match="cannot be served: a weight is not a finite number"):
         fit((features * 1000, np.full(20, 1e-3)), objective="reg:gamma", num_round=8, **linear)
+
+
+def test_trees_deeper_than_any_that_is_served_are_refused(monkeypatch):
+    """Each row has a feature of its own, as where one of a million users is a column: each split parts one of them from
+    the others."""
+    each_alone = sp.eye_array(30, format="csr"), np.random.default_rng(0).normal(size=30)
+    unlimited = {"grow_policy": "lossguide", "max_depth": 0, "num_round": 1, "lambda_": 0}
+    for deepest, tree in ((40, nullcontext()), (20, pytest.raises(TrainingDataError, match="20 levels .* max_depth"))):
+        monkeypatch.setattr("algorithms.xgb.soundness.DEEPEST_TREE", deepest)
+        with tree:
+            fit(each_alone, objective="reg:squarederror", **unlimited)
 
 
 def test_survival_reads_labels_as_cox_does():
