@@ -4,7 +4,7 @@ Peers: scikit-learn's KMeans behind plain Flask under gunicorn; the Flask applic
 container as its image starts it (gunicorn with gevent, without the nginx in front of it). The second needs a checkout
 of that container and a Python environment that can import it:
 
-    python -m benchmarks.serving --aws-source PATH/src --aws-python PATH/bin/python
+    python -m benchmarks.serving --aws-source PATH/src --aws-python PATH/bin/python --connections 1 8 32
 
 All servers listen on the loopback interface and answer the same bytes; connections are kept alive. Servers take turns
 within each round, and the reported ratio is the median over the rounds.
@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--aws-python", type=Path, help="interpreter that can import it")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--connections", type=int, nargs="*", default=[CONNECTIONS], help="one table for each number")
     parser.add_argument("--workers", nargs="*", metavar="TYPE", help="compare our worker with gunicorn's and waitress")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -170,13 +171,13 @@ def _worker_types(folder: Path, options: argparse.Namespace) -> None:
         others = [stack.enter_context(_ours_under(folder, kind)) for kind in options.workers]
         for connections in (1, 8, 32):
             for other in others:
-                ours.rounds, other.rounds = {}, {}
                 _compare(f"{connections} connections", [ours, other], requests, options, connections)
 
 
 def _against_sklearn(folder: Path, options: argparse.Namespace) -> None:
     with _beside_sklearn(folder) as (title, servers, requests):
-        _compare(f"{title}, JSON out", servers, requests, options)
+        for connections in options.connections:
+            _compare(f"{title}, JSON out, {connections} connections", servers, requests, options, connections)
 
 
 @contextmanager
@@ -241,7 +242,9 @@ def _against_aws(folder: Path, options: argparse.Namespace) -> None:
             stack.enter_context(_ours(ours, "xgboost")),
             stack.enter_context(_started("Amazon's container", [*command, "aws_application:app"], folder, environment)),
         ]
-        _compare(f"XGBoost, 100 trees, on {data.name}, CSV out", servers, requests, options)
+        title = f"XGBoost, 100 trees, on {data.name}, CSV out"
+        for connections in options.connections:
+            _compare(f"{title}, {connections} connections", servers, requests, options, connections)
 
 
 def _compare(
@@ -249,8 +252,10 @@ def _compare(
     servers: Sequence[Server],
     requests: Mapping[str, bytes],
     options: argparse.Namespace,
-    connections: int = CONNECTIONS,
+    connections: int,
 ) -> None:
+    for server in servers:
+        server.rounds = {}
     _measure(servers, requests, options, connections)
     first, other = servers
     rows = [
