@@ -13,6 +13,7 @@ from container.settings import ConfigurationError
 from local import inputs, parquet, suffixes
 from local.columns import Columns, Form, Table, check, header, opened
 from recordio import content_type
+from recordio.column_order import ColumnOrder
 from recordio.content_type import ContentType
 from recordio.readers import ChannelStream, RowFormat, decode
 from recordio.record_writer import encode_records
@@ -37,7 +38,7 @@ def converted(
     made: dict[str, tuple[list[Path], str | None]] = {}
     names: list[str] | None = None
     of_csv, first = columns, None
-    of_parquet: list[str] = []
+    of_parquet = ColumnOrder()
     used = False
     for name in sorted(files, key=lambda name: name != "train"):  # whose columns the others must have
         channel, paths = declared[name], files[name]
@@ -52,7 +53,8 @@ def converted(
             made[name] = found, stated_now
         else:
             place, like = folder / "parquet" / name, names or ()
-            rewritten = parquet.converted(channel, paths, stated, place, of_parquet, of_csv.label, like)
+            order = ColumnOrder(like=of_parquet)
+            rewritten = parquet.converted(channel, paths, stated, place, order, of_csv.label, like)
             made[name] = rewritten, stated if rewritten == list(paths) else None
             if media is not None and media.media_type == PARQUET:
                 used = True
