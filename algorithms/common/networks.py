@@ -12,16 +12,20 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from algorithms.errors import TrainingStopped
+from algorithms.checkpoints import OTHER_CODE
+from algorithms.errors import ModelError, TrainingDataError, TrainingStopped
 
 ALIGNED = 16
 """Numbers of 4 bytes: where TensorFlow has its own arrays begin, and takes others without a copy."""
+
+_VARIABLE = "variable."
+"""How the names of a checkpoint's arrays begin that are the values of Keras variables."""
 
 
 def moments(optimizer: str, momentum: float | None = None) -> int:
@@ -148,3 +152,42 @@ def aligned(size: int) -> np.ndarray:
     whole = np.zeros(size + ALIGNED, np.float32)
     start = -whole.ctypes.data % (4 * ALIGNED) // 4
     return whole[start : start + size]
+
+
+def variables_to_arrays(variables: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Keras variables, in their order, as arrays ``variable.0``, ``variable.1``, ..., for a checkpoint."""
+    return {f"{_VARIABLE}{number}": np.asarray(to_numpy(one)) for number, one in enumerate(variables)}
+
+
+def variables_from_arrays(variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Give the variables the values that ``variables_to_arrays`` took from them; other arrays may be among these.
+
+    Raises:
+        ModelError: the arrays are of other variables.
+    """
+    stored, wanted = sum(name.startswith(_VARIABLE) for name in arrays), len(variables)
+    if stored != wanted:
+        raise ModelError(f"the checkpoint has {stored} arrays, and this network {wanted}{OTHER_CODE}")
+    found = [arrays[f"{_VARIABLE}{number}"] for number in range(wanted)]
+    for number, (variable, array) in enumerate(zip(variables, found, strict=True)):
+        if array.shape != tuple(variable.shape):
+            raise ModelError(
+                f"the checkpoint's array {_VARIABLE}{number} has shape {array.shape}, and this network's "
+                f"{tuple(variable.shape)}{OTHER_CODE}"
+            )
+    for variable, array in zip(variables, found, strict=True):
+        variable.assign(array)
+
+
+def check_finite(value: float, what: str, learning_rate: float) -> None:
+    """For a loss or a score that tells whether training has diverged.
+
+    Args:
+        what: names the value, as in "the loss of epoch 3".
+        learning_rate: of the job.
+
+    Raises:
+        TrainingDataError: the value is NaN or infinite.
+    """
+    if not np.isfinite(value):
+        raise TrainingDataError(f"training diverged: {what} is {value}; try a learning_rate below {learning_rate:g}")

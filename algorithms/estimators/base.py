@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import logging
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,6 +22,7 @@ from algorithms import hyperparameters, loading, registry
 from algorithms.answers import answer
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
+from algorithms.errors import TrainingDataError
 from algorithms.frames import no_number, not_numbered
 from algorithms.interface import Algorithm, Model
 from recordio.batches import Batch, canonical, without_zeros
@@ -28,6 +31,7 @@ logger = logging.getLogger("algorithms.estimators")
 
 _SEEDS = 2**31 - 1
 _BATCH = 500
+_CHANNEL = re.compile(r"(?P<first>[Cc])hannel 'train'|the train channel")
 
 
 class Estimator(BaseEstimator):
@@ -101,7 +105,8 @@ class Estimator(BaseEstimator):
         """
         algorithm = registry.find(self.algorithm)
         try:
-            self.model_: Model = algorithm.fit(values, channels, QuietJob(self._seed(), logger))
+            with speaking_of_data():
+                self.model_: Model = algorithm.fit(values, channels, QuietJob(self._seed(), logger))
         except ModuleNotFoundError as error:
             raise ImportError(
                 f"{type(self).__name__} is trained with the package '{error.name}', which is not installed: "
@@ -201,6 +206,16 @@ class Estimator(BaseEstimator):
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = self._missing
         return tags
+
+
+@contextlib.contextmanager
+def speaking_of_data() -> Iterator[None]:
+    """Errors about the data say "the data" in place of "channel 'train'": estimators are given arrays, no channels."""
+    try:
+        yield
+    except TrainingDataError as error:
+        message = _CHANNEL.sub(lambda found: "The data" if found["first"] == "C" else "the data", str(error))
+        raise TrainingDataError(message) from error
 
 
 class Transforms(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from algorithms.arrays import QuietJob
 from algorithms.checkpoints import Checkpoint
-from algorithms.estimators.base import Estimator, Transforms, logger
+from algorithms.estimators.base import Estimator, Transforms, logger, speaking_of_data
 from algorithms.estimators.supervised import Classifies, Regresses
 from algorithms.interface import Model
 from recordio.batches import Batch
@@ -78,7 +78,8 @@ class Streaming(ABC, Estimator):
             self._stream = _Stream(values, seed, self._begin(values, QuietJob(seed, logger)))
         self._forget()
         try:
-            self._see(self._stream.state, batch, self._stream.values)
+            with speaking_of_data():
+                self._see(self._stream.state, batch, self._stream.values)
         except Exception:
             self._stream = None
             raise

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from algorithms.checkpoints import Checkpoint, variables_from_arrays, variables_to_arrays
+from algorithms.checkpoints import Checkpoint
+from algorithms.common.networks import variables_from_arrays, variables_to_arrays
 from algorithms.common.stopping import EarlyStopping
 from algorithms.image_classification.keeping import Keeper, Parameters
 from algorithms.interface import Job
@@ -34,7 +35,7 @@ class Resumer:
         if found is None:
             return 0, False
         state, trainer = found.state, self._trainer
-        variables_from_arrays("variable", trainer.variables(), found.arrays)
+        variables_from_arrays(trainer.variables(), found.arrays)
         trainer.batches, trainer.totals = state["batches"], dict(state["totals"])
         if trainer.weights is not None:
             trainer.weights.resume(found.arrays["class_weights"])
@@ -60,7 +61,7 @@ class Resumer:
             "last": keeper.last[1] if keeper.last and keeper.newest is None else None,
             "stopping": dataclasses.asdict(self._stopping),
         }
-        arrays = variables_to_arrays("variable", trainer.variables())
+        arrays = variables_to_arrays(trainer.variables())
         if trainer.weights is not None:
             arrays["class_weights"] = trainer.weights.state()
         position = f"epoch {epoch}" + (f" and {trainer.batches} batches" if trainer.batches else "")

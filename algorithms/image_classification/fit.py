@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from algorithms.common.hosts import any_host
-from algorithms.common.networks import has_gpu, load_keras, to_numpy
+from algorithms.common.networks import check_finite, has_gpu, load_keras, to_numpy
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Chosen, Duration, Measured, Progress, Score, Throughput
@@ -251,10 +251,7 @@ class Trainer:
                     return
         self.align()
         totals = self._totals_of_all()
-        if not np.isfinite(totals["loss"]):
-            raise TrainingDataError(
-                f"The loss of epoch {epoch} is {totals['loss']}: training diverged; a smaller learning_rate helps"
-            )
+        check_finite(totals["loss"], f"the loss of epoch {epoch}", self._values.learning_rate)
         self._job.report(Measured(_means(totals), step=epoch))
         self._job.report(Duration(epoch, time.perf_counter() - started))
         self.batches, self.totals = 0, {}
@@ -318,10 +315,8 @@ class Trainer:
         right, total, lost = (int(count) for count in self._job.hosts.sum(np.array([right, total, lost]))[0])
         if not total:
             raise TrainingDataError("Channel 'validation' has no images")
-        if lost:
-            raise TrainingDataError(
-                f"The scores after epoch {epoch} are no numbers: training diverged; a smaller learning_rate helps"
-            )
+        what = f"a score of the validation channel after epoch {epoch}"
+        check_finite(np.nan if lost else 0.0, what, self._values.learning_rate)
         self.shown, accuracy = self.shown or shown, right / total
         self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))
         return accuracy

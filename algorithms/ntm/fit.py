@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common import topics
 from algorithms.common.hosts import any_host, dealt, packed, unpacked
-from algorithms.common.networks import load_keras
+from algorithms.common.networks import check_finite, load_keras
 from algorithms.common.randomness import draws
 from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -187,7 +187,7 @@ class Training:
         loss, seconds = self.network.losses(), time.perf_counter() - started
         if not self._told:
             self._tell(epoch, loss, seconds)
-        self._check_finite(loss.total, epoch)
+        self._check_loss(loss.total, epoch)
         model = self.network.model()
         if stopped:
             return model, None
@@ -199,21 +199,15 @@ class Training:
             return model, None
         if not held_out.documents:
             raise TrainingDataError("the validation channel has no document with words")
-        self._check_finite(held_out.total, epoch)
+        self._check_loss(held_out.total, epoch)
         job.info(f"#validation_score ({epoch}): {held_out.total}")
         job.report(Measured.of("validation", "total_loss", held_out.total, step=epoch))
         total = time.perf_counter() - started
         job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
         return model, held_out.total
 
-    def _check_finite(self, loss: float, epoch: int) -> float:
-        """The loss. Raises TrainingDataError where it is no number."""
-        if np.isfinite(loss):
-            return loss
-        raise TrainingDataError(
-            f"training diverged: the loss of epoch {epoch} is {loss}. A smaller learning_rate than "
-            f"{self.values.rate:g}, or a clip_gradient, may help"
-        )
+    def _check_loss(self, loss: float, epoch: int) -> None:
+        check_finite(loss, f"the loss of epoch {epoch}", self.values.rate)
 
     def _steady(self, model: NTMModel, loss: Loss, epoch: int) -> float:
         """The loss of an epoch in training; of few documents that of the model after it: what other draws change would
@@ -230,8 +224,9 @@ class Training:
             TrainingDataError: it is no number: the last step diverged, which no loss in training has seen.
         """
         shown = [Batch(self.documents()[:most])]
-        loss = model.loss(shown, np.random.default_rng(self.job.seed), self.job.hosts)
-        return self._check_finite(loss.total, epoch)
+        loss = model.loss(shown, np.random.default_rng(self.job.seed), self.job.hosts).total
+        self._check_loss(loss, epoch)
+        return loss
 
     def _tell(self, epoch: int, loss: Loss, seconds: float) -> None:
         self.job.info(

@@ -22,9 +22,9 @@ import numpy as np
 import scipy.sparse as sp
 from keras import ops
 
-from algorithms.checkpoints import variables_from_arrays, variables_to_arrays
 from algorithms.common.gradients import Kept, Together
 from algorithms.common.hosts import ONE_HOST
+from algorithms.common.networks import variables_from_arrays, variables_to_arrays
 from algorithms.common.optimizers import Adam
 from algorithms.interface import Hosts
 from algorithms.ntm.model import Affine, Loss, NTMModel
@@ -195,7 +195,7 @@ class Network:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All that the next step depends on; Keras sets its metrics back before each."""
         sums = np.array([*self._sums, self._documents], np.float64)
-        return {**variables_to_arrays("variable", self._graph.variables), "sums": sums}
+        return {**variables_to_arrays(self._graph.variables), "sums": sums}
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from there.
@@ -203,7 +203,7 @@ class Network:
         Raises:
             ModelError: they are of another network.
         """
-        variables_from_arrays("variable", self._graph.variables, arrays)
+        variables_from_arrays(self._graph.variables, arrays)
         self._sums, self._documents = arrays["sums"][:2].copy(), int(arrays["sums"][2])
 
     def model(self) -> NTMModel:

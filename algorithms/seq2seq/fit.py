@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.checkpoints import Checkpoint, variables_from_arrays, variables_to_arrays
+from algorithms.checkpoints import Checkpoint
 from algorithms.common.hosts import ONE_HOST, any_host
-from algorithms.common.networks import load_keras
+from algorithms.common.networks import check_finite, load_keras, variables_from_arrays, variables_to_arrays
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
 from algorithms.events import Chosen, Duration, Measured, Progress, Score, Throughput
@@ -135,11 +135,6 @@ def _vocabulary(folder: Path, name: str) -> Vocabulary:
         ) from None
     except ValueError as error:
         raise ChannelError(f"vocab channel: {error}") from None
-
-
-def _check_finite(value: float, what: str, updates: int) -> None:
-    if not np.isfinite(value):
-        raise TrainingDataError(f"the {what} became {value} after {updates} updates; a lower learning_rate may help")
 
 
 def _digest(words: Sequence[Vocabulary]) -> str:
@@ -262,7 +257,8 @@ class _Run:
         return model
 
     def _check_perplexity(self, scores: Mapping[str, float]) -> None:
-        _check_finite(scores["perplexity"], "perplexity on the validation channel", self.updates)
+        what = f"the perplexity of the validation channel after {self.updates} updates"
+        check_finite(scores["perplexity"], what, self.values.learning_rate)
 
     def _order(self) -> list[np.ndarray]:
         """The numbers of the pairs of each batch of the next epoch; of some there are none.
@@ -318,7 +314,7 @@ class _Run:
         kept = {} if self.best is None else {f"checkpoint-{best}": self.best.translator.parameters}
         position = f"epoch {self.epoch}" + (f" and {self.batches} batches" if self.batches else "")
         means = {f"mean.{number}": mean for number, mean in enumerate(self.average.means)}
-        return Checkpoint(position, state, variables_to_arrays("variable", self._variables()) | means, kept)
+        return Checkpoint(position, state, variables_to_arrays(self._variables()) | means, kept)
 
     def _variables(self) -> list[Any]:
         return [*self.network.variables, *self.optimizer.variables]
@@ -336,7 +332,7 @@ class _Run:
         self.random.bit_generator.state = self.draws
         self.stopping = EarlyStopping(**found.state["stopping"])
         self.rate.resume(found.state["rate"])
-        variables_from_arrays("variable", self._variables(), found.arrays)
+        variables_from_arrays(self._variables(), found.arrays)
         means = [f"mean.{number}" for number in range(len(self.network.names))]
         self.average = Average([found.arrays[name] for name in means if name in found.arrays])
         if self.stopping.best_step is not None:
@@ -362,7 +358,7 @@ class _Run:
     def _see(self, batch: data.Batch) -> float:
         """Find the gradients of a batch, and follow them where there are no other hosts; how many tokens it has."""
         logs, tokens = self.network.learn(batch), float(batch.weights.sum())
-        _check_finite(logs["loss"], "loss", self.updates + 1)
+        check_finite(logs["loss"], f"the loss of update {self.updates + 1}", self.values.learning_rate)
         for name, value in {**logs, "tokens": 1.0}.items():
             self.seen[name] = self.seen.get(name, 0.0) + value * tokens
         return tokens
