@@ -202,6 +202,7 @@ def serve(model: Path, host: str, port: int, algorithm: str | None, *, quiet: bo
 )
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Folder for NAME.out of each file.")
 @_content_type
+@click.option("--header", is_flag=True, help="The first line of CSV files names the columns, and is not sent.")
 @click.option(
     "--compression-type",
     type=click.Choice(["None", "Gzip"]),
@@ -271,12 +272,13 @@ def batch(
     accept: str | None,
     algorithm: str | None,
     *,
+    header: bool,
     quiet: bool,
     verbose: bool,
 ) -> int:
     """Batch transform: answers to files, as <name>.out.
 
-    The options are those of SageMaker's CreateTransformJob.
+    The options are those of SageMaker's CreateTransformJob, and --header.
     """
     if (model is None) == (url is None):
         raise click.UsageError("give either --model or --url")
@@ -304,6 +306,7 @@ def batch(
         join_source=_given(join_source),
         retries=invocations_max_retries,
         timeout=invocations_timeout,
+        header=header,
     )
     return job.run(options, model=model, url=url, algorithm=algorithm, quiet=quiet)
 

@@ -19,8 +19,7 @@ from urllib.parse import urlsplit
 
 from algorithms.errors import ModelError
 from container.settings import ConfigurationError
-from recordio import content_type
-from recordio.errors import ContentTypeError
+from local.batch.options import media_type_of
 
 START_SECONDS = 240
 """So long has a container on SageMaker to become healthy."""
@@ -79,7 +78,8 @@ class Client:
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, _media_type(response.getheader("Content-Type")), response.read())
+            media_type = media_type_of(response.getheader("Content-Type") or "")
+            return Answer(response.status, media_type, response.read())
         except (OSError, http.client.HTTPException):
             connection.close()
             raise
@@ -120,13 +120,6 @@ class Client:
             return self.ask("GET", "/ping").status == 200
         except (OSError, http.client.HTTPException):
             return False
-
-
-def _media_type(header: str | None) -> str:
-    try:
-        return content_type.parse(header or "").media_type
-    except ContentTypeError:
-        return header or ""
 
 
 @contextlib.contextmanager

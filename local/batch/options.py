@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from algorithms.interface import CSV
 from container.settings import MIB, ConfigurationError
 from local.batch import json_path
+from recordio import content_type
+from recordio.errors import ContentTypeError
 
 LINE, RECORDIO = "Line", "RecordIO"
 SINGLE, MULTI = "SingleRecord", "MultiRecord"
@@ -34,6 +37,8 @@ class Options:
         strategy: ``SingleRecord`` or ``MultiRecord``.
         max_payload: MiB of a request; 0 for no limit. max_concurrent: requests at a time.
         retries: how often a request is sent again after the server was at fault. timeout: seconds of a request.
+        header: the first line of each file has the names of its columns, and is not sent.
+        features: the names of the model's features, where they are known: those of a header must be the same.
         identified: the time that each answer's record has besides an identifier; None for neither.
     """
 
@@ -52,6 +57,8 @@ class Options:
     join_source: str | None = None
     retries: int = 3
     timeout: int = 600
+    header: bool = False
+    features: Sequence[str] | None = None
     identified: str | None = None
 
     @property
@@ -82,6 +89,8 @@ class Options:
         for name, header in (("ContentType", self.content_type), ("Accept", self.accept or "")):
             if not header.isprintable() or not header.isascii():
                 problems.append(f"{name}: {header[:60]!r} is not a media type")
+        if self.header and media_type_of(self.content_type) != CSV:
+            problems.append(f"--header: {self.content_type} has none; it is for {CSV}")
         folders = [path.resolve() for path in self.input if path.is_dir()]
         if any(self.output.resolve().is_relative_to(folder) for folder in folders):
             problems.append(f"--output {self.output}: lies in --input, where a second run would take it for input")
@@ -119,6 +128,14 @@ class Options:
             max_concurrent=self.max_concurrent or max(1, concurrent),
             max_payload=payload if self.max_payload is None else self.max_payload,
         )
+
+
+def media_type_of(header: str) -> str:
+    """The media type of a Content-Type, or the header itself where it is malformed: the server says what is wrong."""
+    try:
+        return content_type.parse(header).media_type
+    except ContentTypeError:
+        return header
 
 
 def _count(value: Any, default: int) -> int:

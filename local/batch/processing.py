@@ -19,9 +19,7 @@ from algorithms.interface import CSV, JSON, JSON_LINES
 from container.settings import ConfigurationError
 from local.batch import json_path
 from local.batch.json_path import PathError
-from local.batch.options import INPUT, LINE, Options
-from recordio import content_type
-from recordio.errors import ContentTypeError
+from local.batch.options import INPUT, LINE, Options, media_type_of
 
 OUTPUT_KEY, INPUT_KEY = "SageMakerOutput", "SageMakerInput"
 ID_KEY, TIME_KEY = "SageMakerInferenceId", "SageMakerInferenceTime"
@@ -42,7 +40,7 @@ class Processing:
         self._output = json_path.parse(options.output_filter)
         self._joins = options.join_source == INPUT
         self._by_line = options.split_type == LINE
-        self._media_type = _media_type(options.content_type)
+        self._media_type = media_type_of(options.content_type)
         self._time = options.identified
         self._chooses = self._joins or not (self._input.selects_all and self._output.selects_all)
         self.active = self._chooses or self._time is not None
@@ -126,13 +124,6 @@ def _identified(line: bytes, media_type: str, time: str) -> bytes:
     value = _parsed(line, media_type)
     whole = value if isinstance(value, dict) else {OUTPUT_KEY: value}
     return _written(whole | {ID_KEY: identity, TIME_KEY: time}, JSON_LINES)
-
-
-def _media_type(header: str) -> str:
-    try:
-        return content_type.parse(header).media_type
-    except ContentTypeError:
-        return header  # the server knows what to say of it
 
 
 def _parsed(text: bytes, media_type: str) -> Any:
