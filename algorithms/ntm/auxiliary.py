@@ -68,7 +68,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _vectors(path: Path, words: list[str]) -> np.ndarray:
-    """(V, d) float32. Memory: that, whatever the length of the file."""
+    """The vectors of the vocabulary's words, (V, d) float32; no more is held in memory, whatever the file's length."""
     places = {word: place for place, word in enumerate(words)}
     found: np.ndarray | None = None
     for number, line in _lines(path):
