@@ -1,4 +1,4 @@
-"""The state of a job: network and optimizer, the running epoch, what is kept of those before it.
+"""The state of a job for its checkpoints: network, optimizer, the running epoch, and the epochs kept before it.
 
 The order of images and their augmentation follow from the seed, the epoch and the number of the batch: no random
 generator is part of it.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Resumer:
-    """Offers the state of a job at its checkpoints, and takes up that of an earlier run."""
+    """Offers the state of a job to its checkpoints, and restores that of an earlier run."""
 
     def __init__(self, job: Job, trainer: Trainer, keeper: Keeper, stopping: EarlyStopping) -> None:
         self._job, self._trainer = job, trainer
@@ -46,7 +46,7 @@ class Resumer:
         return state["epoch"], state["over"]
 
     def offer(self, epoch: int, *, epoch_over: bool = False, over: bool = False) -> None:
-        """A point after so many epochs from which training could go on."""
+        """Offer a checkpoint after so many epochs."""
         self._job.checkpoints.offer(lambda: self._checkpoint(epoch, over), epoch_over=epoch_over)
 
     def _checkpoint(self, epoch: int, over: bool) -> Checkpoint:
@@ -69,7 +69,7 @@ class Resumer:
 
 
 def _name(epoch: int) -> str:
-    """Of the parameters after an epoch, counted from 1."""
+    """The name of the group of parameters after an epoch, counted from 1."""
     return f"epoch-{epoch:04d}"
 
 

@@ -1,4 +1,4 @@
-"""Training: epochs of steps, each scored on the validation channel; what is kept, and when it ends."""
+"""Training: epochs of steps, each scored on the validation channel, until the last epoch or an early stop."""
 
 from __future__ import annotations
 
@@ -35,18 +35,19 @@ if TYPE_CHECKING:
     from algorithms.image_classification import ImageClassificationHyperparameters
 
 _LOG_BATCHES = 20
-"""Batches between two lines of a running epoch, as MXNet's log has them."""
+"""Batches between two log lines of a running epoch, as in MXNet."""
 
 _COUNT = "batches"
 GIB = 1 << 30
 _MOST_KEPT, _KEPT_SHARE = GIB, 16
-"""Of each channel, bytes of decoded images that are kept from epoch to epoch: as many, or that share of all memory."""
+"""Most bytes of decoded images of each channel that are kept from epoch to epoch, and the largest share of all
+memory."""
 
 
 def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any], job: Job) -> ImageModel:
     """See ``ImageClassification.fit``."""
     form = Architecture(values.num_layers, values.shape, values.num_classes, bool(values.multi_label))
-    # First of all: what is missing must not be found missing after minutes of reading.
+    # First of all, so that weights that are missing are not found missing after minutes of reading.
     weights = pretrained.find(form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
     text = None if weights is None else weights.symbol
     if values.use_weighted_loss and not form.multi_label:
@@ -91,8 +92,8 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
 
 
 def _check_memory(weights: Weights, values: ImageClassificationHyperparameters, memory: int | None) -> None:
-    """See that what a step holds of the network that training starts from fits: ``copies`` of its weights, and of each
-    image its pixels, in bytes, and what is kept of it until the gradients are found.
+    """See that a training step of the network that training starts from fits into memory: ``copies`` of its weights
+    and, for each image, its pixels and what is kept of its activations until the gradients are known.
 
     Raises:
         TrainingDataError: it needs more than the ``memory`` bytes that there are.
@@ -110,7 +111,7 @@ def _check_memory(weights: Weights, values: ImageClassificationHyperparameters, 
 
 
 def ends(values: ImageClassificationHyperparameters, stopping: EarlyStopping, epoch: int) -> bool:
-    """Whether ``epoch``, counted from 0, was the last one, though the job allows more."""
+    """Whether early stopping ends training after ``epoch``, counted from 0."""
     enough = epoch + 1 >= values.early_stopping_min_epochs
     return bool(values.early_stopping) and enough and stopping.waited >= values.early_stopping_patience
 
@@ -146,7 +147,7 @@ def _check_count(count: int, values: ImageClassificationHyperparameters, job: Jo
 
 
 def _means(totals: Mapping[str, float]) -> tuple[Score, ...]:
-    """What was measured on the batches of an epoch, without the loss."""
+    """The means of the metrics on the batches of an epoch, without the loss."""
     means = ((name, total / totals[_COUNT]) for name, total in totals.items() if name not in ("loss", _COUNT))
     return tuple(Score("train", name, mean, maximize=True) for name, mean in means)
 
@@ -210,7 +211,7 @@ class Trainer:
         return [*self.network.variables, *self.optimizer.variables]
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """As a checkpoint has them."""
+        """The network's parameters by the names of a checkpoint."""
         return network.parameters(self.network, self._names)
 
     def start_from(self, weights: Weights) -> None:
@@ -224,7 +225,7 @@ class Trainer:
             self._together.align()
 
     def epoch(self, training: Pipeline, epoch: int, resumer: Resumer) -> None:
-        """One pass over the training images, or what is left of it, until a stop is asked for.
+        """One pass over the training images, or the rest of it after an interruption, until a stop is asked for.
 
         Raises:
             TrainingDataError: there are fewer images than a batch has, or the loss is not finite any more.
@@ -297,10 +298,11 @@ class Trainer:
         return found
 
     def validate(self, validation: Pipeline, epoch: int) -> float:
-        """The share of validation images whose class is the likeliest one; of labels that are right with several.
+        """The validation accuracy: the share of images whose likeliest class is the right one, or with ``multi_label``
+        the share of labels that are right.
 
         Raises:
-            TrainingDataError: there are no images, or a score is no number any more.
+            TrainingDataError: there are no images, or a score is not finite.
         """
         right = total = lost = 0
         shown = Kept() if self.shown is None else None  # always the same: one epoch is enough

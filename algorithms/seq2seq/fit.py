@@ -1,4 +1,4 @@
-"""Training: updates, checkpoints, and the best of them as the model."""
+"""Training: updates, the checkpoints after so many of them, and the best checkpoint as the model."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
 def _check_memory(
     values: Seq2SeqHyperparameters, shape: Architecture, pairs: Pairs, share: Share, memory: int | None
 ) -> None:
-    """See that the largest batch can be scored: every token of its targets has a score of each word, and its gradient.
+    """See that the scores of the largest batch fit into memory: one for each target token and word, and its gradient.
 
     Raises:
         TrainingDataError: it needs more than the ``memory`` bytes that there are.
@@ -138,7 +138,7 @@ def _vocabulary(folder: Path, name: str) -> Vocabulary:
 
 
 def _digest(words: Sequence[Vocabulary]) -> str:
-    """Of the tokens, in their order."""
+    """A digest of the vocabularies' tokens, in their order."""
     return hashlib.sha256("\n".join(one.text(range(len(one))) for one in words).encode()).hexdigest()
 
 
@@ -249,7 +249,7 @@ class _Run:
         """The model as it is when a stop leaves no time for all of the validation pairs.
 
         Raises:
-            TrainingDataError: it scores some of them as no number: the last update diverged, of which no loss tells.
+            TrainingDataError: scores are not finite: the last update diverged, which no loss shows.
         """
         model, every = self._averaged(), max(1, len(self.held_out.source) // _SHOWN)
         shown = data.part(self.held_out, Share(0, every))
@@ -261,9 +261,10 @@ class _Run:
         check_finite(scores["perplexity"], what, self.values.learning_rate)
 
     def _order(self) -> list[np.ndarray]:
-        """The numbers of the pairs of each batch of the next epoch; of some there are none.
+        """The numbers of the pairs of each batch of the next epoch; a batch may be empty on this host.
 
-        Hosts that have the same pairs draw batches for all, and each takes its part: of lengths like the others'."""
+        Hosts that have the same pairs draw batches for all hosts, and each takes its part of every batch: so all parts
+        have sequences of similar lengths."""
         pairs, by_length, share = self.pairs["train"], self.values.bucketing_enabled, self.share
         numbers = data.epoch(pairs, self.groups, self.values.batch_size * share.of, self.random, by_length=by_length)
         return [chosen[share.rank :: share.of] for chosen in numbers]
@@ -341,7 +342,8 @@ class _Run:
             self.job.save_intermediate(self.best)
 
     def _set_rate(self, rate: float) -> None:
-        """Where it has changed: Keras takes half a millisecond to set it, which of short sentences is time."""
+        """Set the learning rate if it has changed: Keras takes half a millisecond, which counts with short
+        sentences."""
         if rate != self.set_rate:
             self.optimizer.learning_rate = self.set_rate = rate
 
@@ -356,7 +358,7 @@ class _Run:
             self.average.look(self.updates, self.network.arrays())
 
     def _see(self, batch: data.Batch) -> float:
-        """Find the gradients of a batch, and follow them where there are no other hosts; how many tokens it has."""
+        """Compute the gradients of a batch, and without other hosts apply them; the number of the batch's tokens."""
         logs, tokens = self.network.learn(batch), float(batch.weights.sum())
         check_finite(logs["loss"], f"the loss of update {self.updates + 1}", self.values.learning_rate)
         for name, value in {**logs, "tokens": 1.0}.items():
@@ -369,7 +371,7 @@ class _Run:
         return Score("train", "perplexity", evaluation.perplexity(seen["loss"] / seen["tokens"]))
 
     def _seen_by_all(self) -> dict[str, float]:
-        """The sums of all hosts."""
+        """The sums ``seen``, over all hosts."""
         parts = self.job.hosts.gather(self.seen)
         return {name: sum(part.get(name, 0.0) for part in parts) for name in {*itertools.chain(*parts)}}
 
@@ -381,7 +383,7 @@ class _Run:
         return self._model(self.network.named_arrays(self.average.at(self.updates, self.network.arrays())))
 
     def _checkpoint(self) -> None:
-        """Evaluate, keep what is best, and see whether to go on."""
+        """Evaluate the model, keep it if it is the best, and see whether to stop."""
         self.checkpoints += 1
         done = {"updates": self.updates, "epoch": self.epoch, "samples": self.samples}
         self.job.report(Duration(self.checkpoints, time.perf_counter() - self.since, done))
