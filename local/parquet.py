@@ -85,7 +85,7 @@ def request(body: bytes, label: str | None, what: str, names: Sequence[str] | No
 
 
 def _order(found: Sequence[str], label: str | None, names: Sequence[str]) -> ColumnOrder:
-    """That of a request's columns: that of ``names``, the label last, or that of the file where there are no names.
+    """The order for a request's columns: ``names``, then the label; without names, the order of the file.
 
     Raises:
         ConfigurationError: they are others.
@@ -123,7 +123,7 @@ def _names(file: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _errors(what: str) -> Iterator[None]:
-    """What goes wrong with a Parquet file, as an error that names ``what``."""
+    """Turn errors of reading a Parquet file into ones that name ``what``."""
     try:
         import pyarrow
     except ImportError as error:
@@ -164,7 +164,7 @@ def _convert(file: Path, copy: Path, label: str | None, order: ColumnOrder, *, l
 
 
 def _first_text(table: pyarrow.parquet.ParquetFile, column: str) -> str:
-    """The first text of a column's first rows; nothing where there is none."""
+    """The first text in a column's first rows; "" if there is none."""
     first = next(table.iter_batches(_ROWS, columns=[column]), None)
     values = [] if first is None else first.column(0).to_pylist()
     return next((value for value in values if isinstance(value, str) and value), "")
@@ -205,5 +205,5 @@ def place_of(label: str | None, names: Sequence[str], *, labelled: bool) -> int 
 
 
 def is_place(label: str) -> bool:
-    """It says a column by its number."""
+    """Whether it is the number of a column."""
     return label.removeprefix("-").isdecimal()

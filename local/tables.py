@@ -1,4 +1,4 @@
-"""The data of ``oba`` in a form that the algorithm reads, where people have it in another; see ``columns``."""
+"""Converts data for ``oba`` into a form that the algorithm reads; see ``columns``."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def converted(
     columns: Columns,
     folder: Path,
 ) -> dict[str, tuple[list[Path], str | None]]:
-    """For each channel its files, or others in ``folder`` that say the same, and the content type that is stated for
-    them; None where their suffixes tell it.
+    """For each channel its files, or converted ones in ``folder``, and the content type that is stated for them, None
+    if their suffixes tell it.
 
     Raises:
-        ConfigurationError: the files cannot be read as tables, or the command says of columns and there are none.
+        ConfigurationError: the files cannot be read as tables, or there are options about columns and no table.
     """
     made: dict[str, tuple[list[Path], str | None]] = {}
     names: list[str] | None = None
@@ -70,7 +70,7 @@ def converted(
 
 
 def _check_suffixes(declared: Mapping[str, Channel], files: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse spreadsheets, archives and what else the suffix tells, with what to do about it."""
+    """Refuse spreadsheets, archives and other formats that a suffix tells, with what to do about them."""
     for name, paths in files.items():
         for file in inputs.files_of(paths)[:1]:
             if (known := suffixes.other_form(file, declared[name].accepts)) is not None:
@@ -78,7 +78,7 @@ def _check_suffixes(declared: Mapping[str, Channel], files: Mapping[str, Sequenc
 
 
 def _by_name(columns: Columns, names: Sequence[str], channel: Channel) -> Columns:
-    """The same with the label by its name, as in the files of a channel whose columns are called so."""
+    """The options with the label's name in place of its number, in a channel whose columns have these ``names``."""
     if columns.label is not None and not parquet.is_place(columns.label):
         return columns
     place = parquet.place_of(columns.label, names, labelled=channel.labels == LABELS_REQUIRED)
@@ -86,7 +86,7 @@ def _by_name(columns: Columns, names: Sequence[str], channel: Channel) -> Column
 
 
 def _media(channel: Channel, paths: Sequence[Path], stated: str | None) -> ContentType | None:
-    """The content type of a channel of rows; None where nothing tells it, or where there are no rows."""
+    """The content type of a channel of rows; None if nothing tells it, or the channel does not have rows."""
     if channel.gives != ROWS:
         return None
     if stated is not None:
@@ -105,8 +105,8 @@ def _of_csv(
     names: list[str] | None,
     folder: Path,
 ) -> tuple[list[Path], list[str] | None, Columns, str | None]:
-    """Files, the names of their columns, the content type that is stated for the files, and before it what the command
-    says of columns with the label by its name: in the next channel's files it may be at another place."""
+    """The files, the names of their columns, the options about columns with the label by its name (in the next
+    channel's files it may be at another place), and the content type that is stated for the files."""
     files = inputs.files_of(paths)
     if not columns.given:
         flags = False
@@ -133,8 +133,8 @@ def _of_csv(
 
 
 def names(channel: Channel, paths: Sequence[Path], stated: str | None, columns: Columns) -> list[str]:
-    """What the columns of a channel are called, in the order in which the algorithm reads them: the label first, where
-    it has labels. None where the files, which ``converted`` has taken, do not say.
+    """The names of a channel's columns in the order in which the algorithm reads them, a label first; an empty list if
+    the files, which ``converted`` must have accepted, have no names.
 
     Raises:
         ConfigurationError: a Parquet file cannot be read.
@@ -152,13 +152,13 @@ def names(channel: Channel, paths: Sequence[Path], stated: str | None, columns: 
 
 
 def label_by_default(channel: Channel, names: Sequence[str], stated: str | None, columns: Columns) -> str | None:
-    """The name of the column that is the label since the command names none; None where there is no such column."""
+    """The name of the first column, if it is the label because the command does not name one; else None."""
     given = columns.label is not None or (stated is not None and "label_size" in content_type.parse(stated).parameters)
     return None if given or channel.labels != LABELS_REQUIRED else next(iter(names), None)
 
 
 def _names(channel: Channel, paths: Sequence[Path], media: ContentType, columns: Columns) -> list[str]:
-    """As the first file of a channel has them; none where it has none."""
+    """The names of the columns in the first file of a channel; an empty list if it has none."""
     file = inputs.files_of(paths)[0]
     if media.media_type == PARQUET:
         return parquet.columns(file, f"channel '{channel.name}': {file}")
@@ -209,15 +209,15 @@ def request(
     feature_dim: int | None,
     names: Sequence[str] | None = None,
 ) -> tuple[bytes, str]:
-    """A request's body and content type, as the model reads them; the label is left out, and columns that have names
-    take the order of those that the model was trained on.
+    """A request's body and content type, as the model reads them: without the label, and columns with names in the
+    order of those that the model was trained on.
 
     Args:
         feature_dim: how many features the model takes; None where it does not say.
         names: what they are called; None where that is not known.
 
     Raises:
-        ConfigurationError: the body cannot be read as a table, or the command says of columns and it is none.
+        ConfigurationError: the body cannot be read as a table, or there are options about columns and it is no table.
     """
     media = content_type.parse(stated)
     if media.media_type == PARQUET and serving.takes == ROWS and RECORDIO in serving.accepts:

@@ -1,4 +1,4 @@
-"""The server's other side: requests with retries, and a server of our own on a free port where none is given."""
+"""A client with retries, and a server on a free port if none is given."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from container.settings import ConfigurationError
 from local.batch.options import media_type_of
 
 START_SECONDS = 240
-"""So long has a container on SageMaker to become healthy."""
+"""Time that SageMaker gives a container to become healthy."""
 
 LOOPBACK = "127.0.0.1"
-"""Where servers that are for this machine alone listen."""
+"""The address of servers that only this machine may reach."""
 
 _PAUSE = 0.05
 _AGAIN = 0.2  # seconds before a request is sent again; doubled each time
@@ -85,7 +85,8 @@ class Client:
             raise
 
     def invoke(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """The good answer to a request, which is sent again where the server, not the request, is at fault.
+        """The answer with a status of 200 to 299 to a request. It is sent again after no answer, or a status from 500
+        on.
 
         Raises:
             RefusedError: saying what the server said.
@@ -106,7 +107,7 @@ class Client:
         raise RefusedError(reason)
 
     def execution_parameters(self) -> dict[str, Any]:
-        """What the server says of how it wants to be asked; nothing where it does not say so in JSON."""
+        """The server's ``/execution-parameters``; empty if it has none in JSON."""
         try:
             answer = self.ask("GET", "/execution-parameters")
             found = json.loads(answer.body) if answer.status == 200 else {}

@@ -1,4 +1,4 @@
-"""One batch transform job: a server of its own or one that runs, and the files through it."""
+"""One batch transform job: files are sent to a server that runs, or to one that is started for the job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(options: Options, *, model: Path | None, url: str | None, algorithm: str
         quiet: the server that is started logs warnings and errors alone.
 
     Raises:
-        ConfigurationError: the job cannot be.
+        ConfigurationError: an option, or options together, cannot be used.
         ModelError: the server did not start.
     """
     logs.configure(stream=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a batch transform job may say, by the names of CreateTransformJob, and what follows where it does not."""
+"""The options of a batch transform job, by the names of CreateTransformJob, and their defaults."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ class Options:
             raise ConfigurationError(*problems)
 
     def environment(self) -> dict[str, str]:
-        """The variables that the platform gives the server: all but the first only where the job says so."""
+        """The server's environment variables from the platform; all but the first are there only if the job states
+        them."""
         given = {
             "SAGEMAKER_BATCH": "true",
             "SAGEMAKER_MAX_PAYLOAD_IN_MB": self.max_payload,
@@ -113,7 +114,7 @@ class Options:
         return {name: str(value) for name, value in given.items() if value is not None}
 
     def completed(self, parameters: Mapping[str, Any]) -> Options:
-        """With the server's ``/execution-parameters``, then the defaults, where the job says nothing.
+        """The options with those that the job leaves open from the server's ``/execution-parameters``, or by default.
 
         >>> job = Options(input=(Path("a"),), output=Path("b"), content_type="text/csv")
         >>> job.completed({"MaxPayloadInMB": 2}).limit
@@ -139,5 +140,5 @@ def media_type_of(header: str) -> str:
 
 
 def _count(value: Any, default: int) -> int:
-    """A number that a server states; what is none is as good as nothing."""
+    """A number that a server states, or ``default`` if it is no whole number from 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default

@@ -81,7 +81,7 @@ class Processing:
         if self._time is not None and media_type not in _KINDS:
             raise ProcessingError(f"GenerateInferenceId needs an answer in one of {_NAMES}, and it is in {media_type}")
         lines = [line for line in body.split(b"\n") if line.strip()]
-        # One JSON document for several records can be identified, as it is, and neither filtered nor joined.
+        # One JSON document for several records can get an identifier as a whole, but not be filtered or joined.
         whole = media_type == JSON and (len(records) == 1 or not (self._chooses or len(lines) == len(records)))
         parts = [body] if whole else lines
         if len(parts) != len(records) and not whole and (self._joins or self._by_line):
@@ -137,7 +137,7 @@ def _parsed(text: bytes, media_type: str) -> Any:
 
 
 def _written(value: Any, media_type: str) -> bytes:
-    """A line: JSON, or the fields of a row, of which a filter may have selected a single one."""
+    """The value as a line: of JSON, or of CSV, where it may be one field that a filter has selected."""
     if media_type != CSV:
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"  # JSON's own escape
     line = io.StringIO()

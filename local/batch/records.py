@@ -29,7 +29,7 @@ class Payload:
 
 
 def payloads(file: Path, options: Options, processing: Processing, limit: int | None) -> Iterator[Payload]:
-    """The requests for one file, in order. Of a file that is split, no more is in memory than one of them.
+    """The requests for one file, in order. If the file is split, only one of them is in memory at a time.
 
     Args:
         limit: bytes of a payload; None for no limit.
