@@ -84,18 +84,14 @@ def _given(_context: click.Context, _option: click.Parameter, word: str) -> str 
 )
 @with_loudness
 def train(
-    algorithm: str,
     settings: tuple[tuple[str, str], ...],
     channels: dict[str, list[str]],
-    output: Path,
-    content_type: str | None,
     label: str | None,
-    checkpoints: Path | None,
-    hosts: int,
     *,
     header: bool,
     quiet: bool,
     verbose: bool,
+    **stated: Any,
 ) -> int:
     """Train ALGORITHM on local files.
 
@@ -108,19 +104,7 @@ def train(
     from local.columns import Columns
     from local.train import Request, run
 
-    return run(
-        Request(
-            algorithm=algorithm,
-            channels=channels,
-            given=settings,
-            output=output,
-            content_type=content_type,
-            columns=Columns(label, header),
-            checkpoints=checkpoints,
-            hosts=hosts,
-            loudness=loudness,
-        )
-    )
+    return run(Request(channels=channels, given=settings, columns=Columns(label, header), loudness=loudness, **stated))
 
 
 # ---- answers --------------------------------------------------------------------------------------------------------
@@ -284,7 +268,7 @@ def batch(
     *,
     quiet: bool,
     verbose: bool,
-    **given: Any,
+    **stated: Any,
 ) -> int:
     """Batch transform: answers to files, as <name>.out.
 
@@ -301,7 +285,7 @@ def batch(
 
     paths = tuple(inputs.found(text, "--input"))
     content_type = content_type or inputs.media_type(paths, (), "--input")
-    options = Options(input=paths, content_type=content_type, **given)
+    options = Options(input=paths, content_type=content_type, **stated)
     return job.run(options, model=model, url=url, algorithm=algorithm, quiet=quiet)
 
 

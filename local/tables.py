@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from algorithms.interface import CSV, LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel, Serving
 from container.settings import ConfigurationError
@@ -60,21 +61,23 @@ def converted(
                 used = True
                 first = first or (channel, paths)
     if columns.given and not used:
-        if stated is None:
-            _check_suffixes(declared, files)
-        raise ConfigurationError(
-            "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any; "
-            "--content-type text/csv does, and 'text/csv; delimiter=tab' where tabs separate"
-        )
+        _refuse_options(declared, files, stated)
     return {name: made[name] for name in files}
 
 
-def _check_suffixes(declared: Mapping[str, Channel], files: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse spreadsheets, archives and other formats that a suffix tells, with what to do about them."""
-    for name, paths in files.items():
+def _refuse_options(
+    declared: Mapping[str, Channel], files: Mapping[str, Sequence[Path]], stated: str | None
+) -> NoReturn:
+    """Refuse options about columns where no file has any; a spreadsheet, an archive or another format that a suffix
+    tells is refused with what to do about it."""
+    for name, paths in files.items() if stated is None else ():
         for file in inputs.files_of(paths)[:1]:
             if (known := suffixes.other_form(file, declared[name].accepts)) is not None:
                 raise ConfigurationError(f"channel '{name}': {file}: {known}")
+    raise ConfigurationError(
+        "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any; "
+        "--content-type text/csv does, and 'text/csv; delimiter=tab' where tabs separate"
+    )
 
 
 def _by_name(columns: Columns, names: Sequence[str], channel: Channel) -> Columns:
@@ -228,19 +231,33 @@ def request(
                 f"--label and --header are for rows in CSV and Parquet, and {what} is {media.media_type}"
             )
         return body, stated
-    if columns.header and columns.label is None and media.label_size == 1:
-        columns = replace(columns, label="0")
-        media = ContentType(CSV, {name: value for name, value in media.parameters.items() if name != "label_size"})
-    _check(media, columns)
-    form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
-    if columns.given or check(opened(io.BytesIO(body), media), form):
-        out = io.StringIO(newline="")
-        form = replace(form, missing=serving.missing_values, like=names, whose=TRAINED_ON)
-        csv.writer(out, lineterminator="\n").writerows(Table(opened(io.BytesIO(body), media), form))
-        kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
-        body, media = out.getvalue().encode(), ContentType(CSV, kept)
+    body, media = _request_of_csv(body, media, columns, serving, what, feature_dim, names)
     if CSV in serving.accepts or RECORDIO not in serving.accepts:
         return body, str(media)
     rows = RowFormat(labels="none", missing=serving.missing_values)
     features = decode(body, ContentType(CSV, {"label_size": "0", **media.parameters}), rows).features
     return encode_records(features), RECORDIO
+
+
+def _request_of_csv(
+    body: bytes,
+    media: ContentType,
+    columns: Columns,
+    serving: Serving,
+    what: str,
+    feature_dim: int | None,
+    names: Sequence[str] | None,
+) -> tuple[bytes, ContentType]:
+    """As ``request``, of a body in CSV: rewritten only if the options, or its first rows, ask for it."""
+    if columns.header and columns.label is None and media.label_size == 1:
+        columns = replace(columns, label="0")
+        media = ContentType(CSV, {name: value for name, value in media.parameters.items() if name != "label_size"})
+    _check(media, columns)
+    form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
+    if not columns.given and not check(opened(io.BytesIO(body), media), form):
+        return body, media
+    out = io.StringIO(newline="")
+    form = replace(form, missing=serving.missing_values, like=names, whose=TRAINED_ON)
+    csv.writer(out, lineterminator="\n").writerows(Table(opened(io.BytesIO(body), media), form))
+    kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
+    return out.getvalue().encode(), ContentType(CSV, kept)

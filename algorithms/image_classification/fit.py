@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,12 +51,7 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     # First of all, so that weights that are missing are not found missing after minutes of reading.
     weights = pretrained.find(form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
     text = None if weights is None else weights.symbol
-    if values.use_weighted_loss and not form.multi_label:
-        job.warning("use_weighted_loss has no effect without multi_label")
-    if values.top_k is not None and values.top_k > form.num_classes:
-        job.warning(f"top_k is {values.top_k}, more than num_classes, {form.num_classes}: top_k_accuracy is always 1")
-    if weights is not None and text is not None:
-        job.info(f"The network is that of '{weights.file}'; num_layers has no effect")
+    _warn_of_unused(values, form, weights, job)
     if weights is not None:
         _check_memory(weights, values, job.memory)
     training, validation = _pipelines(values, channels, form, job)
@@ -66,8 +62,6 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     keeper = Keeper(job, text or symbol.to_json(form), form.image_shape, values)
     stopping = EarlyStopping(maximize=True, tolerance=values.early_stopping_tolerance)
     resumer = Resumer(job, trainer, keeper, stopping)
-    if values.checkpoint_frequency is None:
-        job.info("checkpoint_frequency not set, will store the best model")
     epoch, over = resumer.resume()
     while epoch < values.epochs and not over:
         trainer.epoch(training, epoch, resumer)
@@ -89,6 +83,20 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     model.shown = trainer.shown
     job.report(Chosen(model.epoch - 1))
     return model
+
+
+def _warn_of_unused(
+    values: ImageClassificationHyperparameters, form: Architecture, weights: Weights | None, job: Job
+) -> None:
+    """Say which hyperparameters have no effect, or a default instead."""
+    if values.use_weighted_loss and not form.multi_label:
+        job.warning("use_weighted_loss has no effect without multi_label")
+    if values.top_k is not None and values.top_k > form.num_classes:
+        job.warning(f"top_k is {values.top_k}, more than num_classes, {form.num_classes}: top_k_accuracy is always 1")
+    if weights is not None and weights.symbol is not None:
+        job.info(f"The network is that of '{weights.file}'; num_layers has no effect")
+    if values.checkpoint_frequency is None:
+        job.info("checkpoint_frequency not set, will store the best model")
 
 
 def _check_memory(weights: Weights, values: ImageClassificationHyperparameters, memory: int | None) -> None:
@@ -152,6 +160,32 @@ def _means(totals: Mapping[str, float]) -> tuple[Score, ...]:
     return tuple(Score("train", name, mean, maximize=True) for name, mean in means)
 
 
+def _precision(values: ImageClassificationHyperparameters, job: Job, *, gpu: bool) -> str:
+    """Keras' name of the precision in which the network is trained."""
+    if values.precision_dtype != "float16":
+        return "float32"
+    if not gpu:
+        job.info("precision_dtype float16: there is no GPU, and CPUs are slower with it; float32 is used")
+        return "float32"
+    job.info("precision_dtype float16: convolutions in half precision, weights in single")
+    return "mixed_float16"
+
+
+def _loss_and_metrics(
+    keras: ModuleType, values: ImageClassificationHyperparameters, form: Architecture
+) -> tuple[Any, list[Any]]:
+    """Keras' loss of scores, and what is measured of them."""
+    loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics: list[Any] = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
+    if form.multi_label:
+        loss = losses.binary_cross_entropy
+        metrics = [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)]  # of scores: a probability of one half
+    if values.top_k is not None:
+        likeliest = min(values.top_k, form.num_classes)
+        metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(likeliest, f"top_k_accuracy_{values.top_k}"))
+    return loss, metrics
+
+
 class Trainer:
     """The network while it is trained.
 
@@ -171,14 +205,7 @@ class Trainer:
         from algorithms.common import gradients  # after Keras was seeded
 
         gpu = has_gpu()
-        policy = "float32"
-        if values.precision_dtype == "float16":
-            policy = "mixed_float16" if gpu else policy
-            job.info(
-                "precision_dtype float16: convolutions in half precision, weights in single"
-                if gpu
-                else "precision_dtype float16: there is no GPU, and CPUs are slower with it; float32 is used"
-            )
+        policy = _precision(values, job, gpu=gpu)
         decay = values.weight_decay if values.optimizer in ("sgd", "nag") else 0.0
         self._names = network.OWN_NAMES
         if text is None:
@@ -187,14 +214,7 @@ class Trainer:
             graph = read_graph(text, SYMBOL_FILE)
             self.network = other_networks.build(keras, graph, form.image_shape, decay, policy)
             self._names = other_networks.names(graph)
-        metrics: list[Any] = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
-        loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        if form.multi_label:
-            metrics = [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)]  # of scores: a probability of one half
-            loss = losses.binary_cross_entropy
-        if values.top_k is not None:
-            likeliest = min(values.top_k, form.num_classes)
-            metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(likeliest, f"top_k_accuracy_{values.top_k}"))
+        loss, metrics = _loss_and_metrics(keras, values, form)
         self.optimizer, jit = optimizer(keras, values), "auto" if gpu else False
         self._together = gradients.compiled(
             self.network, self.optimizer, job.hosts, loss=loss, metrics=metrics, jit_compile=jit

@@ -167,21 +167,7 @@ class Training:
         The loss is None where a stop was asked for in the midst of it.
         """
         job, started = self.job, time.perf_counter()
-        if not self._batches:
-            job.info(f"# Starting training for epoch {epoch}")
-        self._first_epoch, stopped = epoch == 1, False
-        mini_batches = itertools.islice(self._mini_batches(), self._batches, None)
-        while not stopped:
-            counts = next(mini_batches, None)  # None where only other hosts have more
-            with self.job.nothing_to_keep() if epoch == 1 and not self._batches else nullcontext():  # it is compiled
-                rows, stopped = self.network.step(counts, lambda: job.stop_requested)
-            if not rows:
-                break
-            self._batches += 1
-            self._offer()  # a stop was looked for before: the checkpoint is then written
-        if not self._batches:
-            raise TrainingDataError("No training data processed: the train channel has no document with words.")
-        stopped = any_host(job.hosts, stopped or job.stop_requested)
+        stopped = self._steps(epoch)
         trained = self._checkpoint()
         if stopped:
             self._offer(trained)
@@ -206,6 +192,28 @@ class Training:
         total = time.perf_counter() - started
         job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
         return model, held_out.total
+
+    def _steps(self, epoch: int) -> bool:
+        """Train on the mini-batches of an epoch, or those that are left of it; whether a host was asked to stop.
+
+        Raises:
+            TrainingDataError: there is no document with words.
+        """
+        if not self._batches:
+            self.job.info(f"# Starting training for epoch {epoch}")
+        self._first_epoch, stopped = epoch == 1, False
+        mini_batches = itertools.islice(self._mini_batches(), self._batches, None)
+        while not stopped:
+            counts = next(mini_batches, None)  # None where only other hosts have more
+            with self.job.nothing_to_keep() if epoch == 1 and not self._batches else nullcontext():  # it is compiled
+                rows, stopped = self.network.step(counts, lambda: self.job.stop_requested)
+            if not rows:
+                break
+            self._batches += 1
+            self._offer()  # a stop was looked for before: the checkpoint is then written
+        if not self._batches:
+            raise TrainingDataError("No training data processed: the train channel has no document with words.")
+        return any_host(self.job.hosts, stopped or self.job.stop_requested)
 
     def _check_loss(self, loss: float, epoch: int) -> None:
         check_finite(loss, f"the loss of epoch {epoch}", self.values.rate)

@@ -88,25 +88,16 @@ def boost(
         _tell_of_resuming(f"{checkpoint_directory}/xgboost-checkpoint.{number}", done, hyperparameters, job)
     if start is not None:
         hyperparameters = _of_its_kind(hyperparameters, start)
-    stopping = None
-    if hyperparameters.early_stopping_rounds is not None and validation is not None:
-        stopping = Watcher(hyperparameters, start)
-    elif start is not None:  # a checkpoint of a job with early stopping: here all rounds count
-        start.set_attr(best_iteration=None, best_score=None, **{_BEST: None})
+    stopping = _watcher(hyperparameters, validation, start)
     left = max(hyperparameters.num_round - done, 0)
     if stopping is not None and stopping.is_over(base + done - 1):
         left = 0
     monitor = Monitor(hyperparameters, job, stopping, checkpoints, first=base + done, shown=done, rounds=left)
     monitor.beside = beside
-    many = any_host(job.hosts, train.features.size >= MANY_VALUES)
-    quantized = hyperparameters.grows_histograms and start is None and many
     if any_host(job.hosts, job.stop_requested):
         raise TrainingStopped("training was stopped before the first round")
-
     with _in_our_words():
-        matrices = [(data.matrix(train, hyperparameters, start=start, quantized=quantized), "train")]
-        if validation is not None:
-            matrices.append((data.matrix(validation, hyperparameters, start=start), "validation"))
+        matrices = _matrices(hyperparameters, train, validation, start, job.hosts)
         booster = _rounds(hyperparameters, matrices, start, left, monitor, job, resumed=done > 0)
     _check_stop(monitor, hyperparameters, job, resumable=checkpoints is not None)
     if stopping is not None and stopping.best_iteration >= 0:
@@ -115,6 +106,34 @@ def boost(
         monitor.history.append(monitor.evaluated(booster, matrices))
         job.report(measured(done - 1, monitor.history[-1]))
     return Boosted(booster, monitor.history[-1], monitor.stopped)
+
+
+def _watcher(
+    hyperparameters: XGBoostHyperparameters, validation: Batch | None, start: xgb.Booster | None
+) -> Watcher | None:
+    """What stops early; None without early stopping. Then all rounds count, also those of a checkpoint of a job that
+    had it."""
+    if hyperparameters.early_stopping_rounds is not None and validation is not None:
+        return Watcher(hyperparameters, start)
+    if start is not None:
+        start.set_attr(best_iteration=None, best_score=None, **{_BEST: None})
+    return None
+
+
+def _matrices(
+    hyperparameters: XGBoostHyperparameters,
+    train: Batch,
+    validation: Batch | None,
+    start: xgb.Booster | None,
+    hosts: Hosts,
+) -> list[tuple[xgb.DMatrix, str]]:
+    """The rows as XGBoost takes them, with the names of their channels; the training rows first."""
+    many = any_host(hosts, train.features.size >= MANY_VALUES)
+    quantized = hyperparameters.grows_histograms and start is None and many
+    matrices = [(data.matrix(train, hyperparameters, start=start, quantized=quantized), "train")]
+    if validation is not None:
+        matrices.append((data.matrix(validation, hyperparameters, start=start), "validation"))
+    return matrices
 
 
 def _tell_of_resuming(checkpoint: str, done: int, hyperparameters: XGBoostHyperparameters, job: Job) -> None:
