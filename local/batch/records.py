@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from local import inputs
+from local import columns, inputs
 from local.batch.options import LINE, RECORDIO, SINGLE, UNCOMPRESSED, Options
 from local.batch.processing import Processing
+from recordio import content_type
 from recordio.framing import frames, write_frame
 from recordio.quoting import quoted
 
@@ -60,7 +60,7 @@ def _records(file: Path, options: Options, processing: Processing) -> Iterator[t
     """The records of a file with their places. Lines keep their end; the last one gets one; blank lines are none."""
     with inputs.opened(file) if options.compression != UNCOMPRESSED else file.open("rb") as stream:
         if options.header:
-            _check_header(stream.readline(), f"{file}: line 1", options.features, processing)
+            _check_header(stream.readline(), f"{file}: line 1", options, processing)
         if options.split_type == LINE:
             for number, line in enumerate(stream, 1 + options.header):
                 if line.strip():
@@ -74,16 +74,17 @@ def _records(file: Path, options: Options, processing: Processing) -> Iterator[t
             yield str(file), content
 
 
-def _check_header(line: bytes, place: str, features: Sequence[str] | None, processing: Processing) -> None:
+def _check_header(line: bytes, place: str, options: Options, processing: Processing) -> None:
     """See that the columns that are sent are the model's features, in their order, where it is known what these are.
 
     Raises:
         BatchError: naming the first column that is another.
     """
-    if features is None:
+    if options.features is None:
         return
-    sent = next(csv.reader([processing.request(line, place).decode(errors="replace")]), [])
-    for number, (name, feature) in enumerate(zip_longest((name.strip() for name in sent), features)):
+    media = content_type.parse(options.content_type)
+    sent = columns.header(columns.opened(io.BytesIO(processing.request(line, place)), media), media.delimiter.decode())
+    for number, (name, feature) in enumerate(zip_longest(sent, options.features)):
         if name != feature:
             found, wanted = ("no column" if one is None else quoted(one) for one in (name, feature))
             raise BatchError(

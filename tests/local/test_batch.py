@@ -248,6 +248,20 @@ def test_a_header_of_other_columns_than_the_model_was_trained_on_fails_its_file(
     assert payload.body == b"2,3\n"
 
 
+@pytest.mark.parametrize(
+    ("content_type", "text"),
+    [("text/csv", "\ufeffx, y\n1,2\n"), ("text/csv; delimiter=tab", "x\ty\n1\t2\n")],
+    ids=["byte order mark", "tabs"],
+)
+def test_a_header_is_read_as_its_content_type_says(content_type, text, tmp_path):
+    write(tmp_path, {"a.csv": text.encode()})
+    options = Options(
+        input=(tmp_path / "in",), output=tmp_path / "out", content_type=content_type, header=True, features=["x", "y"]
+    )
+    (payload,) = payloads(tmp_path / "in" / "a.csv", options, Processing(options), None)
+    assert payload.body == text.partition("\n")[2].encode()
+
+
 def test_a_refused_request_fails_its_file_once_and_no_other(server, batch, tmp_path, capsys):
     write(tmp_path, {"bad.csv": b"1\nx\n2\nx\n", "good.csv": b"1\n"})
     server.answer = lambda body, accept: (400, b"no number: x") if b"x" in body else body
