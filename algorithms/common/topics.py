@@ -48,12 +48,12 @@ def counted(batch: Batch, feature_dim: int, channel: str) -> sp.csr_array:
     """
     if batch.feature_dim != feature_dim:
         raise TrainingDataError(
-            f"feature_dim is {feature_dim}, but the {channel} channel has {batch.feature_dim} features"
+            f"feature_dim is {feature_dim}, but channel '{channel}' has {batch.feature_dim} features"
         )
     counts = sp.csr_array(batch.features)
     if counts.nnz and counts.data.min() < 0:
         raise TrainingDataError(
-            f"the {channel} channel holds {counts.data.min():g}; features must be counts of words, 0 or more"
+            f"channel '{channel}' holds {counts.data.min():g}; features must be counts of words, 0 or more"
         )
     return counts
 

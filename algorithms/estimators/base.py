@@ -31,7 +31,7 @@ logger = logging.getLogger("algorithms.estimators")
 
 _SEEDS = 2**31 - 1
 _BATCH = 500
-_CHANNEL = re.compile(r"(?P<first>[Cc])hannel 'train'|the train channel")
+_CHANNEL = re.compile(r"([Cc])hannel 'train'")
 
 
 class Estimator(BaseEstimator):
@@ -214,7 +214,7 @@ def speaking_of_data() -> Iterator[None]:
     try:
         yield
     except TrainingDataError as error:
-        message = _CHANNEL.sub(lambda found: "The data" if found["first"] == "C" else "the data", str(error))
+        message = _CHANNEL.sub(lambda found: "The data" if found[1] == "C" else "the data", str(error))
         raise TrainingDataError(message) from error
 
 

@@ -337,7 +337,7 @@ class Trainer:
         right, total, lost = (int(count) for count in self._job.hosts.sum(np.array([right, total, lost]))[0])
         if not total:
             raise TrainingDataError("Channel 'validation' has no images")
-        what = f"a score of the validation channel after epoch {epoch}"
+        what = f"a score of channel 'validation' after epoch {epoch}"
         check_finite(np.nan if lost else 0.0, what, self._values.learning_rate)
         self.shown, accuracy = self.shown or shown, right / total
         self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))

@@ -81,7 +81,7 @@ def _check_rows(
     if not stopped:
         if rows < k * hyperparameters.epochs:
             rows //= hyperparameters.epochs
-            raise TrainingDataError(f"k is {k}, but the train channel has only {rows} rows: lower k, or give more rows")
+            raise TrainingDataError(f"k is {k}, but channel 'train' has only {rows} rows: lower k, or give more rows")
         return None
     if rows < k:
         raise TrainingStopped(f"only {rows} rows had been read")

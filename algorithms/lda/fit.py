@@ -177,13 +177,13 @@ def read(stream: Stream, feature_dim: int, job: Job) -> sp.csr_array:
     if not any_host(job.hosts, any(len(part) for part in parts)):
         if job.stop_requested:
             raise TrainingStopped("no document had been read")
-        raise TrainingDataError("No training data processed: the train channel is empty.")
+        raise TrainingDataError("No training data processed: channel 'train' is empty.")
     joined = sp.csr_array(concatenate(parts).features if parts else (0, feature_dim), dtype=np.float32)
     joined.sum_duplicates()
     joined.eliminate_zeros()
     if (words := float(joined.sum(dtype=np.float64))) > _MOST_WORDS:
         raise TrainingDataError(
-            f"the train channel holds {joined.data.max():g}, and {words:.2g} in all; features must be counts of words, "
+            f"channel 'train' holds {joined.data.max():g}, and {words:.2g} in all; features must be counts of words, "
             f"{_MOST_WORDS:.0e} in all at most, which float32 can add up: divide them all by one number"
         )
     return joined

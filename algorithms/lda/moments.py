@@ -65,7 +65,7 @@ class Moments:
         documents = int(hosts.sum(np.array([long_enough.sum()]))[0][0])
         if not documents:
             raise TrainingDataError(
-                "no document of the train channel has three words or more; features must be the counts of words"
+                "no document of channel 'train' has three words or more; features must be the counts of words"
             )
         kept = counts if long_enough.all() else counts[long_enough]
         # Once here, since each of a thousand products would do it again.

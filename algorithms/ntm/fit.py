@@ -185,7 +185,7 @@ class Training:
             self._offer(replace(trained, state={**trained.state, "told": True}))
             return model, None
         if not held_out.documents:
-            raise TrainingDataError("the validation channel has no document with words")
+            raise TrainingDataError("channel 'validation' has no document with words")
         self._check_loss(held_out.total, epoch)
         job.info(f"#validation_score ({epoch}): {held_out.total}")
         job.report(Measured.of("validation", "total_loss", held_out.total, step=epoch))
@@ -212,7 +212,7 @@ class Training:
             self._batches += 1
             self._offer()  # a stop was looked for before: the checkpoint is then written
         if not self._batches:
-            raise TrainingDataError("No training data processed: the train channel has no document with words.")
+            raise TrainingDataError("No training data processed: channel 'train' has no document with words.")
         return any_host(self.job.hosts, stopped or self.job.stop_requested)
 
     def _check_loss(self, loss: float, epoch: int) -> None:
@@ -344,7 +344,7 @@ class Training:
         if any_host(hosts, self.job.stop_requested):
             raise TrainingStopped("no document had been trained on")
         if not any_host(hosts, bool(head)):
-            raise TrainingDataError("No training data processed: the train channel has no document with words.")
+            raise TrainingDataError("No training data processed: channel 'train' has no document with words.")
         first = self._first_of_all(head)
         with self.job.nothing_to_keep() if self._found is None else nullcontext():  # it may take ten seconds
             seed = seeding.find(first, self.values.num_topics, self.random, hosts)

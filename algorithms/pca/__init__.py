@@ -194,7 +194,7 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
         for features in passed.read(stream, state.block_rows, job, checkpoint):
             if features.shape[1] != hyperparameters.feature_dim:
                 raise TrainingDataError(
-                    f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {features.shape[1]} "
+                    f"feature_dim is {hyperparameters.feature_dim}, but channel 'train' has {features.shape[1]} "
                     "features"
                 )
             with job.timer("update.time"):
@@ -207,7 +207,7 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
     stopped = any_host(job.hosts, job.stop_requested)
     state.shared(job.hosts)
     if not state.rows:
-        raise TrainingDataError("No training data processed: the train channel is empty.")
+        raise TrainingDataError("No training data processed: channel 'train' is empty.")
     if stopped and state.rows < hyperparameters.num_components:
         raise TrainingStopped(f"only {state.rows} rows had been read")
     if stopped:

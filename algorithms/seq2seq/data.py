@@ -56,12 +56,12 @@ def check(pairs: Pairs, channel: str, source_vocabulary: int, target_vocabulary:
     ):
         empty = np.flatnonzero(ragged.lengths == 0)
         if len(empty):
-            raise TrainingDataError(f"{channel} channel, record {empty[0]}: its {what} is empty")
+            raise TrainingDataError(f"channel '{channel}', record {empty[0]}: its {what} is empty")
         outside = np.flatnonzero((ragged.values < 0) | (ragged.values >= size))
         if len(outside):
             record = int(np.searchsorted(ragged.offsets, outside[0], side="right")) - 1
             raise TrainingDataError(
-                f"{channel} channel, record {record}: its {what} has the token {ragged.values[outside[0]]}, "
+                f"channel '{channel}', record {record}: its {what} has the token {ragged.values[outside[0]]}, "
                 f"but the vocabulary of the {what} has the tokens 0 to {size - 1}"
             )
 

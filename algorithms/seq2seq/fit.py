@@ -57,7 +57,7 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
     folder = channels["vocab"]
     words = _vocabulary(folder, vocabulary.SOURCE_FILE), _vocabulary(folder, vocabulary.TARGET_FILE)
     if len(set(job.hosts.gather(_digest(words)))) > 1:
-        raise ChannelError("vocab channel: the hosts have different vocabularies; all need the same")
+        raise ChannelError("channel 'vocab': the hosts have different vocabularies; all need the same")
     pairs = {name: _pairs(channels[name], name, values, words, job.hosts) for name in ("train", "validation")}
     shares = {name: channels[name].share for name in pairs}
     shape = Architecture.of(values, source_vocabulary=len(words[0]), target_vocabulary=len(words[1]))
@@ -134,7 +134,7 @@ def _vocabulary(folder: Path, name: str) -> Vocabulary:
             f"{vocabulary.TARGET_FILE}"
         ) from None
     except ValueError as error:
-        raise ChannelError(f"vocab channel: {error}") from None
+        raise ChannelError(f"channel 'vocab': {error}") from None
 
 
 def _digest(words: Sequence[Vocabulary]) -> str:
@@ -257,7 +257,7 @@ class _Run:
         return model
 
     def _check_perplexity(self, scores: Mapping[str, float]) -> None:
-        what = f"the perplexity of the validation channel after {self.updates} updates"
+        what = f"the perplexity of channel 'validation' after {self.updates} updates"
         check_finite(scores["perplexity"], what, self.values.learning_rate)
 
     def _order(self) -> list[np.ndarray]:

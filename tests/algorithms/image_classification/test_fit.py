@@ -287,7 +287,7 @@ def test_a_loss_that_is_not_finite_ends_the_job() -> None:
 def test_a_last_step_that_diverges_leaves_no_model() -> None:
     job = FakeJob()
     with pytest.raises(
-        TrainingDataError, match="training diverged: a score of the validation channel after epoch 0 is nan"
+        TrainingDataError, match="training diverged: a score of channel 'validation' after epoch 0 is nan"
     ):
         fit(job=job, optimizer="rmsprop", gamma=1, eps=0, epochs=1, mini_batch_size=12)
     assert not job.intermediates
